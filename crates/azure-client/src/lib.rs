@@ -1,0 +1,1 @@
+//! Clients of Azure Batch and Blob over a Transport.

@@ -1,0 +1,9 @@
+//! The Azure Batch and Blob protocols as bytes and nouns.
+//!
+//! Client and service meet here and nowhere else: bodies, headers, signatures, SAS, errors, and the
+//! `Transport` that carries a request. Nothing in this crate opens a socket, a file or a clock.
+
+pub mod fault;
+pub mod secret;
+pub mod time;
+pub mod transport;

@@ -1,0 +1,42 @@
+//! Text that must not be seen: account keys, signatures, URLs that carry a SAS.
+
+use std::fmt;
+
+/// A secret text. `Debug` prints `***` and there is no `Display`; who needs the text asks for it by name.
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text into keeping.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for signing or sending: never for a log, an event or an error.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The part of a URL that may be shown: everything before its query, which can hold a SAS.
+pub fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        assert_eq!(format!("{:?}", Secret::new("key")), "***");
+        assert_eq!(without_query("http://h/c/b?sig=abc"), "http://h/c/b");
+    }
+}

@@ -1,0 +1,302 @@
+//! The public event: every decision and every outcome of a run, in one order.
+//!
+//! Versioned with [`VERSION`]; within a major version fields and kinds are only added.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the event contract.
+pub const VERSION: &str = "1.0";
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Place in the run's order, from 1, without gaps.
+    pub seq: u64,
+    /// Wall time.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Milliseconds since the run began.
+    pub elapsed_ms: u64,
+    /// The run.
+    pub run: String,
+    /// Who says so: `storage_uploader`, `pool_keeper`, `job_submitter`, `task_monitor`, `output_fetcher`,
+    /// `run_keeper`, `result_collector`.
+    pub actor: String,
+    /// What it is about: `run`, `pool`, `job`, `node/<id>`, `container/<name>`, `file/<name>`, `task/<id>`.
+    pub subject: String,
+    /// `seq` of the event that led to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<u64>,
+    /// What happened.
+    #[serde(flatten)]
+    pub happening: Happening,
+}
+
+/// What happened, as `kind` and `payload`. Holds no secret: no key, no SAS, no URL with a query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", content = "payload", rename_all = "snake_case")]
+pub enum Happening {
+    /// The run began.
+    RunStarted {
+        /// `run.name` of the run file.
+        name: String,
+        /// `embedded` or `azure`.
+        service: String,
+        /// Number of tasks.
+        tasks: u64,
+        /// Version of this contract.
+        version: String,
+    },
+    /// A container is there.
+    ContainerReady {},
+    /// A file of the application is in its container.
+    ApplicationUploaded {
+        /// Length.
+        bytes: u64,
+        /// It was there already, with the same content.
+        skipped: bool,
+    },
+    /// A task's input is in its container.
+    InputUploaded {
+        /// Relative path of the input.
+        input: String,
+        /// Length.
+        bytes: u64,
+        /// It was there already, with the same content.
+        skipped: bool,
+    },
+    /// A call failed and will be tried again after a rest.
+    Retrying {
+        /// What is tried: `create pool`, `upload`, `add tasks`, …
+        what: String,
+        /// Number of the try that failed, from 1.
+        attempt: u32,
+        /// Length of the rest.
+        after_ms: u64,
+        /// Why it failed.
+        error: String,
+    },
+    /// The pool was asked for, or found made by an earlier life of this run.
+    PoolCreated {
+        /// Dedicated nodes asked for.
+        nodes: u32,
+        /// Spot nodes asked for.
+        spot_nodes: u32,
+        /// It was there already with our fingerprint.
+        adopted: bool,
+    },
+    /// A node was seen in another state than before.
+    NodeChanged {
+        /// The service's word for its state.
+        state: String,
+    },
+    /// A start task failed on a node.
+    StartTaskFailed {
+        /// Exit code, if it ran.
+        exit_code: Option<i32>,
+        /// Reason given by the service.
+        reason: String,
+        /// Last lines of its standard error.
+        stderr_tail: String,
+    },
+    /// The pool's resize ended with an error.
+    ResizeFailed {
+        /// The service's code.
+        code: String,
+        /// The service's words.
+        message: String,
+    },
+    /// The pool has its nodes and they are ready.
+    PoolReady {
+        /// Nodes ready for tasks.
+        nodes: u32,
+    },
+    /// The run goes on with less than it asked for.
+    Degraded {
+        /// Why.
+        reason: String,
+    },
+    /// The job was made, or found made by an earlier life of this run.
+    JobCreated {
+        /// It was there already.
+        adopted: bool,
+    },
+    /// The service accepted the task.
+    TaskSubmitted {
+        /// It was there already, and ours.
+        adopted: bool,
+    },
+    /// The task was seen running.
+    TaskRunning {
+        /// Where.
+        node: Option<String>,
+    },
+    /// The service was asked to end the task.
+    TaskTerminateAsked {
+        /// Why.
+        reason: String,
+    },
+    /// The service says the task is over.
+    TaskEnded(TaskEnding),
+    /// The task's results are in the output folder, whole.
+    OutputDelivered {
+        /// Folder below the output folder; empty for a flat layout.
+        folder: String,
+        /// Its files.
+        files: Vec<DeliveredFile>,
+    },
+    /// The last word on a task: exactly one for each.
+    TaskClosed {
+        /// What became of it.
+        verdict: Verdict,
+        /// In one line, why it did not succeed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+        /// Last lines of its standard error, when it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stderr_tail: Option<String>,
+    },
+    /// A deadline passed.
+    DeadlinePassed {
+        /// Which: `run`, `allocation`, `start_task`, `queue`, `no_progress`, `upload`, `delivery`, `cleanup`.
+        which: String,
+    },
+    /// The run was told to end: what is unfinished is terminated, what is finished is fetched, cleanup follows.
+    EndAsked {
+        /// Why.
+        reason: EndReason,
+        /// In one line.
+        detail: String,
+    },
+    /// The job was told to end.
+    JobTerminated {
+        /// The reason given to the service.
+        reason: String,
+    },
+    /// The job is gone.
+    JobDeleted {},
+    /// The pool is gone.
+    PoolDeleted {},
+    /// A container was deleted.
+    ContainerDeleted {},
+    /// Something was kept or could not be deleted.
+    LeftBehind {
+        /// Why.
+        reason: String,
+    },
+    /// An actor died; the run ends with that reason.
+    ActorLost {
+        /// Which.
+        actor: String,
+    },
+    /// The last event of a run.
+    RunEnded {
+        /// How it ended.
+        outcome: Outcome,
+        /// Tasks that succeeded.
+        succeeded: u64,
+        /// Tasks that failed.
+        failed: u64,
+        /// Tasks that were not finished.
+        unfinished: u64,
+    },
+}
+
+/// What the service says of a task that is over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskEnding {
+    /// The service calls it a success.
+    pub success: bool,
+    /// Exit code; none if the command never ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Code of the failure: `FailureExitCode`, `CommandProgramNotFound`, `TaskEnded`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_code: Option<String>,
+    /// The service's words for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_message: Option<String>,
+    /// Node on which it ran last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// When it began to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended: Option<Timestamp>,
+    /// How often it was tried again because it exited with another code than 0.
+    pub retries: u32,
+    /// How often it was queued again because its node was lost.
+    pub requeues: u32,
+}
+
+/// One file of a delivered result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveredFile {
+    /// Path below the result's folder, `/` between segments.
+    pub path: String,
+    /// Length.
+    pub bytes: u64,
+    /// MD5 of its content, 32 hex digits.
+    pub md5: String,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It exited with 0 and its results were delivered.
+    Succeeded,
+    /// It failed, or its results could not be delivered.
+    Failed,
+    /// The run ended before it did.
+    Unfinished,
+}
+
+/// Why a run was told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Every task is over.
+    AllTasksClosed,
+    /// A deadline passed.
+    Deadline,
+    /// Somebody asked.
+    Cancelled,
+    /// The pool cannot be had, its start task fails, the service refuses us, an actor died.
+    Infrastructure,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every task succeeded.
+    Succeeded,
+    /// Some task failed.
+    TasksFailed,
+    /// A deadline ended it.
+    Deadline,
+    /// Somebody ended it.
+    Cancelled,
+    /// Service, credentials or infrastructure ended it.
+    Infrastructure,
+}
+
+impl Outcome {
+    /// Exit code of the program.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Succeeded => 0,
+            Self::TasksFailed => 1,
+            Self::Infrastructure => 3,
+            Self::Deadline => 4,
+            Self::Cancelled => 130,
+        }
+    }
+}

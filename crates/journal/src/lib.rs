@@ -1,0 +1,3 @@
+//! The durable record: what a run decided and what came of it.
+
+pub mod event;

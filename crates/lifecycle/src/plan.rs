@@ -1,0 +1,225 @@
+//! A run as it will be carried out: settings checked, files found, names given. Holds no secret.
+
+use crate::delays::Delays;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// Everything the actors need to know of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// Unique name of the run, `[a-z0-9-]`, at most 47 characters: `lines-20261123-074052-k3f9ab`.
+    pub run: String,
+    /// `run.name` of the run file.
+    pub name: String,
+    /// `embedded` or `azure`: what the run says of itself.
+    pub service: String,
+    /// Files of the application, uploaded before the pool is made.
+    pub application: Vec<AppFile>,
+    /// One task each, in the order in which they were found.
+    pub items: Vec<Item>,
+    /// The pool to make.
+    pub pool: PoolPlan,
+    /// The job to make.
+    pub job: JobPlan,
+    /// Where results go.
+    pub output: OutputPlan,
+    /// What to delete at the end, and when.
+    pub cleanup: CleanupPlan,
+    /// How long each stage may last.
+    pub deadlines: Deadlines,
+    /// How much may be in flight.
+    pub limits: Limits,
+    /// The rests between tries of a call.
+    pub delays: Delays,
+}
+
+/// One file of the application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppFile {
+    /// The file on this machine.
+    pub source: PathBuf,
+    /// Its path in the start task's working folder (in each task's if there is no start task), and its blob name.
+    pub name: String,
+    /// Length when the plan was made.
+    pub size_bytes: u64,
+    /// Whether its owner may execute it: the node gets mode 0755 rather than 0644.
+    pub executable: bool,
+}
+
+/// One input and the task made of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Place in the list, from 0.
+    pub index: u32,
+    /// Task id: `<slug of the name>-<12 hex digits of a hash of the relative path>`, lower case, at most 64.
+    pub task: String,
+    /// Path relative to the run file's folder with `/` between segments; bytes that are not UTF-8 as `%XX`.
+    pub relative: String,
+    /// The file on this machine; none for a task without an input file.
+    pub source: Option<PathBuf>,
+    /// The file's name in the task's working folder (last segment of `relative`).
+    pub file_name: String,
+    /// Length when the plan was made.
+    pub size_bytes: u64,
+    /// The complete command line, quoted for the node's splitter; contains no secret.
+    pub command_line: String,
+    /// Environment of this task: `DROPMILL_*` and `task.env`, in order.
+    pub environment: Vec<(String, String)>,
+    /// Folder of its results below the output folder, `/` between segments (layout `flat`: empty).
+    pub result_folder: String,
+}
+
+/// What the pool shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPlan {
+    /// Pool id; a function of the run unless the run file names one.
+    pub id: String,
+    /// Whether the run made up the id: only then is the pool ours alone to delete.
+    pub own: bool,
+    /// Dedicated nodes.
+    pub nodes: u32,
+    /// Spot nodes.
+    pub spot_nodes: u32,
+    /// Tasks at the same time on one node.
+    pub slots_per_node: u32,
+    /// Size of a node, as the service names it.
+    pub vm_size: String,
+    /// `publisher`, `offer`, `sku`, `version` of the image, or its resource id under `virtualMachineImageId`.
+    pub image: BTreeMap<String, String>,
+    /// Node agent that fits the image.
+    pub node_agent: String,
+    /// Shell line run on each node before any task; the application's files are in its working folder.
+    pub start_task: Option<String>,
+    /// How often the start task is tried again on a node.
+    pub start_task_retries: i32,
+    /// Hash of all the above and of the application: stored in the pool's metadata to recognise drift.
+    pub fingerprint: String,
+}
+
+/// What the job and its tasks share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPlan {
+    /// Job id.
+    pub id: String,
+    /// -1000 to 1000.
+    pub priority: i32,
+    /// Patterns in a task's working folder, uploaded by the service when the task ended, whatever its result.
+    pub outputs: Vec<String>,
+    /// Tries after the first when a task exits with another code than 0; -1: no limit.
+    pub max_retries: i32,
+    /// `maxWallClockTime` of a task.
+    pub task_timeout: Option<Duration>,
+    /// Slots a task takes.
+    pub required_slots: u32,
+}
+
+/// Where results go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputPlan {
+    /// Absolute folder on this machine.
+    pub directory: PathBuf,
+    /// One folder per input, or all files in one.
+    pub layout: Layout,
+    /// What to do when the place of a result is taken by something else.
+    pub existing: Existing,
+}
+
+/// How results lie in the output folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// `out/<relative path of the input>/…`, published by one rename per task.
+    ByInput,
+    /// `out/<name of the output>`; standard output and error as `<name of the input>.stdout.txt`.
+    Flat,
+}
+
+/// What to do when the place of a result is taken by something that is not the same result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Existing {
+    /// Deliver beside it as `name~2`, `name~3`, …: nothing is ever overwritten.
+    KeepBoth,
+    /// Put the new result in its place.
+    Replace,
+    /// The task fails with that reason; its outputs stay in the container.
+    Refuse,
+}
+
+/// When to delete what the run made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Whatever the outcome.
+    Always,
+    /// Only if every task succeeded and every result was delivered.
+    Success,
+    /// Keep it.
+    Never,
+}
+
+/// What to delete at the end. (`ask` of the run file was answered when the plan was made.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanupPlan {
+    /// The pool, which costs money while it stands.
+    pub pool: When,
+    /// The job and its tasks.
+    pub job: When,
+    /// The containers. Never deleted while a result in them is undelivered.
+    pub containers: When,
+}
+
+/// How long each stage may last. Each ends in a named reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadlines {
+    /// The whole run, from its start until tasks are told to end.
+    pub run: Duration,
+    /// Until the pool has its nodes.
+    pub allocation: Duration,
+    /// Until a node that is there has finished its start task.
+    pub start_task: Duration,
+    /// A task waiting for a node while the pool is steady.
+    pub queue: Option<Duration>,
+    /// One input's upload, all tries together.
+    pub upload: Duration,
+    /// Fetching one task's results, all tries together.
+    pub delivery: Duration,
+    /// No task moved to another state for so long.
+    pub no_progress: Option<Duration>,
+    /// Deleting what the run made, after its end.
+    pub cleanup: Duration,
+}
+
+/// How much may be in flight at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Uploads at the same time.
+    pub uploads: u32,
+    /// Bytes of uploads at the same time (one larger file still goes alone).
+    pub upload_bytes: u64,
+    /// `addtaskcollection` calls at the same time.
+    pub submissions: u32,
+    /// Tasks whose results are fetched at the same time.
+    pub fetches: u32,
+    /// Longest time between two looks at the service.
+    pub poll_every: Duration,
+    /// Shortest time between two looks, when the service hints at news.
+    pub poll_at_most_every: Duration,
+    /// Longest wait for one answer.
+    pub call_timeout: Duration,
+}
+
+impl RunPlan {
+    /// The container of the application's files.
+    pub fn app_container(&self) -> String {
+        format!("{}-app", self.run)
+    }
+    /// The container of the inputs; a blob is named by its task id and file name, `<task>/<file name>`.
+    pub fn input_container(&self) -> String {
+        format!("{}-input", self.run)
+    }
+    /// The container of the outputs: `<task>/stdout.txt`, `<task>/stderr.txt`, `<task>/wd/<output>`.
+    pub fn output_container(&self) -> String {
+        format!("{}-output", self.run)
+    }
+}

@@ -1,0 +1,262 @@
+//! What the model of the service orders from its nodes, and what the nodes report.
+//!
+//! The model decides, the runner does. A runner that runs processes and one that only pretends
+//! (for simulations) stand behind the same three traits.
+
+use dropmill_azure_wire::time::Timestamp;
+use std::{path::Path, sync::Arc};
+
+/// Number of one try of one command on one node; never used twice by one service, also after a restart.
+pub type LaunchId = u64;
+
+/// A node, within its pool.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeRef {
+    /// Pool id.
+    pub pool: String,
+    /// Node id.
+    pub node: String,
+}
+
+/// What the model wants done on a node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    /// Make the node's folders; answer with [`NodeEvent::Booted`].
+    Boot(NodeRef),
+    /// Run a command; answer with [`NodeEvent::Started`] once its process runs and [`NodeEvent::Ended`] when it
+    /// is over, or with `Ended` alone if it could not be started.
+    Launch(Box<Launch>),
+    /// End a launch: SIGTERM to its process group, SIGKILL after the grace, nothing left of it. `Ended` follows.
+    Kill(LaunchId),
+    /// Delete a task's folder (retention over, task or job deleted). No answer.
+    RemoveTask {
+        /// Where it ran.
+        node: NodeRef,
+        /// Folder below the node's root.
+        directory: String,
+    },
+    /// Kill what runs on the node and delete its folders; answer with [`NodeEvent::Removed`].
+    Remove(NodeRef),
+}
+
+/// One try of one command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    /// Its number.
+    pub id: LaunchId,
+    /// Where.
+    pub node: NodeRef,
+    /// Folder below the node's root with `stdout.txt`, `stderr.txt` and `wd`: `startup`, or
+    /// `workitems/<job>/job-1/<task>`.
+    pub directory: String,
+    /// Split into arguments as Batch does; no shell.
+    pub command_line: String,
+    /// Variables in order, later ones win: the service's ids, the job's, the task's. The runner adds those that
+    /// hold paths (`AZ_BATCH_NODE_ROOT_DIR`, `AZ_BATCH_TASK_DIR`, …) before them.
+    pub environment: Vec<(String, String)>,
+    /// Files to bring before the command starts.
+    pub resource_files: Vec<ResourceFileOrder>,
+    /// Files to take away after it ended.
+    pub output_files: Vec<OutputFileOrder>,
+    /// No try follows if this one fails: outputs of a failed try are taken away only then.
+    pub last_try: bool,
+}
+
+/// A file, or a container's blobs, to bring to a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResourceFileOrder {
+    /// Where from.
+    pub source: ResourceSource,
+    /// A file's path (URL source) or a folder (container source) below the working folder.
+    pub file_path: String,
+    /// Octal permissions, such as `0755`.
+    pub file_mode: Option<String>,
+}
+
+/// Where a resource file comes from.
+#[derive(Clone, PartialEq)]
+pub enum ResourceSource {
+    /// One blob or other address; may carry a SAS.
+    Url(String),
+    /// All blobs of a container that begin with a prefix; the URL may carry a SAS.
+    Container {
+        /// The container's URL.
+        url: String,
+        /// Only names that begin so.
+        prefix: String,
+    },
+}
+
+impl std::fmt::Debug for ResourceSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Url(url) | Self::Container { url, .. }) = self;
+        f.write_str(dropmill_azure_wire::secret::without_query(url))
+    }
+}
+
+/// Files to store in a container.
+#[derive(Clone, PartialEq)]
+pub struct OutputFileOrder {
+    /// Pattern below the working folder (`*`, `**`, `?`, `[abc]`, `[!a]`), also `../std*.txt`.
+    pub pattern: String,
+    /// The container's URL with its SAS.
+    pub container_url: String,
+    /// Blob name (no wildcard in the pattern) or virtual folder; empty: the container's root.
+    pub path: String,
+    /// When.
+    pub condition: UploadCondition,
+}
+
+impl std::fmt::Debug for OutputFileOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} -> {}", self.pattern, self.path)
+    }
+}
+
+/// When an output file is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadCondition {
+    /// The command exited with 0.
+    TaskSuccess,
+    /// It did not.
+    TaskFailure,
+    /// Either way.
+    TaskCompletion,
+}
+
+/// What a node reports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeEvent {
+    /// The node's folders are there.
+    Booted(NodeRef),
+    /// The command's process runs.
+    Started {
+        /// Which.
+        launch: LaunchId,
+        /// Its process id and start time (clock ticks since boot), to find it again after a crash.
+        process: Option<(u32, u64)>,
+    },
+    /// The launch is over, its outputs are stored.
+    Ended {
+        /// Which.
+        launch: LaunchId,
+        /// How.
+        ending: LaunchEnding,
+    },
+    /// The node's folders are gone.
+    Removed(NodeRef),
+}
+
+/// How a launch ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaunchEnding {
+    /// When resource files began to be brought.
+    pub started: Timestamp,
+    /// When all was over.
+    pub ended: Timestamp,
+    /// The process's own code, 128 + n after signal n; none if no process ran.
+    pub exit_code: Option<i32>,
+    /// What kept it from running or its outputs from being stored; an exit code other than 0 alone is none.
+    pub failure: Option<NodeFailure>,
+}
+
+/// A failure as `failureInfo` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFailure {
+    /// `true`: the user's; `false`: the service's.
+    pub user_error: bool,
+    /// `CommandProgramNotFound`, `BlobNotFound`, `FileUploadMiscError`, …
+    pub code: String,
+    /// In words.
+    pub message: String,
+    /// Name and value pairs.
+    pub details: Vec<(String, String)>,
+}
+
+/// Carries orders out. Calls return at once; what comes of them arrives through [`Reports`].
+pub trait Runner: Send + Sync {
+    /// Takes an order.
+    fn carry_out(&self, order: Order);
+    /// The files of nodes.
+    fn files(&self) -> &dyn NodeFiles;
+    /// Ends every process and returns when none is left. No orders may follow.
+    fn stop(&self);
+}
+
+/// Where nodes report to; callable from any thread.
+pub type Reports = Arc<dyn Fn(NodeEvent) + Send + Sync>;
+
+/// The files below a node's root, for the file operations of the protocol.
+pub trait NodeFiles: Send + Sync {
+    /// The entries below `directory` (empty: the root), names relative to it, sorted; folders included.
+    ///
+    /// # Errors
+    /// When the folder is not there or cannot be read.
+    fn list(&self, node: &NodeRef, directory: &str, recursive: bool) -> std::io::Result<Vec<FileEntry>>;
+    /// One entry; `None` if it is not there or lies outside the root.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    fn entry(&self, node: &NodeRef, path: &str) -> std::io::Result<Option<FileEntry>>;
+    /// Up to `length` bytes from `offset`.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    fn read(&self, node: &NodeRef, path: &str, offset: u64, length: usize) -> std::io::Result<Vec<u8>>;
+    /// Deletes a file, or a folder (only if empty unless `recursive`).
+    ///
+    /// # Errors
+    /// When it is not there or cannot be deleted.
+    fn delete(&self, node: &NodeRef, path: &str, recursive: bool) -> std::io::Result<()>;
+}
+
+/// One file or folder on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Path relative to what was listed, `/` between segments.
+    pub name: String,
+    /// Whether it is a folder.
+    pub is_directory: bool,
+    /// Length.
+    pub size_bytes: u64,
+    /// When it changed last.
+    pub modified: Timestamp,
+    /// Permissions and type as in `st_mode`.
+    pub mode: u32,
+}
+
+/// The way from a node to blobs: by URL and SAS, checked as any client's request is. Blocking.
+pub trait BlobDoor: Send + Sync {
+    /// Writes the content of a blob to a new file; returns its length.
+    ///
+    /// # Errors
+    /// See [`DoorError`].
+    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError>;
+    /// Names of the blobs of a container that begin with `prefix`, sorted.
+    ///
+    /// # Errors
+    /// See [`DoorError`].
+    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError>;
+    /// Stores each file under its blob name; returns when all are durable.
+    ///
+    /// # Errors
+    /// See [`DoorError`]; some may have been stored.
+    fn store(&self, container_url: &str, files: &[(String, std::path::PathBuf)]) -> Result<(), DoorError>;
+}
+
+/// Why a blob could not be had or stored. Messages hold no SAS.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DoorError {
+    /// No such blob or container.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The signature does not allow it, or the host is none that this service knows.
+    #[error("access denied: {0}")]
+    Denied(String),
+    /// The local file could not be read or written.
+    #[error("{0}")]
+    Local(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}

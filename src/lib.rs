@@ -1,0 +1,1 @@
+//! Dropmill as a library.
