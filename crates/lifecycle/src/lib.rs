@@ -4,5 +4,13 @@
 //! commands somebody should carry out. There is no clock, no input or output, no randomness here.
 
 pub mod delays;
+pub mod effort;
 pub mod elapsed;
+pub mod job;
 pub mod plan;
+pub mod pool;
+pub mod run;
+pub mod task;
+
+pub use dropmill_azure_wire::fault::{Fault, Trouble};
+pub use elapsed::Elapsed;

@@ -1,0 +1,141 @@
+//! One effort: a call repeated until it succeeds, is refused, or its time is over.
+//!
+//! An upload is an effort, so are making a container, adding a chunk of tasks, fetching a task's
+//! results and deleting something. A rest between tries is a state, not a sleep, so that an end can
+//! interrupt it. An ambiguous failure is tried again like a transient one, because whoever carries
+//! out `Try` asks the service what is true first.
+
+use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use std::time::Duration;
+
+/// Where an effort stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffortState {
+    /// Not begun: something it needs is missing, or too much is in flight.
+    Waiting,
+    /// A call is on its way.
+    Trying {
+        /// Number of this try, from 1.
+        attempt: u32,
+        /// End of the whole effort.
+        until: Elapsed,
+    },
+    /// Told "later".
+    Resting {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// When to try again.
+        again_at: Elapsed,
+        /// End of the whole effort.
+        until: Elapsed,
+        /// Why the last try failed.
+        trouble: Trouble,
+    },
+    /// It succeeded.
+    Done,
+    /// It will not succeed.
+    Failed(Trouble),
+    /// Nobody needs it any more.
+    Dropped,
+}
+
+/// What happened to an effort.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffortEvent {
+    /// It may begin.
+    Begun,
+    /// The call succeeded.
+    Succeeded,
+    /// The call failed.
+    TryFailed(Trouble),
+    /// Some time passed; how much, the moment tells.
+    TimePassed,
+    /// Nobody needs it any more.
+    EndAsked,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffortCommand {
+    /// Make the call (again).
+    Try,
+    /// Say that a try failed and how long the rest is.
+    TellRest {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// Length of the rest.
+        rest: Duration,
+        /// Why it failed.
+        trouble: Trouble,
+    },
+    /// Say that it succeeded.
+    TellDone,
+    /// Say that it failed for good.
+    TellFailed(Trouble),
+}
+
+/// What an effort may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffortLimits {
+    /// All tries together.
+    pub whole: Duration,
+    /// Rests between tries.
+    pub delays: Delays,
+}
+
+/// A state and what to do on entering it.
+pub type Step = (EffortState, Vec<EffortCommand>);
+
+/// What follows from `event` at `now`.
+pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &EffortLimits) -> Step {
+    use {EffortCommand as Do, EffortEvent as On, EffortState as Is};
+    match (state, event) {
+        (Is::Waiting, On::Begun) => (Is::Trying { attempt: 1, until: now + limits.whole }, vec![Do::Try]),
+        (Is::Trying { .. }, On::Succeeded) => (Is::Done, vec![Do::TellDone]),
+        (Is::Trying { attempt, until }, On::TryFailed(trouble)) => {
+            let rest = match trouble.fault {
+                Fault::Permanent => None,
+                Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+            };
+            match rest {
+                Some(rest) if now + rest < until => {
+                    let told = Do::TellRest { attempt, rest, trouble: trouble.clone() };
+                    (Is::Resting { attempt, again_at: now + rest, until, trouble }, vec![told])
+                }
+                _ => fail(trouble),
+            }
+        }
+        (Is::Resting { attempt, again_at, until, .. }, On::TimePassed) if now >= again_at => {
+            (Is::Trying { attempt: attempt + 1, until }, vec![Do::Try])
+        }
+        (Is::Waiting | Is::Trying { .. } | Is::Resting { .. }, On::EndAsked) => (Is::Dropped, vec![]),
+        // Clocks tick in every state. An answer may come after the effort was dropped; a call that is on its way
+        // ends by its own deadline, so `Trying` needs no alarm.
+        (state, On::TimePassed) => (state, vec![]),
+        (
+            state @ (Is::Done | Is::Failed(_) | Is::Dropped),
+            On::EndAsked | On::Succeeded | On::TryFailed(_),
+        ) => (state, vec![]),
+        // Out of season: an answer without a question, a second beginning.
+        (state, On::Begun | On::Succeeded | On::TryFailed(_)) => (state, vec![]),
+    }
+}
+
+fn fail(trouble: Trouble) -> Step {
+    (EffortState::Failed(trouble.clone()), vec![EffortCommand::TellFailed(trouble)])
+}
+
+impl EffortState {
+    /// When to say `TimePassed`.
+    pub fn wakes_at(&self) -> Option<Elapsed> {
+        match self {
+            Self::Resting { again_at, .. } => Some(*again_at),
+            Self::Waiting | Self::Trying { .. } | Self::Done | Self::Failed(_) | Self::Dropped => None,
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Done | Self::Failed(_) | Self::Dropped)
+    }
+}

@@ -1,0 +1,311 @@
+//! The life of one job, decided without doing anything.
+//!
+//! A job that is left active counts against the account's quota for ever, so once all tasks are in
+//! it is told to end itself after the last of them ("sealed"): a dead client leaves no open job. It
+//! must not be told earlier, because a job without tasks counts as finished.
+
+use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use std::time::Duration;
+
+/// Where the job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    /// Not asked for.
+    Absent,
+    /// Being asked for.
+    Creating {
+        /// Number of this try, from 1.
+        attempt: u32,
+    },
+    /// Told "later".
+    Resting {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// When to try again.
+        again_at: Elapsed,
+    },
+    /// Takes tasks.
+    Open,
+    /// All tasks are in; it is being told to end after the last of them.
+    Sealing {
+        /// Number of this try, from 1.
+        attempt: u32,
+        /// When to try again; none while a call is on its way.
+        again_at: Option<Elapsed>,
+    },
+    /// Ends by itself after its last task.
+    Sealed,
+    /// The service refused it; the run was told.
+    Lost,
+    /// Being told to end its tasks.
+    Terminating {
+        /// Reason for the service.
+        reason: String,
+        /// Number of this try, from 1.
+        attempt: u32,
+        /// When to try again; none while a call is on its way.
+        again_at: Option<Elapsed>,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// Its tasks were told to end.
+    Terminated,
+    /// Told to go; the service may keep listing it for a while.
+    Deleting {
+        /// Number of looks since, which spreads them.
+        looks: u32,
+        /// When to look, or ask, again.
+        again_at: Elapsed,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// It is gone, or was never made.
+    Gone,
+    /// It stands, by policy or because it could not be deleted.
+    Left,
+}
+
+/// What happened to the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobEvent {
+    /// The pool is made: the job may name it.
+    Wanted,
+    /// It is made, or was there already and is ours.
+    Created,
+    /// Making it failed.
+    CreateFailed(Trouble),
+    /// The last task was accepted.
+    AllTasksIn,
+    /// It will end itself.
+    SealSucceeded,
+    /// Telling it so failed.
+    SealFailed(Trouble),
+    /// The run ends before its tasks did.
+    TerminateAsked(String),
+    /// It was told to end, or had ended.
+    TerminateSucceeded,
+    /// Telling it so failed.
+    TerminateFailed(Trouble),
+    /// The run needs it no more.
+    EndAsked,
+    /// The run needs it no more, but it shall stay.
+    Released,
+    /// A look found it, still there.
+    SeenThere,
+    /// A look found no such job.
+    FoundMissing,
+    /// Deleting failed.
+    DeleteFailed(Trouble),
+    /// Some time passed; how much, the moment tells.
+    TimePassed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobCommand {
+    /// Ask for the job.
+    Create,
+    /// Tell it to end after its last task.
+    Seal,
+    /// Tell it to end now, with this reason.
+    Terminate(String),
+    /// Ask for its deletion.
+    Delete,
+    /// Look whether it is still there.
+    Look,
+    /// Say that it takes tasks.
+    TellOpen,
+    /// Say that a call failed and how long the rest is.
+    TellRest {
+        /// What was tried.
+        what: &'static str,
+        /// Number of the try that failed.
+        attempt: u32,
+        /// Length of the rest.
+        rest: Duration,
+        /// Why.
+        trouble: Trouble,
+    },
+    /// Say that it cannot be had.
+    TellLost(Trouble),
+    /// Say that its tasks were told to end.
+    TellTerminated,
+    /// Say that it is gone.
+    TellGone,
+    /// Say that it was left standing, and why.
+    TellLeft(String),
+}
+
+/// How patient the submitter is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobLimits {
+    /// From the request to terminate or delete until it is done.
+    pub ending: Duration,
+    /// Shortest time between two looks.
+    pub look_every: Duration,
+    /// Longest time between two looks.
+    pub watch_every: Duration,
+    /// Rests between tries.
+    pub delays: Delays,
+}
+
+/// A state and what to do on entering it.
+pub type Step = (JobState, Vec<JobCommand>);
+
+/// What follows from `event` at `now`.
+pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {
+    use {JobCommand as Do, JobEvent as On, JobState as Is};
+    match (state, event) {
+        (Is::Absent, On::Wanted) => (Is::Creating { attempt: 1 }, vec![Do::Create]),
+        (Is::Creating { .. }, On::Created) => (Is::Open, vec![Do::TellOpen]),
+        (Is::Creating { attempt }, On::CreateFailed(trouble)) => match rest(limits, attempt, &trouble) {
+            Some(rest) => (
+                Is::Resting { attempt, again_at: now + rest },
+                vec![Do::TellRest { what: "create job", attempt, rest, trouble }],
+            ),
+            None => (Is::Lost, vec![Do::TellLost(trouble)]),
+        },
+        (Is::Resting { attempt, again_at }, On::TimePassed) if now >= again_at => {
+            (Is::Creating { attempt: attempt + 1 }, vec![Do::Create])
+        }
+
+        (Is::Open, On::AllTasksIn) => (Is::Sealing { attempt: 1, again_at: None }, vec![Do::Seal]),
+        (Is::Sealing { .. }, On::SealSucceeded) => (Is::Sealed, vec![]),
+        (Is::Sealing { attempt, .. }, On::SealFailed(trouble)) => match rest(limits, attempt, &trouble) {
+            Some(rest) => (
+                Is::Sealing { attempt, again_at: Some(now + rest) },
+                vec![Do::TellRest { what: "seal job", attempt, rest, trouble }],
+            ),
+            // Only a client that dies now would leave the job open; this one ends it itself.
+            None => (Is::Sealed, vec![]),
+        },
+        (Is::Sealing { attempt, again_at: Some(again_at) }, On::TimePassed) if now >= again_at => {
+            (Is::Sealing { attempt: attempt + 1, again_at: None }, vec![Do::Seal])
+        }
+
+        (Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Creating { .. }, On::TerminateAsked(reason)) => {
+            let until = now + limits.ending;
+            let command = Do::Terminate(reason.clone());
+            (Is::Terminating { reason, attempt: 1, again_at: None, until }, vec![command])
+        }
+        (Is::Absent | Is::Resting { .. } | Is::Lost, On::TerminateAsked(_)) => {
+            (Is::Terminated, vec![Do::TellTerminated])
+        }
+        (Is::Terminating { .. }, On::TerminateSucceeded) => (Is::Terminated, vec![Do::TellTerminated]),
+        (Is::Terminating { reason, attempt, until, .. }, On::TerminateFailed(trouble)) => {
+            match rest(limits, attempt, &trouble) {
+                Some(rest) if now + rest < until => {
+                    let again_at = Some(now + rest);
+                    let told = Do::TellRest { what: "terminate job", attempt, rest, trouble };
+                    (Is::Terminating { reason, attempt, again_at, until }, vec![told])
+                }
+                // Deleting it, which comes next, ends its tasks as well.
+                _ => (Is::Terminated, vec![Do::TellTerminated]),
+            }
+        }
+        (Is::Terminating { reason, attempt, again_at: Some(again_at), until }, On::TimePassed)
+            if now >= again_at =>
+        {
+            let command = Do::Terminate(reason.clone());
+            (Is::Terminating { reason, attempt: attempt + 1, again_at: None, until }, vec![command])
+        }
+
+        (Is::Absent | Is::Gone, On::EndAsked) => (Is::Gone, vec![Do::TellGone]),
+        (
+            Is::Creating { .. }
+            | Is::Resting { .. }
+            | Is::Open
+            | Is::Sealing { .. }
+            | Is::Sealed
+            | Is::Lost
+            | Is::Terminating { .. }
+            | Is::Terminated,
+            On::EndAsked,
+        ) => {
+            let (again_at, until) = (now + limits.look_every, now + limits.ending);
+            (Is::Deleting { looks: 0, again_at, until }, vec![Do::Delete])
+        }
+        (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::TellGone]),
+        (Is::Deleting { until, .. }, On::TimePassed) if now >= until => {
+            let why = format!("not gone within {:?}; the service was told to delete it", limits.ending);
+            (Is::Left, vec![Do::TellLeft(why)])
+        }
+        (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
+            let rest = (limits.look_every * 2u32.saturating_pow(looks.min(16))).min(limits.watch_every);
+            (Is::Deleting { looks: looks + 1, again_at: now + rest, until }, vec![Do::Look])
+        }
+        // It is still listed: a delete whose request was lost must be repeated, one that was heard does no harm.
+        (Is::Deleting { looks, again_at, until }, On::SeenThere) if looks > 0 && looks.is_multiple_of(8) => {
+            (Is::Deleting { looks, again_at, until }, vec![Do::Delete])
+        }
+        (Is::Deleting { looks, until, .. }, On::DeleteFailed(trouble)) => match trouble.fault {
+            Fault::Permanent => (Is::Left, vec![Do::TellLeft(trouble.message)]),
+            Fault::Transient | Fault::Ambiguous => {
+                let rest = limits.delays.after(looks + 1, trouble.retry_after).unwrap_or(limits.watch_every);
+                // `SeenThere` repeats the request at looks that are multiples of 8: go to the next of them.
+                (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
+            }
+        },
+        (Is::Absent, On::Released) => (Is::Gone, vec![Do::TellGone]),
+        (
+            Is::Creating { .. }
+            | Is::Resting { .. }
+            | Is::Open
+            | Is::Sealing { .. }
+            | Is::Sealed
+            | Is::Lost
+            | Is::Terminating { .. }
+            | Is::Terminated,
+            On::Released,
+        ) => (Is::Left, vec![Do::TellLeft("kept, as cleanup.job says".into())]),
+
+        // Clocks tick and looks answer in every state; mostly that is no news.
+        (state, On::TimePassed | On::SeenThere | On::FoundMissing) => (state, vec![]),
+        // Answers to requests made before something else was asked, and requests repeated.
+        (
+            state,
+            On::Created
+            | On::CreateFailed(_)
+            | On::SealSucceeded
+            | On::SealFailed(_)
+            | On::TerminateSucceeded
+            | On::TerminateFailed(_)
+            | On::DeleteFailed(_),
+        ) => (state, vec![]),
+        (state, On::Wanted | On::AllTasksIn | On::TerminateAsked(_) | On::EndAsked | On::Released) => {
+            (state, vec![])
+        }
+    }
+}
+
+fn rest(limits: &JobLimits, attempt: u32, trouble: &Trouble) -> Option<Duration> {
+    match trouble.fault {
+        Fault::Permanent => None,
+        Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+    }
+}
+
+impl JobState {
+    /// When to say `TimePassed`.
+    pub fn wakes_at(&self) -> Option<Elapsed> {
+        match self {
+            Self::Resting { again_at, .. } => Some(*again_at),
+            Self::Sealing { again_at, .. } => *again_at,
+            Self::Terminating { again_at, .. } => *again_at,
+            Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
+            Self::Absent
+            | Self::Creating { .. }
+            | Self::Open
+            | Self::Sealed
+            | Self::Lost
+            | Self::Terminated
+            | Self::Gone
+            | Self::Left => None,
+        }
+    }
+
+    /// Whether tasks may be added now.
+    pub fn takes_tasks(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}

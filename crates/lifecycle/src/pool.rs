@@ -1,0 +1,366 @@
+//! The life of one pool, decided without doing anything.
+//!
+//! Looks at the pool are commands, their answers events: so the time between two looks, the end of
+//! patience and the moment to ask for missing nodes again are all transitions of this table.
+
+use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use std::time::Duration;
+
+/// Where the pool stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolState {
+    /// Not asked for.
+    Absent,
+    /// Being asked for.
+    Creating {
+        /// Number of this try, from 1.
+        attempt: u32,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// Told "later".
+    Resting {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// When to try again.
+        again_at: Elapsed,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// Made; nodes are allocated, boot and run their start task.
+    Starting {
+        /// All nodes are there (what is left is the start task).
+        allocated: bool,
+        /// Nodes ready for tasks.
+        ready: u32,
+        /// When to look again.
+        look_at: Elapsed,
+        /// When nodes that were refused may be asked for again.
+        resize_at: Elapsed,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// Its nodes are ready, or as many as there will be.
+    Steady {
+        /// Nodes ready for tasks.
+        ready: u32,
+        /// When to look again.
+        look_at: Elapsed,
+    },
+    /// Of no use to the run, which was told so; it stands and costs until the end is asked.
+    Lost,
+    /// Told to go; the service may keep listing it for minutes.
+    Deleting {
+        /// Number of looks since, which spreads them.
+        looks: u32,
+        /// When to look, or ask, again.
+        again_at: Elapsed,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// It is gone, or was never made.
+    Gone,
+    /// It stands, by policy or because it could not be deleted.
+    Left,
+}
+
+/// What a look at the pool and its nodes showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolView {
+    /// The service is not adding or removing nodes.
+    pub steady: bool,
+    /// Nodes asked for.
+    pub target: u32,
+    /// Nodes there, in any state.
+    pub present: u32,
+    /// Nodes idle or running.
+    pub ready: u32,
+    /// Nodes whose start task failed.
+    pub start_task_failed: u32,
+    /// Nodes that will not become ready by themselves for another reason.
+    pub unusable: u32,
+    /// Code and message of what kept the service from adding nodes.
+    pub resize_errors: Vec<(String, String)>,
+}
+
+/// What happened to the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolEvent {
+    /// The application is up: the pool is wanted.
+    Wanted,
+    /// It is made, or was there already and is ours.
+    Created,
+    /// Making it failed.
+    CreateFailed(Trouble),
+    /// A look showed this.
+    Seen(PoolView),
+    /// A look failed.
+    LookFailed(Trouble),
+    /// A look found no such pool.
+    FoundMissing,
+    /// The run needs it no more.
+    EndAsked,
+    /// The run needs it no more, but it shall stay.
+    Released,
+    /// Deleting failed.
+    DeleteFailed(Trouble),
+    /// Some time passed; how much, the moment tells.
+    TimePassed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolCommand {
+    /// Ask for the pool.
+    Create,
+    /// Look at the pool and its nodes.
+    Look,
+    /// Ask again for the nodes that are missing.
+    Resize,
+    /// Ask for its deletion.
+    Delete,
+    /// Say that it is made: a job may name it.
+    TellCreated,
+    /// Say that making it failed and how long the rest is.
+    TellRest {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// Length of the rest.
+        rest: Duration,
+        /// Why.
+        trouble: Trouble,
+    },
+    /// Say that its nodes are ready.
+    TellReady {
+        /// How many.
+        nodes: u32,
+    },
+    /// Say that the run goes on with less.
+    TellDegraded(String),
+    /// Say that a deadline passed.
+    TellDeadline(&'static str),
+    /// Say that the pool is of no use, and why.
+    TellLost(Trouble),
+    /// Say that it is gone.
+    TellGone,
+    /// Say that it was left standing, and why.
+    TellLeft(String),
+}
+
+/// How patient the keeper is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Until all nodes are there.
+    pub allocation: Duration,
+    /// From then until their start task is done.
+    pub start_task: Duration,
+    /// From the request to delete until it is gone.
+    pub deletion: Duration,
+    /// Between two looks while it starts.
+    pub look_every: Duration,
+    /// Between two looks while it is steady.
+    pub watch_every: Duration,
+    /// Between two requests for nodes that were refused.
+    pub resize_every: Duration,
+    /// Rests between tries to make it.
+    pub delays: Delays,
+}
+
+/// A state and what to do on entering it.
+pub type Step = (PoolState, Vec<PoolCommand>);
+
+/// What follows from `event` at `now`.
+pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimits) -> Step {
+    use {PoolCommand as Do, PoolEvent as On, PoolState as Is};
+    match (state, event) {
+        (Is::Absent, On::Wanted) => {
+            (Is::Creating { attempt: 1, until: now + limits.allocation }, vec![Do::Create])
+        }
+        (Is::Creating { until, .. }, On::Created) => {
+            let starting = Is::Starting {
+                allocated: false,
+                ready: 0,
+                look_at: now + limits.look_every,
+                resize_at: now + limits.resize_every,
+                until,
+            };
+            (starting, vec![Do::TellCreated, Do::Look])
+        }
+        (Is::Creating { attempt, until }, On::CreateFailed(trouble)) => {
+            let rest = match trouble.fault {
+                Fault::Permanent => None,
+                Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+            };
+            match rest {
+                Some(rest) if now + rest < until => (
+                    Is::Resting { attempt, again_at: now + rest, until },
+                    vec![Do::TellRest { attempt, rest, trouble }],
+                ),
+                _ => lose(trouble),
+            }
+        }
+        (Is::Resting { attempt, again_at, until }, On::TimePassed) if now >= again_at => {
+            (Is::Creating { attempt: attempt + 1, until }, vec![Do::Create])
+        }
+
+        (Is::Starting { allocated, ready, until, .. }, On::TimePassed) if now >= until => {
+            let which = if allocated { "start_task" } else { "allocation" };
+            if ready > 0 {
+                let said = format!("{ready} nodes are ready, the others are not within the {which} deadline");
+                let watched = Is::Steady { ready, look_at: now + limits.watch_every };
+                return (
+                    watched,
+                    vec![Do::TellDeadline(which), Do::TellDegraded(said), Do::TellReady { nodes: ready }],
+                );
+            }
+            let (state, mut told) = lose(too_late(allocated, limits));
+            told.insert(0, Do::TellDeadline(which));
+            (state, told)
+        }
+        (Is::Starting { allocated, ready, look_at, resize_at, until }, On::TimePassed) if now >= look_at => (
+            Is::Starting { allocated, ready, look_at: now + limits.look_every, resize_at, until },
+            vec![Do::Look],
+        ),
+        (Is::Starting { allocated, look_at, resize_at, until, .. }, On::Seen(view)) => {
+            starting(allocated, look_at, resize_at, until, &view, now, limits)
+        }
+
+        (Is::Steady { ready, look_at }, On::TimePassed) if now >= look_at => {
+            (Is::Steady { ready, look_at: now + limits.watch_every }, vec![Do::Look])
+        }
+        (Is::Steady { look_at, ready }, On::Seen(view)) => match hopeless(&view) {
+            Some(trouble) => lose(trouble),
+            None => {
+                let mut told = vec![];
+                if view.ready < ready {
+                    told.push(Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
+                }
+                (Is::Steady { ready: view.ready, look_at }, told)
+            }
+        },
+        (Is::Starting { .. } | Is::Steady { .. }, On::FoundMissing) => {
+            lose(Trouble::permanent("PoolNotFound", "the pool was deleted by somebody else"))
+        }
+
+        (Is::Absent | Is::Gone, On::EndAsked) => (Is::Gone, vec![Do::TellGone]),
+        (
+            Is::Creating { .. } | Is::Resting { .. } | Is::Starting { .. } | Is::Steady { .. } | Is::Lost,
+            On::EndAsked,
+        ) => {
+            let deleting =
+                Is::Deleting { looks: 0, again_at: now + limits.look_every, until: now + limits.deletion };
+            (deleting, vec![Do::Delete])
+        }
+        (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::TellGone]),
+        (Is::Deleting { until, .. }, On::TimePassed) if now >= until => {
+            let why = format!("not gone within {:?}; the service was told to delete it", limits.deletion);
+            (Is::Left, vec![Do::TellDeadline("cleanup"), Do::TellLeft(why)])
+        }
+        (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
+            // Looks thin out: the first come quickly for a local service, later ones spare a far one.
+            let rest = (limits.look_every * 2u32.saturating_pow(looks.min(16))).min(limits.watch_every);
+            (Is::Deleting { looks: looks + 1, again_at: now + rest, until }, vec![Do::Look])
+        }
+        // It is still listed: a delete whose request was lost must be repeated, one that was heard does no harm.
+        (Is::Deleting { looks, again_at, until }, On::Seen(_)) if looks > 0 && looks.is_multiple_of(8) => {
+            (Is::Deleting { looks, again_at, until }, vec![Do::Delete])
+        }
+        (Is::Deleting { looks, until, .. }, On::DeleteFailed(trouble)) => match trouble.fault {
+            Fault::Permanent => (Is::Left, vec![Do::TellLeft(trouble.message)]),
+            Fault::Transient | Fault::Ambiguous => {
+                let rest = limits.delays.after(looks + 1, trouble.retry_after).unwrap_or(limits.watch_every);
+                // `Seen` repeats the request at looks that are multiples of 8: go to the next of them.
+                (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
+            }
+        },
+        (Is::Absent, On::Released) => (Is::Gone, vec![Do::TellGone]),
+        (
+            Is::Creating { .. } | Is::Resting { .. } | Is::Starting { .. } | Is::Steady { .. } | Is::Lost,
+            On::Released,
+        ) => (Is::Left, vec![Do::TellLeft("kept, as cleanup.pool says".into())]),
+
+        // Clocks tick and polls answer in every state; a failed look is repeated by the next one.
+        (state, On::TimePassed | On::Seen(_) | On::LookFailed(_) | On::FoundMissing) => (state, vec![]),
+        // An answer to a request made before the end was asked, or a request repeated.
+        (state, On::Created | On::CreateFailed(_) | On::DeleteFailed(_)) => (state, vec![]),
+        (state, On::Wanted | On::EndAsked | On::Released) => (state, vec![]),
+    }
+}
+
+fn starting(
+    allocated: bool,
+    look_at: Elapsed,
+    resize_at: Elapsed,
+    until: Elapsed,
+    view: &PoolView,
+    now: Elapsed,
+    limits: &PoolLimits,
+) -> Step {
+    use PoolCommand as Do;
+    if let Some(trouble) = hopeless(view) {
+        return lose(trouble);
+    }
+    let all_there = view.steady && view.present >= view.target;
+    let decided = view.ready + view.start_task_failed + view.unusable;
+    if all_there && decided >= view.present && view.ready > 0 {
+        let mut told = vec![Do::TellReady { nodes: view.ready }];
+        if view.ready < view.target {
+            told.insert(0, Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
+        }
+        return (PoolState::Steady { ready: view.ready, look_at: now + limits.watch_every }, told);
+    }
+    let until = if all_there && !allocated { now + limits.start_task } else { until };
+    let short = view.steady && view.present < view.target;
+    let (resize_at, commands) = match short && now >= resize_at {
+        true => (now + limits.resize_every, vec![Do::Resize]),
+        false => (resize_at, vec![]),
+    };
+    let allocated = allocated || all_there;
+    (PoolState::Starting { allocated, ready: view.ready, look_at, resize_at, until }, commands)
+}
+
+/// Every node that was asked for is there and none will ever take a task.
+fn hopeless(view: &PoolView) -> Option<Trouble> {
+    let dead = view.start_task_failed + view.unusable;
+    if view.target == 0 || !view.steady || view.ready > 0 || dead < view.target || dead < view.present {
+        return None;
+    }
+    Some(if view.start_task_failed > 0 {
+        let message =
+            format!("the start task failed on {} of {} nodes", view.start_task_failed, view.present);
+        Trouble::permanent("StartTaskFailed", message)
+    } else {
+        Trouble::permanent("NodesUnusable", format!("all {} nodes are unusable", view.present))
+    })
+}
+
+fn too_late(allocated: bool, limits: &PoolLimits) -> Trouble {
+    match allocated {
+        false => Trouble::permanent(
+            "AllocationTimedOut",
+            format!("no node was ready within deadlines.allocation ({:?})", limits.allocation),
+        ),
+        true => Trouble::permanent(
+            "StartTaskTimedOut",
+            format!("no start task was done within deadlines.start_task ({:?})", limits.start_task),
+        ),
+    }
+}
+
+/// The run decides what follows; the pool stands, and costs, until it says so.
+fn lose(trouble: Trouble) -> Step {
+    (PoolState::Lost, vec![PoolCommand::TellLost(trouble)])
+}
+
+impl PoolState {
+    /// When to say `TimePassed`.
+    pub fn wakes_at(&self) -> Option<Elapsed> {
+        match self {
+            Self::Resting { again_at, .. } => Some(*again_at),
+            Self::Starting { look_at, until, .. } => Some(*look_at.min(until)),
+            Self::Steady { look_at, .. } => Some(*look_at),
+            Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
+            Self::Absent | Self::Creating { .. } | Self::Lost | Self::Gone | Self::Left => None,
+        }
+    }
+}

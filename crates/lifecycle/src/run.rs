@@ -1,0 +1,346 @@
+//! The life of the whole run: when it ends, why, and what must be done before it is over.
+//!
+//! There is one way out. Whatever ends a run, its tasks are told to end, what finished is fetched,
+//! the record is made durable, and only then is deleted what costs money or is not needed any more.
+
+use crate::{Elapsed, Trouble, plan::CleanupPlan, plan::When};
+use std::time::Duration;
+
+/// Where the run stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunState {
+    /// Not begun.
+    Fresh,
+    /// Tasks are made, run, and come home.
+    Working {
+        /// What became of the tasks so far.
+        tally: Tally,
+        /// End of the run's own deadline.
+        until: Elapsed,
+        /// When doing nothing has lasted too long.
+        stuck_at: Option<Elapsed>,
+    },
+    /// Told to end: tasks end, results of those that finished come home.
+    Ending {
+        /// Why.
+        reason: EndReason,
+        /// What became of the tasks so far.
+        tally: Tally,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// Every task is closed; the record becomes durable before anything is deleted.
+    Settling {
+        /// Why it ends.
+        reason: EndReason,
+        /// What became of the tasks.
+        tally: Tally,
+    },
+    /// What the run made is deleted, as far as its policy says.
+    Cleaning {
+        /// Why it ends.
+        reason: EndReason,
+        /// What became of the tasks.
+        tally: Tally,
+        /// What is still being deleted.
+        open: Open,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// It is over.
+    Over,
+}
+
+/// Why a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// Every task is closed.
+    AllTasksClosed,
+    /// A deadline passed.
+    Deadline,
+    /// Somebody asked.
+    Cancelled,
+    /// Pool, job or storage cannot be had, or an actor died.
+    Infrastructure,
+}
+
+/// How many tasks became what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Not closed yet.
+    pub open: u32,
+    /// Succeeded.
+    pub succeeded: u32,
+    /// Failed.
+    pub failed: u32,
+    /// Not finished when the run ended.
+    pub unfinished: u32,
+    /// Of all, those with results that are still at the service only.
+    pub undelivered: u32,
+}
+
+/// What is still being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// The job.
+    pub job: bool,
+    /// The pool.
+    pub pool: bool,
+    /// The containers.
+    pub containers: bool,
+}
+
+/// What became of one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// Succeeded.
+    Succeeded,
+    /// Failed.
+    Failed,
+    /// Not finished when the run ended.
+    Unfinished,
+}
+
+/// What happened to the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEvent {
+    /// It begins, with so many tasks.
+    Begun {
+        /// Number of tasks.
+        tasks: u32,
+    },
+    /// Something moved: a file came up, a task changed its state, a node became ready.
+    Progressed,
+    /// A task's last word.
+    TaskClosed {
+        /// What became of it.
+        closing: Closing,
+        /// Its results are home, or it has none.
+        delivered: bool,
+    },
+    /// Something the run cannot do without is lost.
+    Lost(Trouble),
+    /// A deadline of the pool passed.
+    DeadlinePassed(Trouble),
+    /// Somebody wants it to end.
+    CancelAsked(String),
+    /// Every event so far is durable.
+    Settled,
+    /// The job is gone or left.
+    JobDone,
+    /// The pool is gone or left.
+    PoolDone,
+    /// The containers are gone or left.
+    ContainersDone,
+    /// Some time passed; how much, the moment tells.
+    TimePassed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunCommand {
+    /// Say that a deadline passed.
+    TellDeadline(&'static str),
+    /// Say that the run ends, and why.
+    TellEnd {
+        /// Why.
+        reason: EndReason,
+        /// In one line.
+        detail: String,
+    },
+    /// Tell every task to end.
+    EndTasks {
+        /// Reason for the service.
+        reason: &'static str,
+    },
+    /// Wait no longer for tasks that do not end.
+    AbandonTasks,
+    /// Make the record durable, then say `Settled`.
+    Settle,
+    /// Delete (true) or keep (false) each of them.
+    CleanUp(Open),
+    /// Wait no longer for what is still being deleted: say what is left.
+    TellLeft(Open),
+    /// Say the last word.
+    Finish {
+        /// Why it ended.
+        reason: EndReason,
+        /// What became of the tasks.
+        tally: Tally,
+    },
+}
+
+/// How patient the run is, and what it deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLimits {
+    /// The whole run until its end is asked.
+    pub run: Duration,
+    /// Nothing moved for so long.
+    pub no_progress: Option<Duration>,
+    /// From asking the end until tasks that do not end are abandoned.
+    pub ending: Duration,
+    /// Deleting.
+    pub cleanup: Duration,
+    /// What to delete, and when.
+    pub policy: CleanupPlan,
+}
+
+/// A state and what to do on entering it.
+pub type Step = (RunState, Vec<RunCommand>);
+
+/// What follows from `event` at `now`.
+pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits) -> Step {
+    use {RunCommand as Do, RunEvent as On, RunState as Is};
+    match (state, event) {
+        (Is::Fresh, On::Begun { tasks }) => {
+            let tally = Tally { open: tasks, ..Tally::default() };
+            let stuck_at = limits.no_progress.map(|quiet| now + quiet);
+            let working = Is::Working { tally, until: now + limits.run, stuck_at };
+            if tasks == 0 { all_closed(tally) } else { (working, vec![]) }
+        }
+        // Nothing was begun: nothing is to be ended but the wait.
+        (Is::Fresh, On::CancelAsked(_) | On::Lost(_)) => (Is::Fresh, vec![]),
+
+        (Is::Working { tally, until, .. }, On::TaskClosed { closing, delivered }) => {
+            let tally = tally.with(closing, delivered);
+            let stuck_at = limits.no_progress.map(|quiet| now + quiet);
+            if tally.open == 0 { all_closed(tally) } else { (Is::Working { tally, until, stuck_at }, vec![]) }
+        }
+        (Is::Working { tally, until, .. }, On::Progressed) => {
+            (Is::Working { tally, until, stuck_at: limits.no_progress.map(|quiet| now + quiet) }, vec![])
+        }
+        (Is::Working { tally, until, .. }, On::TimePassed) if now >= until => {
+            let detail = format!("not done within run.deadline ({:?})", limits.run);
+            too_late("run", detail, tally, now, limits)
+        }
+        (Is::Working { tally, stuck_at: Some(stuck_at), .. }, On::TimePassed) if now >= stuck_at => {
+            let detail = format!("nothing moved for {:?}", limits.no_progress.unwrap_or_default());
+            too_late("no_progress", detail, tally, now, limits)
+        }
+        (Is::Working { tally, .. }, On::DeadlinePassed(trouble)) => {
+            end(EndReason::Deadline, trouble.message, tally, now, limits)
+        }
+        (Is::Working { tally, .. }, On::Lost(trouble)) => {
+            end(EndReason::Infrastructure, trouble.message, tally, now, limits)
+        }
+        (Is::Working { tally, .. }, On::CancelAsked(detail)) => {
+            end(EndReason::Cancelled, detail, tally, now, limits)
+        }
+
+        (Is::Ending { reason, tally, until }, On::TaskClosed { closing, delivered }) => {
+            let tally = tally.with(closing, delivered);
+            if tally.open == 0 {
+                (Is::Settling { reason, tally }, vec![Do::Settle])
+            } else {
+                (Is::Ending { reason, tally, until }, vec![])
+            }
+        }
+        (Is::Ending { reason, tally, until }, On::TimePassed) if now >= until => {
+            (Is::Ending { reason, tally, until: now + limits.ending }, vec![Do::AbandonTasks])
+        }
+
+        (Is::Settling { reason, tally }, On::Settled) => {
+            let wanted = |when: When| match when {
+                When::Always => true,
+                When::Success => tally.failed == 0 && tally.unfinished == 0 && tally.undelivered == 0,
+                When::Never => false,
+            };
+            let delete = Open {
+                job: wanted(limits.policy.job),
+                pool: wanted(limits.policy.pool),
+                containers: wanted(limits.policy.containers) && tally.undelivered == 0,
+            };
+            let open = Open { job: true, pool: true, containers: true };
+            (Is::Cleaning { reason, tally, open, until: now + limits.cleanup }, vec![Do::CleanUp(delete)])
+        }
+        (Is::Cleaning { reason, tally, open, until }, On::JobDone) => {
+            cleaned(reason, tally, Open { job: false, ..open }, until)
+        }
+        (Is::Cleaning { reason, tally, open, until }, On::PoolDone) => {
+            cleaned(reason, tally, Open { pool: false, ..open }, until)
+        }
+        (Is::Cleaning { reason, tally, open, until }, On::ContainersDone) => {
+            cleaned(reason, tally, Open { containers: false, ..open }, until)
+        }
+        (Is::Cleaning { reason, tally, open, until }, On::TimePassed) if now >= until => {
+            let told = vec![Do::TellDeadline("cleanup"), Do::TellLeft(open), Do::Finish { reason, tally }];
+            (Is::Over, told)
+        }
+
+        // A run ends once; what else goes wrong on the way out is in the record.
+        (
+            state @ (Is::Ending { .. } | Is::Settling { .. } | Is::Cleaning { .. } | Is::Over),
+            On::Lost(_) | On::CancelAsked(_) | On::DeadlinePassed(_),
+        ) => (state, vec![]),
+        (state, On::TimePassed | On::Progressed) => (state, vec![]),
+        (
+            state,
+            On::Begun { .. }
+            | On::TaskClosed { .. }
+            | On::DeadlinePassed(_)
+            | On::Settled
+            | On::JobDone
+            | On::PoolDone
+            | On::ContainersDone,
+        ) => (state, vec![]),
+    }
+}
+
+fn all_closed(tally: Tally) -> Step {
+    let reason = EndReason::AllTasksClosed;
+    let told = RunCommand::TellEnd { reason, detail: "every task is closed".into() };
+    (RunState::Settling { reason, tally }, vec![told, RunCommand::Settle])
+}
+
+fn too_late(which: &'static str, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {
+    let (state, mut commands) = end(EndReason::Deadline, detail, tally, now, limits);
+    commands.insert(0, RunCommand::TellDeadline(which));
+    (state, commands)
+}
+
+/// The one way out, so that no exit forgets what costs money.
+fn end(reason: EndReason, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {
+    let for_the_service = match reason {
+        EndReason::AllTasksClosed => "AllTasksClosed",
+        EndReason::Deadline => "Deadline",
+        EndReason::Cancelled => "Cancelled",
+        EndReason::Infrastructure => "Infrastructure",
+    };
+    let commands =
+        vec![RunCommand::TellEnd { reason, detail }, RunCommand::EndTasks { reason: for_the_service }];
+    (RunState::Ending { reason, tally, until: now + limits.ending }, commands)
+}
+
+fn cleaned(reason: EndReason, tally: Tally, open: Open, until: Elapsed) -> Step {
+    if open.job || open.pool || open.containers {
+        (RunState::Cleaning { reason, tally, open, until }, vec![])
+    } else {
+        (RunState::Over, vec![RunCommand::Finish { reason, tally }])
+    }
+}
+
+impl Tally {
+    fn with(mut self, closing: Closing, delivered: bool) -> Self {
+        self.open = self.open.saturating_sub(1);
+        match closing {
+            Closing::Succeeded => self.succeeded += 1,
+            Closing::Failed => self.failed += 1,
+            Closing::Unfinished => self.unfinished += 1,
+        }
+        self.undelivered += u32::from(!delivered);
+        self
+    }
+}
+
+impl RunState {
+    /// When to say `TimePassed`.
+    pub fn wakes_at(&self) -> Option<Elapsed> {
+        match self {
+            Self::Working { until, stuck_at, .. } => {
+                Some(stuck_at.map_or(*until, |stuck_at| stuck_at.min(*until)))
+            }
+            Self::Ending { until, .. } | Self::Cleaning { until, .. } => Some(*until),
+            Self::Fresh | Self::Settling { .. } | Self::Over => None,
+        }
+    }
+}

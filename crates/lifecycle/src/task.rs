@@ -1,0 +1,363 @@
+//! The life of one task, from the file it is made of to its results at home.
+
+use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use std::time::Duration;
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    /// Its input is not in its container yet.
+    Waiting,
+    /// To be submitted with the next chunk.
+    Ready {
+        /// Number of the try it waits for, from 1.
+        attempt: u32,
+    },
+    /// The service refused it for now.
+    Resting {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// When to try again.
+        again_at: Elapsed,
+    },
+    /// Accepted, waiting for a node.
+    Queued {
+        /// When waiting has lasted too long.
+        until: Option<Elapsed>,
+    },
+    /// Runs on a node.
+    Running {
+        /// When the service should have ended it itself.
+        until: Option<Elapsed>,
+    },
+    /// Told to end.
+    Stopping {
+        /// Why.
+        why: StopReason,
+        /// When to tell it again; never if the whole job was told.
+        again_at: Option<Elapsed>,
+        /// End of patience.
+        until: Elapsed,
+    },
+    /// Over; its results are on their way.
+    Collecting {
+        /// How it ended.
+        ending: Ending,
+        /// Why it was told to end, if it was.
+        stopped: Option<StopReason>,
+    },
+    /// The last word was said.
+    Closed,
+}
+
+/// Why a task was told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// It waited longer for a node than `deadlines.queue`.
+    QueueTimedOut,
+    /// It ran longer than `task.timeout`, and the service did not end it.
+    RunTimedOut,
+    /// The run ends.
+    RunEnds,
+}
+
+/// What the service says of a task that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The service calls it a success.
+    pub success: bool,
+    /// Exit code; none if the command never ran.
+    pub exit_code: Option<i32>,
+    /// Code and words of the failure.
+    pub failure: Option<(String, String)>,
+}
+
+/// The last word on a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It exited with 0 and its results are delivered.
+    Succeeded,
+    /// It failed; `delivered` tells whether what it left behind came home.
+    Failed {
+        /// In one line.
+        cause: String,
+        /// Nothing of it is left at the service only.
+        delivered: bool,
+    },
+    /// The run ended before it did.
+    Unfinished {
+        /// In one line.
+        cause: String,
+        /// Nothing of it is left at the service only.
+        delivered: bool,
+    },
+}
+
+/// What happened to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskEvent {
+    /// Its input is in its container (or it has none).
+    InputReady,
+    /// Its input will not get there.
+    InputFailed(Trouble),
+    /// The service has it.
+    Accepted,
+    /// The service does not want it, or could not be asked.
+    Refused(Trouble),
+    /// A look showed it waiting.
+    SeenActive,
+    /// A look showed it running.
+    SeenRunning,
+    /// A look showed it over.
+    SeenEnded(Ending),
+    /// The service knows it no more.
+    Vanished,
+    /// The run ends.
+    StopAsked,
+    /// The job was told to end: what waits will never run.
+    JobEnded,
+    /// The run waits no longer for it.
+    Abandoned,
+    /// Its results are in the output folder.
+    Delivered,
+    /// They will not get there.
+    DeliveryFailed(Trouble),
+    /// Some time passed; how much, the moment tells.
+    TimePassed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskCommand {
+    /// Put it into the next chunk.
+    Submit,
+    /// Say that submitting it failed and how long the rest is.
+    TellRest {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// Length of the rest.
+        rest: Duration,
+        /// Why.
+        trouble: Trouble,
+    },
+    /// Say that it was seen running.
+    TellRunning,
+    /// Say that a deadline passed.
+    TellDeadline(&'static str),
+    /// Tell the service to end it.
+    Terminate(StopReason),
+    /// Fetch its results.
+    Collect,
+    /// Say the last word.
+    Close(Verdict),
+}
+
+/// How patient the monitor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskLimits {
+    /// Waiting for a node.
+    pub queue: Option<Duration>,
+    /// Running, before the monitor ends what the service should have ended.
+    pub run: Option<Duration>,
+    /// From telling it to end until it is given up.
+    pub stopping: Duration,
+    /// Between two times of telling it to end.
+    pub stop_again: Duration,
+    /// Rests between tries to submit it.
+    pub delays: Delays,
+}
+
+/// A state and what to do on entering it.
+pub type Step = (TaskState, Vec<TaskCommand>);
+
+/// What follows from `event` at `now`.
+pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
+    use {TaskCommand as Do, TaskEvent as On, TaskState as Is};
+    match (state, event) {
+        (Is::Waiting, On::InputReady) => (Is::Ready { attempt: 1 }, vec![Do::Submit]),
+        (Is::Waiting, On::InputFailed(trouble)) => close(Verdict::Failed {
+            cause: format!("input not uploaded: {}", trouble.message),
+            delivered: true,
+        }),
+        (Is::Ready { .. }, On::Accepted) => {
+            (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
+        }
+        (Is::Ready { attempt }, On::Refused(trouble)) => {
+            let rest = match trouble.fault {
+                Fault::Permanent => None,
+                Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+            };
+            match rest {
+                Some(rest) => (
+                    Is::Resting { attempt, again_at: now + rest },
+                    vec![Do::TellRest { attempt, rest, trouble }],
+                ),
+                None => close(Verdict::Failed { cause: trouble.message, delivered: true }),
+            }
+        }
+        (Is::Resting { attempt, again_at }, On::TimePassed) if now >= again_at => {
+            (Is::Ready { attempt: attempt + 1 }, vec![Do::Submit])
+        }
+
+        (Is::Queued { .. }, On::SeenRunning) => {
+            (Is::Running { until: limits.run.map(|run| now + run) }, vec![Do::TellRunning])
+        }
+        // Its node was lost, and it waits for another.
+        (Is::Running { .. }, On::SeenActive) => {
+            (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
+        }
+        (Is::Queued { until: Some(until) }, On::TimePassed) if now >= until => {
+            stop(StopReason::QueueTimedOut, now, limits)
+        }
+        (Is::Running { until: Some(until) }, On::TimePassed) if now >= until => {
+            stop(StopReason::RunTimedOut, now, limits)
+        }
+        (
+            Is::Queued { .. } | Is::Running { .. } | Is::Ready { .. } | Is::Resting { .. },
+            On::SeenEnded(ending),
+        ) => (Is::Collecting { ending, stopped: None }, vec![Do::Collect]),
+        (Is::Stopping { why, .. }, On::SeenEnded(ending)) => {
+            (Is::Collecting { ending, stopped: Some(why) }, vec![Do::Collect])
+        }
+        // Deleted behind our back: submit it again under its name.
+        (Is::Queued { .. } | Is::Running { .. }, On::Vanished) => {
+            (Is::Ready { attempt: 1 }, vec![Do::Submit])
+        }
+        (Is::Stopping { why, .. }, On::Vanished) => close(stopped(why, true)),
+
+        (Is::Waiting | Is::Resting { .. }, On::StopAsked) => close(stopped(StopReason::RunEnds, true)),
+        // Told through its job: one call instead of one for each task.
+        (Is::Ready { .. } | Is::Queued { .. } | Is::Running { .. }, On::StopAsked) => {
+            let until = now + limits.stopping;
+            (Is::Stopping { why: StopReason::RunEnds, again_at: None, until }, vec![])
+        }
+        (Is::Stopping { why: StopReason::RunEnds, .. }, On::Refused(_)) => {
+            close(stopped(StopReason::RunEnds, true))
+        }
+        (Is::Stopping { why: StopReason::RunEnds, .. }, On::JobEnded) => {
+            close(stopped(StopReason::RunEnds, true))
+        }
+        (Is::Stopping { why, until, .. }, On::TimePassed) if now >= until => close(stopped(why, false)),
+        (Is::Stopping { why, again_at: Some(again_at), until }, On::TimePassed) if now >= again_at => {
+            let again_at = Some(now + limits.stop_again);
+            (Is::Stopping { why, again_at, until }, vec![Do::Terminate(why)])
+        }
+
+        (Is::Collecting { ending, stopped }, On::Delivered) => close(verdict(&ending, stopped, None)),
+        (Is::Collecting { ending, stopped }, On::DeliveryFailed(trouble)) => {
+            close(verdict(&ending, stopped, Some(&trouble)))
+        }
+        (Is::Collecting { ending, stopped }, On::Abandoned) => {
+            let trouble = Trouble::permanent("Abandoned", "the run ended while they were fetched");
+            close(verdict(&ending, stopped, Some(&trouble)))
+        }
+        (
+            Is::Waiting
+            | Is::Ready { .. }
+            | Is::Resting { .. }
+            | Is::Queued { .. }
+            | Is::Running { .. }
+            | Is::Stopping { .. },
+            On::Abandoned,
+        ) => close(stopped(StopReason::RunEnds, false)),
+
+        // Clocks tick and looks answer in every state; mostly that is no news.
+        (state, On::TimePassed | On::SeenActive | On::SeenRunning | On::SeenEnded(_) | On::Vanished) => {
+            (state, vec![])
+        }
+        // Answers that come after the question lost its meaning.
+        (
+            state,
+            On::InputReady
+            | On::InputFailed(_)
+            | On::Accepted
+            | On::Refused(_)
+            | On::StopAsked
+            | On::JobEnded
+            | On::Abandoned
+            | On::Delivered
+            | On::DeliveryFailed(_),
+        ) => (state, vec![]),
+    }
+}
+
+fn stop(why: StopReason, now: Elapsed, limits: &TaskLimits) -> Step {
+    let which = if why == StopReason::QueueTimedOut { "queue" } else { "task" };
+    let again_at = Some(now + limits.stop_again);
+    let stopping = TaskState::Stopping { why, again_at, until: now + limits.stopping };
+    (stopping, vec![TaskCommand::TellDeadline(which), TaskCommand::Terminate(why)])
+}
+
+fn close(verdict: Verdict) -> Step {
+    (TaskState::Closed, vec![TaskCommand::Close(verdict)])
+}
+
+fn stopped(why: StopReason, delivered: bool) -> Verdict {
+    let cause = match why {
+        StopReason::QueueTimedOut => "no node took it within deadlines.queue",
+        StopReason::RunTimedOut => "it ran longer than task.timeout and did not end when told to",
+        StopReason::RunEnds => "the run ended before it did",
+    };
+    match why {
+        StopReason::RunEnds => Verdict::Unfinished { cause: cause.into(), delivered },
+        StopReason::QueueTimedOut | StopReason::RunTimedOut => {
+            Verdict::Failed { cause: cause.into(), delivered }
+        }
+    }
+}
+
+/// What a task that is over is called, now that its results came home or will not.
+fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Trouble>) -> Verdict {
+    let delivered = undelivered.is_none();
+    let lost = undelivered.map(|trouble| format!("results not delivered: {}", trouble.message));
+    match (ending.success, why) {
+        (true, _) => match lost {
+            None => Verdict::Succeeded,
+            Some(cause) => Verdict::Failed { cause, delivered },
+        },
+        (false, Some(StopReason::RunEnds)) => stopped(StopReason::RunEnds, delivered),
+        (false, Some(why)) => stopped(why, delivered),
+        (false, None) => {
+            let cause = cause(ending);
+            Verdict::Failed { cause: lost.map(|lost| format!("{cause}; {lost}")).unwrap_or(cause), delivered }
+        }
+    }
+}
+
+/// Why a task failed, in one line.
+fn cause(ending: &Ending) -> String {
+    match (&ending.failure, ending.exit_code) {
+        (Some((code, _)), Some(exit)) if code == "FailureExitCode" => match signal(exit) {
+            Some(signal) => format!("exit code {exit} (killed by signal {signal})"),
+            None => format!("exit code {exit}"),
+        },
+        (Some((code, message)), Some(exit)) if exit != 0 => format!("{code}: {message} (exit code {exit})"),
+        (Some((code, message)), _) => format!("{code}: {message}"),
+        (None, Some(exit)) => format!("exit code {exit}"),
+        (None, None) => "failed; the service gave no reason".into(),
+    }
+}
+
+/// The signal behind an exit code, as shells and Linux nodes count.
+fn signal(exit: i32) -> Option<i32> {
+    (129..=159).contains(&exit).then_some(exit - 128)
+}
+
+impl TaskState {
+    /// When to say `TimePassed`.
+    pub fn wakes_at(&self) -> Option<Elapsed> {
+        match self {
+            Self::Resting { again_at, .. } => Some(*again_at),
+            Self::Queued { until } | Self::Running { until } => *until,
+            Self::Stopping { again_at, until, .. } => {
+                Some(again_at.map_or(*until, |again| again.min(*until)))
+            }
+            Self::Waiting | Self::Ready { .. } | Self::Collecting { .. } | Self::Closed => None,
+        }
+    }
+
+    /// Whether the service may know something new of it.
+    pub fn is_watched(&self) -> bool {
+        matches!(self, Self::Queued { .. } | Self::Running { .. } | Self::Stopping { .. })
+    }
+}
