@@ -3,6 +3,7 @@
 //! Client and service meet here and nowhere else: bodies, headers, signatures, SAS, errors, and the
 //! `Transport` that carries a request. Nothing in this crate opens a socket, a file or a clock.
 
+pub mod command_line;
 pub mod fault;
 pub mod secret;
 pub mod time;

@@ -1,0 +1,172 @@
+//! A task's command line, as a Linux node reads it: split into arguments, never run by a shell.
+//!
+//! The rules, all of them:
+//!
+//! - white space (space, tab, newline, carriage return, form feed, vertical tab) separates arguments;
+//! - between single quotes everything stands for itself;
+//! - between double quotes everything stands for itself except `\"` and `\\`, which stand for `"` and `\`;
+//! - elsewhere a backslash takes the character after it literally, whatever it is;
+//! - quoted and unquoted pieces that touch are one argument, and `''` or `""` alone is an empty one;
+//! - nothing is expanded: no variables, no wildcards, no `~`, no comments, no pipes.
+//!
+//! [`quote`] writes what [`split`] reads back unchanged; POSIX shells read it the same way.
+
+/// Why a command line cannot be split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SplitError {
+    /// A quote opens and never closes.
+    #[error("the {quote} at byte {at} is never closed")]
+    Unclosed {
+        /// `'` or `"`.
+        quote: char,
+        /// Where it stands, in bytes from the start.
+        at: usize,
+    },
+    /// The last character is a backslash with nothing after it to take literally.
+    #[error("a backslash at the very end")]
+    LoneBackslash,
+    /// An argument cannot hold a NUL: it ends there for every program.
+    #[error("a NUL at byte {at}")]
+    Nul {
+        /// Where it stands, in bytes from the start.
+        at: usize,
+    },
+}
+
+/// Splits a command line into its arguments; the first is the program. None if it is blank.
+///
+/// # Errors
+/// When a quote is not closed, a backslash ends the line, or it holds a NUL.
+pub fn split(line: &str) -> Result<Vec<String>, SplitError> {
+    if let Some(at) = line.find('\0') {
+        return Err(SplitError::Nul { at });
+    }
+    let mut arguments = Vec::new();
+    let mut current: Option<String> = None;
+    let mut rest = line.char_indices().peekable();
+    while let Some((at, character)) = rest.next() {
+        match character {
+            ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' => arguments.extend(current.take()),
+            '\'' | '"' => {
+                let argument = current.get_or_insert_default();
+                loop {
+                    match rest.next().ok_or(SplitError::Unclosed { quote: character, at })? {
+                        (_, end) if end == character => break,
+                        (_, '\\') if character == '"' => {
+                            argument.push(
+                                rest.next_if(|(_, next)| matches!(next, '"' | '\\')).map_or('\\', |c| c.1),
+                            );
+                        }
+                        (_, inner) => argument.push(inner),
+                    }
+                }
+            }
+            '\\' => {
+                let (_, literal) = rest.next().ok_or(SplitError::LoneBackslash)?;
+                current.get_or_insert_default().push(literal);
+            }
+            plain => current.get_or_insert_default().push(plain),
+        }
+    }
+    arguments.extend(current);
+    Ok(arguments)
+}
+
+/// Writes arguments as one command line. They must hold no NUL, which no argument of a process can.
+pub fn quote<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> String {
+    let mut line = String::new();
+    for argument in arguments {
+        let argument = argument.as_ref();
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        if !argument.is_empty() && argument.bytes().all(needs_no_quotes) {
+            line.push_str(argument);
+        } else {
+            line.push('\'');
+            line.push_str(&argument.replace('\'', r"'\''"));
+            line.push('\'');
+        }
+    }
+    line
+}
+
+fn needs_no_quotes(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_rule_holds() {
+        let table: &[(&str, &[&str])] = &[
+            ("", &[]),
+            (" \t\r\n\u{b}\u{c} ", &[]),
+            ("wc -l a.txt", &["wc", "-l", "a.txt"]),
+            ("  wc\t-l\na.txt  ", &["wc", "-l", "a.txt"]),
+            ("/bin/sh -c 'a b  c'", &["/bin/sh", "-c", "a b  c"]),
+            (
+                r#"/bin/sh -c "echo 'x' \"y\" \\ \n $HOME `z`""#,
+                &["/bin/sh", "-c", r#"echo 'x' "y" \ \n $HOME `z`"#],
+            ),
+            (r#"'\' '\"' '"'"#, &[r"\", r#"\""#, "\""]),
+            (r#""'""#, &["'"]),
+            (r"a\ b \'c\' \\ \n \$", &["a b", "'c'", r"\", "n", "$"]),
+            ("a\\\nb", &["a\nb"]),
+            (r#"a'b'"c"\d"#, &["abcd"]),
+            (r#"'' "" a"" ''b"#, &["", "", "a", "b"]),
+            (
+                "$HOME ~ *.txt | # & ; > x %PATH%",
+                &["$HOME", "~", "*.txt", "|", "#", "&", ";", ">", "x", "%PATH%"],
+            ),
+            ("a\u{a0}b\u{3000}c é", &["a\u{a0}b\u{3000}c", "é"]),
+            (r#""\"#, &["!"]),
+            ("'a", &["!"]),
+            (r#"x "a'b"#, &["!"]),
+            (r"a \", &["!"]),
+            ("a\0b", &["!"]),
+        ];
+        for (line, expected) in table {
+            match split(line) {
+                Ok(arguments) => assert_eq!(arguments, *expected, "{line:?}"),
+                Err(error) => assert_eq!(*expected, ["!"], "{line:?}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        assert_eq!(split("é 'a"), Err(SplitError::Unclosed { quote: '\'', at: 3 }));
+        assert_eq!(split(r"a \"), Err(SplitError::LoneBackslash));
+        assert_eq!(split("ab\0"), Err(SplitError::Nul { at: 2 }));
+        assert_eq!(split("'a").unwrap_err().to_string(), "the ' at byte 0 is never closed");
+    }
+
+    #[test]
+    fn plain_words_stay_readable() {
+        let arguments = ["/bin/sh", "-c", "echo $x", "", "it's", "a=b", "50%"];
+        assert_eq!(quote(arguments), r"/bin/sh -c 'echo $x' '' 'it'\''s' a=b 50%");
+        assert_eq!(quote(Vec::<String>::new()), "");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_quoted_splits_into_itself(arguments in prop::collection::vec("[^\0]{0,12}", 0..6)) {
+            prop_assert_eq!(split(&quote(&arguments)).unwrap(), arguments);
+        }
+
+        #[test]
+        fn nasty_characters_survive_too(arguments in prop::collection::vec("[ \t\n\r'\"\\\\$`a]{0,10}", 0..6)) {
+            prop_assert_eq!(split(&quote(&arguments)).unwrap(), arguments);
+        }
+
+        #[test]
+        fn any_text_is_split_or_refused(line in ".*") {
+            let _ = split(&line);
+        }
+    }
+}
