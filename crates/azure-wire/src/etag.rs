@@ -1,0 +1,81 @@
+//! Entity tags: bare in Batch (`0x8DC5FDB7C848F8A`), quoted in Blob; some clients quote them for both.
+
+use std::fmt;
+
+/// An entity tag without its quotes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ETag(Box<str>);
+
+impl ETag {
+    /// Takes a tag as a header or body holds it: bare, quoted, or weak (`W/"…"`).
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let text = text.as_ref().trim();
+        let text = text.strip_prefix("W/").unwrap_or(text);
+        let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+        Self(bare.into())
+    }
+
+    /// The bare form, as Batch writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The quoted form, as Blob writes it.
+    pub fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// Whether `condition`, the value of an If-Match or If-None-Match header, names this tag: `*`, or a list
+    /// of tags that holds it.
+    pub fn matches(&self, condition: &str) -> bool {
+        condition.trim() == "*" || condition.split(',').any(|tag| Self::new(tag) == *self)
+    }
+}
+
+impl fmt::Display for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl serde::Serialize for ETag {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ETag {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_weakness_do_not_make_another_tag() {
+        let tag = ETag::new("0x8DC5FDB7C848F8A");
+        for same in ["\"0x8DC5FDB7C848F8A\"", "W/\"0x8DC5FDB7C848F8A\"", " 0x8DC5FDB7C848F8A "] {
+            assert_eq!(ETag::new(same), tag);
+        }
+        assert_ne!(ETag::new("0x8DC5FDB7C848F8B"), tag);
+        assert_eq!(tag.quoted(), "\"0x8DC5FDB7C848F8A\"");
+    }
+
+    #[test]
+    fn a_condition_is_a_star_a_tag_or_a_list() {
+        let tag = ETag::new("0x1");
+        for (condition, matches) in [
+            ("*", true),
+            ("0x1", true),
+            ("\"0x1\"", true),
+            ("\"0x2\", \"0x1\"", true),
+            ("0x2", false),
+            ("", false),
+        ] {
+            assert_eq!(tag.matches(condition), matches, "{condition}");
+        }
+    }
+}
