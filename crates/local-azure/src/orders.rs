@@ -52,7 +52,8 @@ pub struct Launch {
     /// Split into arguments as Batch does; no shell.
     pub command_line: String,
     /// Variables in order, later ones win: the service's ids, the job's, the task's. The runner adds those that
-    /// hold paths (`AZ_BATCH_NODE_ROOT_DIR`, `AZ_BATCH_TASK_DIR`, …) before them.
+    /// hold paths (`AZ_BATCH_NODE_ROOT_DIR`, `AZ_BATCH_TASK_DIR`, …) before them. `AZ_BATCH_JOB_PREP_DIR` and
+    /// `AZ_BATCH_JOB_PREP_WORKING_DIR` are given as folders below the node's root; the runner makes them absolute.
     pub environment: Vec<(String, String)>,
     /// Files to bring before the command starts.
     pub resource_files: Vec<ResourceFileOrder>,
@@ -154,7 +155,7 @@ pub struct LaunchEnding {
     pub started: Timestamp,
     /// When all was over.
     pub ended: Timestamp,
-    /// The process's own code, 128 + n after signal n; none if no process ran.
+    /// The process's own code, 128 + n after signal n (so 143 or 137 after a kill); none if no process ran.
     pub exit_code: Option<i32>,
     /// What kept it from running or its outputs from being stored; an exit code other than 0 alone is none.
     pub failure: Option<NodeFailure>,
@@ -179,7 +180,8 @@ pub trait Runner: Send + Sync {
     fn carry_out(&self, order: Order);
     /// The files of nodes.
     fn files(&self) -> &dyn NodeFiles;
-    /// Ends every process and returns when none is left. No orders may follow.
+    /// Ends every process and returns when none is left. No orders may follow, and nothing is reported any more:
+    /// what this cuts off is as unfinished as after a crash.
     fn stop(&self);
 }
 
@@ -242,6 +244,16 @@ pub trait BlobDoor: Send + Sync {
     /// # Errors
     /// See [`DoorError`]; some may have been stored.
     fn store(&self, container_url: &str, files: &[(String, std::path::PathBuf)]) -> Result<(), DoorError>;
+    /// As [`BlobDoor::fetch`], for a node that has no files: the content itself.
+    ///
+    /// # Errors
+    /// See [`DoorError`].
+    fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError>;
+    /// As [`BlobDoor::store`], for a node that has no files: each content under its blob name.
+    ///
+    /// # Errors
+    /// See [`DoorError`]; some may have been stored.
+    fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError>;
 }
 
 /// Why a blob could not be had or stored. Messages hold no SAS.
