@@ -11,5 +11,7 @@ pub mod etag;
 pub mod fault;
 pub mod secret;
 mod shape;
+pub mod sign;
 pub mod time;
 pub mod transport;
+pub mod uri;

@@ -1,0 +1,191 @@
+//! The text that SharedKey signs.
+
+use super::{Parts, Scheme};
+use crate::uri;
+use http::{HeaderName, Method, header};
+use std::{borrow::Cow, cmp::Ordering};
+
+/// How a text is read where the rules leave room. The default is the reading our own client signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Reading {
+    /// Batch: query names in lower case, as the documentation says and the SDKs do not.
+    pub lower_names: bool,
+    /// A raw `+` in a query is a space, as some libraries read it.
+    pub plus_is_space: bool,
+    /// Storage: headers in the order of bytes, as older libraries sort them.
+    pub byte_order: bool,
+    /// Batch: a write without a body has an empty length instead of `0`.
+    pub empty_length: bool,
+}
+
+/// The headers of the string to sign, in its order; Content-Length and Date have rules of their own.
+const SLOTS: [HeaderName; 11] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("content-md5"),
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::IF_MODIFIED_SINCE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+];
+
+/// The string to sign.
+pub(super) fn string_to_sign(scheme: Scheme, account: &str, parts: &Parts<'_>, reading: Reading) -> String {
+    let mut text = String::with_capacity(512);
+    text.push_str(parts.method.as_str());
+    text.push('\n');
+    for slot in &SLOTS {
+        if *slot == header::CONTENT_LENGTH {
+            text.push_str(&length(scheme, parts, reading));
+        } else if *slot != header::DATE || !parts.headers.contains_key(scheme.date_header()) {
+            text.push_str(&value(parts, slot));
+        }
+        text.push('\n');
+    }
+    push_headers(&mut text, scheme, parts, reading);
+    text.push('/');
+    text.push_str(account);
+    text.push_str(parts.path);
+    match scheme {
+        Scheme::Batch => push_batch_query(&mut text, parts, reading),
+        Scheme::Storage => push_storage_query(&mut text, parts, reading),
+    }
+    text
+}
+
+/// Batch signs the zero of a write without a body, Storage signs no zero at all.
+fn length<'a>(scheme: Scheme, parts: &Parts<'a>, reading: Reading) -> Cow<'a, str> {
+    let given = value(parts, &header::CONTENT_LENGTH);
+    let writes = !matches!(*parts.method, Method::GET | Method::HEAD);
+    match (scheme, &*given) {
+        (Scheme::Storage, "0") => "".into(),
+        (Scheme::Batch, "" | "0") => if writes && !reading.empty_length { "0" } else { "" }.into(),
+        _ => given,
+    }
+}
+
+/// All values of a header, joined by commas; empty if there is none.
+fn value<'a>(parts: &Parts<'a>, name: &HeaderName) -> Cow<'a, str> {
+    let mut values =
+        parts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let Some(first) = values.next() else { return "".into() };
+    values.fold(trimmed(first), |all, next| format!("{all},{}", next.trim()).into())
+}
+
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.trim().len() == text.len() { text } else { text.trim().to_owned().into() }
+}
+
+fn push_headers(text: &mut String, scheme: Scheme, parts: &Parts<'_>, reading: Reading) {
+    let mut names: Vec<&HeaderName> =
+        parts.headers.keys().filter(|name| name.as_str().starts_with(scheme.header_prefix())).collect();
+    match scheme {
+        Scheme::Storage if !reading.byte_order => names.sort_by(|a, b| service_order(a.as_str(), b.as_str())),
+        _ => names.sort_by(|a, b| a.as_str().cmp(b.as_str())),
+    }
+    for name in names {
+        text.push_str(name.as_str());
+        text.push(':');
+        text.push_str(&value(parts, name));
+        text.push('\n');
+    }
+}
+
+/// The order in which Storage sorts header names: that of .NET's English culture, which passes over hyphens
+/// (and lets them decide only between names that are equal without) and puts `_` before digits and letters.
+fn service_order(a: &str, b: &str) -> Ordering {
+    fn weights(name: &str) -> impl Iterator<Item = u8> {
+        name.bytes().filter(|b| !matches!(b, b'-' | b'\'')).map(|b| match b {
+            b'a'..=b'z' => 210 + (b - b'a'),
+            b'0'..=b'9' => 200 + (b - b'0'),
+            b'+' => 199,
+            symbol => symbol,
+        })
+    }
+    let hyphens = |name: &'_ str| name.bytes().map(|b| b == b'-').collect::<Vec<_>>();
+    weights(a).cmp(weights(b)).then_with(|| hyphens(a).cmp(&hyphens(b)))
+}
+
+/// The first value of each name, sorted by name; names without a value are left out.
+fn push_batch_query(text: &mut String, parts: &Parts<'_>, reading: Reading) {
+    let mut pairs = query(parts, reading, reading.lower_names);
+    pairs.dedup_by(|later, first| later.0 == first.0);
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        push_pair(text, name, value);
+    }
+}
+
+/// All values of each name, sorted and joined by commas; names in lower case; empty values stay.
+fn push_storage_query(text: &mut String, parts: &Parts<'_>, reading: Reading) {
+    let mut pairs = query(parts, reading, true);
+    pairs.sort();
+    for same_name in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let values: Vec<&str> = same_name.iter().map(|(_, value)| value.as_str()).collect();
+        push_pair(text, &same_name[0].0, &values.join(","));
+    }
+}
+
+fn push_pair(text: &mut String, name: &str, value: &str) {
+    text.push('\n');
+    text.push_str(name);
+    text.push(':');
+    text.push_str(value);
+}
+
+/// The query's pairs, decoded, sorted by name, in their order among equal names.
+fn query(parts: &Parts<'_>, reading: Reading, lower: bool) -> Vec<(String, String)> {
+    let raw: Cow<'_, str> =
+        if reading.plus_is_space { parts.query.replace('+', "%20").into() } else { parts.query.into() };
+    let mut pairs: Vec<(String, String)> =
+        uri::pairs(&raw).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    if lower {
+        pairs.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+    }
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_sorted_as_the_storage_service_does() {
+        let mut names = [
+            "x-ms-meta-ab",
+            "x-ms-meta-a-b",
+            "x-ms-meta-a_b",
+            "x-ms-meta-a0",
+            "x-ms-date",
+            "x-ms-blob-type",
+            "x-ms-blob-content-type",
+            "x-ms-range-get-content-md5",
+            "x-ms-range",
+            "x-ms-version",
+            "x-ms-meta-abc",
+            "x-ms-meta-a-bc",
+        ];
+        names.sort_by(|a, b| service_order(a, b));
+        assert_eq!(
+            names,
+            [
+                "x-ms-blob-content-type",
+                "x-ms-blob-type",
+                "x-ms-date",
+                "x-ms-meta-a_b",
+                "x-ms-meta-a0",
+                "x-ms-meta-ab",
+                "x-ms-meta-a-b",
+                "x-ms-meta-abc",
+                "x-ms-meta-a-bc",
+                "x-ms-range",
+                "x-ms-range-get-content-md5",
+                "x-ms-version",
+            ]
+        );
+    }
+}
