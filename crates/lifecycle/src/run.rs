@@ -28,6 +28,8 @@ pub enum RunState {
         tally: Tally,
         /// End of patience.
         until: Elapsed,
+        /// Open tasks were given up: whoever should close them may be dead.
+        abandoned: bool,
     },
     /// Every task is closed; the record becomes durable before anything is deleted.
     Settling {
@@ -120,6 +122,8 @@ pub enum RunEvent {
     },
     /// Something the run cannot do without is lost.
     Lost(Trouble),
+    /// An actor died: the run ends without it, and does not wait long for its work.
+    ActorLost(Trouble),
     /// A deadline of the pool passed.
     DeadlinePassed(Trouble),
     /// Somebody wants it to end.
@@ -155,6 +159,8 @@ pub enum RunCommand {
     },
     /// Wait no longer for tasks that do not end.
     AbandonTasks,
+    /// Close what is still open in the name of those who did not.
+    CloseTasks,
     /// Make the record durable, then say `Settled`.
     Settle,
     /// Delete (true) or keep (false) each of them.
@@ -179,6 +185,8 @@ pub struct RunLimits {
     pub no_progress: Option<Duration>,
     /// From asking the end until tasks that do not end are abandoned.
     pub ending: Duration,
+    /// The same when an actor died, or when tasks were abandoned.
+    pub hurry: Duration,
     /// Deleting.
     pub cleanup: Duration,
     /// What to delete, and when.
@@ -199,7 +207,7 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             if tasks == 0 { all_closed(tally) } else { (working, vec![]) }
         }
         // Nothing was begun: nothing is to be ended but the wait.
-        (Is::Fresh, On::CancelAsked(_) | On::Lost(_)) => (Is::Fresh, vec![]),
+        (Is::Fresh, On::CancelAsked(_) | On::Lost(_) | On::ActorLost(_)) => (Is::Fresh, vec![]),
 
         (Is::Working { tally, until, .. }, On::TaskClosed { closing, delivered }) => {
             let tally = tally.with(closing, delivered);
@@ -223,20 +231,38 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
         (Is::Working { tally, .. }, On::Lost(trouble)) => {
             end(EndReason::Infrastructure, trouble.message, tally, now, limits)
         }
+        (Is::Working { tally, .. }, On::ActorLost(trouble)) => {
+            let hurried = RunLimits { ending: limits.hurry, ..limits.clone() };
+            end(EndReason::Infrastructure, trouble.message, tally, now, &hurried)
+        }
         (Is::Working { tally, .. }, On::CancelAsked(detail)) => {
             end(EndReason::Cancelled, detail, tally, now, limits)
         }
 
-        (Is::Ending { reason, tally, until }, On::TaskClosed { closing, delivered }) => {
+        (Is::Ending { reason, tally, until, abandoned }, On::TaskClosed { closing, delivered }) => {
             let tally = tally.with(closing, delivered);
             if tally.open == 0 {
                 (Is::Settling { reason, tally }, vec![Do::Settle])
             } else {
-                (Is::Ending { reason, tally, until }, vec![])
+                (Is::Ending { reason, tally, until, abandoned }, vec![])
             }
         }
-        (Is::Ending { reason, tally, until }, On::TimePassed) if now >= until => {
-            (Is::Ending { reason, tally, until: now + limits.ending }, vec![Do::AbandonTasks])
+        (Is::Ending { reason, tally, until, abandoned }, On::ActorLost(_)) => {
+            (Is::Ending { reason, tally, until: until.min(now + limits.hurry), abandoned }, vec![])
+        }
+        (Is::Ending { reason, tally, until, abandoned: false }, On::TimePassed) if now >= until => {
+            let ending = Is::Ending { reason, tally, until: now + limits.hurry, abandoned: true };
+            (ending, vec![Do::AbandonTasks])
+        }
+        (Is::Ending { reason, tally, until, abandoned: true }, On::TimePassed) if now >= until => {
+            let open = tally.open;
+            let tally = Tally {
+                open: 0,
+                unfinished: tally.unfinished + open,
+                undelivered: tally.undelivered + open,
+                ..tally
+            };
+            (Is::Settling { reason, tally }, vec![Do::CloseTasks, Do::Settle])
         }
 
         (Is::Settling { reason, tally }, On::Settled) => {
@@ -270,7 +296,7 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
         // A run ends once; what else goes wrong on the way out is in the record.
         (
             state @ (Is::Ending { .. } | Is::Settling { .. } | Is::Cleaning { .. } | Is::Over),
-            On::Lost(_) | On::CancelAsked(_) | On::DeadlinePassed(_),
+            On::Lost(_) | On::ActorLost(_) | On::CancelAsked(_) | On::DeadlinePassed(_),
         ) => (state, vec![]),
         (state, On::TimePassed | On::Progressed) => (state, vec![]),
         (
@@ -308,7 +334,7 @@ fn end(reason: EndReason, detail: String, tally: Tally, now: Elapsed, limits: &R
     };
     let commands =
         vec![RunCommand::TellEnd { reason, detail }, RunCommand::EndTasks { reason: for_the_service }];
-    (RunState::Ending { reason, tally, until: now + limits.ending }, commands)
+    (RunState::Ending { reason, tally, until: now + limits.ending, abandoned: false }, commands)
 }
 
 fn cleaned(reason: EndReason, tally: Tally, open: Open, until: Elapsed) -> Step {

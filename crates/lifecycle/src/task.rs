@@ -120,6 +120,8 @@ pub enum TaskEvent {
     Abandoned,
     /// Its results are in the output folder.
     Delivered,
+    /// They are, but no file fits these patterns of `task.outputs`.
+    DeliveredShort(Vec<String>),
     /// They will not get there.
     DeliveryFailed(Trouble),
     /// Some time passed; how much, the moment tells.
@@ -244,6 +246,17 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
 
         (Is::Collecting { ending, stopped }, On::Delivered) => close(verdict(&ending, stopped, None)),
+        (Is::Collecting { ending, stopped }, On::DeliveredShort(patterns)) => {
+            let whole = verdict(&ending, stopped, None);
+            close(match whole {
+                // What failed or was ended has its cause already.
+                Verdict::Failed { .. } | Verdict::Unfinished { .. } => whole,
+                Verdict::Succeeded => Verdict::Failed {
+                    cause: format!("exit code 0, but no file fits outputs {patterns:?}"),
+                    delivered: true,
+                },
+            })
+        }
         (Is::Collecting { ending, stopped }, On::DeliveryFailed(trouble)) => {
             close(verdict(&ending, stopped, Some(&trouble)))
         }
@@ -276,6 +289,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | On::JobEnded
             | On::Abandoned
             | On::Delivered
+            | On::DeliveredShort(_)
             | On::DeliveryFailed(_),
         ) => (state, vec![]),
     }

@@ -1,0 +1,299 @@
+//! Every state of every machine meets every event: the whole table, to be read when it changes.
+
+use dropmill_lifecycle::{
+    Elapsed, Trouble,
+    delays::Delays,
+    effort::{self, EffortEvent, EffortLimits, EffortState},
+    job::{self, JobEvent, JobLimits, JobState},
+    plan::{CleanupPlan, When},
+    pool::{self, PoolEvent, PoolLimits, PoolState, PoolView},
+    run::{self, Closing, EndReason, Open, RunEvent, RunLimits, RunState, Tally},
+    task::{self, Ending, StopReason, TaskEvent, TaskLimits, TaskState},
+};
+use std::{fmt::Debug, time::Duration};
+
+/// The moment at which everything happens: alarms at 20 s are over, alarms at 90 s are not.
+const NOW: Elapsed = Elapsed::secs(60);
+const OVER: Elapsed = Elapsed::secs(20);
+const TO_COME: Elapsed = Elapsed::secs(90);
+
+fn delays() -> Delays {
+    Delays { steps: vec![Duration::from_secs(1), Duration::from_secs(4)], for_ever: false }
+}
+fn soon() -> Trouble {
+    Trouble::transient("ServerBusy", "busy")
+}
+fn never() -> Trouble {
+    Trouble::permanent("Forbidden", "no")
+}
+
+/// One line for each pair: `state + event -> state [commands]`, short enough to be read.
+fn table<S: Clone + Debug + PartialEq, E: Clone + Debug, C: Debug>(
+    states: &[S],
+    events: &[E],
+    apply: impl Fn(S, E) -> (S, Vec<C>),
+) -> String {
+    let mut lines = String::new();
+    for state in states {
+        lines.push_str(&format!("{}\n", short(state)));
+        for event in events {
+            let (next, commands) = apply(state.clone(), event.clone());
+            let next = if next == *state { "=".to_owned() } else { short(&next) };
+            let commands: Vec<_> = commands.iter().map(|command| short(command)).collect();
+            lines.push_str(&format!("    {:<40} -> {next} [{}]\n", short(event), commands.join(", ")));
+        }
+    }
+    lines
+}
+
+fn short(value: &impl Debug) -> String {
+    let text = format!("{value:?}");
+    let text = text.replace("Elapsed(", "(").replace("attempt: ", "#");
+    let text = text.replace("PoolView { ", "{").replace(", unusable: 0, resize_errors: [] }", "}");
+    let trouble = |fault: &str| format!("Trouble {{ fault: {fault}, code:");
+    let mut text = text.replace(&trouble("Transient"), "Soon {").replace(&trouble("Permanent"), "Never {");
+    for kind in ["Soon {", "Never {"] {
+        while let Some(start) = text.find(kind) {
+            let end = text[start..].find('}').map_or(text.len(), |end| start + end + 1);
+            text.replace_range(start..end, kind.trim_end_matches(" {"));
+        }
+    }
+    text
+}
+
+#[test]
+fn effort() {
+    use EffortState as Is;
+    let states = [
+        Is::Waiting,
+        Is::Trying { attempt: 1, until: TO_COME },
+        Is::Trying { attempt: 3, until: TO_COME },
+        Is::Resting { attempt: 1, again_at: OVER, until: TO_COME, trouble: soon() },
+        Is::Resting { attempt: 1, again_at: TO_COME, until: TO_COME, trouble: soon() },
+        Is::Done,
+        Is::Failed(never()),
+        Is::Dropped,
+    ];
+    let events = [
+        EffortEvent::Begun,
+        EffortEvent::Succeeded,
+        EffortEvent::TryFailed(soon()),
+        EffortEvent::TryFailed(never()),
+        EffortEvent::TimePassed,
+        EffortEvent::EndAsked,
+    ];
+    let limits = EffortLimits { whole: Duration::from_secs(30), delays: delays() };
+    insta::assert_snapshot!(table(&states, &events, |state, event| effort::apply(state, event, NOW, &limits)));
+}
+
+#[test]
+fn pool() {
+    use PoolState as Is;
+    let starting = |look_at, until| Is::Starting { allocated: false, ready: 0, look_at, resize_at: OVER, until };
+    let states = [
+        Is::Absent,
+        Is::Creating { attempt: 1, until: TO_COME },
+        Is::Resting { attempt: 1, again_at: OVER, until: TO_COME },
+        starting(TO_COME, TO_COME),
+        starting(OVER, TO_COME),
+        starting(OVER, OVER),
+        Is::Starting { allocated: true, ready: 1, look_at: OVER, resize_at: OVER, until: OVER },
+        Is::Steady { ready: 3, look_at: OVER },
+        Is::Lost,
+        Is::Deleting { looks: 0, again_at: OVER, until: TO_COME },
+        Is::Deleting { looks: 8, again_at: TO_COME, until: TO_COME },
+        Is::Deleting { looks: 1, again_at: OVER, until: OVER },
+        Is::Gone,
+        Is::Left,
+    ];
+    let view = |steady, present, ready, start_task_failed| PoolView {
+        steady,
+        target: 3,
+        present,
+        ready,
+        start_task_failed,
+        ..PoolView::default()
+    };
+    let events = [
+        PoolEvent::Wanted,
+        PoolEvent::Created,
+        PoolEvent::CreateFailed(soon()),
+        PoolEvent::CreateFailed(never()),
+        PoolEvent::Seen(view(false, 1, 0, 0)),
+        PoolEvent::Seen(view(true, 3, 3, 0)),
+        PoolEvent::Seen(view(true, 3, 2, 1)),
+        PoolEvent::Seen(view(true, 3, 0, 3)),
+        PoolEvent::Seen(view(true, 1, 1, 0)),
+        PoolEvent::LookFailed(soon()),
+        PoolEvent::FoundMissing,
+        PoolEvent::EndAsked,
+        PoolEvent::Released,
+        PoolEvent::DeleteFailed(soon()),
+        PoolEvent::DeleteFailed(never()),
+        PoolEvent::TimePassed,
+    ];
+    let limits = PoolLimits {
+        allocation: Duration::from_secs(600),
+        start_task: Duration::from_secs(300),
+        deletion: Duration::from_secs(120),
+        look_every: Duration::from_secs(2),
+        watch_every: Duration::from_secs(15),
+        resize_every: Duration::from_secs(300),
+        delays: delays(),
+    };
+    insta::assert_snapshot!(table(&states, &events, |state, event| pool::apply(state, event, NOW, &limits)));
+}
+
+#[test]
+fn job() {
+    use JobState as Is;
+    let terminating = |again_at| Is::Terminating { reason: "why".into(), attempt: 1, again_at, until: TO_COME };
+    let states = [
+        Is::Absent,
+        Is::Creating { attempt: 1 },
+        Is::Resting { attempt: 1, again_at: OVER },
+        Is::Open,
+        Is::Sealing { attempt: 1, again_at: None },
+        Is::Sealing { attempt: 1, again_at: Some(OVER) },
+        Is::Sealed,
+        Is::Lost,
+        terminating(None),
+        terminating(Some(OVER)),
+        Is::Terminated,
+        Is::Deleting { looks: 0, again_at: OVER, until: TO_COME },
+        Is::Deleting { looks: 8, again_at: TO_COME, until: TO_COME },
+        Is::Deleting { looks: 1, again_at: OVER, until: OVER },
+        Is::Gone,
+        Is::Left,
+    ];
+    let events = [
+        JobEvent::Wanted,
+        JobEvent::Created,
+        JobEvent::CreateFailed(soon()),
+        JobEvent::CreateFailed(never()),
+        JobEvent::AllTasksIn,
+        JobEvent::SealSucceeded,
+        JobEvent::SealFailed(soon()),
+        JobEvent::SealFailed(never()),
+        JobEvent::TerminateAsked("why".into()),
+        JobEvent::TerminateSucceeded,
+        JobEvent::TerminateFailed(soon()),
+        JobEvent::TerminateFailed(never()),
+        JobEvent::EndAsked,
+        JobEvent::Released,
+        JobEvent::SeenThere,
+        JobEvent::FoundMissing,
+        JobEvent::DeleteFailed(soon()),
+        JobEvent::DeleteFailed(never()),
+        JobEvent::TimePassed,
+    ];
+    let limits = JobLimits {
+        ending: Duration::from_secs(120),
+        look_every: Duration::from_secs(2),
+        watch_every: Duration::from_secs(15),
+        delays: delays(),
+    };
+    insta::assert_snapshot!(table(&states, &events, |state, event| job::apply(state, event, NOW, &limits)));
+}
+
+fn ended(success: bool) -> Ending {
+    let failure = (!success).then(|| ("FailureExitCode".to_owned(), "The task exited".to_owned()));
+    Ending { success, exit_code: Some(if success { 0 } else { 3 }), failure }
+}
+
+#[test]
+fn task() {
+    use TaskState as Is;
+    let stopping = |why, again_at, until| Is::Stopping { why, again_at, until };
+    let states = [
+        Is::Waiting,
+        Is::Ready { attempt: 1 },
+        Is::Ready { attempt: 3 },
+        Is::Resting { attempt: 1, again_at: OVER },
+        Is::Queued { until: None },
+        Is::Queued { until: Some(OVER) },
+        Is::Running { until: Some(TO_COME) },
+        Is::Running { until: Some(OVER) },
+        stopping(StopReason::RunEnds, None, TO_COME),
+        stopping(StopReason::RunTimedOut, Some(OVER), TO_COME),
+        stopping(StopReason::QueueTimedOut, Some(OVER), OVER),
+        Is::Collecting { ending: ended(true), stopped: None },
+        Is::Collecting { ending: ended(false), stopped: None },
+        Is::Collecting { ending: ended(false), stopped: Some(StopReason::RunEnds) },
+        Is::Closed,
+    ];
+    let events = [
+        TaskEvent::InputReady,
+        TaskEvent::InputFailed(never()),
+        TaskEvent::Accepted,
+        TaskEvent::Refused(soon()),
+        TaskEvent::Refused(never()),
+        TaskEvent::SeenActive,
+        TaskEvent::SeenRunning,
+        TaskEvent::SeenEnded(ended(true)),
+        TaskEvent::Vanished,
+        TaskEvent::StopAsked,
+        TaskEvent::JobEnded,
+        TaskEvent::Abandoned,
+        TaskEvent::Delivered,
+        TaskEvent::DeliveredShort(vec!["*.csv".into()]),
+        TaskEvent::DeliveryFailed(never()),
+        TaskEvent::TimePassed,
+    ];
+    let limits = TaskLimits {
+        queue: Some(Duration::from_secs(600)),
+        run: Some(Duration::from_secs(60)),
+        stopping: Duration::from_secs(30),
+        stop_again: Duration::from_secs(5),
+        delays: delays(),
+    };
+    insta::assert_snapshot!(table(&states, &events, |state, event| task::apply(state, event, NOW, &limits)));
+}
+
+#[test]
+fn run() {
+    use RunState as Is;
+    let tally = |open, failed| Tally { open, succeeded: 1, failed, unfinished: 0, undelivered: 0 };
+    let all = Open { job: true, pool: true, containers: true };
+    let last = Open { job: false, pool: true, containers: false };
+    let reason = EndReason::Cancelled;
+    let states = [
+        Is::Fresh,
+        Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: None },
+        Is::Working { tally: tally(1, 1), until: OVER, stuck_at: Some(TO_COME) },
+        Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: Some(OVER) },
+        Is::Ending { reason, tally: tally(2, 0), until: TO_COME, abandoned: false },
+        Is::Ending { reason, tally: tally(1, 0), until: OVER, abandoned: false },
+        Is::Ending { reason, tally: tally(2, 0), until: OVER, abandoned: true },
+        Is::Settling { reason: EndReason::AllTasksClosed, tally: tally(0, 0) },
+        Is::Settling { reason: EndReason::AllTasksClosed, tally: tally(0, 1) },
+        Is::Cleaning { reason, tally: tally(0, 0), open: all, until: TO_COME },
+        Is::Cleaning { reason, tally: tally(0, 0), open: last, until: OVER },
+        Is::Over,
+    ];
+    let events = [
+        RunEvent::Begun { tasks: 0 },
+        RunEvent::Begun { tasks: 2 },
+        RunEvent::Progressed,
+        RunEvent::TaskClosed { closing: Closing::Succeeded, delivered: true },
+        RunEvent::TaskClosed { closing: Closing::Failed, delivered: false },
+        RunEvent::Lost(never()),
+        RunEvent::ActorLost(never()),
+        RunEvent::DeadlinePassed(never()),
+        RunEvent::CancelAsked("Ctrl-C".into()),
+        RunEvent::Settled,
+        RunEvent::JobDone,
+        RunEvent::PoolDone,
+        RunEvent::ContainersDone,
+        RunEvent::TimePassed,
+    ];
+    let limits = RunLimits {
+        run: Duration::from_secs(3600),
+        no_progress: Some(Duration::from_secs(600)),
+        ending: Duration::from_secs(120),
+        hurry: Duration::from_secs(5),
+        cleanup: Duration::from_secs(300),
+        policy: CleanupPlan { pool: When::Always, job: When::Success, containers: When::Success },
+    };
+    insta::assert_snapshot!(table(&states, &events, |state, event| run::apply(state, event, NOW, &limits)));
+}
