@@ -9,6 +9,7 @@ pub mod duration;
 pub mod error;
 pub mod etag;
 pub mod fault;
+pub mod sas;
 pub mod secret;
 mod shape;
 pub mod sign;
