@@ -1,6 +1,11 @@
 //! What the services say when they refuse: JSON from Batch, XML from Blob.
 
-use crate::shape::wire_struct;
+use crate::{
+    blob::header::ERROR_CODE,
+    shape::wire_struct,
+    xml::{Document, Element},
+};
+use http::HeaderMap;
 
 wire_struct! {
     /// The body of a refused Batch call; also the `error` of one task in a collection.
@@ -89,6 +94,67 @@ impl BatchErrorBody {
     }
 }
 
+/// A refused Blob call. The code is also in the header `x-ms-error-code`; the answer to a HEAD has only that.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BlobErrorBody {
+    /// For programs: `BlobNotFound`, `AuthenticationFailed`, ….
+    pub code: String,
+    /// For people; empty if there was no body.
+    pub message: String,
+    /// More about it, by the name of its element: `AuthenticationErrorDetail`, ….
+    pub details: Vec<(String, String)>,
+}
+
+impl BlobErrorBody {
+    /// An error with a code and a text.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), details: Vec::new() }
+    }
+
+    /// Adds an element; its name must be one that XML allows.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.details.push((name.into(), value.into()));
+        self
+    }
+
+    /// Ends the text as the service does, with request id and time (an ISO timestamp).
+    #[must_use]
+    pub fn told_at(mut self, request_id: &str, time: &str) -> Self {
+        self.message.push_str(&format!("\nRequestId:{request_id}\nTime:{time}"));
+        self
+    }
+
+    /// The body of the answer.
+    pub fn write(&self) -> String {
+        let mut xml = Document::new("Error", &[]);
+        xml.leaf("Code", &self.code);
+        xml.leaf("Message", &self.message);
+        for (name, value) in &self.details {
+            xml.name(name, value);
+        }
+        xml.end("Error")
+    }
+
+    /// Reads an answer; `None` when neither header nor body is an error of Blob (a proxy's HTML, nothing at all).
+    pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let header = headers.get(ERROR_CODE).and_then(|code| code.to_str().ok());
+        let Ok(root) = Element::read(body, "Error") else { return header.map(|code| Self::new(code, "")) };
+        let is_detail = |element: &&Element<'_>| !matches!(element.name(), "Code" | "Message");
+        let details = root.children().iter().filter(is_detail).map(|e| (e.name().to_owned(), e.as_name()));
+        Some(Self {
+            code: header.or_else(|| root.leaf("Code"))?.to_owned(),
+            message: root.leaf("Message").unwrap_or_default().to_owned(),
+            details: details.collect(),
+        })
+    }
+
+    /// The text in one line, without the request id and time that end it.
+    pub fn text(&self) -> &str {
+        self.message.lines().next().unwrap_or_default().trim()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -133,5 +199,34 @@ mod tests {
         ] {
             assert_eq!(BatchErrorBody::read(body.as_bytes()), None, "{body}");
         }
+    }
+
+    #[test]
+    fn a_blob_error_is_written_as_documented_and_read_back() {
+        let error = BlobErrorBody::new("AuthenticationFailed", "Server failed.")
+            .told_at("0f4a", "2024-04-10T07:12:44.1234567Z")
+            .with("AuthenticationErrorDetail", "used 'GET\n<&>'\u{1}");
+        let body = error.write();
+        assert!(body.starts_with(
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>AuthenticationFailed</Code>"
+        ));
+        assert_eq!(BlobErrorBody::read(&HeaderMap::new(), body.as_bytes()).as_ref(), Some(&error));
+        assert_eq!(error.text(), "Server failed.");
+    }
+
+    #[test]
+    fn the_code_comes_from_the_header_where_there_is_no_body() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(BlobErrorBody::read(&headers, b""), None);
+        assert_eq!(BlobErrorBody::read(&headers, b"<html>502 Bad Gateway</html>"), None);
+        assert_eq!(BlobErrorBody::read(&headers, b"<Error><Message>m</Message></Error>"), None);
+        headers.insert(ERROR_CODE, http::HeaderValue::from_static("BlobNotFound"));
+        for body in [&b""[..], b"<html>"] {
+            assert_eq!(BlobErrorBody::read(&headers, body), Some(BlobErrorBody::new("BlobNotFound", "")));
+        }
+        let bom =
+            "\u{feff}<?xml version=\"1.0\"?><Error><Code>Other</Code><Message>m\nTime:x</Message></Error>";
+        let read = BlobErrorBody::read(&headers, bom.as_bytes()).unwrap();
+        assert_eq!((read.code.as_str(), read.text()), ("BlobNotFound", "m"));
     }
 }

@@ -4,6 +4,7 @@
 //! `Transport` that carries a request. Nothing in this crate opens a socket, a file or a clock.
 
 pub mod batch;
+pub mod blob;
 pub mod command_line;
 pub mod duration;
 pub mod error;
@@ -16,3 +17,4 @@ pub mod sign;
 pub mod time;
 pub mod transport;
 pub mod uri;
+mod xml;

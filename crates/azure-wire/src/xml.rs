@@ -1,0 +1,249 @@
+//! The little XML that Blob speaks: a tree to read from, a text to write to.
+
+use crate::uri;
+use quick_xml::{
+    Reader, XmlVersion,
+    escape::{escape, partial_escape},
+    events::{BytesRef, BytesStart, Event},
+};
+use std::fmt::Write;
+
+/// A body is not the XML that was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not the XML of {of}: {reason}")]
+pub struct BadXml {
+    /// What was to be read.
+    pub of: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Elements within elements; Blob needs five.
+const DEPTH: usize = 16;
+
+/// An element: its attributes, its own text, the elements within it.
+pub(crate) struct Element<'a> {
+    start: BytesStart<'a>,
+    text: String,
+    children: Vec<Element<'a>>,
+}
+
+impl<'a> Element<'a> {
+    /// Reads a whole document whose root is named `root`.
+    pub fn read(body: &'a [u8], root: &'static str) -> Result<Self, BadXml> {
+        let bad = |reason: String| BadXml { of: root, reason };
+        let text = std::str::from_utf8(body).map_err(|error| bad(error.to_string()))?;
+        let tree = tree(text.trim_start_matches('\u{feff}')).map_err(bad)?;
+        if tree.name() != root {
+            return Err(bad(format!("the root is <{}>", tree.name())));
+        }
+        Ok(tree)
+    }
+
+    pub fn name(&self) -> &str {
+        self.start.name().into_inner()
+    }
+
+    /// Its text, entities resolved.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its text as a name, which `Encoded="true"` holds percent-encoded.
+    pub fn as_name(&self) -> String {
+        match self.attribute("Encoded").as_deref() {
+            Some("true" | "True" | "1") => uri::decode(&self.text).into_owned(),
+            _ => self.text.clone(),
+        }
+    }
+
+    pub fn attribute(&self, name: &str) -> Option<String> {
+        let attribute = self.start.try_get_attribute(name).ok()??;
+        attribute.normalized_value(XmlVersion::Implicit1_0).ok().map(|value| value.into_owned())
+    }
+
+    pub fn children(&self) -> &[Element<'a>] {
+        &self.children
+    }
+
+    pub fn child(&self, name: &str) -> Option<&Element<'a>> {
+        self.children.iter().find(|child| child.name() == name)
+    }
+
+    /// The text of a child; `None` if the child is absent or empty.
+    pub fn leaf(&self, name: &str) -> Option<&str> {
+        self.child(name).map(|child| child.text.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// The text of a child as another type; `None` also if it is none of that.
+    pub fn parse<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.leaf(name)?.trim().parse().ok()
+    }
+}
+
+fn tree(text: &str) -> Result<Element<'_>, String> {
+    let mut reader = Reader::from_str(text);
+    let mut open: Vec<Element<'_>> = Vec::new();
+    loop {
+        let event = reader.read_event().map_err(|error| error.to_string())?;
+        let whole = match event {
+            Event::Start(start) if open.len() < DEPTH => {
+                open.push(Element { start, text: String::new(), children: Vec::new() });
+                continue;
+            }
+            Event::Empty(start) => Element { start, text: String::new(), children: Vec::new() },
+            Event::End(_) => open.pop().ok_or("an end without a start")?,
+            Event::Text(text) => {
+                push_text(&mut open, &text.xml10_content());
+                continue;
+            }
+            Event::CData(text) => {
+                push_text(&mut open, &text.xml10_content());
+                continue;
+            }
+            Event::GeneralRef(reference) => {
+                push_text(&mut open, character(&reference)?.encode_utf8(&mut [0; 4]));
+                continue;
+            }
+            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => continue,
+            Event::Start(_) => return Err("elements within elements without end".into()),
+            Event::DocType(_) => return Err("a document type is not allowed".into()),
+            Event::Eof => return Err("it ends too early".into()),
+        };
+        match open.last_mut() {
+            Some(parent) => parent.children.push(whole),
+            None => return Ok(whole),
+        }
+    }
+}
+
+fn push_text(open: &mut [Element<'_>], text: &str) {
+    if let Some(element) = open.last_mut() {
+        element.text.push_str(text);
+    }
+}
+
+fn character(reference: &BytesRef<'_>) -> Result<char, String> {
+    let resolved = reference.resolve_char_ref().map_err(|error| error.to_string())?;
+    match (resolved, &**reference) {
+        (Some(character), _) => Ok(character),
+        (None, "amp") => Ok('&'),
+        (None, "lt") => Ok('<'),
+        (None, "gt") => Ok('>'),
+        (None, "quot") => Ok('"'),
+        (None, "apos") => Ok('\''),
+        (None, other) => Err(format!("the entity &{other}; is not known")),
+    }
+}
+
+/// Whether XML 1.0 can hold a text: no control characters but tab and line breaks, no U+FFFE and U+FFFF.
+pub(crate) fn can_hold(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..))
+}
+
+/// A document as it is written.
+pub(crate) struct Document(String);
+
+impl Document {
+    /// Begins with the declaration and a root; `attributes` are of the root.
+    pub fn new(root: &str, attributes: &[(&str, &str)]) -> Self {
+        let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><");
+        text.push_str(root);
+        for (name, value) in attributes {
+            let _ = write!(text, " {name}=\"{}\"", escape(*value));
+        }
+        text.push('>');
+        Self(text)
+    }
+
+    pub fn open(&mut self, name: &str) {
+        let _ = write!(self.0, "<{name}>");
+    }
+
+    pub fn close(&mut self, name: &str) {
+        let _ = write!(self.0, "</{name}>");
+    }
+
+    /// An element without content.
+    pub fn empty(&mut self, name: &str) {
+        let _ = write!(self.0, "<{name} />");
+    }
+
+    /// An element with a text.
+    pub fn leaf(&mut self, name: &str, text: &str) {
+        let _ = write!(self.0, "<{name}>{}</{name}>", partial_escape(text));
+    }
+
+    /// An element with a text, if there is one.
+    pub fn leaf_if(&mut self, name: &str, text: Option<impl AsRef<str>>) {
+        if let Some(text) = text {
+            self.leaf(name, text.as_ref());
+        }
+    }
+
+    /// An element with a name of anything, percent-encoded if XML cannot hold it.
+    pub fn name(&mut self, element: &str, name: &str) {
+        if can_hold(name) {
+            self.leaf(element, name);
+        } else {
+            let _ = write!(self.0, "<{element} Encoded=\"true\">{}</{element}>", uri::encode_path(name));
+        }
+    }
+
+    /// Ends the root.
+    pub fn end(mut self, root: &str) -> String {
+        self.close(root);
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn root(body: &str) -> Result<String, String> {
+        Element::read(body.as_bytes(), "A").map(|root| root.text().into()).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn text_is_read_with_entities_references_and_cdata() {
+        assert_eq!(
+            root("\u{feff}<?xml version=\"1.0\"?><!-- c --><A>a &amp;&#x41;<![CDATA[<b>]]></A>").unwrap(),
+            "a &A<b>"
+        );
+        assert_eq!(root("<A/>").unwrap(), "");
+        assert_eq!(root("<A>  </A>").unwrap(), "  ");
+    }
+
+    #[test]
+    fn what_is_no_document_of_ours_is_refused() {
+        let deep = "<A>".repeat(20);
+        for body in
+            ["", "<A>", "</A>", "<A></B>", "<B/>", "text", "<A>&unknown;</A>", "<A>&#xD800;</A>", &deep]
+        {
+            assert!(root(body).is_err(), "{body}");
+        }
+        let bomb = "<!DOCTYPE A [<!ENTITY a \"aaaa\">]><A>&a;</A>";
+        assert_eq!(root(bomb).unwrap_err(), "a document type is not allowed");
+        assert!(Element::read(&[0xff, 0xfe], "A").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_read_back_as_written(name in any::<String>()) {
+            let mut document = Document::new("A", &[("at", "<\"&\">")]);
+            document.name("Name", &name);
+            let text = document.end("A");
+            let root = Element::read(text.as_bytes(), "A").unwrap();
+            prop_assert_eq!(root.child("Name").unwrap().as_name(), name);
+            prop_assert_eq!(root.attribute("at").unwrap(), "<\"&\">");
+        }
+
+        #[test]
+        fn reading_never_panics(body in "[<>/A&#;x!\\[\\]\" =?-]{0,40}") {
+            let _ = root(&body);
+        }
+    }
+}
