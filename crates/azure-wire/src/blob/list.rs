@@ -33,7 +33,7 @@ pub struct BlobList {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
     /// A blob.
-    Blob(BlobItem),
+    Blob(Box<BlobItem>),
     /// What blobs with longer names have in common, up to the delimiter.
     Prefix(String),
 }
@@ -49,11 +49,17 @@ pub struct BlobItem {
     pub metadata: Option<Metadata>,
 }
 
+impl From<BlobItem> for Entry {
+    fn from(blob: BlobItem) -> Self {
+        Self::Blob(Box::new(blob))
+    }
+}
+
 impl BlobList {
     /// The blobs of the page.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobItem> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Blob(blob) => Some(blob),
+            Entry::Blob(blob) => Some(&**blob),
             Entry::Prefix(_) => None,
         })
     }
@@ -102,7 +108,7 @@ impl BlobList {
             let name =
                 || element.child("Name").map(Element::as_name).ok_or_else(|| bad("an entry without <Name>"));
             match element.name() {
-                "Blob" => entries.push(Entry::Blob(BlobItem {
+                "Blob" => entries.push(Entry::from(BlobItem {
                     name: name()?,
                     properties: element
                         .child("Properties")

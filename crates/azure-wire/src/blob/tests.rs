@@ -34,7 +34,7 @@ fn properties() -> BlobProperties {
 
 fn blob(name: &str) -> Entry {
     let metadata = Some(Metadata::from([("a_1".into(), "<&>".into()), ("b".into(), String::new())]));
-    Entry::Blob(BlobItem { name: name.into(), properties: properties(), metadata })
+    BlobItem { name: name.into(), properties: properties(), metadata }.into()
 }
 
 #[test]
