@@ -1,4 +1,3 @@
 //! A local Azure Batch and Blob service that really runs its tasks.
 
 pub mod orders;
-pub mod runner;

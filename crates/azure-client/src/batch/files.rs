@@ -1,0 +1,167 @@
+//! Files that tasks leave on nodes: what they wrote to stdout and stderr, above all.
+
+use super::BatchApi;
+use crate::{
+    call::Answer,
+    error::{BatchError, CallError},
+    operation::Operation as Op,
+};
+use bytes::Bytes;
+use dropmill_azure_wire::batch::{NodeFile, header};
+use http::{HeaderValue, Method, header as http_header};
+
+/// Which part of a file to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// From a byte to a byte, both included, counted from 0.
+    Range(u64, u64),
+    /// The last so many bytes, or all if there are fewer. Takes two calls, since the service does not know
+    /// ranges that count from the end.
+    Tail(u64),
+}
+
+impl BatchApi {
+    /// The files of a task, named relative to its folder: `stdout.txt`, `wd/out.bin`.
+    ///
+    /// # Errors
+    /// See [`BatchError`].
+    pub async fn list_task_files(
+        &self,
+        job: &str,
+        task: &str,
+        recursive: bool,
+    ) -> Result<Vec<NodeFile>, BatchError> {
+        let path = ["jobs", job, "tasks", task, "files"];
+        let more = if recursive { "&recursive=true" } else { "" };
+        let subject = format!("{job}/{task}");
+        self.pages(self.call_with(Op::ListTaskFiles, Method::GET, subject, &path, more)).await
+    }
+
+    /// A file of a task, whole; `file` is relative to the task's folder.
+    ///
+    /// # Errors
+    /// [`CallError::TooLarge`] above 64 MiB; see [`BatchError`].
+    pub async fn get_task_file(&self, job: &str, task: &str, file: &str) -> Result<Bytes, BatchError> {
+        self.get_task_file_part(job, task, file, Part::Whole).await
+    }
+
+    /// The last `bytes` of a file of a task.
+    ///
+    /// # Errors
+    /// See [`BatchError`].
+    pub async fn get_task_file_tail(
+        &self,
+        job: &str,
+        task: &str,
+        file: &str,
+        bytes: u64,
+    ) -> Result<Bytes, BatchError> {
+        self.get_task_file_part(job, task, file, Part::Tail(bytes)).await
+    }
+
+    /// A part of a file of a task.
+    ///
+    /// # Errors
+    /// See [`BatchError`].
+    pub async fn get_task_file_part(
+        &self,
+        job: &str,
+        task: &str,
+        file: &str,
+        part: Part,
+    ) -> Result<Bytes, BatchError> {
+        let path = ["jobs", job, "tasks", task, "files", file];
+        self.file_part(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path, part).await
+    }
+
+    /// A file of a node, whole; `file` is relative to the node's root: `startup/stderr.txt`.
+    ///
+    /// # Errors
+    /// [`CallError::TooLarge`] above 64 MiB; see [`BatchError`].
+    pub async fn get_node_file(&self, pool: &str, node: &str, file: &str) -> Result<Bytes, BatchError> {
+        self.get_node_file_part(pool, node, file, Part::Whole).await
+    }
+
+    /// The last `bytes` of a file of a node.
+    ///
+    /// # Errors
+    /// See [`BatchError`].
+    pub async fn get_node_file_tail(
+        &self,
+        pool: &str,
+        node: &str,
+        file: &str,
+        bytes: u64,
+    ) -> Result<Bytes, BatchError> {
+        self.get_node_file_part(pool, node, file, Part::Tail(bytes)).await
+    }
+
+    /// A part of a file of a node.
+    ///
+    /// # Errors
+    /// See [`BatchError`].
+    pub async fn get_node_file_part(
+        &self,
+        pool: &str,
+        node: &str,
+        file: &str,
+        part: Part,
+    ) -> Result<Bytes, BatchError> {
+        let path = ["pools", pool, "nodes", node, "files", file];
+        self.file_part(Op::GetNodeFile, format!("{pool}/{node}/{file}"), &path, part).await
+    }
+
+    async fn file_part(
+        &self,
+        op: Op,
+        subject: String,
+        path: &[&str],
+        part: Part,
+    ) -> Result<Bytes, CallError> {
+        let (first, last) = match part {
+            Part::Whole => return self.file(op, subject, path, None).await,
+            Part::Range(first, last) => (first, last.max(first)),
+            Part::Tail(bytes) => {
+                let length = self.file_length(op, subject.clone(), path).await?;
+                if length == 0 || bytes == 0 {
+                    return Ok(Bytes::new());
+                }
+                // The file may have grown since: what was its tail then is still one.
+                (length.saturating_sub(bytes), length - 1)
+            }
+        };
+        self.file(op, subject, path, Some((first, last))).await
+    }
+
+    async fn file(
+        &self,
+        operation: Op,
+        subject: String,
+        path: &[&str],
+        range: Option<(u64, u64)>,
+    ) -> Result<Bytes, CallError> {
+        let call = self.call(operation, Method::GET, subject, path).ok(&[200, 206]);
+        let call = call.header(http_header::ACCEPT, HeaderValue::from_static("application/octet-stream"));
+        let Some((first, last)) = range else { return Ok(self.exchange(call).await?.body) };
+        let call = call.text_header(header::OCP_RANGE, &format!("bytes={first}-{last}"))?;
+        let Answer { status, body, .. } = self.exchange(call).await?;
+        let wanted = (last - first + 1).try_into().unwrap_or(usize::MAX);
+        // Both statuses occur for ranges; a body longer than asked for is the whole file.
+        if status == 200 && body.len() > wanted {
+            let first = usize::try_from(first).unwrap_or(usize::MAX).min(body.len());
+            let end = first.saturating_add(wanted).min(body.len());
+            return Ok(body.slice(first..end));
+        }
+        Ok(body)
+    }
+
+    async fn file_length(&self, operation: Op, subject: String, path: &[&str]) -> Result<u64, CallError> {
+        let call = self.call(operation, Method::HEAD, subject, path);
+        let tried = call.tried.clone();
+        let answer = self.exchange(call).await?;
+        let length = answer.headers.get(http_header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        length.and_then(|text| text.parse().ok()).ok_or_else(|| answer.broken(&tried, "no Content-Length"))
+    }
+}

@@ -1,0 +1,75 @@
+//! Containers, and single blobs: there or not, and gone.
+
+use super::{BlobApi, BlobInfo, digest::Md5Sum};
+use crate::{error::BlobError, operation::Operation as Op};
+use dropmill_azure_wire::blob::{BlobProperties, metadata_of};
+use http::Method;
+
+impl BlobApi {
+    /// Makes a container; `true` if there was one of that name already.
+    ///
+    /// # Errors
+    /// `ContainerBeingDeleted` for half a minute after one of that name was deleted; see [`BlobError`].
+    pub async fn create_container(&self, container: &str) -> Result<bool, BlobError> {
+        let call = self.container_call(Op::CreateContainer, Method::PUT, container, "").ok(&[201]);
+        match self.caller.exchange(call).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.code() == Some("ContainerAlreadyExists") => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes a container with all its blobs.
+    ///
+    /// # Errors
+    /// `ContainerNotFound` if it is gone; see [`BlobError`].
+    pub async fn delete_container(&self, container: &str) -> Result<(), BlobError> {
+        let call = self.container_call(Op::DeleteContainer, Method::DELETE, container, "").ok(&[202]);
+        self.caller.exchange(call).await?;
+        Ok(())
+    }
+
+    /// Whether there is a container of that name.
+    ///
+    /// # Errors
+    /// See [`BlobError`].
+    pub async fn container_exists(&self, container: &str) -> Result<bool, BlobError> {
+        let call = self.container_call(Op::ContainerExists, Method::HEAD, container, "");
+        match self.caller.exchange(call).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is known of a blob.
+    ///
+    /// # Errors
+    /// `BlobNotFound` or `ContainerNotFound`; see [`BlobError`].
+    pub async fn head_blob(&self, container: &str, name: &str) -> Result<BlobInfo, BlobError> {
+        let call = self.blob_call(Op::HeadBlob, Method::HEAD, container, name, None);
+        let tried = call.tried.clone();
+        let answer = self.caller.exchange(call).await?;
+        let Some(properties) = BlobProperties::from_headers(&answer.headers) else {
+            return Err(answer.broken(&tried, "no ETag, Last-Modified or Content-Length").into());
+        };
+        Ok(BlobInfo {
+            size_bytes: properties.content_length,
+            md5: properties.content_md5.as_deref().and_then(Md5Sum::from_base64).map(Md5Sum::hex),
+            etag: properties.etag.as_str().to_owned(),
+            metadata: metadata_of(&answer.headers),
+            access_tier: properties.access_tier,
+        })
+    }
+
+    /// Deletes a blob with its snapshots.
+    ///
+    /// # Errors
+    /// `BlobNotFound` if it is gone; see [`BlobError`].
+    pub async fn delete_blob(&self, container: &str, name: &str) -> Result<(), BlobError> {
+        let call = self.blob_call(Op::DeleteBlob, Method::DELETE, container, name, None).ok(&[202]);
+        let call = call.text_header(dropmill_azure_wire::blob::header::DELETE_SNAPSHOTS, "include")?;
+        self.caller.exchange(call).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! Up: bytes and files become blobs. A blob is there whole or not at all.
+
+use super::{
+    BlobApi,
+    digest::{Hasher, Md5Sum},
+    files::{Source, Unread},
+};
+use crate::{
+    call::{Answer, Call},
+    error::{BlobError, tried},
+    operation::{Operation as Op, Tried},
+};
+use bytes::Bytes;
+use dropmill_azure_wire::{
+    blob::{BlockList, Metadata, header, limit, put_metadata, write_block_choices},
+    etag::ETag,
+    uri::encode,
+};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::{HeaderValue, Method, header as http_header};
+use std::{collections::BTreeMap, path::Path};
+
+/// Files up to this length go up in one call, from memory.
+pub const LONGEST_IN_ONE: u64 = 64 << 20;
+/// Longer ones go up in blocks of this length (longer blocks where 50,000 would not do).
+pub const BLOCK_BYTES: u64 = 8 << 20;
+/// Blocks on their way at the same time: so many, and no more, are in memory.
+pub const BLOCKS_IN_FLIGHT: usize = 4;
+
+/// How a blob is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// Only if there is none of that name: otherwise `BlobAlreadyExists`.
+    pub only_if_absent: bool,
+    /// What it is; `application/octet-stream` by default.
+    pub content_type: Option<String>,
+    /// What its owner wants to remember with it.
+    pub metadata: Metadata,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Length.
+    pub bytes: u64,
+    /// MD5 of the content in hex.
+    pub md5: String,
+    /// The tag that the blob got; empty if the service told none.
+    pub etag: String,
+}
+
+impl BlobApi {
+    /// Stores bytes as a blob, in one call. The service checks their MD5.
+    ///
+    /// # Errors
+    /// `BlobAlreadyExists` if only an absent one was to be stored; see [`BlobError`].
+    pub async fn put_blob(
+        &self,
+        container: &str,
+        name: &str,
+        bytes: impl Into<Bytes>,
+        options: PutOptions,
+    ) -> Result<Stored, BlobError> {
+        let bytes = bytes.into();
+        let sum = {
+            let bytes = bytes.clone();
+            let length = bytes.len() as u64;
+            self.file_reads.run(length, move || Md5Sum::of(&bytes)).await
+        };
+        let sum = sum.expect("computing a checksum does not panic");
+        self.put_whole(container, name, bytes, sum, &options).await
+    }
+
+    /// Stores a file as a blob: in one call up to [`LONGEST_IN_ONE`], in blocks beyond. Blocks that an upload of
+    /// the same file left behind when it broke off are not sent again. Nothing is stored if the file changes
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`BlobError::SourceChanged`], [`BlobError::Source`]; see [`BlobError`].
+    pub async fn put_file(
+        &self,
+        container: &str,
+        name: &str,
+        path: &Path,
+        options: PutOptions,
+    ) -> Result<Stored, BlobError> {
+        let operation = if options.only_if_absent { Op::PutNewBlob } else { Op::PutBlob };
+        let tried = tried(operation, format!("{container}/{name}"));
+        let unread = |unread| match unread {
+            Unread::Changed => BlobError::SourceChanged { tried: tried.clone(), path: path.to_owned() },
+            Unread::Failed(source) => {
+                BlobError::Source { tried: tried.clone(), path: path.to_owned(), source }
+            }
+        };
+        let source = Source::open(path).map_err(|error| unread(error.into()))?;
+        if source.length() > LONGEST_IN_ONE {
+            return self.put_blocks(container, name, source, &options, &unread).await;
+        }
+        let length = source.length();
+        let read = self.file_reads.run(length, move || {
+            let bytes = source.read_at(0, length)?;
+            let sum = Md5Sum::of(&bytes);
+            source.stood_still()?;
+            Ok((bytes, sum))
+        });
+        let (bytes, sum) = read.await.unwrap_or_else(|error| Err(error.into())).map_err(unread)?;
+        self.put_whole(container, name, bytes.into(), sum, &options).await
+    }
+
+    async fn put_whole(
+        &self,
+        container: &str,
+        name: &str,
+        bytes: Bytes,
+        sum: Md5Sum,
+        options: &PutOptions,
+    ) -> Result<Stored, BlobError> {
+        let operation = if options.only_if_absent { Op::PutNewBlob } else { Op::PutBlob };
+        let length = bytes.len() as u64;
+        let mut call = self.blob_call(operation, Method::PUT, container, name, None).ok(&[201]);
+        call = call.body("application/octet-stream", bytes);
+        call = call.text_header(header::BLOB_TYPE, "BlockBlob")?.text_header("content-md5", &sum.base64())?;
+        if let Some(kind) = &options.content_type {
+            call = call.text_header("content-type", kind)?;
+        }
+        let answer = self.caller.exchange(with_options(call, options)).await?;
+        Ok(stored(&answer, length, sum))
+    }
+
+    async fn put_blocks(
+        &self,
+        container: &str,
+        name: &str,
+        source: Source,
+        options: &PutOptions,
+        unread: &impl Fn(Unread) -> BlobError,
+    ) -> Result<Stored, BlobError> {
+        let blocks = Blocks::of(&source);
+        let left = self.blocks_left(container, name).await?;
+        let mut hasher = Hasher::default();
+        let mut in_flight = FuturesUnordered::new();
+        for number in 0..blocks.count {
+            let (offset, length) = blocks.place(number);
+            let read = {
+                let source = source.clone();
+                let mut hasher = std::mem::take(&mut hasher);
+                self.file_reads.run(length, move || {
+                    let bytes = source.read_at(offset, length)?;
+                    hasher.update(&bytes);
+                    Ok((bytes, hasher))
+                })
+            };
+            // What is on its way goes on while the next block is read.
+            let read = drive(read, &mut in_flight).await?;
+            let (bytes, updated) = read.unwrap_or_else(|error| Err(error.into())).map_err(unread)?;
+            hasher = updated;
+            let id = blocks.id(number);
+            if left.get(&id) == Some(&length) {
+                continue;
+            }
+            if in_flight.len() == BLOCKS_IN_FLIGHT
+                && let Some(sent) = in_flight.next().await
+            {
+                sent?;
+            }
+            in_flight.push(self.put_block(container, name, id, bytes.into()));
+        }
+        while let Some(sent) = in_flight.next().await {
+            sent?;
+        }
+        source.stood_still().map_err(unread)?;
+        let sum = hasher.sum();
+        let ids: Vec<String> = (0..blocks.count).map(|number| blocks.id(number)).collect();
+        let operation = if options.only_if_absent { Op::CommitNewBlob } else { Op::CommitBlob };
+        let mut call =
+            self.blob_call(operation, Method::PUT, container, name, Some("comp=blocklist")).ok(&[201]);
+        call = call.body("application/xml", write_block_choices(ids.iter().map(String::as_str)));
+        call = call.text_header(header::BLOB_CONTENT_MD5, &sum.base64())?;
+        if let Some(kind) = &options.content_type {
+            call = call.text_header(header::BLOB_CONTENT_TYPE, kind)?;
+        }
+        let answer = self.caller.exchange(with_options(call, options)).await?;
+        Ok(stored(&answer, source.length(), sum))
+    }
+
+    /// TLS, or the machine's own memory, guards a block on its way; the MD5 of the whole is kept with the blob.
+    async fn put_block(
+        &self,
+        container: &str,
+        name: &str,
+        id: String,
+        bytes: Bytes,
+    ) -> Result<(), BlobError> {
+        let query = format!("comp=block&blockid={}", encode(&id));
+        let call = self.blob_call(Op::PutBlock, Method::PUT, container, name, Some(&query)).ok(&[201]);
+        self.caller.exchange(call.body("application/octet-stream", bytes)).await?;
+        Ok(())
+    }
+
+    /// The blocks that wait to be committed, with their lengths.
+    async fn blocks_left(&self, container: &str, name: &str) -> Result<BTreeMap<String, u64>, BlobError> {
+        let query = Some("comp=blocklist&blocklisttype=uncommitted");
+        let call = self.blob_call(Op::GetBlockList, Method::GET, container, name, query);
+        let tried: Tried = call.tried.clone();
+        let answer = match self.caller.exchange(call).await {
+            Ok(answer) => answer,
+            // Neither blob nor blocks. A missing container tells itself with the first block.
+            Err(error) if error.is_not_found() => return Ok(BTreeMap::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let list = BlockList::read(&answer.body)
+            .map_err(|error| answer.broken(&tried, crate::shown::shown(&error.to_string())))?;
+        Ok(list.uncommitted.into_iter().flatten().map(|block| (block.id, block.size_bytes)).collect())
+    }
+}
+
+/// Waits for `read` while what is in flight goes on; fails when any of it does.
+async fn drive<T, F: Future<Output = Result<(), BlobError>>>(
+    read: impl Future<Output = T>,
+    in_flight: &mut FuturesUnordered<F>,
+) -> Result<T, BlobError> {
+    let mut read = std::pin::pin!(read);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut read => return Ok(done),
+            Some(sent) = in_flight.next() => sent?,
+        }
+    }
+}
+
+fn with_options(mut call: Call, options: &PutOptions) -> Call {
+    put_metadata(&options.metadata, &mut call.headers);
+    if options.only_if_absent {
+        call = call.header(http_header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+    }
+    call
+}
+
+fn stored(answer: &Answer, bytes: u64, sum: Md5Sum) -> Stored {
+    let etag =
+        answer.headers.get(http_header::ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Stored { bytes, md5: sum.hex(), etag: ETag::new(etag).as_str().to_owned() }
+}
+
+/// How a file is cut into blocks.
+struct Blocks {
+    length: u64,
+    block_bytes: u64,
+    count: u64,
+    /// Names the file's content in the ids, so that blocks left by an earlier try of the same can be told from
+    /// others. All ids of a blob must be of one length.
+    mark: String,
+}
+
+impl Blocks {
+    fn of(source: &Source) -> Self {
+        Self::cut(source.length(), Md5Sum::of(source.fingerprint().as_bytes()).hex())
+    }
+
+    fn cut(length: u64, mark: String) -> Self {
+        let least = length.div_ceil(limit::BLOCKS as u64);
+        // Whole MiB: a block of odd length is as good, but harder to read in a list.
+        let block_bytes = BLOCK_BYTES.max(least.next_multiple_of(1 << 20));
+        Self { length, block_bytes, count: length.div_ceil(block_bytes), mark }
+    }
+
+    fn place(&self, number: u64) -> (u64, u64) {
+        let offset = number * self.block_bytes;
+        (offset, self.block_bytes.min(self.length - offset))
+    }
+
+    fn id(&self, number: u64) -> String {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        STANDARD.encode(format!("{}-{number:08}", &self.mark[..16]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_file_is_cut_into_at_most_50_000_blocks_without_gap_or_overlap(
+            length in 1u64..=limit::BLOCKS as u64 * (limit::BLOCK_BYTES - (1 << 20)),
+        ) {
+            let blocks = Blocks::cut(length, "m".repeat(32));
+            prop_assert!(blocks.count <= limit::BLOCKS as u64);
+            prop_assert!(blocks.block_bytes <= limit::BLOCK_BYTES);
+            let (last_offset, last_length) = blocks.place(blocks.count - 1);
+            prop_assert_eq!(last_offset + last_length, length);
+            prop_assert!(last_length > 0 && last_length <= blocks.block_bytes);
+            prop_assert_eq!(blocks.place(0).0, 0);
+        }
+    }
+
+    #[test]
+    fn ids_are_of_one_length_and_within_the_limit() {
+        let blocks = Blocks::cut(1 << 40, "0123456789abcdef0123456789abcdef".into());
+        assert_eq!(blocks.id(0).len(), blocks.id(49_999).len());
+        assert!(blocks.id(0).len() <= limit::BLOCK_ID_BYTES);
+    }
+}

@@ -1,0 +1,388 @@
+//! One call: an address, headers and a signature, one exchange within a deadline, and what came back.
+
+use crate::{
+    classify,
+    credential::{BATCH_SCOPE, Credential},
+    endpoint::Endpoint,
+    error::{CallError, Refused, tried},
+    operation::{Effect, Operation, Service, Tried},
+    shown::shown,
+};
+use bytes::{Bytes, BytesMut};
+use dropmill_azure_wire::{
+    batch,
+    error::BatchErrorBody,
+    secret::without_query,
+    sign::Scheme,
+    time::{SharedClock, http_date},
+    transport::{RequestBody, ResponseBody, Transport, TransportError, full},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// The longest body of an answer that is read into memory to be understood.
+const LONGEST_ANSWER: u64 = 64 << 20;
+/// How much of a refusal is read.
+const LONGEST_REFUSAL: u64 = 256 << 10;
+/// The slowest line on which a body still makes its deadline, beside the deadline of the call itself.
+const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
+
+/// What the calls of one API have in common.
+pub(crate) struct Caller {
+    pub transport: Arc<dyn Transport>,
+    pub endpoint: Endpoint,
+    pub credential: Credential,
+    pub clock: SharedClock,
+    pub timeout: Duration,
+    pub service: Service,
+    /// Names calls.
+    pub rng: Mutex<ChaCha8Rng>,
+}
+
+/// A call to be made.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub tried: Tried,
+    pub method: Method,
+    /// Percent-encoded, the endpoint's base included.
+    pub path_and_query: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The statuses that mean success.
+    pub ok: &'static [u16],
+}
+
+/// An answer that means success, whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Call {
+    pub fn new(
+        operation: Operation,
+        subject: impl Into<String>,
+        method: Method,
+        path_and_query: String,
+    ) -> Self {
+        let ok: &[u16] = &[200];
+        let (headers, body) = (HeaderMap::new(), Bytes::new());
+        Self { tried: tried(operation, subject), method, path_and_query, headers, body, ok }
+    }
+
+    pub fn ok(mut self, ok: &'static [u16]) -> Self {
+        self.ok = ok;
+        self
+    }
+
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// A header whose value is not known to be visible ASCII.
+    pub fn text_header(mut self, name: &'static str, value: &str) -> Result<Self, CallError> {
+        match HeaderValue::from_str(value) {
+            Ok(value) => {
+                self.headers.insert(HeaderName::from_static(name), value);
+                Ok(self)
+            }
+            Err(_) => Err(self.unsendable("InvalidHeaderValue", format!("{name} holds what no header can"))),
+        }
+    }
+
+    pub fn body(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self.header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
+    }
+
+    pub fn unsendable(&self, code: &'static str, problem: impl Into<String>) -> CallError {
+        CallError::Unsendable { tried: self.tried.clone(), code, problem: problem.into() }
+    }
+
+    fn unreachable(&self, source: TransportError) -> CallError {
+        CallError::Unreachable { tried: self.tried.clone(), source }
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, tried: &Tried) -> Result<T, CallError> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let problem =
+                if is_html(&self.headers) { "an HTML page".to_owned() } else { shown(&error.to_string()) };
+            self.broken(tried, problem)
+        })
+    }
+
+    pub fn broken(&self, tried: &Tried, problem: impl Into<String>) -> CallError {
+        broken(tried, self.status, &self.headers, problem)
+    }
+}
+
+impl Caller {
+    /// Makes the call and reads the whole answer, both within the deadline.
+    pub async fn exchange(&self, call: Call) -> Result<Answer, CallError> {
+        let deadline = self.timeout + Duration::from_secs(call.body.len() as u64 / SLOWEST_BYTES_PER_SECOND);
+        let whole = async {
+            let response = self.open(&call).await?;
+            let (parts, body) = response.into_parts();
+            let status = parts.status.as_u16();
+            let body = match collect(body, LONGEST_ANSWER).await {
+                Ok(body) => body,
+                // It was done, and there was nothing to be told about it.
+                Err(Uncollected::Broken(_)) if status == 201 || status == 202 || status == 204 => {
+                    Bytes::new()
+                }
+                Err(Uncollected::Broken(problem)) => {
+                    return Err(call.unreachable(TransportError::Broken(problem)));
+                }
+                Err(Uncollected::TooLong) => {
+                    return Err(CallError::TooLarge {
+                        tried: call.tried.clone(),
+                        limit_bytes: LONGEST_ANSWER,
+                    });
+                }
+            };
+            Ok(Answer { status, headers: parts.headers, body })
+        };
+        match timeout(deadline, whole).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(CallError::TimedOut { tried: call.tried, waited: deadline }),
+        }
+    }
+
+    /// Makes the call and returns as soon as its answer begins: the deadline covers that, and the whole of a
+    /// refusal. The body is the caller's to read.
+    pub async fn stream(&self, call: Call) -> Result<Response<ResponseBody>, CallError> {
+        match timeout(self.timeout, self.open(&call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(CallError::TimedOut { tried: call.tried, waited: self.timeout }),
+        }
+    }
+
+    async fn open(&self, call: &Call) -> Result<Response<ResponseBody>, CallError> {
+        let began = Instant::now();
+        let token = match &self.credential {
+            Credential::SharedKey(_) => None,
+            Credential::Token(source) => {
+                let token = source.token(BATCH_SCOPE).await;
+                Some(token.map_err(|source| CallError::NoToken { tried: call.tried.clone(), source })?)
+            }
+        };
+        let bearer = token.as_ref().map(|token| token.expose());
+        let mut outcome = self.transport.send(self.request(call, bearer)?).await;
+        if let (Err(TransportError::Broken(problem)), Effect::Reads) =
+            (&outcome, call.tried.operation.effect())
+        {
+            // A kept connection that died while nobody looked breaks the next call on it. A read may be made again.
+            tracing::debug!(call = %call.tried, problem, "connection lost before the answer: once more");
+            outcome = self.transport.send(self.request(call, bearer)?).await;
+        }
+        let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let response = match outcome {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(call = %call.tried, milliseconds, %error, "no answer");
+                return Err(call.unreachable(error));
+            }
+        };
+        let status = response.status().as_u16();
+        tracing::debug!(call = %call.tried, status, milliseconds, request = request_id(response.headers()), "answer");
+        if call.ok.contains(&status) {
+            if is_html(response.headers()) && !may_be_html(call.tried.operation) {
+                return Err(broken(&call.tried, status, response.headers(), "an HTML page"));
+            }
+            return Ok(response);
+        }
+        let (parts, body) = response.into_parts();
+        if parts.status.is_success() || parts.status.is_informational() {
+            return Err(broken(&call.tried, status, &parts.headers, "another success than asked for"));
+        }
+        let body = match collect(body, LONGEST_REFUSAL).await {
+            Ok(body) => body,
+            Err(Uncollected::Broken(_) | Uncollected::TooLong) => Bytes::new(),
+        };
+        Err(CallError::Refused(Box::new(self.refused(call, parts.status, &parts.headers, &body))))
+    }
+
+    fn request(&self, call: &Call, bearer: Option<&str>) -> Result<Request<RequestBody>, CallError> {
+        let uri = self.endpoint.uri(call.path_and_query.clone()).map_err(|error| call.unreachable(error))?;
+        let mut request = Request::new(full(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.clone_from(&call.headers);
+        let id = HeaderValue::from_str(&self.name_call()).expect("a GUID is visible ASCII");
+        let scheme = match self.service {
+            Service::Batch => {
+                headers.insert(batch::header::CLIENT_REQUEST_ID, id);
+                headers.insert(batch::header::RETURN_CLIENT_REQUEST_ID, HeaderValue::from_static("true"));
+                headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+                Scheme::Batch
+            }
+            Service::Blob => {
+                headers.insert("x-ms-client-request-id", id);
+                headers.insert("x-ms-version", HeaderValue::from_static(crate::blob::X_MS_VERSION));
+                Scheme::Storage
+            }
+        };
+        match (&self.credential, bearer) {
+            (Credential::SharedKey(key), _) => key.authorize(scheme, &mut request, self.clock.now()),
+            (Credential::Token(_), token) => {
+                let value = HeaderValue::try_from(format!("Bearer {}", token.unwrap_or_default()));
+                let Ok(mut value) = value else {
+                    return Err(call.unsendable("InvalidAuthenticationInfo", "the token is none"));
+                };
+                value.set_sensitive(true);
+                let date = HeaderValue::try_from(http_date(self.clock.now())).expect("a date is ASCII");
+                let headers = request.headers_mut();
+                headers.insert(header::AUTHORIZATION, value);
+                headers.insert(scheme.date_header(), date);
+                if !call.body.is_empty() || !matches!(call.method, Method::GET | Method::HEAD) {
+                    headers.insert(header::CONTENT_LENGTH, call.body.len().into());
+                }
+            }
+        }
+        Ok(request)
+    }
+
+    /// A GUID for a call, the same in every run with the same seed.
+    fn name_call(&self) -> String {
+        let mut bytes = [0u8; 16];
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        let number = u128::from_be_bytes(bytes);
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            number >> 96,
+            (number >> 80) & 0xffff,
+            (number >> 64) & 0xfff,
+            (number >> 48) & 0x3fff | 0x8000,
+            number & 0xffff_ffff_ffff
+        )
+    }
+
+    fn refused(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Refused {
+        let now = self.clock.now();
+        let said = match self.service {
+            Service::Batch => said_by_batch(body),
+            Service::Blob => crate::blob::said_by_blob(headers, body),
+        };
+        let mut said = said.unwrap_or_default();
+        if said.code.is_empty() {
+            said.code = status_word(status);
+        }
+        if status.is_redirection()
+            && let Some(target) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok())
+        {
+            said.message = format!("not followed to {}", shown(without_query(target)));
+        }
+        // Its other values repeat the request, signature included.
+        said.values.retain(|(name, _)| name != "AuthenticationErrorDetail");
+        let clock_ahead_seconds =
+            if said.code == "AuthenticationFailed" { classify::clock_ahead(headers, now) } else { None };
+        Refused {
+            tried: call.tried.clone(),
+            status: status.as_u16(),
+            code: said.code,
+            message: said.message,
+            request_id: request_id(headers).to_owned(),
+            values: said.values,
+            retry_after: classify::retry_after(headers, now),
+            clock_ahead_seconds,
+        }
+    }
+}
+
+/// What the body of a refusal says, fit to be shown.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub code: String,
+    pub message: String,
+    pub values: Vec<(String, String)>,
+}
+
+fn said_by_batch(body: &[u8]) -> Option<Said> {
+    let body = BatchErrorBody::read(body)?;
+    let value = |text: &Option<String>| shown(text.as_deref().unwrap_or_default());
+    let values = body.values.iter().flatten().take(10);
+    Some(Said {
+        code: shown(&body.code),
+        message: shown(body.text()),
+        values: values.map(|detail| (value(&detail.key), value(&detail.value))).collect(),
+    })
+}
+
+/// `Bad Gateway` as `BadGateway`.
+fn status_word(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => reason.split([' ', '-', '\'']).collect(),
+        None => format!("Status{}", status.as_u16()),
+    }
+}
+
+/// The service's name for a call; `-` if it gave none.
+pub(crate) fn request_id(headers: &HeaderMap) -> &str {
+    let id = headers.get(batch::header::REQUEST_ID).or_else(|| headers.get("x-ms-request-id"));
+    // Header values are visible ASCII here, so they need no more than a limit.
+    id.and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty() && id.len() <= 100).unwrap_or("-")
+}
+
+pub(crate) fn broken(
+    tried: &Tried,
+    status: u16,
+    headers: &HeaderMap,
+    problem: impl Into<String>,
+) -> CallError {
+    let (tried, request_id) = (tried.clone(), request_id(headers).to_owned());
+    CallError::BrokenAnswer { tried, status, problem: problem.into(), request_id }
+}
+
+/// A gateway's or a hotel's page, told as success.
+fn is_html(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.len() >= 9 && kind[..9].eq_ignore_ascii_case(b"text/html")
+}
+
+/// People may store pages.
+fn may_be_html(operation: Operation) -> bool {
+    use Operation as Op;
+    matches!(operation, Op::GetBlob | Op::HeadBlob | Op::GetTaskFile | Op::GetNodeFile)
+}
+
+/// Why a body is not whole.
+pub(crate) enum Uncollected {
+    Broken(String),
+    TooLong,
+}
+
+/// Reads a body into memory. A body that arrived in one piece is not copied.
+pub(crate) async fn collect(mut body: ResponseBody, limit_bytes: u64) -> Result<Bytes, Uncollected> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Uncollected::Broken(error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if (first.len() + all.len() + data.len()) as u64 > limit_bytes {
+            return Err(Uncollected::TooLong);
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}

@@ -1,0 +1,93 @@
+//! A service of this process, called without a socket: a request is a function call, its answer too.
+
+use bytes::Bytes;
+use dropmill_azure_wire::transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError};
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe};
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+
+type Served = BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, BoxError>;
+
+/// Carries requests to services of this process, each known by scheme, host and port of a URL. A request
+/// reaches its service as a server would hand it over: path and query alone, the rest in the Host header.
+#[derive(Clone, Default)]
+pub struct InProcess {
+    services: BTreeMap<String, Served>,
+}
+
+impl InProcess {
+    /// Without any service: every call fails as if nobody listened.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what answers at `url` (`http://batch.local:1`), for instance an axum `Router`. Only scheme, host
+    /// and port of the URL count.
+    #[must_use]
+    pub fn serving<S, B>(mut self, url: &str, service: S) -> Self
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let service = service
+            .map_response(|answer: Response<B>| answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .map_err(Into::into);
+        let place = url.parse::<Uri>().ok().and_then(|uri| place(&uri)).unwrap_or_else(|| url.to_owned());
+        self.services.insert(place, BoxCloneSyncService::new(service));
+        self
+    }
+}
+
+fn place(uri: &Uri) -> Option<String> {
+    Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?.as_str().to_ascii_lowercase()))
+}
+
+impl Transport for InProcess {
+    fn send(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> BoxFuture<'static, Result<Response<ResponseBody>, TransportError>> {
+        let place = place(request.uri()).unwrap_or_default();
+        let Some(service) = self.services.get(&place).cloned() else {
+            return Box::pin(async move { Err(TransportError::Connect(format!("nothing serves {place}"))) });
+        };
+        if let Err(error) = as_a_server_sees_it(&mut request) {
+            return Box::pin(async move { Err(error) });
+        }
+        let answer: BoxFuture<'static, Result<_, BoxError>> = Box::pin(service.oneshot(request));
+        Box::pin(async move {
+            match AssertUnwindSafe(answer).catch_unwind().await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Err(TransportError::Broken(error.to_string())),
+                // A server's thread would have died of it, and the connection with it.
+                Err(_) => Err(TransportError::Broken("the service panicked".into())),
+            }
+        })
+    }
+}
+
+fn as_a_server_sees_it(request: &mut Request<RequestBody>) -> Result<(), TransportError> {
+    let unsendable = |_| TransportError::Unsendable("its address cannot be taken apart".into());
+    let mut uri = std::mem::take(request.uri_mut()).into_parts();
+    uri.scheme = None;
+    if let Some(authority) = uri.authority.take()
+        && !request.headers().contains_key(header::HOST)
+    {
+        let host = HeaderValue::from_str(authority.as_str());
+        request.headers_mut().insert(header::HOST, host.expect("a URI's authority is visible ASCII"));
+    }
+    *request.uri_mut() = Uri::from_parts(uri).map_err(unsendable)?;
+    Ok(())
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.services.keys()).finish()
+    }
+}

@@ -1,0 +1,114 @@
+//! Requests over sockets, with reqwest.
+
+use dropmill_azure_wire::transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError};
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use reqwest::{Body, Client, redirect};
+use std::{error::Error, io, time::Duration};
+
+/// How long to try to connect.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept: Azure's load balancers drop them silently after four minutes.
+const IDLE: Duration = Duration::from_secs(90);
+/// Unused connections kept for one host.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// Carries requests over TCP and TLS. Follows no redirect, since an Authorization header must not travel;
+/// uses the proxy of the environment, but never to this machine. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Live {
+    outside: Client,
+    loopback: Client,
+}
+
+impl Live {
+    /// Makes the transport. TLS needs a provider of cryptography, which `main` installs once:
+    /// `rustls::crypto::ring::default_provider().install_default()`.
+    ///
+    /// # Errors
+    /// [`TransportError::Unsendable`] if that was not done, or TLS cannot be set up.
+    pub fn new() -> Result<Self, TransportError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            let reason = "no TLS provider: install rustls::crypto::ring::default_provider() first";
+            return Err(TransportError::Unsendable(reason.into()));
+        }
+        let builder = || {
+            Client::builder()
+                // Without it a small download waits 40 ms for a delayed acknowledgement.
+                .tcp_nodelay(true)
+                .tcp_keepalive(Duration::from_secs(60))
+                .redirect(redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .user_agent(concat!("dropmill/", env!("CARGO_PKG_VERSION")))
+        };
+        let outside = builder().build().map_err(failure)?;
+        let loopback = builder().no_proxy().build().map_err(failure)?;
+        Ok(Self { outside, loopback })
+    }
+}
+
+impl Transport for Live {
+    fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'static, Result<Response<ResponseBody>, TransportError>> {
+        let loopback = request.uri().host().is_some_and(crate::endpoint::is_loopback);
+        let client = if loopback { &self.loopback } else { &self.outside };
+        let sent = sendable(request).map(|request| client.execute(request));
+        Box::pin(async move {
+            let answer = Response::<Body>::from(sent?.await.map_err(failure)?);
+            Ok(answer.map(|body| body.map_err(|error| Box::new(failure(error)) as BoxError).boxed_unsync()))
+        })
+    }
+}
+
+/// reqwest's URLs tidy up paths (`a/../b`, also percent-encoded). What it would not send as it was signed is
+/// not sent at all.
+fn sendable(request: Request<RequestBody>) -> Result<reqwest::Request, TransportError> {
+    let request = request.map(Body::wrap);
+    let path_and_query = request.uri().path_and_query().cloned();
+    let request = reqwest::Request::try_from(request).map_err(failure)?;
+    let (path, query) = (request.url().path(), request.url().query());
+    match path_and_query {
+        Some(asked) if asked.path() == path && asked.query() == query => Ok(request),
+        _ => Err(TransportError::Unsendable("its path has a segment that is only dots".into())),
+    }
+}
+
+/// What went wrong, without the URL.
+fn failure(error: reqwest::Error) -> TransportError {
+    let error = error.without_url();
+    let (is_connect, is_builder) = (error.is_connect(), error.is_builder());
+    let mut words: Vec<String> = vec![];
+    let mut refused_certificate = false;
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(found) = cause {
+        let text = found.to_string();
+        if !words.iter().any(|word| word.contains(&text)) {
+            words.push(text);
+        }
+        refused_certificate |= is_refused_certificate(found);
+        cause = found.source();
+    }
+    let words = crate::shown::shown(&words.join(": "));
+    // Another try meets the same certificate: nothing of the request has left this machine.
+    if is_builder || refused_certificate {
+        TransportError::Unsendable(words)
+    } else if is_connect {
+        TransportError::Connect(words)
+    } else {
+        TransportError::Broken(words)
+    }
+}
+
+/// An I/O error hides the error it was made of from `source`.
+fn is_refused_certificate(error: &(dyn Error + 'static)) -> bool {
+    let error = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => inner as &(dyn Error + 'static),
+        None => error,
+    };
+    matches!(error.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
+}
