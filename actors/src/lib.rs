@@ -1,1 +1,24 @@
-//! The actors that carry a run out: thin shells around the machines of lifecycle.
+//! The actors that carry a run out.
+//!
+//! Each is a thin shell: a message becomes an event of a machine of `lifecycle`, the machine's
+//! commands become calls to the service or news for the next actor. `wiring` alone knows them all.
+
+mod alarms;
+mod job_submitter;
+mod output_fetcher;
+mod output_names;
+mod pool_keeper;
+mod pulse;
+mod record;
+mod result_collector;
+mod run_keeper;
+mod storage_uploader;
+mod task_monitor;
+mod time;
+
+pub mod place;
+pub mod services;
+pub mod wiring;
+
+pub use services::Services;
+pub use wiring::{RunError, RunHandle, start};

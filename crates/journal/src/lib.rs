@@ -1,3 +1,15 @@
 //! The durable record: what a run decided and what came of it.
+//!
+//! The journal keeps events; everything that people and programs look at is a fold of them: progress while
+//! the run goes on, the report at its end, the canonical trace to compare runs by.
 
 pub mod event;
+mod journal;
+mod list;
+pub mod progress;
+pub mod report;
+pub mod schema;
+pub mod trace;
+
+pub use journal::{Committed, Journal, JournalError, RunHeader};
+pub use list::{RunSummary, list_runs};

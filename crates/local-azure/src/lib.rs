@@ -1,3 +1,4 @@
 //! A local Azure Batch and Blob service that really runs its tasks.
 
 pub mod orders;
+pub mod runner;

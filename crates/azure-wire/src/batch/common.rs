@@ -63,7 +63,8 @@ wire_struct! {
         pub auto_storage_container_name: Option<String>,
         /// Container URL whose SAS allows to read and list.
         pub storage_container_url: Option<Secret>,
-        /// URL of one file.
+        /// URL of one file; `blobSource` until API version 2018-08.
+        #[serde(alias = "blobSource")]
         pub http_url: Option<Secret>,
         /// Only blobs whose names begin so (container sources).
         pub blob_prefix: Option<String>,

@@ -1,0 +1,537 @@
+//! The job and its tasks, in bulk.
+//!
+//! A task is submitted as soon as its own input is up. One call is on its way at a time while few
+//! tasks wait, so that those which come meanwhile share the next; full chunks go side by side.
+
+use crate::{
+    pool_keeper::{application_files, sas_expiry},
+    pulse::Pulse,
+    record::Recorder,
+    run_keeper::{RunHappened, RunKeeper},
+    services::Services,
+    task_monitor::{JobEnded, TaskHappened, TaskMonitor},
+};
+use actix::prelude::*;
+use dropmill_azure_client::batch::BatchApi;
+use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
+use dropmill_journal::event::Happening;
+use dropmill_lifecycle::{
+    Elapsed, Fault, Trouble,
+    job::{self, JobCommand, JobEvent, JobLimits, JobState},
+    plan::RunPlan,
+    run::RunEvent,
+    task::TaskEvent,
+};
+use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+
+const ME: &str = "job_submitter";
+const SUBJECT: &str = "job";
+/// The service takes at most so many tasks in one call.
+const CHUNK: usize = 100;
+
+/// The actor.
+pub struct JobSubmitter {
+    plan: Rc<RunPlan>,
+    services: Services,
+    record: Recorder,
+    tasks: Addr<TaskMonitor>,
+    run: Addr<RunKeeper>,
+    limits: JobLimits,
+    state: JobState,
+    alarm: Option<(Elapsed, SpawnHandle)>,
+    /// Calls about the job itself take turns.
+    turn: Arc<Mutex<()>>,
+    queue: VecDeque<Waiting>,
+    /// Smaller than `CHUNK` after the service called a request too large.
+    chunk: usize,
+    in_flight: u32,
+    looking: bool,
+    made: bool,
+    signed: Option<Rc<Signed>>,
+    cause: Option<u64>,
+    _pulse: Pulse,
+}
+
+struct Waiting {
+    index: u32,
+    cause: Option<u64>,
+}
+
+/// What all tasks of the run share, signed once.
+struct Signed {
+    application: Vec<wire::ResourceFile>,
+    output_container: Secret,
+    expiry: Timestamp,
+}
+
+/// Something happened to the job: a call failed or succeeded, time passed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct JobHappened {
+    /// What.
+    pub event: JobEvent,
+    /// The event that led to it.
+    pub cause: Option<u64>,
+}
+
+/// The application's files are in their container.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ApplicationUp;
+
+/// A task is ready to be submitted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Submit {
+    /// Index of its item.
+    pub index: u32,
+    /// The event that made it ready.
+    pub cause: Option<u64>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ring;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Fill;
+
+impl JobSubmitter {
+    /// A submitter for one run's job.
+    pub fn new(
+        plan: Rc<RunPlan>,
+        services: Services,
+        record: Recorder,
+        tasks: Addr<TaskMonitor>,
+        run: Addr<RunKeeper>,
+        pulse: Pulse,
+    ) -> Self {
+        let local = services.hints.is_some();
+        let limits = JobLimits {
+            ending: plan.deadlines.cleanup,
+            look_every: if local { Duration::from_millis(5) } else { Duration::from_secs(2) },
+            watch_every: plan.limits.poll_every * 3,
+            delays: plan.delays.clone(),
+        };
+        Self {
+            plan,
+            services,
+            record,
+            tasks,
+            run,
+            limits,
+            state: JobState::Absent,
+            alarm: None,
+            turn: Arc::default(),
+            queue: VecDeque::new(),
+            chunk: CHUNK,
+            in_flight: 0,
+            looking: false,
+            made: false,
+            signed: None,
+            cause: None,
+            _pulse: pulse,
+        }
+    }
+
+    fn happened(&mut self, event: JobEvent, ctx: &mut Context<Self>) {
+        let now = self.record.clock().elapsed();
+        let (next, commands) = job::apply(self.state.clone(), event.clone(), now, &self.limits);
+        tracing::trace!(%now, before = ?self.state, ?event, after = ?next, "job");
+        self.state = next;
+        for command in commands {
+            self.carry_out(command, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn note(&mut self, happening: Happening) -> u64 {
+        self.record.note(ME, SUBJECT, self.cause, happening)
+    }
+
+    fn carry_out(&mut self, command: JobCommand, ctx: &mut Context<Self>) {
+        match command {
+            JobCommand::Create => self.create(ctx),
+            JobCommand::Seal => self.seal(ctx),
+            JobCommand::Terminate(reason) => self.terminate(reason, ctx),
+            JobCommand::Delete => self.delete(ctx),
+            JobCommand::Look => self.look(ctx),
+            JobCommand::TellOpen => self.fill(ctx),
+            JobCommand::TellRest { what, attempt, rest, trouble } => {
+                self.note(Happening::Retrying {
+                    what: what.into(),
+                    attempt,
+                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
+                    error: trouble.message,
+                });
+            }
+            JobCommand::TellLost(trouble) => {
+                self.run.do_send(RunHappened(RunEvent::Lost(trouble)));
+            }
+            JobCommand::TellTerminated => {
+                self.refuse_queue();
+                self.tasks.do_send(JobEnded);
+            }
+            JobCommand::TellGone => {
+                if self.made {
+                    self.note(Happening::JobDeleted {});
+                }
+                self.run.do_send(RunHappened(RunEvent::JobDone));
+            }
+            JobCommand::TellLeft(reason) => {
+                self.note(Happening::LeftBehind { reason });
+                self.run.do_send(RunHappened(RunEvent::JobDone));
+            }
+        }
+    }
+
+    fn create(&mut self, ctx: &mut Context<Self>) {
+        let (batch, plan, turn) = (self.services.batch.clone(), self.plan.clone(), self.turn.clone());
+        let call = async move {
+            let _turn = turn.lock().await;
+            match batch.create_job(&job_add(&plan)).await {
+                Ok(()) => Ok(false),
+                Err(error) if error.code() == Some("JobExists") || error.is_ambiguous() => {
+                    adopt(&batch, &plan, error.trouble()).await
+                }
+                Err(error) => Err(error.trouble()),
+            }
+        };
+        ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
+            Ok(adopted) => {
+                submitter.made = true;
+                let seq = submitter.note(Happening::JobCreated { adopted });
+                submitter.cause = Some(seq);
+                submitter.happened(JobEvent::Created, ctx);
+            }
+            Err(trouble) => submitter.happened(JobEvent::CreateFailed(trouble), ctx),
+        }));
+    }
+
+    fn seal(&mut self, ctx: &mut Context<Self>) {
+        let (batch, job, turn) = (self.services.batch.clone(), self.plan.job.id.clone(), self.turn.clone());
+        let call = async move {
+            let _turn = turn.lock().await;
+            let patch = wire::JobPatch {
+                on_all_tasks_complete: Some(wire::OnAllTasksComplete::TerminateJob),
+                ..Default::default()
+            };
+            batch.patch_job(&job, &patch).await
+        };
+        ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| {
+            let event = match outcome {
+                Ok(()) => JobEvent::SealSucceeded,
+                Err(error) => JobEvent::SealFailed(error.trouble()),
+            };
+            submitter.happened(event, ctx);
+        }));
+    }
+
+    fn terminate(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let (batch, job, turn) = (self.services.batch.clone(), self.plan.job.id.clone(), self.turn.clone());
+        let told = reason.clone();
+        let call = async move {
+            let _turn = turn.lock().await;
+            batch.terminate_job(&job, Some(&told)).await
+        };
+        ctx.spawn(call.into_actor(self).map(move |outcome, submitter, ctx| match outcome {
+            Ok(()) => {
+                submitter.note(Happening::JobTerminated { reason });
+                submitter.happened(JobEvent::TerminateSucceeded, ctx);
+            }
+            Err(error) if error.is_not_found() || has_ended(error.code()) => {
+                submitter.happened(JobEvent::TerminateSucceeded, ctx);
+            }
+            Err(error) => submitter.happened(JobEvent::TerminateFailed(error.trouble()), ctx),
+        }));
+    }
+
+    fn delete(&mut self, ctx: &mut Context<Self>) {
+        let (batch, job, turn) = (self.services.batch.clone(), self.plan.job.id.clone(), self.turn.clone());
+        let call = async move {
+            let _turn = turn.lock().await;
+            batch.delete_job(&job).await
+        };
+        ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
+            // Gone at once is possible with a local service: look before the first rest is over.
+            Ok(()) => submitter.look(ctx),
+            Err(error) if error.is_not_found() => submitter.happened(JobEvent::FoundMissing, ctx),
+            Err(error) if error.code() == Some("JobBeingDeleted") => {}
+            Err(error) => submitter.happened(JobEvent::DeleteFailed(error.trouble()), ctx),
+        }));
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.looking, true) {
+            return;
+        }
+        let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
+        let call = async move { batch.get_job(&job).await.map(|_| ()) };
+        ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| {
+            submitter.looking = false;
+            match outcome {
+                Ok(()) => submitter.happened(JobEvent::SeenThere, ctx),
+                Err(error) if error.is_not_found() => submitter.happened(JobEvent::FoundMissing, ctx),
+                Err(error) => tracing::info!(%error, "look at the job failed; the next one follows"),
+            }
+        }));
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.state.wakes_at();
+        if self.alarm.map(|(moment, _)| moment) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+    }
+
+    /// Sends chunks while there is something to send and room for it.
+    fn fill(&mut self, ctx: &mut Context<Self>) {
+        while self.state.takes_tasks() && !self.queue.is_empty() {
+            let full = self.queue.len() >= self.chunk && self.in_flight < self.plan.limits.submissions;
+            if self.in_flight > 0 && !full {
+                return;
+            }
+            let chunk: Vec<_> = self.queue.drain(..self.queue.len().min(self.chunk)).collect();
+            self.send(chunk, ctx);
+        }
+    }
+
+    fn send(&mut self, chunk: Vec<Waiting>, ctx: &mut Context<Self>) {
+        self.in_flight += 1;
+        let signed = self.signed();
+        let services = &self.services;
+        let tasks: Vec<_> =
+            chunk.iter().map(|waiting| task_add(&self.plan, services, &signed, waiting.index)).collect();
+        let (batch, job) = (services.batch.clone(), self.plan.job.id.clone());
+        let call = async move {
+            let results = batch.add_tasks(&job, &tasks).await.map_err(|error| error.trouble())?;
+            let mut verdicts = vec![];
+            for task in &tasks {
+                let result = results.iter().find(|result| result.task_id.eq_ignore_ascii_case(&task.id));
+                verdicts.push(verdict(&batch, &job, task, result).await);
+            }
+            Ok(verdicts)
+        };
+        ctx.spawn(call.into_actor(self).map(move |outcome, submitter, ctx| {
+            submitter.in_flight -= 1;
+            submitter.answered(chunk, outcome);
+            submitter.fill(ctx);
+        }));
+    }
+
+    fn answered(&mut self, chunk: Vec<Waiting>, outcome: Result<Vec<Result<bool, Trouble>>, Trouble>) {
+        let verdicts = match outcome {
+            Ok(verdicts) => verdicts,
+            Err(trouble) if trouble.code == "RequestBodyTooLarge" && chunk.len() > 1 => {
+                self.chunk = (chunk.len() / 2).max(1);
+                self.queue.extend(chunk);
+                return;
+            }
+            Err(trouble) => {
+                // Said once for the call, not for each of its tasks.
+                let happening =
+                    Happening::Degraded { reason: format!("tasks not added: {}", trouble.message) };
+                self.note(happening);
+                vec![Err(trouble); chunk.len()]
+            }
+        };
+        for (waiting, verdict) in chunk.into_iter().zip(verdicts) {
+            let (event, cause) = match verdict {
+                Ok(adopted) => {
+                    let subject = format!("task/{}", self.plan.items[waiting.index as usize].task);
+                    let happening = Happening::TaskSubmitted { adopted };
+                    let seq = self.record.note(ME, subject, waiting.cause, happening);
+                    (TaskEvent::Accepted, Some(seq))
+                }
+                Err(trouble) => (TaskEvent::Refused(trouble), waiting.cause),
+            };
+            self.tasks.do_send(TaskHappened { index: waiting.index, event, cause });
+        }
+    }
+
+    /// The job takes no more tasks: what waits for it hears so.
+    fn refuse_queue(&mut self) {
+        for waiting in self.queue.drain(..) {
+            let event = TaskEvent::Refused(Trouble::permanent("JobTerminated", "the job was told to end"));
+            self.tasks.do_send(TaskHappened { index: waiting.index, event, cause: waiting.cause });
+        }
+    }
+
+    fn signed(&mut self) -> Rc<Signed> {
+        if let Some(signed) = &self.signed {
+            return signed.clone();
+        }
+        let expiry = sas_expiry(&self.record, &self.plan);
+        let blob = &self.services.blob;
+        // With a start task the application is on the node already.
+        let application = match self.plan.pool.start_task {
+            Some(_) => vec![],
+            None => application_files(&self.plan, blob, expiry),
+        };
+        let output_container = blob.container_sas(&self.plan.output_container(), "cw", expiry);
+        let signed = Rc::new(Signed { application, output_container, expiry });
+        self.signed = Some(signed.clone());
+        signed
+    }
+}
+
+impl Actor for JobSubmitter {
+    type Context = Context<Self>;
+}
+
+impl Handler<JobHappened> for JobSubmitter {
+    type Result = ();
+    fn handle(&mut self, JobHappened { event, cause }: JobHappened, ctx: &mut Context<Self>) {
+        if self.cause.is_none() {
+            self.cause = cause;
+        }
+        let deleting = matches!(event, JobEvent::EndAsked | JobEvent::Released);
+        if deleting || matches!(event, JobEvent::TerminateAsked(_)) {
+            self.refuse_queue();
+        }
+        self.happened(event, ctx);
+    }
+}
+
+impl Handler<ApplicationUp> for JobSubmitter {
+    type Result = ();
+    fn handle(&mut self, _: ApplicationUp, ctx: &mut Context<Self>) {
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Submit> for JobSubmitter {
+    type Result = ();
+    fn handle(&mut self, Submit { index, cause }: Submit, ctx: &mut Context<Self>) {
+        let refuses = matches!(
+            self.state,
+            JobState::Terminating { .. } | JobState::Terminated | JobState::Deleting { .. } | JobState::Gone
+        );
+        self.queue.push_back(Waiting { index, cause });
+        if refuses {
+            self.refuse_queue();
+        } else if self.queue.len() == 1 {
+            // The rest of the mailbox joins it.
+            ctx.notify(Fill);
+        } else if self.queue.len() >= self.chunk {
+            self.fill(ctx);
+        }
+    }
+}
+
+impl Handler<Fill> for JobSubmitter {
+    type Result = ();
+    fn handle(&mut self, _: Fill, ctx: &mut Context<Self>) {
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Ring> for JobSubmitter {
+    type Result = ();
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        self.happened(JobEvent::TimePassed, ctx);
+    }
+}
+
+/// Codes that say: this job has ended or is about to.
+fn has_ended(code: Option<&str>) -> bool {
+    matches!(code, Some("JobCompleted" | "JobBeingTerminated" | "JobTerminating" | "JobBeingDeleted"))
+}
+
+fn job_add(plan: &RunPlan) -> wire::JobAdd {
+    wire::JobAdd {
+        id: plan.job.id.clone(),
+        pool_info: wire::PoolInfo { pool_id: Some(plan.pool.id.clone()), ..Default::default() },
+        priority: Some(plan.job.priority),
+        metadata: Some(vec![wire::MetadataItem::new("dropmill-run", &plan.run)]),
+        ..Default::default()
+    }
+}
+
+/// The job is there already, or may be: it is ours if it carries this run's name.
+async fn adopt(batch: &BatchApi, plan: &RunPlan, trouble: Trouble) -> Result<bool, Trouble> {
+    let found = batch.get_job(&plan.job.id).await.map_err(|error| {
+        if error.is_not_found() { Trouble { fault: Fault::Transient, ..trouble } } else { error.trouble() }
+    })?;
+    let mine = |item: &wire::MetadataItem| item.name == "dropmill-run" && item.value == plan.run;
+    if found.metadata.iter().flatten().any(mine) {
+        return Ok(true);
+    }
+    let message = format!("job {} exists and is not of this run: nothing was added to it", plan.job.id);
+    Err(Trouble::permanent("JobExists", message))
+}
+
+fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, index: u32) -> wire::TaskAdd {
+    let item = &plan.items[index as usize];
+    let mut resource_files = signed.application.clone();
+    if item.source.is_some() {
+        let name = format!("{}/{}", item.task, item.file_name);
+        let url = services.blob.blob_sas(&plan.input_container(), &name, "r", signed.expiry);
+        resource_files.push(wire::ResourceFile::from_url(url, &item.file_name));
+    }
+    let output = |pattern: &str, path: String| {
+        let container = signed.output_container.clone();
+        wire::OutputFile::to_container(pattern, container, Some(path), wire::UploadCondition::TaskCompletion)
+    };
+    let mut output_files = vec![output("../std*.txt", item.task.clone())];
+    for pattern in &plan.job.outputs {
+        let wildcard = pattern.contains(['*', '?', '[']);
+        let folder = format!("{}/wd", item.task);
+        // With a wildcard `path` is a folder, without it is the blob's name.
+        output_files.push(output(pattern, if wildcard { folder } else { format!("{folder}/{pattern}") }));
+    }
+    wire::TaskAdd {
+        id: item.task.clone(),
+        command_line: item.command_line.clone(),
+        resource_files: Some(resource_files),
+        output_files: Some(output_files),
+        environment_settings: Some(
+            item.environment.iter().map(|(name, value)| wire::EnvironmentSetting::new(name, value)).collect(),
+        ),
+        constraints: Some(wire::TaskConstraints {
+            max_wall_clock_time: plan.job.task_timeout.map(Into::into),
+            max_task_retry_count: Some(plan.job.max_retries),
+            ..Default::default()
+        }),
+        required_slots: Some(crate::pool_keeper::signed(plan.job.required_slots)),
+        ..Default::default()
+    }
+}
+
+/// What one entry of the answer means: accepted (`true`: it was there already, and ours), or why not.
+async fn verdict(
+    batch: &BatchApi,
+    job: &str,
+    task: &wire::TaskAdd,
+    result: Option<&wire::TaskAddResult>,
+) -> Result<bool, Trouble> {
+    let Some(result) = result else {
+        let message = format!("add task {}: the answer does not name it", task.id);
+        return Err(Trouble::transient("BrokenAnswer", message));
+    };
+    let (code, message) = match (&result.status, &result.error) {
+        (wire::TaskAddStatus::Success, _) => return Ok(false),
+        (_, Some(error)) => (error.code.clone(), error.text().to_owned()),
+        (_, None) => ("Unknown".to_owned(), "no error given".to_owned()),
+    };
+    if code == "TaskExists" {
+        let found = batch.get_task(job, &task.id).await.map_err(|error| error.trouble())?;
+        if found.command_line == Some(task.command_line.clone()) {
+            return Ok(true);
+        }
+        let message = format!("task {} exists with another command line: it is not ours", task.id);
+        return Err(Trouble::permanent("TaskExists", message));
+    }
+    let message = format!("add task {}: refused with {code}: {message}", task.id);
+    Err(match result.status {
+        wire::TaskAddStatus::ServerError => Trouble::transient(code, message),
+        _ => Trouble::permanent(code, message),
+    })
+}

@@ -1,0 +1,389 @@
+//! Outputs of an ended task come home.
+//!
+//! Only what this run's task stored is fetched, only under names that stay in its folder; files are
+//! staged and checked while they come, and published together.
+
+use crate::{
+    alarms::Alarms,
+    output_names::result_path,
+    place::{Delivery, PlaceError, ResultPlace},
+    pulse::Pulse,
+    record::Recorder,
+    services::Services,
+    task_monitor::{TailSeen, TaskHappened, TaskMonitor},
+};
+use actix::prelude::*;
+use dropmill_azure_client::blob::BlobListing;
+use dropmill_journal::event::{DeliveredFile, Happening};
+use dropmill_lifecycle::{
+    Elapsed, Fault, Trouble,
+    effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
+    plan::{Item, RunPlan},
+    task::TaskEvent,
+};
+use globset::{GlobBuilder, GlobMatcher};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::{self, Write},
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+const ME: &str = "output_fetcher";
+/// How much of a task's standard error is kept for the report.
+const TAIL_BYTES: usize = 2048;
+/// How many of its lines.
+const TAIL_LINES: usize = 10;
+/// MD5 of nothing: an empty file needs no call.
+const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
+/// The actor.
+pub struct OutputFetcher {
+    plan: Rc<RunPlan>,
+    services: Services,
+    place: Arc<dyn ResultPlace>,
+    record: Recorder,
+    tasks: Addr<TaskMonitor>,
+    limits: EffortLimits,
+    patterns: Rc<Vec<(String, GlobMatcher)>>,
+    fetches: BTreeMap<u32, FetchWork>,
+    queue: VecDeque<u32>,
+    in_flight: u32,
+    alarms: Alarms,
+    alarm: Option<(Elapsed, SpawnHandle)>,
+    _pulse: Pulse,
+}
+
+struct FetchWork {
+    state: EffortState,
+    cause: Option<u64>,
+    home: Option<Home>,
+}
+
+/// What came home of one task.
+struct Home {
+    folder: String,
+    files: Vec<DeliveredFile>,
+    stderr_tail: String,
+}
+
+/// A task ended: fetch what it left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Fetch {
+    /// Index of its item.
+    pub index: u32,
+    /// The event that told its end.
+    pub cause: Option<u64>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ring;
+
+impl OutputFetcher {
+    /// A fetcher for one run. Patterns that are none were refused when the plan was made.
+    pub fn new(
+        plan: Rc<RunPlan>,
+        services: Services,
+        place: Arc<dyn ResultPlace>,
+        record: Recorder,
+        tasks: Addr<TaskMonitor>,
+        pulse: Pulse,
+    ) -> Self {
+        let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.clone() };
+        let matcher = |pattern: &String| {
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build().ok()?;
+            Some((pattern.clone(), glob.compile_matcher()))
+        };
+        let patterns = Rc::new(plan.job.outputs.iter().filter_map(matcher).collect());
+        Self {
+            plan,
+            services,
+            place,
+            record,
+            tasks,
+            limits,
+            patterns,
+            fetches: BTreeMap::new(),
+            queue: VecDeque::new(),
+            in_flight: 0,
+            alarms: Alarms::default(),
+            alarm: None,
+            _pulse: pulse,
+        }
+    }
+
+    fn happened(&mut self, index: u32, event: EffortEvent, ctx: &mut Context<Self>) {
+        let now = self.record.clock().elapsed();
+        let Some(work) = self.fetches.get_mut(&index) else { return };
+        let was_trying = matches!(work.state, EffortState::Trying { .. });
+        let (state, commands) = effort::apply(work.state.clone(), event, now, &self.limits);
+        let is_trying = matches!(state, EffortState::Trying { .. });
+        self.alarms.set(index, state.wakes_at());
+        work.state = state;
+        match (was_trying, is_trying) {
+            (false, true) => self.in_flight += 1,
+            (true, false) => self.in_flight -= 1,
+            (true, true) | (false, false) => {}
+        }
+        for command in commands {
+            self.carry_out(index, command, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn carry_out(&mut self, index: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+        match command {
+            EffortCommand::Try => self.fetch(index, ctx),
+            EffortCommand::TellRest { attempt, rest, trouble } => {
+                let cause = self.fetches.get(&index).and_then(|work| work.cause);
+                let happening = Happening::Retrying {
+                    what: "fetch results".into(),
+                    attempt,
+                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
+                    error: trouble.message,
+                };
+                self.record.note(ME, self.subject(index), cause, happening);
+            }
+            EffortCommand::TellDone => self.delivered(index),
+            EffortCommand::TellFailed(trouble) => {
+                let cause = self.fetches.remove(&index).and_then(|work| work.cause);
+                self.place.discard(&self.plan.items[index as usize].task);
+                let event = TaskEvent::DeliveryFailed(trouble);
+                self.tasks.do_send(TaskHappened { index, event, cause });
+            }
+        }
+    }
+
+    fn subject(&self, index: u32) -> String {
+        format!("task/{}", self.plan.items[index as usize].task)
+    }
+
+    fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
+        let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
+        let call = async move { bring_home(&services, &*place, &plan, index).await };
+        ctx.spawn(call.into_actor(self).map(move |outcome, fetcher, ctx| {
+            let event = match outcome {
+                Ok(home) => {
+                    if let Some(work) = fetcher.fetches.get_mut(&index) {
+                        work.home = Some(home);
+                    }
+                    EffortEvent::Succeeded
+                }
+                Err(trouble) => EffortEvent::TryFailed(trouble),
+            };
+            fetcher.happened(index, event, ctx);
+            fetcher.fill(ctx);
+        }));
+    }
+
+    fn delivered(&mut self, index: u32) {
+        let Some(FetchWork { cause, home: Some(home), .. }) = self.fetches.remove(&index) else { return };
+        let short: Vec<String> = self
+            .patterns
+            .iter()
+            .filter(|(_, pattern)| !home.files.iter().any(|file| pattern.is_match(output_name(&file.path))))
+            .map(|(pattern, _)| pattern.clone())
+            .collect();
+        let happening = Happening::OutputDelivered { folder: home.folder, files: home.files };
+        let seq = self.record.note(ME, self.subject(index), cause, happening);
+        if !home.stderr_tail.is_empty() {
+            self.tasks.do_send(TailSeen { index, tail: home.stderr_tail });
+        }
+        let event = if short.is_empty() { TaskEvent::Delivered } else { TaskEvent::DeliveredShort(short) };
+        self.tasks.do_send(TaskHappened { index, event, cause: Some(seq) });
+    }
+
+    fn fill(&mut self, ctx: &mut Context<Self>) {
+        while self.in_flight < self.plan.limits.fetches {
+            let Some(index) = self.queue.pop_front() else { return };
+            self.happened(index, EffortEvent::Begun, ctx);
+        }
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.alarms.next();
+        if self.alarm.map(|(moment, _)| moment) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+    }
+}
+
+impl Actor for OutputFetcher {
+    type Context = Context<Self>;
+}
+
+impl Handler<Fetch> for OutputFetcher {
+    type Result = ();
+    fn handle(&mut self, Fetch { index, cause }: Fetch, ctx: &mut Context<Self>) {
+        self.fetches.insert(index, FetchWork { state: EffortState::Waiting, cause, home: None });
+        self.queue.push_back(index);
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Ring> for OutputFetcher {
+    type Result = ();
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        for index in self.alarms.due(self.record.clock().elapsed()) {
+            self.happened(index, EffortEvent::TimePassed, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+}
+
+/// A result's path as `task.outputs` would name it.
+fn output_name(path: &str) -> &str {
+    path.strip_prefix("wd/").unwrap_or(path)
+}
+
+async fn bring_home(
+    services: &Services,
+    place: &dyn ResultPlace,
+    plan: &RunPlan,
+    index: u32,
+) -> Result<Home, Trouble> {
+    let item = &plan.items[index as usize];
+    let container = plan.output_container();
+    let prefix = format!("{}/", item.task);
+    let blobs = services.blob.list_blobs(&container, &prefix).await.map_err(|error| error.trouble())?;
+    place.stage(&item.task).map_err(trouble)?;
+    let mut home = Home { folder: String::new(), files: vec![], stderr_tail: String::new() };
+    for blob in &blobs {
+        let path = result_path(&item.task, &blob.name)
+            .map_err(|reason| Trouble::permanent("HostileName", reason))?;
+        let file = bring_file(services, place, &container, item, blob, &path, &mut home.stderr_tail).await?;
+        home.files.push(file);
+    }
+    // A task that never got so far as to store its streams may have left them on its node.
+    for stream in ["stdout.txt", "stderr.txt"] {
+        if !home.files.iter().any(|file| file.path == stream)
+            && let Ok(bytes) = services.batch.get_task_file(&plan.job.id, &item.task, stream).await
+        {
+            let file = keep_bytes(place, item, stream, &bytes)?;
+            if stream == "stderr.txt" {
+                home.stderr_tail = last_lines(&bytes);
+            }
+            home.files.push(file);
+        }
+    }
+    home.files.sort_by(|one, other| one.path.cmp(&other.path));
+    let delivery = Delivery {
+        task: item.task.clone(),
+        folder: item.result_folder.clone(),
+        input: item.file_name.clone(),
+        files: home.files.clone(),
+    };
+    home.folder = place.publish(delivery).await.map_err(trouble)?;
+    Ok(home)
+}
+
+async fn bring_file(
+    services: &Services,
+    place: &dyn ResultPlace,
+    container: &str,
+    item: &Item,
+    blob: &BlobListing,
+    path: &str,
+    stderr_tail: &mut String,
+) -> Result<DeliveredFile, Trouble> {
+    if blob.size_bytes == 0 {
+        return keep_bytes(place, item, path, &[]);
+    }
+    let writer = place.create(&item.task, path).map_err(trouble)?;
+    let tail = Arc::<Mutex<Vec<u8>>>::default();
+    let mut writer = Tail { writer, tail: tail.clone(), wanted: path == "stderr.txt" };
+    let downloaded = services
+        .blob
+        .download_to(container, &blob.name, &mut writer)
+        .await
+        .map_err(|error| error.trouble())?;
+    writer.flush().map_err(|error| local(path, &error))?;
+    if path == "stderr.txt" {
+        *stderr_tail = last_lines(&tail.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    Ok(DeliveredFile { path: path.to_owned(), bytes: downloaded.bytes, md5: downloaded.md5 })
+}
+
+fn keep_bytes(
+    place: &dyn ResultPlace,
+    item: &Item,
+    path: &str,
+    bytes: &[u8],
+) -> Result<DeliveredFile, Trouble> {
+    let mut writer = place.create(&item.task, path).map_err(trouble)?;
+    writer.write_all(bytes).and_then(|()| writer.flush()).map_err(|error| local(path, &error))?;
+    let md5 = if bytes.is_empty() { EMPTY_MD5.to_owned() } else { md5_hex(bytes) };
+    Ok(DeliveredFile { path: path.to_owned(), bytes: bytes.len() as u64, md5 })
+}
+
+fn md5_hex(bytes: &[u8]) -> String {
+    use md5::{Digest, Md5};
+    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn trouble(error: PlaceError) -> Trouble {
+    match &error {
+        PlaceError::Refused { may_pass: true, .. } => Trouble::transient("Disk", error.to_string()),
+        PlaceError::Refused { .. } | PlaceError::Taken { .. } => {
+            Trouble::permanent("Disk", error.to_string())
+        }
+    }
+}
+
+fn local(path: &str, error: &io::Error) -> Trouble {
+    let fault = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Transient,
+        _ => Fault::Permanent,
+    };
+    Trouble { fault, ..Trouble::permanent("Disk", format!("write {path}: {error}")) }
+}
+
+/// Passes bytes on and remembers the last of them.
+struct Tail {
+    writer: Box<dyn Write + Send>,
+    tail: Arc<Mutex<Vec<u8>>>,
+    wanted: bool,
+}
+
+impl Write for Tail {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(bytes)?;
+        if self.wanted {
+            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.extend_from_slice(&bytes[..written]);
+            let surplus = tail.len().saturating_sub(TAIL_BYTES);
+            tail.drain(..surplus);
+        }
+        Ok(written)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn last_lines(bytes: &[u8]) -> String {
+    let from = bytes.len().saturating_sub(TAIL_BYTES);
+    let text = String::from_utf8_lossy(&bytes[from..]);
+    let lines: Vec<_> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_lines() {
+        let text: String = (0..100).map(|number| format!("line {number}\n")).collect();
+        let tail = last_lines(text.as_bytes());
+        assert!(tail.starts_with("line 90\n") && tail.ends_with("line 99"), "{tail}");
+        assert_eq!(last_lines(b""), "");
+    }
+}

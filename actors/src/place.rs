@@ -1,0 +1,105 @@
+//! Where results come home: a folder on this machine, or memory for simulations.
+//!
+//! A result is staged beside its place, made durable, and published by one rename, so no reader ever
+//! sees half of it. Many results that wait are made durable together: one `syncfs` costs about as
+//! much as the `fsync` of a single small file.
+
+mod disk;
+mod memory;
+
+pub use disk::DiskPlace;
+pub use memory::MemoryPlace;
+
+use dropmill_journal::event::DeliveredFile;
+use futures_util::future::BoxFuture;
+use std::io::Write;
+
+/// Where results come home.
+pub trait ResultPlace: Send + Sync {
+    /// An empty staging place for a task's result; what an earlier try left there is thrown away.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn stage(&self, task: &str) -> Result<(), PlaceError>;
+
+    /// A new file of a staged result, `/` between the segments of its path; folders are made as needed.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError>;
+
+    /// Makes a staged result durable and puts it in its place; tells the folder it went to, which is
+    /// another one than wanted if that was taken by another result and both are kept.
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>>;
+
+    /// Throws a staged result away.
+    fn discard(&self, task: &str);
+}
+
+/// A staged result, complete.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The task it is of.
+    pub task: String,
+    /// Folder below the output folder; empty for a flat layout.
+    pub folder: String,
+    /// Name of the input: what standard output and error are called by in a flat layout.
+    pub input: String,
+    /// Its files.
+    pub files: Vec<DeliveredFile>,
+}
+
+/// Why a result could not be put in its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// The file system refused: full, read-only, failing.
+    #[error("{what} {path}: {reason}")]
+    Refused {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: String,
+        /// What came back.
+        reason: String,
+        /// Waiting may help (no space, quota).
+        may_pass: bool,
+    },
+    /// The place is taken, and `output.existing` says to refuse.
+    #[error("{path} exists with other content: move it away, or set output.existing")]
+    Taken {
+        /// The place.
+        path: String,
+    },
+}
+
+/// The name beside `name` that is tried after `tries` that were taken: `a.txt`, `a~2.txt`, `a~3.txt`, …; a folder's
+/// whole name is its stem.
+fn beside(name: &str, tries: u32, is_folder: bool) -> String {
+    if tries == 0 {
+        return name.to_owned();
+    }
+    let slash = name.rfind('/').map_or(0, |at| at + 1);
+    match name.rfind('.') {
+        Some(dot) if dot > slash && !is_folder => format!("{}~{}{}", &name[..dot], tries + 1, &name[dot..]),
+        _ => format!("{name}~{}", tries + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_beside_keeps_the_ending_of_a_file() {
+        let table = [
+            ("a.txt", 0, false, "a.txt"),
+            ("a.txt", 1, false, "a~2.txt"),
+            ("d.x/a", 2, false, "d.x/a~3"),
+            (".hidden", 1, false, ".hidden~2"),
+            ("data/a.txt", 1, true, "data/a.txt~2"),
+        ];
+        for (name, tries, is_folder, expected) in table {
+            assert_eq!(beside(name, tries, is_folder), expected);
+        }
+    }
+}

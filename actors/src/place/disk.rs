@@ -1,0 +1,385 @@
+//! Results in a folder on this machine.
+//!
+//! Staging folders lie in `.dropmill-<run>` in the output folder, so that a rename never crosses file
+//! systems. One thread makes waiting results durable in groups and renames them.
+
+use super::{Delivery, PlaceError, ResultPlace, beside};
+use dropmill_journal::event::DeliveredFile;
+use dropmill_lifecycle::plan::{Existing, Layout, OutputPlan};
+use futures_util::future::BoxFuture;
+use md5::{Digest, Md5};
+use rustix::fs::{AtFlags, CWD, RenameFlags};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+use tokio::sync::oneshot;
+
+/// From so many files on, one `syncfs` replaces the `fsync` of each.
+const SYNC_TOGETHER: usize = 4;
+/// Tries to find a free name.
+const NAMES: u32 = 10_000;
+
+/// Results in a folder.
+pub struct DiskPlace {
+    output: OutputPlan,
+    staging: PathBuf,
+    queue: Arc<Queue>,
+    worker: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    inner: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    deliveries: VecDeque<(Delivery, oneshot::Sender<Result<String, PlaceError>>)>,
+    closed: bool,
+}
+
+impl DiskPlace {
+    /// The place for one run's results. The folder is made when the first result comes.
+    pub fn new(run: &str, output: &OutputPlan) -> Self {
+        let staging = output.directory.join(format!(".dropmill-{run}"));
+        let queue = Arc::<Queue>::default();
+        let publisher = Publisher { output: output.clone(), staging: staging.clone() };
+        let waiting = queue.clone();
+        let worker = std::thread::Builder::new()
+            .name("results".into())
+            .spawn(move || publisher.work(&waiting))
+            .expect("a thread can be started");
+        Self { output: output.clone(), staging, queue, worker: Some(worker) }
+    }
+
+    fn staged(&self, task: &str) -> PathBuf {
+        self.staging.join(task)
+    }
+}
+
+impl Drop for DiskPlace {
+    fn drop(&mut self) {
+        lock(&self.queue).closed = true;
+        self.queue.news.notify_all();
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+        // Empty once every result was published or discarded; what a failed one left stays for a look.
+        let _ = fs::remove_dir(&self.staging);
+    }
+}
+
+impl ResultPlace for DiskPlace {
+    fn stage(&self, task: &str) -> Result<(), PlaceError> {
+        let folder = self.staged(task);
+        match fs::create_dir(&folder) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&folder).map_err(|error| refused("make folder", &folder, &error))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_dir_all(&folder)
+                .and_then(|()| fs::create_dir(&folder))
+                .map_err(|error| refused("empty folder", &folder, &error)),
+            Err(error) => Err(refused("make folder", &folder, &error)),
+        }
+    }
+
+    fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
+        let place = self.staged(task).join(path);
+        if path.contains('/')
+            && let Some(folder) = place.parent()
+        {
+            fs::create_dir_all(folder).map_err(|error| refused("make folder", folder, &error))?;
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&place)
+            .map_err(|error| refused("create", &place, &error))?;
+        Ok(Box::new(BufWriter::with_capacity(64 * 1024, file)))
+    }
+
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+        let (answer, answered) = oneshot::channel();
+        lock(&self.queue).deliveries.push_back((delivery, answer));
+        self.queue.news.notify_one();
+        let directory = self.output.directory.clone();
+        Box::pin(async move {
+            answered.await.unwrap_or_else(|_| {
+                let gone = io::Error::other("the thread that publishes results is gone");
+                Err(refused("publish below", &directory, &gone))
+            })
+        })
+    }
+
+    fn discard(&self, task: &str) {
+        let _ = fs::remove_dir_all(self.staged(task));
+    }
+}
+
+fn lock(queue: &Queue) -> std::sync::MutexGuard<'_, Waiting> {
+    queue.inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refused(what: &'static str, path: &Path, error: &io::Error) -> PlaceError {
+    let may_pass = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted
+    );
+    PlaceError::Refused { what, path: path.display().to_string(), reason: error.to_string(), may_pass }
+}
+
+/// The thread's part.
+struct Publisher {
+    output: OutputPlan,
+    staging: PathBuf,
+}
+
+impl Publisher {
+    fn work(&self, queue: &Queue) {
+        loop {
+            let group: Vec<_> = {
+                let mut waiting = lock(queue);
+                while waiting.deliveries.is_empty() && !waiting.closed {
+                    waiting = queue.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                }
+                waiting.deliveries.drain(..).collect()
+            };
+            if group.is_empty() {
+                return;
+            }
+            self.publish_group(group);
+        }
+    }
+
+    /// Contents first, then names, then the folders that hold the names: each step for the whole group.
+    fn publish_group(&self, group: Vec<(Delivery, oneshot::Sender<Result<String, PlaceError>>)>) {
+        let synced = self.sync_contents(&group);
+        let mut folders = BTreeSet::new();
+        let mut outcomes = vec![];
+        for (delivery, answer) in group {
+            let outcome = synced.clone().and_then(|()| self.put(&delivery, &mut folders));
+            outcomes.push((answer, outcome));
+        }
+        let named = self.sync_names(&folders);
+        for (answer, outcome) in outcomes {
+            // Nobody waits any more for a result whose run was given up; it is in place all the same.
+            let _ = answer.send(outcome.and_then(|folder| named.clone().map(|()| folder)));
+        }
+    }
+
+    fn sync_contents(
+        &self,
+        group: &[(Delivery, oneshot::Sender<Result<String, PlaceError>>)],
+    ) -> Result<(), PlaceError> {
+        if group.iter().map(|(delivery, _)| delivery.files.len()).sum::<usize>() >= SYNC_TOGETHER {
+            return sync_file_system(&self.staging);
+        }
+        for (delivery, _) in group {
+            let folder = self.staging.join(&delivery.task);
+            for file in &delivery.files {
+                sync(&folder.join(&file.path))?;
+            }
+            sync(&folder)?;
+        }
+        Ok(())
+    }
+
+    fn sync_names(&self, folders: &BTreeSet<PathBuf>) -> Result<(), PlaceError> {
+        if folders.len() >= SYNC_TOGETHER {
+            return sync_file_system(&self.output.directory);
+        }
+        folders.iter().try_for_each(|folder| sync(folder))
+    }
+
+    fn put(&self, delivery: &Delivery, folders: &mut BTreeSet<PathBuf>) -> Result<String, PlaceError> {
+        match self.output.layout {
+            Layout::ByInput => self.put_folder(delivery, folders),
+            Layout::Flat => self.put_files(delivery, folders).map(|()| String::new()),
+        }
+    }
+
+    fn put_folder(&self, delivery: &Delivery, folders: &mut BTreeSet<PathBuf>) -> Result<String, PlaceError> {
+        let staged = self.staging.join(&delivery.task);
+        for tries in 0..NAMES {
+            let folder = beside(&delivery.folder, tries, true);
+            let place = self.output.directory.join(&folder);
+            let parent = place.parent().unwrap_or(&self.output.directory).to_path_buf();
+            match rename_new(&staged, &place) {
+                Ok(()) => {
+                    folders.insert(parent);
+                    return Ok(folder);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(&parent).map_err(|error| refused("make folder", &parent, &error))?;
+                    let mut above = parent.parent();
+                    while let Some(folder) = above.filter(|above| above.starts_with(&self.output.directory)) {
+                        folders.insert(folder.to_path_buf());
+                        above = folder.parent();
+                    }
+                    rename_new(&staged, &place).map_err(|error| refused("rename to", &place, &error))?;
+                    folders.insert(parent);
+                    return Ok(folder);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if same_folder(&place, &delivery.files) {
+                        fs::remove_dir_all(&staged).map_err(|error| refused("remove", &staged, &error))?;
+                        return Ok(folder);
+                    }
+                    match self.output.existing {
+                        Existing::KeepBoth => {}
+                        Existing::Refuse => {
+                            return Err(PlaceError::Taken { path: place.display().to_string() });
+                        }
+                        Existing::Replace => {
+                            exchange(&staged, &place).map_err(|error| refused("replace", &place, &error))?;
+                            folders.insert(parent);
+                            remove_any(&staged).map_err(|error| refused("remove", &staged, &error))?;
+                            return Ok(folder);
+                        }
+                    }
+                }
+                Err(error) => return Err(refused("rename to", &place, &error)),
+            }
+        }
+        Err(PlaceError::Taken { path: self.output.directory.join(&delivery.folder).display().to_string() })
+    }
+
+    fn put_files(&self, delivery: &Delivery, folders: &mut BTreeSet<PathBuf>) -> Result<(), PlaceError> {
+        let staged = self.staging.join(&delivery.task);
+        for file in &delivery.files {
+            let name = flat_name(&delivery.input, &file.path);
+            self.put_file(&staged.join(&file.path), &name, file, folders)?;
+        }
+        fs::remove_dir_all(&staged).map_err(|error| refused("remove", &staged, &error))
+    }
+
+    fn put_file(
+        &self,
+        staged: &Path,
+        name: &str,
+        file: &DeliveredFile,
+        folders: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), PlaceError> {
+        for tries in 0..NAMES {
+            let place = self.output.directory.join(beside(name, tries, false));
+            let parent = place.parent().unwrap_or(&self.output.directory).to_path_buf();
+            fs::create_dir_all(&parent).map_err(|error| refused("make folder", &parent, &error))?;
+            match rename_new(staged, &place) {
+                Ok(()) => {
+                    folders.insert(parent);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if same_file(&place, file) {
+                        return Ok(());
+                    }
+                    match self.output.existing {
+                        Existing::KeepBoth => {}
+                        Existing::Refuse => {
+                            return Err(PlaceError::Taken { path: place.display().to_string() });
+                        }
+                        Existing::Replace => {
+                            exchange(staged, &place).map_err(|error| refused("replace", &place, &error))?;
+                            folders.insert(parent);
+                            return Ok(());
+                        }
+                    }
+                }
+                Err(error) => return Err(refused("rename to", &place, &error)),
+            }
+        }
+        Err(PlaceError::Taken { path: self.output.directory.join(name).display().to_string() })
+    }
+}
+
+/// In a flat layout standard output and error carry the input's name, outputs their own.
+fn flat_name(input: &str, path: &str) -> String {
+    match path {
+        "stdout.txt" | "stderr.txt" => format!("{input}.{path}"),
+        _ => path.to_owned(),
+    }
+}
+
+/// Renames without replacing. A file system that cannot say so is asked in two steps.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            match rustix::fs::statat(CWD, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+                Err(rustix::io::Errno::NOENT) => fs::rename(from, to),
+                Err(error) => Err(error.into()),
+            }
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+fn remove_any(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+fn sync(path: &Path) -> Result<(), PlaceError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| refused("sync", path, &error))
+}
+
+fn sync_file_system(below: &Path) -> Result<(), PlaceError> {
+    File::open(below)
+        .and_then(|folder| Ok(rustix::fs::syncfs(&folder)?))
+        .map_err(|error| refused("sync file system of", below, &error))
+}
+
+/// Whether the folder holds exactly these files: a result that was published before its event was recorded.
+fn same_folder(place: &Path, files: &[DeliveredFile]) -> bool {
+    let mut found = 0;
+    let mut folders = vec![place.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { return false };
+        for entry in entries {
+            match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
+                Ok((path, kind)) if kind.is_dir() => folders.push(path),
+                Ok(_) => found += 1,
+                Err(_) => return false,
+            }
+        }
+    }
+    found == files.len() && files.iter().all(|file| same_file(&place.join(&file.path), file))
+}
+
+fn same_file(place: &Path, file: &DeliveredFile) -> bool {
+    let Ok(found) = fs::symlink_metadata(place) else { return false };
+    found.is_file() && found.len() == file.bytes && md5_of(place).is_ok_and(|md5| md5 == file.md5)
+}
+
+fn md5_of(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Md5::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

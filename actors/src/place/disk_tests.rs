@@ -1,0 +1,111 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use tempfile::TempDir;
+
+fn place(folder: &TempDir, layout: Layout, existing: Existing) -> DiskPlace {
+    DiskPlace::new("run-1", &OutputPlan { directory: folder.path().join("out"), layout, existing })
+}
+
+fn deliver(
+    place: &DiskPlace,
+    task: &str,
+    folder: &str,
+    files: &[(&str, &str)],
+) -> Result<String, PlaceError> {
+    place.stage(task)?;
+    let mut delivered = vec![];
+    for (path, content) in files {
+        let mut file = place.create(task, path)?;
+        file.write_all(content.as_bytes()).unwrap();
+        file.flush().unwrap();
+        let md5 = hex(&Md5::digest(content.as_bytes()));
+        delivered.push(DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5 });
+    }
+    let delivery =
+        Delivery { task: task.into(), folder: folder.into(), input: "a.txt".into(), files: delivered };
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(place.publish(delivery))
+}
+
+fn read(folder: &TempDir, path: &str) -> String {
+    fs::read_to_string(folder.path().join("out").join(path)).unwrap()
+}
+
+#[test]
+fn a_result_appears_whole_under_the_name_of_its_input() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    let put =
+        deliver(&place, "t1", "data/a.txt", &[("lines.txt", "3\n"), ("deep/x", "x"), ("stdout.txt", "")]);
+    assert_eq!(put.unwrap(), "data/a.txt");
+    assert_eq!(read(&folder, "data/a.txt/lines.txt"), "3\n");
+    assert_eq!(read(&folder, "data/a.txt/deep/x"), "x");
+    drop(place);
+    let names: Vec<_> =
+        fs::read_dir(folder.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["data"], "the staging folder is gone");
+}
+
+#[test]
+fn another_result_in_the_same_place_is_kept_replaced_or_refused() {
+    let folder = TempDir::new().unwrap();
+    let keep = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    assert_eq!(deliver(&keep, "t1", "a.txt", &[("o", "1")]).unwrap(), "a.txt");
+    assert_eq!(
+        deliver(&keep, "t1", "a.txt", &[("o", "1")]).unwrap(),
+        "a.txt",
+        "the same again is recognised"
+    );
+    assert_eq!(deliver(&keep, "t1", "a.txt", &[("o", "2")]).unwrap(), "a.txt~2");
+    assert_eq!(read(&folder, "a.txt/o"), "1");
+    assert_eq!(read(&folder, "a.txt~2/o"), "2");
+    let replace = place(&folder, Layout::ByInput, Existing::Replace);
+    assert_eq!(deliver(&replace, "t1", "a.txt", &[("o", "3")]).unwrap(), "a.txt");
+    assert_eq!(read(&folder, "a.txt/o"), "3");
+    let refuse = place(&folder, Layout::ByInput, Existing::Refuse);
+    assert!(matches!(deliver(&refuse, "t1", "a.txt", &[("o", "4")]), Err(PlaceError::Taken { .. })));
+    assert_eq!(read(&folder, "a.txt/o"), "3");
+}
+
+#[test]
+fn in_a_flat_layout_streams_carry_the_name_of_their_input() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::Flat, Existing::KeepBoth);
+    deliver(&place, "t1", "", &[("lines.txt", "1"), ("stdout.txt", "out"), ("stderr.txt", "")]).unwrap();
+    assert_eq!(read(&folder, "a.txt.stdout.txt"), "out");
+    deliver(&place, "t2", "", &[("lines.txt", "2")]).unwrap();
+    assert_eq!(read(&folder, "lines.txt"), "1");
+    assert_eq!(read(&folder, "lines~2.txt"), "2");
+}
+
+#[test]
+fn a_staged_file_never_goes_through_a_link_and_a_retry_starts_empty() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    place.stage("t1").unwrap();
+    let victim = folder.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, folder.path().join("out/.dropmill-run-1/t1/o")).unwrap();
+    assert!(place.create("t1", "o").is_err());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    place.stage("t1").unwrap();
+    assert!(place.create("t1", "o").is_ok());
+}
+
+#[test]
+fn many_results_at_once_all_arrive() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    let publishing: Vec<_> = (0..100)
+        .map(|number| {
+            let task = format!("t{number}");
+            place.stage(&task).unwrap();
+            place.create(&task, "o").unwrap();
+            let files = vec![DeliveredFile { path: "o".into(), bytes: 0, md5: hex(&Md5::digest(b"")) }];
+            place.publish(Delivery { task: task.clone(), folder: task, input: "i".into(), files })
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for published in runtime.block_on(futures_util::future::join_all(publishing)) {
+        assert!(folder.path().join("out").join(published.unwrap()).join("o").exists());
+    }
+}

@@ -1,0 +1,75 @@
+//! Results in memory, for simulations: no thread, no file.
+
+use super::{Delivery, PlaceError, ResultPlace};
+use futures_util::future::BoxFuture;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+/// Results by folder and path.
+#[derive(Clone, Default)]
+pub struct MemoryPlace {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    staged: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    published: BTreeMap<String, Vec<u8>>,
+}
+
+struct Writing {
+    inner: Arc<Mutex<Inner>>,
+    task: String,
+    path: String,
+}
+
+impl MemoryPlace {
+    /// The published files by path.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.lock().published.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Write for Writing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let files = inner.staged.entry(self.task.clone()).or_default();
+        files.entry(self.path.clone()).or_default().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl ResultPlace for MemoryPlace {
+    fn stage(&self, task: &str) -> Result<(), PlaceError> {
+        self.lock().staged.insert(task.to_owned(), BTreeMap::new());
+        Ok(())
+    }
+
+    fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
+        self.lock().staged.entry(task.to_owned()).or_default().insert(path.to_owned(), vec![]);
+        Ok(Box::new(Writing { inner: self.inner.clone(), task: task.to_owned(), path: path.to_owned() }))
+    }
+
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+        let mut inner = self.lock();
+        for (path, bytes) in inner.staged.remove(&delivery.task).unwrap_or_default() {
+            let place = if delivery.folder.is_empty() { path } else { format!("{}/{path}", delivery.folder) };
+            inner.published.insert(place, bytes);
+        }
+        Box::pin(async move { Ok(delivery.folder) })
+    }
+
+    fn discard(&self, task: &str) {
+        self.lock().staged.remove(task);
+    }
+}

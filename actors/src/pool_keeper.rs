@@ -1,0 +1,476 @@
+//! One pool, from wanted to gone.
+
+use crate::{
+    job_submitter::{JobHappened, JobSubmitter},
+    pulse::Pulse,
+    record::Recorder,
+    run_keeper::{RunHappened, RunKeeper},
+    services::Services,
+};
+use actix::prelude::*;
+use dropmill_azure_client::{batch::BatchApi, blob::BlobApi, error::BatchError};
+use dropmill_azure_wire::batch as wire;
+use dropmill_journal::event::Happening;
+use dropmill_lifecycle::{
+    Elapsed, Trouble,
+    job::JobEvent,
+    plan::RunPlan,
+    pool::{self, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
+    run::RunEvent,
+};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+
+const ME: &str = "pool_keeper";
+const SUBJECT: &str = "pool";
+/// How much of a failed start task's standard error is kept.
+const TAIL_BYTES: u64 = 2048;
+
+/// The actor.
+pub struct PoolKeeper {
+    plan: Rc<RunPlan>,
+    services: Services,
+    record: Recorder,
+    job: Addr<JobSubmitter>,
+    run: Addr<RunKeeper>,
+    limits: PoolLimits,
+    state: PoolState,
+    alarm: Option<(Elapsed, SpawnHandle)>,
+    /// Calls about the pool take turns, so that a delete never overtakes the create it undoes.
+    turn: Arc<Mutex<()>>,
+    looking: bool,
+    /// What each node was when it was last seen.
+    nodes: BTreeMap<String, String>,
+    cause: Option<u64>,
+    _pulse: Pulse,
+}
+
+/// Something happened to the pool: a call failed, a look answered, time passed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PoolHappened {
+    /// What.
+    pub event: PoolEvent,
+    /// The event that led to it.
+    pub cause: Option<u64>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ring;
+
+/// A node as one look showed it.
+struct NodeSeen {
+    id: String,
+    state: wire::NodeState,
+    start_task: Option<wire::NodeTaskInfo>,
+    stderr_tail: String,
+    errors: Vec<String>,
+}
+
+impl PoolKeeper {
+    /// A keeper for one run's pool.
+    pub fn new(
+        plan: Rc<RunPlan>,
+        services: Services,
+        record: Recorder,
+        job: Addr<JobSubmitter>,
+        run: Addr<RunKeeper>,
+        pulse: Pulse,
+    ) -> Self {
+        let limits = PoolLimits {
+            allocation: plan.deadlines.allocation,
+            start_task: plan.deadlines.start_task,
+            deletion: plan.deadlines.cleanup,
+            look_every: if services.hints.is_some() {
+                Duration::from_millis(20)
+            } else {
+                Duration::from_secs(2)
+            },
+            watch_every: plan.limits.poll_every * 3,
+            resize_every: Duration::from_secs(300),
+            delays: plan.delays.clone(),
+        };
+        Self {
+            plan,
+            services,
+            record,
+            job,
+            run,
+            limits,
+            state: PoolState::Absent,
+            alarm: None,
+            turn: Arc::default(),
+            looking: false,
+            nodes: BTreeMap::new(),
+            cause: None,
+            _pulse: pulse,
+        }
+    }
+
+    fn happened(&mut self, event: PoolEvent, ctx: &mut Context<Self>) {
+        let now = self.record.clock().elapsed();
+        let (next, commands) = pool::apply(self.state.clone(), event.clone(), now, &self.limits);
+        tracing::trace!(%now, before = ?self.state, ?event, after = ?next, "pool");
+        self.state = next;
+        for command in commands {
+            self.carry_out(command, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn note(&mut self, happening: Happening) -> u64 {
+        self.record.note(ME, SUBJECT, self.cause, happening)
+    }
+
+    fn carry_out(&mut self, command: PoolCommand, ctx: &mut Context<Self>) {
+        match command {
+            PoolCommand::Create => self.create(ctx),
+            PoolCommand::Look => self.look(ctx),
+            PoolCommand::Resize => self.resize(ctx),
+            PoolCommand::Delete => self.delete(ctx),
+            PoolCommand::TellCreated => {
+                self.job.do_send(JobHappened { event: JobEvent::Wanted, cause: self.cause });
+            }
+            PoolCommand::TellRest { attempt, rest, trouble } => {
+                self.note(Happening::Retrying {
+                    what: "create pool".into(),
+                    attempt,
+                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
+                    error: trouble.message,
+                });
+            }
+            PoolCommand::TellReady { nodes } => {
+                let seq = self.note(Happening::PoolReady { nodes });
+                self.cause = Some(seq);
+                self.run.do_send(RunHappened(RunEvent::Progressed));
+            }
+            PoolCommand::TellDegraded(reason) => {
+                self.note(Happening::Degraded { reason });
+            }
+            PoolCommand::TellDeadline(which) => {
+                self.note(Happening::DeadlinePassed { which: which.into() });
+            }
+            PoolCommand::TellLost(trouble) => {
+                let timed_out = trouble.code == "AllocationTimedOut" || trouble.code == "StartTaskTimedOut";
+                let event =
+                    if timed_out { RunEvent::DeadlinePassed(trouble) } else { RunEvent::Lost(trouble) };
+                self.run.do_send(RunHappened(event));
+            }
+            PoolCommand::TellGone => {
+                if !self.nodes.is_empty() || self.cause.is_some() {
+                    self.note(Happening::PoolDeleted {});
+                }
+                self.run.do_send(RunHappened(RunEvent::PoolDone));
+            }
+            PoolCommand::TellLeft(reason) => {
+                self.note(Happening::LeftBehind { reason });
+                self.run.do_send(RunHappened(RunEvent::PoolDone));
+            }
+        }
+    }
+
+    fn create(&mut self, ctx: &mut Context<Self>) {
+        let (batch, blob) = (self.services.batch.clone(), self.services.blob.clone());
+        let (plan, turn) = (self.plan.clone(), self.turn.clone());
+        let expiry = sas_expiry(&self.record, &plan);
+        let call = async move {
+            let _turn = turn.lock().await;
+            let wanted = pool_add(&plan, &blob, expiry);
+            match batch.create_pool(&wanted).await {
+                Ok(()) => Ok(false),
+                Err(error) if error.code() == Some("PoolExists") || error.is_ambiguous() => {
+                    adopt(&batch, &plan, error).await
+                }
+                Err(error) => Err(error.trouble()),
+            }
+        };
+        ctx.spawn(call.into_actor(self).map(|outcome, keeper, ctx| match outcome {
+            Ok(adopted) => {
+                let pool = &keeper.plan.pool;
+                let (nodes, spot_nodes) = (pool.nodes, pool.spot_nodes);
+                let seq = keeper.note(Happening::PoolCreated { nodes, spot_nodes, adopted });
+                keeper.cause = Some(seq);
+                keeper.happened(PoolEvent::Created, ctx);
+            }
+            Err(trouble) => keeper.happened(PoolEvent::CreateFailed(trouble), ctx),
+        }));
+    }
+
+    fn resize(&mut self, ctx: &mut Context<Self>) {
+        let (batch, plan, turn) = (self.services.batch.clone(), self.plan.clone(), self.turn.clone());
+        let call = async move {
+            let _turn = turn.lock().await;
+            batch.resize_pool(&plan.pool.id, &resize(&plan)).await
+        };
+        ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
+            if let Err(error) = outcome {
+                tracing::info!(%error, "asking for missing nodes failed; the next look tells");
+            }
+        }));
+    }
+
+    fn delete(&mut self, ctx: &mut Context<Self>) {
+        let (batch, plan, turn) = (self.services.batch.clone(), self.plan.clone(), self.turn.clone());
+        let call = async move {
+            let _turn = turn.lock().await;
+            batch.delete_pool(&plan.pool.id).await
+        };
+        ctx.spawn(call.into_actor(self).map(|outcome, keeper, ctx| match outcome {
+            // Gone at once is possible with a local service: look before the first rest is over.
+            Ok(()) => keeper.look(ctx),
+            Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
+            Err(error) if error.code() == Some("PoolBeingDeleted") => {}
+            Err(error) => keeper.happened(PoolEvent::DeleteFailed(error.trouble()), ctx),
+        }));
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.looking, true) {
+            return;
+        }
+        let (batch, id) = (self.services.batch.clone(), self.plan.pool.id.clone());
+        let known = self.nodes.clone();
+        let look = async move {
+            let pool = batch.get_pool(&id).await?;
+            let mut nodes = vec![];
+            for node in batch.list_nodes(&id, None, Some("id,state,startTaskInfo,errors")).await? {
+                let failed = node.state == Some(wire::NodeState::StartTaskFailed);
+                let news = known.get(&node.id).map(String::as_str) != Some("starttaskfailed");
+                let stderr_tail = if failed && news {
+                    start_task_stderr(&batch, &id, &node.id).await
+                } else {
+                    String::new()
+                };
+                nodes.push(NodeSeen {
+                    id: node.id,
+                    state: node.state.unwrap_or(wire::NodeState::Unknown),
+                    start_task: node.start_task_info,
+                    stderr_tail,
+                    errors: node.errors.iter().flatten().filter_map(|error| error.message.clone()).collect(),
+                });
+            }
+            Ok((pool, nodes))
+        };
+        ctx.spawn(look.into_actor(self).map(|outcome: Result<_, BatchError>, keeper, ctx| {
+            keeper.looking = false;
+            match outcome {
+                Ok((pool, nodes)) => {
+                    let view = keeper.view(&pool, nodes);
+                    keeper.happened(PoolEvent::Seen(view), ctx);
+                }
+                Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
+                Err(error) => {
+                    tracing::info!(%error, "look at the pool failed; the next one follows");
+                    keeper.happened(PoolEvent::LookFailed(error.trouble()), ctx);
+                }
+            }
+        }));
+    }
+
+    /// Notes what changed since the last look, and sums up.
+    fn view(&mut self, pool: &wire::Pool, nodes: Vec<NodeSeen>) -> PoolView {
+        let mut view = PoolView {
+            steady: pool.allocation_state == Some(wire::AllocationState::Steady),
+            target: self.plan.pool.nodes + self.plan.pool.spot_nodes,
+            present: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+            ..PoolView::default()
+        };
+        for error in pool.resize_errors.iter().flatten() {
+            let code = error.code.clone().unwrap_or_default();
+            let message = error.message.clone().unwrap_or_default();
+            if !self.nodes.contains_key(&format!("resize/{code}")) {
+                self.nodes.insert(format!("resize/{code}"), message.clone());
+                self.note(Happening::ResizeFailed { code: code.clone(), message: message.clone() });
+            }
+            view.resize_errors.push((code, message));
+        }
+        for node in nodes {
+            match node.state {
+                wire::NodeState::Idle | wire::NodeState::Running => view.ready += 1,
+                wire::NodeState::StartTaskFailed => view.start_task_failed += 1,
+                wire::NodeState::Unusable => view.unusable += 1,
+                _ => {}
+            }
+            let state = node.state.as_str().to_owned();
+            // Idle and running change with every task; that a node works is news once.
+            let coarse = if state == "running" { "idle".to_owned() } else { state };
+            if self.nodes.get(&node.id) == Some(&coarse) {
+                continue;
+            }
+            self.nodes.insert(node.id.clone(), coarse.clone());
+            let subject = format!("node/{}", node.id);
+            self.record.note(ME, subject.clone(), self.cause, Happening::NodeChanged { state: coarse });
+            self.run.do_send(RunHappened(RunEvent::Progressed));
+            if node.state == wire::NodeState::StartTaskFailed {
+                let info = node.start_task;
+                let failure = info.as_ref().and_then(|info| info.failure_info.clone());
+                let reason = failure.and_then(|failure| failure.message.or(failure.code)).unwrap_or_default();
+                let happening = Happening::StartTaskFailed {
+                    exit_code: info.and_then(|info| info.exit_code),
+                    reason,
+                    stderr_tail: node.stderr_tail,
+                };
+                self.record.note(ME, subject, self.cause, happening);
+            } else if node.state == wire::NodeState::Unusable {
+                let reason = format!("node unusable: {}", node.errors.join("; "));
+                self.record.note(ME, subject, self.cause, Happening::Degraded { reason });
+            }
+        }
+        view
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.state.wakes_at();
+        if self.alarm.map(|(moment, _)| moment) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+    }
+
+    /// A hint makes the keeper look at once while it waits for nodes to come or go.
+    fn listen(&mut self, ctx: &mut Context<Self>) {
+        let Some(mut hints) = self.services.hints.clone() else { return };
+        let changed = async move { hints.changed().await.map(|()| hints) };
+        ctx.spawn(changed.into_actor(self).map(|outcome, keeper, ctx| {
+            let Ok(hints) = outcome else { return };
+            keeper.services.hints = Some(hints);
+            if matches!(keeper.state, PoolState::Starting { .. } | PoolState::Deleting { .. }) {
+                keeper.look(ctx);
+            }
+            // Many changes in one moment are one hint.
+            ctx.run_later(Duration::from_millis(2), |keeper, ctx| keeper.listen(ctx));
+        }));
+    }
+}
+
+impl Actor for PoolKeeper {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.listen(ctx);
+    }
+}
+
+impl Handler<PoolHappened> for PoolKeeper {
+    type Result = ();
+    fn handle(&mut self, PoolHappened { event, cause }: PoolHappened, ctx: &mut Context<Self>) {
+        if self.cause.is_none() && event == PoolEvent::Wanted {
+            self.cause = cause;
+        }
+        self.happened(event, ctx);
+    }
+}
+
+impl Handler<Ring> for PoolKeeper {
+    type Result = ();
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        self.happened(PoolEvent::TimePassed, ctx);
+    }
+}
+
+/// A SAS outlives the run's deadlines by a day, so that no task waits longer than its input may be read.
+pub fn sas_expiry(record: &Recorder, plan: &RunPlan) -> dropmill_azure_wire::time::Timestamp {
+    let life = plan.deadlines.run + plan.deadlines.cleanup + Duration::from_secs(24 * 3600);
+    let now = record.clock().now();
+    now.checked_add(life).unwrap_or(dropmill_azure_wire::time::Timestamp::MAX)
+}
+
+/// The protocol counts in signed numbers.
+pub fn signed(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn resize(plan: &RunPlan) -> wire::PoolResize {
+    wire::PoolResize {
+        target_dedicated_nodes: Some(signed(plan.pool.nodes)),
+        target_low_priority_nodes: Some(signed(plan.pool.spot_nodes)),
+        ..Default::default()
+    }
+}
+
+fn pool_add(plan: &RunPlan, blob: &BlobApi, expiry: dropmill_azure_wire::time::Timestamp) -> wire::PoolAdd {
+    let pool = &plan.pool;
+    let start_task = pool.start_task.as_ref().map(|line| wire::StartTask {
+        command_line: line.clone(),
+        resource_files: Some(application_files(plan, blob, expiry)),
+        max_task_retry_count: Some(pool.start_task_retries),
+        wait_for_success: Some(true),
+        ..Default::default()
+    });
+    wire::PoolAdd {
+        id: pool.id.clone(),
+        vm_size: pool.vm_size.clone(),
+        virtual_machine_configuration: Some(wire::VirtualMachineConfiguration {
+            image_reference: wire::ImageReference {
+                publisher: pool.image.get("publisher").cloned(),
+                offer: pool.image.get("offer").cloned(),
+                sku: pool.image.get("sku").cloned(),
+                version: pool.image.get("version").cloned(),
+                virtual_machine_image_id: pool.image.get("virtualMachineImageId").cloned(),
+                ..Default::default()
+            },
+            node_agent_sku_id: pool.node_agent.clone(),
+            ..Default::default()
+        }),
+        target_dedicated_nodes: Some(signed(pool.nodes)),
+        target_low_priority_nodes: Some(signed(pool.spot_nodes)),
+        task_slots_per_node: Some(signed(pool.slots_per_node)),
+        start_task,
+        metadata: Some(vec![
+            wire::MetadataItem::new("dropmill-run", &plan.run),
+            wire::MetadataItem::new("dropmill-fingerprint", &pool.fingerprint),
+        ]),
+        ..Default::default()
+    }
+}
+
+/// The application's files as resource files, each with a SAS to read that one blob.
+pub fn application_files(
+    plan: &RunPlan,
+    blob: &BlobApi,
+    expiry: dropmill_azure_wire::time::Timestamp,
+) -> Vec<wire::ResourceFile> {
+    let container = plan.app_container();
+    let files = plan.application.iter().map(|file| wire::ResourceFile {
+        file_mode: Some(if file.executable { "0755" } else { "0644" }.into()),
+        ..wire::ResourceFile::from_url(blob.blob_sas(&container, &file.name, "r", expiry), &file.name)
+    });
+    files.collect()
+}
+
+/// The pool is there already, or may be: it is ours if it carries our fingerprint and this run's name, or if the
+/// run file names it and it fits.
+async fn adopt(batch: &BatchApi, plan: &RunPlan, error: BatchError) -> Result<bool, Trouble> {
+    let found = match batch.get_pool(&plan.pool.id).await {
+        Ok(found) => found,
+        // It was not made after all: the first trouble stands.
+        Err(missing) if missing.is_not_found() => return Err(error.trouble()),
+        Err(other) => return Err(other.trouble()),
+    };
+    let value = |name: &str| {
+        found.metadata.iter().flatten().find(|item| item.name == name).map(|item| item.value.as_str())
+    };
+    let fits = value("dropmill-fingerprint") == Some(plan.pool.fingerprint.as_str());
+    let ours = !plan.pool.own || value("dropmill-run") == Some(plan.run.as_str());
+    if fits && ours {
+        return Ok(true);
+    }
+    let message = format!(
+        "pool {} exists and is another one (its fingerprint is {}, ours {}): name another pool.id, or delete it",
+        plan.pool.id,
+        value("dropmill-fingerprint").unwrap_or("absent"),
+        plan.pool.fingerprint,
+    );
+    Err(Trouble::permanent("PoolExists", message))
+}
+
+async fn start_task_stderr(batch: &BatchApi, pool: &str, node: &str) -> String {
+    match batch.get_node_file_tail(pool, node, "startup/stderr.txt", TAIL_BYTES).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
+        Err(error) => format!("(its stderr could not be read: {error})"),
+    }
+}

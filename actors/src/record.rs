@@ -1,0 +1,55 @@
+//! Where actors say what happened. Sequence numbers are given here, in the order of saying.
+
+use crate::{
+    result_collector::{Noted, ResultCollector},
+    time::RunClock,
+};
+use actix::Addr;
+use dropmill_journal::event::{Event, Happening};
+use std::{cell::Cell, rc::Rc};
+
+/// Takes events for the collector; cheap to clone, one thread.
+#[derive(Clone)]
+pub struct Recorder {
+    run: Rc<str>,
+    clock: RunClock,
+    last: Rc<Cell<u64>>,
+    collector: Addr<ResultCollector>,
+}
+
+impl Recorder {
+    /// A recorder for one run; `last` is the number of the last event of an earlier life, or 0.
+    pub fn new(run: &str, clock: RunClock, last: u64, collector: Addr<ResultCollector>) -> Self {
+        Self { run: run.into(), clock, last: Rc::new(Cell::new(last)), collector }
+    }
+
+    /// Says what happened; answers with its number, to be named as the cause of what follows.
+    pub fn note(
+        &self,
+        actor: &str,
+        subject: impl Into<String>,
+        cause: Option<u64>,
+        happening: Happening,
+    ) -> u64 {
+        let seq = self.last.get() + 1;
+        self.last.set(seq);
+        let event = Event {
+            seq,
+            at: self.clock.now(),
+            elapsed_ms: self.clock.elapsed().0,
+            run: self.run.to_string(),
+            actor: actor.into(),
+            subject: subject.into(),
+            cause,
+            happening,
+        };
+        tracing::debug!(seq, actor, subject = %event.subject, happening = ?event.happening, "event");
+        self.collector.do_send(Noted(event));
+        seq
+    }
+
+    /// The run's time.
+    pub fn clock(&self) -> &RunClock {
+        &self.clock
+    }
+}

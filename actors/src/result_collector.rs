@@ -1,0 +1,180 @@
+//! Folds every event into journal, report and subscriptions.
+//!
+//! What waits is committed in one transaction; only then is it published and acknowledged. While the
+//! disk refuses, nothing is acknowledged and nothing lost: the same events are tried again.
+
+use crate::{
+    pulse::Pulse,
+    run_keeper::{RunHappened, RunKeeper},
+};
+use actix::prelude::*;
+use dropmill_journal::{
+    Journal,
+    event::Event,
+    report::{Report, ReportFold},
+};
+use dropmill_lifecycle::run::RunEvent;
+use std::time::Duration;
+
+/// How long to wait before a commit that failed is tried again.
+const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+
+/// The actor.
+pub struct ResultCollector {
+    journal: Journal,
+    waiting: Vec<Event>,
+    committing: bool,
+    /// A commit was ordered and has not begun: the rest of the mailbox joins it.
+    ordered: bool,
+    last_noted: u64,
+    last_durable: u64,
+    fold: ReportFold,
+    subscribers: Vec<async_channel::Sender<Event>>,
+    settle_asked: Option<Addr<RunKeeper>>,
+    finish: Option<async_channel::Sender<Report>>,
+    _pulse: Pulse,
+}
+
+/// An event was noted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Noted(pub Event);
+
+/// Tell the keeper once every event so far is durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Settle(pub Addr<RunKeeper>);
+
+/// The last event was noted: once it is durable, hand the report out.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Finish(pub async_channel::Sender<Report>);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Commit;
+
+impl ResultCollector {
+    /// A collector over `journal`; committed events go to each of `subscribers` too.
+    pub fn new(journal: Journal, subscribers: Vec<async_channel::Sender<Event>>, pulse: Pulse) -> Self {
+        Self {
+            journal,
+            waiting: vec![],
+            committing: false,
+            ordered: false,
+            last_noted: 0,
+            last_durable: 0,
+            fold: ReportFold::default(),
+            subscribers,
+            settle_asked: None,
+            finish: None,
+            _pulse: pulse,
+        }
+    }
+
+    fn order_commit(&mut self, ctx: &mut Context<Self>) {
+        if !self.ordered && !self.committing && !self.waiting.is_empty() {
+            self.ordered = true;
+            ctx.notify(Commit);
+        }
+    }
+
+    fn answer(&mut self) {
+        if self.last_durable < self.last_noted {
+            return;
+        }
+        if let Some(keeper) = self.settle_asked.take() {
+            keeper.do_send(RunHappened(RunEvent::Settled));
+        }
+        if let Some(finish) = self.finish.take() {
+            self.subscribers.clear();
+            // Nobody to tell: the handle was dropped, the journal has it all.
+            let _ = finish.try_send(self.fold.report());
+        }
+    }
+}
+
+impl Actor for ResultCollector {
+    type Context = Context<Self>;
+}
+
+impl Handler<Noted> for ResultCollector {
+    type Result = ();
+    fn handle(&mut self, Noted(event): Noted, ctx: &mut Context<Self>) {
+        self.last_noted = event.seq;
+        self.waiting.push(event);
+        self.order_commit(ctx);
+    }
+}
+
+impl Handler<Commit> for ResultCollector {
+    type Result = ();
+    fn handle(&mut self, _: Commit, ctx: &mut Context<Self>) {
+        self.ordered = false;
+        self.committing = true;
+        let events = std::mem::take(&mut self.waiting);
+        let committed = self.journal.append(events.clone());
+        ctx.spawn(committed.into_actor(self).then(move |outcome, collector, ctx| {
+            let mut published = vec![];
+            match outcome {
+                Ok(()) => {
+                    collector.last_durable = events.last().map_or(collector.last_durable, |event| event.seq);
+                    for event in &events {
+                        collector.fold.apply(event);
+                    }
+                    published = events;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "events not recorded; trying again in {COMMIT_AGAIN:?}");
+                    let mut again = events;
+                    again.append(&mut collector.waiting);
+                    collector.waiting = again;
+                    ctx.run_later(COMMIT_AGAIN, |collector, ctx| {
+                        collector.committing = false;
+                        collector.order_commit(ctx);
+                    });
+                    return async {}.into_actor(collector).boxed_local();
+                }
+            }
+            // A subscriber that is slow holds the record back rather than miss an event.
+            let subscribers = collector.subscribers.clone();
+            async move {
+                for subscriber in &subscribers {
+                    for event in &published {
+                        if subscriber.send(event.clone()).await.is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+            .into_actor(collector)
+            .map(|(), collector, ctx: &mut Context<Self>| {
+                collector.subscribers.retain(|subscriber| !subscriber.is_closed());
+                collector.committing = false;
+                collector.answer();
+                collector.order_commit(ctx);
+            })
+            .boxed_local()
+        }));
+    }
+}
+
+impl Handler<Settle> for ResultCollector {
+    type Result = ();
+    fn handle(&mut self, Settle(keeper): Settle, _: &mut Context<Self>) {
+        self.settle_asked = Some(keeper);
+        if !self.committing {
+            self.answer();
+        }
+    }
+}
+
+impl Handler<Finish> for ResultCollector {
+    type Result = ();
+    fn handle(&mut self, Finish(report): Finish, _: &mut Context<Self>) {
+        self.finish = Some(report);
+        if !self.committing {
+            self.answer();
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The whole run: when it ends, why, and what must be done before it is over.
+
+use crate::{
+    job_submitter::{JobHappened, JobSubmitter},
+    pool_keeper::{PoolHappened, PoolKeeper},
+    pulse::Pulse,
+    record::Recorder,
+    result_collector::{Finish, ResultCollector, Settle},
+    services::Services,
+    storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
+    task_monitor::{AbandonTasks, StopTasks, TaskMonitor},
+};
+use actix::prelude::*;
+use dropmill_journal::{
+    event::{EndReason as EventReason, Happening, Outcome, VERSION},
+    report::Report,
+};
+use dropmill_lifecycle::{
+    Elapsed, Trouble,
+    job::JobEvent,
+    plan::RunPlan,
+    pool::PoolEvent,
+    run::{self, EndReason, Open, RunCommand, RunEvent, RunLimits, RunState, Tally},
+};
+use std::{rc::Rc, time::Duration};
+
+const ME: &str = "run_keeper";
+const SUBJECT: &str = "run";
+
+/// The actor.
+pub struct RunKeeper {
+    plan: Rc<RunPlan>,
+    services: Services,
+    record: Recorder,
+    crew: Crew,
+    limits: RunLimits,
+    state: RunState,
+    alarm: Option<(Elapsed, SpawnHandle)>,
+    started: u64,
+    report: async_channel::Sender<Report>,
+    _pulse: Pulse,
+}
+
+/// Everybody it orders about.
+#[derive(Clone)]
+pub struct Crew {
+    /// Uploads.
+    pub uploader: Addr<StorageUploader>,
+    /// The pool.
+    pub pool: Addr<PoolKeeper>,
+    /// The job.
+    pub job: Addr<JobSubmitter>,
+    /// The tasks.
+    pub tasks: Addr<TaskMonitor>,
+    /// The record.
+    pub collector: Addr<ResultCollector>,
+}
+
+/// Something happened to the run.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct RunHappened(pub RunEvent);
+
+/// An actor died.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ActorDied(pub &'static str);
+
+/// Begin.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StartRun;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ring;
+
+impl RunKeeper {
+    /// A keeper for one run; the report goes out through `report`.
+    pub fn new(
+        plan: Rc<RunPlan>,
+        services: Services,
+        record: Recorder,
+        crew: Crew,
+        report: async_channel::Sender<Report>,
+        pulse: Pulse,
+    ) -> Self {
+        let limits = RunLimits {
+            run: plan.deadlines.run,
+            no_progress: plan.deadlines.no_progress,
+            ending: plan.deadlines.delivery,
+            hurry: Duration::from_secs(5),
+            // Each part has its own patience; this is for a part that has died.
+            cleanup: plan.deadlines.cleanup + Duration::from_secs(30),
+            policy: plan.cleanup,
+        };
+        Self {
+            plan,
+            services,
+            record,
+            crew,
+            limits,
+            state: RunState::Fresh,
+            alarm: None,
+            started: 0,
+            report,
+            _pulse: pulse,
+        }
+    }
+
+    fn happened(&mut self, event: RunEvent, ctx: &mut Context<Self>) {
+        let now = self.record.clock().elapsed();
+        let state = std::mem::replace(&mut self.state, RunState::Over);
+        tracing::trace!(%now, before = ?state, ?event, "run");
+        let (next, commands) = run::apply(state, event, now, &self.limits);
+        self.state = next;
+        for command in commands {
+            self.carry_out(command, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn note(&mut self, happening: Happening) -> u64 {
+        let cause = (self.started > 0).then_some(self.started);
+        self.record.note(ME, SUBJECT, cause, happening)
+    }
+
+    fn carry_out(&mut self, command: RunCommand, ctx: &mut Context<Self>) {
+        match command {
+            RunCommand::TellDeadline(which) => {
+                self.note(Happening::DeadlinePassed { which: which.into() });
+            }
+            RunCommand::TellEnd { reason, detail } => {
+                self.note(Happening::EndAsked { reason: event_reason(reason), detail });
+            }
+            RunCommand::EndTasks { reason } => {
+                self.crew.uploader.do_send(EndUploads);
+                self.crew.tasks.do_send(StopTasks);
+                let event = JobEvent::TerminateAsked(reason.into());
+                self.crew.job.do_send(JobHappened { event, cause: None });
+            }
+            RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
+            RunCommand::CloseTasks => {
+                let reason = "tasks could not be closed one by one: who watched them is lost".into();
+                self.note(Happening::Degraded { reason });
+            }
+            RunCommand::Settle => match self.crew.collector.connected() {
+                true => self.crew.collector.do_send(Settle(ctx.address())),
+                // Nothing can be recorded any more; what costs money goes all the same.
+                false => ctx.notify(RunHappened(RunEvent::Settled)),
+            },
+            RunCommand::CleanUp(delete) => self.clean_up(delete, ctx),
+            RunCommand::TellLeft(open) => self.tell_left(open),
+            RunCommand::Finish { reason, tally } => self.finish(reason, tally, ctx),
+        }
+    }
+
+    fn clean_up(&mut self, delete: Open, ctx: &mut Context<Self>) {
+        let job = if delete.job { JobEvent::EndAsked } else { JobEvent::Released };
+        if self.crew.job.connected() {
+            self.crew.job.do_send(JobHappened { event: job, cause: None });
+        } else {
+            self.clean_for_the_dead(delete.job, Part::Job, ctx);
+        }
+        // A pool that the run file names is shared: it is never ours to delete.
+        let pool = delete.pool && self.plan.pool.own;
+        if self.crew.pool.connected() {
+            let event = if pool { PoolEvent::EndAsked } else { PoolEvent::Released };
+            self.crew.pool.do_send(PoolHappened { event, cause: None });
+        } else {
+            self.clean_for_the_dead(pool, Part::Pool, ctx);
+        }
+        if self.crew.uploader.connected() {
+            self.crew.uploader.do_send(CleanContainers { delete: delete.containers });
+        } else {
+            self.clean_for_the_dead(delete.containers, Part::Containers, ctx);
+        }
+    }
+
+    /// Deletes what a dead actor can delete no more; one try, its outcome in the record.
+    fn clean_for_the_dead(&mut self, delete: bool, part: Part, ctx: &mut Context<Self>) {
+        let (services, plan) = (self.services.clone(), self.plan.clone());
+        let call = async move {
+            match delete {
+                true => delete_part(&services, &plan, part).await,
+                false => Err(Trouble::permanent("Kept", "kept; who looked after it is lost")),
+            }
+        };
+        ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| {
+            let (subject, done) = match part {
+                Part::Job => ("job", RunEvent::JobDone),
+                Part::Pool => ("pool", RunEvent::PoolDone),
+                Part::Containers => ("containers", RunEvent::ContainersDone),
+            };
+            if let Err(trouble) = outcome {
+                let happening = Happening::LeftBehind { reason: trouble.message };
+                keeper.record.note(ME, subject, Some(keeper.started), happening);
+            }
+            keeper.happened(done, ctx);
+        }));
+    }
+
+    fn tell_left(&mut self, open: Open) {
+        for (is_open, subject) in [(open.job, "job"), (open.pool, "pool"), (open.containers, "containers")] {
+            if is_open {
+                let reason = "not known to be gone when the cleanup deadline passed".into();
+                self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
+            }
+        }
+    }
+
+    fn finish(&mut self, reason: EndReason, tally: Tally, ctx: &mut Context<Self>) {
+        let outcome = match reason {
+            EndReason::AllTasksClosed if tally.failed == 0 => Outcome::Succeeded,
+            EndReason::AllTasksClosed => Outcome::TasksFailed,
+            EndReason::Deadline => Outcome::Deadline,
+            EndReason::Cancelled => Outcome::Cancelled,
+            EndReason::Infrastructure => Outcome::Infrastructure,
+        };
+        self.note(Happening::RunEnded {
+            outcome,
+            succeeded: tally.succeeded.into(),
+            failed: tally.failed.into(),
+            unfinished: tally.unfinished.into(),
+        });
+        if self.crew.collector.connected() {
+            self.crew.collector.do_send(Finish(self.report.clone()));
+        } else {
+            // Nobody will hand a report out: stopping is what `RunHandle::finished` hears.
+            ctx.stop();
+        }
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.state.wakes_at();
+        if self.alarm.map(|(moment, _)| moment) == next {
+            return;
+        }
+        // News moves the alarm of no progress many times a second: let an earlier one ring, the state knows the time.
+        if let (Some((set, _)), Some(next)) = (&self.alarm, next)
+            && *set <= next
+        {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+    }
+}
+
+impl Actor for RunKeeper {
+    type Context = Context<Self>;
+}
+
+impl Handler<StartRun> for RunKeeper {
+    type Result = ();
+    fn handle(&mut self, _: StartRun, ctx: &mut Context<Self>) {
+        let tasks = u32::try_from(self.plan.items.len()).unwrap_or(u32::MAX);
+        self.started = self.note(Happening::RunStarted {
+            name: self.plan.name.clone(),
+            service: self.plan.service.clone(),
+            tasks: tasks.into(),
+            version: VERSION.into(),
+        });
+        self.happened(RunEvent::Begun { tasks }, ctx);
+        self.crew.uploader.do_send(StartUploads(self.started));
+    }
+}
+
+impl Handler<RunHappened> for RunKeeper {
+    type Result = ();
+    fn handle(&mut self, RunHappened(event): RunHappened, ctx: &mut Context<Self>) {
+        self.happened(event, ctx);
+    }
+}
+
+impl Handler<ActorDied> for RunKeeper {
+    type Result = ();
+    fn handle(&mut self, ActorDied(actor): ActorDied, ctx: &mut Context<Self>) {
+        if self.state == RunState::Over {
+            return;
+        }
+        tracing::error!(actor, "actor lost");
+        self.note(Happening::ActorLost { actor: actor.into() });
+        let message = format!("actor {actor} died: a defect of this program; its log tells where");
+        self.happened(RunEvent::ActorLost(Trouble::permanent("ActorLost", message)), ctx);
+        if matches!(self.state, RunState::Settling { .. }) && !self.crew.collector.connected() {
+            self.happened(RunEvent::Settled, ctx);
+        }
+    }
+}
+
+impl Handler<Ring> for RunKeeper {
+    type Result = ();
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        self.happened(RunEvent::TimePassed, ctx);
+    }
+}
+
+/// What the run made.
+#[derive(Debug, Clone, Copy)]
+pub enum Part {
+    /// Its job.
+    Job,
+    /// Its pool.
+    Pool,
+    /// Its containers.
+    Containers,
+}
+
+/// Deletes a part of what the run made, without an actor: for when one has died.
+pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Result<(), Trouble> {
+    match part {
+        Part::Job => match services.batch.delete_job(&plan.job.id).await {
+            Err(error) if !error.is_not_found() => Err(error.trouble()),
+            _ => Ok(()),
+        },
+        Part::Pool => match services.batch.delete_pool(&plan.pool.id).await {
+            Err(error) if !error.is_not_found() => Err(error.trouble()),
+            _ => Ok(()),
+        },
+        Part::Containers => {
+            for container in [plan.app_container(), plan.input_container(), plan.output_container()] {
+                match services.blob.delete_container(&container).await {
+                    Err(error) if !error.is_not_found() => return Err(error.trouble()),
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn event_reason(reason: EndReason) -> EventReason {
+    match reason {
+        EndReason::AllTasksClosed => EventReason::AllTasksClosed,
+        EndReason::Deadline => EventReason::Deadline,
+        EndReason::Cancelled => EventReason::Cancelled,
+        EndReason::Infrastructure => EventReason::Infrastructure,
+    }
+}

@@ -1,0 +1,453 @@
+//! Application and input files become blobs.
+//!
+//! Containers first, then the application (the pool waits for it), then the inputs; each is an effort
+//! of its own. At the end it deletes the containers, or says that they stay.
+
+use crate::{
+    alarms::Alarms,
+    job_submitter::{ApplicationUp, JobSubmitter},
+    pool_keeper::{PoolHappened, PoolKeeper},
+    pulse::Pulse,
+    record::Recorder,
+    run_keeper::{RunHappened, RunKeeper},
+    services::Services,
+    task_monitor::{TaskHappened, TaskMonitor},
+};
+use actix::prelude::*;
+use dropmill_azure_client::blob::PutOptions;
+use dropmill_journal::event::Happening;
+use dropmill_lifecycle::{
+    Elapsed, Trouble,
+    effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
+    plan::RunPlan,
+    pool::PoolEvent,
+    run::RunEvent,
+    task::TaskEvent,
+};
+use std::{collections::VecDeque, rc::Rc};
+
+const ME: &str = "storage_uploader";
+
+/// The actor.
+pub struct StorageUploader {
+    plan: Rc<RunPlan>,
+    services: Services,
+    record: Recorder,
+    to: Listeners,
+    limits: EffortLimits,
+    work: Vec<Work>,
+    alarms: Alarms,
+    alarm: Option<(Elapsed, SpawnHandle)>,
+    /// Efforts that may begin when there is room.
+    queue: VecDeque<u32>,
+    in_flight: u32,
+    bytes_in_flight: u64,
+    containers_open: u32,
+    application_open: u32,
+    deleting_open: u32,
+    ending: bool,
+    started: u64,
+    _pulse: Pulse,
+}
+
+/// Whom it tells.
+pub struct Listeners {
+    /// Waits for the application.
+    pub pool: Addr<PoolKeeper>,
+    /// Waits for the application too, if tasks carry it.
+    pub job: Addr<JobSubmitter>,
+    /// Waits for inputs.
+    pub tasks: Addr<TaskMonitor>,
+    /// Hears of what is lost.
+    pub run: Addr<RunKeeper>,
+}
+
+struct Work {
+    what: What,
+    state: EffortState,
+    skipped: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    Container(Role),
+    Application(u32),
+    Input(u32),
+    Deletion(Role),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Application,
+    Input,
+    Output,
+}
+
+/// Begin; the number of the event that began the run.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StartUploads(pub u64);
+
+/// The run ends: begin nothing more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EndUploads;
+
+/// Delete the containers, or keep them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CleanContainers {
+    /// Delete rather than keep.
+    pub delete: bool,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ring;
+
+impl StorageUploader {
+    /// An uploader for one run.
+    pub fn new(plan: Rc<RunPlan>, services: Services, record: Recorder, to: Listeners, pulse: Pulse) -> Self {
+        let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.clone() };
+        Self {
+            plan,
+            services,
+            record,
+            to,
+            limits,
+            work: vec![],
+            alarms: Alarms::default(),
+            alarm: None,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            bytes_in_flight: 0,
+            containers_open: 0,
+            application_open: 0,
+            deleting_open: 0,
+            ending: false,
+            started: 0,
+            _pulse: pulse,
+        }
+    }
+
+    fn roles(&self) -> Vec<Role> {
+        let mut roles = vec![Role::Output];
+        if self.plan.items.iter().any(|item| item.source.is_some()) {
+            roles.insert(0, Role::Input);
+        }
+        if !self.plan.application.is_empty() {
+            roles.insert(0, Role::Application);
+        }
+        roles
+    }
+
+    fn container(&self, role: Role) -> String {
+        match role {
+            Role::Application => self.plan.app_container(),
+            Role::Input => self.plan.input_container(),
+            Role::Output => self.plan.output_container(),
+        }
+    }
+
+    fn add(&mut self, what: What) -> u32 {
+        self.work.push(Work { what, state: EffortState::Waiting, skipped: false });
+        u32::try_from(self.work.len() - 1).expect("a run has fewer than 2^32 files")
+    }
+
+    fn size(&self, what: What) -> u64 {
+        match what {
+            What::Application(index) => self.plan.application[index as usize].size_bytes,
+            What::Input(index) => self.plan.items[index as usize].size_bytes,
+            What::Container(_) | What::Deletion(_) => 0,
+        }
+    }
+
+    /// Begins what may begin, within the limits of count and bytes; one large file still goes alone.
+    fn fill(&mut self, ctx: &mut Context<Self>) {
+        while let Some(&number) = self.queue.front() {
+            let size = self.size(self.work[number as usize].what);
+            let room = self.in_flight < self.plan.limits.uploads
+                && (self.bytes_in_flight == 0
+                    || self.bytes_in_flight + size <= self.plan.limits.upload_bytes);
+            if self.ending || !room {
+                return;
+            }
+            self.queue.pop_front();
+            self.happened(number, EffortEvent::Begun, ctx);
+        }
+    }
+
+    fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
+        let now = self.record.clock().elapsed();
+        let work = &mut self.work[number as usize];
+        let was_trying = matches!(work.state, EffortState::Trying { .. });
+        let state = std::mem::replace(&mut work.state, EffortState::Waiting);
+        let (state, commands) = effort::apply(state, event, now, &self.limits);
+        let is_trying = matches!(state, EffortState::Trying { .. });
+        self.alarms.set(number, state.wakes_at());
+        work.state = state;
+        let size = self.size(self.work[number as usize].what);
+        match (was_trying, is_trying) {
+            (false, true) => {
+                self.in_flight += 1;
+                self.bytes_in_flight += size;
+            }
+            (true, false) => {
+                self.in_flight -= 1;
+                self.bytes_in_flight -= size;
+            }
+            (true, true) | (false, false) => {}
+        }
+        for command in commands {
+            self.carry_out(number, command, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+        let what = self.work[number as usize].what;
+        match command {
+            EffortCommand::Try => self.call(number, what, ctx),
+            EffortCommand::TellRest { attempt, rest, trouble } => {
+                let what_tried = match what {
+                    What::Container(_) => "create container",
+                    What::Application(_) | What::Input(_) => "upload",
+                    What::Deletion(_) => "delete container",
+                };
+                let happening = Happening::Retrying {
+                    what: what_tried.into(),
+                    attempt,
+                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
+                    error: trouble.message,
+                };
+                self.record.note(ME, self.subject(what), Some(self.started), happening);
+            }
+            EffortCommand::TellDone => self.done(number, what, ctx),
+            EffortCommand::TellFailed(trouble) => self.failed(what, trouble),
+        }
+    }
+
+    fn subject(&self, what: What) -> String {
+        match what {
+            What::Container(role) | What::Deletion(role) => format!("container/{}", self.container(role)),
+            What::Application(index) => format!("file/{}", self.plan.application[index as usize].name),
+            What::Input(index) => format!("task/{}", self.plan.items[index as usize].task),
+        }
+    }
+
+    fn call(&mut self, number: u32, what: What, ctx: &mut Context<Self>) {
+        let blob = self.services.blob.clone();
+        let answer = move |outcome: Result<bool, Trouble>, uploader: &mut Self, ctx: &mut Context<Self>| {
+            let event = match outcome {
+                Ok(skipped) => {
+                    uploader.work[number as usize].skipped = skipped;
+                    EffortEvent::Succeeded
+                }
+                Err(trouble) => EffortEvent::TryFailed(trouble),
+            };
+            uploader.happened(number, event, ctx);
+            uploader.fill(ctx);
+        };
+        match what {
+            What::Container(role) => {
+                let container = self.container(role);
+                let call =
+                    async move { blob.create_container(&container).await.map_err(|error| error.trouble()) };
+                ctx.spawn(call.into_actor(self).map(answer));
+            }
+            What::Deletion(role) => {
+                let container = self.container(role);
+                let call = async move {
+                    match blob.delete_container(&container).await {
+                        Ok(()) => Ok(false),
+                        Err(error) if error.is_not_found() => Ok(true),
+                        Err(error) => Err(error.trouble()),
+                    }
+                };
+                ctx.spawn(call.into_actor(self).map(answer));
+            }
+            What::Application(index) => {
+                let file = &self.plan.application[index as usize];
+                let (container, name) = (self.plan.app_container(), file.name.clone());
+                let source = file.source.clone();
+                ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
+            }
+            What::Input(index) => {
+                let item = &self.plan.items[index as usize];
+                let container = self.plan.input_container();
+                let name = format!("{}/{}", item.task, item.file_name);
+                let source = item.source.clone().expect("only inputs with a source become efforts");
+                ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
+            }
+        }
+    }
+
+    fn done(&mut self, number: u32, what: What, ctx: &mut Context<Self>) {
+        let skipped = self.work[number as usize].skipped;
+        let cause = Some(self.started);
+        self.to.run.do_send(RunHappened(RunEvent::Progressed));
+        match what {
+            What::Container(_) => {
+                self.record.note(ME, self.subject(what), cause, Happening::ContainerReady {});
+                self.containers_open -= 1;
+                if self.containers_open == 0 {
+                    self.containers_ready(ctx);
+                }
+            }
+            What::Application(_) => {
+                let bytes = self.size(what);
+                let happening = Happening::ApplicationUploaded { bytes, skipped };
+                let seq = self.record.note(ME, self.subject(what), cause, happening);
+                self.application_open -= 1;
+                if self.application_open == 0 {
+                    self.application_ready(seq);
+                }
+            }
+            What::Input(index) => {
+                let input = self.plan.items[index as usize].relative.clone();
+                let happening = Happening::InputUploaded { input, bytes: self.size(what), skipped };
+                let seq = self.record.note(ME, self.subject(what), cause, happening);
+                self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause: Some(seq) });
+            }
+            What::Deletion(_) => {
+                self.record.note(ME, self.subject(what), cause, Happening::ContainerDeleted {});
+                self.deleted();
+            }
+        }
+    }
+
+    fn failed(&mut self, what: What, trouble: Trouble) {
+        match what {
+            What::Container(_) | What::Application(_) => {
+                self.to.run.do_send(RunHappened(RunEvent::Lost(trouble)));
+            }
+            What::Input(index) => {
+                let event = TaskEvent::InputFailed(trouble);
+                self.to.tasks.do_send(TaskHappened { index, event, cause: Some(self.started) });
+            }
+            What::Deletion(_) => {
+                let happening = Happening::LeftBehind { reason: trouble.message };
+                self.record.note(ME, self.subject(what), Some(self.started), happening);
+                self.deleted();
+            }
+        }
+    }
+
+    fn containers_ready(&mut self, ctx: &mut Context<Self>) {
+        // The application first: the pool waits for it, and boots while the inputs come up.
+        for index in 0..self.plan.application.len() {
+            let number = self.add(What::Application(u32::try_from(index).unwrap_or(u32::MAX)));
+            self.queue.push_back(number);
+            self.application_open += 1;
+        }
+        if self.application_open == 0 {
+            self.application_ready(self.started);
+        }
+        let plan = self.plan.clone();
+        for item in &plan.items {
+            if item.source.is_some() {
+                let number = self.add(What::Input(item.index));
+                self.queue.push_back(number);
+            } else {
+                let event = TaskEvent::InputReady;
+                self.to.tasks.do_send(TaskHappened { index: item.index, event, cause: Some(self.started) });
+            }
+        }
+        self.fill(ctx);
+    }
+
+    fn application_ready(&self, cause: u64) {
+        self.to.job.do_send(ApplicationUp);
+        self.to.pool.do_send(PoolHappened { event: PoolEvent::Wanted, cause: Some(cause) });
+    }
+
+    fn deleted(&mut self) {
+        self.deleting_open -= 1;
+        if self.deleting_open == 0 {
+            self.to.run.do_send(RunHappened(RunEvent::ContainersDone));
+        }
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.alarms.next();
+        if self.alarm.map(|(moment, _)| moment) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+    }
+}
+
+/// Uploads one file; `true` if the same content was there already.
+async fn upload(
+    blob: dropmill_azure_client::blob::BlobApi,
+    container: String,
+    name: String,
+    source: std::path::PathBuf,
+) -> Result<bool, Trouble> {
+    let put = blob.put_file(&container, &name, &source, PutOptions::default()).await;
+    put.map(|_| false).map_err(|error| error.trouble())
+}
+
+impl Actor for StorageUploader {
+    type Context = Context<Self>;
+}
+
+impl Handler<StartUploads> for StorageUploader {
+    type Result = ();
+    fn handle(&mut self, StartUploads(cause): StartUploads, ctx: &mut Context<Self>) {
+        self.started = cause;
+        let roles = self.roles();
+        self.containers_open = u32::try_from(roles.len()).unwrap_or(u32::MAX);
+        for role in roles {
+            let number = self.add(What::Container(role));
+            self.happened(number, EffortEvent::Begun, ctx);
+        }
+    }
+}
+
+impl Handler<EndUploads> for StorageUploader {
+    type Result = ();
+    fn handle(&mut self, _: EndUploads, ctx: &mut Context<Self>) {
+        self.ending = true;
+        self.queue.clear();
+        for number in 0..self.work.len() {
+            self.happened(u32::try_from(number).unwrap_or(u32::MAX), EffortEvent::EndAsked, ctx);
+        }
+    }
+}
+
+impl Handler<CleanContainers> for StorageUploader {
+    type Result = ();
+    fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
+        let roles = self.roles();
+        if !delete {
+            for role in roles {
+                let reason =
+                    "kept, as cleanup.containers says or because results in it are not delivered".into();
+                let subject = self.subject(What::Deletion(role));
+                self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
+            }
+            self.to.run.do_send(RunHappened(RunEvent::ContainersDone));
+            return;
+        }
+        self.deleting_open = u32::try_from(roles.len()).unwrap_or(u32::MAX);
+        for role in roles {
+            let number = self.add(What::Deletion(role));
+            self.happened(number, EffortEvent::Begun, ctx);
+        }
+    }
+}
+
+impl Handler<Ring> for StorageUploader {
+    type Result = ();
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        for number in self.alarms.due(self.record.clock().elapsed()) {
+            self.happened(number, EffortEvent::TimePassed, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+}

@@ -1,0 +1,575 @@
+//! Asks Batch about tasks and tells what changed; deadlines of tasks are its events.
+//!
+//! It owns the life of every task. Looks are level-triggered: a state that was missed is not waited
+//! for. A look costs what is new (tasks that ended since the last one); a full list is made when
+//! nothing was heard for long, and while the run ends.
+
+use crate::{
+    alarms::Alarms,
+    job_submitter::{JobHappened, JobSubmitter, Submit},
+    output_fetcher::{Fetch, OutputFetcher},
+    pulse::Pulse,
+    record::Recorder,
+    run_keeper::{RunHappened, RunKeeper},
+    services::Services,
+};
+use actix::prelude::*;
+use dropmill_azure_client::error::BatchError;
+use dropmill_azure_wire::{batch as wire, time::Timestamp};
+use dropmill_journal::event::{Happening, TaskEnding, Verdict as EventVerdict};
+use dropmill_lifecycle::{
+    Elapsed,
+    job::JobEvent,
+    plan::RunPlan,
+    run::{Closing, RunEvent},
+    task::{self, Ending, StopReason, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
+};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+const ME: &str = "task_monitor";
+/// After so long without news every task is listed, whatever the filtered looks said.
+const LIST_ALL_AFTER: Duration = Duration::from_secs(30);
+/// How often to look which tasks run, while some wait.
+const LOOK_AT_RUNNING_EVERY: Duration = Duration::from_millis(500);
+
+/// The actor.
+pub struct TaskMonitor {
+    plan: Rc<RunPlan>,
+    services: Services,
+    record: Recorder,
+    to: Listeners,
+    limits: TaskLimits,
+    tasks: Vec<Task>,
+    by_id: BTreeMap<String, u32>,
+    alarms: Alarms,
+    alarm: Option<(Elapsed, SpawnHandle)>,
+    /// Tasks that the service does not have yet; when none is left the job is sealed.
+    unsubmitted: u32,
+    watched: u32,
+    ending: bool,
+    looks: Looks,
+    _pulse: Pulse,
+}
+
+/// Whom it tells.
+pub struct Listeners {
+    /// Submits what is ready.
+    pub job: Addr<JobSubmitter>,
+    /// Fetches what has ended.
+    pub outputs: Addr<OutputFetcher>,
+    /// Counts what is closed.
+    pub run: Addr<RunKeeper>,
+}
+
+struct Task {
+    state: TaskState,
+    /// The last event of its life.
+    cause: Option<u64>,
+    stderr_tail: Option<String>,
+}
+
+/// When and how it looked.
+struct Looks {
+    in_flight: bool,
+    /// News was hinted at since the last look began.
+    hinted: bool,
+    planned: Option<SpawnHandle>,
+    last_began: Elapsed,
+    last_running: Elapsed,
+    last_news: Elapsed,
+    last_all: Elapsed,
+    pause: Duration,
+    /// Tasks that ended before this moment were seen.
+    since: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Look {
+    Ended,
+    Running,
+    All,
+}
+
+/// Something happened to a task.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TaskHappened {
+    /// Index of its item.
+    pub index: u32,
+    /// What.
+    pub event: TaskEvent,
+    /// The event that led to it.
+    pub cause: Option<u64>,
+}
+
+/// The last lines of a task's standard error came home.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TailSeen {
+    /// Index of its item.
+    pub index: u32,
+    /// The lines.
+    pub tail: String,
+}
+
+/// The run ends: every task shall.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopTasks;
+
+/// The job was told to end: what waits will never run.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct JobEnded;
+
+/// Wait no longer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AbandonTasks;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ring;
+
+impl TaskMonitor {
+    /// A monitor for all tasks of one run.
+    pub fn new(plan: Rc<RunPlan>, services: Services, record: Recorder, to: Listeners, pulse: Pulse) -> Self {
+        let limits = TaskLimits {
+            queue: plan.deadlines.queue,
+            // The service ends it first; this is for a service that does not.
+            run: plan.job.task_timeout.map(|limit| (limit + Duration::from_secs(60)) * tries(&plan)),
+            stopping: plan.deadlines.delivery,
+            stop_again: plan.limits.poll_every * 5,
+            delays: plan.delays.clone(),
+        };
+        let fresh = || Task { state: TaskState::Waiting, cause: None, stderr_tail: None };
+        let tasks: Vec<_> = plan.items.iter().map(|_| fresh()).collect();
+        let by_id = plan.items.iter().map(|item| (item.task.clone(), item.index)).collect();
+        let pause = first_pause(&services, &plan);
+        Self {
+            unsubmitted: u32::try_from(tasks.len()).unwrap_or(u32::MAX),
+            plan,
+            services,
+            record,
+            to,
+            limits,
+            tasks,
+            by_id,
+            alarms: Alarms::default(),
+            alarm: None,
+            watched: 0,
+            ending: false,
+            looks: Looks {
+                in_flight: false,
+                hinted: false,
+                planned: None,
+                last_began: Elapsed(0),
+                last_running: Elapsed(0),
+                last_news: Elapsed(0),
+                last_all: Elapsed(0),
+                pause,
+                since: None,
+            },
+            _pulse: pulse,
+        }
+    }
+
+    fn happened(&mut self, index: u32, event: TaskEvent, ctx: &mut Context<Self>) {
+        let now = self.record.clock().elapsed();
+        let task = &mut self.tasks[index as usize];
+        let (was_watched, was_unsubmitted) = (task.state.is_watched(), is_unsubmitted(&task.state));
+        let state = std::mem::replace(&mut task.state, TaskState::Closed);
+        let (state, commands) = task::apply(state, event, now, &self.limits);
+        tracing::trace!(%now, index, after = ?state, "task");
+        self.alarms.set(index, state.wakes_at());
+        let (is_watched, is_unsubmitted) = (state.is_watched(), is_unsubmitted(&state));
+        task.state = state;
+        match (was_watched, is_watched) {
+            (false, true) => {
+                self.watched += 1;
+                self.plan_look(ctx);
+            }
+            (true, false) => self.watched -= 1,
+            (true, true) | (false, false) => {}
+        }
+        for command in commands {
+            self.carry_out(index, command, ctx);
+        }
+        match (was_unsubmitted, is_unsubmitted) {
+            (true, false) => {
+                self.unsubmitted -= 1;
+                if self.unsubmitted == 0 && !self.ending {
+                    self.to.job.do_send(JobHappened { event: JobEvent::AllTasksIn, cause: None });
+                }
+            }
+            (false, true) => self.unsubmitted += 1,
+            (true, true) | (false, false) => {}
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn subject(&self, index: u32) -> String {
+        format!("task/{}", self.plan.items[index as usize].task)
+    }
+
+    fn note(&mut self, index: u32, happening: Happening) -> u64 {
+        self.record.note(ME, self.subject(index), self.tasks[index as usize].cause, happening)
+    }
+
+    fn carry_out(&mut self, index: u32, command: TaskCommand, ctx: &mut Context<Self>) {
+        let cause = self.tasks[index as usize].cause;
+        match command {
+            TaskCommand::Submit => self.to.job.do_send(Submit { index, cause }),
+            TaskCommand::TellRest { attempt, rest, trouble } => {
+                tracing::info!(task = %self.subject(index), attempt, ?rest, %trouble, "not submitted; trying again");
+            }
+            TaskCommand::TellRunning => {}
+            TaskCommand::TellDeadline(which) => {
+                let seq = self.note(index, Happening::DeadlinePassed { which: which.into() });
+                self.tasks[index as usize].cause = Some(seq);
+            }
+            TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
+            TaskCommand::Collect => self.to.outputs.do_send(Fetch { index, cause }),
+            TaskCommand::Close(verdict) => self.close(index, verdict),
+        }
+    }
+
+    fn terminate(&mut self, index: u32, why: StopReason, ctx: &mut Context<Self>) {
+        let reason = match why {
+            StopReason::QueueTimedOut => "queue deadline",
+            StopReason::RunTimedOut => "task timeout",
+            StopReason::RunEnds => "the run ends",
+        };
+        self.note(index, Happening::TaskTerminateAsked { reason: reason.into() });
+        let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
+        let task = self.plan.items[index as usize].task.clone();
+        let call = async move { batch.terminate_task(&job, &task).await };
+        ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
+            if let Err(error) = outcome {
+                tracing::info!(%error, "task not terminated; it is told again, or found ended");
+            }
+        }));
+    }
+
+    fn close(&mut self, index: u32, verdict: Verdict) {
+        let (event, closing, cause, delivered) = match verdict {
+            Verdict::Succeeded => (EventVerdict::Succeeded, Closing::Succeeded, None, true),
+            Verdict::Failed { cause, delivered } => {
+                (EventVerdict::Failed, Closing::Failed, Some(cause), delivered)
+            }
+            Verdict::Unfinished { cause, delivered } => {
+                (EventVerdict::Unfinished, Closing::Unfinished, Some(cause), delivered)
+            }
+        };
+        let tail = self.tasks[index as usize].stderr_tail.take().filter(|_| cause.is_some());
+        self.note(index, Happening::TaskClosed { verdict: event, cause, stderr_tail: tail });
+        self.to.run.do_send(RunHappened(RunEvent::TaskClosed { closing, delivered }));
+    }
+
+    /// Plans the next look, if any is needed: at once after a hint, else after the pause.
+    fn plan_look(&mut self, ctx: &mut Context<Self>) {
+        if self.looks.in_flight || self.watched == 0 {
+            return;
+        }
+        if let Some(handle) = self.looks.planned.take() {
+            ctx.cancel_future(handle);
+        }
+        let pause = if self.looks.hinted { self.plan.limits.poll_at_most_every } else { self.looks.pause };
+        let now = self.record.clock().elapsed();
+        let rest = (self.looks.last_began + pause).since(now);
+        let look = |monitor: &mut Self, ctx: &mut Context<Self>| {
+            monitor.looks.planned = None;
+            monitor.look(ctx);
+        };
+        self.looks.planned = Some(ctx.run_later(rest, look));
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.looks.in_flight || self.watched == 0 {
+            return;
+        }
+        let now = self.record.clock().elapsed();
+        let look = self.next_look(now);
+        self.looks.in_flight = true;
+        self.looks.last_began = now;
+        match look {
+            Look::Ended => self.looks.hinted = false,
+            Look::Running => self.looks.last_running = now,
+            Look::All => (self.looks.last_all, self.looks.hinted) = (now, false),
+        }
+        let filter = match (look, self.looks.since) {
+            (Look::Ended, Some(since)) => {
+                Some(format!("state eq 'completed' and stateTransitionTime ge DateTime'{since}'"))
+            }
+            (Look::Ended, None) => Some("state eq 'completed'".to_owned()),
+            (Look::Running, _) => Some("state eq 'running'".to_owned()),
+            (Look::All, _) => None,
+        };
+        let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
+        let call =
+            async move { batch.list_tasks(&job, filter.as_deref(), Some(wire::TASK_STATUS_SELECT)).await };
+        ctx.spawn(call.into_actor(self).map(move |outcome, monitor, ctx| {
+            monitor.looks.in_flight = false;
+            monitor.seen(look, outcome, ctx);
+            monitor.plan_look(ctx);
+        }));
+    }
+
+    fn next_look(&self, now: Elapsed) -> Look {
+        let quiet = now.since(self.looks.last_news.max(self.looks.last_all));
+        if self.ending || quiet >= LIST_ALL_AFTER {
+            Look::All
+        } else if !self.looks.hinted && now.since(self.looks.last_running) >= LOOK_AT_RUNNING_EVERY {
+            Look::Running
+        } else {
+            Look::Ended
+        }
+    }
+
+    fn seen(
+        &mut self,
+        look: Look,
+        outcome: Result<Vec<wire::TaskStatus>, BatchError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let now = self.record.clock().elapsed();
+        let listed = match outcome {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::info!(%error, "look at the tasks failed; the next one follows");
+                if error.is_not_found() {
+                    self.job_is_missing(ctx);
+                }
+                self.looks.pause = (self.looks.pause * 2).min(self.plan.limits.poll_every);
+                return;
+            }
+        };
+        let mut news = false;
+        let mut missing: Option<Vec<bool>> = (look == Look::All).then(|| vec![true; self.tasks.len()]);
+        for status in listed {
+            let Some(&index) = self.by_id.get(&*status.id) else { continue };
+            if let Some(missing) = &mut missing {
+                missing[index as usize] = false;
+            }
+            news |= self.seen_one(index, status, ctx);
+        }
+        for (index, missing) in missing.into_iter().flatten().enumerate() {
+            if missing
+                && matches!(self.tasks[index].state, TaskState::Queued { .. } | TaskState::Running { .. })
+            {
+                self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
+            }
+        }
+        if news {
+            self.looks.last_news = now;
+            self.looks.pause = first_pause(&self.services, &self.plan);
+            self.to.run.do_send(RunHappened(RunEvent::Progressed));
+        } else {
+            self.looks.pause = (self.looks.pause * 2).min(self.plan.limits.poll_every);
+        }
+    }
+
+    /// Whether what was seen of one task is new.
+    fn seen_one(&mut self, index: u32, status: wire::TaskStatus, ctx: &mut Context<Self>) -> bool {
+        let state = &self.tasks[index as usize].state;
+        match status.state {
+            wire::TaskState::Completed => {
+                self.looks.since =
+                    self.looks.since.max(status.state_transition_time.map(|time| self.overlap(time)));
+                if !state.is_watched()
+                    && !matches!(state, TaskState::Ready { .. } | TaskState::Resting { .. })
+                {
+                    return false;
+                }
+                let (told, ending) = ending_of(status);
+                let seq = self.note(index, Happening::TaskEnded(told));
+                self.tasks[index as usize].cause = Some(seq);
+                self.happened(index, TaskEvent::SeenEnded(ending), ctx);
+                true
+            }
+            wire::TaskState::Running => {
+                let news = matches!(state, TaskState::Queued { .. });
+                if news {
+                    let node = status.node_info.and_then(|info| info.node_id).map(String::from);
+                    self.note(index, Happening::TaskRunning { node });
+                }
+                self.happened(index, TaskEvent::SeenRunning, ctx);
+                news
+            }
+            wire::TaskState::Active | wire::TaskState::Preparing => {
+                let news = matches!(state, TaskState::Running { .. });
+                self.happened(index, TaskEvent::SeenActive, ctx);
+                news
+            }
+            wire::TaskState::Other(_) => false,
+        }
+    }
+
+    /// A far service may show a task as ended some time after the moment it names: look back a little.
+    /// The local one names moments in the order in which it shows them.
+    fn overlap(&self, time: Timestamp) -> Timestamp {
+        match self.services.hints {
+            Some(_) => time,
+            None => time.checked_sub(Duration::from_secs(10)).unwrap_or(time),
+        }
+    }
+
+    fn job_is_missing(&mut self, ctx: &mut Context<Self>) {
+        for index in 0..self.tasks.len() {
+            if self.tasks[index].state.is_watched() {
+                let event = if self.ending { TaskEvent::JobEnded } else { TaskEvent::Vanished };
+                self.happened(u32::try_from(index).unwrap_or(u32::MAX), event, ctx);
+            }
+        }
+    }
+
+    fn every(&mut self, event: &TaskEvent, ctx: &mut Context<Self>) {
+        for index in 0..self.tasks.len() {
+            self.happened(u32::try_from(index).unwrap_or(u32::MAX), event.clone(), ctx);
+        }
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.alarms.next();
+        if self.alarm.map(|(moment, _)| moment) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+    }
+
+    fn listen(&mut self, ctx: &mut Context<Self>) {
+        let Some(mut hints) = self.services.hints.clone() else { return };
+        let changed = async move { hints.changed().await.map(|()| hints) };
+        ctx.spawn(changed.into_actor(self).map(|outcome, monitor, ctx| {
+            let Ok(hints) = outcome else { return };
+            monitor.services.hints = Some(hints);
+            if !monitor.looks.hinted {
+                monitor.looks.hinted = true;
+                monitor.plan_look(ctx);
+            }
+            monitor.listen(ctx);
+        }));
+    }
+}
+
+impl Actor for TaskMonitor {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.listen(ctx);
+    }
+}
+
+impl Handler<TaskHappened> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, TaskHappened { index, event, cause }: TaskHappened, ctx: &mut Context<Self>) {
+        if cause.is_some() {
+            self.tasks[index as usize].cause = cause;
+        }
+        self.happened(index, event, ctx);
+    }
+}
+
+impl Handler<TailSeen> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, TailSeen { index, tail }: TailSeen, _: &mut Context<Self>) {
+        self.tasks[index as usize].stderr_tail = Some(tail);
+    }
+}
+
+impl Handler<StopTasks> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, _: StopTasks, ctx: &mut Context<Self>) {
+        self.ending = true;
+        self.every(&TaskEvent::StopAsked, ctx);
+        self.looks.hinted = true;
+        self.plan_look(ctx);
+    }
+}
+
+impl Handler<JobEnded> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, _: JobEnded, ctx: &mut Context<Self>) {
+        // What has just finished must not be taken for unfinished: one full look first, then the rest is closed.
+        let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
+        let call = async move { batch.list_tasks(&job, None, Some(wire::TASK_STATUS_SELECT)).await };
+        ctx.spawn(call.into_actor(self).map(|outcome, monitor, ctx| {
+            let running: Vec<u32> = outcome
+                .iter()
+                .flatten()
+                .filter(|status| status.state == wire::TaskState::Running)
+                .filter_map(|status| monitor.by_id.get(&*status.id).copied())
+                .collect();
+            if outcome.is_ok() {
+                monitor.seen(Look::All, outcome, ctx);
+            }
+            for index in 0..monitor.tasks.len() {
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                // What still runs was told to end; the looks that follow see it.
+                if !running.contains(&index) {
+                    monitor.happened(index, TaskEvent::JobEnded, ctx);
+                }
+            }
+        }));
+    }
+}
+
+impl Handler<AbandonTasks> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, _: AbandonTasks, ctx: &mut Context<Self>) {
+        self.every(&TaskEvent::Abandoned, ctx);
+    }
+}
+
+impl Handler<Ring> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        for index in self.alarms.due(self.record.clock().elapsed()) {
+            self.happened(index, TaskEvent::TimePassed, ctx);
+        }
+        self.set_alarm(ctx);
+    }
+}
+
+fn is_unsubmitted(state: &TaskState) -> bool {
+    matches!(state, TaskState::Waiting | TaskState::Ready { .. } | TaskState::Resting { .. })
+}
+
+fn tries(plan: &RunPlan) -> u32 {
+    u32::try_from(plan.job.max_retries).map_or(u32::MAX, |retries| retries.saturating_add(1)).min(1000)
+}
+
+/// The pause between looks after news; without news it doubles up to `limits.poll_every`.
+fn first_pause(services: &Services, plan: &RunPlan) -> Duration {
+    let shortest =
+        if services.hints.is_some() { Duration::from_millis(100) } else { Duration::from_millis(500) };
+    shortest.min(plan.limits.poll_every)
+}
+
+/// What the service says of a task that is over, for the record and for its machine.
+fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
+    let info = status.execution_info.unwrap_or_default();
+    let failure = info.failure_info.map(|failure| {
+        (failure.code.clone().unwrap_or_default(), failure.message.clone().unwrap_or_default())
+    });
+    let success = match info.result {
+        Some(wire::TaskResult::Success) => true,
+        Some(_) => false,
+        None => failure.is_none() && info.exit_code == Some(0),
+    };
+    let told = TaskEnding {
+        success,
+        exit_code: info.exit_code,
+        failure_code: failure.as_ref().map(|(code, _)| code.clone()),
+        failure_message: failure.as_ref().map(|(_, message)| message.clone()),
+        node: status.node_info.and_then(|info| info.node_id).map(String::from),
+        started: info.start_time,
+        ended: info.end_time,
+        retries: u32::try_from(info.retry_count).unwrap_or_default(),
+        requeues: u32::try_from(info.requeue_count).unwrap_or_default(),
+    };
+    (told, Ending { success, exit_code: info.exit_code, failure })
+}

@@ -1,0 +1,35 @@
+//! The run's own time: tokio's clock, so that a test can hold it, and the wall clock it began at.
+
+use dropmill_azure_wire::time::{SharedClock, Timestamp};
+use dropmill_lifecycle::Elapsed;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Tells how long the run has lasted.
+#[derive(Clone)]
+pub struct RunClock {
+    began: Instant,
+    wall: SharedClock,
+}
+
+impl RunClock {
+    /// A clock that begins now.
+    pub fn begin(wall: SharedClock) -> Self {
+        Self { began: Instant::now(), wall }
+    }
+
+    /// Time since the run began, in whole milliseconds.
+    pub fn elapsed(&self) -> Elapsed {
+        Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Wall time.
+    pub fn now(&self) -> Timestamp {
+        self.wall.now()
+    }
+
+    /// How long it is until `moment`; at least a millisecond, so that an alarm never spins.
+    pub fn until(&self, moment: Elapsed) -> Duration {
+        moment.since(self.elapsed()).max(Duration::from_millis(1))
+    }
+}

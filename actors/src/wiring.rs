@@ -1,0 +1,190 @@
+//! Starts the actors of a run and ends them: the only room that knows all.
+//!
+//! The last listener starts first, so that nobody speaks to one who is not there.
+
+use crate::{
+    job_submitter::JobSubmitter,
+    output_fetcher::OutputFetcher,
+    place::ResultPlace,
+    pool_keeper::PoolKeeper,
+    pulse::Pulse,
+    record::Recorder,
+    result_collector::ResultCollector,
+    run_keeper::{ActorDied, Crew, Part, RunHappened, RunKeeper, StartRun, delete_part},
+    services::Services,
+    storage_uploader::{self, StorageUploader},
+    task_monitor::{self, TaskMonitor},
+    time::RunClock,
+};
+use actix::prelude::*;
+use dropmill_azure_wire::time::SharedClock;
+use dropmill_journal::{Journal, event::Event, report::Report};
+use dropmill_lifecycle::{plan::RunPlan, run::RunEvent};
+use std::{rc::Rc, sync::Arc};
+
+/// Events that a subscriber may be behind before the record waits for it.
+const SUBSCRIPTION: usize = 4096;
+
+/// A run that was started. Dropping it does not end the run.
+pub struct RunHandle {
+    keeper: Addr<RunKeeper>,
+    events: async_channel::Receiver<Event>,
+    report: async_channel::Receiver<Report>,
+    deaths: async_channel::Receiver<&'static str>,
+    services: Services,
+    plan: Rc<RunPlan>,
+}
+
+/// Why a run has no report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The actor that ends the run has died; pool and job were told to go, if the service could be reached.
+    #[error(
+        "actor {actor} died, a defect of this program: the run has no report; its journal tells how far it came"
+    )]
+    ActorLost {
+        /// Which.
+        actor: &'static str,
+    },
+}
+
+/// Lets somebody else end a run.
+#[derive(Clone)]
+pub struct Canceller {
+    keeper: Addr<RunKeeper>,
+}
+
+impl Canceller {
+    /// Asks the run to end in order; `detail` says who asked.
+    pub fn cancel(&self, detail: &str) {
+        self.keeper.do_send(RunHappened(RunEvent::CancelAsked(detail.to_owned())));
+    }
+}
+
+/// Starts a run in the current actix system.
+pub fn start(
+    plan: RunPlan,
+    services: Services,
+    place: Arc<dyn ResultPlace>,
+    journal: Journal,
+    clock: SharedClock,
+) -> RunHandle {
+    let plan = Rc::new(plan);
+    let clock = RunClock::begin(clock);
+    let (died, deaths) = async_channel::unbounded();
+    let (subscriber, events) = async_channel::bounded(SUBSCRIPTION);
+    let (reported, report) = async_channel::bounded(1);
+    let pulse = |actor| Pulse::new(actor, died.clone());
+
+    let run = Context::<RunKeeper>::new();
+    let uploader = Context::<StorageUploader>::new();
+    let pool = Context::<PoolKeeper>::new();
+    let job = Context::<JobSubmitter>::new();
+    let tasks = Context::<TaskMonitor>::new();
+    let outputs = Context::<OutputFetcher>::new();
+
+    let collector = ResultCollector::new(journal, vec![subscriber], pulse("result_collector")).start();
+    let record = Recorder::new(&plan.run, clock, 0, collector.clone());
+    let crew = Crew {
+        uploader: uploader.address(),
+        pool: pool.address(),
+        job: job.address(),
+        tasks: tasks.address(),
+        collector,
+    };
+    let (keeper, fetcher) = (run.address(), outputs.address());
+
+    outputs.run(OutputFetcher::new(
+        plan.clone(),
+        services.clone(),
+        place,
+        record.clone(),
+        crew.tasks.clone(),
+        pulse("output_fetcher"),
+    ));
+    let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher, run: keeper.clone() };
+    tasks.run(TaskMonitor::new(plan.clone(), services.clone(), record.clone(), to, pulse("task_monitor")));
+    job.run(JobSubmitter::new(
+        plan.clone(),
+        services.clone(),
+        record.clone(),
+        crew.tasks.clone(),
+        keeper.clone(),
+        pulse("job_submitter"),
+    ));
+    pool.run(PoolKeeper::new(
+        plan.clone(),
+        services.clone(),
+        record.clone(),
+        crew.job.clone(),
+        keeper.clone(),
+        pulse("pool_keeper"),
+    ));
+    let to = storage_uploader::Listeners {
+        pool: crew.pool.clone(),
+        job: crew.job.clone(),
+        tasks: crew.tasks.clone(),
+        run: keeper.clone(),
+    };
+    let uploading = pulse("storage_uploader");
+    uploader.run(StorageUploader::new(plan.clone(), services.clone(), record.clone(), to, uploading));
+    run.run(RunKeeper::new(plan.clone(), services.clone(), record, crew, reported, pulse("run_keeper")));
+
+    keeper.do_send(StartRun);
+    RunHandle { keeper, events, report, deaths, services, plan }
+}
+
+impl RunHandle {
+    /// Every event of the run once it is durable, in order. Clones share them.
+    pub fn events(&self) -> async_channel::Receiver<Event> {
+        self.events.clone()
+    }
+
+    /// Somebody else's means to end the run.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { keeper: self.keeper.clone() }
+    }
+
+    /// Waits until the run is over. Events must be received meanwhile, or their receivers dropped: the
+    /// record waits for a slow one.
+    ///
+    /// # Errors
+    /// When the actor that ends the run has died.
+    pub async fn finished(self) -> Result<Report, RunError> {
+        let Self { keeper, events, report, deaths, services, plan } = self;
+        drop(events);
+        loop {
+            // A report that is there counts, whoever stopped since.
+            tokio::select! {
+                biased;
+                Ok(report) = report.recv() => return Ok(report),
+                Ok(actor) = deaths.recv() => match actor {
+                    "run_keeper" => {
+                        for part in [Part::Job, Part::Pool] {
+                            if let Err(trouble) = delete_part(&services, &plan, part).await {
+                                tracing::error!(?part, %trouble, "not deleted");
+                            }
+                        }
+                        return Err(RunError::ActorLost { actor });
+                    }
+                    "result_collector" => {
+                        keeper.do_send(ActorDied(actor));
+                        wait_for_the_end(&keeper, &deaths).await;
+                        return Err(RunError::ActorLost { actor });
+                    }
+                    _ => keeper.do_send(ActorDied(actor)),
+                },
+            }
+        }
+    }
+}
+
+/// Without a collector there will be no report; the keeper still cleans up, then stops.
+async fn wait_for_the_end(keeper: &Addr<RunKeeper>, deaths: &async_channel::Receiver<&'static str>) {
+    while keeper.connected() {
+        match deaths.recv().await {
+            Ok("run_keeper") | Err(_) => return,
+            Ok(actor) => keeper.do_send(ActorDied(actor)),
+        }
+    }
+}

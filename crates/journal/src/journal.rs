@@ -1,0 +1,394 @@
+//! One run's events on SQLite.
+//!
+//! A file journal has one writer thread. What waits is committed in one transaction (WAL, synchronous=FULL),
+//! and an append is answered only after its commit: an event that was acknowledged survives a crash. Each
+//! event carries a checksum over all its fields; a journal that is damaged is refused, never skipped over.
+
+use crate::event::{Event, Happening};
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    task::{Context, Poll},
+    thread::JoinHandle,
+};
+
+/// Version of the file's format.
+const FORMAT: i64 = 1;
+/// `drml`: what tells a journal from another database.
+const APPLICATION: i64 = 0x6472_6d6c;
+
+/// What a journal says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHeader {
+    /// The run.
+    pub run: String,
+    /// `run.name` of its run file.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Version of the program that made it.
+    pub program: String,
+    /// Hash of the plan, to notice that it changed.
+    pub plan: String,
+}
+
+impl RunHeader {
+    /// The header of a run that begins now.
+    pub fn of(run: &str, name: &str, created: Timestamp, plan: &str) -> Self {
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        Self { run: run.into(), name: name.into(), created, program, plan: plan.into() }
+    }
+}
+
+/// Why events could not be kept or read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// There is a journal already.
+    #[error("journal {path} exists: a run has one journal, made once")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a later version.
+    #[error("journal {path} has format {found}, this program reads up to {FORMAT}: use a newer dropmill")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+    /// The file is no journal.
+    #[error("{path} is not a journal of dropmill")]
+    NoJournal {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An event is missing or changed.
+    #[error(
+        "journal {path} is damaged at event {seq}: {reason}; nothing after it can be trusted: restore the file from a copy, or start a new run"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The event.
+        seq: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disk or the database refused.
+    #[error("journal {path}: {reason}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What came back.
+        reason: String,
+    },
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Resolves when events are durable, or cannot be made so.
+#[must_use = "an event counts only when its commit is done"]
+pub struct Committed(Pin<Box<dyn Future<Output = Result<(), JournalError>> + Send>>);
+
+impl Future for Committed {
+    type Output = Result<(), JournalError>;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+/// One run's events, to be appended to.
+pub struct Journal {
+    inner: Inner,
+    last: u64,
+}
+
+enum Inner {
+    File { orders: Option<Sender<Order>>, writer: Option<JoinHandle<()>> },
+    Memory(Mutex<Vec<Event>>),
+}
+
+struct Order {
+    events: Vec<Event>,
+    answer: async_channel::Sender<Result<(), JournalError>>,
+}
+
+impl Journal {
+    /// A new journal in a file of its own, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`JournalError::Exists`] if there is one, [`JournalError::Refused`] if it cannot be made.
+    pub fn create(path: &Path, header: &RunHeader) -> Result<Self, JournalError> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        match made {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(JournalError::Exists { path: path.into() });
+            }
+            Err(error) => return Err(refused(path, &error)),
+        }
+        let database = Connection::open(path).map_err(|error| refused(path, &error))?;
+        set_up(&database, header).map_err(|error| refused(path, &error))?;
+        Ok(Self::over(path, database, 0))
+    }
+
+    /// An existing journal, to go on with; every event in it is checked.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn open(path: &Path) -> Result<(Self, RunHeader, Vec<Event>), JournalError> {
+        let (header, events) = Self::read(path)?;
+        let database = Connection::open(path).map_err(|error| refused(path, &error))?;
+        database.pragma_update(None, "synchronous", "FULL").map_err(|error| refused(path, &error))?;
+        let last = events.last().map_or(0, |event| event.seq);
+        Ok((Self::over(path, database, last), header, events))
+    }
+
+    /// A journal in memory, without a thread, for simulations.
+    pub fn in_memory() -> Self {
+        Self { inner: Inner::Memory(Mutex::default()), last: 0 }
+    }
+
+    fn over(path: &Path, database: Connection, last: u64) -> Self {
+        let (orders, waiting) = channel();
+        let writer = Writer { path: path.into(), database };
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.work(&waiting));
+        Self { inner: Inner::File { orders: Some(orders), writer: thread.ok() }, last }
+    }
+
+    /// Number of the last event that was there when the journal was opened.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Appends events in their order.
+    pub fn append(&self, events: Vec<Event>) -> Committed {
+        match &self.inner {
+            Inner::Memory(kept) => {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+                Committed(Box::pin(std::future::ready(Ok(()))))
+            }
+            Inner::File { orders, .. } => {
+                let (answer, answered) = async_channel::bounded(1);
+                let sent =
+                    orders.as_ref().is_some_and(|orders| orders.send(Order { events, answer }).is_ok());
+                Committed(Box::pin(async move {
+                    if !sent {
+                        return Err(JournalError::Closed);
+                    }
+                    answered.recv().await.unwrap_or(Err(JournalError::Closed))
+                }))
+            }
+        }
+    }
+
+    /// Every event of a journal, checked; also while a run writes it.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn read(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(path, flags).map_err(|error| refused(path, &error))?;
+        let header = read_header(path, &database)?;
+        let mut events = vec![];
+        let mut rows = database
+            .prepare(
+                "SELECT seq, at, elapsed_ms, cause, actor, subject, happening, sum FROM events ORDER BY seq",
+            )
+            .map_err(|error| refused(path, &error))?;
+        let mut rows = rows.query([]).map_err(|error| refused(path, &error))?;
+        loop {
+            let next = events.len() as u64 + 1;
+            let damaged = |reason: String| JournalError::Damaged { path: path.into(), seq: next, reason };
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok((header, events)),
+                Err(error) => return Err(damaged(error.to_string())),
+            };
+            let row = Row::read(row).map_err(|error| damaged(error.to_string()))?;
+            if row.seq != next {
+                return Err(damaged(format!("event {} follows", row.seq)));
+            }
+            if row.sum != row.checksum(&header.run) {
+                return Err(damaged("its checksum is wrong".into()));
+            }
+            events.push(row.event(&header.run).map_err(damaged)?);
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Inner::File { orders, writer } = &mut self.inner {
+            drop(orders.take());
+            if let Some(writer) = writer.take() {
+                let _ = writer.join();
+            }
+        }
+    }
+}
+
+fn set_up(database: &Connection, header: &RunHeader) -> rusqlite::Result<()> {
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.pragma_update(None, "application_id", APPLICATION)?;
+    database.pragma_update(None, "user_version", FORMAT)?;
+    database.execute_batch(
+        "CREATE TABLE header (body TEXT NOT NULL) STRICT;
+         CREATE TABLE events (
+             seq INTEGER PRIMARY KEY, at TEXT NOT NULL, elapsed_ms INTEGER NOT NULL, cause INTEGER,
+             actor TEXT NOT NULL, subject TEXT NOT NULL, happening TEXT NOT NULL, sum INTEGER NOT NULL
+         ) STRICT;",
+    )?;
+    let body = serde_json::to_string(header).expect("a header has only text for keys");
+    database.execute("INSERT INTO header VALUES (?1)", [body])?;
+    Ok(())
+}
+
+fn read_header(path: &Path, database: &Connection) -> Result<RunHeader, JournalError> {
+    let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let no_journal = || JournalError::NoJournal { path: path.into() };
+    if number("application_id").map_err(|_| no_journal())? != APPLICATION {
+        return Err(no_journal());
+    }
+    let format = number("user_version").map_err(|error| refused(path, &error))?;
+    if format > FORMAT {
+        return Err(JournalError::Newer { path: path.into(), found: format });
+    }
+    let damaged = |reason: String| JournalError::Damaged { path: path.into(), seq: 0, reason };
+    let body: Option<String> = database
+        .query_row("SELECT body FROM header", [], |row| row.get(0))
+        .optional()
+        .map_err(|error| damaged(error.to_string()))?;
+    let body = body.ok_or_else(|| damaged("its header is missing".into()))?;
+    serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))
+}
+
+struct Writer {
+    path: PathBuf,
+    database: Connection,
+}
+
+impl Writer {
+    fn work(mut self, waiting: &Receiver<Order>) {
+        while let Ok(first) = waiting.recv() {
+            let orders: Vec<Order> = std::iter::once(first).chain(waiting.try_iter()).collect();
+            let outcome = self.commit(&orders).map_err(|error| refused(&self.path, &error));
+            for order in orders {
+                // Whoever asked may be gone; the events are kept all the same.
+                let _ = order.answer.try_send(outcome.clone());
+            }
+        }
+    }
+
+    fn commit(&mut self, orders: &[Order]) -> rusqlite::Result<()> {
+        let transaction = self.database.transaction()?;
+        {
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+            for event in orders.iter().flat_map(|order| &order.events) {
+                let row = Row::of(event);
+                insert.execute(params![
+                    row.seq.cast_signed(),
+                    row.at,
+                    row.elapsed_ms.cast_signed(),
+                    row.cause.map(u64::cast_signed),
+                    row.actor,
+                    row.subject,
+                    row.happening,
+                    row.checksum(&event.run),
+                ])?;
+            }
+        }
+        transaction.commit()
+    }
+}
+
+/// An event as the table keeps it.
+struct Row {
+    seq: u64,
+    at: String,
+    elapsed_ms: u64,
+    cause: Option<u64>,
+    actor: String,
+    subject: String,
+    happening: String,
+    sum: u32,
+}
+
+impl Row {
+    fn of(event: &Event) -> Self {
+        Self {
+            seq: event.seq,
+            at: event.at.to_string(),
+            elapsed_ms: event.elapsed_ms,
+            cause: event.cause,
+            actor: event.actor.clone(),
+            subject: event.subject.clone(),
+            happening: serde_json::to_string(&event.happening).expect("happenings have only text for keys"),
+            sum: 0,
+        }
+    }
+
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get::<_, i64>(0)?.cast_unsigned(),
+            at: row.get(1)?,
+            elapsed_ms: row.get::<_, i64>(2)?.cast_unsigned(),
+            cause: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
+            actor: row.get(4)?,
+            subject: row.get(5)?,
+            happening: row.get(6)?,
+            sum: row.get(7)?,
+        })
+    }
+
+    /// Over every field, and over the run, so that an event of another journal does not pass.
+    fn checksum(&self, run: &str) -> u32 {
+        let mut hash = crc32fast::Hasher::new_with_initial(1);
+        for number in [self.seq, self.elapsed_ms, self.cause.unwrap_or(0)] {
+            hash.update(&number.to_le_bytes());
+        }
+        for text in [run, &self.at, &self.actor, &self.subject, &self.happening] {
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+        hash.finalize()
+    }
+
+    fn event(self, run: &str) -> Result<Event, String> {
+        let at = self.at.parse().map_err(|error: jiff::Error| error.to_string())?;
+        let happening: Happening =
+            serde_json::from_str(&self.happening).map_err(|error| error.to_string())?;
+        let (seq, elapsed_ms, cause) = (self.seq, self.elapsed_ms, self.cause);
+        Ok(Event {
+            seq,
+            at,
+            elapsed_ms,
+            run: run.into(),
+            actor: self.actor,
+            subject: self.subject,
+            cause,
+            happening,
+        })
+    }
+}
+
+fn refused(path: &Path, error: &impl std::fmt::Display) -> JournalError {
+    JournalError::Refused { path: path.into(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

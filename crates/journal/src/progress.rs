@@ -1,0 +1,155 @@
+//! Where a run stands, in one line: a fold of its events that costs the same for each.
+
+use crate::event::{Event, Happening, Verdict};
+use std::collections::BTreeMap;
+
+/// Where a run stands.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Progress {
+    /// Tasks of the run.
+    pub total: u64,
+    /// Inputs that are up.
+    pub uploaded: u64,
+    /// Tasks that the service has.
+    pub submitted: u64,
+    /// Tasks seen running that have not ended.
+    pub running: u64,
+    /// Tasks that ended.
+    pub ended: u64,
+    /// Tasks that succeeded.
+    pub succeeded: u64,
+    /// Tasks that failed.
+    pub failed: u64,
+    /// Tasks that will not finish.
+    pub unfinished: u64,
+    /// Bytes of results that came home.
+    pub delivered_bytes: u64,
+    /// Milliseconds from the first event to the last.
+    pub elapsed_ms: u64,
+    /// When the pool was ready, milliseconds from the first event.
+    pub ready_ms: Option<u64>,
+    nodes: BTreeMap<String, String>,
+    running_tasks: std::collections::BTreeSet<String>,
+    pool: Pool,
+    /// The last call that failed and is tried again, if nothing moved since.
+    trouble: Option<String>,
+    ending: Option<String>,
+    cleaning: bool,
+    over: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Pool {
+    #[default]
+    Absent,
+    Made,
+    Ready,
+}
+
+impl Progress {
+    /// Takes the next event in.
+    pub fn apply(&mut self, event: &Event) {
+        self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
+        if !matches!(event.happening, Happening::Retrying { .. }) {
+            self.trouble = None;
+        }
+        match &event.happening {
+            Happening::RunStarted { tasks, .. } => self.total = *tasks,
+            Happening::InputUploaded { .. } => self.uploaded += 1,
+            Happening::Retrying { what, error, .. } => self.trouble = Some(format!("{what} again: {error}")),
+            Happening::PoolCreated { .. } => self.pool = Pool::Made,
+            Happening::NodeChanged { state } => {
+                self.nodes.insert(event.subject.clone(), state.clone());
+            }
+            Happening::PoolReady { .. } => {
+                self.pool = Pool::Ready;
+                self.ready_ms = Some(event.elapsed_ms);
+            }
+            Happening::TaskSubmitted { .. } => self.submitted += 1,
+            Happening::TaskRunning { .. } => {
+                self.running_tasks.insert(event.subject.clone());
+            }
+            Happening::TaskEnded(_) => {
+                self.running_tasks.remove(&event.subject);
+                self.ended += 1;
+            }
+            Happening::OutputDelivered { files, .. } => {
+                self.delivered_bytes += files.iter().map(|file| file.bytes).sum::<u64>();
+            }
+            Happening::TaskClosed { verdict, .. } => {
+                self.running_tasks.remove(&event.subject);
+                match verdict {
+                    Verdict::Succeeded => self.succeeded += 1,
+                    Verdict::Failed => self.failed += 1,
+                    Verdict::Unfinished => self.unfinished += 1,
+                }
+            }
+            Happening::EndAsked { detail, .. } => self.ending = Some(detail.clone()),
+            Happening::JobDeleted {} | Happening::PoolDeleted {} | Happening::ContainerDeleted {} => {
+                self.cleaning = true;
+            }
+            Happening::RunEnded { .. } => self.over = true,
+            _ => {}
+        }
+        self.running = self.running_tasks.len() as u64;
+    }
+
+    /// Tasks that have had their last word.
+    pub fn closed(&self) -> u64 {
+        self.succeeded + self.failed + self.unfinished
+    }
+
+    /// Nodes that take tasks.
+    pub fn nodes_ready(&self) -> usize {
+        self.nodes.values().filter(|state| *state == "idle").count()
+    }
+
+    /// The phase in a word.
+    pub fn phase(&self) -> &'static str {
+        if self.over {
+            "over"
+        } else if self.cleaning {
+            "cleaning up"
+        } else if self.ending.is_some() {
+            "ending"
+        } else if self.pool == Pool::Ready {
+            "working"
+        } else if self.pool == Pool::Made {
+            "starting nodes"
+        } else {
+            "uploading"
+        }
+    }
+
+    /// What the run waits for, in one honest line.
+    pub fn waiting_for(&self) -> String {
+        if let Some(trouble) = &self.trouble {
+            return trouble.clone();
+        }
+        match self.phase() {
+            "over" => "nothing: it is over".into(),
+            "cleaning up" => "the service to delete what the run made".into(),
+            "ending" => self.ending.clone().unwrap_or_default(),
+            "working" if self.running > 0 => format!("{} running tasks", self.running),
+            "working" if self.ended > self.closed() => "results to come home".into(),
+            "working" if self.submitted > self.ended => "a node to take the next task".into(),
+            "working" => "inputs to be uploaded".into(),
+            "starting nodes" => {
+                let mut states: BTreeMap<&str, u32> = BTreeMap::new();
+                for state in self.nodes.values() {
+                    *states.entry(state).or_default() += 1;
+                }
+                let states: Vec<_> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+                if states.is_empty() { "nodes".into() } else { format!("nodes: {}", states.join(", ")) }
+            }
+            _ => format!("uploads: {} of {} inputs are up", self.uploaded, self.total),
+        }
+    }
+
+    /// Milliseconds until every task is closed, if it goes on as it did since the pool was ready.
+    pub fn remaining_ms(&self) -> Option<u64> {
+        let since = self.elapsed_ms.checked_sub(self.ready_ms?)?;
+        let (done, left) = (self.closed(), self.total.saturating_sub(self.closed()));
+        if done == 0 { None } else { Some(since * left / done) }
+    }
+}

@@ -1,0 +1,246 @@
+//! The last word on a run: a fold of its events, for people and as the last line of `--json`.
+
+use crate::event::{EndReason, Event, Happening, Outcome, Verdict};
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Always `report`: what tells this line from events.
+    pub kind: String,
+    /// The run.
+    pub run: String,
+    /// `run.name` of its run file.
+    pub name: String,
+    /// How it ended; none while it goes on, or when it was cut off.
+    pub outcome: Option<Outcome>,
+    /// Why it ended, in one line.
+    pub reason: Option<String>,
+    /// When it began.
+    #[schemars(with = "Option<String>")]
+    pub started: Option<Timestamp>,
+    /// Milliseconds from its first event to its last.
+    pub elapsed_ms: u64,
+    /// What became of its tasks.
+    pub tasks: TaskTally,
+    /// A line for each task that was heard of, in the order in which they were.
+    pub results: Vec<TaskResult>,
+    /// What still exists at the service, and why.
+    pub left_behind: Vec<Left>,
+    /// What went less well than asked for.
+    pub degraded: Vec<String>,
+    /// Calls that were tried again.
+    pub retries: u64,
+    /// Bytes of application and inputs that were uploaded.
+    pub uploaded_bytes: u64,
+    /// Bytes of results that came home.
+    pub delivered_bytes: u64,
+}
+
+/// What became of the tasks of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskTally {
+    /// All.
+    pub total: u64,
+    /// Exited with 0, results delivered.
+    pub succeeded: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Not finished when the run ended.
+    pub unfinished: u64,
+}
+
+/// What became of one task.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskResult {
+    /// Its id.
+    pub task: String,
+    /// Its input, relative to the run file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The last word; none if it was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// In one line, why it did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Exit code, if its command ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Node on which it ran last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Seconds it ran, as the service measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Tries after the first.
+    pub retries: u32,
+    /// Folder of its results below the output folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Number of its files.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+    /// Last lines of its standard error, when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr_tail: Option<String>,
+}
+
+/// Something that still exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Left {
+    /// What: `pool`, `job`, `container/<name>`.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Makes a report, event by event.
+#[derive(Debug, Default)]
+pub struct ReportFold {
+    run: String,
+    name: String,
+    outcome: Option<Outcome>,
+    reason: Option<(EndReason, String)>,
+    started: Option<Timestamp>,
+    elapsed_ms: u64,
+    tasks: TaskTally,
+    results: IndexMap<String, TaskResult>,
+    left_behind: Vec<Left>,
+    degraded: Vec<String>,
+    retries: u64,
+    uploaded_bytes: u64,
+    delivered_bytes: u64,
+}
+
+impl ReportFold {
+    /// The report of events that are all there.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Report {
+        let mut fold = Self::default();
+        events.into_iter().for_each(|event| fold.apply(event));
+        fold.report()
+    }
+
+    /// Takes the next event in.
+    pub fn apply(&mut self, event: &Event) {
+        self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
+        match &event.happening {
+            Happening::RunStarted { name, tasks, .. } => {
+                self.run.clone_from(&event.run);
+                self.name.clone_from(name);
+                self.started = Some(event.at);
+                self.tasks.total = *tasks;
+            }
+            Happening::ApplicationUploaded { bytes, skipped } => {
+                self.uploaded_bytes += if *skipped { 0 } else { *bytes };
+            }
+            Happening::InputUploaded { input, bytes, skipped } => {
+                self.uploaded_bytes += if *skipped { 0 } else { *bytes };
+                let input = input.clone();
+                self.task(event, |task| task.input = Some(input));
+            }
+            Happening::Retrying { .. } => self.retries += 1,
+            Happening::TaskEnded(ending) => {
+                let seconds = match (ending.started, ending.ended) {
+                    (Some(started), Some(ended)) => Some(ended.duration_since(started).as_secs_f64()),
+                    _ => None,
+                };
+                self.task(event, |task| {
+                    task.exit_code = ending.exit_code;
+                    task.node.clone_from(&ending.node);
+                    task.seconds = seconds;
+                    task.retries = ending.retries;
+                });
+            }
+            Happening::OutputDelivered { folder, files } => {
+                let bytes = files.iter().map(|file| file.bytes).sum();
+                self.delivered_bytes += bytes;
+                self.task(event, |task| {
+                    task.folder = Some(folder.clone());
+                    task.files = files.len() as u64;
+                    task.bytes = bytes;
+                });
+            }
+            Happening::TaskClosed { verdict, cause, stderr_tail } => {
+                match verdict {
+                    Verdict::Succeeded => self.tasks.succeeded += 1,
+                    Verdict::Failed => self.tasks.failed += 1,
+                    Verdict::Unfinished => self.tasks.unfinished += 1,
+                }
+                self.task(event, |task| {
+                    task.verdict = Some(*verdict);
+                    task.cause.clone_from(cause);
+                    task.stderr_tail.clone_from(stderr_tail);
+                });
+            }
+            Happening::Degraded { reason } => self.degraded.push(reason.clone()),
+            Happening::ResizeFailed { code, message } => self.degraded.push(format!("{code}: {message}")),
+            Happening::StartTaskFailed { exit_code, reason, stderr_tail } => {
+                let node = event.subject.trim_start_matches("node/");
+                let exit = exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
+                let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+                let said = if stderr_tail.is_empty() { "nothing" } else { stderr_tail };
+                let line = format!("start task failed on node {node}{exit}{reason}; its stderr: {said}");
+                self.degraded.push(line);
+            }
+            Happening::EndAsked { reason, detail } => self.reason = Some((*reason, detail.clone())),
+            Happening::LeftBehind { reason } => {
+                self.left_behind.push(Left { what: event.subject.clone(), reason: reason.clone() });
+            }
+            Happening::RunEnded { outcome, succeeded, failed, unfinished } => {
+                self.outcome = Some(*outcome);
+                let total = self.tasks.total;
+                self.tasks =
+                    TaskTally { total, succeeded: *succeeded, failed: *failed, unfinished: *unfinished };
+            }
+            Happening::ContainerReady {}
+            | Happening::PoolCreated { .. }
+            | Happening::NodeChanged { .. }
+            | Happening::PoolReady { .. }
+            | Happening::JobCreated { .. }
+            | Happening::TaskSubmitted { .. }
+            | Happening::TaskRunning { .. }
+            | Happening::TaskTerminateAsked { .. }
+            | Happening::DeadlinePassed { .. }
+            | Happening::JobTerminated { .. }
+            | Happening::JobDeleted {}
+            | Happening::PoolDeleted {}
+            | Happening::ContainerDeleted {}
+            | Happening::ActorLost { .. } => {}
+        }
+    }
+
+    fn task(&mut self, event: &Event, change: impl FnOnce(&mut TaskResult)) {
+        let id = event.subject.trim_start_matches("task/");
+        if !self.results.contains_key(id) {
+            self.results.insert(id.to_owned(), TaskResult { task: id.to_owned(), ..TaskResult::default() });
+        }
+        if let Some(task) = self.results.get_mut(id) {
+            change(task);
+        }
+    }
+
+    /// The report so far.
+    pub fn report(&self) -> Report {
+        Report {
+            kind: "report".into(),
+            run: self.run.clone(),
+            name: self.name.clone(),
+            outcome: self.outcome,
+            reason: self.reason.as_ref().map(|(_, detail)| detail.clone()),
+            started: self.started,
+            elapsed_ms: self.elapsed_ms,
+            tasks: self.tasks,
+            results: self.results.values().cloned().collect(),
+            left_behind: self.left_behind.clone(),
+            degraded: self.degraded.clone(),
+            retries: self.retries,
+            uploaded_bytes: self.uploaded_bytes,
+            delivered_bytes: self.delivered_bytes,
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The canonical trace: what a run did, told so that two runs which did the same tell the same.
+//!
+//! Events are ordered by life (the run, application files, pool, job, each task) and within a life by their
+//! own order, never by arrival; names that a run made up, nodes and moments are replaced by what they stand
+//! for. `full` keeps every event and time; `outline` keeps one line for each life, without what depends on
+//! when somebody looked, and groups equal lives.
+
+use crate::event::{Event, Happening, Verdict};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
+
+/// Examples named for a group of equal lives.
+const EXAMPLES: usize = 3;
+
+/// Every event, by life, with times in tenths of a second.
+pub fn full(events: &[Event]) -> String {
+    let names = Names::of(events);
+    let mut text = String::new();
+    for (life, events) in lives(events) {
+        let _ = writeln!(text, "{}", names.life(&life));
+        for event in events {
+            let (line, tenths) = (names.line(event, true), event.elapsed_ms / 100);
+            let _ = writeln!(text, "  {:>5}.{} {:<16} {line}", tenths / 10, tenths % 10, event.actor);
+        }
+    }
+    text
+}
+
+/// One line for each life; lives that went alike share one.
+pub fn outline(events: &[Event]) -> String {
+    let names = Names::of(events);
+    let mut groups: Vec<(String, Vec<String>)> = vec![];
+    let mut by_story: BTreeMap<String, usize> = BTreeMap::new();
+    for (life, events) in lives(events) {
+        let steps: Vec<_> =
+            events.iter().filter(|event| is_told(event)).map(|event| names.line(event, false)).collect();
+        if steps.is_empty() {
+            continue;
+        }
+        let kind = life.split('/').next().unwrap_or_default().to_owned();
+        let story = steps.join(" > ");
+        let key = format!("{kind}\n{story}");
+        let life = names.life(&life);
+        match by_story.get(&key) {
+            Some(&group) => groups[group].1.push(life),
+            None => {
+                by_story.insert(key, groups.len());
+                groups.push((story, vec![life]));
+            }
+        }
+    }
+    let mut text = String::new();
+    for (story, lives) in groups {
+        let who = match lives.len() {
+            1 => lives[0].clone(),
+            count => {
+                let kind = lives[0].split('/').next().unwrap_or_default();
+                let examples: Vec<_> = lives.iter().take(EXAMPLES).map(|life| short(life)).collect();
+                let more = if count > EXAMPLES { ", …" } else { "" };
+                format!("{count} x {kind} ({}{more})", examples.join(", "))
+            }
+        };
+        let _ = writeln!(text, "{who}: {story}");
+    }
+    text
+}
+
+fn short(life: &str) -> &str {
+    life.split_once('/').map_or(life, |(_, name)| name)
+}
+
+/// Events that belong to a story whoever looked, and whenever.
+fn is_told(event: &Event) -> bool {
+    !matches!(event.happening, Happening::NodeChanged { .. } | Happening::TaskRunning { .. })
+}
+
+/// Events by the life they are of: the run first, then what was made for it in the order in which it is needed.
+fn lives(events: &[Event]) -> Vec<(String, Vec<&Event>)> {
+    let rank = |subject: &str| match subject.split('/').next().unwrap_or_default() {
+        "run" => 0,
+        "container" | "containers" => 1,
+        "file" => 2,
+        "pool" => 3,
+        "node" => 4,
+        "job" => 5,
+        _ => 6,
+    };
+    let mut lives: BTreeMap<(u8, &str), Vec<&Event>> = BTreeMap::new();
+    for event in events {
+        lives.entry((rank(&event.subject), &event.subject)).or_default().push(event);
+    }
+    lives.into_iter().map(|((_, subject), events)| (subject.to_owned(), events)).collect()
+}
+
+/// What stands for names that differ from run to run.
+struct Names {
+    run: String,
+    nodes: BTreeMap<String, String>,
+}
+
+impl Names {
+    fn of(events: &[Event]) -> Self {
+        let run = events.first().map(|event| event.run.clone()).unwrap_or_default();
+        let mut nodes = BTreeSet::new();
+        for event in events {
+            if let Some(node) = event.subject.strip_prefix("node/") {
+                nodes.insert(node.to_owned());
+            }
+            match &event.happening {
+                Happening::TaskRunning { node: Some(node) } => {
+                    nodes.insert(node.clone());
+                }
+                Happening::TaskEnded(ending) => nodes.extend(ending.node.clone()),
+                _ => {}
+            }
+        }
+        let nodes =
+            nodes.into_iter().enumerate().map(|(at, node)| (node, format!("node#{}", at + 1))).collect();
+        Self { run, nodes }
+    }
+
+    /// The name of a life, without what a run made up.
+    fn life(&self, subject: &str) -> String {
+        match subject.strip_prefix("node/") {
+            Some(node) => format!("node/{}", self.node(node)),
+            None => self.plain(subject),
+        }
+    }
+
+    fn node<'a>(&'a self, node: &'a str) -> &'a str {
+        self.nodes.get(node).map_or(node, String::as_str)
+    }
+
+    /// The text with the run's name replaced, of which the names of pool, job and containers are made.
+    fn plain(&self, text: &str) -> String {
+        if self.run.is_empty() { text.to_owned() } else { text.replace(&self.run, "run#1") }
+    }
+
+    fn line(&self, event: &Event, whole: bool) -> String {
+        let line = match &event.happening {
+            Happening::RunStarted { name, service, tasks, .. } => {
+                format!("started {name} ({tasks} tasks, {service})")
+            }
+            Happening::ContainerReady {} => "ready".into(),
+            Happening::ApplicationUploaded { bytes, skipped } => {
+                format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
+            }
+            Happening::InputUploaded { bytes, skipped, .. } => {
+                format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
+            }
+            Happening::Retrying { what, attempt, after_ms, error } => match whole {
+                true => format!("retrying {what} (try {attempt} failed: {error}; rest {after_ms} ms)"),
+                false => format!("retrying {what}"),
+            },
+            Happening::PoolCreated { nodes, spot_nodes, adopted } => {
+                format!("created{} ({nodes} nodes, {spot_nodes} spot)", there(*adopted))
+            }
+            Happening::NodeChanged { state } => state.clone(),
+            Happening::StartTaskFailed { exit_code, reason, stderr_tail } => {
+                format!("start task failed ({}; {reason}; stderr: {stderr_tail})", exit(*exit_code))
+            }
+            Happening::ResizeFailed { code, message } => format!("resize failed ({code}: {message})"),
+            Happening::PoolReady { nodes } => format!("ready ({nodes} nodes)"),
+            Happening::Degraded { reason } => format!("degraded ({reason})"),
+            Happening::JobCreated { adopted } => format!("created{}", there(*adopted)),
+            Happening::TaskSubmitted { adopted } => format!("submitted{}", there(*adopted)),
+            Happening::TaskRunning { node } => {
+                format!("running on {}", node.as_deref().map_or("a node", |node| self.node(node)))
+            }
+            Happening::TaskTerminateAsked { reason } => format!("told to end ({reason})"),
+            Happening::TaskEnded(ending) => {
+                let mut line = format!("ended ({}", exit(ending.exit_code));
+                if let Some(code) = ending.failure_code.as_ref().filter(|code| *code != "FailureExitCode") {
+                    let _ = write!(line, ", {code}");
+                }
+                if ending.retries > 0 {
+                    let _ = write!(line, ", {} retries", ending.retries);
+                }
+                if ending.requeues > 0 {
+                    let _ = write!(line, ", {} requeues", ending.requeues);
+                }
+                if let Some(node) = ending.node.as_ref().filter(|_| whole) {
+                    let _ = write!(line, ", on {}", self.node(node));
+                }
+                line + ")"
+            }
+            Happening::OutputDelivered { folder, files } => {
+                let names: Vec<_> =
+                    files.iter().map(|file| format!("{}{}", file.path, size(file.bytes, whole))).collect();
+                let folder = if whole { format!(" to {folder}") } else { String::new() };
+                format!("delivered {}{folder}", names.join(" "))
+            }
+            Happening::TaskClosed { verdict, cause, .. } => {
+                let verdict = match verdict {
+                    Verdict::Succeeded => "succeeded",
+                    Verdict::Failed => "failed",
+                    Verdict::Unfinished => "unfinished",
+                };
+                cause.as_ref().map_or(verdict.into(), |cause| format!("{verdict}: {cause}"))
+            }
+            Happening::DeadlinePassed { which } => format!("deadline passed: {which}"),
+            Happening::EndAsked { reason, detail } => format!("end asked: {reason:?} ({detail})"),
+            Happening::JobTerminated { reason } => format!("terminated ({reason})"),
+            Happening::JobDeleted {} | Happening::PoolDeleted {} | Happening::ContainerDeleted {} => {
+                "deleted".into()
+            }
+            Happening::LeftBehind { reason } => format!("left behind ({reason})"),
+            Happening::ActorLost { actor } => format!("actor lost: {actor}"),
+            Happening::RunEnded { outcome, succeeded, failed, unfinished } => {
+                format!("{outcome:?} ({succeeded} succeeded, {failed} failed, {unfinished} unfinished)")
+            }
+        };
+        self.plain(&line)
+    }
+}
+
+fn there(adopted: bool) -> &'static str {
+    if adopted { ", was there" } else { "" }
+}
+
+fn exit(code: Option<i32>) -> String {
+    code.map_or("no exit code".into(), |code| format!("exit code {code}"))
+}
+
+fn size(bytes: u64, whole: bool) -> String {
+    if whole { format!(" ({bytes} bytes)") } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EndReason, Outcome, TaskEnding};
+    use jiff::Timestamp;
+
+    fn events(run: &str, order: &[(&str, &str)]) -> Vec<Event> {
+        let task = |id: &str, happening| (format!("task/{id}"), happening);
+        let mut said = vec![(
+            "run".to_owned(),
+            Happening::RunStarted {
+                name: "lines".into(),
+                service: "embedded".into(),
+                tasks: order.len() as u64,
+                version: "1.0".into(),
+            },
+        )];
+        said.push((format!("container/{run}-output"), Happening::ContainerReady {}));
+        for (id, _) in order {
+            said.push(task(id, Happening::TaskSubmitted { adopted: false }));
+        }
+        for (id, node) in order {
+            let ending = TaskEnding {
+                success: true,
+                exit_code: Some(0),
+                failure_code: None,
+                failure_message: None,
+                node: Some((*node).into()),
+                started: None,
+                ended: None,
+                retries: 0,
+                requeues: 0,
+            };
+            said.push(task(id, Happening::TaskEnded(ending)));
+            said.push(task(
+                id,
+                Happening::TaskClosed { verdict: Verdict::Succeeded, cause: None, stderr_tail: None },
+            ));
+        }
+        let (reason, detail) = (EndReason::AllTasksClosed, "every task is closed".into());
+        said.push(("run".into(), Happening::EndAsked { reason, detail }));
+        let (outcome, succeeded) = (Outcome::Succeeded, order.len() as u64);
+        said.push(("run".into(), Happening::RunEnded { outcome, succeeded, failed: 0, unfinished: 0 }));
+        let event = |(at, (subject, happening)): (usize, (String, Happening))| Event {
+            seq: at as u64 + 1,
+            at: Timestamp::UNIX_EPOCH,
+            elapsed_ms: at as u64 * 130,
+            run: run.into(),
+            actor: "task_monitor".into(),
+            subject,
+            cause: None,
+            happening,
+        };
+        said.into_iter().enumerate().map(event).collect()
+    }
+
+    #[test]
+    fn equal_lives_share_a_line_and_made_up_names_are_gone() {
+        let told =
+            outline(&events("lines-1", &[("a", "tvm-9"), ("b", "tvm-9"), ("c", "tvm-7"), ("d", "tvm-7")]));
+        insta::assert_snapshot!(told, @r"
+        run: started lines (4 tasks, embedded) > end asked: AllTasksClosed (every task is closed) > Succeeded (4 succeeded, 0 failed, 0 unfinished)
+        container/run#1-output: ready
+        4 x task (a, b, c, …): submitted > ended (exit code 0) > succeeded
+        ");
+    }
+
+    #[test]
+    fn order_of_arrival_nodes_and_names_make_no_difference() {
+        let one = outline(&events("lines-1", &[("a", "x"), ("b", "y")]));
+        let other = outline(&events("lines-2", &[("b", "z"), ("a", "w")]));
+        assert_eq!(one, other);
+    }
+
+    #[test]
+    fn the_full_trace_has_every_event_with_its_time() {
+        insta::assert_snapshot!(full(&events("lines-1", &[("a", "tvm-9")])), @r"
+        run
+              0.0 task_monitor     started lines (1 tasks, embedded)
+              0.6 task_monitor     end asked: AllTasksClosed (every task is closed)
+              0.7 task_monitor     Succeeded (1 succeeded, 0 failed, 0 unfinished)
+        container/run#1-output
+              0.1 task_monitor     ready
+        task/a
+              0.2 task_monitor     submitted
+              0.3 task_monitor     ended (exit code 0, on node#1)
+              0.5 task_monitor     succeeded
+        ");
+    }
+}

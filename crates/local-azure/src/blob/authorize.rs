@@ -1,0 +1,88 @@
+//! Who may do what: the account's key, or a SAS.
+
+use super::{
+    Inner,
+    answer::{Refusal, refuse},
+};
+use dropmill_azure_wire::{
+    error::BlobErrorBody,
+    sas::{self, Action, Asked, Level},
+    sign::{Parts, Scheme},
+};
+use http::{HeaderMap, Method, StatusCode};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What a request proved.
+#[derive(Debug, Clone, Copy)]
+pub enum Rights {
+    /// Everything: it was signed with the account's key.
+    Owner,
+    /// What a SAS allows.
+    Sas(sas::Rights),
+}
+
+impl Rights {
+    /// Whether a Put may replace a blob that is there.
+    pub fn may_replace(self) -> bool {
+        match self {
+            Self::Owner => true,
+            Self::Sas(rights) => rights.allow(Action::ReplaceBlob),
+        }
+    }
+}
+
+/// Checks a request about `container` and `blob` (decoded; empty if its path names none).
+pub fn authorize(
+    inner: &Inner,
+    method: &Method,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    container: &str,
+    blob: &str,
+) -> Result<Rights, Refusal> {
+    let now = inner.clock.now();
+    if headers.contains_key(http::header::AUTHORIZATION) || !sas::is_present(query) {
+        let parts = Parts { method, path, query, headers };
+        return match inner.key.verify(Scheme::Storage, parts, now) {
+            Ok(()) => Ok(Rights::Owner),
+            Err(refused) => {
+                let words = "Server failed to authenticate the request. Make sure the value of Authorization header \
+                             is formed correctly including the signature.";
+                let error = BlobErrorBody::new(refused.code(Scheme::Storage), words)
+                    .with("AuthenticationErrorDetail", refused.detail());
+                let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
+                Err(Refusal { status, error })
+            }
+        };
+    }
+    let level = match (container, blob) {
+        ("", _) => Level::Service,
+        (_, "") => Level::Container,
+        _ => Level::Object,
+    };
+    let Some(action) = Action::of(method, level, query) else {
+        return Err(refuse(403, "AuthorizationFailure", "This request is not authorized to perform this operation."));
+    };
+    sas_rights(inner, query, container, blob, action)
+}
+
+/// Checks the SAS of a query for one action. Calls within the process count as coming from loopback.
+pub fn sas_rights(
+    inner: &Inner,
+    query: &str,
+    container: &str,
+    blob: &str,
+    action: Action,
+) -> Result<Rights, Refusal> {
+    let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    // Loopback cannot be overheard: what asks for HTTPS is content with it.
+    let asked = Asked { container, blob, action, now: inner.clock.now(), https: true, from };
+    sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {
+        let mut error = BlobErrorBody::new(refused.code(), refused.message());
+        if let Some(detail) = refused.detail() {
+            error = error.with("AuthenticationErrorDetail", detail);
+        }
+        Refusal { status: StatusCode::FORBIDDEN, error }
+    })
+}

@@ -1,0 +1,77 @@
+//! The Blob half of the service: containers and block blobs, kept on disk or in memory.
+//!
+//! Blob names are keys and never paths: contents lie in SQLite (small ones) or in files named by a number.
+//! A write is acknowledged when it is durable; what waits for the disk is committed together.
+
+mod answer;
+mod authorize;
+mod commit;
+mod door;
+mod http;
+mod ranges;
+mod store;
+mod stored;
+
+use crate::orders::BlobDoor;
+use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
+use std::{path::PathBuf, sync::Arc};
+
+pub use commit::StoreError;
+
+/// What a blob service needs to know.
+#[derive(Debug, Clone)]
+pub struct BlobSettings {
+    /// Where it keeps everything; none: in memory.
+    pub folder: Option<PathBuf>,
+    /// Its account.
+    pub account: String,
+    /// The account's key, in base64.
+    pub key: Secret,
+    /// How clients address it: `http://host:port/<account>`.
+    pub endpoint: String,
+}
+
+/// A blob service. Cheap to clone.
+#[derive(Clone)]
+pub struct BlobService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: store::Store,
+    key: SharedKey,
+    endpoint: String,
+    clock: SharedClock,
+}
+
+impl BlobService {
+    /// Opens what is in its folder, or begins anew.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open(settings: BlobSettings, clock: SharedClock) -> Result<Self, StoreError> {
+        let key = SharedKey::new(&settings.account, &settings.key)
+            .map_err(|error| StoreError::new("use the account's key", "", &error))?;
+        let store = store::Store::open(settings.folder.as_deref(), clock.clone())?;
+        let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
+        Ok(Self { inner: Arc::new(Inner { store, key, endpoint, clock }) })
+    }
+
+    /// The HTTP face.
+    pub fn router(&self) -> axum::Router {
+        http::router(self.inner.clone())
+    }
+
+    /// The way from nodes of the same service.
+    pub fn door(&self) -> Arc<dyn BlobDoor> {
+        Arc::new(door::Door(self.inner.clone()))
+    }
+
+    /// Makes everything durable and ends the writer. What comes later fails.
+    pub fn close(&self) {
+        self.inner.store.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

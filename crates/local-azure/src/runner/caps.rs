@@ -1,0 +1,109 @@
+//! Standard output and error within bounds: a command that prints without end must not fill the disk, and it must
+//! not be blocked either.
+//!
+//! The files are the command's own handles, so nothing is copied. While it runs, the middle of a file that grew
+//! too large is taken out of the disk (a hole; the file's length goes on growing); when it is over, the file
+//! becomes its head, a line that says what is missing, and its tail.
+
+use rustix::fs::{FallocateFlags, fallocate};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+const FILES: [&str; 2] = ["stdout.txt", "stderr.txt"];
+/// Holes are made of whole pages.
+const PAGE: u64 = 4096;
+
+/// Frees the middle of files that hold more than `limit_bytes` on disk; for commands that still run.
+pub(super) fn thin(directory: &Path, limit_bytes: u64) {
+    for name in FILES {
+        let path = directory.join(name);
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if !metadata.is_file() || metadata.blocks() * 512 <= limit_bytes {
+            continue;
+        }
+        let hole = hole(metadata.len(), limit_bytes);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let outcome = open(&path)
+            .and_then(|file| fallocate(file, flags, hole.0, hole.1 - hole.0).map_err(io::Error::from));
+        if let Err(error) = outcome {
+            tracing::debug!(path = %path.display(), %error, "a large output could not be thinned");
+        }
+    }
+}
+
+/// Leaves head and tail of files longer than `limit_bytes`; for commands that are over.
+pub(super) fn cut(directory: &Path, limit_bytes: u64) {
+    for name in FILES {
+        let path = directory.join(name);
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_file()
+            && metadata.len() > limit_bytes
+            && let Err(error) = shorten(&path, metadata.len(), limit_bytes)
+        {
+            tracing::warn!(path = %path.display(), %error, "a large output could not be shortened");
+        }
+    }
+}
+
+/// Where head ends and tail begins.
+fn hole(length: u64, limit_bytes: u64) -> (u64, u64) {
+    let half = (limit_bytes / 2).max(PAGE) / PAGE * PAGE;
+    let tail = length.saturating_sub(half).next_multiple_of(PAGE).min(length);
+    (half.min(tail), tail)
+}
+
+fn shorten(path: &Path, length: u64, limit_bytes: u64) -> io::Result<()> {
+    let (head, tail) = hole(length, limit_bytes);
+    let mut long = open(path)?;
+    let new = path.with_extension("short");
+    let mut short = OpenOptions::new().write(true).create_new(true).open(&new)?;
+    io::copy(&mut io::Read::take(&mut long, head), &mut short)?;
+    write!(short, "\n[... {} bytes left out by the node ...]\n", tail - head)?;
+    long.seek(SeekFrom::Start(tail))?;
+    io::copy(&mut long, &mut short)?;
+    fs::rename(&new, path)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    OpenOptions::new().read(true).write(true).custom_flags(no_follow).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_long_output_keeps_its_head_and_its_tail() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stdout.txt");
+        let line = |number: u32| format!("{number:015}\n");
+        let text: String = (0..10_000).map(line).collect();
+        fs::write(&path, &text).unwrap();
+        fs::write(folder.path().join("stderr.txt"), "short\n").unwrap();
+        thin(folder.path(), 16 * 1024);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 160_000, "the command's own position must not move");
+        cut(folder.path(), 16 * 1024);
+        let kept = fs::read_to_string(&path).unwrap();
+        assert!(kept.len() < 17 * 1024, "{}", kept.len());
+        assert!(kept.starts_with(&text[..8192]));
+        assert!(kept.contains("bytes left out"), "{}", &kept[8192..8300]);
+        assert!(kept.ends_with(&line(9_999)));
+        assert_eq!(fs::read_to_string(folder.path().join("stderr.txt")).unwrap(), "short\n");
+    }
+
+    #[test]
+    fn head_and_tail_never_overlap() {
+        for length in [0, 1, 4095, 4096, 8192, 8193, 100_000] {
+            for limit in [0, 1, 4096, 8191, 8192, 65_536] {
+                let (head, tail) = hole(length, limit);
+                assert!(head <= tail && tail <= length, "{length} {limit}: {head} {tail}");
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The variables a command finds: a short list of our own, the folders of its node, then its launch's.
+//!
+//! Nothing of the service's own environment is passed on, so no key of its user's ever reaches a task.
+
+use super::{RunnerSettings, place::TaskPlace};
+use crate::orders::Launch;
+use std::{collections::BTreeMap, ffi::OsString};
+
+/// The variable that marks a launch's processes, so that those that left their process group are found again.
+pub(super) const TAG: &str = "DROPMILL_LAUNCH";
+
+/// What every command finds unless its launch says otherwise: the search path of a Linux node and UTF-8.
+pub fn default_environment() -> Vec<(String, String)> {
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    vec![("PATH".into(), path.into()), ("LANG".into(), "C.UTF-8".into())]
+}
+
+/// Variables by name.
+pub(super) type Environment = BTreeMap<String, OsString>;
+
+/// All variables of a launch; of two with one name the later wins.
+pub(super) fn of(launch: &Launch, place: &TaskPlace, settings: &RunnerSettings, tag: &str) -> Environment {
+    let mut all: Environment =
+        settings.environment.iter().map(|(name, value)| (name.clone(), value.into())).collect();
+    let mut set = |name: &str, value: OsString| all.insert(name.to_owned(), value);
+    set("HOME", place.working.clone().into());
+    set("AZ_BATCH_ACCOUNT_NAME", settings.account_name.clone().into());
+    set("AZ_BATCH_ACCOUNT_URL", settings.account_url.clone().into());
+    set("AZ_BATCH_NODE_ROOT_DIR", place.node.clone().into());
+    set("AZ_BATCH_NODE_SHARED_DIR", place.node.join("shared").into());
+    set("AZ_BATCH_NODE_STARTUP_DIR", place.node.join("startup").into());
+    set("AZ_BATCH_NODE_MOUNTS_DIR", place.node.join("fsmounts").into());
+    set("AZ_BATCH_CERTIFICATES_DIR", place.node.join("startup/certs").into());
+    set("AZ_BATCH_TASK_DIR", place.directory.clone().into());
+    set("AZ_BATCH_TASK_WORKING_DIR", place.working.clone().into());
+    for (name, value) in &launch.environment {
+        let below_the_node =
+            matches!(name.as_str(), "AZ_BATCH_JOB_PREP_DIR" | "AZ_BATCH_JOB_PREP_WORKING_DIR");
+        set(name, if below_the_node { place.node.join(value).into() } else { value.into() });
+    }
+    set(TAG, tag.into());
+    all
+}
+
+/// Replaces `$NAME` and `${NAME}` by their values; unknown names and a lone `$` stay as they are.
+pub(super) fn expand(text: &str, environment: &Environment) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        expanded.push_str(&rest[..dollar]);
+        rest = &rest[dollar..];
+        let (name, length) = variable(&rest[1..]);
+        match environment.get(name).filter(|_| length > 0) {
+            Some(value) => expanded.push_str(&value.to_string_lossy()),
+            None => expanded.push_str(&rest[..=length]),
+        }
+        rest = &rest[1 + length..];
+    }
+    expanded + rest
+}
+
+/// The name at the start of `text` (which follows a `$`) and how many bytes it takes with its braces.
+fn variable(text: &str) -> (&str, usize) {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let (inner, braces) = text.strip_prefix('{').map_or((text, 0), |inner| (inner, 2));
+    let name = &inner[..inner.find(|character| !is_part(character)).unwrap_or(inner.len())];
+    if braces > 0 && !inner[name.len()..].starts_with('}') {
+        return ("", 0);
+    }
+    (name, name.len() + if name.is_empty() { 0 } else { braces })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_variables_are_expanded_and_nothing_else() {
+        let environment = Environment::from([("A_1".into(), "x".into()), ("DIR".into(), "/n/é".into())]);
+        let table = [
+            ("", ""),
+            ("plain/*.txt", "plain/*.txt"),
+            ("$DIR/$A_1.txt", "/n/é/x.txt"),
+            ("${A_1}b$A_1", "xbx"),
+            ("$A_1b $UNKNOWN ${UNKNOWN} $", "$A_1b $UNKNOWN ${UNKNOWN} $"),
+            ("${A_1 $é $$A_1 ${}", "${A_1 $é $x ${}"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(expand(text, &environment), expected, "{text}");
+        }
+    }
+}

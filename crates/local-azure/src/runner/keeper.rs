@@ -1,0 +1,101 @@
+//! One thread with an eye on what runs: the second signal of a kill, the size of outputs, dead orphans.
+
+use super::{
+    caps,
+    control::{Handle, lock},
+    orphans::Orphans,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How often running launches are looked at. Between two looks an output may grow by what a disk takes in that time.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Alarms and looks.
+#[derive(Default)]
+pub(super) struct Keeper {
+    state: Mutex<State>,
+    bell: Condvar,
+    /// Nothing runs and no alarm is set: somebody must ring when that changes.
+    asleep: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    alarms: BTreeMap<(Instant, u64), Arc<Handle>>,
+    closed: bool,
+}
+
+impl Keeper {
+    /// SIGKILL for a launch after the grace.
+    pub fn kill_after(&self, grace: Duration, handle: Arc<Handle>) {
+        let mut state = lock(&self.state);
+        state.alarms.insert((Instant::now() + grace, handle.id), handle);
+        self.bell.notify_one();
+    }
+
+    /// Something is about to run.
+    pub fn wake(&self) {
+        if self.asleep.swap(false, Ordering::AcqRel) {
+            let _state = lock(&self.state);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Lets [`Keeper::run`] return.
+    pub fn close(&self) {
+        lock(&self.state).closed = true;
+        self.bell.notify_one();
+    }
+
+    /// Keeps watch until closed; blocks. `running` tells what runs.
+    pub fn run(&self, orphans: &Orphans, limit_bytes: u64, running: impl Fn() -> Vec<Arc<Handle>>) {
+        let mut next_look = Instant::now() + LOOK_EVERY;
+        let mut state = lock(&self.state);
+        while !state.closed {
+            let now = Instant::now();
+            while let Some(alarm) = state.alarms.first_entry().filter(|alarm| alarm.key().0 <= now) {
+                alarm.remove().kill();
+            }
+            if now >= next_look {
+                drop(state);
+                let handles = running();
+                look(orphans, limit_bytes, &handles);
+                next_look = Instant::now() + LOOK_EVERY;
+                state = lock(&self.state);
+                // Not atomic with `running`: whoever starts something after it was asked rings, because the flag is
+                // set before the second question.
+                if handles.is_empty() && state.alarms.is_empty() && !state.closed {
+                    self.asleep.store(true, Ordering::Release);
+                    if running().is_empty() {
+                        state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    }
+                    self.asleep.store(false, Ordering::Release);
+                    next_look = Instant::now() + LOOK_EVERY;
+                }
+                continue;
+            }
+            let until = state.alarms.keys().next().map_or(next_look, |(at, _)| next_look.min(*at));
+            state = self
+                .bell
+                .wait_timeout(state, until.saturating_duration_since(now))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+fn look(orphans: &Orphans, limit_bytes: u64, handles: &[Arc<Handle>]) {
+    for directory in handles.iter().filter_map(|handle| handle.still_running()) {
+        caps::thin(&directory, limit_bytes);
+    }
+    let groups: BTreeSet<i32> =
+        handles.iter().filter_map(|handle| Some(handle.group()?.as_raw_nonzero().get())).collect();
+    orphans.reap_dead(&groups);
+}

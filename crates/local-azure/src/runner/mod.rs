@@ -1,0 +1,32 @@
+//! Nodes on this machine: they run tasks as processes, or pretend to.
+//!
+//! [`ProcessRunner`] keeps a folder per node laid out as on a Batch node and runs commands in it.
+//! Tasks are **not sandboxed**: they have the rights of whoever runs the service. [`PretendRunner`]
+//! follows a script in virtual time and touches neither processes nor disk. Both carry out the
+//! orders of `orders.rs`; neither decides anything about tasks, pools or retries.
+
+mod caps;
+mod control;
+mod crew;
+mod environment;
+mod failures;
+mod files;
+mod keeper;
+mod launch;
+mod orphans;
+mod outputs;
+mod pattern;
+mod place;
+mod processes;
+mod program;
+mod registry;
+mod removal;
+mod resources;
+mod turns;
+
+pub use environment::default_environment;
+pub use files::DiskFiles;
+pub use processes::{ProcessRunner, RunnerSettings};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Processes that outlive the command that made them: found, ended, reaped.
+//!
+//! A command's process group is ended by one signal, but `setsid` and double forks leave the group. Three things
+//! find them: this process is a child subreaper, so every orphaned descendant becomes its child; every launch
+//! carries a mark in its environment; and its folder is where its processes began and where their output goes.
+//! A process that shed all of these at once (cleared its environment and executed anew, left its session, changed
+//! its folder, closed its files) is not recognised while other children of this process may look the same.
+//!
+//! When a launch leaves nothing behind, which is the rule, all this costs one `pread`.
+
+use super::{control::lock, environment::TAG, place::hex};
+use crate::orders::LaunchId;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fd::OwnedFd,
+    io::Errno,
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, kill_process_group,
+        pidfd_open, pidfd_send_signal, set_child_subreaper, waitid,
+    },
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    os::unix::{ffi::OsStrExt, fs::FileExt},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+/// A dead child of this process that nobody has waited for in so long is an orphan's: code of this process that
+/// starts processes itself waits for them sooner.
+const FORGOTTEN: Duration = Duration::from_secs(5);
+
+/// The children this process did not make.
+pub(super) struct Orphans {
+    me: i32,
+    /// Children of the first thread, to which the kernel gives orphans; none if the kernel does not tell.
+    children: Option<File>,
+    root: PathBuf,
+    mark: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Orphans whose launch is known. A child's number stays its own until this process reaps it.
+    owners: BTreeMap<i32, LaunchId>,
+    /// Orphans somebody is ending just now.
+    claimed: BTreeSet<i32>,
+    /// Dead children nobody knows, and when they were found.
+    dead: BTreeMap<(i32, u64), Instant>,
+}
+
+/// What `/proc/<pid>/stat` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    dead: bool,
+    parent: i32,
+    group: i32,
+    start: u64,
+}
+
+impl Orphans {
+    /// Makes this process the parent of what its descendants orphan. `root` is the canonical folder of all nodes.
+    pub fn new(root: &Path) -> Self {
+        if let Err(error) = set_child_subreaper(Some(getpid())) {
+            tracing::warn!(%error, "no child subreaper: a task's orphans are looked for by their mark alone");
+        }
+        let me = raw(getpid());
+        Self {
+            me,
+            children: File::open(format!("/proc/{me}/task/{me}/children")).ok(),
+            root: root.to_owned(),
+            mark: hex(&Sha256::digest(root.as_os_str().as_bytes())[..8]),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The value of the variable that marks a launch: the same root makes the same mark in its next life.
+    pub fn tag(&self, launch: LaunchId) -> String {
+        format!("{}-{launch}", self.mark)
+    }
+
+    /// Ends and reaps all that a launch left: its leader is dead but not reaped yet, so `group` is still its own.
+    /// What an earlier launch left (`alive` denies it) goes with it.
+    pub fn sweep(&self, launch: LaunchId, group: Pid, directory: &Path, alive: &dyn Fn(LaunchId) -> bool) {
+        let started = Instant::now();
+        loop {
+            // Members of the group die by this; each round those who were their children come into view.
+            let _ = kill_process_group(group, Signal::KILL);
+            let found = self.claim(|pid, stat| {
+                let owner = self.owner(pid);
+                stat.group == raw(group)
+                    || owner.is_some_and(|owner| owner == launch || !alive(owner))
+                    || (owner.is_none() && !stat.dead && works_in(pid, directory))
+            });
+            if found.is_empty() {
+                return;
+            }
+            self.end(&found);
+            if started.elapsed() > Duration::from_secs(10) {
+                tracing::warn!(
+                    launch,
+                    left = found.len(),
+                    "a task keeps making processes while it is being ended"
+                );
+            }
+        }
+    }
+
+    /// Reaps dead orphans: those of living groups at once, unknown ones when nobody else has in a while.
+    pub fn reap_dead(&self, groups: &BTreeSet<i32>) {
+        let own_group = raw(getpgrp());
+        let now = Instant::now();
+        let mut still_dead = BTreeMap::new();
+        let before = std::mem::take(&mut lock(&self.state).dead);
+        let found = self.claim(|pid, stat| {
+            if !stat.dead || stat.group == own_group || groups.contains(&pid) {
+                return false;
+            }
+            let since = *before.get(&(pid, stat.start)).unwrap_or(&now);
+            let reap = groups.contains(&stat.group) || now.duration_since(since) >= FORGOTTEN;
+            if !reap {
+                still_dead.insert((pid, stat.start), since);
+            }
+            reap
+        });
+        lock(&self.state).dead = still_dead;
+        self.end(&found);
+    }
+
+    /// Ends every process of this root, wherever it hangs in the process tree; returns when none is left.
+    pub fn end_all(&self) {
+        loop {
+            let orphans = self
+                .claim(|pid, stat| !stat.dead && (self.owner(pid).is_some() || works_in(pid, &self.root)));
+            self.end(&orphans);
+            let marked = format!("{TAG}={}-", self.mark);
+            let others: Vec<_> = everybody()
+                .filter(|pid| *pid != self.me)
+                .filter_map(|pid| Some((pid, handle_of(pid)?)))
+                .filter(|(pid, _)| variable(*pid, &marked).is_some())
+                .filter(|(_, handle)| pidfd_send_signal(handle, Signal::KILL).is_ok())
+                .collect();
+            for (pid, handle) in &others {
+                wait_gone(handle);
+                reap(*pid);
+            }
+            if orphans.is_empty() && others.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Ends the process groups of an earlier life: leaders by number and start time, so that a number that means
+    /// another process by now is left alone.
+    pub fn end_groups(&self, leaders: &[(u32, u64)]) {
+        for (number, start) in leaders {
+            let Ok(leader) = i32::try_from(*number) else { continue };
+            let (Some(pid), Some(handle)) = (Pid::from_raw(leader), handle_of(leader)) else { continue };
+            let same = stat(leader).is_some_and(|stat| stat.start == *start && stat.group == leader);
+            if same && kill_process_group(pid, Signal::KILL).is_ok() {
+                wait_gone(&handle);
+            }
+        }
+    }
+
+    /// The orphans that `wanted` picks, taken by this caller alone until it has ended them.
+    fn claim(&self, mut wanted: impl FnMut(i32, Stat) -> bool) -> Vec<i32> {
+        let mut found = Vec::new();
+        for pid in self.adopted() {
+            if lock(&self.state).claimed.contains(&pid) {
+                continue;
+            }
+            let Some(stat) = stat(pid).filter(|stat| stat.parent == self.me) else { continue };
+            if wanted(pid, stat) && lock(&self.state).claimed.insert(pid) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+
+    fn end(&self, claimed: &[i32]) {
+        for pid in claimed {
+            let _ = Pid::from_raw(*pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+        for pid in claimed {
+            reap(*pid);
+            let mut state = lock(&self.state);
+            state.owners.remove(pid);
+            state.claimed.remove(pid);
+        }
+    }
+
+    /// The launch whose mark a process carries.
+    fn owner(&self, pid: i32) -> Option<LaunchId> {
+        if let Some(owner) = lock(&self.state).owners.get(&pid) {
+            return Some(*owner);
+        }
+        let launch = variable(pid, &format!("{TAG}={}-", self.mark))?.parse().ok()?;
+        lock(&self.state).owners.insert(pid, launch);
+        Some(launch)
+    }
+
+    fn adopted(&self) -> Vec<i32> {
+        let Some(children) = &self.children else {
+            return everybody().filter(|pid| stat(*pid).is_some_and(|stat| stat.parent == self.me)).collect();
+        };
+        let mut text = Vec::new();
+        let mut page = [0; 4096];
+        while let Ok(length @ 1..) = children.read_at(&mut page, text.len() as u64) {
+            text.extend_from_slice(&page[..length]);
+        }
+        String::from_utf8_lossy(&text).split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    }
+}
+
+/// The start time of a process, in clock ticks since the machine started.
+pub(super) fn start_time(pid: Pid) -> Option<u64> {
+    stat(raw(pid)).map(|stat| stat.start)
+}
+
+/// Waits until a child is dead, but leaves it to be reaped: until then its number is nobody else's.
+pub(super) fn wait_dead(pid: Pid) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
+}
+
+/// Waits for a child's end and takes its number from it; nothing happens if it is no child.
+fn reap(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        while matches!(waitid(WaitId::Pid(pid), WaitIdOptions::EXITED), Err(Errno::INTR)) {}
+    }
+}
+
+fn handle_of(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+fn wait_gone(handle: &OwnedFd) {
+    while poll(&mut [PollFd::new(handle, PollFlags::IN)], None) == Err(Errno::INTR) {}
+}
+
+fn raw(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
+}
+
+/// All processes of the machine.
+fn everybody() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    // The name in parentheses is the process's own choice: it may hold anything, also `) R 1`.
+    let after_name = text.iter().rposition(|byte| *byte == b')')? + 1;
+    let fields: Vec<&str> = str::from_utf8(&text[after_name..]).ok()?.split_ascii_whitespace().collect();
+    let field = |index: usize| fields.get(index);
+    Some(Stat {
+        dead: matches!(*field(0)?, "Z" | "X" | "x"),
+        parent: field(1)?.parse().ok()?,
+        group: field(2)?.parse().ok()?,
+        start: field(19)?.parse().ok()?,
+    })
+}
+
+/// The rest of the environment entry of a process that begins so.
+fn variable(pid: i32, beginning: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value =
+        environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(beginning.as_bytes()))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// Whether a process stands in the folder or has one of its first three handles there.
+fn works_in(pid: i32, folder: &Path) -> bool {
+    ["cwd", "fd/0", "fd/1", "fd/2"].iter().any(|link| {
+        fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|target| target.starts_with(folder))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_cannot_lie_in_its_name() {
+        let line = b"42 (a) R 1 1 1 (x) S 7 40 40 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
+        assert_eq!(parse_stat(line), Some(Stat { dead: false, parent: 7, group: 40, start: 987_654 }));
+        assert_eq!(parse_stat(b"42 (a"), None);
+        assert_eq!(parse_stat(b"42 (a) Z 1"), None);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_start() {
+        let own = stat(raw(getpid())).expect("there is a /proc");
+        assert!(own.start > 0 && !own.dead);
+        assert_eq!(start_time(getpid()), Some(own.start));
+    }
+}

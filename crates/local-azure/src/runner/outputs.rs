@@ -1,0 +1,257 @@
+//! Output files: found by their patterns when a command is over, and stored through the door.
+
+use super::{
+    environment::{Environment, expand},
+    failures,
+    pattern::{Pattern, as_text, has_wildcard},
+    place::TaskPlace,
+};
+use crate::orders::{BlobDoor, DoorError, NodeFailure, OutputFileOrder, UploadCondition};
+use dropmill_azure_wire::secret::without_query;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Files stored by one call: many enough to share one commit, few enough to be asked in between whether to stop.
+const TOGETHER: usize = 256;
+/// What Batch calls its two logs of this, in the task's folder.
+const LOGS: [&str; 2] = ["fileuploadout.txt", "fileuploaderr.txt"];
+
+/// Whether an order is due after this exit. Outputs of a failed try are taken away only if no other try follows.
+pub(super) fn is_due(order: &OutputFileOrder, exit_code: i32, last_try: bool) -> bool {
+    let success = exit_code == 0;
+    (success || last_try)
+        && match order.condition {
+            UploadCondition::TaskSuccess => success,
+            UploadCondition::TaskFailure => !success,
+            UploadCondition::TaskCompletion => true,
+        }
+}
+
+/// A pattern and the folder it begins in.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// The working folder, or else the task's, or else the node's.
+    pub base: PathBuf,
+    /// What to look for below it.
+    pub pattern: Pattern,
+    wildcard: bool,
+}
+
+impl Resolved {
+    /// Reads an order's pattern: variables expanded, relative to the working folder. `..` is resolved as text.
+    ///
+    /// # Errors
+    /// When it leads out of the node's root.
+    pub fn new(
+        order: &OutputFileOrder,
+        place: &TaskPlace,
+        environment: &Environment,
+    ) -> Result<Self, DoorError> {
+        let text = expand(&order.pattern, environment);
+        let start = if text.starts_with('/') { Path::new("") } else { &*place.working };
+        let start = start.to_string_lossy().into_owned();
+        let mut segments: Vec<&str> = Vec::new();
+        for segment in start.split('/').chain(text.split('/')) {
+            match segment {
+                "" | "." => {}
+                ".." => drop(segments.pop()),
+                name => segments.push(name),
+            }
+        }
+        for base in [&place.working, &place.directory, &place.node] {
+            let prefix = base.to_string_lossy();
+            let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
+            if let Some(rest) = segments.strip_prefix(&*prefix) {
+                let wildcard = rest.iter().any(|segment| has_wildcard(segment));
+                return Ok(Self {
+                    base: base.clone(),
+                    pattern: Pattern::new(rest.iter().copied()),
+                    wildcard,
+                });
+            }
+        }
+        Err(DoorError::Local(format!("the pattern {} leads out of the node's folders", order.pattern)))
+    }
+
+    /// The blob's name for a file found at this path below the base.
+    pub fn blob_name(&self, order: &OutputFileOrder, below: &str) -> String {
+        let folder = order.path.trim_matches('/');
+        match (self.wildcard, folder) {
+            (true, "") => below.to_owned(),
+            (true, folder) => format!("{folder}/{below}"),
+            (false, "") => below.rsplit('/').next().unwrap_or(below).to_owned(),
+            (false, name) => name.to_owned(),
+        }
+    }
+}
+
+/// Stores what is due; the first failure, if any, after trying all. `go_on` is asked between files.
+pub(super) fn store(
+    due: &[&OutputFileOrder],
+    place: &TaskPlace,
+    environment: &Environment,
+    door: &dyn BlobDoor,
+    go_on: &dyn Fn() -> bool,
+) -> Option<NodeFailure> {
+    if due.is_empty() {
+        return None;
+    }
+    for log in LOGS {
+        let _ = fs::remove_file(place.directory.join(log));
+    }
+    let mut store = Store::new(place, environment, door, go_on);
+    for order in due {
+        store.take(order);
+    }
+    store.send();
+    store.write_logs();
+    match store.stopped {
+        true => Some(failures::ended()),
+        false => store.failure,
+    }
+}
+
+struct Store<'a> {
+    place: &'a TaskPlace,
+    environment: &'a Environment,
+    door: &'a dyn BlobDoor,
+    go_on: &'a dyn Fn() -> bool,
+    /// Found but not sent yet, all for the container of the first order that found one.
+    found: Vec<(String, PathBuf)>,
+    order: Option<&'a OutputFileOrder>,
+    /// What became which blob: two files for one name is a mistake that must be told.
+    names: BTreeMap<(&'a str, String), PathBuf>,
+    said: String,
+    complained: String,
+    failure: Option<NodeFailure>,
+    stopped: bool,
+}
+
+impl<'a> Store<'a> {
+    fn new(
+        place: &'a TaskPlace,
+        environment: &'a Environment,
+        door: &'a dyn BlobDoor,
+        go_on: &'a dyn Fn() -> bool,
+    ) -> Self {
+        Self {
+            place,
+            environment,
+            door,
+            go_on,
+            found: Vec::new(),
+            order: None,
+            names: BTreeMap::new(),
+            said: String::new(),
+            complained: String::new(),
+            failure: None,
+            stopped: false,
+        }
+    }
+
+    fn take(&mut self, order: &'a OutputFileOrder) {
+        let resolved = match Resolved::new(order, self.place, self.environment) {
+            Ok(resolved) => resolved,
+            Err(error) => return self.fail(order, &error),
+        };
+        if self.order.is_some_and(|before| before.container_url != order.container_url) {
+            self.send();
+        }
+        let mut count = 0_u64;
+        let walked = resolved.pattern.walk(&resolved.base, &mut |below| {
+            count += u64::from(self.add(order, &resolved, below));
+            if self.found.len() >= TOGETHER {
+                self.send();
+            }
+            !self.stopped
+        });
+        if let Err(error) = walked {
+            self.fail(order, &DoorError::Local(format!("looking for {}: {error}", order.pattern)));
+        } else if count == 0 {
+            let _ = writeln!(self.said, "{}: no files found", order.pattern);
+        }
+    }
+
+    /// Notes one file to be sent; whether there was one.
+    fn add(&mut self, order: &'a OutputFileOrder, resolved: &Resolved, below: &Path) -> bool {
+        let file = resolved.base.join(below);
+        if let Err(why) = readable(&file, &self.place.directory) {
+            let _ = writeln!(self.complained, "{}: left out, {why}", file.display());
+            return false;
+        }
+        let Some(text) = as_text(below) else {
+            self.fail(order, &DoorError::Local(format!("{}: the name is not UTF-8", below.display())));
+            return false;
+        };
+        let name = resolved.blob_name(order, text);
+        match self.names.get(&(&*order.container_url, name.clone())) {
+            Some(same) if *same == file => return true,
+            Some(other) => {
+                let what = format!("{} and {} would both become {name}", other.display(), file.display());
+                self.fail(order, &DoorError::Local(what));
+                return true;
+            }
+            None => drop(self.names.insert((&order.container_url, name.clone()), file.clone())),
+        }
+        self.order.get_or_insert(order);
+        self.found.push((name, file));
+        true
+    }
+
+    fn send(&mut self) {
+        let files = std::mem::take(&mut self.found);
+        let Some(order) = self.order.take().filter(|_| !files.is_empty()) else { return };
+        if !(self.go_on)() {
+            self.stopped = true;
+        }
+        if self.stopped {
+            return;
+        }
+        match self.door.store(&order.container_url, &files) {
+            Ok(()) => {
+                let container = without_query(&order.container_url);
+                let _ = writeln!(self.said, "{} files stored in {container}", files.len());
+            }
+            Err(error) => self.fail(order, &error),
+        }
+    }
+
+    fn fail(&mut self, order: &OutputFileOrder, error: &DoorError) {
+        let _ = writeln!(self.complained, "{}: {error}", order.pattern);
+        self.failure.get_or_insert_with(|| failures::output(order, error));
+    }
+
+    /// Logs are for people who look for a reason: none are written when all went as asked.
+    fn write_logs(&mut self) {
+        let nothing_found = self.said.contains("no files found");
+        if self.complained.is_empty() && !nothing_found {
+            return;
+        }
+        for (log, text) in LOGS.iter().zip([&self.said, &self.complained]) {
+            if let Err(error) = fs::write(self.place.directory.join(log), text) {
+                tracing::debug!(%error, log, "a log of stored outputs could not be written");
+            }
+        }
+    }
+}
+
+/// A regular file, or a link to one that lies in the task's folder as well.
+fn readable(file: &Path, directory: &Path) -> Result<(), &'static str> {
+    let metadata = fs::symlink_metadata(file).map_err(|_| "it is gone")?;
+    if metadata.is_file() {
+        return Ok(());
+    }
+    if !metadata.is_symlink() {
+        return Err("it is no regular file");
+    }
+    let target = fs::canonicalize(file).map_err(|_| "the link leads nowhere")?;
+    match (target.starts_with(directory), target.is_file()) {
+        (true, true) => Ok(()),
+        (true, false) => Err("the link does not lead to a regular file"),
+        (false, _) => Err("the link leads out of the task's folder"),
+    }
+}

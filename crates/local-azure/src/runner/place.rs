@@ -1,0 +1,145 @@
+//! Where things lie: names of pools, nodes and tasks as paths that cannot leave the runner's root.
+
+use crate::orders::NodeRef;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The folder of all nodes.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    root: PathBuf,
+}
+
+/// The folders of one launch.
+#[derive(Debug, Clone)]
+pub(super) struct TaskPlace {
+    /// The node's root.
+    pub node: PathBuf,
+    /// The task's folder, with `stdout.txt` and `stderr.txt`.
+    pub directory: PathBuf,
+    /// Its working folder.
+    pub working: PathBuf,
+}
+
+/// Folders every node has. (`applications` and `volatile` are there because programs look for them.)
+pub(super) const NODE_FOLDERS: [&str; 7] =
+    ["applications", "fsmounts", "shared", "startup/wd", "startup/certs", "volatile", "workitems"];
+
+impl Places {
+    /// `root` must be absolute.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder of all nodes.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where folders wait to be deleted; no pool's folder has this name.
+    pub fn trash(&self) -> PathBuf {
+        self.root.join(".trash")
+    }
+
+    /// A node's root.
+    pub fn node(&self, node: &NodeRef) -> PathBuf {
+        self.root.join(folder_name(&node.pool)).join(folder_name(&node.node))
+    }
+
+    /// A task's folders; none if `directory` is empty or would leave the node's root.
+    pub fn task(&self, node: &NodeRef, directory: &str) -> Option<TaskPlace> {
+        let node = self.node(node);
+        let below = beneath(directory).filter(|path| !path.as_os_str().is_empty())?;
+        let directory = node.join(below);
+        Some(TaskPlace { working: directory.join("wd"), directory, node })
+    }
+}
+
+/// The name itself where it is harmless, else its hash, which begins as no harmless name does.
+fn folder_name(name: &str) -> String {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(harmless) {
+        return name.to_owned();
+    }
+    format!("~{}", hex(&Sha256::digest(name.as_bytes())[..16]))
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A relative path with `/` between its segments, safe to join to a folder: none if it is absolute, has a `..` or
+/// a NUL. Empty segments and `.` are left out, so the result may be empty.
+pub(super) fn beneath(path: &str) -> Option<PathBuf> {
+    if path.starts_with('/') || path.contains('\0') {
+        return None;
+    }
+    let mut safe = PathBuf::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => return None,
+            name => safe.push(name),
+        }
+    }
+    Some(safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_names_stay_readable_and_others_are_hashed() {
+        let table = [
+            ("pool-1", "pool-1"),
+            ("a.b_C:job-1", "a.b_C:job-1"),
+            ("", "~e3b0c44298fc1c149afbf4c8996fb924"),
+            (".", "~cdb4ee2aea69cc6a83331bbe96dc2caa"),
+            ("..", "~a5ec44ae9bf90ebaf32a9b1d6b2f0c8d"),
+        ];
+        for (name, expected) in table {
+            if expected.starts_with('~') {
+                assert!(folder_name(name).starts_with('~'), "{name}");
+                assert_eq!(folder_name(name).len(), 33);
+            } else {
+                assert_eq!(folder_name(name), expected);
+            }
+        }
+        assert_ne!(folder_name("a/b"), folder_name("a/c"));
+    }
+
+    #[test]
+    fn paths_are_made_of_plain_segments() {
+        let table = [
+            ("a/b.txt", Some("a/b.txt")),
+            ("./a//b/", Some("a/b")),
+            ("", Some("")),
+            ("a\\..\\b", Some("a\\..\\b")),
+            ("..", None),
+            ("a/../b", None),
+            ("/etc/passwd", None),
+            ("a\0b", None),
+        ];
+        for (path, expected) in table {
+            assert_eq!(beneath(path), expected.map(PathBuf::from), "{path:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_leaves_the_root(pool in ".*", node in ".*", directory in "[a./\0]{0,12}") {
+            let places = Places::new("/root/nodes".into());
+            let node = NodeRef { pool, node };
+            let plain = |path: &Path| !path.components().any(|part| part.as_os_str() == "..");
+            let path = places.node(&node);
+            prop_assert!(plain(&path) && path.strip_prefix("/root/nodes").is_ok_and(|rest| rest.components().count() == 2));
+            prop_assert!(!path.starts_with(places.trash()));
+            if let Some(task) = places.task(&node, &directory) {
+                prop_assert!(plain(&task.working) && task.directory.starts_with(&path) && task.directory != path);
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The runner that really runs: takes orders, keeps count of what is under way, ends everything at its end.
+
+use super::{
+    control::{Ask, Handle, lock},
+    crew::Crew,
+    environment::default_environment,
+    failures,
+    files::DiskFiles,
+    keeper::Keeper,
+    launch,
+    orphans::Orphans,
+    place::{NODE_FOLDERS, Places},
+    registry::Registry,
+    removal::Removal,
+    turns::Turns,
+};
+use crate::orders::{
+    BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, Reports, Runner,
+};
+use dropmill_azure_wire::time::SharedClock;
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// How a [`ProcessRunner`] works.
+#[derive(Debug, Clone)]
+pub struct RunnerSettings {
+    /// Folder of all nodes, made if it is not there: nobody else may use it.
+    pub root: PathBuf,
+    /// `AZ_BATCH_ACCOUNT_NAME`.
+    pub account_name: String,
+    /// `AZ_BATCH_ACCOUNT_URL`.
+    pub account_url: String,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// Bytes kept of each of `stdout.txt` and `stderr.txt`: half from the start, half from the end.
+    pub max_output_bytes: u64,
+    /// Variables of every command, see [`default_environment`]. Never the service's own.
+    pub environment: Vec<(String, String)>,
+    /// How long [`Runner::stop`] may go on deleting what was ordered to be removed; the rest goes at the next start.
+    pub cleanup_at_stop: Duration,
+}
+
+impl RunnerSettings {
+    /// A grace of 5 seconds, 256 MiB of output, 5 seconds for cleaning up.
+    pub fn new(root: PathBuf, account_name: impl Into<String>, account_url: impl Into<String>) -> Self {
+        Self {
+            root,
+            account_name: account_name.into(),
+            account_url: account_url.into(),
+            grace: Duration::from_secs(5),
+            max_output_bytes: 256 << 20,
+            environment: default_environment(),
+            cleanup_at_stop: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Runs tasks as processes of this machine, in folders laid out as on a Batch node.
+///
+/// It makes this process a child subreaper and marks every handle above 2 as not to be inherited, because a
+/// task must get no handle of the service's. Dropping it stops it.
+pub struct ProcessRunner {
+    pub(super) shared: Arc<Shared>,
+    files: DiskFiles,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What launches on their threads share.
+pub(super) struct Shared {
+    pub settings: RunnerSettings,
+    pub clock: SharedClock,
+    pub door: Arc<dyn BlobDoor>,
+    pub places: Places,
+    pub orphans: Orphans,
+    pub removal: Removal,
+    /// Folders and processes are made by a few at a time, so that a thousand launches do not starve the rest.
+    pub starts: Turns,
+    reports: Reports,
+    keeper: Keeper,
+    crew: Arc<Crew>,
+    pub registry: Registry,
+    stopping: AtomicBool,
+}
+
+impl ProcessRunner {
+    /// Makes the root, ends what a former life left running there, and waits for orders.
+    ///
+    /// # Errors
+    /// When the root cannot be made or a thread cannot be started.
+    pub fn start(
+        settings: RunnerSettings,
+        clock: SharedClock,
+        reports: Reports,
+        door: Arc<dyn BlobDoor>,
+    ) -> io::Result<Arc<Self>> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.root)?;
+        let root = fs::canonicalize(&settings.root)?;
+        let used_before = fs::read_dir(&root)?.next().is_some();
+        let places = Places::new(root);
+        fs::create_dir_all(places.trash())?;
+        close_fds::set_fds_cloexec_threadsafe(3, &[]);
+        let orphans = Orphans::new(places.root());
+        if used_before {
+            orphans.end_all();
+        }
+        let shared = Arc::new(Shared {
+            clock,
+            door,
+            orphans,
+            removal: Removal::new(places.trash()),
+            starts: Turns::new(2 * std::thread::available_parallelism().map_or(1, usize::from)),
+            reports,
+            keeper: Keeper::default(),
+            crew: Arc::default(),
+            registry: Registry::default(),
+            stopping: AtomicBool::new(false),
+            places: places.clone(),
+            settings,
+        });
+        let thread = |name: &str, work: fn(&Shared)| {
+            let shared = shared.clone();
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared))
+        };
+        let keeper = thread("node-keeper", |shared| {
+            shared
+                .keeper
+                .run(&shared.orphans, shared.settings.max_output_bytes, || shared.registry.handles());
+        })?;
+        let removal = match thread("node-removal", |shared| shared.removal.run()) {
+            Ok(removal) => removal,
+            Err(error) => {
+                shared.keeper.close();
+                return Err(error);
+            }
+        };
+        let threads = Mutex::new(vec![keeper, removal]);
+        Ok(Arc::new(Self { shared, files: DiskFiles::new(places), threads }))
+    }
+
+    /// Ends process groups of a former life by their leaders' process ids and start times, as reported in
+    /// [`NodeEvent::Started`]. [`ProcessRunner::start`] has ended all that carry this root's mark before; this is
+    /// for a root that was moved in between.
+    pub fn end_leftovers(&self, leaders: &[(u32, u64)]) {
+        self.shared.orphans.end_groups(leaders);
+    }
+}
+
+impl Runner for ProcessRunner {
+    fn carry_out(&self, order: Order) {
+        match order {
+            Order::Boot(node) => self.boot(node),
+            Order::Launch(launch) => self.launch(*launch),
+            Order::Kill(launch) => {
+                self.shared
+                    .registry
+                    .handle(launch)
+                    .into_iter()
+                    .for_each(|handle| self.shared.end(handle, Ask::Kill));
+            }
+            Order::RemoveTask { node, directory } => self.remove_task(&node, &directory),
+            Order::Remove(node) => self.remove(node),
+        }
+    }
+
+    fn files(&self) -> &dyn NodeFiles {
+        &self.files
+    }
+
+    fn stop(&self) {
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        if threads.is_empty() {
+            return;
+        }
+        let shared = &self.shared;
+        shared.stopping.store(true, Ordering::Release);
+        shared.registry.close();
+        for handle in shared.registry.handles() {
+            shared.end(handle, Ask::Stop);
+        }
+        shared.registry.wait_for_all();
+        shared.keeper.close();
+        shared.removal.close(shared.settings.cleanup_at_stop);
+        shared.crew.close();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the node runner panicked");
+            }
+        }
+        shared.orphans.end_all();
+    }
+}
+
+impl Drop for ProcessRunner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl ProcessRunner {
+    fn boot(&self, node: NodeRef) {
+        let shared = self.shared.clone();
+        self.work(move || {
+            shared.registry.wait_for_node(&node);
+            let root = shared.places.node(&node);
+            for folder in NODE_FOLDERS {
+                if let Err(error) = fs::create_dir_all(root.join(folder)) {
+                    // Its launches will say so where users look.
+                    tracing::error!(folder, root = %root.display(), %error, "a node's folder could not be made");
+                }
+            }
+            shared.report(NodeEvent::Booted(node));
+        });
+    }
+
+    fn launch(&self, order: Launch) {
+        let handle = Arc::new(Handle::new(order.id, order.node.clone()));
+        let folder = self.shared.places.task(&order.node, &order.directory).map(|place| place.directory);
+        if !self.shared.registry.enter(handle.clone(), folder) {
+            return;
+        }
+        self.shared.keeper.wake();
+        let shared = self.shared.clone();
+        let id = order.id;
+        let worked = self.shared.crew.work(move || {
+            let living = std::panic::AssertUnwindSafe(|| launch::live(&shared, &handle, &order));
+            if std::panic::catch_unwind(living).is_err() {
+                shared.give_up(id, "the runner panicked");
+            }
+            shared.registry.leave(id);
+        });
+        if let Err(error) = worked {
+            self.shared.give_up(id, &error.to_string());
+            self.shared.registry.leave(id);
+        }
+    }
+
+    fn remove_task(&self, node: &NodeRef, directory: &str) {
+        let Some(place) = self.shared.places.task(node, directory) else {
+            tracing::warn!(directory, "no such folder can be on a node: nothing to remove");
+            return;
+        };
+        self.shared.registry.remove_task(place.directory, |folder| self.shared.removal.ask(folder));
+    }
+
+    fn remove(&self, node: NodeRef) {
+        self.shared.registry.node_goes(&node);
+        for handle in self.shared.registry.handles() {
+            if handle.node == node {
+                self.shared.end(handle, Ask::Remove);
+            }
+        }
+        let shared = self.shared.clone();
+        self.work(move || {
+            shared.registry.wait_for_launches(&node);
+            let root = shared.places.node(&node);
+            if let Err(error) = shared.removal.discard_now(&root) {
+                tracing::warn!(root = %root.display(), %error, "a node's folders could not be removed");
+            }
+            // The pool's folder goes with its last node.
+            let _ = root.parent().map(fs::remove_dir);
+            // Told before anything new on the node can be.
+            shared.report(NodeEvent::Removed(node.clone()));
+            shared.registry.node_gone(&node);
+        });
+    }
+
+    fn work(&self, job: impl FnOnce() + Send + 'static) {
+        if let Err(error) = self.shared.crew.work(job) {
+            tracing::error!(%error, "no thread can be made: a node neither boots nor goes");
+        }
+    }
+}
+
+impl Shared {
+    /// Tells what happened, unless nobody is to hear of it any more.
+    pub fn report(&self, event: NodeEvent) {
+        if !self.stopping.load(Ordering::Acquire) {
+            (self.reports)(event);
+        }
+    }
+
+    /// Asks a launch to end, and makes sure that it does.
+    pub fn end(&self, handle: Arc<Handle>, why: Ask) {
+        handle.ask(why);
+        self.keeper.kill_after(self.settings.grace, handle);
+        self.registry.asked();
+    }
+
+    /// A launch that was asked to end before it had a process has one now.
+    pub fn kill_later(&self, launch: LaunchId) {
+        let handle = self.registry.handle(launch);
+        handle.into_iter().for_each(|handle| self.keeper.kill_after(self.settings.grace, handle));
+    }
+
+    /// A launch is over in all but the telling.
+    pub fn leave_place(&self, launch: LaunchId) {
+        self.registry.leave_place(launch, |folder| self.removal.ask(folder));
+    }
+
+    fn give_up(&self, launch: LaunchId, what: &str) {
+        self.leave_place(launch);
+        let now = self.clock.now();
+        let failure = Some(failures::ours(what));
+        let ending = LaunchEnding { started: now, ended: now, exit_code: None, failure };
+        self.report(NodeEvent::Ended { launch, ending });
+    }
+}

@@ -1,0 +1,107 @@
+//! From a command line to a process: which program, with which handles, and what went wrong if none starts.
+
+use super::{environment::Environment, failures, place::TaskPlace};
+use crate::orders::NodeFailure;
+use dropmill_azure_wire::command_line;
+use rustix::fs::{Access, access};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// Starts a command in a process group of its own, in its working folder, with nothing but its variables, an empty
+/// standard input and the two output files.
+///
+/// Nothing here may make std fork this whole process instead of `posix_spawn`: no `pre_exec`, and the program is
+/// looked up before, because a changed `PATH` together with a bare name is enough for that.
+///
+/// # Errors
+/// With the failure to show if no process could be made.
+pub(super) fn start(line: &str, place: &TaskPlace, environment: &Environment) -> Result<Child, NodeFailure> {
+    let arguments =
+        command_line::split(line).map_err(|error| failures::launch_failed(true, line, &error.to_string()))?;
+    let Some((name, arguments)) = arguments.split_first() else {
+        return Err(failures::launch_failed(true, line, "the command line is empty"));
+    };
+    let program = find(name, place, environment)
+        .ok_or_else(|| failures::program_not_found(line, &format!("there is no program {name}")))?;
+    let output = |name: &str| {
+        new_file(&place.directory.join(name))
+            .map_err(|error| failures::no_directory(&place.directory.to_string_lossy(), &error.to_string()))
+    };
+    let mut command = Command::new(&program);
+    command.arg0(name).args(arguments).current_dir(&place.working).process_group(0);
+    command.env_clear().envs(environment);
+    command.stdin(Stdio::null()).stdout(output("stdout.txt")?).stderr(output("stderr.txt")?);
+    spawn(&mut command).map_err(|error| why_not(&error, line, &program, place))
+}
+
+/// A program that was written just now may still be open for writing: another thread's child, which exists but has
+/// not become its own program yet, holds every handle of ours for some microseconds.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut rest = Duration::from_micros(100);
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && rest < Duration::from_secs(1) => {
+                std::thread::sleep(rest);
+                rest *= 2;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The file of a bare name on the task's own `PATH`, of any other below the working folder or absolute.
+fn find(name: &str, place: &TaskPlace, environment: &Environment) -> Option<PathBuf> {
+    if name.contains('/') {
+        let program = place.working.join(name);
+        return fs::metadata(&program).is_ok().then_some(program);
+    }
+    let path = environment.get("PATH")?;
+    let all = || {
+        std::env::split_paths(path)
+            .map(|folder| place.working.join(folder).join(name))
+            .filter(|file| fs::metadata(file).is_ok_and(|metadata| metadata.is_file()))
+    };
+    if name.is_empty() {
+        return None;
+    }
+    all().find(|file| access(file, Access::EXEC_OK).is_ok()).or_else(|| all().next())
+}
+
+/// A new, empty file: whatever stood there, a file of an earlier try or a link, is not written through.
+fn new_file(path: &Path) -> io::Result<File> {
+    let create = || OpenOptions::new().write(true).create_new(true).open(path);
+    match create() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(path).or_else(|_| fs::remove_dir_all(path))?;
+            create()
+        }
+        outcome => outcome,
+    }
+}
+
+fn why_not(error: &io::Error, line: &str, program: &Path, place: &TaskPlace) -> NodeFailure {
+    match error.kind() {
+        ErrorKind::NotFound if !place.working.is_dir() => {
+            failures::no_directory(&place.working.to_string_lossy(), "the working folder is gone")
+        }
+        ErrorKind::NotFound if program.exists() => {
+            let what = format!("{}: its interpreter or loader is not there", program.display());
+            failures::launch_failed(true, line, &what)
+        }
+        ErrorKind::NotFound => failures::program_not_found(line, &error.to_string()),
+        // Too many processes, too little memory, too many open files: not the command's fault.
+        ErrorKind::WouldBlock | ErrorKind::OutOfMemory => {
+            failures::launch_failed(false, line, &error.to_string())
+        }
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => {
+            failures::launch_failed(false, line, &error.to_string())
+        }
+        _ => failures::launch_failed(true, line, &format!("{}: {error}", program.display())),
+    }
+}

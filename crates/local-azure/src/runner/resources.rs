@@ -1,0 +1,183 @@
+//! Resource files: brought into the working folder before a command starts, and nowhere else.
+
+use super::{failures, place::beneath};
+use crate::orders::{BlobDoor, DoorError, NodeFailure, ResourceFileOrder, ResourceSource};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// What Batch gives a resource file on Linux that names no mode.
+const DEFAULT_MODE: u32 = 0o770;
+/// Left as they are in the path of a URL.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// One file to bring: from where, and where to below the working folder.
+pub(super) struct Wanted {
+    /// The blob's URL.
+    pub url: String,
+    /// Path as in the order, for messages.
+    pub path: String,
+    /// The same, checked.
+    pub below: PathBuf,
+}
+
+/// Brings all files in order; `Ok(false)` if told to stop in between.
+///
+/// # Errors
+/// With the failure to show for the first file that could not be brought.
+pub(super) fn bring(
+    files: &[ResourceFileOrder],
+    working: &Path,
+    door: &dyn BlobDoor,
+    go_on: impl Fn() -> bool,
+) -> Result<bool, NodeFailure> {
+    for file in files {
+        if !go_on() {
+            return Ok(false);
+        }
+        let mode = mode(file)?;
+        for wanted in wanted(file, door)? {
+            if !go_on() {
+                return Ok(false);
+            }
+            let place = make_place(working, &wanted.below)
+                .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
+            door.fetch(&wanted.url, &place)
+                .map_err(|error| failures::resource(file, &wanted.path, &error))?;
+            fs::set_permissions(&place, fs::Permissions::from_mode(mode))
+                .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
+        }
+    }
+    Ok(true)
+}
+
+/// The files that one order stands for.
+///
+/// # Errors
+/// With the failure to show if a path leads out of the working folder or a container cannot be listed.
+pub(super) fn wanted(file: &ResourceFileOrder, door: &dyn BlobDoor) -> Result<Vec<Wanted>, NodeFailure> {
+    let refused = |path: &str| {
+        failures::resource_path(true, file, path, "the path is empty or leads out of the working folder")
+    };
+    let folder = beneath(&file.file_path).ok_or_else(|| refused(&file.file_path))?;
+    match &file.source {
+        ResourceSource::Url(_) if folder.as_os_str().is_empty() => Err(refused(&file.file_path)),
+        ResourceSource::Url(url) => {
+            Ok(vec![Wanted { url: url.clone(), path: file.file_path.clone(), below: folder }])
+        }
+        ResourceSource::Container { url, prefix } => {
+            let names =
+                door.list(url, prefix).map_err(|error| failures::resource(file, &file.file_path, &error))?;
+            // A name that ends in `/` marks a folder in tools that know folders; there is nothing to fetch.
+            let names = names.iter().filter(|name| !name.ends_with('/'));
+            names
+                .map(|name| {
+                    let path = format!("{}/{name}", file.file_path.trim_end_matches('/'));
+                    let below = beneath(name).filter(|below| !below.as_os_str().is_empty());
+                    let below = folder.join(below.ok_or_else(|| refused(&path))?);
+                    Ok(Wanted { url: blob_url(url, name), path, below })
+                })
+                .collect()
+        }
+    }
+}
+
+/// A container's URL with a blob's name in it, before the query.
+fn blob_url(container: &str, name: &str) -> String {
+    let (address, query) = container.split_once('?').map_or((container, None), |(a, q)| (a, Some(q)));
+    let name = utf8_percent_encode(name, SEGMENT);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}/{name}{query}", address.trim_end_matches('/'))
+}
+
+/// Makes the folders that lead to a file and clears its place; nothing is followed that is not a folder itself.
+fn make_place(working: &Path, below: &Path) -> io::Result<PathBuf> {
+    let mut folder = working.to_owned();
+    for segment in below.parent().into_iter().flatten() {
+        folder.push(segment);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !fs::symlink_metadata(&folder)?.is_dir() {
+                    return Err(io::Error::other(format!(
+                        "{} is in the way and no folder",
+                        folder.display()
+                    )));
+                }
+            }
+            outcome => outcome?,
+        }
+    }
+    let place = working.join(below);
+    match fs::symlink_metadata(&place) {
+        Ok(metadata) if metadata.is_dir() => {
+            Err(io::Error::other(format!("there is a folder at {}", place.display())))
+        }
+        Ok(_) => fs::remove_file(&place).map(|()| place),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place),
+        Err(error) => Err(error),
+    }
+}
+
+/// Permissions only: no set-user-id for a file that came from elsewhere.
+fn mode(file: &ResourceFileOrder) -> Result<u32, NodeFailure> {
+    let Some(text) = &file.file_mode else { return Ok(DEFAULT_MODE) };
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777).map(|mode| mode & 0o777).ok_or_else(
+        || {
+            let what = format!("{text} is no octal file mode");
+            failures::resource_path(true, file, &file.file_path, &what)
+        },
+    )
+}
+
+/// The content of a file brought to a node without files.
+///
+/// # Errors
+/// With the failure to show if it could not be fetched.
+pub(super) fn content(
+    file: &ResourceFileOrder,
+    wanted: &Wanted,
+    door: &dyn BlobDoor,
+) -> Result<Vec<u8>, NodeFailure> {
+    mode(file)?;
+    let fetched: Result<_, DoorError> = door.fetch_bytes(&wanted.url);
+    fetched.map_err(|error| failures::resource(file, &wanted.path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_name_goes_into_the_path_and_not_into_the_query() {
+        assert_eq!(
+            blob_url("http://h/a/c?sv=1&sig=x%3D", "d/e f?#%.txt"),
+            "http://h/a/c/d/e%20f%3F%23%25.txt?sv=1&sig=x%3D"
+        );
+        assert_eq!(blob_url("http://h/a/c/", "é"), "http://h/a/c/%C3%A9");
+    }
+
+    #[test]
+    fn modes_are_octal_permissions() {
+        let file = |mode: Option<&str>| ResourceFileOrder {
+            source: ResourceSource::Url("http://h/a/c/b?sig=x".into()),
+            file_path: "b".into(),
+            file_mode: mode.map(str::to_owned),
+        };
+        for (text, expected) in [
+            (None, Some(0o770)),
+            (Some("0755"), Some(0o755)),
+            (Some("644"), Some(0o644)),
+            (Some("4755"), Some(0o755)),
+            (Some("0888"), None),
+            (Some(""), None),
+            (Some("rwx"), None),
+            (Some("100644"), None),
+        ] {
+            assert_eq!(mode(&file(text)).ok(), expected, "{text:?}");
+        }
+    }
+}

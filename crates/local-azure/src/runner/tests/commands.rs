@@ -1,0 +1,247 @@
+//! What a command gets, and how its end is told.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn exit_codes_and_signals_are_told() {
+    let mut rig = Rig::new();
+    for (script, expected) in [
+        ("true", 0),
+        ("exit 1", 1),
+        ("exit 255", 255),
+        ("kill -KILL $$", 137),
+        ("kill -TERM $$", 143),
+        ("kill -SEGV $$", 139),
+        ("kill -PIPE $$", 141),
+    ] {
+        let launch = rig.shell(script);
+        let ending = rig.run(&launch);
+        assert_eq!((ending.exit_code, ending.failure), (Some(expected), None), "{script}");
+        assert!(ending.started <= ending.ended);
+    }
+}
+
+#[test]
+fn a_start_tells_the_process_and_its_start_time() {
+    let mut rig = Rig::new();
+    let launch = rig.shell("echo $$");
+    rig.order(&launch);
+    let (pid, start) = rig.started(&launch);
+    rig.ended(&launch);
+    assert_eq!(rig.output(&launch), format!("{pid}\n"));
+    assert!(start > 0);
+}
+
+#[test]
+fn what_cannot_be_started_says_why() {
+    let mut rig = Rig::new();
+    let home = rig
+        .shell("printf '#!/nowhere/sh\n' > bad; printf 'echo' > plain; echo text > text; chmod 755 bad text");
+    rig.run(&home);
+    let place = rig.path(&home, "wd");
+    let at = |name: &str| place.join(name).to_str().unwrap().to_owned();
+    let table = [
+        (command_line::quote(["no-such-program"]), "CommandProgramNotFound", "no-such-program"),
+        (command_line::quote(["/no/such/program"]), "CommandProgramNotFound", "/no/such/program"),
+        (command_line::quote(["./missing"]), "CommandProgramNotFound", "./missing"),
+        (command_line::quote([""]), "CommandProgramNotFound", ""),
+        (command_line::quote([at("bad")]), "CommandLaunchFailed", "interpreter"),
+        (command_line::quote([at("plain")]), "CommandLaunchFailed", "ermission denied"),
+        (command_line::quote([at("text")]), "CommandLaunchFailed", "xec format error"),
+        (command_line::quote(["/tmp"]), "CommandLaunchFailed", "ermission denied"),
+        ("echo 'x".into(), "CommandLaunchFailed", "never closed"),
+        ("  ".into(), "CommandLaunchFailed", "empty"),
+    ];
+    for (line, code, message) in table {
+        let mut launch = rig.launch(&[]);
+        launch.command_line = line.clone();
+        rig.order(&launch);
+        let NodeEvent::Ended { ending, .. } = rig.event() else { panic!("{line} was started") };
+        let failure = ending.failure.expect(&line);
+        assert_eq!((ending.exit_code, failure.user_error, &*failure.code), (None, true, code), "{line}");
+        assert_eq!(failure.details[0], ("CommandLine".into(), line.clone()));
+        assert!(failure.details[1].1.contains(message), "{line}: {failure:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_no_process_can_have_is_a_failure() {
+    let mut rig = Rig::new();
+    let mut launch = rig.shell("true");
+    launch.environment = vec![("A".into(), "x\0y".into())];
+    let ending = rig.run(&launch);
+    assert_eq!(ending.failure.unwrap().code, "CommandLaunchFailed");
+}
+
+#[test]
+fn a_bare_name_is_looked_up_on_the_tasks_own_path() {
+    let mut rig = Rig::new();
+    let home =
+        rig.shell("mkdir a b; echo > a/tool; printf '#!/bin/sh\necho tool $0 $1' > b/tool; chmod 755 b/tool");
+    rig.run(&home);
+    let place = rig.path(&home, "wd").to_str().unwrap().to_owned();
+    let mut launch = rig.launch(&["tool", "x y"]);
+    launch.environment = vec![("PATH".into(), format!("{place}/none:{place}/a:{place}/b:/bin"))];
+    assert_eq!(rig.run(&launch).exit_code, Some(0));
+    assert_eq!(rig.output(&launch), format!("tool {place}/b/tool x y\n"));
+    launch.environment = vec![("PATH".into(), format!("{place}/a"))];
+    let ending = rig.again(&launch);
+    assert_eq!(ending.failure.unwrap().code, "CommandLaunchFailed", "it is there but nobody may execute it");
+}
+
+#[test]
+fn no_shell_looks_at_the_command_line() {
+    let mut rig = Rig::new();
+    let mut launch = rig.launch(&[]);
+    launch.command_line = r#"printf '%s\n' $HOME * "a  b" | ; > x && `id` $(id)"#.into();
+    assert_eq!(rig.run(&launch).exit_code, Some(0));
+    assert_eq!(rig.output(&launch), "$HOME\n*\na  b\n|\n;\n>\nx\n&&\n`id`\n$(id)\n");
+    assert_eq!(fs::read_dir(rig.path(&launch, "wd")).unwrap().count(), 0);
+}
+
+#[test]
+fn standard_input_is_empty_and_the_outputs_are_files() {
+    let mut rig = Rig::new();
+    let launch = rig.shell("cat; echo out; echo err >&2; pwd");
+    assert_eq!(rig.run(&launch).exit_code, Some(0));
+    let place = rig.path(&launch, "wd");
+    assert_eq!(rig.output(&launch), format!("out\n{}\n", place.display()));
+    assert_eq!(rig.error(&launch), "err\n");
+    assert_eq!(fs::metadata(place).unwrap().permissions().mode() & 0o700, 0o700);
+}
+
+#[test]
+fn only_the_three_standard_handles_are_passed_on() {
+    let inherited = rustix::io::dup(fs::File::open("/dev/null").unwrap()).unwrap();
+    assert!(!rustix::io::fcntl_getfd(&inherited).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    let mut rig = Rig::new();
+    let mut launch = rig.launch(&["/bin/ls", "/proc/self/fd"]);
+    rig.run(&launch);
+    // The fourth is that of the folder that `ls` reads.
+    assert_eq!(rig.output(&launch), "0\n1\n2\n3\n");
+    launch.command_line = command_line::quote(["/bin/sh", "-c", "cd /proc/$$/fd; readlink 0 1 2"]);
+    rig.again(&launch);
+    let directory = rig.path(&launch, "");
+    let directory = directory.to_str().unwrap();
+    assert_eq!(rig.output(&launch), format!("/dev/null\n{directory}stdout.txt\n{directory}stderr.txt\n"));
+}
+
+#[test]
+fn the_environment_is_the_nodes_then_the_launchs_and_nothing_of_ours() {
+    let mut rig = Rig::with(|settings| settings.environment.push(("SITE".into(), "here".into())));
+    let mut launch = rig.launch(&["/usr/bin/env"]);
+    let set = [
+        ("AZ_BATCH_TASK_ID", "t"),
+        ("TWICE", "first"),
+        ("TWICE", "second"),
+        ("HOME", "/elsewhere"),
+        ("LINES", "a\nb"),
+        ("AZ_BATCH_JOB_PREP_DIR", "workitems/job/job-1/prep"),
+        ("AZ_BATCH_JOB_PREP_WORKING_DIR", "workitems/job/job-1/prep/wd"),
+    ];
+    launch.environment = set.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    rig.run(&launch);
+    let root = rig.node().to_str().unwrap().to_owned();
+    let output = rig.output(&launch).replace(&root, "ROOT").replace("a\nb", "a|b");
+    let mut lines: Vec<&str> = output.lines().filter(|line| !line.starts_with("DROPMILL_LAUNCH=")).collect();
+    lines.sort_unstable();
+    let expected = [
+        "AZ_BATCH_ACCOUNT_NAME=local",
+        "AZ_BATCH_ACCOUNT_URL=http://127.0.0.1:1",
+        "AZ_BATCH_CERTIFICATES_DIR=ROOT/startup/certs",
+        "AZ_BATCH_JOB_PREP_DIR=ROOT/workitems/job/job-1/prep",
+        "AZ_BATCH_JOB_PREP_WORKING_DIR=ROOT/workitems/job/job-1/prep/wd",
+        "AZ_BATCH_NODE_MOUNTS_DIR=ROOT/fsmounts",
+        "AZ_BATCH_NODE_ROOT_DIR=ROOT",
+        "AZ_BATCH_NODE_SHARED_DIR=ROOT/shared",
+        "AZ_BATCH_NODE_STARTUP_DIR=ROOT/startup",
+        "AZ_BATCH_TASK_DIR=ROOT/workitems/job/job-1/task1",
+        "AZ_BATCH_TASK_ID=t",
+        "AZ_BATCH_TASK_WORKING_DIR=ROOT/workitems/job/job-1/task1/wd",
+        "HOME=/elsewhere",
+        "LANG=C.UTF-8",
+        "LINES=a|b",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "SITE=here",
+        "TWICE=second",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn the_working_folder_is_used_again_and_the_outputs_begin_anew() {
+    let mut rig = Rig::new();
+    let script = "ls; echo x >> tries; ln -sf /etc/passwd ../stdout.txt; wc -c < tries >&2";
+    let first = rig.shell(script);
+    rig.run(&first);
+    assert_eq!(rig.error(&first), "2\n");
+    let mut second = rig.shell(script);
+    second.directory = first.directory.clone();
+    second.command_line = command_line::quote(["/bin/sh", "-c", "ls; cat tries"]);
+    assert_eq!(rig.run(&second).exit_code, Some(0));
+    assert_eq!(rig.output(&second), "tries\nx\n", "and the link was not written through");
+    assert_eq!(rig.error(&second), "");
+}
+
+#[test]
+fn a_command_may_delete_its_own_folders() {
+    let mut rig = Rig::new();
+    let mut launch = rig.shell("rm -rf ../../task1; echo gone; exit 3");
+    launch.output_files = vec![output("../std*.txt", "x"), output("**/*", "x")];
+    let ending = rig.run(&launch);
+    assert_eq!((ending.exit_code, ending.failure), (Some(3), None));
+    assert_eq!(rig.prints("echo still here"), "still here\n");
+}
+
+#[test]
+fn output_beyond_the_limit_keeps_head_and_tail() {
+    let mut rig = Rig::with(|settings| settings.max_output_bytes = 64 * 1024);
+    let launch = rig.shell("echo first; yes | head -c 3000000; echo last; echo short >&2");
+    assert_eq!(rig.run(&launch).exit_code, Some(0));
+    let kept = rig.output(&launch);
+    assert!(kept.len() < 66 * 1024, "{}", kept.len());
+    assert!(kept.starts_with("first\ny\n") && kept.ends_with("y\nlast\n") && kept.contains("bytes left out"));
+    assert_eq!(rig.error(&launch), "short\n");
+}
+
+#[test]
+fn folders_that_lead_elsewhere_are_refused() {
+    let mut rig = Rig::new();
+    for directory in ["", "..", "workitems/../../x", "/tmp/x", "a\0b"] {
+        let mut launch = rig.shell("true");
+        launch.directory = directory.into();
+        let ending = rig.run(&launch);
+        assert_eq!(ending.failure.unwrap().code, "ResourceDirectoryCreateFailed", "{directory:?}");
+    }
+    let mut launch = rig.shell("pwd");
+    launch.node = NodeRef { pool: "../../p".into(), node: "/etc".into() };
+    assert_eq!(rig.run(&launch).exit_code, Some(0));
+    assert_eq!(fs::read_dir(rig.folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn two_hundred_launches_run_side_by_side() {
+    let mut rig = Rig::new();
+    let folder = rig.folder.path().join("meet");
+    fs::create_dir(&folder).unwrap();
+    // Each waits until all are there: none would end if they did not run at the same time.
+    let script = format!(
+        "cd {}; : > $$; while [ \"$(ls | wc -l)\" -lt 200 ]; do [ -e stop ] && exit 0; sleep 0.05; done; : > stop",
+        folder.display()
+    );
+    let launches: Vec<_> = (0..200).map(|_| rig.shell(&script)).collect();
+    launches.iter().for_each(|launch| rig.order(launch));
+    let (mut started, mut ended) = (0, 0);
+    while ended < 200 {
+        match rig.event() {
+            NodeEvent::Started { .. } => started += 1,
+            NodeEvent::Ended { ending, .. } => {
+                assert_eq!(started, 200, "the first ended before all had started");
+                assert_eq!(ending.exit_code, Some(0));
+                ended += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

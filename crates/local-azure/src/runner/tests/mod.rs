@@ -1,0 +1,251 @@
+//! Launches of real processes. Tests wait for reports; the only limits in time are those of a failing test.
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod endings;
+mod files;
+mod nodes;
+mod outputs;
+mod resources;
+mod strays;
+
+use super::{ProcessRunner, RunnerSettings};
+use crate::orders::{
+    BlobDoor, DoorError, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order, OutputFileOrder,
+    ResourceFileOrder, ResourceSource, Runner, UploadCondition,
+};
+use dropmill_azure_wire::{command_line, secret::without_query, time::WallClock};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+/// How long a test waits for what must come.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A runner in a folder of its own.
+struct Rig {
+    runner: Arc<ProcessRunner>,
+    events: mpsc::Receiver<NodeEvent>,
+    door: Arc<MemoryDoor>,
+    next: LaunchId,
+    // Last: it is deleted when the runner is gone.
+    folder: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut RunnerSettings)) -> Self {
+        Self::at(tempfile::tempdir().unwrap(), change)
+    }
+
+    fn at(folder: tempfile::TempDir, change: impl FnOnce(&mut RunnerSettings)) -> Self {
+        let mut settings = RunnerSettings::new(folder.path().join("nodes"), "local", "http://127.0.0.1:1");
+        settings.grace = Duration::from_millis(100);
+        change(&mut settings);
+        let (report, events) = mpsc::channel();
+        let reports = Arc::new(move |event| drop(report.send(event)));
+        let door = Arc::new(MemoryDoor::default());
+        let runner = ProcessRunner::start(settings, Arc::new(WallClock), reports, door.clone()).unwrap();
+        Self { runner, events, door, next: 1, folder }
+    }
+
+    /// A launch of a command in a new task's folder on the node `n`.
+    fn launch(&mut self, command: &[&str]) -> Launch {
+        let id = self.next;
+        self.next += 1;
+        Launch {
+            id,
+            node: node(),
+            directory: format!("workitems/job/job-1/task{id}"),
+            command_line: command_line::quote(command),
+            environment: Vec::new(),
+            resource_files: Vec::new(),
+            output_files: Vec::new(),
+            last_try: true,
+        }
+    }
+
+    fn shell(&mut self, script: &str) -> Launch {
+        self.launch(&["/bin/sh", "-c", script])
+    }
+
+    fn order(&self, launch: &Launch) {
+        self.runner.carry_out(Order::Launch(Box::new(launch.clone())));
+    }
+
+    fn kill(&self, launch: &Launch) {
+        self.runner.carry_out(Order::Kill(launch.id));
+    }
+
+    fn event(&self) -> NodeEvent {
+        self.events.recv_timeout(SOON).expect("an event should have come")
+    }
+
+    fn started(&self, launch: &Launch) -> (u32, u64) {
+        match self.event() {
+            NodeEvent::Started { launch: id, process: Some(process) } if id == launch.id => process,
+            other => panic!("expected the start of {}, got {other:?}", launch.id),
+        }
+    }
+
+    fn ended(&self, launch: &Launch) -> LaunchEnding {
+        loop {
+            match self.event() {
+                NodeEvent::Ended { launch: id, ending } if id == launch.id => return ending,
+                NodeEvent::Started { launch: id, .. } if id == launch.id => {}
+                other => panic!("expected the end of {}, got {other:?}", launch.id),
+            }
+        }
+    }
+
+    fn run(&self, launch: &Launch) -> LaunchEnding {
+        self.order(launch);
+        self.ended(launch)
+    }
+
+    /// Runs a launch again in its folder.
+    fn again(&mut self, launch: &Launch) -> LaunchEnding {
+        let launch = Launch { id: self.next, ..launch.clone() };
+        self.next += 1;
+        self.run(&launch)
+    }
+
+    /// Runs a script that must succeed; what it printed.
+    fn prints(&mut self, script: &str) -> String {
+        let launch = self.shell(script);
+        let ending = self.run(&launch);
+        assert_eq!((ending.exit_code, &ending.failure), (Some(0), &None), "{}", self.error(&launch));
+        self.output(&launch)
+    }
+
+    fn node(&self) -> PathBuf {
+        fs::canonicalize(self.folder.path()).unwrap().join("nodes/p/n")
+    }
+
+    fn path(&self, launch: &Launch, below: &str) -> PathBuf {
+        self.node().join(&launch.directory).join(below)
+    }
+
+    fn output(&self, launch: &Launch) -> String {
+        fs::read_to_string(self.path(launch, "stdout.txt")).unwrap()
+    }
+
+    fn error(&self, launch: &Launch) -> String {
+        fs::read_to_string(self.path(launch, "stderr.txt")).unwrap_or_default()
+    }
+}
+
+fn node() -> NodeRef {
+    NodeRef { pool: "p".into(), node: "n".into() }
+}
+
+fn resource(blob: &str, path: &str) -> ResourceFileOrder {
+    let source = ResourceSource::Url(format!("http://blob/in/{blob}?sig=secret"));
+    ResourceFileOrder { source, file_path: path.into(), file_mode: None }
+}
+
+fn output(pattern: &str, path: &str) -> OutputFileOrder {
+    OutputFileOrder {
+        pattern: pattern.into(),
+        container_url: "http://blob/out?sig=secret".into(),
+        path: path.into(),
+        condition: UploadCondition::TaskCompletion,
+    }
+}
+
+/// Whether a process is there and not dead.
+fn lives(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Blobs in memory, by container URL and name; two containers are there, `in` and `out`.
+#[derive(Default)]
+struct MemoryDoor {
+    blobs: Mutex<BTreeMap<String, Vec<u8>>>,
+    calls: Mutex<usize>,
+    gate: Mutex<Option<Gate>>,
+}
+
+/// Stops calls: tells that one came, and waits until it may go on.
+struct Gate {
+    came: mpsc::Sender<()>,
+    go_on: mpsc::Receiver<()>,
+}
+
+impl MemoryDoor {
+    fn put(&self, name: &str, content: &[u8]) {
+        self.blobs.lock().unwrap().insert(format!("http://blob/in/{name}"), content.into());
+    }
+
+    fn stored(&self) -> Vec<String> {
+        let blobs = self.blobs.lock().unwrap();
+        blobs.keys().filter_map(|name| Some(name.strip_prefix("http://blob/out/")?.to_owned())).collect()
+    }
+
+    fn content(&self, name: &str) -> Vec<u8> {
+        self.blobs.lock().unwrap()[&format!("http://blob/out/{name}")].clone()
+    }
+
+    /// The next call stops until the sender is used or dropped.
+    fn close(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (came, comes) = mpsc::channel();
+        let (open, go_on) = mpsc::channel();
+        *self.gate.lock().unwrap() = Some(Gate { came, go_on });
+        (comes, open)
+    }
+
+    fn call(&self, url: &str) -> Result<String, DoorError> {
+        *self.calls.lock().unwrap() += 1;
+        let gate = self.gate.lock().unwrap().take();
+        if let Some(gate) = gate {
+            gate.came.send(()).unwrap();
+            let _ = gate.go_on.recv();
+        }
+        let shown = without_query(url);
+        if !url.ends_with("?sig=secret") {
+            return Err(DoorError::Denied(shown.into()));
+        }
+        if !["http://blob/in", "http://blob/out"].iter().any(|container| shown.starts_with(container)) {
+            return Err(DoorError::NotFound(shown.into()));
+        }
+        Ok(shown.to_owned())
+    }
+}
+
+impl BlobDoor for MemoryDoor {
+    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
+        let content = self.fetch_bytes(url)?;
+        assert!(!to.exists() && to.is_absolute(), "{to:?}");
+        fs::write(to, &content).map_err(|error| DoorError::Local(error.to_string()))?;
+        Ok(content.len() as u64)
+    }
+    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
+        let container = self.call(container_url)?;
+        let blobs = self.blobs.lock().unwrap();
+        let names = blobs.keys().filter_map(|name| name.strip_prefix(&format!("{container}/")));
+        Ok(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+    }
+    fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
+        let read = |(name, path): &(String, PathBuf)| Ok((name.clone(), fs::read(path).unwrap()));
+        self.store_bytes(container_url, &files.iter().map(read).collect::<Result<Vec<_>, DoorError>>()?)
+    }
+    fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {
+        let name = self.call(url)?;
+        let name = percent_encoding::percent_decode_str(&name).decode_utf8().unwrap().into_owned();
+        self.blobs.lock().unwrap().get(&name).cloned().ok_or(DoorError::NotFound(name))
+    }
+    fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError> {
+        let container = self.call(container_url)?;
+        for (name, content) in files {
+            self.blobs.lock().unwrap().insert(format!("{container}/{name}"), content.clone());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! So many at a time, the others wait.
+
+use super::control::lock;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// A number of turns to take.
+pub(super) struct Turns {
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+struct State {
+    free: usize,
+    waiting: usize,
+}
+
+/// One taken turn; dropping it gives it back.
+pub(super) struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// `number` at a time.
+    pub fn new(number: usize) -> Self {
+        Self { state: Mutex::new(State { free: number, waiting: 0 }), freed: Condvar::new() }
+    }
+
+    /// Waits for a turn.
+    pub fn take(&self) -> Turn<'_> {
+        let mut state = lock(&self.state);
+        while state.free == 0 {
+            state.waiting += 1;
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
+        state.free -= 1;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.free += 1;
+        if state.waiting > 0 {
+            self.0.freed.notify_one();
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! One run in the simulated world, from its plan to its events.
+
+use crate::VirtualClock;
+use actix::System;
+use dropmill_actors::{Services, place::MemoryPlace, start};
+use dropmill_azure_client::{
+    batch::BatchApi,
+    blob::{BlobApi, FileReads},
+    in_process::InProcess,
+};
+use dropmill_azure_wire::{secret::Secret, time::SharedClock};
+use dropmill_journal::{Journal, RunHeader, event::Event, report::Report, trace};
+use dropmill_lifecycle::plan::RunPlan;
+use dropmill_local_azure::{
+    orders::Launch,
+    runner::pretend::{Pretend, PretendRunner, PretendSettings},
+    service::{LocalAzure, RunnerChoice, ServiceSettings},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Longest virtual time of a simulation: a run that is not over by then is stuck.
+const TOO_LONG: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a simulation shall do.
+pub struct Simulation {
+    plan: RunPlan,
+    script: Arc<dyn Fn(&Launch) -> Pretend + Send + Sync>,
+    boot: Duration,
+    cancel_after: Option<Duration>,
+    hints: bool,
+    seed: u64,
+}
+
+/// What came of it.
+pub struct Simulated {
+    /// Every event, in order.
+    pub events: Vec<Event>,
+    /// The report.
+    pub report: Report,
+    /// The results by path below the output folder.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Simulated {
+    /// The canonical trace, whole.
+    pub fn trace(&self) -> String {
+        trace::full(&self.events)
+    }
+
+    /// The canonical trace, one line for each life.
+    pub fn outline(&self) -> String {
+        trace::outline(&self.events)
+    }
+}
+
+impl Simulation {
+    /// A simulation of `plan` in which every command takes a second and succeeds.
+    pub fn of(plan: RunPlan) -> Self {
+        Self {
+            plan,
+            script: Arc::new(|_| Pretend::lasting(Duration::from_secs(1))),
+            boot: Duration::from_secs(60),
+            cancel_after: None,
+            hints: false,
+            seed: 1,
+        }
+    }
+
+    /// What each launch (start task or task) does.
+    #[must_use]
+    pub fn script(mut self, script: impl Fn(&Launch) -> Pretend + Send + Sync + 'static) -> Self {
+        self.script = Arc::new(script);
+        self
+    }
+
+    /// How long a node takes to boot.
+    #[must_use]
+    pub fn boot(mut self, boot: Duration) -> Self {
+        self.boot = boot;
+        self
+    }
+
+    /// Asks the run to end after this time.
+    #[must_use]
+    pub fn cancel_after(mut self, after: Duration) -> Self {
+        self.cancel_after = Some(after);
+        self
+    }
+
+    /// Whether the service hints at changes, as the embedded one does; Azure does not.
+    #[must_use]
+    pub fn hints(mut self, hints: bool) -> Self {
+        self.hints = hints;
+        self
+    }
+
+    /// Another interleaving.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Runs it, on this thread, in no time.
+    ///
+    /// # Panics
+    /// When the run is not over after a week of virtual time, or an actor dies: both are defects.
+    pub fn run(self) -> Simulated {
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .expect("a runtime needs nothing of the machine")
+        };
+        System::with_tokio_rt(runtime).block_on(async move {
+            match tokio::time::timeout(TOO_LONG, self.live()).await {
+                Ok(simulated) => simulated,
+                Err(_) => panic!("the run is not over after a week of virtual time"),
+            }
+        })
+    }
+
+    async fn live(self) -> Simulated {
+        let clock: SharedClock = Arc::new(VirtualClock::begin());
+        let (script, boot) = (self.script.clone(), self.boot);
+        let runner = RunnerChoice::Custom(Box::new({
+            let clock = clock.clone();
+            move |reports, door| {
+                let settings = PretendSettings { boot };
+                PretendRunner::start(settings, clock, reports, door, script)
+            }
+        }));
+        let settings = ServiceSettings { seed: self.seed, ..ServiceSettings::in_memory() };
+        let service = LocalAzure::open(settings, clock.clone(), runner).expect("nothing on disk to go wrong");
+        actix::spawn({
+            let service = service.clone();
+            async move { service.alarms().await }
+        });
+        let connection = service.connection();
+        let transport = Arc::new(
+            InProcess::new()
+                .serving(&connection.batch.endpoint, service.batch_router())
+                .serving(&connection.blob.endpoint, service.blob_router()),
+        );
+        let key = |account: &str, key: &Secret| {
+            dropmill_azure_wire::sign::SharedKey::new(account, key).expect("the service makes good keys")
+        };
+        let batch = BatchApi::new(
+            transport.clone(),
+            &connection.batch.endpoint,
+            key(&connection.batch.account, &connection.batch.key),
+            clock.clone(),
+        );
+        let blob = BlobApi::new(
+            transport,
+            &connection.blob.endpoint,
+            key(&connection.blob.account, &connection.blob.key),
+            clock.clone(),
+        )
+        .file_reads(FileReads::Inline);
+        let hints = self.hints.then(|| service.changes());
+        let place = MemoryPlace::default();
+        let journal = Journal::in_memory(RunHeader::of(&self.plan.run, &self.plan.name, clock.now()));
+        let services = Services { batch, blob, hints };
+        let run = start(self.plan, services, Arc::new(place.clone()), journal, clock);
+        if let Some(after) = self.cancel_after {
+            let canceller = run.canceller();
+            actix::spawn(async move {
+                tokio::time::sleep(after).await;
+                canceller.cancel("asked by the test");
+            });
+        }
+        let received = run.events();
+        let collecting = actix::spawn(async move {
+            let mut events = vec![];
+            while let Ok(event) = received.recv().await {
+                events.push(event);
+            }
+            events
+        });
+        let report = run.finished().await.expect("no actor dies");
+        let events = collecting.await.expect("the collecting task lives");
+        service.stop();
+        Simulated { events, report, files: place.files() }
+    }
+}

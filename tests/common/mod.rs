@@ -1,0 +1,194 @@
+//! What tests of the whole program share: a folder with a run file, and the program run in it.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+/// A folder of somebody who uses the program.
+pub struct Desk {
+    folder: TempDir,
+}
+
+/// What `run --json` said.
+pub struct Said {
+    pub exit: Option<i32>,
+    pub events: Vec<Value>,
+    pub report: Value,
+    pub stderr: String,
+}
+
+impl Desk {
+    /// An empty folder.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    pub fn read(&self, path: impl AsRef<Path>) -> String {
+        let path = self.path(path);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The program, with a state folder of its own and nothing of the caller's settings.
+    pub fn dropmill(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dropmill"));
+        command.args(arguments).arg("--state").arg(self.path("state")).current_dir(self.folder.path());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DROPMILL__")) {
+            command.env_remove(name);
+        }
+        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        command
+    }
+
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.dropmill(arguments).output().unwrap()
+    }
+
+    /// `run FILE --json`, to its end.
+    pub fn run(&self, file: &str) -> Said {
+        let output = self.output(&["run", file, "--json"]);
+        said(output.status.code(), &output.stdout, &output.stderr)
+    }
+
+    /// `run FILE --json`, while it goes on.
+    pub fn start(&self, file: &str) -> Going {
+        let mut command = self.dropmill(&["run", file, "--json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Going { child, lines, seen: String::new() }
+    }
+
+    /// Every file below a folder, relative to it, sorted.
+    pub fn files(&self, folder: &str) -> Vec<String> {
+        let top = self.path(folder);
+        let mut found = vec![];
+        let mut folders = vec![top.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push(path.strip_prefix(&top).unwrap().to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Processes that work somewhere below this folder.
+    pub fn processes(&self) -> Vec<String> {
+        let here = self.folder.path().to_string_lossy().into_owned();
+        let mut found = vec![];
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            let works_here = fs::read_link(entry.path().join("cwd"))
+                .is_ok_and(|folder| folder.to_string_lossy().contains(&format!("{here}/state")));
+            if id.bytes().all(|byte| byte.is_ascii_digit()) && works_here {
+                found.push(id);
+            }
+        }
+        found
+    }
+}
+
+/// A run that goes on.
+pub struct Going {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    seen: String,
+}
+
+impl Going {
+    /// Reads events until one of this kind; panics if the run ends before.
+    pub fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "no {kind} in:\n{}", self.seen);
+            self.seen.push_str(&line);
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["kind"] == kind {
+                return event;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self) -> Said {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line).unwrap() > 0 {
+            self.seen.push_str(&line);
+            line.clear();
+        }
+        let output = self.child.wait_with_output().unwrap();
+        said(output.status.code(), self.seen.as_bytes(), &output.stderr)
+    }
+}
+
+fn said(exit: Option<i32>, stdout: &[u8], stderr: &[u8]) -> Said {
+    let lines = String::from_utf8_lossy(stdout);
+    let mut events: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let report = match events.last() {
+        Some(last) if last["kind"] == "report" => events.pop().unwrap_or_default(),
+        _ => Value::Null,
+    };
+    Said { exit, events, report, stderr: String::from_utf8_lossy(stderr).into_owned() }
+}
+
+impl Said {
+    /// Payloads of the events of one kind.
+    pub fn of(&self, kind: &str) -> Vec<&Value> {
+        self.events.iter().filter(|event| event["kind"] == kind).map(|event| &event["payload"]).collect()
+    }
+
+    #[track_caller]
+    pub fn exited(&self, code: i32) -> &Self {
+        assert_eq!(self.exit, Some(code), "stderr:\n{}\nreport: {:#}", self.stderr, self.report);
+        self
+    }
+}
+
+/// A run file over `data/**/*.txt`, with a task command as a TOML array.
+pub fn run_file(command: &str, more: &str) -> String {
+    format!(
+        r#"
+[run]
+name = "lines"
+
+[input]
+files = ["data/**/*"]
+
+[task]
+command = {command}
+
+[pool]
+nodes = 3
+
+[output]
+directory = "out"
+{more}
+"#
+    )
+}

@@ -1,0 +1,239 @@
+//! Whole runs on the embedded service, with real processes, as a user would start them.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Desk, run_file};
+use rustix::process::Signal;
+
+const COUNT: &str = r#"["/bin/sh", "-c", "wc -l < \"$DROPMILL_INPUT\" > lines.txt; echo counted >&2"]"#;
+
+fn counting(more: &str) -> String {
+    run_file(COUNT, more).replace("command =", "outputs = [\"lines.txt\"]\ncommand =")
+}
+
+#[test]
+fn every_input_has_its_result_and_nothing_is_left() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "1\n2\n3\n").write("data/deep/b.txt", "1\n").write("data/empty.txt", "");
+    desk.write("run.toml", counting(""));
+    let said = desk.run("run.toml");
+    said.exited(0);
+    for (input, lines) in [("a.txt", "3"), ("deep/b.txt", "1"), ("empty.txt", "0")] {
+        assert_eq!(desk.read(format!("out/data/{input}/lines.txt")).trim(), lines, "{input}");
+        assert_eq!(desk.read(format!("out/data/{input}/stdout.txt")), "");
+        assert_eq!(desk.read(format!("out/data/{input}/stderr.txt")), "counted\n");
+    }
+    assert_eq!(desk.files("out").len(), 9, "{:?}", desk.files("out"));
+    assert_eq!(said.report["outcome"], "succeeded");
+    assert_eq!(said.report["tasks"]["succeeded"], 3);
+    assert_eq!(said.of("task_closed").len(), 3);
+    for kind in ["job_deleted", "pool_deleted"] {
+        assert_eq!(said.of(kind).len(), 1, "{kind}");
+    }
+    assert_eq!(said.of("container_deleted").len(), 2);
+    assert_eq!(desk.processes(), Vec::<String>::new());
+    let left: Vec<_> = desk.files("state").into_iter().filter(|file| file.contains("/service/")).collect();
+    assert_eq!(left, Vec::<String>::new(), "the embedded service left files");
+}
+
+#[test]
+fn a_second_run_and_two_at_once_keep_their_hands_off_each_other() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "1\n2\n");
+    desk.write("run.toml", counting(""));
+    desk.run("run.toml").exited(0);
+    desk.run("run.toml").exited(0);
+    assert_eq!(desk.files("out"), ["data/a.txt/lines.txt", "data/a.txt/stderr.txt", "data/a.txt/stdout.txt"]);
+    let (one, other) = (desk.start("run.toml"), desk.start("run.toml"));
+    let (one, other) = (one.end(), other.end());
+    one.exited(0);
+    other.exited(0);
+    assert_ne!(one.report["run"], other.report["run"]);
+}
+
+#[test]
+fn results_that_differ_are_kept_side_by_side() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "");
+    let command = r#"["/bin/sh", "-c", "echo $DROPMILL_RUN > run.txt"]"#;
+    desk.write("run.toml", run_file(command, "").replace("command =", "outputs = [\"*.txt\"]\ncommand ="));
+    let first = desk.run("run.toml");
+    let second = desk.run("run.toml");
+    assert_eq!(desk.read("out/data/a.txt/run.txt").trim(), first.exited(0).report["run"].as_str().unwrap());
+    assert_eq!(
+        desk.read("out/data/a.txt~2/run.txt").trim(),
+        second.exited(0).report["run"].as_str().unwrap()
+    );
+}
+
+#[test]
+fn hostile_names_are_only_names() {
+    let desk = Desk::new();
+    let names = [
+        "a & whoami $(id) 'x\" %PATH% ü.txt",
+        "-rf",
+        "line\nbreak.txt",
+        "`touch canary`;touch canary.txt",
+        "x/a.txt",
+        "y/a.txt",
+        "y/A.txt",
+        "{input}.txt",
+        "tab\there",
+        " leading and trailing ",
+        "back\\slash",
+    ];
+    for name in names {
+        desk.write(format!("data/{name}"), name);
+    }
+    let command = r#"["/bin/sh", "-c", "cat \"$DROPMILL_INPUT\" > copy.txt; printf %s \"$1\" > argument.txt", "sh", "{input}"]"#;
+    desk.write("run.toml", run_file(command, "").replace("command =", "outputs = [\"*.txt\"]\ncommand ="));
+    let said = desk.run("run.toml");
+    said.exited(0);
+    for name in names {
+        assert_eq!(desk.read(format!("out/data/{name}/copy.txt")), name, "{name:?}");
+        let argument = desk.read(format!("out/data/{name}/argument.txt"));
+        let base = name.rsplit('/').next().unwrap();
+        assert_eq!(argument.strip_prefix("./").unwrap_or(&argument), base, "{name:?}");
+    }
+    let canaries: Vec<_> = desk.files("").into_iter().filter(|file| file.ends_with("/canary")).collect();
+    assert_eq!(canaries, Vec::<String>::new(), "a name was run by a shell");
+}
+
+#[test]
+fn a_task_that_fails_tells_why_and_its_outputs_come_home() {
+    let desk = Desk::new();
+    desk.write("data/good.txt", "good").write("data/bad.txt", "bad");
+    let command = r#"["/bin/sh", "-c", "echo said; echo wrong >&2; echo kept > part.txt; grep -q good \"$DROPMILL_INPUT\" || exit 3"]"#;
+    desk.write("run.toml", run_file(command, "").replace("command =", "outputs = [\"part.txt\"]\ncommand ="));
+    let said = desk.run("run.toml");
+    said.exited(1);
+    assert_eq!(desk.read("out/data/bad.txt/part.txt"), "kept\n");
+    assert_eq!(desk.read("out/data/bad.txt/stdout.txt"), "said\n");
+    assert_eq!(desk.read("out/data/bad.txt/stderr.txt"), "wrong\n");
+    assert_eq!(said.report["outcome"], "tasks_failed");
+    assert_eq!(
+        (said.report["tasks"]["succeeded"].as_u64(), said.report["tasks"]["failed"].as_u64()),
+        (Some(1), Some(1))
+    );
+    let failed = said.of("task_closed").into_iter().find(|closed| closed["verdict"] == "failed").unwrap();
+    assert_eq!(failed["cause"], "exit code 3");
+    assert_eq!(failed["stderr_tail"], "wrong");
+    let people = desk.output(&["run", "run.toml"]);
+    let text =
+        String::from_utf8_lossy(&people.stdout).into_owned() + &String::from_utf8_lossy(&people.stderr);
+    for word in ["data/bad.txt", "exit code 3", "wrong"] {
+        assert!(text.contains(word), "{word} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_retried_task_may_still_succeed() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "");
+    desk.write("tries", "");
+    let counter = desk.path("tries").display().to_string();
+    let command = format!(r#"["/bin/sh", "-c", "echo x >> {counter}; test $(wc -l < {counter}) -ge 3"]"#);
+    desk.write("run.toml", run_file(&command, "").replace("command =", "max_retries = 3\ncommand ="));
+    let said = desk.run("run.toml");
+    said.exited(0);
+    assert_eq!(said.of("task_ended")[0]["retries"], 2);
+}
+
+#[test]
+fn a_start_task_that_fails_ends_the_run_with_its_stderr() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "");
+    let application = "[application]\nstart_task = \"echo no licence >&2; exit 7\"";
+    desk.write("run.toml", counting(application));
+    let said = desk.run("run.toml");
+    said.exited(3);
+    let failed = said.of("start_task_failed");
+    assert!(!failed.is_empty());
+    assert_eq!(failed[0]["exit_code"], 7);
+    assert_eq!(failed[0]["stderr_tail"], "no licence");
+    assert_eq!(said.of("pool_deleted").len(), 1);
+    assert_eq!(said.of("deadline_passed").len(), 0, "it was seen, not waited for");
+}
+
+#[test]
+fn a_command_that_is_not_there_and_a_task_without_its_output_fail_by_name() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "");
+    desk.write("missing.toml", run_file(r#"["/no/such/program"]"#, ""));
+    let said = desk.run("missing.toml");
+    said.exited(1);
+    let cause = said.of("task_closed")[0]["cause"].as_str().unwrap().to_owned();
+    assert!(cause.contains("CommandProgramNotFound") && cause.contains("/no/such/program"), "{cause}");
+    desk.write(
+        "short.toml",
+        run_file(r#"["/bin/true"]"#, "").replace("command =", "outputs = [\"*.csv\"]\ncommand ="),
+    );
+    let said = desk.run("short.toml");
+    said.exited(1);
+    let cause = said.of("task_closed")[0]["cause"].as_str().unwrap().to_owned();
+    assert!(cause.contains("*.csv"), "{cause}");
+}
+
+#[test]
+fn a_task_that_outlives_its_limit_is_ended() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "");
+    let command = r#"["/bin/sh", "-c", "sleep 600 & sleep 600"]"#;
+    desk.write("run.toml", run_file(command, "").replace("command =", "timeout = \"1s\"\ncommand ="));
+    let said = desk.run("run.toml");
+    said.exited(1);
+    assert_eq!(said.of("task_ended")[0]["failure_code"], "TaskEnded");
+    assert_eq!(desk.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_deadline_ends_the_run_and_what_finished_is_home() {
+    let desk = Desk::new();
+    desk.write("data/quick.txt", "").write("data/slow.txt", "slow");
+    let command = r#"["/bin/sh", "-c", "if test -s \"$DROPMILL_INPUT\"; then sleep 600; fi; echo done"]"#;
+    desk.write(
+        "run.toml",
+        run_file(command, "").replace("name = \"lines\"", "name = \"lines\"\ndeadline = \"3s\""),
+    );
+    let said = desk.run("run.toml");
+    said.exited(4);
+    assert_eq!(desk.read("out/data/quick.txt/stdout.txt"), "done\n");
+    assert_eq!(said.report["outcome"], "deadline");
+    assert_eq!(said.of("pool_deleted").len(), 1);
+    assert_eq!(desk.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn ctrl_c_ends_tasks_and_pool_and_brings_home_what_finished() {
+    let desk = Desk::new();
+    desk.write("data/quick.txt", "").write("data/slow.txt", "slow");
+    let command = r#"["/bin/sh", "-c", "if test -s \"$DROPMILL_INPUT\"; then sleep 600; fi; echo done"]"#;
+    desk.write("run.toml", run_file(command, ""));
+    let mut going = desk.start("run.toml");
+    going.until("output_delivered");
+    going.signal(Signal::INT);
+    let said = going.end();
+    said.exited(130);
+    assert_eq!(desk.read("out/data/quick.txt/stdout.txt"), "done\n");
+    assert_eq!(said.of("pool_deleted").len(), 1);
+    assert_eq!(said.report["tasks"]["unfinished"], 1);
+    assert_eq!(desk.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn ctrl_c_twice_ends_at_once() {
+    let desk = Desk::new();
+    desk.write("data/slow.txt", "slow");
+    // It does not end when asked to.
+    let command = r#"["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"]"#;
+    desk.write("run.toml", run_file(command, ""));
+    let mut going = desk.start("run.toml");
+    going.until("task_submitted");
+    going.until("task_running");
+    going.signal(Signal::INT);
+    going.until("end_asked");
+    going.signal(Signal::INT);
+    going.end().exited(130);
+    assert_eq!(desk.processes(), Vec::<String>::new());
+}
