@@ -3,27 +3,56 @@
 //! `wire_struct!` takes plain structs and gives each the wire's habits: camelCase names, absent instead of
 //! null. `open_enum!` makes enums that survive a value which a newer service invents.
 
-/// Whether a field is left out of a body. Only an optional one ever is.
-pub(crate) trait Absent {
+use crate::time::{Timestamp, to_ticks};
+use serde::{Serialize, Serializer};
+
+/// How a field is written. Three differ from serde's way: nothing, moments, and numbers of 64 bits.
+pub(crate) trait Wire: Serialize {
+    /// Whether the field is left out of a body. Only an optional one ever is.
     fn is_absent(&self) -> bool {
         false
     }
-}
 
-impl<T> Absent for Option<T> {
-    fn is_absent(&self) -> bool {
-        self.is_none()
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
     }
 }
 
-macro_rules! never_absent {
-    ($($type:ty),+) => { $(impl $crate::shape::Absent for $type {})+ };
+impl<T: Wire> Wire for Option<T> {
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Some(value) => value.write(serializer),
+            None => serializer.serialize_none(),
+        }
+    }
 }
 
-impl<T> Absent for Vec<T> {}
-impl<T> Absent for Box<T> {}
-never_absent!(String, Box<str>, bool, i32, u32, i64, u64, jiff::Timestamp);
-never_absent!(crate::secret::Secret, crate::etag::ETag, crate::duration::IsoDuration);
+/// In ticks of 100 ns, whatever clock or file system they come from: some clients read no more digits.
+impl Wire for Timestamp {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&to_ticks(*self))
+    }
+}
+
+/// As a text, since not every reader of JSON holds 64 bits.
+impl Wire for u64 {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+macro_rules! written_as_it_is {
+    ($($type:ty),+ $(,)?) => { $(impl $crate::shape::Wire for $type {})+ };
+}
+pub(crate) use written_as_it_is;
+
+impl<T: Serialize> Wire for Vec<T> {}
+impl<T: Serialize + ?Sized> Wire for Box<T> {}
+written_as_it_is!(String, bool, i32, crate::secret::Secret, crate::etag::ETag, crate::duration::IsoDuration);
 
 /// Structs as the wire shapes them: an `Option` that is `None` is omitted, an unknown property is ignored.
 macro_rules! wire_struct {
@@ -36,10 +65,10 @@ macro_rules! wire_struct {
         #[serde(rename_all = "camelCase")]
         pub struct $name { $(
             $(#[$field_meta])*
-            #[serde(skip_serializing_if = "crate::shape::Absent::is_absent")]
+            #[serde(skip_serializing_if = "crate::shape::Wire::is_absent", serialize_with = "crate::shape::Wire::write")]
             pub $field: $type,
         )* }
-        impl $crate::shape::Absent for $name {}
+        impl $crate::shape::Wire for $name {}
     )+ };
 }
 pub(crate) use wire_struct;
@@ -107,7 +136,7 @@ macro_rules! open_enum {
             }
         }
 
-        impl $crate::shape::Absent for $name {}
+        impl $crate::shape::Wire for $name {}
     )+ };
 }
 pub(crate) use open_enum;
@@ -133,6 +162,8 @@ mod tests {
             pub main_light: Light,
             /// Optional.
             pub side_light: Option<Light>,
+            /// A moment.
+            pub seen: Option<jiff::Timestamp>,
         }
     }
 
@@ -155,6 +186,13 @@ mod tests {
     fn what_is_absent_is_omitted_and_null_is_absent() {
         let read: Crossing = serde_json::from_str(r#"{"mainLight":"green","sideLight":null}"#).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"mainLight":"green"}"#);
+    }
+
+    #[test]
+    fn a_moment_is_written_in_ticks() {
+        let text = r#"{"mainLight":"green","seen":"2024-04-10T07:12:44.123456789Z"}"#;
+        let read: Crossing = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text.replace("6789Z", "67Z"));
     }
 
     #[test]

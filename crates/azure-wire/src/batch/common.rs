@@ -3,7 +3,7 @@
 use crate::{
     duration::IsoDuration,
     secret::Secret,
-    shape::{open_enum, wire_struct},
+    shape::{open_enum, wire_struct, written_as_it_is},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -19,6 +19,8 @@ impl fmt::Debug for Subtree {
         f.write_str("{…}")
     }
 }
+
+written_as_it_is!(Subtree);
 
 wire_struct! {
     /// A pair about an error.

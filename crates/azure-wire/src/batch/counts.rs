@@ -1,6 +1,6 @@
 //! Counts: tasks of a job by state, nodes of a pool by state.
 
-use crate::shape::wire_struct;
+use crate::shape::{wire_struct, written_as_it_is};
 
 wire_struct! {
     /// The tasks of a job, counted. May lag behind by seconds; truth is the list.
@@ -38,6 +38,8 @@ wire_struct! {
         pub low_priority: Option<NodeCounts>,
     }
 }
+
+written_as_it_is!(NodeCounts);
 
 /// Nodes by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

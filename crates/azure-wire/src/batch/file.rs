@@ -1,7 +1,7 @@
 //! Files on nodes.
 
 use crate::{shape::wire_struct, time::Timestamp};
-use serde::{Deserializer, Serializer, de};
+use serde::{Deserializer, de};
 use std::fmt;
 
 wire_struct! {
@@ -25,18 +25,13 @@ wire_struct! {
         /// When it changed last.
         pub last_modified: Timestamp,
         /// Its length in bytes; a JSON text on the wire.
-        #[serde(serialize_with = "number_as_text", deserialize_with = "number_or_text")]
+        #[serde(deserialize_with = "number_or_text")]
         pub content_length: u64,
         /// `text/plain`, `application/octet-stream`.
         pub content_type: Option<String>,
         /// `0o100644`; on Linux nodes.
         pub file_mode: Option<String>,
     }
-}
-
-/// The service writes 64-bit numbers as texts, since not every reader of JSON holds them.
-fn number_as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(number)
 }
 
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
