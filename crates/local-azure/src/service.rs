@@ -1,0 +1,212 @@
+//! The whole local service in one value: model, store, blobs and nodes, put together.
+//!
+//! `LocalAzure` opens no socket and spawns no task: its caller serves the two routers (or calls them
+//! in process) and runs [`LocalAzure::alarms`] on its own runtime. In memory and with a pretending
+//! runner everything happens on the caller's thread, in the caller's time.
+
+mod home;
+
+use crate::orders::{BlobDoor, DoorError, Reports, Runner};
+use dropmill_azure_wire::{secret::Secret, time::SharedClock};
+use home::Home;
+pub use home::HomeError;
+use serde::Serialize;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::watch;
+
+/// What the service shall be.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// Where everything is kept; `None`: in memory, nothing outlives the value.
+    pub state_dir: Option<PathBuf>,
+    /// Name of both accounts.
+    pub account: String,
+    /// Key of the Batch account (base64); `None`: made at the first start and kept. In memory it is made from
+    /// the seed, which is no secret.
+    pub batch_key: Option<Secret>,
+    /// Key of the Blob account, likewise.
+    pub blob_key: Option<Secret>,
+    /// Where clients find Batch: `http://127.0.0.1:10100`.
+    pub batch_endpoint: String,
+    /// Where clients find Blob, with the account as first segment: `http://127.0.0.1:10000/local`.
+    pub blob_endpoint: String,
+    /// Beginning of the ids the service makes; a service with a past never makes one twice.
+    pub seed: u64,
+    /// Cores of a node whose size does not tell them in its name; bounds the task slots of a node.
+    pub cores: u32,
+    /// Most nodes there may be in all pools; a resize beyond it falls short with `AccountCoreQuotaReached`.
+    pub node_quota: u32,
+}
+
+impl ServiceSettings {
+    /// A service that forgets, for simulations and tests.
+    pub fn in_memory() -> Self {
+        Self {
+            state_dir: None,
+            account: "local".into(),
+            batch_key: None,
+            blob_key: None,
+            batch_endpoint: "http://127.0.0.1:10100".into(),
+            blob_endpoint: "http://127.0.0.1:10000/local".into(),
+            seed: 0,
+            cores: 4,
+            node_quota: 1000,
+        }
+    }
+
+    /// A service that keeps its state in a folder, made if it is not there.
+    pub fn at(state_dir: impl AsRef<Path>) -> Self {
+        Self { state_dir: Some(state_dir.as_ref().to_owned()), ..Self::in_memory() }
+    }
+}
+
+/// Makes a runner from where to report to and the nodes' way to blobs.
+pub type MakeRunner = Box<dyn FnOnce(Reports, Arc<dyn BlobDoor>) -> Arc<dyn Runner>>;
+
+/// Who carries out what the model orders.
+pub enum RunnerChoice {
+    /// Real processes, below the state folder (a temporary folder if there is none).
+    Processes,
+    /// Somebody else's, for instance one that only pretends.
+    Custom(MakeRunner),
+}
+
+/// The service could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+/// How to reach the service; the content of `connection.json`. Serialised, it shows the keys.
+#[derive(Debug, Clone, Serialize)]
+pub struct Connection {
+    /// Batch.
+    pub batch: Access,
+    /// Blob.
+    pub blob: Access,
+    /// What storage clients read: holds the key.
+    pub connection_string: Secret,
+}
+
+/// One of the two services.
+#[derive(Debug, Clone, Serialize)]
+pub struct Access {
+    /// Its address.
+    pub endpoint: String,
+    /// Its account.
+    pub account: String,
+    /// The account's key in base64.
+    pub key: Secret,
+}
+
+/// The local service. Cloning it gives another handle of the same.
+#[derive(Clone)]
+pub struct LocalAzure {
+    inside: Arc<Inside>,
+}
+
+struct Inside {
+    connection: Connection,
+    changes: watch::Sender<u64>,
+    runner: Option<Arc<dyn Runner>>,
+    _clock: SharedClock,
+    _home: Option<Home>,
+}
+
+impl LocalAzure {
+    /// Opens the service as it was left, or a new one.
+    ///
+    /// # Errors
+    /// When the state folder is in use or damaged, or the runner cannot start: see [`OpenError`].
+    pub fn open(
+        settings: ServiceSettings,
+        clock: SharedClock,
+        runner: RunnerChoice,
+    ) -> Result<Self, OpenError> {
+        let home = settings.state_dir.as_deref().map(|folder| Home::open(folder, clock.now())).transpose()?;
+        let keys = home::keys(home.as_ref(), &settings)?;
+        let runner = match runner {
+            RunnerChoice::Processes => None,
+            RunnerChoice::Custom(make) => Some(make(Arc::new(|_| {}), Arc::new(ClosedDoor))),
+        };
+        let access = |endpoint: &str, key: Secret| Access {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            account: settings.account.clone(),
+            key,
+        };
+        let blob = access(&settings.blob_endpoint, keys.blob);
+        let scheme = blob.endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
+        let connection_string = format!(
+            "DefaultEndpointsProtocol={scheme};AccountName={};AccountKey={};BlobEndpoint={};",
+            blob.account,
+            blob.key.expose(),
+            blob.endpoint
+        );
+        let batch = access(&settings.batch_endpoint, keys.batch);
+        let connection = Connection { batch, blob, connection_string: connection_string.into() };
+        let changes = watch::Sender::new(0);
+        Ok(Self { inside: Arc::new(Inside { connection, changes, runner, _clock: clock, _home: home }) })
+    }
+
+    /// The HTTP face of Batch.
+    pub fn batch_router(&self) -> axum::Router {
+        axum::Router::new().fallback(|| async { http::StatusCode::NOT_IMPLEMENTED })
+    }
+
+    /// The HTTP face of Blob.
+    pub fn blob_router(&self) -> axum::Router {
+        axum::Router::new().fallback(|| async { http::StatusCode::NOT_IMPLEMENTED })
+    }
+
+    /// How to reach it.
+    pub fn connection(&self) -> Connection {
+        self.inside.connection.clone()
+    }
+
+    /// A hint, bumped whenever the state of a pool, node, job or task has changed and the change can be seen.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inside.changes.subscribe()
+    }
+
+    /// Wakes the model whenever it asked to be woken (time limits, retention); never ends by itself. Somebody must
+    /// run it for as long as the service is used.
+    pub async fn alarms(&self) {
+        std::future::pending().await
+    }
+
+    /// Ends all task processes, then flushes and closes the stores. What runs is as unfinished as after a crash:
+    /// the next life queues it again.
+    pub fn stop(&self) {
+        if let Some(runner) = &self.inside.runner {
+            runner.stop();
+        }
+    }
+}
+
+/// Stands in until blobs are there.
+struct ClosedDoor;
+
+const CLOSED: &str = "this service has no blobs yet";
+
+impl BlobDoor for ClosedDoor {
+    fn fetch(&self, _: &str, _: &Path) -> Result<u64, DoorError> {
+        Err(DoorError::Other(CLOSED.into()))
+    }
+    fn list(&self, _: &str, _: &str) -> Result<Vec<String>, DoorError> {
+        Err(DoorError::Other(CLOSED.into()))
+    }
+    fn store(&self, _: &str, _: &[(String, PathBuf)]) -> Result<(), DoorError> {
+        Err(DoorError::Other(CLOSED.into()))
+    }
+    fn fetch_bytes(&self, _: &str) -> Result<Vec<u8>, DoorError> {
+        Err(DoorError::Other(CLOSED.into()))
+    }
+    fn store_bytes(&self, _: &str, _: &[(String, Vec<u8>)]) -> Result<(), DoorError> {
+        Err(DoorError::Other(CLOSED.into()))
+    }
+}
