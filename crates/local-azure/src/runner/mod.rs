@@ -13,10 +13,12 @@ mod failures;
 mod files;
 mod keeper;
 mod launch;
+mod memory;
 mod orphans;
 mod outputs;
 mod pattern;
 mod place;
+mod pretend;
 mod processes;
 mod program;
 mod registry;
@@ -26,6 +28,7 @@ mod turns;
 
 pub use environment::default_environment;
 pub use files::DiskFiles;
+pub use pretend::{Pretend, PretendRunner, PretendSettings, Script};
 pub use processes::{ProcessRunner, RunnerSettings};
 
 #[cfg(test)]

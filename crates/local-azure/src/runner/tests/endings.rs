@@ -160,10 +160,10 @@ fn what_a_former_life_left_running_is_ended_at_the_start() {
     let marked = |mark: &str| {
         std::process::Command::new("/bin/sleep").arg("1000").env("DROPMILL_LAUNCH", mark).spawn().unwrap()
     };
-    let left = marked(&runner.shared.orphans.tag(7));
+    let mut left = marked(&runner.shared.orphans.tag(7));
     let mut other = marked("0123456789abcdef-7");
     let second = Rig::at(folder, |_| {});
-    assert!(!lives(left.id().try_into().unwrap()));
+    assert!(left.wait().is_err(), "it was ended and reaped");
     assert!(lives(other.id().try_into().unwrap()), "another root's task is none of ours");
     second.runner.stop();
     assert!(other.try_wait().unwrap().is_none());

@@ -6,6 +6,7 @@ mod endings;
 mod files;
 mod nodes;
 mod outputs;
+mod pretend;
 mod resources;
 mod strays;
 

@@ -1,0 +1,331 @@
+//! A runner for simulations: it follows a script in virtual time, without threads, processes or a disk.
+//!
+//! Everything happens on the runtime that orders are given on (a current-thread one). What falls on one moment
+//! happens in the order in which it was ordered, so the same orders make the same reports every time.
+
+use super::{
+    RunnerSettings,
+    control::lock,
+    environment, failures,
+    memory::MemoryFiles,
+    outputs::{self, Resolved},
+    place::{NODE_FOLDERS, Places, TaskPlace},
+    resources,
+};
+use crate::orders::{
+    BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles, NodeRef, Order, Reports,
+    Runner,
+};
+use dropmill_azure_wire::time::{SharedClock, Timestamp};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What a launch does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pretend {
+    /// How long its process runs.
+    pub duration: Duration,
+    /// What it exits with.
+    pub exit_code: i32,
+    /// What it prints.
+    pub stdout: String,
+    /// What it complains.
+    pub stderr: String,
+    /// Files it leaves in its working folder when it exits, by path below it.
+    pub outputs: Vec<(String, Vec<u8>)>,
+    /// It does not start at all, after its resource files have come; the rest counts for nothing then.
+    pub failure: Option<NodeFailure>,
+}
+
+/// Tells what each launch does.
+pub type Script = Arc<dyn Fn(&Launch) -> Pretend + Send + Sync>;
+
+/// How a [`PretendRunner`] works.
+#[derive(Clone)]
+pub struct PretendSettings {
+    /// What launches do.
+    pub script: Script,
+    /// How long a node takes to boot.
+    pub boot: Arc<dyn Fn(&NodeRef) -> Duration + Send + Sync>,
+}
+
+/// Pretends to run tasks. Orders must be given, and it must be dropped, within a tokio runtime.
+pub struct PretendRunner {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: PretendSettings,
+    clock: SharedClock,
+    reports: Reports,
+    door: Arc<dyn BlobDoor>,
+    files: MemoryFiles,
+    places: Places,
+    /// For the variables that patterns may name.
+    variables: RunnerSettings,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What happens when; what was put down first comes first of what falls on one moment.
+    agenda: BTreeMap<(Instant, u64), Due>,
+    next: u64,
+    launches: BTreeMap<LaunchId, Running>,
+    stopped: bool,
+}
+
+/// A launch that has not ended.
+struct Running {
+    launch: Launch,
+    /// Since its process runs: what it does, and when it began.
+    began: Option<(Pretend, Timestamp)>,
+}
+
+enum Due {
+    Booted(NodeRef),
+    Begin(LaunchId),
+    Exit(LaunchId),
+    Killed(LaunchId),
+    Removed(NodeRef),
+}
+
+impl PretendRunner {
+    /// Waits for orders.
+    pub fn start(
+        settings: PretendSettings,
+        clock: SharedClock,
+        reports: Reports,
+        door: Arc<dyn BlobDoor>,
+    ) -> Arc<Self> {
+        let variables = RunnerSettings::new("/mnt/batch/tasks".into(), "local", "http://localhost");
+        let places = Places::new(variables.root.clone());
+        let (files, state) = (MemoryFiles::default(), Mutex::default());
+        let inner = Arc::new(Inner { settings, clock, reports, door, files, places, variables, state });
+        Arc::new(Self { inner })
+    }
+}
+
+impl Runner for PretendRunner {
+    fn carry_out(&self, order: Order) {
+        let inner = &self.inner;
+        match order {
+            Order::Boot(node) => {
+                let boot = (inner.settings.boot)(&node);
+                inner.put_down(boot, Due::Booted(node));
+            }
+            Order::Launch(launch) => {
+                let id = launch.id;
+                lock(&inner.state).launches.insert(id, Running { launch: *launch, began: None });
+                inner.put_down(Duration::ZERO, Due::Begin(id));
+            }
+            Order::Kill(launch) => inner.put_down(Duration::ZERO, Due::Killed(launch)),
+            Order::RemoveTask { node, directory } => inner.files.remove(&node, &directory),
+            Order::Remove(node) => inner.put_down(Duration::ZERO, Due::Removed(node)),
+        }
+    }
+
+    fn files(&self) -> &dyn NodeFiles {
+        &self.inner.files
+    }
+
+    fn stop(&self) {
+        *lock(&self.inner.state) = State { stopped: true, ..State::default() };
+    }
+}
+
+impl Inner {
+    fn put_down(self: &Arc<Self>, after: Duration, due: Due) {
+        // The runtime's timers count whole milliseconds.
+        let at = Instant::now() + Duration::from_millis(after.as_nanos().div_ceil(1_000_000) as u64);
+        {
+            let mut state = lock(&self.state);
+            if state.stopped {
+                return;
+            }
+            let key = (at, state.next);
+            state.next += 1;
+            state.agenda.insert(key, due);
+        }
+        let inner: Weak<Self> = Arc::downgrade(self);
+        // Whichever of these wakes first at a moment does all that is due then, in order.
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            if let Some(inner) = inner.upgrade() {
+                inner.do_what_is_due();
+            }
+        });
+    }
+
+    fn do_what_is_due(self: &Arc<Self>) {
+        let now = Instant::now();
+        loop {
+            let due = {
+                let mut state = lock(&self.state);
+                let Some(first) = state.agenda.first_entry().filter(|entry| entry.key().0 <= now) else {
+                    return;
+                };
+                first.remove()
+            };
+            match due {
+                Due::Booted(node) => {
+                    for folder in NODE_FOLDERS {
+                        self.files.make_folder(&node, folder, self.clock.now());
+                    }
+                    self.report(NodeEvent::Booted(node));
+                }
+                Due::Begin(id) => self.begin(id),
+                Due::Exit(id) => {
+                    let Some((launch, Some((pretend, began)))) = self.take(id) else { continue };
+                    self.write(&launch, "wd", &pretend.outputs);
+                    let failure = self.store(&launch, pretend.exit_code, launch.last_try);
+                    self.end(id, began, Some(pretend.exit_code), failure);
+                }
+                Due::Killed(id) => {
+                    let Some((launch, began)) = self.take(id) else { continue };
+                    match began {
+                        Some((_, began)) => {
+                            let failure = self.store(&launch, 137, true);
+                            self.end(id, began, Some(137), failure);
+                        }
+                        None => self.end(id, self.clock.now(), None, Some(failures::ended())),
+                    }
+                }
+                Due::Removed(node) => self.remove(node),
+            }
+        }
+    }
+
+    fn begin(self: &Arc<Self>, id: LaunchId) {
+        let Some(launch) = lock(&self.state).launches.get(&id).map(|running| running.launch.clone()) else {
+            return;
+        };
+        let began = self.clock.now();
+        let pretend = match self.prepare(&launch) {
+            Ok(pretend) => pretend,
+            Err(failure) => {
+                self.take(id);
+                return self.end(id, began, None, Some(failure));
+            }
+        };
+        let duration = pretend.duration;
+        let Some(()) =
+            lock(&self.state).launches.get_mut(&id).map(|running| running.began = Some((pretend, began)))
+        else {
+            return;
+        };
+        self.report(NodeEvent::Started { launch: id, process: None });
+        self.put_down(duration, Due::Exit(id));
+    }
+
+    /// Folders, resource files, and what the script says.
+    fn prepare(&self, launch: &Launch) -> Result<Pretend, NodeFailure> {
+        let place = self.place(launch)?;
+        let now = self.clock.now();
+        self.files.make_folder(&launch.node, &format!("{}/wd", launch.directory), now);
+        for file in &launch.resource_files {
+            for wanted in resources::wanted(file, &*self.door)? {
+                let content = resources::content(file, &wanted, &*self.door)?;
+                let path = self.below_the_node(&place, &place.working.join(&wanted.below).to_string_lossy());
+                self.files.write(&launch.node, &path, &content, now);
+            }
+        }
+        let pretend = (self.settings.script)(launch);
+        if let Some(failure) = pretend.failure {
+            return Err(failure);
+        }
+        let output = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+        self.write(
+            launch,
+            "",
+            &[output("stdout.txt", &pretend.stdout), output("stderr.txt", &pretend.stderr)],
+        );
+        Ok(pretend)
+    }
+
+    fn place(&self, launch: &Launch) -> Result<TaskPlace, NodeFailure> {
+        let refused = || failures::no_directory(&launch.directory, "the task's folder leads elsewhere");
+        self.places.task(&launch.node, &launch.directory).ok_or_else(refused)
+    }
+
+    fn below_the_node(&self, place: &TaskPlace, path: &str) -> String {
+        let root = place.node.to_string_lossy();
+        path.strip_prefix(&*root).unwrap_or(path).trim_start_matches('/').to_owned()
+    }
+
+    fn write(&self, launch: &Launch, folder: &str, files: &[(String, Vec<u8>)]) {
+        let now = self.clock.now();
+        for (name, content) in files {
+            let path = [&*launch.directory, folder, name].into_iter().filter(|part| !part.is_empty());
+            self.files.write(&launch.node, &path.collect::<Vec<_>>().join("/"), content, now);
+        }
+    }
+
+    /// Stores what is due by the same rules as on a real node.
+    fn store(&self, launch: &Launch, exit_code: i32, last_try: bool) -> Option<NodeFailure> {
+        let place = self.place(launch).ok()?;
+        let variables = environment::of(launch, &place, &self.variables, "");
+        let mut failure = None;
+        for order in launch.output_files.iter().filter(|order| outputs::is_due(order, exit_code, last_try)) {
+            let stored = Resolved::new(order, &place, &variables).and_then(|resolved| {
+                let base = self.below_the_node(&place, &resolved.base.to_string_lossy());
+                let files = self.files.below(&launch.node, &base).into_iter();
+                let files: BTreeMap<String, Vec<u8>> = files
+                    .filter(|(name, _)| resolved.pattern.matches(name))
+                    .map(|(name, content)| (resolved.blob_name(order, &name), content.to_vec()))
+                    .collect();
+                match files.is_empty() {
+                    true => Ok(()),
+                    false => {
+                        self.door.store_bytes(&order.container_url, &files.into_iter().collect::<Vec<_>>())
+                    }
+                }
+            });
+            if let Err(error) = stored {
+                failure.get_or_insert_with(|| failures::output(order, &error));
+            }
+        }
+        failure
+    }
+
+    fn remove(&self, node: NodeRef) {
+        let running: Vec<_> = {
+            let state = lock(&self.state);
+            let here = state.launches.iter().filter(|(_, running)| running.launch.node == node);
+            here.map(|(id, _)| *id).collect()
+        };
+        for id in running {
+            match self.take(id) {
+                Some((_, Some((_, began)))) => self.end(id, began, Some(137), None),
+                _ => self.end(id, self.clock.now(), None, Some(failures::ended())),
+            }
+        }
+        self.files.remove(&node, "");
+        self.report(NodeEvent::Removed(node));
+    }
+
+    fn take(&self, id: LaunchId) -> Option<(Launch, Option<(Pretend, Timestamp)>)> {
+        lock(&self.state).launches.remove(&id).map(|running| (running.launch, running.began))
+    }
+
+    fn end(
+        &self,
+        launch: LaunchId,
+        started: Timestamp,
+        exit_code: Option<i32>,
+        failure: Option<NodeFailure>,
+    ) {
+        let ending = LaunchEnding { started, ended: self.clock.now(), exit_code, failure };
+        self.report(NodeEvent::Ended { launch, ending });
+    }
+
+    fn report(&self, event: NodeEvent) {
+        if !lock(&self.state).stopped {
+            (self.reports)(event);
+        }
+    }
+}
