@@ -319,6 +319,16 @@ fn permissions_are_written_in_the_order_of_the_service() {
 
 proptest! {
     #[test]
+    fn nothing_in_a_query_makes_checking_panic_or_succeed(
+        pairs in proptest::collection::vec(("s[vetprsig]{1,2}|r|sip|spr|srt|snapshot", "[0-9a-z%:.ZT/+-]{0,12}"), 0..12),
+        version in prop_oneof![Just("2025-01-05"), Just("2018-11-09"), Just("x")],
+    ) {
+        let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let query = format!("{}&sv={version}&sig=AAAA&se={SE}&sp=r&sr=b", query.join("&"));
+        prop_assert!(verify(&key(), &query, &asked("c1", "b", Action::ReadBlob)).is_err());
+    }
+
+    #[test]
     fn what_is_issued_is_accepted_and_any_change_is_noticed(
         container in "[a-z0-9-]{3,20}",
         blob in proptest::option::of("[^\u{0}]{1,20}"),

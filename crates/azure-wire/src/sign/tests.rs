@@ -330,6 +330,22 @@ fn keys_are_base64_and_do_not_show() {
 
 proptest! {
     #[test]
+    fn nothing_in_a_header_makes_checking_panic_or_succeed(
+        authorization in proptest::collection::vec(32_u8..255, 0..40),
+        shared in any::<bool>(),
+        date in "[A-Za-z0-9:, ]{0,30}",
+    ) {
+        let mut request = request("PUT", "http://h/c?%%=%f&&=+", &[("ocp-date", &date)]);
+        let prefix: &[u8] = if shared { b"SharedKey devacct:" } else { b"" };
+        if let Ok(value) = HeaderValue::from_bytes(&[prefix, &authorization].concat()) {
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        prop_assert!(batch_key().verify(Scheme::Batch, &request, now()).is_err());
+        request.headers_mut().insert("ocp-date", HeaderValue::from_static(DATE));
+        prop_assert!(batch_key().verify(Scheme::Batch, &request, now()).is_err());
+    }
+
+    #[test]
     fn what_is_signed_is_verified_and_any_change_is_noticed(
         path in "/[a-z0-9%/.-]{0,20}",
         pairs in proptest::collection::vec(("[a-zA-Z$-]{1,8}", ".{0,12}"), 0..5),
