@@ -25,7 +25,9 @@ pub fn refuse(status: u16, code: &str, words: &str) -> Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::NoContainer => refuse(404, "ContainerNotFound", "The specified container does not exist."),
+            Refused::NoContainer => {
+                refuse(404, "ContainerNotFound", "The specified container does not exist.")
+            }
             Refused::ContainerExists => {
                 refuse(409, "ContainerAlreadyExists", "The specified container already exists.")
             }
@@ -36,12 +38,14 @@ impl From<Refused> for Refusal {
                 "ConditionNotMet",
                 "The condition specified using HTTP conditional header(s) is not met.",
             ),
-            Refused::UnknownBlock => {
-                refuse(400, "InvalidBlockList", "The specified block list is invalid.")
-            }
+            Refused::UnknownBlock => refuse(400, "InvalidBlockList", "The specified block list is invalid."),
             Refused::Failed(error) => {
                 tracing::error!(%error, "blob store");
-                refuse(500, "InternalError", "The server encountered an internal error. Please retry the request.")
+                refuse(
+                    500,
+                    "InternalError",
+                    "The server encountered an internal error. Please retry the request.",
+                )
             }
         }
     }
@@ -86,7 +90,8 @@ pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: &str, now: Ti
 
 /// A refusal as an answer. To HEAD the code stands in the header alone.
 pub fn refusal(refusal: Refusal, is_head: bool, request_id: &str, now: Timestamp) -> Response {
-    let code = HeaderValue::try_from(&refusal.error.code).unwrap_or(HeaderValue::from_static("InternalError"));
+    let code =
+        HeaderValue::try_from(&refusal.error.code).unwrap_or(HeaderValue::from_static("InternalError"));
     let mut answer = if is_head || refusal.status == StatusCode::NOT_MODIFIED {
         empty(refusal.status)
     } else {

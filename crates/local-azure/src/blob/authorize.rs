@@ -62,7 +62,11 @@ pub fn authorize(
         _ => Level::Object,
     };
     let Some(action) = Action::of(method, level, query) else {
-        return Err(refuse(403, "AuthorizationFailure", "This request is not authorized to perform this operation."));
+        return Err(refuse(
+            403,
+            "AuthorizationFailure",
+            "This request is not authorized to perform this operation.",
+        ));
     };
     sas_rights(inner, query, container, blob, action)
 }

@@ -34,13 +34,37 @@ impl StoreError {
 /// A change that must become durable.
 #[derive(Debug)]
 pub enum Change {
-    PutContainer { id: i64, name: String, body: String },
-    DropContainer { id: i64 },
-    PutBlob { container: i64, name: String, body: String },
-    DropBlob { container: i64, name: String },
-    PutBlock { container: i64, name: String, block: String, body: String },
-    DropBlocks { container: i64, name: String },
-    PutRow { id: i64, bytes: Bytes },
+    PutContainer {
+        id: i64,
+        name: String,
+        body: String,
+    },
+    DropContainer {
+        id: i64,
+    },
+    PutBlob {
+        container: i64,
+        name: String,
+        body: String,
+    },
+    DropBlob {
+        container: i64,
+        name: String,
+    },
+    PutBlock {
+        container: i64,
+        name: String,
+        block: String,
+        body: String,
+    },
+    DropBlocks {
+        container: i64,
+        name: String,
+    },
+    PutRow {
+        id: i64,
+        bytes: Bytes,
+    },
     /// Bytes that were written to a file: its content must be durable before what names it.
     Sync(PathBuf),
     DropRows(Vec<i64>),
@@ -139,7 +163,8 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     database.pragma_update(None, "synchronous", "FULL").map_err(told)?;
     let format: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(told)?;
     if format > FORMAT {
-        let reason = format!("it has format {format}, this program knows up to {FORMAT}: use a newer dropmill");
+        let reason =
+            format!("it has format {format}, this program knows up to {FORMAT}: use a newer dropmill");
         return Err(StoreError::new("open", path, &reason));
     }
     database

@@ -10,12 +10,7 @@ use crate::orders::{BlobDoor, DoorError};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use dropmill_azure_wire::{
-    blob::Metadata,
-    etag::ETag,
-    sas::Action,
-    secret::without_query,
-    time::Timestamp,
-    uri::decode,
+    blob::Metadata, etag::ETag, sas::Action, secret::without_query, time::Timestamp, uri::decode,
 };
 use md5::{Digest, Md5};
 use std::{
@@ -56,7 +51,8 @@ impl Door {
 
     fn rights(&self, named: &Named, blob: &str, action: Action) -> Result<Rights, DoorError> {
         sas_rights(&self.0, &named.query, &named.container, blob, action).map_err(|refused| {
-            let what = if blob.is_empty() { named.container.clone() } else { format!("{}/{blob}", named.container) };
+            let what =
+                if blob.is_empty() { named.container.clone() } else { format!("{}/{blob}", named.container) };
             DoorError::Denied(format!("{what}: {}: {}", refused.error.code, refused.error.text()))
         })
     }
@@ -72,9 +68,15 @@ impl Door {
         for piece in &blob.pieces {
             let mut offset = 0;
             while offset < piece.length {
-                let bytes = self.0.store.read(piece, offset, CHUNK).map_err(|error| DoorError::Other(error.to_string()))?;
+                let bytes = self
+                    .0
+                    .store
+                    .read(piece, offset, CHUNK)
+                    .map_err(|error| DoorError::Other(error.to_string()))?;
                 if bytes.is_empty() {
-                    return Err(DoorError::Other("a content of the blob is shorter than it should be".into()));
+                    return Err(DoorError::Other(
+                        "a content of the blob is shorter than it should be".into(),
+                    ));
                 }
                 to.write_all(&bytes).map_err(|error| DoorError::Local(error.to_string()))?;
                 offset += bytes.len() as u64;
@@ -101,7 +103,9 @@ impl Door {
             };
             let put = self.0.store.put_blob(&named.container, &name, bytes, fresh(md5), &condition);
             let (blob, ticket) = put.map_err(|refused| match refused {
-                Refused::BlobExists => DoorError::Denied(format!("{name} exists, and the SAS does not allow to replace it")),
+                Refused::BlobExists => {
+                    DoorError::Denied(format!("{name} exists, and the SAS does not allow to replace it"))
+                }
                 other => not_there(&named, other),
             })?;
             tickets.push((blob, ticket));
@@ -167,7 +171,8 @@ fn not_there(named: &Named, refused: Refused) -> DoorError {
 impl BlobDoor for Door {
     fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
         let blob = self.readable(url)?;
-        let mut file = File::create(to).map_err(|error| DoorError::Local(format!("{}: {error}", to.display())))?;
+        let mut file =
+            File::create(to).map_err(|error| DoorError::Local(format!("{}: {error}", to.display())))?;
         self.pour(&blob, &mut file)
     }
 

@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use dropmill_azure_wire::{
     blob::{
         BlobItem, BlobList, Block, BlockList, ContainerItem, ContainerList, Entry, Metadata, header as name,
-        is_valid_blob_name, is_valid_container_name, is_valid_metadata_name, limit, metadata_of, put_metadata,
-        read_block_choices,
+        is_valid_blob_name, is_valid_container_name, is_valid_metadata_name, limit, metadata_of,
+        put_metadata, read_block_choices,
     },
     etag::ETag,
     time::{Timestamp, http_date, parse_http_date},
@@ -85,7 +85,11 @@ async fn handle(inner: &Arc<Inner>, parts: Parts, body: Body) -> Answered {
     let (container, blob) = (decoded(container)?, decoded(blob)?);
     let rights = authorize(inner, &parts.method, path, query, &parts.headers, &container, &blob)?;
     if !container.is_empty() && !is_valid_container_name(&container) {
-        return Err(refuse(400, "InvalidResourceName", "The specified resource name contains invalid characters."));
+        return Err(refuse(
+            400,
+            "InvalidResourceName",
+            "The specified resource name contains invalid characters.",
+        ));
     }
     let value = |name: &str| uri::value(query, name).unwrap_or_default().into_owned();
     let ask = Ask { inner, headers: &parts.headers, query, container: &container, blob: &blob, rights };
@@ -132,7 +136,8 @@ async fn handle(inner: &Arc<Inner>, parts: Parts, body: Body) -> Answered {
 
 fn decoded(text: &str) -> Result<String, Refusal> {
     let bytes = percent_encoding::percent_decode_str(text);
-    let text = bytes.decode_utf8().map_err(|_| refuse(400, "InvalidUri", "The requested URI is not UTF-8."))?;
+    let text =
+        bytes.decode_utf8().map_err(|_| refuse(400, "InvalidUri", "The requested URI is not UTF-8."))?;
     if text.contains('\0') {
         return Err(refuse(400, "InvalidUri", "The requested URI holds a character that no name may hold."));
     }
@@ -192,7 +197,9 @@ impl Ask<'_> {
         if metadata.keys().any(|name| !is_valid_metadata_name(name)) {
             return Err(refuse(400, "InvalidMetadata", "The metadata specified is invalid."));
         }
-        if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > limit::METADATA_BYTES {
+        if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            > limit::METADATA_BYTES
+        {
             return Err(refuse(400, "MetadataTooLarge", "The metadata exceeds the maximum size."));
         }
         Ok(metadata)
@@ -212,7 +219,8 @@ impl Ask<'_> {
             service_endpoint: self.endpoint(),
             prefix: (!prefix.is_empty()).then_some(prefix),
             marker: (!marker.is_empty()).then_some(marker),
-            max_results: (!self.value("maxresults").is_empty()).then_some(u32::try_from(size).unwrap_or(u32::MAX)),
+            max_results: (!self.value("maxresults").is_empty())
+                .then_some(u32::try_from(size).unwrap_or(u32::MAX)),
             containers: containers.collect(),
             next_marker,
         };
@@ -253,7 +261,8 @@ impl Ask<'_> {
         let (marker, size) = (self.value("marker"), self.page_size()?);
         let with_metadata = self.value("include").contains("metadata");
         // A marker is a name; names may hold what XML cannot.
-        let from = STANDARD.decode(&marker).ok().and_then(|name| String::from_utf8(name).ok()).unwrap_or_default();
+        let from =
+            STANDARD.decode(&marker).ok().and_then(|name| String::from_utf8(name).ok()).unwrap_or_default();
         let (found, next) = self.inner.store.blobs(self.container, &prefix, &delimiter, &from, size)?;
         let entries = found.into_iter().map(|(name, blob)| match blob {
             None => Entry::Prefix(name),
@@ -267,7 +276,8 @@ impl Ask<'_> {
             container: self.container.to_owned(),
             prefix: (!prefix.is_empty()).then_some(prefix),
             marker: (!marker.is_empty()).then_some(marker),
-            max_results: (!self.value("maxresults").is_empty()).then_some(u32::try_from(size).unwrap_or(u32::MAX)),
+            max_results: (!self.value("maxresults").is_empty())
+                .then_some(u32::try_from(size).unwrap_or(u32::MAX)),
             delimiter: (!delimiter.is_empty()).then_some(delimiter),
             entries: entries.collect(),
             next_marker: next.map(|name| STANDARD.encode(name)),
@@ -277,7 +287,8 @@ impl Ask<'_> {
 
     /// A blob as the headers of its put describe it; the store fills in tag and moments.
     fn described(&self, md5: Option<String>) -> Result<Blob, Refusal> {
-        let either = |own: &str, plain: &str| self.header(own).or_else(|| self.header(plain)).map(str::to_owned);
+        let either =
+            |own: &str, plain: &str| self.header(own).or_else(|| self.header(plain)).map(str::to_owned);
         let headers = ContentHeaders {
             content_type: either(name::BLOB_CONTENT_TYPE, "content-type"),
             encoding: either(name::BLOB_CONTENT_ENCODING, "content-encoding"),
@@ -362,14 +373,19 @@ impl Ask<'_> {
                 return Err(refuse(413, "RequestBodyTooLarge", "The request body is too large."));
             }
             hash.update(&data);
-            if file.is_none() && bytes.len() + data.len() > IN_DATABASE && let Some((id, path)) = self.inner.store.new_file() {
+            if file.is_none()
+                && bytes.len() + data.len() > IN_DATABASE
+                && let Some((id, path)) = self.inner.store.new_file()
+            {
                 let mut made = File::create_new(&path).map_err(|error| disk("make", &path, &error))?;
                 made.write_all(&bytes).map_err(|error| disk("write", &path, &error))?;
                 bytes.clear();
                 file = Some((id, path, made));
             }
             match &mut file {
-                Some((_, path, file)) => file.write_all(&data).map_err(|error| disk("write", path, &error))?,
+                Some((_, path, file)) => {
+                    file.write_all(&data).map_err(|error| disk("write", path, &error))?
+                }
                 None => bytes.extend_from_slice(&data),
             }
         }
@@ -397,7 +413,13 @@ impl Ask<'_> {
             Some("AppendBlob" | "PageBlob") => {
                 return Err(refuse(501, "NotImplemented", "This service has block blobs only."));
             }
-            _ => return Err(refuse(400, "MissingRequiredHeader", "The header x-ms-blob-type is missing or unknown.")),
+            _ => {
+                return Err(refuse(
+                    400,
+                    "MissingRequiredHeader",
+                    "The header x-ms-blob-type is missing or unknown.",
+                ));
+            }
         }
         let (bytes, md5) = self.take_in(body, limit::PUT_BLOB_BYTES).await?;
         let kept = self.header(name::BLOB_CONTENT_MD5).map_or_else(|| md5.clone(), str::to_owned);
@@ -425,10 +447,15 @@ impl Ask<'_> {
 
     async fn put_block_list(&self, body: Body) -> Answered {
         let body = small(body).await?;
-        let choices = read_block_choices(&body)
-            .map_err(|_| refuse(400, "InvalidXmlDocument", "The specified XML is not syntactically valid."))?;
+        let choices = read_block_choices(&body).map_err(|_| {
+            refuse(400, "InvalidXmlDocument", "The specified XML is not syntactically valid.")
+        })?;
         if choices.len() > limit::BLOCKS {
-            return Err(refuse(400, "BlockListTooLong", "The block list may not contain more than 50,000 blocks."));
+            return Err(refuse(
+                400,
+                "BlockListTooLong",
+                "The block list may not contain more than 50,000 blocks.",
+            ));
         }
         let mut blob = self.described(self.header(name::BLOB_CONTENT_MD5).map(str::to_owned))?;
         // Content-Type is that of the XML.
@@ -496,7 +523,9 @@ impl Ask<'_> {
             ("rsct", "content-type"),
         ] {
             let value = self.value(query);
-            if !value.is_empty() && let Ok(value) = HeaderValue::try_from(value) {
+            if !value.is_empty()
+                && let Ok(value) = HeaderValue::try_from(value)
+            {
                 headers.insert(header, value);
             }
         }
@@ -547,9 +576,11 @@ impl Ask<'_> {
     /// Copies within the account, at once.
     async fn copy_blob(&self) -> Answered {
         let source = self.header(name::COPY_SOURCE).unwrap_or_default().to_owned();
-        let refused = || refuse(404, "CannotVerifyCopySource", "The copy source is not a blob of this service.");
+        let refused =
+            || refuse(404, "CannotVerifyCopySource", "The copy source is not a blob of this service.");
         let rest = source.strip_prefix(&self.inner.endpoint).and_then(|rest| rest.strip_prefix('/'));
-        let (path, query) = rest.map(|rest| rest.split_once('?').unwrap_or((rest, ""))).ok_or_else(refused)?;
+        let (path, query) =
+            rest.map(|rest| rest.split_once('?').unwrap_or((rest, ""))).ok_or_else(refused)?;
         let (container, blob) = path.split_once('/').ok_or_else(refused)?;
         let (container, blob) = (decoded(container)?, decoded(blob)?);
         if let Rights::Sas(_) = self.rights {

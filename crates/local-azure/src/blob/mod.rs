@@ -21,8 +21,8 @@ pub use commit::StoreError;
 /// What a blob service needs to know.
 #[derive(Debug, Clone)]
 pub struct BlobSettings {
-    /// Where it keeps everything; none: in memory.
-    pub folder: Option<PathBuf>,
+    /// Below this folder, in `blobs/`, it keeps everything; none: in memory.
+    pub state_dir: Option<PathBuf>,
     /// Its account.
     pub account: String,
     /// The account's key, in base64.
@@ -52,7 +52,7 @@ impl BlobService {
     pub fn open(settings: BlobSettings, clock: SharedClock) -> Result<Self, StoreError> {
         let key = SharedKey::new(&settings.account, &settings.key)
             .map_err(|error| StoreError::new("use the account's key", "", &error))?;
-        let store = store::Store::open(settings.folder.as_deref(), clock.clone())?;
+        let store = store::Store::open(settings.state_dir.as_deref(), clock.clone())?;
         let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
         Ok(Self { inner: Arc::new(Inner { store, key, endpoint, clock }) })
     }

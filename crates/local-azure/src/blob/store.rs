@@ -78,6 +78,7 @@ impl Store {
                 clock,
             });
         };
+        let folder = folder.join("blobs");
         let files = folder.join("contents");
         fs::create_dir_all(&files).map_err(|error| StoreError::new("make folder", &files, &error))?;
         let path = folder.join("blobs.db");
@@ -98,7 +99,11 @@ impl Store {
     }
 
     /// Makes a container.
-    pub fn create_container(&self, name: &str, metadata: Metadata) -> Result<(ContainerFacts, Ticket), Refused> {
+    pub fn create_container(
+        &self,
+        name: &str,
+        metadata: Metadata,
+    ) -> Result<(ContainerFacts, Ticket), Refused> {
         let mut index = self.lock();
         if index.containers.contains_key(name) {
             return Err(Refused::ContainerExists);
@@ -143,11 +148,18 @@ impl Store {
     }
 
     /// Containers whose names begin with `prefix`, from `marker` on, at most `limit`; and where the next page begins.
-    pub fn containers(&self, prefix: &str, marker: &str, limit: usize) -> (Vec<(String, ContainerFacts)>, Option<String>) {
+    pub fn containers(
+        &self,
+        prefix: &str,
+        marker: &str,
+        limit: usize,
+    ) -> (Vec<(String, ContainerFacts)>, Option<String>) {
         let index = self.lock();
         let from = if marker > prefix { marker } else { prefix };
-        let mut found = index.containers.range(from.to_owned()..).take_while(|(name, _)| name.starts_with(prefix));
-        let page = found.by_ref().take(limit).map(|(name, found)| (name.clone(), found.facts.clone())).collect();
+        let mut found =
+            index.containers.range(from.to_owned()..).take_while(|(name, _)| name.starts_with(prefix));
+        let page =
+            found.by_ref().take(limit).map(|(name, found)| (name.clone(), found.facts.clone())).collect();
         (page, found.next().map(|(name, _)| name.clone()))
     }
 
@@ -171,7 +183,8 @@ impl Store {
     ) -> Result<(Vec<(String, Option<Arc<Blob>>)>, Option<String>), Refused> {
         let index = self.lock();
         let container = index.containers.get(container).ok_or(Refused::NoContainer)?;
-        let mut from = std::ops::Bound::Included(if marker > prefix { marker.to_owned() } else { prefix.to_owned() });
+        let mut from =
+            std::ops::Bound::Included(if marker > prefix { marker.to_owned() } else { prefix.to_owned() });
         let mut page = vec![];
         loop {
             let next = container.blobs.range((from.clone(), std::ops::Bound::Unbounded)).next();
@@ -243,16 +256,23 @@ impl Store {
     }
 
     /// Keeps a block for later.
-    pub fn put_block(&self, container: &str, name: &str, block: String, bytes: Incoming) -> Result<Ticket, Refused> {
+    pub fn put_block(
+        &self,
+        container: &str,
+        name: &str,
+        block: String,
+        bytes: Incoming,
+    ) -> Result<Ticket, Refused> {
         let mut index = self.lock();
         let id = index.containers.get(container).ok_or(Refused::NoContainer)?.id;
         let (piece, change) = self.take_in(&mut index, bytes, Some(block.clone()));
         let mut changes: Vec<Change> = change.into_iter().collect();
         let body = json(&piece);
         changes.push(Change::PutBlock { container: id, name: name.to_owned(), block: block.clone(), body });
-        let staged = index.containers.get_mut(container).and_then(|found| {
-            found.staged.entry(name.to_owned()).or_default().insert(block, piece)
-        });
+        let staged = index
+            .containers
+            .get_mut(container)
+            .and_then(|found| found.staged.entry(name.to_owned()).or_default().insert(block, piece));
         changes.extend(self.drop_contents(&mut index, staged.iter()));
         Ok(self.commits.order(changes))
     }
@@ -261,7 +281,8 @@ impl Store {
     pub fn blocks(&self, container: &str, name: &str) -> Result<(Option<Arc<Blob>>, Vec<Piece>), Refused> {
         let index = self.lock();
         let found = index.containers.get(container).ok_or(Refused::NoContainer)?;
-        let staged: Vec<Piece> = found.staged.get(name).into_iter().flat_map(BTreeMap::values).cloned().collect();
+        let staged: Vec<Piece> =
+            found.staged.get(name).into_iter().flat_map(BTreeMap::values).cloned().collect();
         let blob = found.blobs.get(name).cloned();
         if blob.is_none() && staged.is_empty() { Err(Refused::NoBlob) } else { Ok((blob, staged)) }
     }
@@ -281,8 +302,9 @@ impl Store {
         let old = found.blobs.get(name).cloned();
         condition(old.as_deref())?;
         let staged = found.staged.get(name);
-        let committed =
-            |id: &str| old.iter().flat_map(|blob| &blob.pieces).find(|piece| piece.block.as_deref() == Some(id));
+        let committed = |id: &str| {
+            old.iter().flat_map(|blob| &blob.pieces).find(|piece| piece.block.as_deref() == Some(id))
+        };
         for choice in choices {
             let waiting = staged.and_then(|staged| staged.get(&choice.id));
             let piece = match choice.source {
@@ -321,7 +343,12 @@ impl Store {
     }
 
     /// Deletes a blob.
-    pub fn delete_blob(&self, container: &str, name: &str, condition: Condition<'_>) -> Result<Ticket, Refused> {
+    pub fn delete_blob(
+        &self,
+        container: &str,
+        name: &str,
+        condition: Condition<'_>,
+    ) -> Result<Ticket, Refused> {
         let mut index = self.lock();
         let found = index.containers.get_mut(container).ok_or(Refused::NoContainer)?;
         condition(Some(found.blobs.get(name).ok_or(Refused::NoBlob)?))?;
@@ -368,7 +395,9 @@ impl Store {
                     index.rows.remove(id);
                     rows.push(*id);
                 }
-                Content::File(id) => files.extend(self.files.as_ref().map(|folder| folder.join(id.to_string()))),
+                Content::File(id) => {
+                    files.extend(self.files.as_ref().map(|folder| folder.join(id.to_string())))
+                }
             }
         }
         let mut changes = vec![];
@@ -407,16 +436,19 @@ impl Store {
                     return Ok(slice(bytes));
                 }
                 let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-                let database = reader.as_ref().ok_or_else(|| StoreError::new("read", "", &"no such content"))?;
+                let database =
+                    reader.as_ref().ok_or_else(|| StoreError::new("read", "", &"no such content"))?;
                 let bytes: Option<Vec<u8>> = database
                     .prepare_cached("SELECT bytes FROM contents WHERE id = ?1")
                     .and_then(|mut select| select.query_row([id], |row| row.get(0)).optional())
                     .map_err(|error| StoreError::new("read", "contents", &error))?;
-                let bytes = bytes.ok_or_else(|| StoreError::new("read", "contents", &"it was deleted meanwhile"))?;
+                let bytes =
+                    bytes.ok_or_else(|| StoreError::new("read", "contents", &"it was deleted meanwhile"))?;
                 Ok(slice(&Bytes::from(bytes)))
             }
             Content::File(_) => {
-                let path = self.file_of(piece).ok_or_else(|| StoreError::new("read", "", &"no such content"))?;
+                let path =
+                    self.file_of(piece).ok_or_else(|| StoreError::new("read", "", &"no such content"))?;
                 let told = |error: std::io::Error| StoreError::new("read", &path, &error);
                 let mut file = File::open(&path).map_err(told)?;
                 file.seek(SeekFrom::Start(offset)).map_err(told)?;

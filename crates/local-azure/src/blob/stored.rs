@@ -104,14 +104,15 @@ impl Blob {
     /// What is known of it, as answers and lists tell it.
     pub fn properties(&self) -> BlobProperties {
         let headers = self.headers.clone();
-        let copy = self.copied.as_ref().map(|(id, source, moment)| dropmill_azure_wire::blob::CopyProperties {
-            id: id.clone(),
-            status: "success".into(),
-            source: Some(dropmill_azure_wire::secret::Secret::new(source)),
-            progress: Some(format!("{0}/{0}", self.length())),
-            completion_time: Some(*moment),
-            status_description: None,
-        });
+        let copy =
+            self.copied.as_ref().map(|(id, source, moment)| dropmill_azure_wire::blob::CopyProperties {
+                id: id.clone(),
+                status: "success".into(),
+                source: Some(dropmill_azure_wire::secret::Secret::new(source)),
+                progress: Some(format!("{0}/{0}", self.length())),
+                completion_time: Some(*moment),
+                status_description: None,
+            });
         BlobProperties {
             creation_time: Some(self.created),
             content_type: headers.content_type,
