@@ -9,6 +9,8 @@ mod pages;
 mod pools;
 mod tasks;
 
+pub use files::Part;
+
 use crate::{
     call::{Answer, Call, Caller},
     credential::Credential,
@@ -134,6 +136,22 @@ impl BatchApi {
     async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, CallError> {
         let tried = call.tried.clone();
         self.caller.exchange(call).await?.json(&tried)
+    }
+
+    /// Makes a call for an entity. One without its id, or with another, is some other program's answer.
+    async fn entity<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        wanted: &str,
+        id: fn(&T) -> &str,
+    ) -> Result<T, CallError> {
+        let tried = call.tried.clone();
+        let answer = self.caller.exchange(call).await?;
+        let entity: T = answer.json(&tried)?;
+        if id(&entity).eq_ignore_ascii_case(wanted) {
+            return Ok(entity);
+        }
+        Err(answer.broken(&tried, "it is about something else: the id is missing or another"))
     }
 
     async fn exchange(&self, call: Call) -> Result<Answer, CallError> {

@@ -23,7 +23,7 @@ use crate::{
     shown::shown,
 };
 use dropmill_azure_wire::{
-    blob::Metadata,
+    blob::{Metadata, limit},
     error::BlobErrorBody,
     sas::{Grant, Permissions, url_with},
     secret::Secret,
@@ -51,6 +51,8 @@ pub struct BlobApi {
     caller: Arc<Caller>,
     key: Arc<SharedKey>,
     file_reads: FileReads,
+    longest_in_one_bytes: u64,
+    block_bytes: u64,
 }
 
 /// What a [`BlobApi`] is made of.
@@ -69,10 +71,14 @@ pub struct BlobOptions {
     pub file_reads: FileReads,
     /// How long a call may take.
     pub timeout: Duration,
+    /// Files up to this length go up in one call, from memory; longer ones in blocks.
+    pub longest_in_one_bytes: u64,
+    /// The length of a block; [`BLOCKS_IN_FLIGHT`] of them are in memory.
+    pub block_bytes: u64,
 }
 
 impl BlobOptions {
-    /// With [`TIMEOUT`], and long work on files beside the runtime's thread.
+    /// With [`TIMEOUT`], [`LONGEST_IN_ONE`] and [`BLOCK_BYTES`], and long work on files beside the runtime's thread.
     pub fn new(
         endpoint: Endpoint,
         key: SharedKey,
@@ -80,8 +86,17 @@ impl BlobOptions {
         clock: SharedClock,
         rng: ChaCha8Rng,
     ) -> Self {
-        let (file_reads, timeout) = (FileReads::Threads, TIMEOUT);
-        Self { endpoint, key, transport, clock, rng, file_reads, timeout }
+        Self {
+            endpoint,
+            key,
+            transport,
+            clock,
+            rng,
+            file_reads: FileReads::Threads,
+            timeout: TIMEOUT,
+            longest_in_one_bytes: LONGEST_IN_ONE,
+            block_bytes: BLOCK_BYTES,
+        }
     }
 }
 
@@ -103,10 +118,16 @@ pub struct BlobInfo {
 impl BlobApi {
     /// Makes the API; calls nobody.
     pub fn new(options: BlobOptions) -> Self {
-        let BlobOptions { endpoint, key, transport, clock, rng, file_reads, timeout } = options;
+        let BlobOptions { endpoint, key, transport, clock, rng, timeout, .. } = options;
         let (credential, rng) = (Credential::SharedKey(key.clone()), Mutex::new(rng));
         let caller = Caller { transport, endpoint, credential, clock, timeout, service: Service::Blob, rng };
-        Self { caller: Arc::new(caller), key: Arc::new(key), file_reads }
+        Self {
+            caller: Arc::new(caller),
+            key: Arc::new(key),
+            file_reads: options.file_reads,
+            longest_in_one_bytes: options.longest_in_one_bytes.min(limit::PUT_BLOB_BYTES),
+            block_bytes: options.block_bytes.clamp(1, limit::BLOCK_BYTES),
+        }
     }
 
     /// Where the account is.

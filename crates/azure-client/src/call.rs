@@ -284,7 +284,7 @@ impl Caller {
         if status.is_redirection()
             && let Some(target) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok())
         {
-            said.message = format!("not followed to {}", shown(without_query(target)));
+            said.message = format!("not followed to {}", shown_address(target));
         }
         // Its other values repeat the request, signature included.
         said.values.retain(|(name, _)| name != "AuthenticationErrorDetail");
@@ -328,6 +328,15 @@ fn status_word(status: StatusCode) -> String {
         Some(reason) => reason.split([' ', '-', '\'']).collect(),
         None => format!("Status{}", status.as_u16()),
     }
+}
+
+/// An address that a service gave, without what in it may be a secret: query, fragment, user.
+pub(crate) fn shown_address(address: &str) -> String {
+    let bare = without_query(address);
+    let (scheme, rest) = bare.split_once("//").unwrap_or(("", bare));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    shown(&format!("{scheme}//{host}/{path}"))
 }
 
 /// The service's name for a call; `-` if it gave none.

@@ -35,6 +35,12 @@ pub enum Credential {
     Token(Arc<dyn TokenSource>),
 }
 
+impl From<SharedKey> for Credential {
+    fn from(key: SharedKey) -> Self {
+        Self::SharedKey(key)
+    }
+}
+
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,9 @@
 //! Requests over sockets, with reqwest.
 
-use dropmill_azure_wire::transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError};
+use dropmill_azure_wire::{
+    transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError},
+    uri::decode,
+};
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -71,9 +74,12 @@ fn sendable(request: Request<RequestBody>) -> Result<reqwest::Request, Transport
     let request = request.map(Body::wrap);
     let path_and_query = request.uri().path_and_query().cloned();
     let request = reqwest::Request::try_from(request).map_err(failure)?;
-    let (path, query) = (request.url().path(), request.url().query());
+    let (path, query) = (request.url().path(), request.url().query().unwrap_or_default());
     match path_and_query {
-        Some(asked) if asked.path() == path && asked.query() == query => Ok(request),
+        // Of queries the decoded values are signed, so that it may encode a `'` which a link of the service holds.
+        Some(asked) if asked.path() == path && decode(asked.query().unwrap_or_default()) == decode(query) => {
+            Ok(request)
+        }
         _ => Err(TransportError::Unsendable("its path has a segment that is only dots".into())),
     }
 }
@@ -111,4 +117,36 @@ fn is_refused_certificate(error: &(dyn Error + 'static)) -> bool {
         None => error,
     };
     matches!(error.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use dropmill_azure_wire::transport::empty;
+
+    #[test]
+    fn a_refused_certificate_is_found_behind_io_errors() {
+        use rustls::{CertificateError, Error};
+        let refused = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert!(is_refused_certificate(&io::Error::other(refused())));
+        assert!(is_refused_certificate(&refused()));
+        assert!(!is_refused_certificate(&io::Error::other(Error::HandshakeNotComplete)));
+        assert!(!is_refused_certificate(&io::Error::from(io::ErrorKind::ConnectionRefused)));
+    }
+
+    #[test]
+    fn what_would_be_sent_as_something_else_is_not_sent() {
+        for (address, sendable_as_it_is) in [
+            ("http://h/c/a%2F..%2Fb?x=%20'", true),
+            ("http://h/c/%E4?a=b&c", true),
+            ("http://h", true),
+            ("http://h/c/..", false),
+            ("http://h/c/%2e%2E", false),
+            ("http://h/c/./b", false),
+        ] {
+            let outcome = sendable(Request::get(address).body(empty()).unwrap());
+            assert_eq!(outcome.is_ok(), sendable_as_it_is, "{address}: {outcome:?}");
+        }
+    }
 }

@@ -20,7 +20,10 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn get_job(&self, job: &str) -> Result<Job, BatchError> {
-        self.read(self.call(Op::GetJob, Method::GET, job.to_owned(), &["jobs", job])).await
+        self.entity(self.call(Op::GetJob, Method::GET, job.to_owned(), &["jobs", job]), job, |job: &Job| {
+            &job.id
+        })
+        .await
     }
 
     /// Changes the properties that `patch` names.

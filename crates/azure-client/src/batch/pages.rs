@@ -3,10 +3,9 @@
 
 use super::BatchApi;
 use crate::{
-    call::{Answer, Call},
+    call::{Answer, Call, shown_address},
     error::CallError,
     operation::{Operation, Tried},
-    shown::shown,
 };
 use dropmill_azure_wire::{batch::Page, secret::without_query, uri::Query};
 use http::Method;
@@ -66,7 +65,7 @@ impl BatchApi {
         match self.caller.endpoint.own_path_of(link) {
             Some(next) if without_query(&next) == without_query(this) => Ok(next),
             _ => {
-                let problem = format!("its next page is elsewhere: {}", shown(without_query(link)));
+                let problem = format!("its next page is elsewhere: {}", shown_address(link));
                 Err(answer.broken(tried, problem))
             }
         }

@@ -23,7 +23,12 @@ impl BatchApi {
     /// # Errors
     /// See [`BatchError`].
     pub async fn get_pool(&self, pool: &str) -> Result<Pool, BatchError> {
-        self.read(self.call(Op::GetPool, Method::GET, pool.to_owned(), &["pools", pool])).await
+        self.entity(
+            self.call(Op::GetPool, Method::GET, pool.to_owned(), &["pools", pool]),
+            pool,
+            |pool: &Pool| &pool.id,
+        )
+        .await
     }
 
     /// Tells a pool to go. It is listed as `deleting` until its nodes are gone.

@@ -42,7 +42,12 @@ impl BatchApi {
     /// See [`BatchError`].
     pub async fn get_task(&self, job: &str, task: &str) -> Result<Task, BatchError> {
         let path = ["jobs", job, "tasks", task];
-        self.read(self.call(Op::GetTask, Method::GET, format!("{job}/{task}"), &path)).await
+        self.entity(
+            self.call(Op::GetTask, Method::GET, format!("{job}/{task}"), &path),
+            task,
+            |task: &Task| &task.id,
+        )
+        .await
     }
 
     /// All tasks of a job that `filter` lets pass, as far as a follower needs to know; `select` is usually

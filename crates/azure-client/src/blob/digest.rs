@@ -1,7 +1,14 @@
 //! MD5, as Blob keeps it with every content: base64 in headers, hex where people compare it.
 
+use super::FileReads;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use md5::{Digest, Md5};
+use std::{io, mem};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// So much is hashed on another thread at a time: long enough that handing it over costs nothing beside.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// An MD5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +25,57 @@ impl Hasher {
 
     pub fn sum(self) -> Md5Sum {
         Md5Sum(self.0.finalize().into())
+    }
+}
+
+/// MD5 of a body that arrives piece by piece. A long one is hashed beside its arrival, since MD5 takes about as
+/// long as a fast network; what waits for that is at most two pieces.
+pub(super) struct BodyHasher {
+    here: Hasher,
+    elsewhere: bool,
+    waiting: Vec<Bytes>,
+    waiting_bytes: usize,
+    at_work: Option<JoinHandle<Hasher>>,
+}
+
+impl BodyHasher {
+    pub fn new(length: u64, reads: FileReads) -> Self {
+        let elsewhere = reads == FileReads::Threads && length > 2 * PIECE_BYTES as u64;
+        Self { here: Hasher::default(), elsewhere, waiting: vec![], waiting_bytes: 0, at_work: None }
+    }
+
+    pub async fn update(&mut self, bytes: Bytes) -> io::Result<()> {
+        if !self.elsewhere {
+            self.here.update(&bytes);
+            return Ok(());
+        }
+        self.waiting_bytes += bytes.len();
+        self.waiting.push(bytes);
+        if self.waiting_bytes >= PIECE_BYTES { self.hand_over().await } else { Ok(()) }
+    }
+
+    async fn hand_over(&mut self) -> io::Result<()> {
+        self.come_back().await?;
+        let (mut hasher, pieces) = (mem::take(&mut self.here), mem::take(&mut self.waiting));
+        self.waiting_bytes = 0;
+        self.at_work = Some(spawn_blocking(move || {
+            pieces.iter().for_each(|piece| hasher.update(piece));
+            hasher
+        }));
+        Ok(())
+    }
+
+    async fn come_back(&mut self) -> io::Result<()> {
+        if let Some(at_work) = self.at_work.take() {
+            self.here = at_work.await.map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    pub async fn sum(mut self) -> io::Result<Md5Sum> {
+        self.come_back().await?;
+        self.waiting.iter().for_each(|piece| self.here.update(piece));
+        Ok(self.here.sum())
     }
 }
 
@@ -44,7 +102,20 @@ impl Md5Sum {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn pieces_hashed_here_or_elsewhere_make_the_same_sum() {
+        let bytes: Bytes = (0..5 << 20).map(|number: u32| (number % 251) as u8).collect();
+        for reads in [FileReads::Inline, FileReads::Threads] {
+            let mut hasher = BodyHasher::new(bytes.len() as u64, reads);
+            for start in (0..bytes.len()).step_by(300_000) {
+                hasher.update(bytes.slice(start..bytes.len().min(start + 300_000))).await.unwrap();
+            }
+            assert_eq!(hasher.sum().await.unwrap(), Md5Sum::of(&bytes), "{reads:?}");
+        }
+    }
 
     #[test]
     fn the_two_forms_are_those_of_the_same_sum() {

@@ -2,7 +2,7 @@
 
 use super::{
     BlobApi,
-    digest::{Hasher, Md5Sum},
+    digest::{BodyHasher, Md5Sum},
 };
 use crate::{
     call::{Call, Uncollected, broken, collect},
@@ -95,7 +95,7 @@ impl BlobApi {
         let tried = call.tried.clone();
         let response = self.caller.stream(call).await?;
         let whole = whole_of(&tried, &response)?;
-        let mut hasher = Hasher::default();
+        let mut hasher = BodyHasher::new(whole.length, self.file_reads);
         let mut arrived = 0;
         let mut broke =
             self.pour(&tried, response.into_body(), &whole, &mut arrived, &mut hasher, writer).await?;
@@ -113,7 +113,7 @@ impl BlobApi {
                 Err(error) => return Err(error.into()),
             };
         }
-        let sum = hasher.sum();
+        let sum = hasher.sum().await.map_err(|source| BlobError::Target { tried: tried.clone(), source })?;
         check(&tried, sum, &whole)?;
         Ok(Downloaded { bytes: arrived, md5: sum.hex(), etag: whole.etag })
     }
@@ -125,12 +125,14 @@ impl BlobApi {
         mut body: ResponseBody,
         whole: &Whole,
         arrived: &mut u64,
-        hasher: &mut Hasher,
+        hasher: &mut BodyHasher,
         writer: &mut W,
     ) -> Result<Option<String>, BlobError> {
         loop {
             let frame = match timeout(STALLED_AFTER, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
+                // All of it is here; what broke was the connection's farewell.
+                Ok(Some(Err(_))) if *arrived == whole.length => return Ok(None),
                 Ok(Some(Err(error))) => return Ok(Some(error.to_string())),
                 Ok(None) if *arrived == whole.length => return Ok(None),
                 Ok(None) => return Ok(Some(format!("{arrived} of {} bytes arrived", whole.length))),
@@ -142,8 +144,9 @@ impl BlobApi {
                 let problem = format!("more than the {} bytes it told", whole.length);
                 return Err(broken(tried, 200, &HeaderMap::new(), problem).into());
             }
-            hasher.update(&data);
-            writer.write_all(&data).map_err(|source| BlobError::Target { tried: tried.clone(), source })?;
+            let target = |source| BlobError::Target { tried: tried.clone(), source };
+            writer.write_all(&data).map_err(target)?;
+            hasher.update(data).await.map_err(target)?;
         }
     }
 

@@ -20,9 +20,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderValue, Method, header as http_header};
 use std::{collections::BTreeMap, path::Path};
 
-/// Files up to this length go up in one call, from memory.
+/// Files up to this length go up in one call, from memory, unless told otherwise.
 pub const LONGEST_IN_ONE: u64 = 64 << 20;
-/// Longer ones go up in blocks of this length (longer blocks where 50,000 would not do).
+/// Longer ones go up in blocks of this length unless told otherwise (longer ones where 50,000 would not do).
 pub const BLOCK_BYTES: u64 = 8 << 20;
 /// Blocks on their way at the same time: so many, and no more, are in memory.
 pub const BLOCKS_IN_FLIGHT: usize = 4;
@@ -71,7 +71,7 @@ impl BlobApi {
         self.put_whole(container, name, bytes, sum, &options).await
     }
 
-    /// Stores a file as a blob: in one call up to [`LONGEST_IN_ONE`], in blocks beyond. Blocks that an upload of
+    /// Stores a file as a blob: in one call if it is short, in blocks beyond. Blocks that an upload of
     /// the same file left behind when it broke off are not sent again. Nothing is stored if the file changes
     /// meanwhile.
     ///
@@ -93,7 +93,7 @@ impl BlobApi {
             }
         };
         let source = Source::open(path).map_err(|error| unread(error.into()))?;
-        if source.length() > LONGEST_IN_ONE {
+        if source.length() > self.longest_in_one_bytes {
             return self.put_blocks(container, name, source, &options, &unread).await;
         }
         let length = source.length();
@@ -135,7 +135,7 @@ impl BlobApi {
         options: &PutOptions,
         unread: &impl Fn(Unread) -> BlobError,
     ) -> Result<Stored, BlobError> {
-        let blocks = Blocks::of(&source);
+        let blocks = Blocks::of(&source, self.block_bytes);
         let left = self.blocks_left(container, name).await?;
         let mut hasher = Hasher::default();
         let mut in_flight = FuturesUnordered::new();
@@ -254,14 +254,14 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn of(source: &Source) -> Self {
-        Self::cut(source.length(), Md5Sum::of(source.fingerprint().as_bytes()).hex())
+    fn of(source: &Source, block_bytes: u64) -> Self {
+        Self::cut(source.length(), block_bytes, Md5Sum::of(source.fingerprint().as_bytes()).hex())
     }
 
-    fn cut(length: u64, mark: String) -> Self {
+    fn cut(length: u64, block_bytes: u64, mark: String) -> Self {
         let least = length.div_ceil(limit::BLOCKS as u64);
         // Whole MiB: a block of odd length is as good, but harder to read in a list.
-        let block_bytes = BLOCK_BYTES.max(least.next_multiple_of(1 << 20));
+        let block_bytes = if least <= block_bytes { block_bytes } else { least.next_multiple_of(1 << 20) };
         Self { length, block_bytes, count: length.div_ceil(block_bytes), mark }
     }
 
@@ -272,7 +272,8 @@ impl Blocks {
 
     fn id(&self, number: u64) -> String {
         use base64::{Engine, engine::general_purpose::STANDARD};
-        STANDARD.encode(format!("{}-{number:08}", &self.mark[..16]))
+        // The length of a block decides what its number stands for.
+        STANDARD.encode(format!("{}-{:010}-{number:06}", &self.mark[..16], self.block_bytes))
     }
 }
 
@@ -286,7 +287,7 @@ mod tests {
         fn every_file_is_cut_into_at_most_50_000_blocks_without_gap_or_overlap(
             length in 1u64..=limit::BLOCKS as u64 * (limit::BLOCK_BYTES - (1 << 20)),
         ) {
-            let blocks = Blocks::cut(length, "m".repeat(32));
+            let blocks = Blocks::cut(length, BLOCK_BYTES, "m".repeat(32));
             prop_assert!(blocks.count <= limit::BLOCKS as u64);
             prop_assert!(blocks.block_bytes <= limit::BLOCK_BYTES);
             let (last_offset, last_length) = blocks.place(blocks.count - 1);
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn ids_are_of_one_length_and_within_the_limit() {
-        let blocks = Blocks::cut(1 << 40, "0123456789abcdef0123456789abcdef".into());
+        let blocks = Blocks::cut(1 << 40, BLOCK_BYTES, "0123456789abcdef0123456789abcdef".into());
         assert_eq!(blocks.id(0).len(), blocks.id(49_999).len());
         assert!(blocks.id(0).len() <= limit::BLOCK_ID_BYTES);
     }

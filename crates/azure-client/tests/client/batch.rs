@@ -1,0 +1,353 @@
+//! Every call of Batch as the wire sees it.
+
+use crate::{
+    description::Description,
+    service::{Answer, Seen, Service, batch_options, json, refusal, status, with_body},
+};
+use dropmill_azure_client::{
+    Operation,
+    batch::{BatchApi, BatchOptions, Part},
+    credential::{Credential, TokenError, TokenSource},
+    error::BatchError,
+};
+use dropmill_azure_wire::{batch::*, fault::Fault, secret::Secret};
+use futures_util::{FutureExt, future::BoxFuture};
+use serde_json::{Value, json as value};
+use std::{sync::Arc, time::Duration};
+
+type Calling = fn(BatchApi) -> BoxFuture<'static, Result<(), BatchError>>;
+
+/// A call, what it must look like, what is answered, and what defines its body.
+struct Case(&'static str, u16, &'static str, Calling);
+
+macro_rules! call {
+    ($api:ident => { $call:expr }) => {
+        call!($api => $call)
+    };
+    ($api:ident => $call:expr) => {
+        |$api| async move { $call.await.map(drop) }.boxed()
+    };
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case(
+            "POST /pools",
+            201,
+            "PoolAddParameter",
+            call!(api => api.create_pool(&full("PoolAddParameter"))),
+        ),
+        Case("GET /pools/p", 200, "", call!(api => api.get_pool("p"))),
+        Case("DELETE /pools/p", 202, "", call!(api => api.delete_pool("p"))),
+        Case(
+            "PATCH /pools/p",
+            200,
+            "PoolPatchParameter",
+            call!(api => api.patch_pool("p", &full("PoolPatchParameter"))),
+        ),
+        Case(
+            "POST /pools/p/resize",
+            202,
+            "PoolResizeParameter",
+            call!(api => {
+                api.resize_pool("p", &PoolResize { target_dedicated_nodes: Some(3), ..Default::default() })
+            }),
+        ),
+        Case("POST /pools/p/stopresize", 202, "", call!(api => api.stop_resize("p"))),
+        Case("GET /pools", 200, "", call!(api => api.list_pools(None, None))),
+        Case("GET /nodecounts", 200, "", call!(api => api.pool_node_counts(None))),
+        Case("GET /pools/p/nodes", 200, "", call!(api => api.list_nodes("p", None, None))),
+        Case(
+            "POST /pools/p/removenodes",
+            202,
+            "NodeRemoveParameter",
+            call!(api => {
+                api.remove_nodes("p", &["n1".into()], Some(NodeDeallocationOption::TaskCompletion))
+            }),
+        ),
+        Case(
+            "POST /pools/p/nodes/n/reboot",
+            202,
+            "NodeRebootParameter",
+            call!(api => api.reboot_node("p", "n")),
+        ),
+        Case("POST /jobs", 201, "JobAddParameter", call!(api => api.create_job(&full("JobAddParameter")))),
+        Case("GET /jobs/j", 200, "", call!(api => api.get_job("j"))),
+        Case(
+            "PATCH /jobs/j",
+            200,
+            "JobPatchParameter",
+            call!(api => api.patch_job("j", &full("JobPatchParameter"))),
+        ),
+        Case(
+            "POST /jobs/j/terminate",
+            202,
+            "JobTerminateParameter",
+            call!(api => api.terminate_job("j", Some("why"))),
+        ),
+        Case("POST /jobs/j/terminate", 202, "", call!(api => api.terminate_job("j", None))),
+        Case("DELETE /jobs/j", 202, "", call!(api => api.delete_job("j"))),
+        Case("GET /jobs", 200, "", call!(api => api.list_jobs(None, None))),
+        Case(
+            "POST /jobs/j/addtaskcollection",
+            200,
+            "TaskAddCollectionParameter",
+            call!(api => {
+                api.add_tasks("j", &[full("TaskAddParameter")])
+            }),
+        ),
+        Case("GET /jobs/j/tasks/t", 200, "", call!(api => api.get_task("j", "t"))),
+        Case("GET /jobs/j/tasks", 200, "", call!(api => api.list_tasks("j", None, None))),
+        Case("GET /jobs/j/taskcounts", 200, "", call!(api => api.task_counts("j"))),
+        Case("POST /jobs/j/tasks/t/terminate", 204, "", call!(api => api.terminate_task("j", "t"))),
+        Case("DELETE /jobs/j/tasks/t", 200, "", call!(api => api.delete_task("j", "t"))),
+        Case("POST /jobs/j/tasks/t/reactivate", 204, "", call!(api => api.reactivate_task("j", "t"))),
+        Case("GET /jobs/j/tasks/t/files", 200, "", call!(api => api.list_task_files("j", "t", false))),
+        Case(
+            "GET /jobs/j/tasks/t/files/wd%2Fa%20b.txt",
+            200,
+            "",
+            call!(api => api.get_task_file("j", "t", "wd/a b.txt")),
+        ),
+        Case(
+            "GET /pools/p/nodes/n/files/startup%2Fstderr.txt",
+            200,
+            "",
+            call!(api => {
+                api.get_node_file("p", "n", "startup/stderr.txt")
+            }),
+        ),
+    ]
+}
+
+/// A noun with every property that the published description has, but for those that only the service sets.
+fn full<T: serde::de::DeserializeOwned>(definition: &str) -> T {
+    let mut body = Description::of_20().full_body(definition);
+    without_server_values(&mut body);
+    serde_json::from_value(body).unwrap()
+}
+
+fn without_server_values(body: &mut Value) {
+    match body {
+        Value::Object(properties) => {
+            properties.remove("exactVersion");
+            properties.values_mut().for_each(without_server_values);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_server_values),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn every_call_is_made_as_the_service_documents_it() {
+    let description = Description::of_20();
+    for Case(line, code, definition, calling) in cases() {
+        let service = Service::answering(move |seen| {
+            let id = seen.path.rsplit('/').next().unwrap_or_default().to_owned();
+            let counts = value!({"active":1,"running":0,"completed":0,"succeeded":0,"failed":0});
+            let body = value!({"id":id,"vmSize":"s","value":[],"taskCounts":counts,"taskSlotCounts":counts});
+            if matches!(code, 201 | 202 | 204) { status(code, &[]) } else { json(code, &body) }
+        });
+        calling(service.batch()).await.unwrap_or_else(|error| panic!("{line}: {error:?}"));
+        let asked = service.asked();
+        assert_eq!(asked.len(), 1, "{line}");
+        assert_eq!(asked[0].line(), format!("{line}?api-version=2024-07-01.20.0&timeout=30"));
+        assert_eq!(asked[0].header("return-client-request-id"), "true");
+        assert_eq!(asked[0].header("ocp-date"), "Mon, 02 Mar 2026 10:11:12 GMT");
+        if definition.is_empty() {
+            assert!(asked[0].body.is_empty(), "{line}");
+            assert_eq!(asked[0].header("content-type"), "", "{line}");
+        } else {
+            let body: Value = serde_json::from_slice(&asked[0].body).unwrap();
+            assert_eq!(description.faults_of_request(definition, &body), [""; 0], "{line}");
+            assert_eq!(asked[0].header("content-type"), "application/json; odata=minimalmetadata");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_call_tells_its_name_and_subject_when_it_is_refused() {
+    let mut lines = String::new();
+    for Case(line, _, _, calling) in cases() {
+        let service = Service::answering(|_| refusal(409, "SomeNewCode"));
+        let error = calling(service.batch()).await.unwrap_err();
+        lines.push_str(&format!("{line}: {error} {:?}\n", error.fault()));
+    }
+    insta::assert_snapshot!(lines);
+}
+
+#[tokio::test]
+async fn a_filter_and_a_selection_are_encoded() {
+    let service = Service::answering(|_| json(200, &value!({"value": []})));
+    let filter = "state eq 'completed' and stateTransitionTime gt DateTime'2026-01-01T00:00:00Z'";
+    service.batch().list_tasks("j", Some(filter), Some(TASK_STATUS_SELECT)).await.unwrap();
+    service.batch().pool_node_counts(Some("p")).await.unwrap();
+    let queries: Vec<String> = service.asked().into_iter().map(|seen| seen.query).collect();
+    insta::assert_snapshot!(queries.join("\n"), @"
+    api-version=2024-07-01.20.0&timeout=30&$filter=state%20eq%20%27completed%27%20and%20stateTransitionTime%20gt%20DateTime%272026-01-01T00%3A00%3A00Z%27&$select=id%2Cstate%2CstateTransitionTime%2CexecutionInfo%2CnodeInfo
+    api-version=2024-07-01.20.0&timeout=30&$filter=poolId%20eq%20%27p%27
+    ");
+}
+
+#[tokio::test]
+async fn what_became_of_each_task_is_told_one_by_one() {
+    let service = Service::answering(|_| {
+        json(
+            200,
+            &value!({"value": [
+                {"status": "Success", "taskId": "t1", "eTag": "0x1"},
+                {"status": "clienterror", "taskId": "t2", "error": {"code": "TaskExists", "message": {"value": "There."}}},
+                {"status": "servererror", "taskId": "t3"},
+            ]}),
+        )
+    });
+    let tasks: Vec<TaskAdd> = ["t1", "t2", "t3"].map(task).into();
+    let results = service.batch().add_tasks("j", &tasks).await.unwrap();
+    let told: Vec<_> = results.iter().map(|result| (result.task_id.as_str(), &result.status)).collect();
+    assert_eq!(
+        told,
+        [
+            ("t1", &TaskAddStatus::Success),
+            ("t2", &TaskAddStatus::ClientError),
+            ("t3", &TaskAddStatus::ServerError)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_collection_that_the_service_would_refuse_is_not_sent() {
+    let service = Service::answering(|_| panic!("nothing is sent"));
+    let api = service.batch();
+    for (count, length, code) in [
+        (0, 1, "InvalidPropertyValue"),
+        (101, 1, "InvalidPropertyValue"),
+        (100, 11_000, "RequestBodyTooLarge"),
+    ] {
+        let task = TaskAdd { command_line: "x".repeat(length), ..task("t") };
+        let error = api.add_tasks("j", &vec![task; count]).await.unwrap_err();
+        assert_eq!((error.code(), error.fault()), (Some(code), Fault::Permanent));
+    }
+    assert!(api.remove_nodes("p", &[], None).await.is_err());
+    assert_eq!(service.asked().len(), 0);
+}
+
+fn task(id: &str) -> TaskAdd {
+    TaskAdd { id: id.into(), command_line: "/bin/true".into(), ..Default::default() }
+}
+
+/// Serves a file of 26 letters as the real service does: HEAD tells its length, ranges are in `ocp-range`.
+fn letters(seen: &Seen, honours_ranges: bool) -> Answer {
+    let all = b"abcdefghijklmnopqrstuvwxyz".as_slice();
+    if seen.method == "HEAD" {
+        return status(200, &[("content-length", "26")]);
+    }
+    let range = seen.header("ocp-range").strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+    let part = match range {
+        Some((first, last)) if honours_ranges => {
+            &all[first.parse::<usize>().unwrap()..=last.parse::<usize>().unwrap().min(25)]
+        }
+        _ => all,
+    };
+    with_body(200, &[("content-type", "text/html")], part.to_vec())
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_read_whether_or_not_ranges_are_honoured() {
+    for honours_ranges in [true, false] {
+        let service = Service::answering(move |seen| letters(&seen, honours_ranges));
+        let api = service.batch();
+        for (part, letters) in [
+            (Part::Whole, "abcdefghijklmnopqrstuvwxyz"),
+            (Part::Tail(3), "xyz"),
+            (Part::Tail(100), "abcdefghijklmnopqrstuvwxyz"),
+            (Part::Tail(0), ""),
+            (Part::Range(1, 3), "bcd"),
+            (Part::Range(24, 25), "yz"),
+        ] {
+            let bytes = api.get_task_file_part("j", "t", "stdout.txt", part).await.unwrap();
+            assert_eq!(bytes, letters, "{part:?}");
+            let bytes = api.get_node_file_part("p", "n", "startup/stdout.txt", part).await.unwrap();
+            assert_eq!(bytes, letters, "{part:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_has_an_empty_tail() {
+    let service = Service::answering(|_| status(200, &[("content-length", "0")]));
+    assert_eq!(service.batch().get_task_file_tail("j", "t", "stderr.txt", 100).await.unwrap(), "");
+    assert_eq!(service.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn calls_have_names_that_come_from_the_seed() {
+    let names = || async {
+        let service = Service::answering(|_| json(200, &value!({"id": "j"})));
+        let api = service.batch();
+        for _ in 0..3 {
+            api.get_job("j").await.unwrap();
+        }
+        service.asked().iter().map(|seen| seen.header("client-request-id").to_owned()).collect::<Vec<_>>()
+    };
+    let (first, second) = (names().await, names().await);
+    assert_eq!(first, second);
+    assert_ne!(first[0], first[1]);
+    for name in first {
+        let groups: Vec<usize> = name.split('-').map(str::len).collect();
+        assert_eq!(groups, [8, 4, 4, 4, 12], "{name}");
+        assert_eq!(&name[14..15], "4", "{name}");
+        assert!(matches!(&name[19..20], "8" | "9" | "a" | "b"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn version_and_deadline_can_be_chosen() {
+    let service = Service::answering(|_| json(200, &value!({"id": "j"})));
+    let options = batch_options(service.in_process(), "http://service.local:1");
+    let options =
+        BatchOptions { api_version: "2024-02-01.19.0".into(), timeout: Duration::from_secs(5), ..options };
+    BatchApi::new(options).get_job("j").await.unwrap();
+    assert_eq!(service.asked()[0].query, "api-version=2024-02-01.19.0&timeout=5");
+}
+
+struct Tokens(Result<&'static str, bool>);
+
+impl TokenSource for Tokens {
+    fn token(&self, scope: &'static str) -> BoxFuture<'static, Result<Secret, TokenError>> {
+        assert_eq!(scope, "https://batch.core.windows.net/.default");
+        let outcome = self.0;
+        async move {
+            outcome.map(Secret::new).map_err(|may_pass| TokenError { reason: "no network".into(), may_pass })
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_token_proves_who_calls() {
+    let service = Service::answering(|_| json(200, &value!({"id": "j"})));
+    let api = |outcome| {
+        let options = batch_options(service.in_process(), "http://service.local:1");
+        BatchApi::new(BatchOptions { credential: Credential::Token(Arc::new(Tokens(outcome))), ..options })
+    };
+    api(Ok("T0KEN")).get_job("j").await.unwrap();
+    let asked = &service.asked()[0];
+    assert_eq!(asked.header("authorization"), "Bearer T0KEN");
+    assert_eq!(asked.header("ocp-date"), "Mon, 02 Mar 2026 10:11:12 GMT");
+    for (may_pass, fault) in [(true, Fault::Transient), (false, Fault::Permanent)] {
+        let error = api(Err(may_pass)).get_job("j").await.unwrap_err();
+        assert_eq!(error.trouble().message, "get job j: not sent: no token: no network");
+        assert_eq!(error.fault(), fault);
+    }
+    assert!(api(Ok("two\nlines")).get_job("j").await.is_err());
+    assert_eq!(service.asked().len(), 1);
+    assert!(!format!("{:?}", api(Ok("T0KEN"))).contains("T0KEN"));
+}
+
+#[test]
+fn every_operation_says_what_it_is() {
+    let mut words: Vec<&str> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), Operation::ALL.len());
+}

@@ -1,0 +1,263 @@
+//! What comes back when things go wrong.
+
+use crate::service::{Service, batch_over, breaking_off, json, now, refusal, stalling, status, with_body};
+use dropmill_azure_client::{error::BatchError, in_process::InProcess};
+use dropmill_azure_wire::{
+    batch::JobAdd,
+    fault::Fault,
+    transport::{RequestBody, ResponseBody, Transport, TransportError},
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{Request, Response};
+use serde_json::json as value;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+fn job() -> JobAdd {
+    JobAdd { id: "j".into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_refusal_tells_what_the_service_said() {
+    let service = Service::answering(|_| {
+        let body = value!({
+            "code": "InvalidPropertyValue",
+            "message": {"lang": "en-US", "value": "One of the values is wrong.\nRequestId:r\nTime:t"},
+            "values": [{"key": "PropertyName", "value": "vmSize"}, {"key": "Reason", "value": "Too\u{1b}[31m big"}],
+        });
+        json(400, &body)
+    });
+    let error = service.batch().create_job(&job()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "create job j: refused with 400 InvalidPropertyValue: One of the values is wrong. \
+         [PropertyName: vmSize, Reason: Too [31m big] (request req-1)"
+    );
+    let trouble = error.trouble();
+    assert_eq!((trouble.fault, trouble.code.as_str()), (Fault::Permanent, "InvalidPropertyValue"));
+    assert_eq!(trouble.message, error.to_string());
+    assert_eq!((error.code(), error.status()), (Some("InvalidPropertyValue"), Some(400)));
+    assert!(!error.is_not_found() && !error.is_ambiguous());
+}
+
+#[tokio::test]
+async fn a_wish_to_be_left_alone_reaches_the_machines() {
+    for code in [429, 503] {
+        let service = Service::answering(move |_| {
+            with_body(code, &[("retry-after", "17")], r#"{"code":"ServerBusy","message":{"value":"Later."}}"#)
+        });
+        let trouble = service.batch().create_job(&job()).await.unwrap_err().trouble();
+        assert_eq!((trouble.fault, trouble.retry_after), (Fault::Transient, Some(Duration::from_secs(17))));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_error_of_batch_is_told_by_its_status() {
+    for (code, body, line) in [
+        (502, "<html>Bad Gateway</html>", "get job j: refused with 502 BadGateway (request req-1)"),
+        (404, "", "get job j: refused with 404 NotFound (request req-1)"),
+        (418, "{}", "get job j: refused with 418 Imateapot (request req-1)"),
+        (599, "[1]", "get job j: refused with 599 Status599 (request req-1)"),
+    ] {
+        let service = Service::answering(move |_| with_body(code, &[("content-type", "text/html")], body));
+        assert_eq!(service.batch().get_job("j").await.unwrap_err().to_string(), line);
+    }
+}
+
+#[tokio::test]
+async fn only_the_service_itself_can_say_that_something_is_gone() {
+    let service = Service::answering(|_| refusal(404, "JobNotFound"));
+    assert!(service.batch().delete_job("j").await.unwrap_err().is_not_found());
+    let gateway = Service::answering(|_| {
+        Response::builder().status(404).body("<html>no such route</html>".into()).unwrap()
+    });
+    let error = gateway.batch().delete_job("j").await.unwrap_err();
+    assert!(!error.is_not_found());
+    assert_eq!(error.to_string(), "delete job j: refused with 404 NotFound (request -)");
+}
+
+#[tokio::test]
+async fn an_answer_is_no_success_for_its_status_alone() {
+    type Answering = fn() -> crate::service::Answer;
+    let cases: [(&str, Answering, &str); 6] = [
+        (
+            "another job",
+            || json(200, &value!({"id": "k", "state": "active"})),
+            "the id is missing or another",
+        ),
+        (
+            "a login page",
+            || with_body(200, &[("content-type", "Text/HTML; charset=utf-8")], "<html>"),
+            "an HTML page",
+        ),
+        ("a required property is missing", || json(200, &value!({"state": "active"})), "the id is missing"),
+        ("no JSON", || with_body(200, &[], "{\"id\": \"j"), "EOF while parsing"),
+        ("nothing", || status(200, &[]), "EOF while parsing"),
+        ("another success", || status(204, &[]), "another success than asked for"),
+    ];
+    for (what, answer, problem) in cases {
+        let service = Service::answering(move |_| answer());
+        let error = service.batch().get_job("j").await.unwrap_err();
+        let BatchError::BrokenAnswer { request_id, .. } = &error else { panic!("{what}: {error}") };
+        assert!(error.to_string().contains(problem), "{what}: {error}");
+        assert_eq!(request_id, "req-1", "{what}");
+        assert_eq!(error.fault(), Fault::Transient, "{what}");
+    }
+    let hotel = Service::answering(|_| with_body(201, &[("content-type", "text/html")], "<html>"));
+    let error = hotel.batch().create_job(&job()).await.unwrap_err();
+    assert_eq!((error.fault(), error.trouble().code.as_str()), (Fault::Ambiguous, "BrokenAnswer"));
+}
+
+#[tokio::test]
+async fn unknown_properties_are_ignored_and_unknown_states_kept() {
+    let service =
+        Service::answering(|_| json(200, &value!({"id": "j", "state": "paused", "newThing": {"a": [1]}})));
+    let job = service.batch().get_job("j").await.unwrap();
+    assert_eq!(job.state.unwrap().as_str(), "paused");
+}
+
+#[tokio::test]
+async fn a_redirect_is_refused_and_its_target_named_without_query() {
+    for code in [301, 302, 307, 308] {
+        let service =
+            Service::answering(move |_| status(code, &[("location", "https://evil.example/x?sig=S3CRET")]));
+        let error = service.batch().get_job("j").await.unwrap_err();
+        let line = error.to_string();
+        assert!(line.contains("not followed to https://evil.example/x"), "{line}");
+        assert!(!line.contains("S3CRET"), "{line}");
+        assert_eq!(error.fault(), Fault::Permanent);
+    }
+}
+
+#[tokio::test]
+async fn a_signature_not_accepted_is_explained_by_a_wrong_clock() {
+    for (date, end) in [
+        ("Mon, 02 Mar 2026 10:27:12 GMT", "; this machine's clock is 16 min behind (request req-1)"),
+        ("Mon, 02 Mar 2026 09:51:12 GMT", "; this machine's clock is 20 min ahead (request req-1)"),
+        ("Mon, 02 Mar 2026 10:12:12 GMT", "It is so. (request req-1)"),
+    ] {
+        let service = Service::answering(move |_| {
+            let mut answer = refusal(403, "AuthenticationFailed");
+            answer.headers_mut().insert("date", date.parse().unwrap());
+            answer
+        });
+        let error = service.batch().get_job("j").await.unwrap_err();
+        assert!(error.to_string().ends_with(end), "{error}");
+        assert_eq!(error.fault(), Fault::Permanent);
+    }
+    assert_eq!(now().to_string(), "2026-03-02T10:11:12Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_at_the_deadline_and_not_before() {
+    let service = Service::answering_later(|_| std::future::pending().boxed());
+    let api = service.batch();
+    let began = Instant::now();
+    let (read, write) = tokio::join!(biased; api.get_job("j"), async { api.create_job(&job()).await });
+    assert_eq!(began.elapsed(), Duration::from_secs(40));
+    let (read, write) = (read.unwrap_err(), write.unwrap_err());
+    assert_eq!(read.to_string(), "get job j: no answer within 40s");
+    assert_eq!((read.fault(), write.fault()), (Fault::Transient, Fault::Ambiguous));
+    assert_eq!(write.trouble().code, "TimedOut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_covers_the_body_of_an_answer_and_of_a_refusal() {
+    for code in [200, 500] {
+        let service = Service::answering(move |_| with_body(code, &[], stalling(vec!["{\"id\":".into()])));
+        let error = service.batch().get_job("j").await.unwrap_err();
+        assert!(matches!(error, BatchError::TimedOut { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_answer() {
+    let service = Service::answering(|_| with_body(200, &[], breaking_off(vec!["{\"id\":\"j\"}".into()])));
+    let error = service.batch().get_job("j").await.unwrap_err();
+    assert!(matches!(&error, BatchError::Unreachable { source: TransportError::Broken(_), .. }), "{error:?}");
+    assert!(error.trouble().message.starts_with("get job j: no answer from the service: connection lost: "));
+}
+
+#[tokio::test]
+async fn a_refusal_that_breaks_off_is_one_by_its_status() {
+    let service = Service::answering(|_| with_body(503, &[], breaking_off(vec!["{\"code\":".into()])));
+    let error = service.batch().get_job("j").await.unwrap_err();
+    assert_eq!(error.code(), Some("ServiceUnavailable"));
+}
+
+#[tokio::test]
+async fn what_was_done_stays_done_when_the_rest_of_its_answer_is_lost() {
+    let service = Service::answering(|_| with_body(201, &[], breaking_off(vec![])));
+    service.batch().create_job(&job()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_panics_breaks_its_connection_and_nothing_else() {
+    let service = Service::answering(|_| panic!("boom"));
+    let error = service.batch().create_job(&job()).await.unwrap_err();
+    assert_eq!(
+        error.trouble().message,
+        "create job j: no answer from the service: connection lost: the service panicked"
+    );
+    assert_eq!(error.fault(), Fault::Ambiguous);
+}
+
+#[tokio::test]
+async fn nobody_listening_is_transient_whatever_was_asked() {
+    let api = batch_over(Arc::new(InProcess::new()), "http://nowhere.local:1");
+    for error in [api.get_job("j").await.unwrap_err(), api.create_job(&job()).await.unwrap_err()] {
+        assert!(matches!(&error, BatchError::Unreachable { source: TransportError::Connect(_), .. }));
+        assert_eq!((error.fault(), error.trouble().code.as_str()), (Fault::Transient, "Unreachable"));
+    }
+}
+
+/// Carries requests out and loses the first answers.
+struct Losing {
+    inner: Arc<InProcess>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Transport for Losing {
+    fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'static, Result<Response<ResponseBody>, TransportError>> {
+        let (answer, left) = (self.inner.send(request), self.left.clone());
+        async move {
+            let answer = answer.await;
+            match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+                Ok(_) => Err(TransportError::Broken("reset".into())),
+                Err(_) => answer,
+            }
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_read_is_made_again_once_and_a_write_never() {
+    for (lost, read_calls, read_succeeds) in [(0, 1, true), (1, 2, true), (2, 2, false)] {
+        let service = Service::answering(|seen| match seen.method.as_str() {
+            "GET" => json(200, &value!({"id": "j"})),
+            _ => status(201, &[]),
+        });
+        let losing = |lost: usize| {
+            let left = Arc::new(AtomicUsize::new(lost));
+            batch_over(Arc::new(Losing { inner: service.in_process(), left }), "http://service.local:1")
+        };
+        assert_eq!(losing(lost).get_job("j").await.is_ok(), read_succeeds, "{lost}");
+        assert_eq!(service.asked().len(), read_calls, "{lost}");
+        let written = losing(lost).create_job(&job()).await;
+        assert_eq!(written.is_ok(), lost == 0, "{lost}");
+        assert_eq!(service.asked().len(), read_calls + 1, "{lost}");
+        if let Err(error) = written {
+            assert_eq!(error.fault(), Fault::Ambiguous);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The clients against services that a test makes up: in process and in virtual time, and a few over sockets.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod batch;
+mod blob_down;
+mod blob_up;
+#[allow(dead_code)]
+#[path = "../../../azure-wire/tests/openapi/description.rs"]
+mod description;
+mod faults;
+mod live;
+mod pages;
+mod secrets;
+mod service;
