@@ -26,8 +26,12 @@ pub enum Order {
     /// Run a command; answer with [`NodeEvent::Started`] once its process runs and [`NodeEvent::Ended`] when it
     /// is over, or with `Ended` alone if it could not be started.
     Launch(Box<Launch>),
-    /// End a launch: SIGTERM to its process group, SIGKILL after the grace, nothing left of it. `Ended` follows.
+    /// End a launch: SIGTERM to its process group, SIGKILL after the grace, nothing left of it. Its outputs are
+    /// stored as if no try followed. `Ended` follows.
     Kill(LaunchId),
+    /// As `Kill`, but nothing is stored: the task will run again (requeue), and what this try left must not stand
+    /// in the way of that one's outputs. `Ended` follows.
+    Abandon(LaunchId),
     /// Delete a task's folder (retention over, task or job deleted). No answer.
     RemoveTask {
         /// Where it ran.

@@ -17,8 +17,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) enum Ask {
     /// Its task is to end: outputs are still stored, if its process had started.
     Kill,
-    /// Its node goes: nothing is stored.
-    Remove,
+    /// Its task will run again, or its node goes: nothing is stored.
+    Abandon,
     /// The service goes: nothing is stored, nothing reported.
     Stop,
 }

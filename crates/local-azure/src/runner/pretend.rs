@@ -90,7 +90,8 @@ enum Due {
     Booted(NodeRef),
     Begin(LaunchId),
     Exit(LaunchId),
-    Killed(LaunchId),
+    /// Killed or, without its outputs, abandoned.
+    Killed(LaunchId, bool),
     Removed(NodeRef),
 }
 
@@ -123,7 +124,8 @@ impl Runner for PretendRunner {
                 lock(&inner.state).launches.insert(id, Running { launch: *launch, began: None });
                 inner.put_down(Duration::ZERO, Due::Begin(id));
             }
-            Order::Kill(launch) => inner.put_down(Duration::ZERO, Due::Killed(launch)),
+            Order::Kill(launch) => inner.put_down(Duration::ZERO, Due::Killed(launch, true)),
+            Order::Abandon(launch) => inner.put_down(Duration::ZERO, Due::Killed(launch, false)),
             Order::RemoveTask { node, directory } => inner.files.remove(&node, &directory),
             Order::Remove(node) => inner.put_down(Duration::ZERO, Due::Removed(node)),
         }
@@ -185,11 +187,12 @@ impl Inner {
                     let failure = self.store(&launch, pretend.exit_code, launch.last_try);
                     self.end(id, began, Some(pretend.exit_code), failure);
                 }
-                Due::Killed(id) => {
+                Due::Killed(id, store) => {
                     let Some((launch, began)) = self.take(id) else { continue };
                     match began {
                         Some((_, began)) => {
-                            let failure = self.store(&launch, 137, true);
+                            let failure =
+                                if store { self.store(&launch, 137, true) } else { Some(failures::ended()) };
                             self.end(id, began, Some(137), failure);
                         }
                         None => self.end(id, self.clock.now(), None, Some(failures::ended())),
@@ -300,7 +303,7 @@ impl Inner {
         };
         for id in running {
             match self.take(id) {
-                Some((_, Some((_, began)))) => self.end(id, began, Some(137), None),
+                Some((_, Some((_, began)))) => self.end(id, began, Some(137), Some(failures::ended())),
                 _ => self.end(id, self.clock.now(), None, Some(failures::ended())),
             }
         }

@@ -159,13 +159,8 @@ impl Runner for ProcessRunner {
         match order {
             Order::Boot(node) => self.boot(node),
             Order::Launch(launch) => self.launch(*launch),
-            Order::Kill(launch) => {
-                self.shared
-                    .registry
-                    .handle(launch)
-                    .into_iter()
-                    .for_each(|handle| self.shared.end(handle, Ask::Kill));
-            }
+            Order::Kill(launch) => self.end(launch, Ask::Kill),
+            Order::Abandon(launch) => self.end(launch, Ask::Abandon),
             Order::RemoveTask { node, directory } => self.remove_task(&node, &directory),
             Order::Remove(node) => self.remove(node),
         }
@@ -243,6 +238,12 @@ impl ProcessRunner {
         }
     }
 
+    fn end(&self, launch: LaunchId, why: Ask) {
+        if let Some(handle) = self.shared.registry.handle(launch) {
+            self.shared.end(handle, why);
+        }
+    }
+
     fn remove_task(&self, node: &NodeRef, directory: &str) {
         let Some(place) = self.shared.places.task(node, directory) else {
             tracing::warn!(directory, "no such folder can be on a node: nothing to remove");
@@ -255,7 +256,7 @@ impl ProcessRunner {
         self.shared.registry.node_goes(&node);
         for handle in self.shared.registry.handles() {
             if handle.node == node {
-                self.shared.end(handle, Ask::Remove);
+                self.shared.end(handle, Ask::Abandon);
             }
         }
         let shared = self.shared.clone();

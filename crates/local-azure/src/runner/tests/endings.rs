@@ -68,6 +68,20 @@ fn outputs_of_a_killed_task_are_stored() {
 }
 
 #[test]
+fn outputs_of_an_abandoned_try_are_not_stored() {
+    let mut rig = Rig::new();
+    let mut launch = rig.shell("echo ready; sleep 1000");
+    launch.output_files = vec![output("../stdout.txt", "log")];
+    rig.order(&launch);
+    rig.started(&launch);
+    wait_for_output(&rig, &launch);
+    rig.runner.carry_out(Order::Abandon(launch.id));
+    let ending = rig.ended(&launch);
+    assert_eq!((ending.exit_code, ending.failure.unwrap().code), (Some(143), "TaskEnded".into()));
+    assert_eq!(rig.door.stored(), [""; 0]);
+}
+
+#[test]
 fn a_kill_while_resource_files_come_keeps_the_command_from_starting() {
     let mut rig = Rig::new();
     rig.door.put("a", b"1");

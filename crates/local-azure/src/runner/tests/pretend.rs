@@ -105,11 +105,12 @@ async fn a_day_of_tasks_takes_no_time_and_ends_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_kill_ends_early_and_a_removal_ends_all() {
     let (runner, log, door) = rig(seconds);
-    for id in [10, 20, 30] {
+    for id in [10, 20, 30, 50] {
         runner.carry_out(Order::Launch(Box::new(launch(id))));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     runner.carry_out(Order::Kill(20));
+    runner.carry_out(Order::Abandon(50));
     runner.carry_out(Order::Kill(99));
     tokio::time::sleep(Duration::from_secs(1)).await;
     runner.carry_out(Order::Launch(Box::new(launch(40))));
@@ -117,13 +118,14 @@ async fn a_kill_ends_early_and_a_removal_ends_all() {
     runner.carry_out(Order::Remove(node()));
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(
-        lines(&log)[3..],
+        lines(&log)[4..],
         [
             "1000 ended 20 Some(137) 1000",
+            "1000 ended 50 Some(137) 1000 TaskEnded",
             "2000 started 40",
             "2000 ended 40 Some(137) 0",
-            "2000 ended 10 Some(137) 2000",
-            "2000 ended 30 Some(137) 2000",
+            "2000 ended 10 Some(137) 2000 TaskEnded",
+            "2000 ended 30 Some(137) 2000 TaskEnded",
             "2000 removed n",
         ]
     );
