@@ -73,6 +73,8 @@ fn attend(shared: &Shared, handle: &Handle, launch: &Launch, directory: &Path, m
     if handle.started(leader, directory.to_owned()) {
         shared.kill_later(launch.id);
     }
+    // If memory runs out, the task is to go and not the service. (Best effort: not every system has this.)
+    let _ = fs::write(format!("/proc/{}/oom_score_adj", child.id()), "500");
     let process = orphans::start_time(leader).map(|start| (child.id(), start));
     shared.report(NodeEvent::Started { launch: launch.id, process });
     orphans::wait_dead(leader);

@@ -3,7 +3,7 @@
 use super::control::{Handle, lock};
 use crate::orders::{LaunchId, NodeRef};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
@@ -18,8 +18,8 @@ pub(super) struct Registry {
 #[derive(Default)]
 struct State {
     launches: BTreeMap<LaunchId, Entry>,
-    /// Nodes whose folders are about to go. What comes after waits.
-    removing: BTreeSet<NodeRef>,
+    /// Nodes whose folders are about to go, and how often. What comes after waits.
+    removing: BTreeMap<NodeRef, usize>,
     /// Launches whose folder is to go when they end: mostly none, and then nobody need look for them.
     removing_tasks: usize,
     closed: bool,
@@ -52,7 +52,7 @@ impl Registry {
             entry.remove && entry.handle.id != handle.id && entry.folder.as_deref() == Some(folder)
         };
         let must_wait = |state: &State| {
-            state.removing.contains(&handle.node)
+            state.removing.contains_key(&handle.node)
                 || (state.removing_tasks > 0 && state.launches.values().any(is_former))
         };
         drop(self.wait_while(|state| must_wait(state) && handle.asked().is_none()));
@@ -94,7 +94,7 @@ impl Registry {
 
     /// A node is to go: what is entered from now on waits for [`Registry::node_gone`].
     pub fn node_goes(&self, node: &NodeRef) {
-        lock(&self.state).removing.insert(node.clone());
+        *lock(&self.state).removing.entry(node.clone()).or_default() += 1;
     }
 
     /// Waits until all launches of a node that were asked to end have ended.
@@ -106,13 +106,18 @@ impl Registry {
     /// A node's folders are gone.
     pub fn node_gone(&self, node: &NodeRef) {
         let mut state = lock(&self.state);
-        state.removing.remove(node);
+        if let Some(times) = state.removing.get_mut(node) {
+            *times -= 1;
+            if *times == 0 {
+                state.removing.remove(node);
+            }
+        }
         self.tell(&state);
     }
 
     /// Waits until a node is not being removed.
     pub fn wait_for_node(&self, node: &NodeRef) {
-        drop(self.wait_while(|state| state.removing.contains(node) && !state.closed));
+        drop(self.wait_while(|state| state.removing.contains_key(node) && !state.closed));
     }
 
     /// Takes in nothing any more.

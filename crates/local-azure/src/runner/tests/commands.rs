@@ -206,6 +206,36 @@ fn output_beyond_the_limit_keeps_head_and_tail() {
 }
 
 #[test]
+fn output_without_end_does_not_fill_the_disk_while_it_comes() {
+    use std::os::unix::fs::MetadataExt;
+    let mut rig = Rig::with(|settings| settings.max_output_bytes = 1 << 20);
+    let launch = rig.shell("while :; do head -c 100000 /dev/zero; sleep 0.005; done");
+    rig.order(&launch);
+    rig.started(&launch);
+    let out = rig.path(&launch, "stdout.txt");
+    loop {
+        let metadata = fs::metadata(&out).unwrap();
+        if metadata.len() > 4 << 20 && metadata.blocks() * 512 < metadata.len() / 2 {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    rig.kill(&launch);
+    rig.ended(&launch);
+    assert!(fs::metadata(&out).unwrap().len() < (1 << 20) + 100);
+}
+
+#[test]
+fn a_task_dies_before_the_service_when_memory_runs_out() {
+    let mut rig = Rig::new();
+    // Told once it runs: its own children are asked, so that it has been.
+    let script =
+        "read own < /proc/$$/oom_score_adj; while [ $own != 500 ]; do read own < /proc/$$/oom_score_adj; done
+        cat /proc/self/oom_score_adj";
+    assert_eq!(rig.prints(script), "500\n");
+}
+
+#[test]
 fn folders_that_lead_elsewhere_are_refused() {
     let mut rig = Rig::new();
     for directory in ["", "..", "workitems/../../x", "/tmp/x", "a\0b"] {

@@ -186,6 +186,41 @@ fn what_a_former_life_left_running_is_ended_at_the_start() {
 }
 
 #[test]
+fn what_a_killed_service_left_running_is_ended_by_its_next_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runner::tests::endings::a_life_cut_short", "--ignored", "--nocapture"])
+        .env("DROPMILL_TEST_ROOT", folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&life.status), Some(9), "{life:?}");
+    let pids = fs::read_to_string(folder.path().join("pids")).unwrap();
+    let pids: Vec<i32> = pids.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(pids.len() == 3 && pids.iter().all(|pid| lives(*pid)), "{pids:?}");
+    let rig = Rig::at(folder, |_| {});
+    assert!(!pids.iter().any(|pid| lives(*pid)), "{pids:?}");
+    assert_eq!(marked_processes(&rig), 0);
+}
+
+#[test]
+#[ignore = "the other half of the test before: it kills its own process"]
+fn a_life_cut_short() {
+    let Some(root) = std::env::var_os("DROPMILL_TEST_ROOT") else { return };
+    let settings = RunnerSettings::new(Path::new(&root).join("nodes"), "local", "http://127.0.0.1:1");
+    let pids = Path::new(&root).join("pids");
+    let mut rig = Rig::at(tempfile::tempdir().unwrap(), |ours| *ours = settings);
+    let leave = "setsid sh -c 'echo $$ >> $PIDS; exec sleep 1000' & sleep 1000 & echo $! >> $PIDS; echo $$ >> $PIDS; wait";
+    let mut launch = rig.shell(leave);
+    launch.environment = vec![("PIDS".into(), pids.to_str().unwrap().into())];
+    rig.order(&launch);
+    rig.started(&launch);
+    while fs::read_to_string(&pids).unwrap_or_default().lines().count() < 3 {
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
 fn groups_of_a_former_life_are_ended_if_they_are_still_the_same() {
     use std::os::unix::process::CommandExt;
     let rig = Rig::new();

@@ -8,6 +8,7 @@ mod nodes;
 mod outputs;
 mod pretend;
 mod resources;
+mod storm;
 mod strays;
 
 use super::{ProcessRunner, RunnerSettings};
