@@ -83,13 +83,16 @@ fn effort() {
         EffortEvent::EndAsked,
     ];
     let limits = EffortLimits { whole: Duration::from_secs(30), delays: delays() };
-    insta::assert_snapshot!(table(&states, &events, |state, event| effort::apply(state, event, NOW, &limits)));
+    insta::assert_snapshot!(table(&states, &events, |state, event| effort::apply(
+        state, event, NOW, &limits
+    )));
 }
 
 #[test]
 fn pool() {
     use PoolState as Is;
-    let starting = |look_at, until| Is::Starting { allocated: false, ready: 0, look_at, resize_at: OVER, until };
+    let starting =
+        |look_at, until| Is::Starting { allocated: false, ready: 0, look_at, resize_at: OVER, until };
     let states = [
         Is::Absent,
         Is::Creating { attempt: 1, until: TO_COME },
@@ -147,7 +150,8 @@ fn pool() {
 #[test]
 fn job() {
     use JobState as Is;
-    let terminating = |again_at| Is::Terminating { reason: "why".into(), attempt: 1, again_at, until: TO_COME };
+    let terminating =
+        |again_at| Is::Terminating { reason: "why".into(), attempt: 1, again_at, until: TO_COME };
     let states = [
         Is::Absent,
         Is::Creating { attempt: 1 },

@@ -1,6 +1,9 @@
 //! A local Azure Batch and Blob service that really runs its tasks.
 
+mod batch_http;
 pub mod blob;
+pub mod model;
 pub mod orders;
 pub mod runner;
 pub mod service;
+mod store;

@@ -4,10 +4,20 @@
 //! in process) and runs [`LocalAzure::alarms`] on its own runtime. In memory and with a pretending
 //! runner everything happens on the caller's thread, in the caller's time.
 
+mod core;
 mod home;
 
-use crate::orders::{BlobDoor, DoorError, Reports, Runner};
-use dropmill_azure_wire::{secret::Secret, time::SharedClock};
+pub(crate) use self::core::Core;
+
+use crate::{
+    batch_http,
+    blob::{BlobService, BlobSettings},
+    model::Identity,
+    orders::{BlobDoor, NodeEvent, Reports, Runner},
+    runner::{ProcessRunner, RunnerSettings},
+    store::StoreError,
+};
+use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
 use home::Home;
 pub use home::HomeError;
 use serde::Serialize;
@@ -80,6 +90,18 @@ pub enum OpenError {
     /// The state folder cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// What was kept of pools, jobs and tasks cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was kept of blobs cannot be used.
+    #[error(transparent)]
+    Blobs(#[from] crate::blob::StoreError),
+    /// The account's name or key cannot be used.
+    #[error(transparent)]
+    Key(#[from] dropmill_azure_wire::sign::BadKey),
+    /// The nodes' folder or threads cannot be had.
+    #[error("node runner: {0}")]
+    Runner(#[from] std::io::Error),
 }
 
 /// How to reach the service; the content of `connection.json`. Serialised, it shows the keys.
@@ -112,9 +134,9 @@ pub struct LocalAzure {
 
 struct Inside {
     connection: Connection,
-    changes: watch::Sender<u64>,
-    runner: Option<Arc<dyn Runner>>,
-    _clock: SharedClock,
+    core: Arc<Core>,
+    blobs: BlobService,
+    /// Holds the lock of the state folder.
     _home: Option<Home>,
 }
 
@@ -130,37 +152,51 @@ impl LocalAzure {
     ) -> Result<Self, OpenError> {
         let home = settings.state_dir.as_deref().map(|folder| Home::open(folder, clock.now())).transpose()?;
         let keys = home::keys(home.as_ref(), &settings)?;
-        let runner = match runner {
-            RunnerChoice::Processes => None,
-            RunnerChoice::Custom(make) => Some(make(Arc::new(|_| {}), Arc::new(ClosedDoor))),
+        let connection = Connection::of(&settings, keys);
+        let folder = home.as_ref().map(|home| home.folder().to_owned());
+        let blobs = BlobService::open(
+            BlobSettings {
+                state_dir: folder.clone(),
+                account: connection.blob.account.clone(),
+                key: connection.blob.key.clone(),
+                endpoint: connection.blob.endpoint.clone(),
+            },
+            clock.clone(),
+        )?;
+        let identity =
+            Identity { base: connection.batch.endpoint.clone(), account: connection.batch.account.clone() };
+        let key = SharedKey::new(&connection.batch.account, &connection.batch.key)?;
+        let core = Arc::new(Core::open(folder.as_deref(), identity, key, settings.seed, clock.clone())?);
+        let weak = Arc::downgrade(&core);
+        let reports: Reports = Arc::new(move |event: NodeEvent| {
+            if let Some(core) = weak.upgrade() {
+                core.report(event);
+            }
+        });
+        let runner: Arc<dyn Runner> = match runner {
+            RunnerChoice::Custom(make) => make(reports, blobs.door()),
+            RunnerChoice::Processes => {
+                let root = match &folder {
+                    Some(folder) => folder.join("nodes"),
+                    None => std::env::temp_dir().join(format!("dropmill-nodes-{}", std::process::id())),
+                };
+                let batch = &connection.batch;
+                let settings = RunnerSettings::new(root, &batch.account, format!("{}/", batch.endpoint));
+                ProcessRunner::start(settings, clock, reports, blobs.door())?
+            }
         };
-        let access = |endpoint: &str, key: Secret| Access {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            account: settings.account.clone(),
-            key,
-        };
-        let blob = access(&settings.blob_endpoint, keys.blob);
-        let scheme = blob.endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
-        let connection_string = format!(
-            "DefaultEndpointsProtocol={scheme};AccountName={};AccountKey={};BlobEndpoint={};",
-            blob.account,
-            blob.key.expose(),
-            blob.endpoint
-        );
-        let batch = access(&settings.batch_endpoint, keys.batch);
-        let connection = Connection { batch, blob, connection_string: connection_string.into() };
-        let changes = watch::Sender::new(0);
-        Ok(Self { inside: Arc::new(Inside { connection, changes, runner, _clock: clock, _home: home }) })
+        core.employ(runner);
+        Ok(Self { inside: Arc::new(Inside { connection, core, blobs, _home: home }) })
     }
 
     /// The HTTP face of Batch.
     pub fn batch_router(&self) -> axum::Router {
-        axum::Router::new().fallback(|| async { http::StatusCode::NOT_IMPLEMENTED })
+        batch_http::router(self.inside.core.clone())
     }
 
     /// The HTTP face of Blob.
     pub fn blob_router(&self) -> axum::Router {
-        axum::Router::new().fallback(|| async { http::StatusCode::NOT_IMPLEMENTED })
+        self.inside.blobs.router()
     }
 
     /// How to reach it.
@@ -170,43 +206,39 @@ impl LocalAzure {
 
     /// A hint, bumped whenever the state of a pool, node, job or task has changed and the change can be seen.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.inside.changes.subscribe()
+        self.inside.core.changes()
     }
 
     /// Wakes the model whenever it asked to be woken (time limits, retention); never ends by itself. Somebody must
     /// run it for as long as the service is used.
     pub async fn alarms(&self) {
-        std::future::pending().await
+        self.inside.core.alarms().await;
     }
 
     /// Ends all task processes, then flushes and closes the stores. What runs is as unfinished as after a crash:
     /// the next life queues it again.
     pub fn stop(&self) {
-        if let Some(runner) = &self.inside.runner {
-            runner.stop();
-        }
+        self.inside.core.stop();
+        self.inside.blobs.close();
     }
 }
 
-/// Stands in until blobs are there.
-struct ClosedDoor;
-
-const CLOSED: &str = "this service has no blobs yet";
-
-impl BlobDoor for ClosedDoor {
-    fn fetch(&self, _: &str, _: &Path) -> Result<u64, DoorError> {
-        Err(DoorError::Other(CLOSED.into()))
-    }
-    fn list(&self, _: &str, _: &str) -> Result<Vec<String>, DoorError> {
-        Err(DoorError::Other(CLOSED.into()))
-    }
-    fn store(&self, _: &str, _: &[(String, PathBuf)]) -> Result<(), DoorError> {
-        Err(DoorError::Other(CLOSED.into()))
-    }
-    fn fetch_bytes(&self, _: &str) -> Result<Vec<u8>, DoorError> {
-        Err(DoorError::Other(CLOSED.into()))
-    }
-    fn store_bytes(&self, _: &str, _: &[(String, Vec<u8>)]) -> Result<(), DoorError> {
-        Err(DoorError::Other(CLOSED.into()))
+impl Connection {
+    fn of(settings: &ServiceSettings, keys: home::Keys) -> Self {
+        let access = |endpoint: &str, key: Secret| Access {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            account: settings.account.clone(),
+            key,
+        };
+        let batch = access(&settings.batch_endpoint, keys.batch);
+        let blob = access(&settings.blob_endpoint, keys.blob);
+        let scheme = blob.endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
+        let connection_string = format!(
+            "DefaultEndpointsProtocol={scheme};AccountName={};AccountKey={};BlobEndpoint={};",
+            blob.account,
+            blob.key.expose(),
+            blob.endpoint
+        );
+        Self { batch, blob, connection_string: connection_string.into() }
     }
 }

@@ -1,0 +1,83 @@
+//! How the Batch service answers.
+
+use crate::model::Refusal;
+use axum::{body::Body, response::Response};
+use dropmill_azure_wire::{
+    batch::{RESPONSE_CONTENT_TYPE, header as name},
+    etag::ETag,
+    time::{Timestamp, http_date, iso},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// An answer, or why there is none.
+pub type Outcome = Result<Response, Refusal>;
+
+/// An answer without body.
+pub fn empty(status: u16) -> Response {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer
+}
+
+/// An answer with JSON.
+pub fn json(value: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(value).expect("answers have only text for keys");
+    let mut answer = Response::new(Body::from(bytes));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(RESPONSE_CONTENT_TYPE));
+    answer
+}
+
+/// An entity, its shape named first.
+pub fn entity(base: &str, shape: &str, value: &impl Serialize) -> Response {
+    let odata_metadata = format!("{base}/$metadata#{shape}/@Element");
+    json(&dropmill_azure_wire::batch::Answer { odata_metadata: &odata_metadata, entity: value })
+}
+
+/// Adds a header; a value that no header can hold is left out.
+pub fn put(answer: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// Adds tag and moment of what the answer is about.
+pub fn tagged(mut answer: Response, etag: &ETag, modified: Timestamp) -> Response {
+    put(&mut answer, "etag", etag.as_str());
+    put(&mut answer, "last-modified", &http_date(modified));
+    answer
+}
+
+/// Adds its address.
+pub fn named(mut answer: Response, url: &str) -> Response {
+    put(&mut answer, name::DATA_SERVICE_ID, url);
+    answer
+}
+
+/// Headers of every answer.
+pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: &str, now: Timestamp) {
+    put(answer, name::REQUEST_ID, request_id);
+    put(answer, "date", &http_date(now));
+    put(answer, "server", "dropmill");
+    put(answer, name::DATA_SERVICE_VERSION, "3.0");
+    let wants = asked
+        .get(name::RETURN_CLIENT_REQUEST_ID)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+    if wants && let Some(id) = asked.get(name::CLIENT_REQUEST_ID) {
+        answer.headers_mut().insert(name::CLIENT_REQUEST_ID, id.clone());
+    }
+}
+
+/// A refusal as an answer; to HEAD without body.
+pub fn refused(refusal: Refusal, is_head: bool, base: &str, request_id: &str, now: Timestamp) -> Response {
+    if is_head || refusal.status == 304 {
+        return empty(refusal.status);
+    }
+    let error = refusal.error.told_at(request_id, &iso(now)).as_answer_of(base);
+    let mut answer = json(&error);
+    *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if refusal.status == 401 {
+        put(&mut answer, "www-authenticate", "SharedKey");
+    }
+    answer
+}

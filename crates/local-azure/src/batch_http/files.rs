@@ -1,0 +1,179 @@
+//! Files of tasks and nodes.
+
+use super::{
+    Ask,
+    answer::{Outcome, empty, json, put},
+};
+use crate::{
+    model::Refusal,
+    orders::{FileEntry, NodeFiles, NodeRef},
+};
+use axum::{body::Body, response::Response};
+use dropmill_azure_wire::{
+    batch::{FileProperties, NodeFile, Page, header as name, limit},
+    time::http_date,
+    uri::encode,
+};
+use http::Method;
+
+/// The longest piece of a file that is read at once.
+const CHUNK: usize = 256 << 10;
+
+/// Where the files asked for lie.
+pub struct Place {
+    /// On which node.
+    pub node: NodeRef,
+    /// Folder below the node's root; empty: the root.
+    pub folder: String,
+    /// The URL of the folder's files.
+    pub url: String,
+    /// What to say when they are not there.
+    pub gone: Option<&'static str>,
+}
+
+impl Place {
+    fn path(&self, file: &str) -> String {
+        match (self.folder.is_empty(), file.is_empty()) {
+            (true, _) => file.to_owned(),
+            (false, true) => self.folder.clone(),
+            (false, false) => format!("{}/{file}", self.folder),
+        }
+    }
+
+    fn missing(&self) -> Refusal {
+        self.gone.map_or_else(|| Refusal::not_found("FileNotFound"), Refusal::conflict)
+    }
+}
+
+/// A page of the files.
+pub fn list(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place) -> Outcome {
+    let recursive = ask.value("recursive").eq_ignore_ascii_case("true");
+    let size = ask.page_size(limit::PAGE)?;
+    let prefix = starts_with(&ask.value("$filter"))?;
+    let entries = files.list(&place.node, &place.folder, recursive).map_err(|_| place.missing())?;
+    let after = ask.value("$skiptoken");
+    let mut entries =
+        entries.into_iter().filter(|entry| entry.name >= after && entry.name.starts_with(&prefix));
+    let value = entries.by_ref().take(size).map(|entry| seen(place, entry)).collect();
+    let page = Page {
+        odata_metadata: Some(format!("{}/$metadata#files", ask.core.base())),
+        value,
+        next_link: entries.next().map(|entry| super::routes::next_link(ask, &entry.name)),
+    };
+    Ok(json(&page))
+}
+
+/// `startswith(name,'…')` is all that files can be filtered by.
+fn starts_with(filter: &str) -> Result<String, Refusal> {
+    if filter.is_empty() {
+        return Ok(String::new());
+    }
+    let inner = filter.trim().strip_prefix("startswith(").and_then(|rest| rest.strip_suffix(')'));
+    let prefix = inner
+        .and_then(|inner| inner.split_once(','))
+        .filter(|(property, _)| property.trim() == "name")
+        .and_then(|(_, text)| text.trim().strip_prefix('\'')?.strip_suffix('\''));
+    let bad = || Refusal::bad_query("$filter", "Files can be filtered by startswith(name,'…') only");
+    prefix.map(|text| text.replace("''", "'")).ok_or_else(bad)
+}
+
+fn seen(place: &Place, entry: FileEntry) -> NodeFile {
+    let properties = (!entry.is_directory).then(|| FileProperties {
+        creation_time: None,
+        last_modified: entry.modified,
+        content_length: entry.size_bytes,
+        content_type: Some(content_type(&entry.name).into()),
+        file_mode: Some(mode(entry.mode)),
+    });
+    NodeFile {
+        url: Some(format!("{}/{}", place.url, encode(&entry.name))),
+        name: Some(entry.name),
+        is_directory: Some(entry.is_directory),
+        properties,
+    }
+}
+
+fn mode(mode: u32) -> String {
+    format!("0o{mode:06o}")
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("txt" | "log") => "text/plain",
+        Some("json") => "application/json",
+        _ => "application/octet-stream",
+    }
+}
+
+/// One file: its content, its properties, or its deletion.
+pub fn one(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str) -> Outcome {
+    let path = place.path(file);
+    let entry = files.entry(&place.node, &path).ok().flatten().ok_or_else(|| place.missing())?;
+    match *ask.method {
+        Method::GET if entry.is_directory => {
+            Err(Refusal::new(400, "OperationNotValidOnFile", "The specified file is a directory."))
+        }
+        Method::GET => content(ask, files, place, &path, &entry),
+        Method::HEAD => {
+            let length = entry.size_bytes;
+            Ok(described(empty(200), place, &entry, file, length))
+        }
+        Method::DELETE => {
+            let recursive = ask.value("recursive").eq_ignore_ascii_case("true");
+            let deleted = files.delete(&place.node, &path, recursive);
+            let not_empty = || Refusal::conflict("FileIsADirectory");
+            deleted
+                .map(|()| empty(200))
+                .map_err(|_| if entry.is_directory { not_empty() } else { place.missing() })
+        }
+        _ => Err(super::routes::no_such_verb()),
+    }
+}
+
+fn content(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, path: &str, entry: &FileEntry) -> Outcome {
+    let length = entry.size_bytes;
+    let (from, wanted) = match ask.header(name::OCP_RANGE) {
+        None => (0, length),
+        Some(text) => range(text, length).ok_or_else(|| {
+            Refusal::new(
+                416,
+                "InvalidRange",
+                "The range specified is invalid for the current size of the resource.",
+            )
+        })?,
+    };
+    // A file of a running task grows: what is promised is what there is now.
+    let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default().min(CHUNK));
+    while (bytes.len() as u64) < wanted {
+        let left = usize::try_from(wanted - bytes.len() as u64).unwrap_or(CHUNK).min(CHUNK);
+        let read =
+            files.read(&place.node, path, from + bytes.len() as u64, left).map_err(|_| place.missing())?;
+        if read.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&read);
+    }
+    let length = bytes.len() as u64;
+    Ok(described(Response::new(Body::from(bytes)), place, entry, &entry_name(path), length))
+}
+
+fn entry_name(path: &str) -> String {
+    path.to_owned()
+}
+
+fn range(text: &str, length: u64) -> Option<(u64, u64)> {
+    let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let from: u64 = first.parse().ok()?;
+    let end = if last.is_empty() { length } else { last.parse::<u64>().ok()?.saturating_add(1).min(length) };
+    (from < length && end > from).then_some((from, end - from))
+}
+
+fn described(mut answer: Response, place: &Place, entry: &FileEntry, file: &str, length: u64) -> Response {
+    put(&mut answer, "content-length", &length.to_string());
+    put(&mut answer, "content-type", content_type(&entry.name));
+    put(&mut answer, "last-modified", &http_date(entry.modified));
+    put(&mut answer, name::FILE_IS_DIRECTORY, if entry.is_directory { "True" } else { "False" });
+    put(&mut answer, name::FILE_MODE, &mode(entry.mode));
+    put(&mut answer, name::FILE_URL, &encode(&format!("{}/{file}", place.url)));
+    answer
+}

@@ -1,0 +1,154 @@
+//! The HTTP face of Batch: requests are checked, read, put to the model and answered here.
+
+mod answer;
+mod files;
+mod routes;
+
+use crate::service::Core;
+use answer::{Outcome, dress, refused};
+use axum::{body::Body, extract::Request, response::Response};
+use bytes::Bytes;
+use dropmill_azure_wire::{
+    batch::limit,
+    error::BatchErrorBody,
+    sign::{Refusal as SignRefusal, Scheme},
+    uri,
+};
+use futures_util::FutureExt;
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, Limited};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::model::Refusal;
+
+/// The routes; everything is decided by the raw path, whose percent-encoding is part of what was signed.
+pub fn router(core: Arc<Core>) -> axum::Router {
+    let calls = Arc::new(AtomicU64::new(1));
+    axum::Router::new().fallback(move |request: Request| {
+        let (core, number) = (core.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move { serve(core, request, number).await }
+    })
+}
+
+async fn serve(core: Arc<Core>, request: Request, number: u64) -> Response {
+    let now = core.now();
+    // Not secret and unique within this service: the moment it was told, and a count.
+    let request_id = format!("{:08x}-0000-4000-8000-{number:012x}", now.as_second() & 0xffff_ffff);
+    let (parts, body) = request.into_parts();
+    let (is_head, asked) = (parts.method == Method::HEAD, parts.headers.clone());
+    let outcome = AssertUnwindSafe(handle(&core, parts, body)).catch_unwind().await;
+    let base = core.base();
+    let mut answer = match outcome {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(refusal)) => refused(refusal, is_head, base, &request_id, now),
+        Err(_) => {
+            let words = "The server encountered an internal error. Please retry the request.";
+            refused(Refusal::new(500, "InternalError", words), is_head, base, &request_id, now)
+        }
+    };
+    dress(&mut answer, &asked, &request_id, now);
+    answer
+}
+
+/// One request, its sender known.
+struct Ask<'a> {
+    core: &'a Arc<Core>,
+    method: &'a Method,
+    /// Segments of the path, percent-encoding kept.
+    path: Vec<&'a str>,
+    query: &'a str,
+    headers: &'a HeaderMap,
+    body: Bytes,
+}
+
+async fn handle(core: &Arc<Core>, parts: http::request::Parts, body: Body) -> Outcome {
+    authorize(core, &parts)?;
+    let query = parts.uri.query().unwrap_or_default();
+    check_version(query)?;
+    let body = read(body).await?;
+    let path: Vec<&str> = parts.uri.path().trim_start_matches('/').split('/').collect();
+    let ask = Ask { core, method: &parts.method, path, query, headers: &parts.headers, body };
+    routes::route(&ask).await
+}
+
+fn authorize(core: &Core, parts: &http::request::Parts) -> Result<(), Refusal> {
+    let Err(refusal) = core.key().verify(Scheme::Batch, parts, core.now()) else { return Ok(()) };
+    let words = "Server failed to authenticate the request. Make sure the value of Authorization header is formed \
+                 correctly including the signature.";
+    let error = BatchErrorBody::new(refusal.code(Scheme::Batch), words);
+    let error = match &refusal {
+        SignRefusal::Missing => error,
+        other => error.with("AuthenticationErrorDetail", other.detail()),
+    };
+    Err(Refusal { status: refusal.status(), error: Box::new(error) })
+}
+
+/// Every version from 2022-10-01.16.0 on is spoken; what a newer one adds is not known here.
+fn check_version(query: &str) -> Result<(), Refusal> {
+    let Some(version) = uri::value(query, "api-version") else {
+        let words = "A query parameter that's mandatory for this request is not specified.";
+        let refusal = Refusal::new(400, "MissingRequiredQueryParameter", words);
+        return Err(refusal.with("QueryParameterName", "api-version"));
+    };
+    let date = version.get(..10).unwrap_or_default();
+    let is_date = date.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    if date.len() == 10 && is_date && date >= "2016-01-01" {
+        return Ok(());
+    }
+    let words = "The specified api version string is invalid.";
+    Err(Refusal::new(400, "UnsupportedRequestVersion", words)
+        .with("QueryParameterValue", version.into_owned()))
+}
+
+async fn read(body: Body) -> Result<Bytes, Refusal> {
+    // A little more than the service allows, so that what is too long can be told from what breaks off.
+    let longest = limit::BODY_BYTES + (64 << 10);
+    let read = Limited::new(body, longest).collect().await.map(|body| body.to_bytes());
+    match read {
+        Ok(bytes) if bytes.len() <= limit::BODY_BYTES => Ok(bytes),
+        _ => Err(Refusal::new(413, "RequestBodyTooLarge", "The request body is too large.")
+            .with("MaxLimit", limit::BODY_BYTES.to_string())),
+    }
+}
+
+impl Ask<'_> {
+    fn value(&self, name: &str) -> String {
+        uri::value(self.query, name).unwrap_or_default().into_owned()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Refusal::new(400, "InvalidRequestBody", "The specified request body is not syntactically valid.")
+                .with("Reason", error.to_string())
+        })
+    }
+
+    /// A body that may be missing: then it is as if it were empty.
+    fn body_or_default<T: serde::de::DeserializeOwned + Default>(&self) -> Result<T, Refusal> {
+        if self.body.is_empty() { Ok(T::default()) } else { self.body() }
+    }
+
+    fn page_size(&self, most: u32) -> Result<usize, Refusal> {
+        match self.value("maxresults").as_str() {
+            "" => Ok(most as usize),
+            text => match text.parse::<u32>() {
+                Ok(size) if (1..=most).contains(&size) => Ok(size as usize),
+                _ => Err(Refusal::bad_query("maxresults", format!("It must be a number from 1 to {most}"))
+                    .with("QueryParameterValue", text)),
+            },
+        }
+    }
+}

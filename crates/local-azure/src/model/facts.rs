@@ -1,0 +1,284 @@
+//! What the model knows: pools with their nodes, jobs with their tasks.
+
+use crate::orders::LaunchId;
+use dropmill_azure_wire::{
+    batch::{
+        self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskAdd,
+        TaskExecutionInfo, TaskState,
+    },
+    etag::ETag,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A change to be kept, as key and JSON. Tasks have two rows: what was asked never changes, how it goes often does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A pool, its nodes' names included.
+    PutPool {
+        /// Its key.
+        key: String,
+        /// Itself.
+        body: String,
+    },
+    /// It is gone.
+    DropPool {
+        /// Its key.
+        key: String,
+    },
+    /// A job without its tasks.
+    PutJob {
+        /// Its key.
+        key: String,
+        /// Itself.
+        body: String,
+    },
+    /// It is gone, with its tasks.
+    DropJob {
+        /// Its key.
+        key: String,
+    },
+    /// What was asked of a task.
+    PutTask {
+        /// Its job's key.
+        job: String,
+        /// Its key.
+        key: String,
+        /// What was asked.
+        add: String,
+        /// How it goes.
+        facts: String,
+    },
+    /// How a task goes.
+    PutTaskFacts {
+        /// Its job's key.
+        job: String,
+        /// Its key.
+        key: String,
+        /// How it goes.
+        facts: String,
+    },
+    /// It is gone.
+    DropTask {
+        /// Its job's key.
+        job: String,
+        /// Its key.
+        key: String,
+    },
+}
+
+/// A pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pool {
+    /// What was asked, as later calls changed it; the service's defaults filled in.
+    pub spec: PoolAdd,
+    /// Changes with `spec`.
+    pub etag: ETag,
+    /// When `spec` changed last.
+    pub modified: Timestamp,
+    /// When it was made.
+    pub created: Timestamp,
+    /// It is going.
+    pub deleting: bool,
+    /// When it came, or began to go.
+    pub state_at: Timestamp,
+    /// Nodes are being added or removed.
+    pub resizing: bool,
+    /// When that changed last.
+    pub allocation_at: Timestamp,
+    /// Why the last resize fell short.
+    pub resize_errors: Vec<wire::ResizeError>,
+    /// Its nodes by id.
+    pub nodes: BTreeMap<String, Node>,
+    /// Nodes with room, by slots taken: where the next task may go.
+    #[serde(skip)]
+    pub room: BTreeSet<(i32, String)>,
+    /// Jobs with tasks that are ready, by priority (highest first) and age.
+    #[serde(skip)]
+    pub hungry: BTreeSet<(i32, u64, String)>,
+}
+
+/// A node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: String,
+    /// Dedicated, or spot.
+    pub dedicated: bool,
+    /// What it does.
+    pub state: NodeState,
+    /// Since when.
+    pub state_at: Timestamp,
+    /// It takes tasks.
+    pub scheduling: bool,
+    /// When it joined.
+    pub allocated: Timestamp,
+    /// When it booted last.
+    pub booted: Option<Timestamp>,
+    /// How its start task goes.
+    pub start_task: Option<NodeTaskInfo>,
+    /// What is wrong with it.
+    pub errors: Vec<ComputeNodeError>,
+    /// Tasks it ran.
+    pub total: i32,
+    /// Those that succeeded.
+    pub succeeded: i32,
+    /// Slots taken.
+    #[serde(skip)]
+    pub slots: i32,
+    /// Launches on it, start task included.
+    #[serde(skip)]
+    pub launches: BTreeSet<LaunchId>,
+    /// It is on its way out of the pool.
+    pub leaving: bool,
+}
+
+/// A job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// Age: lower came earlier.
+    pub number: u64,
+    /// What was asked, as later calls changed it; the service's defaults filled in.
+    pub spec: wire::JobAdd,
+    /// Changes with `spec`.
+    pub etag: ETag,
+    /// When `spec` changed last.
+    pub modified: Timestamp,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What it does.
+    pub state: JobState,
+    /// Since when.
+    pub state_at: Timestamp,
+    /// What it did before, and since when.
+    pub previous: Option<(JobState, Timestamp)>,
+    /// When it was over.
+    pub ended: Option<Timestamp>,
+    /// Why.
+    pub terminate_reason: Option<String>,
+    /// Its tasks.
+    #[serde(skip)]
+    pub tasks: BTreeMap<String, Task>,
+    /// Its tasks by state, in the order in which they entered it.
+    #[serde(skip)]
+    pub by_state: BTreeMap<TaskState, BTreeSet<(Timestamp, String)>>,
+    /// Tasks that may run, oldest first.
+    #[serde(skip)]
+    pub ready: BTreeSet<(u64, String)>,
+    /// For each task, those that wait for it.
+    #[serde(skip)]
+    pub waiting_for: BTreeMap<String, BTreeSet<String>>,
+    /// Completed tasks that succeeded; the rest failed.
+    #[serde(skip)]
+    pub succeeded: i32,
+    /// Slots of its tasks by state: active, running, completed, succeeded.
+    #[serde(skip)]
+    pub slots: [i32; 4],
+}
+
+/// A task.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What was asked.
+    pub add: Box<TaskAdd>,
+    /// How it goes.
+    pub facts: TaskFacts,
+}
+
+/// How a task goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskFacts {
+    /// Age: lower came earlier.
+    pub number: u64,
+    /// Changes with its constraints.
+    pub etag: ETag,
+    /// When its constraints changed last.
+    pub modified: Timestamp,
+    /// When it was added.
+    pub created: Timestamp,
+    /// What it does.
+    pub state: TaskState,
+    /// Since when.
+    pub state_at: Timestamp,
+    /// What it did before, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<(TaskState, Timestamp)>,
+    /// How its tries went.
+    pub info: TaskExecutionInfo,
+    /// Where it runs, or ran: pool id and node id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<(String, String)>,
+    /// Its launch, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<LaunchId>,
+    /// The process of that launch: id and start time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<(u32, u64)>,
+    /// Why its launch is being ended, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// Its files were deleted.
+    #[serde(default)]
+    pub files_gone: bool,
+}
+
+/// Why a launch is being ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// Somebody ended the task or its job.
+    Terminated,
+    /// It ran as long as it may.
+    WallClock,
+    /// Its node goes, or the job was disabled: it shall run again.
+    Requeued,
+    /// It was deleted.
+    Deleted,
+}
+
+impl Pool {
+    /// Slots of one node.
+    pub fn slots_per_node(&self) -> i32 {
+        self.spec.task_slots_per_node.unwrap_or(1)
+    }
+
+    /// Whether tasks shall gather on few nodes.
+    pub fn packs(&self) -> bool {
+        let policy = self.spec.task_scheduling_policy.as_ref();
+        policy.is_some_and(|policy| policy.node_fill_type == wire::NodeFillType::Pack)
+    }
+
+    /// Nodes of a kind that stay.
+    pub fn staying(&self, dedicated: bool) -> usize {
+        self.nodes.values().filter(|node| node.dedicated == dedicated && !node.leaving).count()
+    }
+}
+
+impl Node {
+    /// Whether tasks may be put on it.
+    pub fn takes_tasks(&self) -> bool {
+        matches!(self.state, NodeState::Idle | NodeState::Running) && self.scheduling && !self.leaving
+    }
+}
+
+impl Task {
+    /// Slots it takes.
+    pub fn slots(&self) -> i32 {
+        self.add.required_slots.unwrap_or(1)
+    }
+
+    /// Tries after the first; -1: no limit.
+    pub fn max_retries(&self) -> i32 {
+        self.add.constraints.as_ref().and_then(|limits| limits.max_task_retry_count).unwrap_or(0)
+    }
+
+    /// Its folder below its node's root. Ids are safe as names.
+    pub fn directory(&self, job: &str) -> String {
+        format!("workitems/{job}/job-1/{}", self.add.id)
+    }
+}
+
+/// JSON of a thing whose keys are text.
+pub fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("facts have only text for keys")
+}

@@ -1,0 +1,164 @@
+//! The model of the Batch service: pools, nodes, jobs and tasks, decided without doing anything.
+//!
+//! Tell it what a client asks or what a node reports, and when; it answers, and collects in [`Effects`] what
+//! shall be done on nodes and what must be kept. It has no clock, no thread and no disk, and its only
+//! randomness is a seeded generator for the names of nodes: a test is a table, a simulation repeats itself.
+
+mod facts;
+mod jobs;
+mod nodes;
+mod pools;
+pub mod query;
+mod refusal;
+mod scheduler;
+mod tasks;
+mod views;
+
+pub use facts::{Change, Job, Node, Pool, Task, TaskFacts};
+pub use refusal::Refusal;
+pub use views::Fields;
+
+use crate::orders::{LaunchId, Order};
+use dropmill_azure_wire::{etag::ETag, time::Timestamp};
+use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the model says of itself in answers.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `http://host:port`.
+    pub base: String,
+    /// Account name.
+    pub account: String,
+}
+
+/// What follows from a call.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For nodes, in this order.
+    pub orders: Vec<Order>,
+    /// To be kept, in this order.
+    pub changes: Vec<Change>,
+    /// A client that looks again sees something new.
+    pub visible: bool,
+}
+
+/// The service's whole state.
+pub struct Model {
+    identity: Identity,
+    pools: BTreeMap<String, Pool>,
+    jobs: BTreeMap<String, Job>,
+    launches: BTreeMap<LaunchId, What>,
+    alarms: BTreeSet<(Timestamp, Alarm)>,
+    last_launch: LaunchId,
+    last_number: u64,
+    last_moment: Timestamp,
+    rng: ChaCha8Rng,
+    effects: Effects,
+    /// Whether changes are kept at all.
+    durable: bool,
+}
+
+/// What a launch is of. Keys are ids in lower case: they are unique whatever their case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    StartTask { pool: String, node: String },
+    Task { job: String, task: String },
+}
+
+/// What an alarm is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// A launch has run as long as it may.
+    WallClock(LaunchId),
+    /// A job has lived as long as it may.
+    JobWallClock(String),
+    /// A task's files have been kept as long as they need to be.
+    Retention { job: String, task: String },
+}
+
+impl Model {
+    /// An empty service. Launches are numbered from `first_launch` on: no earlier life may have used them.
+    pub fn new(identity: Identity, rng: ChaCha8Rng, first_launch: LaunchId, durable: bool) -> Self {
+        Self {
+            identity,
+            pools: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            launches: BTreeMap::new(),
+            alarms: BTreeSet::new(),
+            last_launch: first_launch,
+            last_number: 0,
+            last_moment: Timestamp::UNIX_EPOCH,
+            rng,
+            effects: Effects::default(),
+            durable,
+        }
+    }
+
+    /// What followed from the calls since this was asked last.
+    pub fn take_effects(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When to call [`Model::alarm`].
+    pub fn next_alarm(&self) -> Option<Timestamp> {
+        self.alarms.first().map(|(moment, _)| *moment)
+    }
+
+    /// Carries out what is due.
+    pub fn alarm(&mut self, now: Timestamp) {
+        while let Some((moment, alarm)) = self.alarms.first().cloned() {
+            if moment > now {
+                return;
+            }
+            self.alarms.pop_first();
+            match alarm {
+                Alarm::WallClock(launch) => self.wall_clock_over(launch),
+                Alarm::JobWallClock(job) => self.job_wall_clock_over(&job, now),
+                Alarm::Retention { job, task } => self.retention_over(&job, &task),
+            }
+        }
+    }
+
+    /// A moment that no change before had, so that an order of changes is an order of moments.
+    fn moment(&mut self, now: Timestamp) -> Timestamp {
+        let least = self.last_moment.as_nanosecond() + 100;
+        let moment = (now.as_nanosecond() / 100 * 100).max(least);
+        self.last_moment = Timestamp::from_nanosecond(moment).unwrap_or(now);
+        self.last_moment
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn launch_id(&mut self) -> LaunchId {
+        self.last_launch += 1;
+        self.last_launch
+    }
+
+    fn order(&mut self, order: Order) {
+        self.effects.orders.push(order);
+    }
+
+    fn keep(&mut self, change: impl FnOnce() -> Change) {
+        self.effects.visible = true;
+        if self.durable {
+            self.effects.changes.push(change());
+        }
+    }
+}
+
+/// The tag of something that changed at this moment.
+fn tag(moment: Timestamp) -> ETag {
+    ETag::new(format!("0x{:X}", moment.as_nanosecond() / 100))
+}
+
+/// Ids are unique whatever their case.
+fn key(id: &str) -> String {
+    id.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests;

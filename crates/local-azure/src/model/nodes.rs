@@ -1,0 +1,329 @@
+//! Nodes: they boot, run their start task, take tasks and go.
+
+use super::{Model, Node, Refusal, What, facts::Ending, key, pools::ending_of};
+use crate::orders::{Launch, LaunchEnding, NodeEvent, NodeRef, Order, ResourceFileOrder, ResourceSource};
+use dropmill_azure_wire::{
+    batch::{
+        self as wire, ErrorCategory, FailureInfo, NameValuePair, NodeDeallocationOption, NodeState,
+        NodeTaskInfo, NodeTaskState, TaskResult,
+    },
+    time::Timestamp,
+};
+
+impl Model {
+    /// Takes in what a node reports.
+    pub fn happened(&mut self, event: NodeEvent, now: Timestamp) {
+        let moment = self.moment(now);
+        match event {
+            NodeEvent::Booted(node) => self.booted(&node, moment),
+            NodeEvent::Started { launch, process } => self.started(launch, process, moment),
+            NodeEvent::Ended { launch, ending } => match self.launches.remove(&launch) {
+                Some(What::StartTask { pool, node }) => {
+                    self.start_task_ended(&pool, &node, launch, &ending, moment)
+                }
+                Some(What::Task { job, task }) => self.launch_ended(&job, &task, launch, ending, moment),
+                None => {}
+            },
+            NodeEvent::Removed(node) => {
+                let key = key(&node.pool);
+                if let Some(pool) = self.pools.get_mut(&key)
+                    && pool.nodes.get(&node.node).is_some_and(|node| node.leaving)
+                {
+                    pool.nodes.remove(&node.node);
+                    self.settle_allocation(&key, moment);
+                    self.keep_pool(&key);
+                    self.bury_pool(&key);
+                }
+            }
+        }
+    }
+
+    fn node_mut(&mut self, pool: &str, node: &str) -> Option<&mut Node> {
+        self.pools.get_mut(pool)?.nodes.get_mut(node)
+    }
+
+    fn booted(&mut self, of: &NodeRef, moment: Timestamp) {
+        let key = key(&of.pool);
+        let Some(pool) = self.pools.get_mut(&key) else { return };
+        let start_task = pool.spec.start_task.clone();
+        let Some(node) = pool.nodes.get_mut(&of.node).filter(|node| !node.leaving) else { return };
+        node.booted = Some(moment);
+        match start_task {
+            None => self.set_node_state(&key, &of.node, NodeState::Idle, moment),
+            Some(start_task) => {
+                node.start_task = Some(NodeTaskInfo {
+                    state: NodeTaskState::Running,
+                    start_time: moment,
+                    end_time: None,
+                    task_root_directory: None,
+                    task_root_directory_url: None,
+                    exit_code: None,
+                    container_info: None,
+                    failure_info: None,
+                    retry_count: Some(0),
+                    last_retry_time: None,
+                    result: None,
+                });
+                let waits = start_task.wait_for_success != Some(false);
+                let state = if waits { NodeState::WaitingForStartTask } else { NodeState::Idle };
+                self.set_node_state(&key, &of.node, state, moment);
+                self.launch_start_task(&key, &of.node, &start_task);
+            }
+        }
+        self.settle_allocation(&key, moment);
+        self.keep_pool(&key);
+        self.schedule(&key, moment);
+    }
+
+    fn launch_start_task(&mut self, pool: &str, node: &str, start_task: &wire::StartTask) {
+        let id = self.launch_id();
+        let Some(found) = self.pools.get(pool) else { return };
+        let pool_id = found.spec.id.clone();
+        let Some(of) = found.nodes.get(node) else { return };
+        let retries = of.start_task.as_ref().and_then(|info| info.retry_count).unwrap_or(0);
+        let most = start_task.max_task_retry_count.unwrap_or(0);
+        let mut environment = self.environment_of(&pool_id, node, of.dedicated);
+        environment.extend(settings(start_task.environment_settings.as_deref()));
+        let launch = Launch {
+            id,
+            node: NodeRef { pool: pool_id, node: node.to_owned() },
+            directory: "startup".into(),
+            command_line: start_task.command_line.clone(),
+            environment,
+            resource_files: resource_files(start_task.resource_files.as_deref()),
+            output_files: vec![],
+            last_try: most >= 0 && retries >= most,
+        };
+        self.launches.insert(id, What::StartTask { pool: pool.to_owned(), node: node.to_owned() });
+        if let Some(node) = self.node_mut(pool, node) {
+            node.launches.insert(id);
+        }
+        self.order(Order::Launch(Box::new(launch)));
+    }
+
+    /// The service's own variables that every command has.
+    pub(super) fn environment_of(&self, pool: &str, node: &str, dedicated: bool) -> Vec<(String, String)> {
+        vec![
+            ("AZ_BATCH_ACCOUNT_NAME".into(), self.identity.account.clone()),
+            ("AZ_BATCH_ACCOUNT_URL".into(), format!("{}/", self.identity.base)),
+            ("AZ_BATCH_POOL_ID".into(), pool.to_owned()),
+            ("AZ_BATCH_NODE_ID".into(), node.to_owned()),
+            ("AZ_BATCH_NODE_IS_DEDICATED".into(), dedicated.to_string()),
+        ]
+    }
+
+    fn start_task_ended(
+        &mut self,
+        pool: &str,
+        node: &str,
+        launch: u64,
+        ending: &LaunchEnding,
+        moment: Timestamp,
+    ) {
+        let start_task = self.pools.get(pool).and_then(|pool| pool.spec.start_task.clone());
+        let Some(of) = self.node_mut(pool, node) else { return };
+        of.launches.remove(&launch);
+        let (Some(info), Some(start_task), false) = (&mut of.start_task, start_task, of.leaving) else {
+            return;
+        };
+        let success = ending.exit_code == Some(0) && ending.failure.is_none();
+        let retries = info.retry_count.unwrap_or(0);
+        let most = start_task.max_task_retry_count.unwrap_or(0);
+        if !success && (most < 0 || retries < most) {
+            info.retry_count = Some(retries + 1);
+            info.last_retry_time = Some(moment);
+            self.launch_start_task(pool, node, &start_task);
+            self.keep_pool(pool);
+            return;
+        }
+        info.state = NodeTaskState::Completed;
+        info.start_time = ending.started;
+        info.end_time = Some(ending.ended);
+        info.exit_code = ending.exit_code;
+        info.failure_info = failure_of(ending);
+        info.result = Some(if success { TaskResult::Success } else { TaskResult::Failure });
+        let waits = start_task.wait_for_success != Some(false);
+        if of.state == NodeState::WaitingForStartTask {
+            let state = if success || !waits { NodeState::Idle } else { NodeState::StartTaskFailed };
+            self.set_node_state(pool, node, state, moment);
+        }
+        self.keep_pool(pool);
+        self.schedule(pool, moment);
+    }
+
+    /// Sets what a node does, and whether tasks may be put on it.
+    pub(super) fn set_node_state(&mut self, pool: &str, node: &str, state: NodeState, moment: Timestamp) {
+        let Some(found) = self.pools.get_mut(pool) else { return };
+        let most = found.slots_per_node();
+        let Some(of) = found.nodes.get_mut(node) else { return };
+        if of.state != state {
+            (of.state, of.state_at) = (state, moment);
+        }
+        let entry = (of.slots, of.id.clone());
+        if of.takes_tasks() && of.slots < most {
+            found.room.insert(entry);
+        } else {
+            found.room.remove(&entry);
+        }
+    }
+
+    /// Sends a node away: what runs on it ends as `ending` says.
+    pub(super) fn remove_node(&mut self, pool: &str, node: &str, ending: Ending, moment: Timestamp) {
+        let Some(found) = self.pools.get_mut(pool) else { return };
+        let pool_id = found.spec.id.clone();
+        let Some(of) = found.nodes.get_mut(node).filter(|node| !node.leaving) else { return };
+        of.leaving = true;
+        let launches: Vec<_> = of.launches.iter().copied().collect();
+        self.set_node_state(pool, node, NodeState::LeavingPool, moment);
+        for launch in launches {
+            self.end_launch(launch, ending);
+        }
+        self.order(Order::Remove(NodeRef { pool: pool_id, node: node.to_owned() }));
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `NodeNotFound`.
+    pub fn node(&self, pool: &str, node: &str) -> Result<&Node, Refusal> {
+        self.pool(pool)?.nodes.get(node).ok_or_else(|| Refusal::not_found("NodeNotFound"))
+    }
+
+    /// Boots a node again.
+    ///
+    /// # Errors
+    /// `NodeNotFound`; `OperationInvalidForCurrentState` unless it is idle or running.
+    pub fn reboot_node(
+        &mut self,
+        pool: &str,
+        node: &str,
+        option: Option<&NodeDeallocationOption>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        let (state, id) = (self.node(pool, node)?.state.clone(), self.pool(pool)?.spec.id.clone());
+        if !matches!(state, NodeState::Idle | NodeState::Running | NodeState::StartTaskFailed) {
+            return Err(Refusal::conflict("OperationInvalidForCurrentState"));
+        }
+        let key = key(pool);
+        let launches: Vec<_> = self.node(pool, node)?.launches.iter().copied().collect();
+        self.set_node_state(&key, node, NodeState::Rebooting, moment);
+        for launch in launches {
+            self.end_launch(launch, ending_of(option));
+        }
+        self.order(Order::Boot(NodeRef { pool: id, node: node.to_owned() }));
+        self.keep_pool(&key);
+        Ok(())
+    }
+
+    /// Makes a node take no more tasks; those it runs end as the option says.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `NodeAlreadyInTargetSchedulingState`.
+    pub fn disable_scheduling(
+        &mut self,
+        pool: &str,
+        node: &str,
+        option: Option<&NodeDeallocationOption>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        if !self.node(pool, node)?.scheduling {
+            return Err(Refusal::conflict("NodeAlreadyInTargetSchedulingState"));
+        }
+        let key = key(pool);
+        let launches: Vec<_> = self.node(pool, node)?.launches.iter().copied().collect();
+        if let Some(node) = self.node_mut(&key, node) {
+            node.scheduling = false;
+        }
+        if option != Some(&NodeDeallocationOption::TaskCompletion) {
+            for launch in launches {
+                self.end_launch(launch, ending_of(option));
+            }
+        }
+        self.rest_node(&key, node, moment);
+        self.keep_pool(&key);
+        Ok(())
+    }
+
+    /// Makes a node take tasks again.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `NodeAlreadyInTargetSchedulingState`.
+    pub fn enable_scheduling(&mut self, pool: &str, node: &str, now: Timestamp) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        if self.node(pool, node)?.scheduling {
+            return Err(Refusal::conflict("NodeAlreadyInTargetSchedulingState"));
+        }
+        let key = key(pool);
+        if let Some(node) = self.node_mut(&key, node) {
+            node.scheduling = true;
+        }
+        self.rest_node(&key, node, moment);
+        self.keep_pool(&key);
+        self.schedule(&key, moment);
+        Ok(())
+    }
+
+    /// What a node does when what it did is over: running, idle, or offline if it takes no tasks.
+    pub(super) fn rest_node(&mut self, pool: &str, node: &str, moment: Timestamp) {
+        let Some(of) = self.node_mut(pool, node) else { return };
+        let state = match (&of.state, of.scheduling, of.slots > 0) {
+            (NodeState::Idle | NodeState::Running | NodeState::Offline, true, true) => NodeState::Running,
+            (NodeState::Idle | NodeState::Running | NodeState::Offline, true, false) => NodeState::Idle,
+            (NodeState::Idle | NodeState::Running, false, false) => NodeState::Offline,
+            (state, ..) => state.clone(),
+        };
+        self.set_node_state(pool, node, state, moment);
+    }
+}
+
+/// Variables as pairs; one without value is empty.
+pub(super) fn settings(
+    list: Option<&[wire::EnvironmentSetting]>,
+) -> impl Iterator<Item = (String, String)> + '_ {
+    list.into_iter()
+        .flatten()
+        .map(|setting| (setting.name.clone(), setting.value.clone().unwrap_or_default()))
+}
+
+/// Files to bring; one without a source was refused when it was asked for.
+pub(super) fn resource_files(list: Option<&[wire::ResourceFile]>) -> Vec<ResourceFileOrder> {
+    let order = |file: &wire::ResourceFile| {
+        let source = match (&file.http_url, &file.storage_container_url) {
+            (Some(url), _) => ResourceSource::Url(url.expose().to_owned()),
+            (None, Some(url)) => ResourceSource::Container {
+                url: url.expose().to_owned(),
+                prefix: file.blob_prefix.clone().unwrap_or_default(),
+            },
+            (None, None) => return None,
+        };
+        let file_path = file.file_path.clone().unwrap_or_default();
+        Some(ResourceFileOrder { source, file_path, file_mode: file.file_mode.clone() })
+    };
+    list.into_iter().flatten().filter_map(order).collect()
+}
+
+/// `failureInfo` of a launch that did not end well.
+pub(super) fn failure_of(ending: &LaunchEnding) -> Option<FailureInfo> {
+    if let Some(failure) = &ending.failure {
+        return Some(FailureInfo {
+            category: if failure.user_error { ErrorCategory::UserError } else { ErrorCategory::ServerError },
+            code: Some(failure.code.clone()),
+            message: Some(failure.message.clone()),
+            details: Some(
+                failure.details.iter().map(|(name, value)| NameValuePair::new(name, value)).collect(),
+            ),
+        });
+    }
+    let exit_code = ending.exit_code.filter(|code| *code != 0)?;
+    Some(FailureInfo {
+        category: ErrorCategory::UserError,
+        code: Some("FailureExitCode".into()),
+        message: Some("The task exited with an exit code representing a failure".into()),
+        details: Some(vec![
+            NameValuePair::new("Message", "The task exited with an exit code representing a failure"),
+            NameValuePair::new("AdditionalErrorCode", format!("{exit_code}")),
+        ]),
+    })
+}

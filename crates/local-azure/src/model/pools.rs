@@ -1,0 +1,415 @@
+//! Pools: made, resized, changed, deleted.
+
+use super::{
+    Change, Model, Node, Pool, Refusal,
+    facts::{Ending, json},
+    key,
+    refusal::checked_id,
+    tag,
+};
+use crate::orders::{NodeRef, Order};
+use dropmill_azure_wire::{
+    batch::{
+        self as wire, NodeDeallocationOption, NodeState, PoolAdd, PoolPatch, PoolResize, PoolUpdateProperties,
+    },
+    duration::IsoDuration,
+    etag::ETag,
+    time::Timestamp,
+};
+use rand::RngExt;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most nodes that this machine pretends to be.
+const MOST_NODES: i32 = 1000;
+/// The most slots of one node: the service allows four for each of up to 64 cores.
+const MOST_SLOTS: i32 = 256;
+
+impl Model {
+    /// Makes a pool.
+    ///
+    /// # Errors
+    /// `PoolExists`, or what is wrong with it.
+    pub fn create_pool(&mut self, mut spec: PoolAdd, now: Timestamp) -> Result<(ETag, Timestamp), Refusal> {
+        checked_id(&spec.id)?;
+        if spec.vm_size.is_empty() {
+            return Err(Refusal::missing("vmSize"));
+        }
+        if spec.virtual_machine_configuration.is_none() && spec.cloud_service_configuration.is_none() {
+            return Err(Refusal::missing("virtualMachineConfiguration"));
+        }
+        if spec.enable_auto_scale == Some(true) {
+            return Err(Refusal::not_here("autoscale formulas"));
+        }
+        if spec.application_package_references.as_ref().is_some_and(|packages| !packages.is_empty()) {
+            return Err(Refusal::not_here("application packages"));
+        }
+        for (name, count) in [
+            ("targetDedicatedNodes", spec.target_dedicated_nodes),
+            ("targetLowPriorityNodes", spec.target_low_priority_nodes),
+        ] {
+            checked_count(name, count)?;
+        }
+        let slots = *spec.task_slots_per_node.get_or_insert(1);
+        if !(1..=MOST_SLOTS).contains(&slots) {
+            return Err(Refusal::invalid("taskSlotsPerNode", slots.to_string(), "It must be from 1 to 256"));
+        }
+        let key = key(&spec.id);
+        if let Some(found) = self.pools.get(&key) {
+            return Err(Refusal::conflict(if found.deleting { "PoolBeingDeleted" } else { "PoolExists" }));
+        }
+        spec.resize_timeout.get_or_insert(IsoDuration::from_secs(15 * 60));
+        spec.target_dedicated_nodes.get_or_insert(0);
+        spec.target_low_priority_nodes.get_or_insert(0);
+        spec.enable_auto_scale.get_or_insert(false);
+        spec.enable_inter_node_communication.get_or_insert(false);
+        let spread = wire::TaskSchedulingPolicy { node_fill_type: wire::NodeFillType::Spread };
+        spec.task_scheduling_policy.get_or_insert(spread);
+        if let Some(start_task) = &mut spec.start_task {
+            fill_start_task(start_task);
+        }
+        let moment = self.moment(now);
+        let pool = Pool {
+            spec,
+            etag: tag(moment),
+            modified: moment,
+            created: moment,
+            deleting: false,
+            state_at: moment,
+            resizing: true,
+            allocation_at: moment,
+            resize_errors: vec![],
+            nodes: BTreeMap::new(),
+            room: BTreeSet::new(),
+            hungry: BTreeSet::new(),
+        };
+        self.pools.insert(key.clone(), pool);
+        self.grow(&key, moment);
+        self.settle_allocation(&key, moment);
+        self.keep_pool(&key);
+        Ok((tag(moment), moment))
+    }
+
+    /// Keeps a pool as it is now.
+    pub(super) fn keep_pool(&mut self, key: &str) {
+        let Some(pool) = self.pools.get(key) else { return };
+        let body = if self.durable { json(pool) } else { String::new() };
+        self.keep(|| Change::PutPool { key: key.to_owned(), body });
+    }
+
+    /// A pool.
+    ///
+    /// # Errors
+    /// `PoolNotFound`.
+    pub fn pool(&self, id: &str) -> Result<&Pool, Refusal> {
+        self.pools.get(&key(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))
+    }
+
+    /// All pools, by key.
+    pub fn pools(&self) -> impl Iterator<Item = (&String, &Pool)> {
+        self.pools.iter()
+    }
+
+    fn live_pool(&mut self, id: &str) -> Result<&mut Pool, Refusal> {
+        let pool = self.pools.get_mut(&key(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))?;
+        if pool.deleting { Err(Refusal::conflict("PoolBeingDeleted")) } else { Ok(pool) }
+    }
+
+    /// Changes the properties that a patch names.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `PoolBeingDeleted`.
+    pub fn patch_pool(
+        &mut self,
+        id: &str,
+        patch: PoolPatch,
+        now: Timestamp,
+    ) -> Result<(ETag, Timestamp), Refusal> {
+        let moment = self.moment(now);
+        let pool = self.live_pool(id)?;
+        let spec = &mut pool.spec;
+        macro_rules! take {
+            ($($field:ident),+) => { $( if patch.$field.is_some() { spec.$field = patch.$field; } )+ };
+        }
+        take!(
+            application_package_references,
+            metadata,
+            target_node_communication_mode,
+            display_name,
+            task_scheduling_policy,
+            enable_inter_node_communication,
+            virtual_machine_configuration,
+            network_configuration,
+            user_accounts,
+            mount_configuration,
+            upgrade_policy,
+            resource_tags
+        );
+        if let Some(mut start_task) = patch.start_task {
+            fill_start_task(&mut start_task);
+            // An empty command line removes it.
+            spec.start_task = (!start_task.command_line.is_empty()).then_some(start_task);
+        }
+        if let Some(vm_size) = patch.vm_size {
+            spec.vm_size = vm_size;
+        }
+        (pool.etag, pool.modified) = (tag(moment), moment);
+        self.keep_pool(&key(id));
+        Ok((tag(moment), moment))
+    }
+
+    /// Replaces start task, packages and metadata.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `PoolBeingDeleted`.
+    pub fn update_pool(
+        &mut self,
+        id: &str,
+        update: PoolUpdateProperties,
+        now: Timestamp,
+    ) -> Result<(ETag, Timestamp), Refusal> {
+        let moment = self.moment(now);
+        let pool = self.live_pool(id)?;
+        pool.spec.start_task = update.start_task.map(|mut start_task| {
+            fill_start_task(&mut start_task);
+            start_task
+        });
+        pool.spec.metadata = Some(update.metadata);
+        (pool.etag, pool.modified) = (tag(moment), moment);
+        self.keep_pool(&key(id));
+        Ok((tag(moment), moment))
+    }
+
+    /// Asks for another number of nodes.
+    ///
+    /// # Errors
+    /// `PoolBeingResized`, and what is wrong with the number.
+    pub fn resize_pool(&mut self, id: &str, resize: &PoolResize, now: Timestamp) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        checked_count("targetDedicatedNodes", resize.target_dedicated_nodes)?;
+        checked_count("targetLowPriorityNodes", resize.target_low_priority_nodes)?;
+        if resize.target_dedicated_nodes.is_none() && resize.target_low_priority_nodes.is_none() {
+            return Err(Refusal::missing("targetDedicatedNodes"));
+        }
+        let pool = self.live_pool(id)?;
+        if pool.resizing {
+            return Err(Refusal::conflict("PoolBeingResized"));
+        }
+        if let Some(count) = resize.target_dedicated_nodes {
+            pool.spec.target_dedicated_nodes = Some(count);
+        }
+        if let Some(count) = resize.target_low_priority_nodes {
+            pool.spec.target_low_priority_nodes = Some(count);
+        }
+        (pool.resizing, pool.allocation_at, pool.resize_errors) = (true, moment, vec![]);
+        let key = key(id);
+        let option = resize.node_deallocation_option.clone();
+        self.shrink(&key, option, moment);
+        self.grow(&key, moment);
+        self.settle_allocation(&key, moment);
+        self.keep_pool(&key);
+        Ok(())
+    }
+
+    /// Stops a resize: nodes that have not come yet are wanted no more.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `PoolBeingDeleted`.
+    pub fn stop_resize(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        let pool = self.live_pool(id)?;
+        if pool.resizing {
+            let coming: Vec<String> = pool
+                .nodes
+                .values()
+                .filter(|node| node.state == NodeState::Creating)
+                .map(|node| node.id.clone())
+                .collect();
+            pool.resize_errors = vec![wire::ResizeError {
+                code: Some("ResizeStopped".into()),
+                message: Some(
+                    "Desired number of nodes could not be allocated as the resize was stopped".into(),
+                ),
+                values: None,
+            }];
+            let key = key(id);
+            for node in coming {
+                self.remove_node(&key, &node, Ending::Requeued, moment);
+            }
+            let pool = self.live_pool(id)?;
+            pool.spec.target_dedicated_nodes = i32::try_from(pool.staying(true)).ok();
+            pool.spec.target_low_priority_nodes = i32::try_from(pool.staying(false)).ok();
+            self.settle_allocation(&key, moment);
+            self.keep_pool(&key);
+        }
+        Ok(())
+    }
+
+    /// Removes nodes by name.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `PoolBeingResized`.
+    pub fn remove_nodes(
+        &mut self,
+        id: &str,
+        remove: &wire::NodeRemove,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        let count = remove.node_list.len();
+        if !(1..=wire::limit::NODES_PER_REMOVAL).contains(&count) {
+            return Err(Refusal::invalid("nodeList", count.to_string(), "It must name 1 to 100 nodes"));
+        }
+        let pool = self.live_pool(id)?;
+        if pool.resizing {
+            return Err(Refusal::conflict("PoolBeingResized"));
+        }
+        if remove.node_list.iter().any(|node| !pool.nodes.contains_key(node)) {
+            return Err(Refusal::not_found("NodeNotFound"));
+        }
+        (pool.resizing, pool.allocation_at) = (true, moment);
+        let key = key(id);
+        let ending = ending_of(remove.node_deallocation_option.as_ref());
+        for node in &remove.node_list {
+            self.remove_node(&key, node, ending, moment);
+        }
+        let pool = self.live_pool(id)?;
+        pool.spec.target_dedicated_nodes = i32::try_from(pool.staying(true)).ok();
+        pool.spec.target_low_priority_nodes = i32::try_from(pool.staying(false)).ok();
+        self.settle_allocation(&key, moment);
+        self.keep_pool(&key);
+        Ok(())
+    }
+
+    /// Deletes a pool; its nodes go first.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `PoolBeingDeleted`.
+    pub fn delete_pool(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        let pool = self.live_pool(id)?;
+        (pool.deleting, pool.state_at) = (true, moment);
+        let nodes: Vec<String> = pool.nodes.keys().cloned().collect();
+        let key = key(id);
+        for node in nodes {
+            self.remove_node(&key, &node, Ending::Requeued, moment);
+        }
+        self.keep_pool(&key);
+        self.bury_pool(&key);
+        Ok(())
+    }
+
+    /// A pool that is going and has no node left is gone.
+    pub(super) fn bury_pool(&mut self, key: &str) {
+        if self.pools.get(key).is_some_and(|pool| pool.deleting && pool.nodes.is_empty()) {
+            self.pools.remove(key);
+            self.keep(|| Change::DropPool { key: key.to_owned() });
+        }
+    }
+
+    /// Adds the nodes that are missing.
+    fn grow(&mut self, key: &str, moment: Timestamp) {
+        for dedicated in [true, false] {
+            let Some(pool) = self.pools.get(key) else { return };
+            let target = if dedicated {
+                pool.spec.target_dedicated_nodes
+            } else {
+                pool.spec.target_low_priority_nodes
+            };
+            let target = usize::try_from(target.unwrap_or(0)).unwrap_or(0);
+            let pool_id = pool.spec.id.clone();
+            for _ in pool.staying(dedicated)..target {
+                let bits: [u8; 32] = self.rng.random();
+                let hex: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+                let id = format!("tvmps_{hex}_{}", if dedicated { 'd' } else { 'p' });
+                let node = Node {
+                    id: id.clone(),
+                    dedicated,
+                    state: NodeState::Creating,
+                    state_at: moment,
+                    scheduling: true,
+                    allocated: moment,
+                    booted: None,
+                    start_task: None,
+                    errors: vec![],
+                    total: 0,
+                    succeeded: 0,
+                    slots: 0,
+                    launches: BTreeSet::new(),
+                    leaving: false,
+                };
+                if let Some(pool) = self.pools.get_mut(key) {
+                    pool.nodes.insert(id.clone(), node);
+                }
+                self.order(Order::Boot(NodeRef { pool: pool_id.clone(), node: id }));
+            }
+        }
+    }
+
+    /// Removes the nodes that are too many, those first that do least.
+    fn shrink(&mut self, key: &str, option: Option<NodeDeallocationOption>, moment: Timestamp) {
+        let ending = ending_of(option.as_ref());
+        for dedicated in [true, false] {
+            let Some(pool) = self.pools.get(key) else { return };
+            let target = if dedicated {
+                pool.spec.target_dedicated_nodes
+            } else {
+                pool.spec.target_low_priority_nodes
+            };
+            let surplus =
+                pool.staying(dedicated).saturating_sub(usize::try_from(target.unwrap_or(0)).unwrap_or(0));
+            let mut going: Vec<(i32, String)> = pool
+                .nodes
+                .values()
+                .filter(|node| node.dedicated == dedicated && !node.leaving)
+                .map(|node| (node.slots, node.id.clone()))
+                .collect();
+            going.sort();
+            for (_, node) in going.into_iter().take(surplus) {
+                self.remove_node(key, &node, ending, moment);
+            }
+        }
+    }
+
+    /// A resize is over when the nodes that were wanted have come and those that were not have gone.
+    pub(super) fn settle_allocation(&mut self, key: &str, moment: Timestamp) {
+        let Some(pool) = self.pools.get_mut(key) else { return };
+        let in_motion = pool.nodes.values().any(|node| node.leaving || node.state == NodeState::Creating);
+        if pool.resizing && !in_motion && !pool.deleting {
+            (pool.resizing, pool.allocation_at) = (false, moment);
+            self.keep_pool(key);
+        }
+    }
+}
+
+fn checked_count(name: &str, count: Option<i32>) -> Result<(), Refusal> {
+    match count {
+        Some(count) if !(0..=MOST_NODES).contains(&count) => {
+            Err(Refusal::invalid(name, count.to_string(), "It must be from 0 to 1000"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fill_start_task(start_task: &mut wire::StartTask) {
+    start_task.wait_for_success.get_or_insert(true);
+    start_task.max_task_retry_count.get_or_insert(0);
+    start_task.user_identity.get_or_insert_with(default_identity);
+}
+
+/// What a task runs as when it does not say.
+pub(super) fn default_identity() -> wire::UserIdentity {
+    let user = wire::AutoUser {
+        scope: Some(wire::AutoUserScope::Pool),
+        elevation_level: Some(wire::ElevationLevel::NonAdmin),
+    };
+    wire::UserIdentity { username: None, auto_user: Some(user) }
+}
+
+/// What becomes of tasks on a node that goes. `taskcompletion` and `retaineddata` wait on Azure; here they requeue,
+/// which loses no task either.
+pub(super) fn ending_of(option: Option<&NodeDeallocationOption>) -> Ending {
+    match option {
+        Some(NodeDeallocationOption::Terminate) => Ending::Terminated,
+        _ => Ending::Requeued,
+    }
+}

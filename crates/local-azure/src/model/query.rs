@@ -1,0 +1,352 @@
+//! `$filter`, `$select` and pages: which entries of a list a client wants, and what of them.
+
+use super::Refusal;
+use crate::orders::UploadCondition as OrderCondition;
+use dropmill_azure_wire::{
+    batch::UploadCondition,
+    time::{Timestamp, parse_http_date, parse_iso},
+};
+use std::{cmp::Ordering, collections::BTreeSet};
+
+/// The deepest nesting of a filter.
+const DEEPEST: usize = 64;
+
+/// A value of a property.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text; enums compare whatever their case.
+    Text(String),
+    /// A moment.
+    Moment(Timestamp),
+    /// A number.
+    Number(i64),
+    /// Yes or no.
+    Bool(bool),
+}
+
+/// Something with properties.
+pub trait Fields {
+    /// The value of a property such as `executionInfo/exitCode`; `None` if it has none now.
+    fn field(&self, name: &str) -> Option<Value>;
+}
+
+/// A `$filter`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Filter {
+    /// Both.
+    And(Box<Filter>, Box<Filter>),
+    /// Either.
+    Or(Box<Filter>, Box<Filter>),
+    /// A property compared with a value.
+    Compare(String, Comparison, Value),
+    /// A property that begins so.
+    StartsWith(String, String),
+}
+
+/// How two values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Greater or equal.
+    Ge,
+    /// Greater.
+    Gt,
+    /// Less or equal.
+    Le,
+    /// Less.
+    Lt,
+}
+
+impl Filter {
+    /// Reads a filter over the properties named.
+    ///
+    /// # Errors
+    /// `InvalidQueryParameterValue` with what is wrong and where.
+    pub fn parse(text: &str, properties: &[&str]) -> Result<Self, Refusal> {
+        let tokens = tokens(text)?;
+        let mut parser = Parser { tokens: &tokens, at: 0, properties, depth: 0 };
+        let filter = parser.either()?;
+        match parser.tokens.get(parser.at) {
+            None => Ok(filter),
+            Some(token) => Err(bad(format!("{} is unexpected", token.shown()))),
+        }
+    }
+
+    /// Whether it lets something through.
+    pub fn lets(&self, of: &impl Fields) -> bool {
+        match self {
+            Self::And(one, other) => one.lets(of) && other.lets(of),
+            Self::Or(one, other) => one.lets(of) || other.lets(of),
+            Self::StartsWith(name, prefix) => match of.field(name) {
+                Some(Value::Text(text)) => {
+                    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+                }
+                _ => false,
+            },
+            Self::Compare(name, comparison, value) => match of.field(name) {
+                None => *comparison == Comparison::Ne,
+                Some(found) => compare(&found, value).is_some_and(|order| comparison.holds(order)),
+            },
+        }
+    }
+
+    /// The value that a property must equal for anything to pass, if the filter says so.
+    pub fn must_equal(&self, name: &str) -> Option<&Value> {
+        match self {
+            Self::And(one, other) => one.must_equal(name).or_else(|| other.must_equal(name)),
+            Self::Compare(found, Comparison::Eq, value) if found == name => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The moment before which nothing passes, if the filter says so.
+    pub fn not_before(&self, name: &str) -> Option<Timestamp> {
+        match self {
+            Self::And(one, other) => one.not_before(name).max(other.not_before(name)),
+            Self::Compare(found, Comparison::Ge | Comparison::Gt, Value::Moment(moment)) if found == name => {
+                Some(*moment)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Eq => order.is_eq(),
+            Self::Ne => order.is_ne(),
+            Self::Ge => order.is_ge(),
+            Self::Gt => order.is_gt(),
+            Self::Le => order.is_le(),
+            Self::Lt => order.is_lt(),
+        }
+    }
+}
+
+fn compare(found: &Value, wanted: &Value) -> Option<Ordering> {
+    match (found, wanted) {
+        (Value::Text(found), Value::Text(wanted)) => {
+            Some(found.to_ascii_lowercase().cmp(&wanted.to_ascii_lowercase()))
+        }
+        (Value::Moment(found), Value::Moment(wanted)) => Some(found.cmp(wanted)),
+        (Value::Number(found), Value::Number(wanted)) => Some(found.cmp(wanted)),
+        (Value::Bool(found), Value::Bool(wanted)) => Some(found.cmp(wanted)),
+        _ => None,
+    }
+}
+
+fn bad(reason: impl Into<String>) -> Refusal {
+    Refusal::bad_query("$filter", reason)
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    Word(String),
+    Text(String),
+    Open,
+    Close,
+    Comma,
+}
+
+impl Token {
+    fn shown(&self) -> String {
+        match self {
+            Self::Word(word) => format!("'{word}'"),
+            Self::Text(text) => format!("the text '{text}'"),
+            Self::Open => "'('".into(),
+            Self::Close => "')'".into(),
+            Self::Comma => "','".into(),
+        }
+    }
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
+    let mut tokens = vec![];
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '(' | ')' | ',' => {
+                tokens.push(match first {
+                    '(' => Token::Open,
+                    ')' => Token::Close,
+                    _ => Token::Comma,
+                });
+                1
+            }
+            '\'' => {
+                // A quote within is written twice.
+                let mut content = String::new();
+                let mut at = 1;
+                loop {
+                    let Some(end) = rest[at..].find('\'') else { return Err(bad("a text has no end")) };
+                    content.push_str(&rest[at..at + end]);
+                    at += end + 1;
+                    if !rest[at..].starts_with('\'') {
+                        break;
+                    }
+                    content.push('\'');
+                    at += 1;
+                }
+                tokens.push(Token::Text(content));
+                at
+            }
+            _ => {
+                let end = rest.find(|c: char| c.is_whitespace() || "(),'".contains(c)).unwrap_or(rest.len());
+                tokens.push(Token::Word(rest[..end].to_owned()));
+                end
+            }
+        };
+        rest = rest[length..].trim_start();
+    }
+    if tokens.is_empty() { Err(bad("it is empty")) } else { Ok(tokens) }
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token],
+    at: usize,
+    properties: &'a [&'a str],
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn next(&mut self) -> Result<Token, Refusal> {
+        let token = self.tokens.get(self.at).cloned().ok_or_else(|| bad("it ends too early"))?;
+        self.at += 1;
+        Ok(token)
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.tokens.get(self.at), Some(Token::Word(found)) if found == word)
+    }
+
+    fn either(&mut self) -> Result<Filter, Refusal> {
+        let mut filter = self.both()?;
+        while self.is_word("or") {
+            self.at += 1;
+            filter = Filter::Or(Box::new(filter), Box::new(self.both()?));
+        }
+        Ok(filter)
+    }
+
+    fn both(&mut self) -> Result<Filter, Refusal> {
+        let mut filter = self.one()?;
+        while self.is_word("and") {
+            self.at += 1;
+            filter = Filter::And(Box::new(filter), Box::new(self.one()?));
+        }
+        Ok(filter)
+    }
+
+    fn one(&mut self) -> Result<Filter, Refusal> {
+        match self.next()? {
+            Token::Open => {
+                self.depth += 1;
+                if self.depth > DEEPEST {
+                    return Err(bad("it is nested too deeply"));
+                }
+                let filter = self.either()?;
+                self.depth -= 1;
+                self.expect(&Token::Close)?;
+                Ok(filter)
+            }
+            Token::Word(word) if word == "startswith" => {
+                self.expect(&Token::Open)?;
+                let name = self.property()?;
+                self.expect(&Token::Comma)?;
+                let Token::Text(prefix) = self.next()? else { return Err(bad("startswith needs a text")) };
+                self.expect(&Token::Close)?;
+                Ok(Filter::StartsWith(name, prefix))
+            }
+            Token::Word(_) => {
+                self.at -= 1;
+                let name = self.property()?;
+                let comparison = match self.next()? {
+                    Token::Word(word) => match word.as_str() {
+                        "eq" => Comparison::Eq,
+                        "ne" => Comparison::Ne,
+                        "ge" => Comparison::Ge,
+                        "gt" => Comparison::Gt,
+                        "le" => Comparison::Le,
+                        "lt" => Comparison::Lt,
+                        _ => return Err(bad(format!("'{word}' is no comparison"))),
+                    },
+                    token => return Err(bad(format!("{} is no comparison", token.shown()))),
+                };
+                let value = self.value()?;
+                Ok(Filter::Compare(name, comparison, value))
+            }
+            token => Err(bad(format!("{} is unexpected", token.shown()))),
+        }
+    }
+
+    fn expect(&mut self, wanted: &Token) -> Result<(), Refusal> {
+        let found = self.next()?;
+        if found == *wanted {
+            Ok(())
+        } else {
+            Err(bad(format!("{} instead of {}", found.shown(), wanted.shown())))
+        }
+    }
+
+    fn property(&mut self) -> Result<String, Refusal> {
+        match self.next()? {
+            Token::Word(word) if self.properties.contains(&word.as_str()) => Ok(word),
+            token => Err(bad(format!("{} is no property to filter by", token.shown()))),
+        }
+    }
+
+    fn value(&mut self) -> Result<Value, Refusal> {
+        match self.next()? {
+            Token::Text(text) => Ok(Value::Text(text)),
+            Token::Word(word) if word.eq_ignore_ascii_case("datetime") => match self.next()? {
+                Token::Text(text) => {
+                    let moment = parse_iso(&text).or_else(|| parse_http_date(&text));
+                    moment.map(Value::Moment).ok_or_else(|| bad(format!("'{text}' is no moment")))
+                }
+                token => Err(bad(format!("{} is no moment", token.shown()))),
+            },
+            Token::Word(word) => match word.as_str() {
+                "true" => Ok(Value::Bool(true)),
+                "false" => Ok(Value::Bool(false)),
+                _ => word.parse().map(Value::Number).map_err(|_| bad(format!("'{word}' is no value"))),
+            },
+            token => Err(bad(format!("{} is no value", token.shown()))),
+        }
+    }
+}
+
+/// A `$select`: the properties wanted. None: all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Select(Option<BTreeSet<String>>);
+
+impl Select {
+    /// Reads a comma-separated list of properties; empty: all.
+    pub fn parse(text: &str) -> Self {
+        let names: BTreeSet<String> =
+            text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Self((!names.is_empty()).then_some(names))
+    }
+
+    /// Whether a property is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.contains(name))
+    }
+
+    /// The value of a wanted property.
+    pub fn take<T>(&self, name: &str, value: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.wants(name) { value() } else { None }
+    }
+}
+
+/// When a file is stored, as the node understands it.
+pub(super) fn upload_condition(condition: &UploadCondition) -> OrderCondition {
+    match condition {
+        UploadCondition::TaskSuccess => OrderCondition::TaskSuccess,
+        UploadCondition::TaskFailure => OrderCondition::TaskFailure,
+        UploadCondition::TaskCompletion | UploadCondition::Other(_) => OrderCondition::TaskCompletion,
+    }
+}

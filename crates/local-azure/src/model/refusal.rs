@@ -1,0 +1,118 @@
+//! What the service says no with: status, code, words.
+
+use dropmill_azure_wire::{batch::is_valid_id, error::BatchErrorBody};
+
+/// A refused call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: u16,
+    /// The body of the answer, but for request id and time. Boxed: a refusal is rare, and long.
+    pub error: Box<BatchErrorBody>,
+}
+
+impl Refusal {
+    /// A refusal with words of its own.
+    pub fn new(status: u16, code: &str, words: impl Into<String>) -> Self {
+        Self { status, error: Box::new(BatchErrorBody::new(code, words)) }
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        *self.error = self.error.with(key, value);
+        self
+    }
+
+    /// `what` has no such entry.
+    pub fn not_found(code: &str) -> Self {
+        let words = match code {
+            "PoolNotFound" => "The specified pool does not exist.",
+            "JobNotFound" => "The specified job does not exist.",
+            "TaskNotFound" => "The specified task does not exist.",
+            "NodeNotFound" => "The specified node does not exist.",
+            "FileNotFound" => "The specified file does not exist.",
+            _ => "The specified resource does not exist.",
+        };
+        Self::new(404, code, words)
+    }
+
+    /// A conflict with what is there.
+    pub fn conflict(code: &str) -> Self {
+        let words = match code {
+            "PoolExists" => "The specified pool already exists.",
+            "JobExists" => "The specified job already exists.",
+            "TaskExists" => "The specified task already exists.",
+            "PoolBeingDeleted" => "The specified pool has been marked for deletion and is being reclaimed.",
+            "PoolBeingResized" => "The specified pool is being resized.",
+            "JobBeingDeleted" => {
+                "The specified job has been marked for deletion and is being garbage collected."
+            }
+            "JobBeingTerminated" => "The specified job is being terminated.",
+            "JobCompleted" => "The specified job is in a completed state.",
+            "JobDisabled" => "The specified job is disabled.",
+            "JobNotActive" => "The specified job is not active.",
+            "TaskCompleted" => "The specified task is already in a completed state.",
+            "TaskNotCompleted" => "The specified task is not in a completed state.",
+            "TaskSucceeded" => "The specified task succeeded and cannot be reactivated.",
+            "TaskFilesCleanedup" => "The specified task's files have been cleaned up.",
+            "TaskFilesUnavailable" => "The specified task's files are not available: no node holds them.",
+            _ => "The operation is not valid in the current state of the resource.",
+        };
+        Self::new(409, code, words)
+    }
+
+    /// A property has a value that it cannot have.
+    pub fn invalid(property: &str, value: impl Into<String>, reason: &str) -> Self {
+        Self::new(
+            400,
+            "InvalidPropertyValue",
+            "The value provided for one of the properties in the request body is invalid.",
+        )
+        .with("PropertyName", property)
+        .with("PropertyValue", value)
+        .with("Reason", reason)
+    }
+
+    /// A property that must be there is not.
+    pub fn missing(property: &str) -> Self {
+        Self::new(
+            400,
+            "MissingRequiredProperty",
+            "A required property was not specified in the request body.",
+        )
+        .with("PropertyName", property)
+    }
+
+    /// Azure has it, this service does not.
+    pub fn not_here(what: &str) -> Self {
+        Self::new(
+            501,
+            "NotImplemented",
+            format!("This local service does not have {what} yet; Azure Batch does."),
+        )
+    }
+
+    /// A query that cannot be understood.
+    pub fn bad_query(parameter: &str, reason: impl Into<String>) -> Self {
+        Self::new(
+            400,
+            "InvalidQueryParameterValue",
+            "Value for one of the query parameters specified in the request URI is invalid.",
+        )
+        .with("QueryParameterName", parameter)
+        .with("Reason", reason)
+    }
+}
+
+/// An id as the protocol allows it.
+///
+/// # Errors
+/// `InvalidPropertyValue` otherwise.
+pub fn checked_id(id: &str) -> Result<(), Refusal> {
+    if is_valid_id(id) {
+        return Ok(());
+    }
+    let reason = "An id is 1 to 64 letters, digits, hyphens and underscores";
+    Err(Refusal::invalid("id", id, reason))
+}

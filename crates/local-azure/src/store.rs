@@ -1,0 +1,199 @@
+//! What the model knows, on SQLite: changes of many requests go into one transaction, an answer waits for its own.
+
+use crate::model::{Change, Job, Model, Pool, Task, TaskFacts};
+use dropmill_azure_wire::{batch::TaskAdd, time::Timestamp};
+use rusqlite::{Connection, params};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+};
+
+/// Version of the database.
+const FORMAT: i64 = 1;
+
+/// The store cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("store {}: {reason}", path.display())]
+pub struct StoreError {
+    /// The file.
+    pub path: PathBuf,
+    /// What came back.
+    pub reason: String,
+}
+
+/// Takes changes in and makes them durable.
+pub struct Store {
+    orders: Mutex<Option<Sender<Order>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Order {
+    changes: Vec<Change>,
+    answer: Option<async_channel::Sender<Result<(), StoreError>>>,
+}
+
+/// Resolves when changes are durable.
+pub struct Ticket(Option<async_channel::Receiver<Result<(), StoreError>>>);
+
+impl Ticket {
+    /// Waits for it.
+    pub async fn durable(self) -> Result<(), StoreError> {
+        let Some(answered) = self.0 else { return Ok(()) };
+        let closed = || StoreError { path: PathBuf::new(), reason: "it is closed".into() };
+        answered.recv().await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+impl Store {
+    /// Keeps nothing.
+    pub fn none() -> Self {
+        Self { orders: Mutex::default(), writer: Mutex::default() }
+    }
+
+    /// Opens the database, tells the model what was kept, and takes changes from then on.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is of a later format.
+    pub fn open(path: &Path, model: &mut Model, now: Timestamp) -> Result<Self, StoreError> {
+        let told = |reason: String| StoreError { path: path.to_owned(), reason };
+        let database = open(path).map_err(|error| told(error.to_string()))?;
+        let format: i64 = database
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(|error| told(error.to_string()))?;
+        if format > FORMAT {
+            return Err(told(format!(
+                "it has format {format}, this program knows up to {FORMAT}: use a newer dropmill"
+            )));
+        }
+        database.pragma_update(None, "user_version", FORMAT).map_err(|error| told(error.to_string()))?;
+        load(&database, model, now).map_err(|error| told(error.to_string()))?;
+        let (orders, waiting) = channel();
+        let writer = Writer { path: path.to_owned(), database };
+        let thread =
+            std::thread::Builder::new().name("batch store".into()).spawn(move || writer.work(&waiting));
+        let thread = thread.map_err(|error| told(error.to_string()))?;
+        Ok(Self { orders: Mutex::new(Some(orders)), writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Takes changes in, in this order; the ticket tells when they are durable, if somebody waits.
+    pub fn order(&self, changes: Vec<Change>, waits: bool) -> Ticket {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(orders) = orders.as_ref().filter(|_| !changes.is_empty()) else { return Ticket(None) };
+        let (answer, answered) = async_channel::bounded(1);
+        // A writer that is gone drops the answer, which tells whoever waits.
+        let _ = orders.send(Order { changes, answer: waits.then_some(answer) });
+        Ticket(waits.then_some(answered))
+    }
+
+    /// Commits what waits and ends the writer.
+    pub fn close(&self) {
+        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let database = Connection::open(path)?;
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.execute_batch(
+        "CREATE TABLE IF NOT EXISTS pools (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+         CREATE TABLE IF NOT EXISTS jobs (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+         CREATE TABLE IF NOT EXISTS tasks (job TEXT NOT NULL, key TEXT NOT NULL, asked TEXT NOT NULL, facts TEXT NOT NULL,
+             PRIMARY KEY (job, key)) STRICT;",
+    )?;
+    Ok(database)
+}
+
+fn load(database: &Connection, model: &mut Model, now: Timestamp) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut pools, mut jobs, mut tasks) = (vec![], vec![], vec![]);
+    let mut rows = database.prepare("SELECT key, body FROM pools")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        pools.push((row.get(0)?, serde_json::from_str::<Pool>(&row.get::<_, String>(1)?)?));
+    }
+    let mut rows = database.prepare("SELECT key, body FROM jobs")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        jobs.push((row.get(0)?, serde_json::from_str::<Job>(&row.get::<_, String>(1)?)?));
+    }
+    let mut rows = database.prepare("SELECT job, key, asked, facts FROM tasks ORDER BY rowid")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let add: TaskAdd = serde_json::from_str(&row.get::<_, String>(2)?)?;
+        let facts: TaskFacts = serde_json::from_str(&row.get::<_, String>(3)?)?;
+        tasks.push((row.get(0)?, row.get(1)?, Task { add: Box::new(add), facts }));
+    }
+    model.revive(pools, jobs, tasks, now);
+    Ok(())
+}
+
+struct Writer {
+    path: PathBuf,
+    database: Connection,
+}
+
+impl Writer {
+    fn work(mut self, waiting: &Receiver<Order>) {
+        while let Ok(first) = waiting.recv() {
+            let orders: Vec<Order> = std::iter::once(first).chain(waiting.try_iter()).collect();
+            let outcome = self
+                .commit(&orders)
+                .map_err(|error| StoreError { path: self.path.clone(), reason: error.to_string() });
+            if let Err(error) = &outcome {
+                tracing::error!(%error, "changes not kept");
+            }
+            for answer in orders.into_iter().filter_map(|order| order.answer) {
+                let _ = answer.try_send(outcome.clone());
+            }
+        }
+    }
+
+    fn commit(&mut self, orders: &[Order]) -> rusqlite::Result<()> {
+        let transaction = self.database.transaction()?;
+        for change in orders.iter().flat_map(|order| &order.changes) {
+            let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+                transaction.prepare_cached(sql)?.execute(values).map(drop)
+            };
+            match change {
+                Change::PutPool { key, body } => {
+                    run("INSERT OR REPLACE INTO pools VALUES (?1, ?2)", params![key, body])?
+                }
+                Change::DropPool { key } => run("DELETE FROM pools WHERE key = ?1", params![key])?,
+                Change::PutJob { key, body } => {
+                    run("INSERT OR REPLACE INTO jobs VALUES (?1, ?2)", params![key, body])?
+                }
+                Change::DropJob { key } => {
+                    run("DELETE FROM jobs WHERE key = ?1", params![key])?;
+                    run("DELETE FROM tasks WHERE job = ?1", params![key])?;
+                }
+                Change::PutTask { job, key, add, facts } => {
+                    run(
+                        "INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3, ?4)",
+                        params![job, key, add, facts],
+                    )?;
+                }
+                Change::PutTaskFacts { job, key, facts } => {
+                    let sql = "UPDATE tasks SET facts = ?3 WHERE job = ?1 AND key = ?2";
+                    run(sql, params![job, key, facts])?;
+                }
+                Change::DropTask { job, key } => {
+                    run("DELETE FROM tasks WHERE job = ?1 AND key = ?2", params![job, key])?;
+                }
+            }
+        }
+        transaction.commit()
+    }
+}
