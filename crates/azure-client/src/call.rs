@@ -172,6 +172,7 @@ impl Caller {
 
     async fn open(&self, call: &Call) -> Result<Response<ResponseBody>, CallError> {
         let began = Instant::now();
+        let Tried { operation, subject } = &call.tried;
         let token = match &self.credential {
             Credential::SharedKey(_) => None,
             Credential::Token(source) => {
@@ -181,25 +182,24 @@ impl Caller {
         };
         let bearer = token.as_ref().map(|token| token.expose());
         let mut outcome = self.transport.send(self.request(call, bearer)?).await;
-        if let (Err(TransportError::Broken(problem)), Effect::Reads) =
-            (&outcome, call.tried.operation.effect())
-        {
+        if let (Err(TransportError::Broken(problem)), Effect::Reads) = (&outcome, operation.effect()) {
             // A kept connection that died while nobody looked breaks the next call on it. A read may be made again.
-            tracing::debug!(call = %call.tried, problem, "connection lost before the answer: once more");
+            tracing::debug!(%operation, subject, problem, "connection lost before the answer: once more");
             outcome = self.transport.send(self.request(call, bearer)?).await;
         }
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let response = match outcome {
             Ok(response) => response,
             Err(error) => {
-                tracing::debug!(call = %call.tried, milliseconds, %error, "no answer");
+                tracing::debug!(%operation, subject, milliseconds, %error, "no answer");
                 return Err(call.unreachable(error));
             }
         };
         let status = response.status().as_u16();
-        tracing::debug!(call = %call.tried, status, milliseconds, request = request_id(response.headers()), "answer");
+        let request_id = request_id(response.headers());
+        tracing::debug!(%operation, subject, status, milliseconds, request_id, "answer");
         if call.ok.contains(&status) {
-            if is_html(response.headers()) && !may_be_html(call.tried.operation) {
+            if is_html(response.headers()) && !may_be_html(*operation) {
                 return Err(broken(&call.tried, status, response.headers(), "an HTML page"));
             }
             return Ok(response);

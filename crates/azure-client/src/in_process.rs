@@ -4,9 +4,15 @@ use bytes::Bytes;
 use dropmill_azure_wire::transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError};
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Request, Response, Uri, header};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 type Served = BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, BoxError>;
@@ -36,7 +42,9 @@ impl InProcess {
         B::Error: Into<BoxError>,
     {
         let service = service
-            .map_response(|answer: Response<B>| answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .map_response(|answer: Response<B>| {
+                answer.map(|body| Calm(Some(body.map_err(Into::into).boxed_unsync())).boxed_unsync())
+            })
             .map_err(Into::into);
         let place = url.parse::<Uri>().ok().and_then(|uri| place(&uri)).unwrap_or_else(|| url.to_owned());
         self.services.insert(place, BoxCloneSyncService::new(service));
@@ -69,6 +77,34 @@ impl Transport for InProcess {
                 Err(_) => Err(TransportError::Broken("the service panicked".into())),
             }
         })
+    }
+}
+
+/// A body whose panic is the end of the body, not of who reads it.
+struct Calm(Option<ResponseBody>);
+
+impl Body for Calm {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(context)));
+        polled.unwrap_or_else(|_| {
+            self.0 = None;
+            Poll::Ready(Some(Err("the service panicked".into())))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

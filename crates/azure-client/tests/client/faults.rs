@@ -7,7 +7,7 @@ use dropmill_azure_wire::{
     fault::Fault,
     transport::{RequestBody, ResponseBody, Transport, TransportError},
 };
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use http::{Request, Response};
 use serde_json::json as value;
 use std::{
@@ -206,6 +206,19 @@ async fn a_service_that_panics_breaks_its_connection_and_nothing_else() {
         "create job j: no answer from the service: connection lost: the service panicked"
     );
     assert_eq!(error.fault(), Fault::Ambiguous);
+}
+
+#[tokio::test]
+async fn a_service_that_panics_in_the_middle_of_its_answer_breaks_off() {
+    let service = Service::answering(|_| {
+        let pieces = futures_util::stream::iter([0, 1]).map(|number| match number {
+            0 => Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{\"id\":")),
+            _ => panic!("boom"),
+        });
+        with_body(200, &[], axum::body::Body::from_stream(pieces))
+    });
+    let error = service.batch().get_job("j").await.unwrap_err();
+    assert!(error.trouble().message.ends_with("connection lost: the service panicked"), "{error:?}");
 }
 
 #[tokio::test]
