@@ -71,6 +71,8 @@ struct Task {
 /// When and how it looked.
 struct Looks {
     in_flight: bool,
+    /// The look that comes next; one at ended tasks may be followed at once by one at running ones.
+    follow_up: bool,
     /// News was hinted at since the last look began.
     hinted: bool,
     planned: Option<SpawnHandle>,
@@ -161,6 +163,7 @@ impl TaskMonitor {
             ending: false,
             looks: Looks {
                 in_flight: false,
+                follow_up: false,
                 hinted: false,
                 planned: None,
                 last_began: Elapsed(0),
@@ -274,7 +277,11 @@ impl TaskMonitor {
         if let Some(handle) = self.looks.planned.take() {
             ctx.cancel_future(handle);
         }
-        let pause = if self.looks.hinted { self.plan.limits.poll_at_most_every } else { self.looks.pause };
+        let pause = match (self.looks.follow_up, self.looks.hinted) {
+            (true, _) => Duration::ZERO,
+            (false, true) => self.plan.limits.poll_at_most_every,
+            (false, false) => self.looks.pause,
+        };
         let now = self.record.clock().elapsed();
         let rest = (self.looks.last_began + pause).since(now);
         let look = |monitor: &mut Self, ctx: &mut Context<Self>| {
@@ -292,8 +299,12 @@ impl TaskMonitor {
         let look = self.next_look(now);
         self.looks.in_flight = true;
         self.looks.last_began = now;
+        self.looks.follow_up = false;
         match look {
-            Look::Ended => self.looks.hinted = false,
+            Look::Ended => {
+                self.looks.hinted = false;
+                self.looks.follow_up = now.since(self.looks.last_running) >= LOOK_AT_RUNNING_EVERY;
+            }
             Look::Running => self.looks.last_running = now,
             Look::All => (self.looks.last_all, self.looks.hinted) = (now, false),
         }
@@ -319,7 +330,7 @@ impl TaskMonitor {
         let quiet = now.since(self.looks.last_news.max(self.looks.last_all));
         if self.ending || quiet >= LIST_ALL_AFTER {
             Look::All
-        } else if !self.looks.hinted && now.since(self.looks.last_running) >= LOOK_AT_RUNNING_EVERY {
+        } else if self.looks.follow_up {
             Look::Running
         } else {
             Look::Ended

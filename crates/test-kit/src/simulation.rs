@@ -4,18 +4,21 @@ use crate::VirtualClock;
 use actix::System;
 use dropmill_actors::{Services, place::MemoryPlace, start};
 use dropmill_azure_client::{
-    batch::BatchApi,
-    blob::{BlobApi, FileReads},
+    Endpoint,
+    batch::{BatchApi, BatchOptions},
+    blob::{BlobApi, BlobOptions, FileReads},
     in_process::InProcess,
 };
-use dropmill_azure_wire::{secret::Secret, time::SharedClock};
-use dropmill_journal::{Journal, RunHeader, event::Event, report::Report, trace};
+use dropmill_azure_wire::{sign::SharedKey, time::SharedClock};
+use dropmill_journal::{Journal, event::Event, report::Report, trace};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::{
     orders::Launch,
-    runner::pretend::{Pretend, PretendRunner, PretendSettings},
-    service::{LocalAzure, RunnerChoice, ServiceSettings},
+    runner::{Pretend, PretendRunner, PretendSettings},
+    service::{Access, LocalAzure, RunnerChoice, ServiceSettings},
 };
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Longest virtual time of a simulation: a run that is not over by then is stuck.
@@ -58,7 +61,7 @@ impl Simulation {
     pub fn of(plan: RunPlan) -> Self {
         Self {
             plan,
-            script: Arc::new(|_| Pretend::lasting(Duration::from_secs(1))),
+            script: Arc::new(|_| Pretend { duration: Duration::from_secs(1), ..Pretend::default() }),
             boot: Duration::from_secs(60),
             cancel_after: None,
             hints: false,
@@ -127,8 +130,8 @@ impl Simulation {
         let runner = RunnerChoice::Custom(Box::new({
             let clock = clock.clone();
             move |reports, door| {
-                let settings = PretendSettings { boot };
-                PretendRunner::start(settings, clock, reports, door, script)
+                let settings = PretendSettings { script, boot: Arc::new(move |_| boot) };
+                PretendRunner::start(settings, clock, reports, door)
             }
         }));
         let settings = ServiceSettings { seed: self.seed, ..ServiceSettings::in_memory() };
@@ -143,25 +146,36 @@ impl Simulation {
                 .serving(&connection.batch.endpoint, service.batch_router())
                 .serving(&connection.blob.endpoint, service.blob_router()),
         );
-        let key = |account: &str, key: &Secret| {
-            dropmill_azure_wire::sign::SharedKey::new(account, key).expect("the service makes good keys")
+        let endpoint =
+            |access: &Access| Endpoint::parse(&access.endpoint).expect("the service knows its address");
+        let key = |access: &Access| {
+            SharedKey::new(&access.account, &access.key).expect("the service makes good keys")
         };
-        let batch = BatchApi::new(
+        let rng = |stream| {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            rng.set_stream(stream);
+            rng
+        };
+        let batch = BatchApi::new(BatchOptions::new(
+            endpoint(&connection.batch),
+            key(&connection.batch).into(),
             transport.clone(),
-            &connection.batch.endpoint,
-            key(&connection.batch.account, &connection.batch.key),
             clock.clone(),
-        );
-        let blob = BlobApi::new(
-            transport,
-            &connection.blob.endpoint,
-            key(&connection.blob.account, &connection.blob.key),
-            clock.clone(),
-        )
-        .file_reads(FileReads::Inline);
+            rng(1),
+        ));
+        let blob = BlobApi::new(BlobOptions {
+            file_reads: FileReads::Inline,
+            ..BlobOptions::new(
+                endpoint(&connection.blob),
+                key(&connection.blob),
+                transport,
+                clock.clone(),
+                rng(2),
+            )
+        });
         let hints = self.hints.then(|| service.changes());
         let place = MemoryPlace::default();
-        let journal = Journal::in_memory(RunHeader::of(&self.plan.run, &self.plan.name, clock.now()));
+        let journal = Journal::in_memory();
         let services = Services { batch, blob, hints };
         let run = start(self.plan, services, Arc::new(place.clone()), journal, clock);
         if let Some(after) = self.cancel_after {
