@@ -1,7 +1,8 @@
 //! How fast the node runner runs commands that do nothing: `launches [NUMBER [IN_FLIGHT [PROGRAM [FOLDER]]]]`.
 //!
 //! Each launch gets its folders, its two output files and its variables, as a task of the service does; a new one is
-//! ordered when one ends. Compare with `spawn --io batch` of the floors, in turns: only ratios mean something.
+//! ordered when one ends. Compare with `spawn --io batch --keep` of the floors, in turns: only ratios mean something.
+//! The folders are left where they are, below FOLDER: deleting them would slow down whatever is measured next.
 #![allow(clippy::unwrap_used)]
 
 use dropmill_azure_wire::time::WallClock;
@@ -26,7 +27,7 @@ fn main() {
 
     let (report, events) = mpsc::channel();
     let reports = Arc::new(move |event| drop(report.send(event)));
-    let mut settings = RunnerSettings::new(root.clone(), "local", "http://127.0.0.1:10100");
+    let mut settings = RunnerSettings::new(root, "local", "http://127.0.0.1:10100");
     settings.cleanup_at_stop = std::time::Duration::ZERO;
     let runner = ProcessRunner::start(settings, Arc::new(WallClock), reports, Arc::new(NoDoor)).unwrap();
     runner.carry_out(Order::Boot(node()));
@@ -63,7 +64,6 @@ fn main() {
     let stopping = Instant::now();
     runner.stop();
     println!("stopped in {:.1} ms", stopping.elapsed().as_secs_f64() * 1e3);
-    std::fs::remove_dir_all(root).unwrap();
 }
 
 fn node() -> NodeRef {

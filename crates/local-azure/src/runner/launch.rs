@@ -3,7 +3,9 @@
 use super::{
     caps,
     control::{Ask, Handle},
-    environment, failures, orphans, outputs,
+    environment, failures,
+    orphans::{self, Ticks},
+    outputs,
     place::TaskPlace,
     processes::Shared,
     program, resources,
@@ -48,11 +50,11 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     if !brought || !wanted() {
         return Err(failures::ended());
     }
-    let child = {
+    let (ticks, child) = {
         let _turn = shared.starts.take();
-        program::start(&launch.command_line, &place, &environment)?
+        (Ticks::now(), program::start(&launch.command_line, &place, &environment)?)
     };
-    let exit_code = attend(shared, handle, launch, &place.directory, child);
+    let exit_code = attend(shared, handle, launch, &place.directory, child, ticks);
     caps::cut(&place.directory, shared.settings.max_output_bytes);
 
     let asked = handle.asked();
@@ -68,14 +70,19 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
 }
 
 /// From the first moment of a process until nothing of it is left; its exit code.
-fn attend(shared: &Shared, handle: &Handle, launch: &Launch, directory: &Path, mut child: Child) -> i32 {
+fn attend(
+    shared: &Shared,
+    handle: &Handle,
+    launch: &Launch,
+    directory: &Path,
+    mut child: Child,
+    before: Ticks,
+) -> i32 {
     let leader = Pid::from_child(&child);
     if handle.started(leader, directory.to_owned()) {
         shared.kill_later(launch.id);
     }
-    // If memory runs out, the task is to go and not the service. (Best effort: not every system has this.)
-    let _ = fs::write(format!("/proc/{}/oom_score_adj", child.id()), "500");
-    let process = orphans::start_time(leader).map(|start| (child.id(), start));
+    let process = before.start_of(leader).map(|start| (child.id(), start));
     shared.report(NodeEvent::Started { launch: launch.id, process });
     orphans::wait_dead(leader);
     handle.over();

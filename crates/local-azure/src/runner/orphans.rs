@@ -18,6 +18,7 @@ use rustix::{
         Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, kill_process_group,
         pidfd_open, pidfd_send_signal, set_child_subreaper, waitid,
     },
+    time::{ClockId, clock_gettime},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -214,6 +215,24 @@ impl Orphans {
             text.extend_from_slice(&page[..length]);
         }
         String::from_utf8_lossy(&text).split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    }
+}
+
+/// A moment in clock ticks since the machine started, in which the kernel counts when processes began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticks(u64);
+
+impl Ticks {
+    /// Now. A tick is 10 ms wherever programs can see it, whatever the kernel's own clock.
+    pub fn now() -> Self {
+        let now = clock_gettime(ClockId::Boottime);
+        Self(now.tv_sec.unsigned_abs() * 100 + now.tv_nsec.unsigned_abs() / 10_000_000)
+    }
+
+    /// The start time of a process that was begun between then and now. Mostly that is one and the same tick, and
+    /// then `/proc` need not be asked: for a new process that costs more than making its folders.
+    pub fn start_of(self, pid: Pid) -> Option<u64> {
+        if self == Self::now() { Some(self.0) } else { start_time(pid) }
     }
 }
 

@@ -25,12 +25,15 @@ fn exit_codes_and_signals_are_told() {
 #[test]
 fn a_start_tells_the_process_and_its_start_time() {
     let mut rig = Rig::new();
-    let launch = rig.shell("echo $$");
-    rig.order(&launch);
-    let (pid, start) = rig.started(&launch);
-    rig.ended(&launch);
-    assert_eq!(rig.output(&launch), format!("{pid}\n"));
-    assert!(start > 0);
+    for _ in 0..50 {
+        let launch = rig.shell("read -r line < /proc/$$/stat; echo $line");
+        rig.order(&launch);
+        let (pid, start) = rig.started(&launch);
+        rig.ended(&launch);
+        let line = rig.output(&launch);
+        let fields: Vec<&str> = line.split(' ').collect();
+        assert_eq!((fields[0], fields[21]), (&*pid.to_string(), &*start.to_string()));
+    }
 }
 
 #[test]
@@ -223,16 +226,6 @@ fn output_without_end_does_not_fill_the_disk_while_it_comes() {
     rig.kill(&launch);
     rig.ended(&launch);
     assert!(fs::metadata(&out).unwrap().len() < (1 << 20) + 100);
-}
-
-#[test]
-fn a_task_dies_before_the_service_when_memory_runs_out() {
-    let mut rig = Rig::new();
-    // Told once it runs: its own children are asked, so that it has been.
-    let script =
-        "read own < /proc/$$/oom_score_adj; while [ $own != 500 ]; do read own < /proc/$$/oom_score_adj; done
-        cat /proc/self/oom_score_adj";
-    assert_eq!(rig.prints(script), "500\n");
 }
 
 #[test]
