@@ -2,7 +2,8 @@
 
 use super::{
     Inner,
-    answer::{Refusal, refuse},
+    address::Address,
+    http::answer::{Refusal, refuse},
 };
 use dropmill_azure_wire::{
     error::BlobErrorBody,
@@ -31,15 +32,17 @@ impl Rights {
     }
 }
 
-/// Checks a request about `container` and `blob` (decoded; empty if its path names none).
+/// Checks a request about what its path names.
+///
+/// # Errors
+/// Why it proves nothing, or not enough.
 pub fn authorize(
     inner: &Inner,
     method: &Method,
     path: &str,
     query: &str,
     headers: &HeaderMap,
-    container: &str,
-    blob: &str,
+    address: &Address,
 ) -> Result<Rights, Refusal> {
     let now = inner.clock.now();
     if headers.contains_key(http::header::AUTHORIZATION) || !sas::is_present(query) {
@@ -56,7 +59,7 @@ pub fn authorize(
             }
         };
     }
-    let level = match (container, blob) {
+    let level = match (&*address.container, &*address.blob) {
         ("", _) => Level::Service,
         (_, "") => Level::Container,
         _ => Level::Object,
@@ -68,19 +71,17 @@ pub fn authorize(
             "This request is not authorized to perform this operation.",
         ));
     };
-    sas_rights(inner, query, container, blob, action)
+    sas_rights(inner, query, address, action)
 }
 
 /// Checks the SAS of a query for one action. Calls within the process count as coming from loopback.
-pub fn sas_rights(
-    inner: &Inner,
-    query: &str,
-    container: &str,
-    blob: &str,
-    action: Action,
-) -> Result<Rights, Refusal> {
+///
+/// # Errors
+/// Why it does not allow that.
+pub fn sas_rights(inner: &Inner, query: &str, address: &Address, action: Action) -> Result<Rights, Refusal> {
     let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
     // Loopback cannot be overheard: what asks for HTTPS is content with it.
+    let Address { container, blob } = address;
     let asked = Asked { container, blob, action, now: inner.clock.now(), https: true, from };
     sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {
         let mut error = BlobErrorBody::new(refused.code(), refused.message());

@@ -1,213 +1,234 @@
-//! The way from nodes to blobs, without a socket: the same URLs, the same SAS, the same checks.
+//! The way from nodes to blobs, without a socket: the same URLs, the same SAS, the same checks, and then straight
+//! from and to the store. Files are copied, never linked: a task may write to what it was given.
 
 use super::{
     Inner,
+    address::Address,
     authorize::{Rights, sas_rights},
-    store::{IN_DATABASE, Incoming, Refused},
-    stored::{Blob, ContentHeaders, Piece},
+    http::answer::Refusal,
+    store::{BlobFacts, ContentHeaders, Described, IN_DATABASE, Incoming, Listing, Reading, Refused, Told},
+    sums::{Sums, md5_of},
 };
 use crate::orders::{BlobDoor, DoorError};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use dropmill_azure_wire::{
-    blob::Metadata, etag::ETag, sas::Action, secret::without_query, time::Timestamp, uri::decode,
-};
-use md5::{Digest, Md5};
+use dropmill_azure_wire::{sas::Action, secret::without_query};
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// Bytes copied at a time.
-const CHUNK: usize = 1 << 20;
+const PART: usize = 1 << 20;
+/// Bytes on their way to the disk that one caller may have in memory before it waits.
+const UNWRITTEN: usize = 16 << 20;
+/// Names listed at a time.
+const NAMES: usize = 5000;
 
 /// The door of one service.
 pub struct Door(pub Arc<Inner>);
 
-/// What a URL of ours names.
-struct Named {
-    container: String,
-    blob: String,
-    query: String,
+/// What a URL of ours names, and its query.
+struct Named<'a> {
+    address: Address,
+    query: &'a str,
+}
+
+/// What could not be done with a name: the words, without a SAS.
+fn denied(address: &Address, refused: &Refusal) -> DoorError {
+    DoorError::Denied(format!("{address}: {}: {}", refused.error.code, refused.error.text()))
+}
+
+fn failed(address: &Address, refused: Refused) -> DoorError {
+    match refused {
+        Refused::NoContainer => DoorError::NotFound(format!("container {}", address.container)),
+        Refused::NoBlob => DoorError::NotFound(format!("blob {address}")),
+        Refused::BlobExists | Refused::NotReplaceable => {
+            DoorError::Denied(format!("{address} exists, and the SAS does not allow to replace it"))
+        }
+        other => {
+            let Refusal { error, .. } = other.into();
+            DoorError::Other(format!("{address}: {}: {}", error.code, error.text()))
+        }
+    }
+}
+
+fn local(path: &Path) -> impl Fn(io::Error) -> DoorError {
+    move |error| DoorError::Local(format!("{}: {error}", path.display()))
 }
 
 impl Door {
-    fn named(&self, url: &str) -> Result<Named, DoorError> {
-        let shown = without_query(url);
-        let rest = url
-            .strip_prefix(&self.0.endpoint)
-            .and_then(|rest| rest.strip_prefix('/'))
-            .ok_or_else(|| DoorError::Denied(format!("{shown} is not an address of this service")))?;
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (container, blob) = path.split_once('/').unwrap_or((path, ""));
-        Ok(Named {
-            container: decode(container).into_owned(),
-            blob: decode(blob).into_owned(),
-            query: query.to_owned(),
-        })
-    }
-
-    fn rights(&self, named: &Named, blob: &str, action: Action) -> Result<Rights, DoorError> {
-        sas_rights(&self.0, &named.query, &named.container, blob, action).map_err(|refused| {
-            let what =
-                if blob.is_empty() { named.container.clone() } else { format!("{}/{blob}", named.container) };
-            DoorError::Denied(format!("{what}: {}: {}", refused.error.code, refused.error.text()))
-        })
-    }
-
-    fn readable(&self, url: &str) -> Result<Arc<Blob>, DoorError> {
-        let named = self.named(url)?;
-        self.rights(&named, &named.blob, Action::ReadBlob)?;
-        self.0.store.blob(&named.container, &named.blob).map_err(|refused| not_there(&named, refused))
-    }
-
-    fn pour(&self, blob: &Blob, to: &mut dyn Write) -> Result<u64, DoorError> {
-        let mut written = 0;
-        for piece in &blob.pieces {
-            let mut offset = 0;
-            while offset < piece.length {
-                let bytes = self
-                    .0
-                    .store
-                    .read(piece, offset, CHUNK)
-                    .map_err(|error| DoorError::Other(error.to_string()))?;
-                if bytes.is_empty() {
-                    return Err(DoorError::Other(
-                        "a content of the blob is shorter than it should be".into(),
-                    ));
-                }
-                to.write_all(&bytes).map_err(|error| DoorError::Local(error.to_string()))?;
-                offset += bytes.len() as u64;
-            }
-            written += offset;
+    fn named<'a>(&self, url: &'a str) -> Result<Named<'a>, DoorError> {
+        let inside = url.strip_prefix(&self.0.endpoint).and_then(|rest| match rest.strip_prefix('/') {
+            Some(inside) => Some(inside),
+            None => rest.starts_with('?').then_some(rest),
+        });
+        let inside = inside.ok_or_else(|| {
+            let host = without_query(url).split('/').nth(2).unwrap_or_default();
+            DoorError::Denied(format!("host {host} is not this service's, or its path names another account"))
+        })?;
+        let (path, query) = inside.split_once('?').unwrap_or((inside, ""));
+        // A container's URL may end in a slash.
+        let address = Address::read(path).and_then(|address| address.check().map(|()| address));
+        let address = address.map_err(|bad| DoorError::NotFound(format!("{}: {bad}", without_query(url))))?;
+        if address.container.is_empty() {
+            return Err(DoorError::NotFound(format!("{} names no container", without_query(url))));
         }
-        Ok(written)
+        Ok(Named { address, query })
     }
 
-    /// Puts contents under names; waits once for all.
+    fn rights(&self, address: &Address, query: &str, action: Action) -> Result<Rights, DoorError> {
+        sas_rights(&self.0, query, address, action).map_err(|refused| denied(address, &refused))
+    }
+
+    fn readable(&self, url: &str) -> Result<Reading, DoorError> {
+        let Named { address, query } = self.named(url)?;
+        if address.blob.is_empty() {
+            return Err(DoorError::NotFound(format!("{address} names a container, not a blob")));
+        }
+        self.rights(&address, query, Action::ReadBlob)?;
+        let blob = self.0.store.blob(&address.container, &address.blob).told_blocking();
+        let blob = blob.map_err(|refused| failed(&address, refused))?;
+        Ok(self.0.store.read(&blob.body, 0, blob.length()))
+    }
+
+    /// Puts contents under names, and waits once for all of them (or for some, when many bytes are on their way).
     fn put_all(
         &self,
         container_url: &str,
         contents: impl Iterator<Item = Result<(String, Incoming, String), DoorError>>,
     ) -> Result<(), DoorError> {
-        let named = self.named(container_url)?;
-        let mut tickets = vec![];
+        let Named { address: of, query } = self.named(container_url)?;
+        let settle = |tickets: &mut Vec<(Address, Told<_>)>| {
+            let waited = tickets.drain(..).map(|(address, told)| match told.told_blocking() {
+                Ok(_) => Ok(()),
+                Err(refused) => Err(failed(&address, refused)),
+            });
+            // All are waited for, whatever the first says.
+            waited.fold(Ok(()), |so_far, next| so_far.and(next))
+        };
+        let (mut tickets, mut unwritten) = (vec![], 0);
         for content in contents {
-            let (name, bytes, md5) = content?;
-            let rights = self.rights(&named, &name, Action::CreateBlob)?;
-            let condition = |found: Option<&Blob>| match found {
-                Some(_) if !rights.may_replace() => Err(Refused::BlobExists),
+            let (blob, bytes, md5) = content?;
+            let address = Address { container: of.container.clone(), blob };
+            if address.blob.is_empty() || address.check().is_err() {
+                return Err(DoorError::Other(format!(
+                    "{address}: the name of a blob has 1 to 1024 characters"
+                )));
+            }
+            let rights = self.rights(&address, query, Action::CreateBlob)?;
+            let allow = move |found: Option<&BlobFacts>| match found {
+                Some(_) if !rights.may_replace() => Err(Refused::NotReplaceable),
                 _ => Ok(()),
             };
-            let put = self.0.store.put_blob(&named.container, &name, bytes, fresh(md5), &condition);
-            let (blob, ticket) = put.map_err(|refused| match refused {
-                Refused::BlobExists => {
-                    DoorError::Denied(format!("{name} exists, and the SAS does not allow to replace it"))
-                }
-                other => not_there(&named, other),
-            })?;
-            tickets.push((blob, ticket));
+            if let Incoming::Bytes(bytes) = &bytes {
+                unwritten += bytes.len();
+            }
+            let headers = ContentHeaders { md5: Some(md5.into()), ..ContentHeaders::default() };
+            let described = Described { headers, ..Described::default() };
+            let told = self.0.store.put_blob(&address.container, &address.blob, bytes, described, &allow);
+            tickets.push((address, told));
+            if unwritten > UNWRITTEN {
+                settle(&mut tickets)?;
+                unwritten = 0;
+            }
         }
-        for (blob, ticket) in tickets {
-            ticket.durable_blocking().map_err(|error| DoorError::Other(error.to_string()))?;
-            self.0.store.settled(&blob.pieces);
-        }
-        Ok(())
+        settle(&mut tickets)
     }
 
+    /// A file on its way in: short ones in memory, long ones copied into the store.
     fn file(&self, path: &Path) -> Result<(Incoming, String), DoorError> {
-        let local = |error: io::Error| DoorError::Local(format!("{}: {error}", path.display()));
-        let mut file = File::open(path).map_err(local)?;
-        let length = file.metadata().map_err(local)?.len();
-        if length <= IN_DATABASE as u64 {
-            let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-            file.take(IN_DATABASE as u64 + 1).read_to_end(&mut bytes).map_err(local)?;
-            let md5 = STANDARD.encode(Md5::digest(&bytes));
-            return Ok((Incoming::Bytes(bytes.into()), md5));
-        }
-        let Some((id, to)) = self.0.store.new_file() else {
-            let bytes = fs::read(path).map_err(local)?;
-            let md5 = STANDARD.encode(Md5::digest(&bytes));
+        let mut from = File::open(path).map_err(local(path))?;
+        let mut bytes = vec![];
+        Read::by_ref(&mut from).take(IN_DATABASE as u64 + 1).read_to_end(&mut bytes).map_err(local(path))?;
+        let kept =
+            |error: &dyn std::fmt::Display| DoorError::Other(format!("keep {}: {error}", path.display()));
+        let new_file = match bytes.len() > IN_DATABASE {
+            true => self.0.store.new_file().map_err(|error| kept(&error))?,
+            false => None,
+        };
+        let Some(mut to) = new_file else {
+            from.read_to_end(&mut bytes).map_err(local(path))?;
+            let md5 = md5_of(&bytes);
             return Ok((Incoming::Bytes(bytes.into()), md5));
         };
-        let kept = |error: io::Error| DoorError::Other(format!("keep {}: {error}", path.display()));
-        let mut copy = File::create_new(&to).map_err(kept)?;
-        let (mut hash, mut length, mut buffer) = (Md5::new(), 0u64, vec![0; CHUNK]);
-        loop {
-            let read = file.read(&mut buffer).map_err(local)?;
-            if read == 0 {
-                return Ok((Incoming::File { id, path: to, length }, STANDARD.encode(hash.finalize())));
-            }
-            hash.update(&buffer[..read]);
-            copy.write_all(&buffer[..read]).map_err(kept)?;
-            length += read as u64;
+        let (mut sums, mut length) = (Sums::wanting(true, false), 0);
+        while !bytes.is_empty() {
+            sums.update(&bytes);
+            to.file.write_all(&bytes).map_err(|error| kept(&error))?;
+            length += bytes.len() as u64;
+            bytes.clear();
+            Read::by_ref(&mut from).take(PART as u64).read_to_end(&mut bytes).map_err(local(path))?;
         }
+        to.file.sync_data().map_err(|error| kept(&error))?;
+        Ok((Incoming::File(to, length), sums.made().md5.unwrap_or_default()))
     }
 }
 
-/// A blob of which only its MD5 is known; the store fills in the rest.
-fn fresh(md5: String) -> Blob {
-    Blob {
-        etag: ETag::new(""),
-        created: Timestamp::UNIX_EPOCH,
-        modified: Timestamp::UNIX_EPOCH,
-        headers: ContentHeaders { md5: Some(md5), ..ContentHeaders::default() },
-        metadata: Metadata::new(),
-        pieces: Vec::<Piece>::new(),
-        copied: None,
+/// Writes what is to be read; a file of the store is copied by the kernel.
+fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorError> {
+    let length = reading.left();
+    let unread = |error: super::StoreError| DoorError::Other(error.to_string());
+    if let Some(file) = reading.whole_file().map_err(unread)? {
+        let copied = io::copy(&mut file.take(length), to).map_err(local(path))?;
+        return match copied == length {
+            true => Ok(length),
+            false => Err(DoorError::Other(format!("the blob has {copied} bytes in place of {length}"))),
+        };
     }
-}
-
-fn not_there(named: &Named, refused: Refused) -> DoorError {
-    match refused {
-        Refused::NoContainer => DoorError::NotFound(format!("container {}", named.container)),
-        Refused::NoBlob => DoorError::NotFound(format!("blob {}/{}", named.container, named.blob)),
-        other => DoorError::Other(format!("{other:?}")),
+    while reading.left() > 0 {
+        to.write_all(&reading.next(PART).map_err(unread)?).map_err(local(path))?;
     }
+    Ok(length)
 }
 
 impl BlobDoor for Door {
     fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
-        let blob = self.readable(url)?;
-        let mut file =
-            File::create(to).map_err(|error| DoorError::Local(format!("{}: {error}", to.display())))?;
-        self.pour(&blob, &mut file)
+        let reading = self.readable(url)?;
+        let mut file = File::create(to).map_err(local(to))?;
+        pour(reading, &mut file, to)
     }
 
     fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
-        let named = self.named(container_url)?;
-        self.rights(&named, "", Action::ListBlobs)?;
-        let (blobs, _) = self
-            .0
-            .store
-            .blobs(&named.container, prefix, "", "", usize::MAX)
-            .map_err(|refused| not_there(&named, refused))?;
-        Ok(blobs.into_iter().map(|(name, _)| name).collect())
+        let Named { address, query } = self.named(container_url)?;
+        let address = Address { blob: String::new(), ..address };
+        self.rights(&address, query, Action::ListBlobs)?;
+        let (mut names, mut from) = (vec![], String::new());
+        loop {
+            let listing = Listing { prefix, delimiter: "", from: &from, limit: NAMES };
+            let page = self.0.store.blobs(&address.container, &listing).told_blocking();
+            let page = page.map_err(|refused| failed(&address, refused))?;
+            names.extend(page.entries.into_iter().map(|(name, _)| name));
+            match page.next {
+                Some(next) => from = next,
+                None => return Ok(names),
+            }
+        }
     }
 
     fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
-        self.put_all(
-            container_url,
-            files.iter().map(|(name, path)| self.file(path).map(|(bytes, md5)| (name.clone(), bytes, md5))),
-        )
+        let file = |(name, path): &(String, PathBuf)| {
+            let (bytes, md5) = self.file(path)?;
+            Ok((name.clone(), bytes, md5))
+        };
+        self.put_all(container_url, files.iter().map(file))
     }
 
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {
-        let blob = self.readable(url)?;
+        let mut reading = self.readable(url)?;
         let mut bytes = vec![];
-        self.pour(&blob, &mut bytes)?;
+        while reading.left() > 0 {
+            bytes
+                .extend_from_slice(&reading.next(PART).map_err(|error| DoorError::Other(error.to_string()))?);
+        }
         Ok(bytes)
     }
 
     fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError> {
-        self.put_all(
-            container_url,
-            files.iter().map(|(name, bytes)| {
-                let md5 = STANDARD.encode(Md5::digest(bytes));
-                Ok((name.clone(), Incoming::Bytes(Bytes::copy_from_slice(bytes)), md5))
-            }),
-        )
+        let content = |(name, bytes): &(String, Vec<u8>)| {
+            Ok((name.clone(), Incoming::Bytes(Bytes::copy_from_slice(bytes)), md5_of(bytes)))
+        };
+        self.put_all(container_url, files.iter().map(content))
     }
 }

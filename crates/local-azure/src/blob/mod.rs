@@ -3,20 +3,19 @@
 //! Blob names are keys and never paths: contents lie in SQLite (small ones) or in files named by a number.
 //! A write is acknowledged when it is durable; what waits for the disk is committed together.
 
-mod answer;
+mod address;
 mod authorize;
-mod commit;
+mod crc64;
 mod door;
 mod http;
-mod ranges;
 mod store;
-mod stored;
+mod sums;
 
 use crate::orders::BlobDoor;
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
 use std::{path::PathBuf, sync::Arc};
 
-pub use commit::StoreError;
+pub use store::StoreError;
 
 /// What a blob service needs to know.
 #[derive(Debug, Clone)]
@@ -52,7 +51,10 @@ impl BlobService {
     pub fn open(settings: BlobSettings, clock: SharedClock) -> Result<Self, StoreError> {
         let key = SharedKey::new(&settings.account, &settings.key)
             .map_err(|error| StoreError::new("use the account's key", "", &error))?;
-        let store = store::Store::open(settings.state_dir.as_deref(), clock.clone())?;
+        let store = match &settings.state_dir {
+            Some(folder) => store::Store::open(&folder.join("blobs"), clock.clone())?,
+            None => store::Store::in_memory(clock.clone()),
+        };
         let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
         Ok(Self { inner: Arc::new(Inner { store, key, endpoint, clock }) })
     }

@@ -1,0 +1,181 @@
+//! How the service answers: headers that every answer has, refusals by status and code.
+
+use crate::blob::{
+    StoreError,
+    address::BadAddress,
+    store::{Blob, Refused},
+};
+use axum::{body::Body, response::Response};
+use dropmill_azure_wire::{
+    blob::{VERSION, header as name},
+    error::BlobErrorBody,
+    etag::ETag,
+    time::{Timestamp, http_date, iso},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// A refusal: status, code, words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The rest.
+    pub error: BlobErrorBody,
+}
+
+/// Refuses with a code and words.
+pub fn refuse(status: u16, code: &str, words: &str) -> Refusal {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Refusal { status, error: BlobErrorBody::new(code, words) }
+}
+
+/// The service failed, not the caller.
+pub fn internal() -> Refusal {
+    refuse(500, "InternalError", "The server encountered an internal error. Please retry the request.")
+}
+
+/// Something that Azure has and this service has not.
+pub fn not_here(what: &str) -> Refusal {
+    refuse(501, "NotImplemented", &format!("This service does not have {what}."))
+}
+
+/// A body that is longer than it may be.
+pub fn too_large() -> Refusal {
+    refuse(
+        413,
+        "RequestBodyTooLarge",
+        "The request body is too large and exceeds the maximum permissible limit.",
+    )
+}
+
+/// A sum that a header gives is not that of the body.
+pub fn mismatch(what: &str) -> Refusal {
+    let (code, name) = if what == "MD5" { ("Md5Mismatch", "MD5") } else { ("Crc64Mismatch", "CRC64") };
+    let words = format!(
+        "The {name} value specified in the request did not match with the {name} value calculated by the server."
+    );
+    refuse(400, code, &words)
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let (status, code, words) = match refused {
+            Refused::NoContainer => (404, "ContainerNotFound", "The specified container does not exist."),
+            Refused::ContainerExists => {
+                (409, "ContainerAlreadyExists", "The specified container already exists.")
+            }
+            Refused::NoBlob => (404, "BlobNotFound", "The specified blob does not exist."),
+            Refused::BlobExists => (409, "BlobAlreadyExists", "The specified blob already exists."),
+            // As Azure has it: a SAS without `w` that meets a blob is one without the permission.
+            Refused::NotReplaceable => (
+                403,
+                "AuthorizationPermissionMismatch",
+                "This request is not authorized to perform this operation using this permission.",
+            ),
+            Refused::ConditionFailed => (
+                412,
+                "ConditionNotMet",
+                "The condition specified using HTTP conditional header(s) is not met.",
+            ),
+            Refused::UnknownBlock => (400, "InvalidBlockList", "The specified block list is invalid."),
+            Refused::BlockIdLength => {
+                (400, "InvalidBlobOrBlock", "The specified blob or block content is invalid.")
+            }
+            Refused::TooManyBlocks => (
+                409,
+                "BlockCountExceedsLimit",
+                "The uncommitted block count cannot exceed the maximum limit of 100,000 blocks.",
+            ),
+            Refused::Failed(error) => {
+                tracing::error!(%error, "blob store");
+                return internal();
+            }
+        };
+        refuse(status, code, words)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Refused::Failed(error).into()
+    }
+}
+
+impl From<BadAddress> for Refusal {
+    fn from(bad: BadAddress) -> Self {
+        let code = match bad {
+            BadAddress::NotText => "InvalidUri",
+            BadAddress::Container | BadAddress::Blob => "InvalidResourceName",
+        };
+        refuse(400, code, &format!("The specified resource name is invalid: {bad}."))
+    }
+}
+
+/// An answer without body.
+pub fn empty(status: StatusCode) -> Response {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// An answer with XML.
+pub fn xml(text: String) -> Response {
+    let mut answer = Response::new(Body::from(text));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    answer
+}
+
+/// Sets a header, if it can hold the value.
+pub fn put(answer: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// An answer with tag and moment.
+pub fn tagged(status: StatusCode, etag: &ETag, modified: Timestamp) -> Response {
+    let mut answer = empty(status);
+    put(&mut answer, "etag", &etag.quoted());
+    put(&mut answer, "last-modified", &http_date(modified));
+    answer
+}
+
+/// The answer to a write of a blob.
+pub fn written(status: StatusCode, blob: &Blob) -> Response {
+    let mut answer = tagged(status, &blob.facts.etag(), blob.facts.modified);
+    put(&mut answer, name::REQUEST_SERVER_ENCRYPTED, "true");
+    answer
+}
+
+/// Headers of every answer.
+pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: &str, now: Timestamp) {
+    // Answered in the caller's version, however new: nothing here depends on it.
+    let version = asked.get(name::VERSION).cloned().unwrap_or(HeaderValue::from_static(VERSION));
+    let headers = answer.headers_mut();
+    headers.insert(name::VERSION, version);
+    headers.insert(header::SERVER, HeaderValue::from_static("dropmill"));
+    if let Ok(id) = HeaderValue::try_from(request_id) {
+        headers.insert(name::REQUEST_ID, id);
+    }
+    if let Ok(date) = HeaderValue::try_from(http_date(now)) {
+        headers.insert(header::DATE, date);
+    }
+    if let Some(id) = asked.get(name::CLIENT_REQUEST_ID) {
+        headers.insert(name::CLIENT_REQUEST_ID, id.clone());
+    }
+}
+
+/// A refusal as an answer. To HEAD the code stands in the header alone.
+pub fn refusal(refusal: Refusal, is_head: bool, request_id: &str, now: Timestamp) -> Response {
+    let code =
+        HeaderValue::try_from(&refusal.error.code).unwrap_or(HeaderValue::from_static("InternalError"));
+    let mut answer = if is_head || refusal.status == StatusCode::NOT_MODIFIED {
+        empty(refusal.status)
+    } else {
+        let mut answer = xml(refusal.error.told_at(request_id, &iso(now)).write());
+        *answer.status_mut() = refusal.status;
+        answer
+    };
+    answer.headers_mut().insert(name::ERROR_CODE, code);
+    answer
+}

@@ -1,0 +1,172 @@
+//! Conditional headers: whether a blob is still, or not any more, what the caller thinks it is.
+
+use super::{answer::Refusal, answer::refuse};
+use crate::blob::store::{BlobFacts, Refused};
+use dropmill_azure_wire::time::{Timestamp, parse_http_date};
+use http::HeaderMap;
+
+/// The conditions of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    tag_is: Option<String>,
+    tag_is_not: Option<String>,
+    changed_since: Option<Timestamp>,
+    unchanged_since: Option<Timestamp>,
+}
+
+/// What a read does not get its content for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// The caller has it.
+    NotModified,
+    /// It is not what the caller thinks.
+    Failed,
+}
+
+impl Conditions {
+    /// Those on the resource itself.
+    ///
+    /// # Errors
+    /// When a date is none.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        Self::named(headers, "")
+    }
+
+    /// Those on the source of a copy.
+    ///
+    /// # Errors
+    /// When a date is none.
+    pub fn of_source(headers: &HeaderMap) -> Result<Self, Refusal> {
+        Self::named(headers, "x-ms-source-")
+    }
+
+    fn named(headers: &HeaderMap, prefix: &str) -> Result<Self, Refusal> {
+        let text = |name: &str| headers.get(format!("{prefix}{name}")).and_then(|value| value.to_str().ok());
+        let moment = |name: &str| match text(name).map(|text| (text, parse_http_date(text))) {
+            None => Ok(None),
+            Some((_, Some(moment))) => Ok(Some(moment)),
+            Some((text, None)) => {
+                Err(refuse(400, "InvalidHeaderValue", &format!("{name}: {text:?} is no date.")))
+            }
+        };
+        Ok(Self {
+            tag_is: text("if-match").map(str::to_owned),
+            tag_is_not: text("if-none-match").map(str::to_owned),
+            changed_since: moment("if-modified-since")?,
+            unchanged_since: moment("if-unmodified-since")?,
+        })
+    }
+
+    /// Whether a write may go on, `found` being what is there.
+    ///
+    /// # Errors
+    /// [`Refused::BlobExists`] where none may be there, [`Refused::ConditionFailed`] otherwise.
+    pub fn allow_write(&self, found: Option<&BlobFacts>) -> Result<(), Refused> {
+        match (found, self.tag_is_not.as_deref().map(str::trim)) {
+            (Some(_), Some("*")) => return Err(Refused::BlobExists),
+            (Some(blob), Some(tags)) if blob.etag().matches(tags) => return Err(Refused::ConditionFailed),
+            _ => {}
+        }
+        if let Some(tags) = &self.tag_is
+            && !found.is_some_and(|blob| blob.etag().matches(tags))
+        {
+            return Err(Refused::ConditionFailed);
+        }
+        self.allow_moment(found.map(|blob| blob.modified))
+    }
+
+    /// The conditions on moments alone, as containers have them. Headers have whole seconds.
+    ///
+    /// # Errors
+    /// [`Refused::ConditionFailed`].
+    pub fn allow_moment(&self, modified: Option<Timestamp>) -> Result<(), Refused> {
+        let Some(modified) = modified.map(Timestamp::as_second) else { return Ok(()) };
+        let unchanged = self.changed_since.is_some_and(|since| modified <= since.as_second());
+        let changed = self.unchanged_since.is_some_and(|since| modified > since.as_second());
+        if unchanged || changed { Err(Refused::ConditionFailed) } else { Ok(()) }
+    }
+
+    /// Whether a read gets what it asks for.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn allow_read(&self, blob: &BlobFacts) -> Result<(), Unread> {
+        let modified = blob.modified.as_second();
+        if self.tag_is.as_ref().is_some_and(|tags| !blob.etag().matches(tags))
+            || self.unchanged_since.is_some_and(|since| modified > since.as_second())
+        {
+            return Err(Unread::Failed);
+        }
+        match (&self.tag_is_not, self.changed_since) {
+            (Some(tags), _) if blob.etag().matches(tags) => Err(Unread::NotModified),
+            // RFC 9110 13.1.3: a tag that differs says more than a date.
+            (None, Some(since)) if modified <= since.as_second() => Err(Unread::NotModified),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::blob::store::ContentHeaders;
+
+    const MODIFIED: &str = "2026-03-02T10:11:12.5Z";
+    const BEFORE: &str = "Mon, 02 Mar 2026 10:11:11 GMT";
+    const SAME: &str = "Mon, 02 Mar 2026 10:11:12 GMT";
+    const AFTER: &str = "Mon, 02 Mar 2026 10:11:13 GMT";
+
+    fn blob() -> BlobFacts {
+        let modified: Timestamp = MODIFIED.parse().unwrap();
+        BlobFacts {
+            created: modified,
+            modified,
+            headers: ContentHeaders::default(),
+            metadata: Default::default(),
+            tier: None,
+            copied: None,
+        }
+    }
+
+    #[test]
+    fn every_condition_on_a_blob_that_is_there_and_on_one_that_is_not() {
+        let own = blob().etag().quoted();
+        // header, value, write over it, write where nothing is, read
+        let (ok, exists, failed) = (Ok(()), Err(Refused::BlobExists), Err(Refused::ConditionFailed));
+        let (has, stale) = (Err(Unread::NotModified), Err(Unread::Failed));
+        let table: &[(&str, &str, &Result<(), Refused>, &Result<(), Refused>, Result<(), Unread>)] = &[
+            ("if-match", "*", &ok, &failed, Ok(())),
+            ("if-match", &own, &ok, &failed, Ok(())),
+            ("if-match", "\"0x1\"", &failed, &failed, stale),
+            ("if-match", "", &failed, &failed, stale),
+            ("if-none-match", "*", &exists, &ok, has),
+            ("if-none-match", &own, &failed, &ok, has),
+            ("if-none-match", "\"0x1\"", &ok, &ok, Ok(())),
+            ("if-modified-since", BEFORE, &ok, &ok, Ok(())),
+            ("if-modified-since", SAME, &failed, &ok, has),
+            ("if-modified-since", AFTER, &failed, &ok, has),
+            ("if-unmodified-since", BEFORE, &failed, &ok, stale),
+            ("if-unmodified-since", SAME, &ok, &ok, Ok(())),
+            ("if-unmodified-since", AFTER, &ok, &ok, Ok(())),
+        ];
+        for (header, value, over, fresh, read) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(*header, value.parse().unwrap());
+            let conditions = Conditions::of(&headers).unwrap();
+            assert_eq!(conditions.allow_write(Some(&blob())), **over, "over it: {header}: {value}");
+            assert_eq!(conditions.allow_write(None), **fresh, "fresh: {header}: {value}");
+            assert_eq!(conditions.allow_read(&blob()), *read, "read: {header}: {value}");
+            assert_eq!(Conditions::of_source(&headers).unwrap(), Conditions::default());
+        }
+    }
+
+    #[test]
+    fn a_date_that_is_none_is_refused() {
+        for name in ["if-modified-since", "if-unmodified-since"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "yesterday".parse().unwrap());
+            assert_eq!(Conditions::of(&headers).unwrap_err().error.code, "InvalidHeaderValue");
+        }
+    }
+}

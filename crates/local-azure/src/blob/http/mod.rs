@@ -1,0 +1,135 @@
+//! The HTTP face of Blob. Everything is decided by the raw path, whose percent-encoding is part of what was signed;
+//! no path of a request ever becomes a path of a file.
+//!
+//! Not here, and refused with a code: leases, snapshots and versions, append and page blobs, tags, policies, public
+//! access, customers' encryption keys, the tier Archive, copies from elsewhere, batches of requests.
+
+pub mod answer;
+mod ask;
+mod conditions;
+mod containers;
+mod intake;
+mod outflow;
+mod ranges;
+mod read;
+mod write;
+
+use super::{Inner, address::Address, authorize::authorize};
+use answer::{Refusal, dress, empty, internal, not_here, refusal, refuse, xml};
+use ask::Ask;
+use axum::{body::Body, extract::Request, response::Response};
+use dropmill_azure_wire::{blob::header as name, uri};
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, StatusCode, request::Parts};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+type Answered = Result<Response, Refusal>;
+
+/// The routes.
+pub fn router(inner: Arc<Inner>) -> axum::Router {
+    let calls = Arc::new(AtomicU64::new(1));
+    axum::Router::new().fallback(move |request: Request| {
+        let (inner, number) = (inner.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move { serve(&inner, request, number).await }
+    })
+}
+
+async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
+    let now = inner.clock.now();
+    // Not secret, and unique within this service: the moment it was told, and a count.
+    let request_id = format!("{:08x}-0000-4000-8000-{number:012x}", now.as_second() & 0xffff_ffff);
+    let (parts, mut body) = request.into_parts();
+    let is_head = parts.method == Method::HEAD;
+    // One bad request must not take the service along.
+    let outcome = AssertUnwindSafe(handle(inner, &parts, &mut body)).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|_| Err(internal()));
+    let mut answer = match outcome {
+        Ok(answer) => answer,
+        Err(refused) => {
+            // Whoever is still sending would not see an answer before it has sent all.
+            let _ = AssertUnwindSafe(intake::drain(&mut body)).catch_unwind().await;
+            refusal(refused, is_head, &request_id, now)
+        }
+    };
+    dress(&mut answer, &parts.headers, &request_id, now);
+    answer
+}
+
+async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body) -> Answered {
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let inside = path
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_prefix(inner.key.account()))
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        .ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
+    let address = Address::read(inside.strip_prefix('/').unwrap_or_default())?;
+    let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address)?;
+    address.check()?;
+    let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights };
+    ask.check()?;
+    let value = |name| uri::value(query, name).unwrap_or_default().to_ascii_lowercase();
+    let (restype, comp) = (value("restype"), value("comp"));
+    let method = parts.method.as_str();
+    let unknown = || {
+        let what = if comp.is_empty() { "this call".to_owned() } else { format!("comp={comp}") };
+        not_here(&format!("{method} of {what}"))
+    };
+    if address.container.is_empty() {
+        return match (method, &*restype, &*comp) {
+            ("GET", _, "list") => ask.list_containers().await,
+            ("GET" | "HEAD", "account", "properties") => Ok(account_properties()),
+            ("GET", "service", "properties") => Ok(xml(SERVICE_PROPERTIES.into())),
+            _ => Err(unknown()),
+        };
+    }
+    if address.blob.is_empty() {
+        return match (method, &*comp) {
+            ("GET" | "HEAD", "properties") if restype == "account" => Ok(account_properties()),
+            ("PUT", "") => ask.create_container().await,
+            ("GET" | "HEAD", "" | "metadata") => ask.container().await,
+            ("PUT", "metadata") => ask.set_container_metadata().await,
+            ("DELETE", "") => ask.delete_container().await,
+            ("GET", "list") => ask.list_blobs().await,
+            ("GET" | "HEAD", "acl") => ask.container_policies().await,
+            ("PUT", "lease") => Err(not_here("leases")),
+            _ => Err(unknown()),
+        };
+    }
+    match (method, &*comp) {
+        ("PUT", "" | "copy") if parts.headers.contains_key(name::COPY_SOURCE) => ask.copy_blob().await,
+        ("PUT", "") => ask.put_blob(body).await,
+        ("PUT", "block") if parts.headers.contains_key(name::COPY_SOURCE) => {
+            Err(not_here("Put Block From URL"))
+        }
+        ("PUT", "block") => ask.put_block(body).await,
+        ("PUT", "blocklist") => ask.put_block_list(body).await,
+        ("GET", "blocklist") => ask.block_list().await,
+        ("GET", "") => ask.get_blob().await,
+        ("HEAD", "") | ("GET" | "HEAD", "metadata") => ask.blob_properties().await,
+        ("PUT", "metadata") => ask.set_metadata().await,
+        ("PUT", "properties") => ask.set_properties().await,
+        ("PUT", "tier") => ask.set_tier().await,
+        ("DELETE", "") => ask.delete_blob().await,
+        ("PUT", "lease") => Err(not_here("leases")),
+        ("PUT", "appendblock" | "page" | "seal") => Err(not_here("append and page blobs")),
+        ("PUT", "snapshot") => Err(not_here("snapshots")),
+        ("GET" | "HEAD", "properties") if restype == "account" => Ok(account_properties()),
+        _ => Err(unknown()),
+    }
+}
+
+const SERVICE_PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties />";
+
+fn account_properties() -> Response {
+    let mut answer = empty(StatusCode::OK);
+    answer.headers_mut().insert("x-ms-sku-name", HeaderValue::from_static("Standard_LRS"));
+    answer.headers_mut().insert("x-ms-account-kind", HeaderValue::from_static("StorageV2"));
+    answer.headers_mut().insert("x-ms-is-hns-enabled", HeaderValue::from_static("false"));
+    answer
+}

@@ -1,0 +1,295 @@
+//! Changes of blobs: each decided on the index under its lock, then handed to the writer.
+
+use super::{
+    NewFile, Refused, Store, StoreError, Told,
+    change::Change,
+    content::{Content, INLINE, Kept, Place},
+    facts::{Blob, BlobFacts, Body, Described, Piece},
+    index::{Container, Entry, Index, Staged},
+    queue::Ticket,
+};
+use bytes::Bytes;
+use dropmill_azure_wire::blob::{BlockChoice, BlockSource, limit};
+use std::{collections::BTreeMap, fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::Arc};
+
+/// Decides about a change by the blob that is there.
+pub type Condition<'a> = &'a (dyn Fn(Option<&BlobFacts>) -> Result<(), Refused> + Sync);
+
+/// Bytes on their way in.
+#[derive(Debug)]
+pub enum Incoming {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a file of the store, written and synced.
+    File(NewFile, u64),
+    /// Those of a blob that is there.
+    Of(Arc<Body>),
+}
+
+impl Store {
+    /// A file for a content longer than [`super::IN_DATABASE`]; `None` where contents stay in memory. If it is not put,
+    /// it is deleted.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new_file(&self) -> Result<Option<NewFile>, StoreError> {
+        let Some(disk) = &self.disk else { return Ok(None) };
+        let id = self.lock().next_id();
+        let path = disk.contents.path(id);
+        let kept = Kept::new(id, Place::File, disk.queue.clone());
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| StoreError::new("make", &path, &error))?;
+        Ok(Some(NewFile { file, path, kept }))
+    }
+
+    /// Pieces of what comes in, and the changes that keep them.
+    fn take_in(
+        &self,
+        index: &mut Index,
+        bytes: Incoming,
+        block: Option<Box<str>>,
+    ) -> (Vec<Piece>, Vec<Change>) {
+        let (content, length, change) = match (bytes, &self.disk) {
+            (Incoming::Of(body), _) => {
+                return (body.pieces.iter().map(Piece::without_block).collect(), vec![]);
+            }
+            (Incoming::File(file, length), _) => {
+                (Content::Kept(Arc::new(file.kept)), length, Some(Change::NewFile))
+            }
+            (Incoming::Bytes(bytes), Some(disk)) if bytes.len() > INLINE => {
+                let (id, length) = (index.next_id(), bytes.len() as u64);
+                let kept = Kept::new(id, Place::Row, disk.queue.clone());
+                (Content::Kept(Arc::new(kept)), length, Some(Change::PutRow { id, bytes }))
+            }
+            (Incoming::Bytes(bytes), _) => {
+                let length = bytes.len() as u64;
+                (Content::Bytes(bytes), length, None)
+            }
+        };
+        (vec![Piece { block, length, content }], change.into_iter().collect())
+    }
+
+    /// Puts a blob whole. Blocks that wait under its name are forgotten.
+    pub fn put_blob(
+        &self,
+        container: &str,
+        name: &str,
+        bytes: Incoming,
+        described: Described,
+        condition: Condition<'_>,
+    ) -> Told<Arc<Blob>> {
+        let mut index = self.lock();
+        if let Err(told) = allowed(&index, container, name, condition) {
+            return told.map();
+        }
+        let (pieces, mut changes) = self.take_in(&mut index, bytes, None);
+        self.keep(&mut index, container, name, Body::of(pieces), described, &mut changes)
+    }
+
+    /// Keeps a block for later. The id is base64; all that wait under one name are of one length.
+    pub fn put_block(&self, container: &str, name: &str, block: &str, bytes: Incoming) -> Told<()> {
+        let mut index = self.lock();
+        let Some(found) = index.containers.get(container) else {
+            return Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
+        };
+        if let Some(Staged(staged)) = found.staged.get(name) {
+            let refused = if staged.keys().next().is_some_and(|other| other.len() != block.len()) {
+                Some(Refused::BlockIdLength)
+            } else if staged.len() >= limit::UNCOMMITTED_BLOCKS && !staged.contains_key(block) {
+                Some(Refused::TooManyBlocks)
+            } else {
+                None
+            };
+            if let Some(refused) = refused {
+                return Told { answer: Err(refused), ticket: index.latest.clone() };
+            }
+        }
+        let (id, at) = (found.id, self.now().as_second());
+        let (pieces, mut changes) = self.take_in(&mut index, bytes, Some(block.into()));
+        for piece in pieces {
+            let found = index.containers.get_mut(container).expect("it was there under the same lock");
+            let staged = found.staged.entry(name.to_owned()).or_default();
+            let replaced = staged.0.insert(block.into(), piece.clone());
+            changes.push(Change::PutBlock { container: id, name: name.to_owned(), piece, at, replaced });
+        }
+        let ticket = self.order(&mut index, changes);
+        Told { answer: Ok(()), ticket }
+    }
+
+    /// A blob, if there is one, and the blocks that wait under its name.
+    #[allow(clippy::type_complexity)]
+    pub fn blocks(&self, container: &str, name: &str) -> Told<(Option<Arc<Blob>>, Vec<Piece>)> {
+        let index = self.lock();
+        let blocks = |found: &Container| {
+            let staged = found.staged.get(name).into_iter().flat_map(|staged| staged.0.values());
+            let staged: Vec<Piece> = staged.cloned().collect();
+            let blob = found.blobs.get(name).map(|entry| entry.blob.clone());
+            if blob.is_none() && staged.is_empty() { Err(Refused::NoBlob) } else { Ok((blob, staged)) }
+        };
+        let answer = index.containers.get(container).ok_or(Refused::NoContainer).and_then(blocks);
+        Told { answer, ticket: index.latest.clone() }
+    }
+
+    /// Makes a blob of blocks, each looked for as its choice says. Those that are not chosen are forgotten.
+    pub fn put_block_list(
+        &self,
+        container: &str,
+        name: &str,
+        choices: &[BlockChoice],
+        described: Described,
+        condition: Condition<'_>,
+    ) -> Told<Arc<Blob>> {
+        let mut index = self.lock();
+        if let Err(told) = allowed(&index, container, name, condition) {
+            return told.map();
+        }
+        let found = index.containers.get(container).expect("what is allowed has a container");
+        let Some(pieces) = chosen(found, name, choices) else {
+            return Told { answer: Err(Refused::UnknownBlock), ticket: index.latest.clone() };
+        };
+        self.keep(&mut index, container, name, Body::of(pieces), described, &mut vec![])
+    }
+
+    /// Changes what is known of a blob; its content stays.
+    pub fn change_blob(
+        &self,
+        container: &str,
+        name: &str,
+        condition: Condition<'_>,
+        change: impl FnOnce(&mut BlobFacts),
+    ) -> Told<Arc<Blob>> {
+        let mut index = self.lock();
+        let old = match present(&index, container, name, condition) {
+            Ok(old) => old,
+            Err(told) => return told.map(),
+        };
+        let mut blob = Blob::clone(&old);
+        change(&mut blob.facts);
+        blob.facts.modified = index.next_moment(self.now());
+        let blob = Arc::new(blob);
+        let id = index.containers.get(container).map_or(0, |found| found.id);
+        let order = Change::SetFacts { container: id, name: name.to_owned(), blob: blob.clone() };
+        let ticket = self.order(&mut index, vec![order]);
+        insert(&mut index, container, name, &blob, &ticket);
+        Told { answer: Ok(blob), ticket }
+    }
+
+    /// Deletes a blob.
+    pub fn delete_blob(&self, container: &str, name: &str, condition: Condition<'_>) -> Told<()> {
+        let mut index = self.lock();
+        if let Err(told) = present(&index, container, name, condition) {
+            return told.map();
+        }
+        let mut changes = vec![];
+        if let Some(found) = index.containers.get_mut(container)
+            && let Some(Entry { blob, .. }) = found.blobs.remove(name)
+        {
+            changes.push(Change::DropBlob { container: found.id, name: name.to_owned(), blob });
+            changes.extend(forget_blocks(found, name));
+        }
+        let ticket = self.order(&mut index, changes);
+        index.removal = ticket.clone();
+        Told { answer: Ok(()), ticket }
+    }
+
+    /// Puts a blob into the index with a moment of its own, in place of what was there.
+    fn keep(
+        &self,
+        index: &mut Index,
+        container: &str,
+        name: &str,
+        body: Body,
+        described: Described,
+        changes: &mut Vec<Change>,
+    ) -> Told<Arc<Blob>> {
+        let modified = index.next_moment(self.now());
+        let found = index.containers.get_mut(container).expect("what is allowed has a container");
+        let replaced = found.blobs.get(name).map(|entry| entry.blob.clone());
+        let created = replaced.as_ref().map_or(modified, |old| old.facts.created);
+        let Described { headers, metadata, tier, copied } = described;
+        let facts = BlobFacts { created, modified, headers, metadata, tier, copied };
+        let blob = Arc::new(Blob { facts, body: Arc::new(body) });
+        let (id, name_of) = (found.id, name.to_owned());
+        changes.push(Change::PutBlob { container: id, name: name_of, blob: blob.clone(), replaced });
+        changes.extend(forget_blocks(found, name));
+        let ticket = self.order(index, std::mem::take(changes));
+        insert(index, container, name, &blob, &ticket);
+        Told { answer: Ok(blob), ticket }
+    }
+}
+
+impl Piece {
+    /// The same bytes as part of another blob.
+    fn without_block(&self) -> Self {
+        Self { block: None, ..self.clone() }
+    }
+}
+
+fn forget_blocks(found: &mut Container, name: &str) -> Option<Change> {
+    let staged = found.staged.remove(name)?;
+    Some(Change::DropBlocks { container: found.id, name: name.to_owned(), staged })
+}
+
+fn insert(index: &mut Index, container: &str, name: &str, blob: &Arc<Blob>, ticket: &Ticket) {
+    if let Some(found) = index.containers.get_mut(container) {
+        let entry = Entry { blob: blob.clone(), ticket: ticket.clone() };
+        match found.blobs.get_mut(name) {
+            Some(place) => *place = entry,
+            None => drop(found.blobs.insert(name.to_owned(), entry)),
+        }
+    }
+}
+
+fn chosen(found: &Container, name: &str, choices: &[BlockChoice]) -> Option<Vec<Piece>> {
+    let old = found.blobs.get(name).map(|entry| &entry.blob.body.pieces);
+    let committed: BTreeMap<&str, &Piece> =
+        old.into_iter().flatten().filter_map(|piece| Some((piece.block.as_deref()?, piece))).collect();
+    let staged = found.staged.get(name).map(|staged| &staged.0);
+    let pick = |choice: &BlockChoice| {
+        let committed = committed.get(&*choice.id).copied();
+        let waiting = staged.and_then(|staged| staged.get(&*choice.id));
+        match choice.source {
+            BlockSource::Committed => committed,
+            BlockSource::Uncommitted => waiting,
+            BlockSource::Latest => waiting.or(committed),
+        }
+        .cloned()
+    };
+    choices.iter().map(pick).collect()
+}
+
+/// A refusal on its way to become one of any answer.
+struct NotTold(Refused, Ticket);
+
+impl NotTold {
+    fn map<T>(self) -> Told<T> {
+        Told { answer: Err(self.0), ticket: self.1 }
+    }
+}
+
+/// Whether a write may go on. A refusal rests on what was found.
+fn allowed(index: &Index, container: &str, name: &str, condition: Condition<'_>) -> Result<(), NotTold> {
+    let Some(found) = index.containers.get(container) else {
+        return Err(NotTold(Refused::NoContainer, index.removal.clone()));
+    };
+    let entry = found.blobs.get(name);
+    let ticket = entry.map_or(&index.removal, |entry| &entry.ticket);
+    condition(entry.map(|entry| &entry.blob.facts)).map_err(|refused| NotTold(refused, ticket.clone()))
+}
+
+/// A blob that must be there, if the change may go on.
+fn present(
+    index: &Index,
+    container: &str,
+    name: &str,
+    condition: Condition<'_>,
+) -> Result<Arc<Blob>, NotTold> {
+    let Some(found) = index.containers.get(container) else {
+        return Err(NotTold(Refused::NoContainer, index.removal.clone()));
+    };
+    let Some(entry) = found.blobs.get(name) else {
+        return Err(NotTold(Refused::NoBlob, index.removal.clone()));
+    };
+    condition(Some(&entry.blob.facts)).map_err(|refused| NotTold(refused, entry.ticket.clone()))?;
+    Ok(entry.blob.clone())
+}

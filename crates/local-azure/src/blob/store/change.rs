@@ -1,0 +1,86 @@
+//! Changes on their way to the disk. They hold what they replace until that is durable.
+
+use super::{
+    content::Content,
+    facts::{Blob, ContainerFacts, Piece},
+    index::{Container, Staged},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A change that must become durable.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum Change {
+    PutContainer {
+        id: i64,
+        name: String,
+        facts: ContainerFacts,
+    },
+    DropContainer {
+        id: i64,
+        container: Box<Container>,
+    },
+    PutBlob {
+        container: i64,
+        name: String,
+        blob: Arc<Blob>,
+        replaced: Option<Arc<Blob>>,
+    },
+    /// Its content stays.
+    SetFacts {
+        container: i64,
+        name: String,
+        blob: Arc<Blob>,
+    },
+    DropBlob {
+        container: i64,
+        name: String,
+        blob: Arc<Blob>,
+    },
+    PutBlock {
+        container: i64,
+        name: String,
+        piece: Piece,
+        at: i64,
+        replaced: Option<Piece>,
+    },
+    DropBlocks {
+        container: i64,
+        name: String,
+        staged: Staged,
+    },
+    PutRow {
+        id: i64,
+        bytes: Bytes,
+    },
+    /// A file was written and synced; its folder must be before anything names it.
+    NewFile,
+}
+
+impl Change {
+    /// The change is durable: contents that it names are named, others are not any more.
+    pub fn settle(&self) {
+        match self {
+            Self::PutBlob { blob, replaced, .. } => {
+                blob.body.pieces.iter().for_each(|piece| piece.content.named());
+                replaced.iter().for_each(|old| unnamed(old));
+            }
+            Self::DropBlob { blob, .. } => unnamed(blob),
+            Self::PutBlock { piece, replaced, .. } => {
+                piece.content.named();
+                replaced.iter().for_each(|old| old.content.unnamed());
+            }
+            Self::DropBlocks { staged, .. } => staged.contents().for_each(Content::unnamed),
+            Self::DropContainer { container, .. } => {
+                container.blobs.values().for_each(|entry| unnamed(&entry.blob));
+                container.staged.values().flat_map(Staged::contents).for_each(Content::unnamed);
+            }
+            Self::PutContainer { .. } | Self::SetFacts { .. } | Self::PutRow { .. } | Self::NewFile => {}
+        }
+    }
+}
+
+fn unnamed(blob: &Blob) {
+    blob.body.pieces.iter().for_each(|piece| piece.content.unnamed());
+}

@@ -1,0 +1,179 @@
+//! Containers and blobs as the store keeps them: what is known of them, and of which pieces a blob is made.
+
+use super::content::Content;
+use dropmill_azure_wire::{
+    blob::{BlobProperties, CopyProperties, Metadata},
+    etag::ETag,
+    secret::Secret,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What is known of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerFacts {
+    /// When it changed last; no other change has this moment.
+    pub modified: Timestamp,
+    /// Pairs that only the owner understands.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
+}
+
+impl ContainerFacts {
+    /// Its tag.
+    pub fn etag(&self) -> ETag {
+        etag(self.modified)
+    }
+}
+
+/// A blob. Cloning it does not copy its content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blob {
+    /// What is known of it.
+    pub facts: BlobFacts,
+    /// Its content.
+    pub body: Arc<Body>,
+}
+
+/// What is known of a blob beside its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobFacts {
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it changed last; no other change has this moment.
+    pub modified: Timestamp,
+    /// Headers that its owner set.
+    #[serde(default)]
+    pub headers: ContentHeaders,
+    /// Pairs that only the owner understands.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
+    /// The tier its owner chose; kept and shown, without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Box<str>>,
+    /// How it was copied, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<Box<Copied>>,
+}
+
+/// The copy that a blob comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// Name of the copy.
+    pub id: String,
+    /// The source's URL without its query, which may hold a SAS.
+    pub source: String,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
+/// Headers of a blob that its owner sets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct ContentHeaders {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disposition: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<Box<str>>,
+    /// Base64 of 16 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub md5: Option<Box<str>>,
+}
+
+/// What a put says of a blob; tag and moments are the store's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// Headers to keep.
+    pub headers: ContentHeaders,
+    /// Pairs to keep.
+    pub metadata: Metadata,
+    /// The tier, if one was chosen.
+    pub tier: Option<Box<str>>,
+    /// Where from, if it is a copy.
+    pub copied: Option<Box<Copied>>,
+}
+
+/// A blob's content: pieces in order.
+#[derive(Debug, Default, PartialEq)]
+pub struct Body {
+    /// The pieces. A blob that was put at once has one, without block id.
+    pub pieces: Vec<Piece>,
+    /// The sum of their lengths.
+    pub length: u64,
+}
+
+/// A part of a content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Block id (base64) if it came as a block.
+    pub block: Option<Box<str>>,
+    /// Its length.
+    pub length: u64,
+    /// Its bytes.
+    pub content: Content,
+}
+
+impl Body {
+    /// A content of these pieces.
+    pub fn of(pieces: Vec<Piece>) -> Self {
+        let length = pieces.iter().map(|piece| piece.length).sum();
+        Self { pieces, length }
+    }
+}
+
+impl BlobFacts {
+    /// Its tag.
+    pub fn etag(&self) -> ETag {
+        etag(self.modified)
+    }
+}
+
+impl Blob {
+    /// Its length.
+    pub fn length(&self) -> u64 {
+        self.body.length
+    }
+
+    /// What is known of it, as answers and lists tell it.
+    pub fn properties(&self) -> BlobProperties {
+        let BlobFacts { created, modified, headers, tier, copied, .. } = &self.facts;
+        let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        let copy = copied.as_deref().map(|Copied { id, source, at }| CopyProperties {
+            id: id.clone(),
+            status: "success".into(),
+            source: Some(Secret::new(source)),
+            progress: Some(format!("{0}/{0}", self.length())),
+            completion_time: Some(*at),
+            status_description: None,
+        });
+        BlobProperties {
+            creation_time: Some(*created),
+            content_type: text(&headers.content_type),
+            content_encoding: text(&headers.encoding),
+            content_language: text(&headers.language),
+            content_md5: text(&headers.md5),
+            content_disposition: text(&headers.disposition),
+            cache_control: text(&headers.cache_control),
+            access_tier: Some(text(tier).unwrap_or_else(|| "Hot".into())),
+            access_tier_inferred: tier.is_none(),
+            lease_status: Some("unlocked".into()),
+            lease_state: Some("available".into()),
+            server_encrypted: true,
+            copy,
+            ..BlobProperties::new(self.facts.etag(), *modified, self.length())
+        }
+    }
+}
+
+/// The tag of a change is its moment, in ticks of 100 ns: the store gives every change one of its own.
+fn etag(modified: Timestamp) -> ETag {
+    ETag::new(format!("0x{:X}", modified.as_nanosecond() / 100))
+}
