@@ -1,1 +1,13 @@
-//! Dropmill as a library.
+//! Dropmill turns files into results: one task per file, on this machine or on Azure Batch.
+//!
+//! The program is made of this library: settings become a checked plan, the plan is carried out by the actors of
+//! `dropmill-actors`, and what they say is shown.
+
+pub mod cli;
+mod commands;
+pub mod plan;
+mod render;
+pub mod settings;
+mod state;
+
+pub use commands::run_command;

@@ -1,0 +1,124 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Turns files into results: one task per file, on this machine or on Azure Batch.
+#[derive(Debug, Parser)]
+#[command(name = "dropmill", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Folder of runs and of the local service; default $XDG_STATE_HOME/dropmill or ~/.local/state/dropmill.
+    #[arg(long, global = true, value_name = "DIR", env = "DROPMILL_STATE")]
+    pub state: Option<PathBuf>,
+    /// Log lines on standard error as JSON; what is logged is set by RUST_LOG, for example RUST_LOG=dropmill=debug.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Carry out run files, one after the other.
+    Run(RunArgs),
+    /// Show what `run` would do; calls nobody.
+    Plan(PlanArgs),
+    /// Offer the local Azure Batch and Blob service to the SDKs of any language.
+    Serve(ServeArgs),
+    /// Print shell exports that make official tools use the service of `serve`.
+    Env,
+    /// List the runs of the state folder.
+    Runs {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what became of a run.
+    Show {
+        /// Its name, or the beginning of it.
+        run: String,
+        /// The report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what happened in a run.
+    Trace {
+        /// Its name, or the beginning of it.
+        run: String,
+        /// One line for each life, equal lives grouped: the same for two runs that did the same.
+        #[arg(long)]
+        outline: bool,
+        /// Every event as JSON, one a line.
+        #[arg(long, conflicts_with = "outline")]
+        json: bool,
+    },
+    /// Write a run file to begin with.
+    Init {
+        /// Into this folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Print the JSON Schema of run files, events or reports.
+    Schema {
+        /// Of what.
+        #[arg(default_value = "run-file", value_parser = ["run-file", "event", "report"])]
+        of: String,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What all commands that read run files take.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Run files: TOML, YAML or JSON, by their ending.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Set a key over the file: section.key=value. May be given often.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which files.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// One event a line on standard output, and the report as the last.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress, only the report.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Which files.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// The plan as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address of Batch; loopback only. Port 0 takes any free port.
+    #[arg(long, default_value = "127.0.0.1:10100")]
+    pub batch: String,
+    /// Address of Blob; loopback only. Port 0 takes any free port.
+    #[arg(long, default_value = "127.0.0.1:10000")]
+    pub blob: String,
+    /// Print the connection as one line of JSON when ready.
+    #[arg(long)]
+    pub json: bool,
+}

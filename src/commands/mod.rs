@@ -1,0 +1,103 @@
+//! The commands, one room each.
+
+mod env;
+mod init;
+mod plan;
+mod run;
+mod runs;
+mod schema;
+mod serve;
+mod services;
+mod show;
+mod trace;
+
+use crate::{
+    cli::{Cli, Command, FileArgs},
+    settings::{Loaded, Problems, load},
+    state::State,
+};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
+
+/// Run file or arguments are wrong; nothing was called.
+const WRONG_INPUT: u8 = 2;
+/// Service, credentials or infrastructure.
+const INFRASTRUCTURE: u8 = 3;
+
+/// Does what the command line says; the exit code says how it went.
+pub fn run_command(cli: Cli) -> ExitCode {
+    log(cli.log_json);
+    let state = match State::at(cli.state) {
+        Ok(state) => state,
+        Err(error) => return failed(&error, WRONG_INPUT),
+    };
+    let outcome = match cli.command {
+        Command::Run(arguments) => run::run(&arguments, &state),
+        Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments, &state),
+        Command::Env => env::env(&state),
+        Command::Runs { json } => runs::runs(&state, json),
+        Command::Show { run, json } => show::show(&state, &run, json),
+        Command::Trace { run, outline, json } => trace::trace(&state, &run, outline, json),
+        Command::Init { folder } => init::init(&folder),
+        Command::Schema { of } => schema::schema(&of),
+        Command::Completions { shell } => schema::completions(shell),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = if error.is::<Problems>() { WRONG_INPUT } else { INFRASTRUCTURE };
+            failed(&error, code)
+        }
+    }
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    // Mistakes of a run file are lines of their own, as compilers write them.
+    match error.downcast_ref::<Problems>() {
+        Some(problems) => eprintln!("{problems}"),
+        None => eprintln!("dropmill: {error:#}"),
+    }
+    ExitCode::from(code)
+}
+
+fn log(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Somebody who uses the library may have set one already.
+    let _ = match json {
+        true => subscriber.json().try_init(),
+        false => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
+    };
+}
+
+/// Reads every file before anything is done with the first.
+fn load_all(arguments: &FileArgs) -> Result<Vec<Loaded>, Problems> {
+    let mut loaded = vec![];
+    let mut wrong: Option<Problems> = None;
+    for file in &arguments.files {
+        match load(file, &arguments.set, std::env::vars()) {
+            Ok(file) => loaded.push(file),
+            Err(problems) => match &mut wrong {
+                None => wrong = Some(problems),
+                Some(wrong) => wrong.found.extend(problems.found),
+            },
+        }
+    }
+    wrong.map_or(Ok(loaded), Err)
+}
+
+/// Asks on a terminal; elsewhere the answer is yes.
+fn ask(what: &str) -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return true;
+    }
+    eprint!("Delete {what} when the run is over? [Y/n] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.is_err() || !matches!(answer.trim().to_lowercase().as_str(), "n" | "no")
+}

@@ -1,0 +1,81 @@
+//! `dropmill plan`: what `run` would do. Calls nobody.
+
+use super::load_all;
+use crate::{
+    cli::PlanArgs,
+    plan,
+    render::say::{self, length, shown, size},
+};
+use anyhow::Result;
+use dropmill_lifecycle::plan::RunPlan;
+
+/// Tasks that are listed.
+const MOST_LINES: usize = 20;
+
+/// Shows the plan of every file.
+pub fn plan(arguments: &PlanArgs) -> Result<u8> {
+    for loaded in load_all(&arguments.files)? {
+        let run = format!("{}-planned", loaded.settings.run.name);
+        let plan = plan::plan(&loaded, &run, &|_| true)?;
+        if arguments.json {
+            say::line(&serde_json::to_string(&plan)?);
+        } else {
+            tell(&plan);
+        }
+    }
+    Ok(0)
+}
+
+fn tell(plan: &RunPlan) {
+    let pool = &plan.pool;
+    let bytes: u64 = plan.items.iter().map(|item| item.size_bytes).sum();
+    let application: u64 = plan.application.iter().map(|file| file.size_bytes).sum();
+    let line = |text: String| {
+        say::line(&text);
+    };
+    line(format!("{} on {}", plan.name, plan.service));
+    line(format!(
+        "pool      {} nodes and {} spot nodes of {}, {} slots each, {}",
+        pool.nodes,
+        pool.spot_nodes,
+        pool.vm_size,
+        pool.slots_per_node,
+        if pool.own { "made for this run" } else { "shared: made if absent, never deleted" }
+    ));
+    if let Some(start_task) = &pool.start_task {
+        line(format!("start     {}", shown(start_task)));
+    }
+    line(format!("upload    {} application files ({})", plan.application.len(), size(application)));
+    line(format!("          {} inputs ({})", plan.items.len(), size(bytes)));
+    line(format!("tasks     {}", plan.items.len()));
+    for item in plan.items.iter().take(MOST_LINES) {
+        line(format!(
+            "          {} ({}): {}",
+            shown(&item.relative),
+            size(item.size_bytes),
+            shown(&item.command_line)
+        ));
+    }
+    if plan.items.len() > MOST_LINES {
+        line(format!("          … and {} more", plan.items.len() - MOST_LINES));
+    }
+    line(format!(
+        "results   {} ({:?}, existing: {:?})",
+        plan.output.directory.display(),
+        plan.output.layout,
+        plan.output.existing
+    ));
+    let whole =
+        |length_of: std::time::Duration| length(u64::try_from(length_of.as_millis()).unwrap_or(u64::MAX));
+    line(format!(
+        "deadlines run {}, allocation {}, start task {}, cleanup {}",
+        whole(plan.deadlines.run),
+        whole(plan.deadlines.allocation),
+        whole(plan.deadlines.start_task),
+        whole(plan.deadlines.cleanup)
+    ));
+    line(format!(
+        "cleanup   pool {:?}, job {:?}, containers {:?}",
+        plan.cleanup.pool, plan.cleanup.job, plan.cleanup.containers
+    ));
+}

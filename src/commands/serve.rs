@@ -1,0 +1,75 @@
+//! `dropmill serve`: the local Azure Batch and Blob service on sockets.
+
+use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
+use anyhow::{Context, Result, bail};
+use axum::serve::ListenerExt;
+use dropmill_azure_wire::time::{SharedClock, WallClock};
+use dropmill_local_azure::service::{LocalAzure, RunnerChoice, ServiceSettings};
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Serves until it is told to end.
+pub fn serve(arguments: &ServeArgs, state: &State) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(live(arguments, state))
+}
+
+async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
+    let batch = listen(&arguments.batch, "--batch").await?;
+    let blob = listen(&arguments.blob, "--blob").await?;
+    let folder = state.service();
+    let mut settings = ServiceSettings::at(&folder);
+    settings.batch_endpoint = format!("http://{}", batch.local_addr()?);
+    settings.blob_endpoint = format!("http://{}/{}", blob.local_addr()?, settings.account);
+    let clock: SharedClock = Arc::new(WallClock);
+    let service = LocalAzure::open(settings, clock, RunnerChoice::Processes)?;
+    let connection = serde_json::to_string(&service.connection())?;
+    let alarms = service.clone();
+    tokio::spawn(async move { alarms.alarms().await });
+    // Small answers wait 40 ms for a delayed acknowledgement without it.
+    let quick = |stream: &mut tokio::net::TcpStream| {
+        let _ = stream.set_nodelay(true);
+    };
+    let mut batch_end = tokio::spawn(axum::serve(batch.tap_io(quick), service.batch_router()).into_future());
+    let mut blob_end = tokio::spawn(axum::serve(blob.tap_io(quick), service.blob_router()).into_future());
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    write_private(&folder.join("connection.json"), connection.as_bytes())?;
+    let access = service.connection();
+    if arguments.json {
+        say::line(&connection);
+    } else {
+        say::line(&format!(
+            "Batch on {}\nBlob  on {}\nkeys  in {}\nTasks run on this machine with your rights: there is no sandbox. End with Ctrl-C.",
+            access.batch.endpoint,
+            access.blob.endpoint,
+            folder.join("connection.json").display()
+        ));
+    }
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        ended = &mut batch_end => bail!("Batch stopped serving: {ended:?}"),
+        ended = &mut blob_end => bail!("Blob stopped serving: {ended:?}"),
+    }
+    batch_end.abort();
+    blob_end.abort();
+    service.stop();
+    Ok(0)
+}
+
+async fn listen(address: &str, option: &str) -> Result<TcpListener> {
+    let parsed: SocketAddr = address
+        .parse()
+        .with_context(|| format!("{option} {address}: write it as address:port, as in 127.0.0.1:0"))?;
+    if !parsed.ip().is_loopback() {
+        bail!("{option} {address}: only loopback addresses are allowed, because there is no TLS");
+    }
+    let port = parsed.port();
+    TcpListener::bind(parsed)
+        .await
+        .with_context(|| format!("{option} {address}: port {port} cannot be had; port 0 takes any free one"))
+}

@@ -1,0 +1,205 @@
+//! The command of each task, written so that no name is ever more than a name.
+
+use super::files::Found;
+use crate::settings::{Problem, Task};
+use dropmill_azure_wire::command_line::quote;
+
+/// What stands for text of the input.
+const PLACEHOLDERS: &[&str] = &["input", "name", "stem", "relative", "index"];
+/// Programs that read an argument as a program of theirs.
+const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ksh", "fish", "cmd", "cmd.exe", "powershell", "pwsh"];
+
+/// A command with gaps for what differs from task to task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Template {
+    /// Arguments.
+    Arguments(Vec<Vec<Part>>),
+    /// A line for the shell; it has no gaps, only variables.
+    Shell(String),
+}
+
+/// A part of an argument.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// As it is.
+    Text(String),
+    /// What stands for something.
+    Gap(String),
+}
+
+impl Template {
+    /// Reads the command of a task; that there is exactly one was checked.
+    ///
+    /// # Errors
+    /// Gaps that nothing fills, and gaps where a shell would read them.
+    pub fn of(task: &Task) -> Result<Self, Vec<Problem>> {
+        let Some(command) = &task.command else {
+            return Ok(Self::Shell(task.shell.clone().unwrap_or_default()));
+        };
+        let mut problems = vec![];
+        let mut wrong = |what: String| problems.push(Problem::new("task.command", what));
+        if command.first().is_none_or(String::is_empty) {
+            wrong("it is empty: name a program".into());
+        }
+        let program =
+            command.first().map(String::as_str).unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        let is_shell = SHELLS.contains(&program);
+        let mut arguments = vec![];
+        let mut is_script = false;
+        for (at, argument) in command.iter().enumerate() {
+            match parse(argument) {
+                Ok(parts) => {
+                    if is_shell && is_script && parts.iter().any(|part| matches!(part, Part::Gap(_))) {
+                        wrong(format!(
+                            "argument {at} is a program for {program}, and a file's name in it would be run: use \
+                             \"$DROPMILL_INPUT\" there, or \"$1\" with \"sh\", \"{{input}}\" as further arguments"
+                        ));
+                    }
+                    arguments.push(parts);
+                }
+                Err(what) => wrong(format!("argument {at}: {what}")),
+            }
+            is_script = is_shell
+                && (argument == "-c" || argument.eq_ignore_ascii_case("/c") || argument == "-Command");
+            if argument.contains('\0') {
+                wrong(format!("argument {at} holds a NUL"));
+            }
+        }
+        if problems.is_empty() { Ok(Self::Arguments(arguments)) } else { Err(problems) }
+    }
+
+    /// The command line of one task, for the node's splitter.
+    pub fn write(&self, input: &Found, index: u32) -> String {
+        match self {
+            Self::Shell(line) => shell_line(line),
+            Self::Arguments(arguments) => {
+                let fill = |parts: &Vec<Part>| -> String {
+                    parts
+                        .iter()
+                        .map(|part| match part {
+                            Part::Text(text) => text.clone(),
+                            Part::Gap(name) => value(name, input, index),
+                        })
+                        .collect()
+                };
+                quote(arguments.iter().map(fill))
+            }
+        }
+    }
+}
+
+/// A line for the node's shell as a command line.
+pub fn shell_line(line: &str) -> String {
+    quote(["/bin/sh", "-c", line])
+}
+
+/// A file's name as an argument: one that begins with a hyphen is no option.
+pub fn as_argument(name: &str) -> String {
+    if name.starts_with('-') { format!("./{name}") } else { name.to_owned() }
+}
+
+fn value(name: &str, input: &Found, index: u32) -> String {
+    let file = input.name();
+    match name {
+        "input" => as_argument(file),
+        "stem" => match file.rfind('.') {
+            Some(dot) if dot > 0 => file[..dot].to_owned(),
+            _ => file.to_owned(),
+        },
+        "relative" => input.relative.clone(),
+        "index" => index.to_string(),
+        _ => file.to_owned(),
+    }
+}
+
+/// Splits an argument at its gaps; `{{` and `}}` stand for braces.
+fn parse(argument: &str) -> Result<Vec<Part>, String> {
+    let (mut parts, mut text, mut rest) = (vec![], String::new(), argument);
+    while let Some(at) = rest.find(['{', '}']) {
+        text.push_str(&rest[..at]);
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            text.push_str(brace);
+            rest = after;
+        } else if brace == "}" {
+            // Alone it can be nothing else.
+            text.push_str(brace);
+        } else {
+            let Some(end) = rest.find('}') else {
+                return Err("a { has no }; write {{ for the character itself".into());
+            };
+            let name = &rest[..end];
+            if !PLACEHOLDERS.contains(&name) {
+                let near = crate::settings::nearest_name(name, PLACEHOLDERS);
+                let hint = near.map(|near| format!("did you mean {{{near}}}? ")).unwrap_or_default();
+                let all: Vec<_> = PLACEHOLDERS.iter().map(|name| format!("{{{name}}}")).collect();
+                return Err(format!(
+                    "{{{name}}} stands for nothing; {hint}there are {}; write {{{{ for a brace itself",
+                    all.join(", ")
+                ));
+            }
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(Part::Gap(name.to_owned()));
+            rest = &rest[end + 1..];
+        }
+    }
+    text.push_str(rest);
+    if !text.is_empty() || parts.is_empty() {
+        parts.push(Part::Text(text));
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use dropmill_azure_wire::command_line::split;
+
+    fn found(relative: &str) -> Found {
+        Found { path: "/x".into(), relative: relative.into(), size_bytes: 0, executable: false }
+    }
+
+    fn task(command: &[&str]) -> Task {
+        Task {
+            command: Some(command.iter().map(|&argument| argument.to_owned()).collect()),
+            shell: None,
+            outputs: vec![],
+            max_retries: 0,
+            timeout: None,
+            env: Default::default(),
+            required_slots: 1,
+        }
+    }
+
+    #[test]
+    fn gaps_are_filled_within_one_argument_each() {
+        let template =
+            Template::of(&task(&["count", "-n{index}", "{input}", "{stem}_{name}", "{{literal}}", ""]))
+                .unwrap();
+        let line = template.write(&found("data/a 'b\" $(id).tar.gz"), 7);
+        let name = "a 'b\" $(id).tar.gz";
+        let stem = "a 'b\" $(id).tar";
+        assert_eq!(split(&line).unwrap(), ["count", "-n7", name, &format!("{stem}_{name}"), "{literal}", ""]);
+        let line = template.write(&found("-rf"), 0);
+        assert_eq!(split(&line).unwrap()[2], "./-rf");
+    }
+
+    #[test]
+    fn gaps_that_nothing_fills_and_names_in_shell_programs_are_refused() {
+        for (command, word) in [
+            (vec!["x", "{inptu}"], "{input}"),
+            (vec!["x", "{"], "{{"),
+            (vec!["/bin/sh", "-c", "wc {input}"], "$DROPMILL_INPUT"),
+            (vec!["bash", "-c", "wc '{name}'"], "$DROPMILL_INPUT"),
+            (vec![], "name a program"),
+        ] {
+            let problems = Template::of(&task(&command)).unwrap_err();
+            assert!(problems[0].what.contains(word), "{command:?}: {}", problems[0].what);
+        }
+        assert!(Template::of(&task(&["sh", "-c", "wc \"$1\"", "sh", "{input}"])).is_ok());
+    }
+}

@@ -1,0 +1,329 @@
+//! From settings to a checked `RunPlan`: files found, names given, commands written. Calls nobody.
+
+mod command;
+mod files;
+mod name;
+
+use crate::settings::{Loaded, Policy, Problem, Problems, ServiceKind, Settings};
+use command::Template;
+use dropmill_lifecycle::{
+    delays::Delays,
+    plan::{
+        AppFile, CleanupPlan, Deadlines, Existing, Item, JobPlan, Layout, Limits, OutputPlan, PoolPlan,
+        RunPlan, When,
+    },
+};
+use files::Found;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+pub use name::run_name;
+
+/// Answers the question whether something shall be deleted at the end, for `cleanup.* = "ask"`.
+pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Makes the plan of a run.
+///
+/// # Errors
+/// Everything that is wrong with the run file's values or with the files it names.
+pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problems> {
+    let mut problems = vec![];
+    let settings = &loaded.settings;
+    check(settings, &mut problems);
+    let output_folder = loaded.base.join(&settings.output.directory);
+    let application = application(settings, &loaded.base, &output_folder, &mut problems);
+    let inputs =
+        files::find("input.files", &settings.input.files, &loaded.base, &output_folder, &mut problems);
+    if settings.input.files.is_empty() {
+        problems.push(Problem::new(
+            "input.files",
+            "there is no input: name files, for example [\"data/**/*.txt\"]",
+        ));
+    }
+    let items = items(settings, run, &inputs, &mut problems);
+    if !problems.is_empty() {
+        return Err(loaded.problems(problems));
+    }
+    Ok(RunPlan {
+        run: run.to_owned(),
+        name: settings.run.name.clone(),
+        service: match settings.service.kind {
+            ServiceKind::Embedded => "embedded".into(),
+            ServiceKind::Azure => "azure".into(),
+        },
+        pool: pool(settings, run, &application),
+        application,
+        items,
+        job: JobPlan {
+            id: run.to_owned(),
+            priority: settings.job.priority,
+            outputs: settings.task.outputs.clone(),
+            max_retries: settings.task.max_retries.into(),
+            task_timeout: settings.task.timeout.map(|length| length.0),
+            required_slots: settings.task.required_slots,
+        },
+        output: OutputPlan {
+            directory: output_folder,
+            layout: settings.output.layout,
+            existing: settings.output.existing,
+        },
+        cleanup: CleanupPlan {
+            pool: when(settings.cleanup.pool, "the pool", ask),
+            job: when(settings.cleanup.job, "the job", ask),
+            containers: when(settings.cleanup.containers, "the containers", ask),
+        },
+        deadlines: deadlines(settings),
+        limits: limits(settings),
+        delays: delays(settings, run),
+    })
+}
+
+/// Values that can be read and still make no sense.
+fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+    let mut wrong = |key: &str, what: String| problems.push(Problem::new(key, what));
+    let (pool, task) = (&settings.pool, &settings.task);
+    if pool.nodes + pool.spot_nodes == 0 {
+        wrong("pool.nodes", "a pool without nodes runs no task: ask for at least one".into());
+    }
+    if !(1..=256).contains(&pool.slots_per_node) {
+        wrong("pool.slots_per_node", "it must be from 1 to 256".into());
+    }
+    if task.required_slots == 0 || task.required_slots > pool.slots_per_node {
+        let slots = pool.slots_per_node;
+        wrong("task.required_slots", format!("it must be from 1 to pool.slots_per_node, which is {slots}"));
+    }
+    if !(-1000..=1000).contains(&settings.job.priority) {
+        wrong("job.priority", "it must be from -1000 to 1000".into());
+    }
+    if task.command.is_some() == task.shell.is_some() {
+        let what =
+            "exactly one of task.command (program and arguments) and task.shell (a line) must be given";
+        wrong(if task.shell.is_some() { "task.shell" } else { "task.command" }, what.into());
+    }
+    if settings.run.deadline.0.is_zero() {
+        wrong("run.deadline", "a run without time does nothing".into());
+    }
+    for (key, count) in [
+        ("limits.uploads", settings.limits.uploads),
+        ("limits.submissions", settings.limits.submissions),
+        ("limits.fetches", settings.limits.fetches),
+        ("limits.tries", settings.limits.tries),
+    ] {
+        if count == 0 {
+            wrong(key, "it must be at least 1".into());
+        }
+    }
+    for pattern in &task.outputs {
+        if let Some(what) = files::bad_output(pattern) {
+            wrong("task.outputs", what);
+        }
+    }
+    for name in task.env.keys() {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if name.is_empty() || !plain || name.starts_with(|first: char| first.is_ascii_digit()) {
+            wrong("task.env", format!("{name:?} cannot name a variable: letters, digits and _ can"));
+        }
+    }
+    if let Some(id) = &pool.id
+        && !dropmill_azure_wire::batch::is_valid_id(id)
+    {
+        wrong("pool.id", format!("{id:?} is no id: 1 to 64 letters, digits, - and _"));
+    }
+    if settings.run.name.trim().is_empty() {
+        wrong("run.name", "it must not be empty".into());
+    }
+    service(settings, &mut wrong);
+}
+
+fn service(settings: &Settings, wrong: &mut impl FnMut(&str, String)) {
+    let service = &settings.service;
+    if service.kind == ServiceKind::Embedded {
+        return;
+    }
+    for (key, is_there) in [
+        ("batch_endpoint", service.batch_endpoint.is_some()),
+        ("batch_account", service.batch_account.is_some()),
+        ("batch_key", service.batch_key.is_some()),
+        ("blob_endpoint", service.blob_endpoint.is_some()),
+        ("storage_account", service.storage_account.is_some()),
+        ("storage_key", service.storage_key.is_some()),
+    ] {
+        if !is_there {
+            wrong(&format!("service.{key}"), "it is needed with service.kind = \"azure\"".into());
+        }
+    }
+    for (key, endpoint) in
+        [("batch_endpoint", &service.batch_endpoint), ("blob_endpoint", &service.blob_endpoint)]
+    {
+        let Some(endpoint) = endpoint else { continue };
+        match dropmill_azure_client::Endpoint::parse(endpoint) {
+            Err(error) => wrong(&format!("service.{key}"), error.to_string()),
+            Ok(parsed) if !parsed.is_encrypted() && !parsed.is_loopback() && !service.allow_plain_http => {
+                let what =
+                    "keys would travel in plain text: use https, or set service.allow_plain_http = true";
+                wrong(&format!("service.{key}"), what.into());
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut Vec<Problem>) -> Vec<AppFile> {
+    let found = files::find("application.files", &settings.application.files, base, output, problems);
+    let mut names: BTreeMap<String, &Found> = BTreeMap::new();
+    let mut files = vec![];
+    for file in &found {
+        // The application lies flat in the working folder of its start task.
+        let name = file.name().to_owned();
+        if let Some(other) = names.insert(name.clone(), file) {
+            let what =
+                format!("{} and {} would both be called {name} on the node", other.relative, file.relative);
+            problems.push(Problem::new("application.files", what));
+        }
+        let (source, size_bytes, executable) = (file.path.clone(), file.size_bytes, file.executable);
+        files.push(AppFile { source, name, size_bytes, executable });
+    }
+    files
+}
+
+fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Problem>) -> Vec<Item> {
+    let template = match Template::of(&settings.task) {
+        Ok(template) => template,
+        Err(found) => {
+            problems.extend(found);
+            return vec![];
+        }
+    };
+    let flat = settings.output.layout == Layout::Flat;
+    let mut places: BTreeMap<String, &str> = BTreeMap::new();
+    let mut ids = BTreeSet::new();
+    let mut items = vec![];
+    for (index, input) in inputs.iter().enumerate() {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        if flat && let Some(other) = places.insert(input.name().to_owned(), &input.relative) {
+            let what = format!(
+                "{other} and {} are both called {}: use layout = \"by-input\"",
+                input.relative,
+                input.name()
+            );
+            problems.push(Problem::new("output.layout", what));
+        }
+        let task = name::task_name(&input.relative);
+        if !ids.insert(task.clone()) {
+            problems.push(Problem::new(
+                "input.files",
+                format!("{} has the task id of another file", input.relative),
+            ));
+        }
+        let mut environment = vec![
+            ("DROPMILL_RUN".to_owned(), run.to_owned()),
+            ("DROPMILL_INPUT".to_owned(), command::as_argument(input.name())),
+            ("DROPMILL_INPUT_NAME".to_owned(), input.name().to_owned()),
+        ];
+        environment.extend(settings.task.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        items.push(Item {
+            index,
+            task,
+            relative: input.relative.clone(),
+            source: Some(input.path.clone()),
+            file_name: input.name().to_owned(),
+            size_bytes: input.size_bytes,
+            command_line: template.write(input, index),
+            environment,
+            result_folder: if flat { String::new() } else { input.relative.clone() },
+        });
+    }
+    if flat && settings.output.existing == Existing::Replace && inputs.len() > 1 {
+        let fixed: Vec<_> =
+            settings.task.outputs.iter().filter(|pattern| !pattern.contains(['*', '?', '['])).collect();
+        if let Some(name) = fixed.first() {
+            let what = format!("every task leaves {name}: in one folder each would replace the one before");
+            problems.push(Problem::new("output.layout", what));
+        }
+    }
+    items
+}
+
+fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {
+    let pool = &settings.pool;
+    let start_task = settings.application.start_task.as_ref();
+    let mut plan = PoolPlan {
+        id: pool.id.clone().unwrap_or_else(|| run.to_owned()),
+        own: pool.id.is_none(),
+        nodes: pool.nodes,
+        spot_nodes: pool.spot_nodes,
+        slots_per_node: pool.slots_per_node,
+        vm_size: pool.vm_size.clone(),
+        image: pool.image.clone(),
+        node_agent: pool.node_agent.clone(),
+        start_task: start_task.map(|line| command::shell_line(line)),
+        start_task_retries: settings.application.start_task_retries.into(),
+        fingerprint: String::new(),
+    };
+    let id = std::mem::take(&mut plan.id);
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(&plan).expect("a plan has only text for keys"));
+    for file in application {
+        hash.update(file.name.as_bytes());
+        hash.update(file.size_bytes.to_le_bytes());
+    }
+    plan.fingerprint = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    PoolPlan { id, ..plan }
+}
+
+fn when(policy: Policy, what: &str, ask: Ask<'_>) -> When {
+    match policy {
+        Policy::Always => When::Always,
+        Policy::Success => When::Success,
+        Policy::Never => When::Never,
+        Policy::Ask if ask(what) => When::Always,
+        Policy::Ask => When::Never,
+    }
+}
+
+fn deadlines(settings: &Settings) -> Deadlines {
+    let stages = &settings.run.deadlines;
+    Deadlines {
+        run: settings.run.deadline.0,
+        allocation: stages.allocation.0,
+        start_task: stages.start_task.0,
+        queue: stages.queue.map(|length| length.0),
+        upload: stages.upload.0,
+        delivery: stages.delivery.0,
+        no_progress: stages.no_progress.map(|length| length.0),
+        cleanup: stages.cleanup.0,
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let limits = &settings.limits;
+    Limits {
+        uploads: limits.uploads,
+        upload_bytes: limits.upload_bytes.0,
+        submissions: limits.submissions,
+        fetches: limits.fetches,
+        poll_every: limits.poll_every.0,
+        // A hint costs nothing to follow at once; this only gathers those of one moment.
+        poll_at_most_every: Duration::from_millis(4),
+        call_timeout: limits.call_timeout.0,
+    }
+}
+
+fn delays(settings: &Settings, run: &str) -> Delays {
+    // Seeded by the run's name: many runs that fail together do not come back together.
+    let hash = Sha256::digest(run.as_bytes());
+    let mut rng = ChaCha8Rng::from_seed(hash.into());
+    let tries = usize::try_from(settings.limits.tries).unwrap_or(usize::MAX).saturating_sub(1);
+    let (first, longest) = (Duration::from_millis(500), Duration::from_secs(30));
+    let steps = dropmill_azure_client::delays::delays(&mut rng, first, 2.0, longest, tries);
+    Delays { steps, for_ever: false }
+}
+
+#[cfg(test)]
+mod tests;

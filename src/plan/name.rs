@@ -1,0 +1,69 @@
+//! Names of runs and tasks: functions of what they are for, so that a repeated request is recognised.
+
+use dropmill_azure_wire::time::Timestamp;
+use rand::{Rng, RngExt};
+use sha2::{Digest, Sha256};
+
+const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// `lines-20261123-074052-k3f9ab`: at most 24 characters of the name, the moment, six random letters. Fits into the 63
+/// characters of a container with what follows it.
+pub fn run_name(name: &str, now: Timestamp, rng: &mut impl Rng) -> String {
+    let slug = slug(name, 24);
+    let slug = if slug.is_empty() { "run" } else { &slug };
+    let moment = now.strftime("%Y%m%d-%H%M%S");
+    let random: String = (0..6).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect();
+    format!("{slug}-{moment}-{random}")
+}
+
+/// `<slug of the file name>-<12 hex digits>`: people recognise the first part, the second tells files apart whose
+/// names differ in letter case or folder alone.
+pub fn task_name(relative: &str) -> String {
+    let file = relative.rsplit('/').next().unwrap_or(relative);
+    let hash: String =
+        Sha256::digest(relative.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let slug = slug(file, 40);
+    if slug.is_empty() { hash } else { format!("{slug}-{hash}") }
+}
+
+/// Small letters and digits, with single hyphens for everything else.
+fn slug(text: &str, longest: usize) -> String {
+    let mut slug = String::new();
+    for letter in text.chars().map(|letter| letter.to_ascii_lowercase()) {
+        if letter.is_ascii_alphanumeric() {
+            slug.push(letter);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+        if slug.len() >= longest {
+            break;
+        }
+    }
+    slug.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use dropmill_azure_wire::{batch::is_valid_id, blob::is_valid_container_name};
+    use rand::SeedableRng;
+
+    #[test]
+    fn names_are_valid_whatever_they_are_made_of() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        let now: Timestamp = "2026-11-23T07:40:52Z".parse().unwrap();
+        for name in ["lines", "Ünïcode & spaces!", "", "--", &"long ".repeat(40), "a/../b", "\u{202e}x\n"] {
+            let run = run_name(name, now, &mut rng);
+            assert!(is_valid_id(&run), "{run}");
+            for role in ["app", "input", "output"] {
+                assert!(is_valid_container_name(&format!("{run}-{role}")), "{run}");
+            }
+            assert!(is_valid_id(&task_name(name)), "{name:?}");
+        }
+        assert!(run_name("Lines", now, &mut rng).starts_with("lines-20261123-074052-"));
+        assert_ne!(task_name("x/a.txt"), task_name("y/a.txt"));
+        assert_ne!(task_name("x/A.txt"), task_name("x/a.txt"));
+        assert_eq!(task_name("data/a b.txt"), task_name("data/a b.txt"));
+    }
+}

@@ -1,0 +1,5 @@
+//! What people see: a line while a run goes on, a report at its end.
+
+pub mod progress;
+pub mod report;
+pub mod say;

@@ -1,0 +1,297 @@
+//! Reads a run file: defaults, then the file, then the environment, then `--set`; and finds every mistake in it.
+//!
+//! A mistake does not hide the next: what cannot be read is noted, put back to its default, and reading goes on.
+
+use super::{
+    Settings,
+    problems::{Problem, Problems, nearest},
+};
+use config::{Config, File, FileFormat};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Where the defaults stand.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// Begins the variables that override keys: `DROPMILL__POOL__NODES=5`.
+const PREFIX: &str = "DROPMILL__";
+/// More mistakes than this are no help.
+const MOST_PROBLEMS: usize = 50;
+
+/// A run file that could be read.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The file.
+    pub file: PathBuf,
+    /// The folder that its paths are relative to.
+    pub base: PathBuf,
+    /// What it says, laid over the defaults.
+    pub settings: Settings,
+    /// Where its keys stand.
+    pub lines: Lines,
+}
+
+impl Loaded {
+    /// Mistakes found later, with their lines.
+    pub fn problems(&self, found: Vec<Problem>) -> Problems {
+        problems(&self.file, found, &self.lines)
+    }
+}
+
+/// The line of each key of a TOML file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lines(BTreeMap<String, usize>);
+
+/// Reads a run file. `set` holds `section.key=value` of the command line.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn load(
+    file: &Path,
+    set: &[String],
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
+    let whole = |what: String| problems(file, vec![Problem::new("", what)], &Lines::default());
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        whole(match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "there is no such file; `dropmill init` writes one to begin with".to_owned()
+            }
+            _ => format!("it cannot be read: {error}"),
+        })
+    })?;
+    let absolute = std::path::absolute(file).map_err(|error| whole(error.to_string()))?;
+    let base = absolute.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let format = match file.extension().and_then(|ending| ending.to_str()) {
+        Some("toml") => FileFormat::Toml,
+        Some("yaml" | "yml") => FileFormat::Yaml,
+        Some("json") => FileFormat::Json,
+        _ => return Err(whole("its name must end in .toml, .yaml, .yml or .json".into())),
+    };
+    let lines = if format == FileFormat::Toml {
+        lines_of(&text).map_err(|(line, what)| Problems {
+            file: file.to_owned(),
+            found: vec![(line, Problem::new("", what))],
+        })?
+    } else {
+        Lines::default()
+    };
+    let mut builder = Config::builder()
+        .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
+        .add_source(File::from_str(&text, format));
+    let mut found = vec![];
+    for (key, value, from) in overrides(set, environment, &mut found) {
+        match builder.clone().set_override(&key, value) {
+            Ok(next) => builder = next,
+            Err(error) => found.push(Problem::new(&key, format!("{from}: {error}"))),
+        }
+    }
+    let tree: Value = builder
+        .build()
+        .and_then(Config::try_deserialize)
+        .map_err(|error| whole(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+    let settings = read(tree, &mut found);
+    match (settings, found.is_empty()) {
+        (Some(settings), true) => Ok(Loaded { file: file.to_owned(), base, settings, lines }),
+        _ => Err(problems(file, found, &lines)),
+    }
+}
+
+/// The defaults as a tree.
+pub fn defaults() -> Value {
+    let table: toml::Table = toml::from_str(DEFAULTS).expect("the defaults are TOML");
+    serde_json::to_value(table).expect("TOML fits into JSON")
+}
+
+fn problems(file: &Path, found: Vec<Problem>, lines: &Lines) -> Problems {
+    let mut found: Vec<_> = found.into_iter().map(|problem| (lines.of(&problem.key), problem)).collect();
+    found.sort_by_key(|(line, problem)| (line.unwrap_or(usize::MAX), problem.key.clone()));
+    Problems { file: file.to_owned(), found }
+}
+
+/// What environment and command line say, the command line last.
+fn overrides(
+    set: &[String],
+    environment: impl IntoIterator<Item = (String, String)>,
+    found: &mut Vec<Problem>,
+) -> Vec<(String, config::Value, String)> {
+    let mut said = vec![];
+    let mut variables: Vec<_> =
+        environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+    variables.sort();
+    for (name, text) in variables {
+        let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
+        said.push((key, value_of(&text), format!("variable {name}")));
+    }
+    for text in set {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                said.push((key.trim().to_owned(), value_of(value), format!("--set {text}")));
+            }
+            _ => found.push(Problem::new("", format!("--set {text}: write it as section.key=value"))),
+        }
+    }
+    said
+}
+
+/// A value written without a file: TOML if it is, text otherwise.
+fn value_of(text: &str) -> config::Value {
+    let parsed: Result<toml::Table, _> = toml::from_str(&format!("v = {}", text.trim()));
+    let value = parsed.ok().and_then(|mut table| table.remove("v"));
+    value.map_or_else(|| text.into(), |value| config_value(value))
+}
+
+fn config_value(value: toml::Value) -> config::Value {
+    match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => number.into(),
+        toml::Value::Boolean(flag) => flag.into(),
+        toml::Value::Datetime(moment) => moment.to_string().into(),
+        toml::Value::Array(values) => values.into_iter().map(config_value).collect::<Vec<_>>().into(),
+        toml::Value::Table(table) => {
+            let pairs = table.into_iter().map(|(key, value)| (key, config_value(value)));
+            pairs.collect::<config::Map<String, config::Value>>().into()
+        }
+    }
+}
+
+/// Reads the tree, noting each mistake and going on with the default in its place.
+fn read(mut tree: Value, found: &mut Vec<Problem>) -> Option<Settings> {
+    let defaults = defaults();
+    for _ in 0..MOST_PROBLEMS {
+        match serde_path_to_error::deserialize::<_, Settings>(&tree) {
+            Ok(settings) => return Some(settings),
+            Err(error) => {
+                let path: Vec<String> = error
+                    .path()
+                    .iter()
+                    .map(|segment| segment.to_string())
+                    .filter(|segment| segment != "?")
+                    .collect();
+                let what = words(&error.inner().to_string(), &path, &tree);
+                let key = path.join(".");
+                let known = found.iter().any(|problem| problem.key == key);
+                if !known {
+                    found.push(Problem::new(&key, what));
+                }
+                if path.is_empty() || known || !put_back(&mut tree, &defaults, &path) {
+                    return None;
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Puts the default in the place of what is wrong, or takes it out.
+fn put_back(tree: &mut Value, defaults: &Value, path: &[String]) -> bool {
+    let default = path.iter().try_fold(defaults, |at, key| at.get(key)).cloned();
+    // A mistake within a list is a mistake of the list.
+    let is_index = |segment: &String| segment.bytes().all(|byte| byte.is_ascii_digit());
+    let depth = path.iter().position(is_index).unwrap_or(path.len());
+    let (path, default) = match depth == path.len() {
+        true => (path, default),
+        false => (&path[..depth], path[..depth].iter().try_fold(defaults, |at, key| at.get(key)).cloned()),
+    };
+    let Some((last, above)) = path.split_last() else { return false };
+    let mut at = tree;
+    for key in above {
+        match at.get_mut(key) {
+            Some(next) => at = next,
+            None => return false,
+        }
+    }
+    let Some(table) = at.as_object_mut() else { return false };
+    match default {
+        Some(default) => table.insert(last.clone(), default).is_some(),
+        None => table.remove(last).is_some(),
+    }
+}
+
+/// What serde says, in the words of somebody who writes run files.
+fn words(said: &str, path: &[String], tree: &Value) -> String {
+    let last = path.last().map(String::as_str).unwrap_or_default();
+    if let Some(rest) = said.strip_prefix("unknown field `") {
+        let names: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+        let hint = nearest(last, names.iter().copied()).map(|name| format!("; did you mean {name}?"));
+        let all = if hint.is_some() { String::new() } else { format!("; there are {}", names.join(", ")) };
+        return format!("there is no such key{}{all}", hint.unwrap_or_default());
+    }
+    if let Some(rest) = said.strip_prefix("unknown variant `") {
+        let wrong = rest.split('`').next().unwrap_or_default();
+        let names: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+        let hint = nearest(wrong, names.iter().copied()).map(|name| format!("did you mean {name:?}? "));
+        let names: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+        return format!(
+            "{wrong:?} is not possible; {}it is one of {}",
+            hint.unwrap_or_default(),
+            names.join(", ")
+        );
+    }
+    if last.ends_with("_key") {
+        return "a key must not stand in a run file: write { env = \"NAME\" } or { file = \"PATH\" }".into();
+    }
+    let value = path.iter().try_fold(tree, |at, key| match at {
+        Value::Array(values) => values.get(key.parse::<usize>().ok()?),
+        _ => at.get(key),
+    });
+    match (said.split_once(", expected "), value) {
+        (Some((_, expected)), Some(value)) => {
+            let expected = match expected.split(" at line").next().unwrap_or(expected) {
+                "a string" => "a text in quotes",
+                "u32" | "u16" => "a whole number, not negative",
+                "i32" => "a whole number",
+                "a sequence" => "a list, in [ and ]",
+                "a map" => "a table",
+                "a boolean" => "true or false",
+                other => other,
+            };
+            format!("{value} is not right here: it must be {expected}")
+        }
+        _ => said.to_owned(),
+    }
+}
+
+impl Lines {
+    /// The line of a key, or of the nearest thing around it.
+    pub fn of(&self, key: &str) -> Option<usize> {
+        let mut key = key;
+        loop {
+            if let Some(line) = self.0.get(key) {
+                return Some(*line);
+            }
+            key = &key[..key.rfind('.')?];
+        }
+    }
+}
+
+/// Finds the line of every key, or the line of the first mistake in the writing itself.
+fn lines_of(text: &str) -> Result<Lines, (Option<usize>, String)> {
+    let line_at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+    let table = toml::de::DeTable::parse(text).map_err(|error| {
+        let line = error.span().map(|span| line_at(span.start));
+        (line, format!("it is not TOML: {}", error.message()))
+    })?;
+    let mut lines = BTreeMap::new();
+    walk(table.get_ref(), "", &line_at, &mut lines);
+    Ok(Lines(lines))
+}
+
+fn walk(
+    table: &toml::de::DeTable<'_>,
+    above: &str,
+    line_at: &impl Fn(usize) -> usize,
+    lines: &mut BTreeMap<String, usize>,
+) {
+    for (key, value) in table {
+        let path =
+            if above.is_empty() { key.get_ref().to_string() } else { format!("{above}.{}", key.get_ref()) };
+        lines.insert(path.clone(), line_at(key.span().start));
+        if let toml::de::DeValue::Table(inner) = value.get_ref() {
+            walk(inner, &path, line_at, lines);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! A run file as it is written: read, laid over the defaults, every mistake found and shown at its line.
+
+mod length;
+mod load;
+mod problems;
+mod sections;
+
+pub use length::{Length, Size};
+pub use load::{Loaded, load};
+pub use problems::{Problem, Problems, nearest as nearest_of};
+
+pub use sections::*;
+
+/// The name of a list that is most like `wrong`.
+pub fn nearest_name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
+    nearest_of(wrong, names.iter().copied())
+}
+
+/// The JSON Schema of a run file. Every key may be left out: what is missing has its default.
+pub fn schema() -> schemars::Schema {
+    let mut schema = schemars::schema_for!(Settings);
+    fn relax(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(map) => {
+                map.remove("required");
+                map.values_mut().for_each(relax);
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(relax),
+            _ => {}
+        }
+    }
+    schema.as_object_mut().into_iter().flat_map(|map| map.values_mut()).for_each(relax);
+    schema.remove("required");
+    schema
+}

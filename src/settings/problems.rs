@@ -1,0 +1,87 @@
+//! What is wrong with a run file: all mistakes at once, each with its line.
+
+use std::{fmt, path::PathBuf};
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key it is about, `task.command`; empty: the file as a whole.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+impl Problem {
+    /// A mistake at a key.
+    pub fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { key: key.into(), what: what.into() }
+    }
+}
+
+/// All mistakes of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    /// The file.
+    pub file: PathBuf,
+    /// Each mistake, with its line if the file tells.
+    pub found: Vec<(Option<usize>, Problem)>,
+}
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (line, problem)) in self.found.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}", self.file.display())?;
+            if let Some(line) = line {
+                write!(f, ":{line}")?;
+            }
+            if problem.key.is_empty() {
+                write!(f, ": {}", problem.what)?;
+            } else {
+                write!(f, ": {}: {}", problem.key, problem.what)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name among `known` that is most like `wrong`, if any is.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |name: &&str| distance(wrong, name);
+    let best = known.into_iter().min_by_key(near)?;
+    (distance(wrong, best) <= 1 + wrong.len() / 3).then_some(best)
+}
+
+/// How many letters must be changed, added or taken away (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (to, found) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(*found != letter);
+            diagonal = row[to + 1];
+            row[to + 1] = changed.min(row[to] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_recognised() {
+        let known = ["nodes", "spot_nodes", "vm_size"];
+        assert_eq!(nearest("node", known), Some("nodes"));
+        assert_eq!(nearest("spotnodes", known), Some("spot_nodes"));
+        assert_eq!(nearest("VMSIZE", known), Some("vm_size"));
+        assert_eq!(nearest("elephant", known), None);
+    }
+}

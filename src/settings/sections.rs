@@ -1,0 +1,276 @@
+//! The sections of a run file. Defaults stand in `config/default.toml`, nowhere else.
+
+use super::{Length, Size};
+use dropmill_azure_wire::secret::Secret;
+use dropmill_lifecycle::plan::{Existing, Layout};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+macro_rules! sections {
+    ($( $(#[$meta:meta])* pub struct $name:ident { $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )* } )+) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $( $(#[$field_meta])* pub $field: $type, )* }
+    )+ };
+}
+
+sections! {
+    /// A run file.
+    pub struct Settings {
+        /// The run itself.
+        pub run: Run,
+        /// Where tasks run.
+        pub service: Service,
+        /// What every node or task gets.
+        pub application: Application,
+        /// Of what tasks are made.
+        pub input: Input,
+        /// The nodes.
+        pub pool: Pool,
+        /// The job.
+        pub job: Job,
+        /// What a task does.
+        pub task: Task,
+        /// Where results go.
+        pub output: Output,
+        /// What is deleted at the end.
+        pub cleanup: Cleanup,
+        /// How much may be in flight.
+        pub limits: Limits,
+        /// Addresses of `dropmill serve`.
+        pub serve: Serve,
+    }
+
+    /// The run itself.
+    pub struct Run {
+        /// Begins the names of everything the run makes.
+        pub name: String,
+        /// The whole run.
+        pub deadline: Length,
+        /// Its stages.
+        pub deadlines: Deadlines,
+    }
+
+    /// How long the stages of a run may last.
+    pub struct Deadlines {
+        /// Until the pool has its nodes.
+        pub allocation: Length,
+        /// From then until the start task is done on a node.
+        pub start_task: Length,
+        /// A task waiting for a node while nodes are ready.
+        pub queue: Option<Length>,
+        /// One file's upload.
+        pub upload: Length,
+        /// Fetching one task's results.
+        pub delivery: Length,
+        /// Nothing moved.
+        pub no_progress: Option<Length>,
+        /// Deleting what the run made.
+        pub cleanup: Length,
+    }
+
+    /// Where tasks run.
+    pub struct Service {
+        /// This machine, or a service.
+        pub kind: ServiceKind,
+        /// Address of the Batch account.
+        pub batch_endpoint: Option<String>,
+        /// Its name.
+        pub batch_account: Option<String>,
+        /// Its key.
+        pub batch_key: Option<KeySource>,
+        /// Address of the storage account's blobs.
+        pub blob_endpoint: Option<String>,
+        /// Its name.
+        pub storage_account: Option<String>,
+        /// Its key.
+        pub storage_key: Option<KeySource>,
+        /// Whether keys may travel in plain text beyond this machine.
+        pub allow_plain_http: bool,
+    }
+
+    /// What every node or task gets.
+    pub struct Application {
+        /// Globs.
+        pub files: Vec<String>,
+        /// A shell line run once on each node.
+        pub start_task: Option<String>,
+        /// How often it is tried again.
+        pub start_task_retries: u16,
+    }
+
+    /// Of what tasks are made.
+    pub struct Input {
+        /// Globs; one task per file.
+        pub files: Vec<String>,
+    }
+
+    /// The nodes.
+    pub struct Pool {
+        /// Id of a shared pool.
+        pub id: Option<String>,
+        /// Dedicated nodes.
+        pub nodes: u32,
+        /// Spot nodes.
+        pub spot_nodes: u32,
+        /// Tasks at the same time on one node.
+        pub slots_per_node: u32,
+        /// Size of a node.
+        pub vm_size: String,
+        /// Node agent that fits the image.
+        pub node_agent: String,
+        /// Image of a node.
+        pub image: BTreeMap<String, String>,
+    }
+
+    /// The job.
+    pub struct Job {
+        /// -1000 to 1000.
+        pub priority: i32,
+    }
+
+    /// What a task does.
+    pub struct Task {
+        /// Program and arguments.
+        pub command: Option<Vec<String>>,
+        /// A line for the node's shell.
+        pub shell: Option<String>,
+        /// Patterns of files that come home.
+        pub outputs: Vec<String>,
+        /// Tries after the first.
+        pub max_retries: u16,
+        /// Longest time one try may run.
+        pub timeout: Option<Length>,
+        /// More variables.
+        pub env: BTreeMap<String, String>,
+        /// Slots it takes.
+        pub required_slots: u32,
+    }
+
+    /// Where results go.
+    pub struct Output {
+        /// The folder.
+        pub directory: PathBuf,
+        /// One folder per input, or all files in one.
+        #[schemars(with = "LayoutName")]
+        pub layout: Layout,
+        /// What to do when a place is taken.
+        #[schemars(with = "ExistingName")]
+        pub existing: Existing,
+    }
+
+    /// What is deleted at the end.
+    pub struct Cleanup {
+        /// The pool.
+        pub pool: Policy,
+        /// The job.
+        pub job: Policy,
+        /// The containers.
+        pub containers: Policy,
+    }
+
+    /// How much may be in flight.
+    pub struct Limits {
+        /// Uploads at the same time.
+        pub uploads: u32,
+        /// Their bytes.
+        pub upload_bytes: Size,
+        /// Calls that add tasks, at the same time.
+        pub submissions: u32,
+        /// Tasks whose results are fetched at the same time.
+        pub fetches: u32,
+        /// Longest time between two looks.
+        pub poll_every: Length,
+        /// Longest wait for one answer.
+        pub call_timeout: Length,
+        /// Tries of a call that fails for a reason that passes.
+        pub tries: u32,
+    }
+
+    /// Addresses of `dropmill serve`.
+    pub struct Serve {
+        /// Batch.
+        pub batch: String,
+        /// Blob.
+        pub blob: String,
+    }
+}
+
+/// Where tasks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceKind {
+    /// On this machine.
+    Embedded,
+    /// On a service that speaks the protocols of Azure Batch and Blob.
+    Azure,
+}
+
+/// When something is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Whatever the outcome.
+    Always,
+    /// When every task succeeded.
+    Success,
+    /// It is kept.
+    Never,
+    /// Asked on a terminal; `always` elsewhere.
+    Ask,
+}
+
+/// Where a key comes from. Never the key itself: run files are shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum KeySource {
+    /// A variable of the environment.
+    Env(String),
+    /// A file that only its owner may read.
+    File(PathBuf),
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum LayoutName {
+    ByInput,
+    Flat,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum ExistingName {
+    KeepBoth,
+    Replace,
+    Refuse,
+}
+
+impl KeySource {
+    /// Fetches the key.
+    ///
+    /// # Errors
+    /// Why it is not to be had, in words; never a part of it.
+    pub fn fetch(&self, base: &std::path::Path) -> Result<Secret, String> {
+        match self {
+            Self::Env(name) => match std::env::var(name) {
+                Ok(key) if !key.trim().is_empty() => Ok(Secret::new(key.trim())),
+                _ => Err(format!("the environment has no variable {name}: set it to the account's key")),
+            },
+            Self::File(path) => {
+                use std::os::unix::fs::PermissionsExt;
+                let path = base.join(path);
+                let shown = path.display();
+                let facts = std::fs::metadata(&path).map_err(|error| format!("{shown}: {error}"))?;
+                if facts.permissions().mode() & 0o077 != 0 {
+                    return Err(format!("{shown} can be read by others: chmod 600 it, and change the key"));
+                }
+                let key = std::fs::read_to_string(&path).map_err(|error| format!("{shown}: {error}"))?;
+                Ok(Secret::new(key.trim()))
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The state folder: one folder for each run, made for its owner alone and held while the run goes on.
+
+use anyhow::{Context, Result, bail};
+use dropmill_azure_wire::time::{Timestamp, iso_seconds};
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Where runs and the local service keep themselves.
+#[derive(Debug, Clone)]
+pub struct State {
+    folder: PathBuf,
+}
+
+/// A run's folder, held.
+pub struct RunFolder {
+    /// The folder.
+    pub path: PathBuf,
+    _lock: File,
+}
+
+impl State {
+    /// The folder that was named, or the one that the environment names.
+    pub fn at(named: Option<PathBuf>) -> Result<Self> {
+        if let Some(folder) = named {
+            return Ok(Self { folder: std::path::absolute(folder)? });
+        }
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+        let base =
+            base.context("there is neither XDG_STATE_HOME nor HOME: name a state folder with --state DIR")?;
+        Ok(Self { folder: base.join("dropmill") })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where `serve` keeps its service.
+    pub fn service(&self) -> PathBuf {
+        self.folder.join("service")
+    }
+
+    /// Makes and holds the folder of a new run.
+    pub fn new_run(&self, run: &str, now: Timestamp) -> Result<RunFolder> {
+        let path = self.folder.join("runs").join(run);
+        private_folder(&self.folder)?;
+        private_folder(&self.folder.join("runs"))?;
+        private_folder(&path)?;
+        let lock = hold(&path.join("lock"), now)?;
+        Ok(RunFolder { path, _lock: lock })
+    }
+
+    /// The folder of a run, by its name or the beginning of it; `latest` is the newest.
+    pub fn find_run(&self, name: &str) -> Result<PathBuf> {
+        let runs = self.folder.join("runs");
+        let mut found: Vec<String> = match fs::read_dir(&runs) {
+            Ok(entries) => {
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+            }
+            Err(_) => vec![],
+        };
+        found.sort();
+        if found.iter().any(|run| run == name) {
+            return Ok(runs.join(name));
+        }
+        let mut like: Vec<_> = found.into_iter().filter(|run| run.starts_with(name)).collect();
+        match (like.len(), like.pop()) {
+            (1, Some(run)) => Ok(runs.join(run)),
+            (0, _) => {
+                bail!("there is no run {name} in {}: `dropmill runs` lists them", self.folder.display())
+            }
+            (count, _) => bail!("{count} runs begin with {name}: `dropmill runs` lists them"),
+        }
+    }
+}
+
+/// Whether somebody holds a run's folder: then the run goes on.
+pub fn is_held(run: &Path) -> bool {
+    let Ok(lock) = File::open(run.join("lock")) else { return false };
+    flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("make the state folder {}", path.display()))
+}
+
+fn hold(path: &Path, now: Timestamp) -> Result<File> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let mut lock = open.with_context(|| format!("open {}", path.display()))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        let _ = lock.read_to_string(&mut holder);
+        bail!("{} is in use by {}", path.display(), holder.trim());
+    }
+    lock.set_len(0)?;
+    writeln!(lock, "pid {} since {}", std::process::id(), iso_seconds(now))?;
+    Ok(lock)
+}
+
+/// Writes a file that its owner alone may read.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let mut file = open.with_context(|| format!("write {}", path.display()))?;
+    file.write_all(content).with_context(|| format!("write {}", path.display()))
+}
