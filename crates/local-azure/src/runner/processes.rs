@@ -249,7 +249,7 @@ impl ProcessRunner {
             tracing::warn!(directory, "no such folder can be on a node: nothing to remove");
             return;
         };
-        self.shared.registry.remove_task(place.directory, |folder| self.shared.removal.ask(folder));
+        self.shared.registry.remove_folder(place.directory, |folder| self.shared.removal.ask(folder));
     }
 
     fn remove(&self, node: NodeRef) {

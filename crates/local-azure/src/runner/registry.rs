@@ -3,7 +3,7 @@
 use super::control::{Handle, lock};
 use crate::orders::{LaunchId, NodeRef};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
@@ -20,8 +20,8 @@ struct State {
     launches: BTreeMap<LaunchId, Entry>,
     /// Nodes whose folders are about to go, and how often. What comes after waits.
     removing: BTreeMap<NodeRef, usize>,
-    /// Launches whose folder is to go when they end: mostly none, and then nobody need look for them.
-    removing_tasks: usize,
+    /// Folders that are to go as soon as nobody uses them: mostly none.
+    doomed: Vec<Doomed>,
     closed: bool,
     /// Threads that want to hear of changes: mostly none.
     waiting: usize,
@@ -31,8 +31,12 @@ struct Entry {
     handle: Arc<Handle>,
     /// Its folder, as long as it uses it.
     folder: Option<PathBuf>,
-    /// The folder was ordered to be removed meanwhile.
-    remove: bool,
+}
+
+/// A folder that was ordered to be removed while launches were using it, or folders in it.
+struct Doomed {
+    folder: PathBuf,
+    users: BTreeSet<LaunchId>,
 }
 
 impl Registry {
@@ -40,7 +44,7 @@ impl Registry {
     pub fn enter(&self, handle: Arc<Handle>, folder: Option<PathBuf>) -> bool {
         let mut state = lock(&self.state);
         if !state.closed {
-            state.launches.insert(handle.id, Entry { handle, folder, remove: false });
+            state.launches.insert(handle.id, Entry { handle, folder });
         }
         !state.closed
     }
@@ -48,25 +52,24 @@ impl Registry {
     /// Waits while former folders in the place of a launch's are still in use and then to be removed, unless it is
     /// itself to end.
     pub fn wait_for_place(&self, handle: &Handle, folder: &Path) {
-        let is_former = |entry: &Entry| {
-            entry.remove && entry.handle.id != handle.id && entry.folder.as_deref() == Some(folder)
-        };
-        let must_wait = |state: &State| {
-            state.removing.contains_key(&handle.node)
-                || (state.removing_tasks > 0 && state.launches.values().any(is_former))
-        };
+        let is_former =
+            |doomed: &Doomed| folder.starts_with(&doomed.folder) && !doomed.users.contains(&handle.id);
+        let must_wait =
+            |state: &State| state.removing.contains_key(&handle.node) || state.doomed.iter().any(is_former);
         drop(self.wait_while(|state| must_wait(state) && handle.asked().is_none()));
     }
 
     /// A launch is done with its folder; called before its end is reported, so that whoever hears of the end may
-    /// order the folder's removal or its next use. The folder, if `remove` shall have it now.
-    pub fn leave_place(&self, launch: LaunchId, remove: impl FnOnce(PathBuf)) {
+    /// order the folder's removal or its next use. What was waiting for that goes to `remove`.
+    pub fn leave_place(&self, launch: LaunchId, remove: impl Fn(PathBuf)) {
         let mut state = lock(&self.state);
-        let Some(entry) = state.launches.get_mut(&launch) else { return };
-        let folder = entry.folder.take();
-        if std::mem::take(&mut entry.remove) {
-            state.removing_tasks -= 1;
-            folder.map(remove);
+        if let Some(entry) = state.launches.get_mut(&launch) {
+            entry.folder = None;
+        }
+        let free = |doomed: &mut Doomed| doomed.users.remove(&launch) && doomed.users.is_empty();
+        let freed: Vec<_> = state.doomed.extract_if(.., free).collect();
+        if !freed.is_empty() {
+            freed.into_iter().for_each(|doomed| remove(doomed.folder));
             self.tell(&state);
         }
     }
@@ -78,17 +81,15 @@ impl Registry {
         self.tell(&state);
     }
 
-    /// A task's folder is to go: by its launch if one uses it, else now, through `remove`.
-    pub fn remove_task(&self, folder: PathBuf, remove: impl FnOnce(PathBuf)) {
+    /// A folder is to go: when the launches that use it or folders in it have left, else now, through `remove`.
+    pub fn remove_folder(&self, folder: PathBuf, remove: impl Fn(PathBuf)) {
         let mut state = lock(&self.state);
-        let uses = |entry: &&mut Entry| entry.folder.as_ref() == Some(&folder);
-        match state.launches.values_mut().find(uses) {
-            Some(entry) if entry.remove => {}
-            Some(entry) => {
-                entry.remove = true;
-                state.removing_tasks += 1;
-            }
-            None => remove(folder),
+        let uses = |entry: &Entry| entry.folder.as_ref().is_some_and(|used| used.starts_with(&folder));
+        let users: BTreeSet<_> =
+            state.launches.iter().filter(|(_, entry)| uses(entry)).map(|(id, _)| *id).collect();
+        match users.is_empty() {
+            true => remove(folder),
+            false => state.doomed.push(Doomed { folder, users }),
         }
     }
 

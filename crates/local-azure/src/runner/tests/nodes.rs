@@ -115,6 +115,27 @@ fn a_launch_in_a_folder_still_in_use_waits_until_it_is_removed() {
 }
 
 #[test]
+fn a_jobs_folder_goes_when_its_last_task_has_ended() {
+    let mut rig = Rig::new();
+    let launches = [rig.shell("echo > ready; sleep 1000"), rig.shell("echo > ready; sleep 1000")];
+    for launch in &launches {
+        rig.order(launch);
+        rig.started(launch);
+    }
+    rig.runner.carry_out(Order::RemoveTask { node: node(), directory: "workitems/job".into() });
+    rig.kill(&launches[0]);
+    rig.ended(&launches[0]);
+    assert!(rig.path(&launches[0], "wd").exists() && rig.path(&launches[1], "wd").exists());
+    let mut next = rig.shell("ls ../..");
+    next.directory = "workitems/job/job-1/new".into();
+    rig.order(&next);
+    rig.kill(&launches[1]);
+    rig.ended(&launches[1]);
+    assert_eq!(rig.ended(&next).exit_code, Some(0));
+    assert_eq!(rig.output(&next), "new\n", "the job of the same name begins with an empty folder");
+}
+
+#[test]
 fn a_stop_deletes_what_was_ordered_to_go() {
     let mut rig = Rig::new();
     for _ in 0..50 {
