@@ -82,8 +82,11 @@ fn a_file_that_cannot_be_read_is_named_and_leaves_no_output() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
-/// Takes as many requests as there are answers; gives each request's first line and body.
-fn container(answers: Vec<&'static str>) -> (String, thread::JoinHandle<Vec<(String, Vec<u8>)>>) {
+/// A request's first line and body.
+type Request = (String, Vec<u8>);
+
+/// Takes as many requests as there are answers.
+fn container(answers: Vec<&'static str>) -> (String, thread::JoinHandle<Vec<Request>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/account/my-container?{SIGNATURE}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
