@@ -305,7 +305,7 @@ impl PoolKeeper {
             if node.state == wire::NodeState::StartTaskFailed {
                 let info = node.start_task;
                 let failure = info.as_ref().and_then(|info| info.failure_info.clone());
-                let reason = failure.and_then(|failure| failure.message.or(failure.code)).unwrap_or_default();
+                let reason = failure.as_ref().map(crate::failure::told).unwrap_or_default();
                 let happening = Happening::StartTaskFailed {
                     exit_code: info.and_then(|info| info.exit_code),
                     reason,

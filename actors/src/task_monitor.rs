@@ -563,9 +563,9 @@ fn first_pause(services: &Services, plan: &RunPlan) -> Duration {
 /// What the service says of a task that is over, for the record and for its machine.
 fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
     let info = status.execution_info.unwrap_or_default();
-    let failure = info.failure_info.map(|failure| {
-        (failure.code.clone().unwrap_or_default(), failure.message.clone().unwrap_or_default())
-    });
+    let failure = info
+        .failure_info
+        .map(|failure| (failure.code.clone().unwrap_or_default(), crate::failure::told(&failure)));
     let success = match info.result {
         Some(wire::TaskResult::Success) => true,
         Some(_) => false,

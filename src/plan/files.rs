@@ -72,17 +72,31 @@ fn pattern(text: &str, base: &Path) -> Result<Pattern, String> {
     if text.is_empty() {
         return Err("a pattern is empty".into());
     }
-    let whole = normal(&base.join(text));
-    // Folders before the first wildcard need not be searched for.
-    let mut top = PathBuf::new();
-    for component in whole.components() {
-        let is_wild = component.as_os_str().as_bytes().iter().any(|byte| b"*?[{".contains(byte));
-        if is_wild {
-            break;
+    // Folders before the first wildcard need not be searched for, and what their names hold is no pattern.
+    let mut top = normal(base);
+    let mut rest: Vec<String> = vec![];
+    for component in Path::new(text).components() {
+        match component {
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::RootDir => top = PathBuf::from("/"),
+            Component::ParentDir if rest.is_empty() => {
+                top.pop();
+            }
+            Component::ParentDir => {
+                rest.pop();
+            }
+            Component::Normal(name) => match name.to_string_lossy() {
+                plain if rest.is_empty() && !plain.contains(['*', '?', '[', '{', '\\']) => top.push(name),
+                name => rest.push(name.into_owned()),
+            },
         }
-        top.push(component);
     }
-    let glob = GlobBuilder::new(&whole.to_string_lossy())
+    let mut whole = globset::escape(&top.to_string_lossy());
+    for segment in &rest {
+        whole.push('/');
+        whole.push_str(segment);
+    }
+    let glob = GlobBuilder::new(&whole)
         .literal_separator(true)
         .backslash_escape(true)
         .build()
@@ -92,7 +106,7 @@ fn pattern(text: &str, base: &Path) -> Result<Pattern, String> {
 }
 
 /// A path without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
+pub fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
         match component {
@@ -130,7 +144,7 @@ impl Walk<'_> {
             return self.file(path, &facts);
         }
         // Results of an earlier run are no inputs of the next.
-        if path.starts_with(normal(self.output)) {
+        if path.starts_with(self.output) {
             return;
         }
         let entries = match fs::read_dir(path) {
@@ -224,7 +238,8 @@ mod tests {
     #[test]
     fn patterns_find_files_in_the_order_of_their_names() {
         let folder = tempfile::tempdir().unwrap();
-        let base = folder.path().join("work");
+        let base = folder.path().join("[x] {y}*").join("work");
+        let folder = base.parent().unwrap();
         for path in [
             "work/b.txt",
             "work/a.txt",
@@ -233,7 +248,7 @@ mod tests {
             "work/out/a.txt/x.txt",
             "other/z.txt",
         ] {
-            let path = folder.path().join(path);
+            let path = folder.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }

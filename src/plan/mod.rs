@@ -36,7 +36,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     let mut problems = vec![];
     let settings = &loaded.settings;
     check(settings, &mut problems);
-    let output_folder = loaded.base.join(&settings.output.directory);
+    let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
     let application = application(settings, &loaded.base, &output_folder, &mut problems);
     let inputs =
         files::find("input.files", &settings.input.files, &loaded.base, &output_folder, &mut problems);

@@ -81,6 +81,8 @@ fn line(progress: &Progress) -> String {
     if progress.nodes_ready() > 0 {
         line.push_str(&format!(", {} nodes", progress.nodes_ready()));
     }
-    line.push_str(&format!("; waits for {}", progress.waiting_for()));
+    if let Some(what) = progress.waiting_for() {
+        line.push_str(&format!("; {what}"));
+    }
     line
 }

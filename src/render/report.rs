@@ -79,7 +79,7 @@ fn line(text: &mut String, task: &TaskResult, width: usize) {
     };
     let _ = write!(text, "{word:<11} {:<width$}", title(task));
     if let Some(seconds) = task.seconds {
-        let _ = write!(text, "  {seconds:.1}s");
+        let _ = write!(text, "  {}", length((seconds * 1000.0) as u64));
     }
     if task.retries > 0 {
         let _ = write!(text, "  {} retries", task.retries);

@@ -39,6 +39,7 @@ pub fn size(bytes: u64) -> String {
 pub fn length(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
+        0 => format!("{milliseconds} ms"),
         0..60 => format!("{}.{}s", seconds, milliseconds % 1000 / 100),
         60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
@@ -55,7 +56,7 @@ mod tests {
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(
             (length(950), length(61_000), length(3_720_000)),
-            ("0.9s".into(), "1m 01s".into(), "1h 02m".into())
+            ("950 ms".into(), "1m 01s".into(), "1h 02m".into())
         );
     }
 }

@@ -121,35 +121,44 @@ impl Progress {
         }
     }
 
-    /// What the run waits for, in one honest line.
-    pub fn waiting_for(&self) -> String {
+    /// What the run waits for, in one honest line; nothing when it is over.
+    pub fn waiting_for(&self) -> Option<String> {
         if let Some(trouble) = &self.trouble {
-            return trouble.clone();
+            return Some(trouble.clone());
         }
-        match self.phase() {
-            "over" => "nothing: it is over".into(),
-            "cleaning up" => "the service to delete what the run made".into(),
-            "ending" => self.ending.clone().unwrap_or_default(),
-            "working" if self.running > 0 => format!("{} running tasks", self.running),
-            "working" if self.ended > self.closed() => "results to come home".into(),
-            "working" if self.submitted > self.ended => "a node to take the next task".into(),
-            "working" => "inputs to be uploaded".into(),
+        let waits = match self.phase() {
+            "over" => return None,
+            "cleaning up" => "waits for the service to delete what the run made".into(),
+            "ending" => match self.running {
+                0 => return self.ending.clone(),
+                running => {
+                    format!("waits for {running} tasks to end: {}", self.ending.as_deref().unwrap_or_default())
+                }
+            },
+            "working" if self.running > 0 => format!("waits for {} running tasks", self.running),
+            "working" if self.ended > self.closed() => "waits for results to come home".into(),
+            "working" if self.submitted > self.ended => "waits for a node to take the next task".into(),
+            "working" => "waits for inputs to be uploaded".into(),
             "starting nodes" => {
                 let mut states: BTreeMap<&str, u32> = BTreeMap::new();
                 for state in self.nodes.values() {
                     *states.entry(state).or_default() += 1;
                 }
                 let states: Vec<_> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
-                if states.is_empty() { "nodes".into() } else { format!("nodes: {}", states.join(", ")) }
+                match states.is_empty() {
+                    true => "waits for nodes".into(),
+                    false => format!("waits for nodes: {}", states.join(", ")),
+                }
             }
-            _ => format!("uploads: {} of {} inputs are up", self.uploaded, self.total),
-        }
+            _ => format!("waits for uploads: {} of {} inputs are up", self.uploaded, self.total),
+        };
+        Some(waits)
     }
 
     /// Milliseconds until every task is closed, if it goes on as it did since the pool was ready.
     pub fn remaining_ms(&self) -> Option<u64> {
         let since = self.elapsed_ms.checked_sub(self.ready_ms?)?;
         let (done, left) = (self.closed(), self.total.saturating_sub(self.closed()));
-        if done == 0 { None } else { Some(since * left / done) }
+        (since * left).checked_div(done)
     }
 }
