@@ -23,10 +23,8 @@ pub fn told(failure: &FailureInfo) -> String {
 
 /// A detail without what follows a `?` in any word that is an address, and not too long.
 fn shown(value: &str) -> String {
-    let words: Vec<_> = value
-        .split(' ')
-        .map(|word| if word.contains("://") { without_query(word) } else { word })
-        .collect();
+    let words: Vec<_> =
+        value.split(' ').map(|word| if word.contains("://") { without_query(word) } else { word }).collect();
     let text = words.join(" ");
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),

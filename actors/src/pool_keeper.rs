@@ -279,8 +279,7 @@ impl PoolKeeper {
         for error in pool.resize_errors.iter().flatten() {
             let code = error.code.clone().unwrap_or_default();
             let message = error.message.clone().unwrap_or_default();
-            if !self.nodes.contains_key(&format!("resize/{code}")) {
-                self.nodes.insert(format!("resize/{code}"), message.clone());
+            if self.nodes.insert(format!("resize/{code}"), message.clone()).is_none() {
                 self.note(Happening::ResizeFailed { code: code.clone(), message: message.clone() });
             }
             view.resize_errors.push((code, message));

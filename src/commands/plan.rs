@@ -8,6 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use dropmill_lifecycle::plan::RunPlan;
+use serde::Serialize;
 
 /// Tasks that are listed.
 const MOST_LINES: usize = 20;
@@ -60,10 +61,10 @@ fn tell(plan: &RunPlan) {
         line(format!("          … and {} more", plan.items.len() - MOST_LINES));
     }
     line(format!(
-        "results   {} ({:?}, existing: {:?})",
+        "results   {} (layout {}, existing {})",
         plan.output.directory.display(),
-        plan.output.layout,
-        plan.output.existing
+        word(plan.output.layout),
+        word(plan.output.existing)
     ));
     let whole =
         |length_of: std::time::Duration| length(u64::try_from(length_of.as_millis()).unwrap_or(u64::MAX));
@@ -75,7 +76,14 @@ fn tell(plan: &RunPlan) {
         whole(plan.deadlines.cleanup)
     ));
     line(format!(
-        "cleanup   pool {:?}, job {:?}, containers {:?}",
-        plan.cleanup.pool, plan.cleanup.job, plan.cleanup.containers
+        "cleanup   pool {}, job {}, containers {}",
+        word(plan.cleanup.pool),
+        word(plan.cleanup.job),
+        word(plan.cleanup.containers)
     ));
+}
+
+/// A choice as the run file writes it.
+fn word(choice: impl Serialize) -> String {
+    serde_json::to_value(choice).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

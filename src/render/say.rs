@@ -40,7 +40,7 @@ pub fn length(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
         0 => format!("{milliseconds} ms"),
-        0..60 => format!("{}.{}s", seconds, milliseconds % 1000 / 100),
+        1..60 => format!("{}.{}s", seconds, milliseconds % 1000 / 100),
         60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
     }

@@ -140,7 +140,7 @@ fn overrides(
 fn value_of(text: &str) -> config::Value {
     let parsed: Result<toml::Table, _> = toml::from_str(&format!("v = {}", text.trim()));
     let value = parsed.ok().and_then(|mut table| table.remove("v"));
-    value.map_or_else(|| text.into(), |value| config_value(value))
+    value.map_or_else(|| text.into(), config_value)
 }
 
 fn config_value(value: toml::Value) -> config::Value {

@@ -39,8 +39,6 @@ sections! {
         pub cleanup: Cleanup,
         /// How much may be in flight.
         pub limits: Limits,
-        /// Addresses of `dropmill serve`.
-        pub serve: Serve,
     }
 
     /// The run itself.
@@ -187,14 +185,6 @@ sections! {
         pub call_timeout: Length,
         /// Tries of a call that fails for a reason that passes.
         pub tries: u32,
-    }
-
-    /// Addresses of `dropmill serve`.
-    pub struct Serve {
-        /// Batch.
-        pub batch: String,
-        /// Blob.
-        pub blob: String,
     }
 }
 

@@ -132,7 +132,10 @@ impl Progress {
             "ending" => match self.running {
                 0 => return self.ending.clone(),
                 running => {
-                    format!("waits for {running} tasks to end: {}", self.ending.as_deref().unwrap_or_default())
+                    format!(
+                        "waits for {running} tasks to end: {}",
+                        self.ending.as_deref().unwrap_or_default()
+                    )
                 }
             },
             "working" if self.running > 0 => format!("waits for {} running tasks", self.running),

@@ -106,7 +106,8 @@ impl Door {
                 Err(refused) => Err(failed(&address, refused)),
             });
             // All are waited for, whatever the first says.
-            waited.fold(Ok(()), |so_far, next| so_far.and(next))
+            let waited: Vec<_> = waited.collect();
+            waited.into_iter().collect()
         };
         let (mut tickets, mut unwritten) = (vec![], 0);
         for content in contents {

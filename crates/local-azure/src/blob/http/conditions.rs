@@ -135,7 +135,9 @@ mod tests {
         // header, value, write over it, write where nothing is, read
         let (ok, exists, failed) = (Ok(()), Err(Refused::BlobExists), Err(Refused::ConditionFailed));
         let (has, stale) = (Err(Unread::NotModified), Err(Unread::Failed));
-        let table: &[(&str, &str, &Result<(), Refused>, &Result<(), Refused>, Result<(), Unread>)] = &[
+        type Row<'a> =
+            (&'a str, &'a str, &'a Result<(), Refused>, &'a Result<(), Refused>, Result<(), Unread>);
+        let table: &[Row<'_>] = &[
             ("if-match", "*", &ok, &failed, Ok(())),
             ("if-match", &own, &ok, &failed, Ok(())),
             ("if-match", "\"0x1\"", &failed, &failed, stale),
