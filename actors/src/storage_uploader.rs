@@ -17,7 +17,7 @@ use actix::prelude::*;
 use dropmill_azure_client::blob::PutOptions;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Elapsed, Fault, Trouble,
     effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::RunPlan,
     pool::PoolEvent,
@@ -66,6 +66,10 @@ struct Work {
     what: What,
     state: EffortState,
     skipped: bool,
+    /// What it makes may be at the service: a call was sent, and no answer said that it did nothing.
+    may_stand: bool,
+    /// A try's answer was lost: what later tries say proves nothing.
+    unclear: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -150,7 +154,8 @@ impl StorageUploader {
     }
 
     fn add(&mut self, what: What) -> u32 {
-        self.work.push(Work { what, state: EffortState::Waiting, skipped: false });
+        let state = EffortState::Waiting;
+        self.work.push(Work { what, state, skipped: false, may_stand: false, unclear: false });
         u32::try_from(self.work.len() - 1).expect("a run has fewer than 2^32 files")
     }
 
@@ -180,6 +185,10 @@ impl StorageUploader {
     fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
         let now = self.record.clock().elapsed();
         let work = &mut self.work[number as usize];
+        if let EffortEvent::TryFailed(trouble) = &event {
+            work.unclear |= trouble.fault == Fault::Ambiguous;
+            work.may_stand = work.unclear;
+        }
         let was_trying = matches!(work.state, EffortState::Trying { .. });
         let state = std::mem::replace(&mut work.state, EffortState::Waiting);
         let (state, commands) = effort::apply(state, event, now, &self.limits);
@@ -207,7 +216,10 @@ impl StorageUploader {
     fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
         let what = self.work[number as usize].what;
         match command {
-            EffortCommand::Try => self.call(number, what, ctx),
+            EffortCommand::Try => {
+                self.work[number as usize].may_stand = true;
+                self.call(number, what, ctx);
+            }
             EffortCommand::TellRest { attempt, rest, trouble } => {
                 let what_tried = match what {
                     What::Container(_) => "create container",
@@ -422,14 +434,19 @@ impl Handler<EndUploads> for StorageUploader {
 impl Handler<CleanContainers> for StorageUploader {
     type Result = ();
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
-        let roles = self.roles();
+        let mut roles = self.roles();
+        roles.retain(|role| {
+            self.work.iter().any(|work| work.what == What::Container(*role) && work.may_stand)
+        });
         if !delete {
-            for role in roles {
+            for role in &roles {
                 let reason =
                     "kept, as cleanup.containers says or because results in it are not delivered".into();
-                let subject = self.subject(What::Deletion(role));
+                let subject = self.subject(What::Deletion(*role));
                 self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
             }
+        }
+        if roles.is_empty() || !delete {
             self.to.run.do_send(RunHappened(RunEvent::ContainersDone));
             return;
         }

@@ -16,11 +16,15 @@ pub enum JobState {
     Creating {
         /// Number of this try, from 1.
         attempt: u32,
+        /// An earlier try may have been carried out, its answer lost.
+        unclear: bool,
     },
     /// Told "later".
     Resting {
         /// Number of the try that failed.
         attempt: u32,
+        /// A try may have been carried out, its answer lost.
+        unclear: bool,
         /// When to try again.
         again_at: Elapsed,
     },
@@ -35,7 +39,9 @@ pub enum JobState {
     },
     /// Ends by itself after its last task.
     Sealed,
-    /// The service refused it; the run was told.
+    /// It was never made: the service refused it, or the end came first. Nothing is there to be deleted.
+    Unmade,
+    /// It cannot be had, the run was told; it may be there all the same.
     Lost,
     /// Being told to end its tasks.
     Terminating {
@@ -156,17 +162,21 @@ pub type Step = (JobState, Vec<JobCommand>);
 pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {
     use {JobCommand as Do, JobEvent as On, JobState as Is};
     match (state, event) {
-        (Is::Absent, On::Wanted) => (Is::Creating { attempt: 1 }, vec![Do::Create]),
+        (Is::Absent, On::Wanted) => (Is::Creating { attempt: 1, unclear: false }, vec![Do::Create]),
         (Is::Creating { .. }, On::Created) => (Is::Open, vec![Do::TellOpen]),
-        (Is::Creating { attempt }, On::CreateFailed(trouble)) => match rest(limits, attempt, &trouble) {
-            Some(rest) => (
-                Is::Resting { attempt, again_at: now + rest },
-                vec![Do::TellRest { what: "create job", attempt, rest, trouble }],
-            ),
-            None => (Is::Lost, vec![Do::TellLost(trouble)]),
-        },
-        (Is::Resting { attempt, again_at }, On::TimePassed) if now >= again_at => {
-            (Is::Creating { attempt: attempt + 1 }, vec![Do::Create])
+        (Is::Creating { attempt, unclear }, On::CreateFailed(trouble)) => {
+            let unclear = unclear || trouble.fault == Fault::Ambiguous;
+            match rest(limits, attempt, &trouble) {
+                Some(rest) => (
+                    Is::Resting { attempt, unclear, again_at: now + rest },
+                    vec![Do::TellRest { what: "create job", attempt, rest, trouble }],
+                ),
+                None if unclear => (Is::Lost, vec![Do::TellLost(trouble)]),
+                None => (Is::Unmade, vec![Do::TellLost(trouble)]),
+            }
+        }
+        (Is::Resting { attempt, unclear, again_at }, On::TimePassed) if now >= again_at => {
+            (Is::Creating { attempt: attempt + 1, unclear }, vec![Do::Create])
         }
 
         (Is::Open, On::AllTasksIn) => (Is::Sealing { attempt: 1, again_at: None }, vec![Do::Seal]),
@@ -188,9 +198,10 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             let command = Do::Terminate(reason.clone());
             (Is::Terminating { reason, attempt: 1, again_at: None, until }, vec![command])
         }
-        (Is::Absent | Is::Resting { .. } | Is::Lost, On::TerminateAsked(_)) => {
-            (Is::Terminated, vec![Do::TellTerminated])
+        (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::TerminateAsked(_)) => {
+            (Is::Unmade, vec![Do::TellTerminated])
         }
+        (Is::Resting { .. } | Is::Lost, On::TerminateAsked(_)) => (Is::Terminated, vec![Do::TellTerminated]),
         (Is::Terminating { .. }, On::TerminateSucceeded) => (Is::Terminated, vec![Do::TellTerminated]),
         (Is::Terminating { reason, attempt, until, .. }, On::TerminateFailed(trouble)) => {
             match rest(limits, attempt, &trouble) {
@@ -210,7 +221,10 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Terminating { reason, attempt: attempt + 1, again_at: None, until }, vec![command])
         }
 
-        (Is::Absent | Is::Gone, On::EndAsked) => (Is::Gone, vec![Do::TellGone]),
+        (
+            Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. } | Is::Gone,
+            On::EndAsked | On::Released,
+        ) => (Is::Gone, vec![Do::TellGone]),
         (
             Is::Creating { .. }
             | Is::Resting { .. }
@@ -246,7 +260,6 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
         },
-        (Is::Absent, On::Released) => (Is::Gone, vec![Do::TellGone]),
         (
             Is::Creating { .. }
             | Is::Resting { .. }
@@ -294,6 +307,7 @@ impl JobState {
             Self::Terminating { again_at, .. } => *again_at,
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
             Self::Absent
+            | Self::Unmade
             | Self::Creating { .. }
             | Self::Open
             | Self::Sealed

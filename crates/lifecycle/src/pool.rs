@@ -15,6 +15,8 @@ pub enum PoolState {
     Creating {
         /// Number of this try, from 1.
         attempt: u32,
+        /// An earlier try may have been carried out, its answer lost.
+        unclear: bool,
         /// End of patience.
         until: Elapsed,
     },
@@ -22,6 +24,8 @@ pub enum PoolState {
     Resting {
         /// Number of the try that failed.
         attempt: u32,
+        /// A try may have been carried out, its answer lost.
+        unclear: bool,
         /// When to try again.
         again_at: Elapsed,
         /// End of patience.
@@ -47,6 +51,8 @@ pub enum PoolState {
         /// When to look again.
         look_at: Elapsed,
     },
+    /// It was never made, the run was told why: nothing is there to be deleted.
+    Unmade,
     /// Of no use to the run, which was told so; it stands and costs until the end is asked.
     Lost,
     /// Told to go; the service may keep listing it for minutes.
@@ -174,7 +180,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
     use {PoolCommand as Do, PoolEvent as On, PoolState as Is};
     match (state, event) {
         (Is::Absent, On::Wanted) => {
-            (Is::Creating { attempt: 1, until: now + limits.allocation }, vec![Do::Create])
+            (Is::Creating { attempt: 1, unclear: false, until: now + limits.allocation }, vec![Do::Create])
         }
         (Is::Creating { until, .. }, On::Created) => {
             let starting = Is::Starting {
@@ -186,21 +192,23 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             };
             (starting, vec![Do::TellCreated, Do::Look])
         }
-        (Is::Creating { attempt, until }, On::CreateFailed(trouble)) => {
+        (Is::Creating { attempt, unclear, until }, On::CreateFailed(trouble)) => {
+            let unclear = unclear || trouble.fault == Fault::Ambiguous;
             let rest = match trouble.fault {
                 Fault::Permanent => None,
                 Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
             };
             match rest {
                 Some(rest) if now + rest < until => (
-                    Is::Resting { attempt, again_at: now + rest, until },
+                    Is::Resting { attempt, unclear, again_at: now + rest, until },
                     vec![Do::TellRest { attempt, rest, trouble }],
                 ),
-                _ => lose(trouble),
+                _ if unclear => lose(trouble),
+                _ => (Is::Unmade, vec![Do::TellLost(trouble)]),
             }
         }
-        (Is::Resting { attempt, again_at, until }, On::TimePassed) if now >= again_at => {
-            (Is::Creating { attempt: attempt + 1, until }, vec![Do::Create])
+        (Is::Resting { attempt, unclear, again_at, until }, On::TimePassed) if now >= again_at => {
+            (Is::Creating { attempt: attempt + 1, unclear, until }, vec![Do::Create])
         }
 
         (Is::Starting { allocated, ready, until, .. }, On::TimePassed) if now >= until => {
@@ -242,7 +250,10 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             lose(Trouble::permanent("PoolNotFound", "the pool was deleted by somebody else"))
         }
 
-        (Is::Absent | Is::Gone, On::EndAsked) => (Is::Gone, vec![Do::TellGone]),
+        (
+            Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. } | Is::Gone,
+            On::EndAsked | On::Released,
+        ) => (Is::Gone, vec![Do::TellGone]),
         (
             Is::Creating { .. } | Is::Resting { .. } | Is::Starting { .. } | Is::Steady { .. } | Is::Lost,
             On::EndAsked,
@@ -273,7 +284,6 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
         },
-        (Is::Absent, On::Released) => (Is::Gone, vec![Do::TellGone]),
         (
             Is::Creating { .. } | Is::Resting { .. } | Is::Starting { .. } | Is::Steady { .. } | Is::Lost,
             On::Released,
@@ -360,7 +370,9 @@ impl PoolState {
             Self::Starting { look_at, until, .. } => Some(*look_at.min(until)),
             Self::Steady { look_at, .. } => Some(*look_at),
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
-            Self::Absent | Self::Creating { .. } | Self::Lost | Self::Gone | Self::Left => None,
+            Self::Absent | Self::Creating { .. } | Self::Unmade | Self::Lost | Self::Gone | Self::Left => {
+                None
+            }
         }
     }
 }

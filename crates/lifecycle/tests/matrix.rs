@@ -95,8 +95,12 @@ fn pool() {
         |look_at, until| Is::Starting { allocated: false, ready: 0, look_at, resize_at: OVER, until };
     let states = [
         Is::Absent,
-        Is::Creating { attempt: 1, until: TO_COME },
-        Is::Resting { attempt: 1, again_at: OVER, until: TO_COME },
+        Is::Creating { attempt: 1, unclear: false, until: TO_COME },
+        Is::Creating { attempt: 3, unclear: false, until: TO_COME },
+        Is::Creating { attempt: 3, unclear: true, until: TO_COME },
+        Is::Resting { attempt: 1, unclear: false, again_at: OVER, until: TO_COME },
+        Is::Resting { attempt: 1, unclear: true, again_at: TO_COME, until: TO_COME },
+        Is::Unmade,
         starting(TO_COME, TO_COME),
         starting(OVER, TO_COME),
         starting(OVER, OVER),
@@ -154,8 +158,12 @@ fn job() {
         |again_at| Is::Terminating { reason: "why".into(), attempt: 1, again_at, until: TO_COME };
     let states = [
         Is::Absent,
-        Is::Creating { attempt: 1 },
-        Is::Resting { attempt: 1, again_at: OVER },
+        Is::Creating { attempt: 1, unclear: false },
+        Is::Creating { attempt: 3, unclear: false },
+        Is::Creating { attempt: 3, unclear: true },
+        Is::Resting { attempt: 1, unclear: false, again_at: OVER },
+        Is::Resting { attempt: 1, unclear: true, again_at: TO_COME },
+        Is::Unmade,
         Is::Open,
         Is::Sealing { attempt: 1, again_at: None },
         Is::Sealing { attempt: 1, again_at: Some(OVER) },
