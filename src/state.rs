@@ -1,5 +1,6 @@
 //! The state folder: one folder for each run, made for its owner alone and held while the run goes on.
 
+use crate::commands::Mistake;
 use anyhow::{Context, Result, bail};
 use dropmill_azure_wire::time::{Timestamp, iso_seconds};
 use rustix::fs::{FlockOperation, flock};
@@ -56,7 +57,7 @@ impl State {
         Ok(RunFolder { path, _lock: lock })
     }
 
-    /// The folder of a run, by its name or the beginning of it; `latest` is the newest.
+    /// The folder of a run, by its name or the beginning of it.
     pub fn find_run(&self, name: &str) -> Result<PathBuf> {
         let runs = self.folder.join("runs");
         let mut found: Vec<String> = match fs::read_dir(&runs) {
@@ -73,9 +74,12 @@ impl State {
         match (like.len(), like.pop()) {
             (1, Some(run)) => Ok(runs.join(run)),
             (0, _) => {
-                bail!("there is no run {name} in {}: `dropmill runs` lists them", self.folder.display())
+                let folder = self.folder.display();
+                Err(Mistake(format!("there is no run {name} in {folder}: `dropmill runs` lists them")).into())
             }
-            (count, _) => bail!("{count} runs begin with {name}: `dropmill runs` lists them"),
+            (count, _) => {
+                Err(Mistake(format!("{count} runs begin with {name}: `dropmill runs` lists them")).into())
+            }
         }
     }
 }

@@ -409,7 +409,7 @@ fn pool_add(plan: &RunPlan, blob: &BlobApi, expiry: dropmill_azure_wire::time::T
                 offer: pool.image.get("offer").cloned(),
                 sku: pool.image.get("sku").cloned(),
                 version: pool.image.get("version").cloned(),
-                virtual_machine_image_id: pool.image.get("virtualMachineImageId").cloned(),
+                virtual_machine_image_id: pool.image.get("virtual_machine_image_id").cloned(),
                 ..Default::default()
             },
             node_agent_sku_id: pool.node_agent.clone(),

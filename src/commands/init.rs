@@ -1,8 +1,13 @@
 //! `dropmill init`: a run file to begin with.
 
+use super::Mistake;
 use crate::render::say;
 use anyhow::{Context, Result};
-use std::{fs::OpenOptions, io::Write, path::Path};
+use std::{
+    fs::OpenOptions,
+    io::{ErrorKind, Write},
+    path::Path,
+};
 
 const FIRST: &str = r#"# A run file: one task for each file of [input]. `dropmill plan` shows what it would do, `dropmill run` does it.
 # Every key with its default and its reason: `dropmill schema`, and config/default.toml of the project.
@@ -40,11 +45,12 @@ directory = "out"                # out/<relative path of the input>/lines.txt, w
 pub fn init(folder: &Path) -> Result<u8> {
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let path = folder.join("run.toml");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .with_context(|| format!("{}: an existing file is not overwritten", path.display()))?;
+    let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(Mistake(format!("{}: an existing file is not overwritten", path.display())).into());
+        }
+        opened => opened.with_context(|| format!("write {}", path.display()))?,
+    };
     file.write_all(FIRST.as_bytes())?;
     say::line(&format!("wrote {0}; next: dropmill plan {0}", path.display()));
     Ok(0)

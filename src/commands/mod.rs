@@ -17,6 +17,7 @@ use crate::{
     state::State,
 };
 use std::{
+    ffi::OsString,
     io::{IsTerminal, Write},
     process::ExitCode,
 };
@@ -48,11 +49,17 @@ pub fn run_command(cli: Cli) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let code = if error.is::<Problems>() { WRONG_INPUT } else { INFRASTRUCTURE };
+            let wrong = error.is::<Problems>() || error.is::<Mistake>();
+            let code = if wrong { WRONG_INPUT } else { INFRASTRUCTURE };
             failed(&error, code)
         }
     }
 }
+
+/// The command line asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Mistake(pub String);
 
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
     // Mistakes of a run file are lines of their own, as compilers write them.
@@ -74,12 +81,19 @@ fn log(json: bool) {
     };
 }
 
+/// The variables that are text; others name no setting.
+fn environment() -> Vec<(String, String)> {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
+
 /// Reads every file before anything is done with the first.
 fn load_all(arguments: &FileArgs) -> Result<Vec<Loaded>, Problems> {
     let mut loaded = vec![];
     let mut wrong: Option<Problems> = None;
     for file in &arguments.files {
-        match load(file, &arguments.set, std::env::vars()) {
+        match load(file, &arguments.set, environment()) {
             Ok(file) => loaded.push(file),
             Err(problems) => match &mut wrong {
                 None => wrong = Some(problems),

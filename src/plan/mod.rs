@@ -138,6 +138,10 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     if settings.run.name.trim().is_empty() {
         wrong("run.name", "it must not be empty".into());
     }
+    let known = ["publisher", "offer", "sku", "version", "virtual_machine_image_id"];
+    for name in pool.image.keys().filter(|name| !known.contains(&name.as_str())) {
+        wrong(&format!("pool.image.{name}"), format!("there is no such key; there are {}", known.join(", ")));
+    }
     service(settings, &mut wrong);
 }
 
@@ -260,7 +264,7 @@ fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {
         spot_nodes: pool.spot_nodes,
         slots_per_node: pool.slots_per_node,
         vm_size: pool.vm_size.clone(),
-        image: pool.image.clone(),
+        image: image(&pool.image),
         node_agent: pool.node_agent.clone(),
         start_task: start_task.map(|line| command::shell_line(line)),
         start_task_retries: settings.application.start_task_retries.into(),
@@ -275,6 +279,12 @@ fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {
     }
     plan.fingerprint = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     PoolPlan { id, ..plan }
+}
+
+/// An image of one's own stands alone, without the defaults around it.
+fn image(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let own = asked.get_key_value("virtual_machine_image_id");
+    own.map_or_else(|| asked.clone(), |(key, id)| [(key.clone(), id.clone())].into())
 }
 
 fn when(policy: Policy, what: &str, ask: Ask<'_>) -> When {

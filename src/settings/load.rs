@@ -220,6 +220,10 @@ fn words(said: &str, path: &[String], tree: &Value) -> String {
         let all = if hint.is_some() { String::new() } else { format!("; there are {}", names.join(", ")) };
         return format!("there is no such key{}{all}", hint.unwrap_or_default());
     }
+    // Whatever is wrong with it, what stands in its place may be the key: it is not repeated.
+    if last.ends_with("_key") {
+        return "a key must not stand in a run file: write { env = \"NAME\" } or { file = \"PATH\" }".into();
+    }
     if let Some(rest) = said.strip_prefix("unknown variant `") {
         let wrong = rest.split('`').next().unwrap_or_default();
         let names: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
@@ -230,9 +234,6 @@ fn words(said: &str, path: &[String], tree: &Value) -> String {
             hint.unwrap_or_default(),
             names.join(", ")
         );
-    }
-    if last.ends_with("_key") {
-        return "a key must not stand in a run file: write { env = \"NAME\" } or { file = \"PATH\" }".into();
     }
     let value = path.iter().try_fold(tree, |at, key| match at {
         Value::Array(values) => values.get(key.parse::<usize>().ok()?),

@@ -6,7 +6,7 @@ mod problems;
 mod sections;
 
 pub use length::{Length, Size};
-pub use load::{Loaded, load};
+pub use load::{DEFAULTS, Lines, Loaded, load};
 pub use problems::{Problem, Problems, nearest as nearest_of};
 
 pub use sections::*;
