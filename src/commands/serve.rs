@@ -1,5 +1,6 @@
 //! `dropmill serve`: the local Azure Batch and Blob service on sockets.
 
+use super::Mistake;
 use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
 use anyhow::{Context, Result, bail};
 use axum::serve::ListenerExt;
@@ -64,9 +65,11 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
 async fn listen(address: &str, option: &str) -> Result<TcpListener> {
     let parsed: SocketAddr = address
         .parse()
-        .with_context(|| format!("{option} {address}: write it as address:port, as in 127.0.0.1:0"))?;
+        .map_err(|_| Mistake(format!("{option} {address}: write it as address:port, as in 127.0.0.1:0")))?;
     if !parsed.ip().is_loopback() {
-        bail!("{option} {address}: only loopback addresses are allowed, because there is no TLS");
+        let what =
+            format!("{option} {address}: only loopback addresses are allowed, because there is no TLS");
+        return Err(Mistake(what).into());
     }
     let port = parsed.port();
     TcpListener::bind(parsed)

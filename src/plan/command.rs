@@ -112,45 +112,52 @@ fn value(name: &str, input: &Found, index: u32) -> String {
     }
 }
 
-/// Splits an argument at its gaps; `{{` and `}}` stand for braces.
+/// Splits an argument at its gaps: a word of small letters in braces. `{{word}}` stands for such a word itself; any
+/// other brace, and `${word}`, which is a shell's, is text as it stands.
 fn parse(argument: &str) -> Result<Vec<Part>, String> {
     let (mut parts, mut text, mut rest) = (vec![], String::new(), argument);
-    while let Some(at) = rest.find(['{', '}']) {
+    while let Some(at) = rest.find('{') {
         text.push_str(&rest[..at]);
-        let brace = &rest[at..=at];
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix(brace) {
-            text.push_str(brace);
-            rest = after;
-        } else if brace == "}" {
-            // Alone it can be nothing else.
-            text.push_str(brace);
-        } else {
-            let Some(end) = rest.find('}') else {
-                return Err("a { has no }; write {{ for the character itself".into());
-            };
-            let name = &rest[..end];
-            if !PLACEHOLDERS.contains(&name) {
-                let near = crate::settings::nearest_name(name, PLACEHOLDERS);
-                let hint = near.map(|near| format!("did you mean {{{near}}}? ")).unwrap_or_default();
-                let all: Vec<_> = PLACEHOLDERS.iter().map(|name| format!("{{{name}}}")).collect();
-                return Err(format!(
-                    "{{{name}}} stands for nothing; {hint}there are {}; write {{{{ for a brace itself",
-                    all.join(", ")
-                ));
-            }
-            if !text.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut text)));
-            }
-            parts.push(Part::Gap(name.to_owned()));
-            rest = &rest[end + 1..];
+        let after = &rest[at + 1..];
+        if let Some(name) = after.strip_prefix('{').and_then(word)
+            && after[1 + name.len()..].starts_with("}}")
+        {
+            text.push_str(&format!("{{{name}}}"));
+            rest = &after[name.len() + 3..];
+            continue;
         }
+        let Some(name) = word(after).filter(|_| !text.ends_with('$')) else {
+            text.push('{');
+            rest = after;
+            continue;
+        };
+        if !PLACEHOLDERS.contains(&name) {
+            let near = crate::settings::nearest_name(name, PLACEHOLDERS);
+            let hint = near.map(|near| format!("did you mean {{{near}}}? ")).unwrap_or_default();
+            let all: Vec<_> = PLACEHOLDERS.iter().map(|name| format!("{{{name}}}")).collect();
+            return Err(format!(
+                "{{{name}}} stands for nothing; {hint}there are {}; write {{{{{name}}}}} for the word itself",
+                all.join(", ")
+            ));
+        }
+        if !text.is_empty() {
+            parts.push(Part::Text(std::mem::take(&mut text)));
+        }
+        parts.push(Part::Gap(name.to_owned()));
+        rest = &after[name.len() + 1..];
     }
     text.push_str(rest);
     if !text.is_empty() || parts.is_empty() {
         parts.push(Part::Text(text));
     }
     Ok(parts)
+}
+
+/// The word of small letters that `text` begins with, if a `}` follows.
+fn word(text: &str) -> Option<&str> {
+    let name = &text[..text.find('}')?];
+    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    (plain && !name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -192,7 +199,6 @@ mod tests {
     fn gaps_that_nothing_fills_and_names_in_shell_programs_are_refused() {
         for (command, word) in [
             (vec!["x", "{inptu}"], "{input}"),
-            (vec!["x", "{"], "{{"),
             (vec!["/bin/sh", "-c", "wc {input}"], "$DROPMILL_INPUT"),
             (vec!["bash", "-c", "wc '{name}'"], "$DROPMILL_INPUT"),
             (vec![], "name a program"),
@@ -201,5 +207,21 @@ mod tests {
             assert!(problems[0].what.contains(word), "{command:?}: {}", problems[0].what);
         }
         assert!(Template::of(&task(&["sh", "-c", "wc \"$1\"", "sh", "{input}"])).is_ok());
+    }
+
+    #[test]
+    fn braces_that_are_no_gaps_stay_as_they_are() {
+        for (argument, text) in [
+            ("{", "{"),
+            ("}{ }", "}{ }"),
+            ("{print $1}", "{print $1}"),
+            ("{ echo a; }", "{ echo a; }"),
+            (r#"{"a": {"b": {}}}"#, r#"{"a": {"b": {}}}"#),
+            ("${HOME} ${name}", "${HOME} ${name}"),
+            ("{A} {} {1}", "{A} {} {1}"),
+            ("{{name}} {{", "{name} {{"),
+        ] {
+            assert_eq!(parse(argument), Ok(vec![Part::Text(text.to_owned())]), "{argument}");
+        }
     }
 }
