@@ -3,14 +3,9 @@
 
 mod common;
 
-use common::{Desk, run_file};
+use common::{Desk, Served, on_sockets, run_file};
 use serde_json::Value;
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
-    process::{Child, Stdio},
-};
+use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
 
 fn text(desk: &Desk, arguments: &[&str]) -> String {
     let output = desk.output(arguments);
@@ -121,59 +116,6 @@ fn env_without_a_service_says_what_to_do() {
     let output = desk.output(&["env"]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("dropmill serve"));
-}
-
-/// A `serve` that ends with the test.
-struct Served {
-    child: Child,
-    connection: Value,
-}
-
-impl Served {
-    fn on(desk: &Desk) -> Self {
-        let mut command =
-            desk.dropmill(&["serve", "--json", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, connection: serde_json::from_str(&line).unwrap() }
-    }
-
-    fn text(&self, pointer: &str) -> &str {
-        self.connection.pointer(pointer).unwrap().as_str().unwrap()
-    }
-
-    /// Ends it as a user would.
-    fn end(mut self) -> Option<i32> {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn on_sockets(served: &Served) -> String {
-    format!(
-        r#"[service]
-kind = "azure"
-batch_endpoint = "{}"
-batch_account = "{}"
-batch_key = {{ env = "BATCH_KEY" }}
-blob_endpoint = "{}"
-storage_account = "{}"
-storage_key = {{ env = "STORAGE_KEY" }}
-"#,
-        served.text("/batch/endpoint"),
-        served.text("/batch/account"),
-        served.text("/blob/endpoint"),
-        served.text("/blob/account"),
-    )
 }
 
 #[test]

@@ -192,3 +192,57 @@ directory = "out"
 "#
     )
 }
+
+/// A `serve` that ends with the test.
+pub struct Served {
+    pub child: Child,
+    pub connection: Value,
+}
+
+impl Served {
+    pub fn on(desk: &Desk) -> Self {
+        let mut command =
+            desk.dropmill(&["serve", "--json", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, connection: serde_json::from_str(&line).unwrap() }
+    }
+
+    pub fn text(&self, pointer: &str) -> &str {
+        self.connection.pointer(pointer).unwrap().as_str().unwrap()
+    }
+
+    /// Ends it as a user would.
+    pub fn end(mut self) -> Option<i32> {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The `[service]` section that leads there; the keys come in `BATCH_KEY` and `STORAGE_KEY`.
+pub fn on_sockets(served: &Served) -> String {
+    format!(
+        r#"[service]
+kind = "azure"
+batch_endpoint = "{}"
+batch_account = "{}"
+batch_key = {{ env = "BATCH_KEY" }}
+blob_endpoint = "{}"
+storage_account = "{}"
+storage_key = {{ env = "STORAGE_KEY" }}
+"#,
+        served.text("/batch/endpoint"),
+        served.text("/batch/account"),
+        served.text("/blob/endpoint"),
+        served.text("/blob/account"),
+    )
+}

@@ -1,0 +1,95 @@
+//! No key and no signature is told to anybody: logs, events, reports, results, process lists, tasks.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Desk, Served, on_sockets, run_file};
+use std::fs;
+
+/// A task that looks around: every process's command line, its own environment, its own files.
+const SPY: &str = r#"["/bin/sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' > ps.txt; env > env.txt; find .. -type f | xargs cat > seen.txt; echo done; exit 3"]"#;
+
+/// A `sig` of a URL, or a header that signs a request.
+const SIGNATURES: [&str; 3] = ["sig=", "SharedKey", "sr=c&"];
+
+#[track_caller]
+fn assert_silent(what: &str, said: &[u8], keys: &[&str]) {
+    let said = String::from_utf8_lossy(said);
+    for word in keys.iter().chain(&SIGNATURES) {
+        if let Some(at) = said.find(word) {
+            let around = &said.as_bytes()[at.saturating_sub(300)..(at + 60).min(said.len())];
+            panic!("{what} holds {word}:\n{}", String::from_utf8_lossy(around));
+        }
+    }
+}
+
+fn search(desk: &Desk, output: &std::process::Output, keys: &[&str]) {
+    assert_silent("standard output", &output.stdout, keys);
+    assert_silent("the log", &output.stderr, keys);
+    assert!(output.stderr.len() > 10_000, "it was a log of everything");
+    let mut searched = 0;
+    for file in desk.files("out") {
+        assert_silent(&file, &fs::read(desk.path("out").join(&file)).unwrap(), keys);
+        searched += 1;
+    }
+    assert!(searched > 0, "there are results");
+    for run in fs::read_dir(desk.path("state/runs")).unwrap() {
+        let run = run.unwrap().path();
+        for name in ["journal.db", "plan.json", "lock"] {
+            assert_silent(name, &fs::read(run.join(name)).unwrap(), keys);
+        }
+        for more in [&["--json"][..], &["--outline"], &[]] {
+            let name = run.file_name().unwrap().to_str().unwrap();
+            let told = desk.output(&[&["trace", name], more].concat());
+            assert_silent("the trace", &told.stdout, keys);
+        }
+    }
+}
+
+#[test]
+fn over_sockets_nothing_tells_a_key_or_a_signature() {
+    let desk = Desk::new();
+    let served = Served::on(&desk);
+    let (batch, blob) = (served.text("/batch/key"), served.text("/blob/key"));
+    desk.write("data/a.txt", "a").write("tool", "#!/bin/sh\n");
+    let application = "[application]\nfiles = [\"tool\"]\nstart_task = \"true\"\n";
+    let file = run_file(SPY, &format!("{application}{}", on_sockets(&served)));
+    desk.write("run.toml", file.replace("command =", "outputs = [\"*.txt\"]\ncommand ="));
+    let mut command = desk.dropmill(&["run", "run.toml", "--json"]);
+    command.env("RUST_LOG", "trace").env("BATCH_KEY", batch).env("STORAGE_KEY", blob);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(desk.read("out/data/a.txt/ps.txt").contains("run.toml"), "the spy sees processes");
+    search(&desk, &output, &[batch, blob]);
+}
+
+#[test]
+fn in_process_nothing_tells_a_signature() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "a").write("tool", "#!/bin/sh\n");
+    let application = "[application]\nfiles = [\"tool\"]\nstart_task = \"true\"\n";
+    let file = run_file(SPY, application).replace("command =", "outputs = [\"*.txt\"]\ncommand =");
+    desk.write("run.toml", file);
+    let mut command = desk.dropmill(&["run", "run.toml", "--json", "--log-json"]);
+    let output = command.env("RUST_LOG", "trace").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    search(&desk, &output, &[]);
+}
+
+#[test]
+fn a_start_task_that_fails_and_a_refused_key_tell_no_secret_either() {
+    let desk = Desk::new();
+    let served = Served::on(&desk);
+    let (batch, blob) = (served.text("/batch/key"), served.text("/blob/key"));
+    desk.write("data/a.txt", "a").write("tool", "#!/bin/sh\n");
+    let application = "[application]\nfiles = [\"tool\"]\nstart_task = \"env >&2; exit 1\"\n";
+    desk.write("run.toml", run_file(SPY, &format!("{application}{}", on_sockets(&served))));
+    for batch_key in [batch, "Y2FuYXJ5Y2FuYXJ5"] {
+        let mut command = desk.dropmill(&["run", "run.toml", "--json"]);
+        command.env("RUST_LOG", "trace").env("BATCH_KEY", batch_key).env("STORAGE_KEY", blob);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+        assert_silent("standard output", &output.stdout, &[batch, blob, batch_key]);
+        assert_silent("the log", &output.stderr, &[batch, blob, batch_key]);
+    }
+}
