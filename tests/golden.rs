@@ -45,6 +45,12 @@ fn the_tutorials_job() {
     said.exited(0);
     let run = said.report["run"].as_str().unwrap();
 
+    assert_eq!(
+        desk.files(&format!("state/runs/{run}")),
+        ["journal.db", "lock", "plan.json"],
+        "no service is left"
+    );
+
     let mut story = String::new();
     for (input, text) in [("README.md", README), ("CHANGELOG.md", CHANGELOG), ("docs/guide/first.md", GUIDE)]
     {
@@ -70,10 +76,5 @@ fn the_tutorials_job() {
     insta::assert_snapshot!(story);
 
     assert_eq!(desk.processes(), Vec::<String>::new());
-    assert_eq!(
-        desk.files(&format!("state/runs/{run}")),
-        ["journal.db", "lock", "plan.json"],
-        "no service is left"
-    );
     assert!(desk.files("out").iter().all(|file| !file.contains(".dropmill")), "no temporary folder is left");
 }

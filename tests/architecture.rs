@@ -1,0 +1,104 @@
+//! The picture in `docs/architecture.md` is the code's: dependencies point right, never back.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+/// What each package may stand on, of the packages of this project.
+const MAY_USE: &[(&str, &str, &[&str])] = &[
+    ("crates/azure-wire", "dropmill-azure-wire", &[]),
+    ("crates/azure-client", "dropmill-azure-client", &["dropmill-azure-wire"]),
+    ("crates/lifecycle", "dropmill-lifecycle", &["dropmill-azure-wire"]),
+    ("crates/journal", "dropmill-journal", &["dropmill-azure-wire"]),
+    ("crates/local-azure", "dropmill-local-azure", &["dropmill-azure-wire"]),
+    (
+        "actors",
+        "dropmill-actors",
+        &["dropmill-azure-client", "dropmill-azure-wire", "dropmill-journal", "dropmill-lifecycle"],
+    ),
+    (
+        "crates/test-kit",
+        "dropmill-test-kit",
+        &[
+            "dropmill-actors",
+            "dropmill-azure-client",
+            "dropmill-azure-wire",
+            "dropmill-journal",
+            "dropmill-lifecycle",
+            "dropmill-local-azure",
+        ],
+    ),
+    ("task-app", "top-words", &[]),
+];
+
+fn manifest(folder: &str) -> toml::Table {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join("Cargo.toml");
+    toml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    for (folder, name, may_use) in MAY_USE {
+        let manifest = manifest(folder);
+        assert_eq!(manifest["package"]["name"].as_str(), Some(*name));
+        let dependencies = manifest["dependencies"].as_table().unwrap().keys();
+        let ours: BTreeSet<_> =
+            dependencies.filter(|name| name.starts_with("dropmill")).map(String::as_str).collect();
+        let allowed: BTreeSet<_> = may_use.iter().copied().collect();
+        assert!(ours.is_subset(&allowed), "{folder} uses {:?}", ours.difference(&allowed));
+    }
+}
+
+#[test]
+fn every_folder_of_the_picture_is_there_and_every_package_is_in_it() {
+    let root = manifest(".");
+    let picture =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
+    let members = root["workspace"]["members"].as_array().unwrap();
+    assert_eq!(members.len(), 3, "actors, crates/*, task-app");
+    let crates = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates")).unwrap();
+    for entry in crates {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(picture.contains(&format!("  {name}/")), "crates/{name} is not in docs/architecture.md");
+        assert!(MAY_USE.iter().any(|(folder, ..)| *folder == format!("crates/{name}")), "crates/{name}");
+    }
+}
+
+/// Deciding stays apart from doing: the machines and the wire neither wait, nor read clocks, nor touch files.
+#[test]
+fn machines_do_nothing_but_decide() {
+    for folder in ["crates/lifecycle/src", "crates/local-azure/src/model"] {
+        for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            for word in
+                ["tokio", "actix", "std::fs", "std::net", "SystemTime", "Instant", "std::thread", "async "]
+            {
+                assert!(!text.contains(word), "{} speaks of {word}", path.display());
+            }
+        }
+    }
+}
+
+/// A file is a room: nobody finds anything in a hall.
+#[test]
+fn no_source_file_is_longer_than_600_lines() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["src", "actors", "crates", "task-app", "tests"] {
+        for path in sources(&project.join(folder)) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= 600, "{} has {lines} lines", path.display());
+        }
+    }
+}
+
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
