@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long to wait before a commit that failed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+/// Shortest time between two commits while nobody waits for one: a flush costs as much as a short task.
+const COMMIT_EVERY: Duration = Duration::from_millis(10);
 
 /// The actor.
 pub struct ResultCollector {
@@ -26,6 +28,9 @@ pub struct ResultCollector {
     committing: bool,
     /// A commit was ordered and has not begun: the rest of the mailbox joins it.
     ordered: bool,
+    /// A commit that comes by itself, if nobody asks for it before.
+    paced: Option<SpawnHandle>,
+    last_commit: Option<tokio::time::Instant>,
     last_noted: u64,
     last_durable: u64,
     fold: ReportFold,
@@ -62,6 +67,8 @@ impl ResultCollector {
             waiting: vec![],
             committing: false,
             ordered: false,
+            paced: None,
+            last_commit: None,
             last_noted: 0,
             last_durable: 0,
             fold: ReportFold::default(),
@@ -73,9 +80,24 @@ impl ResultCollector {
     }
 
     fn order_commit(&mut self, ctx: &mut Context<Self>) {
-        if !self.ordered && !self.committing && !self.waiting.is_empty() {
+        if self.ordered || self.committing || self.waiting.is_empty() {
+            return;
+        }
+        let rest =
+            self.last_commit.map_or(Duration::ZERO, |last| COMMIT_EVERY.saturating_sub(last.elapsed()));
+        let somebody_waits = self.settle_asked.is_some() || self.finish.is_some();
+        if rest.is_zero() || somebody_waits {
+            if let Some(paced) = self.paced.take() {
+                ctx.cancel_future(paced);
+            }
             self.ordered = true;
             ctx.notify(Commit);
+        } else if self.paced.is_none() {
+            self.paced = Some(ctx.run_later(rest, |collector, ctx| {
+                collector.paced = None;
+                collector.last_commit = None;
+                collector.order_commit(ctx);
+            }));
         }
     }
 
@@ -112,6 +134,7 @@ impl Handler<Commit> for ResultCollector {
     fn handle(&mut self, _: Commit, ctx: &mut Context<Self>) {
         self.ordered = false;
         self.committing = true;
+        self.last_commit = Some(tokio::time::Instant::now());
         let events = std::mem::take(&mut self.waiting);
         let committed = self.journal.append(events.clone());
         ctx.spawn(committed.into_actor(self).then(move |outcome, collector, ctx| {
@@ -161,8 +184,9 @@ impl Handler<Commit> for ResultCollector {
 
 impl Handler<Settle> for ResultCollector {
     type Result = ();
-    fn handle(&mut self, Settle(keeper): Settle, _: &mut Context<Self>) {
+    fn handle(&mut self, Settle(keeper): Settle, ctx: &mut Context<Self>) {
         self.settle_asked = Some(keeper);
+        self.order_commit(ctx);
         if !self.committing {
             self.answer();
         }
@@ -171,8 +195,9 @@ impl Handler<Settle> for ResultCollector {
 
 impl Handler<Finish> for ResultCollector {
     type Result = ();
-    fn handle(&mut self, Finish(report): Finish, _: &mut Context<Self>) {
+    fn handle(&mut self, Finish(report): Finish, ctx: &mut Context<Self>) {
         self.finish = Some(report);
+        self.order_commit(ctx);
         if !self.committing {
             self.answer();
         }

@@ -11,7 +11,7 @@ use dropmill_azure_client::{
     live::Live,
 };
 use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transport};
-use dropmill_local_azure::service::{Access, LocalAzure, RunnerChoice, ServiceSettings};
+use dropmill_local_azure::service::{Access, Durability, LocalAzure, RunnerChoice, ServiceSettings};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -32,7 +32,12 @@ fn embedded(folder: &Path, clock: &SharedClock) -> Result<LocalAzure> {
     // Names of nodes and calls need only differ from those of other services.
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    let settings = ServiceSettings { seed: u64::from_le_bytes(bytes), ..ServiceSettings::at(folder) };
+    let settings = ServiceSettings {
+        seed: u64::from_le_bytes(bytes),
+        // The run's journal and its results are flushed; what the service forgets is done again.
+        durability: Durability::Process,
+        ..ServiceSettings::at(folder)
+    };
     LocalAzure::open(settings, clock.clone(), RunnerChoice::Processes).context("start the embedded service")
 }
 

@@ -17,11 +17,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
 /// From so many files on, one `syncfs` replaces the `fsync` of each.
 const SYNC_TOGETHER: usize = 4;
+/// How long a result waits for those that are being fetched, so that they share a flush.
+const GATHER: Duration = Duration::from_millis(8);
 /// Tries to find a free name.
 const NAMES: u32 = 10_000;
 
@@ -39,9 +42,33 @@ struct Queue {
     news: Condvar,
 }
 
+impl Queue {
+    /// What waits, with what comes within a moment if more is on its way; nothing when the place is closed.
+    fn next_group(&self) -> Vec<Published> {
+        let mut waiting = lock(self);
+        while waiting.deliveries.is_empty() && !waiting.closed {
+            waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let until = Instant::now() + GATHER;
+        while !waiting.staged.is_empty() && !waiting.closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            waiting = self.news.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        waiting.deliveries.drain(..).collect()
+    }
+}
+
+/// A result to be published, and who waits for it.
+type Published = (Delivery, oneshot::Sender<Result<String, PlaceError>>);
+
 #[derive(Default)]
 struct Waiting {
-    deliveries: VecDeque<(Delivery, oneshot::Sender<Result<String, PlaceError>>)>,
+    /// Tasks whose results are being fetched: neither published nor discarded.
+    staged: BTreeSet<String>,
+    deliveries: VecDeque<Published>,
     closed: bool,
 }
 
@@ -78,6 +105,7 @@ impl Drop for DiskPlace {
 
 impl ResultPlace for DiskPlace {
     fn stage(&self, task: &str) -> Result<(), PlaceError> {
+        lock(&self.queue).staged.insert(task.to_owned());
         let folder = self.staged(task);
         match fs::create_dir(&folder) {
             Ok(()) => Ok(()),
@@ -109,7 +137,10 @@ impl ResultPlace for DiskPlace {
 
     fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
         let (answer, answered) = oneshot::channel();
-        lock(&self.queue).deliveries.push_back((delivery, answer));
+        let mut waiting = lock(&self.queue);
+        waiting.staged.remove(&delivery.task);
+        waiting.deliveries.push_back((delivery, answer));
+        drop(waiting);
         self.queue.news.notify_one();
         let directory = self.output.directory.clone();
         Box::pin(async move {
@@ -121,6 +152,7 @@ impl ResultPlace for DiskPlace {
     }
 
     fn discard(&self, task: &str) {
+        lock(&self.queue).staged.remove(task);
         let _ = fs::remove_dir_all(self.staged(task));
     }
 }
@@ -146,13 +178,7 @@ struct Publisher {
 impl Publisher {
     fn work(&self, queue: &Queue) {
         loop {
-            let group: Vec<_> = {
-                let mut waiting = lock(queue);
-                while waiting.deliveries.is_empty() && !waiting.closed {
-                    waiting = queue.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                }
-                waiting.deliveries.drain(..).collect()
-            };
+            let group = queue.next_group();
             if group.is_empty() {
                 return;
             }
@@ -161,7 +187,7 @@ impl Publisher {
     }
 
     /// Contents first, then names, then the folders that hold the names: each step for the whole group.
-    fn publish_group(&self, group: Vec<(Delivery, oneshot::Sender<Result<String, PlaceError>>)>) {
+    fn publish_group(&self, group: Vec<Published>) {
         let synced = self.sync_contents(&group);
         let mut folders = BTreeSet::new();
         let mut outcomes = vec![];
@@ -176,10 +202,7 @@ impl Publisher {
         }
     }
 
-    fn sync_contents(
-        &self,
-        group: &[(Delivery, oneshot::Sender<Result<String, PlaceError>>)],
-    ) -> Result<(), PlaceError> {
+    fn sync_contents(&self, group: &[Published]) -> Result<(), PlaceError> {
         if group.iter().map(|(delivery, _)| delivery.files.len()).sum::<usize>() >= SYNC_TOGETHER {
             return sync_file_system(&self.staging);
         }

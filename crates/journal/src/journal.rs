@@ -242,6 +242,8 @@ impl Drop for Journal {
 fn set_up(database: &Connection, header: &RunHeader) -> rusqlite::Result<()> {
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "FULL")?;
+    // One transaction: each of its own would be flushed for itself.
+    let transaction = database.unchecked_transaction()?;
     database.pragma_update(None, "application_id", APPLICATION)?;
     database.pragma_update(None, "user_version", FORMAT)?;
     database.execute_batch(
@@ -253,7 +255,7 @@ fn set_up(database: &Connection, header: &RunHeader) -> rusqlite::Result<()> {
     )?;
     let body = serde_json::to_string(header).expect("a header has only text for keys");
     database.execute("INSERT INTO header VALUES (?1)", [body])?;
-    Ok(())
+    transaction.commit()
 }
 
 fn read_header(path: &Path, database: &Connection) -> Result<RunHeader, JournalError> {

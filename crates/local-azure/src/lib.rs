@@ -2,6 +2,7 @@
 
 mod batch_http;
 pub mod blob;
+pub mod durability;
 pub mod model;
 pub mod orders;
 pub mod runner;

@@ -9,6 +9,7 @@ mod home;
 
 pub(crate) use self::core::Core;
 
+pub use crate::durability::Durability;
 use crate::{
     batch_http,
     blob::{BlobService, BlobSettings},
@@ -32,6 +33,8 @@ use tokio::sync::watch;
 pub struct ServiceSettings {
     /// Where everything is kept; `None`: in memory, nothing outlives the value.
     pub state_dir: Option<PathBuf>,
+    /// When what is in there counts as kept, and may be told.
+    pub durability: Durability,
     /// Name of both accounts.
     pub account: String,
     /// Key of the Batch account (base64); `None`: made at the first start and kept. In memory it is made from
@@ -56,6 +59,7 @@ impl ServiceSettings {
     pub fn in_memory() -> Self {
         Self {
             state_dir: None,
+            durability: Durability::Power,
             account: "local".into(),
             batch_key: None,
             blob_key: None,
@@ -150,13 +154,18 @@ impl LocalAzure {
         clock: SharedClock,
         runner: RunnerChoice,
     ) -> Result<Self, OpenError> {
-        let home = settings.state_dir.as_deref().map(|folder| Home::open(folder, clock.now())).transpose()?;
+        let home = settings
+            .state_dir
+            .as_deref()
+            .map(|folder| Home::open(folder, settings.durability, clock.now()))
+            .transpose()?;
         let keys = home::keys(home.as_ref(), &settings)?;
         let connection = Connection::of(&settings, keys);
         let folder = home.as_ref().map(|home| home.folder().to_owned());
         let blobs = BlobService::open(
             BlobSettings {
                 state_dir: folder.clone(),
+                durability: settings.durability,
                 account: connection.blob.account.clone(),
                 key: connection.blob.key.clone(),
                 endpoint: connection.blob.endpoint.clone(),
@@ -166,7 +175,14 @@ impl LocalAzure {
         let identity =
             Identity { base: connection.batch.endpoint.clone(), account: connection.batch.account.clone() };
         let key = SharedKey::new(&connection.batch.account, &connection.batch.key)?;
-        let core = Arc::new(Core::open(folder.as_deref(), identity, key, settings.seed, clock.clone())?);
+        let core = Arc::new(Core::open(
+            folder.as_deref(),
+            settings.durability,
+            identity,
+            key,
+            settings.seed,
+            clock.clone(),
+        )?);
         let weak = Arc::downgrade(&core);
         let reports: Reports = Arc::new(move |event: NodeEvent| {
             if let Some(core) = weak.upgrade() {

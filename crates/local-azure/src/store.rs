@@ -1,5 +1,6 @@
 //! What the model knows, on SQLite: changes of many requests go into one transaction, an answer waits for its own.
 
+use crate::durability::Durability;
 use crate::model::{Change, Job, Model, Pool, Task, TaskFacts};
 use dropmill_azure_wire::{batch::TaskAdd, time::Timestamp};
 use rusqlite::{Connection, params};
@@ -58,9 +59,14 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read, or is of a later format.
-    pub fn open(path: &Path, model: &mut Model, now: Timestamp) -> Result<Self, StoreError> {
+    pub fn open(
+        path: &Path,
+        durability: Durability,
+        model: &mut Model,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         let told = |reason: String| StoreError { path: path.to_owned(), reason };
-        let database = open(path).map_err(|error| told(error.to_string()))?;
+        let database = open(path, durability).map_err(|error| told(error.to_string()))?;
         let format: i64 = database
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(|error| told(error.to_string()))?;
@@ -104,15 +110,18 @@ impl Drop for Store {
     }
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+fn open(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
     let database = Connection::open(path)?;
+    database.pragma_update(None, "synchronous", durability.synchronous())?;
     database.pragma_update(None, "journal_mode", "WAL")?;
-    database.pragma_update(None, "synchronous", "FULL")?;
+    // One transaction: each of its own is flushed for itself.
     database.execute_batch(
-        "CREATE TABLE IF NOT EXISTS pools (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+        "BEGIN;
+         CREATE TABLE IF NOT EXISTS pools (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS jobs (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS tasks (job TEXT NOT NULL, key TEXT NOT NULL, asked TEXT NOT NULL, facts TEXT NOT NULL,
-             PRIMARY KEY (job, key)) STRICT;",
+             PRIMARY KEY (job, key)) STRICT;
+         COMMIT;",
     )?;
     Ok(database)
 }

@@ -162,7 +162,7 @@ impl Door {
             bytes.clear();
             Read::by_ref(&mut from).take(PART as u64).read_to_end(&mut bytes).map_err(local(path))?;
         }
-        to.file.sync_data().map_err(|error| kept(&error))?;
+        to.settle().map_err(|error| kept(&error))?;
         Ok((Incoming::File(to, length), sums.made().md5.unwrap_or_default()))
     }
 }

@@ -11,6 +11,7 @@ mod http;
 mod store;
 mod sums;
 
+use crate::durability::Durability;
 use crate::orders::BlobDoor;
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
 use std::{path::PathBuf, sync::Arc};
@@ -22,6 +23,8 @@ pub use store::StoreError;
 pub struct BlobSettings {
     /// Below this folder, in `blobs/`, it keeps everything; none: in memory.
     pub state_dir: Option<PathBuf>,
+    /// When what is in there counts as kept.
+    pub durability: Durability,
     /// Its account.
     pub account: String,
     /// The account's key, in base64.
@@ -52,7 +55,7 @@ impl BlobService {
         let key = SharedKey::new(&settings.account, &settings.key)
             .map_err(|error| StoreError::new("use the account's key", "", &error))?;
         let store = match &settings.state_dir {
-            Some(folder) => store::Store::open(&folder.join("blobs"), clock.clone())?,
+            Some(folder) => store::Store::open(&folder.join("blobs"), settings.durability, clock.clone())?,
             None => store::Store::in_memory(clock.clone()),
         };
         let endpoint = settings.endpoint.trim_end_matches('/').to_owned();

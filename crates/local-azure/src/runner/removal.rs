@@ -20,6 +20,9 @@ const QUIET: Duration = Duration::from_millis(300);
 /// Longest wait for a quiet moment; after it, one deletion at a time with rests between.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Folders whose entries are dealt out one by one.
+const MOST_TAKEN_APART: usize = 64;
+
 /// Folders on their way out.
 pub(super) struct Removal {
     trash: PathBuf,
@@ -162,6 +165,10 @@ impl Removal {
             let Some((folder, _)) = state.in_trash.pop_front() else { continue };
             drop(state);
             let began = Instant::now();
+            // A service that stops has nothing better to do.
+            if closing.is_some() {
+                delete_side_by_side(&folder);
+            }
             if let Err(error) = delete(&folder) {
                 tracing::warn!(folder = %folder.display(), %error, "a removed folder could not be deleted");
             }
@@ -184,6 +191,38 @@ impl Removal {
     ) -> std::sync::MutexGuard<'a, State> {
         self.came.wait_timeout(state, length).unwrap_or_else(PoisonError::into_inner).0
     }
+}
+
+/// Deletes most of a large folder on all processors; what is left, and every error, is for [`delete`].
+fn delete_side_by_side(folder: &Path) {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut folders = VecDeque::from([folder.to_owned()]);
+    // Folders of folders are taken apart until there is enough for everybody.
+    for _ in 0..MOST_TAKEN_APART {
+        if folders.len() >= workers * 16 {
+            break;
+        }
+        let Some(next) = folders.pop_front() else { return };
+        let entries = fs::read_dir(next).into_iter().flatten().flatten();
+        folders.extend(entries.filter(|entry| is_folder(entry)).map(|entry| entry.path()));
+    }
+    if folders.len() < workers {
+        return;
+    }
+    let folders = Mutex::new(folders);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(folder) = { lock(&folders).pop_front() } {
+                    fs::remove_dir_all(folder).ok();
+                }
+            });
+        }
+    });
+}
+
+fn is_folder(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
 /// Deletes a folder also when its task took write permission from folders in it.

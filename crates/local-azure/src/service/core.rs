@@ -2,6 +2,7 @@
 
 use super::OpenError;
 use crate::{
+    durability::Durability,
     model::{Identity, Model, Refusal},
     orders::{NodeEvent, NodeFiles, Order, Runner},
     store::{Store, Ticket},
@@ -40,6 +41,7 @@ impl Core {
     /// The service as it was left in `folder`, or a new one.
     pub fn open(
         folder: Option<&Path>,
+        durability: Durability,
         identity: Identity,
         key: SharedKey,
         seed: u64,
@@ -53,7 +55,7 @@ impl Core {
         let mut model = Model::new(identity, ChaCha8Rng::seed_from_u64(seed), first, folder.is_some());
         let store = match folder {
             None => Store::none(),
-            Some(folder) => Store::open(&folder.join("batch.db"), &mut model, now)?,
+            Some(folder) => Store::open(&folder.join("batch.db"), durability, &mut model, now)?,
         };
         Ok(Self {
             model: Mutex::new(model),

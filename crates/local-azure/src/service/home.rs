@@ -1,6 +1,7 @@
 //! The state folder: made for its owner alone, used by one service at a time, keeper of the account keys.
 
 use super::ServiceSettings;
+use crate::durability::Durability;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dropmill_azure_wire::{
     secret::Secret,
@@ -64,7 +65,7 @@ pub(super) struct Keys {
 
 impl Home {
     /// Makes the folder if needed and takes hold of it.
-    pub fn open(folder: &Path, now: Timestamp) -> Result<Self, HomeError> {
+    pub fn open(folder: &Path, durability: Durability, now: Timestamp) -> Result<Self, HomeError> {
         let failed = |doing, path: &Path| {
             let path = path.to_owned();
             move |source| HomeError::Io { doing, path, source }
@@ -86,9 +87,13 @@ impl Home {
         }
         let told = lock.set_len(0).and_then(|()| {
             writeln!(lock, "pid {} since {}", std::process::id(), iso_seconds(now))?;
-            lock.sync_all()
+            durability.settle(&lock)
         });
         told.map_err(failed("write", &path))?;
+        if durability == Durability::Process {
+            let path = folder.join("boot");
+            forget_earlier_boot(&folder, &path).map_err(failed("begin anew in", &path))?;
+        }
         Ok(Self { folder, _lock: lock })
     }
 
@@ -98,10 +103,32 @@ impl Home {
     }
 }
 
+/// What did not have to outlive the machine is not used after the machine went down: it may be torn. The mark goes
+/// last, so that a second crash is noticed too.
+fn forget_earlier_boot(folder: &Path, mark: &Path) -> io::Result<()> {
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    match fs::read(mark) {
+        Ok(before) if before == boot => return Ok(()),
+        Ok(_) => {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                match path.file_name().and_then(|name| name.to_str()) {
+                    Some("lock" | "boot") => {}
+                    _ if path.is_dir() => fs::remove_dir_all(&path)?,
+                    _ => fs::remove_file(&path)?,
+                }
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    fs::write(mark, boot)
+}
+
 /// The keys: given ones first, then kept ones, then new ones, which are kept.
 pub(super) fn keys(home: Option<&Home>, settings: &ServiceSettings) -> Result<Keys, HomeError> {
     let kept = match home {
-        Some(home) => kept_keys(&home.folder().join("keys.json"))?,
+        Some(home) => kept_keys(&home.folder().join("keys.json"), settings.durability)?,
         None => {
             let mut bytes = [[0; 64]; 2];
             let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
@@ -119,7 +146,7 @@ fn of_bytes([batch, blob]: [[u8; 64]; 2]) -> Keys {
     Keys { batch: STANDARD.encode(batch).into(), blob: STANDARD.encode(blob).into() }
 }
 
-fn kept_keys(path: &Path) -> Result<Keys, HomeError> {
+fn kept_keys(path: &Path, durability: Durability) -> Result<Keys, HomeError> {
     let failed = |doing| move |source| HomeError::Io { doing, path: path.to_owned(), source };
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|error| HomeError::Keys {
@@ -132,7 +159,7 @@ fn kept_keys(path: &Path) -> Result<Keys, HomeError> {
                 .and_then(|mut source| bytes.iter_mut().try_for_each(|key| source.read_exact(key)));
             random.map_err(failed("draw random bytes for"))?;
             let keys = of_bytes(bytes);
-            write_new(path, &serde_json::to_vec(&keys).expect("two texts are JSON"))
+            write_new(path, &serde_json::to_vec(&keys).expect("two texts are JSON"), durability)
                 .map_err(failed("write"))?;
             Ok(keys)
         }
@@ -141,13 +168,13 @@ fn kept_keys(path: &Path) -> Result<Keys, HomeError> {
 }
 
 /// Whole or not at all: under another name first.
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
-    file.sync_all()?;
+    durability.settle(&file)?;
     fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent().map_or(Ok(()), |folder| durability.settle(&File::open(folder)?))
 }
 
 #[cfg(test)]
@@ -160,13 +187,13 @@ mod tests {
     fn a_folder_has_one_holder_who_is_named_to_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let now = "2026-03-02T10:11:12Z".parse().unwrap();
-        let first = Home::open(&folder.path().join("state"), now).unwrap();
-        let second = Home::open(first.folder(), now).err().unwrap().to_string();
+        let first = Home::open(&folder.path().join("state"), Durability::Power, now).unwrap();
+        let second = Home::open(first.folder(), Durability::Power, now).err().unwrap().to_string();
         let holder = format!("in use by pid {} since 2026-03-02T10:11:12Z", std::process::id());
         assert!(second.ends_with(&holder), "{second}");
         let path = first.folder().to_owned();
         drop(first);
-        assert!(Home::open(&path, now).is_ok());
+        assert!(Home::open(&path, Durability::Power, now).is_ok());
     }
 
     #[test]
@@ -174,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let settings = ServiceSettings::at(&path);
-        let home = Home::open(&path, Timestamp::UNIX_EPOCH).unwrap();
+        let home = Home::open(&path, Durability::Power, Timestamp::UNIX_EPOCH).unwrap();
         let made = keys(Some(&home), &settings).unwrap();
         let kept = keys(Some(&home), &settings).unwrap();
         assert_eq!((&made.batch, &made.blob), (&kept.batch, &kept.blob));
@@ -188,9 +215,28 @@ mod tests {
     #[test]
     fn a_damaged_file_of_keys_is_refused_and_not_shown() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let home = Home::open(folder.path(), Durability::Power, Timestamp::UNIX_EPOCH).unwrap();
         fs::write(folder.path().join("keys.json"), "{\"batch\": \"c2VjcmV0\"").unwrap();
         let error = keys(Some(&home), &ServiceSettings::at(folder.path())).err().unwrap().to_string();
         assert!(error.contains("keys.json") && !error.contains("c2VjcmV0"), "{error}");
+    }
+
+    #[test]
+    fn what_need_not_outlive_the_machine_is_forgotten_after_it_went_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Home::open(folder.path(), Durability::Process, Timestamp::UNIX_EPOCH).unwrap();
+        drop(open());
+        fs::create_dir_all(folder.path().join("nodes/a")).unwrap();
+        fs::write(folder.path().join("batch.db"), "kept").unwrap();
+        drop(open());
+        assert!(folder.path().join("batch.db").exists(), "the same boot: a process that ended loses nothing");
+        fs::write(folder.path().join("boot"), "another").unwrap();
+        drop(open());
+        let mut left: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["boot", "lock"]);
     }
 }

@@ -147,7 +147,7 @@ impl Sink {
 
     /// Nothing may name the file before this.
     fn sync(self) -> Result<Self, StoreError> {
-        let synced = self.file.file.sync_data();
+        let synced = self.file.settle();
         synced.map_err(|error| StoreError::new("sync", &self.file.path, &error))?;
         Ok(self)
     }

@@ -39,7 +39,7 @@ impl Store {
         let kept = Kept::new(id, Place::File, disk.queue.clone());
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|error| StoreError::new("make", &path, &error))?;
-        Ok(Some(NewFile { file, path, kept }))
+        Ok(Some(NewFile { file, path, kept, durability: disk.durability }))
     }
 
     /// Pieces of what comes in, and the changes that keep them.

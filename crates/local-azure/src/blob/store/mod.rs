@@ -22,6 +22,7 @@ pub use facts::{Blob, BlobFacts, ContainerFacts, ContentHeaders, Copied, Describ
 pub use index::{Listing, Page};
 pub use read::Reading;
 
+use crate::durability::Durability;
 use change::Change;
 use dropmill_azure_wire::{
     blob::Metadata,
@@ -130,6 +131,7 @@ struct Disk {
     queue: Arc<Queue>,
     contents: Arc<read::Contents>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    durability: Durability,
 }
 
 impl Store {
@@ -142,13 +144,13 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read or written, is damaged, or was made by a newer version.
-    pub fn open(folder: &Path, clock: SharedClock) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, durability: Durability, clock: SharedClock) -> Result<Self, StoreError> {
         let files = folder.join("contents");
         for folder in [folder, &files] {
             make_private(folder).map_err(|error| StoreError::new("make folder", folder, &error))?;
         }
         let path = folder.join("blobs.db");
-        let database = tables::open(&path)?;
+        let database = tables::open(&path, durability)?;
         let queue = Arc::new(Queue::default());
         tables::forget_old_blocks(&database, clock.now())
             .map_err(|error| StoreError::new("write to", &path, &error))?;
@@ -159,13 +161,19 @@ impl Store {
         let mut index = loaded.index;
         index.marks.id = index.marks.id.max(highest);
         let index = Arc::new(Mutex::new(index));
-        let reader = tables::open(&path)?;
+        let reader = tables::open(&path, durability)?;
         let contents = Arc::new(read::Contents::new(files.clone(), reader));
-        let writer =
-            Writer { database, path: path.clone(), files, queue: queue.clone(), index: index.clone() };
+        let writer = Writer {
+            database,
+            durability,
+            path: path.clone(),
+            files,
+            queue: queue.clone(),
+            index: index.clone(),
+        };
         let thread = std::thread::Builder::new().name("blob-writer".into()).spawn(move || writer.work());
         let thread = thread.map_err(|error| StoreError::new("start the writer of", &path, &error))?;
-        let disk = Some(Disk { queue, contents, writer: Mutex::new(Some(thread)) });
+        let disk = Some(Disk { queue, contents, writer: Mutex::new(Some(thread)), durability });
         Ok(Self { index, disk, clock: Clock(clock) })
     }
 
@@ -321,6 +329,17 @@ pub struct NewFile {
     /// Its path, for errors.
     pub path: PathBuf,
     kept: content::Kept,
+    durability: Durability,
+}
+
+impl NewFile {
+    /// Makes what was written as durable as the store is. Nothing may name the file before.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn settle(&self) -> std::io::Result<()> {
+        self.durability.settle(&self.file)
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     index::{Container, Entry, Index},
     queue::{Group, Marks, Queue, Ticket},
 };
+use crate::durability::Durability;
 use bytes::Bytes;
 use dropmill_azure_wire::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -45,7 +46,7 @@ const TABLES: &str = "
 ///
 /// # Errors
 /// When it cannot be opened, is damaged, or of a newer version.
-pub fn open(path: &Path) -> Result<Connection, StoreError> {
+pub fn open(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
     let told = |error: rusqlite::Error| StoreError::new("open", path, &error);
     // Made here because SQLite knows no modes; its other files take this one's.
     let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -58,8 +59,8 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
             format!("it has format {format}, this program knows {FORMAT}: use the dropmill that made it");
         return Err(StoreError::new("open", path, &reason));
     }
+    database.pragma_update(None, "synchronous", durability.synchronous()).map_err(told)?;
     database.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
-    database.pragma_update(None, "synchronous", "FULL").map_err(told)?;
     database.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(told)?;
     if format == 0 {
         let make = |database: &mut Connection| {

@@ -8,6 +8,7 @@ use super::{
     queue::{Group, Queue, Ticket, Work},
     tables,
 };
+use crate::durability::Durability;
 use rusqlite::Connection;
 use std::{
     collections::BTreeSet,
@@ -22,6 +23,7 @@ use std::{
 #[allow(missing_docs)]
 pub struct Writer {
     pub database: Connection,
+    pub durability: Durability,
     /// The database's path, for errors.
     pub path: PathBuf,
     /// The folder of contents.
@@ -84,7 +86,7 @@ impl Writer {
 
     fn write(&mut self, group: &Group, rows: &[i64]) -> Result<(), StoreError> {
         if group.changes.iter().any(|change| matches!(change, Change::NewFile)) {
-            let synced = File::open(&self.files).and_then(|folder| folder.sync_all());
+            let synced = File::open(&self.files).and_then(|folder| self.durability.settle(&folder));
             synced.map_err(|error| StoreError::new("sync", &self.files, &error))?;
         }
         tables::write(&mut self.database, Some(group), rows)

@@ -14,7 +14,7 @@ const FOLDER: &str = "DROPMILL_TEST_BLOBS_UNTIL_KILLED";
 #[ignore = "started by another test"]
 fn puts_blobs_until_it_is_killed() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
-    let store = Arc::new(Store::open(Path::new(&folder), clock()).unwrap());
+    let store = Arc::new(Store::open(Path::new(&folder), Durability::Power, clock()).unwrap());
     let _ = store.create_container("con", Metadata::new()).told_blocking();
     let writers = (0..4).map(|writer| {
         let store = store.clone();
@@ -58,7 +58,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
         // Told before it died, read after.
         told.extend(said);
         assert!(told.len() >= lines);
-        let store = Store::open(&folder, clock()).unwrap();
+        let store = Store::open(&folder, Durability::Power, clock()).unwrap();
         let there = names(&store, "con");
         let number = |line: &str, word: &str| {
             let rest = line.split_once(word)?.1;
@@ -92,7 +92,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
 #[test]
 fn a_log_torn_anywhere_leaves_the_state_after_one_of_its_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path(), clock()).unwrap();
+    let store = Store::open(folder.path(), Durability::Power, clock()).unwrap();
     type State = BTreeMap<String, Vec<u8>>;
     let mut states: Vec<State> = vec![State::new()];
     store.create_container("con", Metadata::new()).told_blocking().unwrap();
@@ -119,8 +119,11 @@ fn a_log_torn_anywhere_leaves_the_state_after_one_of_its_commits() {
         fs::create_dir(copy.path().join("contents")).unwrap();
         fs::copy(folder.path().join("blobs.db"), copy.path().join("blobs.db")).unwrap();
         fs::write(copy.path().join("blobs.db-wal"), &log[..length]).unwrap();
-        let Ok(torn) = Store::open(copy.path(), clock()) else {
-            panic!("torn at {length}: {:?}", Store::open(copy.path(), clock()).unwrap_err());
+        let Ok(torn) = Store::open(copy.path(), Durability::Power, clock()) else {
+            panic!(
+                "torn at {length}: {:?}",
+                Store::open(copy.path(), Durability::Power, clock()).unwrap_err()
+            );
         };
         let there: Vec<_> = match torn.container("con").told_blocking() {
             Ok(_) => names(&torn, "con"),
@@ -141,7 +144,7 @@ fn a_log_torn_anywhere_leaves_the_state_after_one_of_its_commits() {
 
 /// A store whose commits fail while a blob named `poison` is in them.
 fn poisoned(folder: &Path) -> Store {
-    let store = Store::open(folder, clock()).unwrap();
+    let store = Store::open(folder, Durability::Power, clock()).unwrap();
     store.create_container("con", Metadata::new()).told_blocking().unwrap();
     let database = rusqlite::Connection::open(folder.join("blobs.db")).unwrap();
     let trigger = "CREATE TRIGGER full BEFORE INSERT ON blobs WHEN NEW.name = 'poison'
@@ -213,7 +216,7 @@ fn a_refusal_waits_until_what_it_rests_on_is_durable() {
 #[tokio::test]
 async fn two_hundred_puts_at_a_time_share_two_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path(), clock()).unwrap();
+    let store = Store::open(folder.path(), Durability::Power, clock()).unwrap();
     store.create_container("con", Metadata::new()).told().await.unwrap();
     let other = rusqlite::Connection::open(folder.path().join("blobs.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use std::os::unix::fs::PermissionsExt;
 
 fn opened(folder: &Path) -> Store {
-    Store::open(folder, clock()).unwrap()
+    Store::open(folder, Durability::Power, clock()).unwrap()
 }
 
 fn with_container(folder: &Path) -> Store {
@@ -220,14 +220,14 @@ fn blocks_become_blobs_by_every_kind_of_choice() {
 fn blocks_that_nobody_wants_are_forgotten_after_a_week() {
     let folder = tempfile::tempdir().unwrap();
     let hand = Arc::new(Hand(AtomicI64::new(1_000_000)));
-    let store = Store::open(folder.path(), hand.clone()).unwrap();
+    let store = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
     store.create_container("con", Metadata::new()).told_blocking().unwrap();
     store.put_block("con", "b", "AAAA", incoming(&store, &bytes(1, 100_000))).told_blocking().unwrap();
     store.put_block("con", "b", "BBBB", incoming(&store, &bytes(1, 1_000))).told_blocking().unwrap();
     drop(store);
     for (days, left) in [(6, 2), (8, 0)] {
         hand.0.store(1_000_000 + days * 24 * 3600, Ordering::Relaxed);
-        let store = Store::open(folder.path(), hand.clone()).unwrap();
+        let store = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
         let blocks = store.blocks("con", "b").told_blocking().map_or(0, |(_, staged)| staged.len());
         until_idle(&store);
         assert_eq!((blocks, files(folder.path()) + count(folder.path(), "contents") as usize), (left, left));
@@ -240,7 +240,7 @@ fn tags_never_come_back_even_if_the_clock_does() {
     let hand = Arc::new(Hand(AtomicI64::new(1_000_000)));
     let mut seen = std::collections::BTreeSet::new();
     for round in 0..4 {
-        let store = Store::open(folder.path(), hand.clone()).unwrap();
+        let store = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
         if round == 0 {
             store.create_container("con", Metadata::new()).told_blocking().unwrap();
         }
@@ -280,12 +280,12 @@ fn a_store_of_another_version_or_damaged_is_refused_and_left_as_it_is() {
     database.pragma_update(None, "journal_mode", "DELETE").unwrap();
     drop(database);
     let before = fs::read(&path).unwrap();
-    let error = Store::open(folder.path(), clock()).unwrap_err().to_string();
+    let error = Store::open(folder.path(), Durability::Power, clock()).unwrap_err().to_string();
     assert!(error.contains("it has format 7, this program knows 1"), "{error}");
     assert!(error.contains("blobs.db"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), before);
     fs::write(&path, bytes(1, 10_000)).unwrap();
-    let error = Store::open(folder.path(), clock()).unwrap_err().to_string();
+    let error = Store::open(folder.path(), Durability::Power, clock()).unwrap_err().to_string();
     assert!(error.contains("not a database"), "{error}");
 }
 

@@ -51,7 +51,7 @@ pub fn incoming(store: &Store, bytes: &Bytes) -> Incoming {
         None => Incoming::Bytes(bytes.clone()),
         Some(mut file) => {
             file.file.write_all(bytes).unwrap();
-            file.file.sync_data().unwrap();
+            file.settle().unwrap();
             Incoming::File(file, bytes.len() as u64)
         }
     }

@@ -138,7 +138,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let hand = Arc::new(Hand(AtomicI64::new(1_000_000)));
         let memory = Store::in_memory(hand.clone());
-        let mut disk = Store::open(folder.path(), hand.clone()).unwrap();
+        let mut disk = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
         for (step, act) in acts.iter().enumerate() {
             match act {
                 Act::Later(seconds) => {
@@ -146,7 +146,7 @@ proptest! {
                 }
                 Act::Reopen => {
                     drop(disk);
-                    disk = Store::open(folder.path(), hand.clone()).unwrap();
+                    disk = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
                 }
                 _ => {}
             }
@@ -155,7 +155,7 @@ proptest! {
         }
         prop_assert_eq!(whole(&memory), whole(&disk));
         drop(disk);
-        let disk = Store::open(folder.path(), hand.clone()).unwrap();
+        let disk = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
         prop_assert_eq!(whole(&memory), whole(&disk), "after reopening");
         // No content is left that nothing names, and none is missing.
         until_idle(&disk);
@@ -178,7 +178,7 @@ proptest! {
     fn hostile_names_are_keys_and_touch_no_path(names in vec(hostile(), 1..12)) {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("deep").join("blobs");
-        let store = Store::open(&folder, clock()).unwrap();
+        let store = Store::open(&folder, Durability::Power, clock()).unwrap();
         store.create_container("con", Metadata::new()).told_blocking().unwrap();
         let mut expected = std::collections::BTreeMap::new();
         for (number, name) in names.iter().enumerate() {
@@ -187,7 +187,7 @@ proptest! {
             expected.insert(name.clone(), bytes);
         }
         drop(store);
-        let store = Store::open(&folder, clock()).unwrap();
+        let store = Store::open(&folder, Durability::Power, clock()).unwrap();
         prop_assert!(super::names(&store, "con").iter().eq(expected.keys()));
         for (name, bytes) in &expected {
             prop_assert_eq!(&content(&store, "con", name).unwrap(), bytes);
