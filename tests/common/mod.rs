@@ -213,6 +213,12 @@ impl Served {
         self.connection.pointer(pointer).unwrap().as_str().unwrap()
     }
 
+    /// Ends it as nobody should.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Ends it as a user would.
     pub fn end(mut self) -> Option<i32> {
         let id = rustix::process::Pid::from_child(&self.child);

@@ -204,7 +204,7 @@ fn delete_side_by_side(folder: &Path) {
         }
         let Some(next) = folders.pop_front() else { return };
         let entries = fs::read_dir(next).into_iter().flatten().flatten();
-        folders.extend(entries.filter(|entry| is_folder(entry)).map(|entry| entry.path()));
+        folders.extend(entries.filter(is_folder).map(|entry| entry.path()));
     }
     if folders.len() < workers {
         return;

@@ -1,0 +1,140 @@
+//! What the local service promises whoever uses it over sockets: accepted work outlives `kill -9`.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Desk, Served};
+use dropmill_azure_client::{
+    Endpoint,
+    batch::{BatchApi, BatchOptions},
+    blob::{BlobApi, BlobOptions, PutOptions},
+    live::Live,
+};
+use dropmill_azure_wire::{batch as wire, sign::SharedKey, time::WallClock};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    sync::Arc,
+    time::Duration,
+};
+
+fn clients(served: &Served) -> (BatchApi, BlobApi) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let transport = Arc::new(Live::new().unwrap());
+    let rng = || ChaCha8Rng::seed_from_u64(1);
+    let key = |of: &str| {
+        SharedKey::new(served.text(&format!("/{of}/account")), &served.text(&format!("/{of}/key")).into())
+            .unwrap()
+    };
+    let endpoint = |of: &str| Endpoint::parse(served.text(&format!("/{of}/endpoint"))).unwrap();
+    let clock = Arc::new(WallClock);
+    let batch =
+        BatchOptions::new(endpoint("batch"), key("batch").into(), transport.clone(), clock.clone(), rng());
+    let blob = BlobOptions::new(endpoint("blob"), key("blob"), transport, clock, rng());
+    (BatchApi::new(batch), BlobApi::new(blob))
+}
+
+fn pool(nodes: i32) -> wire::PoolAdd {
+    wire::PoolAdd {
+        id: "pool".into(),
+        vm_size: "STANDARD_D2S_V3".into(),
+        virtual_machine_configuration: Some(wire::VirtualMachineConfiguration {
+            image_reference: wire::ImageReference {
+                publisher: Some("canonical".into()),
+                offer: Some("0001-com-ubuntu-server-jammy".into()),
+                sku: Some("22_04-lts".into()),
+                ..Default::default()
+            },
+            node_agent_sku_id: "batch.node.ubuntu 22.04".into(),
+            ..Default::default()
+        }),
+        target_dedicated_nodes: Some(nodes),
+        ..Default::default()
+    }
+}
+
+fn job() -> wire::JobAdd {
+    wire::JobAdd {
+        id: "job".into(),
+        pool_info: wire::PoolInfo { pool_id: Some("pool".into()), ..Default::default() },
+        ..Default::default()
+    }
+}
+
+fn on_own_runtime<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), work).await.expect("in time") })
+}
+
+#[test]
+fn work_that_was_accepted_is_done_also_when_the_service_was_killed_meanwhile() {
+    const TASKS: usize = 200;
+    const NODES: i32 = 3;
+    let desk = Desk::new();
+    let (news, second) = (desk.path("news"), desk.path("second-life"));
+    rustix::fs::mknodat(rustix::fs::CWD, &news, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // In the first life every task says that it runs, and then runs for long.
+    let script = |number: usize| {
+        format!(
+            "test -e {0} && exit {1}; echo up > {2}; exec sleep 600",
+            second.display(),
+            number % 3,
+            news.display()
+        )
+    };
+
+    let served = Served::on(&desk);
+    let (batch, blob) = clients(&served);
+    on_own_runtime(async {
+        blob.create_container("kept").await.unwrap();
+        blob.put_blob("kept", "small", "small", PutOptions::default()).await.unwrap();
+        blob.put_blob("kept", "large", vec![7; 3 << 20], PutOptions::default()).await.unwrap();
+        batch.create_pool(&pool(NODES)).await.unwrap();
+        batch.create_job(&job()).await.unwrap();
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|number| wire::TaskAdd {
+                id: format!("task-{number:03}"),
+                command_line: dropmill_azure_wire::command_line::quote(["/bin/sh", "-c", &script(number)]),
+                ..Default::default()
+            })
+            .collect();
+        for chunk in tasks.chunks(100) {
+            let results = batch.add_tasks("job", chunk).await.unwrap();
+            assert!(results.iter().all(|result| result.error.is_none()));
+        }
+    });
+    let mut running = BufReader::new(File::open(&news).unwrap()).lines();
+    for _ in 0..NODES {
+        assert_eq!(running.next().unwrap().unwrap(), "up");
+    }
+    assert_eq!(desk.processes().len(), NODES as usize);
+    served.kill();
+    desk.write("second-life", "");
+
+    let served = Served::on(&desk);
+    let (batch, blob) = clients(&served);
+    on_own_runtime(async {
+        while batch.task_counts("job").await.unwrap().task_counts.completed < TASKS as i32 {
+            tokio::task::yield_now().await;
+        }
+        let counts = batch.task_counts("job").await.unwrap().task_counts;
+        let expected = (0..TASKS).filter(|number| number % 3 == 0).count() as i32;
+        assert_eq!((counts.succeeded, counts.failed), (expected, TASKS as i32 - expected));
+        let mut requeued = 0;
+        for number in 0..TASKS {
+            let task = batch.get_task("job", &format!("task-{number:03}")).await.unwrap();
+            let info = task.execution_info.unwrap();
+            assert_eq!(info.exit_code, Some((number % 3) as i32), "task {number}");
+            assert_eq!(info.retry_count, 0, "the service's end is not the task's failure");
+            requeued += info.requeue_count;
+        }
+        assert_eq!(requeued, NODES, "what ran was queued again, and nothing else");
+        assert_eq!(blob.get_blob("kept", "small", 100).await.unwrap(), "small");
+        assert_eq!(blob.get_blob("kept", "large", 4 << 20).await.unwrap(), vec![7; 3 << 20]);
+        batch.delete_pool("pool").await.unwrap();
+    });
+    assert_eq!(desk.processes(), Vec::<String>::new(), "nothing of the first life is left");
+    assert_eq!(served.end(), Some(0));
+}
