@@ -9,7 +9,7 @@ use dropmill_azure_client::{
     blob::{BlobApi, BlobOptions, FileReads},
     in_process::InProcess,
 };
-use dropmill_azure_wire::{sign::SharedKey, time::SharedClock};
+use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transport};
 use dropmill_journal::{Journal, event::Event, report::Report, trace};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::{
@@ -32,7 +32,11 @@ pub struct Simulation {
     cancel_after: Option<Duration>,
     hints: bool,
     seed: u64,
+    wire: Option<Wire>,
 }
+
+/// Puts something between client and service.
+type Wire = Box<dyn FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>>;
 
 /// What came of it.
 pub struct Simulated {
@@ -66,6 +70,7 @@ impl Simulation {
             cancel_after: None,
             hints: false,
             seed: 1,
+            wire: None,
         }
     }
 
@@ -104,10 +109,18 @@ impl Simulation {
         self
     }
 
+    /// Puts a wire between client and service: it is given the way to the service and carries the client's requests.
+    #[must_use]
+    pub fn wire(mut self, wire: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport> + 'static) -> Self {
+        self.wire = Some(Box::new(wire));
+        self
+    }
+
     /// Runs it, on this thread, in no time.
     ///
     /// # Panics
-    /// When the run is not over after a week of virtual time, or an actor dies: both are defects.
+    /// When the run is not over after a week of virtual time, or has no report because the actor that makes it died:
+    /// both are defects.
     pub fn run(self) -> Simulated {
         let runtime = || {
             tokio::runtime::Builder::new_current_thread()
@@ -141,11 +154,14 @@ impl Simulation {
             async move { service.alarms().await }
         });
         let connection = service.connection();
-        let transport = Arc::new(
+        let mut transport: Arc<dyn Transport> = Arc::new(
             InProcess::new()
                 .serving(&connection.batch.endpoint, service.batch_router())
                 .serving(&connection.blob.endpoint, service.blob_router()),
         );
+        if let Some(wire) = self.wire {
+            transport = wire(transport);
+        }
         let endpoint =
             |access: &Access| Endpoint::parse(&access.endpoint).expect("the service knows its address");
         let key = |access: &Access| {
@@ -193,7 +209,7 @@ impl Simulation {
             }
             events
         });
-        let report = run.finished().await.expect("no actor dies");
+        let report = run.finished().await.expect("keeper and collector live");
         let events = collecting.await.expect("the collecting task lives");
         service.stop();
         Simulated { events, report, files: place.files() }

@@ -33,8 +33,6 @@ pub use pool_calls::*;
 pub use task::*;
 pub use task_calls::*;
 
-/// The API version our own client speaks.
-pub const API_VERSION: &str = "2024-02-01.19.0";
 /// The content type of a request with a body; compare by prefix, clients append a charset.
 pub const REQUEST_CONTENT_TYPE: &str = "application/json; odata=minimalmetadata";
 /// The content type of an answer with a body.

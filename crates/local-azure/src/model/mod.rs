@@ -50,6 +50,8 @@ pub struct Model {
     jobs: BTreeMap<String, Job>,
     launches: BTreeMap<LaunchId, What>,
     alarms: BTreeSet<(Timestamp, Alarm)>,
+    /// When launches with a limit reach it: their alarms, found by launch.
+    limits: BTreeMap<LaunchId, Timestamp>,
     last_launch: LaunchId,
     last_number: u64,
     last_moment: Timestamp,
@@ -86,6 +88,7 @@ impl Model {
             jobs: BTreeMap::new(),
             launches: BTreeMap::new(),
             alarms: BTreeSet::new(),
+            limits: BTreeMap::new(),
             last_launch: first_launch,
             last_number: 0,
             last_moment: Timestamp::UNIX_EPOCH,

@@ -183,6 +183,7 @@ impl Model {
         let until = limit.and_then(IsoDuration::as_std).and_then(|limit| moment.checked_add(limit).ok());
         if let Some(until) = until {
             self.alarms.insert((until, Alarm::WallClock(launch)));
+            self.limits.insert(launch, until);
         }
         if self.durable {
             self.keep_task(&job, &task);
@@ -216,7 +217,9 @@ impl Model {
         ended: LaunchEnding,
         moment: Timestamp,
     ) {
-        self.alarms.retain(|(_, alarm)| *alarm != Alarm::WallClock(launch));
+        if let Some(until) = self.limits.remove(&launch) {
+            self.alarms.remove(&(until, Alarm::WallClock(launch)));
+        }
         let Some(found) = self.task_mut(job, task).filter(|task| task.facts.launch == Some(launch)) else {
             return;
         };

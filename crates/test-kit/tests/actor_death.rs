@@ -1,0 +1,74 @@
+//! An actor that dies ends the run with its name as the cause; what costs money goes all the same.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::plan;
+use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
+use dropmill_journal::event::{Happening, Outcome};
+use dropmill_test_kit::Simulation;
+use futures_util::future::BoxFuture;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// Panics in the actor that makes the n-th request of a kind: a defect that nobody foresaw.
+struct Trap {
+    inner: Arc<dyn Transport>,
+    method: &'static str,
+    path: &'static str,
+    left: AtomicU32,
+}
+
+impl Transport for Trap {
+    fn send(
+        &self,
+        request: http::Request<RequestBody>,
+    ) -> BoxFuture<'static, Result<http::Response<ResponseBody>, TransportError>> {
+        let address = request.uri().to_string();
+        if request.method() == self.method
+            && address.contains(self.path)
+            && self.left.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            panic!("a trap, not a defect: {} {}", self.method, self.path);
+        }
+        self.inner.send(request)
+    }
+}
+
+#[test]
+fn whichever_actor_dies_the_run_ends_with_its_name_and_leaves_nothing() {
+    // The request that kills, which of its kind, and whose it is.
+    let traps = [
+        ("PUT", "restype=container", 1, "storage_uploader"),
+        ("POST", "/pools", 1, "pool_keeper"),
+        ("GET", "/nodes", 1, "pool_keeper"),
+        ("POST", "/jobs", 1, "job_submitter"),
+        ("POST", "addtaskcollection", 1, "job_submitter"),
+        ("GET", "/tasks", 1, "task_monitor"),
+        ("GET", "/tasks", 2, "task_monitor"),
+        ("GET", "comp=list", 1, "output_fetcher"),
+        ("GET", "comp=list", 3, "output_fetcher"),
+    ];
+    for (method, path, nth, actor) in traps {
+        let told = format!("{method} {path} {nth}");
+        let simulated = Simulation::of(plan(6))
+            .wire(move |inner| Arc::new(Trap { inner, method, path, left: AtomicU32::new(nth) }))
+            .run();
+        assert_eq!(simulated.report.outcome, Some(Outcome::Infrastructure), "{told}");
+        let reason = simulated.report.reason.clone().unwrap();
+        assert!(reason.contains(&format!("actor {actor} died")), "{told}: {reason}");
+        let made = |wanted: fn(&Happening) -> bool| {
+            simulated.events.iter().filter(|event| wanted(&event.happening)).count()
+        };
+        let is_pool = made(|happening| matches!(happening, Happening::PoolCreated { .. }));
+        let gone = made(|happening| matches!(happening, Happening::PoolDeleted {}));
+        let left = simulated.report.left_behind.iter().map(|left| left.what.as_str());
+        let left: Vec<_> = left.filter(|what| *what == "pool" || *what == "job").collect();
+        // Deleted by its keeper; or, when that one is dead, in its place, which the record does not say.
+        assert!(is_pool == gone || actor == "pool_keeper", "{told}: {}", simulated.outline());
+        assert_eq!(left, Vec::<&str>::new(), "{told}");
+        assert_eq!(made(|happening| matches!(happening, Happening::RunEnded { .. })), 1, "{told}");
+    }
+}

@@ -1,0 +1,87 @@
+//! A plan made by hand, for runs in virtual time.
+#![allow(dead_code)]
+
+use dropmill_lifecycle::{delays::Delays, plan::*};
+use dropmill_local_azure::runner::Pretend;
+use std::{collections::BTreeMap, time::Duration};
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A plan of tasks without inputs, made by hand.
+pub fn plan(tasks: u32) -> RunPlan {
+    let item = |index: u32| Item {
+        index,
+        task: format!("task-{index}"),
+        relative: format!("task-{index}"),
+        source: None,
+        file_name: String::new(),
+        size_bytes: 0,
+        command_line: "/bin/work".into(),
+        environment: vec![],
+        result_folder: format!("task-{index}"),
+    };
+    RunPlan {
+        run: "lines-20260101-000000-abcdef".into(),
+        name: "lines".into(),
+        service: "embedded".into(),
+        application: vec![],
+        items: (0..tasks).map(item).collect(),
+        pool: PoolPlan {
+            id: "lines-20260101-000000-abcdef".into(),
+            own: true,
+            nodes: 3,
+            spot_nodes: 0,
+            slots_per_node: 1,
+            vm_size: "STANDARD_D2S_V3".into(),
+            image: BTreeMap::new(),
+            node_agent: "batch.node.ubuntu 22.04".into(),
+            start_task: None,
+            start_task_retries: 0,
+            fingerprint: "f".into(),
+        },
+        job: JobPlan {
+            id: "lines-20260101-000000-abcdef".into(),
+            priority: 0,
+            outputs: vec!["*.txt".into()],
+            max_retries: 0,
+            task_timeout: None,
+            required_slots: 1,
+        },
+        output: OutputPlan {
+            directory: "/results".into(),
+            layout: Layout::ByInput,
+            existing: Existing::KeepBoth,
+        },
+        cleanup: CleanupPlan { pool: When::Always, job: When::Always, containers: When::Always },
+        deadlines: Deadlines {
+            run: secs(3600),
+            allocation: secs(900),
+            start_task: secs(600),
+            queue: None,
+            upload: secs(600),
+            delivery: secs(600),
+            no_progress: None,
+            cleanup: secs(600),
+        },
+        limits: Limits {
+            uploads: 8,
+            upload_bytes: 64 << 20,
+            submissions: 4,
+            fetches: 8,
+            poll_every: secs(5),
+            poll_at_most_every: Duration::from_millis(10),
+            call_timeout: secs(30),
+        },
+        delays: Delays { steps: vec![secs(1), secs(2), secs(4)], for_ever: false },
+    }
+}
+
+pub fn work(seconds: u64) -> Pretend {
+    Pretend {
+        duration: secs(seconds),
+        outputs: vec![("lines.txt".into(), b"3\n".to_vec())],
+        ..Pretend::default()
+    }
+}
