@@ -22,4 +22,4 @@ pub mod services;
 pub mod wiring;
 
 pub use services::Services;
-pub use wiring::{RunError, RunHandle, start};
+pub use wiring::{Canceller, RunError, RunHandle, start};

@@ -1,9 +1,17 @@
 //! The simulated world: the real actors, the real client and the real model of the service, in one
-//! thread of virtual time, with a runner that only pretends. A day of batch passes in milliseconds, and
-//! the same plan gives the same trace for ever.
+//! thread of virtual time, with a runner that only pretends and a wire on which a scenario's faults strike. A day of
+//! batch passes in milliseconds, and the same plan, scenario and seed give the same trace for ever.
 
 mod clock;
+pub mod explore;
+pub mod operation;
+pub mod oracle;
+pub mod scenario;
+mod script;
 mod simulation;
+mod wire;
 
 pub use clock::VirtualClock;
-pub use simulation::{Simulated, Simulation};
+pub use scenario::Scenario;
+pub use simulation::{Simulated, Simulation, Stuck};
+pub use wire::{FaultyWire, Struck, WireLog};

@@ -1,8 +1,13 @@
 //! One run in the simulated world, from its plan to its events.
 
-use crate::VirtualClock;
+use crate::{
+    VirtualClock,
+    scenario::{Interference, Scenario},
+    script,
+    wire::{FaultyWire, Struck, WireLog},
+};
 use actix::System;
-use dropmill_actors::{Services, place::MemoryPlace, start};
+use dropmill_actors::{Canceller, Services, place::MemoryPlace, start};
 use dropmill_azure_client::{
     Endpoint,
     batch::{BatchApi, BatchOptions},
@@ -14,23 +19,23 @@ use dropmill_journal::{Journal, event::Event, report::Report, trace};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::{
     orders::Launch,
-    runner::{Pretend, PretendRunner, PretendSettings},
-    service::{Access, LocalAzure, RunnerChoice, ServiceSettings},
+    runner::{Pretend, PretendRunner, PretendSettings, Script},
+    service::{Access, Connection, LocalAzure, RunnerChoice, ServiceSettings},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-/// Longest virtual time of a simulation: a run that is not over by then is stuck.
-const TOO_LONG: Duration = Duration::from_secs(7 * 24 * 3600);
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// What a simulation shall do.
 pub struct Simulation {
     plan: RunPlan,
-    script: Arc<dyn Fn(&Launch) -> Pretend + Send + Sync>,
-    boot: Duration,
+    scenario: Scenario,
+    script: Option<Script>,
     cancel_after: Option<Duration>,
-    hints: bool,
     seed: u64,
     wire: Option<Wire>,
 }
@@ -40,12 +45,30 @@ type Wire = Box<dyn FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>>;
 
 /// What came of it.
 pub struct Simulated {
+    /// The plan that was carried out.
+    pub plan: RunPlan,
     /// Every event, in order.
     pub events: Vec<Event>,
     /// The report.
     pub report: Report,
     /// The results by path below the output folder.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// Faults that struck, in order.
+    pub struck: Vec<Struck>,
+    /// Requests that the client made.
+    pub requests: u64,
+    /// What the run made and the service still has: `pool`, `job`, `container/<name>`.
+    pub remains: Vec<String>,
+}
+
+/// A run that was not over when it had to be, or has no report.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}; so far:\n{outline}")]
+pub struct Stuck {
+    /// What happened instead.
+    pub reason: String,
+    /// What the run did until then.
+    pub outline: String,
 }
 
 impl Simulated {
@@ -63,28 +86,28 @@ impl Simulated {
 impl Simulation {
     /// A simulation of `plan` in which every command takes a second and succeeds.
     pub fn of(plan: RunPlan) -> Self {
-        Self {
-            plan,
-            script: Arc::new(|_| Pretend { duration: Duration::from_secs(1), ..Pretend::default() }),
-            boot: Duration::from_secs(60),
-            cancel_after: None,
-            hints: false,
-            seed: 1,
-            wire: None,
-        }
+        let scenario = Scenario::uneventful();
+        Self { plan, scenario, script: None, cancel_after: None, seed: 1, wire: None }
     }
 
-    /// What each launch (start task or task) does.
+    /// What nodes, tasks and the wire do.
+    #[must_use]
+    pub fn scenario(mut self, scenario: Scenario) -> Self {
+        self.scenario = scenario;
+        self
+    }
+
+    /// What each launch (start task or task) does, in place of what the scenario says.
     #[must_use]
     pub fn script(mut self, script: impl Fn(&Launch) -> Pretend + Send + Sync + 'static) -> Self {
-        self.script = Arc::new(script);
+        self.script = Some(Arc::new(script));
         self
     }
 
     /// How long a node takes to boot.
     #[must_use]
     pub fn boot(mut self, boot: Duration) -> Self {
-        self.boot = boot;
+        self.scenario.boot = boot;
         self
     }
 
@@ -98,18 +121,18 @@ impl Simulation {
     /// Whether the service hints at changes, as the embedded one does; Azure does not.
     #[must_use]
     pub fn hints(mut self, hints: bool) -> Self {
-        self.hints = hints;
+        self.scenario.hints = hints;
         self
     }
 
-    /// Another interleaving.
+    /// Another interleaving, other draws.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Puts a wire between client and service: it is given the way to the service and carries the client's requests.
+    /// Puts a wire of one's own between client and service: it is given the way to the service.
     #[must_use]
     pub fn wire(mut self, wire: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport> + 'static) -> Self {
         self.wire = Some(Box::new(wire));
@@ -119,9 +142,16 @@ impl Simulation {
     /// Runs it, on this thread, in no time.
     ///
     /// # Panics
-    /// When the run is not over after a week of virtual time, or has no report because the actor that makes it died:
-    /// both are defects.
+    /// When the run is not over within the scenario's bound, or has no report: both are defects.
     pub fn run(self) -> Simulated {
+        self.try_run().unwrap_or_else(|stuck| panic!("{stuck}"))
+    }
+
+    /// As [`Simulation::run`].
+    ///
+    /// # Errors
+    /// When the run is not over within the scenario's bound, or has no report because the actor that makes it died.
+    pub fn try_run(self) -> Result<Simulated, Stuck> {
         let runtime = || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -129,21 +159,30 @@ impl Simulation {
                 .build()
                 .expect("a runtime needs nothing of the machine")
         };
+        let bound = self.scenario.bound;
+        let events = Arc::<Mutex<Vec<Event>>>::default();
+        let seen = events.clone();
+        let stuck = |reason: String| {
+            let events = events.lock().unwrap_or_else(PoisonError::into_inner);
+            Stuck { reason, outline: trace::outline(&events) }
+        };
         System::with_tokio_rt(runtime).block_on(async move {
-            match tokio::time::timeout(TOO_LONG, self.live()).await {
-                Ok(simulated) => simulated,
-                Err(_) => panic!("the run is not over after a week of virtual time"),
+            match tokio::time::timeout(bound, self.live(seen)).await {
+                Ok(Ok(simulated)) => Ok(simulated),
+                Ok(Err(reason)) => Err(stuck(reason)),
+                Err(_) => Err(stuck(format!("the run is not over after {bound:?} of virtual time"))),
             }
         })
     }
 
-    async fn live(self) -> Simulated {
+    async fn live(self, seen: Arc<Mutex<Vec<Event>>>) -> Result<Simulated, String> {
         let clock: SharedClock = Arc::new(VirtualClock::begin());
-        let (script, boot) = (self.script.clone(), self.boot);
+        let script::Acts { script, boot } = script::acts(&self.scenario, &self.plan);
+        let script = self.script.unwrap_or(script);
         let runner = RunnerChoice::Custom(Box::new({
             let clock = clock.clone();
             move |reports, door| {
-                let settings = PretendSettings { script, boot: Arc::new(move |_| boot) };
+                let settings = PretendSettings { script, boot };
                 PretendRunner::start(settings, clock, reports, door)
             }
         }));
@@ -154,64 +193,131 @@ impl Simulation {
             async move { service.alarms().await }
         });
         let connection = service.connection();
-        let mut transport: Arc<dyn Transport> = Arc::new(
+        let direct: Arc<dyn Transport> = Arc::new(
             InProcess::new()
                 .serving(&connection.batch.endpoint, service.batch_router())
                 .serving(&connection.blob.endpoint, service.blob_router()),
         );
+        let (wire, log) =
+            FaultyWire::new(direct.clone(), self.scenario.faults.clone(), self.scenario.latency, self.seed);
+        let mut transport: Arc<dyn Transport> = Arc::new(wire);
         if let Some(wire) = self.wire {
             transport = wire(transport);
         }
-        let endpoint =
-            |access: &Access| Endpoint::parse(&access.endpoint).expect("the service knows its address");
-        let key = |access: &Access| {
-            SharedKey::new(&access.account, &access.key).expect("the service makes good keys")
-        };
-        let rng = |stream| {
-            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-            rng.set_stream(stream);
-            rng
-        };
-        let batch = BatchApi::new(BatchOptions::new(
-            endpoint(&connection.batch),
-            key(&connection.batch).into(),
-            transport.clone(),
-            clock.clone(),
-            rng(1),
-        ));
-        let blob = BlobApi::new(BlobOptions {
-            file_reads: FileReads::Inline,
-            ..BlobOptions::new(
-                endpoint(&connection.blob),
-                key(&connection.blob),
-                transport,
-                clock.clone(),
-                rng(2),
-            )
-        });
-        let hints = self.hints.then(|| service.changes());
+        let hints = self.scenario.hints.then(|| service.changes());
+        let services = Services { hints, ..clients(&connection, transport, &clock, self.seed, 1) };
+        // Somebody else, who has a good wire.
+        let other = clients(&connection, direct, &clock, self.seed, 3);
         let place = MemoryPlace::default();
-        let journal = Journal::in_memory();
-        let services = Services { batch, blob, hints };
-        let run = start(self.plan, services, Arc::new(place.clone()), journal, clock);
-        if let Some(after) = self.cancel_after {
-            let canceller = run.canceller();
+        let plan = self.plan;
+        let run = start(plan.clone(), services, Arc::new(place.clone()), Journal::in_memory(), clock);
+        let mut asked: Vec<_> =
+            self.scenario.incidents.iter().map(|incident| (incident.at, incident.what)).collect();
+        asked.extend(self.cancel_after.map(|after| (after, Interference::Cancel)));
+        for (at, what) in asked {
+            let (other, plan, canceller) = (other.clone(), plan.clone(), run.canceller());
             actix::spawn(async move {
-                tokio::time::sleep(after).await;
-                canceller.cancel("asked by the test");
+                tokio::time::sleep(at).await;
+                interfere(what, &other, &plan, &canceller).await;
             });
         }
         let received = run.events();
         let collecting = actix::spawn(async move {
-            let mut events = vec![];
             while let Ok(event) = received.recv().await {
-                events.push(event);
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push(event);
             }
-            events
+            std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        let report = run.finished().await.expect("keeper and collector live");
-        let events = collecting.await.expect("the collecting task lives");
+        let report = run.finished().await.map_err(|error| error.to_string())?;
+        let events = collecting.await.map_err(|error| error.to_string())?;
+        let remains = remains(&other, &plan).await;
         service.stop();
-        Simulated { events, report, files: place.files() }
+        let WireSeen { struck, requests } = WireSeen::of(&log);
+        Ok(Simulated { plan, events, report, files: place.files(), struck, requests, remains })
     }
+}
+
+struct WireSeen {
+    struck: Vec<Struck>,
+    requests: u64,
+}
+
+impl WireSeen {
+    fn of(log: &WireLog) -> Self {
+        Self { struck: log.struck(), requests: log.requests() }
+    }
+}
+
+fn clients(
+    connection: &Connection,
+    transport: Arc<dyn Transport>,
+    clock: &SharedClock,
+    seed: u64,
+    stream: u64,
+) -> Services {
+    let endpoint =
+        |access: &Access| Endpoint::parse(&access.endpoint).expect("the service knows its address");
+    let key =
+        |access: &Access| SharedKey::new(&access.account, &access.key).expect("the service makes good keys");
+    let rng = |stream| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(stream);
+        rng
+    };
+    let batch = BatchApi::new(BatchOptions::new(
+        endpoint(&connection.batch),
+        key(&connection.batch).into(),
+        transport.clone(),
+        clock.clone(),
+        rng(stream),
+    ));
+    let blob = BlobApi::new(BlobOptions {
+        file_reads: FileReads::Inline,
+        ..BlobOptions::new(
+            endpoint(&connection.blob),
+            key(&connection.blob),
+            transport,
+            clock.clone(),
+            rng(stream + 1),
+        )
+    });
+    Services { batch, blob, hints: None }
+}
+
+/// What somebody else does. That it cannot be done any more is no defect: the run was quicker.
+async fn interfere(what: Interference, other: &Services, plan: &RunPlan, canceller: &Canceller) {
+    let pool = &plan.pool.id;
+    let nodes = other.batch.list_nodes(pool, None, None).await;
+    let node = nodes.ok().and_then(|nodes| nodes.first().map(|node| node.id.clone().to_string()));
+    let done = match (what, node) {
+        (Interference::Cancel, _) => {
+            canceller.cancel("asked by the scenario");
+            Ok(())
+        }
+        (Interference::DeleteJob, _) => other.batch.delete_job(&plan.job.id).await,
+        (Interference::DeletePool, _) => other.batch.delete_pool(pool).await,
+        (Interference::RemoveNode, Some(node)) => other.batch.remove_nodes(pool, &[node], None).await,
+        (Interference::RebootNode, Some(node)) => other.batch.reboot_node(pool, &node).await,
+        (Interference::RemoveNode | Interference::RebootNode, None) => Ok(()),
+    };
+    if let Err(error) = done {
+        tracing::info!(?what, %error, "the scenario's interference came too late");
+    }
+}
+
+/// What the run made and the service still has.
+async fn remains(other: &Services, plan: &RunPlan) -> Vec<String> {
+    let mut remains = vec![];
+    if other.batch.get_pool(&plan.pool.id).await.is_ok() {
+        remains.push("pool".to_owned());
+    }
+    if other.batch.get_job(&plan.job.id).await.is_ok() {
+        remains.push("job".to_owned());
+    }
+    for container in [plan.app_container(), plan.input_container(), plan.output_container()] {
+        if other.blob.container_exists(&container).await.unwrap_or(false) {
+            remains.push(format!("container/{container}"));
+        }
+    }
+    remains
 }

@@ -1,0 +1,88 @@
+//! Many seeds of one scenario: every rule on every run, and for the first that breaks one the smallest scenario that
+//! still does.
+
+use crate::{
+    Scenario, Simulation,
+    oracle::{self, Violation},
+};
+use dropmill_lifecycle::plan::RunPlan;
+use std::{
+    ops::RangeInclusive,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// A seed that broke a rule.
+#[derive(Debug)]
+pub struct Counterexample {
+    /// The seed.
+    pub seed: u64,
+    /// What it broke.
+    pub violations: Vec<Violation>,
+    /// Places (from 1) of the scenario's faults that are needed for it.
+    pub faults: Vec<usize>,
+    /// What the run did, with those faults alone.
+    pub outline: String,
+}
+
+/// What one simulation came to.
+struct Judged {
+    violations: Vec<Violation>,
+    outline: String,
+}
+
+fn judge(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Judged {
+    match Simulation::of(plan.clone()).scenario(scenario.clone()).seed(seed).try_run() {
+        Ok(run) => Judged { violations: oracle::check(&run), outline: run.outline() },
+        Err(stuck) => {
+            let rule = "a run ends within its bound, with a report";
+            Judged { violations: vec![Violation { rule, what: stuck.reason }], outline: stuck.outline }
+        }
+    }
+}
+
+/// Runs every seed, on all processors; the lowest one that breaks a rule comes back, shrunk.
+pub fn seeds(plan: &RunPlan, scenario: &Scenario, seeds: RangeInclusive<u64>) -> Option<Counterexample> {
+    let next = AtomicU64::new(*seeds.start());
+    let worst = AtomicU64::new(u64::MAX);
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    // Seeds above a known bad one cannot be the lowest.
+                    if seed > *seeds.end() || seed > worst.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if !judge(plan, scenario, seed).violations.is_empty() {
+                        worst.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let seed = worst.into_inner();
+    (seed != u64::MAX).then(|| shrink(plan, scenario, seed))
+}
+
+/// Takes out one fault after the other, as long as the same rule stays broken.
+fn shrink(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Counterexample {
+    let mut judged = judge(plan, scenario, seed);
+    let rule = judged.violations.first().map(|violation| violation.rule);
+    let mut scenario = scenario.clone();
+    let mut faults: Vec<usize> = (1..=scenario.faults.len()).collect();
+    let mut at = 0;
+    while at < scenario.faults.len() {
+        let mut smaller = scenario.clone();
+        smaller.faults.remove(at);
+        let without = judge(plan, &smaller, seed);
+        if without.violations.iter().any(|violation| Some(violation.rule) == rule) {
+            scenario = smaller;
+            faults.remove(at);
+            judged = without;
+        } else {
+            at += 1;
+        }
+    }
+    Counterexample { seed, violations: judged.violations, faults, outline: judged.outline }
+}

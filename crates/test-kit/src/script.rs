@@ -1,0 +1,120 @@
+//! What nodes and tasks do, from a scenario, as the pretending runner asks for it.
+
+use crate::scenario::{Scenario, Work};
+use dropmill_lifecycle::plan::RunPlan;
+use dropmill_local_azure::{
+    orders::{Launch, NodeRef},
+    runner::{Pretend, Script},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// What the runner is told.
+pub struct Acts {
+    pub script: Script,
+    pub boot: Arc<dyn Fn(&NodeRef) -> Duration + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Nodes in the order of booting, from 1.
+    nodes: BTreeMap<NodeRef, u32>,
+    tries: BTreeMap<String, u32>,
+}
+
+impl Seen {
+    fn node(&mut self, node: &NodeRef) -> u32 {
+        let next = u32::try_from(self.nodes.len() + 1).unwrap_or(u32::MAX);
+        *self.nodes.entry(node.clone()).or_insert(next)
+    }
+}
+
+/// The acts of a scenario.
+pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
+    let seen = Arc::<Mutex<Seen>>::default();
+    let lock =
+        |seen: &Mutex<Seen>, node: &NodeRef| seen.lock().unwrap_or_else(PoisonError::into_inner).node(node);
+    let boot = Arc::new({
+        let (seen, boot) = (seen.clone(), scenario.boot);
+        move |node: &NodeRef| {
+            lock(&seen, node);
+            boot
+        }
+    });
+    let usual: BTreeMap<String, String> =
+        plan.job.outputs.iter().map(|pattern| (example(pattern), format!("for {pattern}\n"))).collect();
+    let scenario = scenario.clone();
+    let script: Script = Arc::new(move |launch: &Launch| {
+        let node = lock(&seen, &launch.node);
+        if launch.directory == "startup" {
+            let plain = Work { outputs: Some(BTreeMap::new()), ..Work::default() };
+            return pretend(scenario.start_tasks.get(&node).unwrap_or(&plain), &usual);
+        }
+        let variable = |name: &str| {
+            let found = launch.environment.iter().rev().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        let (task, input) = (variable("AZ_BATCH_TASK_ID"), variable("DROPMILL_INPUT_NAME"));
+        let tries = {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let tries = seen.tries.entry(task.clone()).or_default();
+            *tries += 1;
+            *tries
+        };
+        let case = scenario.cases.iter().find(|case| {
+            (case.which.is_match(&task) || case.which.is_match(&input))
+                && case.tries.is_none_or(|most| tries <= most)
+        });
+        pretend(case.map_or(&scenario.task, |case| &case.work), &usual)
+    });
+    Acts { script, boot }
+}
+
+fn pretend(work: &Work, usual: &BTreeMap<String, String>) -> Pretend {
+    let outputs = work.outputs.as_ref().unwrap_or(usual);
+    Pretend {
+        duration: work.duration,
+        exit_code: work.exit_code,
+        stderr: work.stderr.clone(),
+        outputs: outputs.iter().map(|(path, text)| (path.clone(), text.clone().into_bytes())).collect(),
+        ..Pretend::default()
+    }
+}
+
+/// A name that fits a pattern of `task.outputs`.
+fn example(pattern: &str) -> String {
+    let mut name = String::new();
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '*' | '?' => name.push('x'),
+            '[' => {
+                let class: String = letters.by_ref().take_while(|letter| *letter != ']').collect();
+                let negated = class.starts_with(['!', '^']);
+                name.push(if negated { 'x' } else { class.chars().next().unwrap_or('x') });
+            }
+            other => name.push(other),
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_fit_their_patterns() {
+        for (pattern, name) in [
+            ("lines.txt", "lines.txt"),
+            ("*_OUTPUT*", "x_OUTPUTx"),
+            ("a/?/[bc].csv", "a/x/b.csv"),
+            ("**/*.log", "xx/x.log"),
+        ] {
+            assert_eq!(example(pattern), name);
+        }
+    }
+}
