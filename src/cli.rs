@@ -25,6 +25,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show what `run` would do; calls nobody.
     Plan(PlanArgs),
+    /// Carry out a run file in a simulated world: virtual time, pretended tasks, faults from a scenario.
+    Simulate(SimulateArgs),
     /// Offer the local Azure Batch and Blob service to the SDKs of any language.
     Serve(ServeArgs),
     /// Print shell exports that make official tools use the service of `serve`.
@@ -43,10 +45,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell what happened in a run.
+    /// Tell what happened in a run; `trace test DIR` and `trace accept DIR`: compare, or renew, the outlines beside
+    /// scenarios.
     Trace {
-        /// Its name, or the beginning of it.
+        /// Its name, or the beginning of it; or `test` or `accept`.
         run: String,
+        /// With `test` and `accept`: a folder of `*.scenario.toml` files.
+        folder: Option<PathBuf>,
         /// One line for each life, equal lives grouped: the same for two runs that did the same.
         #[arg(long)]
         outline: bool,
@@ -96,6 +101,32 @@ pub struct RunArgs {
     /// No progress, only the report.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The run file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Set a key over the file: section.key=value. May be given often.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// What nodes, tasks and the wire do; without it, nothing out of the ordinary.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// Which interleaving, which draws.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Check every rule on many seeds, for example 1..1000; the first that breaks one is shown.
+    #[arg(long, value_name = "A..B", conflicts_with_all = ["seed", "json", "outline"])]
+    pub seeds: Option<String>,
+    /// One line for each life, equal lives grouped.
+    #[arg(long)]
+    pub outline: bool,
+    /// Every event as JSON, one a line, and the report as the last.
+    #[arg(long, conflicts_with = "outline")]
+    pub json: bool,
 }
 
 /// Arguments of `plan`.

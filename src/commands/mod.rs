@@ -9,6 +9,7 @@ mod schema;
 mod serve;
 mod services;
 mod show;
+mod simulate;
 mod trace;
 
 use crate::{
@@ -41,7 +42,9 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Env => env::env(&state),
         Command::Runs { json } => runs::runs(&state, json),
         Command::Show { run, json } => show::show(&state, &run, json),
-        Command::Trace { run, outline, json } => trace::trace(&state, &run, outline, json),
+        Command::Simulate(arguments) => simulate::simulate(&arguments),
+        Command::Trace { run, folder: Some(folder), .. } => simulate::traces(&run, &folder),
+        Command::Trace { run, folder: None, outline, json } => trace::trace(&state, &run, outline, json),
         Command::Init { folder } => init::init(&folder),
         Command::Schema { of } => schema::schema(&of),
         Command::Completions { shell } => schema::completions(shell),

@@ -126,7 +126,7 @@ impl Aimed {
         self.seen += 1;
         let aimed = match (fault.nth, fault.every) {
             (Some(nth), _) => self.seen == nth,
-            (None, Some(every)) => self.seen % every.max(1) == 0,
+            (None, Some(every)) => self.seen.is_multiple_of(every.max(1)),
             (None, None) => true,
         };
         lucky && aimed && fault.times.is_none_or(|times| self.struck < times)

@@ -1,0 +1,180 @@
+//! `dropmill simulate` and `dropmill trace test`: run files in a simulated world, and what they did there as text to keep.
+
+use super::{Mistake, environment};
+use crate::{
+    cli::SimulateArgs,
+    plan,
+    render::{say, say::length},
+    settings::load,
+};
+use anyhow::{Context, Result};
+use dropmill_journal::event::Outcome;
+use dropmill_lifecycle::plan::RunPlan;
+use dropmill_test_kit::{Scenario, Simulation, explore, oracle};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    fs,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// The moment at which every simulation begins, and the names of its runs.
+const BEGINNING: i64 = 1_767_225_600;
+/// Ending of scenario files; their outlines end in [`OUTLINE`].
+const SCENARIO: &str = ".scenario.toml";
+/// Ending of outlines kept beside scenarios.
+const OUTLINE: &str = ".outline";
+
+/// Simulates a run file once, or checks many seeds.
+pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
+    let plan = plan_of(&arguments.file, &arguments.set)?;
+    let scenario = match &arguments.scenario {
+        Some(path) => read_scenario(path)?.1,
+        None => Scenario::uneventful(),
+    };
+    if let Some(seeds) = &arguments.seeds {
+        return many(arguments, &plan, &scenario, range(seeds)?);
+    }
+    let run = Simulation::of(plan).scenario(scenario).seed(arguments.seed).try_run()?;
+    if arguments.json {
+        for event in &run.events {
+            say::line(&serde_json::to_string(event)?);
+        }
+        say::line(&serde_json::to_string(&run.report)?);
+    } else {
+        let text = if arguments.outline { run.outline() } else { run.trace() };
+        say::line(text.trim_end());
+        for struck in &run.struck {
+            let at = length(u64::try_from(struck.at.as_millis()).unwrap_or(u64::MAX));
+            eprintln!("fault {} struck at {at}: {} {}", struck.fault + 1, struck.operation, struck.subject);
+        }
+    }
+    let violations = oracle::check(&run);
+    for violation in &violations {
+        eprintln!("broken rule: {violation}");
+    }
+    let outcome = run.report.outcome.unwrap_or(Outcome::Infrastructure);
+    Ok(if violations.is_empty() { outcome.exit_code() } else { 3 })
+}
+
+/// The plan of a run file whose names are those of a simulated moment, the same every time.
+fn plan_of(file: &Path, set: &[String]) -> Result<RunPlan> {
+    let loaded = load(file, set, environment())?;
+    let moment = jiff::Timestamp::from_second(BEGINNING).context("a moment of this century")?;
+    let run = plan::run_name(&loaded.settings.run.name, moment, &mut ChaCha8Rng::seed_from_u64(0));
+    Ok(plan::plan(&loaded, &run, &|_| true)?)
+}
+
+/// A scenario, and the run file that its first line may name: `# run: FILE`.
+fn read_scenario(path: &Path) -> Result<(Option<PathBuf>, Scenario)> {
+    let wrong = |what: String| Mistake(format!("{}: {what}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let scenario = Scenario::parse(&text).map_err(|error| wrong(error.to_string()))?;
+    let run = text.lines().next().and_then(|line| line.strip_prefix("# run:"));
+    let run = run.map(|name| path.with_file_name("").join(name.trim()));
+    Ok((run, scenario))
+}
+
+fn range(text: &str) -> Result<RangeInclusive<u64>> {
+    let wrong = || Mistake(format!("--seeds {text}: write two numbers as in 1..1000, the smaller first"));
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+    let (from, to) = (number(from)?, number(to)?);
+    if from > to {
+        return Err(wrong().into());
+    }
+    Ok(from..=to)
+}
+
+fn many(
+    arguments: &SimulateArgs,
+    plan: &RunPlan,
+    scenario: &Scenario,
+    seeds: RangeInclusive<u64>,
+) -> Result<u8> {
+    let (began, count) = (Instant::now(), seeds.end() - seeds.start() + 1);
+    let Some(found) = explore::seeds(plan, scenario, seeds) else {
+        let taken = length(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        say::line(&format!("{count} seeds: no rule broken, in {taken}"));
+        return Ok(0);
+    };
+    for violation in &found.violations {
+        say::line(&format!("seed {} breaks a rule: {violation}", found.seed));
+    }
+    let faults: Vec<_> = found.faults.iter().map(usize::to_string).collect();
+    say::line(&format!("needed of the scenario's faults: {}", faults.join(", ")));
+    say::line(&format!("with those alone:\n{}", found.outline.trim_end()));
+    let scenario = arguments.scenario.as_ref().map(|path| format!(" --scenario {}", path.display()));
+    say::line(&format!(
+        "again: dropmill simulate {}{} --seed {}",
+        arguments.file.display(),
+        scenario.unwrap_or_default(),
+        found.seed
+    ));
+    Ok(1)
+}
+
+/// `trace test DIR` compares the outline of every scenario with the one beside it; `trace accept DIR` writes it there.
+pub fn traces(what: &str, folder: &Path) -> Result<u8> {
+    let accept = match what {
+        "test" => false,
+        "accept" if std::env::var_os("CI").is_some() => {
+            return Err(
+                Mistake("outlines are never accepted in CI: do it where somebody reads them".into()).into()
+            );
+        }
+        "accept" => true,
+        other => return Err(Mistake(format!("trace {other} DIR: there are `test` and `accept`")).into()),
+    };
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut scenarios: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with(SCENARIO))
+        .collect();
+    scenarios.sort();
+    if scenarios.is_empty() {
+        return Err(Mistake(format!("{}: there is no *{SCENARIO}", folder.display())).into());
+    }
+    let mut different = 0;
+    for path in &scenarios {
+        different += usize::from(!one_trace(path, accept)?);
+    }
+    say::line(&format!("{} scenarios, {different} different", scenarios.len()));
+    Ok(u8::from(different > 0))
+}
+
+/// Whether a scenario does what its outline says.
+fn one_trace(path: &Path, accept: bool) -> Result<bool> {
+    let (run_file, scenario) = read_scenario(path)?;
+    let run_file = run_file.ok_or_else(|| {
+        Mistake(format!("{}: its first line must name a run file: # run: FILE", path.display()))
+    })?;
+    let run = Simulation::of(plan_of(&run_file, &[])?).scenario(scenario).try_run()?;
+    let mut outline = format!("{}\n", run.outline().trim_end());
+    for violation in oracle::check(&run) {
+        outline.push_str(&format!("broken rule: {violation}\n"));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let kept_at = path.with_file_name(format!("{}{OUTLINE}", name.trim_end_matches(SCENARIO)));
+    let kept = fs::read_to_string(&kept_at).unwrap_or_default();
+    if kept == outline {
+        say::line(&format!("ok         {name}"));
+        return Ok(true);
+    }
+    if accept {
+        fs::write(&kept_at, &outline).with_context(|| kept_at.display().to_string())?;
+        say::line(&format!("accepted   {name}"));
+        return Ok(true);
+    }
+    say::line(&format!("different  {name}"));
+    for line in kept.lines().filter(|line| !outline.lines().any(|other| other == *line)) {
+        say::line(&format!("  - {line}"));
+    }
+    for line in outline.lines().filter(|line| !kept.lines().any(|other| other == *line)) {
+        say::line(&format!("  + {line}"));
+    }
+    Ok(false)
+}
