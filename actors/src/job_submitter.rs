@@ -22,7 +22,7 @@ use dropmill_lifecycle::{
     run::RunEvent,
     task::TaskEvent,
 };
-use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 const ME: &str = "job_submitter";
@@ -42,7 +42,8 @@ pub struct JobSubmitter {
     alarm: Option<(Elapsed, SpawnHandle)>,
     /// Calls about the job itself take turns.
     turn: Arc<Mutex<()>>,
-    queue: VecDeque<Waiting>,
+    /// Tasks to be added, by their place in the plan: they are added, and so begun, in its order.
+    queue: BTreeMap<u32, Waiting>,
     /// Smaller than `CHUNK` after the service called a request too large.
     chunk: usize,
     in_flight: u32,
@@ -125,7 +126,7 @@ impl JobSubmitter {
             state: JobState::Absent,
             alarm: None,
             turn: Arc::default(),
-            queue: VecDeque::new(),
+            queue: BTreeMap::new(),
             chunk: CHUNK,
             in_flight: 0,
             looking: false,
@@ -297,7 +298,10 @@ impl JobSubmitter {
             if self.in_flight > 0 && !full {
                 return;
             }
-            let chunk: Vec<_> = self.queue.drain(..self.queue.len().min(self.chunk)).collect();
+            let chunk: Vec<_> = std::iter::from_fn(|| self.queue.pop_first())
+                .take(self.chunk)
+                .map(|(_, waiting)| waiting)
+                .collect();
             self.send(chunk, ctx);
         }
     }
@@ -330,13 +334,23 @@ impl JobSubmitter {
             Ok(verdicts) => verdicts,
             Err(trouble) if trouble.code == "RequestBodyTooLarge" && chunk.len() > 1 => {
                 self.chunk = (chunk.len() / 2).max(1);
-                self.queue.extend(chunk);
+                self.queue.extend(chunk.into_iter().map(|waiting| (waiting.index, waiting)));
                 return;
             }
             Err(trouble) => {
                 // Said once for the call, not for each of its tasks.
-                let happening =
-                    Happening::Degraded { reason: format!("tasks not added: {}", trouble.message) };
+                let happening = match trouble.fault {
+                    Fault::Permanent => {
+                        Happening::Degraded { reason: format!("tasks not added: {}", trouble.message) }
+                    }
+                    // How long each task rests is its own affair.
+                    Fault::Transient | Fault::Ambiguous => Happening::Retrying {
+                        what: "add tasks".into(),
+                        attempt: 1,
+                        after_ms: 0,
+                        error: trouble.message.clone(),
+                    },
+                };
                 self.note(happening);
                 vec![Err(trouble); chunk.len()]
             }
@@ -357,7 +371,7 @@ impl JobSubmitter {
 
     /// The job takes no more tasks: what waits for it hears so.
     fn refuse_queue(&mut self) {
-        for waiting in self.queue.drain(..) {
+        for waiting in std::mem::take(&mut self.queue).into_values() {
             let event = TaskEvent::Refused(Trouble::permanent("JobTerminated", "the job was told to end"));
             self.tasks.do_send(TaskHappened { index: waiting.index, event, cause: waiting.cause });
         }
@@ -411,9 +425,15 @@ impl Handler<Submit> for JobSubmitter {
     fn handle(&mut self, Submit { index, cause }: Submit, ctx: &mut Context<Self>) {
         let refuses = matches!(
             self.state,
-            JobState::Terminating { .. } | JobState::Terminated | JobState::Deleting { .. } | JobState::Gone
+            JobState::Unmade
+                | JobState::Lost
+                | JobState::Terminating { .. }
+                | JobState::Terminated
+                | JobState::Deleting { .. }
+                | JobState::Gone
+                | JobState::Left
         );
-        self.queue.push_back(Waiting { index, cause });
+        self.queue.insert(index, Waiting { index, cause });
         if refuses {
             self.refuse_queue();
         } else if self.queue.len() == 1 {

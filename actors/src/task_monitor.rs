@@ -426,10 +426,13 @@ impl TaskMonitor {
     }
 
     fn job_is_missing(&mut self, ctx: &mut Context<Self>) {
+        if !self.ending {
+            // Somebody deleted it: the run ends, and its end closes the tasks.
+            return self.to.job.do_send(JobHappened { event: JobEvent::FoundMissing, cause: None });
+        }
         for index in 0..self.tasks.len() {
             if self.tasks[index].state.is_watched() {
-                let event = if self.ending { TaskEvent::JobEnded } else { TaskEvent::Vanished };
-                self.happened(u32::try_from(index).unwrap_or(u32::MAX), event, ctx);
+                self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::JobEnded, ctx);
             }
         }
     }

@@ -48,7 +48,7 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
         say::line(text.trim_end());
         for struck in &run.struck {
             let at = length(u64::try_from(struck.at.as_millis()).unwrap_or(u64::MAX));
-            eprintln!("fault {} struck at {at}: {} {}", struck.fault + 1, struck.operation, struck.subject);
+            eprintln!("fault {} struck at {at}: {} {}", struck.fault, struck.operation, struck.subject);
         }
     }
     let violations = oracle::check(&run);
@@ -103,7 +103,7 @@ fn many(
     for violation in &found.violations {
         say::line(&format!("seed {} breaks a rule: {violation}", found.seed));
     }
-    let faults: Vec<_> = found.faults.iter().map(usize::to_string).collect();
+    let faults: Vec<_> = found.faults.iter().map(u32::to_string).collect();
     say::line(&format!("needed of the scenario's faults: {}", faults.join(", ")));
     say::line(&format!("with those alone:\n{}", found.outline.trim_end()));
     let scenario = arguments.scenario.as_ref().map(|path| format!(" --scenario {}", path.display()));

@@ -179,6 +179,11 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Creating { attempt: attempt + 1, unclear }, vec![Do::Create])
         }
 
+        (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundMissing) => {
+            let trouble = Trouble::permanent("JobNotFound", "the job was deleted by somebody else");
+            (Is::Lost, vec![Do::TellLost(trouble)])
+        }
+
         (Is::Open, On::AllTasksIn) => (Is::Sealing { attempt: 1, again_at: None }, vec![Do::Seal]),
         (Is::Sealing { .. }, On::SealSucceeded) => (Is::Sealed, vec![]),
         (Is::Sealing { attempt, .. }, On::SealFailed(trouble)) => match rest(limits, attempt, &trouble) {
@@ -318,8 +323,9 @@ impl JobState {
         }
     }
 
-    /// Whether tasks may be added now.
+    /// Whether tasks may be added now. A sealed job takes them until its last one is over: one that vanished may
+    /// still come back.
     pub fn takes_tasks(&self) -> bool {
-        matches!(self, Self::Open)
+        matches!(self, Self::Open | Self::Sealing { .. } | Self::Sealed)
     }
 }

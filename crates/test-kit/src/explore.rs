@@ -19,7 +19,7 @@ pub struct Counterexample {
     /// What it broke.
     pub violations: Vec<Violation>,
     /// Places (from 1) of the scenario's faults that are needed for it.
-    pub faults: Vec<usize>,
+    pub faults: Vec<u32>,
     /// What the run did, with those faults alone.
     pub outline: String,
 }
@@ -70,7 +70,6 @@ fn shrink(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Counterexample {
     let mut judged = judge(plan, scenario, seed);
     let rule = judged.violations.first().map(|violation| violation.rule);
     let mut scenario = scenario.clone();
-    let mut faults: Vec<usize> = (1..=scenario.faults.len()).collect();
     let mut at = 0;
     while at < scenario.faults.len() {
         let mut smaller = scenario.clone();
@@ -78,11 +77,11 @@ fn shrink(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Counterexample {
         let without = judge(plan, &smaller, seed);
         if without.violations.iter().any(|violation| Some(violation.rule) == rule) {
             scenario = smaller;
-            faults.remove(at);
             judged = without;
         } else {
             at += 1;
         }
     }
+    let faults = scenario.faults.iter().map(|fault| fault.number).collect();
     Counterexample { seed, violations: judged.violations, faults, outline: judged.outline }
 }

@@ -31,6 +31,7 @@ pub fn check(run: &Simulated) -> Vec<Violation> {
     numbers(run, &mut found);
     the_end(run, &mut found);
     tasks(run, &mut found);
+    nodes(run, &mut found);
     results(run, &mut found);
     leftovers(run, &mut found);
     secrets(run, &mut found);
@@ -138,6 +139,34 @@ fn tasks(run: &Simulated, found: &mut Found) {
         let Some(life) = life else { continue };
         let done = !life.closed.contains(&Verdict::Succeeded) || (life.ended && life.delivered == 1);
         found.unless(done, "success means ended and delivered", || item.task.clone());
+    }
+}
+
+/// What is said of a task is what the nodes did.
+fn nodes(run: &Simulated, found: &mut Found) {
+    for item in &run.plan.items {
+        let task = format!("task/{}", item.task);
+        let mut ending = None;
+        let mut failed = false;
+        for event in run.events.iter().filter(|event| event.subject == task) {
+            match &event.happening {
+                Happening::TaskEnded(told) => ending = Some(told),
+                Happening::TaskClosed { verdict, .. } => failed = *verdict == Verdict::Failed,
+                _ => {}
+            }
+        }
+        let launches = run.launches.get(&item.task).copied().unwrap_or(0);
+        // A task that the nodes started has an end there; a failure without one is somebody's mistake.
+        let known = !failed || ending.is_some() || launches == 0;
+        found.unless(known, "no task fails that the service never said to have ended", || {
+            format!("{}: started {launches} times, failed, and its end was never seen", item.task)
+        });
+        let tries = ending.map(|ending| 1 + ending.retries + ending.requeues);
+        found.unless(
+            tries.is_none_or(|tries| launches <= tries),
+            "no task is started more often than its tries",
+            || format!("{}: started {launches} times, {tries:?} tries", item.task),
+        );
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Case {
 /// What goes wrong with requests.
 #[derive(Debug, Clone)]
 pub struct Fault {
+    /// Its place in the scenario, from 1; its draws depend on it alone, so that taking out another changes none.
+    pub number: u32,
     /// Of these operations; empty: of all.
     pub on: Vec<String>,
     /// About what; none: anything.
@@ -355,6 +357,7 @@ impl FaultSection {
         }
         let subject = self.subject.as_deref().map(|text| pattern(&format!("fault {number}: subject"), text));
         Ok(Fault {
+            number: u32::try_from(number).unwrap_or(u32::MAX),
             on: self.on,
             subject: subject.transpose()?,
             nth: self.nth,

@@ -49,15 +49,11 @@ pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
     let scenario = scenario.clone();
     let script: Script = Arc::new(move |launch: &Launch| {
         let node = lock(&seen, &launch.node);
-        if launch.directory == "startup" {
+        let Some(task) = task_of(launch) else {
             let plain = Work { outputs: Some(BTreeMap::new()), ..Work::default() };
             return pretend(scenario.start_tasks.get(&node).unwrap_or(&plain), &usual);
-        }
-        let variable = |name: &str| {
-            let found = launch.environment.iter().rev().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        let (task, input) = (variable("AZ_BATCH_TASK_ID"), variable("DROPMILL_INPUT_NAME"));
+        let input = variable(launch, "DROPMILL_INPUT_NAME");
         let tries = {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             let tries = seen.tries.entry(task.clone()).or_default();
@@ -71,6 +67,39 @@ pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
         pretend(case.map_or(&scenario.task, |case| &case.work), &usual)
     });
     Acts { script, boot }
+}
+
+/// How often each task was started on a node, whatever a client believes.
+#[derive(Clone, Default)]
+pub struct Launches(Arc<Mutex<BTreeMap<String, u32>>>);
+
+impl Launches {
+    /// The script, counted.
+    pub fn count(&self, script: Script) -> Script {
+        let counts = self.0.clone();
+        Arc::new(move |launch| {
+            if let Some(task) = task_of(launch) {
+                *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(task).or_default() += 1;
+            }
+            script(launch)
+        })
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> BTreeMap<String, u32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The task that a launch is for; none for a start task.
+fn task_of(launch: &Launch) -> Option<String> {
+    let is_task = launch.directory != "startup";
+    is_task.then(|| variable(launch, "AZ_BATCH_TASK_ID"))
+}
+
+fn variable(launch: &Launch, name: &str) -> String {
+    let found = launch.environment.iter().rev().find(|(key, _)| key == name);
+    found.map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
 fn pretend(work: &Work, usual: &BTreeMap<String, String>) -> Pretend {

@@ -3,7 +3,7 @@
 use crate::{
     VirtualClock,
     scenario::{Interference, Scenario},
-    script,
+    script::{self, Launches},
     wire::{FaultyWire, Struck, WireLog},
 };
 use actix::System;
@@ -57,6 +57,8 @@ pub struct Simulated {
     pub struck: Vec<Struck>,
     /// Requests that the client made.
     pub requests: u64,
+    /// How often each task was started on a node, whatever the client believes.
+    pub launches: BTreeMap<String, u32>,
     /// What the run made and the service still has: `pool`, `job`, `container/<name>`.
     pub remains: Vec<String>,
 }
@@ -178,7 +180,8 @@ impl Simulation {
     async fn live(self, seen: Arc<Mutex<Vec<Event>>>) -> Result<Simulated, String> {
         let clock: SharedClock = Arc::new(VirtualClock::begin());
         let script::Acts { script, boot } = script::acts(&self.scenario, &self.plan);
-        let script = self.script.unwrap_or(script);
+        let launches = Launches::default();
+        let script = launches.count(self.script.unwrap_or(script));
         let runner = RunnerChoice::Custom(Box::new({
             let clock = clock.clone();
             move |reports, door| {
@@ -233,7 +236,16 @@ impl Simulation {
         let remains = remains(&other, &plan).await;
         service.stop();
         let WireSeen { struck, requests } = WireSeen::of(&log);
-        Ok(Simulated { plan, events, report, files: place.files(), struck, requests, remains })
+        Ok(Simulated {
+            plan,
+            events,
+            report,
+            files: place.files(),
+            struck,
+            requests,
+            remains,
+            launches: launches.counts(),
+        })
     }
 }
 

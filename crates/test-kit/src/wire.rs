@@ -1,6 +1,7 @@
 //! The wire between client and service, with faults on it as a scenario says.
 //!
-//! Every draw comes from one seeded generator, in the order in which requests are made: one seed, one story.
+//! Every draw comes from seeded generators, one for each fault, in the order in which requests are made: one seed, one
+//! story.
 
 use crate::{
     operation::{self, Operation},
@@ -40,6 +41,7 @@ struct State {
 
 struct Aimed {
     fault: Fault,
+    rng: ChaCha8Rng,
     /// Requests that it could have struck.
     seen: u32,
     struck: u32,
@@ -50,8 +52,8 @@ struct Aimed {
 pub struct Struck {
     /// When, from the beginning.
     pub at: Duration,
-    /// Which fault, by its place in the scenario.
-    pub fault: usize,
+    /// Which fault: its number in the scenario, from 1.
+    pub fault: u32,
     /// On what operation.
     pub operation: &'static str,
     /// About what.
@@ -82,9 +84,15 @@ impl FaultyWire {
         latency: (Duration, Duration),
         seed: u64,
     ) -> (Self, WireLog) {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(7);
-        let faults = faults.into_iter().map(|fault| Aimed { fault, seen: 0, struck: 0 }).collect();
+        let stream = |stream| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(stream);
+            rng
+        };
+        let aim =
+            |fault: Fault| Aimed { rng: stream(1000 + u64::from(fault.number)), fault, seen: 0, struck: 0 };
+        let faults = faults.into_iter().map(aim).collect();
+        let rng = stream(7);
         let state = Arc::new(Mutex::new(State { rng, faults, log: vec![], requests: 0 }));
         let log = WireLog(state.clone());
         (Self { inner, latency, began: Instant::now(), state }, log)
@@ -100,12 +108,12 @@ impl FaultyWire {
         let latency =
             Duration::from_millis(if most > least { rng.random_range(least..=most) } else { least });
         let mut struck = None;
-        for (place, aimed) in faults.iter_mut().enumerate() {
-            // Each fault counts and draws whatever another does: taking one out changes no other's aim.
-            if aimed.strikes(operation, at, rng) && struck.is_none() {
+        for aimed in faults.iter_mut() {
+            // Each counts and draws whatever another does.
+            if aimed.strikes(operation, at) && struck.is_none() {
                 aimed.struck += 1;
                 let subject = operation.subject.clone();
-                log.push(Struck { at, fault: place, operation: operation.name, subject });
+                log.push(Struck { at, fault: aimed.fault.number, operation: operation.name, subject });
                 struck = Some(aimed.fault.clone());
             }
         }
@@ -114,12 +122,13 @@ impl FaultyWire {
 }
 
 impl Aimed {
-    fn strikes(&mut self, operation: &Operation, at: Duration, rng: &mut ChaCha8Rng) -> bool {
+    fn strikes(&mut self, operation: &Operation, at: Duration) -> bool {
         if !self.fault.fits(operation) {
             return false;
         }
         let fault = &self.fault;
-        let lucky = fault.probability.is_none_or(|probability| rng.random_bool(probability.clamp(0.0, 1.0)));
+        let lucky =
+            fault.probability.is_none_or(|probability| self.rng.random_bool(probability.clamp(0.0, 1.0)));
         if at < fault.from || fault.until.is_some_and(|until| at >= until) {
             return false;
         }

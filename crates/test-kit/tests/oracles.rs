@@ -6,7 +6,7 @@ mod common;
 use common::plan;
 use dropmill_test_kit::{Scenario, Simulation, explore, oracle};
 
-const MIXED: &str = include_str!("mixed-faults.scenario.toml");
+const MIXED: &str = include_str!("../../../tests/traces/mixed-faults.scenario.toml");
 
 #[test]
 fn an_uneventful_run_breaks_no_rule() {
