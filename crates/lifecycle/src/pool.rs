@@ -250,10 +250,9 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             lose(Trouble::permanent("PoolNotFound", "the pool was deleted by somebody else"))
         }
 
-        (
-            Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. } | Is::Gone,
-            On::EndAsked | On::Released,
-        ) => (Is::Gone, vec![Do::TellGone]),
+        (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::EndAsked | On::Released) => {
+            (Is::Gone, vec![Do::TellGone])
+        }
         (
             Is::Creating { .. } | Is::Resting { .. } | Is::Starting { .. } | Is::Steady { .. } | Is::Lost,
             On::EndAsked,
@@ -270,17 +269,14 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
             // Looks thin out: the first come quickly for a local service, later ones spare a far one.
             let rest = (limits.look_every * 2u32.saturating_pow(looks.min(16))).min(limits.watch_every);
-            (Is::Deleting { looks: looks + 1, again_at: now + rest, until }, vec![Do::Look])
-        }
-        // It is still listed: a delete whose request was lost must be repeated, one that was heard does no harm.
-        (Is::Deleting { looks, again_at, until }, On::Seen(_)) if looks > 0 && looks.is_multiple_of(8) => {
-            (Is::Deleting { looks, again_at, until }, vec![Do::Delete])
+            let looks = looks + 1;
+            (Is::Deleting { looks, again_at: now + rest, until }, vec![look_or_ask_again(looks)])
         }
         (Is::Deleting { looks, until, .. }, On::DeleteFailed(trouble)) => match trouble.fault {
             Fault::Permanent => (Is::Left, vec![Do::TellLeft(trouble.message)]),
             Fault::Transient | Fault::Ambiguous => {
                 let rest = limits.delays.after(looks + 1, trouble.retry_after).unwrap_or(limits.watch_every);
-                // `Seen` repeats the request at looks that are multiples of 8: go to the next of them.
+                // To the next turn that asks again.
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
         },
@@ -327,6 +323,12 @@ fn starting(
     };
     let allocated = allocated || all_there;
     (PoolState::Starting { allocated, ready: view.ready, look_at, resize_at, until }, commands)
+}
+
+/// Each eighth turn asks again instead of looking, whatever looks say: a request that was lost must be repeated,
+/// one that was heard does no harm.
+fn look_or_ask_again(turn: u32) -> PoolCommand {
+    if turn.is_multiple_of(8) { PoolCommand::Delete } else { PoolCommand::Look }
 }
 
 /// Every node that was asked for is there and none will ever take a task.
