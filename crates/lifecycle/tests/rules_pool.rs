@@ -1,0 +1,381 @@
+//! What holds for every pool, whatever happens to it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use dropmill_lifecycle::{
+    Elapsed, Trouble,
+    pool::{self, PoolCommand as Do, PoolEvent as On, PoolLimits, PoolState as Is, PoolView},
+};
+
+fn limits() -> PoolLimits {
+    PoolLimits {
+        allocation: secs(600),
+        start_task: secs(300),
+        deletion: secs(120),
+        look_every: secs(2),
+        watch_every: secs(15),
+        resize_every: secs(60),
+        delays: three_tries(),
+    }
+}
+
+fn apply(state: Is, event: On, now: Elapsed) -> pool::Step {
+    pool::apply(state, event, now, &limits())
+}
+
+fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
+    let told = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+}
+
+fn creating(attempt: u32, unclear: bool) -> Is {
+    Is::Creating { attempt, unclear, until: at(600) }
+}
+
+fn starting(allocated: bool, ready: u32) -> Is {
+    Is::Starting { allocated, ready, look_at: at(700), resize_at: at(60), until: at(600) }
+}
+
+fn deleting(now: u64) -> Is {
+    Is::Deleting { looks: 0, again_at: at(now + 2), until: at(now + 120) }
+}
+
+fn view(steady: bool, present: u32, ready: u32) -> PoolView {
+    PoolView { steady, target: 3, present, ready, ..PoolView::default() }
+}
+
+/// What the alarms alone lead to: each rings when it should, nobody else says a word.
+fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<(Elapsed, Do)>) {
+    let mut done = vec![];
+    for _ in 0..10_000 {
+        let Some(moment) = state.wakes_at() else { return (state, now, done) };
+        now = moment.max(now);
+        let (next, commands) = apply(state.clone(), On::TimePassed, now);
+        assert_ne!(next, state, "an alarm that rang at {now} rings there again");
+        done.extend(commands.into_iter().map(|command| (now, command)));
+        state = next;
+        if matches!(state, Is::Steady { .. }) {
+            return (state, now, done);
+        }
+    }
+    panic!("no end in sight: {state:?} at {now}");
+}
+
+#[test]
+fn startup_ends_at_its_deadline_and_not_before() {
+    for (allocated, which, code) in
+        [(false, "allocation", "AllocationTimedOut"), (true, "start_task", "StartTaskTimedOut")]
+    {
+        let state = starting(allocated, 0);
+        check(&state, On::TimePassed, Elapsed(599_999), &state, &[]);
+        let (next, commands) = apply(state, On::TimePassed, at(600));
+        assert_eq!(next, Is::Lost);
+        let [Do::TellDeadline(said), Do::TellLost(trouble)] = &commands[..] else { panic!("{commands:?}") };
+        assert_eq!((*said, trouble.code.as_str()), (which, code));
+    }
+}
+
+#[test]
+fn a_deadline_that_finds_some_nodes_ready_goes_on_with_them_and_says_so() {
+    let (next, commands) = apply(starting(false, 2), On::TimePassed, at(600));
+    assert_eq!(next, Is::Steady { ready: 2, look_at: at(615) });
+    assert!(
+        matches!(
+            &commands[..],
+            [Do::TellDeadline("allocation"), Do::TellDegraded(_), Do::TellReady { nodes: 2 }]
+        ),
+        "{commands:?}"
+    );
+}
+
+#[test]
+fn start_tasks_have_their_own_time_from_the_moment_all_nodes_are_there() {
+    let (next, _) = apply(starting(false, 0), On::Seen(view(true, 3, 0)), at(590));
+    let Is::Starting { allocated: true, until, .. } = next else { panic!("{next:?}") };
+    assert_eq!(until, at(890));
+    // A second look does not give them more.
+    let (next, _) = apply(next, On::Seen(view(true, 3, 1)), at(700));
+    assert!(matches!(next, Is::Starting { until, .. } if until == at(890)), "{next:?}");
+}
+
+#[test]
+fn a_transient_create_rests_as_long_as_the_table_and_the_service_say() {
+    for (attempt, trouble, again_at) in
+        [(1, busy(), 11), (2, busy(), 14), (1, busy_for(30), 40), (2, busy_for(2), 14), (1, unclear(), 11)]
+    {
+        let (next, commands) = apply(creating(attempt, false), On::CreateFailed(trouble.clone()), at(10));
+        let Is::Resting { again_at: moment, .. } = next else { panic!("{next:?}") };
+        assert_eq!(moment, at(again_at), "{attempt} {trouble:?}");
+        assert!(matches!(&commands[..], [Do::TellRest { .. }]), "{commands:?}");
+    }
+}
+
+#[test]
+fn a_rest_ends_at_its_moment_and_not_before() {
+    let rest = Is::Resting { attempt: 1, unclear: true, again_at: at(20), until: at(600) };
+    check(&rest, On::TimePassed, Elapsed(19_999), &rest, &[]);
+    check(&rest, On::TimePassed, at(20), &creating(2, true), &[Do::Create]);
+}
+
+#[test]
+fn a_create_is_given_up_when_refused_or_out_of_tries_or_out_of_time() {
+    let late = Is::Creating { attempt: 1, unclear: false, until: at(11) };
+    for (state, trouble) in
+        [(creating(1, false), refused()), (creating(3, false), busy()), (late, busy_for(1))]
+    {
+        check(&state, On::CreateFailed(trouble.clone()), at(10), &Is::Unmade, &[Do::TellLost(trouble)]);
+    }
+}
+
+#[test]
+fn a_pool_that_may_have_been_made_is_never_called_unmade() {
+    // An ambiguous try is remembered through every later one, however that ends.
+    let (rest, _) = apply(creating(1, false), On::CreateFailed(unclear()), at(0));
+    let (again, _) = apply(rest.clone(), On::TimePassed, at(1));
+    assert_eq!(again, creating(2, true));
+    for last in [refused(), unclear()] {
+        let state = creating(3, true);
+        check(&state, On::CreateFailed(last.clone()), at(9), &Is::Lost, &[Do::TellLost(last)]);
+    }
+    for state in [rest, again, Is::Lost] {
+        check(&state, On::EndAsked, at(9), &deleting(9), &[Do::Delete]);
+    }
+}
+
+#[test]
+fn cancel_while_creating_still_deletes_what_may_exist() {
+    check(&creating(1, false), On::EndAsked, at(5), &deleting(5), &[Do::Delete]);
+    // The answer to the create comes late: it does not bring the pool back to life.
+    for late in [On::Created, On::CreateFailed(busy()), On::CreateFailed(refused())] {
+        check(&deleting(5), late, at(6), &deleting(5), &[]);
+    }
+}
+
+#[test]
+fn what_was_never_made_is_not_deleted() {
+    let rest = Is::Resting { attempt: 1, unclear: false, again_at: at(20), until: at(600) };
+    for state in [Is::Absent, Is::Unmade, rest] {
+        for event in [On::EndAsked, On::Released] {
+            check(&state, event, at(5), &Is::Gone, &[Do::TellGone]);
+        }
+    }
+}
+
+#[test]
+fn missing_nodes_are_asked_for_again_in_due_time_and_only_while_the_service_rests() {
+    let state = starting(false, 1);
+    for (now, seen, asks) in [
+        (59, view(true, 2, 1), false),
+        (60, view(true, 2, 1), true),
+        (60, view(false, 2, 1), false),
+        (60, view(true, 3, 1), false),
+    ] {
+        let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(now));
+        assert_eq!(commands.contains(&Do::Resize), asks, "{seen:?} at {now}");
+        if asks {
+            assert!(matches!(next, Is::Starting { resize_at, .. } if resize_at == at(now + 60)), "{next:?}");
+        }
+    }
+}
+
+#[test]
+fn a_pool_is_ready_when_every_node_has_its_verdict_and_one_is_good() {
+    let failed = |ready, start_task_failed| PoolView { start_task_failed, ..view(true, 3, ready) };
+    for (seen, ready) in [
+        (view(true, 3, 3), Some(3)),
+        (failed(1, 2), Some(1)),
+        (failed(1, 1), None),
+        (view(true, 3, 2), None),
+        (view(false, 3, 3), None),
+        (view(true, 2, 2), None),
+    ] {
+        let (next, commands) = apply(starting(false, 0), On::Seen(seen.clone()), at(10));
+        let told = commands.iter().find_map(|command| match command {
+            Do::TellReady { nodes } => Some(*nodes),
+            _ => None,
+        });
+        assert_eq!(told, ready, "{seen:?}");
+        assert_eq!(matches!(next, Is::Steady { .. }), ready.is_some(), "{seen:?}");
+        let degraded = commands.iter().any(|command| matches!(command, Do::TellDegraded(_)));
+        assert_eq!(degraded, ready.is_some_and(|ready| ready < 3), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_pool_without_a_node_that_will_ever_work_is_lost_at_once_and_one_with_hope_is_not() {
+    let dead = |start_task_failed, unusable, present, ready| PoolView {
+        start_task_failed,
+        unusable,
+        ..view(true, present, ready)
+    };
+    for (seen, code) in [
+        (dead(3, 0, 3, 0), Some("StartTaskFailed")),
+        (dead(1, 2, 3, 0), Some("StartTaskFailed")),
+        (dead(0, 3, 3, 0), Some("NodesUnusable")),
+        (dead(2, 0, 3, 0), None),
+        (dead(2, 0, 3, 1), None),
+        (dead(2, 0, 2, 0), None),
+        (PoolView { steady: false, ..dead(3, 0, 3, 0) }, None),
+    ] {
+        for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900) }] {
+            let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(10));
+            let told: Option<&Trouble> = commands.iter().find_map(|command| match command {
+                Do::TellLost(trouble) => Some(trouble),
+                _ => None,
+            });
+            assert_eq!(told.map(|trouble| trouble.code.as_str()), code, "{state:?} {seen:?}");
+            assert_eq!(next == Is::Lost, code.is_some(), "{state:?} {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
+    for state in [starting(false, 0), Is::Steady { ready: 3, look_at: at(20) }] {
+        let (next, commands) = apply(state, On::FoundMissing, at(10));
+        assert_eq!(next, Is::Lost);
+        assert!(
+            matches!(&commands[..], [Do::TellLost(trouble)] if trouble.code == "PoolNotFound"),
+            "{commands:?}"
+        );
+    }
+}
+
+#[test]
+fn fewer_ready_nodes_are_said_once_not_at_every_look() {
+    let steady = Is::Steady { ready: 3, look_at: at(20) };
+    let (fewer, commands) = apply(steady, On::Seen(view(true, 3, 1)), at(10));
+    assert!(matches!(&commands[..], [Do::TellDegraded(_)]), "{commands:?}");
+    let (_, commands) = apply(fewer, On::Seen(view(true, 3, 1)), at(11));
+    assert_eq!(commands, []);
+}
+
+#[test]
+fn looks_at_a_pool_that_goes_thin_out_to_the_longest_pause() {
+    let (_, _, done) = in_silence(deleting(0), at(0));
+    let looks: Vec<_> = done.iter().map(|(moment, _)| moment.0 / 1000).take(7).collect();
+    assert_eq!(looks, [2, 4, 8, 16, 31, 46, 61]);
+}
+
+#[test]
+fn a_delete_that_was_lost_is_asked_for_again_even_if_no_look_succeeds() {
+    let (failed, commands) = apply(deleting(0), On::DeleteFailed(busy()), at(1));
+    assert_eq!(commands, []);
+    let (_, _, done) = in_silence(failed, at(1));
+    // The first thing after the rest of 1 s is the request itself, not a look that might fail as well.
+    assert_eq!(done.first(), Some(&(at(2), Do::Delete)));
+    // One that was accepted is repeated too, only later: accepted is not carried out.
+    let (_, _, done) = in_silence(deleting(0), at(0));
+    assert!(done.iter().any(|(_, command)| *command == Do::Delete), "{done:?}");
+}
+
+#[test]
+fn a_look_that_finds_the_pool_still_there_asks_for_nothing() {
+    for looks in [0, 1, 7, 8, 16] {
+        let state = Is::Deleting { looks, again_at: at(20), until: at(120) };
+        check(&state, On::Seen(view(true, 3, 3)), at(10), &state, &[]);
+    }
+}
+
+#[test]
+fn a_pool_that_will_not_go_is_left_at_the_deadline_and_named() {
+    let (end, when, done) = in_silence(deleting(0), at(0));
+    assert_eq!((end, when), (Is::Left, at(120)));
+    let last: Vec<_> = done.iter().rev().take(2).map(|(_, command)| command).collect();
+    assert!(matches!(last[..], [Do::TellLeft(_), Do::TellDeadline("cleanup")]), "{last:?}");
+    let (refused, commands) = apply(deleting(0), On::DeleteFailed(refused()), at(1));
+    assert_eq!((refused, commands), (Is::Left, vec![Do::TellLeft("no".into())]));
+}
+
+#[test]
+fn a_released_pool_stands_and_nothing_is_asked_of_the_service() {
+    for state in [creating(1, false), starting(true, 1), Is::Steady { ready: 1, look_at: at(9) }, Is::Lost] {
+        let (next, commands) = apply(state, On::Released, at(5));
+        assert_eq!(next, Is::Left);
+        assert!(matches!(&commands[..], [Do::TellLeft(_)]), "{commands:?}");
+    }
+}
+
+#[test]
+fn the_last_word_is_said_once_however_often_the_end_is_asked() {
+    for state in [Is::Gone, Is::Left] {
+        for event in [On::EndAsked, On::Released, On::FoundMissing, On::TimePassed, On::Created, On::Wanted] {
+            check(&state, event, at(5), &state, &[]);
+        }
+    }
+}
+
+fn some_event(dice: &mut Dice) -> On {
+    let fails = |dice: &mut Dice| dice.pick(&[busy(), unclear(), refused(), busy_for(20)]).clone();
+    match dice.below(14) {
+        0 | 1 => On::Wanted,
+        2 => On::Created,
+        3 => On::CreateFailed(fails(dice)),
+        4..=6 => On::Seen(PoolView {
+            steady: dice.below(2) == 0,
+            target: 3,
+            present: dice.below(4),
+            ready: dice.below(4),
+            start_task_failed: dice.below(4),
+            unusable: dice.below(2),
+            ..PoolView::default()
+        }),
+        7 => On::LookFailed(fails(dice)),
+        8 if dice.below(4) == 0 => On::FoundMissing,
+        9 if dice.below(4) == 0 => On::EndAsked,
+        10 if dice.below(8) == 0 => On::Released,
+        11 => On::DeleteFailed(fails(dice)),
+        _ => On::TimePassed,
+    }
+}
+
+#[test]
+fn no_walk_forgets_a_pool_or_waits_for_ever() {
+    for seed in 0..WALKS {
+        let dice = &mut Dice::of(seed);
+        let (mut state, mut now, mut said, mut story) = (Is::Absent, at(0), vec![], vec![]);
+        // Whether the service may have a pool of ours.
+        let mut may_exist = false;
+        for _ in 0..STEPS {
+            now = dice.moment(now, state.wakes_at());
+            let event = some_event(dice);
+            story.push(format!("{now} {state:?} + {event:?}"));
+            let (next, commands) = apply(state.clone(), event.clone(), now);
+            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            if matches!(state, Is::Gone | Is::Left) {
+                assert_eq!((&next, &commands[..]), (&state, &[][..]), "{}", told());
+            }
+            match (&state, &event) {
+                (Is::Creating { .. }, On::Created | On::EndAsked | On::Released) => may_exist = true,
+                (Is::Creating { .. }, On::CreateFailed(trouble)) if *trouble == unclear() => may_exist = true,
+                (Is::Deleting { .. }, On::FoundMissing) => may_exist = false,
+                _ => {}
+            }
+            let changed = std::mem::discriminant(&state) != std::mem::discriminant(&next);
+            let asked = |command: &Do| commands.contains(command);
+            let lost = commands.iter().any(|command| matches!(command, Do::TellLost(_)));
+            match &next {
+                Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", told()),
+                Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", told()),
+                Is::Lost | Is::Unmade if changed => assert!(lost, "{}", told()),
+                Is::Gone if changed => assert!(asked(&Do::TellGone) && !may_exist, "{}", told()),
+                Is::Absent | Is::Creating { .. } | Is::Lost | Is::Unmade | Is::Gone | Is::Left => {}
+                _ => assert!(next.wakes_at().is_some(), "{}", told()),
+            }
+            said.extend(commands);
+            state = next;
+            // The end, asked here, is reached by the alarms alone.
+            let (ending, _) = apply(state.clone(), On::EndAsked, now);
+            let (end, when, _) = in_silence(ending, now);
+            assert!(matches!(end, Is::Gone | Is::Left), "seed {seed}: {story:#?} {end:?}");
+            assert!(when <= now + secs(240), "seed {seed}: {story:#?} only at {when}");
+        }
+        let times = |wanted: fn(&Do) -> bool| said.iter().filter(|command| wanted(command)).count();
+        assert!(times(|command| matches!(command, Do::TellGone | Do::TellLeft(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::TellLost(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::TellReady { .. })) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::TellCreated)) <= 1, "{story:#?}");
+    }
+}
