@@ -113,7 +113,7 @@ impl JobSubmitter {
         let limits = JobLimits {
             ending: plan.deadlines.cleanup,
             look_every: if local { Duration::from_millis(5) } else { Duration::from_secs(2) },
-            watch_every: plan.limits.poll_every * 3,
+            watch_every: plan.limits.poll_every,
             delays: plan.delays.clone(),
         };
         Self {
@@ -356,16 +356,11 @@ impl JobSubmitter {
             }
         };
         for (waiting, verdict) in chunk.into_iter().zip(verdicts) {
-            let (event, cause) = match verdict {
-                Ok(adopted) => {
-                    let subject = format!("task/{}", self.plan.items[waiting.index as usize].task);
-                    let happening = Happening::TaskSubmitted { adopted };
-                    let seq = self.record.note(ME, subject, waiting.cause, happening);
-                    (TaskEvent::Accepted, Some(seq))
-                }
-                Err(trouble) => (TaskEvent::Refused(trouble), waiting.cause),
+            let event = match verdict {
+                Ok(adopted) => TaskEvent::Accepted { adopted },
+                Err(trouble) => TaskEvent::Refused(trouble),
             };
-            self.tasks.do_send(TaskHappened { index: waiting.index, event, cause });
+            self.tasks.do_send(TaskHappened { index: waiting.index, event, cause: waiting.cause });
         }
     }
 
@@ -478,7 +473,11 @@ fn job_add(plan: &RunPlan) -> wire::JobAdd {
 /// The job is there already, or may be: it is ours if it carries this run's name.
 async fn adopt(batch: &BatchApi, plan: &RunPlan, trouble: Trouble) -> Result<bool, Trouble> {
     let found = batch.get_job(&plan.job.id).await.map_err(|error| {
-        if error.is_not_found() { Trouble { fault: Fault::Transient, ..trouble } } else { error.trouble() }
+        if error.is_not_found() {
+            Trouble { fault: Fault::Transient, ..trouble }
+        } else {
+            still_unclear(error.trouble())
+        }
     })?;
     let mine = |item: &wire::MetadataItem| item.name == "dropmill-run" && item.value == plan.run;
     if found.metadata.iter().flatten().any(mine) {
@@ -486,6 +485,14 @@ async fn adopt(batch: &BatchApi, plan: &RunPlan, trouble: Trouble) -> Result<boo
     }
     let message = format!("job {} exists and is not of this run: nothing was added to it", plan.job.id);
     Err(Trouble::permanent("JobExists", message))
+}
+
+/// Something may have been made, and the look that should have told could not: that stays unclear.
+pub fn still_unclear(look: Trouble) -> Trouble {
+    match look.fault {
+        Fault::Permanent => look,
+        Fault::Transient | Fault::Ambiguous => Trouble { fault: Fault::Ambiguous, ..look },
+    }
 }
 
 fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, index: u32) -> wire::TaskAdd {
@@ -542,7 +549,7 @@ async fn verdict(
         (_, None) => ("Unknown".to_owned(), "no error given".to_owned()),
     };
     if code == "TaskExists" {
-        let found = batch.get_task(job, &task.id).await.map_err(|error| error.trouble())?;
+        let found = batch.get_task(job, &task.id).await.map_err(|error| still_unclear(error.trouble()))?;
         if found.command_line == Some(task.command_line.clone()) {
             return Ok(true);
         }

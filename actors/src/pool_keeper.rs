@@ -1,7 +1,7 @@
 //! One pool, from wanted to gone.
 
 use crate::{
-    job_submitter::{JobHappened, JobSubmitter},
+    job_submitter::{JobHappened, JobSubmitter, still_unclear},
     pulse::Pulse,
     record::Recorder,
     run_keeper::{RunHappened, RunKeeper},
@@ -87,7 +87,7 @@ impl PoolKeeper {
             } else {
                 Duration::from_secs(2)
             },
-            watch_every: plan.limits.poll_every * 3,
+            watch_every: plan.limits.poll_every,
             resize_every: Duration::from_secs(300),
             delays: plan.delays.clone(),
         };
@@ -448,7 +448,7 @@ async fn adopt(batch: &BatchApi, plan: &RunPlan, error: BatchError) -> Result<bo
         Ok(found) => found,
         // It was not made after all: the first trouble stands.
         Err(missing) if missing.is_not_found() => return Err(error.trouble()),
-        Err(other) => return Err(other.trouble()),
+        Err(other) => return Err(still_unclear(other.trouble())),
     };
     let value = |name: &str| {
         found.metadata.iter().flatten().find(|item| item.name == name).map(|item| item.value.as_str())

@@ -29,6 +29,8 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 const ME: &str = "task_monitor";
 /// After so long without news every task is listed, whatever the filtered looks said.
 const LIST_ALL_AFTER: Duration = Duration::from_secs(30);
+/// Shortest time between two such lists: for what nothing but a whole list shows, tasks that somebody deleted.
+const LIST_ALL_EVERY: Duration = Duration::from_secs(600);
 /// How often to look which tasks run, while some wait.
 const LOOK_AT_RUNNING_EVERY: Duration = Duration::from_millis(500);
 
@@ -65,6 +67,8 @@ struct Task {
     state: TaskState,
     /// The last event of its life.
     cause: Option<u64>,
+    /// It was told that the service has it.
+    submitted: bool,
     stderr_tail: Option<String>,
 }
 
@@ -141,10 +145,10 @@ impl TaskMonitor {
             // The service ends it first; this is for a service that does not.
             run: plan.job.task_timeout.map(|limit| (limit + Duration::from_secs(60)) * tries(&plan)),
             stopping: plan.deadlines.delivery,
-            stop_again: plan.limits.poll_every * 5,
+            stop_again: plan.limits.poll_every,
             delays: plan.delays.clone(),
         };
-        let fresh = || Task { state: TaskState::Waiting, cause: None, stderr_tail: None };
+        let fresh = || Task { state: TaskState::Waiting, cause: None, submitted: false, stderr_tail: None };
         let tasks: Vec<_> = plan.items.iter().map(|_| fresh()).collect();
         let by_id = plan.items.iter().map(|item| (item.task.clone(), item.index)).collect();
         let pause = first_pause(&services, &plan);
@@ -327,8 +331,8 @@ impl TaskMonitor {
     }
 
     fn next_look(&self, now: Elapsed) -> Look {
-        let quiet = now.since(self.looks.last_news.max(self.looks.last_all));
-        if self.ending || quiet >= LIST_ALL_AFTER {
+        let quiet = now.since(self.looks.last_news) >= LIST_ALL_AFTER;
+        if self.ending || (quiet && now.since(self.looks.last_all) >= LIST_ALL_EVERY) {
             Look::All
         } else if self.looks.follow_up {
             Look::Running
@@ -368,6 +372,7 @@ impl TaskMonitor {
             if missing
                 && matches!(self.tasks[index].state, TaskState::Queued { .. } | TaskState::Running { .. })
             {
+                self.tasks[index].submitted = false;
                 self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
             }
         }
@@ -376,7 +381,18 @@ impl TaskMonitor {
             self.looks.pause = first_pause(&self.services, &self.plan);
             self.to.run.do_send(RunHappened(RunEvent::Progressed));
         } else {
-            self.looks.pause = (self.looks.pause * 2).min(self.plan.limits.poll_every);
+            // Looks thin out: what comes after a long quiet is seen late by a twentieth of it at most.
+            let quiet = now.since(self.looks.last_news) / 20;
+            let least = first_pause(&self.services, &self.plan);
+            self.looks.pause = quiet.min(self.plan.limits.poll_every).max(least);
+        }
+    }
+
+    /// Tells once that the service has a task.
+    fn submitted(&mut self, index: u32, adopted: bool) {
+        if !std::mem::replace(&mut self.tasks[index as usize].submitted, true) {
+            let seq = self.note(index, Happening::TaskSubmitted { adopted });
+            self.tasks[index as usize].cause = Some(seq);
         }
     }
 
@@ -392,6 +408,7 @@ impl TaskMonitor {
                 {
                     return false;
                 }
+                self.submitted(index, false);
                 let (told, ending) = ending_of(status);
                 let seq = self.note(index, Happening::TaskEnded(told));
                 self.tasks[index as usize].cause = Some(seq);
@@ -401,6 +418,7 @@ impl TaskMonitor {
             wire::TaskState::Running => {
                 let news = matches!(state, TaskState::Queued { .. });
                 if news {
+                    self.submitted(index, false);
                     let node = status.node_info.and_then(|info| info.node_id).map(String::from);
                     self.note(index, Happening::TaskRunning { node });
                 }
@@ -479,8 +497,15 @@ impl Actor for TaskMonitor {
 impl Handler<TaskHappened> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, TaskHappened { index, event, cause }: TaskHappened, ctx: &mut Context<Self>) {
-        if cause.is_some() {
-            self.tasks[index as usize].cause = cause;
+        let task = &mut self.tasks[index as usize];
+        match event {
+            // A look may have shown it before the answer to the request came.
+            TaskEvent::Accepted { adopted } if !task.submitted => {
+                task.cause = cause.or(task.cause);
+                self.submitted(index, adopted);
+            }
+            TaskEvent::Accepted { .. } => {}
+            _ => task.cause = cause.or(task.cause),
         }
         self.happened(index, event, ctx);
     }

@@ -80,7 +80,7 @@ operations! {
     ListTaskFiles Batch Reads "list files of task",
     GetTaskFile Batch Reads "get file of task",
     GetNodeFile Batch Reads "get file of node",
-    CreateContainer Blob Repeatable "create container",
+    CreateContainer Blob Once "create container",
     DeleteContainer Blob Repeatable "delete container",
     ContainerExists Blob Reads "look for container",
     PutBlob Blob Repeatable "put blob",

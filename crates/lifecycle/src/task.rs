@@ -12,11 +12,15 @@ pub enum TaskState {
     Ready {
         /// Number of the try it waits for, from 1.
         attempt: u32,
+        /// An earlier try may have been carried out, its answer lost.
+        unclear: bool,
     },
     /// The service refused it for now.
     Resting {
         /// Number of the try that failed.
         attempt: u32,
+        /// A try may have been carried out, its answer lost.
+        unclear: bool,
         /// When to try again.
         again_at: Elapsed,
     },
@@ -101,7 +105,10 @@ pub enum TaskEvent {
     /// Its input will not get there.
     InputFailed(Trouble),
     /// The service has it.
-    Accepted,
+    Accepted {
+        /// It had it already, and it is ours.
+        adopted: bool,
+    },
     /// The service does not want it, or could not be asked.
     Refused(Trouble),
     /// A look showed it waiting.
@@ -176,29 +183,34 @@ pub type Step = (TaskState, Vec<TaskCommand>);
 pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
     use {TaskCommand as Do, TaskEvent as On, TaskState as Is};
     match (state, event) {
-        (Is::Waiting, On::InputReady) => (Is::Ready { attempt: 1 }, vec![Do::Submit]),
+        (Is::Waiting, On::InputReady) => (Is::Ready { attempt: 1, unclear: false }, vec![Do::Submit]),
         (Is::Waiting, On::InputFailed(trouble)) => close(Verdict::Failed {
             cause: format!("input not uploaded: {}", trouble.message),
             delivered: true,
         }),
-        (Is::Ready { .. }, On::Accepted) => {
+        (Is::Ready { .. }, On::Accepted { .. }) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
         }
-        (Is::Ready { attempt }, On::Refused(trouble)) => {
+        (Is::Ready { attempt, unclear }, On::Refused(trouble)) => {
+            let ambiguous = trouble.fault == Fault::Ambiguous;
             let rest = match trouble.fault {
                 Fault::Permanent => None,
                 Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
             };
             match rest {
                 Some(rest) => (
-                    Is::Resting { attempt, again_at: now + rest },
+                    Is::Resting { attempt, unclear: unclear || ambiguous, again_at: now + rest },
                     vec![Do::TellRest { attempt, rest, trouble }],
                 ),
+                // It may be there and run: looks tell, and one that shows it missing has it submitted again.
+                None if ambiguous || (unclear && trouble.fault == Fault::Transient) => {
+                    (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
+                }
                 None => close(Verdict::Failed { cause: trouble.message, delivered: true }),
             }
         }
-        (Is::Resting { attempt, again_at }, On::TimePassed) if now >= again_at => {
-            (Is::Ready { attempt: attempt + 1 }, vec![Do::Submit])
+        (Is::Resting { attempt, unclear, again_at }, On::TimePassed) if now >= again_at => {
+            (Is::Ready { attempt: attempt + 1, unclear }, vec![Do::Submit])
         }
 
         (Is::Queued { .. }, On::SeenRunning) => {
@@ -223,7 +235,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         // Deleted behind our back: submit it again under its name.
         (Is::Queued { .. } | Is::Running { .. }, On::Vanished) => {
-            (Is::Ready { attempt: 1 }, vec![Do::Submit])
+            (Is::Ready { attempt: 1, unclear: false }, vec![Do::Submit])
         }
         (Is::Stopping { why, .. }, On::Vanished) => close(stopped(why, true)),
 
@@ -283,7 +295,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             state,
             On::InputReady
             | On::InputFailed(_)
-            | On::Accepted
+            | On::Accepted { .. }
             | On::Refused(_)
             | On::StopAsked
             | On::JobEnded

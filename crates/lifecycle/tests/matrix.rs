@@ -219,9 +219,10 @@ fn task() {
     let stopping = |why, again_at, until| Is::Stopping { why, again_at, until };
     let states = [
         Is::Waiting,
-        Is::Ready { attempt: 1 },
-        Is::Ready { attempt: 3 },
-        Is::Resting { attempt: 1, again_at: OVER },
+        Is::Ready { attempt: 1, unclear: false },
+        Is::Ready { attempt: 3, unclear: false },
+        Is::Ready { attempt: 3, unclear: true },
+        Is::Resting { attempt: 1, unclear: true, again_at: OVER },
         Is::Queued { until: None },
         Is::Queued { until: Some(OVER) },
         Is::Running { until: Some(TO_COME) },
@@ -237,7 +238,7 @@ fn task() {
     let events = [
         TaskEvent::InputReady,
         TaskEvent::InputFailed(never()),
-        TaskEvent::Accepted,
+        TaskEvent::Accepted { adopted: false },
         TaskEvent::Refused(soon()),
         TaskEvent::Refused(never()),
         TaskEvent::SeenActive,
