@@ -1,0 +1,111 @@
+//! `dropmill simulate` and `dropmill trace test`: the simulated world on the command line.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Desk, run_file};
+use std::process::Output;
+
+const MIXED: &str = include_str!("traces/mixed-faults.scenario.toml");
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    for name in ["a", "b", "c", "d"] {
+        desk.write(format!("data/{name}.txt"), name);
+    }
+    let file = run_file(r#"["work"]"#, "").replace("command =", "outputs = [\"*.csv\"]\ncommand =");
+    desk.write("run.toml", file);
+    desk.write("mixed.scenario.toml", MIXED.replace("# run: run.toml\n", ""));
+    desk
+}
+
+#[track_caller]
+fn text(output: &Output, code: i32) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}\n{stderr}");
+    said
+}
+
+#[test]
+fn every_scenario_of_the_project_has_its_outline() {
+    let desk = Desk::new();
+    let traces = format!("{}/tests/traces", env!("CARGO_MANIFEST_DIR"));
+    let said = text(&desk.output(&["trace", "test", &traces]), 0);
+    assert!(said.ends_with(" scenarios, 0 different\n"), "{said}");
+    assert!(said.lines().count() > 12, "{said}");
+}
+
+#[test]
+fn a_seed_tells_the_same_story_in_every_process() {
+    let desk = desk();
+    let tell = |seed| {
+        let arguments =
+            ["simulate", "run.toml", "--scenario", "mixed.scenario.toml", "--json", "--seed", seed];
+        let output = desk.output(&arguments);
+        assert!(!output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        (output.stdout, output.stderr)
+    };
+    let first = tell("5");
+    for _ in 0..4 {
+        assert!(tell("5") == first);
+    }
+    assert!(tell("6").0 != first.0);
+    assert!(!desk.path("state").exists() && !desk.path("out").exists(), "nothing was written");
+}
+
+#[test]
+fn many_seeds_are_checked_and_counted() {
+    let desk = desk();
+    let arguments = ["simulate", "run.toml", "--scenario", "mixed.scenario.toml", "--seeds", "1..20"];
+    assert!(text(&desk.output(&arguments), 0).starts_with("20 seeds: no rule broken"));
+}
+
+#[test]
+fn exit_codes_are_those_of_the_run() {
+    let desk = desk();
+    assert!(text(&desk.output(&["simulate", "run.toml", "--outline"]), 0).contains("4 x task"));
+    desk.write("fails.toml", "[[tasks]]\nwhich = \"b.txt\"\nexit_code = 3\n");
+    let said = text(&desk.output(&["simulate", "run.toml", "--scenario", "fails.toml", "--outline"]), 1);
+    assert!(said.contains("failed: exit code 3"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    let desk = desk();
+    desk.write("wrong.toml", "[[fault]]\non = [\"add task collection\"]\ndo = \"refuse\"\n")
+        .write("empty/x", "");
+    for (arguments, told) in [
+        (
+            &["simulate", "run.toml", "--scenario", "wrong.toml"][..],
+            "there is no operation \"add task collection\"",
+        ),
+        (&["simulate", "run.toml", "--scenario", "missing.toml"], "missing.toml: No such file"),
+        (&["simulate", "run.toml", "--seeds", "9..1"], "the smaller first"),
+        (&["simulate", "missing.toml"], "there is no such file"),
+        (&["trace", "test", "empty"], "there is no *.scenario.toml"),
+        (&["trace", "frobnicate", "empty"], "there are `test` and `accept`"),
+    ] {
+        let output = desk.output(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(told), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn an_outline_is_accepted_where_somebody_reads_it_and_tested_from_then_on() {
+    let desk = desk();
+    let run = "# run: ../run.toml\n";
+    desk.write("traces/busy.scenario.toml", format!("{run}[[fault]]\ndo = \"status\"\nnth = 3\n"));
+    let said = text(&desk.output(&["trace", "test", "traces"]), 1);
+    assert!(said.contains("different  busy.scenario.toml") && said.contains("  + run: started"), "{said}");
+    let mut accept = desk.dropmill(&["trace", "accept", "traces"]);
+    assert_eq!(accept.env("CI", "true").output().unwrap().status.code(), Some(2), "never in CI");
+    let mut accept = desk.dropmill(&["trace", "accept", "traces"]);
+    text(&accept.env_remove("CI").output().unwrap(), 0);
+    text(&desk.output(&["trace", "test", "traces"]), 0);
+    desk.write("traces/busy.scenario.toml", format!("{run}[[tasks]]\nwhich = \"a.txt\"\nexit_code = 1\n"));
+    let said = text(&desk.output(&["trace", "test", "traces"]), 1);
+    assert!(said.contains("  - task/a-txt") && said.contains("failed: exit code 1"), "{said}");
+}
