@@ -227,7 +227,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
 
         (
-            Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. } | Is::Gone,
+            Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. },
             On::EndAsked | On::Released,
         ) => (Is::Gone, vec![Do::TellGone]),
         (
@@ -251,17 +251,16 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
         (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
             let rest = (limits.look_every * 2u32.saturating_pow(looks.min(16))).min(limits.watch_every);
-            (Is::Deleting { looks: looks + 1, again_at: now + rest, until }, vec![Do::Look])
-        }
-        // It is still listed: a delete whose request was lost must be repeated, one that was heard does no harm.
-        (Is::Deleting { looks, again_at, until }, On::SeenThere) if looks > 0 && looks.is_multiple_of(8) => {
-            (Is::Deleting { looks, again_at, until }, vec![Do::Delete])
+            let looks = looks + 1;
+            // Each eighth turn asks again, as for a pool: a request that was lost must be repeated.
+            let command = if looks.is_multiple_of(8) { Do::Delete } else { Do::Look };
+            (Is::Deleting { looks, again_at: now + rest, until }, vec![command])
         }
         (Is::Deleting { looks, until, .. }, On::DeleteFailed(trouble)) => match trouble.fault {
             Fault::Permanent => (Is::Left, vec![Do::TellLeft(trouble.message)]),
             Fault::Transient | Fault::Ambiguous => {
                 let rest = limits.delays.after(looks + 1, trouble.retry_after).unwrap_or(limits.watch_every);
-                // `SeenThere` repeats the request at looks that are multiples of 8: go to the next of them.
+                // To the next turn that asks again.
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
         },
