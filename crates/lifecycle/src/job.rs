@@ -53,6 +53,8 @@ pub enum JobState {
         again_at: Option<Elapsed>,
         /// End of patience.
         until: Elapsed,
+        /// It shall stay: once it was told, nothing more is asked of it.
+        kept: bool,
     },
     /// Its tasks were told to end.
     Terminated,
@@ -192,44 +194,45 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
                 vec![Do::TellRest { what: "seal job", attempt, rest, trouble }],
             ),
             // Only a client that dies now would leave the job open; this one ends it itself.
-            None => (Is::Sealed, vec![]),
+            None => (Is::Open, vec![]),
         },
         (Is::Sealing { attempt, again_at: Some(again_at) }, On::TimePassed) if now >= again_at => {
             (Is::Sealing { attempt: attempt + 1, again_at: None }, vec![Do::Seal])
         }
 
         (Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Creating { .. }, On::TerminateAsked(reason)) => {
-            let until = now + limits.ending;
-            let command = Do::Terminate(reason.clone());
-            (Is::Terminating { reason, attempt: 1, again_at: None, until }, vec![command])
+            terminate(reason, false, now, limits)
         }
         (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::TerminateAsked(_)) => {
             (Is::Unmade, vec![Do::TellTerminated])
         }
         (Is::Resting { .. } | Is::Lost, On::TerminateAsked(_)) => (Is::Terminated, vec![Do::TellTerminated]),
-        (Is::Terminating { .. }, On::TerminateSucceeded) => (Is::Terminated, vec![Do::TellTerminated]),
-        (Is::Terminating { reason, attempt, until, .. }, On::TerminateFailed(trouble)) => {
+        (Is::Terminating { kept: true, .. }, On::TerminateSucceeded) => keep(""),
+        (Is::Terminating { kept: false, .. }, On::TerminateSucceeded) => {
+            (Is::Terminated, vec![Do::TellTerminated])
+        }
+        (Is::Terminating { reason, attempt, until, kept, .. }, On::TerminateFailed(trouble)) => {
             match rest(limits, attempt, &trouble) {
                 Some(rest) if now + rest < until => {
                     let again_at = Some(now + rest);
                     let told = Do::TellRest { what: "terminate job", attempt, rest, trouble };
-                    (Is::Terminating { reason, attempt, again_at, until }, vec![told])
+                    (Is::Terminating { reason, attempt, again_at, until, kept }, vec![told])
                 }
+                _ if kept => keep(&format!("; it was not told to end: {}", trouble.message)),
                 // Deleting it, which comes next, ends its tasks as well.
                 _ => (Is::Terminated, vec![Do::TellTerminated]),
             }
         }
-        (Is::Terminating { reason, attempt, again_at: Some(again_at), until }, On::TimePassed)
+        (Is::Terminating { reason, attempt, again_at: Some(again_at), until, kept }, On::TimePassed)
             if now >= again_at =>
         {
             let command = Do::Terminate(reason.clone());
-            (Is::Terminating { reason, attempt: attempt + 1, again_at: None, until }, vec![command])
+            (Is::Terminating { reason, attempt: attempt + 1, again_at: None, until, kept }, vec![command])
         }
 
-        (
-            Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. },
-            On::EndAsked | On::Released,
-        ) => (Is::Gone, vec![Do::TellGone]),
+        (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::EndAsked | On::Released) => {
+            (Is::Gone, vec![Do::TellGone])
+        }
         (
             Is::Creating { .. }
             | Is::Resting { .. }
@@ -264,17 +267,15 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
         },
+        // It stays, but not open: tasks that nobody waits for would go on, and it would count against the quota.
         (
-            Is::Creating { .. }
-            | Is::Resting { .. }
-            | Is::Open
-            | Is::Sealing { .. }
-            | Is::Sealed
-            | Is::Lost
-            | Is::Terminating { .. }
-            | Is::Terminated,
+            Is::Creating { .. } | Is::Resting { .. } | Is::Open | Is::Sealing { .. } | Is::Lost,
             On::Released,
-        ) => (Is::Left, vec![Do::TellLeft("kept, as cleanup.job says".into())]),
+        ) => terminate("RunEnded".into(), true, now, limits),
+        (Is::Terminating { reason, attempt, again_at, until, .. }, On::Released) => {
+            (Is::Terminating { reason, attempt, again_at, until, kept: true }, vec![])
+        }
+        (Is::Sealed | Is::Terminated, On::Released) => keep(""),
 
         // Clocks tick and looks answer in every state; mostly that is no news.
         (state, On::TimePassed | On::SeenThere | On::FoundMissing) => (state, vec![]),
@@ -293,6 +294,16 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (state, vec![])
         }
     }
+}
+
+fn terminate(reason: String, kept: bool, now: Elapsed, limits: &JobLimits) -> Step {
+    let until = now + limits.ending;
+    let command = JobCommand::Terminate(reason.clone());
+    (JobState::Terminating { reason, attempt: 1, again_at: None, until, kept }, vec![command])
+}
+
+fn keep(but: &str) -> Step {
+    (JobState::Left, vec![JobCommand::TellLeft(format!("kept, as cleanup.job says{but}"))])
 }
 
 fn rest(limits: &JobLimits, attempt: u32, trouble: &Trouble) -> Option<Duration> {

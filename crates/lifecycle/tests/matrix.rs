@@ -154,8 +154,10 @@ fn pool() {
 #[test]
 fn job() {
     use JobState as Is;
-    let terminating =
-        |again_at| Is::Terminating { reason: "why".into(), attempt: 1, again_at, until: TO_COME };
+    let terminating = |again_at, kept| {
+        let reason = "why".into();
+        Is::Terminating { reason, attempt: 1, again_at, until: TO_COME, kept }
+    };
     let states = [
         Is::Absent,
         Is::Creating { attempt: 1, unclear: false },
@@ -169,8 +171,9 @@ fn job() {
         Is::Sealing { attempt: 1, again_at: Some(OVER) },
         Is::Sealed,
         Is::Lost,
-        terminating(None),
-        terminating(Some(OVER)),
+        terminating(None, false),
+        terminating(Some(OVER), false),
+        terminating(None, true),
         Is::Terminated,
         Is::Deleting { looks: 0, again_at: OVER, until: TO_COME },
         Is::Deleting { looks: 8, again_at: TO_COME, until: TO_COME },
