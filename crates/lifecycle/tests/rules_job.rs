@@ -1,0 +1,334 @@
+//! What holds for every job, whatever happens to it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use dropmill_lifecycle::{
+    Elapsed,
+    job::{self, JobCommand as Do, JobEvent as On, JobLimits, JobState as Is},
+};
+
+fn limits() -> JobLimits {
+    JobLimits { ending: secs(120), look_every: secs(2), watch_every: secs(15), delays: three_tries() }
+}
+
+fn apply(state: Is, event: On, now: Elapsed) -> job::Step {
+    job::apply(state, event, now, &limits())
+}
+
+fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
+    let told = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+}
+
+fn creating(attempt: u32, unclear: bool) -> Is {
+    Is::Creating { attempt, unclear }
+}
+
+fn resting(unclear: bool) -> Is {
+    Is::Resting { attempt: 1, unclear, again_at: at(20) }
+}
+
+fn sealing(again_at: Option<Elapsed>) -> Is {
+    Is::Sealing { attempt: 1, again_at }
+}
+
+fn terminating(until: u64, again_at: Option<Elapsed>, kept: bool) -> Is {
+    Is::Terminating { reason: "Cancelled".into(), attempt: 1, again_at, until: at(until), kept }
+}
+
+fn cancel() -> On {
+    On::TerminateAsked("Cancelled".into())
+}
+
+fn deleting(now: u64) -> Is {
+    Is::Deleting { looks: 0, again_at: at(now + 2), until: at(now + 120) }
+}
+
+/// What the alarms alone lead to: each rings when it should, nobody else says a word.
+fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<(Elapsed, Do)>) {
+    let mut done = vec![];
+    for _ in 0..10_000 {
+        let Some(moment) = state.wakes_at() else { return (state, now, done) };
+        now = moment.max(now);
+        let (next, commands) = apply(state.clone(), On::TimePassed, now);
+        assert_ne!(next, state, "an alarm that rang at {now} rings there again");
+        done.extend(commands.into_iter().map(|command| (now, command)));
+        state = next;
+    }
+    panic!("no end in sight: {state:?} at {now}");
+}
+
+#[test]
+fn a_create_is_tried_again_after_its_rest_until_the_table_ends() {
+    for trouble in [busy(), unclear()] {
+        let may_exist = trouble == unclear();
+        let mut state = creating(1, false);
+        for (attempt, rest) in [(1, 1), (2, 4)] {
+            let (next, commands) = apply(state, On::CreateFailed(trouble.clone()), at(10));
+            assert_eq!(next, Is::Resting { attempt, unclear: may_exist, again_at: at(10 + rest) });
+            assert!(matches!(&commands[..], [Do::TellRest { what: "create job", .. }]), "{commands:?}");
+            check(&next, On::TimePassed, Elapsed(9_999 + rest * 1000), &next, &[]);
+            let (again, commands) = apply(next, On::TimePassed, at(10 + rest));
+            assert_eq!(commands, [Do::Create]);
+            state = again;
+        }
+        let lost = if may_exist { Is::Lost } else { Is::Unmade };
+        check(&state, On::CreateFailed(trouble.clone()), at(30), &lost, &[Do::TellLost(trouble)]);
+    }
+}
+
+#[test]
+fn the_services_word_on_when_to_come_back_is_a_lower_bound() {
+    for (asked, again_at) in [(30, 40), (0, 11)] {
+        let (next, _) = apply(creating(1, false), On::CreateFailed(busy_for(asked)), at(10));
+        assert_eq!(next, Is::Resting { attempt: 1, unclear: false, again_at: at(again_at) });
+    }
+}
+
+#[test]
+fn a_job_that_may_have_been_made_is_remembered_through_every_later_try() {
+    check(&creating(2, true), On::CreateFailed(refused()), at(5), &Is::Lost, &[Do::TellLost(refused())]);
+    check(&creating(2, false), On::CreateFailed(refused()), at(5), &Is::Unmade, &[Do::TellLost(refused())]);
+    for state in [creating(1, false), creating(2, true), resting(true), Is::Lost] {
+        check(&state, On::EndAsked, at(5), &deleting(5), &[Do::Delete]);
+    }
+    for state in [Is::Absent, Is::Unmade, resting(false)] {
+        for event in [On::EndAsked, On::Released] {
+            check(&state, event, at(5), &Is::Gone, &[Do::TellGone]);
+        }
+        check(&state, cancel(), at(5), &Is::Unmade, &[Do::TellTerminated]);
+    }
+}
+
+#[test]
+fn cancel_while_creating_still_deletes_what_may_exist() {
+    let told = Do::Terminate("Cancelled".into());
+    check(&creating(1, false), cancel(), at(5), &terminating(125, None, false), &[told]);
+    // The create's answer comes late: it opens nothing.
+    for late in [On::Created, On::CreateFailed(refused()), On::AllTasksIn] {
+        let state = terminating(125, None, false);
+        check(&state, late, at(6), &state, &[]);
+    }
+    // There was nothing to terminate, or it was done: the delete follows either way.
+    let (ended, commands) = apply(terminating(125, None, false), On::TerminateSucceeded, at(7));
+    assert_eq!(commands, [Do::TellTerminated]);
+    check(&ended, On::EndAsked, at(8), &deleting(8), &[Do::Delete]);
+}
+
+#[test]
+fn a_job_is_told_to_end_itself_only_after_its_last_task_is_in() {
+    for state in [Is::Absent, creating(1, false), resting(false), Is::Lost, Is::Terminated, Is::Gone] {
+        check(&state, On::AllTasksIn, at(5), &state, &[]);
+    }
+    check(&Is::Open, On::AllTasksIn, at(5), &sealing(None), &[Do::Seal]);
+    // A second time, because a task vanished and was added again: it will end itself already.
+    check(&Is::Sealed, On::AllTasksIn, at(5), &Is::Sealed, &[]);
+}
+
+#[test]
+fn a_job_that_could_not_be_sealed_works_on_and_counts_as_open() {
+    let (rest, commands) = apply(sealing(None), On::SealFailed(unclear()), at(5));
+    assert_eq!(rest, sealing(Some(at(6))));
+    assert!(matches!(&commands[..], [Do::TellRest { what: "seal job", .. }]), "{commands:?}");
+    check(&rest, On::TimePassed, at(6), &Is::Sealing { attempt: 2, again_at: None }, &[Do::Seal]);
+    check(&sealing(None), On::SealFailed(refused()), at(5), &Is::Open, &[]);
+}
+
+#[test]
+fn tasks_are_taken_from_open_until_told_to_end() {
+    let takes = [Is::Open, sealing(None), sealing(Some(at(9))), Is::Sealed];
+    let takes_not = [
+        Is::Absent,
+        Is::Unmade,
+        creating(1, false),
+        resting(true),
+        Is::Lost,
+        terminating(120, None, false),
+        Is::Terminated,
+        deleting(0),
+        Is::Gone,
+        Is::Left,
+    ];
+    assert!(takes.iter().all(Is::takes_tasks));
+    assert!(!takes_not.iter().any(Is::takes_tasks));
+}
+
+#[test]
+fn a_job_that_somebody_deleted_is_lost_and_the_run_hears_it() {
+    for state in [Is::Open, sealing(None), Is::Sealed] {
+        let (next, commands) = apply(state, On::FoundMissing, at(5));
+        assert_eq!(next, Is::Lost);
+        assert!(
+            matches!(&commands[..], [Do::TellLost(trouble)] if trouble.code == "JobNotFound"),
+            "{commands:?}"
+        );
+    }
+}
+
+#[test]
+fn who_asks_to_terminate_hears_of_it_whatever_the_service_says() {
+    for (outcome, now) in [
+        (On::TerminateSucceeded, 5),
+        (On::TerminateFailed(refused()), 5),
+        // A rest that would go beyond the end of patience is not begun.
+        (On::TerminateFailed(busy()), 119),
+        (On::TerminateFailed(busy_for(200)), 5),
+    ] {
+        let state = terminating(120, None, false);
+        check(&state, outcome, at(now), &Is::Terminated, &[Do::TellTerminated]);
+    }
+    let (rest, commands) = apply(terminating(120, None, false), On::TerminateFailed(unclear()), at(5));
+    assert_eq!(rest, terminating(120, Some(at(6)), false));
+    assert!(matches!(&commands[..], [Do::TellRest { what: "terminate job", .. }]), "{commands:?}");
+    let (_, commands) = apply(rest, On::TimePassed, at(6));
+    assert_eq!(commands, [Do::Terminate("Cancelled".into())]);
+}
+
+#[test]
+fn a_job_that_is_kept_is_never_left_open() {
+    let told = [Do::Terminate("RunEnded".into())];
+    for state in [creating(1, false), resting(true), Is::Open, sealing(None), sealing(Some(at(9))), Is::Lost]
+    {
+        let (next, commands) = apply(state.clone(), On::Released, at(5));
+        assert!(matches!(next, Is::Terminating { kept: true, .. }), "{state:?} -> {next:?}");
+        assert_eq!(commands, told, "{state:?}");
+    }
+    // One that is being told is told to the end.
+    let rest = terminating(120, Some(at(9)), false);
+    check(&rest, On::Released, at(5), &terminating(120, Some(at(9)), true), &[]);
+    let (again, commands) = apply(terminating(120, Some(at(9)), true), On::TimePassed, at(9));
+    assert_eq!(commands, [Do::Terminate("Cancelled".into())]);
+    let (left, commands) = apply(again, On::TerminateSucceeded, at(10));
+    assert_eq!((left, commands), (Is::Left, vec![Do::TellLeft("kept, as cleanup.job says".into())]));
+    // One that ended, or will by itself, is left alone.
+    for state in [Is::Sealed, Is::Terminated] {
+        let left = [Do::TellLeft("kept, as cleanup.job says".into())];
+        check(&state, On::Released, at(5), &Is::Left, &left);
+    }
+}
+
+#[test]
+fn a_kept_job_that_could_not_be_told_to_end_is_named_with_the_reason() {
+    let (left, commands) = apply(terminating(120, None, true), On::TerminateFailed(refused()), at(5));
+    assert_eq!(left, Is::Left);
+    assert!(
+        matches!(&commands[..], [Do::TellLeft(why)] if why.contains("not told to end: no")),
+        "{commands:?}"
+    );
+}
+
+#[test]
+fn a_delete_that_was_lost_is_asked_for_again_even_if_no_look_succeeds() {
+    let (failed, commands) = apply(deleting(0), On::DeleteFailed(busy()), at(1));
+    assert_eq!(commands, []);
+    let (_, _, done) = in_silence(failed, at(1));
+    assert_eq!(done.first(), Some(&(at(2), Do::Delete)));
+    let (_, _, done) = in_silence(deleting(0), at(0));
+    assert!(done.iter().any(|(_, command)| *command == Do::Delete), "{done:?}");
+}
+
+#[test]
+fn a_job_that_will_not_go_is_left_at_the_deadline_and_named() {
+    let (end, when, done) = in_silence(deleting(0), at(0));
+    assert_eq!((end, when), (Is::Left, at(120)));
+    assert!(matches!(done.last(), Some((_, Do::TellLeft(_)))), "{done:?}");
+    check(&deleting(0), On::DeleteFailed(refused()), at(1), &Is::Left, &[Do::TellLeft("no".into())]);
+    check(&deleting(0), On::FoundMissing, at(1), &Is::Gone, &[Do::TellGone]);
+}
+
+#[test]
+fn the_last_word_is_said_once_however_often_the_end_is_asked() {
+    for state in [Is::Gone, Is::Left] {
+        for event in [On::EndAsked, On::Released, cancel(), On::FoundMissing, On::TimePassed, On::Created] {
+            check(&state, event, at(5), &state, &[]);
+        }
+    }
+}
+
+fn some_event(dice: &mut Dice) -> On {
+    let fails = |dice: &mut Dice| dice.pick(&[busy(), unclear(), refused(), busy_for(20)]).clone();
+    match dice.below(18) {
+        0 | 1 => On::Wanted,
+        2 | 3 => On::Created,
+        4 => On::CreateFailed(fails(dice)),
+        5 | 6 => On::AllTasksIn,
+        7 => On::SealSucceeded,
+        8 => On::SealFailed(fails(dice)),
+        9 if dice.below(3) == 0 => cancel(),
+        10 => On::TerminateSucceeded,
+        11 => On::TerminateFailed(fails(dice)),
+        12 if dice.below(4) == 0 => On::EndAsked,
+        13 if dice.below(4) == 0 => On::Released,
+        14 => On::SeenThere,
+        15 if dice.below(4) == 0 => On::FoundMissing,
+        16 => On::DeleteFailed(fails(dice)),
+        _ => On::TimePassed,
+    }
+}
+
+#[test]
+fn no_walk_forgets_a_job_or_waits_for_ever() {
+    for seed in 0..WALKS {
+        let dice = &mut Dice::of(seed);
+        let (mut state, mut now, mut said, mut story) = (Is::Absent, at(0), vec![], vec![]);
+        // Whether the service may have a job of ours, and whether nothing tells it to end.
+        let (mut may_exist, mut open) = (false, false);
+        for _ in 0..STEPS {
+            now = dice.moment(now, state.wakes_at());
+            let event = some_event(dice);
+            story.push(format!("{now} {state:?} + {event:?}"));
+            let (next, commands) = apply(state.clone(), event.clone(), now);
+            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            if matches!(state, Is::Gone | Is::Left) {
+                assert_eq!((&next, &commands[..]), (&state, &[][..]), "{}", told());
+            }
+            let asked = |command: &Do| commands.contains(command);
+            match (&state, &event) {
+                (Is::Creating { .. }, On::Created) => (may_exist, open) = (true, true),
+                (Is::Creating { .. }, On::EndAsked | On::Released | On::TerminateAsked(_)) => {
+                    may_exist = true
+                }
+                (Is::Creating { .. }, On::CreateFailed(trouble)) if *trouble == unclear() => may_exist = true,
+                (Is::Sealing { .. }, On::SealSucceeded) => open = false,
+                // Done, or given up and said so.
+                (Is::Terminating { .. }, On::TerminateSucceeded | On::TerminateFailed(_)) => {
+                    open &= matches!(next, Is::Terminating { .. });
+                }
+                (_, On::FoundMissing) if !matches!(next, Is::Terminating { .. }) => {
+                    (may_exist, open) = (may_exist && next != Is::Gone, open && next != Is::Lost);
+                }
+                _ => {}
+            }
+            let changed = std::mem::discriminant(&state) != std::mem::discriminant(&next);
+            let lost = commands.iter().any(|command| matches!(command, Do::TellLost(_)));
+            let ends = commands.iter().any(|command| matches!(command, Do::Terminate(_)));
+            match &next {
+                Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", told()),
+                Is::Sealing { .. } if changed => assert!(asked(&Do::Seal), "{}", told()),
+                Is::Terminating { .. } if changed => assert!(ends, "{}", told()),
+                Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", told()),
+                Is::Lost if changed => assert!(lost, "{}", told()),
+                Is::Gone if changed => assert!(asked(&Do::TellGone) && !may_exist, "{}", told()),
+                Is::Left if changed && event == On::Released => assert!(!open, "{}", told()),
+                Is::Resting { .. } | Is::Deleting { .. } => {
+                    assert!(next.wakes_at().is_some(), "{}", told());
+                }
+                // A call is on its way, or the run was told, or it was the run that has to speak.
+                _ => {}
+            }
+            said.extend(commands);
+            state = next;
+            // The end, asked here, is reached by the alarms alone.
+            let (ending, _) = apply(state.clone(), On::EndAsked, now);
+            let (end, when, _) = in_silence(ending, now);
+            assert!(matches!(end, Is::Gone | Is::Left), "seed {seed}: {story:#?} {end:?}");
+            assert!(when <= now + secs(120), "seed {seed}: {story:#?} only at {when}");
+        }
+        let times = |wanted: fn(&Do) -> bool| said.iter().filter(|command| wanted(command)).count();
+        assert!(times(|command| matches!(command, Do::TellGone | Do::TellLeft(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::TellLost(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::TellOpen)) <= 1, "{story:#?}");
+    }
+}
