@@ -1,0 +1,172 @@
+//! What holds for every effort: an upload, a container, the results of a task, a deletion.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use dropmill_lifecycle::{
+    Elapsed,
+    delays::Delays,
+    effort::{self, EffortCommand as Do, EffortEvent as On, EffortLimits, EffortState as Is},
+};
+
+fn limits() -> EffortLimits {
+    EffortLimits { whole: secs(60), delays: three_tries() }
+}
+
+/// Tries without end, each four seconds after the last.
+fn tireless() -> EffortLimits {
+    EffortLimits { whole: secs(60), delays: Delays { steps: vec![secs(4)], for_ever: true } }
+}
+
+fn apply(state: Is, event: On, now: Elapsed) -> effort::Step {
+    effort::apply(state, event, now, &limits())
+}
+
+fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
+    let told = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+}
+
+fn trying(attempt: u32) -> Is {
+    Is::Trying { attempt, until: at(60) }
+}
+
+fn resting(again_at: u64) -> Is {
+    Is::Resting { attempt: 1, again_at: at(again_at), until: at(60), trouble: busy() }
+}
+
+#[test]
+fn its_time_counts_from_its_beginning_not_from_its_wait() {
+    check(&Is::Waiting, On::Begun, at(100), &Is::Trying { attempt: 1, until: at(160) }, &[Do::Try]);
+    check(&Is::Waiting, On::TimePassed, at(100), &Is::Waiting, &[]);
+}
+
+#[test]
+fn a_try_that_failed_for_now_is_made_again_after_its_rest_and_not_before() {
+    for trouble in [busy(), unclear()] {
+        let (rest, commands) = apply(trying(1), On::TryFailed(trouble.clone()), at(10));
+        let told = Do::TellRest { attempt: 1, rest: secs(1), trouble };
+        assert_eq!(commands, [told]);
+        assert_eq!(rest.wakes_at(), Some(at(11)));
+        check(&rest, On::TimePassed, Elapsed(10_999), &rest, &[]);
+        check(&rest, On::TimePassed, at(11), &trying(2), &[Do::Try]);
+    }
+}
+
+#[test]
+fn the_services_word_on_when_to_come_back_is_a_lower_bound() {
+    for (asked, rest) in [(30, 30), (0, 1)] {
+        let (next, _) = apply(trying(1), On::TryFailed(busy_for(asked)), at(10));
+        assert_eq!(next.wakes_at(), Some(at(10 + rest)));
+    }
+}
+
+#[test]
+fn it_fails_when_refused_or_out_of_tries_or_when_the_rest_would_outlast_it() {
+    for (attempt, trouble, now) in
+        [(1, refused(), 10), (3, busy(), 10), (1, busy(), 59), (1, busy_for(50), 10)]
+    {
+        let state = trying(attempt);
+        let failed = Is::Failed(trouble.clone());
+        check(&state, On::TryFailed(trouble.clone()), at(now), &failed, &[Do::TellFailed(trouble)]);
+    }
+}
+
+#[test]
+fn tries_without_end_end_with_the_effort() {
+    let (mut state, mut now) = (trying(1), at(0));
+    for tries in 1.. {
+        let (next, commands) = effort::apply(state, On::TryFailed(busy()), now, &tireless());
+        let Some(moment) = next.wakes_at() else {
+            assert_eq!((next, commands), (Is::Failed(busy()), vec![Do::TellFailed(busy())]));
+            // At 0, 4, …, 56 s: the next would be at the end itself.
+            assert_eq!((tries, now), (15, at(56)));
+            return;
+        };
+        now = moment;
+        let (again, commands) = effort::apply(next, On::TimePassed, now, &tireless());
+        assert_eq!(commands, [Do::Try]);
+        state = again;
+    }
+}
+
+#[test]
+fn an_answer_that_comes_after_the_time_still_counts() {
+    check(&trying(1), On::Succeeded, at(1000), &Is::Done, &[Do::TellDone]);
+}
+
+#[test]
+fn an_end_interrupts_a_rest_and_says_nothing() {
+    for state in [Is::Waiting, trying(1), resting(20)] {
+        check(&state, On::EndAsked, at(10), &Is::Dropped, &[]);
+    }
+}
+
+#[test]
+fn what_is_over_stays_so() {
+    for state in [Is::Done, Is::Failed(refused()), Is::Dropped] {
+        assert!(state.is_over());
+        for event in [
+            On::Begun,
+            On::Succeeded,
+            On::TryFailed(busy()),
+            On::TryFailed(refused()),
+            On::TimePassed,
+            On::EndAsked,
+        ] {
+            check(&state, event, at(10), &state, &[]);
+        }
+    }
+}
+
+#[test]
+fn no_walk_tries_twice_at_once_or_waits_for_ever() {
+    for seed in 0..WALKS {
+        let dice = &mut Dice::of(seed);
+        let limits = if seed % 2 == 0 { limits() } else { tireless() };
+        let (mut state, mut now, mut story) = (Is::Waiting, at(0), vec![]);
+        let (mut last_words, mut in_flight) = (0, false);
+        for _ in 0..STEPS {
+            now = dice.moment(now, state.wakes_at());
+            let event = match dice.below(12) {
+                0..=2 => On::Begun,
+                // Nobody answers a question that was not asked.
+                3 if in_flight => On::Succeeded,
+                4..=7 if in_flight => {
+                    On::TryFailed(dice.pick(&[busy(), busy(), unclear(), busy_for(9), refused()]).clone())
+                }
+                8 if dice.below(4) == 0 => On::EndAsked,
+                _ => On::TimePassed,
+            };
+            story.push(format!("{now} {state:?} + {event:?}"));
+            in_flight &= !matches!(event, On::Succeeded | On::TryFailed(_));
+            let (next, commands) = effort::apply(state.clone(), event.clone(), now, &limits);
+            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            assert!(!state.is_over() || (next == state && commands.is_empty()), "{}", told());
+            for command in &commands {
+                match command {
+                    Do::Try => assert!(!std::mem::replace(&mut in_flight, true), "{}", told()),
+                    Do::TellDone | Do::TellFailed(_) => last_words += 1,
+                    Do::TellRest { .. } => {}
+                }
+            }
+            assert_eq!(
+                last_words,
+                u32::from(matches!(next, Is::Done | Is::Failed(_))),
+                "the last word, once: {}",
+                told()
+            );
+            match next {
+                Is::Trying { .. } => assert!(in_flight, "{}", told()),
+                Is::Resting { again_at, until, .. } => {
+                    assert!(next.wakes_at() == Some(again_at) && again_at < until, "{}", told());
+                    let (after, _) = effort::apply(next.clone(), On::TimePassed, again_at.max(now), &limits);
+                    assert_ne!(after, next, "an alarm that rang rings again: {}", told());
+                }
+                Is::Waiting | Is::Done | Is::Failed(_) | Is::Dropped => {}
+            }
+            state = next;
+        }
+    }
+}
