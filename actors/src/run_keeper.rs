@@ -37,6 +37,10 @@ pub struct RunKeeper {
     state: RunState,
     alarm: Option<(Elapsed, SpawnHandle)>,
     started: u64,
+    /// What is deleted (true) or kept at the end.
+    delete: Open,
+    /// Parts that are cleaned up in the place of a dead actor.
+    taken_over: Vec<Part>,
     report: async_channel::Sender<Report>,
     _pulse: Pulse,
 }
@@ -103,6 +107,8 @@ impl RunKeeper {
             state: RunState::Fresh,
             alarm: None,
             started: 0,
+            delete: Open { job: false, pool: false, containers: false },
+            taken_over: vec![],
             report,
             _pulse: pulse,
         }
@@ -156,29 +162,49 @@ impl RunKeeper {
     }
 
     fn clean_up(&mut self, delete: Open, ctx: &mut Context<Self>) {
-        let job = if delete.job { JobEvent::EndAsked } else { JobEvent::Released };
-        if self.crew.job.connected() {
-            self.crew.job.do_send(JobHappened { event: job, cause: None });
-        } else {
-            self.clean_for_the_dead(delete.job, Part::Job, ctx);
-        }
         // A pool that the run file names is shared: it is never ours to delete.
-        let pool = delete.pool && self.plan.pool.own;
+        self.delete = Open { pool: delete.pool && self.plan.pool.own, ..delete };
+        if self.crew.job.connected() {
+            let event = if self.delete.job { JobEvent::EndAsked } else { JobEvent::Released };
+            self.crew.job.do_send(JobHappened { event, cause: None });
+        } else {
+            self.clean_for_the_dead(Part::Job, ctx);
+        }
         if self.crew.pool.connected() {
-            let event = if pool { PoolEvent::EndAsked } else { PoolEvent::Released };
+            let event = if self.delete.pool { PoolEvent::EndAsked } else { PoolEvent::Released };
             self.crew.pool.do_send(PoolHappened { event, cause: None });
         } else {
-            self.clean_for_the_dead(pool, Part::Pool, ctx);
+            self.clean_for_the_dead(Part::Pool, ctx);
         }
         if self.crew.uploader.connected() {
-            self.crew.uploader.do_send(CleanContainers { delete: delete.containers });
+            self.crew.uploader.do_send(CleanContainers { delete: self.delete.containers });
         } else {
-            self.clean_for_the_dead(delete.containers, Part::Containers, ctx);
+            self.clean_for_the_dead(Part::Containers, ctx);
+        }
+    }
+
+    /// Who dies while it cleans up has not done it, or not seen it done.
+    fn take_over(&mut self, actor: &str, ctx: &mut Context<Self>) {
+        let RunState::Cleaning { open, .. } = &self.state else { return };
+        match actor {
+            "job_submitter" if open.job => self.clean_for_the_dead(Part::Job, ctx),
+            "pool_keeper" if open.pool => self.clean_for_the_dead(Part::Pool, ctx),
+            "storage_uploader" if open.containers => self.clean_for_the_dead(Part::Containers, ctx),
+            _ => {}
         }
     }
 
     /// Deletes what a dead actor can delete no more; one try, its outcome in the record.
-    fn clean_for_the_dead(&mut self, delete: bool, part: Part, ctx: &mut Context<Self>) {
+    fn clean_for_the_dead(&mut self, part: Part, ctx: &mut Context<Self>) {
+        if self.taken_over.contains(&part) {
+            return;
+        }
+        self.taken_over.push(part);
+        let delete = match part {
+            Part::Job => self.delete.job,
+            Part::Pool => self.delete.pool,
+            Part::Containers => self.delete.containers,
+        };
         let (services, plan) = (self.services.clone(), self.plan.clone());
         let call = async move {
             match delete {
@@ -278,16 +304,21 @@ impl Handler<RunHappened> for RunKeeper {
 impl Handler<ActorDied> for RunKeeper {
     type Result = ();
     fn handle(&mut self, ActorDied(actor): ActorDied, ctx: &mut Context<Self>) {
+        tracing::error!(actor, "actor lost");
         if self.state == RunState::Over {
+            if !self.crew.collector.connected() {
+                // It has not handed the report out, and never will: stopping is what `RunHandle::finished` hears.
+                ctx.stop();
+            }
             return;
         }
-        tracing::error!(actor, "actor lost");
         self.note(Happening::ActorLost { actor: actor.into() });
         let message = format!("actor {actor} died: a defect of this program; its log tells where");
         self.happened(RunEvent::ActorLost(Trouble::permanent("ActorLost", message)), ctx);
         if matches!(self.state, RunState::Settling { .. }) && !self.crew.collector.connected() {
             self.happened(RunEvent::Settled, ctx);
         }
+        self.take_over(actor, ctx);
     }
 }
 
@@ -300,31 +331,39 @@ impl Handler<Ring> for RunKeeper {
 }
 
 /// What the run made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Its job.
     Job,
-    /// Its pool.
+    /// Its pool, if it is its own.
     Pool,
     /// Its containers.
     Containers,
 }
 
-/// Deletes a part of what the run made, without an actor: for when one has died.
+/// Deletes a part of what the run made, without an actor: for when one has died. The service may be at it already.
 pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Result<(), Trouble> {
     match part {
         Part::Job => match services.batch.delete_job(&plan.job.id).await {
-            Err(error) if !error.is_not_found() => Err(error.trouble()),
+            Err(error) if !error.is_not_found() && error.code() != Some("JobBeingDeleted") => {
+                Err(error.trouble())
+            }
             _ => Ok(()),
         },
+        // A pool that the run file names is shared: it is never ours to delete.
+        Part::Pool if !plan.pool.own => Ok(()),
         Part::Pool => match services.batch.delete_pool(&plan.pool.id).await {
-            Err(error) if !error.is_not_found() => Err(error.trouble()),
+            Err(error) if !error.is_not_found() && error.code() != Some("PoolBeingDeleted") => {
+                Err(error.trouble())
+            }
             _ => Ok(()),
         },
         Part::Containers => {
             for container in [plan.app_container(), plan.input_container(), plan.output_container()] {
                 match services.blob.delete_container(&container).await {
-                    Err(error) if !error.is_not_found() => return Err(error.trouble()),
+                    Err(error) if !error.is_not_found() && error.code() != Some("ContainerBeingDeleted") => {
+                        return Err(error.trouble());
+                    }
                     _ => {}
                 }
             }

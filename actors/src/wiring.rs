@@ -19,7 +19,10 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{Journal, event::Event, report::Report};
-use dropmill_lifecycle::{plan::RunPlan, run::RunEvent};
+use dropmill_lifecycle::{
+    plan::{RunPlan, When},
+    run::RunEvent,
+};
 use std::{rc::Rc, sync::Arc};
 
 /// Events that a subscriber may be behind before the record waits for it.
@@ -38,7 +41,8 @@ pub struct RunHandle {
 /// Why a run has no report.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The actor that ends the run has died; pool and job were told to go, if the service could be reached.
+    /// The actor that ends the run has died; pool and job were told to go if they always shall, and if the service
+    /// could be reached.
     #[error(
         "actor {actor} died, a defect of this program: the run has no report; its journal tells how far it came"
     )]
@@ -152,6 +156,7 @@ impl RunHandle {
     /// When the actor that ends the run has died.
     pub async fn finished(self) -> Result<Report, RunError> {
         let Self { keeper, events, report, deaths, services, plan } = self;
+        let heard = events.downgrade();
         drop(events);
         loop {
             // A report that is there counts, whoever stopped since.
@@ -160,10 +165,16 @@ impl RunHandle {
                 Ok(report) = report.recv() => return Ok(report),
                 Ok(actor) = deaths.recv() => match actor {
                     "run_keeper" => {
-                        for part in [Part::Job, Part::Pool] {
-                            if let Err(trouble) = delete_part(&services, &plan, part).await {
+                        for (part, when) in [(Part::Job, plan.cleanup.job), (Part::Pool, plan.cleanup.pool)] {
+                            if when == When::Always
+                                && let Err(trouble) = delete_part(&services, &plan, part).await
+                            {
                                 tracing::error!(?part, %trouble, "not deleted");
                             }
+                        }
+                        // No last event will come: whoever listens is not to wait for it.
+                        if let Some(events) = heard.upgrade() {
+                            events.close();
                         }
                         return Err(RunError::ActorLost { actor });
                     }
