@@ -72,3 +72,32 @@ fn whichever_actor_dies_the_run_ends_with_its_name_and_leaves_nothing() {
         assert_eq!(made(|happening| matches!(happening, Happening::RunEnded { .. })), 1, "{told}");
     }
 }
+
+#[test]
+fn whoever_dies_while_cleaning_up_another_does_it_at_once() {
+    let traps = [
+        ("DELETE", "/jobs", "job_submitter"),
+        // It had asked for the deletion, and died when it looked whether that was done.
+        ("GET", "/jobs/lines-20260101-000000-abcdef?", "job_submitter"),
+        ("DELETE", "/pools", "pool_keeper"),
+        ("DELETE", "restype=container", "storage_uploader"),
+    ];
+    for (method, path, actor) in traps {
+        let simulated = Simulation::of(plan(3))
+            .wire(move |inner| Arc::new(Trap { inner, method, path, left: AtomicU32::new(1) }))
+            .run();
+        let told = format!("{method} {path}: {}", simulated.outline());
+        let lost = simulated.events.iter().find_map(|event| match &event.happening {
+            Happening::ActorLost { actor } => Some((actor.as_str(), event.elapsed_ms)),
+            _ => None,
+        });
+        let Some((who, when)) = lost else { panic!("nobody died: {told}") };
+        assert_eq!(who, actor, "{told}");
+        // Every task had succeeded by then; what was left to do was done.
+        assert_eq!(simulated.report.outcome, Some(Outcome::Succeeded), "{told}");
+        assert_eq!(simulated.remains, Vec::<String>::new(), "{told}");
+        assert!(simulated.report.left_behind.is_empty(), "{told}");
+        let over = simulated.events.last().unwrap().elapsed_ms;
+        assert!(over < when + 60_000, "it waited for the dead until {over} ms: {told}");
+    }
+}
