@@ -9,7 +9,7 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    Journal,
+    Journal, JournalError,
     event::Event,
     report::{Report, ReportFold},
 };
@@ -146,6 +146,12 @@ impl Handler<Commit> for ResultCollector {
                         collector.fold.apply(event);
                     }
                     published = events;
+                }
+                Err(error @ JournalError::Closed) => {
+                    // No later try will succeed: better the run ends than waits for ever.
+                    tracing::error!(%error, "events cannot be recorded any more");
+                    ctx.stop();
+                    return async {}.into_actor(collector).boxed_local();
                 }
                 Err(error) => {
                     tracing::error!(%error, "events not recorded; trying again in {COMMIT_AGAIN:?}");

@@ -12,10 +12,7 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, Sender, channel},
-    },
+    sync::mpsc::{Receiver, Sender, channel},
     task::{Context, Poll},
     thread::JoinHandle,
 };
@@ -115,8 +112,11 @@ pub struct Journal {
 
 enum Inner {
     File { orders: Option<Sender<Order>>, writer: Option<JoinHandle<()>> },
-    Memory(Mutex<Vec<Event>>),
+    Elsewhere(Box<Keep>),
 }
+
+/// Somebody else's way to keep events.
+type Keep = dyn Fn(Vec<Event>) -> Result<(), JournalError> + Send + Sync;
 
 struct Order {
     events: Vec<Event>,
@@ -155,9 +155,14 @@ impl Journal {
         Ok((Self::over(path, database, last), header, events))
     }
 
-    /// A journal in memory, without a thread, for simulations.
+    /// A journal without a file or a thread, for simulations: whoever wants its events subscribes to them.
     pub fn in_memory() -> Self {
-        Self { inner: Inner::Memory(Mutex::default()), last: 0 }
+        Self::kept_by(|_| Ok(()))
+    }
+
+    /// A journal whose events `keep` makes durable, or refuses to: for simulations of disks that fail.
+    pub fn kept_by(keep: impl Fn(Vec<Event>) -> Result<(), JournalError> + Send + Sync + 'static) -> Self {
+        Self { inner: Inner::Elsewhere(Box::new(keep)), last: 0 }
     }
 
     fn over(path: &Path, database: Connection, last: u64) -> Self {
@@ -175,10 +180,7 @@ impl Journal {
     /// Appends events in their order.
     pub fn append(&self, events: Vec<Event>) -> Committed {
         match &self.inner {
-            Inner::Memory(kept) => {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
-                Committed(Box::pin(std::future::ready(Ok(()))))
-            }
+            Inner::Elsewhere(keep) => Committed(Box::pin(std::future::ready(keep(events)))),
             Inner::File { orders, .. } => {
                 let (answer, answered) = async_channel::bounded(1);
                 let sent =
