@@ -6,6 +6,7 @@
 mod alarms;
 mod failure;
 mod job_submitter;
+mod looks;
 mod output_fetcher;
 mod output_names;
 mod pool_keeper;

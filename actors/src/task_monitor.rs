@@ -7,6 +7,7 @@
 use crate::{
     alarms::Alarms,
     job_submitter::{JobHappened, JobSubmitter, Submit},
+    looks::{Look, Looks, Pace},
     output_fetcher::{Fetch, OutputFetcher},
     pulse::Pulse,
     record::Recorder,
@@ -15,7 +16,7 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_azure_client::error::BatchError;
-use dropmill_azure_wire::{batch as wire, time::Timestamp};
+use dropmill_azure_wire::batch as wire;
 use dropmill_journal::event::{Happening, TaskEnding, Verdict as EventVerdict};
 use dropmill_lifecycle::{
     Elapsed,
@@ -27,12 +28,6 @@ use dropmill_lifecycle::{
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 const ME: &str = "task_monitor";
-/// After so long without news every task is listed, whatever the filtered looks said.
-const LIST_ALL_AFTER: Duration = Duration::from_secs(30);
-/// Shortest time between two such lists: for what nothing but a whole list shows, tasks that somebody deleted.
-const LIST_ALL_EVERY: Duration = Duration::from_secs(600);
-/// How often to look which tasks run, while some wait.
-const LOOK_AT_RUNNING_EVERY: Duration = Duration::from_millis(500);
 
 /// The actor.
 pub struct TaskMonitor {
@@ -50,6 +45,8 @@ pub struct TaskMonitor {
     watched: u32,
     ending: bool,
     looks: Looks,
+    /// The next look.
+    planned: Option<SpawnHandle>,
     _pulse: Pulse,
 }
 
@@ -70,30 +67,6 @@ struct Task {
     /// It was told that the service has it.
     submitted: bool,
     stderr_tail: Option<String>,
-}
-
-/// When and how it looked.
-struct Looks {
-    in_flight: bool,
-    /// The look that comes next; one at ended tasks may be followed at once by one at running ones.
-    follow_up: bool,
-    /// News was hinted at since the last look began.
-    hinted: bool,
-    planned: Option<SpawnHandle>,
-    last_began: Elapsed,
-    last_running: Elapsed,
-    last_news: Elapsed,
-    last_all: Elapsed,
-    pause: Duration,
-    /// Tasks that ended before this moment were seen.
-    since: Option<Timestamp>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Look {
-    Ended,
-    Running,
-    All,
 }
 
 /// Something happened to a task.
@@ -151,7 +124,13 @@ impl TaskMonitor {
         let fresh = || Task { state: TaskState::Waiting, cause: None, submitted: false, stderr_tail: None };
         let tasks: Vec<_> = plan.items.iter().map(|_| fresh()).collect();
         let by_id = plan.items.iter().map(|item| (item.task.clone(), item.index)).collect();
-        let pause = first_pause(&services, &plan);
+        let looks = Looks::new(Pace {
+            least: first_pause(&services, &plan),
+            most: plan.limits.poll_every,
+            hinted: plan.limits.poll_at_most_every,
+            // The local service names moments in the order in which it shows them.
+            overlap: if services.hints.is_some() { Duration::ZERO } else { Duration::from_secs(10) },
+        });
         Self {
             unsubmitted: u32::try_from(tasks.len()).unwrap_or(u32::MAX),
             plan,
@@ -165,18 +144,8 @@ impl TaskMonitor {
             alarm: None,
             watched: 0,
             ending: false,
-            looks: Looks {
-                in_flight: false,
-                follow_up: false,
-                hinted: false,
-                planned: None,
-                last_began: Elapsed(0),
-                last_running: Elapsed(0),
-                last_news: Elapsed(0),
-                last_all: Elapsed(0),
-                pause,
-                since: None,
-            },
+            looks,
+            planned: None,
             _pulse: pulse,
         }
     }
@@ -278,21 +247,15 @@ impl TaskMonitor {
         if self.looks.in_flight || self.watched == 0 {
             return;
         }
-        if let Some(handle) = self.looks.planned.take() {
+        if let Some(handle) = self.planned.take() {
             ctx.cancel_future(handle);
         }
-        let pause = match (self.looks.follow_up, self.looks.hinted) {
-            (true, _) => Duration::ZERO,
-            (false, true) => self.plan.limits.poll_at_most_every,
-            (false, false) => self.looks.pause,
-        };
-        let now = self.record.clock().elapsed();
-        let rest = (self.looks.last_began + pause).since(now);
+        let rest = self.looks.due().since(self.record.clock().elapsed());
         let look = |monitor: &mut Self, ctx: &mut Context<Self>| {
-            monitor.looks.planned = None;
+            monitor.planned = None;
             monitor.look(ctx);
         };
-        self.looks.planned = Some(ctx.run_later(rest, look));
+        self.planned = Some(ctx.run_later(rest, look));
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -300,27 +263,18 @@ impl TaskMonitor {
             return;
         }
         let now = self.record.clock().elapsed();
-        let look = self.next_look(now);
-        self.looks.in_flight = true;
-        self.looks.last_began = now;
-        self.looks.follow_up = false;
-        match look {
-            Look::Ended => {
-                self.looks.hinted = false;
-                self.looks.follow_up = now.since(self.looks.last_running) >= LOOK_AT_RUNNING_EVERY;
-            }
-            Look::Running => self.looks.last_running = now,
-            Look::All => (self.looks.last_all, self.looks.hinted) = (now, false),
-        }
-        let filter = match (look, self.looks.since) {
-            (Look::Ended, Some(since)) => {
-                Some(format!("state eq 'completed' and stateTransitionTime ge DateTime'{since}'"))
-            }
-            (Look::Ended, None) => Some("state eq 'completed'".to_owned()),
-            (Look::Running, _) => Some("state eq 'running'".to_owned()),
-            (Look::All, _) => None,
-        };
+        let look = self.looks.begin(now, self.ending);
+        let filter = self.looks.filter(look, now);
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
+        if look == Look::Count {
+            let call = async move { batch.task_counts(&job).await };
+            ctx.spawn(call.into_actor(self).map(|outcome, monitor, ctx| {
+                monitor.looks.in_flight = false;
+                monitor.counted(outcome, ctx);
+                monitor.plan_look(ctx);
+            }));
+            return;
+        }
         let call =
             async move { batch.list_tasks(&job, filter.as_deref(), Some(wire::TASK_STATUS_SELECT)).await };
         ctx.spawn(call.into_actor(self).map(move |outcome, monitor, ctx| {
@@ -330,15 +284,28 @@ impl TaskMonitor {
         }));
     }
 
-    fn next_look(&self, now: Elapsed) -> Look {
-        let quiet = now.since(self.looks.last_news) >= LIST_ALL_AFTER;
-        if self.ending || (quiet && now.since(self.looks.last_all) >= LIST_ALL_EVERY) {
-            Look::All
-        } else if self.looks.follow_up {
-            Look::Running
-        } else {
-            Look::Ended
+    fn counted(&mut self, outcome: Result<wire::TaskCountsResult, BatchError>, ctx: &mut Context<Self>) {
+        match outcome {
+            Ok(counts) => {
+                let counts = counts.task_counts;
+                let submitted = || self.tasks.iter().filter(|task| task.submitted);
+                let ended = submitted().filter(|task| !task.state.is_watched()).count();
+                let there =
+                    i64::from(counts.active) + i64::from(counts.running) + i64::from(counts.completed);
+                let all_there = there >= i64::try_from(submitted().count()).unwrap_or(i64::MAX);
+                let all_seen = i64::from(counts.completed) <= i64::try_from(ended).unwrap_or(i64::MAX);
+                self.looks.counted(all_there && all_seen);
+            }
+            Err(error) => self.look_failed(&error, ctx),
         }
+    }
+
+    fn look_failed(&mut self, error: &BatchError, ctx: &mut Context<Self>) {
+        tracing::info!(%error, "look at the tasks failed; the next one follows");
+        if error.is_not_found() {
+            self.job_is_missing(ctx);
+        }
+        self.looks.failed();
     }
 
     fn seen(
@@ -350,14 +317,7 @@ impl TaskMonitor {
         let now = self.record.clock().elapsed();
         let listed = match outcome {
             Ok(listed) => listed,
-            Err(error) => {
-                tracing::info!(%error, "look at the tasks failed; the next one follows");
-                if error.is_not_found() {
-                    self.job_is_missing(ctx);
-                }
-                self.looks.pause = (self.looks.pause * 2).min(self.plan.limits.poll_every);
-                return;
-            }
+            Err(error) => return self.look_failed(&error, ctx),
         };
         let mut news = false;
         let mut missing: Option<Vec<bool>> = (look == Look::All).then(|| vec![true; self.tasks.len()]);
@@ -376,15 +336,9 @@ impl TaskMonitor {
                 self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
             }
         }
+        self.looks.made(now, news);
         if news {
-            self.looks.last_news = now;
-            self.looks.pause = first_pause(&self.services, &self.plan);
             self.to.run.do_send(RunHappened(RunEvent::Progressed));
-        } else {
-            // Looks thin out: what comes after a long quiet is seen late by a twentieth of it at most.
-            let quiet = now.since(self.looks.last_news) / 20;
-            let least = first_pause(&self.services, &self.plan);
-            self.looks.pause = quiet.min(self.plan.limits.poll_every).max(least);
         }
     }
 
@@ -401,8 +355,9 @@ impl TaskMonitor {
         let state = &self.tasks[index as usize].state;
         match status.state {
             wire::TaskState::Completed => {
-                self.looks.since =
-                    self.looks.since.max(status.state_transition_time.map(|time| self.overlap(time)));
+                if let Some(moment) = status.state_transition_time {
+                    self.looks.ended_at(moment);
+                }
                 if !state.is_watched()
                     && !matches!(state, TaskState::Ready { .. } | TaskState::Resting { .. })
                 {
@@ -431,15 +386,6 @@ impl TaskMonitor {
                 news
             }
             wire::TaskState::Other(_) => false,
-        }
-    }
-
-    /// A far service may show a task as ended some time after the moment it names: look back a little.
-    /// The local one names moments in the order in which it shows them.
-    fn overlap(&self, time: Timestamp) -> Timestamp {
-        match self.services.hints {
-            Some(_) => time,
-            None => time.checked_sub(Duration::from_secs(10)).unwrap_or(time),
         }
     }
 
