@@ -38,6 +38,8 @@ pub enum TaskState {
     Stopping {
         /// Why.
         why: StopReason,
+        /// The service has it, or may have it: that it is refused now does not mean that it never ran.
+        may_run: bool,
         /// When to tell it again; never if the whole job was told.
         again_at: Option<Elapsed>,
         /// End of patience.
@@ -206,7 +208,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                 None if ambiguous || (unclear && trouble.fault == Fault::Transient) => {
                     (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
                 }
-                None => close(Verdict::Failed { cause: trouble.message, delivered: true }),
+                None => close(Verdict::Failed { cause: trouble.message, delivered: !unclear }),
             }
         }
         (Is::Resting { attempt, unclear, again_at }, On::TimePassed) if now >= again_at => {
@@ -239,22 +241,31 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         (Is::Stopping { why, .. }, On::Vanished) => close(stopped(why, true)),
 
-        (Is::Waiting | Is::Resting { .. }, On::StopAsked) => close(stopped(StopReason::RunEnds, true)),
+        (Is::Waiting | Is::Resting { unclear: false, .. }, On::StopAsked) => {
+            close(stopped(StopReason::RunEnds, true))
+        }
         // Told through its job: one call instead of one for each task.
-        (Is::Ready { .. } | Is::Queued { .. } | Is::Running { .. }, On::StopAsked) => {
-            let until = now + limits.stopping;
-            (Is::Stopping { why: StopReason::RunEnds, again_at: None, until }, vec![])
+        (Is::Ready { unclear, .. }, On::StopAsked) => run_ends(unclear, now, limits),
+        (Is::Resting { .. } | Is::Queued { .. } | Is::Running { .. }, On::StopAsked) => {
+            run_ends(true, now, limits)
         }
-        (Is::Stopping { why: StopReason::RunEnds, .. }, On::Refused(_)) => {
-            close(stopped(StopReason::RunEnds, true))
+        (Is::Stopping { why, may_run: false, again_at, until }, On::Refused(trouble)) => {
+            match trouble.fault {
+                Fault::Transient | Fault::Permanent => close(stopped(why, true)),
+                Fault::Ambiguous => (Is::Stopping { why, may_run: true, again_at, until }, vec![]),
+            }
         }
-        (Is::Stopping { why: StopReason::RunEnds, .. }, On::JobEnded) => {
-            close(stopped(StopReason::RunEnds, true))
+        (Is::Stopping { why, again_at, until, .. }, On::Accepted { .. }) => {
+            (Is::Stopping { why, may_run: true, again_at, until }, vec![])
         }
+        // Every task was looked at, and this one neither runs nor has ended.
+        (Is::Stopping { why, .. }, On::JobEnded) => close(stopped(why, true)),
         (Is::Stopping { why, until, .. }, On::TimePassed) if now >= until => close(stopped(why, false)),
-        (Is::Stopping { why, again_at: Some(again_at), until }, On::TimePassed) if now >= again_at => {
+        (Is::Stopping { why, may_run, again_at: Some(again_at), until }, On::TimePassed)
+            if now >= again_at =>
+        {
             let again_at = Some(now + limits.stop_again);
-            (Is::Stopping { why, again_at, until }, vec![Do::Terminate(why)])
+            (Is::Stopping { why, may_run, again_at, until }, vec![Do::Terminate(why)])
         }
 
         (Is::Collecting { ending, stopped }, On::Delivered) => close(verdict(&ending, stopped, None)),
@@ -310,8 +321,13 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
 fn stop(why: StopReason, now: Elapsed, limits: &TaskLimits) -> Step {
     let which = if why == StopReason::QueueTimedOut { "queue" } else { "task" };
     let again_at = Some(now + limits.stop_again);
-    let stopping = TaskState::Stopping { why, again_at, until: now + limits.stopping };
+    let stopping = TaskState::Stopping { why, may_run: true, again_at, until: now + limits.stopping };
     (stopping, vec![TaskCommand::TellDeadline(which), TaskCommand::Terminate(why)])
+}
+
+fn run_ends(may_run: bool, now: Elapsed, limits: &TaskLimits) -> Step {
+    let (why, until) = (StopReason::RunEnds, now + limits.stopping);
+    (TaskState::Stopping { why, may_run, again_at: None, until }, vec![])
 }
 
 fn close(verdict: Verdict) -> Step {

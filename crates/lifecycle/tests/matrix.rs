@@ -219,17 +219,19 @@ fn ended(success: bool) -> Ending {
 #[test]
 fn task() {
     use TaskState as Is;
-    let stopping = |why, again_at, until| Is::Stopping { why, again_at, until };
+    let stopping = |why, again_at, until| Is::Stopping { why, may_run: true, again_at, until };
     let states = [
         Is::Waiting,
         Is::Ready { attempt: 1, unclear: false },
         Is::Ready { attempt: 3, unclear: false },
         Is::Ready { attempt: 3, unclear: true },
         Is::Resting { attempt: 1, unclear: true, again_at: OVER },
+        Is::Resting { attempt: 1, unclear: false, again_at: TO_COME },
         Is::Queued { until: None },
         Is::Queued { until: Some(OVER) },
         Is::Running { until: Some(TO_COME) },
         Is::Running { until: Some(OVER) },
+        Is::Stopping { why: StopReason::RunEnds, may_run: false, again_at: None, until: TO_COME },
         stopping(StopReason::RunEnds, None, TO_COME),
         stopping(StopReason::RunTimedOut, Some(OVER), TO_COME),
         stopping(StopReason::QueueTimedOut, Some(OVER), OVER),
