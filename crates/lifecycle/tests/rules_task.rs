@@ -1,0 +1,384 @@
+//! What holds for every task, whatever happens to it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use dropmill_lifecycle::{
+    Elapsed,
+    task::{
+        self, Ending, StopReason, TaskCommand as Do, TaskEvent as On, TaskLimits, TaskState as Is, Verdict,
+    },
+};
+
+fn limits() -> TaskLimits {
+    TaskLimits {
+        queue: Some(secs(600)),
+        run: Some(secs(60)),
+        stopping: secs(30),
+        stop_again: secs(5),
+        delays: three_tries(),
+    }
+}
+
+fn apply(state: Is, event: On, now: Elapsed) -> task::Step {
+    task::apply(state, event, now, &limits())
+}
+
+fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
+    let told = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+}
+
+/// The last word on a task to which that happened.
+fn verdict(state: Is, event: On, now: Elapsed) -> Verdict {
+    match apply(state, event, now) {
+        (Is::Closed, mut commands) => match commands.pop() {
+            Some(Do::Close(verdict)) if commands.is_empty() => verdict,
+            other => panic!("{commands:?} {other:?}"),
+        },
+        (other, _) => panic!("not closed: {other:?}"),
+    }
+}
+
+fn unfinished(delivered: bool) -> Verdict {
+    Verdict::Unfinished { cause: "the run ended before it did".into(), delivered }
+}
+
+fn ready(attempt: u32, unclear: bool) -> Is {
+    Is::Ready { attempt, unclear }
+}
+
+fn resting(unclear: bool) -> Is {
+    Is::Resting { attempt: 1, unclear, again_at: at(20) }
+}
+
+fn queued() -> Is {
+    Is::Queued { until: Some(at(600)) }
+}
+
+fn running() -> Is {
+    Is::Running { until: Some(at(60)) }
+}
+
+fn ending(until: u64, may_run: bool) -> Is {
+    Is::Stopping { why: StopReason::RunEnds, may_run, again_at: None, until: at(until) }
+}
+
+fn ended(exit_code: i32) -> Ending {
+    let failure = (exit_code != 0).then(|| ("FailureExitCode".to_owned(), "The task exited".to_owned()));
+    Ending { success: exit_code == 0, exit_code: Some(exit_code), failure }
+}
+
+fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
+    Is::Collecting { ending: ended(exit_code), stopped }
+}
+
+#[test]
+fn a_task_is_submitted_when_its_input_is_up_and_never_without() {
+    check(&Is::Waiting, On::InputReady, at(5), &ready(1, false), &[Do::Submit]);
+    let Verdict::Failed { cause, delivered: true } = verdict(Is::Waiting, On::InputFailed(refused()), at(5))
+    else {
+        panic!("its input did not get there");
+    };
+    assert_eq!(cause, "input not uploaded: no");
+}
+
+#[test]
+fn a_refusal_for_now_is_tried_again_after_its_rest_and_not_before() {
+    for (trouble, again_at, unclear_now) in
+        [(busy(), 11, false), (unclear(), 11, true), (busy_for(30), 40, false)]
+    {
+        let (rest, commands) = apply(ready(1, false), On::Refused(trouble.clone()), at(10));
+        assert_eq!(rest, Is::Resting { attempt: 1, unclear: unclear_now, again_at: at(again_at) });
+        assert!(matches!(&commands[..], [Do::TellRest { attempt: 1, .. }]), "{commands:?}");
+        check(&rest, On::TimePassed, Elapsed(again_at * 1000 - 1), &rest, &[]);
+        check(&rest, On::TimePassed, at(again_at), &ready(2, unclear_now), &[Do::Submit]);
+    }
+}
+
+#[test]
+fn a_task_that_may_have_been_taken_is_never_called_refused() {
+    // Out of tries: looks tell whether it is there, and what they show missing is submitted again.
+    for (state, trouble) in
+        [(ready(3, false), unclear()), (ready(3, true), unclear()), (ready(3, true), busy())]
+    {
+        let queued = Is::Queued { until: Some(at(610)) };
+        check(&state, On::Refused(trouble), at(10), &queued, &[]);
+        check(&queued, On::Vanished, at(40), &ready(1, false), &[Do::Submit]);
+    }
+    // Refused for good: it failed, but what an earlier try may have left at the service is not thrown away.
+    for (was_unclear, delivered) in [(false, true), (true, false)] {
+        let failed = Verdict::Failed { cause: "no".into(), delivered };
+        assert_eq!(verdict(ready(2, was_unclear), On::Refused(refused()), at(10)), failed);
+    }
+    assert_eq!(
+        verdict(ready(3, false), On::Refused(busy()), at(10)),
+        Verdict::Failed { cause: "busy".into(), delivered: true }
+    );
+}
+
+#[test]
+fn a_look_that_shows_the_end_counts_even_before_the_submission_is_answered() {
+    for state in [ready(1, false), resting(true), queued(), running()] {
+        check(&state, On::SeenEnded(ended(0)), at(5), &collecting(0, None), &[Do::Collect]);
+    }
+    // The answer that comes then changes nothing.
+    for late in [On::Accepted { adopted: false }, On::Refused(unclear()), On::SeenEnded(ended(1))] {
+        check(&collecting(0, None), late, at(6), &collecting(0, None), &[]);
+    }
+}
+
+#[test]
+fn waiting_for_a_node_ends_at_its_deadline_and_not_before() {
+    check(
+        &ready(1, false),
+        On::Accepted { adopted: true },
+        at(10),
+        &Is::Queued { until: Some(at(610)) },
+        &[],
+    );
+    check(&queued(), On::TimePassed, Elapsed(599_999), &queued(), &[]);
+    let why = StopReason::QueueTimedOut;
+    let stopping = Is::Stopping { why, may_run: true, again_at: Some(at(605)), until: at(630) };
+    check(&queued(), On::TimePassed, at(600), &stopping, &[Do::TellDeadline("queue"), Do::Terminate(why)]);
+    let for_ever = Is::Queued { until: None };
+    check(&for_ever, On::TimePassed, at(999_999), &for_ever, &[]);
+}
+
+#[test]
+fn running_ends_at_its_limit_counted_from_the_moment_it_was_seen_running() {
+    check(&queued(), On::SeenRunning, at(100), &Is::Running { until: Some(at(160)) }, &[Do::TellRunning]);
+    // Seen again: its time does not begin anew.
+    check(&running(), On::SeenRunning, at(30), &running(), &[]);
+    check(&running(), On::TimePassed, Elapsed(59_999), &running(), &[]);
+    let (_, commands) = apply(running(), On::TimePassed, at(60));
+    assert_eq!(commands, [Do::TellDeadline("task"), Do::Terminate(StopReason::RunTimedOut)]);
+}
+
+#[test]
+fn a_task_whose_node_was_lost_waits_for_another_with_its_whole_time() {
+    check(&running(), On::SeenActive, at(30), &Is::Queued { until: Some(at(630)) }, &[]);
+}
+
+#[test]
+fn a_task_that_does_not_end_is_told_again_and_given_up_at_last() {
+    let (mut state, _) = apply(running(), On::TimePassed, at(60));
+    let mut told = vec![];
+    while let Some(moment) = state.wakes_at() {
+        let (next, commands) = apply(state, On::TimePassed, moment);
+        told.push((moment.0 / 1000, commands));
+        state = next;
+    }
+    let again = vec![Do::Terminate(StopReason::RunTimedOut)];
+    let moments: Vec<_> = told.iter().map(|(moment, _)| *moment).collect();
+    assert_eq!(moments, [65, 70, 75, 80, 85, 90]);
+    assert!(told[..5].iter().all(|(_, commands)| *commands == again), "{told:?}");
+    // It may still run, and leave results.
+    assert!(matches!(&told[5].1[..], [Do::Close(Verdict::Failed { delivered: false, .. })]), "{told:?}");
+}
+
+#[test]
+fn a_task_that_somebody_deleted_is_submitted_again_under_its_name() {
+    for state in [queued(), running()] {
+        check(&state, On::Vanished, at(5), &ready(1, false), &[Do::Submit]);
+    }
+    assert_eq!(verdict(ending(30, true), On::Vanished, at(5)), unfinished(true));
+}
+
+#[test]
+fn when_the_run_ends_what_was_never_submitted_is_closed_at_once() {
+    for state in [Is::Waiting, resting(false)] {
+        assert_eq!(verdict(state, On::StopAsked, at(5)), unfinished(true));
+    }
+}
+
+#[test]
+fn when_the_run_ends_what_may_have_run_is_looked_at_before_it_is_called_unfinished() {
+    for (state, may_run) in [
+        (ready(1, false), false),
+        (ready(2, true), true),
+        (resting(true), true),
+        (queued(), true),
+        (running(), true),
+    ] {
+        check(&state, On::StopAsked, at(5), &ending(35, may_run), &[]);
+        check(
+            &ending(35, may_run),
+            On::SeenEnded(ended(0)),
+            at(6),
+            &collecting(0, Some(StopReason::RunEnds)),
+            &[Do::Collect],
+        );
+        assert_eq!(verdict(ending(35, may_run), On::JobEnded, at(6)), unfinished(true));
+        // No look came: what it left, if anything, stays at the service.
+        check(&ending(35, may_run), On::TimePassed, Elapsed(34_999), &ending(35, may_run), &[]);
+        assert_eq!(verdict(ending(35, may_run), On::TimePassed, at(35)), unfinished(false));
+    }
+}
+
+#[test]
+fn a_refusal_closes_an_ending_task_only_if_no_try_can_have_been_taken() {
+    for trouble in [busy(), refused()] {
+        assert_eq!(verdict(ending(35, false), On::Refused(trouble.clone()), at(6)), unfinished(true));
+        check(&ending(35, true), On::Refused(trouble), at(6), &ending(35, true), &[]);
+    }
+    check(&ending(35, false), On::Refused(unclear()), at(6), &ending(35, true), &[]);
+}
+
+#[test]
+fn a_task_stopped_for_its_own_reason_keeps_it_when_the_run_ends() {
+    for (why, words) in
+        [(StopReason::QueueTimedOut, "no node took it"), (StopReason::RunTimedOut, "it ran longer")]
+    {
+        let stopping = Is::Stopping { why, may_run: true, again_at: Some(at(5)), until: at(30) };
+        check(&stopping, On::StopAsked, at(4), &stopping, &[]);
+        for event in [On::JobEnded, On::Vanished] {
+            let Verdict::Failed { cause, delivered: true } = verdict(stopping.clone(), event.clone(), at(4))
+            else {
+                panic!("{why:?} {event:?}");
+            };
+            assert!(cause.starts_with(words), "{cause}");
+        }
+    }
+}
+
+#[test]
+fn the_last_word_follows_from_how_it_ended_why_and_whether_its_results_came_home() {
+    let short = || On::DeliveredShort(vec!["*.csv".into()]);
+    let lost = || On::DeliveryFailed(refused());
+    let (queue, time, run) = (StopReason::QueueTimedOut, StopReason::RunTimedOut, StopReason::RunEnds);
+    for (exit_code, stopped, event, expected) in [
+        (0, None, On::Delivered, "succeeded"),
+        // It ended before it could be ended.
+        (0, Some(run), On::Delivered, "succeeded"),
+        (0, Some(time), On::Delivered, "succeeded"),
+        (0, None, short(), "failed, delivered: exit code 0, but no file fits outputs [\"*.csv\"]"),
+        (0, None, lost(), "failed, undelivered: results not delivered: no"),
+        (3, None, On::Delivered, "failed, delivered: exit code 3"),
+        (3, None, short(), "failed, delivered: exit code 3"),
+        (3, None, lost(), "failed, undelivered: exit code 3; results not delivered: no"),
+        (137, None, On::Delivered, "failed, delivered: exit code 137 (killed by signal 9)"),
+        (137, Some(run), On::Delivered, "unfinished, delivered: the run ended before it did"),
+        (137, Some(run), lost(), "unfinished, undelivered: the run ended before it did"),
+        (137, Some(queue), On::Delivered, "failed, delivered: no node took it within deadlines.queue"),
+        (
+            137,
+            Some(time),
+            short(),
+            "failed, delivered: it ran longer than task.timeout and did not end when told to",
+        ),
+        (
+            0,
+            None,
+            On::Abandoned,
+            "failed, undelivered: results not delivered: the run ended while they were fetched",
+        ),
+    ] {
+        let home = |delivered| if delivered { "delivered" } else { "undelivered" };
+        let said = match verdict(collecting(exit_code, stopped), event.clone(), at(5)) {
+            Verdict::Succeeded => "succeeded".to_owned(),
+            Verdict::Failed { cause, delivered } => format!("failed, {}: {cause}", home(delivered)),
+            Verdict::Unfinished { cause, delivered } => format!("unfinished, {}: {cause}", home(delivered)),
+        };
+        assert_eq!(said, expected, "{exit_code} {stopped:?} {event:?}");
+    }
+}
+
+#[test]
+fn results_on_their_way_home_are_waited_for_when_the_run_ends() {
+    for event in [On::StopAsked, On::JobEnded, On::Vanished, On::TimePassed] {
+        check(&collecting(0, None), event, at(99_999), &collecting(0, None), &[]);
+    }
+}
+
+#[test]
+fn only_what_the_service_may_change_is_looked_at() {
+    for state in [queued(), running(), ending(30, true)] {
+        assert!(state.is_watched(), "{state:?}");
+    }
+    for state in [Is::Waiting, ready(1, false), resting(true), collecting(0, None), Is::Closed] {
+        assert!(!state.is_watched(), "{state:?}");
+    }
+}
+
+fn some_event(dice: &mut Dice) -> On {
+    let fails = |dice: &mut Dice| dice.pick(&[busy(), unclear(), unclear(), refused(), busy_for(20)]).clone();
+    match dice.below(24) {
+        0..=2 => On::InputReady,
+        3 if dice.below(8) == 0 => On::InputFailed(refused()),
+        4 | 5 => On::Accepted { adopted: dice.below(2) == 0 },
+        6 | 7 => On::Refused(fails(dice)),
+        8 => On::SeenActive,
+        9 | 10 => On::SeenRunning,
+        11 => On::SeenEnded(ended(if dice.below(2) == 0 { 0 } else { 3 })),
+        12 => On::Vanished,
+        13 if dice.below(3) == 0 => On::StopAsked,
+        14 => On::JobEnded,
+        15 if dice.below(8) == 0 => On::Abandoned,
+        16 => On::Delivered,
+        17 => On::DeliveredShort(vec!["*.csv".into()]),
+        18 => On::DeliveryFailed(refused()),
+        _ => On::TimePassed,
+    }
+}
+
+#[test]
+fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
+    for seed in 0..WALKS * 4 {
+        let dice = &mut Dice::of(seed);
+        let (mut state, mut now, mut closings, mut story) = (Is::Waiting, at(0), 0, vec![]);
+        // The service may have the task, and with it results that nobody fetched.
+        let mut may_have_run = false;
+        for _ in 0..STEPS {
+            now = dice.moment(now, state.wakes_at());
+            let event = some_event(dice);
+            story.push(format!("{now} {state:?} + {event:?}"));
+            let (next, commands) = apply(state.clone(), event.clone(), now);
+            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            assert!(state != Is::Closed || (next == state && commands.is_empty()), "{}", told());
+            let asked = matches!(state, Is::Ready { .. } | Is::Stopping { .. });
+            match &event {
+                On::Accepted { .. } if asked => may_have_run = true,
+                On::Refused(trouble) if asked && *trouble == unclear() => may_have_run = true,
+                // A look at every task did not show it.
+                On::Vanished | On::JobEnded if state.is_watched() => may_have_run = false,
+                On::Delivered | On::DeliveredShort(_) => may_have_run = false,
+                _ => {}
+            }
+            for command in &commands {
+                let Do::Close(verdict) = command else { continue };
+                closings += 1;
+                let safe = match verdict {
+                    Verdict::Succeeded => event == On::Delivered,
+                    Verdict::Failed { delivered, .. } | Verdict::Unfinished { delivered, .. } => {
+                        !delivered || !may_have_run
+                    }
+                };
+                assert!(safe, "results may be thrown away: {}", told());
+            }
+            let changed = std::mem::discriminant(&state) != std::mem::discriminant(&next);
+            match &next {
+                Is::Ready { .. } if changed => assert!(commands.contains(&Do::Submit), "{}", told()),
+                Is::Collecting { .. } if changed => assert!(commands.contains(&Do::Collect), "{}", told()),
+                Is::Queued { .. } | Is::Running { .. } => assert!(next.is_watched(), "{}", told()),
+                Is::Resting { .. } | Is::Stopping { .. } => assert!(next.wakes_at().is_some(), "{}", told()),
+                Is::Waiting | Is::Ready { .. } | Is::Collecting { .. } | Is::Closed => {}
+            }
+            assert_eq!(closings, u32::from(next == Is::Closed), "{}", told());
+            state = next;
+            if let Some(moment) = state.wakes_at() {
+                let (after, _) = apply(state.clone(), On::TimePassed, moment.max(now));
+                assert_ne!(after, state, "an alarm that rang rings again: seed {seed}: {story:#?}");
+            }
+            // The run ends here and nobody says a word but the clock, and at last the run that waits no longer.
+            let mut last = apply(state.clone(), On::StopAsked, now).0;
+            while let Some(moment) = last.wakes_at() {
+                assert!(moment <= now + secs(30), "seed {seed}: {story:#?} waits until {moment}");
+                last = apply(last, On::TimePassed, moment.max(now)).0;
+            }
+            last = apply(last, On::Abandoned, now).0;
+            assert_eq!(last, Is::Closed, "seed {seed}: {story:#?}");
+        }
+    }
+}
