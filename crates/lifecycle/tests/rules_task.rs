@@ -166,7 +166,8 @@ fn a_task_that_does_not_end_is_told_again_and_given_up_at_last() {
     let (mut state, _) = apply(running(), On::TimePassed, at(60));
     let mut told = vec![];
     while let Some(moment) = state.wakes_at() {
-        let (next, commands) = apply(state, On::TimePassed, moment);
+        let (next, commands) = apply(state.clone(), On::TimePassed, moment);
+        assert_ne!(next, state, "an alarm that rang rings again");
         told.push((moment.0 / 1000, commands));
         state = next;
     }
@@ -375,7 +376,9 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             let mut last = apply(state.clone(), On::StopAsked, now).0;
             while let Some(moment) = last.wakes_at() {
                 assert!(moment <= now + secs(30), "seed {seed}: {story:#?} waits until {moment}");
-                last = apply(last, On::TimePassed, moment.max(now)).0;
+                let next = apply(last.clone(), On::TimePassed, moment.max(now)).0;
+                assert_ne!(next, last, "an alarm that rang rings again: seed {seed}: {story:#?}");
+                last = next;
             }
             last = apply(last, On::Abandoned, now).0;
             assert_eq!(last, Is::Closed, "seed {seed}: {story:#?}");
