@@ -107,6 +107,19 @@ impl Rig {
         }
     }
 
+    /// How these ended, in whatever order.
+    fn all_ended(&self, launches: &[&Launch]) -> BTreeMap<LaunchId, LaunchEnding> {
+        let mut ends = BTreeMap::new();
+        while ends.len() < launches.len() {
+            if let NodeEvent::Ended { launch, ending } = self.event()
+                && launches.iter().any(|wanted| wanted.id == launch)
+            {
+                ends.insert(launch, ending);
+            }
+        }
+        ends
+    }
+
     fn run(&self, launch: &Launch) -> LaunchEnding {
         self.order(launch);
         self.ended(launch)
