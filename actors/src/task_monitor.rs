@@ -28,6 +28,8 @@ use dropmill_lifecycle::{
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 const ME: &str = "task_monitor";
+/// How long to wait before the look at the job's end is tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct TaskMonitor {
@@ -481,6 +483,16 @@ impl Handler<JobEnded> for TaskMonitor {
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
         let call = async move { batch.list_tasks(&job, None, Some(wire::TASK_STATUS_SELECT)).await };
         ctx.spawn(call.into_actor(self).map(|outcome, monitor, ctx| {
+            if let Err(error) = &outcome
+                && !error.is_not_found()
+            {
+                // Without that look nobody knows what has finished. The patience of each task bounds the tries.
+                if monitor.watched > 0 {
+                    let asked = error.trouble().retry_after.unwrap_or_default();
+                    ctx.notify_later(JobEnded, asked.max(LOOK_AGAIN));
+                }
+                return;
+            }
             let running: Vec<u32> = outcome
                 .iter()
                 .flatten()
