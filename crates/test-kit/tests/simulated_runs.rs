@@ -5,7 +5,7 @@ mod common;
 
 use common::{plan, secs, work};
 use dropmill_local_azure::runner::Pretend;
-use dropmill_test_kit::Simulation;
+use dropmill_test_kit::{Scenario, Simulation};
 
 #[test]
 fn success() {
@@ -79,4 +79,14 @@ fn cancellation() {
 fn a_pool_that_never_boots() {
     let run = Simulation::of(plan(2)).boot(secs(1_000_000)).run();
     insta::assert_snapshot!("a_pool_that_never_boots", run.trace());
+}
+
+#[test]
+fn what_finished_before_the_end_comes_home_even_if_looks_fail_meanwhile() {
+    let blind = "[[fault]]\non = [\"list tasks\"]\ndo = \"status\"\nstatus = 503\ncode = \"ServerBusy\"\n\
+                 from = \"100s\"\nuntil = \"160s\"";
+    let scenario = Scenario::parse(blind).unwrap();
+    let run = Simulation::of(plan(3)).scenario(scenario).script(|_| work(60)).cancel_after(secs(130)).run();
+    assert_eq!(run.files.len(), 9, "{}", run.outline());
+    assert_eq!(run.report.tasks.succeeded, 3, "{}", run.outline());
 }
