@@ -52,8 +52,15 @@ pub enum HomeError {
 /// A state folder, held.
 pub(super) struct Home {
     folder: PathBuf,
-    /// Held open: closing it lets the next service in.
-    _lock: File,
+    /// Held open; let go of when this is dropped.
+    lock: File,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a process that is being started at this moment has the file too, until it execs.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 /// The keys of the two accounts, in base64.
@@ -94,7 +101,7 @@ impl Home {
             let path = folder.join("boot");
             forget_earlier_boot(&folder, &path).map_err(failed("begin anew in", &path))?;
         }
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { folder, lock })
     }
 
     /// The folder, absolute.

@@ -45,10 +45,13 @@ fn a_kill_reaches_the_whole_group() {
 #[test]
 fn a_stopped_process_can_be_killed_too() {
     let mut rig = Rig::new();
-    let launch = rig.shell("echo ready; kill -STOP $$");
+    let launch = rig.shell("kill -STOP $$");
     rig.order(&launch);
-    rig.started(&launch);
-    wait_for_output(&rig, &launch);
+    let (process, _) = rig.started(&launch);
+    let is_stopped = || fs::read_to_string(format!("/proc/{process}/stat")).unwrap().contains(") T ");
+    while !is_stopped() {
+        std::thread::yield_now();
+    }
     rig.kill(&launch);
     assert_eq!(rig.ended(&launch).exit_code, Some(137));
 }
