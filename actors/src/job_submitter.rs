@@ -9,12 +9,13 @@ use crate::{
     record::Recorder,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    storage_uploader::blob_name,
     task_monitor::{JobEnded, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
-use dropmill_journal::event::Happening;
+use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     job::{self, JobCommand, JobEvent, JobLimits, JobState},
@@ -48,6 +49,8 @@ pub struct JobSubmitter {
     chunk: usize,
     in_flight: u32,
     looking: bool,
+    /// The last task was accepted, though the job may not be known to be there.
+    all_in: bool,
     made: bool,
     signed: Option<Rc<Signed>>,
     cause: Option<u64>,
@@ -107,6 +110,7 @@ impl JobSubmitter {
         record: Recorder,
         tasks: Addr<TaskMonitor>,
         run: Addr<RunKeeper>,
+        past: &Past,
         pulse: Pulse,
     ) -> Self {
         let local = services.hints.is_some();
@@ -123,16 +127,17 @@ impl JobSubmitter {
             tasks,
             run,
             limits,
-            state: JobState::Absent,
+            state: if past.lives > 0 { JobState::Recalled } else { JobState::Absent },
             alarm: None,
             turn: Arc::default(),
             queue: BTreeMap::new(),
             chunk: CHUNK,
             in_flight: 0,
             looking: false,
-            made: false,
+            all_in: false,
+            made: past.job.is_some(),
             signed: None,
-            cause: None,
+            cause: past.job,
             _pulse: pulse,
         }
     }
@@ -159,7 +164,12 @@ impl JobSubmitter {
             JobCommand::Terminate(reason) => self.terminate(reason, ctx),
             JobCommand::Delete => self.delete(ctx),
             JobCommand::Look => self.look(ctx),
-            JobCommand::TellOpen => self.fill(ctx),
+            JobCommand::TellOpen => {
+                self.fill(ctx);
+                if self.all_in {
+                    self.happened(JobEvent::AllTasksIn, ctx);
+                }
+            }
             JobCommand::TellRest { what, attempt, rest, trouble } => {
                 self.note(Happening::Retrying {
                     what: what.into(),
@@ -400,6 +410,7 @@ impl Handler<JobHappened> for JobSubmitter {
         if self.cause.is_none() {
             self.cause = cause;
         }
+        self.all_in |= event == JobEvent::AllTasksIn;
         let deleting = matches!(event, JobEvent::EndAsked | JobEvent::Released);
         if deleting || matches!(event, JobEvent::TerminateAsked(_)) {
             self.refuse_queue();
@@ -418,6 +429,7 @@ impl Handler<ApplicationUp> for JobSubmitter {
 impl Handler<Submit> for JobSubmitter {
     type Result = ();
     fn handle(&mut self, Submit { index, cause }: Submit, ctx: &mut Context<Self>) {
+        self.all_in = false;
         let refuses = matches!(
             self.state,
             JobState::Unmade
@@ -499,8 +511,7 @@ fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, index: u32) ->
     let item = &plan.items[index as usize];
     let mut resource_files = signed.application.clone();
     if item.source.is_some() {
-        let name = format!("{}/{}", item.task, item.file_name);
-        let url = services.blob.blob_sas(&plan.input_container(), &name, "r", signed.expiry);
+        let url = services.blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
         resource_files.push(wire::ResourceFile::from_url(url, &item.file_name));
     }
     let output = |pattern: &str, path: String| {

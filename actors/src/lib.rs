@@ -23,4 +23,4 @@ pub mod services;
 pub mod wiring;
 
 pub use services::Services;
-pub use wiring::{Canceller, RunError, RunHandle, start};
+pub use wiring::{Canceller, RunError, RunHandle, resume, start};

@@ -157,8 +157,14 @@ impl Looks {
         self.follow_up = self.short;
     }
 
+    /// The next look has to show every task.
+    pub fn ask_for_all(&mut self) {
+        self.short = true;
+    }
+
     /// A look failed.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, look: Look) {
+        self.short |= look == Look::All;
         self.pause = (self.pause * 2).min(self.pace.most);
     }
 

@@ -14,7 +14,10 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_azure_client::blob::BlobListing;
-use dropmill_journal::event::{DeliveredFile, Happening};
+use dropmill_journal::{
+    event::{DeliveredFile, Happening},
+    past::Past,
+};
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
@@ -44,6 +47,7 @@ pub struct OutputFetcher {
     place: Arc<dyn ResultPlace>,
     record: Recorder,
     tasks: Addr<TaskMonitor>,
+    past: Rc<Past>,
     limits: EffortLimits,
     patterns: Rc<Vec<(String, GlobMatcher)>>,
     fetches: BTreeMap<u32, FetchWork>,
@@ -89,6 +93,7 @@ impl OutputFetcher {
         place: Arc<dyn ResultPlace>,
         record: Recorder,
         tasks: Addr<TaskMonitor>,
+        past: Rc<Past>,
         pulse: Pulse,
     ) -> Self {
         let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.clone() };
@@ -103,6 +108,7 @@ impl OutputFetcher {
             place,
             record,
             tasks,
+            past,
             limits,
             patterns,
             fetches: BTreeMap::new(),
@@ -180,19 +186,24 @@ impl OutputFetcher {
 
     fn delivered(&mut self, index: u32) {
         let Some(FetchWork { cause, home: Some(home), .. }) = self.fetches.remove(&index) else { return };
-        let short: Vec<String> = self
-            .patterns
-            .iter()
-            .filter(|(_, pattern)| !home.files.iter().any(|file| pattern.is_match(output_name(&file.path))))
-            .map(|(pattern, _)| pattern.clone())
-            .collect();
+        let event = self.judged(&home.files);
         let happening = Happening::OutputDelivered { folder: home.folder, files: home.files };
         let seq = self.record.note(ME, self.subject(index), cause, happening);
         if !home.stderr_tail.is_empty() {
             self.tasks.do_send(TailSeen { index, tail: home.stderr_tail });
         }
-        let event = if short.is_empty() { TaskEvent::Delivered } else { TaskEvent::DeliveredShort(short) };
         self.tasks.do_send(TaskHappened { index, event, cause: Some(seq) });
+    }
+
+    /// Whether every pattern of `task.outputs` has its file.
+    fn judged(&self, files: &[DeliveredFile]) -> TaskEvent {
+        let short: Vec<String> = self
+            .patterns
+            .iter()
+            .filter(|(_, pattern)| !files.iter().any(|file| pattern.is_match(output_name(&file.path))))
+            .map(|(pattern, _)| pattern.clone())
+            .collect();
+        if short.is_empty() { TaskEvent::Delivered } else { TaskEvent::DeliveredShort(short) }
     }
 
     fn fill(&mut self, ctx: &mut Context<Self>) {
@@ -221,6 +232,12 @@ impl Actor for OutputFetcher {
 impl Handler<Fetch> for OutputFetcher {
     type Result = ();
     fn handle(&mut self, Fetch { index, cause }: Fetch, ctx: &mut Context<Self>) {
+        // An earlier life of the run recorded that it came home.
+        let task = &self.plan.items[index as usize].task;
+        if let Some(files) = self.past.tasks.get(task).and_then(|past| past.delivered.as_ref()) {
+            let event = self.judged(files);
+            return self.tasks.do_send(TaskHappened { index, event, cause });
+        }
         self.fetches.insert(index, FetchWork { state: EffortState::Waiting, cause, home: None });
         self.queue.push_back(index);
         self.fill(ctx);

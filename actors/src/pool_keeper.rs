@@ -10,7 +10,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::{batch::BatchApi, blob::BlobApi, error::BatchError};
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::Happening;
+use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
     Elapsed, Trouble,
     job::JobEvent,
@@ -76,6 +76,7 @@ impl PoolKeeper {
         record: Recorder,
         job: Addr<JobSubmitter>,
         run: Addr<RunKeeper>,
+        past: &Past,
         pulse: Pulse,
     ) -> Self {
         let limits = PoolLimits {
@@ -98,12 +99,12 @@ impl PoolKeeper {
             job,
             run,
             limits,
-            state: PoolState::Absent,
+            state: if past.lives > 0 { PoolState::Recalled } else { PoolState::Absent },
             alarm: None,
             turn: Arc::default(),
             looking: false,
             nodes: BTreeMap::new(),
-            cause: None,
+            cause: past.pool,
             _pulse: pulse,
         }
     }

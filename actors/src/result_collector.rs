@@ -35,6 +35,8 @@ pub struct ResultCollector {
     last_durable: u64,
     fold: ReportFold,
     subscribers: Vec<async_channel::Sender<Event>>,
+    /// Who waits for which event to be durable.
+    awaited: Vec<(u64, tokio::sync::oneshot::Sender<()>)>,
     settle_asked: Option<Addr<RunKeeper>>,
     finish: Option<async_channel::Sender<Report>>,
     _pulse: Pulse,
@@ -44,6 +46,11 @@ pub struct ResultCollector {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Noted(pub Event);
+
+/// Answers once everything noted before it is durable.
+#[derive(Message)]
+#[rtype(result = "tokio::sync::oneshot::Receiver<()>")]
+pub struct WhenDurable;
 
 /// Tell the keeper once every event so far is durable.
 #[derive(Message)]
@@ -60,8 +67,14 @@ pub struct Finish(pub async_channel::Sender<Report>);
 struct Commit;
 
 impl ResultCollector {
-    /// A collector over `journal`; committed events go to each of `subscribers` too.
-    pub fn new(journal: Journal, subscribers: Vec<async_channel::Sender<Event>>, pulse: Pulse) -> Self {
+    /// A collector over `journal`, whose events so far `fold` has taken in up to number `last`; committed events go to
+    /// each of `subscribers` too.
+    pub fn new(
+        journal: Journal,
+        (last, fold): (u64, ReportFold),
+        subscribers: Vec<async_channel::Sender<Event>>,
+        pulse: Pulse,
+    ) -> Self {
         Self {
             journal,
             waiting: vec![],
@@ -69,10 +82,11 @@ impl ResultCollector {
             ordered: false,
             paced: None,
             last_commit: None,
-            last_noted: 0,
-            last_durable: 0,
-            fold: ReportFold::default(),
+            last_noted: last,
+            last_durable: last,
+            fold,
             subscribers,
+            awaited: vec![],
             settle_asked: None,
             finish: None,
             _pulse: pulse,
@@ -85,7 +99,8 @@ impl ResultCollector {
         }
         let rest =
             self.last_commit.map_or(Duration::ZERO, |last| COMMIT_EVERY.saturating_sub(last.elapsed()));
-        let somebody_waits = self.settle_asked.is_some() || self.finish.is_some();
+        let somebody_waits =
+            self.settle_asked.is_some() || self.finish.is_some() || !self.awaited.is_empty();
         if rest.is_zero() || somebody_waits {
             if let Some(paced) = self.paced.take() {
                 ctx.cancel_future(paced);
@@ -102,6 +117,14 @@ impl ResultCollector {
     }
 
     fn answer(&mut self) {
+        for (seq, waiting) in std::mem::take(&mut self.awaited) {
+            if seq <= self.last_durable {
+                // Whoever asked may have lost patience.
+                let _ = waiting.send(());
+            } else {
+                self.awaited.push((seq, waiting));
+            }
+        }
         if self.last_durable < self.last_noted {
             return;
         }
@@ -185,6 +208,19 @@ impl Handler<Commit> for ResultCollector {
             })
             .boxed_local()
         }));
+    }
+}
+
+impl Handler<WhenDurable> for ResultCollector {
+    type Result = MessageResult<WhenDurable>;
+    fn handle(&mut self, _: WhenDurable, ctx: &mut Context<Self>) -> Self::Result {
+        let (waiting, durable) = tokio::sync::oneshot::channel();
+        self.awaited.push((self.last_noted, waiting));
+        self.order_commit(ctx);
+        if !self.committing {
+            self.answer();
+        }
+        MessageResult(durable)
     }
 }
 

@@ -5,14 +5,15 @@ use crate::{
     pool_keeper::{PoolHappened, PoolKeeper},
     pulse::Pulse,
     record::Recorder,
-    result_collector::{Finish, ResultCollector, Settle},
+    result_collector::{Finish, ResultCollector, Settle, WhenDurable},
     services::Services,
     storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
-    task_monitor::{AbandonTasks, StopTasks, TaskMonitor},
+    task_monitor::{AbandonTasks, GoOn, StopTasks, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{EndReason as EventReason, Happening, Outcome, VERSION},
+    event::{EndReason as EventReason, Happening, Outcome, VERSION, Verdict},
+    past::Past,
     report::Report,
 };
 use dropmill_lifecycle::{
@@ -26,6 +27,8 @@ use std::{rc::Rc, time::Duration};
 
 const ME: &str = "run_keeper";
 const SUBJECT: &str = "run";
+/// How long the end of tasks waits for its reason to be on record.
+const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The actor.
 pub struct RunKeeper {
@@ -36,7 +39,9 @@ pub struct RunKeeper {
     limits: RunLimits,
     state: RunState,
     alarm: Option<(Elapsed, SpawnHandle)>,
+    /// The event that began this life of the run.
     started: u64,
+    past: Rc<Past>,
     /// What is deleted (true) or kept at the end.
     delete: Open,
     /// Parts that are cleaned up in the place of a dead actor.
@@ -86,6 +91,7 @@ impl RunKeeper {
         services: Services,
         record: Recorder,
         crew: Crew,
+        past: Rc<Past>,
         report: async_channel::Sender<Report>,
         pulse: Pulse,
     ) -> Self {
@@ -106,7 +112,8 @@ impl RunKeeper {
             limits,
             state: RunState::Fresh,
             alarm: None,
-            started: 0,
+            started: past.started,
+            past,
             delete: Open { job: false, pool: false, containers: false },
             taken_over: vec![],
             report,
@@ -139,12 +146,7 @@ impl RunKeeper {
             RunCommand::TellEnd { reason, detail } => {
                 self.note(Happening::EndAsked { reason: event_reason(reason), detail });
             }
-            RunCommand::EndTasks { reason } => {
-                self.crew.uploader.do_send(EndUploads);
-                self.crew.tasks.do_send(StopTasks);
-                let event = JobEvent::TerminateAsked(reason.into());
-                self.crew.job.do_send(JobHappened { event, cause: None });
-            }
+            RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
             RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
             RunCommand::CloseTasks => {
                 let reason = "tasks could not be closed one by one: who watched them is lost".into();
@@ -159,6 +161,22 @@ impl RunKeeper {
             RunCommand::TellLeft(open) => self.tell_left(open),
             RunCommand::Finish { reason, tally } => self.finish(reason, tally, ctx),
         }
+    }
+
+    /// Once it is on record that the run ends: a later life must not take what was told to end for failed.
+    fn end_tasks(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
+        let collector = self.crew.collector.clone();
+        let recorded = async move {
+            // A disk that is full must not keep tasks running.
+            let durable = async { collector.send(WhenDurable).await.ok()?.await.ok() };
+            let _ = tokio::time::timeout(RECORD_PATIENCE, durable).await;
+        };
+        ctx.spawn(recorded.into_actor(self).map(move |(), keeper, _| {
+            keeper.crew.uploader.do_send(EndUploads);
+            keeper.crew.tasks.do_send(StopTasks);
+            let event = JobEvent::TerminateAsked(reason.into());
+            keeper.crew.job.do_send(JobHappened { event, cause: None });
+        }));
     }
 
     fn clean_up(&mut self, delete: Open, ctx: &mut Context<Self>) {
@@ -275,6 +293,21 @@ impl RunKeeper {
     }
 }
 
+impl RunKeeper {
+    /// Goes on where an earlier life was cut off.
+    fn resume(&mut self, tasks: u32, ctx: &mut Context<Self>) {
+        let tally = tally_of(&self.past, tasks);
+        let life = self.past.lives + 1;
+        self.started = self.note(Happening::RunResumed { life, open: tally.open.into() });
+        let ending = self.past.ending.map(machine_reason);
+        self.happened(RunEvent::Resumed { tally, ending, open_ended: false }, ctx);
+        self.crew.tasks.do_send(GoOn);
+        if matches!(self.state, RunState::Working { .. }) {
+            self.crew.uploader.do_send(StartUploads(self.started));
+        }
+    }
+}
+
 impl Actor for RunKeeper {
     type Context = Context<Self>;
 }
@@ -283,13 +316,16 @@ impl Handler<StartRun> for RunKeeper {
     type Result = ();
     fn handle(&mut self, _: StartRun, ctx: &mut Context<Self>) {
         let tasks = u32::try_from(self.plan.items.len()).unwrap_or(u32::MAX);
+        if self.past.lives > 0 {
+            return self.resume(tasks, ctx);
+        }
         self.started = self.note(Happening::RunStarted {
             name: self.plan.name.clone(),
             service: self.plan.service.clone(),
             tasks: tasks.into(),
             version: VERSION.into(),
         });
-        self.happened(RunEvent::Begun { tasks }, ctx);
+        self.happened(RunEvent::Begun { tasks, open_ended: false }, ctx);
         self.crew.uploader.do_send(StartUploads(self.started));
     }
 }
@@ -369,6 +405,30 @@ pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Res
             }
             Ok(())
         }
+    }
+}
+
+/// How many tasks became what in earlier lives.
+fn tally_of(past: &Past, tasks: u32) -> Tally {
+    let mut tally = Tally { open: tasks, ..Tally::default() };
+    for (verdict, undelivered) in past.tasks.values().filter_map(|task| task.closed) {
+        tally.open = tally.open.saturating_sub(1);
+        match verdict {
+            Verdict::Succeeded => tally.succeeded += 1,
+            Verdict::Failed => tally.failed += 1,
+            Verdict::Unfinished => tally.unfinished += 1,
+        }
+        tally.undelivered += u32::from(undelivered);
+    }
+    tally
+}
+
+fn machine_reason(reason: EventReason) -> EndReason {
+    match reason {
+        EventReason::AllTasksClosed => EndReason::AllTasksClosed,
+        EventReason::Deadline => EndReason::Deadline,
+        EventReason::Cancelled => EndReason::Cancelled,
+        EventReason::Infrastructure => EndReason::Infrastructure,
     }
 }
 

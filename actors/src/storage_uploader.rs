@@ -15,16 +15,19 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_azure_client::blob::PutOptions;
-use dropmill_journal::event::Happening;
+use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
-    plan::RunPlan,
+    plan::{Item, RunPlan},
     pool::PoolEvent,
     run::RunEvent,
     task::TaskEvent,
 };
-use std::{collections::VecDeque, rc::Rc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 const ME: &str = "storage_uploader";
 
@@ -47,6 +50,10 @@ pub struct StorageUploader {
     deleting_open: u32,
     ending: bool,
     started: u64,
+    /// What earlier lives of the run did.
+    past: Rc<Past>,
+    /// Blobs that were found in this life, and their lengths: what an earlier one recorded is not believed blindly.
+    found: BTreeMap<String, u64>,
     _pulse: Pulse,
 }
 
@@ -77,6 +84,8 @@ enum What {
     Container(Role),
     Application(u32),
     Input(u32),
+    /// Looking what an earlier life uploaded.
+    Survey(Role),
     Deletion(Role),
 }
 
@@ -111,7 +120,14 @@ struct Ring;
 
 impl StorageUploader {
     /// An uploader for one run.
-    pub fn new(plan: Rc<RunPlan>, services: Services, record: Recorder, to: Listeners, pulse: Pulse) -> Self {
+    pub fn new(
+        plan: Rc<RunPlan>,
+        services: Services,
+        record: Recorder,
+        to: Listeners,
+        past: Rc<Past>,
+        pulse: Pulse,
+    ) -> Self {
         let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.clone() };
         Self {
             plan,
@@ -129,7 +145,9 @@ impl StorageUploader {
             application_open: 0,
             deleting_open: 0,
             ending: false,
-            started: 0,
+            started: past.started,
+            past,
+            found: BTreeMap::new(),
             _pulse: pulse,
         }
     }
@@ -159,11 +177,16 @@ impl StorageUploader {
         u32::try_from(self.work.len() - 1).expect("a run has fewer than 2^32 files")
     }
 
+    /// Whether this life may have made the container.
+    fn may_stand(&self, role: Role) -> bool {
+        self.work.iter().any(|work| work.what == What::Container(role) && work.may_stand)
+    }
+
     fn size(&self, what: What) -> u64 {
         match what {
             What::Application(index) => self.plan.application[index as usize].size_bytes,
             What::Input(index) => self.plan.items[index as usize].size_bytes,
-            What::Container(_) | What::Deletion(_) => 0,
+            What::Container(_) | What::Survey(_) | What::Deletion(_) => 0,
         }
     }
 
@@ -223,6 +246,7 @@ impl StorageUploader {
             EffortCommand::TellRest { attempt, rest, trouble } => {
                 let what_tried = match what {
                     What::Container(_) => "create container",
+                    What::Survey(_) => "list container",
                     What::Application(_) | What::Input(_) => "upload",
                     What::Deletion(_) => "delete container",
                 };
@@ -235,13 +259,13 @@ impl StorageUploader {
                 self.record.note(ME, self.subject(what), Some(self.started), happening);
             }
             EffortCommand::TellDone => self.done(number, what, ctx),
-            EffortCommand::TellFailed(trouble) => self.failed(what, trouble),
+            EffortCommand::TellFailed(trouble) => self.failed(what, trouble, ctx),
         }
     }
 
     fn subject(&self, what: What) -> String {
         match what {
-            What::Container(role) | What::Deletion(role) => format!("container/{}", self.container(role)),
+            What::Container(role) | What::Survey(role) | What::Deletion(role) => format!("container/{}", self.container(role)),
             What::Application(index) => format!("file/{}", self.plan.application[index as usize].name),
             What::Input(index) => format!("task/{}", self.plan.items[index as usize].task),
         }
@@ -267,6 +291,17 @@ impl StorageUploader {
                     async move { blob.create_container(&container).await.map_err(|error| error.trouble()) };
                 ctx.spawn(call.into_actor(self).map(answer));
             }
+            What::Survey(role) => {
+                let container = self.container(role);
+                let call = async move { blob.list_blobs(&container, "").await };
+                ctx.spawn(call.into_actor(self).map(move |outcome, uploader, ctx| {
+                    let outcome = outcome.map_err(|error| error.trouble()).map(|blobs| {
+                        uploader.found.extend(blobs.into_iter().map(|blob| (blob.name, blob.size_bytes)));
+                        false
+                    });
+                    answer(outcome, uploader, ctx);
+                }));
+            }
             What::Deletion(role) => {
                 let container = self.container(role);
                 let call = async move {
@@ -287,7 +322,7 @@ impl StorageUploader {
             What::Input(index) => {
                 let item = &self.plan.items[index as usize];
                 let container = self.plan.input_container();
-                let name = format!("{}/{}", item.task, item.file_name);
+                let name = blob_name(item);
                 let source = item.source.clone().expect("only inputs with a source become efforts");
                 ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
             }
@@ -299,13 +334,18 @@ impl StorageUploader {
         let cause = Some(self.started);
         self.to.run.do_send(RunHappened(RunEvent::Progressed));
         match what {
-            What::Container(_) => {
-                self.record.note(ME, self.subject(what), cause, Happening::ContainerReady {});
-                self.containers_open -= 1;
-                if self.containers_open == 0 {
-                    self.containers_ready(ctx);
+            What::Container(role) => {
+                let known = self.past.containers.contains(&self.container(role));
+                if !known {
+                    self.record.note(ME, self.subject(what), cause, Happening::ContainerReady {});
                 }
+                if known && role != Role::Output {
+                    let number = self.add(What::Survey(role));
+                    return self.happened(number, EffortEvent::Begun, ctx);
+                }
+                self.container_ready(ctx);
             }
+            What::Survey(_) => self.container_ready(ctx),
             What::Application(_) => {
                 let bytes = self.size(what);
                 let happening = Happening::ApplicationUploaded { bytes, skipped };
@@ -321,15 +361,20 @@ impl StorageUploader {
                 let seq = self.record.note(ME, self.subject(what), cause, happening);
                 self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause: Some(seq) });
             }
-            What::Deletion(_) => {
-                self.record.note(ME, self.subject(what), cause, Happening::ContainerDeleted {});
+            What::Deletion(role) => {
+                // In a later life of a run every name is tried: what never was, is not said to be gone.
+                if !skipped || self.may_stand(role) || self.past.containers.contains(&self.container(role)) {
+                    self.record.note(ME, self.subject(what), cause, Happening::ContainerDeleted {});
+                }
                 self.deleted();
             }
         }
     }
 
-    fn failed(&mut self, what: What, trouble: Trouble) {
+    fn failed(&mut self, what: What, trouble: Trouble, ctx: &mut Context<Self>) {
         match what {
+            // What cannot be seen there is uploaded once more.
+            What::Survey(_) => self.container_ready(ctx),
             What::Container(_) | What::Application(_) => {
                 self.to.run.do_send(RunHappened(RunEvent::Lost(trouble)));
             }
@@ -345,9 +390,17 @@ impl StorageUploader {
         }
     }
 
-    fn containers_ready(&mut self, ctx: &mut Context<Self>) {
+    fn container_ready(&mut self, ctx: &mut Context<Self>) {
+        self.containers_open -= 1;
+        if self.containers_open > 0 {
+            return;
+        }
         // The application first: the pool waits for it, and boots while the inputs come up.
-        for index in 0..self.plan.application.len() {
+        let plan = self.plan.clone();
+        for (index, file) in plan.application.iter().enumerate() {
+            if self.is_there(&file.name, self.past.application.get(&file.name)) {
+                continue;
+            }
             let number = self.add(What::Application(u32::try_from(index).unwrap_or(u32::MAX)));
             self.queue.push_back(number);
             self.application_open += 1;
@@ -355,17 +408,30 @@ impl StorageUploader {
         if self.application_open == 0 {
             self.application_ready(self.started);
         }
-        let plan = self.plan.clone();
         for item in &plan.items {
-            if item.source.is_some() {
-                let number = self.add(What::Input(item.index));
-                self.queue.push_back(number);
-            } else {
-                let event = TaskEvent::InputReady;
-                self.to.tasks.do_send(TaskHappened { index: item.index, event, cause: Some(self.started) });
-            }
+            self.want_input(item);
         }
         self.fill(ctx);
+    }
+
+    /// Uploads the input of a task that is not closed, or says that it is there.
+    fn want_input(&mut self, item: &Item) {
+        let past = self.past.tasks.get(&item.task);
+        if past.is_some_and(|past| past.closed.is_some()) {
+            return;
+        }
+        let recorded = past.and_then(|past| past.uploaded.as_ref());
+        if item.source.is_some() && !self.is_there(&blob_name(item), recorded) {
+            let number = self.add(What::Input(item.index));
+            return self.queue.push_back(number);
+        }
+        let cause = past.and_then(|past| past.cause).or(Some(self.started));
+        self.to.tasks.do_send(TaskHappened { index: item.index, event: TaskEvent::InputReady, cause });
+    }
+
+    /// Whether a blob that an earlier life recorded is there, as long as it was.
+    fn is_there(&self, name: &str, recorded: Option<&u64>) -> bool {
+        recorded.is_some() && self.found.get(name) == recorded
     }
 
     fn application_ready(&self, cause: u64) {
@@ -390,6 +456,11 @@ impl StorageUploader {
         }
         self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
     }
+}
+
+/// The name of an input's blob.
+pub fn blob_name(item: &Item) -> String {
+    format!("{}/{}", item.task, item.file_name)
 }
 
 /// Uploads one file; `true` if the same content was there already.
@@ -435,8 +506,9 @@ impl Handler<CleanContainers> for StorageUploader {
     type Result = ();
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
         let mut roles = self.roles();
+        let resumed = self.past.lives > 0;
         roles.retain(|role| {
-            self.work.iter().any(|work| work.what == What::Container(*role) && work.may_stand)
+            resumed || self.may_stand(*role)
         });
         if !delete {
             for role in &roles {

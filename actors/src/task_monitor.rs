@@ -17,11 +17,14 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::error::BatchError;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::{Happening, TaskEnding, Verdict as EventVerdict};
+use dropmill_journal::{
+    event::{Happening, TaskEnding, Verdict as EventVerdict},
+    past::{Past, PastTask},
+};
 use dropmill_lifecycle::{
     Elapsed,
     job::JobEvent,
-    plan::RunPlan,
+    plan::{Item, RunPlan},
     run::{Closing, RunEvent},
     task::{self, Ending, StopReason, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
 };
@@ -64,6 +67,8 @@ pub struct Listeners {
 
 struct Task {
     state: TaskState,
+    /// What was noted of its end.
+    ended: Option<TaskEnding>,
     /// The last event of its life.
     cause: Option<u64>,
     /// It was told that the service has it.
@@ -93,6 +98,11 @@ pub struct TailSeen {
     pub tail: String,
 }
 
+/// Go on with what an earlier life of the run left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct GoOn;
+
 /// The run ends: every task shall.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -114,7 +124,14 @@ struct Ring;
 
 impl TaskMonitor {
     /// A monitor for all tasks of one run.
-    pub fn new(plan: Rc<RunPlan>, services: Services, record: Recorder, to: Listeners, pulse: Pulse) -> Self {
+    pub fn new(
+        plan: Rc<RunPlan>,
+        services: Services,
+        record: Recorder,
+        to: Listeners,
+        past: &Past,
+        pulse: Pulse,
+    ) -> Self {
         let limits = TaskLimits {
             queue: plan.deadlines.queue,
             // The service ends it first; this is for a service that does not.
@@ -123,18 +140,26 @@ impl TaskMonitor {
             stop_again: plan.limits.poll_every,
             delays: plan.delays.clone(),
         };
-        let fresh = || Task { state: TaskState::Waiting, cause: None, submitted: false, stderr_tail: None };
-        let tasks: Vec<_> = plan.items.iter().map(|_| fresh()).collect();
+        let now = record.clock().elapsed();
+        let recall = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
+        let tasks: Vec<_> = plan.items.iter().map(recall).collect();
         let by_id = plan.items.iter().map(|item| (item.task.clone(), item.index)).collect();
-        let looks = Looks::new(Pace {
+        let mut looks = Looks::new(Pace {
             least: first_pause(&services, &plan),
             most: plan.limits.poll_every,
             hinted: plan.limits.poll_at_most_every,
             // The local service names moments in the order in which it shows them.
             overlap: if services.hints.is_some() { Duration::ZERO } else { Duration::from_secs(10) },
         });
+        if past.lives > 0 {
+            looks.ask_for_all();
+        }
+        let count = |wanted: fn(&TaskState) -> bool| {
+            u32::try_from(tasks.iter().filter(|task| wanted(&task.state)).count()).unwrap_or(u32::MAX)
+        };
         Self {
-            unsubmitted: u32::try_from(tasks.len()).unwrap_or(u32::MAX),
+            unsubmitted: count(is_unsubmitted),
+            watched: count(TaskState::is_watched),
             plan,
             services,
             record,
@@ -144,7 +169,6 @@ impl TaskMonitor {
             by_id,
             alarms: Alarms::default(),
             alarm: None,
-            watched: 0,
             ending: false,
             looks,
             planned: None,
@@ -213,12 +237,7 @@ impl TaskMonitor {
     }
 
     fn terminate(&mut self, index: u32, why: StopReason, ctx: &mut Context<Self>) {
-        let reason = match why {
-            StopReason::QueueTimedOut => "queue deadline",
-            StopReason::RunTimedOut => "task timeout",
-            StopReason::RunEnds => "the run ends",
-        };
-        self.note(index, Happening::TaskTerminateAsked { reason: reason.into() });
+        self.note(index, Happening::TaskTerminateAsked { reason: why.told().into() });
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
         let task = self.plan.items[index as usize].task.clone();
         let call = async move { batch.terminate_task(&job, &task).await };
@@ -240,7 +259,8 @@ impl TaskMonitor {
             }
         };
         let tail = self.tasks[index as usize].stderr_tail.take().filter(|_| cause.is_some());
-        self.note(index, Happening::TaskClosed { verdict: event, cause, stderr_tail: tail });
+        let undelivered = !delivered;
+        self.note(index, Happening::TaskClosed { verdict: event, cause, stderr_tail: tail, undelivered });
         self.to.run.do_send(RunHappened(RunEvent::TaskClosed { closing, delivered }));
     }
 
@@ -298,16 +318,16 @@ impl TaskMonitor {
                 let all_seen = i64::from(counts.completed) <= i64::try_from(ended).unwrap_or(i64::MAX);
                 self.looks.counted(all_there && all_seen);
             }
-            Err(error) => self.look_failed(&error, ctx),
+            Err(error) => self.look_failed(Look::Count, &error, ctx),
         }
     }
 
-    fn look_failed(&mut self, error: &BatchError, ctx: &mut Context<Self>) {
+    fn look_failed(&mut self, look: Look, error: &BatchError, ctx: &mut Context<Self>) {
         tracing::info!(%error, "look at the tasks failed; the next one follows");
         if error.is_not_found() {
             self.job_is_missing(ctx);
         }
-        self.looks.failed();
+        self.looks.failed(look);
     }
 
     fn seen(
@@ -319,7 +339,7 @@ impl TaskMonitor {
         let now = self.record.clock().elapsed();
         let listed = match outcome {
             Ok(listed) => listed,
-            Err(error) => return self.look_failed(&error, ctx),
+            Err(error) => return self.look_failed(look, &error, ctx),
         };
         let mut news = false;
         let mut missing: Option<Vec<bool>> = (look == Look::All).then(|| vec![true; self.tasks.len()]);
@@ -331,9 +351,7 @@ impl TaskMonitor {
             news |= self.seen_one(index, status, ctx);
         }
         for (index, missing) in missing.into_iter().flatten().enumerate() {
-            if missing
-                && matches!(self.tasks[index].state, TaskState::Queued { .. } | TaskState::Running { .. })
-            {
+            if missing && self.tasks[index].state.is_watched() && !self.ending {
                 self.tasks[index].submitted = false;
                 self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
             }
@@ -367,13 +385,17 @@ impl TaskMonitor {
                 }
                 self.submitted(index, false);
                 let (told, ending) = ending_of(status);
-                let seq = self.note(index, Happening::TaskEnded(told));
-                self.tasks[index as usize].cause = Some(seq);
+                // An earlier life may have said it.
+                if self.tasks[index as usize].ended.as_ref() != Some(&told) {
+                    self.tasks[index as usize].ended = Some(told.clone());
+                    let seq = self.note(index, Happening::TaskEnded(told));
+                    self.tasks[index as usize].cause = Some(seq);
+                }
                 self.happened(index, TaskEvent::SeenEnded(ending), ctx);
                 true
             }
             wire::TaskState::Running => {
-                let news = matches!(state, TaskState::Queued { .. });
+                let news = matches!(state, TaskState::Queued { .. } | TaskState::Recalled { .. });
                 if news {
                     self.submitted(index, false);
                     let node = status.node_info.and_then(|info| info.node_id).map(String::from);
@@ -439,6 +461,19 @@ impl Actor for TaskMonitor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.listen(ctx);
+    }
+}
+
+impl Handler<GoOn> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, _: GoOn, ctx: &mut Context<Self>) {
+        for index in 0..self.tasks.len() {
+            if matches!(self.tasks[index].state, TaskState::Collecting { .. }) {
+                self.carry_out(u32::try_from(index).unwrap_or(u32::MAX), TaskCommand::Collect, ctx);
+            }
+        }
+        self.plan_look(ctx);
+        self.set_alarm(ctx);
     }
 }
 
@@ -532,7 +567,41 @@ impl Handler<Ring> for TaskMonitor {
 }
 
 fn is_unsubmitted(state: &TaskState) -> bool {
-    matches!(state, TaskState::Waiting | TaskState::Ready { .. } | TaskState::Resting { .. })
+    matches!(state, TaskState::Waiting | TaskState::Recalled { .. } | TaskState::Ready { .. } | TaskState::Resting { .. })
+}
+
+/// Where a task stands at the beginning of a life of the run.
+fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &TaskLimits) -> Task {
+    let fresh = TaskState::Waiting;
+    let mut task = Task { state: fresh, ended: None, cause: None, submitted: false, stderr_tail: None };
+    let stopped = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
+    task.state = match past {
+        Some(PastTask { closed: Some(_), .. }) => TaskState::Closed,
+        Some(PastTask { ended: Some(ended), delivered, .. }) if delivered.is_some() || run_ends => {
+            TaskState::Collecting { ending: ending_told(ended), stopped }
+        }
+        Some(PastTask { ended: None, .. }) if stopped.is_some_and(|why| why != StopReason::RunEnds) => {
+            TaskState::Stopping {
+                why: stopped.unwrap_or(StopReason::RunEnds),
+                may_run: true,
+                again_at: Some(now),
+                until: now + limits.stopping,
+            }
+        }
+        // A run that ends has nothing to submit; what it submitted without a record of it may have finished.
+        _ if run_ends => TaskState::Recalled { input_ready: false },
+        Some(PastTask { submitted: true, .. }) => TaskState::Recalled { input_ready: false },
+        _ => TaskState::Waiting,
+    };
+    if let Some(past) = past {
+        (task.ended, task.cause, task.submitted) = (past.ended.clone(), past.cause, past.submitted);
+    }
+    task
+}
+
+fn ending_told(told: &TaskEnding) -> Ending {
+    let failure = told.failure_code.clone().map(|code| (code, told.failure_message.clone().unwrap_or_default()));
+    Ending { success: told.success, exit_code: told.exit_code, failure }
 }
 
 fn tries(plan: &RunPlan) -> u32 {
@@ -557,16 +626,18 @@ fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
         Some(_) => false,
         None => failure.is_none() && info.exit_code == Some(0),
     };
+    let (failure_code, failure_message) = failure.unzip();
     let told = TaskEnding {
         success,
         exit_code: info.exit_code,
-        failure_code: failure.as_ref().map(|(code, _)| code.clone()),
-        failure_message: failure.as_ref().map(|(_, message)| message.clone()),
+        failure_code,
+        failure_message,
         node: status.node_info.and_then(|info| info.node_id).map(String::from),
         started: info.start_time,
         ended: info.end_time,
         retries: u32::try_from(info.retry_count).unwrap_or_default(),
         requeues: u32::try_from(info.requeue_count).unwrap_or_default(),
     };
-    (told, Ending { success, exit_code: info.exit_code, failure })
+    let ending = ending_told(&told);
+    (told, ending)
 }

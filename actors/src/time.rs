@@ -9,18 +9,21 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct RunClock {
     began: Instant,
+    /// Milliseconds that the run lasted before this life of it.
+    before: u64,
     wall: SharedClock,
 }
 
 impl RunClock {
-    /// A clock that begins now.
-    pub fn begin(wall: SharedClock) -> Self {
-        Self { began: Instant::now(), wall }
+    /// A clock that begins now, in a run that lasted so many milliseconds before.
+    pub fn begin(wall: SharedClock, before: u64) -> Self {
+        Self { began: Instant::now(), before, wall }
     }
 
-    /// Time since the run began, in whole milliseconds.
+    /// Time that the run has lasted, in whole milliseconds; the time between two lives of it does not count.
     pub fn elapsed(&self) -> Elapsed {
-        Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Elapsed(self.before.saturating_add(now))
     }
 
     /// Wall time.

@@ -18,7 +18,12 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_azure_wire::time::SharedClock;
-use dropmill_journal::{Journal, event::Event, report::Report};
+use dropmill_journal::{
+    Journal,
+    event::Event,
+    past::Past,
+    report::{Report, ReportFold},
+};
 use dropmill_lifecycle::{
     plan::{RunPlan, When},
     run::RunEvent,
@@ -73,8 +78,23 @@ pub fn start(
     journal: Journal,
     clock: SharedClock,
 ) -> RunHandle {
+    resume(plan, services, place, journal, clock, &[])
+}
+
+/// Goes on with a run whose earlier lives left these events in its journal; without any, starts it.
+pub fn resume(
+    plan: RunPlan,
+    services: Services,
+    place: Arc<dyn ResultPlace>,
+    journal: Journal,
+    clock: SharedClock,
+    events: &[Event],
+) -> RunHandle {
     let plan = Rc::new(plan);
-    let clock = RunClock::begin(clock);
+    let past = Rc::new(Past::of(events));
+    let mut fold = ReportFold::default();
+    events.iter().for_each(|event| fold.apply(event));
+    let clock = RunClock::begin(clock, past.elapsed_ms);
     let (died, deaths) = async_channel::unbounded();
     let (subscriber, events) = async_channel::bounded(SUBSCRIPTION);
     let (reported, report) = async_channel::bounded(1);
@@ -87,8 +107,9 @@ pub fn start(
     let tasks = Context::<TaskMonitor>::new();
     let outputs = Context::<OutputFetcher>::new();
 
-    let collector = ResultCollector::new(journal, vec![subscriber], pulse("result_collector")).start();
-    let record = Recorder::new(&plan.run, clock, 0, collector.clone());
+    let collector = ResultCollector::new(journal, (past.last, fold), vec![subscriber], pulse("result_collector"));
+    let collector = collector.start();
+    let record = Recorder::new(&plan.run, clock, past.last, collector.clone());
     let crew = Crew {
         uploader: uploader.address(),
         pool: pool.address(),
@@ -104,16 +125,19 @@ pub fn start(
         place,
         record.clone(),
         crew.tasks.clone(),
+        past.clone(),
         pulse("output_fetcher"),
     ));
     let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher, run: keeper.clone() };
-    tasks.run(TaskMonitor::new(plan.clone(), services.clone(), record.clone(), to, pulse("task_monitor")));
+    let watching = pulse("task_monitor");
+    tasks.run(TaskMonitor::new(plan.clone(), services.clone(), record.clone(), to, &past, watching));
     job.run(JobSubmitter::new(
         plan.clone(),
         services.clone(),
         record.clone(),
         crew.tasks.clone(),
         keeper.clone(),
+        &past,
         pulse("job_submitter"),
     ));
     pool.run(PoolKeeper::new(
@@ -122,6 +146,7 @@ pub fn start(
         record.clone(),
         crew.job.clone(),
         keeper.clone(),
+        &past,
         pulse("pool_keeper"),
     ));
     let to = storage_uploader::Listeners {
@@ -131,8 +156,16 @@ pub fn start(
         run: keeper.clone(),
     };
     let uploading = pulse("storage_uploader");
-    uploader.run(StorageUploader::new(plan.clone(), services.clone(), record.clone(), to, uploading));
-    run.run(RunKeeper::new(plan.clone(), services.clone(), record, crew, reported, pulse("run_keeper")));
+    uploader.run(StorageUploader::new(
+        plan.clone(),
+        services.clone(),
+        record.clone(),
+        to,
+        past.clone(),
+        uploading,
+    ));
+    let keeping = pulse("run_keeper");
+    run.run(RunKeeper::new(plan.clone(), services.clone(), record, crew, past, reported, keeping));
 
     keeper.do_send(StartRun);
     RunHandle { keeper, events, report, deaths, services, plan }

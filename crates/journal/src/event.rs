@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the event contract.
-pub const VERSION: &str = "1.0";
+pub const VERSION: &str = "1.1";
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,13 @@ pub enum Happening {
         tasks: u64,
         /// Version of this contract.
         version: String,
+    },
+    /// A later life of the program goes on with the run.
+    RunResumed {
+        /// Number of this life, from 2.
+        life: u32,
+        /// Tasks that are not closed.
+        open: u64,
     },
     /// A container is there.
     ContainerReady {},
@@ -157,6 +164,9 @@ pub enum Happening {
         /// Last lines of its standard error, when it failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stderr_tail: Option<String>,
+        /// Something it left is, or may be, at the service only.
+        #[serde(default, skip_serializing_if = "is_false")]
+        undelivered: bool,
     },
     /// A deadline passed.
     DeadlinePassed {
@@ -202,6 +212,10 @@ pub enum Happening {
         /// Tasks that were not finished.
         unfinished: u64,
     },
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What the service says of a task that is over.

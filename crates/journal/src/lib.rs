@@ -6,6 +6,7 @@
 pub mod event;
 mod journal;
 mod list;
+pub mod past;
 pub mod progress;
 pub mod report;
 pub mod schema;

@@ -55,6 +55,8 @@ impl Progress {
         }
         match &event.happening {
             Happening::RunStarted { tasks, .. } => self.total = *tasks,
+            // What ran may run no more; looks tell.
+            Happening::RunResumed { .. } => self.running = 0,
             Happening::InputUploaded { .. } => self.uploaded += 1,
             Happening::Retrying { what, error, .. } => self.trouble = Some(format!("{what} again: {error}")),
             Happening::PoolCreated { .. } => self.pool = Pool::Made,

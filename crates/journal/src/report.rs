@@ -135,6 +135,8 @@ impl ReportFold {
                 self.started = Some(event.at);
                 self.tasks.total = *tasks;
             }
+            // What an earlier life left, this one may delete.
+            Happening::RunResumed { .. } => self.left_behind.clear(),
             Happening::ApplicationUploaded { bytes, skipped } => {
                 self.uploaded_bytes += if *skipped { 0 } else { *bytes };
             }
@@ -165,7 +167,7 @@ impl ReportFold {
                     task.bytes = bytes;
                 });
             }
-            Happening::TaskClosed { verdict, cause, stderr_tail } => {
+            Happening::TaskClosed { verdict, cause, stderr_tail, .. } => {
                 match verdict {
                     Verdict::Succeeded => self.tasks.succeeded += 1,
                     Verdict::Failed => self.tasks.failed += 1,

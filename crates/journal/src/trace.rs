@@ -28,6 +28,22 @@ pub fn full(events: &[Event]) -> String {
     text
 }
 
+/// What a run came to, however often it was cut off and resumed: for each task its last word and what came home, how
+/// the run ended, and what is left. A run that was resumed comes to the same as one that was not.
+pub fn results(events: &[Event]) -> String {
+    let kept: Vec<Event> = events
+        .iter()
+        .filter(|event| {
+            matches!(
+                event.happening,
+                Happening::OutputDelivered { .. } | Happening::TaskClosed { .. } | Happening::RunEnded { .. }
+            )
+        })
+        .cloned()
+        .collect();
+    outline(&kept)
+}
+
 /// One line for each life; lives that went alike share one.
 pub fn outline(events: &[Event]) -> String {
     let names = Names::of(events);
@@ -143,6 +159,7 @@ impl Names {
             Happening::RunStarted { name, service, tasks, .. } => {
                 format!("started {name} ({tasks} tasks, {service})")
             }
+            Happening::RunResumed { life, open } => format!("resumed (life {life}, {open} tasks open)"),
             Happening::ContainerReady {} => "ready".into(),
             Happening::ApplicationUploaded { bytes, skipped } => {
                 format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
@@ -264,7 +281,12 @@ mod tests {
             said.push(task(id, Happening::TaskEnded(ending)));
             said.push(task(
                 id,
-                Happening::TaskClosed { verdict: Verdict::Succeeded, cause: None, stderr_tail: None },
+                Happening::TaskClosed {
+                    verdict: Verdict::Succeeded,
+                    cause: None,
+                    stderr_tail: None,
+                    undelivered: false,
+                },
             ));
         }
         let (reason, detail) = (EndReason::AllTasksClosed, "every task is closed".into());

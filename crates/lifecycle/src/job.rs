@@ -12,6 +12,8 @@ use std::time::Duration;
 pub enum JobState {
     /// Not asked for.
     Absent,
+    /// Not asked for in this life of the run; an earlier one may have made it.
+    Recalled,
     /// Being asked for.
     Creating {
         /// Number of this try, from 1.
@@ -165,6 +167,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
     use {JobCommand as Do, JobEvent as On, JobState as Is};
     match (state, event) {
         (Is::Absent, On::Wanted) => (Is::Creating { attempt: 1, unclear: false }, vec![Do::Create]),
+        (Is::Recalled, On::Wanted) => (Is::Creating { attempt: 1, unclear: true }, vec![Do::Create]),
         (Is::Creating { .. }, On::Created) => (Is::Open, vec![Do::TellOpen]),
         (Is::Creating { attempt, unclear }, On::CreateFailed(trouble)) => {
             let unclear = unclear || trouble.fault == Fault::Ambiguous;
@@ -200,9 +203,10 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Sealing { attempt: attempt + 1, again_at: None }, vec![Do::Seal])
         }
 
-        (Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Creating { .. }, On::TerminateAsked(reason)) => {
-            terminate(reason, false, now, limits)
-        }
+        (
+            Is::Recalled | Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Creating { .. },
+            On::TerminateAsked(reason),
+        ) => terminate(reason, false, now, limits),
         (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::TerminateAsked(_)) => {
             (Is::Unmade, vec![Do::TellTerminated])
         }
@@ -234,7 +238,8 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Gone, vec![Do::TellGone])
         }
         (
-            Is::Creating { .. }
+            Is::Recalled
+            | Is::Creating { .. }
             | Is::Resting { .. }
             | Is::Open
             | Is::Sealing { .. }
@@ -269,7 +274,12 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         },
         // It stays, but not open: tasks that nobody waits for would go on, and it would count against the quota.
         (
-            Is::Creating { .. } | Is::Resting { .. } | Is::Open | Is::Sealing { .. } | Is::Lost,
+            Is::Recalled
+            | Is::Creating { .. }
+            | Is::Resting { .. }
+            | Is::Open
+            | Is::Sealing { .. }
+            | Is::Lost,
             On::Released,
         ) => terminate("RunEnded".into(), true, now, limits),
         (Is::Terminating { reason, attempt, again_at, until, .. }, On::Released) => {
@@ -322,6 +332,7 @@ impl JobState {
             Self::Terminating { again_at, .. } => *again_at,
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
             Self::Absent
+            | Self::Recalled
             | Self::Unmade
             | Self::Creating { .. }
             | Self::Open

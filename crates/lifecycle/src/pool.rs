@@ -11,6 +11,8 @@ use std::time::Duration;
 pub enum PoolState {
     /// Not asked for.
     Absent,
+    /// Not asked for in this life of the run; an earlier one may have made it.
+    Recalled,
     /// Being asked for.
     Creating {
         /// Number of this try, from 1.
@@ -182,6 +184,9 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         (Is::Absent, On::Wanted) => {
             (Is::Creating { attempt: 1, unclear: false, until: now + limits.allocation }, vec![Do::Create])
         }
+        (Is::Recalled, On::Wanted) => {
+            (Is::Creating { attempt: 1, unclear: true, until: now + limits.allocation }, vec![Do::Create])
+        }
         (Is::Creating { until, .. }, On::Created) => {
             let starting = Is::Starting {
                 allocated: false,
@@ -254,7 +259,12 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             (Is::Gone, vec![Do::TellGone])
         }
         (
-            Is::Creating { .. } | Is::Resting { .. } | Is::Starting { .. } | Is::Steady { .. } | Is::Lost,
+            Is::Recalled
+            | Is::Creating { .. }
+            | Is::Resting { .. }
+            | Is::Starting { .. }
+            | Is::Steady { .. }
+            | Is::Lost,
             On::EndAsked,
         ) => {
             let deleting =
@@ -281,7 +291,12 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             }
         },
         (
-            Is::Creating { .. } | Is::Resting { .. } | Is::Starting { .. } | Is::Steady { .. } | Is::Lost,
+            Is::Recalled
+            | Is::Creating { .. }
+            | Is::Resting { .. }
+            | Is::Starting { .. }
+            | Is::Steady { .. }
+            | Is::Lost,
             On::Released,
         ) => (Is::Left, vec![Do::TellLeft("kept, as cleanup.pool says".into())]),
 
@@ -372,9 +387,13 @@ impl PoolState {
             Self::Starting { look_at, until, .. } => Some(*look_at.min(until)),
             Self::Steady { look_at, .. } => Some(*look_at),
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
-            Self::Absent | Self::Creating { .. } | Self::Unmade | Self::Lost | Self::Gone | Self::Left => {
-                None
-            }
+            Self::Absent
+            | Self::Recalled
+            | Self::Creating { .. }
+            | Self::Unmade
+            | Self::Lost
+            | Self::Gone
+            | Self::Left => None,
         }
     }
 }

@@ -17,8 +17,10 @@ pub enum RunState {
         tally: Tally,
         /// End of the run's own deadline.
         until: Elapsed,
-        /// When doing nothing has lasted too long.
+        /// When doing nothing has lasted too long; none while there is nothing to do.
         stuck_at: Option<Elapsed>,
+        /// More tasks may come: that all are closed is no end.
+        open_ended: bool,
     },
     /// Told to end: tasks end, results of those that finished come home.
     Ending {
@@ -110,7 +112,22 @@ pub enum RunEvent {
     Begun {
         /// Number of tasks.
         tasks: u32,
+        /// More may come.
+        open_ended: bool,
     },
+    /// A later life goes on with it.
+    Resumed {
+        /// What became of the tasks so far.
+        tally: Tally,
+        /// It was told to end, and why.
+        ending: Option<EndReason>,
+        /// More tasks may come.
+        open_ended: bool,
+    },
+    /// So many tasks came.
+    TasksAdded(u32),
+    /// No more will.
+    NoMoreTasks,
     /// Something moved: a file came up, a task changed its state, a node became ready.
     Progressed,
     /// A task's last word.
@@ -200,22 +217,37 @@ pub type Step = (RunState, Vec<RunCommand>);
 pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits) -> Step {
     use {RunCommand as Do, RunEvent as On, RunState as Is};
     match (state, event) {
-        (Is::Fresh, On::Begun { tasks }) => {
+        (Is::Fresh, On::Begun { tasks, open_ended }) => {
             let tally = Tally { open: tasks, ..Tally::default() };
-            let stuck_at = limits.no_progress.map(|quiet| now + quiet);
-            let working = Is::Working { tally, until: now + limits.run, stuck_at };
-            if tasks == 0 { all_closed(tally) } else { (working, vec![]) }
+            work(tally, now + limits.run, open_ended, now, limits)
+        }
+        // Its deadline counts from its first life; the time between lives does not count.
+        (Is::Fresh, On::Resumed { tally, ending: None, open_ended }) => {
+            work(tally, Elapsed(0) + limits.run, open_ended, now, limits)
+        }
+        (Is::Fresh, On::Resumed { tally, ending: Some(reason), .. }) if tally.open == 0 => {
+            (Is::Settling { reason, tally }, vec![Do::Settle])
+        }
+        (Is::Fresh, On::Resumed { tally, ending: Some(reason), .. }) => {
+            let ending = Is::Ending { reason, tally, until: now + limits.ending, abandoned: false };
+            (ending, vec![Do::EndTasks { reason: for_the_service(reason) }])
         }
         // Nothing was begun: nothing is to be ended but the wait.
         (Is::Fresh, On::CancelAsked(_) | On::Lost(_) | On::ActorLost(_)) => (Is::Fresh, vec![]),
 
-        (Is::Working { tally, until, .. }, On::TaskClosed { closing, delivered }) => {
-            let tally = tally.with(closing, delivered);
-            let stuck_at = limits.no_progress.map(|quiet| now + quiet);
-            if tally.open == 0 { all_closed(tally) } else { (Is::Working { tally, until, stuck_at }, vec![]) }
+        (Is::Working { tally, until, open_ended, .. }, On::TaskClosed { closing, delivered }) => {
+            work(tally.with(closing, delivered), until, open_ended, now, limits)
         }
-        (Is::Working { tally, until, .. }, On::Progressed) => {
-            (Is::Working { tally, until, stuck_at: limits.no_progress.map(|quiet| now + quiet) }, vec![])
+        (Is::Working { tally, until, open_ended, .. }, On::Progressed) => {
+            work(tally, until, open_ended, now, limits)
+        }
+        (Is::Working { tally, until, open_ended, .. }, On::TasksAdded(count)) => {
+            work(tally.more(count), until, open_ended, now, limits)
+        }
+        (Is::Working { tally, until, .. }, On::NoMoreTasks) => work(tally, until, false, now, limits),
+        // Whoever watches tasks closes those that come too late.
+        (Is::Ending { reason, tally, until, abandoned }, On::TasksAdded(count)) => {
+            (Is::Ending { reason, tally: tally.more(count), until, abandoned }, vec![])
         }
         (Is::Working { tally, until, .. }, On::TimePassed) if now >= until => {
             let detail = format!("not done within run.deadline ({:?})", limits.run);
@@ -302,6 +334,9 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
         (
             state,
             On::Begun { .. }
+            | On::Resumed { .. }
+            | On::TasksAdded(_)
+            | On::NoMoreTasks
             | On::TaskClosed { .. }
             | On::DeadlinePassed(_)
             | On::Settled
@@ -310,6 +345,14 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             | On::ContainersDone,
         ) => (state, vec![]),
     }
+}
+
+fn work(tally: Tally, until: Elapsed, open_ended: bool, now: Elapsed, limits: &RunLimits) -> Step {
+    if tally.open == 0 && !open_ended {
+        return all_closed(tally);
+    }
+    let stuck_at = limits.no_progress.filter(|_| tally.open > 0).map(|quiet| now + quiet);
+    (RunState::Working { tally, until, stuck_at, open_ended }, vec![])
 }
 
 fn all_closed(tally: Tally) -> Step {
@@ -326,15 +369,21 @@ fn too_late(which: &'static str, detail: String, tally: Tally, now: Elapsed, lim
 
 /// The one way out, so that no exit forgets what costs money.
 fn end(reason: EndReason, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {
-    let for_the_service = match reason {
+    let told = RunCommand::TellEnd { reason, detail };
+    if tally.open == 0 {
+        return (RunState::Settling { reason, tally }, vec![told, RunCommand::Settle]);
+    }
+    let commands = vec![told, RunCommand::EndTasks { reason: for_the_service(reason) }];
+    (RunState::Ending { reason, tally, until: now + limits.ending, abandoned: false }, commands)
+}
+
+fn for_the_service(reason: EndReason) -> &'static str {
+    match reason {
         EndReason::AllTasksClosed => "AllTasksClosed",
         EndReason::Deadline => "Deadline",
         EndReason::Cancelled => "Cancelled",
         EndReason::Infrastructure => "Infrastructure",
-    };
-    let commands =
-        vec![RunCommand::TellEnd { reason, detail }, RunCommand::EndTasks { reason: for_the_service }];
-    (RunState::Ending { reason, tally, until: now + limits.ending, abandoned: false }, commands)
+    }
 }
 
 fn cleaned(reason: EndReason, tally: Tally, open: Open, until: Elapsed) -> Step {
@@ -355,6 +404,10 @@ impl Tally {
         }
         self.undelivered += u32::from(!delivered);
         self
+    }
+
+    fn more(self, count: u32) -> Self {
+        Self { open: self.open + count, ..self }
     }
 }
 

@@ -8,6 +8,11 @@ use std::time::Duration;
 pub enum TaskState {
     /// Its input is not in its container yet.
     Waiting,
+    /// An earlier life of the run submitted it: a look will tell whether the service still has it.
+    Recalled {
+        /// Its input is known to be in its container, if it has to be submitted again.
+        input_ready: bool,
+    },
     /// To be submitted with the next chunk.
     Ready {
         /// Number of the try it waits for, from 1.
@@ -190,6 +195,12 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             cause: format!("input not uploaded: {}", trouble.message),
             delivered: true,
         }),
+        (Is::Recalled { .. }, On::InputReady) => (Is::Recalled { input_ready: true }, vec![]),
+        // It was not there any more, so neither is the task.
+        (Is::Recalled { .. }, On::InputFailed(trouble)) => close(Verdict::Failed {
+            cause: format!("input not uploaded again: {}", trouble.message),
+            delivered: false,
+        }),
         (Is::Ready { .. }, On::Accepted { .. }) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
         }
@@ -215,7 +226,14 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             (Is::Ready { attempt: attempt + 1, unclear }, vec![Do::Submit])
         }
 
-        (Is::Queued { .. }, On::SeenRunning) => {
+        (Is::Recalled { .. }, On::SeenActive) => {
+            (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
+        }
+        (Is::Recalled { input_ready: true }, On::Vanished) => {
+            (Is::Ready { attempt: 1, unclear: false }, vec![Do::Submit])
+        }
+        (Is::Recalled { input_ready: false }, On::Vanished) => (Is::Waiting, vec![]),
+        (Is::Queued { .. } | Is::Recalled { .. }, On::SeenRunning) => {
             (Is::Running { until: limits.run.map(|run| now + run) }, vec![Do::TellRunning])
         }
         // Its node was lost, and it waits for another.
@@ -229,7 +247,11 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             stop(StopReason::RunTimedOut, now, limits)
         }
         (
-            Is::Queued { .. } | Is::Running { .. } | Is::Ready { .. } | Is::Resting { .. },
+            Is::Recalled { .. }
+            | Is::Queued { .. }
+            | Is::Running { .. }
+            | Is::Ready { .. }
+            | Is::Resting { .. },
             On::SeenEnded(ending),
         ) => (Is::Collecting { ending, stopped: None }, vec![Do::Collect]),
         (Is::Stopping { why, .. }, On::SeenEnded(ending)) => {
@@ -246,9 +268,10 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         // Told through its job: one call instead of one for each task.
         (Is::Ready { unclear, .. }, On::StopAsked) => run_ends(unclear, now, limits),
-        (Is::Resting { .. } | Is::Queued { .. } | Is::Running { .. }, On::StopAsked) => {
-            run_ends(true, now, limits)
-        }
+        (
+            Is::Recalled { .. } | Is::Resting { .. } | Is::Queued { .. } | Is::Running { .. },
+            On::StopAsked,
+        ) => run_ends(true, now, limits),
         (Is::Stopping { why, may_run: false, again_at, until }, On::Refused(trouble)) => {
             match trouble.fault {
                 Fault::Transient | Fault::Permanent => close(stopped(why, true)),
@@ -289,6 +312,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         (
             Is::Waiting
+            | Is::Recalled { .. }
             | Is::Ready { .. }
             | Is::Resting { .. }
             | Is::Queued { .. }
@@ -385,6 +409,22 @@ fn signal(exit: i32) -> Option<i32> {
     (129..=159).contains(&exit).then_some(exit - 128)
 }
 
+impl StopReason {
+    /// In a few words, for the record.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::QueueTimedOut => "queue deadline",
+            Self::RunTimedOut => "task timeout",
+            Self::RunEnds => "the run ends",
+        }
+    }
+
+    /// The reason that was told in these words.
+    pub fn of(told: &str) -> Option<Self> {
+        [Self::QueueTimedOut, Self::RunTimedOut, Self::RunEnds].into_iter().find(|why| why.told() == told)
+    }
+}
+
 impl TaskState {
     /// When to say `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
@@ -394,12 +434,19 @@ impl TaskState {
             Self::Stopping { again_at, until, .. } => {
                 Some(again_at.map_or(*until, |again| again.min(*until)))
             }
-            Self::Waiting | Self::Ready { .. } | Self::Collecting { .. } | Self::Closed => None,
+            Self::Waiting
+            | Self::Recalled { .. }
+            | Self::Ready { .. }
+            | Self::Collecting { .. }
+            | Self::Closed => None,
         }
     }
 
     /// Whether the service may know something new of it.
     pub fn is_watched(&self) -> bool {
-        matches!(self, Self::Queued { .. } | Self::Running { .. } | Self::Stopping { .. })
+        matches!(
+            self,
+            Self::Recalled { .. } | Self::Queued { .. } | Self::Running { .. } | Self::Stopping { .. }
+        )
     }
 }

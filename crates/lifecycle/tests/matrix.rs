@@ -95,6 +95,7 @@ fn pool() {
         |look_at, until| Is::Starting { allocated: false, ready: 0, look_at, resize_at: OVER, until };
     let states = [
         Is::Absent,
+        Is::Recalled,
         Is::Creating { attempt: 1, unclear: false, until: TO_COME },
         Is::Creating { attempt: 3, unclear: false, until: TO_COME },
         Is::Creating { attempt: 3, unclear: true, until: TO_COME },
@@ -160,6 +161,7 @@ fn job() {
     };
     let states = [
         Is::Absent,
+        Is::Recalled,
         Is::Creating { attempt: 1, unclear: false },
         Is::Creating { attempt: 3, unclear: false },
         Is::Creating { attempt: 3, unclear: true },
@@ -222,6 +224,8 @@ fn task() {
     let stopping = |why, again_at, until| Is::Stopping { why, may_run: true, again_at, until };
     let states = [
         Is::Waiting,
+        Is::Recalled { input_ready: false },
+        Is::Recalled { input_ready: true },
         Is::Ready { attempt: 1, unclear: false },
         Is::Ready { attempt: 3, unclear: false },
         Is::Ready { attempt: 3, unclear: true },
@@ -277,9 +281,11 @@ fn run() {
     let reason = EndReason::Cancelled;
     let states = [
         Is::Fresh,
-        Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: None },
-        Is::Working { tally: tally(1, 1), until: OVER, stuck_at: Some(TO_COME) },
-        Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: Some(OVER) },
+        Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: None, open_ended: false },
+        Is::Working { tally: tally(1, 1), until: OVER, stuck_at: Some(TO_COME), open_ended: false },
+        Is::Working { tally: tally(2, 0), until: TO_COME, stuck_at: Some(OVER), open_ended: false },
+        Is::Working { tally: tally(1, 0), until: TO_COME, stuck_at: Some(TO_COME), open_ended: true },
+        Is::Working { tally: tally(0, 0), until: TO_COME, stuck_at: None, open_ended: true },
         Is::Ending { reason, tally: tally(2, 0), until: TO_COME, abandoned: false },
         Is::Ending { reason, tally: tally(1, 0), until: OVER, abandoned: false },
         Is::Ending { reason, tally: tally(2, 0), until: OVER, abandoned: true },
@@ -290,8 +296,14 @@ fn run() {
         Is::Over,
     ];
     let events = [
-        RunEvent::Begun { tasks: 0 },
-        RunEvent::Begun { tasks: 2 },
+        RunEvent::Begun { tasks: 0, open_ended: false },
+        RunEvent::Begun { tasks: 2, open_ended: false },
+        RunEvent::Begun { tasks: 0, open_ended: true },
+        RunEvent::Resumed { tally: tally(2, 1), ending: None, open_ended: false },
+        RunEvent::Resumed { tally: tally(2, 1), ending: Some(reason), open_ended: false },
+        RunEvent::Resumed { tally: tally(0, 1), ending: Some(reason), open_ended: false },
+        RunEvent::TasksAdded(3),
+        RunEvent::NoMoreTasks,
         RunEvent::Progressed,
         RunEvent::TaskClosed { closing: Closing::Succeeded, delivered: true },
         RunEvent::TaskClosed { closing: Closing::Failed, delivered: false },

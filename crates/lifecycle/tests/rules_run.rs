@@ -39,7 +39,7 @@ fn open(tasks: u32) -> Tally {
 }
 
 fn working(tasks: u32) -> Is {
-    Is::Working { tally: open(tasks), until: at(3600), stuck_at: Some(at(600)) }
+    Is::Working { tally: open(tasks), until: at(3600), stuck_at: Some(at(600)), open_ended: false }
 }
 
 fn ending(tasks: u32, until: u64, abandoned: bool) -> Is {
@@ -72,14 +72,14 @@ fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<Do>) {
 
 #[test]
 fn a_run_without_tasks_is_over_at_once_and_still_cleans_up() {
-    let (settling, commands) = apply(Is::Fresh, On::Begun { tasks: 0 }, at(0));
+    let (settling, commands) = apply(Is::Fresh, On::Begun { tasks: 0, open_ended: false }, at(0));
     assert!(matches!(settling, Is::Settling { reason: EndReason::AllTasksClosed, .. }), "{settling:?}");
     assert!(matches!(commands[..], [Do::TellEnd { .. }, Do::Settle]), "{commands:?}");
 }
 
 #[test]
 fn the_runs_deadline_ends_it_at_its_moment_and_not_before() {
-    let state = Is::Working { tally: open(2), until: at(3600), stuck_at: None };
+    let state = Is::Working { tally: open(2), until: at(3600), stuck_at: None, open_ended: false };
     check(&state, On::TimePassed, Elapsed(3_599_999), &state, &[]);
     let (next, commands) = apply(state, On::TimePassed, at(3600));
     let reason = EndReason::Deadline;
@@ -108,7 +108,7 @@ fn doing_nothing_ends_a_run_and_any_progress_puts_that_off() {
     }
     // Without that limit it is the run's deadline that ends it.
     let limits = RunLimits { no_progress: None, ..limits() };
-    let (next, _) = run::apply(Is::Fresh, On::Begun { tasks: 1 }, at(0), &limits);
+    let (next, _) = run::apply(Is::Fresh, On::Begun { tasks: 1, open_ended: false }, at(0), &limits);
     assert_eq!(next.wakes_at(), Some(at(3600)));
 }
 
@@ -136,7 +136,7 @@ fn a_run_ends_once_for_its_first_reason() {
         On::Lost(refused()),
         On::DeadlinePassed(refused()),
         On::Progressed,
-        On::Begun { tasks: 9 },
+        On::Begun { tasks: 9, open_ended: false },
     ] {
         check(&ending(2, 220, false), event.clone(), at(110), &ending(2, 220, false), &[]);
         let reason = EndReason::AllTasksClosed;
@@ -264,7 +264,7 @@ fn no_walk_loses_a_task_ends_twice_or_waits_for_ever() {
         let mut settled = false;
         for step in 0..STEPS {
             now = dice.moment(now, state.wakes_at());
-            let event = if step == 0 { On::Begun { tasks } } else { some_event(dice) };
+            let event = if step == 0 { On::Begun { tasks, open_ended: false } } else { some_event(dice) };
             story.push(format!("{now} {state:?} + {event:?}"));
             let (next, commands) = apply(state.clone(), event.clone(), now);
             let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
@@ -310,4 +310,40 @@ fn no_walk_loses_a_task_ends_twice_or_waits_for_ever() {
             }
         }
     }
+}
+
+#[test]
+fn a_run_that_takes_more_tasks_ends_only_after_it_was_told_that_none_will_come() {
+    let (state, _) = apply(Is::Fresh, On::Begun { tasks: 0, open_ended: true }, at(0));
+    assert!(matches!(state, Is::Working { stuck_at: None, .. }), "waiting for work is no standstill: {state:?}");
+    let (state, _) = apply(state, On::TasksAdded(1), at(5000));
+    assert!(matches!(state, Is::Working { stuck_at: Some(moment), .. } if moment == at(5600)), "{state:?}");
+    let closed = On::TaskClosed { closing: Closing::Succeeded, delivered: true };
+    let (state, commands) = apply(state, closed.clone(), at(5001));
+    assert!(matches!(state, Is::Working { stuck_at: None, .. }) && commands.is_empty(), "{state:?}");
+    let (state, _) = apply(state, On::TasksAdded(1), at(5002));
+    let (state, commands) = apply(state, On::NoMoreTasks, at(5003));
+    assert!(matches!(state, Is::Working { .. }) && commands.is_empty(), "{state:?}");
+    let (state, commands) = apply(state, closed, at(5004));
+    assert!(matches!(state, Is::Settling { .. }), "{state:?}");
+    assert!(matches!(&commands[..], [Do::TellEnd { .. }, Do::Settle]), "{commands:?}");
+}
+
+#[test]
+fn a_later_life_goes_on_where_the_earlier_stood() {
+    let tally = Tally { open: 2, succeeded: 3, failed: 1, ..Tally::default() };
+    let resumed = |tally, ending| On::Resumed { tally, ending, open_ended: false };
+    let (state, commands) = apply(Is::Fresh, resumed(tally, None), at(100));
+    // The deadline counts from the first life.
+    assert_eq!(state, Is::Working { tally, until: at(3600), stuck_at: Some(at(700)), open_ended: false });
+    assert!(commands.is_empty());
+    let (state, commands) = apply(Is::Fresh, resumed(tally, Some(EndReason::Cancelled)), at(100));
+    assert!(matches!(state, Is::Ending { .. }), "{state:?}");
+    // That it ends was said already.
+    assert_eq!(commands, [Do::EndTasks { reason: "Cancelled" }]);
+    let closed = Tally { open: 0, ..tally };
+    let (state, commands) = apply(Is::Fresh, resumed(closed, Some(EndReason::AllTasksClosed)), at(100));
+    assert!(matches!(state, Is::Settling { .. }) && commands == [Do::Settle], "{state:?} {commands:?}");
+    let (state, commands) = apply(Is::Fresh, resumed(closed, None), at(100));
+    assert!(matches!(state, Is::Settling { .. }) && commands.len() == 2, "{state:?} {commands:?}");
 }

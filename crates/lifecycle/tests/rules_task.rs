@@ -362,7 +362,7 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             match &next {
                 Is::Ready { .. } if changed => assert!(commands.contains(&Do::Submit), "{}", told()),
                 Is::Collecting { .. } if changed => assert!(commands.contains(&Do::Collect), "{}", told()),
-                Is::Queued { .. } | Is::Running { .. } => assert!(next.is_watched(), "{}", told()),
+                Is::Recalled { .. } | Is::Queued { .. } | Is::Running { .. } => assert!(next.is_watched(), "{}", told()),
                 Is::Resting { .. } | Is::Stopping { .. } => assert!(next.wakes_at().is_some(), "{}", told()),
                 Is::Waiting | Is::Ready { .. } | Is::Collecting { .. } | Is::Closed => {}
             }
@@ -384,4 +384,23 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             assert_eq!(last, Is::Closed, "seed {seed}: {story:#?}");
         }
     }
+}
+
+#[test]
+fn a_task_of_an_earlier_life_is_looked_for_before_it_is_submitted_again() {
+    let (before, after) = (Is::Recalled { input_ready: false }, Is::Recalled { input_ready: true });
+    check(&before, On::InputReady, at(0), &after, &[]);
+    // Missing at the service: its input first, then the task.
+    check(&before, On::Vanished, at(1), &Is::Waiting, &[]);
+    check(&after, On::Vanished, at(1), &ready(1, false), &[Do::Submit]);
+    for state in [&before, &after] {
+        check(state, On::SeenActive, at(0), &queued(), &[]);
+        check(state, On::SeenEnded(ended(0)), at(0), &collecting(0, None), &[Do::Collect]);
+        assert!(matches!(apply(state.clone(), On::SeenRunning, at(0)).0, Is::Running { .. }));
+        // It may run: whatever ends the run must not call it unsubmitted.
+        let (state, commands) = apply(state.clone(), On::StopAsked, at(0));
+        assert!(matches!(state, Is::Stopping { may_run: true, .. }) && commands.is_empty(), "{state:?}");
+    }
+    let verdict = verdict(before, On::Abandoned, at(0));
+    assert_eq!(verdict, unfinished(false));
 }

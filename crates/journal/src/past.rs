@@ -1,0 +1,168 @@
+//! What earlier lives of a run did, as far as they could record it: where a later one goes on.
+//!
+//! What is recorded has happened. What happened may not be recorded: whoever goes on asks the service, and the output
+//! folder, under names that are functions of the run.
+
+use crate::event::{DeliveredFile, EndReason, Event, Happening, Outcome, TaskEnding, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A fold of a journal.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    /// Number of the last event.
+    pub last: u64,
+    /// Milliseconds that the run has lasted, all lives together.
+    pub elapsed_ms: u64,
+    /// Number of lives.
+    pub lives: u32,
+    /// The event that began the run.
+    pub started: u64,
+    /// Containers that were made and not deleted since.
+    pub containers: BTreeSet<String>,
+    /// Files of the application that were uploaded, and their lengths.
+    pub application: BTreeMap<String, u64>,
+    /// The event that made the pool, unless it is gone.
+    pub pool: Option<u64>,
+    /// The event that made the job, unless it is gone.
+    pub job: Option<u64>,
+    /// Tasks of which something is known, by id.
+    pub tasks: BTreeMap<String, PastTask>,
+    /// The run was told to end.
+    pub ending: Option<EndReason>,
+    /// It ended: there is nothing to go on with.
+    pub ended: Option<Outcome>,
+}
+
+/// What is known of a task.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PastTask {
+    /// The last event of its life.
+    pub cause: Option<u64>,
+    /// Length of its input in its container.
+    pub uploaded: Option<u64>,
+    /// The service had it.
+    pub submitted: bool,
+    /// Why the service was told to end it, if it was.
+    pub terminated: Option<String>,
+    /// How it ended.
+    pub ended: Option<TaskEnding>,
+    /// What came home.
+    pub delivered: Option<Vec<DeliveredFile>>,
+    /// Its last word, and whether something of it is at the service only.
+    pub closed: Option<(Verdict, bool)>,
+}
+
+impl Past {
+    /// The past that these events tell.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut past = Self::default();
+        events.into_iter().for_each(|event| past.apply(event));
+        past
+    }
+
+    /// Takes the next event in.
+    pub fn apply(&mut self, event: &Event) {
+        self.last = event.seq;
+        self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
+        let (kind, name) = event.subject.split_once('/').unwrap_or((&event.subject, ""));
+        match &event.happening {
+            Happening::RunStarted { .. } => {
+                self.lives = 1;
+                self.started = event.seq;
+            }
+            Happening::RunResumed { life, .. } => self.lives = *life,
+            Happening::ContainerReady {} => {
+                self.containers.insert(name.to_owned());
+            }
+            Happening::ContainerDeleted {} => {
+                self.containers.remove(name);
+            }
+            Happening::ApplicationUploaded { bytes, .. } => {
+                self.application.insert(name.to_owned(), *bytes);
+            }
+            Happening::PoolCreated { .. } => self.pool = Some(event.seq),
+            Happening::PoolDeleted {} => self.pool = None,
+            Happening::JobCreated { .. } => self.job = Some(event.seq),
+            Happening::JobDeleted {} => self.job = None,
+            Happening::EndAsked { reason, .. } => self.ending = Some(*reason),
+            Happening::RunEnded { outcome, .. } => self.ended = Some(*outcome),
+            _ if kind == "task" => self.tasks.entry(name.to_owned()).or_default().apply(event),
+            _ => {}
+        }
+    }
+}
+
+impl PastTask {
+    fn apply(&mut self, event: &Event) {
+        self.cause = Some(event.seq);
+        match &event.happening {
+            Happening::InputUploaded { bytes, .. } => self.uploaded = Some(*bytes),
+            Happening::TaskSubmitted { .. } => self.submitted = true,
+            Happening::TaskTerminateAsked { reason } => self.terminated = Some(reason.clone()),
+            Happening::TaskEnded(ending) => self.ended = Some(ending.clone()),
+            Happening::OutputDelivered { files, .. } => self.delivered = Some(files.clone()),
+            Happening::TaskClosed { verdict, undelivered, .. } => {
+                self.closed = Some((*verdict, *undelivered));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    fn fold(said: &[(&str, Happening)]) -> Past {
+        let events: Vec<_> = said
+            .iter()
+            .enumerate()
+            .map(|(at, (subject, happening))| Event {
+                seq: at as u64 + 1,
+                at: Timestamp::UNIX_EPOCH,
+                elapsed_ms: at as u64 * 10,
+                run: "lines-1".into(),
+                actor: "somebody".into(),
+                subject: (*subject).into(),
+                cause: None,
+                happening: happening.clone(),
+            })
+            .collect();
+        Past::of(&events)
+    }
+
+    #[test]
+    fn what_was_made_is_known_until_it_is_gone() {
+        let made = [
+            ("container/c", Happening::ContainerReady {}),
+            ("pool", Happening::PoolCreated { nodes: 1, spot_nodes: 0, adopted: false }),
+            ("job", Happening::JobCreated { adopted: false }),
+        ];
+        let past = fold(&made);
+        assert_eq!((past.pool, past.job, past.containers.len()), (Some(2), Some(3), 1));
+        let gone = [
+            ("container/c", Happening::ContainerDeleted {}),
+            ("pool", Happening::PoolDeleted {}),
+            ("job", Happening::JobDeleted {}),
+        ];
+        let past = fold(&[made, gone].concat());
+        assert_eq!((past.pool, past.job, past.containers.len()), (None, None, 0));
+        assert_eq!((past.last, past.elapsed_ms), (6, 50));
+    }
+
+    #[test]
+    fn a_task_stands_where_its_last_event_left_it() {
+        let (verdict, cause, stderr_tail) = (Verdict::Failed, None, None);
+        let past = fold(&[
+            ("task/a", Happening::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
+            ("task/a", Happening::TaskSubmitted { adopted: false }),
+            ("task/b", Happening::TaskClosed { verdict, cause, stderr_tail, undelivered: true }),
+            ("node/a", Happening::NodeChanged { state: "idle".into() }),
+        ]);
+        let a = &past.tasks["a"];
+        assert_eq!((a.uploaded, a.submitted, a.cause, a.closed), (Some(7), true, Some(2), None));
+        assert_eq!(past.tasks["b"].closed, Some((Verdict::Failed, true)));
+        assert_eq!(past.tasks.len(), 2);
+    }
+}
