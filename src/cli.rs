@@ -23,6 +23,25 @@ pub struct Cli {
 pub enum Command {
     /// Carry out run files, one after the other.
     Run(RunArgs),
+    /// Go on with a run that was cut off: only what is missing is done.
+    Resume {
+        /// Its name, or the beginning of it.
+        run: String,
+        /// How it is shown.
+        #[command(flatten)]
+        showing: Showing,
+    },
+    /// Run again what did not succeed in a run that is over, as the run file now says.
+    Retry {
+        /// Its name, or the beginning of it.
+        run: String,
+        /// Only what failed, not what was unfinished when the run ended.
+        #[arg(long)]
+        failed: bool,
+        /// How it is shown.
+        #[command(flatten)]
+        showing: Showing,
+    },
     /// Show what `run` would do; calls nobody.
     Plan(PlanArgs),
     /// Carry out a run file in a simulated world: virtual time, pretended tasks, faults from a scenario.
@@ -95,6 +114,20 @@ pub struct RunArgs {
     /// Which files.
     #[command(flatten)]
     pub files: FileArgs,
+    /// Go on with the latest run of each file that was cut off; where there is none, start one.
+    #[arg(long)]
+    pub resume: bool,
+    /// Leave out inputs that succeeded in an earlier run of the file, unchanged since, whose results are still there.
+    #[arg(long)]
+    pub skip_done: bool,
+    /// How it is shown.
+    #[command(flatten)]
+    pub showing: Showing,
+}
+
+/// How a run that goes on is shown.
+#[derive(Debug, Clone, Args)]
+pub struct Showing {
     /// One event a line on standard output, and the report as the last.
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 use crate::commands::Mistake;
 use anyhow::{Context, Result, bail};
 use dropmill_azure_wire::time::{Timestamp, iso_seconds};
+use dropmill_journal::{Journal, RunHeader};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -55,6 +56,31 @@ impl State {
         private_folder(&path)?;
         let lock = hold(&path.join("lock"), now)?;
         Ok(RunFolder { path, _lock: lock })
+    }
+
+    /// Holds the folder of a run that was made before.
+    pub fn hold_run(&self, path: &Path, now: Timestamp) -> Result<RunFolder> {
+        let lock = hold(&path.join("lock"), now)?;
+        Ok(RunFolder { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The journals of the runs of a run file, the latest first.
+    pub fn runs_of(&self, file: &Path) -> Result<Vec<(PathBuf, RunHeader)>> {
+        let file = fs::canonicalize(file)?;
+        let mut found = vec![];
+        for entry in fs::read_dir(self.folder.join("runs")).into_iter().flatten() {
+            let path = entry?.path();
+            let journal = path.join("journal.db");
+            // A folder without one is of a run that never began.
+            if journal.is_file() {
+                let header = Journal::header(&journal)?;
+                if header.file.as_deref() == Some(&file) {
+                    found.push((path, header));
+                }
+            }
+        }
+        found.sort_by(|(_, one), (_, other)| (other.created, &other.run).cmp(&(one.created, &one.run)));
+        Ok(found)
     }
 
     /// The folder of a run, by its name or the beginning of it.

@@ -296,6 +296,7 @@ async fn bring_home(
         folder: item.result_folder.clone(),
         input: item.file_name.clone(),
         files: home.files.clone(),
+        supersedes: item.supersedes.clone(),
     };
     home.folder = place.publish(delivery).await.map_err(trouble)?;
     Ok(home)

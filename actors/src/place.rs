@@ -11,6 +11,7 @@ pub use disk::DiskPlace;
 pub use memory::MemoryPlace;
 
 use dropmill_journal::event::DeliveredFile;
+use dropmill_lifecycle::plan::Superseded;
 use futures_util::future::BoxFuture;
 use std::io::Write;
 
@@ -47,6 +48,8 @@ pub struct Delivery {
     pub input: String,
     /// Its files.
     pub files: Vec<DeliveredFile>,
+    /// The result of an earlier try that it takes the place of, if that is still as it was delivered.
+    pub supersedes: Option<Superseded>,
 }
 
 /// Why a result could not be put in its place.

@@ -99,8 +99,7 @@ impl ResultCollector {
         }
         let rest =
             self.last_commit.map_or(Duration::ZERO, |last| COMMIT_EVERY.saturating_sub(last.elapsed()));
-        let somebody_waits =
-            self.settle_asked.is_some() || self.finish.is_some() || !self.awaited.is_empty();
+        let somebody_waits = self.settle_asked.is_some() || self.finish.is_some() || !self.awaited.is_empty();
         if rest.is_zero() || somebody_waits {
             if let Some(paced) = self.paced.take() {
                 ctx.cancel_future(paced);

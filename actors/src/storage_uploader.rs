@@ -265,7 +265,9 @@ impl StorageUploader {
 
     fn subject(&self, what: What) -> String {
         match what {
-            What::Container(role) | What::Survey(role) | What::Deletion(role) => format!("container/{}", self.container(role)),
+            What::Container(role) | What::Survey(role) | What::Deletion(role) => {
+                format!("container/{}", self.container(role))
+            }
             What::Application(index) => format!("file/{}", self.plan.application[index as usize].name),
             What::Input(index) => format!("task/{}", self.plan.items[index as usize].task),
         }
@@ -507,9 +509,7 @@ impl Handler<CleanContainers> for StorageUploader {
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
         let mut roles = self.roles();
         let resumed = self.past.lives > 0;
-        roles.retain(|role| {
-            resumed || self.may_stand(*role)
-        });
+        roles.retain(|role| resumed || self.may_stand(*role));
         if !delete {
             for role in &roles {
                 let reason =

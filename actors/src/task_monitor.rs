@@ -567,7 +567,10 @@ impl Handler<Ring> for TaskMonitor {
 }
 
 fn is_unsubmitted(state: &TaskState) -> bool {
-    matches!(state, TaskState::Waiting | TaskState::Recalled { .. } | TaskState::Ready { .. } | TaskState::Resting { .. })
+    matches!(
+        state,
+        TaskState::Waiting | TaskState::Recalled { .. } | TaskState::Ready { .. } | TaskState::Resting { .. }
+    )
 }
 
 /// Where a task stands at the beginning of a life of the run.
@@ -600,7 +603,8 @@ fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &TaskLi
 }
 
 fn ending_told(told: &TaskEnding) -> Ending {
-    let failure = told.failure_code.clone().map(|code| (code, told.failure_message.clone().unwrap_or_default()));
+    let failure =
+        told.failure_code.clone().map(|code| (code, told.failure_message.clone().unwrap_or_default()));
     Ending { success: told.success, exit_code: told.exit_code, failure }
 }
 

@@ -107,7 +107,8 @@ pub fn resume(
     let tasks = Context::<TaskMonitor>::new();
     let outputs = Context::<OutputFetcher>::new();
 
-    let collector = ResultCollector::new(journal, (past.last, fold), vec![subscriber], pulse("result_collector"));
+    let collector =
+        ResultCollector::new(journal, (past.last, fold), vec![subscriber], pulse("result_collector"));
     let collector = collector.start();
     let record = Recorder::new(&plan.run, clock, past.last, collector.clone());
     let crew = Crew {

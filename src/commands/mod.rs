@@ -7,7 +7,7 @@ mod run;
 mod runs;
 mod schema;
 mod serve;
-mod services;
+pub mod services;
 mod show;
 mod simulate;
 mod trace;
@@ -37,6 +37,8 @@ pub fn run_command(cli: Cli) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(arguments) => run::run(&arguments, &state),
+        Command::Resume { run, showing } => run::resume(&run, &showing, &state),
+        Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments, &state),
         Command::Env => env::env(&state),

@@ -1,44 +1,59 @@
-//! `dropmill run`: carries out run files, one after the other.
+//! `dropmill run`, `resume` and `retry`: carries out run files, one after the other.
 
-use super::{ask, load_all, services};
+use super::{Mistake, ask, environment, load_all};
 use crate::{
-    cli::RunArgs,
+    cli::{RunArgs, Showing},
+    life::{Found, Life},
     plan,
     render::{progress::Shown, report, say},
     settings::{Loaded, Problems},
-    state::{State, write_private},
+    state::State,
 };
 use anyhow::{Context, Result};
-use dropmill_actors::{place::DiskPlace, start};
 use dropmill_azure_wire::time::{SharedClock, WallClock};
-use dropmill_journal::{Journal, RunHeader, event::Outcome, report::Report};
-use dropmill_lifecycle::plan::RunPlan;
+use dropmill_journal::{
+    event::{Outcome, Verdict},
+    report::{Report, ReportFold},
+};
+use dropmill_lifecycle::plan::{Item, RunPlan, Superseded};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use sha2::{Digest, Sha256};
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What the shell says of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
+/// What is to be done for one run file.
+enum Todo {
+    /// A new run of it.
+    Fresh(Box<(Loaded, RunPlan)>),
+    /// The rest of one that was cut off.
+    Rest(Box<(Found, Loaded)>),
+    /// Nothing; why.
+    Nothing(String),
+}
+
 /// Runs every file; the exit code is that of the first that did not succeed.
 pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     let files = load_all(&arguments.files)?;
     let clock: SharedClock = Arc::new(WallClock);
-    let mut bytes = [0; 32];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    let mut rng = ChaCha8Rng::from_seed(bytes);
     // Every plan before the first call: a mistake in the last file must not be found after an hour.
-    let mut plans = vec![];
+    let mut todos = vec![];
     let mut wrong: Option<Problems> = None;
     for loaded in files {
-        let run = plan::run_name(&loaded.settings.run.name, clock.now(), &mut rng);
-        match plan::plan(&loaded, &run, &ask) {
-            Ok(plan) => plans.push((loaded, plan)),
-            Err(problems) => match &mut wrong {
-                None => wrong = Some(problems),
-                Some(wrong) => wrong.found.extend(problems.found),
+        match todo(loaded, arguments, state, &clock) {
+            Ok(todo) => todos.push(todo),
+            Err(error) => match error.downcast::<Problems>() {
+                Ok(problems) => match &mut wrong {
+                    None => wrong = Some(problems),
+                    Some(wrong) => wrong.found.extend(problems.found),
+                },
+                Err(error) => return Err(error),
             },
         }
     }
@@ -46,8 +61,16 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
         return Err(wrong.into());
     }
     let mut code = 0;
-    for (loaded, plan) in plans {
-        let ended = one(&loaded, plan, arguments, state, &clock)?;
+    for todo in todos {
+        let life = match todo {
+            Todo::Fresh(fresh) => Life::first(fresh.0, fresh.1, state, &clock)?,
+            Todo::Rest(rest) => Life::next(rest.0, rest.1, state, &clock)?,
+            Todo::Nothing(why) => {
+                eprintln!("{why}");
+                continue;
+            }
+        };
+        let ended = one(life, &arguments.showing, &clock)?;
         if code == 0 {
             code = ended;
         }
@@ -58,61 +81,194 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     Ok(code)
 }
 
-fn one(
-    loaded: &Loaded,
-    plan: RunPlan,
-    arguments: &RunArgs,
-    state: &State,
-    clock: &SharedClock,
-) -> Result<u8> {
-    let folder = state.new_run(&plan.run, clock.now())?;
-    let body = serde_json::to_vec_pretty(&plan)?;
-    write_private(&folder.path.join("plan.json"), &body)?;
-    let hash: String = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let header = RunHeader::of(&plan.run, &plan.name, clock.now(), &hash);
-    let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
-    let service_folder = folder.path.join("service");
+fn todo(loaded: Loaded, arguments: &RunArgs, state: &State, clock: &SharedClock) -> Result<Todo> {
+    if arguments.resume {
+        for (path, _) in state.runs_of(&loaded.file)? {
+            let found = Found::at(&path)?;
+            if found.past().ended.is_none() {
+                let found = as_it_is_now(found, &loaded)?;
+                return Ok(Todo::Rest(Box::new((found, loaded))));
+            }
+            found.tidy(state, clock)?;
+        }
+    }
+    let mut fresh = plan::plan(&loaded, &new_name(&loaded, clock)?, &ask)?;
+    if arguments.skip_done {
+        let done = done(&fresh, &state.runs_of(&loaded.file)?)?;
+        let before = fresh.items.len();
+        plan::keep(&mut fresh, |item| !done.contains(&item.relative));
+        let skipped = before - fresh.items.len();
+        if fresh.items.is_empty() {
+            let name = &loaded.settings.run.name;
+            return Ok(Todo::Nothing(format!("{name}: nothing to do, all {skipped} inputs are done")));
+        }
+        if skipped > 0 && !arguments.showing.json {
+            eprintln!("{}: {skipped} of {before} inputs are done and skipped", fresh.run);
+        }
+    }
+    Ok(Todo::Fresh(Box::new((loaded, fresh))))
+}
+
+/// `dropmill resume`: goes on with a run as it was planned.
+pub fn resume(run: &str, showing: &Showing, state: &State) -> Result<u8> {
+    let found = Found::at(&state.find_run(run)?)?;
+    let clock: SharedClock = Arc::new(WallClock);
+    if let Some(outcome) = found.past().ended {
+        found.tidy(state, &clock)?;
+        let report = ReportFold::of(&found.events);
+        if !showing.json {
+            eprintln!(
+                "{} is over: there is nothing to go on with; `dropmill retry` runs what failed",
+                report.run
+            );
+        }
+        show(&report, &found.plan.output.directory, showing)?;
+        return Ok(outcome.exit_code());
+    }
+    let loaded = found.load(environment())?;
+    one(Life::next(found, loaded, state, &clock)?, showing, &clock)
+}
+
+/// `dropmill retry`: a new run of what did not succeed in another.
+pub fn retry(run: &str, only_failed: bool, showing: &Showing, state: &State) -> Result<u8> {
+    let found = Found::at(&state.find_run(run)?)?;
+    let name = &found.header.run;
+    if found.past().ended.is_none() {
+        return Err(Mistake(format!("{name} is not over: `dropmill resume {name}` goes on with it")).into());
+    }
+    let report = ReportFold::of(&found.events);
+    let verdicts: BTreeMap<_, _> =
+        report.results.iter().map(|result| (result.task.as_str(), result.verdict)).collect();
+    let wanted = |item: &Item| match verdicts.get(item.task.as_str()).copied().flatten() {
+        Some(Verdict::Succeeded) => false,
+        Some(Verdict::Failed) => true,
+        Some(Verdict::Unfinished) | None => !only_failed,
+    };
+    let tried: BTreeMap<&str, &Item> =
+        found.plan.items.iter().filter(|item| wanted(item)).map(|item| (&*item.relative, item)).collect();
+    if tried.is_empty() {
+        eprintln!("{name}: nothing to retry");
+        return Ok(0);
+    }
+    let clock: SharedClock = Arc::new(WallClock);
+    let loaded = found.load(environment())?;
+    let mut fresh = plan::plan(&loaded, &new_name(&loaded, &clock)?, &ask)?;
+    plan::keep(&mut fresh, |item| tried.contains_key(item.relative.as_str()));
+    let there: BTreeSet<&str> = fresh.items.iter().map(|item| item.relative.as_str()).collect();
+    if let Some(missing) = tried.keys().find(|relative| !there.contains(*relative)) {
+        let file = loaded.file.display();
+        let told = format!("{missing} did not succeed in {name}, and {file} finds it no more: put it back");
+        return Err(Mistake(told).into());
+    }
+    let past = found.past();
+    for item in &mut fresh.items {
+        let delivered = past.tasks.get(&item.task).and_then(|task| task.delivered.as_ref());
+        let folder = report.results.iter().find(|result| result.task == item.task);
+        if let (Some(files), Some(folder)) = (delivered, folder.and_then(|result| result.folder.clone())) {
+            let files = files.iter().map(|file| (file.path.clone(), file.bytes, file.md5.clone())).collect();
+            item.supersedes = Some(Superseded { folder, files });
+        }
+    }
+    one(Life::first(loaded, fresh, state, &clock)?, showing, &clock)
+}
+
+fn new_name(loaded: &Loaded, clock: &SharedClock) -> Result<String> {
+    let mut bytes = [0; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(plan::run_name(&loaded.settings.run.name, clock.now(), &mut ChaCha8Rng::from_seed(bytes)))
+}
+
+/// The run with those settings of its file that may change between two lives; other changes are refused by name.
+fn as_it_is_now(mut found: Found, loaded: &Loaded) -> Result<Found> {
+    let then = &mut found.plan;
+    let now = plan::plan(loaded, &then.run, &|_| true)?;
+    let mut changed = vec![];
+    if now.pool != then.pool || now.application != then.application {
+        changed.push("the pool or the application");
+    }
+    if now.job != then.job {
+        changed.push("the job or the tasks' outputs and limits");
+    }
+    if now.output != then.output {
+        changed.push("the output");
+    }
+    let items: BTreeMap<&str, &Item> = now.items.iter().map(|item| (&*item.relative, item)).collect();
+    let command = |item: &Item| (item.command_line.clone(), item.environment.clone());
+    let other = |item: &&Item| items.get(&*item.relative).is_some_and(|now| command(now) != command(item));
+    if now.items.len() == then.items.len() && then.items.iter().any(|item| other(&item)) {
+        changed.push("the tasks' commands");
+    }
+    if !changed.is_empty() {
+        let (run, file) = (&then.run, loaded.file.display());
+        let told = format!(
+            "{run} was cut off, and in {file} {} changed since: `dropmill resume {run}` goes on as it was planned, \
+             `dropmill run {file}` starts anew",
+            changed.join(", ")
+        );
+        return Err(Mistake(told).into());
+    }
+    let known: BTreeSet<&str> = then.items.iter().map(|item| item.relative.as_str()).collect();
+    let more = now.items.iter().filter(|item| !known.contains(item.relative.as_str())).count();
+    if more > 0 {
+        eprintln!("{}: {more} inputs came since it began; they are for another run", then.run);
+    }
+    (then.deadlines, then.limits, then.delays) = (now.deadlines, now.limits, now.delays);
+    Ok(found)
+}
+
+/// Inputs of this plan that succeeded in one of these runs, unchanged since, and whose results are still there.
+fn done(
+    plan: &RunPlan,
+    runs: &[(std::path::PathBuf, dropmill_journal::RunHeader)],
+) -> Result<BTreeSet<String>> {
+    let items: BTreeMap<&str, &Item> = plan.items.iter().map(|item| (&*item.task, item)).collect();
+    let mut done = BTreeSet::new();
+    for (path, _) in runs {
+        let found = Found::at(path)?;
+        if found.plan.output.directory != plan.output.directory {
+            continue;
+        }
+        let report = ReportFold::of(&found.events);
+        let succeeded: BTreeMap<&str, Option<&str>> = report
+            .results
+            .iter()
+            .filter(|result| result.verdict == Some(Verdict::Succeeded))
+            .map(|result| (result.task.as_str(), result.folder.as_deref()))
+            .collect();
+        for then in &found.plan.items {
+            let (Some(now), Some(folder)) = (items.get(&*then.task), succeeded.get(&*then.task)) else {
+                continue;
+            };
+            let content = |item: &Item| (item.size_bytes, item.modified);
+            let there = folder.is_none_or(|folder| plan.output.directory.join(folder).exists());
+            if content(now) == content(then) && now.modified.is_some() && there {
+                done.insert(now.relative.clone());
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn one(life: Life, showing: &Showing, clock: &SharedClock) -> Result<u8> {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
     };
-    let output = plan.output.directory.clone();
-    let ended = actix::System::with_tokio_rt(runtime).block_on(carry_out(
-        loaded,
-        plan,
-        journal,
-        arguments,
-        clock,
-        &service_folder,
-    ));
-    let report = ended?;
-    // What is still there only then is what was asked to be kept, or could not be delivered.
-    if report.left_behind.is_empty() {
-        clear(&service_folder)?;
-    }
-    show(&report, &output, arguments)?;
+    let output = life.plan.output.directory.clone();
+    let report = actix::System::with_tokio_rt(runtime).block_on(carry_out(life, showing, clock))?;
+    show(&report, &output, showing)?;
     Ok(report.outcome.unwrap_or(Outcome::Infrastructure).exit_code())
 }
 
-async fn carry_out(
-    loaded: &Loaded,
-    plan: RunPlan,
-    journal: Journal,
-    arguments: &RunArgs,
-    clock: &SharedClock,
-    service_folder: &Path,
-) -> Result<Report> {
-    let (services, embedded) = services::open(loaded, service_folder, clock)?;
-    if let Some(service) = embedded.clone() {
-        actix::spawn(async move { service.alarms().await });
+async fn carry_out(life: Life, showing: &Showing, clock: &SharedClock) -> Result<Report> {
+    let mut shown = Shown::new(showing.quiet || showing.json);
+    life.events.iter().for_each(|event| shown.recall(event));
+    if !showing.json && !showing.quiet {
+        let again = if life.events.is_empty() { "" } else { ", resumed" };
+        eprintln!("{}: {} tasks{again}", life.plan.run, life.plan.items.len());
     }
-    let place = Arc::new(DiskPlace::new(&plan.run, &plan.output));
-    if !arguments.json && !arguments.quiet {
-        eprintln!("{}: {} tasks", plan.run, plan.items.len());
-    }
-    let run = start(plan, services, place, journal, clock.clone());
+    let run = life.begin(clock)?;
     let events = run.events();
-    let mut shown = Shown::new(arguments.quiet || arguments.json);
-    let json = arguments.json;
+    let json = showing.json;
     let watching = actix::spawn(async move {
         let mut heard = true;
         while let Ok(event) = events.recv().await {
@@ -124,8 +280,7 @@ async fn carry_out(
         }
         shown.end();
     });
-    let canceller = run.canceller();
-    let doomed = embedded.clone();
+    let (canceller, doomed) = (run.canceller(), run.embedded());
     let listening = actix::spawn(async move {
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -153,24 +308,12 @@ async fn carry_out(
     });
     let finished = run.finished().await;
     listening.abort();
-    let _ = watching.await;
-    if let Some(service) = embedded {
-        service.stop();
-    }
-    finished.context("the run could not be carried to its end")
+    watching.await.context("the events could not be shown")?;
+    finished
 }
 
-fn clear(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn show(report: &Report, output: &Path, arguments: &RunArgs) -> Result<()> {
-    if arguments.json {
+fn show(report: &Report, output: &Path, showing: &Showing) -> Result<()> {
+    if showing.json {
         say::line(&serde_json::to_string(report)?);
     } else {
         say::line(&report::text(report, Some(output)));

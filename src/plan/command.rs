@@ -167,7 +167,13 @@ mod tests {
     use dropmill_azure_wire::command_line::split;
 
     fn found(relative: &str) -> Found {
-        Found { path: "/x".into(), relative: relative.into(), size_bytes: 0, executable: false }
+        Found {
+            path: "/x".into(),
+            relative: relative.into(),
+            size_bytes: 0,
+            modified: None,
+            executable: false,
+        }
     }
 
     fn task(command: &[&str]) -> Task {

@@ -1,6 +1,7 @@
 //! Finding files by patterns, in an order that depends on their names alone.
 
 use crate::settings::Problem;
+use dropmill_azure_wire::time::Timestamp;
 use globset::{GlobBuilder, GlobMatcher};
 use std::{
     fs,
@@ -17,6 +18,8 @@ pub struct Found {
     pub relative: String,
     /// Its length now.
     pub size_bytes: u64,
+    /// When its content was last changed.
+    pub modified: Option<Timestamp>,
     /// Whether its owner may execute it.
     pub executable: bool,
 }
@@ -178,7 +181,9 @@ impl Walk<'_> {
         }
         let relative = relative(path, self.base);
         let executable = facts.permissions().mode() & 0o100 != 0;
-        self.found.push(Found { path: path.to_owned(), relative, size_bytes: facts.len(), executable });
+        let modified = facts.modified().ok().and_then(|moment| Timestamp::try_from(moment).ok());
+        let size_bytes = facts.len();
+        self.found.push(Found { path: path.to_owned(), relative, size_bytes, modified, executable });
     }
 }
 

@@ -84,6 +84,14 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     })
 }
 
+/// Leaves out the items that are not wanted; those that stay keep their names and commands.
+pub fn keep(plan: &mut RunPlan, wanted: impl Fn(&Item) -> bool) {
+    plan.items.retain(wanted);
+    for (index, item) in plan.items.iter_mut().enumerate() {
+        item.index = u32::try_from(index).unwrap_or(u32::MAX);
+    }
+}
+
 /// Values that can be read and still make no sense.
 fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     let mut wrong = |key: &str, what: String| problems.push(Problem::new(key, what));
@@ -238,9 +246,11 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
             source: Some(input.path.clone()),
             file_name: input.name().to_owned(),
             size_bytes: input.size_bytes,
+            modified: input.modified,
             command_line: template.write(input, index),
             environment,
             result_folder: if flat { String::new() } else { input.relative.clone() },
+            supersedes: None,
         });
     }
     if flat && settings.output.existing == Existing::Replace && inputs.len() > 1 {

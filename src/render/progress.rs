@@ -32,6 +32,11 @@ impl Shown {
         Self { progress: Progress::default(), bar, plain: !quiet && !terminal, said_ms: 0, said_phase: "" }
     }
 
+    /// Takes in an event of an earlier life of the run, without a word.
+    pub fn recall(&mut self, event: &Event) {
+        self.progress.apply(event);
+    }
+
     /// Takes an event in.
     pub fn apply(&mut self, event: &Event) {
         self.progress.apply(event);

@@ -29,6 +29,8 @@ pub struct Loaded {
     pub base: PathBuf,
     /// What it says, laid over the defaults.
     pub settings: Settings,
+    /// What the command line set over it.
+    pub set: Vec<String>,
     /// Where its keys stand.
     pub lines: Lines,
 }
@@ -94,7 +96,9 @@ pub fn load(
         .map_err(|error| whole(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
     let settings = read(tree, &mut found);
     match (settings, found.is_empty()) {
-        (Some(settings), true) => Ok(Loaded { file: file.to_owned(), base, settings, lines }),
+        (Some(settings), true) => {
+            Ok(Loaded { file: file.to_owned(), base, settings, set: set.to_vec(), lines })
+        }
         _ => Err(problems(file, found, &lines)),
     }
 }

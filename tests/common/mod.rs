@@ -68,7 +68,12 @@ impl Desk {
 
     /// `run FILE --json`, while it goes on.
     pub fn start(&self, file: &str) -> Going {
-        let mut command = self.dropmill(&["run", file, "--json"]);
+        self.start_with(&["run", file, "--json"])
+    }
+
+    /// A command that prints events, while it goes on.
+    pub fn start_with(&self, arguments: &[&str]) -> Going {
+        let mut command = self.dropmill(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Going { child, lines, seen: String::new() }
@@ -128,6 +133,26 @@ impl Going {
                 return event;
             }
         }
+    }
+
+    /// Reads events until one of this kind; whether there was one before the end.
+    pub fn reaches(&mut self, kind: &str) -> bool {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line).unwrap() > 0 {
+            self.seen.push_str(&line);
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["kind"] == kind {
+                return true;
+            }
+            line.clear();
+        }
+        false
+    }
+
+    /// Kills it at once, as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

@@ -5,7 +5,7 @@
 
 use super::{Delivery, PlaceError, ResultPlace, beside};
 use dropmill_journal::event::DeliveredFile;
-use dropmill_lifecycle::plan::{Existing, Layout, OutputPlan};
+use dropmill_lifecycle::plan::{Existing, Layout, OutputPlan, Superseded};
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
 use rustix::fs::{AtFlags, CWD, RenameFlags};
@@ -75,7 +75,7 @@ struct Waiting {
 impl DiskPlace {
     /// The place for one run's results. The folder is made when the first result comes.
     pub fn new(run: &str, output: &OutputPlan) -> Self {
-        let staging = output.directory.join(format!(".dropmill-{run}"));
+        let staging = Self::staging(run, output);
         let queue = Arc::<Queue>::default();
         let publisher = Publisher { output: output.clone(), staging: staging.clone() };
         let waiting = queue.clone();
@@ -84,6 +84,11 @@ impl DiskPlace {
             .spawn(move || publisher.work(&waiting))
             .expect("a thread can be started");
         Self { output: output.clone(), staging, queue, worker: Some(worker) }
+    }
+
+    /// Where a run's results are staged.
+    pub fn staging(run: &str, output: &OutputPlan) -> PathBuf {
+        output.directory.join(format!(".dropmill-{run}"))
     }
 
     fn staged(&self, task: &str) -> PathBuf {
@@ -257,12 +262,16 @@ impl Publisher {
                         fs::remove_dir_all(&staged).map_err(|error| refused("remove", &staged, &error))?;
                         return Ok(folder);
                     }
+                    let superseded = delivery
+                        .supersedes
+                        .as_ref()
+                        .is_some_and(|old| old.folder == folder && same_folder(&place, &files_of(old)));
                     match self.output.existing {
-                        Existing::KeepBoth => {}
-                        Existing::Refuse => {
+                        Existing::KeepBoth if !superseded => {}
+                        Existing::Refuse if !superseded => {
                             return Err(PlaceError::Taken { path: place.display().to_string() });
                         }
-                        Existing::Replace => {
+                        Existing::Replace | Existing::KeepBoth | Existing::Refuse => {
                             exchange(&staged, &place).map_err(|error| refused("replace", &place, &error))?;
                             folders.insert(parent);
                             remove_any(&staged).map_err(|error| refused("remove", &staged, &error))?;
@@ -362,6 +371,15 @@ fn sync_file_system(below: &Path) -> Result<(), PlaceError> {
     File::open(below)
         .and_then(|folder| Ok(rustix::fs::syncfs(&folder)?))
         .map_err(|error| refused("sync file system of", below, &error))
+}
+
+fn files_of(old: &Superseded) -> Vec<DeliveredFile> {
+    let file = |(path, bytes, md5): &(String, u64, String)| DeliveredFile {
+        path: path.clone(),
+        bytes: *bytes,
+        md5: md5.clone(),
+    };
+    old.files.iter().map(file).collect()
 }
 
 /// Whether the folder holds exactly these files: a result that was published before its event was recorded.

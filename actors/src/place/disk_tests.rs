@@ -21,8 +21,13 @@ fn deliver(
         let md5 = hex(&Md5::digest(content.as_bytes()));
         delivered.push(DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5 });
     }
-    let delivery =
-        Delivery { task: task.into(), folder: folder.into(), input: "a.txt".into(), files: delivered };
+    let delivery = Delivery {
+        task: task.into(),
+        folder: folder.into(),
+        input: "a.txt".into(),
+        files: delivered,
+        supersedes: None,
+    };
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(place.publish(delivery))
 }
 
@@ -101,7 +106,13 @@ fn many_results_at_once_all_arrive() {
             place.stage(&task).unwrap();
             place.create(&task, "o").unwrap();
             let files = vec![DeliveredFile { path: "o".into(), bytes: 0, md5: hex(&Md5::digest(b"")) }];
-            place.publish(Delivery { task: task.clone(), folder: task, input: "i".into(), files })
+            place.publish(Delivery {
+                task: task.clone(),
+                folder: task,
+                input: "i".into(),
+                files,
+                supersedes: None,
+            })
         })
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

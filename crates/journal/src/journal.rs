@@ -35,13 +35,23 @@ pub struct RunHeader {
     pub program: String,
     /// Hash of the plan, to notice that it changed.
     pub plan: String,
+    /// The run file, absolute; none if the run was made without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// What the command line set over it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
+    /// Which services it uses: a run goes on only with the same. Holds no secret.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
 }
 
 impl RunHeader {
     /// The header of a run that begins now.
     pub fn of(run: &str, name: &str, created: Timestamp, plan: &str) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        Self { run: run.into(), name: name.into(), created, program, plan: plan.into() }
+        let (run, name, plan) = (run.into(), name.into(), plan.into());
+        Self { run, name, created, program, plan, file: None, set: vec![], service: String::new() }
     }
 }
 
@@ -193,6 +203,16 @@ impl Journal {
                 }))
             }
         }
+    }
+
+    /// What a journal says of itself.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn header(path: &Path) -> Result<RunHeader, JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(path, flags).map_err(|error| refused(path, &error))?;
+        read_header(path, &database)
     }
 
     /// Every event of a journal, checked; also while a run writes it.

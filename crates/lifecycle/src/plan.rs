@@ -1,6 +1,7 @@
 //! A run as it will be carried out: settings checked, files found, names given. Holds no secret.
 
 use crate::delays::Delays;
+use dropmill_azure_wire::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -61,12 +62,27 @@ pub struct Item {
     pub file_name: String,
     /// Length when the plan was made.
     pub size_bytes: u64,
+    /// When its content was last changed, as the file system told when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<Timestamp>,
     /// The complete command line, quoted for the node's splitter; contains no secret.
     pub command_line: String,
     /// Environment of this task: `DROPMILL_*` and `task.env`, in order.
     pub environment: Vec<(String, String)>,
     /// Folder of its results below the output folder, `/` between segments (layout `flat`: empty).
     pub result_folder: String,
+    /// The delivered result of an earlier try of the same input, which this one's takes the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Superseded>,
+}
+
+/// A result that another takes the place of, if it is still as it was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superseded {
+    /// Its folder below the output folder.
+    pub folder: String,
+    /// Path below that folder, length and MD5 (32 hex digits) of each of its files.
+    pub files: Vec<(String, u64, String)>,
 }
 
 /// What the pool shall be.

@@ -315,7 +315,10 @@ fn no_walk_loses_a_task_ends_twice_or_waits_for_ever() {
 #[test]
 fn a_run_that_takes_more_tasks_ends_only_after_it_was_told_that_none_will_come() {
     let (state, _) = apply(Is::Fresh, On::Begun { tasks: 0, open_ended: true }, at(0));
-    assert!(matches!(state, Is::Working { stuck_at: None, .. }), "waiting for work is no standstill: {state:?}");
+    assert!(
+        matches!(state, Is::Working { stuck_at: None, .. }),
+        "waiting for work is no standstill: {state:?}"
+    );
     let (state, _) = apply(state, On::TasksAdded(1), at(5000));
     assert!(matches!(state, Is::Working { stuck_at: Some(moment), .. } if moment == at(5600)), "{state:?}");
     let closed = On::TaskClosed { closing: Closing::Succeeded, delivered: true };

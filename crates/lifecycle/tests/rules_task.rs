@@ -362,7 +362,9 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             match &next {
                 Is::Ready { .. } if changed => assert!(commands.contains(&Do::Submit), "{}", told()),
                 Is::Collecting { .. } if changed => assert!(commands.contains(&Do::Collect), "{}", told()),
-                Is::Recalled { .. } | Is::Queued { .. } | Is::Running { .. } => assert!(next.is_watched(), "{}", told()),
+                Is::Recalled { .. } | Is::Queued { .. } | Is::Running { .. } => {
+                    assert!(next.is_watched(), "{}", told())
+                }
                 Is::Resting { .. } | Is::Stopping { .. } => assert!(next.wakes_at().is_some(), "{}", told()),
                 Is::Waiting | Is::Ready { .. } | Is::Collecting { .. } | Is::Closed => {}
             }

@@ -18,9 +18,11 @@ pub fn plan(tasks: u32) -> RunPlan {
         source: None,
         file_name: String::new(),
         size_bytes: 0,
+        modified: None,
         command_line: "/bin/work".into(),
         environment: vec![],
         result_folder: format!("task-{index}"),
+        supersedes: None,
     };
     RunPlan {
         run: "lines-20260101-000000-abcdef".into(),

@@ -1,0 +1,206 @@
+//! One life of a run: from its folder in the state to its actors at work. A run that was cut off has another.
+
+use crate::{
+    commands::{Mistake, services},
+    settings::{Loaded, ServiceKind, load},
+    state::{RunFolder, State, write_private},
+};
+use anyhow::{Context, Result, bail};
+use dropmill_actors::{Canceller, RunHandle, place::DiskPlace, resume};
+use dropmill_azure_wire::time::SharedClock;
+use dropmill_journal::{
+    Journal, RunHeader,
+    event::Event,
+    past::Past,
+    report::{Report, ReportFold},
+};
+use dropmill_lifecycle::plan::RunPlan;
+use dropmill_local_azure::service::LocalAzure;
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A run with its folder, ready to be carried out.
+pub struct Life {
+    /// The settings that its services are reached by.
+    pub loaded: Loaded,
+    /// What it does.
+    pub plan: RunPlan,
+    /// What earlier lives said.
+    pub events: Vec<Event>,
+    journal: Journal,
+    folder: RunFolder,
+}
+
+/// A run that was made before.
+pub struct Found {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What its journal says of itself.
+    pub header: RunHeader,
+    /// What it did.
+    pub plan: RunPlan,
+    /// What it said.
+    pub events: Vec<Event>,
+}
+
+/// A run at work in the current actix system.
+pub struct AtWork {
+    run: RunHandle,
+    embedded: Option<LocalAzure>,
+    folder: RunFolder,
+}
+
+impl Life {
+    /// The first life of a run.
+    pub fn first(loaded: Loaded, plan: RunPlan, state: &State, clock: &SharedClock) -> Result<Self> {
+        let folder = state.new_run(&plan.run, clock.now())?;
+        let body = serde_json::to_vec_pretty(&plan)?;
+        write_private(&folder.path.join("plan.json"), &body)?;
+        let header = RunHeader {
+            file: Some(fs::canonicalize(&loaded.file)?),
+            set: loaded.set.clone(),
+            service: identity(&loaded),
+            ..RunHeader::of(&plan.run, &plan.name, clock.now(), &hash(&body))
+        };
+        let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
+        Ok(Self { loaded, plan, events: vec![], journal, folder })
+    }
+
+    /// Goes on with a run that was cut off, as it was planned.
+    pub fn next(found: Found, loaded: Loaded, state: &State, clock: &SharedClock) -> Result<Self> {
+        let service = identity(&loaded);
+        if service != found.header.service {
+            let told = format!(
+                "run {} uses {}, the run file now names {service}: what it made is not there, so it cannot go on",
+                found.header.run, found.header.service
+            );
+            return Err(Mistake(told).into());
+        }
+        let folder = state.hold_run(&found.path, clock.now())?;
+        // Read again now that nobody else writes.
+        let (journal, _, events) = Journal::open(&found.path.join("journal.db"))?;
+        Ok(Self { loaded, plan: found.plan, events, journal, folder })
+    }
+
+    /// Puts the actors to work.
+    pub fn begin(self, clock: &SharedClock) -> Result<AtWork> {
+        let (services, embedded) = services::open(&self.loaded, &self.folder.path.join("service"), clock)?;
+        if let Some(service) = embedded.clone() {
+            actix::spawn(async move { service.alarms().await });
+        }
+        let place = Arc::new(DiskPlace::new(&self.plan.run, &self.plan.output));
+        let run = resume(self.plan, services, place, self.journal, clock.clone(), &self.events);
+        Ok(AtWork { run, embedded, folder: self.folder })
+    }
+}
+
+impl Found {
+    /// Reads a run's folder; every event is checked.
+    pub fn at(path: &Path) -> Result<Self> {
+        let (header, events) = Journal::read(&path.join("journal.db"))?;
+        let file = path.join("plan.json");
+        let body = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        if hash(&body) != header.plan {
+            bail!(
+                "{} is not the plan that the run's journal names: restore it from a copy, or start a new run",
+                file.display()
+            );
+        }
+        let plan = serde_json::from_slice(&body).with_context(|| format!("read {}", file.display()))?;
+        Ok(Self { path: path.to_owned(), header, plan, events })
+    }
+
+    /// What its events tell.
+    pub fn past(&self) -> Past {
+        Past::of(&self.events)
+    }
+
+    /// Removes what a life that was cut off in its last moments, after the end of its run, had no time to remove.
+    pub fn tidy(&self, state: &State, clock: &SharedClock) -> Result<()> {
+        let service = self.path.join("service");
+        if self.past().ended.is_some()
+            && service.exists()
+            && ReportFold::of(&self.events).left_behind.is_empty()
+        {
+            let _held = state.hold_run(&self.path, clock.now())?;
+            clear(&service)?;
+        }
+        // Empty, or something in it waits to be looked at.
+        let _ = fs::remove_dir(DiskPlace::staging(&self.plan.run, &self.plan.output));
+        Ok(())
+    }
+
+    /// The run file as it is now.
+    pub fn load(&self, environment: Vec<(String, String)>) -> Result<Loaded> {
+        let run = &self.header.run;
+        let file = self.header.file.as_ref();
+        let file = file.with_context(|| format!("the journal of run {run} names no run file"))?;
+        Ok(load(file, &self.header.set, environment)?)
+    }
+}
+
+impl AtWork {
+    /// Every event once it is durable, in order.
+    pub fn events(&self) -> async_channel::Receiver<Event> {
+        self.run.events()
+    }
+
+    /// Somebody else's means to end the run.
+    pub fn canceller(&self) -> Canceller {
+        self.run.canceller()
+    }
+
+    /// Its embedded service, if it has one.
+    pub fn embedded(&self) -> Option<LocalAzure> {
+        self.embedded.clone()
+    }
+
+    /// Waits for the end; events must be received meanwhile.
+    pub async fn finished(self) -> Result<Report> {
+        let finished = self.run.finished().await;
+        if let Some(service) = self.embedded {
+            service.stop();
+        }
+        let report = finished.context("the run could not be carried to its end")?;
+        // What is still there only then is what was asked to be kept, or could not be delivered.
+        if report.left_behind.is_empty() {
+            clear(&self.folder.path.join("service"))?;
+        }
+        Ok(report)
+    }
+}
+
+fn clear(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn hash(body: &[u8]) -> String {
+    Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Which services a run file names, without a secret.
+fn identity(loaded: &Loaded) -> String {
+    let service = &loaded.settings.service;
+    match service.kind {
+        ServiceKind::Embedded => "the embedded service".into(),
+        ServiceKind::Azure => {
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            format!(
+                "{} ({}), {} ({})",
+                text(&service.batch_endpoint),
+                text(&service.batch_account),
+                text(&service.blob_endpoint),
+                text(&service.storage_account)
+            )
+        }
+    }
+}
