@@ -1,0 +1,246 @@
+//! The model, driven by hand: no clock, no node, no disk but what a test plays.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod states;
+
+use super::{Identity, Model, Refusal, query::Select};
+use crate::orders::{Launch, LaunchEnding, LaunchId, NodeEvent, Order};
+use dropmill_azure_wire::{
+    batch::{DisableTasks, NodeDeallocationOption},
+    time::Timestamp,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
+
+/// A service with its nodes.
+pub struct World {
+    pub model: Model,
+    pub now: Timestamp,
+    /// What runs on nodes.
+    pub running: BTreeMap<LaunchId, Launch>,
+    /// Every order there was, in words.
+    pub log: Vec<String>,
+    /// Nodes boot only when told to.
+    pub boots_by_hand: bool,
+    /// Ended launches are reported only when told to.
+    pub ends_by_hand: bool,
+}
+
+/// What came of a request: `ok`, or status and code.
+pub fn told<T>(outcome: Result<T, Refusal>) -> String {
+    match outcome {
+        Ok(_) => "ok".into(),
+        Err(refusal) => format!("{} {}", refusal.status, refusal.error.code),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+/// `base` with the properties of `more`.
+pub fn with(mut base: Value, more: Value) -> Value {
+    if let (Value::Object(base), Value::Object(more)) = (&mut base, more) {
+        base.extend(more);
+    }
+    base
+}
+
+impl World {
+    pub fn new() -> Self {
+        let identity = Identity { base: "http://batch".into(), account: "local".into() };
+        Self {
+            model: Model::new(identity, ChaCha8Rng::seed_from_u64(7), 0, true),
+            now: "2026-03-02T10:00:00Z".parse().unwrap(),
+            running: BTreeMap::new(),
+            log: vec![],
+            boots_by_hand: false,
+            ends_by_hand: false,
+        }
+    }
+
+    /// A pool `p` of one node and a job `j` on it.
+    pub fn with_job(job: Value) -> Self {
+        let mut world = Self::new();
+        world.add_pool("p", json!({"targetDedicatedNodes": 1})).unwrap();
+        world.add_job("j", job).unwrap();
+        world
+    }
+
+    pub fn add_pool(&mut self, id: &str, more: Value) -> Result<(), Refusal> {
+        let image = json!({"imageReference": {}, "nodeAgentSKUId": "batch.node.ubuntu 22.04"});
+        let pool = json!({"id": id, "vmSize": "standard_d4s_v3", "virtualMachineConfiguration": image});
+        let made = self.model.create_pool(read(with(pool, more)), self.now).map(drop);
+        self.settle();
+        made
+    }
+
+    pub fn add_job(&mut self, id: &str, more: Value) -> Result<(), Refusal> {
+        let job = with(json!({"id": id, "poolInfo": {"poolId": "p"}}), more);
+        let made = self.model.create_job(read(job), self.now).map(drop);
+        self.settle();
+        made
+    }
+
+    /// Adds a task to job `j`.
+    pub fn add_task(&mut self, id: &str, more: Value) -> Result<(), Refusal> {
+        let task = with(json!({"id": id, "commandLine": "true"}), more);
+        let made = self.model.add_task("j", read(task), self.now).map(drop);
+        self.model.schedule_job("j", self.now);
+        self.settle();
+        made
+    }
+
+    /// Does what was ordered, as nodes would.
+    pub fn settle(&mut self) {
+        loop {
+            let effects = self.model.take_effects();
+            if effects.orders.is_empty() {
+                return;
+            }
+            for order in effects.orders {
+                self.carry_out(order);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Boot(node) => {
+                self.log.push("boot".into());
+                if !self.boots_by_hand {
+                    self.model.happened(NodeEvent::Booted(node), self.now);
+                }
+            }
+            Order::Launch(launch) => {
+                self.log.push(format!("launch {}", launch.directory));
+                let id = launch.id;
+                self.running.insert(id, *launch);
+                self.model.happened(NodeEvent::Started { launch: id, process: None }, self.now);
+            }
+            Order::Kill(id) | Order::Abandon(id) => {
+                self.log.push("kill".into());
+                if !self.ends_by_hand {
+                    self.end_launch(id, 137);
+                }
+            }
+            Order::RemoveTask { directory, .. } => self.log.push(format!("remove {directory}")),
+            Order::Remove(node) => {
+                self.log.push("remove node".into());
+                let here = self.running.iter().filter(|(_, launch)| launch.node == node);
+                let here: Vec<_> = here.map(|(id, _)| *id).collect();
+                here.into_iter().for_each(|id| self.end_launch(id, 137));
+                self.model.happened(NodeEvent::Removed(node), self.now);
+            }
+        }
+    }
+
+    fn end_launch(&mut self, launch: LaunchId, exit_code: i32) {
+        if self.running.remove(&launch).is_some() {
+            let ending = LaunchEnding {
+                started: self.now,
+                ended: self.now,
+                exit_code: Some(exit_code),
+                failure: None,
+            };
+            self.model.happened(NodeEvent::Ended { launch, ending }, self.now);
+        }
+    }
+
+    /// What runs in the folder that ends so exits.
+    pub fn exit(&mut self, folder: &str, exit_code: i32) {
+        let found = self.running.iter().find(|(_, launch)| launch.directory.ends_with(folder));
+        let id = *found.unwrap_or_else(|| panic!("{folder} does not run: {:?}", self.runs())).0;
+        self.end_launch(id, exit_code);
+        self.settle();
+    }
+
+    /// Last segments of the folders of what runs, sorted.
+    pub fn runs(&self) -> Vec<String> {
+        let last = |launch: &Launch| launch.directory.rsplit('/').next().unwrap().to_owned();
+        let mut runs: Vec<_> = self.running.values().map(last).collect();
+        runs.sort();
+        runs
+    }
+
+    /// Time passes; what is due then happens.
+    pub fn pass(&mut self, seconds: u64) {
+        self.now = self.now.checked_add(Duration::from_secs(seconds)).unwrap();
+        self.model.alarm(self.now);
+        self.settle();
+    }
+
+    pub fn task(&self, id: &str) -> Value {
+        let job = self.model.job("j").unwrap();
+        let task = self.model.task("j", id).unwrap();
+        serde_json::to_value(self.model.see_task(job, task, &Select::default())).unwrap()
+    }
+
+    pub fn job(&self, id: &str) -> Value {
+        serde_json::to_value(self.model.see_job(self.model.job(id).unwrap(), &Select::default())).unwrap()
+    }
+
+    pub fn pool(&self, id: &str) -> Value {
+        serde_json::to_value(self.model.see_pool(self.model.pool(id).unwrap(), &Select::default())).unwrap()
+    }
+
+    /// Nodes of pool `p`.
+    pub fn nodes(&self) -> Vec<Value> {
+        let nodes = self.model.list_nodes("p", "", &Select::default(), "", 1000);
+        let nodes = nodes.map(|(nodes, _)| nodes).unwrap_or_default();
+        nodes.iter().map(|node| serde_json::to_value(node).unwrap()).collect()
+    }
+
+    pub fn node_ids(&self) -> Vec<String> {
+        self.nodes().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Does something named in words, to pool `p`, its first node, job `j` or task `t`.
+    pub fn ask(&mut self, what: &str) -> String {
+        let now = self.now;
+        let node = self.node_ids().first().cloned().unwrap_or_else(|| "none".into());
+        let model = &mut self.model;
+        let option = what.split_whitespace().nth(2).map(NodeDeallocationOption::from);
+        let outcome = match what.split_whitespace().take(2).collect::<Vec<_>>().join(" ").as_str() {
+            "patch job" => told(model.patch_job("j", read(json!({"priority": 5})), now)),
+            "put job" => told(model.update_job("j", read(json!({"poolInfo": {"poolId": "p"}})), now)),
+            "disable job" => {
+                let how = DisableTasks::from(what.split_whitespace().nth(2).unwrap_or("requeue"));
+                told(model.disable_job("j", &how, now))
+            }
+            "enable job" => told(model.enable_job("j", now)),
+            "terminate job" => told(model.terminate_job("j", None, now)),
+            "delete job" => told(model.delete_job("j", now)),
+            "add task" => {
+                told(model.add_task("j", read(json!({"id": "another", "commandLine": "true"})), now))
+            }
+            "put task" => told(model.update_task("j", "t", None, now)),
+            "terminate task" => told(model.terminate_task("j", "t", now)),
+            "reactivate task" => told(model.reactivate_task("j", "t", now)),
+            "delete task" => told(model.delete_task("j", "t", now)),
+            "patch pool" => told(model.patch_pool("p", read(json!({"metadata": []})), now)),
+            "update pool" => {
+                let update = json!({"metadata": [], "applicationPackageReferences": []});
+                told(model.update_pool("p", read(update), now))
+            }
+            "resize pool" => {
+                let resize = json!({"targetDedicatedNodes": 2});
+                told(model.resize_pool("p", &read(resize), now))
+            }
+            "stop resize" => told(model.stop_resize("p", now)),
+            "remove nodes" => told(model.remove_nodes("p", &read(json!({"nodeList": [node]})), now)),
+            "delete pool" => told(model.delete_pool("p", now)),
+            "reboot node" => told(model.reboot_node("p", &node, option.as_ref(), now)),
+            "disable scheduling" => told(model.disable_scheduling("p", &node, option.as_ref(), now)),
+            "enable scheduling" => told(model.enable_scheduling("p", &node, now)),
+            other => panic!("{other}?"),
+        };
+        if !self.ends_by_hand && !self.boots_by_hand {
+            self.settle();
+        }
+        outcome
+    }
+}
