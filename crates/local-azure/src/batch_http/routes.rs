@@ -6,7 +6,7 @@ use super::{
     files::{self, Place},
 };
 use crate::{
-    model::{Model, Refusal, query::Select},
+    model::{Act, Model, Refusal, query::Select},
     orders::NodeRef,
 };
 use dropmill_azure_wire::{
@@ -17,7 +17,7 @@ use dropmill_azure_wire::{
     },
     etag::ETag,
     time::{Timestamp, parse_http_date},
-    uri::{encode, pairs},
+    uri::{decode, encode, pairs},
 };
 use http::Method;
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
             Ok(created(made, &url))
         }
         (_, ["pools", pool, rest @ ..]) => {
-            let pool = dropmill_azure_wire::uri::decode(pool).into_owned();
+            let pool = decode(pool).into_owned();
             pool_call(ask, &pool, rest).await
         }
         ("GET", ["jobs"]) => page(ask, "jobs", limit::PAGE, |model, filter, select, after, size| {
@@ -49,7 +49,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
             Ok(created(made, &url))
         }
         (_, ["jobs", job, rest @ ..]) => {
-            let job = dropmill_azure_wire::uri::decode(job).into_owned();
+            let job = decode(job).into_owned();
             job_call(ask, &job, rest).await
         }
         ("GET", ["nodecounts"]) => node_counts(ask),
@@ -230,9 +230,7 @@ async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
         ("GET", ["nodes"]) => page(ask, "nodes", limit::PAGE, |model, filter, select, after, size| {
             model.list_nodes(pool, filter, select, after, size)
         }),
-        (_, ["nodes", node, rest @ ..]) => {
-            node_call(ask, pool, &dropmill_azure_wire::uri::decode(node), rest).await
-        }
+        (_, ["nodes", node, rest @ ..]) => node_call(ask, pool, &decode(node), rest).await,
         _ => Err(no_such_verb()),
     }
 }
@@ -249,8 +247,52 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
         ("POST", ["reboot"]) => {
             let reboot: wire::NodeReboot = ask.body_or_default()?;
             let option = reboot.node_reboot_option;
-            core.change(|model, now| model.reboot_node(pool, node, option.as_ref(), now)).await?;
+            restart(ask, pool, node, Act::Reboot, option).await
+        }
+        ("POST", ["reimage"]) => {
+            let reimage: wire::NodeReimage = ask.body_or_default()?;
+            restart(ask, pool, node, Act::Reimage, reimage.node_reimage_option).await
+        }
+        ("POST", ["deallocate"]) => {
+            let deallocate: wire::NodeDeallocate = ask.body_or_default()?;
+            restart(ask, pool, node, Act::Deallocate, deallocate.node_deallocate_option).await
+        }
+        ("POST", ["start"]) => {
+            core.change(|model, now| model.start_node(pool, node, now)).await?;
             Ok(empty(202))
+        }
+        ("POST", ["users"]) => {
+            let user: wire::NodeUserAdd = ask.body()?;
+            core.change(|model, now| model.add_user(pool, node, &user, now)).await?;
+            Ok(empty(201))
+        }
+        ("PUT", ["users", name]) => {
+            let update: wire::NodeUserUpdate = ask.body()?;
+            core.change(|model, _| model.update_user(pool, node, &decode(name), &update)).await?;
+            Ok(empty(200))
+        }
+        ("DELETE", ["users", name]) => {
+            core.change(|model, _| model.delete_user(pool, node, &decode(name))).await?;
+            Ok(empty(200))
+        }
+        ("POST", ["uploadbatchservicelogs"]) => {
+            let _: wire::UploadNodeLogs = ask.body()?;
+            core.look(|model| model.node(pool, node).map(drop))?;
+            // The service's own program writes no logs on nodes: none of none are stored.
+            let result = wire::UploadNodeLogsResult {
+                virtual_directory_name: format!("{pool}/{node}/{}", core.now().as_second()),
+                number_of_files_uploaded: 0,
+            };
+            Ok(entity(core.base(), "uploadBatchServiceLogsResult", &result))
+        }
+        ("GET", ["extensions"]) => {
+            core.look(|model| model.node(pool, node).map(drop))?;
+            let odata_metadata = Some(format!("{}/$metadata#extensions", core.base()));
+            Ok(json(&Page::<()> { odata_metadata, value: vec![], next_link: None }))
+        }
+        ("GET", ["extensions", _]) => {
+            core.look(|model| model.node(pool, node).map(drop))?;
+            Err(Refusal::not_found("ResourceNotFound"))
         }
         ("POST", ["disablescheduling"]) => {
             let disable: wire::NodeDisableScheduling = ask.body_or_default()?;
@@ -284,16 +326,22 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             };
             match file {
                 [] => files::list(ask, core.files(), &place),
-                file => {
-                    files::one(ask, core.files(), &place, &dropmill_azure_wire::uri::decode(&file.join("/")))
-                }
+                file => files::one(ask, core.files(), &place, &decode(&file.join("/"))),
             }
-        }
-        (_, ["reimage" | "start" | "deallocate" | "users" | "extensions" | "uploadbatchservicelogs", ..]) => {
-            Err(Refusal::not_here("this operation on nodes"))
         }
         _ => Err(no_such_verb()),
     }
+}
+
+async fn restart(
+    ask: &Ask<'_>,
+    pool: &str,
+    node: &str,
+    act: Act,
+    option: Option<wire::NodeDeallocationOption>,
+) -> Outcome {
+    ask.core.change(|model, now| model.restart_node(pool, node, act, option.as_ref(), now)).await?;
+    Ok(empty(202))
 }
 
 async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
@@ -371,9 +419,7 @@ async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
                 .await?;
             Ok(created(made, &url))
         }
-        (_, ["tasks", task, rest @ ..]) => {
-            task_call(ask, job, &dropmill_azure_wire::uri::decode(task), rest).await
-        }
+        (_, ["tasks", task, rest @ ..]) => task_call(ask, job, &decode(task), rest).await,
         _ => Err(no_such_verb()),
     }
 }
@@ -482,9 +528,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             })?;
             match file {
                 [] => files::list(ask, core.files(), &place),
-                file => {
-                    files::one(ask, core.files(), &place, &dropmill_azure_wire::uri::decode(&file.join("/")))
-                }
+                file => files::one(ask, core.files(), &place, &decode(&file.join("/"))),
             }
         }
         _ => Err(no_such_verb()),

@@ -10,7 +10,7 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A change to be kept, as key and JSON. Tasks have two rows: what was asked never changes, how it goes often does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,12 @@ pub struct Pool {
     pub state_at: Timestamp,
     /// Nodes are being added or removed.
     pub resizing: bool,
+    /// That is being stopped.
+    #[serde(default)]
+    pub stopping: bool,
+    /// When a resize that is not over by then is given up.
+    #[serde(skip)]
+    pub resize_until: Option<Timestamp>,
     /// When that changed last.
     pub allocation_at: Timestamp,
     /// Why the last resize fell short.
@@ -132,6 +138,57 @@ pub struct Node {
     pub launches: BTreeSet<LaunchId>,
     /// It is on its way out of the pool.
     pub leaving: bool,
+    /// What it shall do once nothing runs on it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// Its users.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<String, NodeUser>,
+    /// Tasks that ended on it last, by job and task key, the oldest first.
+    #[serde(skip)]
+    pub recent: VecDeque<(String, String)>,
+}
+
+/// What a node shall do once nothing runs on it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What.
+    pub act: Act,
+    /// Whether it waits for tasks to end by themselves.
+    pub patience: Patience,
+}
+
+/// What a node that is to be free of tasks does then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// It leaves the pool.
+    Leave,
+    /// It boots.
+    Reboot,
+    /// Its folders are made anew.
+    Reimage,
+    /// Its machine is given back.
+    Deallocate,
+}
+
+/// Whether a node that shall do something waits for its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Patience {
+    /// They are ended.
+    None,
+    /// They end by themselves.
+    Tasks,
+    /// So they do, and their files are kept as long as was asked.
+    Data,
+}
+
+/// A user of a node. Nothing logs in here, so nothing secret of it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeUser {
+    /// Whether it may do what an administrator may.
+    pub is_admin: bool,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
 }
 
 /// A job.
@@ -257,7 +314,10 @@ impl Pool {
 impl Node {
     /// Whether tasks may be put on it.
     pub fn takes_tasks(&self) -> bool {
-        matches!(self.state, NodeState::Idle | NodeState::Running) && self.scheduling && !self.leaving
+        matches!(self.state, NodeState::Idle | NodeState::Running)
+            && self.scheduling
+            && !self.leaving
+            && self.plan.is_none()
     }
 }
 

@@ -7,6 +7,7 @@
 mod facts;
 mod jobs;
 mod nodes;
+mod plans;
 mod pools;
 pub mod query;
 mod refusal;
@@ -14,7 +15,7 @@ mod scheduler;
 mod tasks;
 mod views;
 
-pub use facts::{Change, Job, Node, Pool, Task, TaskFacts};
+pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
 pub use refusal::Refusal;
 pub use views::Fields;
 
@@ -75,6 +76,10 @@ enum Alarm {
     WallClock(LaunchId),
     /// A job has lived as long as it may.
     JobWallClock(String),
+    /// A resize took as long as it may.
+    Resize(String),
+    /// What stands in the way of a node's plan may be gone.
+    Plan { pool: String, node: String },
     /// A task's files have been kept as long as they need to be.
     Retention { job: String, task: String },
 }
@@ -118,6 +123,11 @@ impl Model {
             match alarm {
                 Alarm::WallClock(launch) => self.wall_clock_over(launch),
                 Alarm::JobWallClock(job) => self.job_wall_clock_over(&job, now),
+                Alarm::Resize(pool) => self.resize_over(&pool, now),
+                Alarm::Plan { pool, node } => {
+                    let moment = self.moment(now);
+                    self.pursue(&pool, &node, moment);
+                }
                 Alarm::Retention { job, task } => self.retention_over(&job, &task),
             }
         }

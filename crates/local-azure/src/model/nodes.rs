@@ -1,6 +1,6 @@
 //! Nodes: they boot, run their start task, take tasks and go.
 
-use super::{Model, Node, Refusal, What, facts::Ending, key, pools::ending_of};
+use super::{Model, Node, Refusal, What, facts::Ending, facts::Patience, key, plans::checked_option};
 use crate::orders::{Launch, LaunchEnding, NodeEvent, NodeRef, Order, ResourceFileOrder, ResourceSource};
 use dropmill_azure_wire::{
     batch::{
@@ -24,21 +24,25 @@ impl Model {
                 Some(What::Task { job, task }) => self.launch_ended(&job, &task, launch, ending, moment),
                 None => {}
             },
-            NodeEvent::Removed(node) => {
-                let key = key(&node.pool);
-                if let Some(pool) = self.pools.get_mut(&key)
-                    && pool.nodes.get(&node.node).is_some_and(|node| node.leaving)
-                {
-                    pool.nodes.remove(&node.node);
-                    self.settle_allocation(&key, moment);
-                    self.keep_pool(&key);
-                    self.bury_pool(&key);
-                }
-            }
+            NodeEvent::Removed(node) => self.removed(node, moment),
         }
     }
 
-    fn node_mut(&mut self, pool: &str, node: &str) -> Option<&mut Node> {
+    fn removed(&mut self, node: NodeRef, moment: Timestamp) {
+        let key = key(&node.pool);
+        let Some(pool) = self.pools.get_mut(&key) else { return };
+        let Some(of) = pool.nodes.get(&node.node) else { return };
+        if of.leaving {
+            pool.nodes.remove(&node.node);
+            self.settle_allocation(&key, moment);
+            self.keep_pool(&key);
+            self.bury_pool(&key);
+        } else if of.state == NodeState::Reimaging {
+            self.order(Order::Boot(node));
+        }
+    }
+
+    pub(super) fn node_mut(&mut self, pool: &str, node: &str) -> Option<&mut Node> {
         self.pools.get_mut(pool)?.nodes.get_mut(node)
     }
 
@@ -123,8 +127,9 @@ impl Model {
         let start_task = self.pools.get(pool).and_then(|pool| pool.spec.start_task.clone());
         let Some(of) = self.node_mut(pool, node) else { return };
         of.launches.remove(&launch);
-        let (Some(info), Some(start_task), false) = (&mut of.start_task, start_task, of.leaving) else {
-            return;
+        let restarts = of.leaving || of.plan.is_some_and(|plan| plan.patience == Patience::None);
+        let (Some(info), Some(start_task), false) = (&mut of.start_task, start_task, restarts) else {
+            return self.pursue(pool, node, moment);
         };
         let success = ending.exit_code == Some(0) && ending.failure.is_none();
         let retries = info.retry_count.unwrap_or(0);
@@ -147,6 +152,7 @@ impl Model {
             let state = if success || !waits { NodeState::Idle } else { NodeState::StartTaskFailed };
             self.set_node_state(pool, node, state, moment);
         }
+        self.pursue(pool, node, moment);
         self.keep_pool(pool);
         self.schedule(pool, moment);
     }
@@ -167,53 +173,12 @@ impl Model {
         }
     }
 
-    /// Sends a node away: what runs on it ends as `ending` says.
-    pub(super) fn remove_node(&mut self, pool: &str, node: &str, ending: Ending, moment: Timestamp) {
-        let Some(found) = self.pools.get_mut(pool) else { return };
-        let pool_id = found.spec.id.clone();
-        let Some(of) = found.nodes.get_mut(node).filter(|node| !node.leaving) else { return };
-        of.leaving = true;
-        let launches: Vec<_> = of.launches.iter().copied().collect();
-        self.set_node_state(pool, node, NodeState::LeavingPool, moment);
-        for launch in launches {
-            self.end_launch(launch, ending);
-        }
-        self.order(Order::Remove(NodeRef { pool: pool_id, node: node.to_owned() }));
-    }
-
     /// A node.
     ///
     /// # Errors
     /// `PoolNotFound`, `NodeNotFound`.
     pub fn node(&self, pool: &str, node: &str) -> Result<&Node, Refusal> {
         self.pool(pool)?.nodes.get(node).ok_or_else(|| Refusal::not_found("NodeNotFound"))
-    }
-
-    /// Boots a node again.
-    ///
-    /// # Errors
-    /// `NodeNotFound`; `OperationInvalidForCurrentState` unless it is idle or running.
-    pub fn reboot_node(
-        &mut self,
-        pool: &str,
-        node: &str,
-        option: Option<&NodeDeallocationOption>,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let moment = self.moment(now);
-        let (state, id) = (self.node(pool, node)?.state.clone(), self.pool(pool)?.spec.id.clone());
-        if !matches!(state, NodeState::Idle | NodeState::Running | NodeState::StartTaskFailed) {
-            return Err(Refusal::conflict("OperationInvalidForCurrentState"));
-        }
-        let key = key(pool);
-        let launches: Vec<_> = self.node(pool, node)?.launches.iter().copied().collect();
-        self.set_node_state(&key, node, NodeState::Rebooting, moment);
-        for launch in launches {
-            self.end_launch(launch, ending_of(option));
-        }
-        self.order(Order::Boot(NodeRef { pool: id, node: node.to_owned() }));
-        self.keep_pool(&key);
-        Ok(())
     }
 
     /// Makes a node take no more tasks; those it runs end as the option says.
@@ -228,6 +193,11 @@ impl Model {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         let moment = self.moment(now);
+        checked_option(option)?;
+        if option == Some(&NodeDeallocationOption::RetainedData) {
+            let reason = "It must be requeue, terminate or taskcompletion";
+            return Err(Refusal::invalid("nodeDisableSchedulingOption", "retaineddata", reason));
+        }
         if !self.node(pool, node)?.scheduling {
             return Err(Refusal::conflict("NodeAlreadyInTargetSchedulingState"));
         }
@@ -238,7 +208,8 @@ impl Model {
         }
         if option != Some(&NodeDeallocationOption::TaskCompletion) {
             for launch in launches {
-                self.end_launch(launch, ending_of(option));
+                let terminate = option == Some(&NodeDeallocationOption::Terminate);
+                self.end_launch(launch, if terminate { Ending::Terminated } else { Ending::Requeued });
             }
         }
         self.rest_node(&key, node, moment);

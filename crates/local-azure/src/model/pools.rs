@@ -1,9 +1,10 @@
 //! Pools: made, resized, changed, deleted.
 
 use super::{
-    Change, Model, Node, Pool, Refusal,
-    facts::{Ending, json},
+    Alarm, Change, Model, Node, Pool, Refusal,
+    facts::{Act, json},
     key,
+    plans::checked_option,
     refusal::checked_id,
     tag,
 };
@@ -17,7 +18,7 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 use rand::RngExt;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most nodes that this machine pretends to be.
 const MOST_NODES: i32 = 1000;
@@ -49,6 +50,7 @@ impl Model {
         ] {
             checked_count(name, count)?;
         }
+        checked_timeout(spec.resize_timeout)?;
         let slots = *spec.task_slots_per_node.get_or_insert(1);
         if !(1..=MOST_SLOTS).contains(&slots) {
             return Err(Refusal::invalid("taskSlotsPerNode", slots.to_string(), "It must be from 1 to 256"));
@@ -76,6 +78,8 @@ impl Model {
             deleting: false,
             state_at: moment,
             resizing: true,
+            stopping: false,
+            resize_until: None,
             allocation_at: moment,
             resize_errors: vec![],
             nodes: BTreeMap::new(),
@@ -83,6 +87,7 @@ impl Model {
             hungry: BTreeSet::new(),
         };
         self.pools.insert(key.clone(), pool);
+        self.watch_resize(&key, None, moment);
         self.grow(&key, moment);
         self.settle_allocation(&key, moment);
         self.keep_pool(&key);
@@ -185,6 +190,8 @@ impl Model {
     /// `PoolBeingResized`, and what is wrong with the number.
     pub fn resize_pool(&mut self, id: &str, resize: &PoolResize, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
+        checked_option(resize.node_deallocation_option.as_ref())?;
+        checked_timeout(resize.resize_timeout)?;
         checked_count("targetDedicatedNodes", resize.target_dedicated_nodes)?;
         checked_count("targetLowPriorityNodes", resize.target_low_priority_nodes)?;
         if resize.target_dedicated_nodes.is_none() && resize.target_low_priority_nodes.is_none() {
@@ -202,6 +209,7 @@ impl Model {
         }
         (pool.resizing, pool.allocation_at, pool.resize_errors) = (true, moment, vec![]);
         let key = key(id);
+        self.watch_resize(&key, resize.resize_timeout, moment);
         let option = resize.node_deallocation_option.clone();
         self.shrink(&key, option, moment);
         self.grow(&key, moment);
@@ -217,31 +225,51 @@ impl Model {
     pub fn stop_resize(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
-        if pool.resizing {
-            let coming: Vec<String> = pool
-                .nodes
-                .values()
-                .filter(|node| node.state == NodeState::Creating)
-                .map(|node| node.id.clone())
-                .collect();
-            pool.resize_errors = vec![wire::ResizeError {
-                code: Some("ResizeStopped".into()),
-                message: Some(
-                    "Desired number of nodes could not be allocated as the resize was stopped".into(),
-                ),
-                values: None,
-            }];
-            let key = key(id);
-            for node in coming {
-                self.remove_node(&key, &node, Ending::Requeued, moment);
-            }
-            let pool = self.live_pool(id)?;
-            pool.spec.target_dedicated_nodes = i32::try_from(pool.staying(true)).ok();
-            pool.spec.target_low_priority_nodes = i32::try_from(pool.staying(false)).ok();
-            self.settle_allocation(&key, moment);
-            self.keep_pool(&key);
+        if pool.resizing && !pool.stopping {
+            pool.stopping = true;
+            let words = "Desired number of nodes could not be allocated as the resize was stopped";
+            self.cut_short(&key(id), "ResizeStopped", words, moment);
         }
         Ok(())
+    }
+
+    /// A resize ends with what there is: nodes that have not come are wanted no more, those that wait stay.
+    fn cut_short(&mut self, key: &str, code: &str, words: &str, moment: Timestamp) {
+        let Some(pool) = self.pools.get_mut(key) else { return };
+        pool.resize_errors.push(resize_error(code, words));
+        let coming = pool.nodes.values().filter(|node| node.state == NodeState::Creating);
+        let coming: Vec<String> = coming.map(|node| node.id.clone()).collect();
+        for node in coming {
+            self.plan_node(key, &node, Act::Leave, None, moment);
+        }
+        self.stay(key, moment);
+        if code == "ResizeStopped"
+            && let Some(pool) = self.pools.get_mut(key)
+        {
+            pool.spec.target_dedicated_nodes = i32::try_from(pool.staying(true)).ok();
+            pool.spec.target_low_priority_nodes = i32::try_from(pool.staying(false)).ok();
+        }
+        self.settle_allocation(key, moment);
+        self.keep_pool(key);
+        self.schedule(key, moment);
+    }
+
+    /// Gives a resize its time.
+    pub(super) fn watch_resize(&mut self, key: &str, limit: Option<IsoDuration>, moment: Timestamp) {
+        let Some(pool) = self.pools.get_mut(key).filter(|pool| pool.resizing) else { return };
+        let limit = limit.or(pool.spec.resize_timeout).and_then(IsoDuration::as_std);
+        pool.resize_until = limit.and_then(|limit| moment.checked_add(limit).ok());
+        if let Some(until) = pool.resize_until {
+            self.alarms.insert((until, Alarm::Resize(key.to_owned())));
+        }
+    }
+
+    pub(super) fn resize_over(&mut self, key: &str, now: Timestamp) {
+        let moment = self.moment(now);
+        if self.pools.get(key).is_some_and(|pool| pool.resizing && !pool.deleting) {
+            let words = "Desired number of nodes could not be allocated as the resize timeout was reached";
+            self.cut_short(key, "AllocationTimedout", words, moment);
+        }
     }
 
     /// Removes nodes by name.
@@ -255,6 +283,8 @@ impl Model {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         let moment = self.moment(now);
+        checked_option(remove.node_deallocation_option.as_ref())?;
+        checked_timeout(remove.resize_timeout)?;
         let count = remove.node_list.len();
         if !(1..=wire::limit::NODES_PER_REMOVAL).contains(&count) {
             return Err(Refusal::invalid("nodeList", count.to_string(), "It must name 1 to 100 nodes"));
@@ -268,10 +298,10 @@ impl Model {
         }
         (pool.resizing, pool.allocation_at) = (true, moment);
         let key = key(id);
-        let ending = ending_of(remove.node_deallocation_option.as_ref());
         for node in &remove.node_list {
-            self.remove_node(&key, node, ending, moment);
+            self.plan_node(&key, node, Act::Leave, remove.node_deallocation_option.as_ref(), moment);
         }
+        self.watch_resize(&key, remove.resize_timeout, moment);
         let pool = self.live_pool(id)?;
         pool.spec.target_dedicated_nodes = i32::try_from(pool.staying(true)).ok();
         pool.spec.target_low_priority_nodes = i32::try_from(pool.staying(false)).ok();
@@ -291,7 +321,7 @@ impl Model {
         let nodes: Vec<String> = pool.nodes.keys().cloned().collect();
         let key = key(id);
         for node in nodes {
-            self.remove_node(&key, &node, Ending::Requeued, moment);
+            self.plan_node(&key, &node, Act::Leave, None, moment);
         }
         self.keep_pool(&key);
         self.bury_pool(&key);
@@ -336,6 +366,9 @@ impl Model {
                     slots: 0,
                     launches: BTreeSet::new(),
                     leaving: false,
+                    plan: None,
+                    users: BTreeMap::new(),
+                    recent: VecDeque::new(),
                 };
                 if let Some(pool) = self.pools.get_mut(key) {
                     pool.nodes.insert(id.clone(), node);
@@ -347,7 +380,6 @@ impl Model {
 
     /// Removes the nodes that are too many, those first that do least.
     fn shrink(&mut self, key: &str, option: Option<NodeDeallocationOption>, moment: Timestamp) {
-        let ending = ending_of(option.as_ref());
         for dedicated in [true, false] {
             let Some(pool) = self.pools.get(key) else { return };
             let target = if dedicated {
@@ -365,7 +397,7 @@ impl Model {
                 .collect();
             going.sort();
             for (_, node) in going.into_iter().take(surplus) {
-                self.remove_node(key, &node, ending, moment);
+                self.plan_node(key, &node, Act::Leave, option.as_ref(), moment);
             }
         }
     }
@@ -375,9 +407,26 @@ impl Model {
         let Some(pool) = self.pools.get_mut(key) else { return };
         let in_motion = pool.nodes.values().any(|node| node.leaving || node.state == NodeState::Creating);
         if pool.resizing && !in_motion && !pool.deleting {
-            (pool.resizing, pool.allocation_at) = (false, moment);
+            (pool.resizing, pool.stopping, pool.allocation_at) = (false, false, moment);
+            if let Some(until) = pool.resize_until.take() {
+                self.alarms.remove(&(until, Alarm::Resize(key.to_owned())));
+            }
             self.keep_pool(key);
         }
+    }
+}
+
+/// Why a resize fell short.
+fn resize_error(code: &str, words: &str) -> wire::ResizeError {
+    wire::ResizeError { code: Some(code.into()), message: Some(words.into()), values: None }
+}
+
+fn checked_timeout(timeout: Option<IsoDuration>) -> Result<(), Refusal> {
+    match timeout {
+        Some(timeout) if timeout < IsoDuration::from_secs(5 * 60) => {
+            Err(Refusal::invalid("resizeTimeout", timeout.to_string(), "It must be at least 5 minutes"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -403,13 +452,4 @@ pub(super) fn default_identity() -> wire::UserIdentity {
         elevation_level: Some(wire::ElevationLevel::NonAdmin),
     };
     wire::UserIdentity { username: None, auto_user: Some(user) }
-}
-
-/// What becomes of tasks on a node that goes. `taskcompletion` and `retaineddata` wait on Azure; here they requeue,
-/// which loses no task either.
-pub(super) fn ending_of(option: Option<&NodeDeallocationOption>) -> Ending {
-    match option {
-        Some(NodeDeallocationOption::Terminate) => Ending::Terminated,
-        _ => Ending::Requeued,
-    }
 }

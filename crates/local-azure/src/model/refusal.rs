@@ -31,6 +31,9 @@ impl Refusal {
             "JobNotFound" => "The specified job does not exist.",
             "TaskNotFound" => "The specified task does not exist.",
             "NodeNotFound" => "The specified node does not exist.",
+            "NodeUserNotFound" => "The specified node user does not exist.",
+            "JobScheduleNotFound" => "The specified job schedule does not exist.",
+            "ApplicationNotFound" => "The specified application does not exist.",
             "FileNotFound" => "The specified file does not exist.",
             _ => "The specified resource does not exist.",
         };
@@ -45,6 +48,25 @@ impl Refusal {
             "TaskExists" => "The specified task already exists.",
             "PoolBeingDeleted" => "The specified pool has been marked for deletion and is being reclaimed.",
             "PoolBeingResized" => "The specified pool is being resized.",
+            "NodeBeingCreated" => "The specified node is being created.",
+            "NodeBeingStarted" => "The specified node is being started.",
+            "NodeBeingRebooted" => "The specified node is being rebooted.",
+            "NodeBeingReimaged" => "The specified node is being reimaged.",
+            "NodeStateUnusable" => "The specified node is in an unusable state.",
+            "NodeUserExists" => "The specified node user already exists.",
+            "NodeAlreadyInTargetSchedulingState" => {
+                "The specified node is already in the scheduling state that was asked for."
+            }
+            "JobNotDisabled" => "The specified job is not disabled.",
+            "JobScheduleExists" => "The specified job schedule already exists.",
+            "JobScheduleBeingDeleted" => "The specified job schedule is being deleted.",
+            "JobScheduleBeingTerminated" => "The specified job schedule is being terminated.",
+            "JobScheduleCompleted" => "The specified job schedule is in a completed state.",
+            "TaskIdSameAsJobPreparationTask" => "The task id is that of the job's preparation task.",
+            "TaskIdSameAsJobReleaseTask" => "The task id is that of the job's release task.",
+            "JobPreparationTaskOrReleaseTaskNotSpecified" => {
+                "The specified job has neither a preparation nor a release task."
+            }
             "JobBeingDeleted" => {
                 "The specified job has been marked for deletion and is being garbage collected."
             }

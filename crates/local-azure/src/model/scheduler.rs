@@ -7,12 +7,15 @@ use super::{
 };
 use crate::orders::{Launch, LaunchId, NodeRef, Order, OutputFileOrder};
 use dropmill_azure_wire::{
-    batch::{JobState, TaskState},
+    batch::{JobState, NodeState, TaskState},
     time::Timestamp,
 };
 
 /// How many tasks of one job are looked at for one that fits when the first does not.
 const LOOK_AHEAD: usize = 32;
+
+/// How many tasks that ended last a node tells.
+const MOST_RECENT: usize = 10;
 
 impl Model {
     /// Puts ready tasks on nodes with room, until one of both runs out.
@@ -130,6 +133,10 @@ impl Model {
             of.total += 1;
             of.succeeded += i32::from(success);
         }
+        of.recent.push_back((job.to_owned(), task.to_owned()));
+        if of.recent.len() > MOST_RECENT {
+            of.recent.pop_front();
+        }
         self.rest_node(pool, node, moment);
     }
 
@@ -161,13 +168,19 @@ impl Model {
                 orders.push(Order::Remove(NodeRef { pool: id.clone(), node: node.id.clone() }));
             }
             for node in staying {
-                node.state = dropmill_azure_wire::batch::NodeState::Creating;
+                node.plan = None;
+                if matches!(node.state, NodeState::Deallocated | NodeState::Deallocating) {
+                    node.state = NodeState::Deallocated;
+                    continue;
+                }
+                node.state = NodeState::Creating;
                 node.state_at = moment;
                 orders.push(Order::Boot(NodeRef { pool: id.clone(), node: node.id.clone() }));
             }
             pool.resizing |= !pool.deleting;
             self.effects.orders.extend(orders);
-            self.pools.insert(key, pool);
+            self.pools.insert(key.clone(), pool);
+            self.watch_resize(&key, None, moment);
         }
         for (key, job) in jobs {
             self.jobs.insert(key, job);

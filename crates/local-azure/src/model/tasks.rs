@@ -205,7 +205,9 @@ impl Model {
                 found.facts.ending = Some(ending);
             }
         }
-        self.order(Order::Kill(launch));
+        // What runs again must not find in its way what this try would leave behind.
+        let again = ending == Ending::Requeued;
+        self.order(if again { Order::Abandon(launch) } else { Order::Kill(launch) });
     }
 
     /// A task's launch is over: the task is, too, or is tried again, or queued again.
@@ -243,8 +245,9 @@ impl Model {
         }
         let success = info.result == Some(TaskResult::Success) && !again;
         let number = found.facts.number;
-        if let Some((pool, node)) = node {
-            self.free(&key(&pool), &node, job, task, launch, (!again).then_some(success), moment);
+        let node = node.map(|(pool, node)| (key(&pool), node));
+        if let Some((pool, node)) = &node {
+            self.free(pool, node, job, task, launch, (!again).then_some(success), moment);
         }
         if again {
             if ending == Some(Ending::Requeued)
@@ -264,6 +267,9 @@ impl Model {
             self.bury_task(job, task);
         } else {
             self.complete(job, task, moment);
+        }
+        if let Some((pool, node)) = node {
+            self.pursue(&pool, &node, moment);
         }
         self.job_quiet(job, moment);
         self.end_if_done(job, moment);

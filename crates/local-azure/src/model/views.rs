@@ -148,7 +148,11 @@ impl Pool {
     }
 
     fn allocation_state(&self) -> AllocationState {
-        if self.resizing || self.deleting { AllocationState::Resizing } else { AllocationState::Steady }
+        match (self.resizing || self.deleting, self.stopping) {
+            (true, true) => AllocationState::Stopping,
+            (true, false) => AllocationState::Resizing,
+            (false, _) => AllocationState::Steady,
+        }
     }
 }
 
@@ -261,8 +265,44 @@ impl Model {
             start_task_info: select.take("startTaskInfo", || node.start_task.clone()),
             errors: select.take("errors", || (!node.errors.is_empty()).then(|| node.errors.clone())),
             is_dedicated: select.take("isDedicated", || Some(node.dedicated)),
+            recent_tasks: select.take("recentTasks", || self.recent_tasks(node)),
+            node_agent_info: select.take("nodeAgentInfo", || {
+                Some(wire::NodeAgentInfo {
+                    version: env!("CARGO_PKG_VERSION").into(),
+                    last_update_time: node.allocated,
+                })
+            }),
+            virtual_machine_info: select.take("virtualMachineInfo", || {
+                let image = pool.spec.virtual_machine_configuration.as_ref()?.image_reference.clone();
+                Some(wire::VirtualMachineInfo {
+                    image_reference: Some(image),
+                    scale_set_vm_resource_id: None,
+                })
+            }),
             ..ComputeNode::default()
         }
+    }
+
+    /// Tasks that run on a node, then those that ended there last, the latest first.
+    fn recent_tasks(&self, node: &Node) -> Option<Vec<wire::TaskInformation>> {
+        let running = node.launches.iter().filter_map(|launch| match self.launches.get(launch)? {
+            super::What::Task { job, task } => Some((job.clone(), task.clone())),
+            _ => None,
+        });
+        let all = running.chain(node.recent.iter().rev().cloned()).filter_map(|(job, task)| {
+            let job = self.jobs.get(&job)?;
+            let task = job.tasks.get(&task)?;
+            Some(wire::TaskInformation {
+                task_url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
+                job_id: Some(job.spec.id.clone()),
+                task_id: Some(task.add.id.clone()),
+                subtask_id: None,
+                task_state: task.facts.state.clone(),
+                execution_info: Some(task.facts.info.clone()),
+            })
+        });
+        let all: Vec<_> = all.collect();
+        (!all.is_empty()).then_some(all)
     }
 
     fn is_task(&self, launch: u64) -> bool {

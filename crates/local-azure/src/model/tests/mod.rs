@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod nodes;
 mod states;
 
-use super::{Identity, Model, Refusal, query::Select};
-use crate::orders::{Launch, LaunchEnding, LaunchId, NodeEvent, Order};
+use super::{Act, Identity, Model, Refusal, query::Select};
+use crate::orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{DisableTasks, NodeDeallocationOption},
     time::Timestamp,
@@ -27,6 +28,8 @@ pub struct World {
     pub boots_by_hand: bool,
     /// Ended launches are reported only when told to.
     pub ends_by_hand: bool,
+    booting: Vec<NodeRef>,
+    killed: Vec<LaunchId>,
 }
 
 /// What came of a request: `ok`, or status and code.
@@ -59,6 +62,8 @@ impl World {
             log: vec![],
             boots_by_hand: false,
             ends_by_hand: false,
+            booting: vec![],
+            killed: vec![],
         }
     }
 
@@ -111,7 +116,9 @@ impl World {
         match order {
             Order::Boot(node) => {
                 self.log.push("boot".into());
-                if !self.boots_by_hand {
+                if self.boots_by_hand {
+                    self.booting.push(node);
+                } else {
                     self.model.happened(NodeEvent::Booted(node), self.now);
                 }
             }
@@ -123,7 +130,9 @@ impl World {
             }
             Order::Kill(id) | Order::Abandon(id) => {
                 self.log.push("kill".into());
-                if !self.ends_by_hand {
+                if self.ends_by_hand {
+                    self.killed.push(id);
+                } else {
                     self.end_launch(id, 137);
                 }
             }
@@ -136,6 +145,22 @@ impl World {
                 self.model.happened(NodeEvent::Removed(node), self.now);
             }
         }
+    }
+
+    /// Every node that boots is up.
+    pub fn boot_all(&mut self) {
+        for node in std::mem::take(&mut self.booting) {
+            self.model.happened(NodeEvent::Booted(node), self.now);
+        }
+        self.settle();
+    }
+
+    /// Launches whose end was ordered end.
+    pub fn end_killed(&mut self) {
+        for launch in std::mem::take(&mut self.killed) {
+            self.end_launch(launch, 137);
+        }
+        self.settle();
     }
 
     fn end_launch(&mut self, launch: LaunchId, exit_code: i32) {
@@ -233,14 +258,15 @@ impl World {
             "stop resize" => told(model.stop_resize("p", now)),
             "remove nodes" => told(model.remove_nodes("p", &read(json!({"nodeList": [node]})), now)),
             "delete pool" => told(model.delete_pool("p", now)),
-            "reboot node" => told(model.reboot_node("p", &node, option.as_ref(), now)),
+            "reboot node" => told(model.restart_node("p", &node, Act::Reboot, option.as_ref(), now)),
+            "reimage node" => told(model.restart_node("p", &node, Act::Reimage, option.as_ref(), now)),
+            "deallocate node" => told(model.restart_node("p", &node, Act::Deallocate, option.as_ref(), now)),
+            "start node" => told(model.start_node("p", &node, now)),
             "disable scheduling" => told(model.disable_scheduling("p", &node, option.as_ref(), now)),
             "enable scheduling" => told(model.enable_scheduling("p", &node, now)),
             other => panic!("{other}?"),
         };
-        if !self.ends_by_hand && !self.boots_by_hand {
-            self.settle();
-        }
+        self.settle();
         outcome
     }
 }

@@ -1,0 +1,265 @@
+//! What is to happen to a node once its tasks let it: it leaves, boots, is made anew or given back.
+
+use super::{
+    Alarm, Model, Node, NodeUser, Refusal, TaskFacts,
+    facts::{Act, Ending, Patience, Plan},
+    key,
+};
+use crate::orders::{NodeRef, Order};
+use dropmill_azure_wire::{
+    batch::{NodeDeallocationOption, NodeState, NodeUserAdd, NodeUserUpdate, TaskState},
+    duration::IsoDuration,
+    time::Timestamp,
+};
+
+impl Act {
+    /// What the node does while it is done.
+    fn state(self) -> NodeState {
+        match self {
+            Self::Leave => NodeState::LeavingPool,
+            Self::Reboot => NodeState::Rebooting,
+            Self::Reimage => NodeState::Reimaging,
+            Self::Deallocate => NodeState::Deallocating,
+        }
+    }
+}
+
+/// Whether a node waits for its tasks, and how they end if it does not.
+fn manners(option: Option<&NodeDeallocationOption>) -> (Patience, Ending) {
+    match option {
+        Some(NodeDeallocationOption::TaskCompletion) => (Patience::Tasks, Ending::Requeued),
+        Some(NodeDeallocationOption::RetainedData) => (Patience::Data, Ending::Requeued),
+        Some(NodeDeallocationOption::Terminate) => (Patience::None, Ending::Terminated),
+        _ => (Patience::None, Ending::Requeued),
+    }
+}
+
+impl Model {
+    /// Has a node do something as soon as the option lets it.
+    pub(super) fn plan_node(
+        &mut self,
+        pool: &str,
+        node: &str,
+        act: Act,
+        option: Option<&NodeDeallocationOption>,
+        moment: Timestamp,
+    ) {
+        let (patience, ending) = manners(option);
+        let Some(of) = self.node_mut(pool, node) else { return };
+        if of.leaving && of.plan.is_none() {
+            return;
+        }
+        of.leaving |= act == Act::Leave;
+        of.plan = Some(Plan { act, patience });
+        let (state, launches) = (of.state.clone(), of.launches.clone());
+        if patience == Patience::None {
+            self.set_node_state(pool, node, act.state(), moment);
+            for launch in launches {
+                self.end_launch(launch, ending);
+            }
+        } else {
+            // Its state stays; it gets no further task.
+            self.set_node_state(pool, node, state, moment);
+        }
+        self.pursue(pool, node, moment);
+    }
+
+    /// Does what is planned for a node if nothing stands in the way any more.
+    pub(super) fn pursue(&mut self, pool: &str, node: &str, moment: Timestamp) {
+        let Some(found) = self.pools.get(pool) else { return };
+        let Some((of, plan)) = found.nodes.get(node).and_then(|of| Some((of, of.plan?))) else { return };
+        // Who removes a node ends what runs on it.
+        let at_once = plan.act == Act::Leave && plan.patience == Patience::None;
+        if !of.launches.is_empty() && !at_once {
+            return;
+        }
+        if plan.patience == Patience::Data
+            && let Some(until) = self.kept_until(&found.spec.id, node).filter(|until| *until > moment)
+        {
+            let alarm = Alarm::Plan { pool: pool.to_owned(), node: node.to_owned() };
+            self.alarms.insert((until, alarm));
+            return;
+        }
+        let of_node = NodeRef { pool: found.spec.id.clone(), node: node.to_owned() };
+        if let Some(of) = self.node_mut(pool, node) {
+            of.plan = None;
+        }
+        self.set_node_state(pool, node, plan.act.state(), moment);
+        match plan.act {
+            Act::Leave | Act::Reimage => self.order(Order::Remove(of_node)),
+            Act::Reboot => self.order(Order::Boot(of_node)),
+            Act::Deallocate => self.set_node_state(pool, node, NodeState::Deallocated, moment),
+        }
+        self.keep_pool(pool);
+    }
+
+    /// Until when files of tasks are kept on a node. Looks at every task: only who asks for it pays.
+    fn kept_until(&self, pool_id: &str, node: &str) -> Option<Timestamp> {
+        let here = |facts: &TaskFacts| {
+            facts.state == TaskState::Completed
+                && !facts.files_gone
+                && facts.node.as_ref().is_some_and(|(pool, found)| pool == pool_id && found == node)
+        };
+        let tasks = self.jobs.values().flat_map(|job| job.tasks.values()).filter(|task| here(&task.facts));
+        let until = |task: &super::Task| {
+            let kept = task.add.constraints.as_ref().and_then(|limits| limits.retention_time);
+            let kept = kept.and_then(IsoDuration::as_std);
+            kept.and_then(|kept| task.facts.state_at.checked_add(kept).ok()).unwrap_or(Timestamp::MAX)
+        };
+        tasks.map(until).max()
+    }
+
+    /// Nodes that wait for their tasks before they leave stay after all.
+    pub(super) fn stay(&mut self, pool: &str, moment: Timestamp) {
+        let Some(found) = self.pools.get_mut(pool) else { return };
+        let mut staying = vec![];
+        for of in found.nodes.values_mut().filter(|of| of.plan.is_some_and(|plan| plan.act == Act::Leave)) {
+            (of.plan, of.leaving) = (None, false);
+            staying.push((of.id.clone(), of.state.clone()));
+        }
+        for (node, state) in staying {
+            self.set_node_state(pool, &node, state, moment);
+        }
+    }
+
+    /// A node, to be told to do something.
+    fn node_to_tell(&self, pool: &str, node: &str, states: &[NodeState]) -> Result<&Node, Refusal> {
+        let of = self.node(pool, node)?;
+        if self.pool(pool)?.deleting {
+            return Err(Refusal::conflict("PoolBeingDeleted"));
+        }
+        if states.contains(&of.state) && !of.leaving {
+            return Ok(of);
+        }
+        Err(Refusal::conflict(match of.state {
+            NodeState::Creating => "NodeBeingCreated",
+            NodeState::Starting | NodeState::WaitingForStartTask => "NodeBeingStarted",
+            NodeState::Rebooting => "NodeBeingRebooted",
+            NodeState::Reimaging => "NodeBeingReimaged",
+            NodeState::Unusable => "NodeStateUnusable",
+            _ => "OperationInvalidForCurrentState",
+        }))
+    }
+
+    /// Boots a node again, makes it anew, or gives its machine back.
+    ///
+    /// # Errors
+    /// `NodeNotFound`; `OperationInvalidForCurrentState` and the like unless it is idle, running, offline, or its
+    /// start task failed.
+    pub fn restart_node(
+        &mut self,
+        pool: &str,
+        node: &str,
+        act: Act,
+        option: Option<&NodeDeallocationOption>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        checked_option(option)?;
+        let states = [NodeState::Idle, NodeState::Running, NodeState::Offline, NodeState::StartTaskFailed];
+        self.node_to_tell(pool, node, &states)?;
+        let key = key(pool);
+        self.plan_node(&key, node, act, option, moment);
+        self.keep_pool(&key);
+        Ok(())
+    }
+
+    /// Gets a machine for a node whose machine was given back.
+    ///
+    /// # Errors
+    /// `NodeNotFound`; `OperationInvalidForCurrentState` unless it was.
+    pub fn start_node(&mut self, pool: &str, node: &str, now: Timestamp) -> Result<(), Refusal> {
+        let moment = self.moment(now);
+        self.node_to_tell(pool, node, &[NodeState::Deallocated])?;
+        let of_node = NodeRef { pool: self.pool(pool)?.spec.id.clone(), node: node.to_owned() };
+        let key = key(pool);
+        self.set_node_state(&key, node, NodeState::Starting, moment);
+        self.order(Order::Boot(of_node));
+        self.keep_pool(&key);
+        Ok(())
+    }
+
+    /// Makes a user of a node. Nobody can log in here; the user is there to be seen and deleted.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `NodeUserExists`, a name that none can have.
+    pub fn add_user(
+        &mut self,
+        pool: &str,
+        node: &str,
+        user: &NodeUserAdd,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if !(1..=20).contains(&user.name.len()) || user.name.contains(['/', '\\', ':', '@', ' ']) {
+            return Err(Refusal::invalid("name", &*user.name, "A user's name has 1 to 20 plain characters"));
+        }
+        self.user_call(pool, node, |of| {
+            if of.users.contains_key(&user.name) {
+                return Err(Refusal::conflict("NodeUserExists"));
+            }
+            let expires =
+                user.expiry_time.or_else(|| now.checked_add(std::time::Duration::from_secs(86400)).ok());
+            let made = NodeUser { is_admin: user.is_admin.unwrap_or(false), expires };
+            of.users.insert(user.name.clone(), made);
+            Ok(())
+        })
+    }
+
+    /// Changes a user of a node.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `NodeUserNotFound`.
+    pub fn update_user(
+        &mut self,
+        pool: &str,
+        node: &str,
+        name: &str,
+        update: &NodeUserUpdate,
+    ) -> Result<(), Refusal> {
+        self.user_call(pool, node, |of| {
+            let user = of.users.get_mut(name).ok_or_else(|| Refusal::not_found("NodeUserNotFound"))?;
+            user.expires = update.expiry_time.or(user.expires);
+            Ok(())
+        })
+    }
+
+    /// Deletes a user of a node.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `NodeUserNotFound`.
+    pub fn delete_user(&mut self, pool: &str, node: &str, name: &str) -> Result<(), Refusal> {
+        self.user_call(pool, node, |of| {
+            of.users.remove(name).map(drop).ok_or_else(|| Refusal::not_found("NodeUserNotFound"))
+        })
+    }
+
+    fn user_call(
+        &mut self,
+        pool: &str,
+        node: &str,
+        call: impl FnOnce(&mut Node) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        use NodeState::{Idle, Offline, Running, StartTaskFailed, WaitingForStartTask};
+        self.node_to_tell(pool, node, &[Idle, Running, Offline, StartTaskFailed, WaitingForStartTask])?;
+        let key = key(pool);
+        if let Some(of) = self.node_mut(&key, node) {
+            call(of)?;
+        }
+        self.keep_pool(&key);
+        Ok(())
+    }
+}
+
+/// An option that is known.
+///
+/// # Errors
+/// `InvalidPropertyValue` for any other.
+pub(super) fn checked_option(option: Option<&NodeDeallocationOption>) -> Result<(), Refusal> {
+    match option {
+        Some(NodeDeallocationOption::Other(text)) => {
+            let reason = "It must be requeue, terminate, taskcompletion or retaineddata";
+            Err(Refusal::invalid("nodeDeallocationOption", &**text, reason))
+        }
+        _ => Ok(()),
+    }
+}

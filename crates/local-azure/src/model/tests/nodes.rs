@@ -1,0 +1,242 @@
+//! Pools and their nodes: what comes of resizing, restarting and removing, with each way to treat tasks.
+
+use super::{World, told};
+use serde_json::{Value, json};
+
+fn resize(world: &mut World, body: Value) -> String {
+    let outcome = told(world.model.resize_pool("p", &serde_json::from_value(body).unwrap(), world.now));
+    world.settle();
+    outcome
+}
+
+fn states(world: &World) -> Vec<String> {
+    let mut states: Vec<_> =
+        world.nodes().iter().map(|node| node["state"].as_str().unwrap().to_owned()).collect();
+    states.sort();
+    states
+}
+
+/// A node that runs task `t`, and one way to treat it.
+fn running() -> World {
+    let mut world = World::with_job(json!({}));
+    world.add_task("t", json!({})).unwrap();
+    world.ends_by_hand = true;
+    world.boots_by_hand = true;
+    world
+}
+
+#[test]
+fn a_node_does_what_is_asked_of_it_as_soon_as_the_option_lets_it() {
+    // Option; the node's state at once, after its task was ended, after it ended by itself; the task's end.
+    let table = [
+        ("reboot node requeue", "rebooting", "active", "launch kill boot"),
+        ("reboot node terminate", "rebooting", "completed", "launch kill boot"),
+        ("reboot node taskcompletion", "running", "completed", "launch boot"),
+        ("reimage node", "reimaging", "active", "launch kill remove-node boot"),
+        ("reimage node taskcompletion", "running", "completed", "launch remove-node boot"),
+        ("deallocate node terminate", "deallocating", "completed", "launch kill"),
+    ];
+    for (request, at_once, task, orders) in table {
+        let mut world = running();
+        world.log.retain(|line| line != "boot");
+        assert_eq!(world.ask(request), "ok", "{request}");
+        assert_eq!(states(&world), [at_once], "{request}");
+        if at_once == "running" {
+            world.exit("t", 0);
+        } else {
+            world.end_killed();
+        }
+        assert_eq!(world.task("t")["state"], task, "{request}");
+        let words =
+            world.log.join(" ").replace("remove node", "remove-node").replace("workitems/j/job-1/t", "");
+        assert_eq!(words.split_whitespace().collect::<Vec<_>>().join(" "), orders, "{request}");
+        if request.starts_with("deallocate") {
+            assert_eq!(states(&world), ["deallocated"]);
+            assert_eq!(world.ask("reboot node"), "409 OperationInvalidForCurrentState");
+            assert_eq!(world.ask("start node"), "ok");
+            assert_eq!(states(&world), ["starting"]);
+        }
+        world.boot_all();
+        // What was queued again runs on it.
+        assert_eq!(states(&world), [if task == "active" { "running" } else { "idle" }], "{request}");
+    }
+}
+
+#[test]
+fn a_node_in_motion_says_in_which() {
+    let mut world = running();
+    world.exit("t", 0);
+    for (request, state) in [("reboot node", "NodeBeingRebooted"), ("reimage node", "NodeBeingReimaged")] {
+        assert_eq!(world.ask(request), "ok");
+        for refused in ["reboot node", "reimage node", "deallocate node", "start node"] {
+            assert_eq!(world.ask(refused), format!("409 {state}"), "{refused} after {request}");
+        }
+        world.boot_all();
+    }
+    assert_eq!(world.ask("start node"), "409 OperationInvalidForCurrentState");
+}
+
+#[test]
+fn a_pool_shrinks_as_the_option_says() {
+    // Option; nodes and the task's state at once; after the task ended by itself, if it was left alone.
+    let table = [
+        ("requeue", 1, "active"),
+        ("terminate", 0, "completed"),
+        ("taskcompletion", 1, "running"),
+        ("retaineddata", 1, "running"),
+    ];
+    for (option, nodes, task) in table {
+        let mut world = World::with_job(json!({}));
+        world.add_task("t", json!({"constraints": {"retentionTime": "PT1H"}})).unwrap();
+        world.ends_by_hand = option == "requeue";
+        let wish =
+            json!({"targetDedicatedNodes": 0, "nodeDeallocationOption": option, "resizeTimeout": "PT2H"});
+        assert_eq!(resize(&mut world, wish), "ok");
+        if option == "requeue" {
+            // The node's own end of the task comes with its removal.
+            assert_eq!((world.nodes().len(), world.task("t")["state"].as_str()), (0, Some("active")));
+            continue;
+        }
+        assert_eq!(
+            (world.nodes().len(), world.task("t")["state"].as_str().unwrap()),
+            (nodes, task),
+            "{option}"
+        );
+        if nodes == 1 {
+            assert_eq!(world.pool("p")["allocationState"], "resizing", "{option}");
+            world.exit("t", 0);
+            assert_eq!(world.nodes().len(), usize::from(option == "retaineddata"), "{option}");
+            world.pass(3601);
+        }
+        assert_eq!(world.nodes().len(), 0, "{option}");
+        assert_eq!(world.pool("p")["allocationState"], "steady", "{option}");
+    }
+}
+
+#[test]
+fn a_resize_ends_when_its_time_is_over_or_it_is_stopped() {
+    for (how, code) in [("timeout", "AllocationTimedout"), ("stop", "ResizeStopped")] {
+        let mut world = World::with_job(json!({}));
+        world.add_task("t", json!({})).unwrap();
+        let wish = json!({"targetDedicatedNodes": 0, "nodeDeallocationOption": "taskcompletion"});
+        resize(&mut world, wish);
+        if how == "stop" {
+            assert_eq!(world.ask("stop resize"), "ok");
+        } else {
+            world.pass(16 * 60);
+        }
+        let pool = world.pool("p");
+        assert_eq!(pool["allocationState"], "steady", "{how}");
+        assert_eq!(pool["resizeErrors"][0]["code"], code, "{how}");
+        world.exit("t", 0);
+        assert_eq!(states(&world), ["idle"], "the node stayed: {how}");
+        world.add_task("u", json!({})).unwrap();
+        assert_eq!(world.runs(), ["u"], "{how}");
+    }
+}
+
+#[test]
+fn nodes_that_do_not_come_in_time_are_wanted_no_more() {
+    let mut world = World::new();
+    world.boots_by_hand = true;
+    world.add_pool("p", json!({"targetDedicatedNodes": 2, "targetLowPriorityNodes": 1})).unwrap();
+    assert_eq!(states(&world), ["creating"; 3]);
+    world.pass(15 * 60 + 1);
+    let pool = world.pool("p");
+    assert_eq!(
+        (pool["allocationState"].as_str(), pool["currentDedicatedNodes"].as_i64()),
+        (Some("steady"), Some(0))
+    );
+    assert_eq!(pool["resizeErrors"][0]["code"], "AllocationTimedout");
+    assert_eq!(pool["targetDedicatedNodes"], 2, "what was wanted is still told");
+}
+
+#[test]
+fn wrong_numbers_of_nodes_are_refused_by_name() {
+    let table = [
+        (json!({}), "400 MissingRequiredProperty"),
+        (json!({"targetDedicatedNodes": -1}), "400 InvalidPropertyValue"),
+        (json!({"targetDedicatedNodes": 100_000}), "400 InvalidPropertyValue"),
+        (json!({"targetDedicatedNodes": 1, "resizeTimeout": "PT1M"}), "400 InvalidPropertyValue"),
+        (json!({"targetDedicatedNodes": 1, "nodeDeallocationOption": "gently"}), "400 InvalidPropertyValue"),
+        (json!({"targetLowPriorityNodes": 1}), "ok"),
+    ];
+    for (body, expected) in table {
+        let mut world = World::with_job(json!({}));
+        assert_eq!(resize(&mut world, body.clone()), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_start_task_is_tried_again_and_then_the_node_takes_no_tasks() {
+    // Retries allowed, waits for success; exit codes; the node's state in the end.
+    let table: [(i32, bool, &[i32], &str); 5] = [
+        (0, true, &[0], "idle"),
+        (0, true, &[1], "starttaskfailed"),
+        (2, true, &[1, 1, 0], "idle"),
+        (1, true, &[1, 1], "starttaskfailed"),
+        (0, false, &[1], "idle"),
+    ];
+    for (retries, waits, codes, expected) in table {
+        let mut world = World::new();
+        let start_task = json!({"commandLine": "x", "maxTaskRetryCount": retries, "waitForSuccess": waits});
+        world.add_pool("p", json!({"targetDedicatedNodes": 1, "startTask": start_task})).unwrap();
+        let before = if waits { "waitingforstarttask" } else { "idle" };
+        assert_eq!(states(&world), [before]);
+        for code in codes {
+            world.exit("startup", *code);
+        }
+        assert_eq!(states(&world), [expected], "{codes:?}");
+        let info = &world.nodes()[0]["startTaskInfo"];
+        assert_eq!(info["retryCount"], codes.len() as i64 - 1);
+        assert_eq!(info["result"], if *codes.last().unwrap() == 0 { "success" } else { "failure" });
+        assert_eq!(world.ask("reboot node"), "ok");
+        assert_eq!(world.runs(), ["startup"], "it runs again after a reboot");
+    }
+}
+
+#[test]
+fn scheduling_is_disabled_as_the_option_says() {
+    for (option, node, task) in [
+        ("requeue", "offline", "active"),
+        ("terminate", "offline", "completed"),
+        ("taskcompletion", "running", "running"),
+    ] {
+        let mut world = World::with_job(json!({}));
+        world.add_task("t", json!({})).unwrap();
+        assert_eq!(world.ask(&format!("disable scheduling {option}")), "ok");
+        assert_eq!(
+            (states(&world), world.task("t")["state"].as_str().unwrap()),
+            (vec![node.to_owned()], task)
+        );
+        assert_eq!(world.ask("disable scheduling"), "409 NodeAlreadyInTargetSchedulingState");
+        if task == "running" {
+            world.exit("t", 0);
+            assert_eq!(states(&world), ["offline"]);
+        }
+        assert_eq!(world.ask("enable scheduling"), "ok");
+        assert_eq!(states(&world), [if option == "requeue" { "running" } else { "idle" }]);
+    }
+    let mut world = World::with_job(json!({}));
+    assert_eq!(world.ask("disable scheduling retaineddata"), "400 InvalidPropertyValue");
+    assert_eq!(world.ask("enable scheduling"), "409 NodeAlreadyInTargetSchedulingState");
+}
+
+#[test]
+fn users_of_nodes_come_and_go() {
+    let mut world = World::with_job(json!({}));
+    let node = world.node_ids()[0].clone();
+    let now = world.now;
+    let model = &mut world.model;
+    let user = |name: &str| serde_json::from_value(json!({"name": name, "password": "secret"})).unwrap();
+    let update = serde_json::from_value(json!({"password": "another"})).unwrap();
+    assert_eq!(told(model.update_user("p", &node, "ann", &update)), "404 NodeUserNotFound");
+    assert_eq!(told(model.add_user("p", &node, &user("ann"), now)), "ok");
+    assert_eq!(told(model.add_user("p", &node, &user("ann"), now)), "409 NodeUserExists");
+    assert_eq!(told(model.update_user("p", &node, "ann", &update)), "ok");
+    assert_eq!(told(model.delete_user("p", &node, "ann")), "ok");
+    assert_eq!(told(model.delete_user("p", &node, "ann")), "404 NodeUserNotFound");
+    assert_eq!(told(model.add_user("p", &node, &user("../x"), now)), "400 InvalidPropertyValue");
+    assert_eq!(told(model.add_user("p", "other", &user("ann"), now)), "404 NodeNotFound");
+    assert!(!format!("{:?}", model.take_effects().changes).contains("secret"));
+}
