@@ -13,7 +13,7 @@ pub use crate::durability::Durability;
 use crate::{
     batch_http,
     blob::{BlobService, BlobSettings},
-    model::Identity,
+    model::{Condition, Identity, Supply},
     orders::{BlobDoor, NodeEvent, Reports, Runner},
     runner::{ProcessRunner, RunnerSettings},
     store::StoreError,
@@ -183,6 +183,7 @@ impl LocalAzure {
             settings.seed,
             clock.clone(),
         )?);
+        core.befall(&Condition::Supply(Supply::quota(settings.node_quota)));
         let weak = Arc::downgrade(&core);
         let reports: Reports = Arc::new(move |event: NodeEvent| {
             if let Some(core) = weak.upgrade() {
@@ -229,6 +230,11 @@ impl LocalAzure {
     /// run it for as long as the service is used.
     pub async fn alarms(&self) {
         self.inside.core.alarms().await;
+    }
+
+    /// Lets something befall the service that a machine of one's own never does: for tests of clients.
+    pub fn befall(&self, condition: &Condition) {
+        self.inside.core.befall(condition);
     }
 
     /// Ends all task processes, then flushes and closes the stores. What runs is as unfinished as after a crash:

@@ -4,6 +4,7 @@
 //! shall be done on nodes and what must be kept. It has no clock, no thread and no disk, and its only
 //! randomness is a seeded generator for the names of nodes: a test is a table, a simulation repeats itself.
 
+mod conditions;
 mod facts;
 mod jobs;
 mod nodes;
@@ -15,6 +16,7 @@ mod scheduler;
 mod tasks;
 mod views;
 
+pub use conditions::{Condition, Supply};
 pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
 pub use refusal::Refusal;
 pub use views::Fields;
@@ -57,6 +59,7 @@ pub struct Model {
     last_number: u64,
     last_moment: Timestamp,
     rng: ChaCha8Rng,
+    supply: Supply,
     effects: Effects,
     /// Whether changes are kept at all.
     durable: bool,
@@ -98,6 +101,7 @@ impl Model {
             last_number: 0,
             last_moment: Timestamp::UNIX_EPOCH,
             rng,
+            supply: Supply::quota(u32::MAX),
             effects: Effects::default(),
             durable,
         }

@@ -337,7 +337,7 @@ impl Model {
     }
 
     /// Adds the nodes that are missing.
-    fn grow(&mut self, key: &str, moment: Timestamp) {
+    pub(super) fn grow(&mut self, key: &str, moment: Timestamp) {
         for dedicated in [true, false] {
             let Some(pool) = self.pools.get(key) else { return };
             let target = if dedicated {
@@ -347,6 +347,8 @@ impl Model {
             };
             let target = usize::try_from(target.unwrap_or(0)).unwrap_or(0);
             let pool_id = pool.spec.id.clone();
+            let target = self.obtainable(key, dedicated, target);
+            let Some(pool) = self.pools.get(key) else { return };
             for _ in pool.staying(dedicated)..target {
                 let bits: [u8; 32] = self.rng.random();
                 let hex: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -404,6 +406,9 @@ impl Model {
 
     /// A resize is over when the nodes that were wanted have come and those that were not have gone.
     pub(super) fn settle_allocation(&mut self, key: &str, moment: Timestamp) {
+        if self.is_stalled(key) {
+            return;
+        }
         let Some(pool) = self.pools.get_mut(key) else { return };
         let in_motion = pool.nodes.values().any(|node| node.leaving || node.state == NodeState::Creating);
         if pool.resizing && !in_motion && !pool.deleting {

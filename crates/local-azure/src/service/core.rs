@@ -3,7 +3,7 @@
 use super::OpenError;
 use crate::{
     durability::Durability,
-    model::{Identity, Model, Refusal},
+    model::{Condition, Identity, Model, Refusal},
     orders::{NodeEvent, NodeFiles, Order, Runner},
     store::{Store, Ticket},
 };
@@ -137,6 +137,13 @@ impl Core {
     pub fn report(&self, event: NodeEvent) {
         let mut model = self.lock();
         model.happened(event, self.clock.now());
+        self.follow(model, false);
+    }
+
+    /// Lets something befall the service.
+    pub fn befall(&self, condition: &Condition) {
+        let mut model = self.lock();
+        model.befall(condition, self.clock.now());
         self.follow(model, false);
     }
 
