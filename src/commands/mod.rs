@@ -1,5 +1,6 @@
 //! The commands, one room each.
 
+mod crash;
 mod env;
 mod init;
 mod plan;

@@ -120,14 +120,28 @@ fn many(
 pub fn traces(what: &str, folder: &Path) -> Result<u8> {
     let accept = match what {
         "test" => false,
+        "crash" => return super::crash::every_scenario(&scenarios(folder)?),
         "accept" if std::env::var_os("CI").is_some() => {
             return Err(
                 Mistake("outlines are never accepted in CI: do it where somebody reads them".into()).into()
             );
         }
         "accept" => true,
-        other => return Err(Mistake(format!("trace {other} DIR: there are `test` and `accept`")).into()),
+        other => {
+            return Err(Mistake(format!("trace {other} DIR: there are `test`, `accept` and `crash`")).into());
+        }
     };
+    let scenarios = scenarios(folder)?;
+    let mut different = 0;
+    for path in &scenarios {
+        different += usize::from(!one_trace(path, accept)?);
+    }
+    say::line(&format!("{} scenarios, {different} different", scenarios.len()));
+    Ok(u8::from(different > 0))
+}
+
+/// The scenarios of a folder, by name.
+fn scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut scenarios: Vec<PathBuf> = entries
         .flatten()
@@ -138,21 +152,22 @@ pub fn traces(what: &str, folder: &Path) -> Result<u8> {
     if scenarios.is_empty() {
         return Err(Mistake(format!("{}: there is no *{SCENARIO}", folder.display())).into());
     }
-    let mut different = 0;
-    for path in &scenarios {
-        different += usize::from(!one_trace(path, accept)?);
-    }
-    say::line(&format!("{} scenarios, {different} different", scenarios.len()));
-    Ok(u8::from(different > 0))
+    Ok(scenarios)
 }
 
-/// Whether a scenario does what its outline says.
-fn one_trace(path: &Path, accept: bool) -> Result<bool> {
+/// A scenario and the plan of the run file that it names.
+pub fn read_whole(path: &Path) -> Result<(RunPlan, Scenario)> {
     let (run_file, scenario) = read_scenario(path)?;
     let run_file = run_file.ok_or_else(|| {
         Mistake(format!("{}: its first line must name a run file: # run: FILE", path.display()))
     })?;
-    let run = Simulation::of(plan_of(&run_file, &[])?).scenario(scenario).try_run()?;
+    Ok((plan_of(&run_file, &[])?, scenario))
+}
+
+/// Whether a scenario does what its outline says.
+fn one_trace(path: &Path, accept: bool) -> Result<bool> {
+    let (plan, scenario) = read_whole(path)?;
+    let run = Simulation::of(plan).scenario(scenario).try_run()?;
     let mut outline = format!("{}\n", run.outline().trim_end());
     for violation in oracle::check(&run) {
         outline.push_str(&format!("broken rule: {violation}\n"));

@@ -126,7 +126,7 @@ enum Inner {
 }
 
 /// Somebody else's way to keep events.
-type Keep = dyn Fn(Vec<Event>) -> Result<(), JournalError> + Send + Sync;
+type Keep = dyn Fn(Vec<Event>) -> Option<Result<(), JournalError>> + Send + Sync;
 
 struct Order {
     events: Vec<Event>,
@@ -172,6 +172,13 @@ impl Journal {
 
     /// A journal whose events `keep` makes durable, or refuses to: for simulations of disks that fail.
     pub fn kept_by(keep: impl Fn(Vec<Event>) -> Result<(), JournalError> + Send + Sync + 'static) -> Self {
+        Self::answered_by(move |events| Some(keep(events)))
+    }
+
+    /// A journal that `keep` answers for, or never does: for simulations of machines that die.
+    pub fn answered_by(
+        keep: impl Fn(Vec<Event>) -> Option<Result<(), JournalError>> + Send + Sync + 'static,
+    ) -> Self {
         Self { inner: Inner::Elsewhere(Box::new(keep)), last: 0 }
     }
 
@@ -190,7 +197,10 @@ impl Journal {
     /// Appends events in their order.
     pub fn append(&self, events: Vec<Event>) -> Committed {
         match &self.inner {
-            Inner::Elsewhere(keep) => Committed(Box::pin(std::future::ready(keep(events)))),
+            Inner::Elsewhere(keep) => match keep(events) {
+                Some(answer) => Committed(Box::pin(std::future::ready(answer))),
+                None => Committed(Box::pin(std::future::pending())),
+            },
             Inner::File { orders, .. } => {
                 let (answer, answered) = async_channel::bounded(1);
                 let sent =

@@ -3,6 +3,7 @@
 //! batch passes in milliseconds, and the same plan, scenario and seed give the same trace for ever.
 
 mod clock;
+pub mod crash;
 pub mod explore;
 pub mod operation;
 pub mod oracle;

@@ -2,12 +2,17 @@
 
 use crate::{
     VirtualClock,
+    crash::{Counts, CrashPoint, Doom, Mortal},
     scenario::{Interference, Scenario},
     script::{self, Launches},
     wire::{FaultyWire, Struck, WireLog},
 };
 use actix::System;
-use dropmill_actors::{Canceller, Services, place::MemoryPlace, start};
+use dropmill_actors::{
+    Canceller, Services,
+    place::{MemoryPlace, ResultPlace},
+    resume,
+};
 use dropmill_azure_client::{
     Endpoint,
     batch::{BatchApi, BatchOptions},
@@ -15,7 +20,13 @@ use dropmill_azure_client::{
     in_process::InProcess,
 };
 use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transport};
-use dropmill_journal::{Journal, event::Event, report::Report, trace};
+use dropmill_journal::{
+    Journal,
+    event::Event,
+    past::Past,
+    report::{Report, ReportFold},
+    trace,
+};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::{
     orders::Launch,
@@ -24,11 +35,8 @@ use dropmill_local_azure::{
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use tokio::task::LocalSet;
 
 /// What a simulation shall do.
 pub struct Simulation {
@@ -38,6 +46,7 @@ pub struct Simulation {
     cancel_after: Option<Duration>,
     seed: u64,
     wire: Option<Wire>,
+    crashes: Vec<CrashPoint>,
 }
 
 /// Puts something between client and service.
@@ -57,6 +66,8 @@ pub struct Simulated {
     pub struck: Vec<Struck>,
     /// Requests that the client made.
     pub requests: u64,
+    /// How often it did what a death can come before or after.
+    pub counts: Counts,
     /// How often each task was started on a node, whatever the client believes.
     pub launches: BTreeMap<String, u32>,
     /// What the run made and the service still has: `pool`, `job`, `container/<name>`.
@@ -89,7 +100,7 @@ impl Simulation {
     /// A simulation of `plan` in which every command takes a second and succeeds.
     pub fn of(plan: RunPlan) -> Self {
         let scenario = Scenario::uneventful();
-        Self { plan, scenario, script: None, cancel_after: None, seed: 1, wire: None }
+        Self { plan, scenario, script: None, cancel_after: None, seed: 1, wire: None, crashes: vec![] }
     }
 
     /// What nodes, tasks and the wire do.
@@ -141,6 +152,13 @@ impl Simulation {
         self
     }
 
+    /// Lets the orchestrator die at these points; each time a later life goes on.
+    #[must_use]
+    pub fn crash_at(mut self, points: Vec<CrashPoint>) -> Self {
+        self.crashes = points;
+        self
+    }
+
     /// Runs it, on this thread, in no time.
     ///
     /// # Panics
@@ -162,14 +180,11 @@ impl Simulation {
                 .expect("a runtime needs nothing of the machine")
         };
         let bound = self.scenario.bound;
-        let events = Arc::<Mutex<Vec<Event>>>::default();
-        let seen = events.clone();
-        let stuck = |reason: String| {
-            let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            Stuck { reason, outline: trace::outline(&events) }
-        };
+        let doom = Doom::at(self.crashes.clone());
+        let told = doom.clone();
+        let stuck = |reason: String| Stuck { reason, outline: trace::outline(&told.events()) };
         System::with_tokio_rt(runtime).block_on(async move {
-            match tokio::time::timeout(bound, self.live(seen)).await {
+            match tokio::time::timeout(bound, self.live(doom)).await {
                 Ok(Ok(simulated)) => Ok(simulated),
                 Ok(Err(reason)) => Err(stuck(reason)),
                 Err(_) => Err(stuck(format!("the run is not over after {bound:?} of virtual time"))),
@@ -177,7 +192,7 @@ impl Simulation {
         })
     }
 
-    async fn live(self, seen: Arc<Mutex<Vec<Event>>>) -> Result<Simulated, String> {
+    async fn live(self, doom: Arc<Doom>) -> Result<Simulated, String> {
         let clock: SharedClock = Arc::new(VirtualClock::begin());
         let script::Acts { script, boot } = script::acts(&self.scenario, &self.plan);
         let launches = Launches::default();
@@ -207,32 +222,37 @@ impl Simulation {
         if let Some(wire) = self.wire {
             transport = wire(transport);
         }
+        transport = Arc::new(Mortal { doom: doom.clone(), inner: transport });
         let hints = self.scenario.hints.then(|| service.changes());
         let services = Services { hints, ..clients(&connection, transport, &clock, self.seed, 1) };
         // Somebody else, who has a good wire.
         let other = clients(&connection, direct, &clock, self.seed, 3);
         let place = MemoryPlace::default();
         let plan = self.plan;
-        let run = start(plan.clone(), services, Arc::new(place.clone()), Journal::in_memory(), clock);
         let mut asked: Vec<_> =
             self.scenario.incidents.iter().map(|incident| (incident.at, incident.what)).collect();
         asked.extend(self.cancel_after.map(|after| (after, Interference::Cancel)));
+        // Whoever lives when the moment comes.
+        let living = Rc::<RefCell<Option<Canceller>>>::default();
         for (at, what) in asked {
-            let (other, plan, canceller) = (other.clone(), plan.clone(), run.canceller());
+            let (other, plan, living) = (other.clone(), plan.clone(), living.clone());
             actix::spawn(async move {
                 tokio::time::sleep(at).await;
-                interfere(what, &other, &plan, &canceller).await;
+                let canceller = living.borrow().clone();
+                interfere(what, &other, &plan, canceller.as_ref()).await;
             });
         }
-        let received = run.events();
-        let collecting = actix::spawn(async move {
-            while let Ok(event) = received.recv().await {
-                seen.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        let report = loop {
+            let life = one_life(&plan, &services, &place, &clock, &doom, &living);
+            // A life of its own: what it began ends with it.
+            let actors = LocalSet::new();
+            let ended = actors.run_until(life).await;
+            drop(actors);
+            if let Some(report) = ended {
+                break report?;
             }
-            std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        let report = run.finished().await.map_err(|error| error.to_string())?;
-        let events = collecting.await.map_err(|error| error.to_string())?;
+        };
+        let events = doom.events();
         let remains = remains(&other, &plan).await;
         service.stop();
         let WireSeen { struck, requests } = WireSeen::of(&log);
@@ -243,9 +263,41 @@ impl Simulation {
             files: place.files(),
             struck,
             requests,
+            counts: doom.count(),
             remains,
             launches: launches.counts(),
         })
+    }
+}
+
+/// One life of the orchestrator: its report, or nothing if it died.
+async fn one_life(
+    plan: &RunPlan,
+    services: &Services,
+    place: &MemoryPlace,
+    clock: &SharedClock,
+    doom: &Arc<Doom>,
+    living: &RefCell<Option<Canceller>>,
+) -> Option<Result<Report, String>> {
+    let events = doom.events();
+    if Past::of(&events).ended.is_some() {
+        // It died with nothing left to do.
+        return Some(Ok(ReportFold::of(&events)));
+    }
+    let journal = Journal::answered_by({
+        let doom = doom.clone();
+        move |events| doom.keep(events)
+    });
+    let inner: Arc<dyn ResultPlace> = Arc::new(place.clone());
+    let place: Arc<dyn ResultPlace> = Arc::new(Mortal { doom: doom.clone(), inner });
+    let run = resume(plan.clone(), services.clone(), place, journal, clock.clone(), &events);
+    living.replace(Some(run.canceller()));
+    let events = run.events();
+    actix::spawn(async move { while events.recv().await.is_ok() {} });
+    tokio::select! {
+        biased;
+        () = doom.reached() => None,
+        report = run.finished() => Some(report.map_err(|error| error.to_string())),
     }
 }
 
@@ -297,13 +349,15 @@ fn clients(
 }
 
 /// What somebody else does. That it cannot be done any more is no defect: the run was quicker.
-async fn interfere(what: Interference, other: &Services, plan: &RunPlan, canceller: &Canceller) {
+async fn interfere(what: Interference, other: &Services, plan: &RunPlan, canceller: Option<&Canceller>) {
     let pool = &plan.pool.id;
     let nodes = other.batch.list_nodes(pool, None, None).await;
     let node = nodes.ok().and_then(|nodes| nodes.first().map(|node| node.id.clone().to_string()));
     let done = match (what, node) {
         (Interference::Cancel, _) => {
-            canceller.cancel("asked by the scenario");
+            if let Some(canceller) = canceller {
+                canceller.cancel("asked by the scenario");
+            }
             Ok(())
         }
         (Interference::DeleteJob, _) => other.batch.delete_job(&plan.job.id).await,

@@ -1,0 +1,248 @@
+//! Deaths of the orchestrator, one at every point at which something of it becomes visible outside: before and after
+//! each commit of the journal, before and after each call to the service, after each result is in its place.
+
+use crate::{
+    Scenario, Simulated, Simulation,
+    oracle::{self, Violation},
+};
+use dropmill_actors::place::{Delivery, PlaceError, ResultPlace};
+use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
+use dropmill_journal::{JournalError, event::Event, trace};
+use dropmill_lifecycle::plan::RunPlan;
+use futures_util::future::{BoxFuture, pending};
+use std::{
+    fmt,
+    io::Write,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::Notify;
+
+/// Where the orchestrator dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// The events of this commit are lost.
+    BeforeCommit(u64),
+    /// They are kept, and nobody hears of it.
+    AfterCommit(u64),
+    /// This call is not made.
+    BeforeCall(u64),
+    /// It is carried out, and nobody hears of it.
+    AfterCall(u64),
+    /// This result is in its place, and nobody hears of it.
+    AfterDelivery(u64),
+}
+
+impl fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BeforeCommit(number) => write!(f, "before commit {number}"),
+            Self::AfterCommit(number) => write!(f, "after commit {number}"),
+            Self::BeforeCall(number) => write!(f, "before call {number}"),
+            Self::AfterCall(number) => write!(f, "after call {number}"),
+            Self::AfterDelivery(number) => write!(f, "after delivery {number}"),
+        }
+    }
+}
+
+/// What happened so far that can be a point of death; counts go on over all lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commits of the journal.
+    pub commits: u64,
+    /// Calls to the service.
+    pub calls: u64,
+    /// Results put in their places.
+    pub deliveries: u64,
+}
+
+impl Counts {
+    /// Every point of a run that came so far.
+    pub fn points(self) -> Vec<CrashPoint> {
+        let commits =
+            (1..=self.commits).flat_map(|at| [CrashPoint::BeforeCommit(at), CrashPoint::AfterCommit(at)]);
+        let calls = (1..=self.calls).flat_map(|at| [CrashPoint::BeforeCall(at), CrashPoint::AfterCall(at)]);
+        commits.chain(calls).chain((1..=self.deliveries).map(CrashPoint::AfterDelivery)).collect()
+    }
+}
+
+/// Counts what happens, and lets it happen no more once a point is reached.
+pub struct Doom {
+    at: Vec<CrashPoint>,
+    counts: [AtomicU64; 3],
+    reached: Notify,
+    /// Events of all lives, as the journal keeps them.
+    kept: Mutex<Vec<Event>>,
+}
+
+impl Doom {
+    /// Dies at each of these points, once.
+    pub fn at(points: Vec<CrashPoint>) -> Arc<Self> {
+        Arc::new(Self {
+            at: points,
+            counts: Default::default(),
+            reached: Notify::new(),
+            kept: Mutex::default(),
+        })
+    }
+
+    /// Resolves when a point is reached.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Whether the moment is one of death: `make` makes the point of a count.
+    fn counts(&self, what: usize, make: &[fn(u64) -> CrashPoint]) -> Option<CrashPoint> {
+        let count = self.counts[what].fetch_add(1, Ordering::Relaxed) + 1;
+        make.iter().map(|make| make(count)).find(|point| self.at.contains(point))
+    }
+
+    fn die(&self) {
+        self.reached.notify_one();
+    }
+
+    /// What happened so far.
+    pub fn count(&self) -> Counts {
+        let [commits, calls, deliveries] = [0, 1, 2].map(|what| self.counts[what].load(Ordering::Relaxed));
+        Counts { commits, calls, deliveries }
+    }
+
+    /// The events of all lives.
+    pub fn events(&self) -> Vec<Event> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps events, as a journal does; once dead it answers no more.
+    pub fn keep(&self, events: Vec<Event>) -> Option<Result<(), JournalError>> {
+        let point = self.counts(0, &[CrashPoint::BeforeCommit, CrashPoint::AfterCommit]);
+        if !matches!(point, Some(CrashPoint::BeforeCommit(_))) {
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+        }
+        if point.is_some() {
+            self.die();
+            return None;
+        }
+        Some(Ok(()))
+    }
+}
+
+/// The wire of one who may die.
+pub struct Mortal<T: ?Sized> {
+    /// Whose.
+    pub doom: Arc<Doom>,
+    /// What is behind.
+    pub inner: Arc<T>,
+}
+
+impl Transport for Mortal<dyn Transport> {
+    fn send(
+        &self,
+        request: http::Request<RequestBody>,
+    ) -> BoxFuture<'static, Result<http::Response<ResponseBody>, TransportError>> {
+        let (doom, inner) = (self.doom.clone(), self.inner.clone());
+        Box::pin(async move {
+            let point = doom.counts(1, &[CrashPoint::BeforeCall, CrashPoint::AfterCall]);
+            if let Some(CrashPoint::BeforeCall(_)) = point {
+                doom.die();
+                return pending().await;
+            }
+            let answer = inner.send(request).await;
+            if point.is_some() {
+                doom.die();
+                return pending().await;
+            }
+            answer
+        })
+    }
+}
+
+impl ResultPlace for Mortal<dyn ResultPlace> {
+    fn stage(&self, task: &str) -> Result<(), PlaceError> {
+        self.inner.stage(task)
+    }
+    fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
+        self.inner.create(task, path)
+    }
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+        let (doom, inner) = (self.doom.clone(), self.inner.clone());
+        Box::pin(async move {
+            let published = inner.publish(delivery).await;
+            if doom.counts(2, &[CrashPoint::AfterDelivery]).is_some() {
+                doom.die();
+                return pending().await;
+            }
+            published
+        })
+    }
+    fn discard(&self, task: &str) {
+        self.inner.discard(task);
+    }
+}
+
+/// What deaths did to a run.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Points at which it died and was resumed.
+    pub points: u64,
+    /// Of those, after how many it came to the same results.
+    pub same: u64,
+    /// What was broken, and where.
+    pub broken: Vec<(CrashPoint, Vec<Violation>)>,
+    /// The first difference in what it came to.
+    pub different: Option<(CrashPoint, String)>,
+}
+
+/// Lets the run of a scenario die at every point, one after the other, and go on.
+pub fn every_point(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Survey {
+    let simulation = || Simulation::of(plan.clone()).scenario(scenario.clone()).seed(seed);
+    let whole = simulation().run();
+    let points = whole.counts.points();
+    let wanted = trace::results(&whole.events);
+    let judged = in_parallel(&points, |point| {
+        let run = simulation().crash_at(vec![point]).try_run();
+        match run {
+            Ok(run) => (oracle::check(&run), results_of(&run)),
+            Err(stuck) => {
+                let rule = "a run that was cut off ends within its bound";
+                (vec![Violation { rule, what: stuck.to_string() }], String::new())
+            }
+        }
+    });
+    let mut survey = Survey { points: points.len() as u64, ..Survey::default() };
+    for (point, (violations, results)) in points.into_iter().zip(judged) {
+        if !violations.is_empty() {
+            survey.broken.push((point, violations));
+        } else if results == wanted {
+            survey.same += 1;
+        } else if survey.different.is_none() {
+            survey.different = Some((point, results));
+        }
+    }
+    survey
+}
+
+fn results_of(run: &Simulated) -> String {
+    trace::results(&run.events)
+}
+
+/// Judges every point, on all processors.
+fn in_parallel<R: Send>(points: &[CrashPoint], judge: impl Fn(CrashPoint) -> R + Sync) -> Vec<R> {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let next = AtomicU64::new(0);
+    let mut judged: Vec<(u64, R)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut mine = vec![];
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(point) = usize::try_from(at).ok().and_then(|at| points.get(at)) else { return mine };
+                mine.push((at, judge(*point)));
+            }
+        };
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
+    });
+    judged.sort_by_key(|(at, _)| *at);
+    judged.into_iter().map(|(_, judged)| judged).collect()
+}

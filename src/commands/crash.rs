@@ -1,0 +1,43 @@
+//! `dropmill trace crash`: the orchestrator of every scenario dies at every point, and a later life goes on.
+
+use super::simulate::read_whole;
+use crate::render::{say, say::length};
+use anyhow::Result;
+use dropmill_test_kit::crash;
+use std::{path::PathBuf, time::Instant};
+
+/// Broken points that are shown of one scenario.
+const SHOWN: usize = 3;
+
+/// Says for each scenario at how many points it died, and what was broken.
+pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
+    let began = Instant::now();
+    let (mut points, mut broken) = (0, 0);
+    for path in scenarios {
+        let (plan, scenario) = read_whole(path)?;
+        let survey = crash::every_point(&plan, &scenario, 1);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        say::line(&format!(
+            "{name}: {} points, {} with the same results, {} broken",
+            survey.points,
+            survey.same,
+            survey.broken.len()
+        ));
+        for (point, violations) in survey.broken.iter().take(SHOWN) {
+            for violation in violations {
+                say::line(&format!("  {point}: {violation}"));
+            }
+        }
+        if let Some((point, results)) = &survey.different {
+            say::line(&format!("  other results, none of them wrong, for example {point}:"));
+            results.lines().for_each(|line| {
+                say::line(&format!("    {line}"));
+            });
+        }
+        points += survey.points;
+        broken += survey.broken.len();
+    }
+    let taken = length(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    say::line(&format!("{points} points in {} scenarios, {broken} broken, in {taken}", scenarios.len()));
+    Ok(u8::from(broken > 0))
+}
