@@ -7,6 +7,7 @@ use crate::{
     pool_keeper::{application_files, sas_expiry},
     pulse::Pulse,
     record::Recorder,
+    roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     storage_uploader::blob_name,
@@ -19,7 +20,7 @@ use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     job::{self, JobCommand, JobEvent, JobLimits, JobState},
-    plan::RunPlan,
+    plan::{Item, RunPlan},
     run::RunEvent,
     task::TaskEvent,
 };
@@ -34,6 +35,7 @@ const CHUNK: usize = 100;
 /// The actor.
 pub struct JobSubmitter {
     plan: Rc<RunPlan>,
+    roster: Roster,
     services: Services,
     record: Recorder,
     tasks: Addr<TaskMonitor>,
@@ -106,6 +108,7 @@ impl JobSubmitter {
     /// A submitter for one run's job.
     pub fn new(
         plan: Rc<RunPlan>,
+        roster: Roster,
         services: Services,
         record: Recorder,
         tasks: Addr<TaskMonitor>,
@@ -122,6 +125,7 @@ impl JobSubmitter {
         };
         Self {
             plan,
+            roster,
             services,
             record,
             tasks,
@@ -320,8 +324,10 @@ impl JobSubmitter {
         self.in_flight += 1;
         let signed = self.signed();
         let services = &self.services;
-        let tasks: Vec<_> =
-            chunk.iter().map(|waiting| task_add(&self.plan, services, &signed, waiting.index)).collect();
+        let tasks: Vec<_> = chunk
+            .iter()
+            .map(|waiting| task_add(&self.plan, services, &signed, &self.roster.item(waiting.index)))
+            .collect();
         let (batch, job) = (services.batch.clone(), self.plan.job.id.clone());
         let call = async move {
             let results = batch.add_tasks(&job, &tasks).await.map_err(|error| error.trouble())?;
@@ -507,8 +513,7 @@ pub fn still_unclear(look: Trouble) -> Trouble {
     }
 }
 
-fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, index: u32) -> wire::TaskAdd {
-    let item = &plan.items[index as usize];
+fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, item: &Item) -> wire::TaskAdd {
     let mut resource_files = signed.application.clone();
     if item.source.is_some() {
         let url = services.blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);

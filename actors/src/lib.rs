@@ -5,6 +5,7 @@
 
 mod alarms;
 mod failure;
+mod feeder;
 mod job_submitter;
 mod looks;
 mod output_fetcher;
@@ -13,6 +14,7 @@ mod pool_keeper;
 mod pulse;
 mod record;
 mod result_collector;
+mod roster;
 mod run_keeper;
 mod storage_uploader;
 mod task_monitor;
@@ -22,5 +24,6 @@ pub mod place;
 pub mod services;
 pub mod wiring;
 
+pub use feeder::Feeder;
 pub use services::Services;
 pub use wiring::{Canceller, RunError, RunHandle, resume, start};

@@ -9,6 +9,7 @@ use crate::{
     place::{Delivery, PlaceError, ResultPlace},
     pulse::Pulse,
     record::Recorder,
+    roster::Roster,
     services::Services,
     task_monitor::{TailSeen, TaskHappened, TaskMonitor},
 };
@@ -43,6 +44,7 @@ const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 /// The actor.
 pub struct OutputFetcher {
     plan: Rc<RunPlan>,
+    roster: Roster,
     services: Services,
     place: Arc<dyn ResultPlace>,
     record: Recorder,
@@ -89,6 +91,7 @@ impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
     pub fn new(
         plan: Rc<RunPlan>,
+        roster: Roster,
         services: Services,
         place: Arc<dyn ResultPlace>,
         record: Recorder,
@@ -104,6 +107,7 @@ impl OutputFetcher {
         let patterns = Rc::new(plan.job.outputs.iter().filter_map(matcher).collect());
         Self {
             plan,
+            roster,
             services,
             place,
             record,
@@ -155,7 +159,7 @@ impl OutputFetcher {
             EffortCommand::TellDone => self.delivered(index),
             EffortCommand::TellFailed(trouble) => {
                 let cause = self.fetches.remove(&index).and_then(|work| work.cause);
-                self.place.discard(&self.plan.items[index as usize].task);
+                self.place.discard(&self.roster.item(index).task);
                 let event = TaskEvent::DeliveryFailed(trouble);
                 self.tasks.do_send(TaskHappened { index, event, cause });
             }
@@ -163,12 +167,13 @@ impl OutputFetcher {
     }
 
     fn subject(&self, index: u32) -> String {
-        format!("task/{}", self.plan.items[index as usize].task)
+        format!("task/{}", self.roster.item(index).task)
     }
 
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
         let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
-        let call = async move { bring_home(&services, &*place, &plan, index).await };
+        let item = self.roster.item(index);
+        let call = async move { bring_home(&services, &*place, &plan, &item).await };
         ctx.spawn(call.into_actor(self).map(move |outcome, fetcher, ctx| {
             let event = match outcome {
                 Ok(home) => {
@@ -233,8 +238,8 @@ impl Handler<Fetch> for OutputFetcher {
     type Result = ();
     fn handle(&mut self, Fetch { index, cause }: Fetch, ctx: &mut Context<Self>) {
         // An earlier life of the run recorded that it came home.
-        let task = &self.plan.items[index as usize].task;
-        if let Some(files) = self.past.tasks.get(task).and_then(|past| past.delivered.as_ref()) {
+        let item = self.roster.item(index);
+        if let Some(files) = self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()) {
             let event = self.judged(files);
             return self.tasks.do_send(TaskHappened { index, event, cause });
         }
@@ -264,9 +269,8 @@ async fn bring_home(
     services: &Services,
     place: &dyn ResultPlace,
     plan: &RunPlan,
-    index: u32,
+    item: &Item,
 ) -> Result<Home, Trouble> {
-    let item = &plan.items[index as usize];
     let container = plan.output_container();
     let prefix = format!("{}/", item.task);
     let blobs = services.blob.list_blobs(&container, &prefix).await.map_err(|error| error.trouble())?;

@@ -6,6 +6,7 @@ use crate::{
     pulse::Pulse,
     record::Recorder,
     result_collector::{Finish, ResultCollector, Settle, WhenDurable},
+    roster::Roster,
     services::Services,
     storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
     task_monitor::{AbandonTasks, GoOn, StopTasks, TaskMonitor},
@@ -33,6 +34,7 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 /// The actor.
 pub struct RunKeeper {
     plan: Rc<RunPlan>,
+    roster: Roster,
     services: Services,
     record: Recorder,
     crew: Crew,
@@ -88,6 +90,7 @@ impl RunKeeper {
     /// A keeper for one run; the report goes out through `report`.
     pub fn new(
         plan: Rc<RunPlan>,
+        roster: Roster,
         services: Services,
         record: Recorder,
         crew: Crew,
@@ -106,6 +109,7 @@ impl RunKeeper {
         };
         Self {
             plan,
+            roster,
             services,
             record,
             crew,
@@ -300,7 +304,7 @@ impl RunKeeper {
         let life = self.past.lives + 1;
         self.started = self.note(Happening::RunResumed { life, open: tally.open.into() });
         let ending = self.past.ending.map(machine_reason);
-        self.happened(RunEvent::Resumed { tally, ending, open_ended: false }, ctx);
+        self.happened(RunEvent::Resumed { tally, ending, open_ended: self.plan.open_ended }, ctx);
         self.crew.tasks.do_send(GoOn);
         if matches!(self.state, RunState::Working { .. }) {
             self.crew.uploader.do_send(StartUploads(self.started));
@@ -315,7 +319,7 @@ impl Actor for RunKeeper {
 impl Handler<StartRun> for RunKeeper {
     type Result = ();
     fn handle(&mut self, _: StartRun, ctx: &mut Context<Self>) {
-        let tasks = u32::try_from(self.plan.items.len()).unwrap_or(u32::MAX);
+        let (tasks, open_ended) = (self.roster.len(), self.plan.open_ended);
         if self.past.lives > 0 {
             return self.resume(tasks, ctx);
         }
@@ -325,7 +329,7 @@ impl Handler<StartRun> for RunKeeper {
             tasks: tasks.into(),
             version: VERSION.into(),
         });
-        self.happened(RunEvent::Begun { tasks, open_ended: false }, ctx);
+        self.happened(RunEvent::Begun { tasks, open_ended }, ctx);
         self.crew.uploader.do_send(StartUploads(self.started));
     }
 }

@@ -9,9 +9,10 @@ use crate::{
     pool_keeper::{PoolHappened, PoolKeeper},
     pulse::Pulse,
     record::Recorder,
+    roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
-    task_monitor::{TaskHappened, TaskMonitor},
+    task_monitor::{TaskAdded, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_azure_client::blob::PutOptions;
@@ -34,6 +35,7 @@ const ME: &str = "storage_uploader";
 /// The actor.
 pub struct StorageUploader {
     plan: Rc<RunPlan>,
+    roster: Roster,
     services: Services,
     record: Recorder,
     to: Listeners,
@@ -46,6 +48,7 @@ pub struct StorageUploader {
     in_flight: u32,
     bytes_in_flight: u64,
     containers_open: u32,
+    containers_up: bool,
     application_open: u32,
     deleting_open: u32,
     ending: bool,
@@ -122,6 +125,7 @@ impl StorageUploader {
     /// An uploader for one run.
     pub fn new(
         plan: Rc<RunPlan>,
+        roster: Roster,
         services: Services,
         record: Recorder,
         to: Listeners,
@@ -131,6 +135,7 @@ impl StorageUploader {
         let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.clone() };
         Self {
             plan,
+            roster,
             services,
             record,
             to,
@@ -142,6 +147,7 @@ impl StorageUploader {
             in_flight: 0,
             bytes_in_flight: 0,
             containers_open: 0,
+            containers_up: false,
             application_open: 0,
             deleting_open: 0,
             ending: false,
@@ -154,7 +160,7 @@ impl StorageUploader {
 
     fn roles(&self) -> Vec<Role> {
         let mut roles = vec![Role::Output];
-        if self.plan.items.iter().any(|item| item.source.is_some()) {
+        if self.plan.open_ended || self.plan.items.iter().any(|item| item.source.is_some()) {
             roles.insert(0, Role::Input);
         }
         if !self.plan.application.is_empty() {
@@ -185,7 +191,7 @@ impl StorageUploader {
     fn size(&self, what: What) -> u64 {
         match what {
             What::Application(index) => self.plan.application[index as usize].size_bytes,
-            What::Input(index) => self.plan.items[index as usize].size_bytes,
+            What::Input(index) => self.roster.item(index).size_bytes,
             What::Container(_) | What::Survey(_) | What::Deletion(_) => 0,
         }
     }
@@ -269,7 +275,7 @@ impl StorageUploader {
                 format!("container/{}", self.container(role))
             }
             What::Application(index) => format!("file/{}", self.plan.application[index as usize].name),
-            What::Input(index) => format!("task/{}", self.plan.items[index as usize].task),
+            What::Input(index) => format!("task/{}", self.roster.item(index).task),
         }
     }
 
@@ -322,9 +328,9 @@ impl StorageUploader {
                 ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
             }
             What::Input(index) => {
-                let item = &self.plan.items[index as usize];
+                let item = self.roster.item(index);
                 let container = self.plan.input_container();
-                let name = blob_name(item);
+                let name = blob_name(&item);
                 let source = item.source.clone().expect("only inputs with a source become efforts");
                 ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
             }
@@ -358,7 +364,7 @@ impl StorageUploader {
                 }
             }
             What::Input(index) => {
-                let input = self.plan.items[index as usize].relative.clone();
+                let input = self.roster.item(index).relative.clone();
                 let happening = Happening::InputUploaded { input, bytes: self.size(what), skipped };
                 let seq = self.record.note(ME, self.subject(what), cause, happening);
                 self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause: Some(seq) });
@@ -397,6 +403,7 @@ impl StorageUploader {
         if self.containers_open > 0 {
             return;
         }
+        self.containers_up = true;
         // The application first: the pool waits for it, and boots while the inputs come up.
         let plan = self.plan.clone();
         for (index, file) in plan.application.iter().enumerate() {
@@ -410,8 +417,8 @@ impl StorageUploader {
         if self.application_open == 0 {
             self.application_ready(self.started);
         }
-        for item in &plan.items {
-            self.want_input(item);
+        for item in self.roster.items() {
+            self.want_input(&item);
         }
         self.fill(ctx);
     }
@@ -489,6 +496,18 @@ impl Handler<StartUploads> for StorageUploader {
         for role in roles {
             let number = self.add(What::Container(role));
             self.happened(number, EffortEvent::Begun, ctx);
+        }
+    }
+}
+
+impl Handler<TaskAdded> for StorageUploader {
+    type Result = ();
+    fn handle(&mut self, TaskAdded(index): TaskAdded, ctx: &mut Context<Self>) {
+        // Before the containers are there, it is among those that are begun then.
+        if self.containers_up && !self.ending {
+            let item = self.roster.item(index);
+            self.want_input(&item);
+            self.fill(ctx);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     output_fetcher::{Fetch, OutputFetcher},
     pulse::Pulse,
     record::Recorder,
+    roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
 };
@@ -37,6 +38,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The actor.
 pub struct TaskMonitor {
     plan: Rc<RunPlan>,
+    roster: Roster,
     services: Services,
     record: Recorder,
     to: Listeners,
@@ -47,6 +49,8 @@ pub struct TaskMonitor {
     alarm: Option<(Elapsed, SpawnHandle)>,
     /// Tasks that the service does not have yet; when none is left the job is sealed.
     unsubmitted: u32,
+    /// More tasks may come: the job is not sealed before.
+    open_ended: bool,
     watched: u32,
     ending: bool,
     looks: Looks,
@@ -76,6 +80,12 @@ struct Task {
     stderr_tail: Option<String>,
 }
 
+impl Task {
+    fn fresh() -> Self {
+        Self { state: TaskState::Waiting, ended: None, cause: None, submitted: false, stderr_tail: None }
+    }
+}
+
 /// Something happened to a task.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -103,6 +113,16 @@ pub struct TailSeen {
 #[rtype(result = "()")]
 pub struct GoOn;
 
+/// Another task, with its place in the roster.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct TaskAdded(pub u32);
+
+/// No more tasks will come.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct NoMoreTasks;
+
 /// The run ends: every task shall.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -126,6 +146,7 @@ impl TaskMonitor {
     /// A monitor for all tasks of one run.
     pub fn new(
         plan: Rc<RunPlan>,
+        roster: Roster,
         services: Services,
         record: Recorder,
         to: Listeners,
@@ -142,8 +163,10 @@ impl TaskMonitor {
         };
         let now = record.clock().elapsed();
         let recall = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
-        let tasks: Vec<_> = plan.items.iter().map(recall).collect();
-        let by_id = plan.items.iter().map(|item| (item.task.clone(), item.index)).collect();
+        let items = roster.items();
+        let tasks: Vec<_> = items.iter().map(|item| recall(item)).collect();
+        let by_id = items.iter().map(|item| (item.task.clone(), item.index)).collect();
+        let open_ended = plan.open_ended;
         let mut looks = Looks::new(Pace {
             least: first_pause(&services, &plan),
             most: plan.limits.poll_every,
@@ -161,6 +184,8 @@ impl TaskMonitor {
             unsubmitted: count(is_unsubmitted),
             watched: count(TaskState::is_watched),
             plan,
+            open_ended,
+            roster,
             services,
             record,
             to,
@@ -200,9 +225,7 @@ impl TaskMonitor {
         match (was_unsubmitted, is_unsubmitted) {
             (true, false) => {
                 self.unsubmitted -= 1;
-                if self.unsubmitted == 0 && !self.ending {
-                    self.to.job.do_send(JobHappened { event: JobEvent::AllTasksIn, cause: None });
-                }
+                self.seal();
             }
             (false, true) => self.unsubmitted += 1,
             (true, true) | (false, false) => {}
@@ -210,8 +233,15 @@ impl TaskMonitor {
         self.set_alarm(ctx);
     }
 
+    /// Once no task will come and none is to be submitted, the job may end itself.
+    fn seal(&self) {
+        if self.unsubmitted == 0 && !self.ending && !self.open_ended {
+            self.to.job.do_send(JobHappened { event: JobEvent::AllTasksIn, cause: None });
+        }
+    }
+
     fn subject(&self, index: u32) -> String {
-        format!("task/{}", self.plan.items[index as usize].task)
+        format!("task/{}", self.roster.item(index).task)
     }
 
     fn note(&mut self, index: u32, happening: Happening) -> u64 {
@@ -239,7 +269,7 @@ impl TaskMonitor {
     fn terminate(&mut self, index: u32, why: StopReason, ctx: &mut Context<Self>) {
         self.note(index, Happening::TaskTerminateAsked { reason: why.told().into() });
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
-        let task = self.plan.items[index as usize].task.clone();
+        let task = self.roster.item(index).task.clone();
         let call = async move { batch.terminate_task(&job, &task).await };
         ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
             if let Err(error) = outcome {
@@ -464,6 +494,26 @@ impl Actor for TaskMonitor {
     }
 }
 
+impl Handler<TaskAdded> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, TaskAdded(index): TaskAdded, ctx: &mut Context<Self>) {
+        self.by_id.insert(self.roster.item(index).task.clone(), index);
+        self.tasks.push(Task::fresh());
+        self.unsubmitted += 1;
+        if self.ending {
+            self.happened(index, TaskEvent::StopAsked, ctx);
+        }
+    }
+}
+
+impl Handler<NoMoreTasks> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, _: NoMoreTasks, _: &mut Context<Self>) {
+        self.open_ended = false;
+        self.seal();
+    }
+}
+
 impl Handler<GoOn> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, _: GoOn, ctx: &mut Context<Self>) {
@@ -575,8 +625,7 @@ fn is_unsubmitted(state: &TaskState) -> bool {
 
 /// Where a task stands at the beginning of a life of the run.
 fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &TaskLimits) -> Task {
-    let fresh = TaskState::Waiting;
-    let mut task = Task { state: fresh, ended: None, cause: None, submitted: false, stderr_tail: None };
+    let mut task = Task::fresh();
     let stopped = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
     task.state = match past {
         Some(PastTask { closed: Some(_), .. }) => TaskState::Closed,

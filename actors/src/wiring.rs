@@ -3,6 +3,7 @@
 //! The last listener starts first, so that nobody speaks to one who is not there.
 
 use crate::{
+    feeder::Feeder,
     job_submitter::JobSubmitter,
     output_fetcher::OutputFetcher,
     place::ResultPlace,
@@ -10,6 +11,7 @@ use crate::{
     pulse::Pulse,
     record::Recorder,
     result_collector::ResultCollector,
+    roster::Roster,
     run_keeper::{ActorDied, Crew, Part, RunHappened, RunKeeper, StartRun, delete_part},
     services::Services,
     storage_uploader::{self, StorageUploader},
@@ -36,6 +38,7 @@ const SUBSCRIPTION: usize = 4096;
 /// A run that was started. Dropping it does not end the run.
 pub struct RunHandle {
     keeper: Addr<RunKeeper>,
+    feeder: Feeder,
     events: async_channel::Receiver<Event>,
     report: async_channel::Receiver<Report>,
     deaths: async_channel::Receiver<&'static str>,
@@ -91,6 +94,7 @@ pub fn resume(
     events: &[Event],
 ) -> RunHandle {
     let plan = Rc::new(plan);
+    let roster = Roster::of(&plan);
     let past = Rc::new(Past::of(events));
     let mut fold = ReportFold::default();
     events.iter().for_each(|event| fold.apply(event));
@@ -122,6 +126,7 @@ pub fn resume(
 
     outputs.run(OutputFetcher::new(
         plan.clone(),
+        roster.clone(),
         services.clone(),
         place,
         record.clone(),
@@ -131,9 +136,18 @@ pub fn resume(
     ));
     let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher, run: keeper.clone() };
     let watching = pulse("task_monitor");
-    tasks.run(TaskMonitor::new(plan.clone(), services.clone(), record.clone(), to, &past, watching));
+    tasks.run(TaskMonitor::new(
+        plan.clone(),
+        roster.clone(),
+        services.clone(),
+        record.clone(),
+        to,
+        &past,
+        watching,
+    ));
     job.run(JobSubmitter::new(
         plan.clone(),
+        roster.clone(),
         services.clone(),
         record.clone(),
         crew.tasks.clone(),
@@ -159,23 +173,31 @@ pub fn resume(
     let uploading = pulse("storage_uploader");
     uploader.run(StorageUploader::new(
         plan.clone(),
+        roster.clone(),
         services.clone(),
         record.clone(),
         to,
         past.clone(),
         uploading,
     ));
+    let feeder =
+        Feeder { roster: roster.clone(), record: record.clone(), crew: crew.clone(), keeper: keeper.clone() };
     let keeping = pulse("run_keeper");
-    run.run(RunKeeper::new(plan.clone(), services.clone(), record, crew, past, reported, keeping));
+    run.run(RunKeeper::new(plan.clone(), roster, services.clone(), record, crew, past, reported, keeping));
 
     keeper.do_send(StartRun);
-    RunHandle { keeper, events, report, deaths, services, plan }
+    RunHandle { keeper, feeder, events, report, deaths, services, plan }
 }
 
 impl RunHandle {
     /// Every event of the run once it is durable, in order. Clones share them.
     pub fn events(&self) -> async_channel::Receiver<Event> {
         self.events.clone()
+    }
+
+    /// Somebody else's means to add tasks, if the plan is open-ended.
+    pub fn feeder(&self) -> Feeder {
+        self.feeder.clone()
     }
 
     /// Somebody else's means to end the run.
@@ -189,7 +211,8 @@ impl RunHandle {
     /// # Errors
     /// When the actor that ends the run has died.
     pub async fn finished(self) -> Result<Report, RunError> {
-        let Self { keeper, events, report, deaths, services, plan } = self;
+        let Self { keeper, feeder, events, report, deaths, services, plan } = self;
+        drop(feeder);
         let heard = events.downgrade();
         drop(events);
         loop {

@@ -60,6 +60,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
         pool: pool(settings, run, &application),
         application,
         items,
+        open_ended: false,
         job: JobPlan {
             id: run.to_owned(),
             priority: settings.job.priority,

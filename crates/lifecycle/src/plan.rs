@@ -18,6 +18,9 @@ pub struct RunPlan {
     pub application: Vec<AppFile>,
     /// One task each, in the order in which they were found.
     pub items: Vec<Item>,
+    /// More items come while the run goes on: it ends when it is told that none will.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open_ended: bool,
     /// The pool to make.
     pub pool: PoolPlan,
     /// The job to make.

@@ -30,6 +30,7 @@ pub fn plan(tasks: u32) -> RunPlan {
         service: "embedded".into(),
         application: vec![],
         items: (0..tasks).map(item).collect(),
+        open_ended: false,
         pool: PoolPlan {
             id: "lines-20260101-000000-abcdef".into(),
             own: true,

@@ -1,0 +1,57 @@
+//! Brings tasks into a run that takes them while it goes on.
+
+use crate::{
+    record::Recorder,
+    result_collector::WhenDurable,
+    roster::Roster,
+    run_keeper::{Crew, RunHappened, RunKeeper},
+    task_monitor::{NoMoreTasks, TaskAdded},
+};
+use actix::Addr;
+use dropmill_journal::event::Happening;
+use dropmill_lifecycle::{plan::Item, run::RunEvent};
+
+/// Somebody's means to add tasks; cheap to clone.
+#[derive(Clone)]
+pub struct Feeder {
+    pub(crate) roster: Roster,
+    pub(crate) record: Recorder,
+    pub(crate) crew: Crew,
+    pub(crate) keeper: Addr<RunKeeper>,
+}
+
+impl Feeder {
+    /// Adds a task; answers with its index.
+    pub fn add(&self, item: Item) -> u32 {
+        let index = self.roster.add(item).index;
+        // The keeper first: a task must be counted before it can be closed.
+        self.keeper.do_send(RunHappened(RunEvent::TasksAdded(1)));
+        self.crew.tasks.do_send(TaskAdded(index));
+        self.crew.uploader.do_send(TaskAdded(index));
+        index
+    }
+
+    /// No more will come: the run ends once all are closed.
+    pub fn close(&self) {
+        self.crew.tasks.do_send(NoMoreTasks);
+        self.keeper.do_send(RunHappened(RunEvent::NoMoreTasks));
+    }
+
+    /// Says in the run's record what happened; answers with the event's number.
+    pub fn note(&self, actor: &str, subject: &str, cause: Option<u64>, happening: Happening) -> u64 {
+        self.record.note(actor, subject, cause, happening)
+    }
+
+    /// Resolves once everything said so far is durable; false if it will never be.
+    pub async fn durable(&self) -> bool {
+        match self.crew.collector.send(WhenDurable).await {
+            Ok(durable) => durable.await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Milliseconds that the run has lasted.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.record.clock().elapsed().0
+    }
+}

@@ -1,0 +1,43 @@
+//! The items of a run: those of its plan, and those that came since.
+
+use dropmill_lifecycle::plan::{Item, RunPlan};
+use std::{cell::RefCell, rc::Rc};
+
+/// Items by index; cheap to clone, one thread.
+#[derive(Clone)]
+pub struct Roster {
+    items: Rc<RefCell<Vec<Rc<Item>>>>,
+}
+
+impl Roster {
+    /// Those of a plan.
+    pub fn of(plan: &RunPlan) -> Self {
+        let items = plan.items.iter().map(|item| Rc::new(item.clone())).collect();
+        Self { items: Rc::new(RefCell::new(items)) }
+    }
+
+    /// The item at this place.
+    ///
+    /// # Panics
+    /// When there is none: an index comes from the roster alone.
+    pub fn item(&self, index: u32) -> Rc<Item> {
+        self.items.borrow()[index as usize].clone()
+    }
+
+    /// All of them, so far.
+    pub fn items(&self) -> Vec<Rc<Item>> {
+        self.items.borrow().clone()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.items.borrow().len()).expect("a run has fewer than 2^32 items")
+    }
+
+    /// Adds one, at the next place.
+    pub fn add(&self, item: Item) -> Rc<Item> {
+        let item = Rc::new(Item { index: self.len(), ..item });
+        self.items.borrow_mut().push(item.clone());
+        item
+    }
+}
