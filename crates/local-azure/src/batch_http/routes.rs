@@ -400,8 +400,10 @@ async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
             Ok(entity(core.base(), "taskcounts", &counts))
         }
         ("GET", ["jobpreparationandreleasetaskstatus"]) => {
-            core.look(|model| model.job(job).map(drop))?;
-            Err(Refusal::conflict("JobPreparationTaskNotSpecified"))
+            let kind = "jobpreparationandreleasetaskstatuslist";
+            page(ask, kind, limit::PAGE, |model, filter, select, after, size| {
+                model.list_preparations(job, filter, select, after, size)
+            })
         }
         ("POST", ["addtaskcollection"]) => add_collection(ask, job).await,
         ("GET", ["tasks"]) => page(ask, "tasks", limit::PAGE, |model, filter, select, after, size| {

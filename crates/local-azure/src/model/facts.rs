@@ -1,5 +1,6 @@
 //! What the model knows: pools with their nodes, jobs with their tasks.
 
+use super::dependencies::Dependencies;
 use crate::orders::LaunchId;
 use dropmill_azure_wire::{
     batch::{
@@ -214,6 +215,15 @@ pub struct Job {
     pub ended: Option<Timestamp>,
     /// Why.
     pub terminate_reason: Option<String>,
+    /// The pool that was made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_pool: Option<String>,
+    /// Why it could not be scheduled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling_error: Option<wire::FailureInfo>,
+    /// Nodes that ran its preparation, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub on_nodes: BTreeMap<String, OnNode>,
     /// Its tasks.
     #[serde(skip)]
     pub tasks: BTreeMap<String, Task>,
@@ -223,15 +233,43 @@ pub struct Job {
     /// Tasks that may run, oldest first.
     #[serde(skip)]
     pub ready: BTreeSet<(u64, String)>,
-    /// For each task, those that wait for it.
+    /// Which of its tasks wait for which.
     #[serde(skip)]
-    pub waiting_for: BTreeMap<String, BTreeSet<String>>,
+    pub dependencies: Dependencies,
     /// Completed tasks that succeeded; the rest failed.
     #[serde(skip)]
     pub succeeded: i32,
     /// Slots of its tasks by state: active, running, completed, succeeded.
     #[serde(skip)]
     pub slots: [i32; 4],
+}
+
+/// A job on a node that runs, or ran, its preparation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OnNode {
+    /// The node's pool.
+    pub pool: String,
+    /// How the preparation goes.
+    pub preparation: NodeTaskInfo,
+    /// How the release goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<NodeTaskInfo>,
+    /// The launch of whichever runs.
+    #[serde(skip)]
+    pub launch: Option<LaunchId>,
+    /// Why that launch is being ended.
+    #[serde(skip)]
+    pub ending: Option<Ending>,
+    /// Tasks that wait for the preparation.
+    #[serde(skip)]
+    pub waiting: BTreeSet<String>,
+}
+
+impl OnNode {
+    /// A preparation that begins.
+    pub fn new(pool: String, preparation: NodeTaskInfo) -> Self {
+        Self { pool, preparation, release: None, launch: None, ending: None, waiting: BTreeSet::new() }
+    }
 }
 
 /// A task.
@@ -332,9 +370,45 @@ impl Task {
         self.add.constraints.as_ref().and_then(|limits| limits.max_task_retry_count).unwrap_or(0)
     }
 
+    /// Until when its files are kept, if it is over and they are not kept for ever.
+    pub fn kept_until(&self) -> Option<Timestamp> {
+        let kept = self.add.constraints.as_ref().and_then(|limits| limits.retention_time)?.as_std()?;
+        self.facts.state_at.checked_add(kept).ok()
+    }
+
     /// Its folder below its node's root. Ids are safe as names.
     pub fn directory(&self, job: &str) -> String {
-        format!("workitems/{job}/job-1/{}", self.add.id)
+        format!("{}/{}", job_directory(job), self.add.id)
+    }
+}
+
+impl Job {
+    /// The pool it runs on: the one it names, or the one that was made for it.
+    pub fn pool_id(&self) -> Option<&str> {
+        self.spec.pool_info.pool_id.as_deref().or(self.auto_pool.as_deref())
+    }
+
+    /// The folder of its tasks below a node's root.
+    pub fn directory(&self) -> String {
+        job_directory(&self.spec.id)
+    }
+
+    /// How many of its tasks are in a state.
+    pub fn count(&self, state: TaskState) -> usize {
+        self.by_state.get(&state).map_or(0, BTreeSet::len)
+    }
+
+    /// How many of its tasks are on nodes.
+    pub fn on_nodes_now(&self) -> usize {
+        self.count(TaskState::Running) + self.count(TaskState::Preparing)
+    }
+}
+
+/// The folder of a job's tasks. A schedule's job has its schedule's name before the colon.
+fn job_directory(job: &str) -> String {
+    match job.split_once(':') {
+        Some((schedule, job)) => format!("workitems/{schedule}/{job}"),
+        None => format!("workitems/{job}/job-1"),
     }
 }
 

@@ -2,16 +2,20 @@
 
 use super::{
     Alarm, Change, Job, Model, Refusal,
+    auto_pools::checked_auto_pool,
+    dependencies::Dependencies,
     facts::{Ending, json},
+    job_specs::{self, checked_constraints, checked_numbers, fill},
     key,
     refusal::checked_id,
     tag,
+    tasks::checked_task,
 };
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{
-        self as wire, DisableTasks, JobAdd, JobPatch, JobState, JobUpdate, OnAllTasksComplete, OnTaskFailure,
-        PoolInfo, TaskState,
+        DisableTasks, JobAdd, JobManagerTask, JobPatch, JobState, JobUpdate, OnAllTasksComplete, PoolInfo,
+        TaskAdd, TaskState,
     },
     duration::IsoDuration,
     etag::ETag,
@@ -24,23 +28,37 @@ impl Model {
     ///
     /// # Errors
     /// `JobExists`, `PoolNotFound`, or what is wrong with it.
-    pub fn create_job(&mut self, mut spec: JobAdd, now: Timestamp) -> Result<(ETag, Timestamp), Refusal> {
+    pub fn create_job(&mut self, spec: JobAdd, now: Timestamp) -> Result<(ETag, Timestamp), Refusal> {
         checked_id(&spec.id)?;
-        if spec.job_manager_task.is_some() {
-            return Err(Refusal::not_here("job manager tasks"));
-        }
-        if spec.job_preparation_task.is_some() || spec.job_release_task.is_some() {
-            return Err(Refusal::not_here("job preparation and release tasks"));
-        }
+        self.make_job(spec, None, now)
+    }
+
+    /// Makes a job; a schedule may have made a pool for it.
+    pub(super) fn make_job(
+        &mut self,
+        mut spec: JobAdd,
+        mut auto_pool: Option<String>,
+        now: Timestamp,
+    ) -> Result<(ETag, Timestamp), Refusal> {
+        job_specs::complete(&mut spec)?;
         self.checked_pool(&spec.pool_info)?;
-        let priority = *spec.priority.get_or_insert(0);
-        checked_priority(priority)?;
+        let manager = spec.job_manager_task.clone().map(|task| manager_task(&task));
+        if let Some(task) = &manager {
+            checked_id(&task.id)?;
+            checked_task(task)?;
+        }
         let key = key(&spec.id);
         if let Some(found) = self.jobs.get(&key) {
             let deleting = found.state == JobState::Deleting;
             return Err(Refusal::conflict(if deleting { "JobBeingDeleted" } else { "JobExists" }));
         }
-        fill(&mut spec);
+        let mut scheduling_error = None;
+        if let (Some(auto), None) = (&spec.pool_info.auto_pool_specification, &auto_pool) {
+            match self.make_auto_pool(auto, now) {
+                Ok(pool) => auto_pool = Some(pool),
+                Err(error) => scheduling_error = Some(error),
+            }
+        }
         let moment = self.moment(now);
         let job = Job {
             number: self.number(),
@@ -53,27 +71,74 @@ impl Model {
             previous: None,
             ended: None,
             terminate_reason: None,
+            auto_pool,
+            scheduling_error,
+            on_nodes: BTreeMap::new(),
             tasks: BTreeMap::new(),
             by_state: BTreeMap::new(),
             ready: BTreeSet::new(),
-            waiting_for: BTreeMap::new(),
+            dependencies: Dependencies::default(),
             succeeded: 0,
             slots: [0; 4],
         };
+        let stillborn = job.scheduling_error.is_some();
         self.jobs.insert(key.clone(), job);
         self.watch_job(&key);
         self.keep_job(&key);
+        if stillborn {
+            // Without a pool it is over at once.
+            self.end_job(&key, "UnableToSchedule".into(), moment);
+        } else if let Some(task) = manager {
+            self.add_manager(&key, task, moment)?;
+        }
         // A job without tasks has no unfinished task.
         self.end_if_done(&key, moment);
         Ok((tag(moment), moment))
     }
 
-    fn checked_pool(&self, pool_info: &PoolInfo) -> Result<(), Refusal> {
-        if pool_info.auto_pool_specification.is_some() {
-            return Err(Refusal::not_here("auto pools"));
+    /// Adds a job's manager, which is a task like any other but has its node for itself.
+    fn add_manager(&mut self, key: &str, mut task: TaskAdd, moment: Timestamp) -> Result<(), Refusal> {
+        let Some(job) = self.jobs.get(key) else { return Ok(()) };
+        let exclusive =
+            job.spec.job_manager_task.as_ref().is_some_and(|task| task.run_exclusive != Some(false));
+        if exclusive {
+            task.required_slots =
+                Some(self.pools.get(&self.pool_of(key)).map_or(1, super::Pool::slots_per_node));
         }
-        let Some(pool) = &pool_info.pool_id else { return Err(Refusal::missing("poolInfo")) };
-        self.pool(pool).map(drop)
+        let id = job.spec.id.clone();
+        self.add_task(&id, task, moment)?;
+        self.schedule_job(&id, moment);
+        Ok(())
+    }
+
+    fn checked_pool(&self, pool_info: &PoolInfo) -> Result<(), Refusal> {
+        match (&pool_info.pool_id, &pool_info.auto_pool_specification) {
+            (Some(_), Some(_)) => {
+                let reason = "Either poolId or autoPoolSpecification can be given";
+                Err(Refusal::invalid("poolInfo", "", reason))
+            }
+            (None, Some(auto)) => checked_auto_pool(auto),
+            (Some(pool), None) => self.pool(pool).map(drop),
+            (None, None) => Err(Refusal::missing("poolInfo")),
+        }
+    }
+
+    /// Where a job shall run from now on: a job that is not disabled stays where it is.
+    fn checked_move(&self, id: &str, pool_info: &PoolInfo) -> Result<(), Refusal> {
+        let job = self.job(id)?;
+        if *pool_info == job.spec.pool_info {
+            return Ok(());
+        }
+        self.checked_pool(pool_info)?;
+        if pool_info.auto_pool_specification.is_some() {
+            let reason = "A job that is there cannot get a pool made for it";
+            return Err(Refusal::invalid("autoPoolSpecification", "", reason));
+        }
+        let same = |pool: &str| job.pool_id().is_some_and(|found| found.eq_ignore_ascii_case(pool));
+        if job.state == JobState::Disabled || pool_info.pool_id.as_deref().is_some_and(same) {
+            return Ok(());
+        }
+        Err(Refusal::conflict("JobNotDisabled"))
     }
 
     /// Sets the alarm of a job's time limit.
@@ -127,17 +192,14 @@ impl Model {
         patch: JobPatch,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
+        self.live_job(id)?;
+        checked_numbers(patch.priority, patch.max_parallel_tasks)?;
+        checked_constraints(patch.constraints.as_ref())?;
         if let Some(pool_info) = &patch.pool_info {
-            self.checked_pool(pool_info)?;
-        }
-        if let Some(priority) = patch.priority {
-            checked_priority(priority)?;
+            self.checked_move(id, pool_info)?;
         }
         let moment = self.moment(now);
-        let disabled = self.job(id)?.state == JobState::Disabled;
-        if patch.pool_info.is_some() && !disabled {
-            return Err(Refusal::conflict("JobNotDisabled"));
-        }
+        self.leave_pool(&key(id));
         let spec = &mut self.live_job(id)?.spec;
         macro_rules! take {
             ($($field:ident),+) => { $( if patch.$field.is_some() { spec.$field = patch.$field; } )+ };
@@ -168,9 +230,12 @@ impl Model {
         update: JobUpdate,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        self.checked_pool(&update.pool_info)?;
-        checked_priority(update.priority.unwrap_or(0))?;
+        self.live_job(id)?;
+        checked_numbers(update.priority, update.max_parallel_tasks)?;
+        checked_constraints(update.constraints.as_ref())?;
+        self.checked_move(id, &update.pool_info)?;
         let moment = self.moment(now);
+        self.leave_pool(&key(id));
         let spec = &mut self.live_job(id)?.spec;
         spec.priority = update.priority;
         spec.max_parallel_tasks = update.max_parallel_tasks;
@@ -199,8 +264,7 @@ impl Model {
 
     /// The key of a job's pool.
     pub(super) fn pool_of(&self, job: &str) -> String {
-        let pool = self.jobs.get(job).and_then(|job| job.spec.pool_info.pool_id.as_deref());
-        key(pool.unwrap_or_default())
+        key(self.jobs.get(job).and_then(Job::pool_id).unwrap_or_default())
     }
 
     pub(super) fn set_job_state(&mut self, key: &str, state: JobState, moment: Timestamp) {
@@ -213,9 +277,29 @@ impl Model {
         self.keep_job(key);
     }
 
-    fn running(&self, key: &str) -> Vec<u64> {
-        let running = |job: &Job| job.tasks.values().filter_map(|task| task.facts.launch).collect();
-        self.jobs.get(key).map(running).unwrap_or_default()
+    /// A job may go to another pool: the one it had knows nothing of it any more.
+    fn leave_pool(&mut self, key: &str) {
+        let pool = self.pool_of(key);
+        if let (Some(job), Some(pool)) = (self.jobs.get(key), self.pools.get_mut(&pool)) {
+            pool.hungry.remove(&hunger(job, key));
+        }
+    }
+
+    /// Ends the tasks of a job that are on nodes.
+    fn end_tasks(&mut self, key: &str, ending: Ending, moment: Timestamp) {
+        let Some(job) = self.jobs.get(key) else { return };
+        let in_state = |state| job.by_state.get(&state).into_iter().flatten().map(|(_, task)| task.clone());
+        let (running, preparing): (Vec<_>, Vec<_>) =
+            (in_state(TaskState::Running).collect(), in_state(TaskState::Preparing).collect());
+        for task in running {
+            let launch = self.jobs.get(key).and_then(|job| job.tasks.get(&task)?.facts.launch);
+            if let Some(launch) = launch {
+                self.end_launch(launch, ending);
+            }
+        }
+        for task in preparing {
+            self.unplace(key, &task, Some(ending), moment);
+        }
     }
 
     /// Stops a job: no task of it starts any more, and those that run end as asked.
@@ -225,6 +309,10 @@ impl Model {
     pub fn disable_job(&mut self, id: &str, tasks: &DisableTasks, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         let state = self.live_job(id)?.state.clone();
+        if let DisableTasks::Other(other) = tasks {
+            let reason = "It must be requeue, terminate or wait";
+            return Err(Refusal::invalid("disableTasks", &**other, reason));
+        }
         if !matches!(state, JobState::Active | JobState::Disabling | JobState::Disabled) {
             return Err(Refusal::conflict("JobNotActive"));
         }
@@ -235,10 +323,8 @@ impl Model {
             DisableTasks::Terminate => Some(Ending::Terminated),
             _ => None,
         };
-        for launch in self.running(&key) {
-            if let Some(ending) = ending {
-                self.end_launch(launch, ending);
-            }
+        if let Some(ending) = ending {
+            self.end_tasks(&key, ending, moment);
         }
         self.job_quiet(&key, moment);
         Ok(())
@@ -277,9 +363,7 @@ impl Model {
             job.terminate_reason = Some(reason);
         }
         self.set_job_state(key, JobState::Terminating, moment);
-        for launch in self.running(key) {
-            self.end_launch(launch, Ending::Terminated);
-        }
+        self.end_tasks(key, Ending::Terminated, moment);
         self.job_quiet(key, moment);
     }
 
@@ -306,31 +390,40 @@ impl Model {
         }
         let key = key(id);
         self.set_job_state(&key, JobState::Deleting, moment);
-        for launch in self.running(&key) {
-            self.end_launch(launch, Ending::Deleted);
-        }
+        self.end_tasks(&key, Ending::Deleted, moment);
         self.job_quiet(&key, moment);
         Ok(())
     }
 
     /// What a job does when none of its tasks runs any more.
     pub(super) fn job_quiet(&mut self, key: &str, moment: Timestamp) {
-        let Some(job) = self.jobs.get_mut(key) else { return };
-        if job.by_state.get(&TaskState::Running).is_some_and(|running| !running.is_empty()) {
+        let Some(job) = self.jobs.get(key) else { return };
+        if job.on_nodes_now() > 0 {
             return;
         }
-        match job.state {
+        match job.state.clone() {
             JobState::Terminating => {
-                job.ended = Some(moment);
+                if !self.released(key, moment) {
+                    return;
+                }
+                if let Some(job) = self.jobs.get_mut(key) {
+                    job.ended = Some(moment);
+                }
                 self.set_job_state(key, JobState::Completed, moment);
+                self.drop_auto_pool(key, moment);
             }
             JobState::Disabling => self.set_job_state(key, JobState::Disabled, moment),
-            JobState::Deleting => self.bury_job(key),
+            JobState::Deleting => {
+                if self.released(key, moment) {
+                    self.bury_job(key, moment);
+                }
+            }
             _ => {}
         }
     }
 
-    fn bury_job(&mut self, key: &str) {
+    fn bury_job(&mut self, key: &str, moment: Timestamp) {
+        self.drop_auto_pool(key, moment);
         let pool = self.pool_of(key);
         let Some(job) = self.jobs.remove(key) else { return };
         if let Some(pool) = self.pools.get_mut(&pool) {
@@ -342,6 +435,12 @@ impl Model {
                 self.order(Order::RemoveTask { node, directory: task.directory(&job.spec.id) });
             }
         }
+        for (node, on) in &job.on_nodes {
+            for release in [false, true].into_iter().take(1 + usize::from(on.release.is_some())) {
+                let node = NodeRef { pool: on.pool.clone(), node: node.clone() };
+                self.order(Order::RemoveTask { node, directory: job.chore_directory(release) });
+            }
+        }
         self.keep(|| Change::DropJob { key: key.to_owned() });
     }
 
@@ -349,11 +448,8 @@ impl Model {
     pub(super) fn end_if_done(&mut self, key: &str, moment: Timestamp) {
         let Some(job) = self.jobs.get(key) else { return };
         let ends = job.spec.on_all_tasks_complete == Some(OnAllTasksComplete::TerminateJob);
-        let unfinished = |state: &TaskState| job.by_state.get(state).is_some_and(|tasks| !tasks.is_empty());
-        if ends
-            && job.state == JobState::Active
-            && ![TaskState::Active, TaskState::Running].iter().any(unfinished)
-        {
+        let unfinished = job.on_nodes_now() > 0 || job.count(TaskState::Active) > 0;
+        if ends && job.state == JobState::Active && !unfinished {
             self.end_job(key, "AllTasksComplete".into(), moment);
         }
     }
@@ -376,23 +472,24 @@ pub(super) fn hunger(job: &Job, key: &str) -> (i32, u64, String) {
     (-job.spec.priority.unwrap_or(0), job.number, key.to_owned())
 }
 
-fn checked_priority(priority: i32) -> Result<(), Refusal> {
-    if (-1000..=1000).contains(&priority) {
-        return Ok(());
+/// The task that a job's manager is.
+fn manager_task(task: &JobManagerTask) -> TaskAdd {
+    let task = task.clone();
+    TaskAdd {
+        id: task.id,
+        display_name: task.display_name,
+        command_line: task.command_line,
+        container_settings: task.container_settings,
+        resource_files: task.resource_files,
+        output_files: task.output_files,
+        environment_settings: task.environment_settings,
+        constraints: task.constraints,
+        required_slots: task.required_slots,
+        user_identity: task.user_identity,
+        application_package_references: task.application_package_references,
+        authentication_token_settings: task.authentication_token_settings,
+        ..TaskAdd::default()
     }
-    Err(Refusal::invalid("priority", priority.to_string(), "It must be from -1000 to 1000"))
-}
-
-fn fill(spec: &mut JobAdd) {
-    spec.priority.get_or_insert(0);
-    spec.max_parallel_tasks.get_or_insert(-1);
-    spec.allow_task_preemption.get_or_insert(false);
-    spec.uses_task_dependencies.get_or_insert(false);
-    spec.on_all_tasks_complete.get_or_insert(OnAllTasksComplete::NoAction);
-    spec.on_task_failure.get_or_insert(OnTaskFailure::NoAction);
-    let constraints = spec.constraints.get_or_insert_with(wire::JobConstraints::default);
-    constraints.max_wall_clock_time.get_or_insert(IsoDuration::UNLIMITED);
-    constraints.max_task_retry_count.get_or_insert(0);
 }
 
 impl Model {

@@ -5,14 +5,20 @@
 //! randomness is a seeded generator for the names of nodes: a test is a table, a simulation repeats itself.
 
 mod conditions;
+mod auto_pools;
+mod dependencies;
+mod exit_conditions;
 mod facts;
+mod job_specs;
 mod jobs;
 mod nodes;
 mod plans;
 mod pools;
+mod preparation;
 pub mod query;
 mod refusal;
 mod scheduler;
+mod task_ends;
 mod tasks;
 mod views;
 
@@ -68,8 +74,20 @@ pub struct Model {
 /// What a launch is of. Keys are ids in lower case: they are unique whatever their case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    StartTask { pool: String, node: String },
-    Task { job: String, task: String },
+    StartTask {
+        pool: String,
+        node: String,
+    },
+    /// A job's preparation or release.
+    Chore {
+        job: String,
+        node: String,
+        release: bool,
+    },
+    Task {
+        job: String,
+        task: String,
+    },
 }
 
 /// What an alarm is for.
@@ -132,7 +150,7 @@ impl Model {
                     let moment = self.moment(now);
                     self.pursue(&pool, &node, moment);
                 }
-                Alarm::Retention { job, task } => self.retention_over(&job, &task),
+                Alarm::Retention { job, task } => self.retention_over(&job, &task, now),
             }
         }
     }

@@ -22,6 +22,7 @@ impl Model {
                     self.start_task_ended(&pool, &node, launch, &ending, moment)
                 }
                 Some(What::Task { job, task }) => self.launch_ended(&job, &task, launch, ending, moment),
+                Some(What::Chore { job, node, .. }) => self.chore_ended(&job, &node, launch, &ending, moment),
                 None => {}
             },
             NodeEvent::Removed(node) => self.removed(node, moment),
@@ -52,22 +53,15 @@ impl Model {
         let start_task = pool.spec.start_task.clone();
         let Some(node) = pool.nodes.get_mut(&of.node).filter(|node| !node.leaving) else { return };
         node.booted = Some(moment);
+        if node.state == NodeState::Starting {
+            // Its machine is another one than before.
+            self.void_preparations(&of.node, Act::Reimage);
+        }
+        let Some(node) = self.node_mut(&key, &of.node) else { return };
         match start_task {
             None => self.set_node_state(&key, &of.node, NodeState::Idle, moment),
             Some(start_task) => {
-                node.start_task = Some(NodeTaskInfo {
-                    state: NodeTaskState::Running,
-                    start_time: moment,
-                    end_time: None,
-                    task_root_directory: None,
-                    task_root_directory_url: None,
-                    exit_code: None,
-                    container_info: None,
-                    failure_info: None,
-                    retry_count: Some(0),
-                    last_retry_time: None,
-                    result: None,
-                });
+                node.start_task = Some(begun(moment));
                 let waits = start_task.wait_for_success != Some(false);
                 let state = if waits { NodeState::WaitingForStartTask } else { NodeState::Idle };
                 self.set_node_state(&key, &of.node, state, moment);
@@ -76,6 +70,7 @@ impl Model {
         }
         self.settle_allocation(&key, moment);
         self.keep_pool(&key);
+        self.release_on(&of.node, moment);
         self.schedule(&key, moment);
     }
 
@@ -131,22 +126,12 @@ impl Model {
         let (Some(info), Some(start_task), false) = (&mut of.start_task, start_task, restarts) else {
             return self.pursue(pool, node, moment);
         };
-        let success = ending.exit_code == Some(0) && ending.failure.is_none();
-        let retries = info.retry_count.unwrap_or(0);
-        let most = start_task.max_task_retry_count.unwrap_or(0);
-        if !success && (most < 0 || retries < most) {
-            info.retry_count = Some(retries + 1);
-            info.last_retry_time = Some(moment);
+        if note_try(info, ending, start_task.max_task_retry_count.unwrap_or(0), moment) {
             self.launch_start_task(pool, node, &start_task);
             self.keep_pool(pool);
             return;
         }
-        info.state = NodeTaskState::Completed;
-        info.start_time = ending.started;
-        info.end_time = Some(ending.ended);
-        info.exit_code = ending.exit_code;
-        info.failure_info = failure_of(ending);
-        info.result = Some(if success { TaskResult::Success } else { TaskResult::Failure });
+        let success = info.result == Some(TaskResult::Success);
         let waits = start_task.wait_for_success != Some(false);
         if of.state == NodeState::WaitingForStartTask {
             let state = if success || !waits { NodeState::Idle } else { NodeState::StartTaskFailed };
@@ -247,6 +232,41 @@ impl Model {
         };
         self.set_node_state(pool, node, state, moment);
     }
+}
+
+/// A command of a node that begins.
+pub(super) fn begun(moment: Timestamp) -> NodeTaskInfo {
+    NodeTaskInfo {
+        state: NodeTaskState::Running,
+        start_time: moment,
+        end_time: None,
+        task_root_directory: None,
+        task_root_directory_url: None,
+        exit_code: None,
+        container_info: None,
+        failure_info: None,
+        retry_count: Some(0),
+        last_retry_time: None,
+        result: None,
+    }
+}
+
+/// Notes how a try of such a command ended. `true`: another follows, as long as `most` (-1: no limit) allows it.
+pub(super) fn note_try(info: &mut NodeTaskInfo, ending: &LaunchEnding, most: i32, moment: Timestamp) -> bool {
+    let success = ending.exit_code == Some(0) && ending.failure.is_none();
+    let retries = info.retry_count.unwrap_or(0);
+    if !success && (most < 0 || retries < most) {
+        info.retry_count = Some(retries + 1);
+        info.last_retry_time = Some(moment);
+        return true;
+    }
+    info.state = NodeTaskState::Completed;
+    info.start_time = ending.started;
+    info.end_time = Some(ending.ended);
+    info.exit_code = ending.exit_code;
+    info.failure_info = failure_of(ending);
+    info.result = Some(if success { TaskResult::Success } else { TaskResult::Failure });
+    false
 }
 
 /// Variables as pairs; one without value is empty.

@@ -8,7 +8,6 @@ use super::{
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{NodeDeallocationOption, NodeState, NodeUserAdd, NodeUserUpdate, TaskState},
-    duration::IsoDuration,
     time::Timestamp,
 };
 
@@ -85,6 +84,7 @@ impl Model {
             of.plan = None;
         }
         self.set_node_state(pool, node, plan.act.state(), moment);
+        self.void_preparations(node, plan.act);
         match plan.act {
             Act::Leave | Act::Reimage => self.order(Order::Remove(of_node)),
             Act::Reboot => self.order(Order::Boot(of_node)),
@@ -101,12 +101,7 @@ impl Model {
                 && facts.node.as_ref().is_some_and(|(pool, found)| pool == pool_id && found == node)
         };
         let tasks = self.jobs.values().flat_map(|job| job.tasks.values()).filter(|task| here(&task.facts));
-        let until = |task: &super::Task| {
-            let kept = task.add.constraints.as_ref().and_then(|limits| limits.retention_time);
-            let kept = kept.and_then(IsoDuration::as_std);
-            kept.and_then(|kept| task.facts.state_at.checked_add(kept).ok()).unwrap_or(Timestamp::MAX)
-        };
-        tasks.map(until).max()
+        tasks.map(|task| task.kept_until().unwrap_or(Timestamp::MAX)).max()
     }
 
     /// Nodes that wait for their tasks before they leave stay after all.

@@ -1,7 +1,7 @@
 //! Which task runs where: the most important job's oldest task, on a node with room.
 
 use super::{
-    Model, What,
+    Model, What, key,
     nodes::{resource_files, settings},
     query::upload_condition,
 };
@@ -28,22 +28,31 @@ impl Model {
     /// The next task and the node it goes to.
     fn next_pair(&self, pool_key: &str) -> Option<(String, String, String)> {
         let pool = self.pools.get(pool_key).filter(|pool| !pool.deleting)?;
+        if pool.room.is_empty() {
+            return None;
+        }
         let most = pool.slots_per_node();
         for (_, _, job_key) in &pool.hungry {
             let job = self.jobs.get(job_key)?;
-            let running = job.by_state.get(&TaskState::Running).map_or(0, |running| running.len());
             let parallel = job.spec.max_parallel_tasks.unwrap_or(-1);
-            if parallel >= 0 && running >= usize::try_from(parallel).unwrap_or(usize::MAX) {
+            if parallel >= 0 && job.on_nodes_now() >= usize::try_from(parallel).unwrap_or(usize::MAX) {
                 continue;
             }
             for (_, task_key) in job.ready.iter().take(LOOK_AHEAD) {
-                let slots = job.tasks.get(task_key)?.slots();
-                let fits = |(taken, _): &&(i32, String)| taken + slots <= most;
+                let task = job.tasks.get(task_key)?;
+                let slots = task.slots();
+                let fits =
+                    |(taken, node): &&(i32, String)| taken + slots <= most && !job.is_barred_from(node);
+                let liked = task.add.affinity_info.as_ref().and_then(|info| {
+                    let of = pool.nodes.get(info.affinity_id.strip_prefix("TVM:")?)?;
+                    pool.room.get(&(of.slots, of.id.clone())).filter(fits)
+                });
                 // Spread: where least runs. Pack: where most runs that still leaves room.
-                let node = if pool.packs() {
-                    pool.room.iter().rev().find(fits)
-                } else {
-                    pool.room.first().filter(fits)
+                let node = match (liked, pool.packs(), job.on_nodes.is_empty()) {
+                    (Some(node), ..) => Some(node),
+                    (None, true, _) => pool.room.iter().rev().find(fits),
+                    (None, false, true) => pool.room.first().filter(fits),
+                    (None, false, false) => pool.room.iter().find(fits),
                 };
                 if let Some((_, node)) = node {
                     return Some((job_key.clone(), task_key.clone(), node.clone()));
@@ -54,33 +63,54 @@ impl Model {
     }
 
     fn launch_task(&mut self, pool: &str, node: &str, job: &str, task: &str, moment: Timestamp) {
-        let id = self.launch_id();
-        self.set_task_state(job, task, TaskState::Running, moment);
         let Some(found) = self.pools.get_mut(pool) else { return };
-        let pool_id = found.spec.id.clone();
         let Some(of) = found.nodes.get_mut(node) else { return };
-        let dedicated = of.dedicated;
+        let Some(task_found) = self.jobs.get_mut(job).and_then(|job| job.tasks.get_mut(task)) else { return };
+        found.room.remove(&(of.slots, node.to_owned()));
+        of.slots += task_found.slots();
+        task_found.facts.node = Some((found.spec.id.clone(), node.to_owned()));
+        task_found.facts.files_gone = false;
+        let prepared = self.prepare(job, pool, node, moment);
+        let state = if prepared { TaskState::Running } else { TaskState::Preparing };
+        self.set_task_state(job, task, state, moment);
+        let Some(job_found) = self.jobs.get_mut(job) else { return };
+        if let Some(on) = job_found.on_nodes.get_mut(node).filter(|_| !prepared) {
+            on.waiting.insert(task.to_owned());
+        }
+        if job_found.ready.is_empty() {
+            self.feed(job);
+        }
+        if prepared {
+            self.start_task(job, task, moment);
+        }
+        self.rest_node(pool, node, moment);
+        // Not kept: a task that was put on a node and not started would be queued again after a crash either way.
+        self.effects.visible = true;
+    }
+
+    /// Launches a task on the node it was put on.
+    pub(super) fn start_task(&mut self, job: &str, task: &str, moment: Timestamp) {
+        let id = self.launch_id();
         let Some(job_found) = self.jobs.get_mut(job) else { return };
         let job_id = job_found.spec.id.clone();
+        let preparation = job_found.preparation_variables();
         let Some(task_found) = job_found.tasks.get_mut(task) else { return };
-        let slots = task_found.slots();
-        found.room.remove(&(of.slots, node.to_owned()));
-        of.slots += slots;
+        let Some((pool_id, node)) = task_found.facts.node.clone() else { return };
+        let Some(of) = self.pools.get_mut(&key(&pool_id)).and_then(|pool| pool.nodes.get_mut(&node)) else {
+            return;
+        };
+        let dedicated = of.dedicated;
         of.launches.insert(id);
-        let facts = &mut task_found.facts;
-        facts.node = Some((pool_id.clone(), node.to_owned()));
-        facts.launch = Some(id);
-        facts.info.start_time = Some(moment);
+        task_found.facts.launch = Some(id);
+        task_found.facts.info.start_time = Some(moment);
         let most = task_found.max_retries();
         let last_try = most >= 0 && task_found.facts.info.retry_count >= most;
         let (directory, add) = (task_found.directory(&job_id), task_found.add.clone());
         let common: Vec<_> = settings(job_found.spec.common_environment_settings.as_deref()).collect();
-        if job_found.ready.is_empty() {
-            self.feed(job);
-        }
-        let mut environment = self.environment_of(&pool_id, node, dedicated);
+        let mut environment = self.environment_of(&pool_id, &node, dedicated);
         environment.push(("AZ_BATCH_JOB_ID".into(), job_id));
         environment.push(("AZ_BATCH_TASK_ID".into(), add.id.clone()));
+        environment.extend(preparation);
         environment.extend(common);
         environment.extend(settings(add.environment_settings.as_deref()));
         let output_files = add.output_files.iter().flatten().filter_map(|file| {
@@ -94,7 +124,7 @@ impl Model {
         });
         let launch = Launch {
             id,
-            node: NodeRef { pool: pool_id, node: node.to_owned() },
+            node: NodeRef { pool: pool_id, node },
             directory,
             command_line: add.command_line.clone(),
             environment,
@@ -104,9 +134,6 @@ impl Model {
         };
         self.launches.insert(id, What::Task { job: job.to_owned(), task: task.to_owned() });
         self.order(Order::Launch(Box::new(launch)));
-        self.rest_node(pool, node, moment);
-        // Not kept: a task that was put on a node and not started would be queued again after a crash either way.
-        self.effects.visible = true;
     }
 
     /// A launch is over: its slots are free again.
@@ -117,14 +144,14 @@ impl Model {
         node: &str,
         job: &str,
         task: &str,
-        launch: LaunchId,
+        launch: Option<LaunchId>,
         success: Option<bool>,
         moment: Timestamp,
     ) {
         let slots = self.jobs.get(job).and_then(|job| job.tasks.get(task)).map_or(0, super::Task::slots);
         let Some(found) = self.pools.get_mut(pool) else { return };
         let Some(of) = found.nodes.get_mut(node) else { return };
-        if !of.launches.remove(&launch) {
+        if launch.is_some_and(|launch| !of.launches.remove(&launch)) {
             return;
         }
         found.room.remove(&(of.slots, node.to_owned()));
@@ -133,9 +160,11 @@ impl Model {
             of.total += 1;
             of.succeeded += i32::from(success);
         }
-        of.recent.push_back((job.to_owned(), task.to_owned()));
-        if of.recent.len() > MOST_RECENT {
-            of.recent.pop_front();
+        if launch.is_some() {
+            of.recent.push_back((job.to_owned(), task.to_owned()));
+            if of.recent.len() > MOST_RECENT {
+                of.recent.pop_front();
+            }
         }
         self.rest_node(pool, node, moment);
     }
@@ -182,7 +211,11 @@ impl Model {
             self.pools.insert(key.clone(), pool);
             self.watch_resize(&key, None, moment);
         }
-        for (key, job) in jobs {
+        for (key, mut job) in jobs {
+            let ends = matches!(job.state, JobState::Terminating | JobState::Deleting | JobState::Completed);
+            let task = job.spec.job_preparation_task.as_ref();
+            let reruns = task.is_some_and(|task| task.rerun_on_node_reboot_after_success != Some(false));
+            job.on_nodes.retain(|_, on| on.outlives_a_restart(ends, reruns));
             self.jobs.insert(key, job);
         }
         for (job, task_key, mut task) in tasks {
@@ -194,16 +227,14 @@ impl Model {
                 facts.info.last_requeue_time = Some(moment);
                 (facts.launch, facts.process, facts.ending, facts.node) = (None, None, None, None);
             }
-            self.enter(&job, task_key, task);
+            let is_kept = task.facts.state == TaskState::Completed && !task.facts.files_gone;
+            self.enter(&job, task_key.clone(), task);
+            if is_kept {
+                self.watch_retention(&job, &task_key);
+            }
         }
         let keys: Vec<_> = self.jobs.keys().cloned().collect();
         for key in keys {
-            // Dependencies between tasks need all of them to be there.
-            let ready: Vec<_> =
-                self.jobs.get(&key).into_iter().flat_map(|job| job.waiting_for.keys().cloned()).collect();
-            for task in ready {
-                self.release(&key, &task);
-            }
             self.watch_job(&key);
             self.feed(&key);
             if self.jobs.get(&key).is_some_and(|job| {

@@ -1,13 +1,16 @@
 //! What clients see of pools, nodes, jobs and tasks, and what they may filter by.
 
 use super::{
-    Job, Model, Node, Pool, Refusal, Task, key,
+    Job, Model, Node, Pool, Refusal, Task,
+    facts::OnNode,
+    key,
     query::{Fields as FieldsTrait, Filter, Select, Value},
 };
 use dropmill_azure_wire::{
     batch::{
-        self as wire, AllocationState, ComputeNode, JobExecutionInfo, NodeCounts, NodeState, PoolNodeCounts,
-        PoolState, SchedulingState, TaskCounts, TaskCountsResult, TaskNodeInfo, TaskState,
+        self as wire, AllocationState, ComputeNode, JobExecutionInfo, JobPreparationAndReleaseStatus,
+        NodeCounts, NodeState, NodeTaskInfo, PoolNodeCounts, PoolState, SchedulingState, TaskCounts,
+        TaskCountsResult, TaskNodeInfo, TaskState,
     },
     time::Timestamp,
     uri::encode,
@@ -67,6 +70,22 @@ pub const NODE_PROPERTIES: &[&str] = &[
     "startTaskInfo/endTime",
 ];
 
+/// Properties of preparations and releases that can be filtered by.
+pub const STATUS_PROPERTIES: &[&str] = &[
+    "poolId",
+    "nodeId",
+    "jobPreparationTaskExecutionInfo/state",
+    "jobPreparationTaskExecutionInfo/result",
+    "jobPreparationTaskExecutionInfo/exitCode",
+    "jobPreparationTaskExecutionInfo/startTime",
+    "jobPreparationTaskExecutionInfo/endTime",
+    "jobReleaseTaskExecutionInfo/state",
+    "jobReleaseTaskExecutionInfo/result",
+    "jobReleaseTaskExecutionInfo/exitCode",
+    "jobReleaseTaskExecutionInfo/startTime",
+    "jobReleaseTaskExecutionInfo/endTime",
+];
+
 /// A page of a list and where the next one begins.
 pub type PageOf<T> = (Vec<T>, Option<String>);
 
@@ -97,7 +116,7 @@ impl FieldsTrait for Job {
             "creationTime" | "executionInfo/startTime" => Value::Moment(self.created),
             "lastModified" => Value::Moment(self.modified),
             "executionInfo/endTime" => Value::Moment(self.ended?),
-            "executionInfo/poolId" => Value::Text(self.spec.pool_info.pool_id.clone()?),
+            "executionInfo/poolId" => Value::Text(self.pool_id()?.to_owned()),
             _ => return None,
         })
     }
@@ -123,21 +142,37 @@ impl FieldsTrait for Pool {
     }
 }
 
+impl FieldsTrait for (&String, &OnNode) {
+    fn field(&self, name: &str) -> Option<Value> {
+        match name.split_once('/') {
+            Some(("jobPreparationTaskExecutionInfo", part)) => node_task_field(&self.1.preparation, part),
+            Some((_, part)) => node_task_field(self.1.release.as_ref()?, part),
+            None if name == "poolId" => Some(Value::Text(self.1.pool.clone())),
+            None => Some(Value::Text(self.0.clone())),
+        }
+    }
+}
+
+fn node_task_field(info: &NodeTaskInfo, name: &str) -> Option<Value> {
+    Some(match name {
+        "state" => Value::Text(info.state.as_str().to_owned()),
+        "result" => Value::Text(info.result.as_ref()?.as_str().to_owned()),
+        "exitCode" => Value::Number(info.exit_code?.into()),
+        "startTime" => Value::Moment(info.start_time),
+        "endTime" => Value::Moment(info.end_time?),
+        _ => return None,
+    })
+}
+
 impl FieldsTrait for Node {
     fn field(&self, name: &str) -> Option<Value> {
-        let info = self.start_task.as_ref();
         Some(match name {
             "id" => Value::Text(self.id.clone()),
             "state" => Value::Text(self.state.as_str().to_owned()),
             "stateTransitionTime" => Value::Moment(self.state_at),
             "lastBootTime" => Value::Moment(self.booted?),
             "allocationTime" => Value::Moment(self.allocated),
-            "startTaskInfo/state" => Value::Text(info?.state.as_str().to_owned()),
-            "startTaskInfo/result" => Value::Text(info?.result.as_ref()?.as_str().to_owned()),
-            "startTaskInfo/exitCode" => Value::Number(info?.exit_code?.into()),
-            "startTaskInfo/startTime" => Value::Moment(info?.start_time),
-            "startTaskInfo/endTime" => Value::Moment(info?.end_time?),
-            _ => return None,
+            name => return node_task_field(self.start_task.as_ref()?, name.strip_prefix("startTaskInfo/")?),
         })
     }
 }
@@ -365,6 +400,9 @@ impl Model {
             allow_task_preemption: pick!("allowTaskPreemption", allow_task_preemption),
             max_parallel_tasks: pick!("maxParallelTasks", max_parallel_tasks),
             constraints: pick!("constraints", constraints),
+            job_manager_task: pick!("jobManagerTask", job_manager_task),
+            job_preparation_task: pick!("jobPreparationTask", job_preparation_task),
+            job_release_task: pick!("jobReleaseTask", job_release_task),
             common_environment_settings: pick!("commonEnvironmentSettings", common_environment_settings),
             pool_info: select.take("poolInfo", || Some(spec.pool_info.clone())),
             on_all_tasks_complete: pick!("onAllTasksComplete", on_all_tasks_complete),
@@ -375,8 +413,8 @@ impl Model {
                 Some(JobExecutionInfo {
                     start_time: Some(job.created),
                     end_time: job.ended,
-                    pool_id: spec.pool_info.pool_id.clone(),
-                    scheduling_error: None,
+                    pool_id: job.pool_id().map(str::to_owned),
+                    scheduling_error: job.scheduling_error.clone(),
                     terminate_reason: job.terminate_reason.clone(),
                 })
             }),
@@ -422,6 +460,55 @@ impl Model {
             task_counts: counts(active, running, completed, job.succeeded),
             task_slot_counts: counts(slots_active, slots_running, slots_completed, slots_succeeded),
         })
+    }
+
+    /// A page of how a job's preparation and release went on its nodes.
+    ///
+    /// # Errors
+    /// `JobNotFound`, `JobPreparationTaskOrReleaseTaskNotSpecified`, or a filter that cannot be read.
+    pub fn list_preparations(
+        &self,
+        job: &str,
+        filter: &str,
+        select: &Select,
+        after: &str,
+        size: usize,
+    ) -> Result<PageOf<JobPreparationAndReleaseStatus>, Refusal> {
+        let filter = read_filter(filter, STATUS_PROPERTIES)?;
+        let job = self.job(job)?;
+        if job.spec.job_preparation_task.is_none() {
+            return Err(Refusal::conflict("JobPreparationTaskOrReleaseTaskNotSpecified"));
+        }
+        let mut found = vec![];
+        for entry in job.on_nodes.range(after.to_owned()..) {
+            if !filter.as_ref().is_none_or(|filter| filter.lets(&entry)) {
+                continue;
+            }
+            if found.len() == size {
+                return Ok((found, Some(entry.0.clone())));
+            }
+            let (node, on) = entry;
+            let node_url = format!("{}/pools/{}/nodes/{node}", self.identity.base, on.pool);
+            let told = |info: &NodeTaskInfo, release| {
+                let directory = job.chore_directory(release);
+                NodeTaskInfo {
+                    task_root_directory_url: Some(format!("{node_url}/files/{}", encode(&directory))),
+                    task_root_directory: Some(directory),
+                    ..info.clone()
+                }
+            };
+            let release = on.release.as_ref();
+            found.push(JobPreparationAndReleaseStatus {
+                pool_id: select.take("poolId", || Some(on.pool.clone())),
+                node_id: select.take("nodeId", || Some(node.clone())),
+                node_url: select.take("nodeUrl", || Some(node_url.clone())),
+                job_preparation_task_execution_info: select
+                    .take("jobPreparationTaskExecutionInfo", || Some(told(&on.preparation, false))),
+                job_release_task_execution_info: select
+                    .take("jobReleaseTaskExecutionInfo", || release.map(|info| told(info, true))),
+            });
+        }
+        Ok((found, None))
     }
 
     /// A task as clients see it.

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod jobs;
 mod nodes;
 mod states;
+mod tasks;
 
 use super::{Act, Identity, Model, Refusal, query::Select};
 use crate::orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};

@@ -1,0 +1,328 @@
+//! What a job runs on a node before its first task there, and when it is over: preparation and release.
+
+use super::{
+    Job, Model, What,
+    facts::{Act, Ending, OnNode},
+    key,
+    nodes::{begun, note_try, resource_files, settings},
+    task_ends::task_ended,
+};
+use crate::orders::{Launch, LaunchEnding, LaunchId, NodeRef, Order};
+use dropmill_azure_wire::{
+    batch::{EnvironmentSetting, JobState, NodeState, NodeTaskState, ResourceFile, TaskResult, TaskState},
+    duration::IsoDuration,
+    time::Timestamp,
+};
+
+/// A command of a job that is no task.
+struct Chore<'a> {
+    id: &'a str,
+    command_line: &'a str,
+    resource_files: Option<&'a [ResourceFile]>,
+    environment: Option<&'a [EnvironmentSetting]>,
+}
+
+impl Job {
+    /// Whether its tasks wait for its preparation.
+    fn waits_for_preparation(&self) -> bool {
+        self.spec.job_preparation_task.as_ref().is_some_and(|task| task.wait_for_success != Some(false))
+    }
+
+    /// Whether its tasks must not run on a node: its preparation failed there.
+    pub(super) fn is_barred_from(&self, node: &str) -> bool {
+        let failed = |on: &OnNode| on.preparation.result == Some(TaskResult::Failure);
+        self.waits_for_preparation() && self.on_nodes.get(node).is_some_and(failed)
+    }
+
+    /// The folder of its preparation or release below a node's root.
+    pub(super) fn chore_directory(&self, release: bool) -> String {
+        let id = match release {
+            true => self.spec.job_release_task.as_ref().and_then(|task| task.id.as_deref()),
+            false => self.spec.job_preparation_task.as_ref().and_then(|task| task.id.as_deref()),
+        };
+        format!("{}/{}", self.directory(), id.unwrap_or_default())
+    }
+
+    /// The variables that name the folders of its preparation.
+    pub(super) fn preparation_variables(&self) -> Vec<(String, String)> {
+        if self.spec.job_preparation_task.is_none() {
+            return Vec::new();
+        }
+        let directory = self.chore_directory(false);
+        let working = format!("{directory}/wd");
+        vec![("AZ_BATCH_JOB_PREP_DIR".into(), directory), ("AZ_BATCH_JOB_PREP_WORKING_DIR".into(), working)]
+    }
+
+    fn chore(&self, release: bool) -> Option<Chore<'_>> {
+        if release {
+            let task = self.spec.job_release_task.as_ref()?;
+            return Some(Chore {
+                id: task.id.as_deref().unwrap_or_default(),
+                command_line: &task.command_line,
+                resource_files: task.resource_files.as_deref(),
+                environment: task.environment_settings.as_deref(),
+            });
+        }
+        let task = self.spec.job_preparation_task.as_ref()?;
+        Some(Chore {
+            id: task.id.as_deref().unwrap_or_default(),
+            command_line: &task.command_line,
+            resource_files: task.resource_files.as_deref(),
+            environment: task.environment_settings.as_deref(),
+        })
+    }
+
+    /// How long its preparation or release may run.
+    pub(super) fn chore_limit(&self, release: bool) -> Option<IsoDuration> {
+        if release {
+            return self.spec.job_release_task.as_ref()?.max_wall_clock_time;
+        }
+        self.spec.job_preparation_task.as_ref()?.constraints.as_ref()?.max_wall_clock_time
+    }
+}
+
+impl Model {
+    /// Whether a job's task may start on a node now. If the job's preparation has not run there, it starts.
+    pub(super) fn prepare(&mut self, job: &str, pool: &str, node: &str, moment: Timestamp) -> bool {
+        let Some(found) = self.jobs.get_mut(job) else { return true };
+        if found.spec.job_preparation_task.is_none() {
+            return true;
+        }
+        let waits = found.waits_for_preparation();
+        if let Some(on) = found.on_nodes.get(node) {
+            return !waits || on.preparation.result == Some(TaskResult::Success);
+        }
+        let pool_id = self.pools.get(pool).map(|pool| pool.spec.id.clone()).unwrap_or_default();
+        found.on_nodes.insert(node.to_owned(), OnNode::new(pool_id, begun(moment)));
+        self.launch_chore(job, node, false);
+        self.keep_job(job);
+        !waits
+    }
+
+    fn launch_chore(&mut self, job: &str, node: &str, release: bool) {
+        let id = self.launch_id();
+        let Some(found) = self.jobs.get(job) else { return };
+        let (Some(chore), Some(on)) = (found.chore(release), found.on_nodes.get(node)) else { return };
+        let pool = key(&on.pool);
+        let Some(of) = self.pools.get(&pool).and_then(|pool| pool.nodes.get(node)) else { return };
+        let mut environment = self.environment_of(&on.pool, node, of.dedicated);
+        environment.push(("AZ_BATCH_JOB_ID".into(), found.spec.id.clone()));
+        environment.push(("AZ_BATCH_TASK_ID".into(), chore.id.to_owned()));
+        if release {
+            environment.extend(found.preparation_variables());
+        }
+        environment.extend(settings(found.spec.common_environment_settings.as_deref()));
+        environment.extend(settings(chore.environment));
+        let launch = Launch {
+            id,
+            node: NodeRef { pool: on.pool.clone(), node: node.to_owned() },
+            directory: found.chore_directory(release),
+            command_line: chore.command_line.to_owned(),
+            environment,
+            resource_files: resource_files(chore.resource_files),
+            output_files: vec![],
+            last_try: true,
+        };
+        if let Some(on) = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(node)) {
+            (on.launch, on.ending) = (Some(id), None);
+        }
+        if let Some(of) = self.node_mut(&pool, node) {
+            of.launches.insert(id);
+        }
+        self.launches.insert(id, What::Chore { job: job.to_owned(), node: node.to_owned(), release });
+        self.order(Order::Launch(Box::new(launch)));
+    }
+
+    /// A preparation or release is over, or shall be tried again.
+    pub(super) fn chore_ended(
+        &mut self,
+        job: &str,
+        node: &str,
+        launch: LaunchId,
+        ended: &LaunchEnding,
+        moment: Timestamp,
+    ) {
+        self.forget_limit(launch);
+        let Some(on) = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(node)) else { return };
+        on.launch = None;
+        let (ending, pool) = (on.ending.take(), key(&on.pool));
+        // A preparation that took too long failed; nobody ended the tasks that wait for it.
+        let asked = ending.filter(|ending| *ending != Ending::WallClock);
+        let node_stays = match self.node_mut(&pool, node) {
+            Some(of) => {
+                of.launches.remove(&launch);
+                matches!(of.state, NodeState::Idle | NodeState::Running | NodeState::Offline)
+                    && of.plan.is_none()
+            }
+            None => false,
+        };
+        let Some(found) = self.jobs.get_mut(job) else { return };
+        let prepares = found.spec.job_preparation_task.as_ref();
+        let most = prepares.and_then(|task| task.constraints.as_ref()?.max_task_retry_count).unwrap_or(0);
+        let alive = matches!(found.state, JobState::Active | JobState::Disabling | JobState::Disabled);
+        let Some(on) = found.on_nodes.get_mut(node) else { return };
+        if let Some(release) = &mut on.release {
+            // A release is not tried again, and how it went changes nothing.
+            note_try(release, ended, 0, moment);
+        } else {
+            let most = if ending.is_none() && node_stays && alive { most } else { 0 };
+            if note_try(&mut on.preparation, ended, most, moment) {
+                self.launch_chore(job, node, false);
+                return self.keep_job(job);
+            }
+            let success = on.preparation.result == Some(TaskResult::Success);
+            for task in std::mem::take(&mut on.waiting) {
+                if success {
+                    self.set_task_state(job, &task, TaskState::Running, moment);
+                    self.start_task(job, &task, moment);
+                } else {
+                    self.unplace(job, &task, asked, moment);
+                }
+            }
+        }
+        self.keep_job(job);
+        self.pursue(&pool, node, moment);
+        self.job_quiet(job, moment);
+        self.schedule(&pool, moment);
+    }
+
+    /// Takes a task that waits for a preparation off its node; it ends, or waits for another node.
+    pub(super) fn unplace(&mut self, job: &str, task: &str, ending: Option<Ending>, moment: Timestamp) {
+        let Some(found) = self.task_mut(job, task) else { return };
+        let number = found.facts.number;
+        if let Some((pool, node)) = found.facts.node.take() {
+            if let Some(on) = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(&node)) {
+                on.waiting.remove(task);
+            }
+            self.free(&key(&pool), &node, job, task, None, None, moment);
+        }
+        match ending {
+            Some(Ending::Terminated | Ending::WallClock) => self.end_unstarted(job, task, moment),
+            Some(Ending::Deleted) => self.bury_task(job, task),
+            Some(Ending::Requeued) | None => {
+                self.set_task_state(job, task, TaskState::Active, moment);
+                if let Some(found) = self.task_mut(job, task).filter(|_| ending.is_some()) {
+                    found.facts.info.requeue_count += 1;
+                    found.facts.info.last_requeue_time = Some(moment);
+                }
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.ready.insert((number, task.to_owned()));
+                }
+                self.keep_task(job, task);
+                self.feed(job);
+            }
+        }
+    }
+
+    /// Ends a task that runs nowhere.
+    pub(super) fn end_unstarted(&mut self, job: &str, task: &str, moment: Timestamp) {
+        if let Some(found) = self.task_mut(job, task) {
+            let info = &mut found.facts.info;
+            info.end_time = Some(moment);
+            info.result = Some(TaskResult::Failure);
+            info.failure_info = Some(task_ended("The task was terminated by user request"));
+        }
+        self.complete(job, task, moment);
+    }
+
+    /// Whether a job that ends has nothing left to run on any node. What is left is started, or ended.
+    pub(super) fn released(&mut self, job: &str, moment: Timestamp) -> bool {
+        let Some(found) = self.jobs.get_mut(job) else { return true };
+        let releases = found.spec.job_release_task.is_some();
+        let (mut all, mut to_end, mut to_start) = (true, vec![], vec![]);
+        for (node, on) in &mut found.on_nodes {
+            match (on.launch, &on.release) {
+                (Some(launch), None) => {
+                    // Its preparation still runs, and nobody waits for it any more.
+                    if on.ending.is_none() {
+                        to_end.push(launch);
+                    }
+                    all = false;
+                }
+                (Some(_), Some(_)) => all = false,
+                (None, None) if releases => {
+                    let of = self.pools.get(&key(&on.pool)).and_then(|pool| pool.nodes.get(node));
+                    match of.filter(|of| !of.leaving).map(|of| &of.state) {
+                        Some(NodeState::Idle | NodeState::Running | NodeState::Offline) => {
+                            on.release = Some(begun(moment));
+                            to_start.push(node.clone());
+                            all = false;
+                        }
+                        Some(
+                            NodeState::Creating
+                            | NodeState::Starting
+                            | NodeState::Rebooting
+                            | NodeState::Reimaging
+                            | NodeState::WaitingForStartTask,
+                        ) => all = false,
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        for launch in to_end {
+            self.end_launch(launch, Ending::Terminated);
+        }
+        for node in to_start {
+            self.launch_chore(job, &node, true);
+        }
+        self.keep_job(job);
+        all
+    }
+
+    /// A node is up: jobs that end may have waited for it to run their release.
+    pub(super) fn release_on(&mut self, node: &str, moment: Timestamp) {
+        let ends = |job: &Job| matches!(job.state, JobState::Terminating | JobState::Deleting);
+        let waiting = self.jobs.iter().filter(|(_, job)| ends(job) && job.on_nodes.contains_key(node));
+        let waiting: Vec<String> = waiting.map(|(key, _)| key.clone()).collect();
+        for job in waiting {
+            self.job_quiet(&job, moment);
+        }
+    }
+
+    /// A node begins anew: which preparations are void there?
+    pub(super) fn void_preparations(&mut self, node: &str, act: Act) {
+        let mut void = vec![];
+        for (key, job) in &mut self.jobs {
+            let (Some(task), Some(on)) = (&job.spec.job_preparation_task, job.on_nodes.get(node)) else {
+                continue;
+            };
+            let again = task.rerun_on_node_reboot_after_success != Some(false)
+                || on.preparation.result != Some(TaskResult::Success);
+            let ends = matches!(job.state, JobState::Terminating | JobState::Deleting | JobState::Completed);
+            if on.release.is_none() && !ends && (act != Act::Reboot || again) && act != Act::Leave {
+                job.on_nodes.remove(node);
+                void.push(key.clone());
+            }
+        }
+        for job in void {
+            self.keep_job(&job);
+        }
+    }
+}
+
+impl OnNode {
+    /// What the end of the service, which restarts all nodes, leaves of it. A job that ends still has to release
+    /// every node it prepared; any other prepares its nodes again, as after a reboot.
+    pub(super) fn outlives_a_restart(&mut self, job_ends: bool, reruns: bool) -> bool {
+        if self.release.as_ref().is_some_and(|release| release.state == NodeTaskState::Running) {
+            self.release = None;
+        }
+        if job_ends {
+            self.preparation.state = NodeTaskState::Completed;
+            return true;
+        }
+        self.release.is_some() || (self.preparation.result == Some(TaskResult::Success) && !reruns)
+    }
+}
+
+/// Whether an id may be one of a task beside these.
+pub(super) fn id_of_chore(job: &Job, id: &str) -> Option<&'static str> {
+    let is = |chore: Option<&str>| chore.is_some_and(|chore| chore.eq_ignore_ascii_case(id));
+    if is(job.spec.job_preparation_task.as_ref().and_then(|task| task.id.as_deref())) {
+        return Some("TaskIdSameAsJobPreparationTask");
+    }
+    is(job.spec.job_release_task.as_ref().and_then(|task| task.id.as_deref()))
+        .then_some("TaskIdSameAsJobReleaseTask")
+}

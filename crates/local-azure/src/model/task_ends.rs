@@ -1,0 +1,278 @@
+//! How tasks end: by themselves, by order, by their limits; and what follows.
+
+use super::{
+    Alarm, Change, Model, Task, What,
+    exit_conditions::{exit_options, satisfies},
+    facts::Ending,
+    key,
+    nodes::failure_of,
+    tasks::count_slots,
+};
+use crate::orders::{LaunchEnding, LaunchId, NodeRef, Order};
+use dropmill_azure_wire::{
+    batch::{
+        DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, OnTaskFailure, TaskExecutionInfo,
+        TaskResult, TaskState,
+    },
+    duration::IsoDuration,
+    time::Timestamp,
+};
+
+impl Model {
+    /// A launch's process runs.
+    pub(super) fn started(&mut self, launch: LaunchId, process: Option<(u32, u64)>, moment: Timestamp) {
+        let (job, task) = match self.launches.get(&launch).cloned() {
+            Some(What::Task { job, task }) => (job, task),
+            Some(What::Chore { job, release, .. }) => {
+                let limit = self.jobs.get(&job).and_then(|job| job.chore_limit(release));
+                return self.limit_launch(launch, limit, moment);
+            }
+            _ => return,
+        };
+        let Some(found) = self.task_mut(&job, &task).filter(|task| task.facts.launch == Some(launch)) else {
+            return;
+        };
+        found.facts.process = process;
+        let limit = found.add.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
+        self.limit_launch(launch, limit, moment);
+        if self.durable {
+            self.keep_task(&job, &task);
+        }
+    }
+
+    fn limit_launch(&mut self, launch: LaunchId, limit: Option<IsoDuration>, moment: Timestamp) {
+        let until = limit.and_then(IsoDuration::as_std).and_then(|limit| moment.checked_add(limit).ok());
+        if let Some(until) = until {
+            self.alarms.insert((until, Alarm::WallClock(launch)));
+            self.limits.insert(launch, until);
+        }
+    }
+
+    pub(super) fn forget_limit(&mut self, launch: LaunchId) {
+        if let Some(until) = self.limits.remove(&launch) {
+            self.alarms.remove(&(until, Alarm::WallClock(launch)));
+        }
+    }
+
+    pub(super) fn wall_clock_over(&mut self, launch: LaunchId) {
+        self.end_launch(launch, Ending::WallClock);
+    }
+
+    /// Has a launch ended; what becomes of its task is decided when the node says that it is over.
+    pub(super) fn end_launch(&mut self, launch: LaunchId, ending: Ending) {
+        let Some(what) = self.launches.get(&launch).cloned() else { return };
+        // Whoever ended it first counts, but deletion outranks everything.
+        let outranks = |before: Option<Ending>| before.is_none() || ending == Ending::Deleted;
+        match what {
+            What::Task { job, task } => {
+                let found = self.task_mut(&job, &task).filter(|task| task.facts.launch == Some(launch));
+                if let Some(found) = found.filter(|task| outranks(task.facts.ending)) {
+                    found.facts.ending = Some(ending);
+                }
+            }
+            What::Chore { job, node, .. } => {
+                let found = self.jobs.get_mut(&job).and_then(|job| job.on_nodes.get_mut(&node));
+                if let Some(found) = found.filter(|on| on.launch == Some(launch) && outranks(on.ending)) {
+                    found.ending = Some(ending);
+                }
+            }
+            What::StartTask { .. } => {}
+        }
+        // What runs again must not find in its way what this try would leave behind.
+        let again = ending == Ending::Requeued;
+        self.order(if again { Order::Abandon(launch) } else { Order::Kill(launch) });
+    }
+
+    /// A task's launch is over: the task is, too, or is tried again, or queued again.
+    pub(super) fn launch_ended(
+        &mut self,
+        job: &str,
+        task: &str,
+        launch: LaunchId,
+        ended: LaunchEnding,
+        moment: Timestamp,
+    ) {
+        self.forget_limit(launch);
+        let Some(found) = self.task_mut(job, task).filter(|task| task.facts.launch == Some(launch)) else {
+            return;
+        };
+        let (ending, node, max_retries) =
+            (found.facts.ending.take(), found.facts.node.clone(), found.max_retries());
+        found.facts.launch = None;
+        found.facts.process = None;
+        let info = &mut found.facts.info;
+        let failed_try = ended.failure.is_none() && ended.exit_code != Some(0);
+        let retry = ending.is_none() && failed_try && (max_retries < 0 || info.retry_count < max_retries);
+        if ending == Some(Ending::Requeued) {
+            info.requeue_count += 1;
+            info.last_requeue_time = Some(moment);
+        } else if retry {
+            info.retry_count += 1;
+            info.last_retry_time = Some(moment);
+        }
+        let again = retry || ending == Some(Ending::Requeued);
+        if !again {
+            finish(info, ending, &ended);
+        }
+        let success = info.result == Some(TaskResult::Success) && !again;
+        let number = found.facts.number;
+        let node = node.map(|(pool, node)| (key(&pool), node));
+        if let Some((pool, node)) = &node {
+            self.free(pool, node, job, task, Some(launch), (!again).then_some(success), moment);
+        }
+        if again {
+            if ending == Some(Ending::Requeued)
+                && let Some(found) = self.task_mut(job, task)
+            {
+                found.facts.node = None;
+            }
+            self.set_task_state(job, task, TaskState::Active, moment);
+            if let Some(job) = self.jobs.get_mut(job) {
+                job.ready.insert((number, task.to_owned()));
+            }
+            self.keep_task(job, task);
+            self.feed(job);
+        } else if ending == Some(Ending::Deleted)
+            && self.jobs.get(job).is_some_and(|job| job.state != JobState::Deleting)
+        {
+            self.bury_task(job, task);
+        } else {
+            self.complete(job, task, moment);
+        }
+        if let Some((pool, node)) = node {
+            self.pursue(&pool, &node, moment);
+        }
+        self.job_quiet(job, moment);
+        self.end_if_done(job, moment);
+        let pool = self.pool_of(job);
+        self.schedule(&pool, moment);
+    }
+
+    /// A task is over: whoever waited for it may go, and its job may end.
+    pub(super) fn complete(&mut self, job: &str, task: &str, moment: Timestamp) {
+        self.set_task_state(job, task, TaskState::Completed, moment);
+        if let Some(found) = self.jobs.get_mut(job)
+            && found.tasks.get(task).is_some_and(|task| task.facts.info.result == Some(TaskResult::Success))
+        {
+            found.succeeded += 1;
+            found.slots[3] += found.tasks.get(task).map_or(0, Task::slots);
+        }
+        self.keep_task(job, task);
+        let Some(found) = self.task_mut(job, task) else { return };
+        let options = exit_options(found).cloned();
+        self.watch_retention(job, task);
+        self.release(job, task);
+        let Some(found) = self.jobs.get(job) else { return };
+        let manages = found.spec.job_manager_task.as_ref().is_some_and(|manager| {
+            manager.kill_job_on_completion != Some(false) && manager.id.eq_ignore_ascii_case(task)
+        });
+        if manages && matches!(found.state, JobState::Active | JobState::Disabling | JobState::Disabled) {
+            return self.end_job(job, "JMComplete".into(), moment);
+        }
+        let acts = found.spec.on_task_failure == Some(OnTaskFailure::PerformExitOptionsJobAction);
+        if acts && found.state == JobState::Active {
+            match options.and_then(|options| options.job_action) {
+                Some(JobAction::Terminate) => self.end_job(job, "TaskFailed".into(), moment),
+                Some(JobAction::Disable) => {
+                    let id = found.spec.id.clone();
+                    // It is there and active: nothing stands against it.
+                    let _ = self.disable_job(&id, &DisableTasks::Requeue, moment);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes ready what waited for a task that is over.
+    fn release(&mut self, job: &str, task: &str) {
+        let Some(found) = self.jobs.get_mut(job) else { return };
+        if found.spec.uses_task_dependencies != Some(true) || !found.tasks.get(task).is_some_and(satisfies) {
+            return;
+        }
+        for waiter in found.dependencies.satisfy(task) {
+            if let Some(waiting) =
+                found.tasks.get(&waiter).filter(|task| task.facts.state == TaskState::Active)
+            {
+                found.ready.insert((waiting.facts.number, waiter));
+            }
+        }
+        self.feed(job);
+    }
+
+    /// Sets the alarm of a completed task's files.
+    pub(super) fn watch_retention(&mut self, job: &str, task: &str) {
+        let Some(found) = self.jobs.get(job).and_then(|job| job.tasks.get(task)) else { return };
+        if let Some(until) = found.kept_until() {
+            self.alarms.insert((until, Alarm::Retention { job: job.to_owned(), task: task.to_owned() }));
+        }
+    }
+
+    pub(super) fn retention_over(&mut self, job: &str, task: &str, now: Timestamp) {
+        let Some(found) = self.jobs.get_mut(job) else { return };
+        let id = found.spec.id.clone();
+        let Some(task_found) =
+            found.tasks.get_mut(task).filter(|task| task.facts.state == TaskState::Completed)
+        else {
+            return;
+        };
+        // A task that ran once more since then is kept longer.
+        if task_found.kept_until().is_none_or(|until| until > now) {
+            return;
+        }
+        let directory = task_found.directory(&id);
+        let node = task_found.facts.node.clone();
+        if std::mem::replace(&mut task_found.facts.files_gone, true) {
+            return;
+        }
+        if let Some((pool, node)) = node {
+            self.order(Order::RemoveTask { node: NodeRef { pool, node }, directory });
+        }
+        self.keep_task(job, task);
+    }
+
+    pub(super) fn bury_task(&mut self, job: &str, task: &str) {
+        let Some(found) = self.jobs.get_mut(job) else { return };
+        let id = found.spec.id.clone();
+        let Some(gone) = found.tasks.remove(task) else { return };
+        if let Some(list) = found.by_state.get_mut(&gone.facts.state) {
+            list.remove(&(gone.facts.state_at, task.to_owned()));
+        }
+        found.ready.remove(&(gone.facts.number, task.to_owned()));
+        found.dependencies.forget(task);
+        found.dependencies.unsatisfy(task);
+        count_slots(&mut found.slots, &gone, -1);
+        if gone.facts.info.result == Some(TaskResult::Success) {
+            found.succeeded -= 1;
+        }
+        if let Some((pool, node)) = gone.facts.node.clone() {
+            self.order(Order::RemoveTask { node: NodeRef { pool, node }, directory: gone.directory(&id) });
+        }
+        self.keep(|| Change::DropTask { job: job.to_owned(), key: task.to_owned() });
+        self.feed(job);
+    }
+}
+
+pub(super) fn task_ended(why: &str) -> FailureInfo {
+    FailureInfo {
+        category: ErrorCategory::UserError,
+        code: Some("TaskEnded".into()),
+        message: Some(why.into()),
+        details: None,
+    }
+}
+
+/// Fills in how a task ended.
+pub(super) fn finish(info: &mut TaskExecutionInfo, ending: Option<Ending>, ended: &LaunchEnding) {
+    info.start_time = Some(ended.started);
+    info.end_time = Some(ended.ended);
+    info.exit_code = ended.exit_code;
+    info.failure_info = match ending {
+        Some(Ending::WallClock) => {
+            Some(task_ended("The task ran longer than its maxWallClockTime and was ended"))
+        }
+        Some(Ending::Terminated) => Some(task_ended("The task was terminated by user request")),
+        Some(Ending::Deleted | Ending::Requeued) | None => failure_of(ended),
+    };
+    let success = info.failure_info.is_none() && ended.exit_code == Some(0);
+    info.result = Some(if success { TaskResult::Success } else { TaskResult::Failure });
+}

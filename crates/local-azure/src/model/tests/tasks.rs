@@ -1,0 +1,220 @@
+//! Tasks: dependencies, exit conditions, tries, limits and places.
+
+use super::{World, told};
+use serde_json::{Value, json};
+
+#[test]
+fn what_a_tasks_end_means_depends_on_its_exit_conditions() {
+    let satisfy = json!({"dependencyAction": "satisfy"});
+    let block = json!({"dependencyAction": "block"});
+    let terminate = json!({"jobAction": "terminate"});
+    let disable = json!({"jobAction": "disable"});
+    // Exit code, conditions; what the dependent task is then, and what the job.
+    let table = [
+        (0, json!({}), "running", "active"),
+        (1, json!({}), "active", "active"),
+        (1, json!({"default": satisfy}), "running", "active"),
+        (0, json!({"default": block}), "running", "active"),
+        (2, json!({"exitCodes": [{"code": 2, "exitOptions": satisfy}]}), "running", "active"),
+        (
+            2,
+            json!({"exitCodes": [{"code": 2, "exitOptions": satisfy}], "default": block}),
+            "running",
+            "active",
+        ),
+        (3, json!({"exitCodes": [{"code": 2, "exitOptions": satisfy}]}), "active", "active"),
+        (4, json!({"exitCodeRanges": [{"start": 3, "end": 5, "exitOptions": satisfy}]}), "running", "active"),
+        (6, json!({"exitCodeRanges": [{"start": 3, "end": 5, "exitOptions": satisfy}]}), "active", "active"),
+        (0, json!({"exitCodes": [{"code": 0, "exitOptions": block}]}), "active", "active"),
+        (1, json!({"default": terminate}), "active", "completed"),
+        (1, json!({"default": disable}), "active", "disabled"),
+    ];
+    for (code, conditions, dependent, job) in table {
+        let mut world = World::with_job(
+            json!({"usesTaskDependencies": true, "onTaskFailure": "performexitoptionsjobaction"}),
+        );
+        world.add_task("t", json!({"exitConditions": conditions})).unwrap();
+        world.add_task("u", json!({"dependsOn": {"taskIds": ["T"]}})).unwrap();
+        assert_eq!(world.runs(), ["t"]);
+        world.exit("/t", code);
+        let states = (world.task("u")["state"].clone(), world.job("j")["state"].clone());
+        assert_eq!(states, (dependent.into(), job.into()), "{code} {conditions}");
+        if job == "completed" {
+            assert_eq!(world.job("j")["executionInfo"]["terminateReason"], "TaskFailed");
+        }
+    }
+}
+
+#[test]
+fn a_task_waits_for_ids_and_ranges_that_may_come_later() {
+    let mut world = World::with_job(json!({"usesTaskDependencies": true}));
+    world
+        .add_task("last", json!({"dependsOn": {"taskIds": ["x"], "taskIdRanges": [{"start": 1, "end": 2}]}}))
+        .unwrap();
+    for id in ["1", "x", "002"] {
+        assert_eq!(world.task("last")["state"], "active");
+        world.add_task(id, json!({})).unwrap();
+        world.exit(&format!("/{id}"), 0);
+    }
+    assert_eq!(world.runs(), ["last"]);
+}
+
+#[test]
+fn a_task_is_tried_as_often_as_it_may() {
+    // The job's retries, the task's; tries in all.
+    for (job, task, tries) in [(0, None, 1), (2, None, 3), (2, Some(0), 1), (0, Some(1), 2)] {
+        let mut world = World::with_job(json!({"constraints": {"maxTaskRetryCount": job}}));
+        let constraints = task.map_or(json!({}), |task| json!({"constraints": {"maxTaskRetryCount": task}}));
+        world.add_task("t", constraints).unwrap();
+        for _ in 0..tries {
+            assert_eq!(world.task("t")["state"], "running");
+            world.exit("/t", 9);
+        }
+        let task = world.task("t");
+        assert_eq!(
+            (task["state"].as_str(), task["executionInfo"]["retryCount"].as_i64()),
+            (Some("completed"), Some(tries - 1))
+        );
+        let failure = &task["executionInfo"]["failureInfo"];
+        assert_eq!(
+            (failure["category"].as_str(), failure["code"].as_str()),
+            (Some("usererror"), Some("FailureExitCode"))
+        );
+    }
+}
+
+#[test]
+fn a_task_that_runs_too_long_is_ended_and_not_tried_again() {
+    let mut world = World::with_job(json!({}));
+    let constraints = json!({"constraints": {"maxWallClockTime": "PT1M", "maxTaskRetryCount": 3}});
+    world.add_task("t", constraints).unwrap();
+    world.pass(61);
+    let info = &world.task("t")["executionInfo"];
+    assert_eq!(
+        (info["failureInfo"]["code"].as_str(), info["exitCode"].as_i64()),
+        (Some("TaskEnded"), Some(137))
+    );
+    assert_eq!(info["retryCount"], 0);
+}
+
+#[test]
+fn files_are_kept_as_long_as_asked_also_of_a_task_that_ran_again() {
+    let mut world = World::with_job(json!({}));
+    world.add_task("t", json!({"constraints": {"retentionTime": "PT1H"}})).unwrap();
+    world.exit("/t", 1);
+    world.pass(3000);
+    assert_eq!(world.ask("reactivate task"), "ok");
+    assert_eq!(world.task("t")["executionInfo"]["retryCount"], 0);
+    world.exit("/t", 0);
+    world.pass(1000);
+    assert!(!world.log.iter().any(|line| line.starts_with("remove")), "{:?}", world.log);
+    world.pass(3000);
+    assert!(world.log.contains(&"remove workitems/j/job-1/t".to_owned()));
+}
+
+#[test]
+fn tasks_fill_nodes_by_slots_as_the_pool_says() {
+    for (fill, expected) in [("spread", [1, 1]), ("pack", [0, 2])] {
+        let mut world = World::new();
+        let policy = json!({"nodeFillType": fill});
+        let pool = json!({"targetDedicatedNodes": 2, "taskSlotsPerNode": 4, "taskSchedulingPolicy": policy});
+        world.add_pool("p", pool).unwrap();
+        world.add_job("j", json!({})).unwrap();
+        for id in ["a", "b"] {
+            world.add_task(id, json!({"requiredSlots": 2})).unwrap();
+        }
+        let mut running: Vec<_> =
+            world.nodes().iter().map(|node| node["runningTasksCount"].as_i64().unwrap()).collect();
+        running.sort();
+        assert_eq!(running, expected, "{fill}");
+        world.add_task("big", json!({"requiredSlots": 4})).unwrap();
+        world.add_task("small", json!({"requiredSlots": 1})).unwrap();
+        let state = |id: &str| world.task(id)["state"].as_str().unwrap().to_owned();
+        let states = (state("big"), state("small"));
+        let runs = |runs: bool| if runs { "running" } else { "active" }.to_owned();
+        assert_eq!(states, (runs(fill == "pack"), runs(fill == "spread")), "{fill}");
+    }
+}
+
+#[test]
+fn a_task_goes_to_the_node_it_likes_if_there_is_room() {
+    let mut world = World::new();
+    world.add_pool("p", json!({"targetDedicatedNodes": 3})).unwrap();
+    world.add_job("j", json!({})).unwrap();
+    let last = world.node_ids()[2].clone();
+    let like = json!({"affinityInfo": {"affinityId": format!("TVM:{last}")}});
+    world.add_task("a", like.clone()).unwrap();
+    world.add_task("b", like).unwrap();
+    assert_eq!(world.task("a")["nodeInfo"]["nodeId"], *last);
+    assert_ne!(world.task("b")["nodeInfo"]["nodeId"], *last);
+    assert_eq!(world.task("b")["state"], "running");
+}
+
+#[test]
+fn wrong_tasks_are_refused_by_name() {
+    let file = |file: Value| json!({"resourceFiles": [file]});
+    let table = [
+        (json!({"id": ""}), "400 InvalidPropertyValue"),
+        (json!({"id": "a/b"}), "400 InvalidPropertyValue"),
+        (json!({"commandLine": " "}), "400 MissingRequiredProperty"),
+        (json!({"requiredSlots": 0}), "400 InvalidPropertyValue"),
+        (json!({"requiredSlots": 2}), "400 InvalidPropertyValue"),
+        (json!({"dependsOn": {"taskIds": ["x"]}}), "400 TaskDependenciesNotSpecifiedOnJob"),
+        (json!({"constraints": {"maxTaskRetryCount": -2}}), "400 InvalidPropertyValue"),
+        (json!({"constraints": {"maxWallClockTime": "PT0S"}}), "400 InvalidPropertyValue"),
+        (json!({"constraints": {"retentionTime": "-PT1S"}}), "400 InvalidPropertyValue"),
+        (json!({"environmentSettings": [{"name": "", "value": "x"}]}), "400 InvalidPropertyValue"),
+        (file(json!({})), "400 InvalidPropertyValue"),
+        (file(json!({"httpUrl": "http://a/b"})), "400 MissingRequiredProperty"),
+        (
+            file(json!({"httpUrl": "http://a/b", "storageContainerUrl": "http://a"})),
+            "400 InvalidPropertyValue",
+        ),
+        (json!({"id": "jobpreparation"}), "409 TaskIdSameAsJobPreparationTask"),
+        (json!({"id": "JobRelease"}), "409 TaskIdSameAsJobReleaseTask"),
+        (json!({"id": "T"}), "409 TaskExists"),
+        (json!({"id": "fine"}), "ok"),
+    ];
+    for (more, expected) in table {
+        let chore = json!({"commandLine": "x"});
+        let mut world = World::with_job(json!({"jobPreparationTask": chore, "jobReleaseTask": chore}));
+        world.add_task("t", json!({})).unwrap();
+        assert_eq!(told(world.add_task("new", more.clone())), expected, "{more}");
+    }
+    let mut world = World::with_job(json!({"usesTaskDependencies": true}));
+    let long = "x".repeat(64);
+    let table = [
+        (json!({"taskIds": vec![long; 1001]}), "400 TaskDependencyListTooLong"),
+        (json!({"taskIds": ["a b"]}), "400 InvalidPropertyValue"),
+        (json!({"taskIdRanges": [{"start": 3, "end": 1}]}), "400 InvalidPropertyValue"),
+        (
+            json!({"taskIdRanges": vec![json!({"start": 1, "end": 1}); 5000]}),
+            "400 TaskDependencyRangesTooLong",
+        ),
+    ];
+    for (on, expected) in table {
+        assert_eq!(told(world.add_task("new", json!({"dependsOn": on}))), expected);
+    }
+}
+
+#[test]
+fn counts_follow_tasks_through_their_states() {
+    let counts = |world: &World| {
+        let counts = world.model.task_counts("j").unwrap().task_counts;
+        [counts.active, counts.running, counts.completed, counts.succeeded, counts.failed]
+    };
+    let mut world = World::with_job(json!({"jobPreparationTask": {"commandLine": "x"}}));
+    for id in ["a", "b", "c"] {
+        world.add_task(id, json!({})).unwrap();
+    }
+    assert_eq!(counts(&world), [2, 1, 0, 0, 0], "preparing counts as running");
+    world.exit("jobpreparation", 0);
+    world.exit("/a", 0);
+    world.exit("/b", 1);
+    assert_eq!(counts(&world), [0, 1, 2, 1, 1]);
+    world.exit("/c", 0);
+    world.model.delete_task("j", "a", world.now).unwrap();
+    world.model.reactivate_task("j", "b", world.now).unwrap();
+    world.settle();
+    assert_eq!(counts(&world), [0, 1, 1, 1, 0]);
+}
