@@ -4,8 +4,8 @@
 //! shall be done on nodes and what must be kept. It has no clock, no thread and no disk, and its only
 //! randomness is a seeded generator for the names of nodes: a test is a table, a simulation repeats itself.
 
-mod conditions;
 mod auto_pools;
+mod conditions;
 mod dependencies;
 mod exit_conditions;
 mod facts;

@@ -1,6 +1,11 @@
 //! Nodes: they boot, run their start task, take tasks and go.
 
-use super::{Model, Node, Refusal, What, facts::Ending, facts::Patience, key, plans::checked_option};
+use super::{
+    Model, Node, Refusal, What,
+    facts::{Act, Ending, Patience},
+    key,
+    plans::checked_option,
+};
 use crate::orders::{Launch, LaunchEnding, NodeEvent, NodeRef, Order, ResourceFileOrder, ResourceSource};
 use dropmill_azure_wire::{
     batch::{
