@@ -1,0 +1,28 @@
+"""What tests make: pools, jobs and tasks, as small as they can be."""
+
+import azure.batch.models as m
+
+IMAGE = dict(
+    image_reference=m.BatchVmImageReference(
+        publisher="canonical", offer="0001-com-ubuntu-server-jammy", sku="22_04-lts", version="latest"
+    ),
+    node_agent_sku_id="batch.node.ubuntu 22.04",
+)
+
+
+def pool_of(name, nodes=2, **more):
+    return m.BatchPoolCreateOptions(
+        id=name,
+        vm_size="STANDARD_D2S_V3",
+        virtual_machine_configuration=m.VirtualMachineConfiguration(**IMAGE),
+        target_dedicated_nodes=nodes,
+        **more,
+    )
+
+
+def job_of(name, pool, **more):
+    return m.BatchJobCreateOptions(id=name, pool_info=m.BatchPoolInfo(pool_id=pool), **more)
+
+
+def task_of(name, script="true", **more):
+    return m.BatchTaskCreateOptions(id=name, command_line=f"/bin/sh -c '{script}'", **more)
