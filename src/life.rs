@@ -6,7 +6,7 @@ use crate::{
     state::{RunFolder, State, write_private},
 };
 use anyhow::{Context, Result, bail};
-use dropmill_actors::{Canceller, RunHandle, place::DiskPlace, resume};
+use dropmill_actors::{Canceller, Feeder, RunHandle, Services, place::DiskPlace, resume};
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
     Journal, RunHeader,
@@ -56,7 +56,13 @@ pub struct AtWork {
 
 impl Life {
     /// The first life of a run.
-    pub fn first(loaded: Loaded, plan: RunPlan, state: &State, clock: &SharedClock) -> Result<Self> {
+    pub fn first(
+        loaded: Loaded,
+        plan: RunPlan,
+        watch: Option<PathBuf>,
+        state: &State,
+        clock: &SharedClock,
+    ) -> Result<Self> {
         let folder = state.new_run(&plan.run, clock.now())?;
         let body = serde_json::to_vec_pretty(&plan)?;
         write_private(&folder.path.join("plan.json"), &body)?;
@@ -64,6 +70,7 @@ impl Life {
             file: Some(fs::canonicalize(&loaded.file)?),
             set: loaded.set.clone(),
             service: identity(&loaded),
+            watch,
             ..RunHeader::of(&plan.run, &plan.name, clock.now(), &hash(&body))
         };
         let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
@@ -92,9 +99,14 @@ impl Life {
         if let Some(service) = embedded.clone() {
             actix::spawn(async move { service.alarms().await });
         }
+        Ok(AtWork { embedded, ..self.begin_on(services, clock) })
+    }
+
+    /// Puts the actors to work on services that others use too.
+    pub fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
         let place = Arc::new(DiskPlace::new(&self.plan.run, &self.plan.output));
         let run = resume(self.plan, services, place, self.journal, clock.clone(), &self.events);
-        Ok(AtWork { run, embedded, folder: self.folder })
+        AtWork { run, embedded: None, folder: self.folder }
     }
 }
 
@@ -152,6 +164,11 @@ impl AtWork {
     /// Somebody else's means to end the run.
     pub fn canceller(&self) -> Canceller {
         self.run.canceller()
+    }
+
+    /// Somebody else's means to add tasks, if the plan is open-ended.
+    pub fn feeder(&self) -> Feeder {
+        self.run.feeder()
     }
 
     /// Its embedded service, if it has one.

@@ -74,13 +74,40 @@ impl State {
             // A folder without one is of a run that never began.
             if journal.is_file() {
                 let header = Journal::header(&journal)?;
-                if header.file.as_deref() == Some(&file) {
+                if header.file.as_deref() == Some(&file) && header.watch.is_none() {
                     found.push((path, header));
                 }
             }
         }
         found.sort_by(|(_, one), (_, other)| (other.created, &other.run).cmp(&(one.created, &one.run)));
         Ok(found)
+    }
+
+    /// The runs of a daemon, by its work folder, the oldest first.
+    pub fn runs_of_daemon(&self, work: &Path) -> Result<Vec<(PathBuf, RunHeader)>> {
+        let mut found = vec![];
+        for entry in fs::read_dir(self.folder.join("runs")).into_iter().flatten() {
+            let path = entry?.path();
+            let journal = path.join("journal.db");
+            if journal.is_file() {
+                let header = Journal::header(&journal)?;
+                if header.watch.as_deref() == Some(work) {
+                    found.push((path, header));
+                }
+            }
+        }
+        found.sort_by(|(_, one), (_, other)| (one.created, &one.run).cmp(&(other.created, &other.run)));
+        Ok(found)
+    }
+
+    /// Makes and holds the folder of the daemon of a drop folder.
+    pub fn daemon(&self, name: &str, now: Timestamp) -> Result<RunFolder> {
+        let path = self.folder.join("watch").join(name);
+        for folder in [&self.folder, &self.folder.join("watch"), &path] {
+            private_folder(folder)?;
+        }
+        let lock = hold(&path.join("lock"), now)?;
+        Ok(RunFolder { path, _lock: lock })
     }
 
     /// The folder of a run, by its name or the beginning of it.

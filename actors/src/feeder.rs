@@ -31,6 +31,11 @@ impl Feeder {
         index
     }
 
+    /// Whether the run has a task of that id.
+    pub fn has(&self, task: &str) -> bool {
+        self.roster.has(task)
+    }
+
     /// No more will come: the run ends once all are closed.
     pub fn close(&self) {
         self.crew.tasks.do_send(NoMoreTasks);

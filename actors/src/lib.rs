@@ -20,6 +20,7 @@ mod storage_uploader;
 mod task_monitor;
 mod time;
 
+pub mod drop_folder;
 pub mod place;
 pub mod services;
 pub mod wiring;

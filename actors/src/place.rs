@@ -8,6 +8,7 @@ mod disk;
 mod memory;
 
 pub use disk::DiskPlace;
+pub(crate) use disk::{refused, rename_new, sync};
 pub use memory::MemoryPlace;
 
 use dropmill_journal::event::DeliveredFile;
@@ -77,7 +78,7 @@ pub enum PlaceError {
 
 /// The name beside `name` that is tried after `tries` that were taken: `a.txt`, `a~2.txt`, `a~3.txt`, …; a folder's
 /// whole name is its stem.
-fn beside(name: &str, tries: u32, is_folder: bool) -> String {
+pub(crate) fn beside(name: &str, tries: u32, is_folder: bool) -> String {
     if tries == 0 {
         return name.to_owned();
     }

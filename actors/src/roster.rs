@@ -1,19 +1,21 @@
 //! The items of a run: those of its plan, and those that came since.
 
 use dropmill_lifecycle::plan::{Item, RunPlan};
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 /// Items by index; cheap to clone, one thread.
 #[derive(Clone)]
 pub struct Roster {
     items: Rc<RefCell<Vec<Rc<Item>>>>,
+    ids: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl Roster {
     /// Those of a plan.
     pub fn of(plan: &RunPlan) -> Self {
         let items = plan.items.iter().map(|item| Rc::new(item.clone())).collect();
-        Self { items: Rc::new(RefCell::new(items)) }
+        let ids = plan.items.iter().map(|item| item.task.clone()).collect();
+        Self { items: Rc::new(RefCell::new(items)), ids: Rc::new(RefCell::new(ids)) }
     }
 
     /// The item at this place.
@@ -34,9 +36,15 @@ impl Roster {
         u32::try_from(self.items.borrow().len()).expect("a run has fewer than 2^32 items")
     }
 
+    /// Whether there is one with this task id.
+    pub fn has(&self, task: &str) -> bool {
+        self.ids.borrow().contains(task)
+    }
+
     /// Adds one, at the next place.
     pub fn add(&self, item: Item) -> Rc<Item> {
         let item = Rc::new(Item { index: self.len(), ..item });
+        self.ids.borrow_mut().insert(item.task.clone());
         self.items.borrow_mut().push(item.clone());
         item
     }

@@ -63,7 +63,7 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     let mut code = 0;
     for todo in todos {
         let life = match todo {
-            Todo::Fresh(fresh) => Life::first(fresh.0, fresh.1, state, &clock)?,
+            Todo::Fresh(fresh) => Life::first(fresh.0, fresh.1, None, state, &clock)?,
             Todo::Rest(rest) => Life::next(rest.0, rest.1, state, &clock)?,
             Todo::Nothing(why) => {
                 eprintln!("{why}");
@@ -169,7 +169,7 @@ pub fn retry(run: &str, only_failed: bool, showing: &Showing, state: &State) -> 
             item.supersedes = Some(Superseded { folder, files });
         }
     }
-    one(Life::first(loaded, fresh, state, &clock)?, showing, &clock)
+    one(Life::first(loaded, fresh, None, state, &clock)?, showing, &clock)
 }
 
 fn new_name(loaded: &Loaded, clock: &SharedClock) -> Result<String> {

@@ -1,6 +1,7 @@
 //! Names of runs and tasks: functions of what they are for, so that a repeated request is recognised.
 
 use dropmill_azure_wire::time::Timestamp;
+use dropmill_lifecycle::plan::slug;
 use rand::{Rng, RngExt};
 use sha2::{Digest, Sha256};
 
@@ -24,22 +25,6 @@ pub fn task_name(relative: &str) -> String {
         Sha256::digest(relative.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let slug = slug(file, 40);
     if slug.is_empty() { hash } else { format!("{slug}-{hash}") }
-}
-
-/// Small letters and digits, with single hyphens for everything else.
-fn slug(text: &str, longest: usize) -> String {
-    let mut slug = String::new();
-    for letter in text.chars().map(|letter| letter.to_ascii_lowercase()) {
-        if letter.is_ascii_alphanumeric() {
-            slug.push(letter);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-        if slug.len() >= longest {
-            break;
-        }
-    }
-    slug.trim_end_matches('-').to_owned()
 }
 
 #[cfg(test)]

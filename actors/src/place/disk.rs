@@ -166,7 +166,7 @@ fn lock(queue: &Queue) -> std::sync::MutexGuard<'_, Waiting> {
     queue.inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn refused(what: &'static str, path: &Path, error: &io::Error) -> PlaceError {
+pub(crate) fn refused(what: &'static str, path: &Path, error: &io::Error) -> PlaceError {
     let may_pass = matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted
@@ -342,7 +342,7 @@ fn flat_name(input: &str, path: &str) -> String {
 }
 
 /// Renames without replacing. A file system that cannot say so is asked in two steps.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             match rustix::fs::statat(CWD, to, AtFlags::SYMLINK_NOFOLLOW) {
@@ -363,7 +363,7 @@ fn remove_any(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
-fn sync(path: &Path) -> Result<(), PlaceError> {
+pub(crate) fn sync(path: &Path) -> Result<(), PlaceError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| refused("sync", path, &error))
 }
 

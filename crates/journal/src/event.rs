@@ -56,6 +56,27 @@ pub enum Happening {
         /// Tasks that are not closed.
         open: u64,
     },
+    /// A file of the drop folder is about to be taken into the work folder.
+    FileClaimed {
+        /// Its path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+        input: String,
+        /// Length.
+        bytes: u64,
+        /// The folder below the work folder that it is taken into.
+        place: String,
+    },
+    /// It went away, or was written to, before it was taken: it is not this run's.
+    FileWithdrawn {
+        /// Why.
+        reason: String,
+    },
+    /// Its result, or its failure, is in its place.
+    FilePublished {
+        /// `done` or `failed`.
+        outcome: String,
+        /// Path below that folder, written as `input` is.
+        place: String,
+    },
     /// A container is there.
     ContainerReady {},
     /// A file of the application is in its container.

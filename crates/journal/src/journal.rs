@@ -44,6 +44,9 @@ pub struct RunHeader {
     /// Which services it uses: a run goes on only with the same. Holds no secret.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub service: String,
+    /// The work folder of the daemon that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<PathBuf>,
 }
 
 impl RunHeader {
@@ -51,7 +54,17 @@ impl RunHeader {
     pub fn of(run: &str, name: &str, created: Timestamp, plan: &str) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let (run, name, plan) = (run.into(), name.into(), plan.into());
-        Self { run, name, created, program, plan, file: None, set: vec![], service: String::new() }
+        Self {
+            run,
+            name,
+            created,
+            program,
+            plan,
+            file: None,
+            set: vec![],
+            service: String::new(),
+            watch: None,
+        }
     }
 }
 

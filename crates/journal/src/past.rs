@@ -50,6 +50,14 @@ pub struct PastTask {
     pub delivered: Option<Vec<DeliveredFile>>,
     /// Its last word, and whether something of it is at the service only.
     pub closed: Option<(Verdict, bool)>,
+    /// Why it did not succeed, and the last lines of its standard error.
+    pub failure: (Option<String>, Option<String>),
+    /// The folder of what came home.
+    pub folder: Option<String>,
+    /// The file of the drop folder that it is made of, and its place below the work folder.
+    pub claimed: Option<(String, String)>,
+    /// That file was withdrawn, or its result is in its place.
+    pub settled: bool,
 }
 
 impl Past {
@@ -100,10 +108,18 @@ impl PastTask {
             Happening::TaskSubmitted { .. } => self.submitted = true,
             Happening::TaskTerminateAsked { reason } => self.terminated = Some(reason.clone()),
             Happening::TaskEnded(ending) => self.ended = Some(ending.clone()),
-            Happening::OutputDelivered { files, .. } => self.delivered = Some(files.clone()),
-            Happening::TaskClosed { verdict, undelivered, .. } => {
-                self.closed = Some((*verdict, *undelivered));
+            Happening::OutputDelivered { files, folder } => {
+                self.delivered = Some(files.clone());
+                self.folder = Some(folder.clone());
             }
+            Happening::TaskClosed { verdict, undelivered, cause, stderr_tail } => {
+                self.closed = Some((*verdict, *undelivered));
+                self.failure = (cause.clone(), stderr_tail.clone());
+            }
+            Happening::FileClaimed { input, place, .. } => {
+                self.claimed = Some((input.clone(), place.clone()));
+            }
+            Happening::FileWithdrawn { .. } | Happening::FilePublished { .. } => self.settled = true,
             _ => {}
         }
     }

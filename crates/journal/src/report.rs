@@ -199,7 +199,10 @@ impl ReportFold {
                 self.tasks =
                     TaskTally { total, succeeded: *succeeded, failed: *failed, unfinished: *unfinished };
             }
-            Happening::ContainerReady {}
+            Happening::FileClaimed { .. }
+            | Happening::FileWithdrawn { .. }
+            | Happening::FilePublished { .. }
+            | Happening::ContainerReady {}
             | Happening::PoolCreated { .. }
             | Happening::NodeChanged { .. }
             | Happening::PoolReady { .. }

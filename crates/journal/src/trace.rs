@@ -160,6 +160,12 @@ impl Names {
                 format!("started {name} ({tasks} tasks, {service})")
             }
             Happening::RunResumed { life, open } => format!("resumed (life {life}, {open} tasks open)"),
+            Happening::FileClaimed { bytes, .. } => format!("claimed{}", size(*bytes, whole)),
+            Happening::FileWithdrawn { reason } => format!("withdrawn ({reason})"),
+            Happening::FilePublished { outcome, place } => match whole {
+                true => format!("published in {outcome} as {place}"),
+                false => format!("published in {outcome}"),
+            },
             Happening::ContainerReady {} => "ready".into(),
             Happening::ApplicationUploaded { bytes, skipped } => {
                 format!("uploaded{}{}", there(*skipped), size(*bytes, whole))

@@ -3,6 +3,7 @@
 //! Each machine is told what happened and when, and answers with the state that follows and the
 //! commands somebody should carry out. There is no clock, no input or output, no randomness here.
 
+pub mod arrival;
 pub mod delays;
 pub mod effort;
 pub mod elapsed;

@@ -242,3 +242,19 @@ impl RunPlan {
         format!("{}-output", self.run)
     }
 }
+
+/// Small letters and digits, with single hyphens for everything else: what names of runs and tasks are made of.
+pub fn slug(text: &str, longest: usize) -> String {
+    let mut slug = String::new();
+    for letter in text.chars().map(|letter| letter.to_ascii_lowercase()) {
+        if letter.is_ascii_alphanumeric() {
+            slug.push(letter);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+        if slug.len() >= longest {
+            break;
+        }
+    }
+    slug.trim_end_matches('-').to_owned()
+}

@@ -66,6 +66,8 @@ pub struct Simulated {
     pub struck: Vec<Struck>,
     /// Requests that the client made.
     pub requests: u64,
+    /// Virtual time that it took, all lives together.
+    pub lasted: Duration,
     /// How often it did what a death can come before or after.
     pub counts: Counts,
     /// How often each task was started on a node, whatever the client believes.
@@ -193,6 +195,7 @@ impl Simulation {
     }
 
     async fn live(self, doom: Arc<Doom>) -> Result<Simulated, String> {
+        let began = tokio::time::Instant::now();
         let clock: SharedClock = Arc::new(VirtualClock::begin());
         let script::Acts { script, boot } = script::acts(&self.scenario, &self.plan);
         let launches = Launches::default();
@@ -263,6 +266,7 @@ impl Simulation {
             files: place.files(),
             struck,
             requests,
+            lasted: began.elapsed(),
             counts: doom.count(),
             remains,
             launches: launches.counts(),

@@ -1,0 +1,463 @@
+//! Files of a drop folder become tasks, and their results appear in another folder.
+//!
+//! A rescan is the truth, notifications are hints. The intent to take a file is on record before it is moved; from then
+//! on it is in the drop folder, in the work folder, or in its place, and a later life finds it there.
+
+mod claims;
+mod messages;
+mod scan;
+mod shelf;
+mod watcher;
+
+pub use messages::{Adopt, Drain, DropCounts, LookNow, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere};
+pub use scan::{path_of, text_of};
+pub use watcher::{Hints, watch};
+
+use crate::{alarms::Alarms, feeder::Feeder};
+use actix::prelude::*;
+use claims::{Claim, Stream};
+use dropmill_lifecycle::{
+    Elapsed,
+    arrival::{self, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState, Look},
+    plan::Item,
+};
+use scan::{Scanner, Shown};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What the daemon wants of a drop folder.
+#[derive(Debug, Clone)]
+pub struct DropSettings {
+    /// Where files appear.
+    pub directory: PathBuf,
+    /// Where results go.
+    pub done: PathBuf,
+    /// Where failures go.
+    pub failed: PathBuf,
+    /// Where files are while they are worked on; `<run>/<task>/<file>`.
+    pub work: PathBuf,
+    /// Folders in it are looked into.
+    pub recursive: bool,
+    /// Patterns of names that are left alone.
+    pub ignore: Vec<String>,
+    /// Ending of markers that say that a file is complete.
+    pub marker: Option<String>,
+    /// A file that was closed, or moved here, is complete at once.
+    pub close_is_enough: bool,
+    /// What is taken first.
+    pub order: Order,
+    /// Files that are worked on at the same time.
+    pub max_files: usize,
+    /// Their bytes (one larger file still goes alone).
+    pub max_bytes: u64,
+    /// Free bytes of the work folder's file system below which nothing more is taken.
+    pub disk_floor: u64,
+    /// Longest time between two looks at the whole folder.
+    pub rescan: Duration,
+    /// Files after which a run takes no more.
+    pub roll_after: u32,
+    /// After so long without a file the current run ends.
+    pub idle: Duration,
+    /// The input goes with its result.
+    pub keep_input: bool,
+    /// How patient it is.
+    pub limits: ArrivalLimits,
+}
+
+/// What is taken first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// What was seen first.
+    Fifo,
+    /// By name.
+    Name,
+    /// What was changed longest ago.
+    Mtime,
+    /// The smallest.
+    Size,
+}
+
+/// A file that becomes an item.
+#[derive(Debug, Clone)]
+pub struct NewItem {
+    /// Task id.
+    pub task: String,
+    /// Path below the drop folder, as text.
+    pub relative: String,
+    /// Where it is now.
+    pub source: PathBuf,
+    /// Length.
+    pub size_bytes: u64,
+    /// The run it goes into.
+    pub run: String,
+}
+
+/// Makes items, as the run file says.
+pub type Maker = Rc<dyn Fn(&NewItem) -> Item>;
+
+/// The actor.
+pub struct DropFolder {
+    settings: DropSettings,
+    scanner: Scanner,
+    make: Maker,
+    wants: async_channel::Sender<Want>,
+    hints: Hints,
+    began: Instant,
+    /// Files that were seen and are not taken.
+    seen: BTreeMap<PathBuf, (ArrivalState, u64)>,
+    /// Those of them that stand still, in the order in which they are taken.
+    queue: BTreeSet<((i128, PathBuf), PathBuf)>,
+    /// What cannot be an input, and why: said once.
+    refused: BTreeMap<PathBuf, &'static str>,
+    /// When to look at what was seen.
+    looks: BTreeSet<(Elapsed, PathBuf)>,
+    claims: BTreeMap<u32, Claim>,
+    by_task: BTreeMap<(String, String), u32>,
+    bytes: u64,
+    next_claim: u32,
+    next_seen: u64,
+    alarms: Alarms,
+    /// Runs that are not over; the current one takes files.
+    streams: BTreeMap<String, Stream>,
+    current: Option<String>,
+    asked_for_stream: bool,
+    /// Claims that wait for a run.
+    homeless: VecDeque<u32>,
+    waits: Option<String>,
+    draining: bool,
+    drained: bool,
+    counts: DropCounts,
+    alarm: Option<(Elapsed, SpawnHandle)>,
+    rescan: Option<SpawnHandle>,
+    idle: Option<SpawnHandle>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ring;
+
+impl DropFolder {
+    /// Over one folder; `wants` hears what it needs of the daemon.
+    pub fn new(
+        settings: DropSettings,
+        make: Maker,
+        hints: Hints,
+        wants: async_channel::Sender<Want>,
+    ) -> Self {
+        let (root, ignore) = (&settings.directory, &settings.ignore);
+        Self {
+            scanner: Scanner::new(root, settings.recursive, ignore, settings.marker.clone()),
+            settings,
+            make,
+            wants,
+            hints,
+            began: Instant::now(),
+            seen: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            looks: BTreeSet::new(),
+            claims: BTreeMap::new(),
+            by_task: BTreeMap::new(),
+            bytes: 0,
+            next_claim: 0,
+            next_seen: 0,
+            alarms: Alarms::default(),
+            streams: BTreeMap::new(),
+            current: None,
+            asked_for_stream: false,
+            homeless: VecDeque::new(),
+            waits: None,
+            draining: false,
+            drained: false,
+            counts: DropCounts::default(),
+            alarm: None,
+            rescan: None,
+            idle: None,
+        }
+    }
+
+    fn now(&self) -> Elapsed {
+        Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn want(&self, want: Want) {
+        // The daemon is gone: so is this, soon.
+        let _ = self.wants.try_send(want);
+    }
+
+    /// Looks at the whole folder, and plans the next look.
+    fn look_at_all(&mut self, ctx: &mut Context<Self>) {
+        if let Some(handle) = self.rescan.take() {
+            ctx.cancel_future(handle);
+        }
+        let began = Instant::now();
+        match self.scanner.all() {
+            Ok(found) => {
+                self.wait_for(None);
+                let there: BTreeSet<&PathBuf> = found.iter().map(|(path, _)| path).collect();
+                let gone: Vec<_> = self.seen.keys().filter(|path| !there.contains(path)).cloned().collect();
+                self.refused.retain(|path, _| there.contains(path));
+                for path in gone {
+                    self.shown(&path, Shown::Gone, false);
+                }
+                for (path, shown) in found {
+                    self.shown(&path, shown, false);
+                }
+            }
+            // An empty mount point is not "all deleted": what was seen stays seen, and is looked for again.
+            Err(error) => self.wait_for(Some(format!("{}: {error}", self.settings.directory.display()))),
+        }
+        // A folder of a million files must not be looked at all day long.
+        let rest = self.settings.rescan.max(began.elapsed() * 20);
+        self.rescan = Some(ctx.run_later(rest, |folder, ctx| folder.look_at_all(ctx)));
+        self.go_on(ctx);
+    }
+
+    fn look_at(&mut self, relative: &Path, closed: bool) {
+        let shown = self.scanner.one(relative);
+        self.shown(relative, shown, closed);
+    }
+
+    /// Takes in what a look showed; `closed` tells that whoever wrote the file has closed it, or moved it here.
+    fn shown(&mut self, relative: &Path, shown: Shown, closed: bool) {
+        let now = self.now();
+        let event = match shown {
+            Shown::File(look, marked) => {
+                self.refused.remove(relative);
+                let immediate = closed && self.settings.close_is_enough && !self.scanner.has_markers();
+                if !self.seen.contains_key(relative) {
+                    self.next_seen += 1;
+                    let first = ArrivalState::first(look, now);
+                    self.seen.insert(relative.to_owned(), (first, self.next_seen));
+                    self.counts.seen += 1;
+                }
+                ArrivalEvent::Looked { look, whole: marked || immediate }
+            }
+            Shown::Refused(why) => {
+                if self.refused.insert(relative.to_owned(), why) != Some(why) {
+                    tracing::warn!(file = %text_of(relative), why, "left in the drop folder");
+                    self.want(Want::Say(format!("left in the drop folder: {}: {why}", text_of(relative))));
+                }
+                ArrivalEvent::Gone
+            }
+            Shown::Ignored | Shown::Gone => {
+                self.refused.remove(relative);
+                ArrivalEvent::Gone
+            }
+        };
+        let Some((state, number)) = self.seen.remove(relative) else { return };
+        self.forget_plans(relative, &state, number);
+        // With markers, time alone completes nothing.
+        let waits_for_marker =
+            self.scanner.has_markers() && matches!(event, ArrivalEvent::Looked { whole: false, .. });
+        let (state, _) = match waits_for_marker {
+            true => (state, vec![]),
+            false => arrival::apply(state, event, now, &self.settings.limits),
+        };
+        if state == ArrivalState::Over {
+            return;
+        }
+        if let ArrivalState::Settled { look } = &state {
+            self.queue.insert((self.rank(look, relative, number), relative.to_owned()));
+        } else if !waits_for_marker && let Some(moment) = state.wakes_at(&self.settings.limits) {
+            self.looks.insert((moment, relative.to_owned()));
+        }
+        self.seen.insert(relative.to_owned(), (state, number));
+    }
+
+    fn forget_plans(&mut self, relative: &Path, state: &ArrivalState, number: u64) {
+        match state {
+            ArrivalState::Settled { look } => {
+                self.queue.remove(&(self.rank(look, relative, number), relative.to_owned()));
+            }
+            other => {
+                if let Some(moment) = other.wakes_at(&self.settings.limits) {
+                    self.looks.remove(&(moment, relative.to_owned()));
+                }
+            }
+        }
+    }
+
+    fn rank(&self, look: &Look, relative: &Path, number: u64) -> (i128, PathBuf) {
+        let name = || relative.to_owned();
+        match self.settings.order {
+            Order::Fifo => (number.into(), PathBuf::new()),
+            Order::Name => (0, name()),
+            Order::Mtime => (look.modified_ns, name()),
+            Order::Size => (look.size_bytes.into(), name()),
+        }
+    }
+
+    /// Says once what keeps it from going on; nothing when nothing does.
+    fn wait_for(&mut self, what: Option<String>) {
+        if self.waits == what {
+            return;
+        }
+        if let Some(what) = &what {
+            self.want(Want::Say(format!("waiting: {what}")));
+        } else if let Some(before) = &self.waits {
+            self.want(Want::Say(format!("going on: no more {before}")));
+        }
+        self.waits = what;
+    }
+
+    /// What can be begun is begun.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        if self.draining {
+            self.park();
+        }
+        self.house(ctx);
+        self.take_some(ctx);
+        self.watch_idleness(ctx);
+        self.close_streams();
+        self.set_alarm(ctx);
+        self.tell_drained();
+    }
+
+    fn tell_drained(&mut self) {
+        let busy = !self.claims.is_empty() || !self.streams.is_empty();
+        if self.draining && !busy && !std::mem::replace(&mut self.drained, true) {
+            self.want(Want::Drained);
+        }
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let look = self.looks.first().map(|(moment, _)| *moment);
+        let next = [self.alarms.next(), look].into_iter().flatten().min();
+        if self.alarm.map(|(moment, _)| moment) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        self.alarm = next.map(|moment| {
+            let rest = moment.since(self.now()).max(Duration::from_millis(1));
+            (moment, ctx.notify_later(Ring, rest))
+        });
+    }
+
+    fn happened(&mut self, id: u32, event: ArrivalEvent, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let Some(claim) = self.claims.get_mut(&id) else { return };
+        let state = std::mem::replace(&mut claim.state, ArrivalState::Over);
+        let (state, commands) = arrival::apply(state, event, now, &self.settings.limits);
+        self.alarms.set(id, state.wakes_at(&self.settings.limits));
+        claim.state = state;
+        for command in commands {
+            self.carry_out(id, command, ctx);
+        }
+        if self.claims.get(&id).is_some_and(|claim| claim.state == ArrivalState::Over) {
+            self.let_go(id);
+        }
+    }
+
+    fn carry_out(&mut self, id: u32, command: ArrivalCommand, ctx: &mut Context<Self>) {
+        match command {
+            // What is claimed is neither queued nor intended again, and is taken together with others.
+            ArrivalCommand::Queue | ArrivalCommand::Intend | ArrivalCommand::Take => {}
+            ArrivalCommand::Submit { attempt: 1 } => self.submit(id),
+            ArrivalCommand::Submit { .. } => self.homeless.push_back(id),
+            ArrivalCommand::Publish(outcome) => self.publish(id, outcome, ctx),
+            ArrivalCommand::TellWithdrawn => self.withdraw(id),
+            ArrivalCommand::TellRest { attempt, rest, cause } => {
+                let Some(claim) = self.claims.get(&id) else { return };
+                let name = text_of(&claim.relative);
+                tracing::warn!(file = %name, attempt, ?rest, %cause, "tried again");
+                self.want(Want::Say(format!("{name}: {cause}; again in {rest:?}")));
+                self.counts.retries += 1;
+            }
+        }
+    }
+}
+
+impl Actor for DropFolder {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.look_at_all(ctx);
+    }
+}
+
+impl Handler<LookNow> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, _: LookNow, ctx: &mut Context<Self>) {
+        match self.hints.take() {
+            Some(paths) => {
+                let about: BTreeSet<_> = paths.iter().filter_map(|path| self.scanner.about(path)).collect();
+                for relative in about {
+                    self.look_at(&relative, true);
+                }
+                self.go_on(ctx);
+            }
+            // More happened than can be remembered.
+            None => self.look_at_all(ctx),
+        }
+    }
+}
+
+impl Handler<Ring> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.alarm = None;
+        let now = self.now();
+        while let Some((moment, relative)) = self.looks.first().cloned() {
+            if moment > now {
+                break;
+            }
+            self.looks.remove(&(moment, relative.clone()));
+            self.look_at(&relative, false);
+        }
+        for id in self.alarms.due(now) {
+            self.happened(id, ArrivalEvent::TimePassed, ctx);
+        }
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<Drain> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
+        self.draining = true;
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<WhatIsThere> for DropFolder {
+    type Result = MessageResult<WhatIsThere>;
+    fn handle(&mut self, _: WhatIsThere, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(DropCounts {
+            waiting: self.queue.len() as u64,
+            unsettled: (self.seen.len() - self.queue.len()) as u64,
+            in_flight: self.claims.len() as u64,
+            bytes_in_flight: self.bytes,
+            refused: self.refused.len() as u64,
+            waits_for: self.waits.clone(),
+            ..self.counts.clone()
+        })
+    }
+}
+
+/// A run that takes files: what the daemon opened.
+impl Handler<StreamOpened> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, opened: StreamOpened, ctx: &mut Context<Self>) {
+        let StreamOpened { run, feeder, recalled } = opened;
+        let fresh = recalled.is_none();
+        self.open_stream(run.clone(), feeder, recalled.unwrap_or_default(), ctx);
+        if fresh {
+            self.current = Some(run);
+            self.asked_for_stream = false;
+        }
+        self.go_on(ctx);
+    }
+}
+
+impl DropFolder {
+    fn feeder(&self, run: &str) -> Option<&Feeder> {
+        self.streams.get(run).map(|stream| &stream.feeder)
+    }
+}

@@ -1,0 +1,603 @@
+//! Files that were taken: into a run, through it, and to their places.
+
+use super::{
+    Adopt, DropFolder, NewItem, RunSaid, StreamOver, Want,
+    scan::{path_of, text_of},
+    shelf::{NotTaken, Parcel, take},
+};
+use crate::{feeder::Feeder, place::PlaceError};
+use actix::prelude::*;
+use dropmill_journal::{
+    event::{DeliveredFile, Happening, TaskEnding, Verdict},
+    past::PastTask,
+};
+use dropmill_lifecycle::{
+    Elapsed, Trouble,
+    arrival::{ArrivalEvent, ArrivalState, Closing, Look, Outcome},
+    plan::slug,
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const ME: &str = "drop_folder";
+
+/// A run that goes on.
+pub struct Stream {
+    /// The way into it.
+    pub feeder: Feeder,
+    /// Files of it that are not in their places.
+    open: BTreeSet<u32>,
+    /// Files that it was given.
+    given: u32,
+    /// It takes nothing more, and was told so.
+    closed: bool,
+}
+
+/// A file that was taken.
+pub struct Claim {
+    /// Where it stands.
+    pub state: ArrivalState,
+    /// Its path below the drop folder.
+    pub relative: PathBuf,
+    /// Where it is now.
+    input: PathBuf,
+    /// The run that it is in, and its task there.
+    run: String,
+    task: String,
+    cause: Option<u64>,
+    look: Look,
+    taken_at: Elapsed,
+    told: Told,
+}
+
+/// What its run said of it.
+#[derive(Default)]
+struct Told {
+    ended: Option<TaskEnding>,
+    folder: Option<String>,
+    files: Vec<DeliveredFile>,
+    stderr_tail: Option<String>,
+}
+
+impl DropFolder {
+    /// Begins with a run: a new one, or one of an earlier life with what it had taken.
+    pub(super) fn open_stream(
+        &mut self,
+        run: String,
+        feeder: Feeder,
+        recalled: Vec<(String, PastTask)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let stream = Stream { feeder, open: BTreeSet::new(), given: 0, closed: false };
+        self.streams.insert(run.clone(), stream);
+        for (task, past) in recalled {
+            let Some((input, place)) = past.claimed else { continue };
+            if past.settled {
+                continue;
+            }
+            let folder = self.settings.work.join(&place);
+            let id = self.claim(Claim {
+                state: ArrivalState::Working { attempt: 1 },
+                relative: path_of(&input),
+                input: only_file_in(&folder).unwrap_or_else(|| folder.join("gone")),
+                run: run.clone(),
+                task,
+                cause: past.cause,
+                look: Look { size_bytes: past.uploaded.unwrap_or(0), modified_ns: 0, inode: 0 },
+                taken_at: self.now(),
+                told: Told {
+                    ended: past.ended,
+                    folder: past.folder,
+                    files: past.delivered.unwrap_or_default(),
+                    stderr_tail: None,
+                },
+            });
+            if let Some((verdict, _)) = past.closed {
+                let (cause, stderr_tail) = past.failure;
+                self.closed(id, verdict, cause, stderr_tail, ctx);
+            }
+        }
+    }
+
+    fn claim(&mut self, claim: Claim) -> u32 {
+        let id = self.next_claim;
+        self.next_claim += 1;
+        self.bytes += claim.look.size_bytes;
+        self.by_task.insert((claim.run.clone(), claim.task.clone()), id);
+        if let Some(stream) = self.streams.get_mut(&claim.run) {
+            stream.open.insert(id);
+        }
+        self.claims.insert(id, claim);
+        id
+    }
+
+    pub(super) fn let_go(&mut self, id: u32) {
+        let Some(claim) = self.claims.remove(&id) else { return };
+        self.bytes -= claim.look.size_bytes;
+        self.by_task.remove(&(claim.run.clone(), claim.task));
+        self.alarms.set(id, None);
+        if let Some(stream) = self.streams.get_mut(&claim.run) {
+            stream.open.remove(&id);
+        }
+    }
+
+    /// The run that takes files now, if there is one; asks for one if not.
+    fn stream(&mut self) -> Option<String> {
+        let roll_after = self.settings.roll_after;
+        let full = |stream: &Stream| stream.given >= roll_after;
+        if let Some(current) = &self.current
+            && self.streams.get(current).is_none_or(full)
+        {
+            self.current = None;
+        }
+        if self.current.is_none() && !std::mem::replace(&mut self.asked_for_stream, true) {
+            self.want(Want::Stream);
+        }
+        self.current.clone()
+    }
+
+    /// Takes what stands still, as far as there is room.
+    pub(super) fn take_some(&mut self, ctx: &mut Context<Self>) {
+        if self.draining || self.queue.is_empty() {
+            return;
+        }
+        let Some(run) = self.stream() else { return };
+        if let Some(short) = short_of_space(&self.settings.work, self.settings.disk_floor) {
+            return self.wait_for(Some(short));
+        }
+        self.wait_for(None);
+        let mut taken = vec![];
+        let mut room = self.room_in(&run);
+        while let Some((_, relative)) = self.queue.first().cloned() {
+            let Some((ArrivalState::Settled { look }, _)) = self.seen.get(&relative) else {
+                self.queue.pop_first();
+                continue;
+            };
+            let look = *look;
+            let fits = self.claims.is_empty() || self.bytes + look.size_bytes <= self.settings.max_bytes;
+            if self.claims.len() >= self.settings.max_files || !fits || room == 0 {
+                break;
+            }
+            room -= 1;
+            self.queue.pop_first();
+            self.seen.remove(&relative);
+            taken.push(self.intend(&run, relative, look));
+        }
+        if taken.is_empty() {
+            return;
+        }
+        let Some(feeder) = self.feeder(&run).cloned() else { return };
+        let moves: Vec<_> = taken.iter().filter_map(|id| self.move_of(*id)).collect();
+        let moved = async move {
+            if !feeder.durable().await {
+                return vec![];
+            }
+            let moved = tokio::task::spawn_blocking(move || moves.into_iter().map(Move::make).collect());
+            moved.await.unwrap_or_default()
+        };
+        ctx.spawn(moved.into_actor(self).map(
+            move |outcomes: Vec<(u32, Result<(), NotTaken>)>, folder, ctx| {
+                for (id, outcome) in outcomes {
+                    folder.happened(id, ArrivalEvent::Durable, ctx);
+                    folder.was_taken(id, outcome, ctx);
+                }
+                folder.go_on(ctx);
+            },
+        ));
+    }
+
+    fn room_in(&self, run: &str) -> u32 {
+        self.streams.get(run).map_or(0, |stream| self.settings.roll_after.saturating_sub(stream.given))
+    }
+
+    /// Puts the intent to take a file on record.
+    fn intend(&mut self, run: &str, relative: PathBuf, look: Look) -> u32 {
+        let task = self.task_name(run, &relative, &look);
+        let place = format!("{run}/{task}");
+        let name = relative.file_name().unwrap_or_default();
+        let claim = Claim {
+            state: ArrivalState::Intended { look },
+            input: self.settings.work.join(&place).join(name),
+            relative,
+            run: run.to_owned(),
+            task,
+            cause: None,
+            look,
+            taken_at: self.now(),
+            told: Told::default(),
+        };
+        let id = self.claim(claim);
+        self.note_claim(id, place);
+        id
+    }
+
+    fn note_claim(&mut self, id: u32, place: String) {
+        let Some(claim) = self.claims.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&claim.run) else { return };
+        stream.given += 1;
+        let input = text_of(&claim.relative);
+        let happening = Happening::FileClaimed { input, bytes: claim.look.size_bytes, place };
+        claim.cause = Some(stream.feeder.note(ME, &format!("task/{}", claim.task), None, happening));
+    }
+
+    /// A function of run, name, look, and of how often the run had it before.
+    fn task_name(&self, run: &str, relative: &Path, look: &Look) -> String {
+        use std::os::unix::ffi::OsStrExt;
+        let name = relative.file_name().map(Path::new).unwrap_or(relative);
+        let slug = slug(&text_of(name), 40);
+        for again in 0u32.. {
+            let mut hash = Sha256::new();
+            hash.update(relative.as_os_str().as_bytes());
+            hash.update(look.size_bytes.to_le_bytes());
+            hash.update(look.modified_ns.to_le_bytes());
+            hash.update(look.inode.to_le_bytes());
+            hash.update(again.to_le_bytes());
+            let hash: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+            let task = if slug.is_empty() { hash } else { format!("{slug}-{hash}") };
+            let used = self.streams.get(run).is_some_and(|stream| stream.feeder.has(&task))
+                || self.by_task.contains_key(&(run.to_owned(), task.clone()));
+            if !used {
+                return task;
+            }
+        }
+        unreachable!("a run has fewer than 2^32 tasks")
+    }
+
+    fn move_of(&self, id: u32) -> Option<Move> {
+        let claim = self.claims.get(&id)?;
+        let from = self.settings.directory.join(&claim.relative);
+        let marker = self.scanner.marker_of(&claim.relative);
+        Some(Move { id, from, to: claim.input.clone(), look: claim.look, marker })
+    }
+
+    fn was_taken(&mut self, id: u32, outcome: Result<(), NotTaken>, ctx: &mut Context<Self>) {
+        let event = match outcome {
+            Ok(()) => ArrivalEvent::Taken,
+            Err(why) => {
+                if let NotTaken::Refused(error) = &why {
+                    self.wait_for(Some(error.to_string()));
+                }
+                let message = match why {
+                    NotTaken::Gone => "it went away".to_owned(),
+                    NotTaken::Changed => "it was written to".to_owned(),
+                    NotTaken::Refused(error) => error.to_string(),
+                };
+                // Whatever is still there, the next look at the folder sees.
+                ArrivalEvent::NotTaken(Trouble::transient("NotTaken", message))
+            }
+        };
+        self.happened(id, event, ctx);
+    }
+
+    pub(super) fn withdraw(&mut self, id: u32) {
+        let Some(claim) = self.claims.get(&id) else { return };
+        self.counts.withdrawn += 1;
+        if let Some(feeder) = self.feeder(&claim.run) {
+            let reason = "it went away, or was written to, before it was taken".into();
+            let happening = Happening::FileWithdrawn { reason };
+            feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
+        }
+        let _ = claim.input.parent().map(fs::remove_dir);
+    }
+
+    /// Brings a file's task into the run that it was taken for.
+    pub(super) fn submit(&mut self, id: u32) {
+        let Some(claim) = self.claims.get(&id) else { return };
+        let item = (self.make)(&NewItem {
+            task: claim.task.clone(),
+            relative: text_of(&claim.relative),
+            source: claim.input.clone(),
+            size_bytes: claim.look.size_bytes,
+            run: claim.run.clone(),
+        });
+        match self.feeder(&claim.run) {
+            Some(feeder) => {
+                feeder.add(item);
+            }
+            None => self.homeless.push_back(id),
+        }
+    }
+
+    /// Finds a run for those whose run is over.
+    pub(super) fn house(&mut self, ctx: &mut Context<Self>) {
+        if self.homeless.is_empty() {
+            return;
+        }
+        let Some(run) = self.stream() else { return };
+        let mut housed = vec![];
+        for _ in 0..self.room_in(&run) {
+            let Some(id) = self.homeless.pop_front() else { break };
+            let Some(claim) = self.claims.get(&id) else { continue };
+            let (relative, look) = (claim.relative.clone(), claim.look);
+            let task = self.task_name(&run, &relative, &look);
+            let Some(claim) = self.claims.get_mut(&id) else { continue };
+            self.by_task.remove(&(claim.run.clone(), claim.task.clone()));
+            if let Some(stream) = self.streams.get_mut(&claim.run) {
+                stream.open.remove(&id);
+            }
+            (claim.run, claim.task, claim.told) = (run.clone(), task.clone(), Told::default());
+            let folder = claim.input.parent().unwrap_or(&claim.input);
+            let place = folder.strip_prefix(&self.settings.work).unwrap_or(folder);
+            let place = place.display().to_string();
+            self.by_task.insert((run.clone(), task), id);
+            if let Some(stream) = self.streams.get_mut(&run) {
+                stream.open.insert(id);
+            }
+            self.note_claim(id, place);
+            housed.push(id);
+        }
+        let Some(feeder) = self.feeder(&run).cloned() else { return };
+        let recorded = async move { feeder.durable().await };
+        ctx.spawn(recorded.into_actor(self).map(move |durable, folder, _| {
+            for id in housed {
+                match durable {
+                    true => folder.submit(id),
+                    false => folder.homeless.push_back(id),
+                }
+            }
+        }));
+    }
+
+    pub(super) fn closed(
+        &mut self,
+        id: u32,
+        verdict: Verdict,
+        cause: Option<String>,
+        stderr_tail: Option<String>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(claim) = self.claims.get_mut(&id) else { return };
+        claim.told.stderr_tail = stderr_tail;
+        let cause = cause.unwrap_or_default();
+        let closing = match verdict {
+            Verdict::Succeeded => Closing::Succeeded,
+            Verdict::Failed if claim.told.ended.is_some() => Closing::Failed(cause),
+            Verdict::Failed => Closing::Refused(cause),
+            Verdict::Unfinished => Closing::Untried(cause),
+        };
+        self.happened(id, ArrivalEvent::Closed(closing), ctx);
+    }
+
+    /// Puts a file in its place, with what came of it.
+    pub(super) fn publish(&mut self, id: u32, outcome: Outcome, ctx: &mut Context<Self>) {
+        let Some(parcel) = self.parcel(id, &outcome) else { return };
+        let put = tokio::task::spawn_blocking(move || parcel.put());
+        ctx.spawn(put.into_actor(self).map(move |put, folder, ctx| {
+            let event = match put {
+                Ok(Ok(place)) => {
+                    folder.published(id, &outcome, &place);
+                    ArrivalEvent::Published
+                }
+                Ok(Err(error)) => ArrivalEvent::PublishFailed(trouble(&error)),
+                Err(error) => ArrivalEvent::PublishFailed(Trouble::transient("Thread", error.to_string())),
+            };
+            folder.happened(id, event, ctx);
+            folder.go_on(ctx);
+        }));
+    }
+
+    fn parcel(&self, id: u32, outcome: &Outcome) -> Option<Parcel> {
+        let claim = self.claims.get(&id)?;
+        let told = &claim.told;
+        let results = self.settings.work.join(&claim.run).join(".results");
+        let results = results.join(told.folder.as_deref().unwrap_or(&claim.task));
+        let attempt = match claim.state {
+            ArrivalState::Publishing { attempt, .. } => attempt,
+            _ => 1,
+        };
+        let ended = told.ended.as_ref();
+        let mut note = json!({
+            "input": text_of(&claim.relative),
+            "run": claim.run,
+            "task": claim.task,
+            "outcome": match outcome { Outcome::Done => "done", Outcome::Failed { .. } => "failed" },
+            "bytes": claim.look.size_bytes,
+            "exit_code": ended.and_then(|ended| ended.exit_code),
+            "node": ended.and_then(|ended| ended.node.clone()),
+            "started": ended.and_then(|ended| ended.started),
+            "ended": ended.and_then(|ended| ended.ended),
+            "retries": ended.map_or(0, |ended| ended.retries),
+            "requeues": ended.map_or(0, |ended| ended.requeues),
+            "files": told.files,
+        });
+        if let Outcome::Failed { cause } = outcome {
+            note["cause"] = cause.clone().into();
+            note["stderr_tail"] = told.stderr_tail.clone().into();
+        }
+        tracing::debug!(task = %claim.task, attempt, "put in its place");
+        Some(match outcome {
+            Outcome::Done => Parcel {
+                results,
+                input: self.settings.keep_input.then(|| claim.input.clone()),
+                root: self.settings.done.clone(),
+                relative: claim.relative.clone(),
+                note_name: "result.json",
+                note,
+            },
+            Outcome::Failed { .. } => Parcel {
+                results,
+                input: Some(claim.input.clone()),
+                root: self.settings.failed.clone(),
+                relative: claim.relative.clone(),
+                note_name: "reason.json",
+                note,
+            },
+        })
+    }
+
+    fn published(&mut self, id: u32, outcome: &Outcome, place: &Path) {
+        let Some(claim) = self.claims.get(&id) else { return };
+        let (word, root, cause) = match outcome {
+            Outcome::Done => ("done", &self.settings.done, None),
+            Outcome::Failed { cause } => ("failed", &self.settings.failed, Some(cause.clone())),
+        };
+        let happening = Happening::FilePublished { outcome: word.into(), place: text_of(place) };
+        if let Some(feeder) = self.feeder(&claim.run) {
+            feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
+        }
+        if let Some(folder) = claim.input.parent() {
+            if !self.settings.keep_input {
+                let _ = fs::remove_file(&claim.input);
+            }
+            let _ = fs::remove_dir(folder);
+        }
+        let input = text_of(&claim.relative);
+        self.want(Want::Finished { input, outcome: word, place: root.join(place), cause });
+        match outcome {
+            Outcome::Done => self.counts.done += 1,
+            Outcome::Failed { .. } => self.counts.failed += 1,
+        }
+        let taken_at = self.claims.get(&id).map_or(Elapsed(0), |claim| claim.taken_at);
+        self.counts.work_ms += u64::try_from(self.now().since(taken_at).as_millis()).unwrap_or(0);
+    }
+
+    /// Runs that take nothing more end as soon as all they took is in its place.
+    pub(super) fn close_streams(&mut self) {
+        for (run, stream) in &mut self.streams {
+            let takes = self.current.as_ref() == Some(run) && !self.draining;
+            if !takes && stream.open.is_empty() && !std::mem::replace(&mut stream.closed, true) {
+                stream.feeder.close();
+            }
+        }
+    }
+
+    /// Once nothing came for long, the current run ends, and the pool may shrink.
+    pub(super) fn watch_idleness(&mut self, ctx: &mut Context<Self>) {
+        let quiet = self.claims.is_empty() && self.queue.is_empty() && self.current.is_some();
+        if !quiet {
+            if let Some(handle) = self.idle.take() {
+                ctx.cancel_future(handle);
+            }
+        } else if self.idle.is_none() {
+            self.idle = Some(ctx.run_later(self.settings.idle, |folder, ctx| {
+                folder.idle = None;
+                folder.current = None;
+                folder.go_on(ctx);
+            }));
+        }
+    }
+
+    /// What waits for a run or for its rest stays in the work folder, where the next life of the daemon finds it.
+    pub(super) fn park(&mut self) {
+        self.homeless.clear();
+        let resting = |claim: &Claim| matches!(claim.state, ArrivalState::Returning { .. });
+        let without_run = |claim: &Claim| !self.streams.contains_key(&claim.run);
+        let parked: Vec<u32> = self
+            .claims
+            .iter()
+            .filter(|(_, claim)| {
+                let working = matches!(claim.state, ArrivalState::Working { .. });
+                resting(claim) || (working && without_run(claim))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in parked {
+            self.let_go(id);
+        }
+    }
+}
+
+impl Handler<RunSaid> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, RunSaid(event): RunSaid, ctx: &mut Context<Self>) {
+        let Some(task) = event.subject.strip_prefix("task/") else { return };
+        let Some(&id) = self.by_task.get(&(event.run.clone(), task.to_owned())) else { return };
+        let Some(claim) = self.claims.get_mut(&id) else { return };
+        claim.cause = Some(event.seq);
+        match event.happening {
+            Happening::TaskEnded(ending) => claim.told.ended = Some(ending),
+            Happening::OutputDelivered { folder, files } => {
+                (claim.told.folder, claim.told.files) = (Some(folder), files);
+            }
+            Happening::TaskClosed { verdict, cause, stderr_tail, .. } => {
+                self.closed(id, verdict, cause, stderr_tail, ctx);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Handler<StreamOver> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, StreamOver { run, reason }: StreamOver, ctx: &mut Context<Self>) {
+        let open = self.streams.remove(&run).map(|stream| stream.open).unwrap_or_default();
+        if self.current.as_ref() == Some(&run) {
+            self.current = None;
+        }
+        for id in open {
+            // What it did not close itself, it never will.
+            self.happened(id, ArrivalEvent::Closed(Closing::Untried(reason.clone())), ctx);
+        }
+        let _ = fs::remove_dir(self.settings.work.join(&run).join(".results"));
+        let _ = fs::remove_dir(self.settings.work.join(&run));
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<Adopt> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, Adopt { relative, input }: Adopt, ctx: &mut Context<Self>) {
+        let look = fs::symlink_metadata(&input).map(|facts| super::scan::look_of(&facts));
+        let Ok(look) = look else { return };
+        let (now, run, task) = (self.now(), String::new(), input.display().to_string());
+        let state = ArrivalState::Returning { attempt: 0, again_at: now };
+        let told = Told::default();
+        let claim = Claim { state, relative, input, run, task, cause: None, look, taken_at: now, told };
+        let id = self.claim(claim);
+        // As its first try, in whatever run takes files next.
+        self.happened(id, ArrivalEvent::TimePassed, ctx);
+        if !self.homeless.contains(&id) {
+            self.homeless.push_back(id);
+        }
+        self.go_on(ctx);
+    }
+}
+
+/// A file on its way into the work folder.
+struct Move {
+    id: u32,
+    from: PathBuf,
+    to: PathBuf,
+    look: Look,
+    marker: Option<PathBuf>,
+}
+
+impl Move {
+    fn make(self) -> (u32, Result<(), NotTaken>) {
+        (self.id, take(&self.from, &self.to, &self.look, self.marker.as_deref()))
+    }
+}
+
+fn trouble(error: &PlaceError) -> Trouble {
+    match error {
+        PlaceError::Refused { may_pass: true, .. } => Trouble::transient("Disk", error.to_string()),
+        PlaceError::Refused { .. } | PlaceError::Taken { .. } => {
+            Trouble::permanent("Disk", error.to_string())
+        }
+    }
+}
+
+/// The one file of a folder of the work folder.
+pub fn only_file_in(folder: &Path) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(folder).ok()?.flatten();
+    entries.find(|entry| entry.file_name() != ".coming").map(|entry| entry.path())
+}
+
+/// What to say when there is less free space than there shall be.
+fn short_of_space(folder: &Path, floor: u64) -> Option<String> {
+    let facts = rustix::fs::statvfs(folder).ok()?;
+    let free = facts.f_bavail.saturating_mul(facts.f_frsize);
+    (free < floor).then(|| {
+        format!(
+            "{} has {} MiB of free space, limits.disk_floor asks for {}",
+            folder.display(),
+            free >> 20,
+            floor >> 20
+        )
+    })
+}

@@ -1,0 +1,109 @@
+//! What the drop folder is told, and what it tells.
+
+use crate::feeder::Feeder;
+use actix::prelude::*;
+use dropmill_journal::{event::Event, past::PastTask};
+use std::path::PathBuf;
+
+/// What the daemon is asked for, or told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// A run that takes files.
+    Stream,
+    /// Nothing: everything that was taken is in its place, and nothing more is taken.
+    Drained,
+    /// A file is in its place.
+    Finished {
+        /// Its path below the drop folder.
+        input: String,
+        /// `done` or `failed`.
+        outcome: &'static str,
+        /// Where it is.
+        place: PathBuf,
+        /// Why it failed.
+        cause: Option<String>,
+    },
+    /// A line for whoever watches.
+    Say(String),
+}
+
+/// A run takes files; or one of an earlier life goes on, with what it had taken.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StreamOpened {
+    /// The run.
+    pub run: String,
+    /// The way into it.
+    pub feeder: Feeder,
+    /// What it had taken: task id and what is known of it. Such a run takes nothing more.
+    pub recalled: Option<Vec<(String, PastTask)>>,
+}
+
+/// A run said something.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RunSaid(pub Event);
+
+/// A run is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StreamOver {
+    /// Which.
+    pub run: String,
+    /// Why, if not because everything was done.
+    pub reason: String,
+}
+
+/// A file lies in the work folder, and no run that goes on knows it: take it up.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Adopt {
+    /// Its path below the drop folder.
+    pub relative: PathBuf,
+    /// Where it is.
+    pub input: PathBuf,
+}
+
+/// Something may have changed in the folder.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LookNow;
+
+/// Take nothing more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// How do things stand?
+#[derive(Message)]
+#[rtype(result = "DropCounts")]
+pub struct WhatIsThere;
+
+/// How things stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DropCounts {
+    /// Files that stand still and wait for room.
+    pub waiting: u64,
+    /// Files that may still be written.
+    pub unsettled: u64,
+    /// Files that were taken and are not in their places.
+    pub in_flight: u64,
+    /// Their bytes.
+    pub bytes_in_flight: u64,
+    /// Entries that cannot be inputs.
+    pub refused: u64,
+    /// Files that were ever seen.
+    pub seen: u64,
+    /// Files that are in their places with results.
+    pub done: u64,
+    /// Files that are in their places with the reason of their failure.
+    pub failed: u64,
+    /// Files that went away before they were taken.
+    pub withdrawn: u64,
+    /// What was tried again.
+    pub retries: u64,
+    /// Milliseconds from taking to its place, all files together.
+    pub work_ms: u64,
+    /// What keeps it from going on.
+    pub waits_for: Option<String>,
+}

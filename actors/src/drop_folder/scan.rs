@@ -1,0 +1,256 @@
+//! Looking into the drop folder: what lies there, and what of it is meant.
+
+use dropmill_lifecycle::arrival::Look;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use rustix::fs::{Access, CWD};
+use std::{
+    ffi::OsStr,
+    fs::{self, Metadata},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+/// Which entries are meant.
+#[derive(Debug, Clone)]
+pub struct Scanner {
+    root: PathBuf,
+    recursive: bool,
+    ignored: GlobSet,
+    /// Ending of markers; then a file is meant only when its marker is there.
+    marker: Option<String>,
+}
+
+/// What a look showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// A file; whether its marker is there.
+    File(Look, bool),
+    /// Something that cannot be an input, and why. It stays where it is.
+    Refused(&'static str),
+    /// A name that producers use while they write, or a folder.
+    Ignored,
+    /// Nothing.
+    Gone,
+}
+
+impl Scanner {
+    /// A scanner; patterns that are none were refused when settings were read.
+    pub fn new(root: &Path, recursive: bool, ignore: &[String], marker: Option<String>) -> Self {
+        let mut ignored = GlobSetBuilder::new();
+        for pattern in ignore {
+            if let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() {
+                ignored.add(glob);
+            }
+        }
+        let ignored = ignored.build().unwrap_or_else(|_| GlobSet::empty());
+        Self { root: root.to_owned(), recursive, ignored, marker }
+    }
+
+    /// Whether markers say what is complete.
+    pub fn has_markers(&self) -> bool {
+        self.marker.is_some()
+    }
+
+    /// The marker of a file.
+    pub fn marker_of(&self, relative: &Path) -> Option<PathBuf> {
+        let marker = self.marker.as_ref()?;
+        let mut path = self.root.join(relative).into_os_string();
+        path.push(marker);
+        Some(path.into())
+    }
+
+    /// The file that a path in the folder is about, relative to it: a marker is about the file that it marks.
+    pub fn about(&self, path: &Path) -> Option<PathBuf> {
+        let relative = path.strip_prefix(&self.root).ok()?;
+        let name = relative.file_name()?.as_bytes();
+        let meant = match &self.marker {
+            Some(marker) => name.strip_suffix(marker.as_bytes()).unwrap_or(name),
+            None => name,
+        };
+        (!meant.is_empty()).then(|| relative.with_file_name(OsStr::from_bytes(meant)))
+    }
+
+    /// Everything in the folder that is a file or cannot be an input.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be read.
+    pub fn all(&self) -> io::Result<Vec<(PathBuf, Shown)>> {
+        let mut found = vec![];
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(self.root.join(&folder)) {
+                Ok(entries) => entries,
+                // A folder that went meanwhile, or is not ours to read, hides what is in it and nothing else.
+                Err(_) if !folder.as_os_str().is_empty() => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries.flatten() {
+                let relative = folder.join(entry.file_name());
+                if self.is_ignored(&relative) {
+                    continue;
+                }
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    if self.recursive {
+                        folders.push(relative);
+                    }
+                    continue;
+                }
+                match self.one(&relative) {
+                    Shown::Gone | Shown::Ignored => {}
+                    shown => found.push((relative, shown)),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// One entry.
+    pub fn one(&self, relative: &Path) -> Shown {
+        if self.is_ignored(relative) || (!self.recursive && relative.components().count() > 1) {
+            return Shown::Ignored;
+        }
+        let path = self.root.join(relative);
+        let facts = match fs::symlink_metadata(&path) {
+            Ok(facts) => facts,
+            Err(_) => return Shown::Gone,
+        };
+        let kind = facts.file_type();
+        if kind.is_dir() {
+            return Shown::Ignored;
+        }
+        if kind.is_symlink() {
+            return Shown::Refused("a symbolic link: links are not followed, put the file itself here");
+        }
+        if !kind.is_file() {
+            return Shown::Refused(match () {
+                () if kind.is_fifo() => "a FIFO",
+                () if kind.is_socket() => "a socket",
+                () => "a device",
+            });
+        }
+        if rustix::fs::accessat(CWD, &path, Access::READ_OK, rustix::fs::AtFlags::EACCESS).is_err() {
+            return Shown::Refused("not readable: its permissions forbid it");
+        }
+        let marked = self.marker_of(relative).is_some_and(|marker| marker.exists());
+        Shown::File(look_of(&facts), marked)
+    }
+
+    fn is_ignored(&self, relative: &Path) -> bool {
+        let Some(name) = relative.file_name() else { return true };
+        let marker = self.marker.as_ref().is_some_and(|marker| name.as_bytes().ends_with(marker.as_bytes()));
+        marker || relative.components().any(|part| self.ignored.is_match(part.as_os_str()))
+    }
+}
+
+/// What tells whether somebody wrote to a file.
+pub fn look_of(facts: &Metadata) -> Look {
+    Look {
+        size_bytes: facts.len(),
+        modified_ns: i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec()),
+        inode: facts.ino(),
+    }
+}
+
+/// A path as text from which its bytes can be had again: bytes that are not UTF-8, and `%`, become `%XX`.
+pub fn text_of(relative: &Path) -> String {
+    let mut text = String::new();
+    for chunk in relative.as_os_str().as_bytes().utf8_chunks() {
+        text.push_str(&chunk.valid().replace('%', "%25"));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+    }
+    text
+}
+
+/// The path that a text stands for.
+pub fn path_of(text: &str) -> PathBuf {
+    let mut bytes = vec![];
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn scanner(root: &Path, recursive: bool, marker: Option<&str>) -> Scanner {
+        let ignore = [".*", "*~", "*.tmp", "*.part"].map(str::to_owned);
+        Scanner::new(root, recursive, &ignore, marker.map(str::to_owned))
+    }
+
+    fn names(scanner: &Scanner) -> Vec<String> {
+        let mut names: Vec<_> = scanner.all().unwrap().iter().map(|(path, _)| text_of(path)).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn files_are_seen_and_what_is_being_written_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("deep")).unwrap();
+        for name in ["a.txt", "b.part", ".hidden", "c~", "deep/d.txt", "deep/e.tmp"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        assert_eq!(names(&scanner(folder.path(), false, None)), ["a.txt"]);
+        let deep = scanner(folder.path(), true, None);
+        assert_eq!(names(&deep), ["a.txt", "deep/d.txt"]);
+        assert_eq!(deep.one(Path::new("deep")), Shown::Ignored);
+        assert_eq!(deep.one(Path::new("nothing")), Shown::Gone);
+    }
+
+    #[test]
+    fn a_marker_says_that_its_file_is_whole_and_is_no_input_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.txt"), "x").unwrap();
+        let scanner = scanner(folder.path(), false, Some(".done"));
+        assert!(matches!(scanner.one(Path::new("a.txt")), Shown::File(_, false)));
+        fs::write(folder.path().join("a.txt.done"), "").unwrap();
+        assert!(matches!(scanner.one(Path::new("a.txt")), Shown::File(_, true)));
+        assert_eq!(names(&scanner), ["a.txt"]);
+        let about = scanner.about(&folder.path().join("a.txt.done"));
+        assert_eq!(about, Some(PathBuf::from("a.txt")));
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_refused_by_name_and_never_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            folder.path().join("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        let scanner = scanner(folder.path(), false, None);
+        assert!(matches!(scanner.one(Path::new("link")), Shown::Refused(why) if why.contains("link")));
+        assert!(matches!(scanner.one(Path::new("pipe")), Shown::Refused("a FIFO")));
+    }
+
+    #[test]
+    fn every_name_survives_being_text() {
+        for name in [&b"a\xffb"[..], b"100%", b"%41", "ü".as_bytes(), b"a\nb", b"%", b"%zz"] {
+            let path = Path::new(OsStr::from_bytes(name));
+            assert_eq!(path_of(&text_of(path)), path, "{}", text_of(path));
+        }
+        assert_eq!(text_of(Path::new(OsStr::from_bytes(b"a\xff%"))), "a%FF%25");
+    }
+}

@@ -1,0 +1,271 @@
+//! Moving files between the folders: from the drop folder to work, from work to where results and failures go.
+//!
+//! Whatever appears in those folders appears by one rename. What crosses file systems is copied beside its place first.
+
+use super::scan::look_of;
+use crate::place::{PlaceError, beside, refused, rename_new, sync};
+use dropmill_lifecycle::arrival::Look;
+use serde_json::Value;
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+/// Tries to find a free name.
+const NAMES: u32 = 10_000;
+
+/// Why a file was not taken.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// It is not there: somebody else was quicker.
+    Gone,
+    /// Somebody wrote to it after it was looked at; it was left, or put back, where it was.
+    Changed,
+    /// The file system refused.
+    Refused(PlaceError),
+}
+
+/// Moves a file from the drop folder into a folder of its own; only if it still looks as it did.
+pub fn take(from: &Path, to: &Path, look: &Look, marker: Option<&Path>) -> Result<(), NotTaken> {
+    let refuse = |what, path: &Path, error: &io::Error| NotTaken::Refused(refused(what, path, error));
+    match fs::symlink_metadata(from) {
+        Ok(facts) if look_of(&facts) == *look => {}
+        Ok(_) => return Err(NotTaken::Changed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
+        Err(error) => return Err(refuse("look at", from, &error)),
+    }
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder).map_err(|error| refuse("make folder", folder, &error))?;
+    if let Some(marker) = marker {
+        // Before the file: a marker that stays alone would call the next file of that name complete.
+        match fs::remove_file(marker) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(refuse("remove", marker, &error));
+            }
+            _ => {}
+        }
+    }
+    match rename_new(from, to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let beside = to.with_file_name(".coming");
+            fs::copy(from, &beside)
+                .map_err(|error| refuse("copy to", &beside, &error))
+                .and_then(|_| sync(&beside).map_err(NotTaken::Refused))
+                .and_then(|()| rename_new(&beside, to).map_err(|error| refuse("rename to", to, &error)))?;
+            return fs::remove_file(from).map_err(|error| refuse("remove", from, &error));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
+        Err(error) => return Err(refuse("rename to", to, &error)),
+    }
+    match fs::symlink_metadata(to) {
+        Ok(facts) if look_of(&facts) == *look => Ok(()),
+        // If its place is taken meanwhile it stays in the work folder, from which it is taken again.
+        _ => match rename_new(to, from) {
+            Ok(()) => Err(NotTaken::Changed),
+            Err(_) => Ok(()),
+        },
+    }
+}
+
+/// A result, or a failure, to be put in its place.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    /// Folder of what the task left; need not exist.
+    pub results: PathBuf,
+    /// The input; none to leave it out.
+    pub input: Option<PathBuf>,
+    /// `done` or `failed`.
+    pub root: PathBuf,
+    /// The name it gets below.
+    pub relative: PathBuf,
+    /// Name of the note: `result.json` or `reason.json`.
+    pub note_name: &'static str,
+    /// What the note says; `run` and `task` tell a parcel that is in its place already.
+    pub note: Value,
+}
+
+impl Parcel {
+    /// Puts it in its place; answers with the name that it got.
+    ///
+    /// # Errors
+    /// When the file system refuses. Everything is where it can be found again.
+    pub fn put(&self) -> Result<PathBuf, PlaceError> {
+        if !self.results.exists() && self.input.as_ref().is_none_or(|input| !input.exists()) {
+            // Put there by an earlier life that was not heard of.
+            if let Some(found) = self.found() {
+                return Ok(found);
+            }
+        }
+        fs::create_dir_all(&self.results).map_err(|error| refused("make folder", &self.results, &error))?;
+        let note = self.results.join(self.note_name);
+        let body = serde_json::to_vec_pretty(&self.note).unwrap_or_default();
+        fs::write(&note, body).map_err(|error| refused("write", &note, &error))?;
+        sync(&note)?;
+        if let Some(input) = &self.input
+            && input.exists()
+        {
+            let name = input.file_name().unwrap_or(OsStr::new("input"));
+            let mut place = self.results.join(name);
+            if place.exists() {
+                let mut other = name.to_owned();
+                other.push("~input");
+                place = self.results.join(other);
+            }
+            rename_new(input, &place).map_err(|error| refused("rename to", &place, &error))?;
+        }
+        sync(&self.results)?;
+        self.rename()
+    }
+
+    fn rename(&self) -> Result<PathBuf, PlaceError> {
+        for tries in 0..NAMES {
+            let relative = beside_path(&self.relative, tries);
+            let place = self.root.join(&relative);
+            let parent = place.parent().unwrap_or(&self.root);
+            fs::create_dir_all(parent).map_err(|error| refused("make folder", parent, &error))?;
+            let outcome = match rename_new(&self.results, &place) {
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy_to(&place),
+                outcome => outcome,
+            };
+            match outcome {
+                Ok(()) => {
+                    sync(parent)?;
+                    return Ok(relative);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                Err(error) => return Err(refused("rename to", &place, &error)),
+            }
+        }
+        let path = self.root.join(&self.relative).display().to_string();
+        Err(PlaceError::Taken { path })
+    }
+
+    /// Beside its place first, then by one rename.
+    fn copy_to(&self, place: &Path) -> io::Result<()> {
+        if fs::symlink_metadata(place).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let task = self.note["task"].as_str().unwrap_or("parcel");
+        let coming = self.root.join(format!(".dropmill-{task}"));
+        let _ = fs::remove_dir_all(&coming);
+        copy_tree(&self.results, &coming)?;
+        rename_new(&coming, place)?;
+        fs::remove_dir_all(&self.results)
+    }
+
+    /// The place that an earlier life put it to.
+    fn found(&self) -> Option<PathBuf> {
+        let of = |place: &Path| -> Option<Value> {
+            serde_json::from_slice(&fs::read(place.join(self.note_name)).ok()?).ok()
+        };
+        (0..NAMES)
+            .map(|tries| beside_path(&self.relative, tries))
+            .take_while(|relative| self.root.join(relative).exists())
+            .find(|relative| {
+                of(&self.root.join(relative))
+                    .is_some_and(|note| note["task"] == self.note["task"] && note["run"] == self.note["run"])
+            })
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), &place)?;
+            fs::File::open(&place)?.sync_all()?;
+        }
+    }
+    fs::File::open(to)?.sync_all()
+}
+
+/// `name`, `name~2`, `name~3`, …: a folder's whole name is its stem.
+fn beside_path(relative: &Path, tries: u32) -> PathBuf {
+    match relative.to_str() {
+        Some(text) => beside(text, tries, true).into(),
+        None => {
+            let mut bytes = relative.as_os_str().as_bytes().to_vec();
+            if tries > 0 {
+                bytes.extend_from_slice(format!("~{}", tries + 1).as_bytes());
+            }
+            OsString::from_vec(bytes).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn look(path: &Path) -> Look {
+        look_of(&fs::metadata(path).unwrap())
+    }
+
+    #[test]
+    fn a_file_is_taken_once_and_only_as_it_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a"), folder.path().join("work/t/a"));
+        fs::write(&from, "1").unwrap();
+        let seen = look(&from);
+        fs::write(&from, "12").unwrap();
+        assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Changed)));
+        assert_eq!(fs::read_to_string(&from).unwrap(), "12");
+        let (seen, marker) = (look(&from), folder.path().join("a.done"));
+        fs::write(&marker, "").unwrap();
+        take(&from, &to, &seen, Some(&marker)).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "12");
+        assert!(!marker.exists());
+        assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Gone)));
+    }
+
+    fn parcel(folder: &Path, task: &str) -> Parcel {
+        let results = folder.join("work/results").join(task);
+        fs::create_dir_all(&results).unwrap();
+        fs::write(results.join("out.txt"), task).unwrap();
+        let input = folder.join("work").join(task);
+        fs::write(&input, "input").unwrap();
+        Parcel {
+            results,
+            input: Some(input),
+            root: folder.join("done"),
+            relative: "deep/a.txt".into(),
+            note_name: "result.json",
+            note: json!({ "run": "r", "task": task }),
+        }
+    }
+
+    #[test]
+    fn a_result_appears_whole_never_over_another_and_is_recognised() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (parcel(folder.path(), "t1"), parcel(folder.path(), "t2"));
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(other.put().unwrap(), Path::new("deep/a.txt~2"));
+        let place = folder.path().join("done/deep/a.txt~2");
+        assert_eq!(fs::read_to_string(place.join("out.txt")).unwrap(), "t2");
+        assert_eq!(fs::read_to_string(place.join("t2")).unwrap(), "input");
+        // Again, after a crash between the rename and its record.
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(other.put().unwrap(), Path::new("deep/a.txt~2"));
+        assert_eq!(fs::read_dir(folder.path().join("done/deep")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_output_that_is_called_like_the_input_keeps_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = parcel(folder.path(), "out.txt");
+        one.put().unwrap();
+        let place = folder.path().join("done/deep/a.txt");
+        assert_eq!(fs::read_to_string(place.join("out.txt")).unwrap(), "out.txt");
+        assert_eq!(fs::read_to_string(place.join("out.txt~input")).unwrap(), "input");
+    }
+}

@@ -1,0 +1,278 @@
+//! The life of one file of a drop folder: seen, taken, worked on, its result or its failure put in its place.
+//!
+//! A file is never lost: from the moment at which the intent to take it is durable it is in the drop folder, in the
+//! work folder, or in the folder of its result, and each step can be found again by looking.
+
+use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use std::time::Duration;
+
+/// What a look at a file shows of it: two looks that are equal saw nobody write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Its length.
+    pub size_bytes: u64,
+    /// Nanoseconds since 1970 at which its content was changed, as the file system tells; may lie in the future.
+    pub modified_ns: i128,
+    /// What tells it from a file that took its place.
+    pub inode: u64,
+}
+
+/// Where a file stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArrivalState {
+    /// It is there, and may still be written.
+    Seen {
+        /// How it looked last.
+        look: Look,
+        /// Since when it looks like that, by our own clock.
+        since: Elapsed,
+    },
+    /// It stands still, and is taken as soon as there is room.
+    Settled {
+        /// How it looks.
+        look: Look,
+    },
+    /// The intent to take it is being made durable.
+    Intended {
+        /// How it looks.
+        look: Look,
+    },
+    /// It is in the work folder, its task in a run.
+    Working {
+        /// Number of the try, from 1.
+        attempt: u32,
+    },
+    /// Its task could not be tried, for a reason that may pass.
+    Returning {
+        /// Number of the try that came to nothing.
+        attempt: u32,
+        /// When it goes into a run again.
+        again_at: Elapsed,
+    },
+    /// Its result, or its failure, is being put in its place.
+    Publishing {
+        /// Which.
+        outcome: Outcome,
+        /// Number of the try, from 1.
+        attempt: u32,
+    },
+    /// That was refused for now.
+    Resting {
+        /// Which.
+        outcome: Outcome,
+        /// Number of the try that failed.
+        attempt: u32,
+        /// When to try again.
+        again_at: Elapsed,
+    },
+    /// In its place, or no longer ours.
+    Over,
+}
+
+/// Where a file ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// With its results.
+    Done,
+    /// With the reason.
+    Failed {
+        /// In one line.
+        cause: String,
+    },
+}
+
+/// What a run made of a file's task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// It succeeded, its results are home.
+    Succeeded,
+    /// It ran, and failed.
+    Failed(String),
+    /// It never ran, and the reason is its own: its input cannot be read, the service refuses it.
+    Refused(String),
+    /// It never ran to an end, and the reason is not its own: its run ended, a service could not be reached.
+    Untried(String),
+}
+
+/// What happened to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArrivalEvent {
+    /// A look showed it; `whole` says that whoever wrote it said that it is complete.
+    Looked {
+        /// How.
+        look: Look,
+        /// By a marker, or by closing it when that is enough.
+        whole: bool,
+    },
+    /// It is not there any more.
+    Gone,
+    /// There is room for it.
+    Room,
+    /// The intent to take it is durable.
+    Durable,
+    /// It is in the work folder.
+    Taken,
+    /// It could not be taken.
+    NotTaken(Trouble),
+    /// Its task is closed.
+    Closed(Closing),
+    /// It is in its place.
+    Published,
+    /// It could not be put there.
+    PublishFailed(Trouble),
+    /// Some time passed; how much, the moment tells.
+    TimePassed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArrivalCommand {
+    /// Put it into the queue of those that wait for room.
+    Queue,
+    /// Make the intent to take it durable.
+    Intend,
+    /// Move it into the work folder.
+    Take,
+    /// Bring its task into a run.
+    Submit {
+        /// Number of the try, from 1.
+        attempt: u32,
+    },
+    /// Put its result or its failure in its place.
+    Publish(Outcome),
+    /// Say that it went away before it was taken.
+    TellWithdrawn,
+    /// Say that it will be tried again, and why.
+    TellRest {
+        /// Number of the try that failed.
+        attempt: u32,
+        /// Length of the rest.
+        rest: Duration,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// How patient the drop folder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrivalLimits {
+    /// How long a file must look the same.
+    pub stable_for: Duration,
+    /// Tries of a task that is refused, before its file counts as failed.
+    pub tries: u32,
+    /// Rests between tries.
+    pub delays: Delays,
+}
+
+/// A state and what to do on entering it.
+pub type Step = (ArrivalState, Vec<ArrivalCommand>);
+
+/// What follows from `event` at `now`.
+pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &ArrivalLimits) -> Step {
+    use {ArrivalCommand as Do, ArrivalEvent as On, ArrivalState as Is};
+    match (state, event) {
+        (Is::Seen { .. }, On::Looked { look, whole: true }) => (Is::Settled { look }, vec![Do::Queue]),
+        (Is::Seen { look: before, since }, On::Looked { look, .. }) if look == before => {
+            match now.since(since) >= limits.stable_for {
+                true => (Is::Settled { look }, vec![Do::Queue]),
+                false => (Is::Seen { look, since }, vec![]),
+            }
+        }
+        (Is::Seen { .. }, On::Looked { look, .. }) => (Is::Seen { look, since: now }, vec![]),
+        // Somebody writes on after all.
+        (Is::Settled { look: before }, On::Looked { look, whole: false }) if look != before => {
+            (Is::Seen { look, since: now }, vec![])
+        }
+        (Is::Settled { .. }, On::Looked { look, .. }) => (Is::Settled { look }, vec![]),
+        (Is::Seen { .. } | Is::Settled { .. }, On::Gone) => (Is::Over, vec![]),
+        (Is::Settled { look }, On::Room) => (Is::Intended { look }, vec![Do::Intend]),
+
+        (Is::Intended { look }, On::Durable) => (Is::Intended { look }, vec![Do::Take]),
+        (Is::Intended { .. }, On::Taken) => (Is::Working { attempt: 1 }, vec![Do::Submit { attempt: 1 }]),
+        // Another daemon was quicker, or its owner took it back; whatever it was, it is not ours.
+        (Is::Intended { .. }, On::NotTaken(_) | On::Gone) => (Is::Over, vec![Do::TellWithdrawn]),
+
+        (Is::Working { .. }, On::Closed(Closing::Succeeded)) => publish(Outcome::Done),
+        (Is::Working { .. }, On::Closed(Closing::Failed(cause))) => publish(Outcome::Failed { cause }),
+        (Is::Working { attempt }, On::Closed(Closing::Refused(cause))) if attempt >= limits.tries => {
+            publish(Outcome::Failed { cause: format!("{cause} ({attempt} tries)") })
+        }
+        // What passes, however late, is no failure of the file.
+        (Is::Working { attempt }, On::Closed(Closing::Refused(cause) | Closing::Untried(cause))) => {
+            let rest = limits.delays.after(attempt, None).unwrap_or_else(|| limits.longest_rest());
+            (Is::Returning { attempt, again_at: now + rest }, vec![Do::TellRest { attempt, rest, cause }])
+        }
+        (Is::Returning { attempt, again_at }, On::TimePassed) if now >= again_at => {
+            let attempt = attempt + 1;
+            (Is::Working { attempt }, vec![Do::Submit { attempt }])
+        }
+
+        (Is::Publishing { .. }, On::Published) => (Is::Over, vec![]),
+        (Is::Publishing { outcome, attempt }, On::PublishFailed(trouble)) => {
+            // What cannot be put in its place stays where it is, whole, and is tried for ever: there is no other place.
+            let longest = limits.longest_rest();
+            let rest = match trouble.fault {
+                Fault::Permanent => longest,
+                Fault::Transient | Fault::Ambiguous => {
+                    limits.delays.after(attempt, trouble.retry_after).unwrap_or(longest)
+                }
+            };
+            (
+                Is::Resting { outcome, attempt, again_at: now + rest },
+                vec![Do::TellRest { attempt, rest, cause: trouble.message }],
+            )
+        }
+        (Is::Resting { outcome, attempt, again_at }, On::TimePassed) if now >= again_at => {
+            let attempt = attempt + 1;
+            (Is::Publishing { outcome: outcome.clone(), attempt }, vec![Do::Publish(outcome)])
+        }
+
+        // Looks go on while a file is on its way, clocks tick in every state, and answers may come late.
+        (
+            state,
+            On::Looked { .. }
+            | On::Gone
+            | On::Room
+            | On::Durable
+            | On::Taken
+            | On::NotTaken(_)
+            | On::Closed(_)
+            | On::Published
+            | On::PublishFailed(_)
+            | On::TimePassed,
+        ) => (state, vec![]),
+    }
+}
+
+fn publish(outcome: Outcome) -> Step {
+    (
+        ArrivalState::Publishing { outcome: outcome.clone(), attempt: 1 },
+        vec![ArrivalCommand::Publish(outcome)],
+    )
+}
+
+impl ArrivalLimits {
+    fn longest_rest(&self) -> Duration {
+        self.delays.steps.last().copied().unwrap_or(Duration::from_secs(30))
+    }
+}
+
+impl ArrivalState {
+    /// A file that was just seen for the first time.
+    pub fn first(look: Look, now: Elapsed) -> Self {
+        Self::Seen { look, since: now }
+    }
+
+    /// When to say `TimePassed`, or to look again.
+    pub fn wakes_at(&self, limits: &ArrivalLimits) -> Option<Elapsed> {
+        match self {
+            Self::Seen { since, .. } => Some(*since + limits.stable_for),
+            Self::Returning { again_at, .. } | Self::Resting { again_at, .. } => Some(*again_at),
+            Self::Settled { .. }
+            | Self::Intended { .. }
+            | Self::Working { .. }
+            | Self::Publishing { .. }
+            | Self::Over => None,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What holds for every file of a drop folder, whatever happens to it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use dropmill_lifecycle::{
+    Elapsed,
+    arrival::{
+        self, ArrivalCommand as Do, ArrivalEvent as On, ArrivalLimits, ArrivalState as Is, Closing, Look,
+        Outcome,
+    },
+};
+
+fn limits() -> ArrivalLimits {
+    ArrivalLimits { stable_for: secs(2), tries: 3, delays: three_tries() }
+}
+
+fn look(size_bytes: u64) -> Look {
+    Look { size_bytes, modified_ns: 7, inode: 1 }
+}
+
+fn looked(size_bytes: u64) -> On {
+    On::Looked { look: look(size_bytes), whole: false }
+}
+
+fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
+    let told = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(
+        arrival::apply(state.clone(), event, now, &limits()),
+        (next.clone(), commands.to_vec()),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_is_taken_when_two_looks_of_our_clock_saw_nobody_write() {
+    let seen = Is::first(look(5), at(10));
+    assert_eq!(seen.wakes_at(&limits()), Some(at(12)));
+    check(&seen, looked(5), at(11), &seen, &[]);
+    check(&seen, looked(6), at(12), &Is::Seen { look: look(6), since: at(12) }, &[]);
+    check(&seen, looked(5), at(12), &Is::Settled { look: look(5) }, &[Do::Queue]);
+    let whole = On::Looked { look: look(5), whole: true };
+    check(&seen, whole, at(10), &Is::Settled { look: look(5) }, &[Do::Queue]);
+    // Another file under its name is another file.
+    let other = Look { inode: 2, ..look(5) };
+    check(&seen, On::Looked { look: other, whole: false }, at(20), &Is::first(other, at(20)), &[]);
+    check(&Is::Settled { look: look(5) }, looked(9), at(30), &Is::first(look(9), at(30)), &[]);
+    check(&seen, On::Gone, at(11), &Is::Over, &[]);
+}
+
+#[test]
+fn it_is_moved_only_when_the_intent_is_durable_and_submitted_only_when_it_is_ours() {
+    let settled = Is::Settled { look: look(5) };
+    let intended = Is::Intended { look: look(5) };
+    check(&settled, On::Room, at(1), &intended, &[Do::Intend]);
+    check(&intended, On::Durable, at(1), &intended, &[Do::Take]);
+    check(&intended, On::Taken, at(1), &Is::Working { attempt: 1 }, &[Do::Submit { attempt: 1 }]);
+    check(&intended, On::NotTaken(refused()), at(1), &Is::Over, &[Do::TellWithdrawn]);
+}
+
+#[test]
+fn what_ran_and_failed_has_failed_and_what_never_ran_comes_back() {
+    let working = |attempt| Is::Working { attempt };
+    let done = Is::Publishing { outcome: Outcome::Done, attempt: 1 };
+    check(&working(1), On::Closed(Closing::Succeeded), at(1), &done, &[Do::Publish(Outcome::Done)]);
+    let outcome = Outcome::Failed { cause: "exit code 3".into() };
+    let failed = Is::Publishing { outcome: outcome.clone(), attempt: 1 };
+    check(
+        &working(1),
+        On::Closed(Closing::Failed("exit code 3".into())),
+        at(1),
+        &failed,
+        &[Do::Publish(outcome)],
+    );
+    let (state, commands) =
+        arrival::apply(working(1), On::Closed(Closing::Untried("no pool".into())), at(1), &limits());
+    let Is::Returning { attempt: 1, again_at } = state else { panic!("{state:?}") };
+    assert!(matches!(&commands[..], [Do::TellRest { attempt: 1, .. }]), "{commands:?}");
+    check(&state, On::TimePassed, again_at, &working(2), &[Do::Submit { attempt: 2 }]);
+    // However often: what passes is no failure of the file. What is its own is tried so often, and no more.
+    let untried = On::Closed(Closing::Untried("no pool".into()));
+    assert!(matches!(arrival::apply(working(99), untried, at(1), &limits()).0, Is::Returning { .. }));
+    let refused = || On::Closed(Closing::Refused("input not uploaded".into()));
+    assert!(matches!(arrival::apply(working(2), refused(), at(1), &limits()).0, Is::Returning { .. }));
+    let (state, _) = arrival::apply(working(3), refused(), at(1), &limits());
+    assert!(matches!(state, Is::Publishing { outcome: Outcome::Failed { .. }, .. }), "{state:?}");
+}
+
+#[test]
+fn a_result_is_tried_to_be_put_in_its_place_for_ever() {
+    let mut state = Is::Publishing { outcome: Outcome::Done, attempt: 1 };
+    for number in 1..50 {
+        let trouble = if number % 2 == 0 { busy() } else { refused() };
+        let (rest, _) = arrival::apply(state, On::PublishFailed(trouble), at(number), &limits());
+        let again_at = rest.wakes_at(&limits()).unwrap();
+        let (again, commands) = arrival::apply(rest, On::TimePassed, again_at, &limits());
+        assert_eq!(commands, [Do::Publish(Outcome::Done)]);
+        state = again;
+    }
+    check(&state, On::Published, at(99), &Is::Over, &[]);
+}
