@@ -2,6 +2,8 @@
 
 mod answer;
 mod files;
+mod jobs;
+mod pools;
 mod routes;
 
 use crate::service::Core;
@@ -9,7 +11,7 @@ use answer::{Outcome, dress, refused};
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use dropmill_azure_wire::{
-    batch::limit,
+    batch::{Page, limit},
     error::BatchErrorBody,
     sign::{Refusal as SignRefusal, Scheme},
     uri,
@@ -25,7 +27,7 @@ use std::{
     },
 };
 
-use crate::model::Refusal;
+use crate::model::{Refusal, query::Filter};
 
 /// The routes; everything is decided by the raw path, whose percent-encoding is part of what was signed.
 pub fn router(core: Arc<Core>) -> axum::Router {
@@ -70,7 +72,7 @@ struct Ask<'a> {
 async fn handle(core: &Arc<Core>, parts: http::request::Parts, body: Body) -> Outcome {
     authorize(core, &parts)?;
     let query = parts.uri.query().unwrap_or_default();
-    check_version(query)?;
+    check_query(query)?;
     let body = read(body).await?;
     let path: Vec<&str> = parts.uri.path().trim_start_matches('/').split('/').collect();
     let ask = Ask { core, method: &parts.method, path, query, headers: &parts.headers, body };
@@ -89,6 +91,22 @@ fn authorize(core: &Core, parts: &http::request::Parts) -> Result<(), Refusal> {
     Err(Refusal { status: refusal.status(), error: Box::new(error) })
 }
 
+/// What every call may say in its query.
+fn check_query(query: &str) -> Result<(), Refusal> {
+    check_version(query)?;
+    if let Some(timeout) = uri::value(query, "timeout").filter(|timeout| timeout.parse::<u32>().is_err()) {
+        return Err(Refusal::bad_query("timeout", "It must be a number of seconds")
+            .with("QueryParameterValue", timeout.into_owned()));
+    }
+    if let Some(expand) =
+        uri::value(query, "$expand").filter(|expand| !expand.split(',').all(|name| name.trim() == "stats"))
+    {
+        return Err(Refusal::bad_query("$expand", "It can only name stats")
+            .with("QueryParameterValue", expand.into_owned()));
+    }
+    Ok(())
+}
+
 /// Every version from 2022-10-01.16.0 on is spoken; what a newer one adds is not known here.
 fn check_version(query: &str) -> Result<(), Refusal> {
     let Some(version) = uri::value(query, "api-version") else {
@@ -101,7 +119,7 @@ fn check_version(query: &str) -> Result<(), Refusal> {
         4 | 7 => byte == b'-',
         _ => byte.is_ascii_digit(),
     });
-    if date.len() == 10 && is_date && date >= "2016-01-01" {
+    if date.len() == 10 && is_date && date >= "2022-10-01" {
         return Ok(());
     }
     let words = "The specified api version string is invalid.";
@@ -131,14 +149,39 @@ impl Ask<'_> {
 
     fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
         serde_json::from_slice(&self.body).map_err(|error| {
+            let reason = error.to_string();
+            // serde names the property between backticks.
+            let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+            if let Some((property, _)) = missing {
+                return Refusal::missing(property);
+            }
             Refusal::new(400, "InvalidRequestBody", "The specified request body is not syntactically valid.")
-                .with("Reason", error.to_string())
+                .with("Reason", reason)
         })
     }
 
     /// A body that may be missing: then it is as if it were empty.
     fn body_or_default<T: serde::de::DeserializeOwned + Default>(&self) -> Result<T, Refusal> {
         if self.body.is_empty() { Ok(T::default()) } else { self.body() }
+    }
+
+    /// `$filter` over these properties.
+    fn filter(&self, properties: &[&str]) -> Result<Option<Filter>, Refusal> {
+        let text = self.value("$filter");
+        if text.is_empty() { Ok(None) } else { Filter::parse(&text, properties).map(Some) }
+    }
+
+    /// A page of a short list that is made anew for every call.
+    fn slice<T: serde::Serialize>(&self, kind: &str, most: u32, mut all: Vec<T>) -> Outcome {
+        let size = self.page_size(most)?;
+        let token = self.value("$skiptoken");
+        let bad = || Refusal::bad_query("$skiptoken", "it is none of this service");
+        let from = if token.is_empty() { 0 } else { token.parse::<usize>().map_err(|_| bad())? };
+        let mut value = all.split_off(from.min(all.len()));
+        let next_link = (value.len() > size).then(|| routes::next_link(self, &(from + size).to_string()));
+        value.truncate(size);
+        let odata_metadata = Some(format!("{}/$metadata#{kind}", self.core.base()));
+        Ok(answer::json(&Page { odata_metadata, value, next_link }))
     }
 
     fn page_size(&self, most: u32) -> Result<usize, Refusal> {
@@ -152,3 +195,6 @@ impl Ask<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

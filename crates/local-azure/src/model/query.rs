@@ -10,6 +10,8 @@ use std::{cmp::Ordering, collections::BTreeSet};
 
 /// The deepest nesting of a filter.
 const DEEPEST: usize = 64;
+/// The most words, texts and brackets of a filter.
+const LONGEST: usize = 1_000;
 
 /// A value of a property.
 #[derive(Debug, Clone, PartialEq)]
@@ -202,7 +204,11 @@ fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
         };
         rest = rest[length..].trim_start();
     }
-    if tokens.is_empty() { Err(bad("it is empty")) } else { Ok(tokens) }
+    match tokens.len() {
+        0 => Err(bad("it is empty")),
+        1..=LONGEST => Ok(tokens),
+        _ => Err(bad("it is too long")),
+    }
 }
 
 struct Parser<'a> {
@@ -277,6 +283,9 @@ impl Parser<'_> {
                     token => return Err(bad(format!("{} is no comparison", token.shown()))),
                 };
                 let value = self.value()?;
+                if std::mem::discriminant(&value) != std::mem::discriminant(&kind_of(&name)) {
+                    return Err(bad(format!("'{name}' cannot be compared with that")));
+                }
                 Ok(Filter::Compare(name, comparison, value))
             }
             token => Err(bad(format!("{} is unexpected", token.shown()))),
@@ -316,6 +325,16 @@ impl Parser<'_> {
             },
             token => Err(bad(format!("{} is no value", token.shown()))),
         }
+    }
+}
+
+/// A value of the kind that a property has; its name tells.
+fn kind_of(property: &str) -> Value {
+    match property.rsplit('/').next().unwrap_or(property) {
+        "exitCode" => Value::Number(0),
+        name if name.starts_with("enable") => Value::Bool(false),
+        name if name.ends_with("Time") || name == "lastModified" => Value::Moment(Timestamp::UNIX_EPOCH),
+        _ => Value::Text(String::new()),
     }
 }
 

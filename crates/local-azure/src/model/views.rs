@@ -3,7 +3,6 @@
 use super::{
     Job, Model, Node, Pool, Refusal, Task,
     facts::OnNode,
-    key,
     query::{Fields as FieldsTrait, Filter, Select, Value},
 };
 use dropmill_azure_wire::{
@@ -362,9 +361,8 @@ impl Model {
     }
 
     /// How many nodes of each pool are in which state.
-    pub fn node_counts(&self, only: Option<&str>) -> Vec<PoolNodeCounts> {
-        let wanted = only.map(key);
-        let pools = self.pools.iter().filter(|(key, _)| wanted.as_ref().is_none_or(|wanted| wanted == *key));
+    pub fn node_counts(&self) -> Vec<PoolNodeCounts> {
+        let pools = self.pools.iter();
         pools
             .map(|(_, pool)| PoolNodeCounts {
                 pool_id: pool.spec.id.clone(),

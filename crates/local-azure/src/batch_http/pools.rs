@@ -1,0 +1,188 @@
+//! Calls about pools and their nodes.
+
+use super::{
+    Ask,
+    answer::{Outcome, empty, entity, json, tagged},
+    files::{self, Place},
+    routes::{changed, check_conditions, no_such_verb, page},
+};
+use crate::{
+    model::{Act, Model, Refusal, query::Select},
+    orders::NodeRef,
+};
+use dropmill_azure_wire::{
+    batch::{self as wire, Page, PoolPatch, PoolResize, PoolUpdateProperties, limit},
+    uri::decode,
+};
+use http::Method;
+
+/// A call about a pool.
+pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
+    let core = ask.core;
+    let check = |model: &Model| {
+        let pool = model.pool(pool)?;
+        check_conditions(ask, &pool.etag, pool.modified)
+    };
+    match (ask.method.as_str(), rest) {
+        ("GET" | "HEAD", []) => {
+            let select = Select::parse(&ask.value("$select"));
+            let (seen, etag, modified) = core.look(|model| {
+                check(model)?;
+                let pool = model.pool(pool)?;
+                Ok((model.see_pool(pool, &select), pool.etag.clone(), pool.modified))
+            })?;
+            let answer =
+                if *ask.method == Method::HEAD { empty(200) } else { entity(core.base(), "pools", &seen) };
+            Ok(tagged(answer, &etag, modified))
+        }
+        ("PATCH", []) => {
+            let patch: PoolPatch = ask.body()?;
+            let made = core
+                .change(|model, now| check(model).and_then(|()| model.patch_pool(pool, patch, now)))
+                .await?;
+            Ok(changed(ask, 200, made))
+        }
+        ("DELETE", []) => {
+            core.change(|model, now| check(model).and_then(|()| model.delete_pool(pool, now))).await?;
+            Ok(empty(202))
+        }
+        ("POST", ["updateproperties"]) => {
+            let update: PoolUpdateProperties = ask.body()?;
+            let made = core.change(|model, now| model.update_pool(pool, update, now)).await?;
+            Ok(changed(ask, 204, made))
+        }
+        ("POST", ["resize"]) => {
+            let resize: PoolResize = ask.body()?;
+            core.change(|model, now| check(model).and_then(|()| model.resize_pool(pool, &resize, now)))
+                .await?;
+            Ok(empty(202))
+        }
+        ("POST", ["stopresize"]) => {
+            core.change(|model, now| check(model).and_then(|()| model.stop_resize(pool, now))).await?;
+            Ok(empty(202))
+        }
+        ("POST", ["removenodes"]) => {
+            let remove: wire::NodeRemove = ask.body()?;
+            core.change(|model, now| check(model).and_then(|()| model.remove_nodes(pool, &remove, now)))
+                .await?;
+            Ok(empty(202))
+        }
+        ("POST", ["enableautoscale" | "disableautoscale" | "evaluateautoscale"]) => {
+            Err(Refusal::not_here("autoscale formulas"))
+        }
+        ("GET", ["nodes"]) => page(ask, "nodes", limit::PAGE, |model, filter, select, after, size| {
+            model.list_nodes(pool, filter, select, after, size)
+        }),
+        (_, ["nodes", node, rest @ ..]) => node_call(ask, pool, &decode(node), rest).await,
+        _ => Err(no_such_verb()),
+    }
+}
+
+async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outcome {
+    let core = ask.core;
+    match (ask.method.as_str(), rest) {
+        ("GET", []) => {
+            let select = Select::parse(&ask.value("$select"));
+            let seen =
+                core.look(|model| Ok(model.see_node(model.pool(pool)?, model.node(pool, node)?, &select)))?;
+            Ok(entity(core.base(), "nodes", &seen))
+        }
+        ("POST", ["reboot"]) => {
+            let reboot: wire::NodeReboot = ask.body_or_default()?;
+            let option = reboot.node_reboot_option;
+            restart(ask, pool, node, Act::Reboot, option).await
+        }
+        ("POST", ["reimage"]) => {
+            let reimage: wire::NodeReimage = ask.body_or_default()?;
+            restart(ask, pool, node, Act::Reimage, reimage.node_reimage_option).await
+        }
+        ("POST", ["deallocate"]) => {
+            let deallocate: wire::NodeDeallocate = ask.body_or_default()?;
+            restart(ask, pool, node, Act::Deallocate, deallocate.node_deallocate_option).await
+        }
+        ("POST", ["start"]) => {
+            core.change(|model, now| model.start_node(pool, node, now)).await?;
+            Ok(empty(202))
+        }
+        ("POST", ["users"]) => {
+            let user: wire::NodeUserAdd = ask.body()?;
+            core.change(|model, now| model.add_user(pool, node, &user, now)).await?;
+            Ok(empty(201))
+        }
+        ("PUT", ["users", name]) => {
+            let update: wire::NodeUserUpdate = ask.body()?;
+            core.change(|model, _| model.update_user(pool, node, &decode(name), &update)).await?;
+            Ok(empty(200))
+        }
+        ("DELETE", ["users", name]) => {
+            core.change(|model, _| model.delete_user(pool, node, &decode(name))).await?;
+            Ok(empty(200))
+        }
+        ("POST", ["uploadbatchservicelogs"]) => {
+            let _: wire::UploadNodeLogs = ask.body()?;
+            core.look(|model| model.node(pool, node).map(drop))?;
+            // The service's own program writes no logs on nodes: none of none are stored.
+            let result = wire::UploadNodeLogsResult {
+                virtual_directory_name: format!("{pool}/{node}/{}", core.now().as_second()),
+                number_of_files_uploaded: 0,
+            };
+            Ok(entity(core.base(), "uploadBatchServiceLogsResult", &result))
+        }
+        ("GET", ["extensions"]) => {
+            core.look(|model| model.node(pool, node).map(drop))?;
+            let odata_metadata = Some(format!("{}/$metadata#extensions", core.base()));
+            Ok(json(&Page::<()> { odata_metadata, value: vec![], next_link: None }))
+        }
+        ("GET", ["extensions", _]) => {
+            core.look(|model| model.node(pool, node).map(drop))?;
+            Err(Refusal::not_found("ResourceNotFound"))
+        }
+        ("POST", ["disablescheduling"]) => {
+            let disable: wire::NodeDisableScheduling = ask.body_or_default()?;
+            let option = disable.node_disable_scheduling_option;
+            core.change(|model, now| model.disable_scheduling(pool, node, option.as_ref(), now)).await?;
+            Ok(empty(200))
+        }
+        ("POST", ["enablescheduling"]) => {
+            core.change(|model, now| model.enable_scheduling(pool, node, now)).await?;
+            Ok(empty(200))
+        }
+        ("GET", ["remoteloginsettings"]) => {
+            core.look(|model| model.node(pool, node).map(drop))?;
+            let settings = wire::RemoteLoginSettings {
+                remote_login_ip_address: "127.0.0.1".into(),
+                remote_login_port: 22,
+            };
+            Ok(entity(core.base(), "remoteloginsettings", &settings))
+        }
+        (_, ["files", file @ ..]) => {
+            let id = core.look(|model| {
+                model.node(pool, node)?;
+                Ok(model.pool(pool)?.spec.id.clone())
+            })?;
+            let url = format!("{}/pools/{id}/nodes/{node}/files", core.base());
+            let place = Place {
+                node: NodeRef { pool: id, node: node.to_owned() },
+                folder: String::new(),
+                url,
+                gone: None,
+            };
+            match file {
+                [] => files::list(ask, core.files(), &place),
+                file => files::one(ask, core.files(), &place, &decode(&file.join("/"))),
+            }
+        }
+        _ => Err(no_such_verb()),
+    }
+}
+
+async fn restart(
+    ask: &Ask<'_>,
+    pool: &str,
+    node: &str,
+    act: Act,
+    option: Option<wire::NodeDeallocationOption>,
+) -> Outcome {
+    ask.core.change(|model, now| model.restart_node(pool, node, act, option.as_ref(), now)).await?;
+    Ok(empty(202))
+}

@@ -1,0 +1,349 @@
+//! The HTTP face, asked as clients ask it: signed requests in process, nodes that pretend.
+
+#![allow(clippy::unwrap_used)]
+
+use crate::{
+    orders::NodeRef,
+    runner::{Pretend, PretendRunner, PretendSettings},
+    service::{LocalAzure, RunnerChoice, ServiceSettings},
+};
+use axum::body::Body;
+use dropmill_azure_wire::{
+    sign::{Scheme, SharedKey},
+    time::{Clock, SharedClock, Timestamp},
+};
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tower::ServiceExt;
+
+const VERSION: &str = "api-version=2024-07-01.20.0";
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        "2026-03-02T10:11:12Z".parse().unwrap()
+    }
+}
+
+struct Rig {
+    azure: LocalAzure,
+    key: SharedKey,
+}
+
+/// Status, headers and body.
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Reply {
+    /// `200`, or status and code.
+    fn told(&self) -> String {
+        match self.body["code"].as_str() {
+            Some(code) => format!("{} {code}", self.status),
+            None => self.status.to_string(),
+        }
+    }
+
+    fn header(&self, name: &str) -> String {
+        self.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    fn ids(&self) -> Vec<&str> {
+        self.body["value"].as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap()).collect()
+    }
+}
+
+impl Rig {
+    fn new() -> Self {
+        let clock: SharedClock = Arc::new(Fixed);
+        let runner_clock = clock.clone();
+        let make = RunnerChoice::Custom(Box::new(move |reports, door| {
+            let settings = PretendSettings {
+                script: Arc::new(|_| Pretend { stdout: "hello".into(), ..Pretend::default() }),
+                boot: Arc::new(|_: &NodeRef| Duration::from_secs(1)),
+            };
+            PretendRunner::start(settings, runner_clock, reports, door)
+        }));
+        let azure = LocalAzure::open(ServiceSettings::in_memory(), clock, make).unwrap();
+        let batch = azure.connection().batch;
+        Self { key: SharedKey::new(&batch.account, &batch.key).unwrap(), azure }
+    }
+
+    /// A pool `p`, a job `j`, tasks `t0` to `t4` that ran.
+    async fn with_tasks() -> Self {
+        let rig = Self::new();
+        assert_eq!(rig.post("pools", pool("p")).await.told(), "201");
+        assert_eq!(rig.post("jobs", json!({"id": "j", "poolInfo": {"poolId": "p"}})).await.told(), "201");
+        let tasks: Vec<_> = (0..5).map(|n| json!({"id": format!("t{n}"), "commandLine": "x"})).collect();
+        assert_eq!(rig.post("jobs/j/addtaskcollection", json!({"value": tasks})).await.told(), "200");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        rig
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Reply {
+        let join = if path.contains('?') { '&' } else { '?' };
+        let version = if path.contains("api-version") { String::new() } else { format!("{join}{VERSION}") };
+        let text = body.map(|body| body.as_str().map_or_else(|| body.to_string(), str::to_owned));
+        let mut request = Request::builder().method(method).uri(format!("http://batch/{path}{version}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.header("host", "batch").body(Body::from(text.unwrap_or_default())).unwrap();
+        self.key.authorize(Scheme::Batch, &mut request, Fixed.now());
+        let answer = self.azure.batch_router().oneshot(request).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        Reply { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, &[], None).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Reply {
+        self.ask("POST", path, &[], Some(body)).await
+    }
+}
+
+fn pool(id: &str) -> Value {
+    let image = json!({"imageReference": {}, "nodeAgentSKUId": "batch.node.ubuntu 22.04"});
+    json!({"id": id, "vmSize": "a1", "targetDedicatedNodes": 1, "virtualMachineConfiguration": image})
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditional_headers_hold_for_reads_and_writes() {
+    let rig = Rig::with_tasks().await;
+    let tag = rig.get("jobs/j").await.header("etag");
+    let quoted = format!("\"{tag}\"");
+    let (early, late) = ("Sun, 01 Mar 2026 00:00:00 GMT", "Tue, 03 Mar 2026 00:00:00 GMT");
+    // Header, value; GET, PATCH.
+    let table = [
+        ("if-match", &*tag, "200", "200"),
+        ("if-match", &*quoted, "200", "200"),
+        ("if-match", "*", "200", "200"),
+        ("if-match", "0x1", "412 ConditionNotMet", "412 ConditionNotMet"),
+        ("if-none-match", "0x1", "200", "200"),
+        ("if-none-match", &*tag, "304", "412 ConditionNotMet"),
+        ("if-modified-since", early, "200", "200"),
+        ("if-modified-since", late, "304", "412 ConditionNotMet"),
+        ("if-unmodified-since", late, "200", "200"),
+        ("if-unmodified-since", early, "412 ConditionNotMet", "412 ConditionNotMet"),
+        ("if-modified-since", "yesterday", "400 InvalidHeaderValue", "400 InvalidHeaderValue"),
+    ];
+    for (header, value, read, write) in table {
+        let got = rig.ask("GET", "jobs/j", &[(header, value)], None).await;
+        assert_eq!(got.told(), read, "GET {header}: {value}");
+        // What changes nothing else still makes another tag, so it goes to a job of its own.
+        rig.post("jobs", json!({"id": "k", "poolInfo": {"poolId": "p"}})).await;
+        let own = rig.get("jobs/k").await.header("etag");
+        let value = value.replace(&tag, &own);
+        let got = rig.ask("PATCH", "jobs/k", &[(header, &value)], Some(json!({"priority": 1}))).await;
+        assert_eq!(got.told(), write, "PATCH {header}: {value}");
+        rig.ask("DELETE", "jobs/k", &[], None).await;
+    }
+    let both = [("if-match", "*"), ("if-none-match", "0x1")];
+    let got = rig.ask("GET", "pools/p", &both, None).await;
+    assert_eq!(got.told(), "400 MultipleConditionHeadersNotSupported");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_filtered_selected_and_paged() {
+    let rig = Rig::with_tasks().await;
+    let table: [(&str, &[&str]); 14] = [
+        ("", &["t0", "t1", "t2", "t3", "t4"]),
+        ("id eq 't1'", &["t1"]),
+        ("startswith(id,'t')", &["t0", "t1", "t2", "t3", "t4"]),
+        ("startswith(id,'x')", &[]),
+        ("state eq 'Completed'", &["t0", "t1", "t2", "t3", "t4"]),
+        ("state eq 'active' or id eq 't3'", &["t3"]),
+        ("(id eq 't1' or id eq 't2') and id ne 't2'", &["t1"]),
+        ("id eq 't1' or id eq 't2' and id eq 't3'", &["t1"]),
+        ("executionInfo/exitCode ge 0 and executionInfo/exitCode lt 1 and id gt 't3'", &["t4"]),
+        ("executionInfo/result eq 'success' and id le 't0'", &["t0"]),
+        ("stateTransitionTime gt DateTime'2030-01-01T00:00:00Z'", &[]),
+        ("creationTime lt DateTime'Tue, 03 Mar 2026 00:00:00 GMT' and id eq 't2'", &["t2"]),
+        ("state eq 'completed' and stateTransitionTime gt DateTime'2020-01-01' and id eq 't2'", &["t2"]),
+        ("id eq 'it''s'", &[]),
+    ];
+    let encode = dropmill_azure_wire::uri::encode;
+    for (filter, expected) in table {
+        let reply = rig.get(&format!("jobs/j/tasks?$filter={}", encode(filter))).await;
+        let mut ids = reply.ids();
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{filter}");
+        // In pages of two, along absolute links.
+        let mut all = vec![];
+        let mut next = Some(format!("jobs/j/tasks?$filter={}&maxresults=2", encode(filter)));
+        while let Some(path) = next {
+            let reply = rig.get(&path).await;
+            assert!(reply.ids().len() <= 2);
+            all.extend(reply.ids().into_iter().map(str::to_owned));
+            let link = reply.body["odata.nextLink"].as_str().map(str::to_owned);
+            next = link.map(|link| link.strip_prefix("http://batch/").unwrap().to_owned());
+        }
+        all.sort_unstable();
+        assert_eq!(all, expected, "{filter} in pages");
+    }
+    for wrong in [
+        "id",
+        "id eq",
+        "id eq 't",
+        "id is 't'",
+        "name eq 'x'",
+        "ID eq 'x'",
+        "state eq 5",
+        "exitCode eq 'x'",
+        "(id eq 't'",
+        "id eq 't')",
+        "id eq 't' and",
+        "and",
+        "startswith(id)",
+        "startswith(state",
+        "creationTime gt 'x'",
+        "creationTime gt DateTime'x'",
+        "executionInfo/exitCode eq 99999999999999999999",
+        "'",
+        "((((",
+    ] {
+        let reply = rig.get(&format!("jobs/j/tasks?$filter={}", encode(wrong))).await;
+        assert_eq!(reply.told(), "400 InvalidQueryParameterValue", "{wrong}");
+    }
+    let long = vec!["id eq 't'"; 500].join(" or ");
+    assert_eq!(rig.get(&format!("jobs/j/tasks?$filter={}", encode(&long))).await.status, 400);
+    let reply = rig.get("jobs/j/tasks/t0?$select=id,%20state").await;
+    let mut names: Vec<_> = reply.body.as_object().unwrap().keys().collect();
+    names.retain(|name| !name.starts_with("odata"));
+    assert_eq!(names, ["id", "state"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_every_call_may_say_is_checked() {
+    let rig = Rig::with_tasks().await;
+    let table = [
+        ("jobs?api-version=2022-10-01.16.0", "200"),
+        ("jobs?api-version=2025-06-01", "200"),
+        ("jobs?api-version=2031-01-01.99.0", "200"),
+        ("jobs?api-version=2021-06-01.14.0", "400 UnsupportedRequestVersion"),
+        ("jobs?api-version=newest", "400 UnsupportedRequestVersion"),
+        ("jobs?api-version=", "400 UnsupportedRequestVersion"),
+        ("jobs?timeout=30", "200"),
+        ("jobs?timeOut=30", "200"),
+        ("jobs?timeout=soon", "400 InvalidQueryParameterValue"),
+        ("jobs?maxresults=1000", "200"),
+        ("jobs?maxresults=0", "400 InvalidQueryParameterValue"),
+        ("jobs?maxresults=1001", "400 InvalidQueryParameterValue"),
+        ("jobs?maxResults=x", "400 InvalidQueryParameterValue"),
+        ("nodecounts?maxresults=11", "400 InvalidQueryParameterValue"),
+        ("nodecounts?$filter=poolId%20eq%20'p'", "200"),
+        ("jobs?$expand=stats", "200"),
+        ("jobs?$expand=all", "400 InvalidQueryParameterValue"),
+        ("jobs/j/tasks?$filter=state%20eq%20'completed'&$skiptoken=x%7Cy", "400 InvalidQueryParameterValue"),
+        ("supportedimages?$skiptoken=x", "400 InvalidQueryParameterValue"),
+        ("supportedimages?$filter=osType%20eq%20'linux'%20and%20verificationType%20eq%20'verified'", "200"),
+        ("jobs/none", "404 JobNotFound"),
+        ("jobs/j/tasks/none", "404 TaskNotFound"),
+        ("pools/none", "404 PoolNotFound"),
+        ("pools/p/nodes/none", "404 NodeNotFound"),
+        ("applications/none", "404 ApplicationNotFound"),
+        ("jobs/j/jobpreparationandreleasetaskstatus", "409 JobPreparationTaskOrReleaseTaskNotSpecified"),
+        ("nothing", "404 ResourceNotFound"),
+    ];
+    for (path, expected) in table {
+        assert_eq!(rig.get(path).await.told(), expected, "{path}");
+    }
+    let none = Request::get("http://batch/jobs?api-version=2024-07-01.20.0").body(Body::empty()).unwrap();
+    assert_eq!(rig.azure.batch_router().oneshot(none).await.unwrap().status(), 401);
+    assert_eq!(rig.ask("HEAD", "pools/p", &[], None).await.status, 200);
+    assert_eq!(rig.ask("HEAD", "pools/none", &[], None).await.status, 404);
+    assert_eq!(rig.ask("PUT", "pools/p", &[], None).await.told(), "405 UnsupportedHttpVerb");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_says_what_was_wrong_with_which_property() {
+    let rig = Rig::with_tasks().await;
+    let table = [
+        (json!({"id": "x"}), "400 MissingRequiredProperty", "commandLine"),
+        (json!({"commandLine": "x"}), "400 MissingRequiredProperty", "id"),
+        (
+            json!({"id": "x", "commandLine": "x", "requiredSlots": 0}),
+            "400 InvalidPropertyValue",
+            "requiredSlots",
+        ),
+    ];
+    for (body, told, property) in table {
+        let reply = rig.post("jobs/j/tasks", body).await;
+        assert_eq!(reply.told(), told);
+        assert_eq!(reply.body["values"][0]["key"], "PropertyName");
+        assert_eq!(reply.body["values"][0]["value"], property);
+        let text = reply.body["message"]["value"].as_str().unwrap();
+        assert!(text.contains("\nRequestId:") && text.contains("\nTime:"), "{text}");
+        assert!(reply.body["odata.metadata"].as_str().unwrap().ends_with(".errors/@Element"));
+        assert_eq!(reply.header("content-type"), "application/json;odata=minimalmetadata");
+    }
+    for body in ["", "{", "[]", "null", "5", "{\"id\": {}}", "\u{0}", &"[".repeat(10_000)] {
+        for path in
+            ["jobs", "pools", "jobs/j/tasks", "jobs/j/addtaskcollection", "jobs/j/disable", "pools/p/resize"]
+        {
+            let reply = rig.post(path, json!(body)).await;
+            assert!(
+                (400..500).contains(&reply.status),
+                "{path} {}: {}",
+                &body[..body.len().min(20)],
+                reply.told()
+            );
+        }
+    }
+    let big = "x".repeat((1 << 20) + 1);
+    assert_eq!(rig.post("jobs", json!(big)).await.told(), "413 RequestBodyTooLarge");
+    let many = vec![json!({"id": "x", "commandLine": "x"}); 101];
+    let reply = rig.post("jobs/j/addtaskcollection", json!({"value": many})).await;
+    assert_eq!(reply.told(), "400 InvalidPropertyValue");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_listed_and_read_in_ranges() {
+    let rig = Rig::with_tasks().await;
+    let listed = rig.get("jobs/j/tasks/t0/files?recursive=true").await;
+    let names: Vec<_> = listed.body["value"].as_array().unwrap().iter().map(|file| &file["name"]).collect();
+    assert_eq!(names, ["stderr.txt", "stdout.txt", "wd"]);
+    let listed = rig.get("jobs/j/tasks/t0/files?$filter=startswith(name,'stdo')").await;
+    assert_eq!(listed.body["value"].as_array().unwrap().len(), 1);
+    let file = "jobs/j/tasks/t0/files/stdout.txt";
+    for (range, status, length) in [
+        (None, 200, "5"),
+        (Some("bytes=0-1"), 200, "2"),
+        (Some("bytes=3-"), 200, "2"),
+        (Some("bytes=3-99"), 200, "2"),
+        (Some("bytes=5-"), 416, ""),
+        (Some("bytes=2-1"), 416, ""),
+        (Some("lines=1"), 416, ""),
+    ] {
+        let headers: Vec<_> = range.map(|range| ("ocp-range", range)).into_iter().collect();
+        let reply = rig.ask("GET", file, &headers, None).await;
+        assert_eq!(reply.status, status, "{range:?}");
+        if status == 200 {
+            assert_eq!(reply.header("content-length"), length, "{range:?}");
+            assert_eq!(reply.header("ocp-batch-file-isdirectory"), "False");
+        }
+    }
+    assert_eq!(rig.ask("HEAD", file, &[], None).await.header("content-length"), "5");
+    for bad in ["..%2F..%2Fx", "%2Fetc%2Fpasswd", "none", "wd%2F..%2F..%2Fx"] {
+        assert_eq!(
+            rig.get(&format!("jobs/j/tasks/t0/files/{bad}")).await.told(),
+            "404 FileNotFound",
+            "{bad}"
+        );
+    }
+    assert_eq!(rig.ask("DELETE", file, &[], None).await.status, 200);
+    assert_eq!(rig.get(file).await.told(), "404 FileNotFound");
+    let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
+    let reply = rig.get(&format!("pools/p/nodes/{node}/files/workitems%2Fj%2Fjob-1%2Ft1%2Fstdout.txt")).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(rig.get(&format!("pools/p/nodes/{node}/remoteloginsettings")).await.status, 200);
+}
