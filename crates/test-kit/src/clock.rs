@@ -1,6 +1,11 @@
 //! Wall time that follows tokio's clock: it stands still while anything can happen and jumps to the next alarm.
 
-use dropmill_azure_wire::time::{Clock, Timestamp};
+use dropmill_azure_wire::time::{Clock, SharedClock, Timestamp};
+use jiff::SignedDuration;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 use tokio::time::Instant;
 
 /// The moment at which every simulation begins: 2026-01-01T00:00:00Z.
@@ -23,5 +28,36 @@ impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let beginning = Timestamp::from_second(BEGINNING).expect("a moment of this century");
         beginning.checked_add(self.began.elapsed()).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// A clock that is ahead of another, or behind. Clones are moved together.
+#[derive(Clone)]
+pub struct ShiftedClock {
+    inner: SharedClock,
+    ahead_seconds: Arc<AtomicI64>,
+}
+
+impl ShiftedClock {
+    /// A clock so many seconds ahead of `inner`; less than nothing: behind.
+    pub fn new(inner: SharedClock, ahead_seconds: i64) -> Self {
+        Self { inner, ahead_seconds: Arc::new(AtomicI64::new(ahead_seconds)) }
+    }
+
+    /// Moves it to so many seconds ahead.
+    pub fn set(&self, ahead_seconds: i64) {
+        self.ahead_seconds.store(ahead_seconds, Ordering::Relaxed);
+    }
+
+    /// How many seconds it is ahead.
+    pub fn ahead_seconds(&self) -> i64 {
+        self.ahead_seconds.load(Ordering::Relaxed)
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        let now = self.inner.now();
+        now.checked_add(SignedDuration::from_secs(self.ahead_seconds())).unwrap_or(now)
     }
 }

@@ -4,15 +4,20 @@
 
 mod clock;
 pub mod crash;
+mod elsewhere;
 pub mod explore;
+mod faults;
 pub mod operation;
 pub mod oracle;
 pub mod scenario;
 mod script;
 mod simulation;
 mod wire;
+mod world;
 
-pub use clock::VirtualClock;
+pub use clock::{ShiftedClock, VirtualClock};
+pub use faults::{Faults, Struck};
 pub use scenario::Scenario;
 pub use simulation::{Simulated, Simulation, Stuck};
-pub use wire::{FaultyWire, Struck, WireLog};
+pub use wire::FaultyWire;
+pub use world::World;

@@ -62,13 +62,29 @@ const BLOB: &[&str] = &[
     "delete blob",
 ];
 
+/// A result is written at home.
+pub const DELIVER: &str = "deliver";
+/// A node brings a task's files.
+pub const FETCH: &str = "fetch inputs";
+/// A node takes a task's outputs away.
+pub const STORE: &str = "store outputs";
+
+/// What is done elsewhere than on the wire between client and service.
+const ELSEWHERE: &[&str] = &[FETCH, STORE, DELIVER];
+
 /// Every name, for messages and checks.
 pub fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = BATCH.iter().map(|(.., name)| *name).chain(BLOB.iter().copied()).collect();
     names.push(OTHER);
+    names.extend(ELSEWHERE);
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(*name));
     names
+}
+
+/// Whether it is done by nodes or at home, and no request of the client.
+pub fn is_elsewhere(name: &str) -> bool {
+    ELSEWHERE.contains(&name)
 }
 
 /// Whether a name is one of Blob's.

@@ -3,8 +3,10 @@
 //! TOML; unknown keys are errors. Lengths of time are written `"90s"`, `"5m"`, `"1h 30m"`. What is left out is the
 //! uneventful case: nodes boot in a minute, tasks take a second and succeed, the wire is perfect.
 
+mod file;
+
 use crate::operation::{self, Operation};
-use globset::{Glob, GlobMatcher};
+use globset::GlobMatcher;
 use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,6 +25,8 @@ pub struct Scenario {
     pub cases: Vec<Case>,
     /// Shortest and longest time of a request's way.
     pub latency: (Duration, Duration),
+    /// How far the service's clock is ahead of ours, in seconds; less than nothing: behind.
+    pub clock_ahead_seconds: i64,
     /// Whether the service hints at changes, as the embedded one does and Azure does not.
     pub hints: bool,
     /// What goes wrong on the wire.
@@ -97,9 +101,10 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Whether it is aimed at such an operation.
+    /// Whether it is aimed at such an operation; one that names none is aimed at every request of the client.
     pub fn fits(&self, operation: &Operation) -> bool {
-        (self.on.is_empty() || self.on.iter().any(|on| on == operation.name))
+        let named = self.on.iter().any(|on| on == operation.name);
+        (named || self.on.is_empty() && !operation::is_elsewhere(operation.name))
             && self.subject.as_ref().is_none_or(|subject| subject.is_match(&operation.subject))
     }
 }
@@ -126,20 +131,50 @@ pub enum Deed {
     Status,
     /// The service carries it out and says that it failed.
     StatusAfter,
+    /// What is read is what was read with the same request the time before: the service's copies lag.
+    Stale,
+    /// A list names each of its entries twice, as pages that overlap do.
+    RepeatItems,
+    /// Every second task of a collection is refused with a status and code, the others are added.
+    RefuseItems,
+    /// A result cannot be written here: no space, for now.
+    DiskFull,
+    /// A result cannot be written here, and waiting does not help.
+    DiskFails,
 }
 
-/// What somebody else does.
-#[derive(Debug, Clone)]
+impl Deed {
+    /// The operations that it can happen to; none: all requests of the client.
+    pub fn only_on(self) -> Option<fn(&str) -> bool> {
+        match self {
+            Self::Stale => Some(|name| ["get ", "list ", "count "].iter().any(|verb| name.starts_with(verb))),
+            Self::RepeatItems => Some(|name| name.starts_with("list ")),
+            Self::RefuseItems => Some(|name| name == "add tasks"),
+            Self::DiskFull | Self::DiskFails => Some(|name| name == operation::DELIVER),
+            Self::Refuse | Self::Status => Some(|name| name != operation::DELIVER),
+            _ => Some(|name| !operation::is_elsewhere(name)),
+        }
+    }
+
+    /// Whether it answers with a status and a code.
+    pub fn answers(self) -> bool {
+        matches!(self, Self::Status | Self::StatusAfter | Self::RefuseItems)
+    }
+}
+
+/// What somebody else does, or the service by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
     /// When, from the beginning of the run.
     pub at: Duration,
     /// What.
     pub what: Interference,
+    /// After so long it is undone, where it can be; none: never.
+    pub lasts: Option<Duration>,
 }
 
-/// What somebody else can do to a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// What can befall a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interference {
     /// The user asks the run to end.
     Cancel,
@@ -151,6 +186,30 @@ pub enum Interference {
     RemoveNode,
     /// A node restarts, its tasks are queued again.
     RebootNode,
+    /// Spot nodes (any, if there are no spot nodes) are taken away, their tasks are queued again; undone, they return.
+    PreemptNodes {
+        /// How many.
+        nodes: usize,
+    },
+    /// Nodes cannot be used any more, their tasks are queued again.
+    BreakNodes {
+        /// How many.
+        nodes: usize,
+    },
+    /// No more than so many nodes are to be had; those that are there stay.
+    Quota {
+        /// How many.
+        nodes: u32,
+        /// What the pool's resize error says: `AccountCoreQuotaReached`, `AllocationFailed`, …
+        code: String,
+    },
+    /// Resizes get no node and do not end.
+    StallResizes,
+    /// The service's clock is wrong.
+    MoveClock {
+        /// By so many seconds; less than nothing: behind.
+        ahead_seconds: i64,
+    },
 }
 
 /// A scenario file that is none.
@@ -170,243 +229,6 @@ impl Scenario {
     /// # Errors
     /// What is wrong, with its line where TOML tells it.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        let file: File =
-            toml::from_str(text).map_err(|error| ScenarioError(error.to_string().trim_end().into()))?;
-        file.checked()
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    title: String,
-    hints: bool,
-    bound: Option<Length>,
-    nodes: NodesSection,
-    task: WorkSection,
-    tasks: Vec<CaseSection>,
-    wire: WireSection,
-    fault: Vec<FaultSection>,
-    incident: Vec<IncidentSection>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct NodesSection {
-    boot: Option<Length>,
-    start_task: Vec<StartSection>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StartSection {
-    node: u32,
-    duration: Option<Length>,
-    #[serde(default)]
-    exit_code: i32,
-    #[serde(default)]
-    stderr: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct WorkSection {
-    duration: Option<Length>,
-    exit_code: i32,
-    stderr: String,
-    outputs: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseSection {
-    which: String,
-    tries: Option<u32>,
-    duration: Option<Length>,
-    #[serde(default)]
-    exit_code: i32,
-    #[serde(default)]
-    stderr: String,
-    outputs: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct WireSection {
-    latency: Option<(Length, Length)>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FaultSection {
-    #[serde(default)]
-    on: Vec<String>,
-    subject: Option<String>,
-    nth: Option<u32>,
-    every: Option<u32>,
-    probability: Option<f64>,
-    from: Option<Length>,
-    until: Option<Length>,
-    times: Option<u32>,
-    #[serde(rename = "do")]
-    deed: Deed,
-    delay: Option<Length>,
-    status: Option<u16>,
-    code: Option<String>,
-    retry_after: Option<Length>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IncidentSection {
-    at: Length,
-    #[serde(rename = "do")]
-    what: Interference,
-}
-
-/// A length of time as people write it.
-#[derive(Deserialize, Clone, Copy)]
-#[serde(try_from = "String")]
-struct Length(Duration);
-
-impl TryFrom<String> for Length {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let length: jiff::SignedDuration =
-            text.parse().map_err(|_| format!("{text:?} is no length of time; write for example \"90s\""))?;
-        length.try_into().map(Self).map_err(|_| format!("{text:?} is less than nothing"))
-    }
-}
-
-fn or(length: Option<Length>, default: Duration) -> Duration {
-    length.map_or(default, |Length(length)| length)
-}
-
-fn pattern(what: &str, text: &str) -> Result<GlobMatcher, ScenarioError> {
-    let glob =
-        Glob::new(text).map_err(|error| ScenarioError(format!("{what}: {text:?}: {}", error.kind())))?;
-    Ok(glob.compile_matcher())
-}
-
-impl File {
-    fn checked(self) -> Result<Scenario, ScenarioError> {
-        let plain = Scenario::uneventful();
-        let usual = Work::default();
-        let work = |duration, exit_code, stderr, outputs| Work {
-            duration: or(duration, usual.duration),
-            exit_code,
-            stderr,
-            outputs,
-        };
-        let mut scenario = Scenario {
-            title: self.title,
-            hints: self.hints,
-            boot: or(self.nodes.boot, plain.boot),
-            bound: or(self.bound, plain.bound),
-            task: work(self.task.duration, self.task.exit_code, self.task.stderr, self.task.outputs),
-            latency: self.wire.latency.map_or(plain.latency, |(least, most)| (least.0, most.0)),
-            ..plain
-        };
-        if scenario.latency.0 > scenario.latency.1 {
-            return Err(ScenarioError("wire.latency: the longest is shorter than the shortest".into()));
-        }
-        for start in self.nodes.start_task {
-            let done = work(start.duration, start.exit_code, start.stderr, Some(BTreeMap::new()));
-            scenario.start_tasks.insert(start.node, done);
-        }
-        for case in self.tasks {
-            let which = pattern("tasks.which", &case.which)?;
-            let work = work(case.duration, case.exit_code, case.stderr, case.outputs);
-            scenario.cases.push(Case { which, tries: case.tries, work });
-        }
-        for (place, fault) in self.fault.into_iter().enumerate() {
-            scenario.faults.push(fault.checked(place + 1)?);
-        }
-        for incident in self.incident {
-            scenario.incidents.push(Incident { at: incident.at.0, what: incident.what });
-        }
-        Ok(scenario)
-    }
-}
-
-impl FaultSection {
-    fn checked(self, number: usize) -> Result<Fault, ScenarioError> {
-        let wrong = |what: String| Err(ScenarioError(format!("fault {number}: {what}")));
-        let names = operation::names();
-        if let Some(unknown) = self.on.iter().find(|name| !names.contains(&name.as_str())) {
-            return wrong(format!("there is no operation {unknown:?}; there are {}", names.join(", ")));
-        }
-        if self.probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
-            return wrong("probability must be from 0 to 1".into());
-        }
-        if self.nth.is_some() && self.every.is_some() {
-            return wrong("give nth or every, not both".into());
-        }
-        let answers = matches!(self.deed, Deed::Status | Deed::StatusAfter);
-        let status = self.status.unwrap_or(503);
-        if answers && !(400..600).contains(&status) {
-            return wrong(format!("status {status} is no refusal: it must be from 400 to 599"));
-        }
-        if !answers && (self.status.is_some() || self.code.is_some() || self.retry_after.is_some()) {
-            return wrong(
-                "status, code and retry_after belong to do = \"status\" and \"status-after\"".into(),
-            );
-        }
-        if (self.deed == Deed::Delay) != self.delay.is_some() {
-            return wrong("delay belongs to do = \"delay\", and is needed there".into());
-        }
-        let subject = self.subject.as_deref().map(|text| pattern(&format!("fault {number}: subject"), text));
-        Ok(Fault {
-            number: u32::try_from(number).unwrap_or(u32::MAX),
-            on: self.on,
-            subject: subject.transpose()?,
-            nth: self.nth,
-            every: self.every,
-            probability: self.probability,
-            from: or(self.from, Duration::ZERO),
-            until: self.until.map(|length| length.0),
-            times: self.times,
-            deed: self.deed,
-            delay: or(self.delay, Duration::ZERO),
-            status,
-            code: self
-                .code
-                .unwrap_or_else(|| if status == 503 { "ServerBusy" } else { "InternalError" }.into()),
-            retry_after: self.retry_after.map(|length| length.0),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_is_left_out_is_uneventful() {
-        let scenario = Scenario::parse("").unwrap();
-        assert_eq!(scenario.boot, Duration::from_secs(60));
-        assert_eq!(scenario.task, Work::default());
-        assert!(scenario.faults.is_empty() && scenario.incidents.is_empty());
-    }
-
-    #[test]
-    fn mistakes_are_told_with_what_would_be_right() {
-        for (text, told) in [
-            ("titel = \"x\"", "unknown field `titel`"),
-            ("[nodes]\nboot = \"soon\"", "\"soon\" is no length of time"),
-            ("[[fault]]\non = [\"add task collection\"]\ndo = \"refuse\"", "there are create pool"),
-            ("[[fault]]\ndo = \"explode\"", "unknown variant `explode`"),
-            ("[[fault]]\ndo = \"delay\"", "is needed there"),
-            ("[[fault]]\ndo = \"refuse\"\nstatus = 503", "belong to do = \"status\""),
-            ("[[fault]]\ndo = \"status\"\nstatus = 200", "is no refusal"),
-            ("[[fault]]\ndo = \"refuse\"\nnth = 1\nevery = 2", "not both"),
-            ("[[fault]]\ndo = \"refuse\"\nprobability = 2.0", "from 0 to 1"),
-            ("[[tasks]]\nwhich = \"[\"", "tasks.which"),
-            ("[wire]\nlatency = [\"2s\", \"1s\"]", "shorter"),
-        ] {
-            let error = Scenario::parse(text).unwrap_err().to_string();
-            assert!(error.contains(told), "{text}: {error}");
-        }
+        file::read(text)
     }
 }

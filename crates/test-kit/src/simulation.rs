@@ -1,11 +1,14 @@
 //! One run in the simulated world, from its plan to its events.
 
 use crate::{
-    VirtualClock,
+    ShiftedClock, VirtualClock,
     crash::{Counts, CrashPoint, Doom, Mortal},
-    scenario::{Interference, Scenario},
+    elsewhere::{FaultyDoor, FaultyPlace},
+    faults::{Faults, Struck},
+    scenario::{Incident, Interference, Scenario},
     script::{self, Launches},
-    wire::{FaultyWire, Struck, WireLog},
+    wire::FaultyWire,
+    world::World,
 };
 use actix::System;
 use dropmill_actors::{
@@ -200,15 +203,19 @@ impl Simulation {
         let script::Acts { script, boot } = script::acts(&self.scenario, &self.plan);
         let launches = Launches::default();
         let script = launches.count(self.script.unwrap_or(script));
+        let skewed = ShiftedClock::new(clock.clone(), self.scenario.clock_ahead_seconds);
+        let service_clock: SharedClock = Arc::new(skewed.clone());
+        let faults = Faults::new(self.scenario.faults.clone(), self.scenario.latency, self.seed);
         let runner = RunnerChoice::Custom(Box::new({
-            let clock = clock.clone();
+            let (clock, faults) = (service_clock.clone(), faults.clone());
             move |reports, door| {
                 let settings = PretendSettings { script, boot };
-                PretendRunner::start(settings, clock, reports, door)
+                PretendRunner::start(settings, clock, reports, Arc::new(FaultyDoor::new(door, faults)))
             }
         }));
         let settings = ServiceSettings { seed: self.seed, ..ServiceSettings::in_memory() };
-        let service = LocalAzure::open(settings, clock.clone(), runner).expect("nothing on disk to go wrong");
+        let service =
+            LocalAzure::open(settings, service_clock.clone(), runner).expect("nothing on disk to go wrong");
         actix::spawn({
             let service = service.clone();
             async move { service.alarms().await }
@@ -219,8 +226,8 @@ impl Simulation {
                 .serving(&connection.batch.endpoint, service.batch_router())
                 .serving(&connection.blob.endpoint, service.blob_router()),
         );
-        let (wire, log) =
-            FaultyWire::new(direct.clone(), self.scenario.faults.clone(), self.scenario.latency, self.seed);
+        let key = SharedKey::new(&connection.batch.account, &connection.batch.key).ok();
+        let wire = FaultyWire::new(direct.clone(), faults.clone(), key);
         let mut transport: Arc<dyn Transport> = Arc::new(wire);
         if let Some(wire) = self.wire {
             transport = wire(transport);
@@ -228,25 +235,39 @@ impl Simulation {
         transport = Arc::new(Mortal { doom: doom.clone(), inner: transport });
         let hints = self.scenario.hints.then(|| service.changes());
         let services = Services { hints, ..clients(&connection, transport, &clock, self.seed, 1) };
-        // Somebody else, who has a good wire.
-        let other = clients(&connection, direct, &clock, self.seed, 3);
+        // Somebody else, who has a good wire and the right time.
+        let other = clients(&connection, direct, &service_clock, self.seed, 3);
         let place = MemoryPlace::default();
+        let faulty: Arc<dyn ResultPlace> =
+            Arc::new(FaultyPlace::new(Arc::new(place.clone()), faults.clone()));
         let plan = self.plan;
-        let mut asked: Vec<_> =
-            self.scenario.incidents.iter().map(|incident| (incident.at, incident.what)).collect();
-        asked.extend(self.cancel_after.map(|after| (after, Interference::Cancel)));
+        let world = World {
+            service: service.clone(),
+            clock: skewed,
+            other: other.clone(),
+            pool: Some(plan.pool.id.clone()),
+            job: Some(plan.job.id.clone()),
+        };
+        let mut incidents = self.scenario.incidents;
+        let cancel = |at| Incident { at, what: Interference::Cancel, lasts: None };
+        incidents.extend(self.cancel_after.map(cancel));
         // Whoever lives when the moment comes.
         let living = Rc::<RefCell<Option<Canceller>>>::default();
-        for (at, what) in asked {
-            let (other, plan, living) = (other.clone(), plan.clone(), living.clone());
-            actix::spawn(async move {
-                tokio::time::sleep(at).await;
-                let canceller = living.borrow().clone();
-                interfere(what, &other, &plan, canceller.as_ref()).await;
-            });
+        for incident in incidents {
+            if incident.at.is_zero() {
+                // Before anything is asked of the service.
+                world.befall(&incident.what);
+            }
+            let living = living.clone();
+            let cancel = move || {
+                if let Some(living) = &*living.borrow() {
+                    living.cancel("asked by the scenario");
+                }
+            };
+            actix::spawn(world.clone().suffer(incident, cancel));
         }
         let report = loop {
-            let life = one_life(&plan, &services, &place, &clock, &doom, &living);
+            let life = one_life(&plan, &services, &faulty, &clock, &doom, &living);
             // A life of its own: what it began ends with it.
             let actors = LocalSet::new();
             let ended = actors.run_until(life).await;
@@ -258,15 +279,14 @@ impl Simulation {
         let events = doom.events();
         let remains = remains(&other, &plan).await;
         service.stop();
-        let WireSeen { struck, requests } = WireSeen::of(&log);
         Ok(Simulated {
             plan,
             events,
             report,
             files: place.files(),
-            struck,
-            requests,
             lasted: began.elapsed(),
+            struck: faults.struck(),
+            requests: faults.requests(),
             counts: doom.count(),
             remains,
             launches: launches.counts(),
@@ -278,7 +298,7 @@ impl Simulation {
 async fn one_life(
     plan: &RunPlan,
     services: &Services,
-    place: &MemoryPlace,
+    place: &Arc<dyn ResultPlace>,
     clock: &SharedClock,
     doom: &Arc<Doom>,
     living: &RefCell<Option<Canceller>>,
@@ -292,8 +312,7 @@ async fn one_life(
         let doom = doom.clone();
         move |events| doom.keep(events)
     });
-    let inner: Arc<dyn ResultPlace> = Arc::new(place.clone());
-    let place: Arc<dyn ResultPlace> = Arc::new(Mortal { doom: doom.clone(), inner });
+    let place: Arc<dyn ResultPlace> = Arc::new(Mortal { doom: doom.clone(), inner: place.clone() });
     let run = resume(plan.clone(), services.clone(), place, journal, clock.clone(), &events);
     living.replace(Some(run.canceller()));
     let events = run.events();
@@ -302,17 +321,6 @@ async fn one_life(
         biased;
         () = doom.reached() => None,
         report = run.finished() => Some(report.map_err(|error| error.to_string())),
-    }
-}
-
-struct WireSeen {
-    struck: Vec<Struck>,
-    requests: u64,
-}
-
-impl WireSeen {
-    fn of(log: &WireLog) -> Self {
-        Self { struck: log.struck(), requests: log.requests() }
     }
 }
 
@@ -350,29 +358,6 @@ fn clients(
         )
     });
     Services { batch, blob, hints: None }
-}
-
-/// What somebody else does. That it cannot be done any more is no defect: the run was quicker.
-async fn interfere(what: Interference, other: &Services, plan: &RunPlan, canceller: Option<&Canceller>) {
-    let pool = &plan.pool.id;
-    let nodes = other.batch.list_nodes(pool, None, None).await;
-    let node = nodes.ok().and_then(|nodes| nodes.first().map(|node| node.id.clone().to_string()));
-    let done = match (what, node) {
-        (Interference::Cancel, _) => {
-            if let Some(canceller) = canceller {
-                canceller.cancel("asked by the scenario");
-            }
-            Ok(())
-        }
-        (Interference::DeleteJob, _) => other.batch.delete_job(&plan.job.id).await,
-        (Interference::DeletePool, _) => other.batch.delete_pool(pool).await,
-        (Interference::RemoveNode, Some(node)) => other.batch.remove_nodes(pool, &[node], None).await,
-        (Interference::RebootNode, Some(node)) => other.batch.reboot_node(pool, &node).await,
-        (Interference::RemoveNode | Interference::RebootNode, None) => Ok(()),
-    };
-    if let Err(error) = done {
-        tracing::info!(?what, %error, "the scenario's interference came too late");
-    }
 }
 
 /// What the run made and the service still has.

@@ -7,6 +7,7 @@ use dropmill_azure_wire::batch::{
     PoolResize, limit,
 };
 use http::Method;
+use std::collections::BTreeMap;
 
 impl BatchApi {
     /// Asks for a pool. It is there when this returns; its nodes come later.
@@ -89,7 +90,8 @@ impl BatchApi {
         self.list(Op::PoolNodeCounts, subject, &["nodecounts"], filter.as_deref(), None).await
     }
 
-    /// The nodes of a pool.
+    /// The nodes of a pool, each once. Pages are taken at different moments, so a node may be named by two of them:
+    /// the later says what it is.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -99,7 +101,20 @@ impl BatchApi {
         filter: Option<&str>,
         select: Option<&str>,
     ) -> Result<Vec<ComputeNode>, BatchError> {
-        self.list(Op::ListNodes, pool.to_owned(), &["pools", pool, "nodes"], filter, select).await
+        let nodes: Vec<ComputeNode> =
+            self.list(Op::ListNodes, pool.to_owned(), &["pools", pool, "nodes"], filter, select).await?;
+        let mut once: BTreeMap<String, usize> = BTreeMap::new();
+        let mut found: Vec<ComputeNode> = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            match once.get(&*node.id) {
+                Some(place) => found[*place] = node,
+                None => {
+                    once.insert(node.id.to_string(), found.len());
+                    found.push(node);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Removes 1 to 100 nodes, whose tasks are dealt with as `option` says (by default queued again).

@@ -26,7 +26,7 @@ pub struct BlobListing {
 }
 
 impl BlobApi {
-    /// The blobs whose names begin with `prefix` (empty: all), in the service's order.
+    /// The blobs whose names begin with `prefix` (empty: all), in the service's order, each once whatever pages say.
     ///
     /// # Errors
     /// `ContainerNotFound`; see [`BlobError`].
@@ -37,6 +37,7 @@ impl BlobApi {
             query.push_str(&encode(prefix));
         }
         let mut all = vec![];
+        let mut names = BTreeSet::new();
         let mut seen = BTreeSet::new();
         let mut marker = String::new();
         loop {
@@ -48,7 +49,8 @@ impl BlobApi {
             let page = BlobList::read(&answer.body)
                 .map_err(|error| answer.broken(&tried, crate::shown::shown(&error.to_string())))?;
             let next = page.next_marker.clone();
-            all.extend(page.entries.into_iter().filter_map(listing));
+            let entries = page.entries.into_iter().filter_map(listing);
+            all.extend(entries.filter(|entry: &BlobListing| names.insert(entry.name.clone())));
             let Some(next) = next else { return Ok(all) };
             seen.insert(std::mem::replace(&mut marker, next));
             if seen.contains(&marker) || seen.len() > MOST_PAGES {

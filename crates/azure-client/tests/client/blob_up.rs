@@ -390,7 +390,8 @@ fn page(names: &[&str], next: Option<&str>) -> Answer {
 async fn a_list_of_blobs_is_followed_to_its_end() {
     let service = Service::answering(|seen| match seen.query.contains("marker") {
         false => page(&["dir a/1", " odd &<>\u{e4}"], Some("2!m/")),
-        true => page(&["dir a/3"], None),
+        // Pages overlap when the container changes between them.
+        true => page(&[" odd &<>\u{e4}", "dir a/3"], None),
     });
     let blobs = service.blob().list_blobs("c", "dir a/").await.unwrap();
     let names: Vec<&str> = blobs.iter().map(|blob| blob.name.as_str()).collect();

@@ -27,6 +27,23 @@ async fn a_list_is_followed_from_page_to_page() {
 }
 
 #[tokio::test]
+async fn a_node_that_two_pages_name_is_one_node_as_the_later_says() {
+    let service = Service::answering(|seen| match seen.query.contains("skiptoken") {
+        false => json(
+            200,
+            &value!({
+                "value": [{"id": "a", "state": "creating"}, {"id": "b", "state": "idle"}],
+                "odata.nextLink": format!("http://service.local:1{}?api-version=x&$skiptoken=1", seen.path)
+            }),
+        ),
+        true => json(200, &value!({"value": [{"id": "a", "state": "idle"}, {"id": "c", "state": "idle"}]})),
+    });
+    let nodes = service.batch().list_nodes("p", None, None).await.unwrap();
+    let seen: Vec<_> = nodes.iter().map(|node| (&*node.id, node.state.as_ref().unwrap().as_str())).collect();
+    assert_eq!(seen, [("a", "idle"), ("b", "idle"), ("c", "idle")]);
+}
+
+#[tokio::test]
 async fn a_list_without_entries_or_with_an_empty_link_ends() {
     for body in [value!({"value": []}), value!({"value": [], "odata.nextLink": ""}), value!({})] {
         let service = Service::answering(move |_| json(200, &body));

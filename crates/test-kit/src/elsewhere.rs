@@ -1,0 +1,123 @@
+//! Faults where no request of the client is: between nodes and blobs, and on the disk where results come home.
+
+use crate::{
+    faults::Faults,
+    operation::{DELIVER, FETCH, Operation, STORE},
+    scenario::{Deed, Fault},
+};
+use dropmill_actors::place::{Delivery, PlaceError, ResultPlace};
+use dropmill_azure_wire::{secret::without_query, uri::decode};
+use dropmill_local_azure::orders::{BlobDoor, DoorError};
+use futures_util::future::BoxFuture;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The way from nodes to blobs, with faults on it.
+pub struct FaultyDoor {
+    inner: Arc<dyn BlobDoor>,
+    faults: Faults,
+}
+
+impl FaultyDoor {
+    /// A way that leads through `inner` unless a fault strikes.
+    pub fn new(inner: Arc<dyn BlobDoor>, faults: Faults) -> Self {
+        Self { inner, faults }
+    }
+
+    fn pass(&self, name: &'static str, url: &str, blob: &str) -> Result<(), DoorError> {
+        let operation = Operation { name, subject: subject(url, blob) };
+        let Some(fault) = self.faults.draw_elsewhere(&operation) else { return Ok(()) };
+        let told = format!("{}: {}: The scenario says so.", operation.subject, fault.code);
+        Err(match (fault.deed, fault.status) {
+            (Deed::Refuse, _) => DoorError::Other("connection refused (scenario)".into()),
+            (_, 401 | 403) => DoorError::Denied(told),
+            (_, 404) => DoorError::NotFound(told),
+            _ => DoorError::Other(told),
+        })
+    }
+}
+
+/// `container/blob` of a URL in path style, and of a blob in the container that it names.
+fn subject(url: &str, blob: &str) -> String {
+    let path: Vec<&str> = without_query(url).split('/').skip(4).filter(|part| !part.is_empty()).collect();
+    let named = decode(&path.join("/")).into_owned();
+    if blob.is_empty() { named } else { format!("{named}/{blob}") }
+}
+
+fn first<T>(files: &[(String, T)]) -> &str {
+    files.first().map_or("", |(name, _)| name)
+}
+
+impl BlobDoor for FaultyDoor {
+    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
+        self.pass(FETCH, url, "")?;
+        self.inner.fetch(url, to)
+    }
+
+    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
+        self.pass(FETCH, container_url, prefix)?;
+        self.inner.list(container_url, prefix)
+    }
+
+    fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
+        self.pass(STORE, container_url, first(files))?;
+        self.inner.store(container_url, files)
+    }
+
+    fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {
+        self.pass(FETCH, url, "")?;
+        self.inner.fetch_bytes(url)
+    }
+
+    fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError> {
+        self.pass(STORE, container_url, first(files))?;
+        self.inner.store_bytes(container_url, files)
+    }
+}
+
+/// A place for results whose disk is full, or fails, as faults say.
+pub struct FaultyPlace {
+    inner: Arc<dyn ResultPlace>,
+    faults: Faults,
+}
+
+impl FaultyPlace {
+    /// A place that is `inner` unless a fault strikes.
+    pub fn new(inner: Arc<dyn ResultPlace>, faults: Faults) -> Self {
+        Self { inner, faults }
+    }
+
+    fn fails(&self, what: &'static str, path: String) -> Result<(), PlaceError> {
+        let operation = Operation { name: DELIVER, subject: path.clone() };
+        let Some(Fault { deed, .. }) = self.faults.draw_elsewhere(&operation) else { return Ok(()) };
+        let may_pass = deed == Deed::DiskFull;
+        let reason =
+            if may_pass { "No space left on device (scenario)" } else { "Input/output error (scenario)" };
+        Err(PlaceError::Refused { what, path, reason: reason.into(), may_pass })
+    }
+}
+
+impl ResultPlace for FaultyPlace {
+    fn stage(&self, task: &str) -> Result<(), PlaceError> {
+        self.inner.stage(task)
+    }
+
+    fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
+        self.fails("write", format!("{task}/{path}"))?;
+        self.inner.create(task, path)
+    }
+
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+        match self.fails("publish", delivery.task.clone()) {
+            Ok(()) => self.inner.publish(delivery),
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    }
+
+    fn discard(&self, task: &str) {
+        self.inner.discard(task);
+    }
+}

@@ -1,0 +1,111 @@
+//! Each kind of fault and incident in a whole run: it does what it says, and every rule holds.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{plan, secs, work};
+use dropmill_journal::event::{Happening, Outcome};
+use dropmill_test_kit::{Scenario, Simulated, Simulation, oracle};
+
+fn told(text: &str, spot: u32) -> Simulated {
+    let mut plan = plan(6);
+    plan.pool.nodes -= spot;
+    plan.pool.spot_nodes = spot;
+    plan.deadlines.run = secs(6 * 3600);
+    let run = Simulation::of(plan).scenario(Scenario::parse(text).unwrap()).script(|_| work(1200)).run();
+    assert_eq!(oracle::check(&run), [], "{text}\n{}", run.outline());
+    run
+}
+
+fn count(run: &Simulated, wanted: impl Fn(&Happening) -> bool) -> usize {
+    run.events.iter().filter(|event| wanted(&event.happening)).count()
+}
+
+fn requeues(run: &Simulated) -> u32 {
+    let endings = run.events.iter().filter_map(|event| match &event.happening {
+        Happening::TaskEnded(ending) => Some(ending.requeues),
+        _ => None,
+    });
+    endings.sum()
+}
+
+#[test]
+fn what_passes_harms_no_task() {
+    // A scenario, spot nodes, how often its fault strikes at least, tasks that run twice.
+    for (text, spot, strikes, twice) in [
+        ("[[incident]]\nat = \"0s\"\ndo = \"quota\"\nnodes = 1\nfor = \"10m\"", 0, 0, 0),
+        ("[[incident]]\nat = \"0s\"\ndo = \"stall-resizes\"\nfor = \"5m\"", 0, 0, 0),
+        ("[[incident]]\nat = \"10m\"\ndo = \"preempt-nodes\"\nnodes = 2\nfor = \"5m\"", 2, 0, 2),
+        ("[[incident]]\nat = \"10m\"\ndo = \"preempt-nodes\"\nnodes = 1", 0, 0, 1),
+        ("[[incident]]\nat = \"10m\"\ndo = \"break-nodes\"\nnodes = 2", 1, 0, 2),
+        ("[[incident]]\nat = \"5m\"\ndo = \"move-clock\"\nahead = \"20m\"\nfor = \"5m\"", 0, 0, 0),
+        ("[[incident]]\nat = \"5m\"\ndo = \"move-clock\"\nbehind = \"20m\"\nfor = \"5m\"", 0, 0, 0),
+        ("[clock]\nahead = \"10m\"", 0, 0, 0),
+        ("[[fault]]\non = [\"list tasks\", \"list nodes\", \"get pool\"]\ndo = \"stale\"", 0, 20, 0),
+        ("[[fault]]\non = [\"list tasks\", \"list nodes\", \"list blobs\"]\ndo = \"repeat-items\"", 0, 20, 0),
+        ("[[fault]]\non = [\"add tasks\"]\ndo = \"refuse-items\"\ntimes = 2", 0, 2, 0),
+        ("[[fault]]\non = [\"deliver\"]\ndo = \"disk-full\"\ntimes = 3", 0, 3, 0),
+        (
+            "[[fault]]\non = [\"create container\"]\ndo = \"status\"\nstatus = 409\ncode = \"ContainerBeingDeleted\"\n\
+             until = \"5s\"",
+            0,
+            1,
+            0,
+        ),
+    ] {
+        let run = told(text, spot);
+        assert_eq!(run.report.tasks.succeeded, 6, "{text}\n{}", run.outline());
+        assert!(run.struck.len() >= strikes, "{text}: {} strikes", run.struck.len());
+        assert_eq!(requeues(&run), twice, "{text}\n{}", run.outline());
+    }
+}
+
+#[test]
+fn what_does_not_pass_is_told() {
+    // A scenario, how the run ends, tasks that succeed, what the outline says.
+    for (text, outcome, succeeded, said) in [
+        (
+            "[[incident]]\nat = \"0s\"\ndo = \"quota\"\nnodes = 0\ncode = \"AllocationFailed\"",
+            Outcome::Deadline,
+            0,
+            "resize failed (AllocationFailed",
+        ),
+        ("[[incident]]\nat = \"0s\"\ndo = \"stall-resizes\"", Outcome::Deadline, 0, "no node was ready"),
+        (
+            "[[incident]]\nat = \"10m\"\ndo = \"break-nodes\"\nnodes = 3",
+            Outcome::Infrastructure,
+            0,
+            "all 3 nodes are unusable",
+        ),
+        ("[clock]\nahead = \"20m\"", Outcome::Infrastructure, 0, "this machine's clock is 20 min behind"),
+        ("[clock]\nbehind = \"20m\"", Outcome::Infrastructure, 0, "this machine's clock is 20 min ahead"),
+        (
+            "[[fault]]\non = [\"store outputs\"]\nsubject = \"*/task-2/*\"\ndo = \"status\"\nstatus = 403",
+            Outcome::TasksFailed,
+            5,
+            "FileUploadAccessDenied",
+        ),
+        (
+            "[[fault]]\non = [\"deliver\"]\nsubject = \"task-2*\"\ndo = \"disk-fails\"",
+            Outcome::TasksFailed,
+            5,
+            "Input/output error",
+        ),
+    ] {
+        let run = told(text, 0);
+        let outline = run.outline();
+        assert_eq!(run.report.outcome, Some(outcome), "{text}\n{outline}");
+        assert_eq!(run.report.tasks.succeeded, succeeded, "{text}\n{outline}");
+        assert!(outline.contains(said), "{text}\n{outline}");
+    }
+}
+
+#[test]
+fn half_of_a_collection_is_added_once_and_the_rest_later() {
+    let text = "[[fault]]\non = [\"add tasks\"]\ndo = \"refuse-items\"\ntimes = 1";
+    let run = told(text, 0);
+    assert_eq!(count(&run, |told| matches!(told, Happening::TaskSubmitted { adopted: false })), 6);
+    let text = format!("{text}\nstatus = 400\ncode = \"InvalidPropertyValue\"");
+    let run = told(&text, 0);
+    assert_eq!((run.report.tasks.succeeded, run.report.tasks.failed), (3, 3), "{}", run.outline());
+}
