@@ -84,7 +84,7 @@ fn what_is_wrong_is_told() {
         (&["simulate", "run.toml", "--seeds", "9..1"], "the smaller first"),
         (&["simulate", "missing.toml"], "there is no such file"),
         (&["trace", "test", "empty"], "there is no *.scenario.toml"),
-        (&["trace", "frobnicate", "empty"], "there are `test` and `accept`"),
+        (&["trace", "frobnicate", "empty"], "there are `test`, `accept`"),
     ] {
         let output = desk.output(arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
