@@ -23,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Carry out run files, one after the other.
     Run(RunArgs),
+    /// Watch a drop folder: every file that is put there becomes a task, its result appears beside it.
+    Watch(WatchArgs),
     /// Go on with a run that was cut off: only what is missing is done.
     Resume {
         /// Its name, or the beginning of it.
@@ -134,6 +136,20 @@ pub struct Showing {
     /// No progress, only the report.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// The run file, with a section `watch`.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Set a key over the file: section.key=value. May be given often.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// One event a line on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `simulate`.

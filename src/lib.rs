@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod commands;
+mod daemon;
 mod life;
 pub mod plan;
 mod render;

@@ -2,7 +2,7 @@
 
 use crate::{
     commands::{Mistake, services},
-    settings::{Loaded, ServiceKind, load},
+    settings::{Loaded, ServiceKind, Task, load},
     state::{RunFolder, State, write_private},
 };
 use anyhow::{Context, Result, bail};
@@ -22,6 +22,9 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// What the tasks of a drop folder's run do, beside its plan.
+const TASK: &str = "task.json";
 
 /// A run with its folder, ready to be carried out.
 pub struct Life {
@@ -73,6 +76,10 @@ impl Life {
             watch,
             ..RunHeader::of(&plan.run, &plan.name, clock.now(), &hash(&body))
         };
+        if header.watch.is_some() {
+            // Items that come while it goes on are made again from this, whatever the run file says then.
+            write_private(&folder.path.join(TASK), &serde_json::to_vec_pretty(&loaded.settings.task)?)?;
+        }
         let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
         Ok(Self { loaded, plan, events: vec![], journal, folder })
     }
@@ -144,6 +151,13 @@ impl Found {
         // Empty, or something in it waits to be looked at.
         let _ = fs::remove_dir(DiskPlace::staging(&self.plan.run, &self.plan.output));
         Ok(())
+    }
+
+    /// What tasks do that are made while it goes on.
+    pub fn task(&self) -> Result<Task> {
+        let file = self.path.join(TASK);
+        let body = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        serde_json::from_slice(&body).with_context(|| format!("read {}", file.display()))
     }
 
     /// The run file as it is now.

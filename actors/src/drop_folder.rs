@@ -9,7 +9,9 @@ mod scan;
 mod shelf;
 mod watcher;
 
-pub use messages::{Adopt, Drain, DropCounts, LookNow, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere};
+pub use messages::{
+    Adopt, Drain, DropCounts, Feeders, LookNow, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere,
+};
 pub use scan::{path_of, text_of};
 pub use watcher::{Hints, watch};
 
@@ -107,6 +109,7 @@ pub struct DropFolder {
     make: Maker,
     wants: async_channel::Sender<Want>,
     hints: Hints,
+    feeders: Feeders,
     began: Instant,
     /// Files that were seen and are not taken.
     seen: BTreeMap<PathBuf, (ArrivalState, u64)>,
@@ -147,6 +150,7 @@ impl DropFolder {
         settings: DropSettings,
         make: Maker,
         hints: Hints,
+        feeders: Feeders,
         wants: async_channel::Sender<Want>,
     ) -> Self {
         let (root, ignore) = (&settings.directory, &settings.ignore);
@@ -156,6 +160,7 @@ impl DropFolder {
             make,
             wants,
             hints,
+            feeders,
             began: Instant::now(),
             seen: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -445,7 +450,8 @@ impl Handler<WhatIsThere> for DropFolder {
 impl Handler<StreamOpened> for DropFolder {
     type Result = ();
     fn handle(&mut self, opened: StreamOpened, ctx: &mut Context<Self>) {
-        let StreamOpened { run, feeder, recalled } = opened;
+        let StreamOpened { run, recalled } = opened;
+        let Some(feeder) = self.feeders.borrow_mut().remove(&run) else { return };
         let fresh = recalled.is_none();
         self.open_stream(run.clone(), feeder, recalled.unwrap_or_default(), ctx);
         if fresh {

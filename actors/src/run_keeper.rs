@@ -399,7 +399,9 @@ pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Res
             _ => Ok(()),
         },
         Part::Containers => {
-            for container in [plan.app_container(), plan.input_container(), plan.output_container()] {
+            let application = plan.shared_application.is_none().then(|| plan.app_container());
+            let others = [plan.input_container(), plan.output_container()];
+            for container in application.into_iter().chain(others) {
                 match services.blob.delete_container(&container).await {
                     Err(error) if !error.is_not_found() && error.code() != Some("ContainerBeingDeleted") => {
                         return Err(error.trouble());

@@ -528,7 +528,8 @@ impl Handler<CleanContainers> for StorageUploader {
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
         let mut roles = self.roles();
         let resumed = self.past.lives > 0;
-        roles.retain(|role| resumed || self.may_stand(*role));
+        let shared = self.plan.shared_application.is_some();
+        roles.retain(|role| !(shared && *role == Role::Application) && (resumed || self.may_stand(*role)));
         if !delete {
             for role in &roles {
                 let reason =

@@ -2,6 +2,7 @@
 
 mod crash;
 mod env;
+mod health;
 mod init;
 mod plan;
 mod run;
@@ -12,6 +13,7 @@ pub mod services;
 mod show;
 mod simulate;
 mod trace;
+mod watch;
 
 use crate::{
     cli::{Cli, Command, FileArgs},
@@ -38,6 +40,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(arguments) => run::run(&arguments, &state),
+        Command::Watch(arguments) => watch::watch(&arguments, &state),
         Command::Resume { run, showing } => run::resume(&run, &showing, &state),
         Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
         Command::Plan(arguments) => plan::plan(&arguments),

@@ -2,10 +2,12 @@
 
 mod command;
 mod files;
+pub use files::normal;
 mod name;
 
-use crate::settings::{Loaded, Policy, Problem, Problems, ServiceKind, Settings};
+use crate::settings::{Loaded, Policy, Problem, Problems, ServiceKind, Settings, Task};
 use command::Template;
+use dropmill_actors::drop_folder::NewItem;
 use dropmill_lifecycle::{
     delays::Delays,
     plan::{
@@ -19,11 +21,14 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 pub use name::run_name;
+
+/// A deadline of what has none.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Answers the question whether something shall be deleted at the end, for `cleanup.* = "ask"`.
 pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
@@ -50,7 +55,18 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     if !problems.is_empty() {
         return Err(loaded.problems(problems));
     }
-    Ok(RunPlan {
+    Ok(whole(settings, run, application, items, output_folder, ask))
+}
+
+fn whole(
+    settings: &Settings,
+    run: &str,
+    application: Vec<AppFile>,
+    items: Vec<Item>,
+    output_folder: PathBuf,
+    ask: Ask<'_>,
+) -> RunPlan {
+    RunPlan {
         run: run.to_owned(),
         name: settings.run.name.clone(),
         service: match settings.service.kind {
@@ -59,6 +75,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
         },
         pool: pool(settings, run, &application),
         application,
+        shared_application: None,
         items,
         open_ended: false,
         job: JobPlan {
@@ -82,7 +99,58 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
         deadlines: deadlines(settings),
         limits: limits(settings),
         delays: delays(settings, run),
-    })
+    }
+}
+
+/// The plan of a run that takes the files of a drop folder while it goes on. Its results go to `results`.
+///
+/// # Errors
+/// As [`plan`].
+pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<RunPlan, Problems> {
+    let mut problems = vec![];
+    let settings = &loaded.settings;
+    check(settings, &mut problems);
+    if let Err(found) = Template::of(&settings.task) {
+        problems.extend(found);
+    }
+    let application = application(settings, &loaded.base, results, &mut problems);
+    if !problems.is_empty() {
+        return Err(loaded.problems(problems));
+    }
+    let mut plan = whole(settings, run, application, vec![], results.to_owned(), &|_| true);
+    plan.open_ended = true;
+    (plan.pool.id, plan.pool.own) = (format!("{pool}-{}", &plan.pool.fingerprint[..8]), false);
+    plan.shared_application = Some(format!("{}-app", plan.pool.id));
+    plan.output =
+        OutputPlan { directory: results.to_owned(), layout: Layout::ByInput, existing: Existing::Replace };
+    // Files come for as long as they come, and a result that cannot be brought home stays at the service.
+    (plan.deadlines.run, plan.deadlines.delivery, plan.deadlines.no_progress) = (FOR_EVER, FOR_EVER, None);
+    Ok(plan)
+}
+
+/// Makes the item of a file of a drop folder; that the command makes sense was checked.
+pub fn dropped(task: &Task, file: &NewItem) -> Item {
+    let found = Found {
+        path: file.source.clone(),
+        relative: file.relative.clone(),
+        size_bytes: file.size_bytes,
+        modified: None,
+        executable: false,
+    };
+    let command_line = Template::of(task).map(|template| template.write(&found, 0)).unwrap_or_default();
+    Item {
+        index: 0,
+        task: file.task.clone(),
+        relative: file.relative.clone(),
+        source: Some(file.source.clone()),
+        file_name: found.name().to_owned(),
+        size_bytes: file.size_bytes,
+        modified: None,
+        command_line,
+        environment: environment(task, &found, &file.run),
+        result_folder: file.task.clone(),
+        supersedes: None,
+    }
 }
 
 /// Leaves out the items that are not wanted; those that stay keep their names and commands.
@@ -234,12 +302,7 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
                 format!("{} has the task id of another file", input.relative),
             ));
         }
-        let mut environment = vec![
-            ("DROPMILL_RUN".to_owned(), run.to_owned()),
-            ("DROPMILL_INPUT".to_owned(), command::as_argument(input.name())),
-            ("DROPMILL_INPUT_NAME".to_owned(), input.name().to_owned()),
-        ];
-        environment.extend(settings.task.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let environment = environment(&settings.task, input, run);
         items.push(Item {
             index,
             task,
@@ -263,6 +326,17 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
         }
     }
     items
+}
+
+/// What a task finds in its environment.
+fn environment(task: &Task, input: &Found, run: &str) -> Vec<(String, String)> {
+    let mut environment = vec![
+        ("DROPMILL_RUN".to_owned(), run.to_owned()),
+        ("DROPMILL_INPUT".to_owned(), command::as_argument(input.name())),
+        ("DROPMILL_INPUT_NAME".to_owned(), input.name().to_owned()),
+    ];
+    environment.extend(task.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    environment
 }
 
 fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {

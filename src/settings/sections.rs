@@ -39,6 +39,8 @@ sections! {
         pub cleanup: Cleanup,
         /// How much may be in flight.
         pub limits: Limits,
+        /// The drop folder of `dropmill watch`.
+        pub watch: Watch,
     }
 
     /// The run itself.
@@ -185,7 +187,63 @@ sections! {
         pub call_timeout: Length,
         /// Tries of a call that fails for a reason that passes.
         pub tries: u32,
+        /// Free space below which a drop folder takes nothing more.
+        pub disk_floor: Size,
     }
+
+    /// The drop folder of `dropmill watch`.
+    pub struct Watch {
+        /// Where files appear.
+        pub directory: Option<PathBuf>,
+        /// Where results go.
+        pub done: Option<PathBuf>,
+        /// Where failures go.
+        pub failed: Option<PathBuf>,
+        /// Where files are while they are worked on.
+        pub work: Option<PathBuf>,
+        /// How long a file must look the same before it is taken.
+        pub stable_for: Length,
+        /// Ending of marker files.
+        pub marker: Option<String>,
+        /// Whether folders in it are looked into.
+        pub recursive: bool,
+        /// Patterns of names that are left alone.
+        pub ignore: Vec<String>,
+        /// What is taken first.
+        pub order: TakeOrder,
+        /// Files that are worked on at the same time.
+        pub max_files: u32,
+        /// Their bytes.
+        pub max_bytes: Size,
+        /// Longest time between two looks at the whole folder.
+        pub rescan: Length,
+        /// Files after which a new job is begun.
+        pub roll_after: u32,
+        /// After so long without a file the job is closed and the pool shrinks to nothing.
+        pub idle: Length,
+        /// Longest time to end what goes on when it is told to stop.
+        pub drain: Length,
+        /// Whether the input goes with its result.
+        pub keep_input: bool,
+        /// Tries of a file that is refused before it counts as failed.
+        pub tries: u32,
+        /// Address of health and metrics, on loopback.
+        pub listen: Option<String>,
+    }
+}
+
+/// What is taken first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TakeOrder {
+    /// What was seen first.
+    Fifo,
+    /// By name.
+    Name,
+    /// What was changed longest ago.
+    Mtime,
+    /// The smallest.
+    Size,
 }
 
 /// Where tasks run.

@@ -3,7 +3,7 @@
 use crate::feeder::Feeder;
 use actix::prelude::*;
 use dropmill_journal::{event::Event, past::PastTask};
-use std::path::PathBuf;
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
 
 /// What the daemon is asked for, or told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,14 +27,15 @@ pub enum Want {
     Say(String),
 }
 
-/// A run takes files; or one of an earlier life goes on, with what it had taken.
+/// Ways into runs, left here for the drop folder under their names: messages carry nothing that stays in its thread.
+pub type Feeders = Rc<RefCell<BTreeMap<String, Feeder>>>;
+
+/// A run takes files, its way in is among the feeders; or one of an earlier life goes on, with what it had taken.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StreamOpened {
     /// The run.
     pub run: String,
-    /// The way into it.
-    pub feeder: Feeder,
     /// What it had taken: task id and what is known of it. Such a run takes nothing more.
     pub recalled: Option<Vec<(String, PastTask)>>,
 }

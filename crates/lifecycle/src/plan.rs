@@ -16,6 +16,9 @@ pub struct RunPlan {
     pub service: String,
     /// Files of the application, uploaded before the pool is made.
     pub application: Vec<AppFile>,
+    /// Their container, if it belongs to a pool that outlives the run: then it outlives the run too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_application: Option<String>,
     /// One task each, in the order in which they were found.
     pub items: Vec<Item>,
     /// More items come while the run goes on: it ends when it is told that none will.
@@ -231,7 +234,7 @@ pub struct Limits {
 impl RunPlan {
     /// The container of the application's files.
     pub fn app_container(&self) -> String {
-        format!("{}-app", self.run)
+        self.shared_application.clone().unwrap_or_else(|| format!("{}-app", self.run))
     }
     /// The container of the inputs; a blob is named by its task id and file name, `<task>/<file name>`.
     pub fn input_container(&self) -> String {

@@ -29,6 +29,7 @@ pub fn plan(tasks: u32) -> RunPlan {
         name: "lines".into(),
         service: "embedded".into(),
         application: vec![],
+        shared_application: None,
         items: (0..tasks).map(item).collect(),
         open_ended: false,
         pool: PoolPlan {

@@ -1,0 +1,128 @@
+//! Health, metrics and status of a daemon, on loopback.
+
+use super::{Mistake, watch::told};
+use crate::daemon::{AskStatus, Status};
+use anyhow::{Context, Result};
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use std::{fmt::Write, net::SocketAddr, time::Duration};
+use tokio::net::TcpListener;
+
+/// How long a daemon may take to answer before it counts as ill.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Listens where `watch.listen` says.
+pub async fn listen(address: &str) -> Result<TcpListener> {
+    let parsed: SocketAddr = address.parse().map_err(|_| {
+        Mistake(format!("watch.listen {address}: write it as address:port, as in 127.0.0.1:9464"))
+    })?;
+    if !parsed.ip().is_loopback() {
+        return Err(Mistake(format!("watch.listen {address}: only loopback addresses are allowed")).into());
+    }
+    TcpListener::bind(parsed).await.with_context(|| format!("watch.listen {address}"))
+}
+
+/// Answers for as long as the daemon lives.
+pub async fn serve(listener: TcpListener, asks: AskStatus) {
+    let routes = Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(asks);
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!(%error, "health and metrics are not served any more");
+    }
+}
+
+async fn ask(asks: &AskStatus) -> Option<Status> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    asks.send(answer).await.ok()?;
+    tokio::time::timeout(PATIENCE, answered).await.ok()?.ok()
+}
+
+async fn health(State(asks): State<AskStatus>) -> (StatusCode, String) {
+    match ask(&asks).await {
+        Some(status) => match status.files.waits_for {
+            None => (StatusCode::OK, "ok\n".into()),
+            Some(why) => (StatusCode::OK, format!("waiting: {why}\n")),
+        },
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no answer\n".into()),
+    }
+}
+
+async fn status(State(asks): State<AskStatus>) -> (StatusCode, String) {
+    match ask(&asks).await {
+        Some(status) => (StatusCode::OK, told(&status) + "\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no answer\n".into()),
+    }
+}
+
+async fn metrics(State(asks): State<AskStatus>) -> (StatusCode, String) {
+    match ask(&asks).await {
+        Some(status) => (StatusCode::OK, exposition(&status)),
+        None => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
+    }
+}
+
+/// In the text format of Prometheus.
+fn exposition(status: &Status) -> String {
+    let files = &status.files;
+    let mut text = String::new();
+    let mut metric = |name: &str, kind: &str, help: &str, value: f64| {
+        let _ = writeln!(
+            text,
+            "# HELP dropmill_{name} {help}\n# TYPE dropmill_{name} {kind}\ndropmill_{name} {value}"
+        );
+    };
+    let gauge = "gauge";
+    metric("files_waiting", gauge, "Files that wait for room.", files.waiting as f64);
+    metric("files_unsettled", gauge, "Files that may still be written.", files.unsettled as f64);
+    metric("files_in_flight", gauge, "Files that are worked on.", files.in_flight as f64);
+    metric("bytes_in_flight", gauge, "Their bytes.", files.bytes_in_flight as f64);
+    metric("entries_refused", gauge, "Entries that cannot be inputs.", files.refused as f64);
+    metric(
+        "waiting",
+        gauge,
+        "1 while something keeps it from going on.",
+        f64::from(files.waits_for.is_some()),
+    );
+    metric("runs", gauge, "Runs that go on.", status.runs.len() as f64);
+    let counter = "counter";
+    metric("files_seen_total", counter, "Files that were ever seen.", files.seen as f64);
+    metric("files_done_total", counter, "Files with results.", files.done as f64);
+    metric("files_failed_total", counter, "Files that failed.", files.failed as f64);
+    metric(
+        "files_withdrawn_total",
+        counter,
+        "Files that went before they were taken.",
+        files.withdrawn as f64,
+    );
+    metric("retries_total", counter, "What was tried again.", files.retries as f64);
+    metric(
+        "work_seconds_total",
+        counter,
+        "From taking to its place, all files.",
+        files.work_ms as f64 / 1000.0,
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dropmill_actors::drop_folder::DropCounts;
+
+    #[test]
+    fn metrics_are_lines_that_prometheus_reads() {
+        let files = DropCounts { done: 3, work_ms: 1500, ..DropCounts::default() };
+        let status = Status { directory: "/drop".into(), pid: 1, files, runs: vec![] };
+        let text = exposition(&status);
+        assert!(
+            text.contains("# TYPE dropmill_files_done_total counter\ndropmill_files_done_total 3\n"),
+            "{text}"
+        );
+        assert!(text.contains("dropmill_work_seconds_total 1.5\n"), "{text}");
+        for line in text.lines() {
+            assert!(line.starts_with("# ") || line.split(' ').count() == 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `dropmill watch`: a daemon over a drop folder, until it is told to end.
+
+use super::environment;
+use crate::{
+    cli::WatchArgs,
+    daemon::{Command, Daemon, Notice, Status},
+    render::say,
+    settings::load,
+    state::State,
+};
+use anyhow::Result;
+use dropmill_azure_wire::time::{SharedClock, WallClock};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Watches until SIGTERM or SIGINT; the second one ends it at once.
+pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
+    let loaded = load(&arguments.file, &arguments.set, environment())?;
+    let clock: SharedClock = Arc::new(WallClock);
+    let listen = loaded.settings.watch.listen.clone();
+    let daemon = Daemon::open(loaded, state.clone(), clock)?;
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
+    };
+    actix::System::with_tokio_rt(runtime).block_on(live(daemon, listen, arguments.json))?;
+    Ok(0)
+}
+
+async fn live(daemon: Daemon, listen: Option<String>, json: bool) -> Result<()> {
+    let (orders, ordered) = async_channel::unbounded();
+    let (asks, asked) = async_channel::unbounded();
+    let (notices, noticed) = async_channel::bounded(1024);
+    if let Some(address) = listen {
+        let listener = super::health::listen(&address).await?;
+        actix::spawn(super::health::serve(listener, asks));
+    }
+    let telling = actix::spawn(async move {
+        while let Ok(notice) = noticed.recv().await {
+            tell(&notice, json);
+        }
+    });
+    let listening = actix::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        else {
+            tracing::error!("signals cannot be heard: interrupting ends the program at once");
+            return;
+        };
+        let mut asked = false;
+        loop {
+            let name = tokio::select! {
+                biased;
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+                _ = hangup.recv() => {
+                    eprintln!("SIGHUP: the folder is looked at now; a changed run file is read by the next start");
+                    let _ = orders.send(Command::Look).await;
+                    continue;
+                }
+            };
+            let order = match std::mem::replace(&mut asked, true) {
+                false => {
+                    eprintln!(
+                        "{name}: nothing more is taken, what goes on is ended in order; once more to end at once"
+                    );
+                    notify_manager("STOPPING=1");
+                    Command::Drain
+                }
+                true => Command::Stop,
+            };
+            let _ = orders.send(order).await;
+        }
+    });
+    let outcome = daemon.work(ordered, asked, notices).await;
+    listening.abort();
+    let _ = telling.await;
+    outcome
+}
+
+fn tell(notice: &Notice, json: bool) {
+    match notice {
+        Notice::Ready => {
+            notify_manager("READY=1");
+            if json {
+                say::line(&json!({ "kind": "ready" }).to_string());
+            } else {
+                eprintln!("ready");
+            }
+        }
+        Notice::Event(event) if json => {
+            if let Ok(line) = serde_json::to_string(event) {
+                say::line(&line);
+            }
+        }
+        Notice::Event(_) => {}
+        Notice::Finished { input, outcome, place, cause } if json => {
+            let line = json!({
+                "kind": "finished", "input": input, "outcome": outcome, "place": place, "cause": cause,
+            });
+            say::line(&line.to_string());
+        }
+        Notice::Finished { input, outcome, place, cause } => {
+            let why = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+            say::line(&format!(
+                "{outcome:<7} {} -> {}{}",
+                say::shown(input),
+                place.display(),
+                say::shown(&why)
+            ));
+        }
+        Notice::Say(line) => eprintln!("{}", say::shown(line)),
+    }
+}
+
+/// Tells a service manager that asked for it (sd_notify).
+fn notify_manager(what: &str) {
+    use std::os::unix::net::UnixDatagram;
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(what.as_bytes(), &path));
+    if let Err(error) = sent {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+/// How things stand, for people.
+pub fn told(status: &Status) -> String {
+    let files = &status.files;
+    let mut text = format!(
+        "{}: pid {}\nwaiting    {} (and {} that may still be written)\nin flight  {} ({})\ndone       {}\nfailed     {}",
+        status.directory.display(),
+        status.pid,
+        files.waiting,
+        files.unsettled,
+        files.in_flight,
+        say::size(files.bytes_in_flight),
+        files.done,
+        files.failed
+    );
+    if files.refused > 0 {
+        text.push_str(&format!("\nleft       {} entries that cannot be inputs", files.refused));
+    }
+    if let Some(why) = &files.waits_for {
+        text.push_str(&format!("\nwaits for  {}", say::shown(why)));
+    }
+    text
+}

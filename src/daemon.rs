@@ -1,0 +1,540 @@
+//! The daemon over a drop folder: opens runs that take its files, goes on with those of an earlier life, ends in order.
+
+use crate::{
+    commands::services,
+    life::{Found, Life},
+    plan,
+    settings::{Loaded, Problem, TakeOrder},
+    state::{RunFolder, State},
+};
+use actix::{Addr, AsyncContext, Context};
+use anyhow::{Context as _, Result};
+use dropmill_actors::{
+    Canceller, Services,
+    drop_folder::{
+        Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, Order, RunSaid,
+        StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
+    },
+};
+use dropmill_azure_wire::{batch as wire, time::SharedClock};
+use dropmill_journal::{
+    event::{EndReason, Event, Happening, Outcome},
+    past::PastTask,
+    report::Report,
+};
+use dropmill_lifecycle::{arrival::ArrivalLimits, delays::Delays, plan::RunPlan};
+use dropmill_local_azure::service::LocalAzure;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+/// Shortest and longest rest before a run is opened after one that ended for want of a service.
+const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What a daemon tells.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// It is at work.
+    Ready,
+    /// A file is in its place.
+    Finished {
+        /// Its path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+        input: String,
+        /// `done` or `failed`.
+        outcome: &'static str,
+        /// Where it is.
+        place: PathBuf,
+        /// Why it failed.
+        cause: Option<String>,
+    },
+    /// An event of one of its runs.
+    Event(Box<Event>),
+    /// A line for people.
+    Say(String),
+}
+
+/// What a daemon is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Take nothing more, end what goes on, then end.
+    Drain,
+    /// End at once; the next start goes on.
+    Stop,
+    /// Look at the folder now.
+    Look,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Status {
+    /// The drop folder.
+    pub directory: PathBuf,
+    /// The program that watches it.
+    pub pid: u32,
+    /// Files.
+    pub files: DropCounts,
+    /// Runs that go on.
+    pub runs: Vec<String>,
+}
+
+/// Asks a daemon how things stand.
+pub type AskStatus = async_channel::Sender<tokio::sync::oneshot::Sender<Status>>;
+
+/// A daemon, ready to begin.
+pub struct Daemon {
+    loaded: Loaded,
+    state: State,
+    clock: SharedClock,
+    home: RunFolder,
+    settings: DropSettings,
+    pool: String,
+}
+
+struct Stream {
+    canceller: Canceller,
+}
+
+/// A run's end.
+struct Over {
+    run: String,
+    report: Result<Report>,
+}
+
+impl Daemon {
+    /// Checks everything and takes hold of the folder.
+    pub fn open(loaded: Loaded, state: State, clock: SharedClock) -> Result<Self> {
+        let folders = Folders::of(&loaded)?;
+        let hash = Sha256::digest(folders.directory.as_os_str().as_encoded_bytes());
+        let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{}-{hash}", dropmill_lifecycle::plan::slug(&loaded.settings.run.name, 24));
+        let home = state.daemon(&name, clock.now())?;
+        let id = own_id(&home.path)?;
+        let work = folders.work.join(&id);
+        for folder in [&folders.directory, &folders.done, &folders.failed, &work] {
+            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        }
+        // Mistakes of the run file must not be found when the first file comes.
+        let pool = format!("{name}-{id}");
+        plan::stream(&loaded, "checked", &pool, &work)?;
+        let settings = drop_settings(&loaded, &folders, &work);
+        Ok(Self { loaded, state, clock, home, settings, pool })
+    }
+
+    /// Works until it is told to end; in an actix system.
+    pub async fn work(
+        self,
+        orders: async_channel::Receiver<Command>,
+        asks: async_channel::Receiver<tokio::sync::oneshot::Sender<Status>>,
+        notices: async_channel::Sender<Notice>,
+    ) -> Result<()> {
+        let (services, embedded) =
+            services::open(&self.loaded, &self.home.path.join("service"), &self.clock)?;
+        if let Some(service) = embedded.clone() {
+            actix::spawn(async move { service.alarms().await });
+        }
+        let (wants, wanted) = async_channel::unbounded();
+        let (hints, feeders) = (Hints::default(), Feeders::default());
+        let task = self.loaded.settings.task.clone();
+        let make = Rc::new(move |file: &NewItem| plan::dropped(&task, file));
+        let context = Context::<DropFolder>::new();
+        let address = context.address();
+        let (directory, recursive) = (self.settings.directory.clone(), self.settings.recursive);
+        let watching = watch(&directory, recursive, hints.clone(), address.clone());
+        if let Err(error) = &watching {
+            let told =
+                format!("{}: no notifications ({error}); it is looked at instead", directory.display());
+            tell(&notices, Notice::Say(told)).await;
+        }
+        let folder = context.run(DropFolder::new(self.settings.clone(), make, hints, feeders.clone(), wants));
+        let (over, overs) = async_channel::unbounded();
+        let mut work = Work {
+            daemon: self,
+            services,
+            embedded,
+            folder,
+            feeders,
+            notices,
+            over,
+            streams: BTreeMap::new(),
+            rest: Duration::ZERO,
+            shrunk: false,
+            last_pool: None,
+        };
+        work.recall().await?;
+        tell(&work.notices, Notice::Ready).await;
+        let outcome = work.until_the_end(wanted, overs, orders, asks).await;
+        drop(watching);
+        if let Some(service) = work.embedded {
+            service.stop();
+        }
+        outcome
+    }
+}
+
+struct Work {
+    daemon: Daemon,
+    services: Services,
+    embedded: Option<LocalAzure>,
+    folder: Addr<DropFolder>,
+    feeders: Feeders,
+    notices: async_channel::Sender<Notice>,
+    over: async_channel::Sender<Over>,
+    streams: BTreeMap<String, Stream>,
+    /// How long the next run waits for its beginning.
+    rest: Duration,
+    /// The pool was told to have no nodes.
+    shrunk: bool,
+    last_pool: Option<RunPlan>,
+}
+
+impl Work {
+    async fn until_the_end(
+        &mut self,
+        wanted: async_channel::Receiver<Want>,
+        overs: async_channel::Receiver<Over>,
+        orders: async_channel::Receiver<Command>,
+        asks: async_channel::Receiver<tokio::sync::oneshot::Sender<Status>>,
+    ) -> Result<()> {
+        let never = tokio::time::sleep(Duration::from_secs(u64::from(u32::MAX)));
+        let mut patience = Box::pin(never);
+        let drain = self.daemon.loaded.settings.watch.drain.0;
+        let mut drains = 0;
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Ok(Command::Look) => self.folder.do_send(LookNow),
+                    Ok(Command::Drain) => {
+                        self.folder.do_send(Drain);
+                        patience.as_mut().reset(tokio::time::Instant::now() + drain);
+                    }
+                    // Whoever could tell it is gone.
+                    Ok(Command::Stop) | Err(_) => return Ok(()),
+                },
+                Ok(want) = wanted.recv() => match want {
+                    Want::Stream => self.open_stream().await?,
+                    Want::Say(line) => tell(&self.notices, Notice::Say(line)).await,
+                    Want::Finished { input, outcome, place, cause } => {
+                        tell(&self.notices, Notice::Finished { input, outcome, place, cause }).await;
+                    }
+                    Want::Drained => {
+                        self.delete_pool().await;
+                        return Ok(());
+                    }
+                },
+                Ok(over) = overs.recv() => self.stream_over(over).await,
+                Ok(ask) = asks.recv() => {
+                    if let Ok(files) = self.folder.send(WhatIsThere).await {
+                        let runs = self.streams.keys().cloned().collect();
+                        let directory = self.daemon.settings.directory.clone();
+                        let _ = ask.send(Status { directory, pid: std::process::id(), files, runs });
+                    }
+                }
+                () = &mut patience => {
+                    drains += 1;
+                    if drains > 1 {
+                        return Ok(());
+                    }
+                    let told = format!("not done within watch.drain ({drain:?}): tasks are ended, their files wait for the next start");
+                    tell(&self.notices, Notice::Say(told)).await;
+                    self.streams.values().for_each(|stream| stream.canceller.cancel("the daemon ends"));
+                    patience.as_mut().reset(tokio::time::Instant::now() + drain);
+                }
+            }
+        }
+    }
+
+    /// Goes on with the runs of earlier lives, and takes up files that no run knows.
+    async fn recall(&mut self) -> Result<()> {
+        let work = self.daemon.settings.work.clone();
+        let mut names: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
+        let mut known = vec![];
+        for (path, _) in self.daemon.state.runs_of_daemon(&work)? {
+            let mut found = Found::at(&path)?;
+            let past = found.past();
+            for (task, past) in &past.tasks {
+                if let Some((input, place)) = &past.claimed
+                    && !past.settled
+                {
+                    let (run, folder) = place.split_once('/').unwrap_or((place, task));
+                    names.insert((run.to_owned(), folder.to_owned()), path_of(input));
+                }
+            }
+            if past.ended.is_some() {
+                found.tidy(&self.daemon.state, &self.daemon.clock)?;
+                continue;
+            }
+            let what = found.task()?;
+            let mut recalled: Vec<(String, PastTask)> = vec![];
+            for (task, past) in past.tasks {
+                let Some((input, place)) = &past.claimed else { continue };
+                if past.settled && past.closed.is_none() {
+                    continue;
+                }
+                let at = take_up(&work, &self.daemon.settings.directory, place, &path_of(input), &past);
+                if at.is_none() && past.closed.is_none() {
+                    // It was never taken: whoever has it, it is not this run.
+                    continue;
+                }
+                if at.is_some() {
+                    known.push(place.clone());
+                }
+                let source = at.unwrap_or_else(|| work.join(place).join("gone"));
+                let size_bytes =
+                    fs::metadata(&source).map_or(past.uploaded.unwrap_or(0), |facts| facts.len());
+                let run = found.plan.run.clone();
+                let file = NewItem { task: task.clone(), relative: input.clone(), source, size_bytes, run };
+                let mut item = plan::dropped(&what, &file);
+                item.index = u32::try_from(found.plan.items.len()).unwrap_or(u32::MAX);
+                found.plan.items.push(item);
+                recalled.push((task, past));
+            }
+            let told = format!("{}: goes on with {} files", found.plan.run, recalled.len());
+            tell(&self.notices, Notice::Say(told)).await;
+            let loaded = self.daemon.loaded.clone();
+            let life = Life::next(found, loaded, &self.daemon.state, &self.daemon.clock)?;
+            self.begin(life, Some(recalled));
+        }
+        for (place, input) in files_at_work(&work) {
+            if known.contains(&place) {
+                continue;
+            }
+            let (run, task) = place.split_once('/').unwrap_or((&place, ""));
+            let name = input.file_name().map(PathBuf::from).unwrap_or_default();
+            let relative = names.get(&(run.to_owned(), task.to_owned())).cloned().unwrap_or(name);
+            self.folder.do_send(Adopt { relative, input });
+        }
+        Ok(())
+    }
+
+    async fn open_stream(&mut self) -> Result<()> {
+        if !self.rest.is_zero() {
+            tokio::time::sleep(self.rest).await;
+        }
+        let daemon = &self.daemon;
+        let mut bytes = [0; 32];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        let name = &daemon.loaded.settings.run.name;
+        let run = plan::run_name(name, daemon.clock.now(), &mut ChaCha8Rng::from_seed(bytes));
+        let results = daemon.settings.work.join(&run).join(".results");
+        let plan = plan::stream(&daemon.loaded, &run, &daemon.pool, &results)?;
+        if std::mem::take(&mut self.shrunk) {
+            self.resize(&plan, plan.pool.nodes, plan.pool.spot_nodes).await;
+        }
+        self.last_pool = Some(plan.clone());
+        let watch = Some(daemon.settings.work.clone());
+        let life = Life::first(daemon.loaded.clone(), plan, watch, &daemon.state, &daemon.clock)?;
+        self.begin(life, None);
+        Ok(())
+    }
+
+    fn begin(&mut self, life: Life, recalled: Option<Vec<(String, PastTask)>>) {
+        let run = life.plan.run.clone();
+        self.last_pool.get_or_insert_with(|| life.plan.clone());
+        let at_work = life.begin_on(self.services.clone(), &self.daemon.clock);
+        let (events, canceller, feeder) = (at_work.events(), at_work.canceller(), at_work.feeder());
+        self.streams.insert(run.clone(), Stream { canceller });
+        self.feeders.borrow_mut().insert(run.clone(), feeder);
+        self.folder.do_send(StreamOpened { run: run.clone(), recalled });
+        let (folder, notices, over) = (self.folder.clone(), self.notices.clone(), self.over.clone());
+        let reading = actix::spawn(async move {
+            while let Ok(event) = events.recv().await {
+                if matters(&event) {
+                    folder.do_send(RunSaid(event.clone()));
+                }
+                tell(&notices, Notice::Event(Box::new(event))).await;
+            }
+        });
+        actix::spawn(async move {
+            let report = at_work.finished().await;
+            let _ = reading.await;
+            let _ = over.send(Over { run, report }).await;
+        });
+    }
+
+    async fn stream_over(&mut self, Over { run, report }: Over) {
+        self.streams.remove(&run);
+        let reason = match &report {
+            Ok(report) => report.reason.clone().unwrap_or_default(),
+            Err(error) => format!("{error:#}"),
+        };
+        let well = matches!(&report, Ok(report) if matches!(report.outcome, Some(Outcome::Succeeded | Outcome::TasksFailed)));
+        // Whatever keeps runs from going on keeps the next one too, for a while.
+        self.rest = if well { Duration::ZERO } else { (self.rest * 2).clamp(REOPEN.0, REOPEN.1) };
+        if !well {
+            tell(&self.notices, Notice::Say(format!("{run} ended: {reason}"))).await;
+        }
+        let idle = self.streams.is_empty() && well;
+        self.folder.do_send(StreamOver { run, reason });
+        if idle && let Some(plan) = self.last_pool.clone() {
+            self.resize(&plan, 0, 0).await;
+            self.shrunk = true;
+        }
+    }
+
+    async fn resize(&self, plan: &RunPlan, nodes: u32, spot: u32) {
+        let signed = |count: u32| Some(i32::try_from(count).unwrap_or(i32::MAX));
+        let resize = wire::PoolResize {
+            target_dedicated_nodes: signed(nodes),
+            target_low_priority_nodes: signed(spot),
+            ..Default::default()
+        };
+        if let Err(error) = self.services.batch.resize_pool(&plan.pool.id, &resize).await {
+            tracing::info!(%error, nodes, "the pool was not resized");
+        }
+    }
+
+    /// The pool is the daemon's: nobody else deletes it.
+    async fn delete_pool(&self) {
+        let Some(plan) = &self.last_pool else { return };
+        if plan.cleanup.pool == dropmill_lifecycle::plan::When::Never {
+            return;
+        }
+        if let Err(error) = self.services.batch.delete_pool(&plan.pool.id).await
+            && !error.is_not_found()
+        {
+            let told = format!("pool {} was not deleted: {error}", plan.pool.id);
+            tell(&self.notices, Notice::Say(told)).await;
+        }
+        if let Some(container) = &plan.shared_application {
+            let _ = self.services.blob.delete_container(container).await;
+        }
+    }
+}
+
+async fn tell(notices: &async_channel::Sender<Notice>, notice: Notice) {
+    // Whoever does not listen any more does not stop the daemon.
+    let _ = notices.send(notice).await;
+}
+
+/// Events that a file's place depends on.
+fn matters(event: &Event) -> bool {
+    matches!(
+        event.happening,
+        Happening::TaskEnded(_) | Happening::OutputDelivered { .. } | Happening::TaskClosed { .. }
+    ) || matches!(event.happening, Happening::EndAsked { reason: EndReason::Infrastructure, .. })
+}
+
+/// Where a claimed file is; one whose move was not made is moved now, if it is still there.
+fn take_up(work: &Path, directory: &Path, place: &str, relative: &Path, past: &PastTask) -> Option<PathBuf> {
+    let folder = work.join(place);
+    let found = fs::read_dir(&folder).ok().and_then(|entries| {
+        entries.flatten().map(|entry| entry.path()).find(|path| !path.ends_with(".coming"))
+    });
+    if found.is_some() || past.submitted || past.uploaded.is_some() || past.closed.is_some() {
+        return found;
+    }
+    // The intent was durable, the move may not have been: the folder is looked at again anyway, and takes it anew.
+    let _ = (directory, relative);
+    None
+}
+
+/// The files of the work folder: `<run>/<task>` and where each is.
+fn files_at_work(work: &Path) -> Vec<(String, PathBuf)> {
+    let mut found = vec![];
+    for run in fs::read_dir(work).into_iter().flatten().flatten() {
+        for task in fs::read_dir(run.path()).into_iter().flatten().flatten() {
+            let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+            if name(&task) == ".results" {
+                continue;
+            }
+            for file in fs::read_dir(task.path()).into_iter().flatten().flatten() {
+                if name(&file) != ".coming" {
+                    found.push((format!("{}/{}", name(&run), name(&task)), file.path()));
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The folders of a daemon, absolute.
+struct Folders {
+    directory: PathBuf,
+    done: PathBuf,
+    failed: PathBuf,
+    work: PathBuf,
+}
+
+impl Folders {
+    fn of(loaded: &Loaded) -> Result<Self> {
+        let watch = &loaded.settings.watch;
+        let problem = |key: &str, what: String| loaded.problems(vec![Problem::new(key, what)]);
+        let Some(directory) = &watch.directory else {
+            return Err(problem("watch.directory", "name the folder that files are put into".into()).into());
+        };
+        let directory = plan::normal(&loaded.base.join(directory));
+        let beside = directory.parent().unwrap_or(&directory).to_path_buf();
+        let folder = |given: &Option<PathBuf>, name: &str| match given {
+            Some(given) => plan::normal(&loaded.base.join(given)),
+            None => beside.join(name),
+        };
+        let (done, failed) = (folder(&watch.done, "done"), folder(&watch.failed, "failed"));
+        let work = folder(&watch.work, "work");
+        let all = [("directory", &directory), ("done", &done), ("failed", &failed), ("work", &work)];
+        for (at, (key, one)) in all.iter().enumerate() {
+            for (other_key, other) in &all[..at] {
+                if one.starts_with(other) || other.starts_with(one) {
+                    let what = format!("{} and watch.{other_key} overlap", one.display());
+                    return Err(problem(&format!("watch.{key}"), what).into());
+                }
+            }
+        }
+        Ok(Self { directory, done, failed, work })
+    }
+}
+
+fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> DropSettings {
+    let watch = &loaded.settings.watch;
+    let stable_for = watch.stable_for.0;
+    DropSettings {
+        directory: folders.directory.clone(),
+        done: folders.done.clone(),
+        failed: folders.failed.clone(),
+        work: work.to_owned(),
+        recursive: watch.recursive,
+        ignore: watch.ignore.clone(),
+        marker: watch.marker.clone(),
+        close_is_enough: stable_for.is_zero(),
+        order: match watch.order {
+            TakeOrder::Fifo => Order::Fifo,
+            TakeOrder::Name => Order::Name,
+            TakeOrder::Mtime => Order::Mtime,
+            TakeOrder::Size => Order::Size,
+        },
+        max_files: watch.max_files.max(1) as usize,
+        max_bytes: watch.max_bytes.0,
+        disk_floor: loaded.settings.limits.disk_floor.0,
+        rescan: watch.rescan.0,
+        roll_after: watch.roll_after.max(1),
+        idle: watch.idle.0,
+        keep_input: watch.keep_input,
+        limits: ArrivalLimits {
+            // A file that nobody told of may still be open, however soon it shall be taken.
+            stable_for: stable_for.max(Duration::from_secs(1)),
+            tries: watch.tries.max(1),
+            delays: Delays { steps: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(), for_ever: true },
+        },
+    }
+}
+
+/// What tells this daemon's files in the work folder from another's.
+fn own_id(home: &Path) -> Result<String> {
+    let file = home.join("id");
+    if let Ok(id) = fs::read_to_string(&file) {
+        return Ok(id.trim().to_owned());
+    }
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    crate::state::write_private(&file, id.as_bytes())?;
+    Ok(id)
+}
