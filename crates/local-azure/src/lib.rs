@@ -1,5 +1,6 @@
 //! A local Azure Batch and Blob service that really runs its tasks.
 
+mod autoscale;
 mod batch_http;
 pub mod blob;
 pub mod durability;

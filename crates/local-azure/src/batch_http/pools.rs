@@ -67,8 +67,21 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
                 .await?;
             Ok(empty(202))
         }
-        ("POST", ["enableautoscale" | "disableautoscale" | "evaluateautoscale"]) => {
-            Err(Refusal::not_here("autoscale formulas"))
+        ("POST", ["enableautoscale"]) => {
+            let enable: wire::PoolEnableAutoScale = ask.body_or_default()?;
+            core.change(|model, now| check(model).and_then(|()| model.enable_autoscale(pool, &enable, now)))
+                .await?;
+            Ok(empty(200))
+        }
+        ("POST", ["disableautoscale"]) => {
+            core.change(|model, now| model.disable_autoscale(pool, now)).await?;
+            Ok(empty(200))
+        }
+        ("POST", ["evaluateautoscale"]) => {
+            let evaluate: wire::PoolEvaluateAutoScale = ask.body()?;
+            let formula = evaluate.auto_scale_formula;
+            let run = core.change(|model, now| model.evaluate_autoscale(pool, &formula, now)).await?;
+            Ok(entity(core.base(), "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", &run))
         }
         ("GET", ["nodes"]) => page(ask, "nodes", limit::PAGE, |model, filter, select, after, size| {
             model.list_nodes(pool, filter, select, after, size)

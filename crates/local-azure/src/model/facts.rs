@@ -1,7 +1,7 @@
 //! What the model knows: pools with their nodes, jobs with their tasks.
 
 use super::dependencies::Dependencies;
-use crate::orders::LaunchId;
+use crate::{autoscale::Samples, orders::LaunchId};
 use dropmill_azure_wire::{
     batch::{
         self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskAdd,
@@ -96,6 +96,15 @@ pub struct Pool {
     pub allocation_at: Timestamp,
     /// Why the last resize fell short.
     pub resize_errors: Vec<wire::ResizeError>,
+    /// How its formula was evaluated last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale_run: Option<wire::AutoScaleRun>,
+    /// When a client set its formula last.
+    #[serde(skip)]
+    pub formula_at: Option<Timestamp>,
+    /// What it did lately, if it has a formula.
+    #[serde(skip)]
+    pub samples: Samples,
     /// Its nodes by id.
     pub nodes: BTreeMap<String, Node>,
     /// Nodes with room, by slots taken: where the next task may go.

@@ -413,11 +413,7 @@ impl Model {
                 self.drop_auto_pool(key, moment);
             }
             JobState::Disabling => self.set_job_state(key, JobState::Disabled, moment),
-            JobState::Deleting => {
-                if self.released(key, moment) {
-                    self.bury_job(key, moment);
-                }
-            }
+            JobState::Deleting if self.released(key, moment) => self.bury_job(key, moment),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@
 //! randomness is a seeded generator for the names of nodes: a test is a table, a simulation repeats itself.
 
 mod auto_pools;
+mod autoscaling;
 mod conditions;
 mod dependencies;
 mod exit_conditions;
@@ -97,6 +98,10 @@ enum Alarm {
     WallClock(LaunchId),
     /// A job has lived as long as it may.
     JobWallClock(String),
+    /// A pool with a formula is looked at.
+    Sample(String),
+    /// Its formula is evaluated.
+    Scale(String),
     /// A resize took as long as it may.
     Resize(String),
     /// What stands in the way of a node's plan may be gone.
@@ -145,6 +150,8 @@ impl Model {
             match alarm {
                 Alarm::WallClock(launch) => self.wall_clock_over(launch),
                 Alarm::JobWallClock(job) => self.job_wall_clock_over(&job, now),
+                Alarm::Sample(pool) => self.sample(&pool, now),
+                Alarm::Scale(pool) => self.scale(&pool, now),
                 Alarm::Resize(pool) => self.resize_over(&pool, now),
                 Alarm::Plan { pool, node } => {
                     let moment = self.moment(now);

@@ -1,14 +1,17 @@
 //! Pools: made, resized, changed, deleted.
 
 use super::{
-    Alarm, Change, Model, Node, Pool, Refusal,
+    Alarm, Change, Model, Node, Pool, Refusal, autoscaling,
     facts::{Act, json},
     key,
     plans::checked_option,
     refusal::checked_id,
     tag,
 };
-use crate::orders::{NodeRef, Order};
+use crate::{
+    autoscale::Samples,
+    orders::{NodeRef, Order},
+};
 use dropmill_azure_wire::{
     batch::{
         self as wire, NodeDeallocationOption, NodeState, PoolAdd, PoolPatch, PoolResize, PoolUpdateProperties,
@@ -38,9 +41,7 @@ impl Model {
         if spec.virtual_machine_configuration.is_none() && spec.cloud_service_configuration.is_none() {
             return Err(Refusal::missing("virtualMachineConfiguration"));
         }
-        if spec.enable_auto_scale == Some(true) {
-            return Err(Refusal::not_here("autoscale formulas"));
-        }
+        autoscaling::complete(&mut spec)?;
         if spec.application_package_references.as_ref().is_some_and(|packages| !packages.is_empty()) {
             return Err(Refusal::not_here("application packages"));
         }
@@ -82,6 +83,9 @@ impl Model {
             resize_until: None,
             allocation_at: moment,
             resize_errors: vec![],
+            autoscale_run: None,
+            formula_at: None,
+            samples: Samples::default(),
             nodes: BTreeMap::new(),
             room: BTreeSet::new(),
             hungry: BTreeSet::new(),
@@ -90,6 +94,9 @@ impl Model {
         self.watch_resize(&key, None, moment);
         self.grow(&key, moment);
         self.settle_allocation(&key, moment);
+        if self.pools.get(&key).is_some_and(|pool| pool.spec.enable_auto_scale == Some(true)) {
+            self.begin_autoscale(&key, moment);
+        }
         self.keep_pool(&key);
         Ok((tag(moment), moment))
     }
@@ -114,7 +121,7 @@ impl Model {
         self.pools.iter()
     }
 
-    fn live_pool(&mut self, id: &str) -> Result<&mut Pool, Refusal> {
+    pub(super) fn live_pool(&mut self, id: &str) -> Result<&mut Pool, Refusal> {
         let pool = self.pools.get_mut(&key(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))?;
         if pool.deleting { Err(Refusal::conflict("PoolBeingDeleted")) } else { Ok(pool) }
     }
@@ -189,6 +196,20 @@ impl Model {
     /// # Errors
     /// `PoolBeingResized`, and what is wrong with the number.
     pub fn resize_pool(&mut self, id: &str, resize: &PoolResize, now: Timestamp) -> Result<(), Refusal> {
+        if self.live_pool(id)?.spec.enable_auto_scale == Some(true) {
+            let words = "The pool's size is set by its autoscale formula.";
+            return Err(Refusal::new(409, "OperationInvalidForCurrentState", words));
+        }
+        self.change_size(id, resize, now)
+    }
+
+    /// Asks for another number of nodes, whoever does.
+    pub(super) fn change_size(
+        &mut self,
+        id: &str,
+        resize: &PoolResize,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let moment = self.moment(now);
         checked_option(resize.node_deallocation_option.as_ref())?;
         checked_timeout(resize.resize_timeout)?;

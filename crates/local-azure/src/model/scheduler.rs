@@ -248,6 +248,9 @@ impl Model {
         for key in keys {
             self.settle_allocation(&key, moment);
             self.bury_pool(&key);
+            if self.pools.get(&key).is_some_and(|pool| pool.spec.enable_auto_scale == Some(true)) {
+                self.begin_autoscale(&key, moment);
+            }
         }
     }
 }

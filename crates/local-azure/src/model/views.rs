@@ -131,7 +131,7 @@ impl FieldsTrait for Pool {
             "allocationStateTransitionTime" => Value::Moment(self.allocation_at),
             "creationTime" => Value::Moment(self.created),
             "lastModified" => Value::Moment(self.modified),
-            "enableAutoScale" => Value::Bool(false),
+            "enableAutoScale" => Value::Bool(self.spec.enable_auto_scale == Some(true)),
             "enableInterNodeCommunication" => {
                 Value::Bool(self.spec.enable_inter_node_communication.unwrap_or(false))
             }
@@ -233,6 +233,12 @@ impl Model {
             target_dedicated_nodes: pick!("targetDedicatedNodes", target_dedicated_nodes),
             target_low_priority_nodes: pick!("targetLowPriorityNodes", target_low_priority_nodes),
             enable_auto_scale: pick!("enableAutoScale", enable_auto_scale),
+            auto_scale_formula: pick!("autoScaleFormula", auto_scale_formula),
+            auto_scale_evaluation_interval: pick!(
+                "autoScaleEvaluationInterval",
+                auto_scale_evaluation_interval
+            ),
+            auto_scale_run: select.take("autoScaleRun", || pool.autoscale_run.clone()),
             enable_inter_node_communication: pick!(
                 "enableInterNodeCommunication",
                 enable_inter_node_communication

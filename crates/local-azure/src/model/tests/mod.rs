@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod autoscale;
 mod jobs;
 mod nodes;
 mod states;

@@ -1,0 +1,238 @@
+//! Autoscale formulas: read, and evaluated over samples of what a pool does.
+//!
+//! Pure: the moment, the samples and chance come from outside.
+
+mod functions;
+mod parser;
+mod samples;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use samples::{Samples, Sight};
+
+use dropmill_azure_wire::batch::NodeDeallocationOption;
+use dropmill_azure_wire::time::Timestamp;
+use parser::{Expression, Statement};
+use std::collections::BTreeMap;
+use value::Value;
+
+/// The longest formula.
+const LONGEST: usize = 8192;
+
+/// A formula that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Formula(Vec<Statement>);
+
+/// Why a formula could not be read or evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormulaError {
+    /// It could not even be read.
+    pub is_syntax: bool,
+    /// In words.
+    pub message: String,
+}
+
+impl FormulaError {
+    fn syntax(message: &str) -> Self {
+        Self { is_syntax: true, message: message.into() }
+    }
+
+    fn at(message: &str, text: &str, at: usize) -> Self {
+        Self::syntax(&format!("{message}: line {}, character {at}", text[..at].matches('\n').count() + 1))
+    }
+
+    fn evaluation(message: &str) -> Self {
+        Self { is_syntax: false, message: message.into() }
+    }
+}
+
+/// What a formula wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wish {
+    /// Dedicated nodes.
+    pub dedicated: i32,
+    /// Spot nodes.
+    pub low_priority: i32,
+    /// What becomes of tasks on nodes that go.
+    pub option: NodeDeallocationOption,
+    /// The variables, as `autoScaleRun.results` shows them.
+    pub results: String,
+}
+
+impl Formula {
+    /// Reads a formula.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, FormulaError> {
+        if text.len() > LONGEST {
+            return Err(FormulaError::syntax("The formula has more than 8192 characters"));
+        }
+        parser::parse(text).map(Self)
+    }
+
+    /// Evaluates it. What it does not set stays as it is: `dedicated` and `low_priority`.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn evaluate(
+        &self,
+        samples: &Samples,
+        (dedicated, low_priority): (i32, i32),
+        now: Timestamp,
+        chance: &mut dyn FnMut() -> f64,
+    ) -> Result<Wish, FormulaError> {
+        let mut scope = Scope { variables: BTreeMap::new(), samples, now, chance, stopped: false };
+        scope.set("$TargetDedicatedNodes", Value::Number(dedicated.into()));
+        scope.set("$TargetLowPriorityNodes", Value::Number(low_priority.into()));
+        scope.set("$NodeDeallocationOption", Value::Text("requeue".into()));
+        for statement in &self.0 {
+            let value = scope.value(&statement.value)?;
+            if scope.stopped {
+                break;
+            }
+            scope.assign(&statement.name, value)?;
+        }
+        let option = match &scope.variables["$NodeDeallocationOption"] {
+            Value::Text(text) => NodeDeallocationOption::from(text.as_str()),
+            other => NodeDeallocationOption::Other(other.shown().into()),
+        };
+        if let NodeDeallocationOption::Other(other) = &option {
+            let words = format!("$NodeDeallocationOption cannot be {other}");
+            return Err(FormulaError::evaluation(&words));
+        }
+        let mut results = format!(
+            "$TargetDedicatedNodes={};$TargetLowPriorityNodes={};$NodeDeallocationOption={}",
+            scope.count("$TargetDedicatedNodes")?,
+            scope.count("$TargetLowPriorityNodes")?,
+            option
+        );
+        for (name, value) in scope.variables.iter().filter(|(name, _)| !TARGETS.contains(&name.as_str())) {
+            results.push_str(&format!(";{name}={}", value.shown()));
+        }
+        Ok(Wish {
+            dedicated: scope.count("$TargetDedicatedNodes")?,
+            low_priority: scope.count("$TargetLowPriorityNodes")?,
+            option,
+            results,
+        })
+    }
+}
+
+/// Variables of the service that a formula sets.
+const TARGETS: [&str; 3] = ["$TargetDedicatedNodes", "$TargetLowPriorityNodes", "$NodeDeallocationOption"];
+
+/// Units of time by the name that comes after `TimeInterval_`, in seconds.
+const UNITS: &[(&str, f64)] = &[
+    ("Zero", 0.0),
+    ("100ns", 1e-7),
+    ("Microsecond", 1e-6),
+    ("Millisecond", 1e-3),
+    ("Second", 1.0),
+    ("Minute", 60.0),
+    ("Hour", 3600.0),
+    ("Day", 86_400.0),
+    ("Week", 604_800.0),
+    ("Year", 31_536_000.0),
+];
+
+/// What is known while a formula is evaluated.
+struct Scope<'a> {
+    variables: BTreeMap<String, Value>,
+    samples: &'a Samples,
+    now: Timestamp,
+    chance: &'a mut dyn FnMut() -> f64,
+    stopped: bool,
+}
+
+impl Scope<'_> {
+    fn set(&mut self, name: &str, value: Value) {
+        self.variables.insert(name.to_owned(), value);
+    }
+
+    fn assign(&mut self, name: &str, value: Value) -> Result<(), FormulaError> {
+        // The service once had one kind of nodes.
+        let name = if name == "$TargetDedicated" { "$TargetDedicatedNodes" } else { name };
+        if Samples::knows(name) || name.starts_with("TimeInterval_") {
+            return Err(FormulaError::evaluation(&format!("{name} cannot be set")));
+        }
+        if !name.is_empty() {
+            self.set(name, value);
+        }
+        Ok(())
+    }
+
+    /// A number of nodes.
+    fn count(&self, name: &str) -> Result<i32, FormulaError> {
+        let number = self.variables[name].number()?.round();
+        if (0.0..=f64::from(i32::MAX)).contains(&number) {
+            return Ok(number as i32);
+        }
+        Err(FormulaError::evaluation(&format!("{name} cannot be {number}")))
+    }
+
+    fn value(&mut self, expression: &Expression) -> Result<Value, FormulaError> {
+        match expression {
+            Expression::Number(number) => Ok(Value::Number(*number)),
+            Expression::Text(text) => Ok(Value::Text(text.clone())),
+            Expression::Name(name) => self.named(name),
+            Expression::Vector(list) => {
+                let mut numbers = vec![];
+                for entry in list {
+                    numbers.extend(self.value(entry)?.numbers()?);
+                }
+                Ok(Value::Vector(numbers))
+            }
+            Expression::Unary(sign, of) => value::unary(*sign, &self.value(of)?),
+            Expression::Binary(sign, left, right) => {
+                let left = self.value(left)?;
+                match (*sign, &left) {
+                    ("&&", left) if left.number()? == 0.0 => return Ok(Value::Number(0.0)),
+                    ("||", left) if left.number()? != 0.0 => return Ok(Value::Number(1.0)),
+                    _ => {}
+                }
+                value::binary(sign, &left, &self.value(right)?)
+            }
+            Expression::Choice(condition, yes, no) => {
+                let condition = self.value(condition)?.number()?;
+                self.value(if condition == 0.0 { no } else { yes })
+            }
+            Expression::Call(name, arguments) => {
+                let arguments = arguments.iter().map(|one| self.value(one)).collect::<Result<Vec<_>, _>>()?;
+                self.call(name, &arguments)
+            }
+            Expression::Method(of, name, arguments) => {
+                let Expression::Name(variable) = &**of else {
+                    return Err(FormulaError::evaluation(&format!(
+                        "Only the service's variables have {name}"
+                    )));
+                };
+                let arguments = arguments.iter().map(|one| self.value(one)).collect::<Result<Vec<_>, _>>()?;
+                self.samples.call(variable, name, &arguments, self.now)
+            }
+            Expression::Member(of, name) => value::member(&self.value(of)?, name),
+        }
+    }
+
+    fn named(&self, name: &str) -> Result<Value, FormulaError> {
+        if let Some(value) = self.variables.get(name) {
+            return Ok(value.clone());
+        }
+        if let Some(unit) = name.strip_prefix("TimeInterval_") {
+            let known = UNITS.iter().find(|(found, _)| *found == unit);
+            let none = || FormulaError::evaluation(&format!("There is no {name}"));
+            return known.map(|(_, seconds)| Value::Interval(*seconds)).ok_or_else(none);
+        }
+        if Samples::knows(name) {
+            return self.samples.last(name).map(Value::Number);
+        }
+        match name {
+            "requeue" | "terminate" | "taskcompletion" | "retaineddata" => Ok(Value::Text(name.into())),
+            "true" => Ok(Value::Number(1.0)),
+            "false" => Ok(Value::Number(0.0)),
+            _ => Err(FormulaError::evaluation(&format!("{name} is not defined"))),
+        }
+    }
+}

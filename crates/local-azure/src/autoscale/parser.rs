@@ -1,0 +1,267 @@
+//! From the text of a formula to statements.
+
+use super::FormulaError;
+
+/// The deepest nesting of brackets, signs and questions.
+const DEEPEST: usize = 64;
+
+/// `name = value`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// As it was written.
+    pub name: String,
+    /// What it shall be.
+    pub value: Expression,
+}
+
+/// What has a value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expression {
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(String),
+    /// A variable, or a word such as `requeue`.
+    Name(String),
+    /// `[1, 2]`
+    Vector(Vec<Expression>),
+    /// `-x`, `!x`
+    Unary(char, Box<Expression>),
+    /// `x + y`
+    Binary(&'static str, Box<Expression>, Box<Expression>),
+    /// `x ? y : z`
+    Choice(Box<Expression>, Box<Expression>, Box<Expression>),
+    /// `max(x, y)`
+    Call(String, Vec<Expression>),
+    /// `x.GetSample(1)`
+    Method(Box<Expression>, String, Vec<Expression>),
+    /// `x.hour`
+    Member(Box<Expression>, String),
+}
+
+/// Operators by how tightly they bind, loosest first.
+const LEVELS: &[&[&str]] =
+    &[&["||"], &["&&"], &["==", "!="], &["<=", ">=", "<", ">"], &["+", "-"], &["*", "/"]];
+
+/// Signs of more than one character come before their beginnings.
+const SIGNS: &[&str] = &[
+    "||", "&&", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "!", "?", ":", ";", ",", "=", "(", ")",
+    "[", "]", ".",
+];
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    Number(f64),
+    Text(String),
+    Name(String),
+    Sign(&'static str),
+}
+
+/// Reads a formula.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse(text: &str) -> Result<Vec<Statement>, FormulaError> {
+    let tokens = tokens(text)?;
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
+    let mut statements = vec![];
+    while parser.at < tokens.len() {
+        if parser.takes(";") {
+            continue;
+        }
+        statements.push(parser.statement()?);
+        if parser.at < tokens.len() && !parser.takes(";") {
+            return Err(parser.unexpected());
+        }
+    }
+    if statements.is_empty() { Err(FormulaError::syntax("The formula is empty")) } else { Ok(statements) }
+}
+
+fn tokens(text: &str) -> Result<Vec<(Token, usize)>, FormulaError> {
+    let mut tokens = vec![];
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let run = |fits: fn(char) -> bool| rest.find(|c: char| !fits(c)).unwrap_or(rest.len());
+        let (token, length) = if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        } else if rest.starts_with("//") {
+            at += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        } else if rest.starts_with("/*") {
+            at += rest.find("*/").ok_or_else(|| FormulaError::at("A comment has no end", text, at))? + 2;
+            continue;
+        } else if first.is_ascii_digit() {
+            let length = run(|c| c.is_ascii_digit() || c == '.');
+            let number =
+                rest[..length].parse().map_err(|_| FormulaError::at("That is no number", text, at))?;
+            (Token::Number(number), length)
+        } else if first == '"' {
+            let end = rest[1..].find('"').ok_or_else(|| FormulaError::at("A text has no end", text, at))?;
+            (Token::Text(rest[1..=end].to_owned()), end + 2)
+        } else if first.is_ascii_alphabetic() || first == '_' || first == '$' {
+            let length = 1 + rest[1..]
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .unwrap_or(rest.len() - 1);
+            (Token::Name(rest[..length].to_owned()), length)
+        } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
+            (Token::Sign(sign), sign.len())
+        } else {
+            return Err(FormulaError::at("That is part of no formula", text, at));
+        };
+        tokens.push((token, at));
+        at += length;
+    }
+    Ok(tokens)
+}
+
+struct Parser<'a> {
+    tokens: &'a [(Token, usize)],
+    at: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn is(&self, sign: &str) -> bool {
+        matches!(self.tokens.get(self.at), Some((Token::Sign(found), _)) if *found == sign)
+    }
+
+    fn takes(&mut self, sign: &str) -> bool {
+        let is = self.is(sign);
+        self.at += usize::from(is);
+        is
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), FormulaError> {
+        if self.takes(sign) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    fn unexpected(&self) -> FormulaError {
+        match self.tokens.get(self.at) {
+            None => FormulaError::syntax("The formula ends too early"),
+            Some((token, at)) => {
+                FormulaError::syntax(&format!("Unexpected {} at character {at}", shown(token)))
+            }
+        }
+    }
+
+    fn deeper(&mut self) -> Result<(), FormulaError> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            Err(FormulaError::syntax("The formula is nested too deeply"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn statement(&mut self) -> Result<Statement, FormulaError> {
+        let Some((Token::Name(name), _)) = self.tokens.get(self.at) else { return Err(self.unexpected()) };
+        // A call for its effect: `stop();`
+        let is_call = matches!(self.tokens.get(self.at + 1), Some((Token::Sign("("), _)));
+        if is_call {
+            return Ok(Statement { name: String::new(), value: self.expression()? });
+        }
+        self.at += 1;
+        self.expect("=")?;
+        Ok(Statement { name: name.clone(), value: self.expression()? })
+    }
+
+    fn expression(&mut self) -> Result<Expression, FormulaError> {
+        self.deeper()?;
+        let condition = self.level(0)?;
+        let found = if self.takes("?") {
+            let yes = self.expression()?;
+            self.expect(":")?;
+            Expression::Choice(Box::new(condition), Box::new(yes), Box::new(self.expression()?))
+        } else {
+            condition
+        };
+        self.depth -= 1;
+        Ok(found)
+    }
+
+    fn level(&mut self, level: usize) -> Result<Expression, FormulaError> {
+        let Some(signs) = LEVELS.get(level) else { return self.unary() };
+        let mut left = self.level(level + 1)?;
+        let mut length = 0;
+        while let Some(sign) = signs.iter().find(|sign| self.is(sign)) {
+            self.at += 1;
+            length += 1;
+            if length > 1_000 {
+                return Err(FormulaError::syntax("The formula is nested too deeply"));
+            }
+            left = Expression::Binary(sign, Box::new(left), Box::new(self.level(level + 1)?));
+        }
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Result<Expression, FormulaError> {
+        for sign in ["-", "!"] {
+            if self.takes(sign) {
+                self.deeper()?;
+                let of = self.unary()?;
+                self.depth -= 1;
+                return Ok(Expression::Unary(if sign == "-" { '-' } else { '!' }, Box::new(of)));
+            }
+        }
+        let mut found = self.primary()?;
+        while self.takes(".") {
+            let Some((Token::Name(name), _)) = self.tokens.get(self.at) else {
+                return Err(self.unexpected());
+            };
+            self.at += 1;
+            let of = Box::new(found);
+            found = if self.takes("(") {
+                Expression::Method(of, name.clone(), self.list(")")?)
+            } else {
+                Expression::Member(of, name.clone())
+            };
+        }
+        Ok(found)
+    }
+
+    fn primary(&mut self) -> Result<Expression, FormulaError> {
+        let Some((token, _)) = self.tokens.get(self.at) else { return Err(self.unexpected()) };
+        self.at += 1;
+        match token {
+            Token::Number(number) => Ok(Expression::Number(*number)),
+            Token::Text(text) => Ok(Expression::Text(text.clone())),
+            Token::Name(name) if self.takes("(") => Ok(Expression::Call(name.clone(), self.list(")")?)),
+            Token::Name(name) => Ok(Expression::Name(name.clone())),
+            Token::Sign("(") => {
+                let found = self.expression()?;
+                self.expect(")")?;
+                Ok(found)
+            }
+            Token::Sign("[") => Ok(Expression::Vector(self.list("]")?)),
+            Token::Sign(_) => {
+                self.at -= 1;
+                Err(self.unexpected())
+            }
+        }
+    }
+
+    fn list(&mut self, end: &str) -> Result<Vec<Expression>, FormulaError> {
+        let mut list = vec![];
+        if self.takes(end) {
+            return Ok(list);
+        }
+        loop {
+            list.push(self.expression()?);
+            if self.takes(end) {
+                return Ok(list);
+            }
+            self.expect(",")?;
+        }
+    }
+}
+
+fn shown(token: &Token) -> String {
+    match token {
+        Token::Number(number) => number.to_string(),
+        Token::Text(text) => format!("\"{text}\""),
+        Token::Name(name) => name.clone(),
+        Token::Sign(sign) => format!("'{sign}'"),
+    }
+}

@@ -1,0 +1,171 @@
+//! What a pool did lately, sampled every thirty seconds.
+
+use super::{
+    FormulaError,
+    value::{Value, moved},
+};
+use dropmill_azure_wire::time::Timestamp;
+use std::{collections::VecDeque, time::Duration};
+
+/// How many samples are kept: the last day.
+const MOST: usize = 2880;
+
+/// What a pool does at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sight {
+    /// Tasks that could run and do not.
+    pub active: f64,
+    /// Tasks that run.
+    pub running: f64,
+    /// Tasks that succeeded.
+    pub succeeded: f64,
+    /// Tasks that failed.
+    pub failed: f64,
+    /// Dedicated nodes.
+    pub dedicated: f64,
+    /// Spot nodes.
+    pub low_priority: f64,
+    /// Spot nodes that were taken away.
+    pub preempted: f64,
+    /// Nodes that can run tasks.
+    pub usable: f64,
+    /// Task slots of a node.
+    pub slots: f64,
+}
+
+/// What a pool did lately.
+#[derive(Debug, Clone, Default)]
+pub struct Samples(VecDeque<(Timestamp, Sight)>);
+
+/// Variables that other services measure and this one does not.
+const UNMEASURED: &[&str] = &[
+    "$CPUPercent",
+    "$WallClockSeconds",
+    "$MemoryBytes",
+    "$DiskBytes",
+    "$DiskReadBytes",
+    "$DiskWriteBytes",
+    "$DiskReadOps",
+    "$DiskWriteOps",
+    "$NetworkInBytes",
+    "$NetworkOutBytes",
+];
+
+fn read(name: &str) -> Option<fn(&Sight) -> f64> {
+    Some(match name {
+        "$ActiveTasks" => |sight| sight.active,
+        "$RunningTasks" => |sight| sight.running,
+        "$PendingTasks" => |sight| sight.active + sight.running,
+        "$SucceededTasks" => |sight| sight.succeeded,
+        "$FailedTasks" => |sight| sight.failed,
+        "$CurrentDedicatedNodes" | "$CurrentDedicated" => |sight| sight.dedicated,
+        "$CurrentLowPriorityNodes" => |sight| sight.low_priority,
+        "$PreemptedNodeCount" => |sight| sight.preempted,
+        "$UsableNodeCount" | "$SampleNodeCount" => |sight| sight.usable,
+        "$TaskSlotsPerNode" | "$MaxTasksPerNode" => |sight| sight.slots,
+        _ => return None,
+    })
+}
+
+impl Samples {
+    /// How often a pool is looked at.
+    pub const PERIOD: Duration = Duration::from_secs(30);
+
+    /// Takes in what is seen.
+    pub fn take(&mut self, now: Timestamp, sight: Sight) {
+        if self.0.len() == MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, sight));
+    }
+
+    /// Whether a variable is one of the service's.
+    pub fn knows(name: &str) -> bool {
+        read(name).is_some() || UNMEASURED.contains(&name)
+    }
+
+    /// The value of a variable now.
+    pub fn last(&self, name: &str) -> Result<f64, FormulaError> {
+        let read = read(name).ok_or_else(|| scarce(name))?;
+        self.0.back().map(|(_, sight)| read(sight)).ok_or_else(|| scarce(name))
+    }
+
+    /// `$ActiveTasks.GetSample(…)` and its like.
+    pub fn call(
+        &self,
+        name: &str,
+        method: &str,
+        with: &[Value],
+        now: Timestamp,
+    ) -> Result<Value, FormulaError> {
+        if !Self::knows(name) {
+            return Err(FormulaError::evaluation(&format!("{name} has no samples")));
+        }
+        let history: Vec<Timestamp> = match read(name) {
+            Some(_) => self.0.iter().map(|(moment, _)| *moment).collect(),
+            None => vec![],
+        };
+        match (method, with) {
+            ("GetSamplePeriod", []) => Ok(Value::Interval(Self::PERIOD.as_secs_f64())),
+            ("Count", []) => Ok(Value::Number(history.len() as f64)),
+            ("HistoryBeginTime", []) => Ok(Value::Moment(history.first().copied().unwrap_or(now))),
+            ("GetSamplePercent", [start, rest @ ..]) if rest.len() <= 1 => {
+                let (from, to) = span(start, rest.first(), now)?;
+                Ok(Value::Number(percent(&history, from, to)))
+            }
+            ("GetSample", [Value::Number(count)]) => {
+                let count = count.max(0.0) as usize;
+                self.numbers(name, history.len().saturating_sub(count)..history.len())
+            }
+            ("GetSample", [start, rest @ ..]) if rest.len() <= 2 => {
+                let (end, wanted) = match rest {
+                    [] => (None, None),
+                    [Value::Number(wanted)] => (None, Some(*wanted)),
+                    [end] => (Some(end), None),
+                    [end, wanted, ..] => (Some(end), Some(wanted.number()?)),
+                };
+                let (from, to) = span(start, end, now)?;
+                if wanted.is_some_and(|wanted| percent(&history, from, to) < wanted) {
+                    return Err(scarce(name));
+                }
+                let first = history.partition_point(|moment| *moment < from);
+                let last = history.partition_point(|moment| *moment <= to);
+                self.numbers(name, first..last.max(first))
+            }
+            _ => Err(FormulaError::evaluation(&format!("{name} has no {method} with these arguments"))),
+        }
+    }
+
+    fn numbers(&self, name: &str, range: std::ops::Range<usize>) -> Result<Value, FormulaError> {
+        let read = read(name).ok_or_else(|| scarce(name))?;
+        if range.is_empty() {
+            return Err(scarce(name));
+        }
+        Ok(Value::Vector(self.0.range(range).map(|(_, sight)| read(sight)).collect()))
+    }
+}
+
+/// How many of the samples that a span should have there are, in percent.
+fn percent(moments: &[Timestamp], from: Timestamp, to: Timestamp) -> f64 {
+    let wanted = (to.duration_since(from).as_secs_f64() / Samples::PERIOD.as_secs_f64()).floor().max(1.0);
+    let there = moments.iter().filter(|moment| (from..=to).contains(*moment)).count();
+    (there as f64 / wanted * 100.0).min(100.0)
+}
+
+/// From when to when: lengths of time reach back from now.
+fn span(start: &Value, end: Option<&Value>, now: Timestamp) -> Result<(Timestamp, Timestamp), FormulaError> {
+    let moment = |value: &Value| match value {
+        Value::Moment(moment) => Ok(*moment),
+        Value::Interval(seconds) => moved(now, -seconds),
+        other => Err(FormulaError::evaluation(&format!(
+            "{} is neither a moment nor a length of time",
+            other.shown()
+        ))),
+    };
+    let (from, to) = (moment(start)?, end.map_or(Ok(now), moment)?);
+    Ok((from.min(to), from.max(to)))
+}
+
+fn scarce(name: &str) -> FormulaError {
+    FormulaError::evaluation(&format!("InsufficientSampleData: there are too few samples of {name}"))
+}

@@ -1,0 +1,149 @@
+//! Formulas and what they are worth.
+
+#![allow(clippy::unwrap_used)]
+
+use super::{Formula, Samples, Sight, Wish};
+use dropmill_azure_wire::time::Timestamp;
+
+/// Ten minutes with a task more in every sample, the last one now.
+fn samples(now: Timestamp) -> Samples {
+    let mut samples = Samples::default();
+    for number in 0..21_u32 {
+        let at = now.checked_sub(Samples::PERIOD * (20 - number)).unwrap();
+        let sight =
+            Sight { active: f64::from(number), running: 2.0, dedicated: 3.0, slots: 4.0, ..Sight::default() };
+        samples.take(at, sight);
+    }
+    samples
+}
+
+fn evaluate(formula: &str) -> Result<Wish, String> {
+    let now: Timestamp = "2026-03-02T10:11:12Z".parse().unwrap();
+    let formula = Formula::read(formula).map_err(|error| format!("syntax: {}", error.message))?;
+    formula.evaluate(&samples(now), (3, 1), now, &mut || 0.5).map_err(|error| error.message)
+}
+
+#[test]
+fn expressions_have_the_values_they_are_documented_to_have() {
+    let table = [
+        ("1 + 2 * 3", 7.0),
+        ("(1 + 2) * 3", 9.0),
+        ("7 - 2 - 1", 4.0),
+        ("8 / 2 / 2", 2.0),
+        ("-2 + 5", 3.0),
+        ("!0 + !5", 1.0),
+        ("1 < 2 && 2 <= 2 && 3 > 2 && 3 >= 3 && 1 == 1 && 1 != 2", 1.0),
+        ("0 || 0", 0.0),
+        ("1 || nothing", 1.0),
+        ("0 && nothing", 0.0),
+        ("1 ? 2 ? 3 : 4 : 5", 3.0),
+        ("0 ? 1 : 0 ? 2 : 9", 9.0),
+        ("avg(1, 2, [3, 6])", 3.0),
+        ("min(5, $ActiveTasks.GetSample(3))", 5.0),
+        ("max($ActiveTasks.GetSample(3))", 20.0),
+        ("sum([1,2,3])", 6.0),
+        ("len($ActiveTasks.GetSample(TimeInterval_Minute * 2))", 5.0),
+        ("len($ActiveTasks.GetSample(TimeInterval_Minute * 4, TimeInterval_Minute * 2))", 5.0),
+        ("$ActiveTasks.GetSamplePercent(TimeInterval_Minute * 5)", 100.0),
+        ("$ActiveTasks.GetSamplePercent(TimeInterval_Minute * 20)", 52.5),
+        ("$ActiveTasks.Count()", 21.0),
+        ("$ActiveTasks.GetSamplePeriod() / TimeInterval_Second", 30.0),
+        ("(time() - $ActiveTasks.HistoryBeginTime()) / TimeInterval_Minute", 10.0),
+        ("$PendingTasks.GetSample(1) + 0", 22.0),
+        ("$CurrentDedicatedNodes + 1", 4.0),
+        ("$TaskSlotsPerNode", 4.0),
+        ("std(2, 4, 4, 4, 5, 5, 7, 9) * std(2, 4, 4, 4, 5, 5, 7, 9) * 7", 32.0),
+        ("percentile([4, 1, 3, 2], 50)", 2.5),
+        ("val([5, 6, 7], 1)", 6.0),
+        ("norm(3, 4)", 5.0),
+        ("range([5, 9, 6])", 4.0),
+        ("ceil(1.2) + floor(1.8) + round(2.6)", 6.0),
+        ("lg(8) + ln(1) + log(100)", 5.0),
+        ("rand() * 4", 2.0),
+        ("time().hour * 100 + time().minute", 1011.0),
+        ("time(\"2026-03-01T00:00:00Z\").weekday", 0.0),
+        ("time(\"2026-03-01\") + TimeInterval_Day * 2 > time()", 1.0),
+        ("(time(\"2026-03-01\") < time() && time().weekday == 1) ? 3 : 4", 3.0),
+    ];
+    for (text, expected) in table {
+        let wish = evaluate(&format!("x = {text}; $TargetDedicatedNodes = 0;"));
+        let results = wish.unwrap_or_else(|error| panic!("{text}: {error}")).results;
+        let found: f64 =
+            results.split(";x=").nth(1).unwrap().parse().unwrap_or_else(|_| panic!("{text}: {results}"));
+        assert!((found - expected).abs() < 1e-6, "{text} = {found}, not {expected}");
+    }
+}
+
+#[test]
+fn a_formula_wishes_nodes_and_keeps_what_it_does_not_set() {
+    let wish = evaluate(
+        "// Grows with what waits.
+         $samples = $ActiveTasks.GetSamplePercent(TimeInterval_Minute * 5);
+         $tasks = $samples < 70 ? max(0, $ActiveTasks.GetSample(1)) : max($ActiveTasks.GetSample(1), avg($ActiveTasks.GetSample(TimeInterval_Minute * 5)));
+         cap = 10;
+         $TargetDedicatedNodes = min(cap, $tasks); /* not more */
+         $NodeDeallocationOption = taskcompletion;",
+    )
+    .unwrap();
+    assert_eq!((wish.dedicated, wish.low_priority, wish.option.as_str()), (10, 1, "taskcompletion"));
+    assert_eq!(
+        wish.results,
+        "$TargetDedicatedNodes=10;$TargetLowPriorityNodes=1;$NodeDeallocationOption=taskcompletion;$samples=100;$tasks=20;cap=10"
+    );
+    let stopped = evaluate("$TargetDedicatedNodes = 7; x = stop(); $TargetDedicatedNodes = 9;").unwrap();
+    assert_eq!(stopped.dedicated, 7);
+}
+
+#[test]
+fn what_is_wrong_with_a_formula_is_told() {
+    let table = [
+        ("", "syntax: The formula is empty"),
+        ("x", "syntax: The formula ends too early"),
+        ("x = ", "syntax: The formula ends too early"),
+        ("x = 1 2;", "syntax: Unexpected 2 at character 6"),
+        ("x = (1;", "syntax: Unexpected ';' at character 6"),
+        ("x = \"a", "syntax: A text has no end: line 1, character 4"),
+        ("x = 1;\ny = §;", "syntax: That is part of no formula: line 2, character 11"),
+        ("1 = x;", "syntax: Unexpected 1 at character 0"),
+        ("x = y;", "y is not defined"),
+        ("x = 1 / 0;", "Division by zero"),
+        ("x = nope(1);", "There is no function nope"),
+        ("x = ceil();", "ceil cannot be called with 0 arguments"),
+        ("x = avg();", "avg of nothing has no value"),
+        ("x = time() + 1;", "There is no timestamp + double"),
+        ("x = time() * 2 > 1;", "There is no timestamp * double"),
+        ("$TargetDedicatedNodes = -1;", "$TargetDedicatedNodes cannot be -1"),
+        ("$TargetDedicatedNodes = 1e99;", "syntax: Unexpected e99 at character 25"),
+        ("$TargetDedicatedNodes = lg(0);", "lg has no value there"),
+        ("$NodeDeallocationOption = gently;", "gently is not defined"),
+        ("$ActiveTasks = 1;", "$ActiveTasks cannot be set"),
+        ("x = $CPUPercent.GetSample(1);", "InsufficientSampleData: there are too few samples of $CPUPercent"),
+        (
+            "x = $ActiveTasks.GetSample(TimeInterval_Hour, 70);",
+            "InsufficientSampleData: there are too few samples of $ActiveTasks",
+        ),
+        ("x = y.GetSample(1);", "y has no samples"),
+        ("x = $ActiveTasks.Forecast();", "$ActiveTasks has no Forecast with these arguments"),
+        ("x = TimeInterval_Fortnight;", "There is no TimeInterval_Fortnight"),
+        ("x = time(\"soon\");", "\"soon\" is no moment"),
+        ("x = time() + TimeInterval_Year * 99999999;", "That is no moment"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(evaluate(text).err().as_deref(), Some(expected), "{text}");
+    }
+    for deep in ["(".repeat(5000), "-".repeat(5000), "!".repeat(5000), "1?".repeat(2500), "max(".repeat(1500)]
+    {
+        assert!(Formula::read(&format!("x = {deep}1")).is_err());
+    }
+    let sum = format!("x = {}1;", "1+".repeat(4000));
+    assert!(Formula::read(&sum).is_err());
+    assert!(Formula::read(&" ".repeat(8193)).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_upsets_it(text in "[a-z$0-9 .,;=+*/()<>?:!&|\"\\[\\]-]{0,80}") {
+        let _ = evaluate(&text);
+        let _ = evaluate(&format!("x = {text};"));
+    }
+}
