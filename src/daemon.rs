@@ -256,6 +256,7 @@ impl Work {
         let work = self.daemon.settings.work.clone();
         let mut names: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
         let mut known = vec![];
+        prune(&work);
         for (path, _) in self.daemon.state.runs_of_daemon(&work)? {
             let mut found = Found::at(&path)?;
             let past = found.past();
@@ -454,6 +455,17 @@ fn files_at_work(work: &Path) -> Vec<(String, PathBuf)> {
     }
     found.sort();
     found
+}
+
+/// Removes empty folders that runs left, as a life that was cut off does.
+fn prune(work: &Path) {
+    for run in fs::read_dir(work).into_iter().flatten().flatten() {
+        for task in fs::read_dir(run.path()).into_iter().flatten().flatten() {
+            // Only what is empty can be removed so.
+            let _ = fs::remove_dir(task.path());
+        }
+        let _ = fs::remove_dir(run.path());
+    }
 }
 
 /// The folders of a daemon, absolute.

@@ -370,6 +370,7 @@ impl DropFolder {
             ArrivalCommand::Publish(outcome) => self.publish(id, outcome, ctx),
             ArrivalCommand::TellWithdrawn => self.withdraw(id),
             ArrivalCommand::TellRest { attempt, rest, cause } => {
+                self.discard_results(id);
                 let Some(claim) = self.claims.get(&id) else { return };
                 let name = text_of(&claim.relative);
                 tracing::warn!(file = %name, attempt, ?rest, %cause, "tried again");

@@ -9,6 +9,7 @@ use crate::{
     state::State,
 };
 use anyhow::Result;
+use dropmill_actors::drop_folder::text_of;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use serde_json::json;
 use std::sync::Arc;
@@ -95,6 +96,7 @@ fn tell(notice: &Notice, json: bool) {
         }
         Notice::Event(_) => {}
         Notice::Finished { input, outcome, place, cause } if json => {
+            let place = text_of(place);
             let line = json!({
                 "kind": "finished", "input": input, "outcome": outcome, "place": place, "cause": cause,
             });

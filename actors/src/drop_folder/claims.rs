@@ -381,11 +381,23 @@ impl DropFolder {
         }));
     }
 
+    /// What a try left that came to nothing: the next one leaves its own.
+    pub(super) fn discard_results(&self, id: u32) {
+        let Some(claim) = self.claims.get(&id) else { return };
+        if matches!(claim.state, ArrivalState::Returning { .. }) && !claim.run.is_empty() {
+            let _ = fs::remove_dir_all(self.results_of(claim));
+        }
+    }
+
+    fn results_of(&self, claim: &Claim) -> PathBuf {
+        let results = self.settings.work.join(&claim.run).join(".results");
+        results.join(claim.told.folder.as_deref().unwrap_or(&claim.task))
+    }
+
     fn parcel(&self, id: u32, outcome: &Outcome) -> Option<Parcel> {
         let claim = self.claims.get(&id)?;
         let told = &claim.told;
-        let results = self.settings.work.join(&claim.run).join(".results");
-        let results = results.join(told.folder.as_deref().unwrap_or(&claim.task));
+        let results = self.results_of(claim);
         let attempt = match claim.state {
             ArrivalState::Publishing { attempt, .. } => attempt,
             _ => 1,

@@ -1,0 +1,393 @@
+//! The drop folder: a file is put there, its result appears; nothing is lost, nothing comes twice.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::Desk;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::Duration,
+};
+
+/// A daemon that says nothing for so long while something is expected of it is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const COUNT: &str = r#"
+[run]
+name = "mill"
+[task]
+shell = "case $DROPMILL_INPUT_NAME in bad*) echo no good >&2; exit 3;; esac; wc -c < \"$DROPMILL_INPUT\" > bytes.txt"
+outputs = ["bytes.txt"]
+[pool]
+nodes = 2
+[watch]
+directory = "drop"
+stable_for = "0s"
+"#;
+
+/// A daemon at work.
+struct Mill {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Mill {
+    fn start(desk: &Desk, more: &[&str]) -> Self {
+        Self::start_in(desk, "state", more)
+    }
+
+    /// A daemon with a state folder of its own, ready.
+    fn start_in(desk: &Desk, state: &str, more: &[&str]) -> Self {
+        let mut command = desk.dropmill(&[&["watch", "run.toml", "--json"], more].concat());
+        command.env("DROPMILL_STATE", desk.path(state));
+        let state = desk.path(state);
+        let mut arguments: Vec<_> = command.get_args().map(OsStr::to_owned).collect();
+        let at = arguments.iter().position(|argument| argument == "--state").unwrap();
+        arguments[at + 1] = state.into_os_string();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dropmill"));
+        command.args(arguments).current_dir(desk.path("."));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        // Read all the time: a pipe that is full would hold the daemon back.
+        let (said, lines) = channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while out.read_line(&mut line).unwrap_or(0) > 0 {
+                let _ = said.send(serde_json::from_str(&line).unwrap());
+                line.clear();
+            }
+        });
+        let mut mill = Self { child, lines };
+        assert!(mill.until(|said| said["kind"] == "ready").is_some(), "{}", mill.stderr());
+        mill
+    }
+
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(said) if wanted(&said) => return Some(said),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("nothing was said for long: {}", self.stderr()),
+            }
+        }
+    }
+
+    /// Waits until so many more files are in their places; what became of each.
+    fn finished(&mut self, count: usize) -> BTreeMap<String, String> {
+        let text = |said: &Value, key: &str| said[key].as_str().unwrap().to_owned();
+        let mut all = BTreeMap::new();
+        for _ in 0..count {
+            let said = self.until(|said| said["kind"] == "finished");
+            let said = said.unwrap_or_else(|| panic!("only {all:?}: {}", self.stderr()));
+            all.insert(text(&said, "input"), text(&said, "outcome"));
+        }
+        all
+    }
+
+    fn stderr(&mut self) -> String {
+        use std::io::Read;
+        let mut told = String::new();
+        let _ = self.child.kill();
+        let _ = self.child.stderr.take().unwrap().read_to_string(&mut told);
+        told
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Asks it to end in order, and waits for that.
+    fn end(mut self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        while self.until(|_| true).is_some() {}
+        self.child.wait().unwrap().code()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Mill {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("run.toml", COUNT);
+    fs::create_dir(desk.path("drop")).unwrap();
+    desk
+}
+
+/// Puts a file there as careful producers do.
+fn put(desk: &Desk, name: impl AsRef<Path>, content: &str) {
+    let name = name.as_ref();
+    let coming = desk.path("coming");
+    fs::write(&coming, content).unwrap();
+    fs::rename(coming, desk.path("drop").join(name)).unwrap();
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| String::from_utf8_lossy(&entry.unwrap().file_name().into_vec()).into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
+    let desk = desk();
+    put(&desk, "early.txt", "12345");
+    let mut mill = Mill::start(&desk, &[]);
+    put(&desk, "late.txt", "1234567");
+    put(&desk, "bad.txt", "x");
+    let finished = mill.finished(3);
+    assert_eq!(finished["early.txt"], "done");
+    assert_eq!(finished["late.txt"], "done");
+    assert_eq!(finished["bad.txt"], "failed");
+    assert_eq!(desk.read("done/late.txt/bytes.txt").trim(), "7");
+    assert_eq!(desk.read("done/late.txt/late.txt"), "1234567", "the input goes with its result");
+    let result: Value = serde_json::from_str(&desk.read("done/early.txt/result.json")).unwrap();
+    assert_eq!((&result["input"], &result["exit_code"]), (&"early.txt".into(), &0.into()));
+    let reason: Value = serde_json::from_str(&desk.read("failed/bad.txt/reason.json")).unwrap();
+    assert_eq!((&reason["cause"], &reason["stderr_tail"]), (&"exit code 3".into(), &"no good".into()));
+    // Put back, under another name: it is a file like any other.
+    fs::rename(desk.path("failed/bad.txt/bad.txt"), desk.path("drop/good.txt")).unwrap();
+    assert_eq!(mill.finished(1)["good.txt"], "done");
+    assert_eq!(mill.end(), Some(0));
+    assert!(names(&desk.path("drop")).is_empty());
+    assert!(desk.files("work").is_empty(), "{:?}", desk.files("work"));
+    assert!(desk.processes().is_empty());
+}
+
+#[test]
+fn the_same_name_again_is_another_file_and_replaces_nothing() {
+    let desk = desk();
+    let mut mill = Mill::start(&desk, &[]);
+    for content in ["1", "22", "333"] {
+        put(&desk, "a.txt", content);
+        mill.finished(1);
+    }
+    assert_eq!(names(&desk.path("done")), ["a.txt", "a.txt~2", "a.txt~3"]);
+    assert_eq!(desk.read("done/a.txt~3/bytes.txt").trim(), "3");
+    assert_eq!(mill.end(), Some(0));
+}
+
+#[test]
+fn however_often_it_is_killed_every_file_comes_out_once() {
+    let desk = desk();
+    let files = 40;
+    let mut put_so_far = 0;
+    // Each life is killed after it has finished a few more files, the next ones come meanwhile.
+    for life in 0..8 {
+        for _ in 0..5 {
+            put(&desk, format!("{put_so_far:03}.txt"), &"x".repeat(put_so_far));
+            put_so_far += 1;
+        }
+        let mut mill = Mill::start(&desk, &[]);
+        if life % 2 == 0 {
+            mill.finished(1 + life % 3);
+        }
+        mill.kill();
+    }
+    assert_eq!(put_so_far, files);
+    let mut mill = Mill::start(&desk, &[]);
+    let left = |desk: &Desk| files - names(&desk.path("done")).len();
+    while left(&desk) > 0 {
+        mill.until(|said| said["kind"] == "finished").unwrap_or_else(|| panic!("{}", mill.stderr()));
+    }
+    assert_eq!(mill.end(), Some(0));
+    let expected: Vec<_> = (0..files).map(|number| format!("{number:03}.txt")).collect();
+    assert_eq!(names(&desk.path("done")), expected, "each once, none beside another");
+    for number in 0..files {
+        let bytes = desk.read(format!("done/{number:03}.txt/bytes.txt"));
+        assert_eq!(bytes.trim(), number.to_string());
+        assert!(desk.path(format!("done/{number:03}.txt/{number:03}.txt")).exists());
+    }
+    assert!(desk.files("work").is_empty(), "{:?}", desk.files("work"));
+    assert!(names(&desk.path("drop")).is_empty() && names(&desk.path("failed")).is_empty());
+    assert!(desk.processes().is_empty());
+}
+
+#[test]
+fn two_daemons_on_one_folder_share_its_files() {
+    let desk = desk();
+    let mills = [Mill::start_in(&desk, "one", &[]), Mill::start_in(&desk, "two", &[])];
+    let files = 60;
+    for number in 0..files {
+        put(&desk, format!("{number:02}.txt"), "x");
+    }
+    let done = desk.path("done");
+    let [mut one, two] = mills;
+    // Whatever the first does not take, the second does.
+    while names(&done).len() < files {
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        one.until(|said| said["kind"] == "finished").map(|said| said["outcome"].clone()),
+        Some("done".into())
+    );
+    assert_eq!((one.end(), two.end()), (Some(0), Some(0)));
+    assert_eq!(names(&done).len(), files, "each once: {:?}", names(&done));
+    assert!(!names(&done).iter().any(|name| name.contains('~')));
+    // A second daemon on the same state is told who holds it.
+    let _held = Mill::start_in(&desk, "one", &[]);
+    let mut command = desk.dropmill(&["watch", "run.toml"]);
+    command.env_remove("DROPMILL_STATE");
+    let arguments: Vec<_> = command.get_args().map(OsStr::to_owned).collect();
+    let arguments: Vec<_> = arguments
+        .into_iter()
+        .map(|argument| if argument == desk.path("state") { desk.path("one").into() } else { argument })
+        .collect();
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_dropmill"))
+        .args(arguments)
+        .current_dir(desk.path("."))
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by pid"), "{refused:?}");
+}
+
+#[test]
+fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
+    let desk = desk();
+    let long = "n".repeat(200) + ".txt";
+    let hostile: Vec<PathBuf> = [
+        &b"plain.txt"[..],
+        b"-rf",
+        b"--help",
+        b"$(touch pwned)",
+        b"`touch pwned`",
+        b"a;touch pwned",
+        b"quote'\".txt",
+        b"two words.txt",
+        b"new\nline",
+        b"tab\t",
+        b"100%25.txt",
+        b"\xff\xfe.bin",
+        "ünïcødé ☃".as_bytes(),
+        "\u{202e}txt.exe".as_bytes(),
+        b"A.txt",
+        b"a.txt",
+        b"back\\slash",
+        b"CON",
+        b"dot.",
+        b"*?[x]",
+        b"~tilde~x",
+        b"#hash?query&amp",
+        long.as_bytes(),
+    ]
+    .iter()
+    .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+    .collect();
+    for name in &hostile {
+        put(&desk, name, "x");
+    }
+    put(&desk, "empty", "");
+    // Kinds that cannot be inputs, and names that producers use while they write.
+    let drop = desk.path("drop");
+    desk.write("outside.txt", "untouched");
+    std::os::unix::fs::symlink(desk.path("outside.txt"), drop.join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", drop.join("dangling")).unwrap();
+    let everybody = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, drop.join("pipe"), rustix::fs::FileType::Fifo, everybody, 0)
+        .unwrap();
+    fs::create_dir(drop.join("folder")).unwrap();
+    fs::write(drop.join("x.part"), "half").unwrap();
+    fs::write(drop.join(".hidden"), "x").unwrap();
+    let mut mill = Mill::start(&desk, &[]);
+    let finished = mill.finished(hostile.len() + 1);
+    assert!(finished.values().all(|outcome| outcome == "done"), "{finished:#?}");
+    mill.signal(Signal::TERM);
+    while mill.until(|_| true).is_some() {}
+    let told = mill.stderr();
+    for name in ["link", "dangling", "pipe"] {
+        assert!(told.contains(&format!("left in the drop folder: {name}: ")), "{name}: {told}");
+    }
+    for name in &hostile {
+        let place = desk.path("done").join(name);
+        assert_eq!(fs::read_to_string(place.join("bytes.txt")).unwrap().trim(), "1", "{}", name.display());
+    }
+    assert_eq!(names(&drop), [".hidden", "dangling", "folder", "link", "pipe", "x.part"]);
+    assert_eq!(desk.read("outside.txt"), "untouched");
+    assert!(!desk.files(".").iter().any(|path| path.contains("pwned") && !path.contains("touch")));
+}
+
+#[test]
+fn with_markers_a_file_is_taken_only_when_its_marker_is_there() {
+    let desk = desk();
+    let mut mill = Mill::start(&desk, &["--set", "watch.marker=.ready"]);
+    put(&desk, "unmarked.txt", "half");
+    put(&desk, "marked.txt", "whole");
+    put(&desk, "marked.txt.ready", "");
+    assert_eq!(mill.finished(1)["marked.txt"], "done");
+    assert_eq!(names(&desk.path("drop")), ["unmarked.txt"], "the marker went with its file");
+    put(&desk, "unmarked.txt.ready", "");
+    assert_eq!(mill.finished(1)["unmarked.txt"], "done");
+    assert_eq!(mill.end(), Some(0));
+}
+
+#[test]
+fn folders_in_it_are_looked_into_if_that_is_asked_for() {
+    let desk = desk();
+    desk.write("drop/deep/down/a.txt", "abc");
+    let mut mill = Mill::start(&desk, &["--set", "watch.recursive=true"]);
+    assert_eq!(mill.finished(1)["deep/down/a.txt"], "done");
+    assert_eq!(desk.read("done/deep/down/a.txt/bytes.txt").trim(), "3");
+    desk.write("drop/new/b.txt", "ab");
+    assert_eq!(mill.finished(1)["new/b.txt"], "done");
+    assert_eq!(mill.end(), Some(0));
+}
+
+#[test]
+fn what_runs_when_it_is_told_to_stop_is_ended_in_order_and_done_by_the_next_start() {
+    let desk = desk();
+    desk.write("run.toml", COUNT.replace("case ", "while test -e $HOLD; do sleep 0.05; done; case "));
+    let hold = desk.path("hold");
+    fs::write(&hold, "").unwrap();
+    let set = format!("task.env.HOLD={}", hold.display());
+    let options = ["--set", &set, "--set", "watch.drain=100ms"];
+    let mut mill = Mill::start(&desk, &options);
+    put(&desk, "held.txt", "1234");
+    mill.until(|said| said["kind"] == "task_running" || said["kind"] == "task_submitted").unwrap();
+    assert_eq!(mill.end(), Some(0));
+    assert!(desk.processes().is_empty(), "no task outlives it");
+    assert_eq!(desk.files("work").len(), 1, "{:?}", desk.files("work"));
+    fs::remove_file(hold).unwrap();
+    let mut mill = Mill::start(&desk, &options);
+    assert_eq!(mill.finished(1)["held.txt"], "done");
+    assert_eq!(mill.end(), Some(0));
+    assert!(desk.files("work").is_empty(), "{:?}", desk.files("work"));
+}
+
+#[test]
+fn folders_that_overlap_are_refused_before_anything_is_made() {
+    let desk = desk();
+    for (set, key) in [
+        ("watch.done=drop/done", "watch.done"),
+        ("watch.work=.", "watch.work"),
+        ("watch.failed=done", "watch.failed"),
+    ] {
+        let refused = desk.output(&["watch", "run.toml", "--set", set]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(key), "{refused:?}");
+    }
+    assert!(!desk.path("done").exists());
+}
