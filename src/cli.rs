@@ -122,6 +122,12 @@ pub struct RunArgs {
     /// Leave out inputs that succeeded in an earlier run of the file, unchanged since, whose results are still there.
     #[arg(long)]
     pub skip_done: bool,
+    /// Keep every request and answer in this folder, without secrets, for `simulate --replay`.
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Keep contents of results up to this length whole, longer ones as digests.
+    #[arg(long, value_name = "BYTES", requires = "record", default_value_t = dropmill_azure_client::record::KEPT_BYTES)]
+    pub record_bytes: usize,
     /// How it is shown.
     #[command(flatten)]
     pub showing: Showing,
@@ -156,8 +162,11 @@ pub struct WatchArgs {
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
     /// The run file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "replay")]
+    pub file: Option<PathBuf>,
+    /// Play a recording of `run --record` again, with what the services answered then.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "set", "scenario", "seed", "seeds"])]
+    pub replay: Option<PathBuf>,
     /// Set a key over the file: section.key=value. May be given often.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -135,7 +135,7 @@ impl Daemon {
         notices: async_channel::Sender<Notice>,
     ) -> Result<()> {
         let (services, embedded) =
-            services::open(&self.loaded, &self.home.path.join("service"), &self.clock)?;
+            services::open(&self.loaded, &self.home.path.join("service"), &self.clock, None)?;
         if let Some(service) = embedded.clone() {
             actix::spawn(async move { service.alarms().await });
         }

@@ -8,6 +8,7 @@ mod commands;
 mod daemon;
 mod life;
 pub mod plan;
+mod record;
 mod render;
 pub mod settings;
 mod state;

@@ -2,6 +2,7 @@
 
 use crate::{
     commands::{Mistake, services},
+    record::Record,
     settings::{Loaded, ServiceKind, Task, load},
     state::{RunFolder, State, write_private},
 };
@@ -34,6 +35,8 @@ pub struct Life {
     pub plan: RunPlan,
     /// What earlier lives said.
     pub events: Vec<Event>,
+    /// Where its requests are kept, if they are.
+    pub record: Option<Record>,
     journal: Journal,
     folder: RunFolder,
 }
@@ -55,6 +58,7 @@ pub struct AtWork {
     run: RunHandle,
     embedded: Option<LocalAzure>,
     folder: RunFolder,
+    record: Option<Record>,
 }
 
 impl Life {
@@ -81,7 +85,7 @@ impl Life {
             write_private(&folder.path.join(TASK), &serde_json::to_vec_pretty(&loaded.settings.task)?)?;
         }
         let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
-        Ok(Self { loaded, plan, events: vec![], journal, folder })
+        Ok(Self { loaded, plan, events: vec![], record: None, journal, folder })
     }
 
     /// Goes on with a run that was cut off, as it was planned.
@@ -97,12 +101,13 @@ impl Life {
         let folder = state.hold_run(&found.path, clock.now())?;
         // Read again now that nobody else writes.
         let (journal, _, events) = Journal::open(&found.path.join("journal.db"))?;
-        Ok(Self { loaded, plan: found.plan, events, journal, folder })
+        Ok(Self { loaded, plan: found.plan, events, record: None, journal, folder })
     }
 
     /// Puts the actors to work.
     pub fn begin(self, clock: &SharedClock) -> Result<AtWork> {
-        let (services, embedded) = services::open(&self.loaded, &self.folder.path.join("service"), clock)?;
+        let (services, embedded) =
+            services::open(&self.loaded, &self.folder.path.join("service"), clock, self.record.as_ref())?;
         if let Some(service) = embedded.clone() {
             actix::spawn(async move { service.alarms().await });
         }
@@ -113,7 +118,7 @@ impl Life {
     pub fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
         let place = Arc::new(DiskPlace::new(&self.plan.run, &self.plan.output));
         let run = resume(self.plan, services, place, self.journal, clock.clone(), &self.events);
-        AtWork { run, embedded: None, folder: self.folder }
+        AtWork { run, embedded: None, folder: self.folder, record: self.record }
     }
 }
 
@@ -197,6 +202,9 @@ impl AtWork {
             service.stop();
         }
         let report = finished.context("the run could not be carried to its end")?;
+        if let Some(record) = &self.record {
+            record.end(&self.folder.path.join("journal.db"))?;
+        }
         // What is still there only then is what was asked to be kept, or could not be delivered.
         if report.left_behind.is_empty() {
             clear(&self.folder.path.join("service"))?;

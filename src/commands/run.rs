@@ -5,6 +5,7 @@ use crate::{
     cli::{RunArgs, Showing},
     life::{Found, Life},
     plan,
+    record::Record,
     render::{progress::Shown, report, say},
     settings::{Loaded, Problems},
     state::State,
@@ -41,6 +42,10 @@ enum Todo {
 /// Runs every file; the exit code is that of the first that did not succeed.
 pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     let files = load_all(&arguments.files)?;
+    if arguments.record.is_some() && (files.len() > 1 || arguments.resume) {
+        let told = "--record keeps one new run from its beginning: give one run file, and no --resume";
+        return Err(Mistake(told.into()).into());
+    }
     let clock: SharedClock = Arc::new(WallClock);
     // Every plan before the first call: a mistake in the last file must not be found after an hour.
     let mut todos = vec![];
@@ -63,7 +68,14 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     let mut code = 0;
     for todo in todos {
         let life = match todo {
-            Todo::Fresh(fresh) => Life::first(fresh.0, fresh.1, None, state, &clock)?,
+            Todo::Fresh(fresh) => {
+                let record = arguments.record.as_deref();
+                let record = record.map(|to| Record::begin(to, arguments.record_bytes, &fresh.1));
+                let record = record.transpose()?;
+                let mut life = Life::first(fresh.0, fresh.1, None, state, &clock)?;
+                life.record = record;
+                life
+            }
             Todo::Rest(rest) => Life::next(rest.0, rest.1, state, &clock)?,
             Todo::Nothing(why) => {
                 eprintln!("{why}");

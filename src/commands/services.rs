@@ -1,6 +1,9 @@
 //! The services of a run: the embedded one of its own, or accounts elsewhere.
 
-use crate::settings::{Loaded, ServiceKind};
+use crate::{
+    record::Record,
+    settings::{Loaded, ServiceKind},
+};
 use anyhow::{Context, Result, anyhow};
 use dropmill_actors::Services;
 use dropmill_azure_client::{
@@ -11,20 +14,27 @@ use dropmill_azure_client::{
     live::Live,
 };
 use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transport};
-use dropmill_local_azure::service::{Access, Durability, LocalAzure, RunnerChoice, ServiceSettings};
+use dropmill_local_azure::service::{
+    Access, Connection, Durability, LocalAzure, RunnerChoice, ServiceSettings,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// Opens them; the embedded service too, if it is that one.
-pub fn open(loaded: &Loaded, folder: &Path, clock: &SharedClock) -> Result<(Services, Option<LocalAzure>)> {
+pub fn open(
+    loaded: &Loaded,
+    folder: &Path,
+    clock: &SharedClock,
+    record: Option<&Record>,
+) -> Result<(Services, Option<LocalAzure>)> {
     match loaded.settings.service.kind {
         ServiceKind::Embedded => {
             let service = embedded(folder, clock)?;
-            let services = in_process(&service, loaded, clock)?;
+            let services = in_process(&service, loaded, clock, record)?;
             Ok((services, Some(service)))
         }
-        ServiceKind::Azure => Ok((elsewhere(loaded, clock)?, None)),
+        ServiceKind::Azure => Ok((elsewhere(loaded, clock, record)?, None)),
     }
 }
 
@@ -41,16 +51,25 @@ fn embedded(folder: &Path, clock: &SharedClock) -> Result<LocalAzure> {
     LocalAzure::open(settings, clock.clone(), RunnerChoice::Processes).context("start the embedded service")
 }
 
-fn in_process(service: &LocalAzure, loaded: &Loaded, clock: &SharedClock) -> Result<Services> {
-    let connection = service.connection();
+fn in_process(
+    service: &LocalAzure,
+    loaded: &Loaded,
+    clock: &SharedClock,
+    record: Option<&Record>,
+) -> Result<Services> {
+    let Connection { batch, blob, .. } = service.connection();
     let transport = InProcess::new()
-        .serving(&connection.batch.endpoint, service.batch_router())
-        .serving(&connection.blob.endpoint, service.blob_router());
-    let services = clients(Arc::new(transport), &connection.batch, &connection.blob, loaded, clock)?;
+        .serving(&batch.endpoint, service.batch_router())
+        .serving(&blob.endpoint, service.blob_router());
+    let mut transport: Arc<dyn Transport> = Arc::new(transport);
+    if let Some(record) = record {
+        transport = record.of(transport, &batch, &blob, true, clock);
+    }
+    let services = clients(transport, &batch, &blob, loaded, clock)?;
     Ok(Services { hints: Some(service.changes()), ..services })
 }
 
-fn elsewhere(loaded: &Loaded, clock: &SharedClock) -> Result<Services> {
+fn elsewhere(loaded: &Loaded, clock: &SharedClock, record: Option<&Record>) -> Result<Services> {
     let service = &loaded.settings.service;
     let text =
         |value: &Option<String>| value.clone().context("it was checked that every key of [service] is there");
@@ -69,8 +88,11 @@ fn elsewhere(loaded: &Loaded, clock: &SharedClock) -> Result<Services> {
         key: key("storage_key", &service.storage_key)?,
     };
     install_tls();
-    let transport = Live::new().context("set up TLS")?;
-    clients(Arc::new(transport), &batch, &blob, loaded, clock)
+    let mut transport: Arc<dyn Transport> = Arc::new(Live::new().context("set up TLS")?);
+    if let Some(record) = record {
+        transport = record.of(transport, &batch, &blob, false, clock);
+    }
+    clients(transport, &batch, &blob, loaded, clock)
 }
 
 /// Only calls over sockets need it; whoever installed one before keeps it.

@@ -3,12 +3,12 @@
 use super::{Mistake, environment};
 use crate::{
     cli::SimulateArgs,
-    plan,
+    plan, record,
     render::{say, say::length},
     settings::load,
 };
 use anyhow::{Context, Result};
-use dropmill_journal::event::Outcome;
+use dropmill_journal::{event::Outcome, trace};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_test_kit::{Scenario, Simulation, explore, oracle};
 use rand::SeedableRng;
@@ -29,7 +29,11 @@ const OUTLINE: &str = ".outline";
 
 /// Simulates a run file once, or checks many seeds.
 pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
-    let plan = plan_of(&arguments.file, &arguments.set)?;
+    if let Some(folder) = &arguments.replay {
+        return replayed(arguments, folder);
+    }
+    let file = arguments.file.as_deref().context("a run file or --replay is given")?;
+    let plan = plan_of(file, &arguments.set)?;
     let scenario = match &arguments.scenario {
         Some(path) => read_scenario(path)?.1,
         None => Scenario::uneventful(),
@@ -57,6 +61,35 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
     }
     let outcome = run.report.outcome.unwrap_or(Outcome::Infrastructure);
     Ok(if violations.is_empty() { outcome.exit_code() } else { 3 })
+}
+
+/// Plays a recording, and compares what it told then with what it tells now.
+fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
+    let (run, recorded) = record::replay(folder)?;
+    let outline = run.outline();
+    if arguments.json {
+        for event in &run.events {
+            say::line(&serde_json::to_string(event)?);
+        }
+        say::line(&serde_json::to_string(&run.report)?);
+    } else {
+        let text = if arguments.outline { outline.clone() } else { trace::full(&run.events) };
+        say::line(text.trim_end());
+    }
+    for write in &run.unasked {
+        eprintln!("recorded, and not asked for now: {write}");
+    }
+    match recorded {
+        Some(recorded) if recorded != outline => {
+            eprintln!("not what the recorded run did:\n{}", difference(&recorded, &outline));
+            Ok(1)
+        }
+        Some(_) => {
+            eprintln!("as recorded");
+            Ok(run.report.outcome.unwrap_or(Outcome::Infrastructure).exit_code())
+        }
+        None => Ok(run.report.outcome.unwrap_or(Outcome::Infrastructure).exit_code()),
+    }
 }
 
 /// The plan of a run file whose names are those of a simulated moment, the same every time.
@@ -109,7 +142,7 @@ fn many(
     let scenario = arguments.scenario.as_ref().map(|path| format!(" --scenario {}", path.display()));
     say::line(&format!(
         "again: dropmill simulate {}{} --seed {}",
-        arguments.file.display(),
+        arguments.file.as_deref().unwrap_or(Path::new("")).display(),
         scenario.unwrap_or_default(),
         found.seed
     ));
@@ -185,11 +218,15 @@ fn one_trace(path: &Path, accept: bool) -> Result<bool> {
         return Ok(true);
     }
     say::line(&format!("different  {name}"));
-    for line in kept.lines().filter(|line| !outline.lines().any(|other| other == *line)) {
-        say::line(&format!("  - {line}"));
-    }
-    for line in outline.lines().filter(|line| !kept.lines().any(|other| other == *line)) {
-        say::line(&format!("  + {line}"));
-    }
+    say::line(&difference(&kept, &outline));
     Ok(false)
+}
+
+/// Lines that only one of two texts has.
+fn difference(kept: &str, outline: &str) -> String {
+    let gone = kept.lines().filter(|line| !outline.lines().any(|other| other == *line));
+    let come = outline.lines().filter(|line| !kept.lines().any(|other| other == *line));
+    let lines: Vec<String> =
+        gone.map(|line| format!("  - {line}")).chain(come.map(|line| format!("  + {line}"))).collect();
+    lines.join("\n")
 }

@@ -18,6 +18,7 @@ pub mod error;
 pub mod in_process;
 pub mod live;
 pub mod operation;
+pub mod record;
 mod shown;
 
 pub use credential::{Credential, TokenSource};

@@ -15,19 +15,24 @@ const BEGINNING: i64 = 1_767_225_600;
 #[derive(Debug, Clone, Copy)]
 pub struct VirtualClock {
     began: Instant,
+    beginning: Timestamp,
 }
 
 impl VirtualClock {
     /// A clock that begins now, on 1 January 2026.
     pub fn begin() -> Self {
-        Self { began: Instant::now() }
+        Self::at(Timestamp::from_second(BEGINNING).expect("a moment of this century"))
+    }
+
+    /// A clock that begins now, at another moment.
+    pub fn at(beginning: Timestamp) -> Self {
+        Self { began: Instant::now(), beginning }
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        let beginning = Timestamp::from_second(BEGINNING).expect("a moment of this century");
-        beginning.checked_add(self.began.elapsed()).unwrap_or(Timestamp::MAX)
+        self.beginning.checked_add(self.began.elapsed()).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod explore;
 mod faults;
 pub mod operation;
 pub mod oracle;
+pub mod replay;
 pub mod scenario;
 mod script;
 mod simulation;

@@ -1,0 +1,97 @@
+//! `run --record` and `simulate --replay`: what a run said to its services, kept in a folder.
+
+use crate::{commands::Mistake, state::write_private};
+use anyhow::{Context, Result};
+use dropmill_azure_client::record::{FORMAT, Opening, Recorder, Sink};
+use dropmill_azure_wire::{
+    time::{SharedClock, iso},
+    transport::Transport,
+};
+use dropmill_journal::{Journal, trace};
+use dropmill_lifecycle::plan::RunPlan;
+use dropmill_local_azure::service::Access;
+use dropmill_test_kit::replay::{Recording, Replayed};
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+const PLAN: &str = "plan.json";
+const EXCHANGES: &str = "exchanges.jsonl";
+const OUTLINE: &str = "recorded.outline";
+
+/// A recording that is being made.
+pub struct Record {
+    folder: PathBuf,
+    sink: Sink,
+    kept_bytes: usize,
+}
+
+impl Record {
+    /// Begins one in a folder of its own.
+    pub fn begin(folder: &Path, kept_bytes: usize, plan: &RunPlan) -> Result<Self> {
+        let told = |what: &str| format!("--record {}: {what}", folder.display());
+        fs::create_dir_all(folder).with_context(|| told("make the folder"))?;
+        let file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(EXCHANGES));
+        let file = match file {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(Mistake(told("there is a recording already")).into());
+            }
+            file => file.with_context(|| told("make its file"))?,
+        };
+        write_private(&folder.join(PLAN), &serde_json::to_vec_pretty(plan)?)?;
+        Ok(Self { folder: folder.to_owned(), sink: Sink::new(file), kept_bytes })
+    }
+
+    /// The way to the services, recorded.
+    pub fn of(
+        &self,
+        transport: Arc<dyn Transport>,
+        batch: &Access,
+        blob: &Access,
+        hints: bool,
+        clock: &SharedClock,
+    ) -> Arc<dyn Transport> {
+        let name = |access: &Access| (access.endpoint.clone(), access.account.clone());
+        self.sink.open(&Opening {
+            dropmill_recording: FORMAT,
+            began: iso(clock.now()),
+            batch: name(batch),
+            blob: name(blob),
+            hints,
+        });
+        let quiet = vec![batch.key.clone(), blob.key.clone()];
+        Arc::new(Recorder::new(transport, self.sink.clone(), self.kept_bytes, quiet))
+    }
+
+    /// Ends it, with what the run did beside it.
+    pub fn end(&self, journal: &Path) -> Result<()> {
+        if let Some(failure) = self.sink.failure() {
+            anyhow::bail!("the recording in {} is not whole: {failure}", self.folder.display());
+        }
+        let (_, events) = Journal::read(journal)?;
+        write_private(&self.folder.join(OUTLINE), trace::outline(&events).as_bytes())?;
+        Ok(())
+    }
+}
+
+/// Plays a recording; the outline that was recorded comes with it, if the run came to its end.
+pub fn replay(folder: &Path) -> Result<(Replayed, Option<String>)> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        fs::read_to_string(&path).map_err(|error| Mistake(format!("{}: {error}", path.display())))
+    };
+    let plan: RunPlan = serde_json::from_str(&read(PLAN)?).context("the recording's plan")?;
+    let recording = Recording::read(&read(EXCHANGES)?)?;
+    if let Some(missing) =
+        plan.items.iter().filter_map(|item| item.source.as_ref()).find(|source| !source.exists())
+    {
+        let told = format!("{} is not here: a replay reads the inputs that the run read", missing.display());
+        return Err(Mistake(told).into());
+    }
+    let replayed = recording.replay(&plan)?;
+    Ok((replayed, fs::read_to_string(folder.join(OUTLINE)).ok()))
+}
