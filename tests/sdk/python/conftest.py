@@ -10,29 +10,40 @@ import os
 import re
 import time
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
 EXPECTED = HERE.parent / "expected.toml"
+WORDS = pytest.StashKey()
 
 
 def pytest_collection_modifyitems(config, items):
     """What is listed must fail; when it passes, the suite is red until its line is gone. So is a line for no test."""
     suite = os.environ.get("DROPMILL_SUITE", "")
-    listed = {
-        each["test"]: each["reason"]
-        for each in tomllib.loads(EXPECTED.read_text()).get("expected", [])
-        if each["suite"] == suite
-    }
+    lines = tomllib.loads(EXPECTED.read_text()).get("expected", [])
+    listed = {each["test"]: each for each in lines if fnmatch(suite, each["suite"])}
     for item in items:
-        name = f"{item.path.name}::{item.name}"
-        reason = listed.pop(name, None)
-        if reason is not None:
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+        line = listed.pop(f"{item.path.name}::{item.name}", None)
+        if line is not None:
+            item.add_marker(pytest.mark.xfail(reason=line["reason"], strict=True))
+            item.stash[WORDS] = line["error"]
     if listed and os.environ.get("DROPMILL_WHOLE_SUITE"):
         raise pytest.UsageError(f"{EXPECTED.name} lists tests of {suite} that are none: {sorted(listed)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that is listed for one reason must not fail for another."""
+    report = yield
+    words = item.stash.get(WORDS, None)
+    if words and report.skipped and call.excinfo and words not in str(call.excinfo.value):
+        report.outcome = "failed"
+        report.longrepr = f"expected to fail with {words!r}, and failed with: {call.excinfo.value}"
+        del report.wasxfail
+    return report
 
 
 @pytest.fixture(scope="session")

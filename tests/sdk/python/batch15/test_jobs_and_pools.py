@@ -274,7 +274,7 @@ def test_preparation_and_release_run_around_the_tasks_of_a_node(batch, pool, fre
     )
     batch.create_task(job, task_of("t", "cat $AZ_BATCH_NODE_SHARED_DIR/p"))
     assert finished(job)["t"].execution_info.exit_code == 0
-    batch.begin_terminate_job(job, **FAST).result()
+    batch.begin_terminate_job(job, ENDED, **FAST).result()
     said = list(batch.list_job_preparation_and_release_task_status(job))
     assert said[0].job_preparation_task_execution_info.exit_code == 0
     batch.begin_delete_job(job)

@@ -41,7 +41,6 @@ const NOT_OBEYED: &[&str] = &[
     "x-ms-immutability-policy-until-date",
     "x-ms-legal-hold",
     "x-ms-seal-blob",
-    "x-ms-source-range",
 ];
 
 impl Ask<'_> {
@@ -52,6 +51,9 @@ impl Ask<'_> {
     pub fn check(&self) -> Result<(), Refusal> {
         if let Some(header) = NOT_OBEYED.iter().find(|header| self.headers.contains_key(**header)) {
             return Err(not_here(&format!("the header {header}")));
+        }
+        if self.headers.contains_key("x-ms-source-range") && self.value("comp") != "block" {
+            return Err(not_here("the header x-ms-source-range"));
         }
         if self.headers.contains_key("x-ms-lease-id") {
             let (code, what) = match self.address.blob.is_empty() {

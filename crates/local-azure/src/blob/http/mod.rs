@@ -2,12 +2,14 @@
 //! no path of a request ever becomes a path of a file.
 //!
 //! Not here, and refused with a code: leases, snapshots and versions, append and page blobs, tags, policies, public
-//! access, customers' encryption keys, the tier Archive, copies from elsewhere, batches of requests.
+//! access, customers' encryption keys, the tier Archive, copies from elsewhere.
 
 pub mod answer;
 mod ask;
+mod batches;
 mod conditions;
 mod containers;
+mod copies;
 mod intake;
 mod outflow;
 mod ranges;
@@ -47,7 +49,7 @@ async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
     let (parts, mut body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     // One bad request must not take the service along.
-    let outcome = AssertUnwindSafe(handle(inner, &parts, &mut body)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(handle(inner, &parts, &mut body, &request_id)).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| Err(internal()));
     let mut answer = match outcome {
         Ok(answer) => answer,
@@ -61,14 +63,28 @@ async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
     answer
 }
 
-async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body) -> Answered {
+async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: &str) -> Answered {
+    let path = parts.uri.path();
+    let inside = below(path, inner.key.account());
+    let inside =
+        inside.ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
+    let query = parts.uri.query().unwrap_or_default();
+    if parts.method == Method::POST && batches::is_one(query) {
+        return batches::carry_out(inner, parts, inside, body, request_id).await;
+    }
+    act(inner, parts, inside, body).await
+}
+
+/// What a path names below its account, without a slash in front.
+fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
+    let inside = path.strip_prefix('/')?.strip_prefix(account)?;
+    if inside.is_empty() { Some(inside) } else { inside.strip_prefix('/') }
+}
+
+/// Carries out one request about what `inside` names.
+async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let inside = path
-        .strip_prefix('/')
-        .and_then(|rest| rest.strip_prefix(inner.key.account()))
-        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
-        .ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
-    let address = Address::read(inside.strip_prefix('/').unwrap_or_default())?;
+    let address = Address::read(inside)?;
     let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address)?;
     address.check()?;
     let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights };
@@ -104,9 +120,7 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body) -> Answered 
     match (method, &*comp) {
         ("PUT", "" | "copy") if parts.headers.contains_key(name::COPY_SOURCE) => ask.copy_blob().await,
         ("PUT", "") => ask.put_blob(body).await,
-        ("PUT", "block") if parts.headers.contains_key(name::COPY_SOURCE) => {
-            Err(not_here("Put Block From URL"))
-        }
+        ("PUT", "block") if parts.headers.contains_key(name::COPY_SOURCE) => ask.put_block_from_url().await,
         ("PUT", "block") => ask.put_block(body).await,
         ("PUT", "blocklist") => ask.put_block_list(body).await,
         ("GET", "blocklist") => ask.block_list().await,
@@ -124,7 +138,18 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body) -> Answered 
     }
 }
 
-const SERVICE_PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties />";
+/// Nothing is logged, counted, shared across origins or kept after its deletion; clients want to be told each.
+const SERVICE_PROPERTIES: &str = concat!(
+    r#"<?xml version="1.0" encoding="utf-8"?><StorageServiceProperties>"#,
+    "<Logging><Version>1.0</Version><Read>false</Read><Write>false</Write><Delete>false</Delete>",
+    "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></Logging>",
+    "<HourMetrics><Version>1.0</Version><Enabled>false</Enabled>",
+    "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></HourMetrics>",
+    "<MinuteMetrics><Version>1.0</Version><Enabled>false</Enabled>",
+    "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></MinuteMetrics>",
+    "<Cors /><DeleteRetentionPolicy><Enabled>false</Enabled></DeleteRetentionPolicy>",
+    "<StaticWebsite><Enabled>false</Enabled></StaticWebsite></StorageServiceProperties>"
+);
 
 fn account_properties() -> Response {
     let mut answer = empty(StatusCode::OK);

@@ -1,4 +1,4 @@
-//! Blobs as they are written: whole, in blocks, as copies; their properties; their deletion.
+//! Blobs as they are written: whole, in blocks; their properties; their deletion.
 
 use super::{
     Answered,
@@ -9,25 +9,22 @@ use super::{
 };
 use crate::blob::{
     address::Address,
-    authorize::{Rights, sas_rights},
-    store::{BlobFacts, Condition, Copied, Incoming, Refused},
+    store::{BlobFacts, Condition, Refused},
     sums::{Sums, md5_of},
 };
-use axum::{body::Body, response::Response};
+use axum::body::Body;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use dropmill_azure_wire::{
-    blob::{header as name, limit, read_block_choices},
-    sas::Action,
-    secret::without_query,
-};
-use http::{HeaderName, StatusCode, header};
+use dropmill_azure_wire::blob::{header as name, limit, read_block_choices};
+use http::{HeaderMap, StatusCode};
 
 /// The longest XML that is read: 50,000 blocks with the longest ids have 7 MB.
 const LONGEST_XML: usize = 8 << 20;
 
 impl Ask<'_> {
     /// Whether a write may go on: by the request's conditions and by its SAS, which may allow new blobs only.
-    fn allow(&self) -> Result<impl Fn(Option<&BlobFacts>) -> Result<(), Refused> + use<>, Refusal> {
+    pub(super) fn allow(
+        &self,
+    ) -> Result<impl Fn(Option<&BlobFacts>) -> Result<(), Refused> + use<>, Refusal> {
         let conditions = Conditions::of(self.headers)?;
         let may_replace = self.rights.may_replace();
         Ok(move |found: Option<&BlobFacts>| {
@@ -78,6 +75,11 @@ impl Ask<'_> {
     }
 
     pub(super) async fn put_block(&self, body: &mut Body) -> Answered {
+        self.put_block_of(self.headers, body).await
+    }
+
+    /// A block of a body that has these headers: the request's own, or one that was made of another blob.
+    pub(super) async fn put_block_of(&self, headers: &HeaderMap, body: &mut Body) -> Answered {
         let block = self.value("blockid");
         let id = STANDARD.decode(&block).unwrap_or_default();
         if id.is_empty() || id.len() > limit::BLOCK_ID_BYTES {
@@ -88,9 +90,9 @@ impl Ask<'_> {
         let store = &self.inner.store;
         store.container(&self.address.container).told().await?;
         // As Azure does: one of the two sums is told, MD5 if it was given. It costs four times the other.
-        let md5 = self.headers.contains_key("content-md5");
-        let sums = Sums::wanting(md5, !md5 || self.headers.contains_key(name::CONTENT_CRC64));
-        let taken = take_in(store, self.headers, body, limit::BLOCK_BYTES, sums).await?;
+        let md5 = headers.contains_key("content-md5");
+        let sums = Sums::wanting(md5, !md5 || headers.contains_key(name::CONTENT_CRC64));
+        let taken = take_in(store, headers, body, limit::BLOCK_BYTES, sums).await?;
         store.put_block(&self.address.container, &self.address.blob, &block, taken.bytes).told().await?;
         let mut answer = empty(StatusCode::CREATED);
         taken.sums.md5.iter().for_each(|md5| put(&mut answer, "content-md5", md5));
@@ -156,53 +158,5 @@ impl Ask<'_> {
         let mut answer = empty(StatusCode::ACCEPTED);
         put(&mut answer, "x-ms-delete-type-permanent", "true");
         Ok(answer)
-    }
-
-    /// Copies within the account, at once: both blobs share their bytes.
-    pub(super) async fn copy_blob(&self) -> Answered {
-        let source = self.header(name::COPY_SOURCE).unwrap_or_default();
-        let (from, query) = self.source(source)?;
-        from.check()?;
-        if let Rights::Sas(_) = self.rights {
-            sas_rights(self.inner, query, &from, Action::ReadBlob)?;
-        }
-        let (allow, of_source) = (self.allow()?, Conditions::of_source(self.headers)?);
-        let store = &self.inner.store;
-        let found = store.blob(&from.container, &from.blob).told().await?;
-        if of_source.allow_read(&found.facts).is_err() {
-            let words = "The source condition specified using HTTP conditional header(s) is not met.";
-            return Err(refuse(412, "SourceConditionNotMet", words));
-        }
-        let mut described = self.described(false)?;
-        described.headers = found.facts.headers.clone();
-        if described.metadata.is_empty() {
-            described.metadata = found.facts.metadata.clone();
-        }
-        let at = self.inner.clock.now();
-        let id = format!("{:032x}", at.as_nanosecond().unsigned_abs());
-        let source = without_query(source).to_owned();
-        described.copied = Some(Box::new(Copied { id: id.clone(), source, at }));
-        let Address { container, blob } = self.address;
-        let copy = store.put_blob(container, blob, Incoming::Of(found.body.clone()), described, &allow);
-        let mut answer: Response = written(StatusCode::ACCEPTED, &*copy.told().await?);
-        answer.headers_mut().remove(HeaderName::from_static(name::REQUEST_SERVER_ENCRYPTED));
-        put(&mut answer, name::COPY_ID, &id);
-        put(&mut answer, name::COPY_STATUS, "success");
-        Ok(answer)
-    }
-
-    /// What a source's URL names, and its query. It is ours if it begins as our endpoint does, or as the address does
-    /// that this very request was sent to.
-    fn source<'u>(&self, url: &'u str) -> Result<(Address, &'u str), Refusal> {
-        let words = "The copy source is not a blob of this service: copies from elsewhere are not supported.";
-        let foreign = || refuse(404, "CannotVerifyCopySource", words);
-        let host = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let reached = host.map(|host| format!("http://{host}/{}", self.inner.key.account()));
-        let bases = std::iter::once(&self.inner.endpoint).chain(&reached);
-        let inside = bases.filter_map(|base| url.strip_prefix(base.as_str())?.strip_prefix('/')).next();
-        let inside = inside.ok_or_else(foreign)?;
-        let (path, query) = inside.split_once('?').unwrap_or((inside, ""));
-        let address = Address::read(path)?;
-        if address.blob.is_empty() { Err(foreign()) } else { Ok((address, query)) }
     }
 }

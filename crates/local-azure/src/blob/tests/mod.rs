@@ -1,1 +1,104 @@
 #![allow(clippy::unwrap_used)]
+//! The HTTP face, asked without a socket.
+
+mod batches;
+mod copies;
+mod hostile;
+
+use super::{BlobService, BlobSettings};
+use crate::durability::Durability;
+use ::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::body::Body;
+use dropmill_azure_wire::{
+    secret::Secret,
+    sign::{Scheme, SharedKey},
+    time::{Clock, Timestamp, http_date, parse_iso},
+};
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use tower::ServiceExt;
+
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+#[derive(Debug)]
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        parse_iso("2026-07-01T12:00:00Z").unwrap()
+    }
+}
+
+/// A service in memory of the account `acc`, with the container `box`.
+struct Desk(BlobService);
+
+/// Headers of a row of a table.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// What came back.
+struct Said {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Said {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+fn key() -> SharedKey {
+    SharedKey::new("acc", &Secret::new(KEY)).unwrap()
+}
+
+/// A request that is dated and signed by the owner.
+fn signed(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(Body::from(body.to_owned())).unwrap();
+    key().authorize(Scheme::Storage, &mut request, Noon.now());
+    request
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let service = BlobService::open(
+            BlobSettings {
+                state_dir: None,
+                durability: Durability::Process,
+                account: "acc".into(),
+                key: Secret::new(KEY),
+                endpoint: "http://127.0.0.1:10000/acc".into(),
+            },
+            Arc::new(Noon),
+        );
+        let desk = Self(service.unwrap());
+        assert_eq!(desk.own("PUT", "/acc/box?restype=container", &[], "").await.status, 201);
+        desk
+    }
+
+    async fn send(&self, request: Request<Body>) -> Said {
+        let answer = self.0.router().oneshot(request).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Said { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request of the owner's.
+    async fn own(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Said {
+        self.send(signed(method, target, headers, body)).await
+    }
+
+    async fn put(&self, name: &str, content: &str) {
+        let target = format!("/acc/box/{name}");
+        let said = self.own("PUT", &target, &[("x-ms-blob-type", "BlockBlob")], content).await;
+        assert_eq!(said.status, 201, "{}", said.body);
+    }
+
+    async fn content(&self, name: &str) -> String {
+        self.own("GET", &format!("/acc/box/{name}"), &[], "").await.body
+    }
+}

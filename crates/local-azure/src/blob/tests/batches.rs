@@ -1,0 +1,89 @@
+//! Many requests in the body of one.
+
+use super::*;
+
+const KIND: (&str, &str) = ("content-type", "multipart/mixed; boundary=cut");
+
+/// A part of a batch, signed by itself as the path of its target says.
+fn part(number: usize, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
+    let (parts, _) = signed(method, target, headers, "").into_parts();
+    let mut text = format!("--cut\r\nContent-Type: application/http\r\nContent-ID: {number}\r\n\r\n");
+    text += &format!("{method} {target} HTTP/1.1\r\n");
+    for (name, value) in &parts.headers {
+        text += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    text + "\r\n"
+}
+
+/// Number and status of each answer, in their order.
+fn answers(said: &Said) -> Vec<(String, u16)> {
+    let ids = said.body.lines().filter_map(|line| line.strip_prefix("Content-ID: "));
+    let statuses = said.body.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 "));
+    ids.zip(statuses).map(|(id, status)| (id.to_owned(), status[..3].parse().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn each_part_has_an_answer_of_its_own() {
+    let desk = Desk::new().await;
+    for name in ["a", "b", "c", "d"] {
+        desk.put(name, "x").await;
+    }
+    let body = [
+        part(0, "DELETE", "/acc/box/a", &[]),
+        // Some clients leave the account out.
+        part(1, "DELETE", "/box/b", &[]),
+        part(2, "DELETE", "/acc/box/none", &[]),
+        part(3, "PUT", "/acc/box/d?comp=tier", &[("x-ms-access-tier", "Cool")]),
+        part(4, "DELETE", "/acc/box/c", &[]).replace("SharedKey acc:", "SharedKey acc:AAAA"),
+        part(5, "DELETE", "/acc/box?restype=container", &[]),
+        part(6, "GET", "/acc/box/c", &[]),
+        "--cut--\r\n".to_owned(),
+    ];
+    let said = desk.own("POST", "/acc?comp=batch", &[KIND], &body.concat()).await;
+    assert_eq!(said.status, 202, "{}", said.body);
+    assert_eq!(said.header("content-type"), "multipart/mixed; boundary=batchresponse");
+    let wanted = [202, 202, 404, 200, 403, 501, 501];
+    let wanted: Vec<_> = wanted.iter().enumerate().map(|(id, status)| (id.to_string(), *status)).collect();
+    assert_eq!(answers(&said), wanted);
+    assert!(said.body.contains("x-ms-error-code: BlobNotFound"), "{}", said.body);
+    let left = desk.own("GET", "/acc/box?restype=container&comp=list", &[], "").await.body;
+    let there: Vec<_> = ["a", "b", "c", "d"].map(|name| left.contains(&format!("<Name>{name}<"))).into();
+    assert_eq!(there, [false, false, true, true]);
+    assert_eq!(desk.own("HEAD", "/acc/box/d", &[], "").await.header("x-ms-access-tier"), "Cool");
+}
+
+#[tokio::test]
+async fn a_batch_of_a_container_is_about_its_blobs_alone() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.own("PUT", "/acc/other?restype=container", &[], "").await.status, 201);
+    desk.put("a", "x").await;
+    let body = part(0, "DELETE", "/acc/box/a", &[]) + "--cut--";
+    let said = desk.own("POST", "/acc/other?restype=container&comp=batch", &[KIND], &body).await;
+    assert_eq!(answers(&said), [("0".to_owned(), 400)]);
+    assert_eq!(desk.content("a").await, "x");
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_does_nothing() {
+    let desk = Desk::new().await;
+    desk.put("a", "x").await;
+    let good = part(0, "DELETE", "/acc/box/a", &[]);
+    let table: &[(&str, (&str, &str), String)] = &[
+        ("no boundary", ("content-type", "multipart/mixed"), good.clone() + "--cut--"),
+        ("another kind", ("content-type", "text/plain; boundary=cut"), good.clone() + "--cut--"),
+        ("no end", KIND, good.clone()),
+        ("nothing", KIND, String::new()),
+        ("no parts", KIND, "--cut--".into()),
+        ("a header without colon", KIND, good.replace("x-ms-date:", "x-ms-date") + "--cut--"),
+        ("too many", KIND, good.repeat(257) + "--cut--"),
+        ("no target", KIND, good.replace(" /acc/box/a HTTP/1.1", "") + "--cut--"),
+    ];
+    for (what, kind, body) in table {
+        let said = desk.own("POST", "/acc?comp=batch", &[*kind], body).await;
+        assert_eq!(said.status, 400, "{what}: {}", said.body);
+        assert_eq!(desk.content("a").await, "x", "{what}");
+    }
+    let unsigned = Request::post("/acc?comp=batch").header(KIND.0, KIND.1).body(Body::from(good + "--cut--"));
+    assert_eq!(desk.send(unsigned.unwrap()).await.status, 401);
+    assert_eq!(desk.content("a").await, "x");
+}

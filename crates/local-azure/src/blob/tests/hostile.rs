@@ -1,0 +1,141 @@
+//! Requests of somebody who means harm: nothing leads out of the store, nothing is told to whom may not know it.
+
+use super::*;
+use dropmill_azure_wire::sas::{Grant, Permissions};
+
+#[tokio::test]
+async fn no_path_leads_anywhere_but_to_a_key() {
+    let desk = Desk::new().await;
+    let table = [
+        ("/acc/box/../../etc/passwd", 404),
+        ("/acc/box/%2e%2e/%2e%2e/etc/passwd", 404),
+        ("/acc/box/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404),
+        ("/acc/box/..%5c..%5cwindows", 404),
+        ("/acc/box/%252e%252e%252fetc", 404),
+        ("/acc/box//etc/passwd", 404),
+        ("/acc/box/a%00b", 400),
+        ("/acc/box/%c0%ae%c0%ae%c0%afetc", 400),
+        ("/acc/box/%ff", 400),
+        ("/acc/../box/x", 400),
+        ("/acc/%2e%2e/x", 400),
+        ("/acc/BOX/x", 400),
+        ("/acc/bo%78/x", 404),
+        ("/other/box/x", 404),
+        ("/accbox/x", 404),
+        ("/", 404),
+    ];
+    for (path, status) in table {
+        let said = desk.own("GET", path, &[], "").await;
+        assert_eq!(said.status, status, "{path}: {}", said.body);
+        assert!(!said.body.contains("root:"), "{path}");
+    }
+    // What is put under such a name is found under it, byte by byte, and under no other.
+    let names = ["%2e%2e/x", "a/..%2fx", "%252e", "C:%5Cx", "a%0Ab", ".", "%20"];
+    for name in names {
+        desk.put(name, name).await;
+    }
+    for name in names {
+        assert_eq!(desk.content(name).await, name);
+    }
+    assert_eq!(desk.own("GET", "/acc/box/x", &[], "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_signature_counts_for_its_request_and_for_a_quarter_of_an_hour() {
+    let desk = Desk::new().await;
+    desk.put("a", "x").await;
+    let dated = |text: &str| {
+        let mut request = Request::get("/acc/box/a").body(Body::empty()).unwrap();
+        key().authorize(Scheme::Storage, &mut request, parse_iso(text).unwrap());
+        request
+    };
+    for (date, status) in [
+        ("2026-07-01T12:00:00Z", 200),
+        ("2026-07-01T11:46:00Z", 200),
+        ("2026-07-01T12:14:00Z", 200),
+        ("2026-07-01T11:44:00Z", 403),
+        ("2026-07-01T12:16:00Z", 403),
+        ("2020-01-01T00:00:00Z", 403),
+    ] {
+        assert_eq!(desk.send(dated(date)).await.status, status, "{date}");
+    }
+    type Change = fn(&mut Request<Body>);
+    let changes: &[(&str, Change)] = &[
+        ("another path", |request| *request.uri_mut() = "/acc/box/b".parse().unwrap()),
+        ("another query", |request| *request.uri_mut() = "/acc/box/a?comp=metadata".parse().unwrap()),
+        ("another method", |request| *request.method_mut() = Method::DELETE),
+        ("a header more", |request| drop(request.headers_mut().insert("x-ms-meta-a", "b".parse().unwrap()))),
+        ("another range", |request| {
+            drop(request.headers_mut().insert("range", "bytes=0-1".parse().unwrap()))
+        }),
+        ("another date", |request| {
+            let date = http_date(parse_iso("2026-07-01T12:00:01Z").unwrap());
+            request.headers_mut().insert("x-ms-date", date.parse().unwrap());
+        }),
+        ("no date", |request| drop(request.headers_mut().remove("x-ms-date"))),
+        ("another account", |request| {
+            let value = request.headers()[header::AUTHORIZATION].to_str().unwrap().replace("acc:", "bcc:");
+            request.headers_mut().insert(header::AUTHORIZATION, value.parse().unwrap());
+        }),
+        ("a shorter signature", |request| {
+            let value = request.headers()[header::AUTHORIZATION].to_str().unwrap();
+            let value = value[..value.len() - 4].parse().unwrap();
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }),
+        ("another scheme", |request| {
+            request.headers_mut().insert(header::AUTHORIZATION, "Basic YWNjOmtleQ==".parse().unwrap());
+        }),
+    ];
+    for (what, change) in changes {
+        let mut request = signed("GET", "/acc/box/a", &[], "");
+        change(&mut request);
+        let said = desk.send(request).await;
+        assert!(matches!(said.status.as_u16(), 400 | 401 | 403), "{what}: {}", said.status);
+        assert!(!said.body.contains(KEY), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_sas_without_the_right_to_replace_makes_new_blobs_alone() {
+    let desk = Desk::new().await;
+    desk.put("a", "x").await;
+    let until = parse_iso("2026-07-02").unwrap();
+    let sas = Grant::to_container("box", Permissions::CREATE | Permissions::READ, until).sign(&key());
+    let source = format!("http://127.0.0.1:10000/acc/box/a?{}", sas.expose());
+    let table: &[(&str, &str, Headers, u16)] = &[
+        ("PUT", "new", &[("x-ms-blob-type", "BlockBlob")], 201),
+        ("PUT", "a", &[("x-ms-blob-type", "BlockBlob")], 403),
+        ("PUT", "copy", &[("x-ms-copy-source", source.as_str())], 202),
+        ("PUT", "a", &[("x-ms-copy-source", source.as_str())], 403),
+        ("PUT", "copy", &[("x-ms-copy-source", "http://127.0.0.1:10000/acc/box/a")], 403),
+        ("GET", "a", &[], 200),
+        ("DELETE", "a", &[], 403),
+    ];
+    for (method, name, headers, status) in table {
+        let mut request = Request::builder().method(*method).uri(format!("/acc/box/{name}?{}", sas.expose()));
+        for (name, value) in *headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header(header::CONTENT_LENGTH, "0").body(Body::empty()).unwrap();
+        let said = desk.send(request).await;
+        assert_eq!(said.status, *status, "{method} {name} {headers:?}: {}", said.body);
+    }
+    assert_eq!(desk.content("a").await, "x");
+}
+
+#[tokio::test]
+async fn xml_that_would_grow_or_go_deep_is_refused() {
+    let desk = Desk::new().await;
+    let bomb = "<!DOCTYPE a [<!ENTITY b \"bbbb\"><!ENTITY c \"&b;&b;\">]><BlockList><Latest>&c;</Latest></BlockList>";
+    let outside =
+        "<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///etc/passwd\">]><BlockList><Latest>&b;</Latest></BlockList>";
+    let deep = "<a>".repeat(100_000);
+    let many = format!("<BlockList>{}</BlockList>", "<Latest>QUFB</Latest>".repeat(50_001));
+    for (what, body) in
+        [("entities", bomb), ("files", outside), ("depth", &*deep), ("many", &*many), ("none", "")]
+    {
+        let said = desk.own("PUT", "/acc/box/a?comp=blocklist", &[], body).await;
+        assert_eq!(said.status, 400, "{what}: {}", said.body);
+        assert!(!said.body.contains("root:"));
+    }
+}
