@@ -6,6 +6,7 @@
 pub mod cli;
 mod commands;
 mod daemon;
+mod embed;
 mod life;
 pub mod plan;
 mod record;
@@ -14,3 +15,7 @@ pub mod settings;
 mod state;
 
 pub use commands::run_command;
+pub use daemon::Status;
+pub use dropmill_actors::drop_folder::DropCounts;
+pub use dropmill_journal::{event, report};
+pub use embed::{Daemon, DaemonBuilder, Error, Notice, Run, RunBuilder};

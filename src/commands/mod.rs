@@ -31,6 +31,8 @@ const WRONG_INPUT: u8 = 2;
 /// Service, credentials or infrastructure.
 const INFRASTRUCTURE: u8 = 3;
 
+pub use run::start_of;
+
 /// Does what the command line says; the exit code says how it went.
 pub fn run_command(cli: Cli) -> ExitCode {
     log(cli.log_json);

@@ -93,16 +93,35 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
     Ok(code)
 }
 
-fn todo(loaded: Loaded, arguments: &RunArgs, state: &State, clock: &SharedClock) -> Result<Todo> {
-    if arguments.resume {
-        for (path, _) in state.runs_of(&loaded.file)? {
-            let found = Found::at(&path)?;
-            if found.past().ended.is_none() {
-                let found = as_it_is_now(found, &loaded)?;
-                return Ok(Todo::Rest(Box::new((found, loaded))));
-            }
-            found.tidy(state, clock)?;
+/// The life that a run file begins with: the next of a run that was cut off, if that is asked for, or the first.
+pub fn start_of(loaded: Loaded, resume: bool, state: &State, clock: &SharedClock) -> Result<Life> {
+    match unfinished(&loaded, state, clock)?.filter(|_| resume) {
+        Some(found) => Life::next(as_it_is_now(found, &loaded)?, loaded, state, clock),
+        None => {
+            let plan = plan::plan(&loaded, &new_name(&loaded, clock)?, &|_| true)?;
+            Life::first(loaded, plan, None, state, clock)
         }
+    }
+}
+
+/// The latest run of a file that was cut off.
+fn unfinished(loaded: &Loaded, state: &State, clock: &SharedClock) -> Result<Option<Found>> {
+    for (path, _) in state.runs_of(&loaded.file)? {
+        let found = Found::at(&path)?;
+        if found.past().ended.is_none() {
+            return Ok(Some(found));
+        }
+        found.tidy(state, clock)?;
+    }
+    Ok(None)
+}
+
+fn todo(loaded: Loaded, arguments: &RunArgs, state: &State, clock: &SharedClock) -> Result<Todo> {
+    if arguments.resume
+        && let Some(found) = unfinished(&loaded, state, clock)?
+    {
+        let found = as_it_is_now(found, &loaded)?;
+        return Ok(Todo::Rest(Box::new((found, loaded))));
     }
     let mut fresh = plan::plan(&loaded, &new_name(&loaded, clock)?, &ask)?;
     if arguments.skip_done {
