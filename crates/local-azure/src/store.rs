@@ -1,7 +1,7 @@
 //! What the model knows, on SQLite: changes of many requests go into one transaction, an answer waits for its own.
 
 use crate::durability::Durability;
-use crate::model::{Change, Job, Model, Pool, Task, TaskFacts};
+use crate::model::{Change, Job, Model, Pool, Schedule, Task, TaskFacts};
 use dropmill_azure_wire::{batch::TaskAdd, time::Timestamp};
 use rusqlite::{Connection, params};
 use std::{
@@ -119,6 +119,7 @@ fn open(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
         "BEGIN;
          CREATE TABLE IF NOT EXISTS pools (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS jobs (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+         CREATE TABLE IF NOT EXISTS schedules (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS tasks (job TEXT NOT NULL, key TEXT NOT NULL, asked TEXT NOT NULL, facts TEXT NOT NULL,
              PRIMARY KEY (job, key)) STRICT;
          COMMIT;",
@@ -145,7 +146,14 @@ fn load(database: &Connection, model: &mut Model, now: Timestamp) -> Result<(), 
         let facts: TaskFacts = serde_json::from_str(&row.get::<_, String>(3)?)?;
         tasks.push((row.get(0)?, row.get(1)?, Task { add: Box::new(add), facts }));
     }
+    let mut schedules = vec![];
+    let mut rows = database.prepare("SELECT key, body FROM schedules")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        schedules.push((row.get(0)?, serde_json::from_str::<Schedule>(&row.get::<_, String>(1)?)?));
+    }
     model.revive(pools, jobs, tasks, now);
+    model.revive_schedules(schedules, now);
     Ok(())
 }
 
@@ -188,6 +196,10 @@ impl Writer {
                     run("DELETE FROM jobs WHERE key = ?1", params![key])?;
                     run("DELETE FROM tasks WHERE job = ?1", params![key])?;
                 }
+                Change::PutSchedule { key, body } => {
+                    run("INSERT OR REPLACE INTO schedules VALUES (?1, ?2)", params![key, body])?
+                }
+                Change::DropSchedule { key } => run("DELETE FROM schedules WHERE key = ?1", params![key])?,
                 Change::PutTask { job, key, add, facts } => {
                     run(
                         "INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3, ?4)",

@@ -5,6 +5,7 @@ mod files;
 mod jobs;
 mod pools;
 mod routes;
+mod schedules;
 
 use crate::service::Core;
 use answer::{Outcome, dress, refused};
@@ -196,5 +197,7 @@ impl Ask<'_> {
     }
 }
 
+#[cfg(test)]
+mod operations;
 #[cfg(test)]
 mod tests;

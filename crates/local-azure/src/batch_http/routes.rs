@@ -3,7 +3,7 @@
 use super::{
     Ask,
     answer::{Outcome, empty, json, named, tagged},
-    jobs, pools,
+    jobs, pools, schedules,
 };
 use crate::model::{
     Model, Refusal,
@@ -53,8 +53,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         // Nothing is charged for here, and packages come with the management plane that this service has not.
         ("GET", ["poolusagemetrics"]) => ask.slice::<()>("poolusagemetrics", limit::PAGE, vec![]),
         ("GET", ["applications"]) => ask.slice::<()>("applications", limit::PAGE, vec![]),
-        ("GET", ["jobschedules"]) => ask.slice::<()>("jobschedules", limit::PAGE, vec![]),
-        (_, ["jobschedules", ..]) => Err(Refusal::not_here("job schedules")),
+        (_, ["jobschedules", rest @ ..]) => schedules::schedule_call(ask, rest).await,
         (_, ["applications", ..]) => Err(Refusal::not_found("ApplicationNotFound")),
         (_, ["certificates" | "certificates(..)", ..]) => Err(Refusal::not_here("certificates")),
         _ => Err(Refusal::new(404, "ResourceNotFound", "The specified resource does not exist.")),

@@ -28,13 +28,13 @@ impl Clock for Fixed {
     }
 }
 
-struct Rig {
+pub struct Rig {
     azure: LocalAzure,
     key: SharedKey,
 }
 
 /// Status, headers and body.
-struct Reply {
+pub struct Reply {
     status: u16,
     headers: HeaderMap,
     body: Value,
@@ -42,7 +42,7 @@ struct Reply {
 
 impl Reply {
     /// `200`, or status and code.
-    fn told(&self) -> String {
+    pub fn told(&self) -> String {
         match self.body["code"].as_str() {
             Some(code) => format!("{} {code}", self.status),
             None => self.status.to_string(),
@@ -53,7 +53,7 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
     }
 
-    fn ids(&self) -> Vec<&str> {
+    pub fn ids(&self) -> Vec<&str> {
         self.body["value"].as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap()).collect()
     }
 }
@@ -75,7 +75,7 @@ impl Rig {
     }
 
     /// A pool `p`, a job `j`, tasks `t0` to `t4` that ran.
-    async fn with_tasks() -> Self {
+    pub async fn with_tasks() -> Self {
         let rig = Self::new();
         assert_eq!(rig.post("pools", pool("p")).await.told(), "201");
         assert_eq!(rig.post("jobs", json!({"id": "j", "poolInfo": {"poolId": "p"}})).await.told(), "201");
@@ -85,7 +85,13 @@ impl Rig {
         rig
     }
 
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Reply {
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Reply {
         let join = if path.contains('?') { '&' } else { '?' };
         let version = if path.contains("api-version") { String::new() } else { format!("{join}{VERSION}") };
         let text = body.map(|body| body.as_str().map_or_else(|| body.to_string(), str::to_owned));
@@ -102,11 +108,11 @@ impl Rig {
         Reply { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[], None).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.ask("POST", path, &[], Some(body)).await
     }
 }

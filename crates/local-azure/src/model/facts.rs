@@ -40,6 +40,18 @@ pub enum Change {
         /// Its key.
         key: String,
     },
+    /// A job schedule.
+    PutSchedule {
+        /// Its key.
+        key: String,
+        /// Itself.
+        body: String,
+    },
+    /// It is gone.
+    DropSchedule {
+        /// Its key.
+        key: String,
+    },
     /// What was asked of a task.
     PutTask {
         /// Its job's key.

@@ -111,7 +111,7 @@ impl Model {
         Ok(())
     }
 
-    fn checked_pool(&self, pool_info: &PoolInfo) -> Result<(), Refusal> {
+    pub(super) fn checked_pool(&self, pool_info: &PoolInfo) -> Result<(), Refusal> {
         match (&pool_info.pool_id, &pool_info.auto_pool_specification) {
             (Some(_), Some(_)) => {
                 let reason = "Either poolId or autoPoolSpecification can be given";
@@ -411,6 +411,7 @@ impl Model {
                 }
                 self.set_job_state(key, JobState::Completed, moment);
                 self.drop_auto_pool(key, moment);
+                self.after_job(key, moment);
             }
             JobState::Disabling => self.set_job_state(key, JobState::Disabled, moment),
             JobState::Deleting if self.released(key, moment) => self.bury_job(key, moment),
@@ -438,6 +439,7 @@ impl Model {
             }
         }
         self.keep(|| Change::DropJob { key: key.to_owned() });
+        self.after_job(key, moment);
     }
 
     /// Ends a job of which no task is unfinished, if that was asked for.

@@ -11,21 +11,26 @@ mod dependencies;
 mod exit_conditions;
 mod facts;
 mod job_specs;
+mod job_views;
 mod jobs;
 mod nodes;
 mod plans;
+mod pool_views;
 mod pools;
 mod preparation;
 pub mod query;
 mod refusal;
 mod scheduler;
+mod schedules;
 mod task_ends;
+mod task_views;
 mod tasks;
 mod views;
 
 pub use conditions::{Condition, Supply};
 pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
 pub use refusal::Refusal;
+pub use schedules::{Schedule, ScheduleAsk};
 pub use views::Fields;
 
 use crate::orders::{LaunchId, Order};
@@ -58,6 +63,7 @@ pub struct Model {
     identity: Identity,
     pools: BTreeMap<String, Pool>,
     jobs: BTreeMap<String, Job>,
+    schedules: BTreeMap<String, Schedule>,
     launches: BTreeMap<LaunchId, What>,
     alarms: BTreeSet<(Timestamp, Alarm)>,
     /// When launches with a limit reach it: their alarms, found by launch.
@@ -98,6 +104,8 @@ enum Alarm {
     WallClock(LaunchId),
     /// A job has lived as long as it may.
     JobWallClock(String),
+    /// A schedule's next job is due.
+    Schedule(String),
     /// A pool with a formula is looked at.
     Sample(String),
     /// Its formula is evaluated.
@@ -117,6 +125,7 @@ impl Model {
             identity,
             pools: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             launches: BTreeMap::new(),
             alarms: BTreeSet::new(),
             limits: BTreeMap::new(),
@@ -150,6 +159,10 @@ impl Model {
             match alarm {
                 Alarm::WallClock(launch) => self.wall_clock_over(launch),
                 Alarm::JobWallClock(job) => self.job_wall_clock_over(&job, now),
+                Alarm::Schedule(schedule) => {
+                    let moment = self.moment(now);
+                    self.run_schedule(&schedule, moment);
+                }
                 Alarm::Sample(pool) => self.sample(&pool, now),
                 Alarm::Scale(pool) => self.scale(&pool, now),
                 Alarm::Resize(pool) => self.resize_over(&pool, now),

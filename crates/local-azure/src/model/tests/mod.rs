@@ -5,10 +5,12 @@
 mod autoscale;
 mod jobs;
 mod nodes;
+mod revival;
+mod schedules;
 mod states;
 mod tasks;
 
-use super::{Act, Identity, Model, Refusal, query::Select};
+use super::{Act, Change, Identity, Model, Refusal, Task, query::Select};
 use crate::orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{DisableTasks, NodeDeallocationOption},
@@ -31,6 +33,8 @@ pub struct World {
     pub boots_by_hand: bool,
     /// Ended launches are reported only when told to.
     pub ends_by_hand: bool,
+    /// What was to be kept, in order.
+    kept: Vec<Change>,
     booting: Vec<NodeRef>,
     killed: Vec<LaunchId>,
 }
@@ -65,6 +69,7 @@ impl World {
             log: vec![],
             boots_by_hand: false,
             ends_by_hand: false,
+            kept: vec![],
             booting: vec![],
             killed: vec![],
         }
@@ -93,6 +98,44 @@ impl World {
         made
     }
 
+    /// The service ends as a machine does that loses its power, and begins anew with what it kept.
+    pub fn begin_anew(self) -> Self {
+        let (mut pools, mut jobs, mut schedules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut tasks = BTreeMap::new();
+        for change in self.kept {
+            match change {
+                Change::PutPool { key, body } => drop(pools.insert(key, body)),
+                Change::DropPool { key } => drop(pools.remove(&key)),
+                Change::PutJob { key, body } => drop(jobs.insert(key, body)),
+                Change::DropJob { key } => {
+                    jobs.remove(&key);
+                    tasks.retain(|(job, _), _| *job != key);
+                }
+                Change::PutSchedule { key, body } => drop(schedules.insert(key, body)),
+                Change::DropSchedule { key } => drop(schedules.remove(&key)),
+                Change::PutTask { job, key, add, facts } => drop(tasks.insert((job, key), (add, facts))),
+                Change::PutTaskFacts { job, key, facts } => {
+                    if let Some(task) = tasks.get_mut(&(job, key)) {
+                        task.1 = facts;
+                    }
+                }
+                Change::DropTask { job, key } => drop(tasks.remove(&(job, key))),
+            }
+        }
+        fn read_all<T: serde::de::DeserializeOwned>(rows: BTreeMap<String, String>) -> Vec<(String, T)> {
+            rows.into_iter().map(|(key, body)| (key, serde_json::from_str(&body).unwrap())).collect()
+        }
+        let tasks = tasks.into_iter().map(|((job, key), (add, facts))| {
+            let add = Box::new(serde_json::from_str(&add).unwrap());
+            (job, key, Task { add, facts: serde_json::from_str(&facts).unwrap() })
+        });
+        let mut world = Self { now: self.now, ..Self::new() };
+        world.model.revive(read_all(pools), read_all(jobs), tasks.collect(), world.now);
+        world.model.revive_schedules(read_all(schedules), world.now);
+        world.settle();
+        world
+    }
+
     /// Adds a task to job `j`.
     pub fn add_task(&mut self, id: &str, more: Value) -> Result<(), Refusal> {
         let task = with(json!({"id": id, "commandLine": "true"}), more);
@@ -106,6 +149,7 @@ impl World {
     pub fn settle(&mut self) {
         loop {
             let effects = self.model.take_effects();
+            self.kept.extend(effects.changes);
             if effects.orders.is_empty() {
                 return;
             }

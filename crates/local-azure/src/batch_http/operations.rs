@@ -1,0 +1,158 @@
+//! Every operation of the protocol, and that each is answered and told about.
+
+#![allow(clippy::unwrap_used)]
+
+use super::tests::Rig;
+use serde_json::json;
+
+/// Method, path, and a body that has what is required. `p`, `j`, `t`, `s` are there; `NODE` is a node.
+pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("GET", "applications", ""),
+    ("GET", "applications/{id}", ""),
+    ("GET", "poolusagemetrics", ""),
+    ("GET", "supportedimages", ""),
+    ("GET", "nodecounts", ""),
+    (
+        "POST",
+        "pools",
+        r#"{"id":"q","vmSize":"a1","virtualMachineConfiguration":{"imageReference":{},"nodeAgentSKUId":"x"}}"#,
+    ),
+    ("GET", "pools", ""),
+    ("GET", "pools/{p}", ""),
+    ("HEAD", "pools/{p}", ""),
+    ("PATCH", "pools/{p}", "{}"),
+    ("POST", "pools/{p}/updateproperties", r#"{"metadata":[],"applicationPackageReferences":[]}"#),
+    ("DELETE", "pools/{p}", ""),
+    ("POST", "pools/{p}/resize", r#"{"targetDedicatedNodes":2}"#),
+    ("POST", "pools/{p}/stopresize", ""),
+    ("POST", "pools/{p}/removenodes", r#"{"nodeList":["NODE"]}"#),
+    ("POST", "pools/{p}/enableautoscale", r#"{"autoScaleFormula":"$TargetDedicatedNodes = 1;"}"#),
+    ("POST", "pools/{p}/disableautoscale", ""),
+    ("POST", "pools/{p}/evaluateautoscale", r#"{"autoScaleFormula":"x = 1;"}"#),
+    ("GET", "pools/{p}/nodes", ""),
+    ("GET", "pools/{p}/nodes/{n}", ""),
+    ("POST", "pools/{p}/nodes/{n}/reboot", ""),
+    ("POST", "pools/{p}/nodes/{n}/reimage", ""),
+    ("POST", "pools/{p}/nodes/{n}/start", ""),
+    ("POST", "pools/{p}/nodes/{n}/deallocate", ""),
+    ("POST", "pools/{p}/nodes/{n}/disablescheduling", ""),
+    ("POST", "pools/{p}/nodes/{n}/enablescheduling", ""),
+    ("POST", "pools/{p}/nodes/{n}/users", r#"{"name":"ann"}"#),
+    ("PUT", "pools/{p}/nodes/{n}/users/{u}", "{}"),
+    ("DELETE", "pools/{p}/nodes/{n}/users/{u}", ""),
+    ("GET", "pools/{p}/nodes/{n}/remoteloginsettings", ""),
+    (
+        "POST",
+        "pools/{p}/nodes/{n}/uploadbatchservicelogs",
+        r#"{"containerUrl":"http://a/b","startTime":"2026-03-02T10:00:00Z"}"#,
+    ),
+    ("GET", "pools/{p}/nodes/{n}/files", ""),
+    ("GET", "pools/{p}/nodes/{n}/files/{path}", ""),
+    ("HEAD", "pools/{p}/nodes/{n}/files/{path}", ""),
+    ("DELETE", "pools/{p}/nodes/{n}/files/{path}", ""),
+    ("GET", "pools/{p}/nodes/{n}/extensions", ""),
+    ("GET", "pools/{p}/nodes/{n}/extensions/{e}", ""),
+    ("POST", "jobs", r#"{"id":"k","poolInfo":{"poolId":"p"}}"#),
+    ("GET", "jobs", ""),
+    ("GET", "jobs/{j}", ""),
+    ("PATCH", "jobs/{j}", "{}"),
+    ("PUT", "jobs/{j}", r#"{"poolInfo":{"poolId":"p"}}"#),
+    ("DELETE", "jobs/{j}", ""),
+    ("POST", "jobs/{j}/disable", r#"{"disableTasks":"wait"}"#),
+    ("POST", "jobs/{j}/enable", ""),
+    ("POST", "jobs/{j}/terminate", ""),
+    ("GET", "jobs/{j}/jobpreparationandreleasetaskstatus", ""),
+    ("GET", "jobs/{j}/taskcounts", ""),
+    ("POST", "jobs/{j}/tasks", r#"{"id":"u","commandLine":"x"}"#),
+    ("POST", "jobs/{j}/addtaskcollection", r#"{"value":[{"id":"u","commandLine":"x"}]}"#),
+    ("GET", "jobs/{j}/tasks", ""),
+    ("GET", "jobs/{j}/tasks/{t}", ""),
+    ("PUT", "jobs/{j}/tasks/{t}", "{}"),
+    ("DELETE", "jobs/{j}/tasks/{t}", ""),
+    ("POST", "jobs/{j}/tasks/{t}/terminate", ""),
+    ("POST", "jobs/{j}/tasks/{t}/reactivate", ""),
+    ("GET", "jobs/{j}/tasks/{t}/subtasksinfo", ""),
+    ("GET", "jobs/{j}/tasks/{t}/files", ""),
+    ("GET", "jobs/{j}/tasks/{t}/files/{path}", ""),
+    ("HEAD", "jobs/{j}/tasks/{t}/files/{path}", ""),
+    ("DELETE", "jobs/{j}/tasks/{t}/files/{path}", ""),
+    ("POST", "jobschedules", r#"{"id":"r","schedule":{},"jobSpecification":{"poolInfo":{"poolId":"p"}}}"#),
+    ("GET", "jobschedules", ""),
+    ("GET", "jobschedules/{s}", ""),
+    ("HEAD", "jobschedules/{s}", ""),
+    ("PATCH", "jobschedules/{s}", "{}"),
+    ("PUT", "jobschedules/{s}", r#"{"schedule":{},"jobSpecification":{"poolInfo":{"poolId":"p"}}}"#),
+    ("DELETE", "jobschedules/{s}", ""),
+    ("POST", "jobschedules/{s}/disable", ""),
+    ("POST", "jobschedules/{s}/enable", ""),
+    ("POST", "jobschedules/{s}/terminate", ""),
+    ("GET", "jobschedules/{s}/jobs", ""),
+];
+
+/// What operations answer, where it is not what they say when all is well.
+const OTHERWISE: &[(&str, &str)] = &[
+    ("GET applications/{id}", "404 ApplicationNotFound"),
+    ("POST pools/{p}/evaluateautoscale", "409 OperationInvalidForCurrentState"),
+    ("POST pools/{p}/nodes/{n}/start", "409 OperationInvalidForCurrentState"),
+    ("POST pools/{p}/nodes/{n}/enablescheduling", "409 NodeAlreadyInTargetSchedulingState"),
+    ("PUT pools/{p}/nodes/{n}/users/{u}", "404 NodeUserNotFound"),
+    ("DELETE pools/{p}/nodes/{n}/users/{u}", "404 NodeUserNotFound"),
+    ("GET pools/{p}/nodes/{n}/extensions/{e}", "404 ResourceNotFound"),
+    ("POST jobs/{j}/enable", "409 JobNotDisabled"),
+    ("GET jobs/{j}/jobpreparationandreleasetaskstatus", "409 JobPreparationTaskOrReleaseTaskNotSpecified"),
+    ("PUT jobs/{j}/tasks/{t}", "409 TaskCompleted"),
+    ("POST jobs/{j}/tasks/{t}/terminate", "409 TaskCompleted"),
+    ("POST jobs/{j}/tasks/{t}/reactivate", "409 TaskSucceeded"),
+];
+
+/// The status of success, as the protocol has it.
+fn success(method: &str, path: &str) -> u16 {
+    let last = path.rsplit('/').next().unwrap();
+    match (method, last) {
+        ("POST", "pools" | "jobs" | "tasks" | "jobschedules" | "users") => 201,
+        ("POST", "updateproperties") => 204,
+        ("POST", "disable" | "enable") if path.starts_with("jobschedules") => 204,
+        ("POST", "terminate" | "reactivate") if path.contains("tasks") => 204,
+        ("POST", "enableautoscale" | "disableautoscale" | "evaluateautoscale" | "addtaskcollection") => 200,
+        ("POST", "disablescheduling" | "enablescheduling" | "uploadbatchservicelogs") => 200,
+        ("POST", _) => 202,
+        ("DELETE", _) if path.contains("tasks") || path.contains("users") || path.contains("files") => 200,
+        ("DELETE", _) => 202,
+        _ => 200,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_operation_is_answered_as_the_protocol_says() {
+    for (method, path, body) in OPERATIONS {
+        let rig = Rig::with_tasks().await;
+        let schedule = json!({"id": "s", "schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
+        assert_eq!(rig.post("jobschedules", schedule).await.told(), "201");
+        let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
+        let file =
+            if path.starts_with("pools") { "workitems%2Fj%2Fjob-1%2Ft0%2Fstdout.txt" } else { "stdout.txt" };
+        let names =
+            [("{p}", "p"), ("{j}", "j"), ("{t}", "t0"), ("{s}", "s"), ("{n}", &*node), ("{path}", file)];
+        let filled = names.iter().fold((*path).to_owned(), |path, (name, value)| path.replace(name, value));
+        let filled = filled.replace(['{', '}'], "");
+        let body = (!body.is_empty()).then(|| json!(body.replace("NODE", &node)));
+        let found = rig.ask(method, &filled, &[], body).await.told();
+        let name = format!("{method} {path}");
+        let other = OTHERWISE.iter().find(|(operation, _)| *operation == name);
+        let expected =
+            other.map_or_else(|| success(method, path).to_string(), |(_, told)| (*told).to_owned());
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn every_operation_is_in_the_document_and_nothing_else_is() {
+    let document = include_str!("../../../../docs/emulator.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let told: Vec<&str> = rows.map(|(operation, _)| operation).collect();
+    let there: Vec<String> = OPERATIONS.iter().map(|(method, path, _)| format!("{method} /{path}")).collect();
+    let missing: Vec<_> = there.iter().filter(|name| !told.contains(&name.as_str())).collect();
+    let invented: Vec<_> =
+        told.iter().filter(|name| name.contains(" /") && !there.iter().any(|known| known == *name)).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "missing {missing:#?}, invented {invented:#?}");
+}

@@ -1,0 +1,226 @@
+//! What clients see of pools and nodes.
+
+use super::{
+    Model, Node, Pool, Refusal,
+    query::Select,
+    views::{NODE_PROPERTIES, POOL_PROPERTIES, PageOf, page, read_filter},
+};
+use dropmill_azure_wire::batch::{
+    self as wire, ComputeNode, NodeCounts, NodeState, PoolNodeCounts, SchedulingState,
+};
+
+impl Model {
+    /// A pool as clients see it.
+    pub fn see_pool(&self, pool: &Pool, select: &Select) -> wire::Pool {
+        let spec = &pool.spec;
+        let count = |dedicated| {
+            i32::try_from(pool.nodes.values().filter(|node| node.dedicated == dedicated).count()).ok()
+        };
+        macro_rules! pick {
+            ($name:literal, $field:ident) => {
+                select.take($name, || spec.$field.clone())
+            };
+        }
+        wire::Pool {
+            id: spec.id.clone(),
+            display_name: pick!("displayName", display_name),
+            url: select.take("url", || self.url(&format!("pools/{}", spec.id))),
+            e_tag: select.take("eTag", || Some(pool.etag.clone())),
+            last_modified: select.take("lastModified", || Some(pool.modified)),
+            creation_time: select.take("creationTime", || Some(pool.created)),
+            state: select.take("state", || Some(pool.pool_state())),
+            state_transition_time: select.take("stateTransitionTime", || Some(pool.state_at)),
+            allocation_state: select.take("allocationState", || Some(pool.allocation_state())),
+            allocation_state_transition_time: select
+                .take("allocationStateTransitionTime", || Some(pool.allocation_at)),
+            vm_size: select.take("vmSize", || Some(spec.vm_size.clone())),
+            virtual_machine_configuration: pick!(
+                "virtualMachineConfiguration",
+                virtual_machine_configuration
+            ),
+            cloud_service_configuration: pick!("cloudServiceConfiguration", cloud_service_configuration),
+            resize_timeout: pick!("resizeTimeout", resize_timeout),
+            resize_errors: select.take("resizeErrors", || {
+                (!pool.resize_errors.is_empty()).then(|| pool.resize_errors.clone())
+            }),
+            current_dedicated_nodes: select.take("currentDedicatedNodes", || count(true)),
+            current_low_priority_nodes: select.take("currentLowPriorityNodes", || count(false)),
+            target_dedicated_nodes: pick!("targetDedicatedNodes", target_dedicated_nodes),
+            target_low_priority_nodes: pick!("targetLowPriorityNodes", target_low_priority_nodes),
+            enable_auto_scale: pick!("enableAutoScale", enable_auto_scale),
+            auto_scale_formula: pick!("autoScaleFormula", auto_scale_formula),
+            auto_scale_evaluation_interval: pick!(
+                "autoScaleEvaluationInterval",
+                auto_scale_evaluation_interval
+            ),
+            auto_scale_run: select.take("autoScaleRun", || pool.autoscale_run.clone()),
+            enable_inter_node_communication: pick!(
+                "enableInterNodeCommunication",
+                enable_inter_node_communication
+            ),
+            network_configuration: pick!("networkConfiguration", network_configuration),
+            start_task: pick!("startTask", start_task),
+            certificate_references: pick!("certificateReferences", certificate_references),
+            application_package_references: pick!(
+                "applicationPackageReferences",
+                application_package_references
+            ),
+            application_licenses: pick!("applicationLicenses", application_licenses),
+            task_slots_per_node: pick!("taskSlotsPerNode", task_slots_per_node),
+            task_scheduling_policy: pick!("taskSchedulingPolicy", task_scheduling_policy),
+            user_accounts: pick!("userAccounts", user_accounts),
+            metadata: pick!("metadata", metadata),
+            mount_configuration: pick!("mountConfiguration", mount_configuration),
+            target_node_communication_mode: pick!(
+                "targetNodeCommunicationMode",
+                target_node_communication_mode
+            ),
+            upgrade_policy: pick!("upgradePolicy", upgrade_policy),
+            resource_tags: pick!("resourceTags", resource_tags),
+            ..wire::Pool::default()
+        }
+    }
+
+    /// A page of pools.
+    ///
+    /// # Errors
+    /// A filter that cannot be read.
+    pub fn list_pools(
+        &self,
+        filter: &str,
+        select: &Select,
+        after: &str,
+        size: usize,
+    ) -> Result<PageOf<wire::Pool>, Refusal> {
+        let filter = read_filter(filter, POOL_PROPERTIES)?;
+        Ok(page(self.pools.range(after.to_owned()..), filter.as_ref(), size, |pool| {
+            self.see_pool(pool, select)
+        }))
+    }
+
+    /// A node as clients see it.
+    pub fn see_node(&self, pool: &Pool, node: &Node, select: &Select) -> ComputeNode {
+        let running = node.launches.iter().filter(|launch| self.is_task(**launch)).count();
+        ComputeNode {
+            id: node.id.clone(),
+            url: select.take("url", || self.url(&format!("pools/{}/nodes/{}", pool.spec.id, node.id))),
+            state: select.take("state", || Some(node.state.clone())),
+            scheduling_state: select.take("schedulingState", || {
+                Some(if node.scheduling { SchedulingState::Enabled } else { SchedulingState::Disabled })
+            }),
+            state_transition_time: select.take("stateTransitionTime", || Some(node.state_at)),
+            last_boot_time: select.take("lastBootTime", || node.booted),
+            allocation_time: select.take("allocationTime", || Some(node.allocated)),
+            ip_address: select.take("ipAddress", || Some("127.0.0.1".into())),
+            affinity_id: select.take("affinityId", || Some(format!("TVM:{}", node.id))),
+            vm_size: select.take("vmSize", || Some(pool.spec.vm_size.clone())),
+            total_tasks_run: select.take("totalTasksRun", || Some(node.total)),
+            running_tasks_count: select.take("runningTasksCount", || i32::try_from(running).ok()),
+            running_task_slots_count: select.take("runningTaskSlotsCount", || Some(node.slots)),
+            total_tasks_succeeded: select.take("totalTasksSucceeded", || Some(node.succeeded)),
+            start_task: select.take("startTask", || pool.spec.start_task.clone()),
+            start_task_info: select.take("startTaskInfo", || node.start_task.clone()),
+            errors: select.take("errors", || (!node.errors.is_empty()).then(|| node.errors.clone())),
+            is_dedicated: select.take("isDedicated", || Some(node.dedicated)),
+            recent_tasks: select.take("recentTasks", || self.recent_tasks(node)),
+            node_agent_info: select.take("nodeAgentInfo", || {
+                Some(wire::NodeAgentInfo {
+                    version: env!("CARGO_PKG_VERSION").into(),
+                    last_update_time: node.allocated,
+                })
+            }),
+            virtual_machine_info: select.take("virtualMachineInfo", || {
+                let image = pool.spec.virtual_machine_configuration.as_ref()?.image_reference.clone();
+                Some(wire::VirtualMachineInfo {
+                    image_reference: Some(image),
+                    scale_set_vm_resource_id: None,
+                })
+            }),
+            ..ComputeNode::default()
+        }
+    }
+
+    /// Tasks that run on a node, then those that ended there last, the latest first.
+    fn recent_tasks(&self, node: &Node) -> Option<Vec<wire::TaskInformation>> {
+        let running = node.launches.iter().filter_map(|launch| match self.launches.get(launch)? {
+            super::What::Task { job, task } => Some((job.clone(), task.clone())),
+            _ => None,
+        });
+        let all = running.chain(node.recent.iter().rev().cloned()).filter_map(|(job, task)| {
+            let job = self.jobs.get(&job)?;
+            let task = job.tasks.get(&task)?;
+            Some(wire::TaskInformation {
+                task_url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
+                job_id: Some(job.spec.id.clone()),
+                task_id: Some(task.add.id.clone()),
+                subtask_id: None,
+                task_state: task.facts.state.clone(),
+                execution_info: Some(task.facts.info.clone()),
+            })
+        });
+        let all: Vec<_> = all.collect();
+        (!all.is_empty()).then_some(all)
+    }
+
+    fn is_task(&self, launch: u64) -> bool {
+        matches!(self.launches.get(&launch), Some(super::What::Task { .. }))
+    }
+
+    /// A page of a pool's nodes.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, or a filter that cannot be read.
+    pub fn list_nodes(
+        &self,
+        pool: &str,
+        filter: &str,
+        select: &Select,
+        after: &str,
+        size: usize,
+    ) -> Result<PageOf<ComputeNode>, Refusal> {
+        let filter = read_filter(filter, NODE_PROPERTIES)?;
+        let pool = self.pool(pool)?;
+        Ok(page(pool.nodes.range(after.to_owned()..), filter.as_ref(), size, |node| {
+            self.see_node(pool, node, select)
+        }))
+    }
+
+    /// How many nodes of each pool are in which state.
+    pub fn node_counts(&self) -> Vec<PoolNodeCounts> {
+        let pools = self.pools.iter();
+        pools
+            .map(|(_, pool)| PoolNodeCounts {
+                pool_id: pool.spec.id.clone(),
+                dedicated: Some(counts(pool, true)),
+                low_priority: Some(counts(pool, false)),
+            })
+            .collect()
+    }
+}
+
+fn counts(pool: &Pool, dedicated: bool) -> NodeCounts {
+    let mut counts = NodeCounts::default();
+    for node in pool.nodes.values().filter(|node| node.dedicated == dedicated) {
+        counts.total += 1;
+        let count = match node.state {
+            NodeState::Idle => &mut counts.idle,
+            NodeState::Rebooting => &mut counts.rebooting,
+            NodeState::Reimaging => &mut counts.reimaging,
+            NodeState::Running => &mut counts.running,
+            NodeState::Unusable => &mut counts.unusable,
+            NodeState::Creating => &mut counts.creating,
+            NodeState::Starting => &mut counts.starting,
+            NodeState::WaitingForStartTask => &mut counts.waiting_for_start_task,
+            NodeState::StartTaskFailed => &mut counts.start_task_failed,
+            NodeState::LeavingPool => &mut counts.leaving_pool,
+            NodeState::Offline => &mut counts.offline,
+            NodeState::Preempted => &mut counts.preempted,
+            NodeState::UpgradingOs => &mut counts.upgrading_os,
+            NodeState::Deallocated => &mut counts.deallocated,
+            NodeState::Deallocating => &mut counts.deallocating,
+            NodeState::Unknown | NodeState::Other(_) => &mut counts.unknown,
+        };
+        *count += 1;
+    }
+    counts
+}

@@ -1,0 +1,113 @@
+//! What clients see of tasks.
+
+use super::{
+    Job, Model, Refusal, Task,
+    query::{Select, Value},
+    views::{PageOf, TASK_PROPERTIES, page, read_filter},
+};
+use dropmill_azure_wire::{
+    batch::{self as wire, TaskNodeInfo, TaskState},
+    time::Timestamp,
+    uri::encode,
+};
+
+impl Model {
+    /// A task as clients see it.
+    pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> wire::Task {
+        let (add, facts) = (&task.add, &task.facts);
+        macro_rules! pick {
+            ($name:literal, $field:ident) => {
+                select.take($name, || add.$field.clone())
+            };
+        }
+        wire::Task {
+            id: add.id.clone(),
+            display_name: pick!("displayName", display_name),
+            url: select.take("url", || self.url(&format!("jobs/{}/tasks/{}", job.spec.id, add.id))),
+            e_tag: select.take("eTag", || Some(facts.etag.clone())),
+            last_modified: select.take("lastModified", || Some(facts.modified)),
+            creation_time: select.take("creationTime", || Some(facts.created)),
+            exit_conditions: pick!("exitConditions", exit_conditions),
+            state: select.take("state", || Some(facts.state.clone())),
+            state_transition_time: select.take("stateTransitionTime", || Some(facts.state_at)),
+            previous_state: select
+                .take("previousState", || facts.previous.as_ref().map(|(state, _)| state.clone())),
+            previous_state_transition_time: select
+                .take("previousStateTransitionTime", || facts.previous.as_ref().map(|(_, moment)| *moment)),
+            command_line: select.take("commandLine", || Some(add.command_line.clone())),
+            resource_files: pick!("resourceFiles", resource_files),
+            output_files: pick!("outputFiles", output_files),
+            environment_settings: pick!("environmentSettings", environment_settings),
+            affinity_info: pick!("affinityInfo", affinity_info),
+            constraints: pick!("constraints", constraints),
+            required_slots: pick!("requiredSlots", required_slots),
+            user_identity: pick!("userIdentity", user_identity),
+            execution_info: select.take("executionInfo", || Some(facts.info.clone())),
+            node_info: select.take("nodeInfo", || self.node_info(job, task)),
+            depends_on: pick!("dependsOn", depends_on),
+            ..wire::Task::default()
+        }
+    }
+
+    fn node_info(&self, job: &Job, task: &Task) -> Option<TaskNodeInfo> {
+        let (pool, node) = task.facts.node.as_ref()?;
+        let directory = task.directory(&job.spec.id);
+        let node_url = format!("{}/pools/{pool}/nodes/{node}", self.identity.base);
+        Some(TaskNodeInfo {
+            affinity_id: Some(format!("TVM:{node}")),
+            task_root_directory_url: Some(format!("{node_url}/files/{}", encode(&directory))),
+            node_url: Some(node_url),
+            pool_id: Some(pool.clone()),
+            node_id: Some(node.clone()),
+            task_root_directory: Some(directory),
+        })
+    }
+
+    /// A page of a job's tasks. A filter on a state goes through the index of that state, in the order in which tasks
+    /// entered it, from the moment the filter names: it costs what it returns.
+    ///
+    /// # Errors
+    /// `JobNotFound`, or a filter that cannot be read.
+    pub fn list_tasks(
+        &self,
+        job: &str,
+        filter: &str,
+        select: &Select,
+        after: &str,
+        size: usize,
+    ) -> Result<PageOf<wire::Task>, Refusal> {
+        let filter = read_filter(filter, TASK_PROPERTIES)?;
+        let job = self.job(job)?;
+        let state = filter.as_ref().and_then(|filter| filter.must_equal("state"));
+        let Some(Value::Text(state)) = state else {
+            return Ok(page(job.tasks.range(after.to_owned()..), filter.as_ref(), size, |task| {
+                self.see_task(job, task, select)
+            }));
+        };
+        let Some(in_state) = job.by_state.get(&TaskState::from(state.as_str())) else {
+            return Ok((vec![], None));
+        };
+        let since = filter.as_ref().and_then(|filter| filter.not_before("stateTransitionTime"));
+        let from = match after.split_once('|') {
+            Some((moment, key)) => {
+                let nanoseconds =
+                    moment.parse::<i128>().ok().and_then(|text| Timestamp::from_nanosecond(text).ok());
+                let bad = || Refusal::bad_query("$skiptoken", "it is none of this service");
+                (nanoseconds.ok_or_else(bad)?, key.to_owned())
+            }
+            None => (since.unwrap_or(Timestamp::MIN), String::new()),
+        };
+        let mut found = vec![];
+        for entry in in_state.range(from..) {
+            let Some(task) = job.tasks.get(&entry.1) else { continue };
+            if !filter.as_ref().is_none_or(|filter| filter.lets(task)) {
+                continue;
+            }
+            if found.len() == size {
+                return Ok((found, Some(format!("{}|{}", entry.0.as_nanosecond(), entry.1))));
+            }
+            found.push(self.see_task(job, task, select));
+        }
+        Ok((found, None))
+    }
+}
