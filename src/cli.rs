@@ -25,6 +25,8 @@ pub enum Command {
     Run(RunArgs),
     /// Watch a drop folder: every file that is put there becomes a task, its result appears beside it.
     Watch(WatchArgs),
+    /// Tell how a drop folder stands.
+    Status(StatusArgs),
     /// Go on with a run that was cut off: only what is missing is done.
     Resume {
         /// Its name, or the beginning of it.
@@ -154,6 +156,20 @@ pub struct WatchArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// One event a line on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The run file, with a section `watch`.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Set a key over the file: section.key=value. May be given often.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// As one line of JSON.
     #[arg(long)]
     pub json: bool,
 }

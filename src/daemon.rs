@@ -107,13 +107,57 @@ struct Over {
     report: Result<Report>,
 }
 
+/// A drop folder as its folders show it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Seen {
+    /// The folder.
+    pub directory: PathBuf,
+    /// Who watches it: `pid 12 since …`.
+    pub holder: Option<String>,
+    /// Entries that lie in it.
+    pub waiting: usize,
+    /// Files that were taken.
+    pub at_work: usize,
+    /// Results, and where they are.
+    pub done: usize,
+    /// See `done`.
+    pub done_folder: PathBuf,
+    /// Failures, and where they are.
+    pub failed: usize,
+    /// See `failed`.
+    pub failed_folder: PathBuf,
+}
+
+/// Looks at the folders of a run file's daemon.
+pub fn look(loaded: &Loaded, state: &State) -> Result<Seen> {
+    let folders = Folders::of(loaded)?;
+    let home = state.folder().join("watch").join(name_of(loaded, &folders));
+    let work = folders.work.join(own_id(&home).unwrap_or_default());
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().count();
+    Ok(Seen {
+        holder: crate::state::holder(&home),
+        waiting: entries(&folders.directory),
+        at_work: if home.exists() { files_at_work(&work).len() } else { 0 },
+        done: entries(&folders.done),
+        failed: entries(&folders.failed),
+        directory: folders.directory,
+        done_folder: folders.done,
+        failed_folder: folders.failed,
+    })
+}
+
+/// The name of a daemon in the state folder: a function of its run file's name and of its folder.
+fn name_of(loaded: &Loaded, folders: &Folders) -> String {
+    let hash = Sha256::digest(folders.directory.as_os_str().as_encoded_bytes());
+    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hash}", dropmill_lifecycle::plan::slug(&loaded.settings.run.name, 24))
+}
+
 impl Daemon {
     /// Checks everything and takes hold of the folder.
     pub fn open(loaded: Loaded, state: State, clock: SharedClock) -> Result<Self> {
         let folders = Folders::of(&loaded)?;
-        let hash = Sha256::digest(folders.directory.as_os_str().as_encoded_bytes());
-        let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{}-{hash}", dropmill_lifecycle::plan::slug(&loaded.settings.run.name, 24));
+        let name = name_of(&loaded, &folders);
         let home = state.daemon(&name, clock.now())?;
         let id = own_id(&home.path)?;
         let work = folders.work.join(&id);

@@ -143,6 +143,17 @@ pub fn is_held(run: &Path) -> bool {
     flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
 }
 
+/// Who holds a folder: `pid 12 since …`; nobody if it is not held.
+pub fn holder(folder: &Path) -> Option<String> {
+    let mut lock = File::open(folder.join("lock")).ok()?;
+    if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
+    }
+    let mut holder = String::new();
+    lock.read_to_string(&mut holder).ok()?;
+    Some(holder.trim().to_owned())
+}
+
 fn private_folder(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| format!("make the state folder {}", path.display()))

@@ -168,6 +168,10 @@ fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
     assert_eq!((&result["input"], &result["exit_code"]), (&"early.txt".into(), &0.into()));
     let reason: Value = serde_json::from_str(&desk.read("failed/bad.txt/reason.json")).unwrap();
     assert_eq!((&reason["cause"], &reason["stderr_tail"]), (&"exit code 3".into(), &"no good".into()));
+    let status: Value =
+        serde_json::from_slice(&desk.output(&["status", "run.toml", "--json"]).stdout).unwrap();
+    assert!(status["holder"].as_str().unwrap().starts_with("pid "), "{status}");
+    assert_eq!((&status["done"], &status["failed"], &status["at_work"]), (&2.into(), &1.into(), &0.into()));
     // Put back, under another name: it is a file like any other.
     fs::rename(desk.path("failed/bad.txt/bad.txt"), desk.path("drop/good.txt")).unwrap();
     assert_eq!(mill.finished(1)["good.txt"], "done");

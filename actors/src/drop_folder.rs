@@ -5,6 +5,7 @@
 
 mod claims;
 mod messages;
+mod publishing;
 mod scan;
 mod shelf;
 mod watcher;

@@ -4,6 +4,9 @@
 //! for. A look costs what is new (tasks that ended since the last one); a full list is made when
 //! nothing was heard for long, and while the run ends.
 
+mod looking;
+mod recall;
+
 use crate::{
     alarms::Alarms,
     job_submitter::{JobHappened, JobSubmitter, Submit},
@@ -16,19 +19,20 @@ use crate::{
     services::Services,
 };
 use actix::prelude::*;
-use dropmill_azure_client::error::BatchError;
 use dropmill_azure_wire::batch as wire;
 use dropmill_journal::{
     event::{Happening, TaskEnding, Verdict as EventVerdict},
-    past::{Past, PastTask},
+    past::Past,
 };
 use dropmill_lifecycle::{
     Elapsed,
     job::JobEvent,
     plan::{Item, RunPlan},
     run::{Closing, RunEvent},
-    task::{self, Ending, StopReason, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
+    task::{self, StopReason, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
 };
+use looking::first_pause;
+use recall::recall;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 const ME: &str = "task_monitor";
@@ -162,9 +166,9 @@ impl TaskMonitor {
             delays: plan.delays.clone(),
         };
         let now = record.clock().elapsed();
-        let recall = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
+        let recalled = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
         let items = roster.items();
-        let tasks: Vec<_> = items.iter().map(|item| recall(item)).collect();
+        let tasks: Vec<_> = items.iter().map(|item| recalled(item)).collect();
         let by_id = items.iter().map(|item| (item.task.clone(), item.index)).collect();
         let open_ended = plan.open_ended;
         let mut looks = Looks::new(Pace {
@@ -292,167 +296,6 @@ impl TaskMonitor {
         let undelivered = !delivered;
         self.note(index, Happening::TaskClosed { verdict: event, cause, stderr_tail: tail, undelivered });
         self.to.run.do_send(RunHappened(RunEvent::TaskClosed { closing, delivered }));
-    }
-
-    /// Plans the next look, if any is needed: at once after a hint, else after the pause.
-    fn plan_look(&mut self, ctx: &mut Context<Self>) {
-        if self.looks.in_flight || self.watched == 0 {
-            return;
-        }
-        if let Some(handle) = self.planned.take() {
-            ctx.cancel_future(handle);
-        }
-        let rest = self.looks.due().since(self.record.clock().elapsed());
-        let look = |monitor: &mut Self, ctx: &mut Context<Self>| {
-            monitor.planned = None;
-            monitor.look(ctx);
-        };
-        self.planned = Some(ctx.run_later(rest, look));
-    }
-
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.looks.in_flight || self.watched == 0 {
-            return;
-        }
-        let now = self.record.clock().elapsed();
-        let look = self.looks.begin(now, self.ending);
-        let filter = self.looks.filter(look, now);
-        let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
-        if look == Look::Count {
-            let call = async move { batch.task_counts(&job).await };
-            ctx.spawn(call.into_actor(self).map(|outcome, monitor, ctx| {
-                monitor.looks.in_flight = false;
-                monitor.counted(outcome, ctx);
-                monitor.plan_look(ctx);
-            }));
-            return;
-        }
-        let call =
-            async move { batch.list_tasks(&job, filter.as_deref(), Some(wire::TASK_STATUS_SELECT)).await };
-        ctx.spawn(call.into_actor(self).map(move |outcome, monitor, ctx| {
-            monitor.looks.in_flight = false;
-            monitor.seen(look, outcome, ctx);
-            monitor.plan_look(ctx);
-        }));
-    }
-
-    fn counted(&mut self, outcome: Result<wire::TaskCountsResult, BatchError>, ctx: &mut Context<Self>) {
-        match outcome {
-            Ok(counts) => {
-                let counts = counts.task_counts;
-                let submitted = || self.tasks.iter().filter(|task| task.submitted);
-                let ended = submitted().filter(|task| !task.state.is_watched()).count();
-                let there =
-                    i64::from(counts.active) + i64::from(counts.running) + i64::from(counts.completed);
-                let all_there = there >= i64::try_from(submitted().count()).unwrap_or(i64::MAX);
-                let all_seen = i64::from(counts.completed) <= i64::try_from(ended).unwrap_or(i64::MAX);
-                self.looks.counted(all_there && all_seen);
-            }
-            Err(error) => self.look_failed(Look::Count, &error, ctx),
-        }
-    }
-
-    fn look_failed(&mut self, look: Look, error: &BatchError, ctx: &mut Context<Self>) {
-        tracing::info!(%error, "look at the tasks failed; the next one follows");
-        if error.is_not_found() {
-            self.job_is_missing(ctx);
-        }
-        self.looks.failed(look);
-    }
-
-    fn seen(
-        &mut self,
-        look: Look,
-        outcome: Result<Vec<wire::TaskStatus>, BatchError>,
-        ctx: &mut Context<Self>,
-    ) {
-        let now = self.record.clock().elapsed();
-        let listed = match outcome {
-            Ok(listed) => listed,
-            Err(error) => return self.look_failed(look, &error, ctx),
-        };
-        let mut news = false;
-        let mut missing: Option<Vec<bool>> = (look == Look::All).then(|| vec![true; self.tasks.len()]);
-        for status in listed {
-            let Some(&index) = self.by_id.get(&*status.id) else { continue };
-            if let Some(missing) = &mut missing {
-                missing[index as usize] = false;
-            }
-            news |= self.seen_one(index, status, ctx);
-        }
-        for (index, missing) in missing.into_iter().flatten().enumerate() {
-            if missing && self.tasks[index].state.is_watched() && !self.ending {
-                self.tasks[index].submitted = false;
-                self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
-            }
-        }
-        self.looks.made(now, news);
-        if news {
-            self.to.run.do_send(RunHappened(RunEvent::Progressed));
-        }
-    }
-
-    /// Tells once that the service has a task.
-    fn submitted(&mut self, index: u32, adopted: bool) {
-        if !std::mem::replace(&mut self.tasks[index as usize].submitted, true) {
-            let seq = self.note(index, Happening::TaskSubmitted { adopted });
-            self.tasks[index as usize].cause = Some(seq);
-        }
-    }
-
-    /// Whether what was seen of one task is new.
-    fn seen_one(&mut self, index: u32, status: wire::TaskStatus, ctx: &mut Context<Self>) -> bool {
-        let state = &self.tasks[index as usize].state;
-        match status.state {
-            wire::TaskState::Completed => {
-                if let Some(moment) = status.state_transition_time {
-                    self.looks.ended_at(moment);
-                }
-                if !state.is_watched()
-                    && !matches!(state, TaskState::Ready { .. } | TaskState::Resting { .. })
-                {
-                    return false;
-                }
-                self.submitted(index, false);
-                let (told, ending) = ending_of(status);
-                // An earlier life may have said it.
-                if self.tasks[index as usize].ended.as_ref() != Some(&told) {
-                    self.tasks[index as usize].ended = Some(told.clone());
-                    let seq = self.note(index, Happening::TaskEnded(told));
-                    self.tasks[index as usize].cause = Some(seq);
-                }
-                self.happened(index, TaskEvent::SeenEnded(ending), ctx);
-                true
-            }
-            wire::TaskState::Running => {
-                let news = matches!(state, TaskState::Queued { .. } | TaskState::Recalled { .. });
-                if news {
-                    self.submitted(index, false);
-                    let node = status.node_info.and_then(|info| info.node_id).map(String::from);
-                    self.note(index, Happening::TaskRunning { node });
-                }
-                self.happened(index, TaskEvent::SeenRunning, ctx);
-                news
-            }
-            wire::TaskState::Active | wire::TaskState::Preparing => {
-                let news = matches!(state, TaskState::Running { .. });
-                self.happened(index, TaskEvent::SeenActive, ctx);
-                news
-            }
-            wire::TaskState::Other(_) => false,
-        }
-    }
-
-    fn job_is_missing(&mut self, ctx: &mut Context<Self>) {
-        if !self.ending {
-            // Somebody deleted it: the run ends, and its end closes the tasks.
-            return self.to.job.do_send(JobHappened { event: JobEvent::FoundMissing, cause: None });
-        }
-        for index in 0..self.tasks.len() {
-            if self.tasks[index].state.is_watched() {
-                self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::JobEnded, ctx);
-            }
-        }
     }
 
     fn every(&mut self, event: &TaskEvent, ctx: &mut Context<Self>) {
@@ -623,74 +466,6 @@ fn is_unsubmitted(state: &TaskState) -> bool {
     )
 }
 
-/// Where a task stands at the beginning of a life of the run.
-fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &TaskLimits) -> Task {
-    let mut task = Task::fresh();
-    let stopped = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
-    task.state = match past {
-        Some(PastTask { closed: Some(_), .. }) => TaskState::Closed,
-        Some(PastTask { ended: Some(ended), delivered, .. }) if delivered.is_some() || run_ends => {
-            TaskState::Collecting { ending: ending_told(ended), stopped }
-        }
-        Some(PastTask { ended: None, .. }) if stopped.is_some_and(|why| why != StopReason::RunEnds) => {
-            TaskState::Stopping {
-                why: stopped.unwrap_or(StopReason::RunEnds),
-                may_run: true,
-                again_at: Some(now),
-                until: now + limits.stopping,
-            }
-        }
-        // A run that ends has nothing to submit; what it submitted without a record of it may have finished.
-        _ if run_ends => TaskState::Recalled { input_ready: false },
-        Some(PastTask { submitted: true, .. }) => TaskState::Recalled { input_ready: false },
-        _ => TaskState::Waiting,
-    };
-    if let Some(past) = past {
-        (task.ended, task.cause, task.submitted) = (past.ended.clone(), past.cause, past.submitted);
-    }
-    task
-}
-
-fn ending_told(told: &TaskEnding) -> Ending {
-    let failure =
-        told.failure_code.clone().map(|code| (code, told.failure_message.clone().unwrap_or_default()));
-    Ending { success: told.success, exit_code: told.exit_code, failure }
-}
-
 fn tries(plan: &RunPlan) -> u32 {
     u32::try_from(plan.job.max_retries).map_or(u32::MAX, |retries| retries.saturating_add(1)).min(1000)
-}
-
-/// The pause between looks after news; without news it doubles up to `limits.poll_every`.
-fn first_pause(services: &Services, plan: &RunPlan) -> Duration {
-    let shortest =
-        if services.hints.is_some() { Duration::from_millis(100) } else { Duration::from_millis(500) };
-    shortest.min(plan.limits.poll_every)
-}
-
-/// What the service says of a task that is over, for the record and for its machine.
-fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
-    let info = status.execution_info.unwrap_or_default();
-    let failure = info
-        .failure_info
-        .map(|failure| (failure.code.clone().unwrap_or_default(), crate::failure::told(&failure)));
-    let success = match info.result {
-        Some(wire::TaskResult::Success) => true,
-        Some(_) => false,
-        None => failure.is_none() && info.exit_code == Some(0),
-    };
-    let (failure_code, failure_message) = failure.unzip();
-    let told = TaskEnding {
-        success,
-        exit_code: info.exit_code,
-        failure_code,
-        failure_message,
-        node: status.node_info.and_then(|info| info.node_id).map(String::from),
-        started: info.start_time,
-        ended: info.end_time,
-        retries: u32::try_from(info.retry_count).unwrap_or_default(),
-        requeues: u32::try_from(info.requeue_count).unwrap_or_default(),
-    };
-    let ending = ending_told(&told);
-    (told, ending)
 }

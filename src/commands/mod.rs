@@ -12,6 +12,7 @@ mod serve;
 pub mod services;
 mod show;
 mod simulate;
+mod status;
 mod trace;
 mod watch;
 
@@ -43,6 +44,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Run(arguments) => run::run(&arguments, &state),
         Command::Watch(arguments) => watch::watch(&arguments, &state),
+        Command::Status(arguments) => status::status(&arguments, &state),
         Command::Resume { run, showing } => run::resume(&run, &showing, &state),
         Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
         Command::Plan(arguments) => plan::plan(&arguments),

@@ -1,0 +1,212 @@
+//! Looks at the tasks of the job, and what they show.
+
+use super::{TaskMonitor, recall::ending_told};
+use crate::{job_submitter::JobHappened, looks::Look, run_keeper::RunHappened, services::Services};
+use actix::prelude::*;
+use dropmill_azure_client::error::BatchError;
+use dropmill_azure_wire::batch as wire;
+use dropmill_journal::event::{Happening, TaskEnding};
+use dropmill_lifecycle::{
+    job::JobEvent,
+    plan::RunPlan,
+    run::RunEvent,
+    task::{Ending, TaskEvent, TaskState},
+};
+use std::time::Duration;
+
+impl TaskMonitor {
+    /// Plans the next look, if any is needed: at once after a hint, else after the pause.
+    pub(super) fn plan_look(&mut self, ctx: &mut Context<Self>) {
+        if self.looks.in_flight || self.watched == 0 {
+            return;
+        }
+        if let Some(handle) = self.planned.take() {
+            ctx.cancel_future(handle);
+        }
+        let rest = self.looks.due().since(self.record.clock().elapsed());
+        let look = |monitor: &mut Self, ctx: &mut Context<Self>| {
+            monitor.planned = None;
+            monitor.look(ctx);
+        };
+        self.planned = Some(ctx.run_later(rest, look));
+    }
+
+    pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.looks.in_flight || self.watched == 0 {
+            return;
+        }
+        let now = self.record.clock().elapsed();
+        let look = self.looks.begin(now, self.ending);
+        let filter = self.looks.filter(look, now);
+        let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
+        if look == Look::Count {
+            let call = async move { batch.task_counts(&job).await };
+            ctx.spawn(call.into_actor(self).map(|outcome, monitor, ctx| {
+                monitor.looks.in_flight = false;
+                monitor.counted(outcome, ctx);
+                monitor.plan_look(ctx);
+            }));
+            return;
+        }
+        let call =
+            async move { batch.list_tasks(&job, filter.as_deref(), Some(wire::TASK_STATUS_SELECT)).await };
+        ctx.spawn(call.into_actor(self).map(move |outcome, monitor, ctx| {
+            monitor.looks.in_flight = false;
+            monitor.seen(look, outcome, ctx);
+            monitor.plan_look(ctx);
+        }));
+    }
+
+    fn counted(&mut self, outcome: Result<wire::TaskCountsResult, BatchError>, ctx: &mut Context<Self>) {
+        match outcome {
+            Ok(counts) => {
+                let counts = counts.task_counts;
+                let submitted = || self.tasks.iter().filter(|task| task.submitted);
+                let ended = submitted().filter(|task| !task.state.is_watched()).count();
+                let there =
+                    i64::from(counts.active) + i64::from(counts.running) + i64::from(counts.completed);
+                let all_there = there >= i64::try_from(submitted().count()).unwrap_or(i64::MAX);
+                let all_seen = i64::from(counts.completed) <= i64::try_from(ended).unwrap_or(i64::MAX);
+                self.looks.counted(all_there && all_seen);
+            }
+            Err(error) => self.look_failed(Look::Count, &error, ctx),
+        }
+    }
+
+    fn look_failed(&mut self, look: Look, error: &BatchError, ctx: &mut Context<Self>) {
+        tracing::info!(%error, "look at the tasks failed; the next one follows");
+        if error.is_not_found() {
+            self.job_is_missing(ctx);
+        }
+        self.looks.failed(look);
+    }
+
+    pub(super) fn seen(
+        &mut self,
+        look: Look,
+        outcome: Result<Vec<wire::TaskStatus>, BatchError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let now = self.record.clock().elapsed();
+        let listed = match outcome {
+            Ok(listed) => listed,
+            Err(error) => return self.look_failed(look, &error, ctx),
+        };
+        let mut news = false;
+        let mut missing: Option<Vec<bool>> = (look == Look::All).then(|| vec![true; self.tasks.len()]);
+        for status in listed {
+            let Some(&index) = self.by_id.get(&*status.id) else { continue };
+            if let Some(missing) = &mut missing {
+                missing[index as usize] = false;
+            }
+            news |= self.seen_one(index, status, ctx);
+        }
+        for (index, missing) in missing.into_iter().flatten().enumerate() {
+            if missing && self.tasks[index].state.is_watched() && !self.ending {
+                self.tasks[index].submitted = false;
+                self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
+            }
+        }
+        self.looks.made(now, news);
+        if news {
+            self.to.run.do_send(RunHappened(RunEvent::Progressed));
+        }
+    }
+
+    /// Tells once that the service has a task.
+    pub(super) fn submitted(&mut self, index: u32, adopted: bool) {
+        if !std::mem::replace(&mut self.tasks[index as usize].submitted, true) {
+            let seq = self.note(index, Happening::TaskSubmitted { adopted });
+            self.tasks[index as usize].cause = Some(seq);
+        }
+    }
+
+    /// Whether what was seen of one task is new.
+    fn seen_one(&mut self, index: u32, status: wire::TaskStatus, ctx: &mut Context<Self>) -> bool {
+        let state = &self.tasks[index as usize].state;
+        match status.state {
+            wire::TaskState::Completed => {
+                if let Some(moment) = status.state_transition_time {
+                    self.looks.ended_at(moment);
+                }
+                if !state.is_watched()
+                    && !matches!(state, TaskState::Ready { .. } | TaskState::Resting { .. })
+                {
+                    return false;
+                }
+                self.submitted(index, false);
+                let (told, ending) = ending_of(status);
+                // An earlier life may have said it.
+                if self.tasks[index as usize].ended.as_ref() != Some(&told) {
+                    self.tasks[index as usize].ended = Some(told.clone());
+                    let seq = self.note(index, Happening::TaskEnded(told));
+                    self.tasks[index as usize].cause = Some(seq);
+                }
+                self.happened(index, TaskEvent::SeenEnded(ending), ctx);
+                true
+            }
+            wire::TaskState::Running => {
+                let news = matches!(state, TaskState::Queued { .. } | TaskState::Recalled { .. });
+                if news {
+                    self.submitted(index, false);
+                    let node = status.node_info.and_then(|info| info.node_id).map(String::from);
+                    self.note(index, Happening::TaskRunning { node });
+                }
+                self.happened(index, TaskEvent::SeenRunning, ctx);
+                news
+            }
+            wire::TaskState::Active | wire::TaskState::Preparing => {
+                let news = matches!(state, TaskState::Running { .. });
+                self.happened(index, TaskEvent::SeenActive, ctx);
+                news
+            }
+            wire::TaskState::Other(_) => false,
+        }
+    }
+
+    pub(super) fn job_is_missing(&mut self, ctx: &mut Context<Self>) {
+        if !self.ending {
+            // Somebody deleted it: the run ends, and its end closes the tasks.
+            return self.to.job.do_send(JobHappened { event: JobEvent::FoundMissing, cause: None });
+        }
+        for index in 0..self.tasks.len() {
+            if self.tasks[index].state.is_watched() {
+                self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::JobEnded, ctx);
+            }
+        }
+    }
+}
+
+/// The pause between looks after news; without news it doubles up to `limits.poll_every`.
+pub fn first_pause(services: &Services, plan: &RunPlan) -> Duration {
+    let shortest =
+        if services.hints.is_some() { Duration::from_millis(100) } else { Duration::from_millis(500) };
+    shortest.min(plan.limits.poll_every)
+}
+
+/// What the service says of a task that is over, for the record and for its machine.
+fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
+    let info = status.execution_info.unwrap_or_default();
+    let failure = info
+        .failure_info
+        .map(|failure| (failure.code.clone().unwrap_or_default(), crate::failure::told(&failure)));
+    let success = match info.result {
+        Some(wire::TaskResult::Success) => true,
+        Some(_) => false,
+        None => failure.is_none() && info.exit_code == Some(0),
+    };
+    let (failure_code, failure_message) = failure.unzip();
+    let told = TaskEnding {
+        success,
+        exit_code: info.exit_code,
+        failure_code,
+        failure_message,
+        node: status.node_info.and_then(|info| info.node_id).map(String::from),
+        started: info.start_time,
+        ended: info.end_time,
+        retries: u32::try_from(info.retry_count).unwrap_or_default(),
+        requeues: u32::try_from(info.requeue_count).unwrap_or_default(),
+    };
+    let ending = ending_told(&told);
+    (told, ending)
+}

@@ -1,0 +1,43 @@
+//! Where tasks stand at the beginning of a later life of a run.
+
+use super::Task;
+use dropmill_journal::{event::TaskEnding, past::PastTask};
+use dropmill_lifecycle::{
+    Elapsed,
+    task::{Ending, StopReason, TaskLimits, TaskState},
+};
+
+/// Where a task stands at the beginning of a life of the run.
+pub fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &TaskLimits) -> Task {
+    let mut task = Task::fresh();
+    let stopped = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
+    task.state = match past {
+        Some(PastTask { closed: Some(_), .. }) => TaskState::Closed,
+        Some(PastTask { ended: Some(ended), delivered, .. }) if delivered.is_some() || run_ends => {
+            TaskState::Collecting { ending: ending_told(ended), stopped }
+        }
+        Some(PastTask { ended: None, .. }) if stopped.is_some_and(|why| why != StopReason::RunEnds) => {
+            TaskState::Stopping {
+                why: stopped.unwrap_or(StopReason::RunEnds),
+                may_run: true,
+                again_at: Some(now),
+                until: now + limits.stopping,
+            }
+        }
+        // A run that ends has nothing to submit; what it submitted without a record of it may have finished.
+        _ if run_ends => TaskState::Recalled { input_ready: false },
+        Some(PastTask { submitted: true, .. }) => TaskState::Recalled { input_ready: false },
+        _ => TaskState::Waiting,
+    };
+    if let Some(past) = past {
+        (task.ended, task.cause, task.submitted) = (past.ended.clone(), past.cause, past.submitted);
+    }
+    task
+}
+
+/// What the record says of a task that is over, for its machine.
+pub fn ending_told(told: &TaskEnding) -> Ending {
+    let failure =
+        told.failure_code.clone().map(|code| (code, told.failure_message.clone().unwrap_or_default()));
+    Ending { success: told.success, exit_code: told.exit_code, failure }
+}
