@@ -223,6 +223,12 @@ pub struct ServeArgs {
     /// Address of Blob; loopback only. Port 0 takes any free port.
     #[arg(long, default_value = "127.0.0.1:10000")]
     pub blob: String,
+    /// Let the faults and incidents of a scenario strike whoever uses the service; /__faults and /__clock change them.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// Which draws the scenario's probabilities make.
+    #[arg(long, default_value_t = 1, requires = "scenario")]
+    pub seed: u64,
     /// Print the connection as one line of JSON when ready.
     #[arg(long)]
     pub json: bool,

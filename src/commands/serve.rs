@@ -1,11 +1,15 @@
 //! `dropmill serve`: the local Azure Batch and Blob service on sockets.
 
-use super::Mistake;
+use super::{Mistake, simulate::read_scenario};
 use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
 use anyhow::{Context, Result, bail};
 use axum::serve::ListenerExt;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use dropmill_local_azure::service::{LocalAzure, RunnerChoice, ServiceSettings};
+use dropmill_test_kit::{
+    ShiftedClock,
+    served::{self, Served},
+};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     net::TcpListener,
@@ -25,8 +29,26 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let mut settings = ServiceSettings::at(&folder);
     settings.batch_endpoint = format!("http://{}", batch.local_addr()?);
     settings.blob_endpoint = format!("http://{}/{}", blob.local_addr()?, settings.account);
-    let clock: SharedClock = Arc::new(WallClock);
-    let service = LocalAzure::open(settings, clock, RunnerChoice::Processes)?;
+    let scenario =
+        arguments.scenario.as_deref().map(read_scenario).transpose()?.map(|(_, scenario)| scenario);
+    let wall: SharedClock = Arc::new(WallClock);
+    let skew = scenario.as_ref().map_or(0, |scenario| scenario.clock_ahead_seconds);
+    let clock = ShiftedClock::new(wall.clone(), skew);
+    let service = LocalAzure::open(settings, Arc::new(clock.clone()), RunnerChoice::Processes)?;
+    let (batch_router, blob_router) = match &scenario {
+        None => (service.batch_router(), service.blob_router()),
+        Some(scenario) => {
+            let served = Served::new(scenario, service.clone(), clock, wall, arguments.seed)
+                .map_err(|error| Mistake(error.to_string()))?;
+            served.begin(scenario);
+            let ignored = served::ignored(scenario);
+            if !ignored.is_empty() {
+                let (what, told) = (ignored.join(", "), "nodes, tasks and time are real here");
+                eprintln!("of the scenario, {what} counts for nothing: {told}");
+            }
+            (served.batch_router(), served.blob_router())
+        }
+    };
     let connection = serde_json::to_string(&service.connection())?;
     let alarms = service.clone();
     tokio::spawn(async move { alarms.alarms().await });
@@ -34,8 +56,8 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let quick = |stream: &mut tokio::net::TcpStream| {
         let _ = stream.set_nodelay(true);
     };
-    let mut batch_end = tokio::spawn(axum::serve(batch.tap_io(quick), service.batch_router()).into_future());
-    let mut blob_end = tokio::spawn(axum::serve(blob.tap_io(quick), service.blob_router()).into_future());
+    let mut batch_end = tokio::spawn(axum::serve(batch.tap_io(quick), batch_router).into_future());
+    let mut blob_end = tokio::spawn(axum::serve(blob.tap_io(quick), blob_router).into_future());
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     write_private(&folder.join("connection.json"), connection.as_bytes())?;
     let access = service.connection();

@@ -101,7 +101,7 @@ fn plan_of(file: &Path, set: &[String]) -> Result<RunPlan> {
 }
 
 /// A scenario, and the run file that its first line may name: `# run: FILE`.
-fn read_scenario(path: &Path) -> Result<(Option<PathBuf>, Scenario)> {
+pub fn read_scenario(path: &Path) -> Result<(Option<PathBuf>, Scenario)> {
     let wrong = |what: String| Mistake(format!("{}: {what}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let scenario = Scenario::parse(&text).map_err(|error| wrong(error.to_string()))?;

@@ -226,8 +226,13 @@ pub struct Served {
 
 impl Served {
     pub fn on(desk: &Desk) -> Self {
-        let mut command =
-            desk.dropmill(&["serve", "--json", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"]);
+        Self::with(desk, &[])
+    }
+
+    /// With further arguments.
+    pub fn with(desk: &Desk, more: &[&str]) -> Self {
+        let arguments = ["serve", "--json", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"];
+        let mut command = desk.dropmill(&[&arguments[..], more].concat());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -232,6 +232,11 @@ impl LocalAzure {
         self.inside.core.alarms().await;
     }
 
+    /// The clock was moved: whatever waits for a moment looks at it again.
+    pub fn clock_moved(&self) {
+        self.inside.core.clock_moved();
+    }
+
     /// Lets something befall the service that a machine of one's own never does: for tests of clients.
     pub fn befall(&self, condition: &Condition) {
         self.inside.core.befall(condition);

@@ -12,6 +12,7 @@ pub mod oracle;
 pub mod replay;
 pub mod scenario;
 mod script;
+pub mod served;
 mod simulation;
 mod wire;
 mod world;

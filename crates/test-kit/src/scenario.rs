@@ -7,7 +7,7 @@ mod file;
 
 use crate::operation::{self, Operation};
 use globset::GlobMatcher;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A scenario that was read and checked.
@@ -107,10 +107,35 @@ impl Fault {
         (named || self.on.is_empty() && !operation::is_elsewhere(operation.name))
             && self.subject.as_ref().is_none_or(|subject| subject.is_match(&operation.subject))
     }
+
+    /// It as JSON, with how often it struck.
+    pub fn told(&self, struck: u32) -> serde_json::Value {
+        let subject = self.subject.as_ref().map(|subject| subject.glob().glob());
+        let mut told = serde_json::json!({
+            "number": self.number, "struck": struck, "do": self.deed, "on": self.on, "subject": subject,
+            "nth": self.nth, "every": self.every, "probability": self.probability, "times": self.times,
+        });
+        if self.deed.answers() {
+            told["status"] = self.status.into();
+            told["code"] = self.code.as_str().into();
+        }
+        if let serde_json::Value::Object(members) = &mut told {
+            members.retain(|_, value| !value.is_null());
+        }
+        told
+    }
+}
+
+/// Reads one fault, written as JSON with the keys that it has in a scenario.
+///
+/// # Errors
+/// What is wrong.
+pub fn fault(json: &str) -> Result<Fault, ScenarioError> {
+    file::fault(json)
 }
 
 /// What happens to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Deed {
     /// No connection: the service has not seen it.

@@ -324,6 +324,15 @@ async fn one_life(
     }
 }
 
+/// Somebody who has a service's keys and a way into it without faults.
+pub(crate) fn somebody_else(service: &LocalAzure, clock: &SharedClock) -> Services {
+    let connection = service.connection();
+    let direct = InProcess::new()
+        .serving(&connection.batch.endpoint, service.batch_router())
+        .serving(&connection.blob.endpoint, service.blob_router());
+    clients(&connection, Arc::new(direct), clock, 0, 3)
+}
+
 fn clients(
     connection: &Connection,
     transport: Arc<dyn Transport>,

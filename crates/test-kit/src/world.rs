@@ -38,7 +38,10 @@ impl World {
                 supply(Supply { code: code.clone(), ..Supply::quota(*nodes) });
             }
             Interference::StallResizes => supply(Supply { stalled: true, ..Supply::quota(u32::MAX) }),
-            Interference::MoveClock { ahead_seconds } => self.clock.set(*ahead_seconds),
+            Interference::MoveClock { ahead_seconds } => {
+                self.clock.set(*ahead_seconds);
+                self.service.clock_moved();
+            }
             _ => return false,
         }
         true

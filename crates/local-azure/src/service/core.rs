@@ -140,6 +140,11 @@ impl Core {
         self.follow(model, false);
     }
 
+    /// Looks again at what is due when.
+    pub fn clock_moved(&self) {
+        self.alarm_moved.notify_one();
+    }
+
     /// Lets something befall the service.
     pub fn befall(&self, condition: &Condition) {
         let mut model = self.lock();

@@ -13,6 +13,12 @@ pub fn read(text: &str) -> Result<Scenario, ScenarioError> {
     file.checked()
 }
 
+/// Reads and checks one fault in JSON.
+pub fn fault(text: &str) -> Result<Fault, ScenarioError> {
+    let fault: FaultSection = serde_json::from_str(text).map_err(|error| ScenarioError(error.to_string()))?;
+    fault.checked(0)
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct File {
