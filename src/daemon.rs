@@ -4,7 +4,7 @@ use crate::{
     commands::services,
     life::{Found, Life},
     plan,
-    settings::{Loaded, Problem, TakeOrder},
+    settings::{DuplicatePolicy, Loaded, Problem, TakeOrder},
     state::{RunFolder, State},
 };
 use actix::{Addr, AsyncContext, Context};
@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result};
 use dropmill_actors::{
     Canceller, Services,
     drop_folder::{
-        Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, Order, RunSaid,
-        StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
+        Adopt, Drain, DropCounts, DropFolder, DropSettings, Duplicates, Feeders, Hints, LookNow, NewItem,
+        Order, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
     },
 };
 use dropmill_azure_wire::{batch as wire, time::SharedClock};
 use dropmill_journal::{
+    SeenBefore,
     event::{EndReason, Event, Happening, Outcome},
     past::PastTask,
     report::Report,
@@ -184,6 +185,9 @@ impl Daemon {
             actix::spawn(async move { service.alarms().await });
         }
         let (wants, wanted) = async_channel::unbounded();
+        let known = SeenBefore::open(&self.home.path.join("seen.db"))?;
+        let oldest = self.clock.now().as_second() - remember(&self.loaded);
+        known.forget_before(oldest)?;
         let (hints, feeders) = (Hints::default(), Feeders::default());
         let task = self.loaded.settings.task.clone();
         let make = Rc::new(move |file: &NewItem| plan::dropped(&task, file));
@@ -196,7 +200,8 @@ impl Daemon {
                 format!("{}: no notifications ({error}); it is looked at instead", directory.display());
             tell(&notices, Notice::Say(told)).await;
         }
-        let folder = context.run(DropFolder::new(self.settings.clone(), make, hints, feeders.clone(), wants));
+        let folder =
+            context.run(DropFolder::new(self.settings.clone(), make, hints, feeders.clone(), known, wants));
         let (over, overs) = async_channel::unbounded();
         let mut work = Work {
             daemon: self,
@@ -573,6 +578,11 @@ fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> DropSetting
         roll_after: watch.roll_after.max(1),
         idle: watch.idle.0,
         keep_input: watch.keep_input,
+        duplicates: match watch.duplicates {
+            DuplicatePolicy::Rerun => Duplicates::Rerun,
+            DuplicatePolicy::Skip => Duplicates::Skip,
+            DuplicatePolicy::Quarantine => Duplicates::Quarantine,
+        },
         limits: ArrivalLimits {
             // A file that nobody told of may still be open, however soon it shall be taken.
             stable_for: stable_for.max(Duration::from_secs(1)),
@@ -580,6 +590,11 @@ fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> DropSetting
             delays: Delays { steps: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(), for_ever: true },
         },
     }
+}
+
+/// Seconds that files are remembered.
+fn remember(loaded: &Loaded) -> i64 {
+    i64::try_from(loaded.settings.watch.remember.0.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// What tells this daemon's files in the work folder from another's.

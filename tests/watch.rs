@@ -349,6 +349,30 @@ fn with_markers_a_file_is_taken_only_when_its_marker_is_there() {
 }
 
 #[test]
+fn a_file_that_was_done_before_is_skipped_or_quarantined_if_that_is_asked_for() {
+    let desk = desk();
+    let mut mill = Mill::start(&desk, &["--set", "watch.duplicates=skip"]);
+    put(&desk, "a.txt", "same");
+    assert_eq!(mill.finished(1)["a.txt"], "done");
+    put(&desk, "a.txt", "same");
+    assert_eq!(mill.finished(1)["a.txt"], "duplicate");
+    put(&desk, "a.txt", "other");
+    assert_eq!(mill.finished(1)["a.txt"], "done");
+    put(&desk, "b.txt", "same");
+    assert_eq!(mill.finished(1)["b.txt"], "done", "another name is another file");
+    let first: Value = serde_json::from_str(&desk.read("done/a.txt/result.json")).unwrap();
+    let again: Value = serde_json::from_str(&desk.read("done/a.txt~2/result.json")).unwrap();
+    assert_eq!(again["same_as"]["task"], first["task"]);
+    assert_eq!(mill.end(), Some(0));
+    // Another life remembers.
+    let mut mill = Mill::start(&desk, &["--set", "watch.duplicates=quarantine"]);
+    put(&desk, "b.txt", "same");
+    assert_eq!(mill.finished(1)["b.txt"], "failed");
+    assert!(desk.read("failed/b.txt/reason.json").contains("it was done before"));
+    assert_eq!(mill.end(), Some(0));
+}
+
+#[test]
 fn folders_in_it_are_looked_into_if_that_is_asked_for() {
     let desk = desk();
     desk.write("drop/deep/down/a.txt", "abc");

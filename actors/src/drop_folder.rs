@@ -19,6 +19,7 @@ pub use watcher::{Hints, watch};
 use crate::{alarms::Alarms, feeder::Feeder};
 use actix::prelude::*;
 use claims::{Claim, Stream};
+use dropmill_journal::SeenBefore;
 use dropmill_lifecycle::{
     Elapsed,
     arrival::{self, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState, Look},
@@ -68,6 +69,8 @@ pub struct DropSettings {
     pub idle: Duration,
     /// The input goes with its result.
     pub keep_input: bool,
+    /// What happens to a file that was done before: same name, same content.
+    pub duplicates: Duplicates,
     /// How patient it is.
     pub limits: ArrivalLimits,
 }
@@ -83,6 +86,17 @@ pub enum Order {
     Mtime,
     /// The smallest.
     Size,
+}
+
+/// What happens to a file that was done before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// It is done again.
+    Rerun,
+    /// It goes to the results, with a note that names the earlier one.
+    Skip,
+    /// It goes to the failures, with that reason.
+    Quarantine,
 }
 
 /// A file that becomes an item.
@@ -111,6 +125,7 @@ pub struct DropFolder {
     wants: async_channel::Sender<Want>,
     hints: Hints,
     feeders: Feeders,
+    known: SeenBefore,
     began: Instant,
     /// Files that were seen and are not taken.
     seen: BTreeMap<PathBuf, (ArrivalState, u64)>,
@@ -152,6 +167,7 @@ impl DropFolder {
         make: Maker,
         hints: Hints,
         feeders: Feeders,
+        known: SeenBefore,
         wants: async_channel::Sender<Want>,
     ) -> Self {
         let (root, ignore) = (&settings.directory, &settings.ignore);
@@ -162,6 +178,7 @@ impl DropFolder {
             wants,
             hints,
             feeders,
+            known,
             began: Instant::now(),
             seen: BTreeMap::new(),
             queue: BTreeSet::new(),

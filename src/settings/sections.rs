@@ -225,11 +225,27 @@ sections! {
         pub drain: Length,
         /// Whether the input goes with its result.
         pub keep_input: bool,
+        /// What happens to a file that was done before: same name, same content.
+        pub duplicates: DuplicatePolicy,
+        /// How long files that were done are remembered.
+        pub remember: Length,
         /// Tries of a file that is refused before it counts as failed.
         pub tries: u32,
         /// Address of health and metrics, on loopback.
         pub listen: Option<String>,
     }
+}
+
+/// What happens to a file that was done before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DuplicatePolicy {
+    /// It is done again.
+    Rerun,
+    /// It goes to the results, with a note that names the earlier one.
+    Skip,
+    /// It goes to the failures.
+    Quarantine,
 }
 
 /// What is taken first.

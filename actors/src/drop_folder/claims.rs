@@ -1,7 +1,7 @@
 //! Files that were taken: into a run, through it, and to their places.
 
 use super::{
-    Adopt, DropFolder, NewItem, RunSaid, StreamOver, Want,
+    Adopt, DropFolder, Duplicates, NewItem, RunSaid, StreamOver, Want,
     scan::{path_of, text_of},
     shelf::{NotTaken, take},
 };
@@ -13,7 +13,7 @@ use dropmill_journal::{
 };
 use dropmill_lifecycle::{
     Elapsed, Trouble,
-    arrival::{ArrivalEvent, ArrivalState, Closing, Look},
+    arrival::{ArrivalEvent, ArrivalState, Closing, Look, Outcome},
     plan::slug,
 };
 use sha2::{Digest, Sha256};
@@ -52,6 +52,10 @@ pub struct Claim {
     pub(super) look: Look,
     pub(super) taken_at: Elapsed,
     pub(super) told: Told,
+    /// Name and content as one hash, when duplicates are looked for.
+    pub(super) key: Option<String>,
+    /// The run and task that did the same file before.
+    pub(super) same_as: Option<(String, String)>,
 }
 
 /// What its run said of it.
@@ -95,6 +99,8 @@ impl DropFolder {
                     files: past.delivered.unwrap_or_default(),
                     stderr_tail: None,
                 },
+                key: None,
+                same_as: None,
             });
             if let Some((verdict, _)) = past.closed {
                 let (cause, stderr_tail) = past.failure;
@@ -179,15 +185,13 @@ impl DropFolder {
             let moved = tokio::task::spawn_blocking(move || moves.into_iter().map(Move::make).collect());
             moved.await.unwrap_or_default()
         };
-        ctx.spawn(moved.into_actor(self).map(
-            move |outcomes: Vec<(u32, Result<(), NotTaken>)>, folder, ctx| {
-                for (id, outcome) in outcomes {
-                    folder.happened(id, ArrivalEvent::Durable, ctx);
-                    folder.was_taken(id, outcome, ctx);
-                }
-                folder.go_on(ctx);
-            },
-        ));
+        ctx.spawn(moved.into_actor(self).map(move |outcomes: Vec<Moved>, folder, ctx| {
+            for (id, outcome, key) in outcomes {
+                folder.happened(id, ArrivalEvent::Durable, ctx);
+                folder.was_taken(id, outcome, key, ctx);
+            }
+            folder.go_on(ctx);
+        }));
     }
 
     fn room_in(&self, run: &str) -> u32 {
@@ -209,6 +213,8 @@ impl DropFolder {
             look,
             taken_at: self.now(),
             told: Told::default(),
+            key: None,
+            same_as: None,
         };
         let id = self.claim(claim);
         self.note_claim(id, place);
@@ -251,12 +257,20 @@ impl DropFolder {
         let claim = self.claims.get(&id)?;
         let from = self.settings.directory.join(&claim.relative);
         let marker = self.scanner.marker_of(&claim.relative);
-        Some(Move { id, from, to: claim.input.clone(), look: claim.look, marker })
+        let wants_key = self.settings.duplicates != Duplicates::Rerun;
+        let key_of = wants_key.then(|| claim.relative.clone());
+        Some(Move { id, from, to: claim.input.clone(), look: claim.look, marker, key_of })
     }
 
-    fn was_taken(&mut self, id: u32, outcome: Result<(), NotTaken>, ctx: &mut Context<Self>) {
+    fn was_taken(
+        &mut self,
+        id: u32,
+        outcome: Result<(), NotTaken>,
+        key: Option<String>,
+        ctx: &mut Context<Self>,
+    ) {
         let event = match outcome {
-            Ok(()) => ArrivalEvent::Taken,
+            Ok(()) => self.known(id, key).map_or(ArrivalEvent::Taken, ArrivalEvent::Known),
             Err(why) => {
                 if let NotTaken::Refused(error) = &why {
                     self.wait_for(Some(error.to_string()));
@@ -271,6 +285,24 @@ impl DropFolder {
             }
         };
         self.happened(id, event, ctx);
+    }
+
+    /// Where a file goes that was done before.
+    fn known(&mut self, id: u32, key: Option<String>) -> Option<Outcome> {
+        let claim = self.claims.get_mut(&id)?;
+        claim.key = key;
+        let found = self.known.find(claim.key.as_ref()?);
+        let found = found.inspect_err(|error| tracing::error!(%error, "duplicates are not known")).ok()?;
+        claim.same_as = found;
+        let (run, task) = claim.same_as.as_ref()?;
+        match self.settings.duplicates {
+            Duplicates::Rerun => None,
+            Duplicates::Skip => Some(Outcome::Duplicate),
+            Duplicates::Quarantine => {
+                let cause = format!("it was done before, as task {task} of run {run}");
+                Some(Outcome::Failed { cause })
+            }
+        }
     }
 
     pub(super) fn withdraw(&mut self, id: u32) {
@@ -453,7 +485,9 @@ impl Handler<Adopt> for DropFolder {
         let (now, run, task) = (self.now(), String::new(), input.display().to_string());
         let state = ArrivalState::Returning { attempt: 0, again_at: now };
         let told = Told::default();
-        let claim = Claim { state, relative, input, run, task, cause: None, look, taken_at: now, told };
+        let (key, same_as) = (None, None);
+        let claim =
+            Claim { state, relative, input, run, task, cause: None, look, taken_at: now, told, key, same_as };
         let id = self.claim(claim);
         // As its first try, in whatever run takes files next.
         self.happened(id, ArrivalEvent::TimePassed, ctx);
@@ -471,11 +505,35 @@ struct Move {
     to: PathBuf,
     look: Look,
     marker: Option<PathBuf>,
+    /// Hash the content, under this name.
+    key_of: Option<PathBuf>,
 }
 
+/// What became of a move, and the file's key if one was asked for.
+type Moved = (u32, Result<(), NotTaken>, Option<String>);
+
 impl Move {
-    fn make(self) -> (u32, Result<(), NotTaken>) {
-        (self.id, take(&self.from, &self.to, &self.look, self.marker.as_deref()))
+    fn make(self) -> Moved {
+        let taken = take(&self.from, &self.to, &self.look, self.marker.as_deref());
+        // A file that cannot be read is nobody's duplicate; its upload says why.
+        let key = self.key_of.filter(|_| taken.is_ok()).and_then(|name| key_of(&name, &self.to).ok());
+        (self.id, taken, key)
+    }
+}
+
+/// Name and content of a file as one hash.
+fn key_of(relative: &Path, file: &Path) -> std::io::Result<String> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut hash = Sha256::new();
+    hash.update(relative.as_os_str().as_bytes());
+    hash.update([0]);
+    let mut file = fs::File::open(file)?;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            read => hash.update(&buffer[..read]),
+        }
     }
 }
 

@@ -64,7 +64,11 @@ impl DropFolder {
             "input": text_of(&claim.relative),
             "run": claim.run,
             "task": claim.task,
-            "outcome": match outcome { Outcome::Done => "done", Outcome::Failed { .. } => "failed" },
+            "outcome": match outcome {
+                Outcome::Done => "done",
+                Outcome::Duplicate => "duplicate",
+                Outcome::Failed { .. } => "failed",
+            },
             "bytes": claim.look.size_bytes,
             "exit_code": ended.and_then(|ended| ended.exit_code),
             "node": ended.and_then(|ended| ended.node.clone()),
@@ -74,13 +78,16 @@ impl DropFolder {
             "requeues": ended.map_or(0, |ended| ended.requeues),
             "files": told.files,
         });
+        if let Some((run, task)) = &claim.same_as {
+            note["same_as"] = json!({ "run": run, "task": task });
+        }
         if let Outcome::Failed { cause } = outcome {
             note["cause"] = cause.clone().into();
             note["stderr_tail"] = told.stderr_tail.clone().into();
         }
         tracing::debug!(task = %claim.task, attempt, "put in its place");
         Some(match outcome {
-            Outcome::Done => Parcel {
+            Outcome::Done | Outcome::Duplicate => Parcel {
                 results,
                 input: self.settings.keep_input.then(|| claim.input.clone()),
                 root: self.settings.done.clone(),
@@ -103,11 +110,18 @@ impl DropFolder {
         let Some(claim) = self.claims.get(&id) else { return };
         let (word, root, cause) = match outcome {
             Outcome::Done => ("done", &self.settings.done, None),
+            Outcome::Duplicate => ("duplicate", &self.settings.done, None),
             Outcome::Failed { cause } => ("failed", &self.settings.failed, Some(cause.clone())),
         };
         let happening = Happening::FilePublished { outcome: word.into(), place: text_of(place) };
         if let Some(feeder) = self.feeder(&claim.run) {
             feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
+        }
+        if let (Outcome::Done, Some(key)) = (outcome, &claim.key) {
+            let now = jiff::Timestamp::now().as_second();
+            if let Err(error) = self.known.add(key, &claim.run, &claim.task, now) {
+                tracing::error!(%error, "a file that was done will not be known again");
+            }
         }
         if let Some(folder) = claim.input.parent() {
             if !self.settings.keep_input {
@@ -118,7 +132,7 @@ impl DropFolder {
         let input = text_of(&claim.relative);
         self.want(Want::Finished { input, outcome: word, place: root.join(place), cause });
         match outcome {
-            Outcome::Done => self.counts.done += 1,
+            Outcome::Done | Outcome::Duplicate => self.counts.done += 1,
             Outcome::Failed { .. } => self.counts.failed += 1,
         }
         let taken_at = self.claims.get(&id).map_or(Elapsed(0), |claim| claim.taken_at);

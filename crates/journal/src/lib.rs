@@ -10,7 +10,9 @@ pub mod past;
 pub mod progress;
 pub mod report;
 pub mod schema;
+mod seen_before;
 pub mod trace;
 
 pub use journal::{Committed, Journal, JournalError, RunHeader};
 pub use list::{RunSummary, list_runs};
+pub use seen_before::SeenBefore;

@@ -74,6 +74,8 @@ pub enum ArrivalState {
 pub enum Outcome {
     /// With its results.
     Done,
+    /// Among the results, without any of its own: it was done before.
+    Duplicate,
     /// With the reason.
     Failed {
         /// In one line.
@@ -112,6 +114,8 @@ pub enum ArrivalEvent {
     Durable,
     /// It is in the work folder.
     Taken,
+    /// It is, and it is known from before: this is where it goes.
+    Known(Outcome),
     /// It could not be taken.
     NotTaken(Trouble),
     /// Its task is closed.
@@ -189,6 +193,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
 
         (Is::Intended { look }, On::Durable) => (Is::Intended { look }, vec![Do::Take]),
         (Is::Intended { .. }, On::Taken) => (Is::Working { attempt: 1 }, vec![Do::Submit { attempt: 1 }]),
+        (Is::Intended { .. }, On::Known(outcome)) => publish(outcome),
         // Another daemon was quicker, or its owner took it back; whatever it was, it is not ours.
         (Is::Intended { .. }, On::NotTaken(_) | On::Gone) => (Is::Over, vec![Do::TellWithdrawn]),
 
@@ -235,6 +240,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             | On::Room
             | On::Durable
             | On::Taken
+            | On::Known(_)
             | On::NotTaken(_)
             | On::Closed(_)
             | On::Published

@@ -56,6 +56,8 @@ fn it_is_moved_only_when_the_intent_is_durable_and_submitted_only_when_it_is_our
     check(&settled, On::Room, at(1), &intended, &[Do::Intend]);
     check(&intended, On::Durable, at(1), &intended, &[Do::Take]);
     check(&intended, On::Taken, at(1), &Is::Working { attempt: 1 }, &[Do::Submit { attempt: 1 }]);
+    let known = Is::Publishing { outcome: Outcome::Duplicate, attempt: 1 };
+    check(&intended, On::Known(Outcome::Duplicate), at(1), &known, &[Do::Publish(Outcome::Duplicate)]);
     check(&intended, On::NotTaken(refused()), at(1), &Is::Over, &[Do::TellWithdrawn]);
 }
 

@@ -1,0 +1,99 @@
+//! Files that a drop folder has finished, by name and content: what a later one is compared with.
+
+use crate::JournalError;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::{Path, PathBuf};
+
+/// Version of the file's format.
+const FORMAT: i64 = 1;
+
+/// Remembers files over lives of a daemon.
+pub struct SeenBefore {
+    path: PathBuf,
+    database: Connection,
+}
+
+impl SeenBefore {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or was written by a later version.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let refused =
+            |error: rusqlite::Error| JournalError::Refused { path: path.into(), reason: error.to_string() };
+        let database = Connection::open(path).map_err(refused)?;
+        let found: i64 =
+            database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refused)?;
+        if found > FORMAT {
+            return Err(JournalError::Newer { path: path.into(), found });
+        }
+        database
+            .execute_batch(
+                "PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = NORMAL;
+                 CREATE TABLE IF NOT EXISTS files (
+                     key TEXT PRIMARY KEY, run TEXT NOT NULL, task TEXT NOT NULL, at INTEGER NOT NULL
+                 ) STRICT, WITHOUT ROWID;
+                 PRAGMA user_version = 1;",
+            )
+            .map_err(refused)?;
+        Ok(Self { path: path.into(), database })
+    }
+
+    /// Which run and task finished a file before.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn find(&self, key: &str) -> Result<Option<(String, String)>, JournalError> {
+        self.database
+            .query_row("SELECT run, task FROM files WHERE key = ?1", [key], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+            .map_err(|error| self.refused(&error))
+    }
+
+    /// Remembers a file; `at` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add(&self, key: &str, run: &str, task: &str, at: i64) -> Result<(), JournalError> {
+        self.database
+            .execute("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4)", params![key, run, task, at])
+            .map(|_| ())
+            .map_err(|error| self.refused(&error))
+    }
+
+    /// Forgets what was finished before a moment; tells how much.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn forget_before(&self, at: i64) -> Result<usize, JournalError> {
+        self.database.execute("DELETE FROM files WHERE at < ?1", [at]).map_err(|error| self.refused(&error))
+    }
+
+    fn refused(&self, error: &rusqlite::Error) -> JournalError {
+        JournalError::Refused { path: self.path.clone(), reason: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_finished_is_known_until_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seen.db");
+        let seen = SeenBefore::open(&path).unwrap();
+        assert_eq!(seen.find("a").unwrap(), None);
+        seen.add("a", "run", "task", 100).unwrap();
+        seen.add("b", "run", "other", 200).unwrap();
+        drop(seen);
+        let seen = SeenBefore::open(&path).unwrap();
+        assert_eq!(seen.find("a").unwrap(), Some(("run".into(), "task".into())));
+        assert_eq!(seen.forget_before(150).unwrap(), 1);
+        assert_eq!((seen.find("a").unwrap(), seen.find("b").unwrap().is_some()), (None, true));
+    }
+}

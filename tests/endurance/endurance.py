@@ -1,0 +1,369 @@
+#!/usr/bin/env python3
+"""What takes too long for a test: the program is killed for minutes, its disk is filled, its folder flooded.
+
+    tests/endurance/endurance.py kills-run [--kills 200] [--files 500]
+    tests/endurance/endurance.py kills-watch [--seconds 60]
+    tests/endurance/endurance.py latency [--files 500]
+    tests/endurance/endurance.py many [--files 100000]
+    tests/endurance/endurance.py slow-writer
+    tests/endurance/endurance.py full-disk          (in a user namespace of its own)
+    tests/endurance/endurance.py two-daemons [--files 1000]
+
+Each ends with exit code 0 only if nothing was lost, nothing came twice and nothing was torn. Figures are printed.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROGRAM = Path(__file__).resolve().parents[2] / "target/release/dropmill"
+COUNT = """
+[run]
+name = "mill"
+[input]
+files = ["data/*"]
+[task]
+shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'
+outputs = ["sum.txt"]
+[pool]
+nodes = 4
+[watch]
+directory = "drop"
+stable_for = "{stable}"
+"""
+
+
+class Desk:
+    """A folder with a run file."""
+
+    def __init__(self, folder, text):
+        self.folder = Path(folder)
+        for name in ("data", "drop"):
+            (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / "run.toml").write_text(text)
+
+    def start(self, *arguments, state="state", **options):
+        command = [str(PROGRAM), "--state", str(self.folder / state), *arguments]
+        log = open(self.folder / "log", "ab")
+        return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, **options)
+
+    def watch(self, state="state", **options):
+        """A daemon that is ready."""
+        (self.folder / f"log-{state}").write_text("")
+        log = open(self.folder / f"log-{state}", "ab")
+        command = [str(PROGRAM), "--state", str(self.folder / state), "watch", "run.toml"]
+        mill = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, **options)
+        while "ready" not in (self.folder / f"log-{state}").read_text(errors="replace"):
+            if mill.poll() is not None:
+                raise SystemExit((self.folder / f"log-{state}").read_text(errors="replace"))
+            time.sleep(0.01)
+        return mill
+
+    def put(self, name, content):
+        coming = self.folder / "coming"
+        coming.write_bytes(content)
+        coming.rename(self.folder / "drop" / name)
+
+    def done(self):
+        folder = self.folder / "done"
+        return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+def end(mill):
+    mill.send_signal(signal.SIGTERM)
+    code = mill.wait()
+    if code != 0:
+        raise SystemExit(f"it ended with {code}")
+
+
+def content(number):
+    return f"file {number}\n".encode() * (number % 50 + 1)
+
+
+def check(place, number, input_too=True):
+    """A result is whole: its output is that of its input."""
+    wanted = hashlib.sha256(content(number)).hexdigest()
+    found = (place / "sum.txt").read_text().split()[0]
+    assert found == wanted, f"{place}: torn or wrong"
+    if input_too:
+        assert (place / place.name).read_bytes() == content(number), f"{place}: its input is not whole"
+
+
+def processes_below(folder):
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if str(folder) in os.readlink(entry / "cwd") and "/nodes/" in os.readlink(entry / "cwd"):
+                    found.append(entry.name)
+            except OSError:
+                pass
+    return found
+
+
+def kills_run(arguments):
+    """The one command that starts and resumes, killed at random moments, also while it recovers."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(folder, COUNT.format(stable="2s"))
+        for number in range(arguments.files):
+            (desk.folder / "data" / f"{number:04}").write_bytes(content(number))
+        dice = random.Random(arguments.seed)
+        kills = ended = 0
+        began = time.time()
+        while kills < arguments.kills:
+            life = desk.start("run", "run.toml", "--resume", "--quiet")
+            # Lives of 20 to 100 ms die while they recover; longer ones get some work done.
+            try:
+                life.wait(dice.choice([0.02, 0.05, 0.1, 0.2, 0.3]) * dice.uniform(0.5, 1.5))
+                ended += 1
+                break
+            except subprocess.TimeoutExpired:
+                life.kill()
+                life.wait()
+                kills += 1
+        code = desk.start("run", "run.toml", "--resume", "--quiet").wait() if not ended else 0
+        assert code == 0, (desk.folder / "log").read_text()[-2000:]
+        out = desk.folder / "out" / "data"
+        names = sorted(os.listdir(out))
+        assert names == [f"{number:04}" for number in range(arguments.files)], "missing, or delivered twice"
+        for number in range(arguments.files):
+            check(out / f"{number:04}", number, input_too=False)
+        left = processes_below(desk.folder)
+        assert not left, f"processes left: {left}"
+        runs = subprocess.run([PROGRAM, "--state", desk.folder / "state", "runs"], capture_output=True, text=True)
+        print(f"{arguments.files} files, {kills} kills, {time.time() - began:.0f} s: each delivered once, whole")
+        print(runs.stdout.strip())
+
+
+def kills_watch(arguments):
+    """A daemon killed every 1 to 5 s while files come in."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(folder, COUNT.format(stable="0s"))
+        dice = random.Random(arguments.seed)
+        put = kills = 0
+        until = time.time() + arguments.seconds
+        while time.time() < until:
+            mill = desk.watch()
+            dies = time.time() + dice.uniform(1, 5)
+            while time.time() < dies:
+                desk.put(f"{put:06}", content(put))
+                put += 1
+                time.sleep(dice.uniform(0, 0.02))
+            mill.kill()
+            mill.wait()
+            kills += 1
+        mill = desk.watch()
+        patience = time.time() + 120
+        while len(desk.done()) < put and time.time() < patience:
+            time.sleep(0.1)
+        end(mill)
+        assert desk.done() == [f"{number:06}" for number in range(put)], (
+            f"{len(desk.done())} of {put}, twice: {[name for name in desk.done() if '~' in name]}, "
+            f"drop {os.listdir(desk.folder / 'drop')[:5]}, failed {os.listdir(desk.folder / 'failed')[:5]}"
+        )
+        for number in range(put):
+            check(desk.folder / "done" / f"{number:06}", number)
+        assert not os.listdir(desk.folder / "failed") and not os.listdir(desk.folder / "drop")
+        left = processes_below(desk.folder)
+        assert not left, f"processes left: {left}"
+        print(f"{put} files, {kills} kills in {arguments.seconds} s: none lost, none twice, none torn")
+
+
+def percentiles(seconds):
+    seconds = sorted(seconds)
+    at = lambda part: seconds[min(len(seconds) - 1, int(len(seconds) * part))] * 1000
+    return f"p50 {at(0.5):.1f} ms, p99 {at(0.99):.1f} ms"
+
+
+def wait_for(path, patience=10):
+    until = time.perf_counter() + patience
+    while not path.exists():
+        if time.perf_counter() > until:
+            raise SystemExit(f"{path} did not come")
+        time.sleep(0.0001)
+
+
+MINIMAL = """
+import ctypes, os, struct, subprocess, sys
+base = sys.argv[1]
+libc = ctypes.CDLL(None)
+handle = libc.inotify_init()
+libc.inotify_add_watch(handle, (base + "/drop").encode(), 0x8)
+print("ready", flush=True)
+while True:
+    data = os.read(handle, 65536)
+    at = 0
+    while at < len(data):
+        length = struct.unpack_from("iIII", data, at)[3]
+        name = data[at + 16 : at + 16 + length].rstrip(b"\\0").decode()
+        at += 16 + length
+        os.rename(f"{base}/drop/{name}", f"{base}/work/{name}")
+        subprocess.run(["/bin/true"])
+        os.mkdir(f"{base}/coming/{name}")
+        os.rename(f"{base}/work/{name}", f"{base}/coming/{name}/{name}")
+        os.rename(f"{base}/coming/{name}", f"{base}/done/{name}")
+"""
+
+
+def latency(arguments):
+    """From the close of a 1 KB file to its published result; next to a loop of inotify, spawn and rename."""
+    text = COUNT.format(stable="0s").replace("""shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'\noutputs = ["sum.txt"]""",
+                                             """command = ["/bin/true"]""")
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        minimal = Path(folder) / "minimal"
+        for name in ("drop", "work", "coming", "done"):
+            (minimal / name).mkdir(parents=True)
+        loop = subprocess.Popen([sys.executable, "-c", MINIMAL, str(minimal)], stdout=subprocess.PIPE)
+        loop.stdout.readline()
+        (Path(folder) / "mill").mkdir()
+        desk = Desk(Path(folder) / "mill", text)
+        mill = desk.watch()
+        for name, base in (("minimal loop", minimal), ("dropmill", desk.folder)):
+            figures[name] = []
+            for number in range(arguments.files):
+                with open(base / "drop" / f"{number}", "wb") as file:
+                    file.write(b"x" * 1024)
+                began = time.perf_counter()
+                wait_for(base / "done" / f"{number}")
+                figures[name].append(time.perf_counter() - began)
+        loop.kill()
+        loop.wait()
+        end(mill)
+    for name, seconds in figures.items():
+        print(f"{name:<14} {percentiles(seconds)} over {len(seconds)} files")
+
+
+def many(arguments):
+    """Very many small files at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = COUNT.format(stable="1s").replace("""shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'\noutputs = ["sum.txt"]""",
+                                                 """command = ["/bin/true"]""")
+        desk = Desk(folder, text)
+        for number in range(arguments.files):
+            (desk.folder / "drop" / f"{number:06}").write_bytes(b"x" * 100)
+        began = time.time()
+        mill = desk.watch()
+        first, peak = None, 0
+        samples = []
+        while True:
+            status = Path(f"/proc/{mill.pid}/status").read_text()
+            memory = int(status.split("VmRSS:")[1].split()[0]) // 1024
+            peak = max(peak, memory)
+            count = len(os.listdir(desk.folder / "done"))
+            first = first or (count and time.time() - began)
+            samples.append((count, memory))
+            if count == arguments.files:
+                break
+            time.sleep(1)
+        seconds = time.time() - began
+        end(mill)
+        assert not os.listdir(desk.folder / "drop") and not os.listdir(desk.folder / "failed")
+        assert not any("~" in name for name in desk.done())
+        quarter = [memory for count, memory in samples if count >= arguments.files / 4]
+        print(
+            f"{arguments.files} files: {arguments.files / seconds:.0f} files/s, first result after {first:.1f} s, "
+            f"memory {quarter[0]} MiB after a quarter, {peak} MiB at most"
+        )
+
+
+def slow_writer(_):
+    """A byte every second for 20 s: one claim, after the last byte, whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(folder, COUNT.format(stable="2s"))
+        mill = desk.watch()
+        with open(desk.folder / "drop" / "slow", "wb", buffering=0) as file:
+            for _ in range(20):
+                file.write(b"x")
+                time.sleep(1)
+                assert not desk.done() and (desk.folder / "drop" / "slow").exists(), "taken while it was written"
+        wait_for(desk.folder / "done" / "slow", 30)
+        end(mill)
+        assert (desk.folder / "done" / "slow" / "slow").read_bytes() == b"x" * 20
+        print("a byte a second for 20 s: taken once, after the last, whole")
+
+
+def full_disk(_):
+    """The folders on a small file system that is full for a while: it says so, waits, and goes on by itself."""
+    if os.environ.get("DROPMILL_NAMESPACE") is None:
+        os.environ["DROPMILL_NAMESPACE"] = "1"
+        os.execvp("unshare", ["unshare", "-rm", sys.executable, __file__, "full-disk"])
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
+        try:
+            text = COUNT.format(stable="0s") + '[limits]\ndisk_floor = "1MiB"\n'
+            desk = Desk(folder, text)
+            state = tempfile.mkdtemp()
+            mill = desk.watch(state=state)
+            desk.put("before", content(1))
+            wait_for(desk.folder / "done" / "before")
+            filler = desk.folder / "filler"
+            with open(filler, "wb") as file:
+                try:
+                    while True:
+                        file.write(b"x" * 65536)
+                        file.flush()
+                except OSError:
+                    pass
+            # An empty file needs no space of its own.
+            (desk.folder / "drop" / "during").touch()
+            log = desk.folder / f"log-{state}"
+            time.sleep(3)
+            assert (desk.folder / "drop" / "during").exists() and mill.poll() is None
+            filler.unlink()
+            wait_for(desk.folder / "done" / "during", 60)
+            end(mill)
+            shutil.rmtree(state)
+            print("full disk: it waited, and went on by itself")
+        finally:
+            subprocess.run(["umount", "-l", folder], check=False)
+
+
+def two_daemons(arguments):
+    """Two daemons on one folder: each file exactly once in all."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(folder, COUNT.format(stable="0s"))
+        mills = [desk.watch(state="one"), desk.watch(state="two")]
+        for number in range(arguments.files):
+            desk.put(f"{number:06}", content(number))
+        patience = time.time() + 300
+        while len(desk.done()) < arguments.files and time.time() < patience:
+            time.sleep(0.1)
+        for mill in mills:
+            end(mill)
+        assert desk.done() == [f"{number:06}" for number in range(arguments.files)]
+        for number in range(arguments.files):
+            check(desk.folder / "done" / f"{number:06}", number)
+        runs = [json.loads((desk.folder / "done" / name / "result.json").read_text())["run"] for name in desk.done()]
+        shares = sorted(runs.count(run) for run in set(runs))
+        print(f"{arguments.files} files, two daemons: each once; shares {shares}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--files", type=int)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    of = {"kills-run": (kills_run, 500), "kills-watch": (kills_watch, 0), "latency": (latency, 500),
+          "many": (many, 100_000), "slow-writer": (slow_writer, 0), "full-disk": (full_disk, 0),
+          "two-daemons": (two_daemons, 1000)}
+    if arguments.what not in of:
+        parser.error(f"there are {', '.join(of)}")
+    work, files = of[arguments.what]
+    arguments.files = arguments.files or files
+    work(arguments)
+
+
+main()
