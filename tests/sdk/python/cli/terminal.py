@@ -1,0 +1,5 @@
+"""What the command line says."""
+
+
+class Refused(Exception):
+    """The command did not succeed; its words."""
