@@ -259,7 +259,8 @@ def test_a_job_schedule_makes_a_job(batch, pool, fresh, until):
     batch.enable_job_schedule(name)
     batch.begin_terminate_job_schedule(name, **FAST).result()
     batch.begin_delete_job_schedule(name, **FAST).result()
-    assert not batch.job_schedule_exists(name)
+    with pytest.raises(ResourceNotFoundError):
+        batch.get_job_schedule(name)
 
 
 def test_preparation_and_release_run_around_the_tasks_of_a_node(batch, pool, fresh, until, finished):
