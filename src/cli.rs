@@ -68,13 +68,16 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell what happened in a run; `trace test DIR` and `trace accept DIR`: compare, or renew, the outlines beside
-    /// scenarios.
+    /// Tell what happened in a run; `trace compare A B`: what two runs did differently; `trace test DIR` and `trace accept
+    /// DIR`: compare, or renew, the outlines beside scenarios.
     Trace {
-        /// Its name, or the beginning of it; or `test` or `accept`.
+        /// Its name, or the beginning of it; or `compare`, `test` or `accept`.
         run: String,
-        /// With `test` and `accept`: a folder of `*.scenario.toml` files.
+        /// With `test` and `accept`: a folder of `*.scenario.toml` files. With `compare`: a run, or a file of events as
+        /// `--json` prints them.
         folder: Option<PathBuf>,
+        /// With `compare`: the other run or file.
+        other: Option<PathBuf>,
         /// One line for each life, equal lives grouped: the same for two runs that did the same.
         #[arg(long)]
         outline: bool,

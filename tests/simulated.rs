@@ -99,7 +99,10 @@ fn an_outline_is_accepted_where_somebody_reads_it_and_tested_from_then_on() {
     let run = "# run: ../run.toml\n";
     desk.write("traces/busy.scenario.toml", format!("{run}[[fault]]\ndo = \"status\"\nnth = 3\n"));
     let said = text(&desk.output(&["trace", "test", "traces"]), 1);
-    assert!(said.contains("different  busy.scenario.toml") && said.contains("  + run: started"), "{said}");
+    assert!(
+        said.contains("different  busy.scenario.toml") && said.contains("  run, new\n    + started"),
+        "{said}"
+    );
     let mut accept = desk.dropmill(&["trace", "accept", "traces"]);
     assert_eq!(accept.env("CI", "true").output().unwrap().status.code(), Some(2), "never in CI");
     let mut accept = desk.dropmill(&["trace", "accept", "traces"]);
@@ -107,5 +110,32 @@ fn an_outline_is_accepted_where_somebody_reads_it_and_tested_from_then_on() {
     text(&desk.output(&["trace", "test", "traces"]), 0);
     desk.write("traces/busy.scenario.toml", format!("{run}[[tasks]]\nwhich = \"a.txt\"\nexit_code = 1\n"));
     let said = text(&desk.output(&["trace", "test", "traces"]), 1);
-    assert!(said.contains("  - task/a-txt") && said.contains("failed: exit code 1"), "{said}");
+    assert!(
+        said.contains("    - ended (exit code 0)") && said.contains("    + failed: exit code 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn two_runs_are_compared_and_what_differs_is_told() {
+    let desk = desk();
+    desk.write("fails.toml", "[[tasks]]\nwhich = \"b.txt\"\nexit_code = 3\n");
+    let events =
+        |more: &[&str], code| text(&desk.output(&[&["simulate", "run.toml", "--json"], more].concat()), code);
+    desk.write("one.jsonl", events(&[], 0)).write("same.jsonl", events(&["--seed", "9"], 0));
+    desk.write("other.jsonl", events(&["--scenario", "fails.toml"], 1)).write("broken.jsonl", "{}\n");
+    let same = text(&desk.output(&["trace", "compare", "one.jsonl", "same.jsonl"]), 0);
+    assert_eq!(same, "they did the same\n");
+    let told = text(&desk.output(&["trace", "compare", "one.jsonl", "other.jsonl"]), 1);
+    assert!(told.contains("- only one.jsonl\n+ only other.jsonl\n"), "{told}");
+    assert!(told.contains("  - ended (exit code 0)") && told.contains("  + ended (exit code 3"), "{told}");
+    assert!(!told.contains("task/a"), "what is the same is not told: {told}");
+    for (arguments, told) in [
+        (&["trace", "compare", "one.jsonl"][..], "the second run is missing"),
+        (&["trace", "compare", "one.jsonl", "broken.jsonl"], "broken.jsonl: line 1"),
+    ] {
+        let output = desk.output(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(told), "{said}");
+    }
 }

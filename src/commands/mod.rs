@@ -53,8 +53,11 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Runs { json } => runs::runs(&state, json),
         Command::Show { run, json } => show::show(&state, &run, json),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
+        Command::Trace { run, folder: Some(one), other, .. } if run == "compare" => {
+            trace::compare(&state, &one, other.as_deref())
+        }
         Command::Trace { run, folder: Some(folder), .. } => simulate::traces(&run, &folder),
-        Command::Trace { run, folder: None, outline, json } => trace::trace(&state, &run, outline, json),
+        Command::Trace { run, folder: None, outline, json, .. } => trace::trace(&state, &run, outline, json),
         Command::Init { folder } => init::init(&folder),
         Command::Schema { of } => schema::schema(&of),
         Command::Completions { shell } => schema::completions(shell),

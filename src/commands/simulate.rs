@@ -8,7 +8,7 @@ use crate::{
     settings::load,
 };
 use anyhow::{Context, Result};
-use dropmill_journal::{event::Outcome, trace};
+use dropmill_journal::{compare, event::Outcome, trace};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_test_kit::{Scenario, Simulation, explore, oracle};
 use rand::SeedableRng;
@@ -81,7 +81,7 @@ fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
     }
     match recorded {
         Some(recorded) if recorded != outline => {
-            eprintln!("not what the recorded run did:\n{}", difference(&recorded, &outline));
+            eprintln!("not what the recorded run did:\n{}", compare::outlines(&recorded, &outline));
             Ok(1)
         }
         Some(_) => {
@@ -218,15 +218,8 @@ fn one_trace(path: &Path, accept: bool) -> Result<bool> {
         return Ok(true);
     }
     say::line(&format!("different  {name}"));
-    say::line(&difference(&kept, &outline));
+    for line in compare::outlines(&kept, &outline).lines() {
+        say::line(&format!("  {line}"));
+    }
     Ok(false)
-}
-
-/// Lines that only one of two texts has.
-fn difference(kept: &str, outline: &str) -> String {
-    let gone = kept.lines().filter(|line| !outline.lines().any(|other| other == *line));
-    let come = outline.lines().filter(|line| !kept.lines().any(|other| other == *line));
-    let lines: Vec<String> =
-        gone.map(|line| format!("  - {line}")).chain(come.map(|line| format!("  + {line}"))).collect();
-    lines.join("\n")
 }

@@ -1,8 +1,10 @@
 //! `dropmill trace`: what happened in a run.
 
+use super::Mistake;
 use crate::{render::say, state::State};
-use anyhow::Result;
-use dropmill_journal::{Journal, trace as canonical};
+use anyhow::{Context, Result};
+use dropmill_journal::{Journal, compare, event::Event, trace as canonical};
+use std::{fs, path::Path};
 
 /// Tells every event, or the outline, or JSON.
 pub fn trace(state: &State, run: &str, outline: bool, json: bool) -> Result<u8> {
@@ -18,4 +20,41 @@ pub fn trace(state: &State, run: &str, outline: bool, json: bool) -> Result<u8> 
         say::line(text.trim_end());
     }
     Ok(0)
+}
+
+/// Tells what two runs did differently: exit code 1 if anything.
+pub fn compare(state: &State, one: &Path, other: Option<&Path>) -> Result<u8> {
+    let other = other.ok_or_else(|| Mistake("trace compare A B: the second run is missing".into()))?;
+    let difference = compare::runs(&events(state, one)?, &events(state, other)?);
+    if difference.is_empty() {
+        say::line("they did the same");
+        return Ok(0);
+    }
+    let told = format!("- only {}\n+ only {}\n{difference}", one.display(), other.display());
+    say::line(told.trim_end());
+    Ok(1)
+}
+
+/// Events of a run, or of a file of events.
+fn events(state: &State, of: &Path) -> Result<Vec<Event>> {
+    if !of.is_file() {
+        return Ok(Journal::read(&state.find_run(&of.to_string_lossy())?.join("journal.db"))?.1);
+    }
+    let text = fs::read_to_string(of).with_context(|| of.display().to_string())?;
+    let wrong = |(at, error): (usize, serde_json::Error)| {
+        Mistake(format!(
+            "{}: line {}: {error}; it should hold events as --json prints them",
+            of.display(),
+            at + 1
+        ))
+    };
+    let mut events = vec![];
+    for (at, line) in text.lines().enumerate() {
+        // The last line of `run --json` is the report.
+        if line.starts_with("{\"kind\":\"report\"") || line.contains("\"kind\":\"report\"") {
+            continue;
+        }
+        events.push(serde_json::from_str(line).map_err(|error| wrong((at, error)))?);
+    }
+    Ok(events)
 }

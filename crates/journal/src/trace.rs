@@ -83,6 +83,45 @@ pub fn outline(events: &[Event]) -> String {
     text
 }
 
+/// What each life did, step by step with its causes: what differs between two runs that did the same is left out.
+/// Lives come with their rank, and nodes, whose names say nothing, in the order of what they did.
+pub(crate) fn stories(events: &[Event]) -> BTreeMap<(u8, String), Vec<String>> {
+    let names = Names::of(events);
+    let by_number: BTreeMap<u64, &Event> = events.iter().map(|event| (event.seq, event)).collect();
+    let step = |event: &Event| {
+        let line = names.line(event, false);
+        match event.cause.and_then(|cause| by_number.get(&cause)).filter(|cause| is_told(cause)) {
+            None => line,
+            Some(cause) if cause.subject == event.subject => {
+                format!("{line} (for {})", names.line(cause, false))
+            }
+            // Which of many alike came first is chance.
+            Some(cause) => {
+                let kind = cause.subject.split('/').next().unwrap_or_default();
+                format!("{line} (for {kind}: {})", names.line(cause, false))
+            }
+        }
+    };
+    let (mut stories, mut nodes) = (BTreeMap::new(), vec![]);
+    for (life, events) in lives(events) {
+        let told = events.iter().filter(|event| is_told(event)).map(|event| step(event));
+        let told: Vec<String> = told.collect();
+        if told.is_empty() {
+            continue;
+        }
+        if life.starts_with("node/") {
+            nodes.push(told);
+        } else {
+            stories.insert((rank(&life), names.life(&life)), told);
+        }
+    }
+    nodes.sort();
+    for (at, told) in nodes.into_iter().enumerate() {
+        stories.insert((rank("node"), format!("node#{}", at + 1)), told);
+    }
+    stories
+}
+
 fn short(life: &str) -> &str {
     life.split_once('/').map_or(life, |(_, name)| name)
 }
@@ -94,7 +133,16 @@ fn is_told(event: &Event) -> bool {
 
 /// Events by the life they are of: the run first, then what was made for it in the order in which it is needed.
 fn lives(events: &[Event]) -> Vec<(String, Vec<&Event>)> {
-    let rank = |subject: &str| match subject.split('/').next().unwrap_or_default() {
+    let mut lives: BTreeMap<(u8, &str), Vec<&Event>> = BTreeMap::new();
+    for event in events {
+        lives.entry((rank(&event.subject), &event.subject)).or_default().push(event);
+    }
+    lives.into_iter().map(|((_, subject), events)| (subject.to_owned(), events)).collect()
+}
+
+/// The place of a life among the others.
+fn rank(subject: &str) -> u8 {
+    match subject.split('/').next().unwrap_or_default() {
         "run" => 0,
         "container" | "containers" => 1,
         "file" => 2,
@@ -102,12 +150,7 @@ fn lives(events: &[Event]) -> Vec<(String, Vec<&Event>)> {
         "node" => 4,
         "job" => 5,
         _ => 6,
-    };
-    let mut lives: BTreeMap<(u8, &str), Vec<&Event>> = BTreeMap::new();
-    for event in events {
-        lives.entry((rank(&event.subject), &event.subject)).or_default().push(event);
     }
-    lives.into_iter().map(|((_, subject), events)| (subject.to_owned(), events)).collect()
 }
 
 /// What stands for names that differ from run to run.
