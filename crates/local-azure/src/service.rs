@@ -13,7 +13,7 @@ pub use crate::durability::Durability;
 use crate::{
     batch_http,
     blob::{BlobService, BlobSettings},
-    model::{Condition, Identity, Supply},
+    model::{AutoStorage, Condition, Identity, Supply},
     orders::{BlobDoor, NodeEvent, Reports, Runner},
     runner::{ProcessRunner, RunnerSettings},
     store::StoreError,
@@ -175,11 +175,16 @@ impl LocalAzure {
         let identity =
             Identity { base: connection.batch.endpoint.clone(), account: connection.batch.account.clone() };
         let key = SharedKey::new(&connection.batch.account, &connection.batch.key)?;
+        let storage = AutoStorage {
+            endpoint: connection.blob.endpoint.clone(),
+            key: SharedKey::new(&connection.blob.account, &connection.blob.key)?,
+        };
         let core = Arc::new(Core::open(
             folder.as_deref(),
             settings.durability,
             identity,
             key,
+            storage,
             settings.seed,
             clock.clone(),
         )?);

@@ -12,7 +12,7 @@ use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{
     batch::{FileProperties, NodeFile, Page, header as name, limit},
     time::http_date,
-    uri::encode,
+    uri::{encode, encode_path},
 };
 use http::Method;
 
@@ -86,7 +86,7 @@ fn seen(place: &Place, entry: FileEntry) -> NodeFile {
         file_mode: Some(mode(entry.mode)),
     });
     NodeFile {
-        url: Some(format!("{}/{}", place.url, encode(&entry.name))),
+        url: Some(format!("{}/{}", place.url, encode_path(&entry.name))),
         name: Some(entry.name),
         is_directory: Some(entry.is_directory),
         properties,
@@ -113,7 +113,7 @@ pub fn one(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str) -> O
         Method::GET if entry.is_directory => {
             Err(Refusal::new(400, "OperationNotValidOnFile", "The specified file is a directory."))
         }
-        Method::GET => content(ask, files, place, &path, &entry),
+        Method::GET => content(ask, files, place, file, &entry),
         Method::HEAD => {
             let length = entry.size_bytes;
             Ok(described(empty(200), place, &entry, file, length))
@@ -130,7 +130,8 @@ pub fn one(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str) -> O
     }
 }
 
-fn content(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, path: &str, entry: &FileEntry) -> Outcome {
+fn content(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str, entry: &FileEntry) -> Outcome {
+    let path = &place.path(file);
     let length = entry.size_bytes;
     let (from, wanted) = match ask.header(name::OCP_RANGE) {
         None => (0, length),
@@ -154,11 +155,7 @@ fn content(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, path: &str, entr
         bytes.extend_from_slice(&read);
     }
     let length = bytes.len() as u64;
-    Ok(described(Response::new(Body::from(bytes)), place, entry, &entry_name(path), length))
-}
-
-fn entry_name(path: &str) -> String {
-    path.to_owned()
+    Ok(described(Response::new(Body::from(bytes)), place, entry, file, length))
 }
 
 fn range(text: &str, length: u64) -> Option<(u64, u64)> {

@@ -177,6 +177,7 @@ impl Model {
             self.order(Order::Remove(NodeRef { pool: id, node: node.to_owned() }));
         }
         self.keep_pool(pool);
+        self.release_on(node, moment);
     }
 }
 

@@ -22,6 +22,7 @@ pub mod query;
 mod refusal;
 mod scheduler;
 mod schedules;
+mod storage;
 mod task_ends;
 mod task_views;
 mod tasks;
@@ -31,6 +32,7 @@ pub use conditions::{Condition, Supply};
 pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
 pub use refusal::Refusal;
 pub use schedules::{Schedule, ScheduleAsk};
+pub use storage::AutoStorage;
 pub use views::Fields;
 
 use crate::orders::{LaunchId, Order};
@@ -73,6 +75,7 @@ pub struct Model {
     last_moment: Timestamp,
     rng: ChaCha8Rng,
     supply: Supply,
+    storage: Option<AutoStorage>,
     effects: Effects,
     /// Whether changes are kept at all.
     durable: bool,
@@ -134,9 +137,17 @@ impl Model {
             last_moment: Timestamp::UNIX_EPOCH,
             rng,
             supply: Supply::quota(u32::MAX),
+            storage: None,
             effects: Effects::default(),
             durable,
         }
+    }
+
+    /// Lets tasks name containers of the account's own storage.
+    #[must_use]
+    pub fn with_storage(mut self, storage: AutoStorage) -> Self {
+        self.storage = Some(storage);
+        self
     }
 
     /// What followed from the calls since this was asked last.

@@ -42,6 +42,7 @@ impl Model {
             pool.nodes.remove(&node.node);
             self.settle_allocation(&key, moment);
             self.keep_pool(&key);
+            self.release_on(&node.node, moment);
             self.bury_pool(&key);
         } else if of.state == NodeState::Reimaging {
             self.order(Order::Boot(node));
@@ -94,7 +95,7 @@ impl Model {
             directory: "startup".into(),
             command_line: start_task.command_line.clone(),
             environment,
-            resource_files: resource_files(start_task.resource_files.as_deref()),
+            resource_files: self.resource_files(start_task.resource_files.as_deref()),
             output_files: vec![],
             last_try: most >= 0 && retries >= most,
         };
@@ -144,6 +145,7 @@ impl Model {
         }
         self.pursue(pool, node, moment);
         self.keep_pool(pool);
+        self.release_on(node, moment);
         self.schedule(pool, moment);
     }
 
@@ -283,21 +285,28 @@ pub(super) fn settings(
         .map(|setting| (setting.name.clone(), setting.value.clone().unwrap_or_default()))
 }
 
-/// Files to bring; one without a source was refused when it was asked for.
-pub(super) fn resource_files(list: Option<&[wire::ResourceFile]>) -> Vec<ResourceFileOrder> {
-    let order = |file: &wire::ResourceFile| {
-        let source = match (&file.http_url, &file.storage_container_url) {
-            (Some(url), _) => ResourceSource::Url(url.expose().to_owned()),
-            (None, Some(url)) => ResourceSource::Container {
-                url: url.expose().to_owned(),
-                prefix: file.blob_prefix.clone().unwrap_or_default(),
-            },
-            (None, None) => return None,
+impl Model {
+    /// Files to bring; one without a source was refused when it was asked for.
+    pub(super) fn resource_files(&self, list: Option<&[wire::ResourceFile]>) -> Vec<ResourceFileOrder> {
+        let in_container = |url: String, file: &wire::ResourceFile| ResourceSource::Container {
+            url,
+            prefix: file.blob_prefix.clone().unwrap_or_default(),
         };
-        let file_path = file.file_path.clone().unwrap_or_default();
-        Some(ResourceFileOrder { source, file_path, file_mode: file.file_mode.clone() })
-    };
-    list.into_iter().flatten().filter_map(order).collect()
+        let order = |file: &wire::ResourceFile| {
+            let auto = file.auto_storage_container_name.as_deref();
+            let source = match (&file.http_url, &file.storage_container_url, auto, &self.storage) {
+                (Some(url), ..) => ResourceSource::Url(url.expose().to_owned()),
+                (None, Some(url), ..) => in_container(url.expose().to_owned(), file),
+                (None, None, Some(name), Some(storage)) => {
+                    in_container(storage.container(name, self.last_moment).expose().to_owned(), file)
+                }
+                (None, None, ..) => return None,
+            };
+            let file_path = file.file_path.clone().unwrap_or_default();
+            Some(ResourceFileOrder { source, file_path, file_mode: file.file_mode.clone() })
+        };
+        list.into_iter().flatten().filter_map(order).collect()
+    }
 }
 
 /// `failureInfo` of a launch that did not end well.

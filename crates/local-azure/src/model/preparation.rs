@@ -4,7 +4,7 @@ use super::{
     Job, Model, What,
     facts::{Act, Ending, OnNode},
     key,
-    nodes::{begun, note_try, resource_files, settings},
+    nodes::{begun, note_try, settings},
     task_ends::task_ended,
 };
 use crate::orders::{Launch, LaunchEnding, LaunchId, NodeRef, Order};
@@ -119,7 +119,7 @@ impl Model {
             directory: found.chore_directory(release),
             command_line: chore.command_line.to_owned(),
             environment,
-            resource_files: resource_files(chore.resource_files),
+            resource_files: self.resource_files(chore.resource_files),
             output_files: vec![],
             last_try: true,
         };
@@ -271,7 +271,7 @@ impl Model {
         all
     }
 
-    /// A node is up: jobs that end may have waited for it to run their release.
+    /// A node is up, or cannot be used any more: jobs that end may have waited for it to run their release.
     pub(super) fn release_on(&mut self, node: &str, moment: Timestamp) {
         let ends = |job: &Job| matches!(job.state, JobState::Terminating | JobState::Deleting);
         let waiting = self.jobs.iter().filter(|(_, job)| ends(job) && job.on_nodes.contains_key(node));

@@ -1,10 +1,6 @@
 //! Which task runs where: the most important job's oldest task, on a node with room.
 
-use super::{
-    Model, What, key,
-    nodes::{resource_files, settings},
-    query::upload_condition,
-};
+use super::{Model, What, key, nodes::settings, query::upload_condition};
 use crate::orders::{Launch, LaunchId, NodeRef, Order, OutputFileOrder};
 use dropmill_azure_wire::{
     batch::{JobState, NodeState, TaskState},
@@ -128,7 +124,7 @@ impl Model {
             directory,
             command_line: add.command_line.clone(),
             environment,
-            resource_files: resource_files(add.resource_files.as_deref()),
+            resource_files: self.resource_files(add.resource_files.as_deref()),
             output_files: output_files.collect(),
             last_try,
         };

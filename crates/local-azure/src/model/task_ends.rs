@@ -241,7 +241,7 @@ impl Model {
         found.dependencies.forget(task);
         found.dependencies.unsatisfy(task);
         count_slots(&mut found.slots, &gone, -1);
-        if gone.facts.info.result == Some(TaskResult::Success) {
+        if gone.facts.state == TaskState::Completed && gone.facts.info.result == Some(TaskResult::Success) {
             found.succeeded -= 1;
         }
         if let Some((pool, node)) = gone.facts.node.clone() {

@@ -9,6 +9,7 @@ use super::{
     pools::default_identity,
     preparation::id_of_chore,
     refusal::checked_id,
+    storage::is_container,
     tag,
 };
 use dropmill_azure_wire::{
@@ -324,8 +325,12 @@ pub(super) fn checked_files(list: Option<&[ResourceFile]>) -> Result<(), Refusal
             file.storage_container_url.is_some(),
             file.auto_storage_container_name.is_some(),
         ];
-        if file.auto_storage_container_name.is_some() {
-            return Err(Refusal::not_here("auto storage containers"));
+        if let Some(name) = file.auto_storage_container_name.as_deref().filter(|name| !is_container(name)) {
+            return Err(Refusal::invalid(
+                "autoStorageContainerName",
+                name,
+                "It is not the name of a container",
+            ));
         }
         if sources.iter().filter(|source| **source).count() != 1 {
             let reason =

@@ -3,7 +3,7 @@
 use super::OpenError;
 use crate::{
     durability::Durability,
-    model::{Condition, Identity, Model, Refusal},
+    model::{AutoStorage, Condition, Identity, Model, Refusal},
     orders::{NodeEvent, NodeFiles, Order, Runner},
     store::{Store, Ticket},
 };
@@ -44,6 +44,7 @@ impl Core {
         durability: Durability,
         identity: Identity,
         key: SharedKey,
+        storage: AutoStorage,
         seed: u64,
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
@@ -52,7 +53,8 @@ impl Core {
         let moment = u64::try_from(now.as_microsecond()).unwrap_or_default();
         let (seed, first) = if folder.is_some() { (seed ^ moment, moment << 8) } else { (seed, 0) };
         let base = identity.base.clone();
-        let mut model = Model::new(identity, ChaCha8Rng::seed_from_u64(seed), first, folder.is_some());
+        let model = Model::new(identity, ChaCha8Rng::seed_from_u64(seed), first, folder.is_some());
+        let mut model = model.with_storage(storage);
         let store = match folder {
             None => Store::none(),
             Some(folder) => Store::open(&folder.join("batch.db"), durability, &mut model, now)?,

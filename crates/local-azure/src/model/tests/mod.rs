@@ -5,15 +5,17 @@
 mod autoscale;
 mod jobs;
 mod nodes;
+mod random;
 mod revival;
 mod schedules;
 mod states;
 mod tasks;
 
-use super::{Act, Change, Identity, Model, Refusal, Task, query::Select};
+use super::{Act, AutoStorage, Change, Identity, Model, Refusal, Task, query::Select};
 use crate::orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{DisableTasks, NodeDeallocationOption},
+    sign::SharedKey,
     time::Timestamp,
 };
 use rand::SeedableRng;
@@ -35,6 +37,7 @@ pub struct World {
     pub ends_by_hand: bool,
     /// What was to be kept, in order.
     kept: Vec<Change>,
+    life: u64,
     booting: Vec<NodeRef>,
     killed: Vec<LaunchId>,
 }
@@ -61,15 +64,26 @@ pub fn with(mut base: Value, more: Value) -> Value {
 
 impl World {
     pub fn new() -> Self {
+        Self::of_life(0)
+    }
+
+    /// A service in its nth life: no two lives draw the same ids.
+    fn of_life(life: u64) -> Self {
         let identity = Identity { base: "http://batch".into(), account: "local".into() };
         Self {
-            model: Model::new(identity, ChaCha8Rng::seed_from_u64(7), 0, true),
+            model: Model::new(identity, ChaCha8Rng::seed_from_u64(7 + life), life << 32, true).with_storage(
+                AutoStorage {
+                    endpoint: "http://blob/local".into(),
+                    key: SharedKey::new("local", &"c2VjcmV0".into()).unwrap(),
+                },
+            ),
             now: "2026-03-02T10:00:00Z".parse().unwrap(),
             running: BTreeMap::new(),
             log: vec![],
             boots_by_hand: false,
             ends_by_hand: false,
             kept: vec![],
+            life,
             booting: vec![],
             killed: vec![],
         }
@@ -100,8 +114,14 @@ impl World {
 
     /// The service ends as a machine does that loses its power, and begins anew with what it kept.
     pub fn begin_anew(self) -> Self {
+        self.begin_anew_as(false, false)
+    }
+
+    /// Likewise, with nodes that boot, and launches that end, only when told to.
+    pub fn begin_anew_as(self, boots_by_hand: bool, ends_by_hand: bool) -> Self {
         let (mut pools, mut jobs, mut schedules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut tasks = BTreeMap::new();
+        let before = self.kept.clone();
         for change in self.kept {
             match change {
                 Change::PutPool { key, body } => drop(pools.insert(key, body)),
@@ -129,9 +149,10 @@ impl World {
             let add = Box::new(serde_json::from_str(&add).unwrap());
             (job, key, Task { add, facts: serde_json::from_str(&facts).unwrap() })
         });
-        let mut world = Self { now: self.now, ..Self::new() };
+        let mut world = Self { now: self.now, boots_by_hand, ends_by_hand, ..Self::of_life(self.life + 1) };
         world.model.revive(read_all(pools), read_all(jobs), tasks.collect(), world.now);
         world.model.revive_schedules(read_all(schedules), world.now);
+        world.kept.splice(0..0, before);
         world.settle();
         world
     }

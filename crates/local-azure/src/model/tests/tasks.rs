@@ -1,6 +1,7 @@
 //! Tasks: dependencies, exit conditions, tries, limits and places.
 
 use super::{World, told};
+use crate::orders::ResourceSource;
 use serde_json::{Value, json};
 
 #[test]
@@ -170,6 +171,8 @@ fn wrong_tasks_are_refused_by_name() {
             file(json!({"httpUrl": "http://a/b", "storageContainerUrl": "http://a"})),
             "400 InvalidPropertyValue",
         ),
+        (file(json!({"autoStorageContainerName": "a/b"})), "400 InvalidPropertyValue"),
+        (file(json!({"autoStorageContainerName": "inputs"})), "ok"),
         (json!({"id": "jobpreparation"}), "409 TaskIdSameAsJobPreparationTask"),
         (json!({"id": "JobRelease"}), "409 TaskIdSameAsJobReleaseTask"),
         (json!({"id": "T"}), "409 TaskExists"),
@@ -217,4 +220,19 @@ fn counts_follow_tasks_through_their_states() {
     world.model.reactivate_task("j", "b", world.now).unwrap();
     world.settle();
     assert_eq!(counts(&world), [0, 1, 1, 1, 0]);
+}
+
+#[test]
+fn a_container_of_the_accounts_own_storage_is_read_with_a_signature_for_it() {
+    let mut world = World::with_job(json!({}));
+    let file = json!({"autoStorageContainerName": "inputs", "blobPrefix": "a/", "filePath": "in"});
+    world.add_task("t", json!({"resourceFiles": [file]})).unwrap();
+    let order = &world.running.values().next().unwrap().resource_files[0];
+    let ResourceSource::Container { url, prefix } = &order.source else { panic!("{order:?}") };
+    assert!(
+        url.starts_with("http://blob/local/inputs?") && url.contains("sp=rl") && url.contains("sig="),
+        "{url}"
+    );
+    assert_eq!((&**prefix, &*order.file_path), ("a/", "in"));
+    assert!(!format!("{order:?}").contains("sig="));
 }

@@ -1,0 +1,171 @@
+//! Whatever is asked in whatever order: the books stay true, and in the end everything can go.
+
+use super::{World, told};
+use dropmill_azure_wire::batch::TaskState;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const REQUESTS: &[&str] = &[
+    "patch job",
+    "disable job requeue",
+    "disable job terminate",
+    "disable job wait",
+    "enable job",
+    "terminate job",
+    "delete job",
+    "terminate task",
+    "reactivate task",
+    "delete task",
+    "resize pool",
+    "stop resize",
+    "remove nodes",
+    "reboot node requeue",
+    "reboot node taskcompletion",
+    "reimage node terminate",
+    "deallocate node",
+    "start node",
+    "disable scheduling requeue",
+    "disable scheduling taskcompletion",
+    "enable scheduling",
+];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ask(usize),
+    AddTask(u8, bool, u8),
+    AddJob(u8),
+    Exit(usize, bool),
+    Resize(u8, u8),
+    Boot,
+    EndKilled,
+    Pass(u16),
+    Anew,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..REQUESTS.len()).prop_map(Step::Ask),
+        5 => (0..6_u8, any::<bool>(), 1..3_u8).prop_map(|(id, waits, slots)| Step::AddTask(id, waits, slots)),
+        1 => (0..4_u8).prop_map(Step::AddJob),
+        5 => (0..8_usize, any::<bool>()).prop_map(|(at, well)| Step::Exit(at, well)),
+        2 => (0..4_u8, 0..4_u8).prop_map(|(nodes, option)| Step::Resize(nodes, option)),
+        3 => Just(Step::Boot),
+        2 => Just(Step::EndKilled),
+        1 => (1..2000_u16).prop_map(Step::Pass),
+        1 => Just(Step::Anew),
+    ]
+}
+
+fn job(kind: u8) -> Value {
+    let chores = json!({"jobPreparationTask": {"commandLine": "x"}, "jobReleaseTask": {"commandLine": "x"}});
+    let base = json!({"usesTaskDependencies": true, "constraints": {"maxTaskRetryCount": 1}});
+    match kind {
+        0 => base,
+        1 => super::with(base, chores),
+        2 => super::with(base, json!({"onAllTasksComplete": "terminatejob"})),
+        _ => super::with(base, json!({"maxParallelTasks": 1, "constraints": {"maxWallClockTime": "PT30M"}})),
+    }
+}
+
+fn take(mut world: World, step: &Step) -> World {
+    match step {
+        Step::Ask(which) => drop(world.ask(REQUESTS[*which])),
+        Step::AddTask(id, waits, slots) => {
+            let on = if *waits { json!({"dependsOn": {"taskIds": ["t", "1"]}}) } else { json!({}) };
+            let id = if *id == 0 { "t".to_owned() } else { id.to_string() };
+            let _ = world.add_task(&id, super::with(on, json!({"requiredSlots": slots})));
+        }
+        Step::AddJob(kind) => drop(world.add_job("j", job(*kind))),
+        Step::Exit(at, well) => {
+            let found = world.running.keys().nth(*at).copied();
+            if let Some(launch) = found {
+                world.end_launch(launch, i32::from(!well));
+                world.settle();
+            }
+        }
+        Step::Resize(nodes, option) => {
+            let option = ["requeue", "terminate", "taskcompletion", "retaineddata"][usize::from(*option)];
+            let body = json!({"targetDedicatedNodes": nodes, "nodeDeallocationOption": option});
+            let _ = world.model.resize_pool("p", &serde_json::from_value(body).unwrap(), world.now);
+            world.settle();
+        }
+        Step::Boot => world.boot_all(),
+        Step::EndKilled => world.end_killed(),
+        Step::Pass(seconds) => world.pass(u64::from(*seconds)),
+        Step::Anew => {
+            let (boots, ends) = (world.boots_by_hand, world.ends_by_hand);
+            world = world.begin_anew_as(boots, ends);
+        }
+    }
+    world
+}
+
+/// What is counted is what there is.
+fn check(world: &World) {
+    let model = &world.model;
+    let mut slots: BTreeMap<&str, i32> = BTreeMap::new();
+    for job in model.jobs.values() {
+        let listed: usize = job.by_state.values().map(|list| list.len()).sum();
+        assert_eq!(listed, job.tasks.len());
+        for (key, task) in &job.tasks {
+            let state = &task.facts.state;
+            assert!(job.by_state[state].contains(&(task.facts.state_at, key.clone())), "{key} {state}");
+            let ready = job.ready.contains(&(task.facts.number, key.clone()));
+            assert!(!ready || *state == TaskState::Active, "{key} is ready while {state}");
+            let on_node = matches!(state, TaskState::Running | TaskState::Preparing);
+            assert_eq!(task.facts.launch.is_some(), *state == TaskState::Running, "{key} {state}");
+            if let (true, Some((_, node))) = (on_node, &task.facts.node) {
+                *slots.entry(node).or_default() += task.slots();
+            }
+        }
+        for (_, key) in &job.ready {
+            assert!(job.tasks.contains_key(key), "{key} is ready and gone");
+        }
+        let counts = model.task_counts(&job.spec.id).unwrap();
+        let (tasks, slots) = (counts.task_counts, counts.task_slot_counts);
+        assert!(tasks.failed >= 0 && tasks.succeeded >= 0, "{tasks:?}");
+        assert!(slots.failed >= tasks.failed && slots.active >= tasks.active, "{slots:?} {tasks:?}");
+    }
+    for pool in model.pools.values() {
+        for node in pool.nodes.values() {
+            let taken = slots.get(&*node.id).copied().unwrap_or(0);
+            assert_eq!(node.slots, taken, "{node:?}");
+            let has_room = node.takes_tasks() && node.slots < pool.slots_per_node();
+            assert_eq!(pool.room.contains(&(node.slots, node.id.clone())), has_room, "{node:?}");
+        }
+        assert!(pool.room.iter().all(|(_, node)| pool.nodes.contains_key(node)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn the_books_stay_true_and_everything_can_go(
+        kind in 0..4_u8,
+        by_hand in any::<(bool, bool)>(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut world = World::new();
+        world.add_pool("p", json!({"targetDedicatedNodes": 2, "taskSlotsPerNode": 2})).unwrap();
+        world.add_job("j", job(kind)).unwrap();
+        (world.boots_by_hand, world.ends_by_hand) = by_hand;
+        for step in &steps {
+            world = take(world, step);
+            check(&world);
+        }
+        (world.boots_by_hand, world.ends_by_hand) = (false, false);
+        world.end_killed();
+        world.boot_all();
+        let _ = world.model.delete_job("j", world.now);
+        let _ = world.model.delete_pool("p", world.now);
+        world.settle();
+        while let Some(launch) = world.running.keys().next().copied() {
+            world.end_launch(launch, 0);
+            world.settle();
+        }
+        prop_assert_eq!(told(world.model.job("j")), "404 JobNotFound");
+        prop_assert_eq!(told(world.model.pool("p")), "404 PoolNotFound");
+        prop_assert!(world.model.launches.is_empty() && world.model.limits.is_empty());
+    }
+}
