@@ -162,7 +162,7 @@ fn range(text: &str, length: u64) -> Option<(u64, u64)> {
     let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     let from: u64 = first.parse().ok()?;
     let end = if last.is_empty() { length } else { last.parse::<u64>().ok()?.saturating_add(1).min(length) };
-    (from < length && end > from).then_some((from, end - from))
+    (from < length && end > from).then(|| (from, end - from))
 }
 
 fn described(mut answer: Response, place: &Place, entry: &FileEntry, file: &str, length: u64) -> Response {

@@ -328,6 +328,11 @@ async fn files_are_listed_and_read_in_ranges() {
         (Some("bytes=3-99"), 200, "2"),
         (Some("bytes=5-"), 416, ""),
         (Some("bytes=2-1"), 416, ""),
+        (Some("bytes=100-200"), 416, ""),
+        (Some("bytes=4-2"), 416, ""),
+        (Some("bytes=99999999999999999999-"), 416, ""),
+        (Some("bytes=0-99999999999999999999"), 416, ""),
+        (Some("bytes=1-18446744073709551615"), 200, "4"),
         (Some("lines=1"), 416, ""),
     ] {
         let headers: Vec<_> = range.map(|range| ("ocp-range", range)).into_iter().collect();
