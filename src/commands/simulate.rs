@@ -17,7 +17,7 @@ use std::{
     fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// The moment at which every simulation begins, and the names of its runs.
@@ -41,7 +41,9 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
     if let Some(seeds) = &arguments.seeds {
         return many(arguments, &plan, &scenario, range(seeds)?);
     }
+    let began = Instant::now();
     let run = Simulation::of(plan).scenario(scenario).seed(arguments.seed).try_run()?;
+    let taken = began.elapsed();
     if arguments.json {
         for event in &run.events {
             say::line(&serde_json::to_string(event)?);
@@ -54,6 +56,13 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
             let at = length(u64::try_from(struck.at.as_millis()).unwrap_or(u64::MAX));
             eprintln!("fault {} struck at {at}: {} {}", struck.fault, struck.operation, struck.subject);
         }
+        let milliseconds = |time: Duration| length(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        eprintln!(
+            "{} simulated in {}, {} requests",
+            milliseconds(run.lasted),
+            milliseconds(taken),
+            run.requests
+        );
     }
     let violations = oracle::check(&run);
     for violation in &violations {

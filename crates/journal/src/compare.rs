@@ -202,17 +202,17 @@ mod tests {
         insta::assert_snapshot!(runs(&one, &other), @r"
         task/a, task/b
             submitted (for job: created)
-          - ended (exit code 0) (for submitted)
+          - ended (exit code 0)
           - succeeded
-          + ended (exit code 3) (for submitted)
+          + ended (exit code 3)
           + failed
         task/c
           - submitted (for job: created)
-          - ended (exit code 0) (for submitted)
+          - ended (exit code 0)
           - succeeded
         task/d
           + submitted (for job: created)
-          + ended (exit code 0) (for submitted)
+          + ended (exit code 0)
           + succeeded
         ");
     }

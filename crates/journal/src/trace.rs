@@ -88,24 +88,28 @@ pub fn outline(events: &[Event]) -> String {
 pub(crate) fn stories(events: &[Event]) -> BTreeMap<(u8, String), Vec<String>> {
     let names = Names::of(events);
     let by_number: BTreeMap<u64, &Event> = events.iter().map(|event| (event.seq, event)).collect();
-    let step = |event: &Event| {
+    // The cause is worth a word where it is not the step before. Which of many alike came first is chance.
+    let step = |event: &Event, before: Option<&&Event>| {
         let line = names.line(event, false);
-        match event.cause.and_then(|cause| by_number.get(&cause)).filter(|cause| is_told(cause)) {
-            None => line,
-            Some(cause) if cause.subject == event.subject => {
-                format!("{line} (for {})", names.line(cause, false))
-            }
-            // Which of many alike came first is chance.
-            Some(cause) => {
-                let kind = cause.subject.split('/').next().unwrap_or_default();
-                format!("{line} (for {kind}: {})", names.line(cause, false))
-            }
+        let cause = event.cause.and_then(|cause| by_number.get(&cause)).filter(|cause| is_told(cause));
+        let Some(cause) = cause.filter(|cause| before.is_none_or(|before| before.seq != cause.seq)) else {
+            return line;
+        };
+        let because = names.line(cause, false);
+        let because = because.split(" (").next().unwrap_or_default();
+        if cause.subject == event.subject {
+            format!("{line} (for {because})")
+        } else {
+            let kind = cause.subject.split('/').next().unwrap_or_default();
+            format!("{line} (for {kind}: {because})")
         }
     };
     let (mut stories, mut nodes) = (BTreeMap::new(), vec![]);
     for (life, events) in lives(events) {
-        let told = events.iter().filter(|event| is_told(event)).map(|event| step(event));
-        let told: Vec<String> = told.collect();
+        let events: Vec<&Event> = events.into_iter().filter(|event| is_told(event)).collect();
+        let before = |at: usize| at.checked_sub(1).and_then(|at| events.get(at));
+        let told: Vec<String> =
+            events.iter().enumerate().map(|(at, event)| step(event, before(at))).collect();
         if told.is_empty() {
             continue;
         }

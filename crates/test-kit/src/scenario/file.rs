@@ -144,8 +144,9 @@ struct Length(Duration);
 impl TryFrom<String> for Length {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let length: jiff::SignedDuration =
-            text.parse().map_err(|_| format!("{text:?} is no length of time; write for example \"90s\""))?;
+        let wrong = || format!("{text:?} is no length of time; write for example \"90s\"");
+        let length: jiff::Span = text.parse().map_err(|_| wrong())?;
+        let length = length.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
         length.try_into().map(Self).map_err(|_| format!("{text:?} is less than nothing"))
     }
 }
@@ -324,6 +325,26 @@ mod tests {
         assert_eq!(scenario.boot, Duration::from_secs(60));
         assert_eq!(scenario.task, Work::default());
         assert!(scenario.faults.is_empty() && scenario.incidents.is_empty());
+    }
+
+    #[test]
+    fn lengths_are_written_as_people_write_them() {
+        for (text, seconds) in [("90s", 90), ("1h 30m", 5400), ("7d", 604_800), ("2d 1h", 176_400), ("0s", 0)]
+        {
+            let scenario = Scenario::parse(&format!("bound = {text:?}")).unwrap();
+            assert_eq!(scenario.bound, Duration::from_secs(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_scenarios_of_the_documentation_are_scenarios() {
+        let text = include_str!("../../../../docs/simulating.md");
+        let blocks: Vec<&str> =
+            text.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+        assert!(blocks.len() >= 2, "{blocks:?}");
+        for block in blocks {
+            Scenario::parse(block).unwrap();
+        }
     }
 
     #[test]
