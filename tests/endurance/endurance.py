@@ -13,6 +13,7 @@ Each ends with exit code 0 only if nothing was lost, nothing came twice and noth
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PROGRAM = Path(__file__).resolve().parents[2] / "target/release/dropmill"
+PROGRAM = Path(os.environ.get("DROPMILL_PROGRAM", Path(__file__).resolve().parents[2] / "target/release/dropmill"))
 COUNT = """
 [run]
 name = "mill"
@@ -58,15 +59,22 @@ class Desk:
 
     def watch(self, state="state", **options):
         """A daemon that is ready."""
-        (self.folder / f"log-{state}").write_text("")
-        log = open(self.folder / f"log-{state}", "ab")
+        told = self.log(state)
+        told.write_text("")
+        log = open(told, "ab")
         command = [str(PROGRAM), "--state", str(self.folder / state), "watch", "run.toml"]
         mill = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, **options)
-        while "ready" not in (self.folder / f"log-{state}").read_text(errors="replace"):
+        while "ready" not in told.read_text(errors="replace"):
             if mill.poll() is not None:
-                raise SystemExit((self.folder / f"log-{state}").read_text(errors="replace"))
+                raise SystemExit(told.read_text(errors="replace"))
             time.sleep(0.01)
         return mill
+
+    def log(self, state):
+        """What a daemon with that state folder says; not on its disk, which may be full."""
+        path = Path(tempfile.gettempdir()) / f"{self.folder.name}-{Path(state).name}.log"
+        atexit.register(lambda: path.unlink(missing_ok=True))
+        return path
 
     def put(self, name, content):
         coming = self.folder / "coming"
@@ -316,8 +324,8 @@ def full_disk(_):
                     pass
             # An empty file needs no space of its own.
             (desk.folder / "drop" / "during").touch()
-            log = desk.folder / f"log-{state}"
             time.sleep(3)
+            assert "waiting: " in desk.log(state).read_text(), "it does not say why it waits"
             assert (desk.folder / "drop" / "during").exists() and mill.poll() is None
             filler.unlink()
             wait_for(desk.folder / "done" / "during", 60)
