@@ -7,7 +7,7 @@ use dropmill_azure_wire::batch::{
     PoolResize, limit,
 };
 use http::Method;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 impl BatchApi {
     /// Asks for a pool. It is there when this returns; its nodes come later.
@@ -103,15 +103,15 @@ impl BatchApi {
     ) -> Result<Vec<ComputeNode>, BatchError> {
         let nodes: Vec<ComputeNode> =
             self.list(Op::ListNodes, pool.to_owned(), &["pools", pool, "nodes"], filter, select).await?;
-        let mut once: BTreeMap<String, usize> = BTreeMap::new();
+        let mut names = BTreeSet::new();
+        if nodes.iter().all(|node| names.insert(&*node.id)) {
+            return Ok(nodes);
+        }
         let mut found: Vec<ComputeNode> = Vec::with_capacity(nodes.len());
         for node in nodes {
-            match once.get(&*node.id) {
-                Some(place) => found[*place] = node,
-                None => {
-                    once.insert(node.id.to_string(), found.len());
-                    found.push(node);
-                }
+            match found.iter_mut().find(|known| known.id == node.id) {
+                Some(known) => *known = node,
+                None => found.push(node),
             }
         }
         Ok(found)
