@@ -149,16 +149,28 @@ impl Ask<'_> {
     }
 
     fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let reason = error.to_string();
-            // serde names the property between backticks.
-            let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
-            if let Some((property, _)) = missing {
-                return Refusal::missing(property);
-            }
-            Refusal::new(400, "InvalidRequestBody", "The specified request body is not syntactically valid.")
-                .with("Reason", reason)
-        })
+        let error = match serde_json::from_slice(&self.body) {
+            Ok(body) => return Ok(body),
+            Err(error) => error,
+        };
+        if error.is_data()
+            && let Ok(mut loose) = serde_json::from_slice::<serde_json::Value>(&self.body)
+            && numbers_of_texts(&mut loose)
+            && let Ok(body) = serde_json::from_value(loose)
+        {
+            return Ok(body);
+        }
+        let reason = error.to_string();
+        // serde names the property between backticks.
+        let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+        if let Some((property, _)) = missing {
+            return Err(Refusal::missing(property));
+        }
+        if error.is_data() {
+            return Err(Refusal::invalid("", "", &reason));
+        }
+        Err(Refusal::new(400, "InvalidRequestBody", "The specified request body is not syntactically valid.")
+            .with("Reason", reason))
     }
 
     /// A body that may be missing: then it is as if it were empty.
@@ -195,6 +207,40 @@ impl Ask<'_> {
             },
         }
     }
+}
+
+/// Properties that are numbers, which some clients write as texts and the service reads all the same.
+const NUMBERS: &[&str] = &[
+    "targetDedicatedNodes",
+    "targetLowPriorityNodes",
+    "taskSlotsPerNode",
+    "maxTaskRetryCount",
+    "maxParallelTasks",
+    "priority",
+    "requiredSlots",
+    "numberOfInstances",
+];
+
+/// Makes numbers of texts where numbers belong; whether there was any.
+fn numbers_of_texts(value: &mut serde_json::Value) -> bool {
+    let mut any = false;
+    match value {
+        serde_json::Value::Object(object) => {
+            for (name, value) in object {
+                let number = value
+                    .as_str()
+                    .filter(|_| NUMBERS.contains(&&**name))
+                    .and_then(|text| text.parse::<i32>().ok());
+                match number {
+                    Some(number) => (*value, any) = (number.into(), true),
+                    None => any |= numbers_of_texts(value),
+                }
+            }
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(|value| any |= numbers_of_texts(value)),
+        _ => {}
+    }
+    any
 }
 
 #[cfg(test)]

@@ -305,6 +305,22 @@ async fn an_error_says_what_was_wrong_with_which_property() {
             );
         }
     }
+    // Some clients write numbers as texts.
+    let texts = json!({"targetDedicatedNodes": "2"});
+    assert_eq!(rig.post("pools/p/resize", texts).await.told(), "202");
+    let kinds = [
+        (json!({"id": "x", "commandLine": {}}), "400 InvalidPropertyValue"),
+        (json!("{"), "400 InvalidRequestBody"),
+    ];
+    for (body, told) in kinds {
+        assert_eq!(rig.post("jobs/j/tasks", body).await.told(), told);
+    }
+    let secret =
+        json!([{"name": "ann", "password": "hidden", "linuxUserConfiguration": {"sshPrivateKey": "hidden"}}]);
+    let mut body = pool("with-users");
+    body["userAccounts"] = secret;
+    assert_eq!(rig.post("pools", body).await.told(), "201");
+    assert!(!rig.get("pools/with-users").await.body.to_string().contains("hidden"));
     let big = "x".repeat((1 << 20) + 1);
     assert_eq!(rig.post("jobs", json!(big)).await.told(), "413 RequestBodyTooLarge");
     let many = vec![json!({"id": "x", "commandLine": "x"}); 101];

@@ -60,6 +60,14 @@ pub(super) fn complete(spec: &mut JobAdd) -> Result<(), Refusal> {
         task.user_identity.get_or_insert_with(default_identity);
     }
     if let Some(task) = &mut spec.job_manager_task {
+        let constraints = task.constraints.get_or_insert_default();
+        checked_limits(constraints)?;
+        constraints.max_wall_clock_time.get_or_insert(IsoDuration::UNLIMITED);
+        constraints.retention_time.get_or_insert(RETENTION);
+        let retries = spec.constraints.as_ref().and_then(|limits| limits.max_task_retry_count);
+        constraints.max_task_retry_count.get_or_insert(retries.unwrap_or(0));
+        task.required_slots.get_or_insert(1);
+        task.user_identity.get_or_insert_with(default_identity);
         task.kill_job_on_completion.get_or_insert(true);
         task.run_exclusive.get_or_insert(true);
         task.allow_low_priority_node.get_or_insert(true);

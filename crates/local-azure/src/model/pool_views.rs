@@ -68,9 +68,10 @@ impl Model {
             application_licenses: pick!("applicationLicenses", application_licenses),
             task_slots_per_node: pick!("taskSlotsPerNode", task_slots_per_node),
             task_scheduling_policy: pick!("taskSchedulingPolicy", task_scheduling_policy),
-            user_accounts: pick!("userAccounts", user_accounts),
+            user_accounts: select.take("userAccounts", || spec.user_accounts.as_ref().map(without_secrets)),
             metadata: pick!("metadata", metadata),
-            mount_configuration: pick!("mountConfiguration", mount_configuration),
+            mount_configuration: select
+                .take("mountConfiguration", || spec.mount_configuration.as_ref().map(without_secrets)),
             target_node_communication_mode: pick!(
                 "targetNodeCommunicationMode",
                 target_node_communication_mode
@@ -223,4 +224,23 @@ fn counts(pool: &Pool, dedicated: bool) -> NodeCounts {
         *count += 1;
     }
     counts
+}
+
+/// Properties that nobody is told.
+const SECRETS: &[&str] = &["password", "sshPrivateKey", "accountKey", "sasKey"];
+
+fn without_secrets(subtree: &wire::Subtree) -> wire::Subtree {
+    fn strip(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(object) => {
+                object.retain(|name, _| !SECRETS.contains(&name.as_str()));
+                object.values_mut().for_each(strip);
+            }
+            serde_json::Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut seen = subtree.clone();
+    strip(&mut seen.0);
+    seen
 }

@@ -42,8 +42,12 @@ impl Model {
             return Err(Refusal::missing("virtualMachineConfiguration"));
         }
         autoscaling::complete(&mut spec)?;
-        if spec.application_package_references.as_ref().is_some_and(|packages| !packages.is_empty()) {
-            return Err(Refusal::not_here("application packages"));
+        Refusal::packages(spec.application_package_references.as_deref())?;
+        if let Some(machine) = &mut spec.virtual_machine_configuration {
+            let image = &mut machine.image_reference;
+            if image.publisher.is_some() && image.virtual_machine_image_id.is_none() {
+                image.version.get_or_insert_with(|| "latest".into());
+            }
         }
         for (name, count) in [
             ("targetDedicatedNodes", spec.target_dedicated_nodes),
@@ -136,6 +140,7 @@ impl Model {
         patch: PoolPatch,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
+        Refusal::packages(patch.application_package_references.as_deref())?;
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
         let spec = &mut pool.spec;
@@ -179,6 +184,7 @@ impl Model {
         update: PoolUpdateProperties,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
+        Refusal::packages(Some(&update.application_package_references))?;
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
         pool.spec.start_task = update.start_task.map(|mut start_task| {

@@ -1,6 +1,9 @@
 //! What the service says no with: status, code, words.
 
-use dropmill_azure_wire::{batch::is_valid_id, error::BatchErrorBody};
+use dropmill_azure_wire::{
+    batch::{ApplicationPackageReference, is_valid_id},
+    error::BatchErrorBody,
+};
 
 /// A refused call.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +107,19 @@ impl Refusal {
             "A required property was not specified in the request body.",
         )
         .with("PropertyName", property)
+    }
+
+    /// Application packages come with the management plane, which is not here: none of them exists.
+    pub fn packages(list: Option<&[ApplicationPackageReference]>) -> Result<(), Self> {
+        match list.and_then(<[_]>::first) {
+            None => Ok(()),
+            Some(package) => {
+                let words =
+                    "One or more application package references are invalid: this local service has none.";
+                let refusal = Self::new(409, "InvalidApplicationPackageReferences", words);
+                Err(refusal.with("ApplicationId", &*package.application_id))
+            }
+        }
     }
 
     /// Azure has it, this service does not.

@@ -185,13 +185,22 @@ fn checked_times(times: &Times) -> Result<(), Refusal> {
 }
 
 impl Model {
-    fn checked_specification(&self, specification: &Map<String, Value>) -> Result<(), Refusal> {
+    /// A job specification with the service's defaults.
+    fn complete_specification(
+        &self,
+        specification: &Map<String, Value>,
+    ) -> Result<Map<String, Value>, Refusal> {
         let mut job = job_of("job-1", specification)?;
         job_specs::complete(&mut job)?;
         match &job.pool_info.auto_pool_specification {
-            Some(auto) if job.pool_info.pool_id.is_none() => checked_auto_pool(auto),
-            _ => self.checked_pool(&job.pool_info),
+            Some(auto) if job.pool_info.pool_id.is_none() => checked_auto_pool(auto)?,
+            _ => self.checked_pool(&job.pool_info)?,
         }
+        let Ok(Value::Object(mut whole)) = serde_json::to_value(&job) else {
+            return Ok(specification.clone());
+        };
+        whole.remove("id");
+        Ok(whole)
     }
 
     /// Makes a schedule.
@@ -207,7 +216,7 @@ impl Model {
         let times = ask.schedule.ok_or_else(|| Refusal::missing("schedule"))?;
         let job = ask.job_specification.ok_or_else(|| Refusal::missing("jobSpecification"))?;
         checked_times(&times)?;
-        self.checked_specification(&job)?;
+        let job = self.complete_specification(&job)?;
         let key = key(&ask.id);
         if let Some(found) = self.schedules.get(&key) {
             let deleting = found.state == ScheduleState::Deleting;
@@ -281,7 +290,7 @@ impl Model {
             return Err(Refusal::missing("jobSpecification"));
         }
         ask.schedule.as_ref().map_or(Ok(()), checked_times)?;
-        ask.job_specification.as_ref().map_or(Ok(()), |job| self.checked_specification(job))?;
+        let job = ask.job_specification.as_ref().map(|job| self.complete_specification(job)).transpose()?;
         let moment = self.moment(now);
         let found = self.live_schedule(id)?;
         if let Some(times) = ask.schedule.or(whole.then(Times::default)) {
@@ -293,7 +302,7 @@ impl Model {
             }
             found.times = times;
         }
-        if let Some(job) = ask.job_specification {
+        if let Some(job) = job {
             found.job = job;
         }
         if ask.metadata.is_some() || whole {

@@ -304,9 +304,7 @@ pub(super) fn checked_task(add: &TaskAdd) -> Result<(), Refusal> {
     if add.container_settings.is_some() {
         return Err(Refusal::not_here("tasks in containers"));
     }
-    if add.application_package_references.as_ref().is_some_and(|packages| !packages.is_empty()) {
-        return Err(Refusal::not_here("application packages"));
-    }
+    Refusal::packages(add.application_package_references.as_deref())?;
     if add.required_slots.is_some_and(|slots| slots < 1) {
         return Err(Refusal::invalid("requiredSlots", "0", "It must be at least 1"));
     }
