@@ -67,16 +67,19 @@ fn line_for_line(gone: Option<&str>, come: Option<&str>) -> String {
     told
 }
 
+/// Steps with their marks.
+type Steps = Vec<(char, String)>;
+
+/// Lives that differ, by how they do.
 #[derive(Default)]
-struct Groups(Vec<(Vec<(char, String)>, Vec<String>)>);
+struct Groups(Vec<(Steps, Vec<String>)>);
 
 impl Groups {
     fn add(&mut self, life: &str, steps: &[(char, &str)]) {
         if steps.iter().all(|(mark, _)| *mark == ' ') {
             return;
         }
-        let steps: Vec<(char, String)> =
-            steps.iter().map(|(mark, step)| (*mark, (*step).to_owned())).collect();
+        let steps: Steps = steps.iter().map(|(mark, step)| (*mark, (*step).to_owned())).collect();
         match self.0.iter_mut().find(|(known, _)| *known == steps) {
             Some((_, lives)) => lives.push(life.to_owned()),
             None => self.0.push((steps, vec![life.to_owned()])),
