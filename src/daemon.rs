@@ -1,10 +1,14 @@
 //! The daemon over a drop folder: opens runs that take its files, goes on with those of an earlier life, ends in order.
 
+mod folders;
+
+pub use folders::look;
+
 use crate::{
     commands::services,
     life::{Found, Life},
     plan,
-    settings::{DuplicatePolicy, Loaded, Problem, TakeOrder},
+    settings::Loaded,
     state::{RunFolder, State},
 };
 use actix::{Addr, AsyncContext, Context};
@@ -12,8 +16,8 @@ use anyhow::{Context as _, Result};
 use dropmill_actors::{
     Canceller, Services,
     drop_folder::{
-        Adopt, Drain, DropCounts, DropFolder, DropSettings, Duplicates, Feeders, Hints, LookNow, NewItem,
-        Order, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
+        Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, RunSaid,
+        StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
     },
 };
 use dropmill_azure_wire::{batch as wire, time::SharedClock};
@@ -23,18 +27,12 @@ use dropmill_journal::{
     past::PastTask,
     report::Report,
 };
-use dropmill_lifecycle::{arrival::ArrivalLimits, delays::Delays, plan::RunPlan};
+use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::service::LocalAzure;
+use folders::{Folders, drop_settings, files_at_work, name_of, own_id, prune, remember, take_up};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use sha2::{Digest, Sha256};
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    rc::Rc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc, time::Duration};
 
 /// Shortest and longest rest before a run is opened after one that ended for want of a service.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -106,52 +104,6 @@ struct Stream {
 struct Over {
     run: String,
     report: Result<Report>,
-}
-
-/// A drop folder as its folders show it.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Seen {
-    /// The folder.
-    pub directory: PathBuf,
-    /// Who watches it: `pid 12 since …`.
-    pub holder: Option<String>,
-    /// Entries that lie in it.
-    pub waiting: usize,
-    /// Files that were taken.
-    pub at_work: usize,
-    /// Results, and where they are.
-    pub done: usize,
-    /// See `done`.
-    pub done_folder: PathBuf,
-    /// Failures, and where they are.
-    pub failed: usize,
-    /// See `failed`.
-    pub failed_folder: PathBuf,
-}
-
-/// Looks at the folders of a run file's daemon.
-pub fn look(loaded: &Loaded, state: &State) -> Result<Seen> {
-    let folders = Folders::of(loaded)?;
-    let home = state.folder().join("watch").join(name_of(loaded, &folders));
-    let work = folders.work.join(own_id(&home).unwrap_or_default());
-    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().count();
-    Ok(Seen {
-        holder: crate::state::holder(&home),
-        waiting: entries(&folders.directory),
-        at_work: if home.exists() { files_at_work(&work).len() } else { 0 },
-        done: entries(&folders.done),
-        failed: entries(&folders.failed),
-        directory: folders.directory,
-        done_folder: folders.done,
-        failed_folder: folders.failed,
-    })
-}
-
-/// The name of a daemon in the state folder: a function of its run file's name and of its folder.
-fn name_of(loaded: &Loaded, folders: &Folders) -> String {
-    let hash = Sha256::digest(folders.directory.as_os_str().as_encoded_bytes());
-    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hash}", dropmill_lifecycle::plan::slug(&loaded.settings.run.name, 24))
 }
 
 impl Daemon {
@@ -470,142 +422,4 @@ fn matters(event: &Event) -> bool {
         event.happening,
         Happening::TaskEnded(_) | Happening::OutputDelivered { .. } | Happening::TaskClosed { .. }
     ) || matches!(event.happening, Happening::EndAsked { reason: EndReason::Infrastructure, .. })
-}
-
-/// Where a claimed file is; one whose move was not made is moved now, if it is still there.
-fn take_up(work: &Path, directory: &Path, place: &str, relative: &Path, past: &PastTask) -> Option<PathBuf> {
-    let folder = work.join(place);
-    let found = fs::read_dir(&folder).ok().and_then(|entries| {
-        entries.flatten().map(|entry| entry.path()).find(|path| !path.ends_with(".coming"))
-    });
-    if found.is_some() || past.submitted || past.uploaded.is_some() || past.closed.is_some() {
-        return found;
-    }
-    // The intent was durable, the move may not have been: the folder is looked at again anyway, and takes it anew.
-    let _ = (directory, relative);
-    None
-}
-
-/// The files of the work folder: `<run>/<task>` and where each is.
-fn files_at_work(work: &Path) -> Vec<(String, PathBuf)> {
-    let mut found = vec![];
-    for run in fs::read_dir(work).into_iter().flatten().flatten() {
-        for task in fs::read_dir(run.path()).into_iter().flatten().flatten() {
-            let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-            if name(&task) == ".results" {
-                continue;
-            }
-            for file in fs::read_dir(task.path()).into_iter().flatten().flatten() {
-                if name(&file) != ".coming" {
-                    found.push((format!("{}/{}", name(&run), name(&task)), file.path()));
-                }
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Removes empty folders that runs left, as a life that was cut off does.
-fn prune(work: &Path) {
-    for run in fs::read_dir(work).into_iter().flatten().flatten() {
-        for task in fs::read_dir(run.path()).into_iter().flatten().flatten() {
-            // Only what is empty can be removed so.
-            let _ = fs::remove_dir(task.path());
-        }
-        let _ = fs::remove_dir(run.path());
-    }
-}
-
-/// The folders of a daemon, absolute.
-struct Folders {
-    directory: PathBuf,
-    done: PathBuf,
-    failed: PathBuf,
-    work: PathBuf,
-}
-
-impl Folders {
-    fn of(loaded: &Loaded) -> Result<Self> {
-        let watch = &loaded.settings.watch;
-        let problem = |key: &str, what: String| loaded.problems(vec![Problem::new(key, what)]);
-        let Some(directory) = &watch.directory else {
-            return Err(problem("watch.directory", "name the folder that files are put into".into()).into());
-        };
-        let directory = plan::normal(&loaded.base.join(directory));
-        let beside = directory.parent().unwrap_or(&directory).to_path_buf();
-        let folder = |given: &Option<PathBuf>, name: &str| match given {
-            Some(given) => plan::normal(&loaded.base.join(given)),
-            None => beside.join(name),
-        };
-        let (done, failed) = (folder(&watch.done, "done"), folder(&watch.failed, "failed"));
-        let work = folder(&watch.work, "work");
-        let all = [("directory", &directory), ("done", &done), ("failed", &failed), ("work", &work)];
-        for (at, (key, one)) in all.iter().enumerate() {
-            for (other_key, other) in &all[..at] {
-                if one.starts_with(other) || other.starts_with(one) {
-                    let what = format!("{} and watch.{other_key} overlap", one.display());
-                    return Err(problem(&format!("watch.{key}"), what).into());
-                }
-            }
-        }
-        Ok(Self { directory, done, failed, work })
-    }
-}
-
-fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> DropSettings {
-    let watch = &loaded.settings.watch;
-    let stable_for = watch.stable_for.0;
-    DropSettings {
-        directory: folders.directory.clone(),
-        done: folders.done.clone(),
-        failed: folders.failed.clone(),
-        work: work.to_owned(),
-        recursive: watch.recursive,
-        ignore: watch.ignore.clone(),
-        marker: watch.marker.clone(),
-        close_is_enough: stable_for.is_zero(),
-        order: match watch.order {
-            TakeOrder::Fifo => Order::Fifo,
-            TakeOrder::Name => Order::Name,
-            TakeOrder::Mtime => Order::Mtime,
-            TakeOrder::Size => Order::Size,
-        },
-        max_files: watch.max_files.max(1) as usize,
-        max_bytes: watch.max_bytes.0,
-        disk_floor: loaded.settings.limits.disk_floor.0,
-        rescan: watch.rescan.0,
-        roll_after: watch.roll_after.max(1),
-        idle: watch.idle.0,
-        keep_input: watch.keep_input,
-        duplicates: match watch.duplicates {
-            DuplicatePolicy::Rerun => Duplicates::Rerun,
-            DuplicatePolicy::Skip => Duplicates::Skip,
-            DuplicatePolicy::Quarantine => Duplicates::Quarantine,
-        },
-        limits: ArrivalLimits {
-            // A file that nobody told of may still be open, however soon it shall be taken.
-            stable_for: stable_for.max(Duration::from_secs(1)),
-            tries: watch.tries.max(1),
-            delays: Delays { steps: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(), for_ever: true },
-        },
-    }
-}
-
-/// Seconds that files are remembered.
-fn remember(loaded: &Loaded) -> i64 {
-    i64::try_from(loaded.settings.watch.remember.0.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// What tells this daemon's files in the work folder from another's.
-fn own_id(home: &Path) -> Result<String> {
-    let file = home.join("id");
-    if let Ok(id) = fs::read_to_string(&file) {
-        return Ok(id.trim().to_owned());
-    }
-    let mut bytes = [0; 4];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    crate::state::write_private(&file, id.as_bytes())?;
-    Ok(id)
 }

@@ -19,11 +19,14 @@ use std::time::Duration;
 /// How long to wait before a commit that failed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Shortest time between two commits while nobody waits for one: a flush costs as much as a short task.
-const COMMIT_EVERY: Duration = Duration::from_millis(10);
+pub const COMMIT_EVERY: Duration = Duration::from_millis(10);
+/// The same in a run whose events somebody waits for: each file of a drop folder.
+pub const COMMIT_SOON: Duration = Duration::from_millis(1);
 
 /// The actor.
 pub struct ResultCollector {
     journal: Journal,
+    commit_every: Duration,
     waiting: Vec<Event>,
     committing: bool,
     /// A commit was ordered and has not begun: the rest of the mailbox joins it.
@@ -71,12 +74,14 @@ impl ResultCollector {
     /// each of `subscribers` too.
     pub fn new(
         journal: Journal,
+        commit_every: Duration,
         (last, fold): (u64, ReportFold),
         subscribers: Vec<async_channel::Sender<Event>>,
         pulse: Pulse,
     ) -> Self {
         Self {
             journal,
+            commit_every,
             waiting: vec![],
             committing: false,
             ordered: false,
@@ -98,7 +103,7 @@ impl ResultCollector {
             return;
         }
         let rest =
-            self.last_commit.map_or(Duration::ZERO, |last| COMMIT_EVERY.saturating_sub(last.elapsed()));
+            self.last_commit.map_or(Duration::ZERO, |last| self.commit_every.saturating_sub(last.elapsed()));
         let somebody_waits = self.settle_asked.is_some() || self.finish.is_some() || !self.awaited.is_empty();
         if rest.is_zero() || somebody_waits {
             if let Some(paced) = self.paced.take() {

@@ -10,7 +10,7 @@ use crate::{
     pool_keeper::PoolKeeper,
     pulse::Pulse,
     record::Recorder,
-    result_collector::ResultCollector,
+    result_collector::{COMMIT_EVERY, COMMIT_SOON, ResultCollector},
     roster::Roster,
     run_keeper::{ActorDied, Crew, Part, RunHappened, RunKeeper, StartRun, delete_part},
     services::Services,
@@ -111,8 +111,10 @@ pub fn resume(
     let tasks = Context::<TaskMonitor>::new();
     let outputs = Context::<OutputFetcher>::new();
 
+    let commit_every = if plan.open_ended { COMMIT_SOON } else { COMMIT_EVERY };
+    let collecting = pulse("result_collector");
     let collector =
-        ResultCollector::new(journal, (past.last, fold), vec![subscriber], pulse("result_collector"));
+        ResultCollector::new(journal, commit_every, (past.last, fold), vec![subscriber], collecting);
     let collector = collector.start();
     let record = Recorder::new(&plan.run, clock, past.last, collector.clone());
     let crew = Crew {
