@@ -4,6 +4,7 @@
 //! tasks wait, so that those which come meanwhile share the next; full chunks go side by side.
 
 use crate::{
+    errand::Errand,
     pool_keeper::{application_files, sas_expiry},
     pulse::Pulse,
     record::Recorder,
@@ -16,7 +17,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
-use dropmill_journal::{event::Happening, past::Past};
+use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     job::{self, JobCommand, JobEvent, JobLimits, JobState},
@@ -106,16 +107,8 @@ struct Fill;
 
 impl JobSubmitter {
     /// A submitter for one run's job.
-    pub fn new(
-        plan: Rc<RunPlan>,
-        roster: Roster,
-        services: Services,
-        record: Recorder,
-        tasks: Addr<TaskMonitor>,
-        run: Addr<RunKeeper>,
-        past: &Past,
-        pulse: Pulse,
-    ) -> Self {
+    pub fn new(errand: Errand, tasks: Addr<TaskMonitor>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
+        let Errand { plan, roster, services, record, past } = errand;
         let local = services.hints.is_some();
         let limits = JobLimits {
             ending: plan.deadlines.cleanup,

@@ -4,6 +4,7 @@
 //! commands become calls to the service or news for the next actor. `wiring` alone knows them all.
 
 mod alarms;
+mod errand;
 mod failure;
 mod feeder;
 mod job_submitter;

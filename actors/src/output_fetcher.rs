@@ -5,6 +5,7 @@
 
 use crate::{
     alarms::Alarms,
+    errand::Errand,
     output_names::result_path,
     place::{Delivery, PlaceError, ResultPlace},
     pulse::Pulse,
@@ -89,16 +90,8 @@ struct Ring;
 
 impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
-    pub fn new(
-        plan: Rc<RunPlan>,
-        roster: Roster,
-        services: Services,
-        place: Arc<dyn ResultPlace>,
-        record: Recorder,
-        tasks: Addr<TaskMonitor>,
-        past: Rc<Past>,
-        pulse: Pulse,
-    ) -> Self {
+    pub fn new(errand: Errand, place: Arc<dyn ResultPlace>, tasks: Addr<TaskMonitor>, pulse: Pulse) -> Self {
+        let Errand { plan, roster, services, record, past } = errand;
         let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.clone() };
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build().ok()?;

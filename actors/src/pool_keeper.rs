@@ -1,6 +1,7 @@
 //! One pool, from wanted to gone.
 
 use crate::{
+    errand::Errand,
     job_submitter::{JobHappened, JobSubmitter, still_unclear},
     pulse::Pulse,
     record::Recorder,
@@ -10,7 +11,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::{batch::BatchApi, blob::BlobApi, error::BatchError};
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::{event::Happening, past::Past};
+use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
     Elapsed, Trouble,
     job::JobEvent,
@@ -70,15 +71,8 @@ struct NodeSeen {
 
 impl PoolKeeper {
     /// A keeper for one run's pool.
-    pub fn new(
-        plan: Rc<RunPlan>,
-        services: Services,
-        record: Recorder,
-        job: Addr<JobSubmitter>,
-        run: Addr<RunKeeper>,
-        past: &Past,
-        pulse: Pulse,
-    ) -> Self {
+    pub fn new(errand: Errand, job: Addr<JobSubmitter>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
+        let Errand { plan, services, record, past, .. } = errand;
         let limits = PoolLimits {
             allocation: plan.deadlines.allocation,
             start_task: plan.deadlines.start_task,

@@ -1,6 +1,7 @@
 //! The whole run: when it ends, why, and what must be done before it is over.
 
 use crate::{
+    errand::Errand,
     job_submitter::{JobHappened, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
     pulse::Pulse,
@@ -88,16 +89,8 @@ struct Ring;
 
 impl RunKeeper {
     /// A keeper for one run; the report goes out through `report`.
-    pub fn new(
-        plan: Rc<RunPlan>,
-        roster: Roster,
-        services: Services,
-        record: Recorder,
-        crew: Crew,
-        past: Rc<Past>,
-        report: async_channel::Sender<Report>,
-        pulse: Pulse,
-    ) -> Self {
+    pub fn new(errand: Errand, crew: Crew, report: async_channel::Sender<Report>, pulse: Pulse) -> Self {
+        let Errand { plan, roster, services, record, past } = errand;
         let limits = RunLimits {
             run: plan.deadlines.run,
             no_progress: plan.deadlines.no_progress,

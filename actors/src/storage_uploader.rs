@@ -5,6 +5,7 @@
 
 use crate::{
     alarms::Alarms,
+    errand::Errand,
     job_submitter::{ApplicationUp, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
     pulse::Pulse,
@@ -123,15 +124,8 @@ struct Ring;
 
 impl StorageUploader {
     /// An uploader for one run.
-    pub fn new(
-        plan: Rc<RunPlan>,
-        roster: Roster,
-        services: Services,
-        record: Recorder,
-        to: Listeners,
-        past: Rc<Past>,
-        pulse: Pulse,
-    ) -> Self {
+    pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
+        let Errand { plan, roster, services, record, past } = errand;
         let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.clone() };
         Self {
             plan,

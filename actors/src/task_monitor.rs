@@ -9,6 +9,7 @@ mod recall;
 
 use crate::{
     alarms::Alarms,
+    errand::Errand,
     job_submitter::{JobHappened, JobSubmitter, Submit},
     looks::{Look, Looks, Pace},
     output_fetcher::{Fetch, OutputFetcher},
@@ -20,10 +21,7 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::{
-    event::{Happening, TaskEnding, Verdict as EventVerdict},
-    past::Past,
-};
+use dropmill_journal::event::{Happening, TaskEnding, Verdict as EventVerdict};
 use dropmill_lifecycle::{
     Elapsed,
     job::JobEvent,
@@ -148,15 +146,8 @@ struct Ring;
 
 impl TaskMonitor {
     /// A monitor for all tasks of one run.
-    pub fn new(
-        plan: Rc<RunPlan>,
-        roster: Roster,
-        services: Services,
-        record: Recorder,
-        to: Listeners,
-        past: &Past,
-        pulse: Pulse,
-    ) -> Self {
+    pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
+        let Errand { plan, roster, services, record, past } = errand;
         let limits = TaskLimits {
             queue: plan.deadlines.queue,
             // The service ends it first; this is for a service that does not.

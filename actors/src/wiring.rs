@@ -3,6 +3,7 @@
 //! The last listener starts first, so that nobody speaks to one who is not there.
 
 use crate::{
+    errand::Errand,
     feeder::Feeder,
     job_submitter::JobSubmitter,
     output_fetcher::OutputFetcher,
@@ -126,66 +127,29 @@ pub fn resume(
     };
     let (keeper, fetcher) = (run.address(), outputs.address());
 
-    outputs.run(OutputFetcher::new(
-        plan.clone(),
-        roster.clone(),
-        services.clone(),
-        place,
-        record.clone(),
-        crew.tasks.clone(),
-        past.clone(),
-        pulse("output_fetcher"),
-    ));
+    let errand = Errand { plan: plan.clone(), roster, services: services.clone(), record, past };
+    let fetching = pulse("output_fetcher");
+    outputs.run(OutputFetcher::new(errand.clone(), place, crew.tasks.clone(), fetching));
     let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher, run: keeper.clone() };
-    let watching = pulse("task_monitor");
-    tasks.run(TaskMonitor::new(
-        plan.clone(),
-        roster.clone(),
-        services.clone(),
-        record.clone(),
-        to,
-        &past,
-        watching,
-    ));
-    job.run(JobSubmitter::new(
-        plan.clone(),
-        roster.clone(),
-        services.clone(),
-        record.clone(),
-        crew.tasks.clone(),
-        keeper.clone(),
-        &past,
-        pulse("job_submitter"),
-    ));
-    pool.run(PoolKeeper::new(
-        plan.clone(),
-        services.clone(),
-        record.clone(),
-        crew.job.clone(),
-        keeper.clone(),
-        &past,
-        pulse("pool_keeper"),
-    ));
+    tasks.run(TaskMonitor::new(errand.clone(), to, pulse("task_monitor")));
+    let submitting = pulse("job_submitter");
+    job.run(JobSubmitter::new(errand.clone(), crew.tasks.clone(), keeper.clone(), submitting));
+    let keeping = pulse("pool_keeper");
+    pool.run(PoolKeeper::new(errand.clone(), crew.job.clone(), keeper.clone(), keeping));
     let to = storage_uploader::Listeners {
         pool: crew.pool.clone(),
         job: crew.job.clone(),
         tasks: crew.tasks.clone(),
         run: keeper.clone(),
     };
-    let uploading = pulse("storage_uploader");
-    uploader.run(StorageUploader::new(
-        plan.clone(),
-        roster.clone(),
-        services.clone(),
-        record.clone(),
-        to,
-        past.clone(),
-        uploading,
-    ));
-    let feeder =
-        Feeder { roster: roster.clone(), record: record.clone(), crew: crew.clone(), keeper: keeper.clone() };
-    let keeping = pulse("run_keeper");
-    run.run(RunKeeper::new(plan.clone(), roster, services.clone(), record, crew, past, reported, keeping));
+    uploader.run(StorageUploader::new(errand.clone(), to, pulse("storage_uploader")));
+    let feeder = Feeder {
+        roster: errand.roster.clone(),
+        record: errand.record.clone(),
+        crew: crew.clone(),
+        keeper: keeper.clone(),
+    };
+    run.run(RunKeeper::new(errand, crew, reported, pulse("run_keeper")));
 
     keeper.do_send(StartRun);
     RunHandle { keeper, feeder, events, report, deaths, services, plan }
