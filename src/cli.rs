@@ -1,6 +1,8 @@
 //! The command line.
 
+use crate::settings::Length;
 use clap::{Args, Parser, Subcommand};
+use dropmill_test_kit::crash::CrashPoint;
 use std::path::PathBuf;
 
 /// Turns files into results: one task per file, on this machine or on Azure Batch.
@@ -195,6 +197,12 @@ pub struct SimulateArgs {
     /// Which interleaving, which draws.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Let the orchestrator die there, and a later life go on, for example "after call 3": see `trace crash`.
+    #[arg(long, value_name = "POINT", conflicts_with_all = ["seeds", "replay"])]
+    pub crash: Option<CrashPoint>,
+    /// With `--crash`: how long nobody lives then, for example 1h.
+    #[arg(long, value_name = "TIME", requires = "crash")]
+    pub down: Option<Length>,
     /// Check every rule on many seeds, for example 1..1000; the first that breaks one is shown.
     #[arg(long, value_name = "A..B", conflicts_with_all = ["seed", "json", "outline"])]
     pub seeds: Option<String>,

@@ -53,6 +53,11 @@ pub enum Notice {
         /// Why it failed.
         cause: Option<String>,
     },
+    /// No files are left: the service was told to take the nodes of this pool away until the next one comes.
+    NodesReleased {
+        /// Its id.
+        pool: String,
+    },
     /// An event of one of its runs.
     Event(Box<Event>),
     /// A line for people.
@@ -165,7 +170,7 @@ impl Daemon {
             over,
             streams: BTreeMap::new(),
             rest: Duration::ZERO,
-            shrunk: false,
+            unreleased: false,
             last_pool: None,
         };
         work.recall().await?;
@@ -190,8 +195,8 @@ struct Work {
     streams: BTreeMap<String, Stream>,
     /// How long the next run waits for its beginning.
     rest: Duration,
-    /// The pool was told to have no nodes.
-    shrunk: bool,
+    /// Nodes are there for nothing: the service could not be told to take them away.
+    unreleased: bool,
     last_pool: Option<RunPlan>,
 }
 
@@ -207,6 +212,8 @@ impl Work {
         let mut patience = Box::pin(never);
         let drain = self.daemon.loaded.settings.watch.drain.0;
         let mut drains = 0;
+        let mut release_again = tokio::time::interval(REOPEN.1);
+        release_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -238,6 +245,7 @@ impl Work {
                         let _ = ask.send(Status { directory, pid: std::process::id(), files, runs });
                     }
                 }
+                _ = release_again.tick(), if self.unreleased => self.release_nodes().await,
                 () = &mut patience => {
                     drains += 1;
                     if drains > 1 {
@@ -327,9 +335,7 @@ impl Work {
         let run = plan::run_name(name, daemon.clock.now(), &mut ChaCha8Rng::from_seed(bytes));
         let results = daemon.settings.work.join(&run).join(".results");
         let plan = plan::stream(&daemon.loaded, &run, &daemon.pool, &results)?;
-        if std::mem::take(&mut self.shrunk) {
-            self.resize(&plan, plan.pool.nodes, plan.pool.spot_nodes).await;
-        }
+        self.unreleased = false;
         self.last_pool = Some(plan.clone());
         let watch = Some(daemon.settings.work.clone());
         let life = Life::first(daemon.loaded.clone(), plan, watch, &daemon.state, &daemon.clock)?;
@@ -373,24 +379,31 @@ impl Work {
         if !well {
             tell(&self.notices, Notice::Say(format!("{run} ended: {reason}"))).await;
         }
-        let idle = self.streams.is_empty() && well;
         self.folder.do_send(StreamOver { run, reason });
-        if idle && let Some(plan) = self.last_pool.clone() {
-            self.resize(&plan, 0, 0).await;
-            self.shrunk = true;
+        let work = self.folder.send(WhatIsThere).await.map_or(0, |files| files.waiting + files.in_flight);
+        if well && work == 0 && self.streams.is_empty() {
+            self.release_nodes().await;
         }
     }
 
-    async fn resize(&self, plan: &RunPlan, nodes: u32, spot: u32) {
-        let signed = |count: u32| Some(i32::try_from(count).unwrap_or(i32::MAX));
-        let resize = wire::PoolResize {
-            target_dedicated_nodes: signed(nodes),
-            target_low_priority_nodes: signed(spot),
+    /// Nodes that wait for files cost. The next run finds that they are missing and asks for them.
+    async fn release_nodes(&mut self) {
+        let Some(pool) = self.last_pool.as_ref().map(|plan| plan.pool.id.clone()) else { return };
+        let none = wire::PoolResize {
+            target_dedicated_nodes: Some(0),
+            target_low_priority_nodes: Some(0),
             ..Default::default()
         };
-        if let Err(error) = self.services.batch.resize_pool(&plan.pool.id, &resize).await {
-            tracing::info!(%error, nodes, "the pool was not resized");
-        }
+        let notice = match self.services.batch.resize_pool(&pool, &none).await {
+            Ok(()) => Notice::NodesReleased { pool },
+            Err(error) if error.is_not_found() => return,
+            Err(error) => Notice::Say(format!(
+                "pool {pool}: its nodes were not taken away: {error}; tried again in {:?}",
+                REOPEN.1
+            )),
+        };
+        self.unreleased = matches!(notice, Notice::Say(_));
+        tell(&self.notices, notice).await;
     }
 
     /// The pool is the daemon's: nobody else deletes it.

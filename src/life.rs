@@ -7,7 +7,7 @@ use crate::{
     state::{RunFolder, State, write_private},
 };
 use anyhow::{Context, Result, bail};
-use dropmill_actors::{Canceller, Feeder, RunHandle, Services, place::DiskPlace, resume};
+use dropmill_actors::{Canceller, Feeder, RunHandle, Services, place::DiskPlace, resume, start};
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
     Journal, RunHeader,
@@ -33,8 +33,8 @@ pub struct Life {
     pub loaded: Loaded,
     /// What it does.
     pub plan: RunPlan,
-    /// What earlier lives said.
-    pub events: Vec<Event>,
+    /// What its earlier lives left in its journal, if it had any.
+    pub earlier: Option<Vec<Event>>,
     /// Where its requests are kept, if they are.
     pub record: Option<Record>,
     journal: Journal,
@@ -85,7 +85,7 @@ impl Life {
             write_private(&folder.path.join(TASK), &serde_json::to_vec_pretty(&loaded.settings.task)?)?;
         }
         let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
-        Ok(Self { loaded, plan, events: vec![], record: None, journal, folder })
+        Ok(Self { loaded, plan, earlier: None, record: None, journal, folder })
     }
 
     /// Goes on with a run that was cut off, as it was planned.
@@ -101,7 +101,7 @@ impl Life {
         let folder = state.hold_run(&found.path, clock.now())?;
         // Read again now that nobody else writes.
         let (journal, _, events) = Journal::open(&found.path.join("journal.db"))?;
-        Ok(Self { loaded, plan: found.plan, events, record: None, journal, folder })
+        Ok(Self { loaded, plan: found.plan, earlier: Some(events), record: None, journal, folder })
     }
 
     /// Puts the actors to work.
@@ -117,7 +117,11 @@ impl Life {
     /// Puts the actors to work on services that others use too.
     pub fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
         let place = Arc::new(DiskPlace::new(&self.plan.run, &self.plan.output));
-        let run = resume(self.plan, services, place, self.journal, clock.clone(), &self.events);
+        let clock = clock.clone();
+        let run = match &self.earlier {
+            None => start(self.plan, services, place, self.journal, clock),
+            Some(events) => resume(self.plan, services, place, self.journal, clock, events),
+        };
         AtWork { run, embedded: None, folder: self.folder, record: self.record }
     }
 }

@@ -231,6 +231,22 @@ fn however_often_it_is_killed_every_file_comes_out_once() {
 }
 
 #[test]
+fn killed_while_its_pool_had_no_nodes_it_asks_for_them_again() {
+    let desk = Desk::new();
+    desk.write("run.toml", COUNT.replace("[watch]", "[watch]\nidle = \"1ms\""));
+    fs::create_dir(desk.path("drop")).unwrap();
+    let mut mill = Mill::start(&desk, &[]);
+    put(&desk, "one", "1");
+    assert_eq!(mill.finished(1)["one"], "done");
+    assert!(mill.until(|said| said["kind"] == "nodes_released").is_some());
+    mill.kill();
+    let mut mill = Mill::start(&desk, &[]);
+    put(&desk, "two", "2");
+    assert_eq!(mill.finished(1)["two"], "done");
+    assert_eq!(mill.end(), Some(0));
+}
+
+#[test]
 fn two_daemons_on_one_folder_share_its_files() {
     let desk = desk();
     let mills = [Mill::start_in(&desk, "one", &[]), Mill::start_in(&desk, "two", &[])];

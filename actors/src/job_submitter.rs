@@ -3,6 +3,8 @@
 //! A task is submitted as soon as its own input is up. One call is on its way at a time while few
 //! tasks wait, so that those which come meanwhile share the next; full chunks go side by side.
 
+mod adoption;
+
 use crate::{
     errand::Errand,
     pool_keeper::{application_files, sas_expiry},
@@ -15,6 +17,7 @@ use crate::{
     task_monitor::{JobEnded, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
+use adoption::{added_before, verdict};
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
 use dropmill_journal::event::Happening;
@@ -323,7 +326,13 @@ impl JobSubmitter {
             .collect();
         let (batch, job) = (services.batch.clone(), self.plan.job.id.clone());
         let call = async move {
-            let results = batch.add_tasks(&job, &tasks).await.map_err(|error| error.trouble())?;
+            let results = match batch.add_tasks(&job, &tasks).await {
+                Ok(results) => results,
+                Err(error) if has_ended(error.code()) => {
+                    return added_before(&batch, &job, &tasks, error.trouble()).await;
+                }
+                Err(error) => return Err(error.trouble()),
+            };
             let mut verdicts = vec![];
             for task in &tasks {
                 let result = results.iter().find(|result| result.task_id.eq_ignore_ascii_case(&task.id));
@@ -539,35 +548,4 @@ fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, item: &Item) -
         required_slots: Some(crate::pool_keeper::signed(plan.job.required_slots)),
         ..Default::default()
     }
-}
-
-/// What one entry of the answer means: accepted (`true`: it was there already, and ours), or why not.
-async fn verdict(
-    batch: &BatchApi,
-    job: &str,
-    task: &wire::TaskAdd,
-    result: Option<&wire::TaskAddResult>,
-) -> Result<bool, Trouble> {
-    let Some(result) = result else {
-        let message = format!("add task {}: the answer does not name it", task.id);
-        return Err(Trouble::transient("BrokenAnswer", message));
-    };
-    let (code, message) = match (&result.status, &result.error) {
-        (wire::TaskAddStatus::Success, _) => return Ok(false),
-        (_, Some(error)) => (error.code.clone(), error.text().to_owned()),
-        (_, None) => ("Unknown".to_owned(), "no error given".to_owned()),
-    };
-    if code == "TaskExists" {
-        let found = batch.get_task(job, &task.id).await.map_err(|error| still_unclear(error.trouble()))?;
-        if found.command_line == Some(task.command_line.clone()) {
-            return Ok(true);
-        }
-        let message = format!("task {} exists with another command line: it is not ours", task.id);
-        return Err(Trouble::permanent("TaskExists", message));
-    }
-    let message = format!("add task {}: refused with {code}: {message}", task.id);
-    Err(match result.status {
-        wire::TaskAddStatus::ServerError => Trouble::transient(code, message),
-        _ => Trouble::permanent(code, message),
-    })
 }

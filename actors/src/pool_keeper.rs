@@ -269,6 +269,7 @@ impl PoolKeeper {
             steady: pool.allocation_state == Some(wire::AllocationState::Steady),
             target: self.plan.pool.nodes + self.plan.pool.spot_nodes,
             present: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+            shrunk: shrunk(pool, &self.plan),
             ..PoolView::default()
         };
         for error in pool.resize_errors.iter().flatten() {
@@ -376,6 +377,16 @@ pub fn sas_expiry(record: &Recorder, plan: &RunPlan) -> dropmill_azure_wire::tim
 /// The protocol counts in signed numbers.
 pub fn signed(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Whether the service was told to have fewer nodes than the plan asks for. What it could not give keeps its
+/// error, and a pool with a formula has its own mind.
+fn shrunk(pool: &wire::Pool, plan: &RunPlan) -> bool {
+    let fewer = |wanted: u32, asked: Option<i32>| asked.is_some_and(|asked| asked < signed(wanted));
+    pool.enable_auto_scale != Some(true)
+        && pool.resize_errors.iter().flatten().next().is_none()
+        && (fewer(plan.pool.nodes, pool.target_dedicated_nodes)
+            || fewer(plan.pool.spot_nodes, pool.target_low_priority_nodes))
 }
 
 fn resize(plan: &RunPlan) -> wire::PoolResize {

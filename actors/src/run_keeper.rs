@@ -291,11 +291,23 @@ impl RunKeeper {
 }
 
 impl RunKeeper {
+    fn note_start(&mut self, tasks: u32) -> u64 {
+        self.note(Happening::RunStarted {
+            name: self.plan.name.clone(),
+            service: self.plan.service.clone(),
+            tasks: tasks.into(),
+            version: VERSION.into(),
+        })
+    }
+
     /// Goes on where an earlier life was cut off.
     fn resume(&mut self, tasks: u32, ctx: &mut Context<Self>) {
         let tally = tally_of(&self.past, tasks);
-        let life = self.past.lives + 1;
-        self.started = self.note(Happening::RunResumed { life, open: tally.open.into() });
+        self.started = match self.past.started {
+            // It was cut off before anything of it was durable.
+            0 => self.note_start(tasks),
+            _ => self.note(Happening::RunResumed { life: self.past.lives + 1, open: tally.open.into() }),
+        };
         let ending = self.past.ending.map(machine_reason);
         self.happened(RunEvent::Resumed { tally, ending, open_ended: self.plan.open_ended }, ctx);
         self.crew.tasks.do_send(GoOn);
@@ -316,12 +328,7 @@ impl Handler<StartRun> for RunKeeper {
         if self.past.lives > 0 {
             return self.resume(tasks, ctx);
         }
-        self.started = self.note(Happening::RunStarted {
-            name: self.plan.name.clone(),
-            service: self.plan.service.clone(),
-            tasks: tasks.into(),
-            version: VERSION.into(),
-        });
+        self.started = self.note_start(tasks);
         self.happened(RunEvent::Begun { tasks, open_ended }, ctx);
         self.crew.uploader.do_send(StartUploads(self.started));
     }

@@ -29,7 +29,9 @@ use dropmill_lifecycle::{
 use std::{
     collections::{BTreeMap, VecDeque},
     rc::Rc,
+    sync::Arc,
 };
+use tokio::sync::Mutex;
 
 const ME: &str = "storage_uploader";
 
@@ -53,6 +55,8 @@ pub struct StorageUploader {
     application_open: u32,
     deleting_open: u32,
     ending: bool,
+    /// Calls about one container go one after the other.
+    turns: [Arc<Mutex<()>>; 3],
     started: u64,
     /// What earlier lives of the run did.
     past: Rc<Past>,
@@ -145,6 +149,7 @@ impl StorageUploader {
             application_open: 0,
             deleting_open: 0,
             ending: false,
+            turns: Default::default(),
             started: past.started,
             past,
             found: BTreeMap::new(),
@@ -289,8 +294,11 @@ impl StorageUploader {
         match what {
             What::Container(role) => {
                 let container = self.container(role);
-                let call =
-                    async move { blob.create_container(&container).await.map_err(|error| error.trouble()) };
+                let turn = self.turns[role as usize].clone();
+                let call = async move {
+                    let _turn = turn.lock().await;
+                    blob.create_container(&container).await.map_err(|error| error.trouble())
+                };
                 ctx.spawn(call.into_actor(self).map(answer));
             }
             What::Survey(role) => {
@@ -306,7 +314,10 @@ impl StorageUploader {
             }
             What::Deletion(role) => {
                 let container = self.container(role);
+                let turn = self.turns[role as usize].clone();
                 let call = async move {
+                    // A creation that is on its way would otherwise come after.
+                    let _turn = turn.lock().await;
                     match blob.delete_container(&container).await {
                         Ok(()) => Ok(false),
                         Err(error) if error.is_not_found() => Ok(true),
@@ -449,6 +460,14 @@ impl StorageUploader {
         }
     }
 
+    fn end_uploads(&mut self, ctx: &mut Context<Self>) {
+        self.ending = true;
+        self.queue.clear();
+        for number in 0..self.work.len() {
+            self.happened(u32::try_from(number).unwrap_or(u32::MAX), EffortEvent::EndAsked, ctx);
+        }
+    }
+
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         let next = self.alarms.next();
         if self.alarm.map(|(moment, _)| moment) == next {
@@ -509,17 +528,15 @@ impl Handler<TaskAdded> for StorageUploader {
 impl Handler<EndUploads> for StorageUploader {
     type Result = ();
     fn handle(&mut self, _: EndUploads, ctx: &mut Context<Self>) {
-        self.ending = true;
-        self.queue.clear();
-        for number in 0..self.work.len() {
-            self.happened(u32::try_from(number).unwrap_or(u32::MAX), EffortEvent::EndAsked, ctx);
-        }
+        self.end_uploads(ctx);
     }
 }
 
 impl Handler<CleanContainers> for StorageUploader {
     type Result = ();
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
+        // A later life may still bring up what turned out to be needed no more.
+        self.end_uploads(ctx);
         let mut roles = self.roles();
         let resumed = self.past.lives > 0;
         let shared = self.plan.shared_application.is_some();

@@ -370,6 +370,10 @@ impl Handler<TaskHappened> for TaskMonitor {
             TaskEvent::Accepted { adopted } if !task.submitted => {
                 task.cause = cause.or(task.cause);
                 self.submitted(index, adopted);
+                if adopted {
+                    // It may have ended before the last look, which asked for later news only.
+                    self.looks.ask_for_all();
+                }
             }
             TaskEvent::Accepted { .. } => {}
             _ => task.cause = cause.or(task.cause),

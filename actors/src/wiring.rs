@@ -82,10 +82,11 @@ pub fn start(
     journal: Journal,
     clock: SharedClock,
 ) -> RunHandle {
-    resume(plan, services, place, journal, clock, &[])
+    begin(plan, services, place, (journal, Past::default(), ReportFold::default()), clock)
 }
 
-/// Goes on with a run whose earlier lives left these events in its journal; without any, starts it.
+/// Goes on with a run whose earlier lives left these events in its journal. Without any it may still have made
+/// something: it was cut off before the first of them was durable.
 pub fn resume(
     plan: RunPlan,
     services: Services,
@@ -94,11 +95,23 @@ pub fn resume(
     clock: SharedClock,
     events: &[Event],
 ) -> RunHandle {
-    let plan = Rc::new(plan);
-    let roster = Roster::of(&plan);
-    let past = Rc::new(Past::of(events));
+    let mut past = Past::of(events);
+    past.lives = past.lives.max(1);
     let mut fold = ReportFold::default();
     events.iter().for_each(|event| fold.apply(event));
+    begin(plan, services, place, (journal, past, fold), clock)
+}
+
+fn begin(
+    plan: RunPlan,
+    services: Services,
+    place: Arc<dyn ResultPlace>,
+    (journal, past, fold): (Journal, Past, ReportFold),
+    clock: SharedClock,
+) -> RunHandle {
+    let plan = Rc::new(plan);
+    let roster = Roster::of(&plan);
+    let past = Rc::new(past);
     let clock = RunClock::begin(clock, past.elapsed_ms);
     let (died, deaths) = async_channel::unbounded();
     let (subscriber, events) = async_channel::bounded(SUBSCRIPTION);

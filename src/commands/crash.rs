@@ -1,10 +1,13 @@
 //! `dropmill trace crash`: the orchestrator of every scenario dies at every point, and a later life goes on.
 
-use super::simulate::read_whole;
+use super::simulate::{read_scenario, read_whole};
 use crate::render::{say, say::length};
 use anyhow::Result;
-use dropmill_test_kit::crash;
-use std::{path::PathBuf, time::Instant};
+use dropmill_test_kit::crash::{self, Death};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// Broken points that are shown of one scenario.
 const SHOWN: usize = 3;
@@ -23,13 +26,14 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
             survey.same,
             survey.broken.len()
         ));
-        for (point, violations) in survey.broken.iter().take(SHOWN) {
+        for (death, violations) in survey.broken.iter().take(SHOWN) {
             for violation in violations {
-                say::line(&format!("  {point}: {violation}"));
+                say::line(&format!("  {death}: {violation}"));
             }
+            say::line(&format!("  again: {}", again(path, death)?));
         }
-        if let Some((point, results)) = &survey.different {
-            say::line(&format!("  other results, none of them wrong, for example {point}:"));
+        if let Some((death, results)) = &survey.different {
+            say::line(&format!("  other results, none of them wrong, for example {death}:"));
             results.lines().for_each(|line| {
                 say::line(&format!("    {line}"));
             });
@@ -40,4 +44,16 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
     let taken = length(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     say::line(&format!("{points} points in {} scenarios, {broken} broken, in {taken}", scenarios.len()));
     Ok(u8::from(broken > 0))
+}
+
+/// The command that lets it die once more.
+fn again(scenario: &Path, death: &Death) -> Result<String> {
+    let run_file = read_scenario(scenario)?.0.unwrap_or_default();
+    Ok(format!(
+        "dropmill simulate {} --scenario {} --crash \"{}\" --down {}s",
+        run_file.display(),
+        scenario.display(),
+        death.point,
+        death.down.as_secs()
+    ))
 }

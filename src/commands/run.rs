@@ -292,9 +292,9 @@ fn one(life: Life, showing: &Showing, clock: &SharedClock) -> Result<u8> {
 
 async fn carry_out(life: Life, showing: &Showing, clock: &SharedClock) -> Result<Report> {
     let mut shown = Shown::new(showing.quiet || showing.json);
-    life.events.iter().for_each(|event| shown.recall(event));
+    life.earlier.iter().flatten().for_each(|event| shown.recall(event));
     if !showing.json && !showing.quiet {
-        let again = if life.events.is_empty() { "" } else { ", resumed" };
+        let again = if life.earlier.is_none() { "" } else { ", resumed" };
         eprintln!("{}: {} tasks{again}", life.plan.run, life.plan.items.len());
     }
     let run = life.begin(clock)?;

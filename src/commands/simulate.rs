@@ -42,7 +42,9 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
         return many(arguments, &plan, &scenario, range(seeds)?);
     }
     let began = Instant::now();
-    let run = Simulation::of(plan).scenario(scenario).seed(arguments.seed).try_run()?;
+    let down = arguments.down.map_or(Duration::ZERO, |down| down.0);
+    let simulation = Simulation::of(plan).scenario(scenario).seed(arguments.seed);
+    let run = simulation.crash_at(arguments.crash.into_iter().collect()).down_for(down).try_run()?;
     let taken = began.elapsed();
     if arguments.json {
         for event in &run.events {

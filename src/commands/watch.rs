@@ -111,6 +111,10 @@ fn tell(notice: &Notice, json: bool) {
                 say::shown(&why)
             ));
         }
+        Notice::NodesReleased { pool } if json => {
+            say::line(&json!({ "kind": "nodes_released", "pool": pool }).to_string());
+        }
+        Notice::NodesReleased { pool } => tracing::info!(pool, "no files are left: its nodes are taken away"),
         Notice::Say(line) => eprintln!("{}", say::shown(line)),
     }
 }

@@ -89,6 +89,8 @@ pub struct PoolView {
     pub unusable: u32,
     /// Code and message of what kept the service from adding nodes.
     pub resize_errors: Vec<(String, String)>,
+    /// Somebody told the service to have fewer nodes than are asked for here.
+    pub shrunk: bool,
 }
 
 /// What happened to the pool.
@@ -248,6 +250,9 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 if view.ready < ready {
                     told.push(Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
                 }
+                if view.steady && view.shrunk {
+                    told.push(Do::Resize);
+                }
                 (Is::Steady { ready: view.ready, look_at }, told)
             }
         },
@@ -332,7 +337,8 @@ fn starting(
     }
     let until = if all_there && !allocated { now + limits.start_task } else { until };
     let short = view.steady && view.present < view.target;
-    let (resize_at, commands) = match short && now >= resize_at {
+    // Nodes that were refused are asked for in due time; those that nobody asked for, at once.
+    let (resize_at, commands) = match short && (now >= resize_at || view.shrunk) {
         true => (now + limits.resize_every, vec![Do::Resize]),
         false => (resize_at, vec![]),
     };

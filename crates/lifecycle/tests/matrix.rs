@@ -49,7 +49,8 @@ fn table<S: Clone + Debug + PartialEq, E: Clone + Debug, C: Debug>(
 fn short(value: &impl Debug) -> String {
     let text = format!("{value:?}");
     let text = text.replace("Elapsed(", "(").replace("attempt: ", "#");
-    let text = text.replace("PoolView { ", "{").replace(", unusable: 0, resize_errors: [] }", "}");
+    let text =
+        text.replace("PoolView { ", "{").replace(", unusable: 0, resize_errors: [], shrunk: false }", "}");
     let trouble = |fault: &str| format!("Trouble {{ fault: {fault}, code:");
     let mut text = text.replace(&trouble("Transient"), "Soon {").replace(&trouble("Permanent"), "Never {");
     for kind in ["Soon {", "Never {"] {

@@ -181,6 +181,19 @@ fn missing_nodes_are_asked_for_again_in_due_time_and_only_while_the_service_rest
 }
 
 #[test]
+fn nodes_that_somebody_took_away_are_asked_for_at_once() {
+    let seen = |steady, shrunk| PoolView { shrunk, ..view(steady, 0, 0) };
+    for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900) }] {
+        for (seen, asks) in [(seen(true, true), true), (seen(false, true), false), (seen(true, false), false)]
+        {
+            let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(10));
+            assert_eq!(commands, if asks { vec![Do::Resize] } else { vec![] }, "{state:?} {seen:?}");
+            assert_eq!(std::mem::discriminant(&next), std::mem::discriminant(&state));
+        }
+    }
+}
+
+#[test]
 fn a_pool_is_ready_when_every_node_has_its_verdict_and_one_is_good() {
     let failed = |ready, start_task_failed| PoolView { start_task_failed, ..view(true, 3, ready) };
     for (seen, ready) in [

@@ -14,10 +14,12 @@ use futures_util::future::{BoxFuture, pending};
 use std::{
     fmt,
     io::Write,
+    str::FromStr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::Notify;
 
@@ -45,6 +47,26 @@ impl fmt::Display for CrashPoint {
             Self::AfterCall(number) => write!(f, "after call {number}"),
             Self::AfterDelivery(number) => write!(f, "after delivery {number}"),
         }
+    }
+}
+
+impl FromStr for CrashPoint {
+    type Err = String;
+
+    /// As it is displayed.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<_> = text.split_whitespace().collect();
+        let point: Option<fn(u64) -> Self> = match words[..] {
+            ["before", "commit", _] => Some(Self::BeforeCommit),
+            ["after", "commit", _] => Some(Self::AfterCommit),
+            ["before", "call", _] => Some(Self::BeforeCall),
+            ["after", "call", _] => Some(Self::AfterCall),
+            ["after", "delivery", _] => Some(Self::AfterDelivery),
+            _ => None,
+        };
+        let number = words.last().and_then(|word| word.parse().ok());
+        let wrong = "write it as in \"before commit 3\"; there are before and after commit, before and after call, after delivery";
+        point.zip(number).map(|(point, number)| point(number)).ok_or_else(|| wrong.to_owned())
     }
 }
 
@@ -184,6 +206,24 @@ impl ResultPlace for Mortal<dyn ResultPlace> {
     }
 }
 
+/// A death, and what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Death {
+    /// Where the orchestrator dies.
+    pub point: CrashPoint,
+    /// How long nobody lives then.
+    pub down: Duration,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.down.is_zero() {
+            return write!(f, "{}", self.point);
+        }
+        write!(f, "{}, gone on with after {:?}", self.point, self.down)
+    }
+}
+
 /// What deaths did to a run.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -192,20 +232,25 @@ pub struct Survey {
     /// Of those, after how many it came to the same results.
     pub same: u64,
     /// What was broken, and where.
-    pub broken: Vec<(CrashPoint, Vec<Violation>)>,
+    pub broken: Vec<(Death, Vec<Violation>)>,
     /// The first difference in what it came to.
-    pub different: Option<(CrashPoint, String)>,
+    pub different: Option<(Death, String)>,
 }
 
-/// Lets the run of a scenario die at every point, one after the other, and go on.
+/// How long nobody lives after a death: what was asked of the service is under way, or over since long.
+const DOWN: [Duration; 2] = [Duration::ZERO, Duration::from_secs(3600)];
+
+/// Lets the run of a scenario die at every point, one after the other, and go on: at once, and an hour later.
 pub fn every_point(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Survey {
     let simulation = || Simulation::of(plan.clone()).scenario(scenario.clone()).seed(seed);
     let whole = simulation().run();
     let points = whole.counts.points();
     let wanted = trace::results(&whole.events);
-    let judged = in_parallel(&points, |point| {
-        tracing::debug!(%point, "dies");
-        let run = simulation().crash_at(vec![point]).try_run();
+    let deaths: Vec<_> =
+        points.into_iter().flat_map(|point| DOWN.map(|down| Death { point, down })).collect();
+    let judged = in_parallel(&deaths, |Death { point, down }| {
+        tracing::debug!(%point, ?down, "dies");
+        let run = simulation().crash_at(vec![point]).down_for(down).try_run();
         match run {
             Ok(run) => (oracle::check(&run), results_of(&run)),
             Err(stuck) => {
@@ -214,8 +259,8 @@ pub fn every_point(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Survey {
             }
         }
     });
-    let mut survey = Survey { points: points.len() as u64, ..Survey::default() };
-    for (point, (violations, results)) in points.into_iter().zip(judged) {
+    let mut survey = Survey { points: deaths.len() as u64, ..Survey::default() };
+    for (point, (violations, results)) in deaths.into_iter().zip(judged) {
         if !violations.is_empty() {
             survey.broken.push((point, violations));
         } else if results == wanted {
@@ -232,7 +277,7 @@ fn results_of(run: &Simulated) -> String {
 }
 
 /// Judges every point, on all processors.
-fn in_parallel<R: Send>(points: &[CrashPoint], judge: impl Fn(CrashPoint) -> R + Sync) -> Vec<R> {
+fn in_parallel<R: Send>(points: &[Death], judge: impl Fn(Death) -> R + Sync) -> Vec<R> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicU64::new(0);
     let mut judged: Vec<(u64, R)> = std::thread::scope(|scope| {

@@ -144,6 +144,7 @@ fn tasks(run: &Simulated, found: &mut Found) {
 
 /// What is said of a task is what the nodes did.
 fn nodes(run: &Simulated, found: &mut Found) {
+    let deaths = run.deaths;
     for item in &run.plan.items {
         let task = format!("task/{}", item.task);
         let mut ending = None;
@@ -162,8 +163,10 @@ fn nodes(run: &Simulated, found: &mut Found) {
         found.unless(known, "no task fails that the service never said to have ended", || {
             format!("{}: started {launches} times, failed, and its end was never seen", item.task)
         });
-        // A job that somebody deleted has its tasks submitted once more.
-        let tries = ending.map(|ending| (1 + ending.retries + ending.requeues) * submissions.max(1));
+        // A job that somebody deleted has its tasks submitted once more, by a life that may not know that an earlier
+        // one did.
+        let submissions = submissions.max(1) + if run.meddled { deaths } else { 0 };
+        let tries = ending.map(|ending| (1 + ending.retries + ending.requeues) * submissions);
         found.unless(
             tries.is_none_or(|tries| launches <= tries),
             "no task is started more often than its tries",

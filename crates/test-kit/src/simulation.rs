@@ -14,7 +14,7 @@ use actix::System;
 use dropmill_actors::{
     Canceller, Services,
     place::{MemoryPlace, ResultPlace},
-    resume,
+    resume, start,
 };
 use dropmill_azure_client::{
     Endpoint,
@@ -50,6 +50,7 @@ pub struct Simulation {
     seed: u64,
     wire: Option<Wire>,
     crashes: Vec<CrashPoint>,
+    down: Duration,
 }
 
 /// Puts something between client and service.
@@ -71,6 +72,10 @@ pub struct Simulated {
     pub requests: u64,
     /// Virtual time that it took, all lives together.
     pub lasted: Duration,
+    /// Somebody else deleted the job or the pool.
+    pub meddled: bool,
+    /// How often the orchestrator died.
+    pub deaths: u32,
     /// How often it did what a death can come before or after.
     pub counts: Counts,
     /// How often each task was started on a node, whatever the client believes.
@@ -105,7 +110,16 @@ impl Simulation {
     /// A simulation of `plan` in which every command takes a second and succeeds.
     pub fn of(plan: RunPlan) -> Self {
         let scenario = Scenario::uneventful();
-        Self { plan, scenario, script: None, cancel_after: None, seed: 1, wire: None, crashes: vec![] }
+        Self {
+            plan,
+            scenario,
+            script: None,
+            cancel_after: None,
+            seed: 1,
+            wire: None,
+            crashes: vec![],
+            down: Duration::ZERO,
+        }
     }
 
     /// What nodes, tasks and the wire do.
@@ -164,6 +178,13 @@ impl Simulation {
         self
     }
 
+    /// How long nobody lives after a death, while the service goes on.
+    #[must_use]
+    pub fn down_for(mut self, time: Duration) -> Self {
+        self.down = time;
+        self
+    }
+
     /// Runs it, on this thread, in no time.
     ///
     /// # Panics
@@ -184,7 +205,7 @@ impl Simulation {
                 .build()
                 .expect("a runtime needs nothing of the machine")
         };
-        let bound = self.scenario.bound;
+        let bound = self.scenario.bound + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
         let doom = Doom::at(self.crashes.clone());
         let told = doom.clone();
         let stuck = |reason: String| Stuck { reason, outline: trace::outline(&told.events()) };
@@ -249,6 +270,9 @@ impl Simulation {
             job: Some(plan.job.id.clone()),
         };
         let mut incidents = self.scenario.incidents;
+        let meddles =
+            |incident: &Incident| matches!(incident.what, Interference::DeleteJob | Interference::DeletePool);
+        let meddled = incidents.iter().any(meddles);
         let cancel = |at| Incident { at, what: Interference::Cancel, lasts: None };
         incidents.extend(self.cancel_after.map(cancel));
         // Whoever lives when the moment comes.
@@ -266,8 +290,9 @@ impl Simulation {
             };
             actix::spawn(world.clone().suffer(incident, cancel));
         }
+        let mut deaths = 0;
         let report = loop {
-            let life = one_life(&plan, &services, &faulty, &clock, &doom, &living);
+            let life = one_life(deaths == 0, &plan, &services, &faulty, &clock, &doom, &living);
             // A life of its own: what it began ends with it.
             let actors = LocalSet::new();
             let ended = actors.run_until(life).await;
@@ -275,6 +300,8 @@ impl Simulation {
             if let Some(report) = ended {
                 break report?;
             }
+            deaths += 1;
+            tokio::time::sleep(self.down).await;
         };
         let events = doom.events();
         let remains = remains(&other, &plan).await;
@@ -287,6 +314,8 @@ impl Simulation {
             lasted: began.elapsed(),
             struck: faults.struck(),
             requests: faults.requests(),
+            meddled,
+            deaths,
             counts: doom.count(),
             remains,
             launches: launches.counts(),
@@ -296,6 +325,7 @@ impl Simulation {
 
 /// One life of the orchestrator: its report, or nothing if it died.
 async fn one_life(
+    first: bool,
     plan: &RunPlan,
     services: &Services,
     place: &Arc<dyn ResultPlace>,
@@ -313,7 +343,11 @@ async fn one_life(
         move |events| doom.keep(events)
     });
     let place: Arc<dyn ResultPlace> = Arc::new(Mortal { doom: doom.clone(), inner: place.clone() });
-    let run = resume(plan.clone(), services.clone(), place, journal, clock.clone(), &events);
+    let (plan, services, clock) = (plan.clone(), services.clone(), clock.clone());
+    let run = match first {
+        true => start(plan, services, place, journal, clock),
+        false => resume(plan, services, place, journal, clock, &events),
+    };
     living.replace(Some(run.canceller()));
     let events = run.events();
     actix::spawn(async move { while events.recv().await.is_ok() {} });
