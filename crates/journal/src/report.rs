@@ -1,10 +1,10 @@
 //! The last word on a run: a fold of its events, for people and as the last line of `--json`.
 
 use crate::event::{EndReason, Event, Happening, Outcome, Verdict};
-use indexmap::IndexMap;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,7 +26,7 @@ pub struct Report {
     pub elapsed_ms: u64,
     /// What became of its tasks.
     pub tasks: TaskTally,
-    /// A line for each task that was heard of, in the order in which they were.
+    /// A line for each task that was heard of, by input: whichever came first, the report is the same.
     pub results: Vec<TaskResult>,
     /// What still exists at the service, and why.
     pub left_behind: Vec<Left>,
@@ -109,7 +109,7 @@ pub struct ReportFold {
     started: Option<Timestamp>,
     elapsed_ms: u64,
     tasks: TaskTally,
-    results: IndexMap<String, TaskResult>,
+    results: BTreeMap<String, TaskResult>,
     left_behind: Vec<Left>,
     degraded: Vec<String>,
     retries: u64,
@@ -231,6 +231,8 @@ impl ReportFold {
 
     /// The report so far.
     pub fn report(&self) -> Report {
+        let mut results: Vec<_> = self.results.values().cloned().collect();
+        results.sort_by(|one, other| one.input.cmp(&other.input));
         Report {
             kind: "report".into(),
             run: self.run.clone(),
@@ -240,7 +242,7 @@ impl ReportFold {
             started: self.started,
             elapsed_ms: self.elapsed_ms,
             tasks: self.tasks,
-            results: self.results.values().cloned().collect(),
+            results,
             left_behind: self.left_behind.clone(),
             degraded: self.degraded.clone(),
             retries: self.retries,
