@@ -1,6 +1,7 @@
 //! The daemon over a drop folder: opens runs that take its files, goes on with those of an earlier life, ends in order.
 
 mod folders;
+mod pools;
 
 pub use folders::look;
 
@@ -8,7 +9,7 @@ use crate::{
     commands::services,
     life::{Found, Life},
     plan,
-    settings::Loaded,
+    settings::{Loaded, Policy, Settings, Task},
     state::{RunFolder, State},
 };
 use actix::{Addr, AsyncContext, Context};
@@ -16,11 +17,11 @@ use anyhow::{Context as _, Result};
 use dropmill_actors::{
     Canceller, Services,
     drop_folder::{
-        Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, RunSaid,
-        StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
+        Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, Reload,
+        RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
     },
 };
-use dropmill_azure_wire::{batch as wire, time::SharedClock};
+use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
     SeenBefore,
     event::{EndReason, Event, Happening, Outcome},
@@ -30,9 +31,10 @@ use dropmill_journal::{
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::service::LocalAzure;
 use folders::{Folders, drop_settings, files_at_work, name_of, own_id, prune, remember, take_up};
+use pools::Pools;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf, rc::Rc, time::Duration};
 
 /// Shortest and longest rest before a run is opened after one that ended for want of a service.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -58,6 +60,11 @@ pub enum Notice {
         /// Its id.
         pool: String,
     },
+    /// The run file was read again: the next run does what it says now.
+    Reloaded {
+        /// Keys that changed too, and are read by the next start only.
+        later: Vec<&'static str>,
+    },
     /// An event of one of its runs.
     Event(Box<Event>),
     /// A line for people.
@@ -65,7 +72,7 @@ pub enum Notice {
 }
 
 /// What a daemon is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Command {
     /// Take nothing more, end what goes on, then end.
     Drain,
@@ -73,6 +80,8 @@ pub enum Command {
     Stop,
     /// Look at the folder now.
     Look,
+    /// The run file was read again.
+    Reload(Box<Loaded>),
 }
 
 /// How things stand.
@@ -98,7 +107,9 @@ pub struct Daemon {
     clock: SharedClock,
     home: RunFolder,
     settings: DropSettings,
+    /// Begins the ids of its pools.
     pool: String,
+    pools: Pools,
 }
 
 struct Stream {
@@ -126,7 +137,8 @@ impl Daemon {
         let pool = format!("{name}-{id}");
         plan::stream(&loaded, "checked", &pool, &work)?;
         let settings = drop_settings(&loaded, &folders, &work);
-        Ok(Self { loaded, state, clock, home, settings, pool })
+        let pools = Pools::of(&home.path)?;
+        Ok(Self { loaded, state, clock, home, settings, pool, pools })
     }
 
     /// Works until it is told to end; in an actix system.
@@ -146,8 +158,9 @@ impl Daemon {
         let oldest = self.clock.now().as_second() - remember(&self.loaded);
         known.forget_before(oldest)?;
         let (hints, feeders) = (Hints::default(), Feeders::default());
-        let task = self.loaded.settings.task.clone();
-        let make = Rc::new(move |file: &NewItem| plan::dropped(&task, file));
+        let task = Rc::new(RefCell::new(self.loaded.settings.task.clone()));
+        let shared = task.clone();
+        let make = Rc::new(move |file: &NewItem| plan::dropped(&shared.borrow(), file));
         let context = Context::<DropFolder>::new();
         let address = context.address();
         let (directory, recursive) = (self.settings.directory.clone(), self.settings.recursive);
@@ -165,13 +178,15 @@ impl Daemon {
             services,
             embedded,
             folder,
+            task,
             feeders,
             notices,
             over,
             streams: BTreeMap::new(),
             rest: Duration::ZERO,
-            unreleased: false,
-            last_pool: None,
+            // Whatever an earlier life left standing.
+            unreleased: true,
+            current: None,
         };
         work.recall().await?;
         tell(&work.notices, Notice::Ready).await;
@@ -189,15 +204,18 @@ struct Work {
     services: Services,
     embedded: Option<LocalAzure>,
     folder: Addr<DropFolder>,
+    /// What is done with a file that goes into the next run.
+    task: Rc<RefCell<Task>>,
     feeders: Feeders,
     notices: async_channel::Sender<Notice>,
     over: async_channel::Sender<Over>,
     streams: BTreeMap<String, Stream>,
     /// How long the next run waits for its beginning.
     rest: Duration,
-    /// Nodes are there for nothing: the service could not be told to take them away.
+    /// Nodes may be there for nothing.
     unreleased: bool,
-    last_pool: Option<RunPlan>,
+    /// The plan of the latest run.
+    current: Option<RunPlan>,
 }
 
 impl Work {
@@ -212,13 +230,15 @@ impl Work {
         let mut patience = Box::pin(never);
         let drain = self.daemon.loaded.settings.watch.drain.0;
         let mut drains = 0;
-        let mut release_again = tokio::time::interval(REOPEN.1);
+        let soon = tokio::time::Instant::now() + REOPEN.1;
+        let mut release_again = tokio::time::interval_at(soon, REOPEN.1);
         release_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
                     Ok(Command::Look) => self.folder.do_send(LookNow),
+                    Ok(Command::Reload(loaded)) => self.reload(*loaded).await,
                     Ok(Command::Drain) => {
                         self.folder.do_send(Drain);
                         patience.as_mut().reset(tokio::time::Instant::now() + drain);
@@ -233,7 +253,7 @@ impl Work {
                         tell(&self.notices, Notice::Finished { input, outcome, place, cause }).await;
                     }
                     Want::Drained => {
-                        self.delete_pool().await;
+                        self.delete_pools().await;
                         return Ok(());
                     }
                 },
@@ -245,7 +265,7 @@ impl Work {
                         let _ = ask.send(Status { directory, pid: std::process::id(), files, runs });
                     }
                 }
-                _ = release_again.tick(), if self.unreleased => self.release_nodes().await,
+                _ = release_again.tick(), if self.unreleased => self.release_if_idle().await,
                 () = &mut patience => {
                     drains += 1;
                     if drains > 1 {
@@ -310,6 +330,7 @@ impl Work {
             tell(&self.notices, Notice::Say(told)).await;
             let loaded = self.daemon.loaded.clone();
             let life = Life::next(found, loaded, &self.daemon.state, &self.daemon.clock)?;
+            self.daemon.pools.remember(&life.plan.pool.id)?;
             self.begin(life, Some(recalled));
         }
         for (place, input) in files_at_work(&work) {
@@ -324,6 +345,24 @@ impl Work {
         Ok(())
     }
 
+    /// Goes on as the run file says now, from the next run on; what a daemon is made of stays until the next start.
+    async fn reload(&mut self, mut loaded: Loaded) {
+        let later = keep_what_stays(&self.daemon.loaded.settings, &mut loaded.settings);
+        let checked = plan::stream(&loaded, "checked", &self.daemon.pool, &self.daemon.settings.work);
+        let folders = Folders::of(&loaded);
+        let (Ok(_), Ok(folders)) = (&checked, &folders) else {
+            let why = checked.err().map(|problems| problems.to_string());
+            let why = why.or(folders.err().map(|error| error.to_string())).unwrap_or_default();
+            return tell(&self.notices, Notice::Say(format!("not reloaded, goes on as before: {why}"))).await;
+        };
+        let settings = drop_settings(&loaded, folders, &self.daemon.settings.work);
+        // The current run is closed before what the next one does changes.
+        let _ = self.folder.send(Reload(settings.clone())).await;
+        *self.task.borrow_mut() = loaded.settings.task.clone();
+        (self.daemon.settings, self.daemon.loaded) = (settings, loaded);
+        tell(&self.notices, Notice::Reloaded { later }).await;
+    }
+
     async fn open_stream(&mut self) -> Result<()> {
         if !self.rest.is_zero() {
             tokio::time::sleep(self.rest).await;
@@ -335,8 +374,9 @@ impl Work {
         let run = plan::run_name(name, daemon.clock.now(), &mut ChaCha8Rng::from_seed(bytes));
         let results = daemon.settings.work.join(&run).join(".results");
         let plan = plan::stream(&daemon.loaded, &run, &daemon.pool, &results)?;
-        self.unreleased = false;
-        self.last_pool = Some(plan.clone());
+        self.daemon.pools.remember(&plan.pool.id)?;
+        self.unreleased = true;
+        self.current = Some(plan.clone());
         let watch = Some(daemon.settings.work.clone());
         let life = Life::first(daemon.loaded.clone(), plan, watch, &daemon.state, &daemon.clock)?;
         self.begin(life, None);
@@ -345,7 +385,7 @@ impl Work {
 
     fn begin(&mut self, life: Life, recalled: Option<Vec<(String, PastTask)>>) {
         let run = life.plan.run.clone();
-        self.last_pool.get_or_insert_with(|| life.plan.clone());
+        self.current.get_or_insert_with(|| life.plan.clone());
         let at_work = life.begin_on(self.services.clone(), &self.daemon.clock);
         let (events, canceller, feeder) = (at_work.events(), at_work.canceller(), at_work.feeder());
         self.streams.insert(run.clone(), Stream { canceller });
@@ -380,48 +420,82 @@ impl Work {
             tell(&self.notices, Notice::Say(format!("{run} ended: {reason}"))).await;
         }
         self.folder.do_send(StreamOver { run, reason });
-        let work = self.folder.send(WhatIsThere).await.map_or(0, |files| files.waiting + files.in_flight);
-        if well && work == 0 && self.streams.is_empty() {
-            self.release_nodes().await;
+        if well {
+            self.release_if_idle().await;
         }
     }
 
-    /// Nodes that wait for files cost. The next run finds that they are missing and asks for them.
-    async fn release_nodes(&mut self) {
-        let Some(pool) = self.last_pool.as_ref().map(|plan| plan.pool.id.clone()) else { return };
-        let none = wire::PoolResize {
-            target_dedicated_nodes: Some(0),
-            target_low_priority_nodes: Some(0),
-            ..Default::default()
-        };
-        let notice = match self.services.batch.resize_pool(&pool, &none).await {
-            Ok(()) => Notice::NodesReleased { pool },
-            Err(error) if error.is_not_found() => return,
-            Err(error) => Notice::Say(format!(
-                "pool {pool}: its nodes were not taken away: {error}; tried again in {:?}",
-                REOPEN.1
-            )),
-        };
-        self.unreleased = matches!(notice, Notice::Say(_));
-        tell(&self.notices, notice).await;
-    }
-
-    /// The pool is the daemon's: nobody else deletes it.
-    async fn delete_pool(&self) {
-        let Some(plan) = &self.last_pool else { return };
-        if plan.cleanup.pool == dropmill_lifecycle::plan::When::Never {
+    /// Nodes that wait for files cost, and so do pools that no run will ask for again.
+    async fn release_if_idle(&mut self) {
+        let work = self.folder.send(WhatIsThere).await.map_or(0, |files| files.waiting + files.in_flight);
+        if work > 0 || !self.streams.is_empty() {
             return;
         }
-        if let Err(error) = self.services.batch.delete_pool(&plan.pool.id).await
-            && !error.is_not_found()
-        {
-            let told = format!("pool {} was not deleted: {error}", plan.pool.id);
-            tell(&self.notices, Notice::Say(told)).await;
-        }
-        if let Some(container) = &plan.shared_application {
-            let _ = self.services.blob.delete_container(container).await;
+        let current = self.current.as_ref().map(|plan| plan.pool.id.clone());
+        self.unreleased = false;
+        for pool in self.daemon.pools.known() {
+            // Without a run in this life, the next one may ask for any of them.
+            let superseded = !self.keeps_pools() && current.as_ref().is_some_and(|current| *current != pool);
+            let done = match superseded {
+                true => {
+                    self.daemon.pools.delete(&self.services, &pool, &plan::shared_application(&pool)).await
+                }
+                false => self.daemon.pools.release(&self.services, &pool).await,
+            };
+            let notice = match done {
+                Ok(()) => Notice::NodesReleased { pool },
+                Err(error) => {
+                    self.unreleased = true;
+                    Notice::Say(format!("{error}; tried again in {:?}", REOPEN.1))
+                }
+            };
+            tell(&self.notices, notice).await;
         }
     }
+
+    fn keeps_pools(&self) -> bool {
+        self.daemon.loaded.settings.cleanup.pool == Policy::Never
+    }
+
+    /// The pools are the daemon's: nobody else deletes them.
+    async fn delete_pools(&self) {
+        if self.keeps_pools() {
+            return;
+        }
+        for pool in self.daemon.pools.known() {
+            if let Err(error) =
+                self.daemon.pools.delete(&self.services, &pool, &plan::shared_application(&pool)).await
+            {
+                tell(&self.notices, Notice::Say(error)).await;
+            }
+        }
+    }
+}
+
+/// Puts back what a daemon cannot change while it works; what that was.
+fn keep_what_stays(now: &Settings, then: &mut Settings) -> Vec<&'static str> {
+    let mut kept = vec![];
+    let mut keep = |name, differs: bool| {
+        if differs {
+            kept.push(name);
+        }
+    };
+    let (watch, old) = (&mut then.watch, &now.watch);
+    keep("run.name", then.run.name != now.run.name);
+    keep("service", then.service != now.service);
+    keep("notify", then.notify != now.notify);
+    keep("watch.directory", watch.directory != old.directory);
+    keep("watch.done", watch.done != old.done);
+    keep("watch.failed", watch.failed != old.failed);
+    keep("watch.work", watch.work != old.work);
+    keep("watch.recursive", watch.recursive != old.recursive);
+    keep("watch.listen", watch.listen != old.listen);
+    (then.run.name, then.service, then.notify) =
+        (now.run.name.clone(), now.service.clone(), now.notify.clone());
+    (watch.directory, watch.done, watch.failed, watch.work) =
+        (old.directory.clone(), old.done.clone(), old.failed.clone(), old.work.clone());
+    (watch.recursive, watch.listen) = (old.recursive, old.listen.clone());
+    kept
 }
 
 async fn tell(notices: &async_channel::Sender<Notice>, notice: Notice) {

@@ -8,6 +8,7 @@ mod commands;
 mod daemon;
 mod embed;
 mod life;
+mod notify;
 pub mod plan;
 mod record;
 mod render;

@@ -172,6 +172,15 @@ fn hold(path: &Path, now: Timestamp) -> Result<File> {
     Ok(lock)
 }
 
+/// So many random bytes, in hexadecimal digits.
+pub fn random_name(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    // It fails only on systems without random numbers, which TLS and keys need too.
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .expect("the system has random numbers");
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Writes a file that its owner alone may read.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);

@@ -11,7 +11,7 @@ mod shelf;
 mod watcher;
 
 pub use messages::{
-    Adopt, Drain, DropCounts, Feeders, LookNow, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere,
+    Adopt, Drain, DropCounts, Feeders, LookNow, Reload, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere,
 };
 pub use scan::{path_of, text_of};
 pub use watcher::{Hints, watch};
@@ -447,6 +447,32 @@ impl Handler<Drain> for DropFolder {
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
         self.draining = true;
         self.go_on(ctx);
+    }
+}
+
+impl Handler<Reload> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, Reload(settings): Reload, ctx: &mut Context<Self>) {
+        let folders = self.settings.clone();
+        self.settings = DropSettings {
+            directory: folders.directory,
+            done: folders.done,
+            failed: folders.failed,
+            work: folders.work,
+            recursive: folders.recursive,
+            ..settings
+        };
+        let settings = &self.settings;
+        let (root, ignore) = (&settings.directory, &settings.ignore);
+        self.scanner = Scanner::new(root, settings.recursive, ignore, settings.marker.clone());
+        // What is taken first, and when to look, may have changed: whatever was seen is seen anew.
+        self.counts.seen -= self.seen.len() as u64;
+        self.queue.clear();
+        self.looks.clear();
+        self.seen.clear();
+        self.refused.clear();
+        self.current = None;
+        self.look_at_all(ctx);
     }
 }
 

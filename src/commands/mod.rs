@@ -4,6 +4,7 @@ mod crash;
 mod env;
 mod health;
 mod init;
+mod manager;
 mod plan;
 mod run;
 mod runs;

@@ -4,6 +4,7 @@ use super::{Mistake, ask, environment, load_all};
 use crate::{
     cli::{RunArgs, Showing},
     life::{Found, Life},
+    notify::Notifier,
     plan,
     record::Record,
     render::{progress::Shown, report, say},
@@ -19,6 +20,7 @@ use dropmill_journal::{
 use dropmill_lifecycle::plan::{Item, RunPlan, Superseded};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -285,7 +287,15 @@ fn one(life: Life, showing: &Showing, clock: &SharedClock) -> Result<u8> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
     };
     let output = life.plan.output.directory.clone();
-    let report = actix::System::with_tokio_rt(runtime).block_on(carry_out(life, showing, clock))?;
+    let report = actix::System::with_tokio_rt(runtime).block_on(async {
+        let notifier = Notifier::begin(&life.loaded, clock)?;
+        let report = carry_out(life, showing, clock).await?;
+        if let Some(notifier) = notifier {
+            notifier.tell("run_ended", told(&report, &output));
+            notifier.end().await;
+        }
+        anyhow::Ok(report)
+    })?;
     show(&report, &output, showing)?;
     Ok(report.outcome.unwrap_or(Outcome::Infrastructure).exit_code())
 }
@@ -350,4 +360,19 @@ fn show(report: &Report, output: &Path, showing: &Showing) -> Result<()> {
         say::line(&report::text(report, Some(output)));
     }
     Ok(())
+}
+
+/// What listeners are told of a run: its report without a line for each task.
+fn told(report: &Report, output: &Path) -> Value {
+    json!({
+        "run": report.run,
+        "name": report.name,
+        "outcome": report.outcome,
+        "reason": report.reason,
+        "started": report.started,
+        "elapsed_ms": report.elapsed_ms,
+        "tasks": report.tasks,
+        "left_behind": report.left_behind,
+        "output": output,
+    })
 }

@@ -1,11 +1,12 @@
 //! `dropmill watch`: a daemon over a drop folder, until it is told to end.
 
-use super::environment;
+use super::{environment, manager};
 use crate::{
     cli::WatchArgs,
     daemon::{Command, Daemon, Notice, Status},
+    notify::Notifier,
     render::say,
-    settings::load,
+    settings::{Loaded, load},
     state::State,
 };
 use anyhow::Result;
@@ -19,28 +20,41 @@ use tokio::signal::unix::{SignalKind, signal};
 pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
     let loaded = load(&arguments.file, &arguments.set, environment())?;
     let clock: SharedClock = Arc::new(WallClock);
-    let listen = loaded.settings.watch.listen.clone();
-    let daemon = Daemon::open(loaded, state.clone(), clock)?;
+    let daemon = Daemon::open(loaded.clone(), state.clone(), clock.clone())?;
     let runtime = || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
     };
-    actix::System::with_tokio_rt(runtime).block_on(live(daemon, listen, arguments.json))?;
+    actix::System::with_tokio_rt(runtime).block_on(live(daemon, &loaded, &clock, arguments.json))?;
     Ok(0)
 }
 
-async fn live(daemon: Daemon, listen: Option<String>, json: bool) -> Result<()> {
+async fn live(daemon: Daemon, loaded: &Loaded, clock: &SharedClock, json: bool) -> Result<()> {
+    let notifier = Notifier::begin(loaded, clock)?;
     let (orders, ordered) = async_channel::unbounded();
     let (asks, asked) = async_channel::unbounded();
     let (notices, noticed) = async_channel::bounded(1024);
-    if let Some(address) = listen {
-        let listener = super::health::listen(&address).await?;
-        actix::spawn(super::health::serve(listener, asks));
+    if let Some(address) = &loaded.settings.watch.listen {
+        let listener = super::health::listen(address).await?;
+        actix::spawn(super::health::serve(listener, asks.clone()));
+    }
+    if let Some(every) = manager::watchdog() {
+        actix::spawn(manager::reassure(every, asks));
     }
     let telling = actix::spawn(async move {
         while let Ok(notice) = noticed.recv().await {
             tell(&notice, json);
+            if let (Some(notifier), Notice::Finished { input, outcome, place, cause }) = (&notifier, &notice)
+            {
+                let place = text_of(place);
+                let what = json!({ "input": input, "outcome": outcome, "place": place, "cause": cause });
+                notifier.tell("finished", what);
+            }
+        }
+        if let Some(notifier) = notifier {
+            notifier.end().await;
         }
     });
+    let (file, set) = (loaded.file.clone(), loaded.set.clone());
     let listening = actix::spawn(async move {
         let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
@@ -55,8 +69,14 @@ async fn live(daemon: Daemon, listen: Option<String>, json: bool) -> Result<()> 
                 _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
                 _ = hangup.recv() => {
-                    eprintln!("SIGHUP: the folder is looked at now; a changed run file is read by the next start");
-                    let _ = orders.send(Command::Look).await;
+                    let order = match load(&file, &set, environment()) {
+                        Ok(loaded) => Command::Reload(Box::new(loaded)),
+                        Err(problems) => {
+                            eprintln!("SIGHUP: not reloaded, goes on as before: {problems}");
+                            Command::Look
+                        }
+                    };
+                    let _ = orders.send(order).await;
                     continue;
                 }
             };
@@ -65,7 +85,7 @@ async fn live(daemon: Daemon, listen: Option<String>, json: bool) -> Result<()> 
                     eprintln!(
                         "{name}: nothing more is taken, what goes on is ended in order; once more to end at once"
                     );
-                    notify_manager("STOPPING=1");
+                    manager::tell("STOPPING=1");
                     Command::Drain
                 }
                 true => Command::Stop,
@@ -82,7 +102,7 @@ async fn live(daemon: Daemon, listen: Option<String>, json: bool) -> Result<()> 
 fn tell(notice: &Notice, json: bool) {
     match notice {
         Notice::Ready => {
-            notify_manager("READY=1");
+            manager::tell("READY=1");
             if json {
                 say::line(&json!({ "kind": "ready" }).to_string());
             } else {
@@ -115,17 +135,17 @@ fn tell(notice: &Notice, json: bool) {
             say::line(&json!({ "kind": "nodes_released", "pool": pool }).to_string());
         }
         Notice::NodesReleased { pool } => tracing::info!(pool, "no files are left: its nodes are taken away"),
+        Notice::Reloaded { later } if json => {
+            say::line(&json!({ "kind": "reloaded", "later": later }).to_string());
+        }
+        Notice::Reloaded { later } => {
+            let later = match later.is_empty() {
+                true => String::new(),
+                false => format!("; {} changed too, which takes a new start", later.join(", ")),
+            };
+            eprintln!("reloaded: the next run does what the run file says{later}");
+        }
         Notice::Say(line) => eprintln!("{}", say::shown(line)),
-    }
-}
-
-/// Tells a service manager that asked for it (sd_notify).
-fn notify_manager(what: &str) {
-    use std::os::unix::net::UnixDatagram;
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(what.as_bytes(), &path));
-    if let Err(error) = sent {
-        tracing::warn!(%error, "the service manager could not be told");
     }
 }
 

@@ -199,9 +199,7 @@ pub(super) fn own_id(home: &Path) -> Result<String> {
     if let Ok(id) = fs::read_to_string(&file) {
         return Ok(id.trim().to_owned());
     }
-    let mut bytes = [0; 4];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = crate::state::random_name(4);
     crate::state::write_private(&file, id.as_bytes())?;
     Ok(id)
 }

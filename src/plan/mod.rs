@@ -120,12 +120,17 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     let mut plan = whole(settings, run, application, vec![], results.to_owned(), &|_| true);
     plan.open_ended = true;
     (plan.pool.id, plan.pool.own) = (format!("{pool}-{}", &plan.pool.fingerprint[..8]), false);
-    plan.shared_application = Some(format!("{}-app", plan.pool.id));
+    plan.shared_application = Some(shared_application(&plan.pool.id));
     plan.output =
         OutputPlan { directory: results.to_owned(), layout: Layout::ByInput, existing: Existing::Replace };
     // Files come for as long as they come, and a result that cannot be brought home stays at the service.
     (plan.deadlines.run, plan.deadlines.delivery, plan.deadlines.no_progress) = (FOR_EVER, FOR_EVER, None);
     Ok(plan)
+}
+
+/// The container of the application that all runs on a daemon's pool share.
+pub fn shared_application(pool: &str) -> String {
+    format!("{pool}-app")
 }
 
 /// Makes the item of a file of a drop folder; that the command makes sense was checked.
@@ -220,6 +225,7 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         wrong(&format!("pool.image.{name}"), format!("there is no such key; there are {}", known.join(", ")));
     }
     service(settings, &mut wrong);
+    problems.extend(crate::notify::check(&settings.notify, settings.service.allow_plain_http));
 }
 
 fn service(settings: &Settings, wrong: &mut impl FnMut(&str, String)) {

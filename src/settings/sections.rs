@@ -41,6 +41,8 @@ sections! {
         pub limits: Limits,
         /// The drop folder of `dropmill watch`.
         pub watch: Watch,
+        /// Who is told what became of a run, or of a file of the drop folder.
+        pub notify: Notify,
     }
 
     /// The run itself.
@@ -189,6 +191,20 @@ sections! {
         pub tries: u32,
         /// Free space below which a drop folder takes nothing more.
         pub disk_floor: Size,
+    }
+
+    /// Who is told what became of a run, or of a file of the drop folder.
+    pub struct Notify {
+        /// A program and its arguments; it reads the notice, a JSON object, from its standard input.
+        pub command: Option<Vec<String>>,
+        /// Where the notice is posted.
+        pub url: Option<String>,
+        /// Signs what is posted, as Standard Webhooks asks.
+        pub secret: Option<KeySource>,
+        /// Longest time of one try.
+        pub timeout: Length,
+        /// Tries until a notice is given up.
+        pub tries: u32,
     }
 
     /// The drop folder of `dropmill watch`.

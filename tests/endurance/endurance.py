@@ -131,14 +131,15 @@ def kills_run(arguments):
             life = desk.start("run", "run.toml", "--resume", "--quiet")
             # Lives of 20 to 100 ms die while they recover; longer ones get some work done.
             try:
-                life.wait(dice.choice([0.02, 0.05, 0.1, 0.2, 0.3]) * dice.uniform(0.5, 1.5))
+                code = life.wait(dice.choice([0.02, 0.05, 0.1, 0.2, 0.3]) * dice.uniform(0.5, 1.5))
                 ended += 1
                 break
             except subprocess.TimeoutExpired:
                 life.kill()
                 life.wait()
                 kills += 1
-        code = desk.start("run", "run.toml", "--resume", "--quiet").wait() if not ended else 0
+        if not ended:
+            code = desk.start("run", "run.toml", "--resume", "--quiet").wait()
         assert code == 0, (desk.folder / "log").read_text()[-2000:]
         out = desk.folder / "out" / "data"
         names = sorted(os.listdir(out))

@@ -1,5 +1,6 @@
 //! What the drop folder is told, and what it tells.
 
+use super::DropSettings;
 use crate::feeder::Feeder;
 use actix::prelude::*;
 use dropmill_journal::{event::Event, past::PastTask};
@@ -69,6 +70,12 @@ pub struct Adopt {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LookNow;
+
+/// Go on as these settings say; folders stay what they are. The current run takes nothing more: the next one is made as
+/// its maker says then.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reload(pub DropSettings);
 
 /// Take nothing more.
 #[derive(Message)]
