@@ -47,12 +47,15 @@ fn said(desk: &Desk) -> BTreeMap<(String, String), usize> {
     said
 }
 
-/// Twelve files, of which the last two wait until somebody opens the gate: the run cannot be over before.
+/// Twelve files, of which the last two wait until somebody opens the gate (or takes the wall away): the run cannot be
+/// over before.
 fn gated() -> Desk {
     let desk = desk("", 12);
-    let gate = desk.path("gate").display().to_string();
-    let wait =
-        format!("case $DROPMILL_INPUT_NAME in 1*) until test -e {gate}; do sleep 0.01; done;; esac; wc -l");
+    desk.write("wall", "");
+    let here = desk.path(".").display().to_string();
+    let wait = format!(
+        "case $DROPMILL_INPUT_NAME in 1*) while test -e {here}/wall -a ! -e {here}/gate; do sleep 0.01; done;; esac; wc -l"
+    );
     desk.write("run.toml", LINES.replace("wc -l", &wait).replace("nodes = 2", "nodes = 3"));
     desk
 }

@@ -19,6 +19,8 @@ const LATE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_nanos(100);
 /// How often at most to look which tasks run.
 const RUNNING_EVERY: Duration = Duration::from_millis(500);
+/// A look at no more tasks than these costs so little that it follows each hint at once.
+const FEW: u32 = 32;
 
 /// What to ask for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,10 +88,11 @@ impl Looks {
         }
     }
 
-    /// When the next one is due.
-    pub fn due(&self) -> Elapsed {
+    /// When the next one is due, with so many tasks to look at.
+    pub fn due(&self, watched: u32) -> Elapsed {
         let pause = match (self.follow_up, self.hinted) {
             (true, _) => Duration::ZERO,
+            (false, true) if watched <= FEW => Duration::ZERO,
             (false, true) => self.pace.hinted,
             (false, false) => self.pause,
         };
@@ -191,8 +194,8 @@ mod tests {
     /// Looks without news, from 0 to `until`; the moments in seconds.
     fn quiet(looks: &mut Looks, until: u64) -> Vec<(u64, Look)> {
         let mut made = vec![];
-        while looks.due() < Elapsed::secs(until) {
-            let now = looks.due();
+        while looks.due(1) < Elapsed::secs(until) {
+            let now = looks.due(1);
             made.push((now.0 / 1000, looks.begin(now, false)));
             looks.in_flight = false;
             looks.made(now, false);
@@ -249,11 +252,12 @@ mod tests {
         assert_eq!(began, Look::Ended);
         looks.follow_up = false;
         looks.made(Elapsed::secs(3600), false);
-        assert_eq!(looks.due(), Elapsed::secs(3630));
+        assert_eq!(looks.due(1), Elapsed::secs(3630));
         looks.hinted = true;
-        assert_eq!(looks.due(), Elapsed::secs(3600) + Duration::from_millis(10));
+        assert_eq!(looks.due(FEW), Elapsed::secs(3600));
+        assert_eq!(looks.due(FEW + 1), Elapsed::secs(3600) + Duration::from_millis(10));
         looks.hinted = false;
         looks.made(Elapsed::secs(3600), true);
-        assert_eq!(looks.due(), Elapsed::secs(3600) + Duration::from_millis(500));
+        assert_eq!(looks.due(1), Elapsed::secs(3600) + Duration::from_millis(500));
     }
 }

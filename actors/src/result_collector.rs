@@ -21,7 +21,7 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Shortest time between two commits while nobody waits for one: a flush costs as much as a short task.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(10);
 /// The same in a run whose events somebody waits for: each file of a drop folder.
-pub const COMMIT_SOON: Duration = Duration::from_millis(1);
+pub const COMMIT_SOON: Duration = Duration::ZERO;
 
 /// The actor.
 pub struct ResultCollector {

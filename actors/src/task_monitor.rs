@@ -58,6 +58,8 @@ pub struct TaskMonitor {
     looks: Looks,
     /// The next look.
     planned: Option<SpawnHandle>,
+    /// A look is ordered, and begins when what waits is heard.
+    ordered: bool,
     _pulse: Pulse,
 }
 
@@ -192,6 +194,7 @@ impl TaskMonitor {
             ending: false,
             looks,
             planned: None,
+            ordered: false,
             _pulse: pulse,
         }
     }

@@ -14,6 +14,18 @@ use dropmill_lifecycle::{
 };
 use std::time::Duration;
 
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct LookNow;
+
+impl Handler<LookNow> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, _: LookNow, ctx: &mut Context<Self>) {
+        (self.planned, self.ordered) = (None, false);
+        self.look(ctx);
+    }
+}
+
 impl TaskMonitor {
     /// Plans the next look, if any is needed: at once after a hint, else after the pause.
     pub(super) fn plan_look(&mut self, ctx: &mut Context<Self>) {
@@ -23,12 +35,13 @@ impl TaskMonitor {
         if let Some(handle) = self.planned.take() {
             ctx.cancel_future(handle);
         }
-        let rest = self.looks.due().since(self.record.clock().elapsed());
-        let look = |monitor: &mut Self, ctx: &mut Context<Self>| {
-            monitor.planned = None;
-            monitor.look(ctx);
-        };
-        self.planned = Some(ctx.run_later(rest, look));
+        let rest = self.looks.due(self.watched).since(self.record.clock().elapsed());
+        if !rest.is_zero() {
+            self.planned = Some(ctx.notify_later(LookNow, rest));
+        } else if !std::mem::replace(&mut self.ordered, true) {
+            // A timer, even one of no time, would round up to the next millisecond.
+            ctx.notify(LookNow);
+        }
     }
 
     pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
