@@ -5,7 +5,7 @@
 
 use super::control::lock;
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -37,8 +37,10 @@ pub(super) struct Removal {
 
 #[derive(Default)]
 struct State {
-    /// Folders to be moved, oldest first.
-    in_place: VecDeque<PathBuf>,
+    /// Folders to be moved, oldest first, and since when. Those that are not in `asked` any more went already.
+    in_place: VecDeque<(PathBuf, Instant)>,
+    /// The same, for launches to find.
+    asked: HashSet<PathBuf>,
     /// Folders to be deleted, oldest first, and since when.
     in_trash: VecDeque<(PathBuf, Instant)>,
     /// Names in the trash are numbers, counted over all lives of the service.
@@ -68,8 +70,10 @@ impl Removal {
     /// Has a folder removed soon.
     pub fn ask(&self, folder: PathBuf) {
         let mut state = lock(&self.state);
-        state.in_place.push_back(folder);
-        self.asked.store(state.in_place.len(), Ordering::Release);
+        if state.asked.insert(folder.clone()) {
+            state.in_place.push_back((folder, Instant::now()));
+        }
+        self.asked.store(state.asked.len(), Ordering::Release);
         if state.in_place.len() == 1 {
             self.came.notify_one();
         }
@@ -85,10 +89,11 @@ impl Removal {
             return Ok(());
         }
         let mut state = lock(&self.state);
-        while let Some(place) = state.in_place.iter().position(|asked| folder.starts_with(asked)) {
-            let old = state.in_place.remove(place).expect("it was just found there");
-            self.asked.store(state.in_place.len(), Ordering::Release);
-            self.discard(&mut state, &old)?;
+        for old in folder.ancestors() {
+            if state.asked.remove(old) {
+                self.asked.store(state.asked.len(), Ordering::Release);
+                self.discard(&mut state, old)?;
+            }
         }
         Ok(())
     }
@@ -99,11 +104,21 @@ impl Removal {
     /// When it cannot be moved.
     pub fn discard_now(&self, folder: &Path) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.in_place.retain(|asked| !asked.starts_with(folder));
-        self.asked.store(state.in_place.len(), Ordering::Release);
+        state.asked.retain(|asked| !asked.starts_with(folder));
+        self.asked.store(state.asked.len(), Ordering::Release);
         self.discard(&mut state, folder)?;
         self.came.notify_one();
         Ok(())
+    }
+
+    /// Moves the oldest folder away that is still to go; whether there was an entry at all.
+    fn move_next(&self, state: &mut State) -> bool {
+        let Some((folder, _)) = state.in_place.pop_front() else { return false };
+        if state.asked.remove(&folder) {
+            self.asked.store(state.asked.len(), Ordering::Release);
+            self.move_away(state, &folder);
+        }
+        true
     }
 
     fn move_away(&self, state: &mut State, folder: &Path) {
@@ -145,21 +160,22 @@ impl Removal {
             let closing = state.closed;
             if closing.is_some_and(|until| Instant::now() >= until) {
                 // From the trash the next life takes it over.
-                while let Some(folder) = state.in_place.pop_front() {
-                    self.move_away(&mut state, &folder);
-                }
+                while self.move_next(&mut state) {}
                 return;
             }
-            let waited = state.in_trash.front().is_some_and(|(_, since)| since.elapsed() >= PATIENCE);
+            let long = |entry: Option<&(PathBuf, Instant)>| {
+                entry.is_some_and(|(_, since)| since.elapsed() >= PATIENCE)
+            };
+            let (place_waited, trash_waited) = (long(state.in_place.front()), long(state.in_trash.front()));
+            let waited = place_waited || trash_waited;
             let quiet = self.quiet_for();
             if closing.is_none() && !waited && quiet < QUIET {
                 state = self.rest(state, QUIET - quiet);
                 continue;
             }
             // A rename is quick, so a launch that wants the folder's place may wait for it; a deletion is not.
-            if let Some(folder) = state.in_place.pop_front() {
-                self.asked.store(state.in_place.len(), Ordering::Release);
-                self.move_away(&mut state, &folder);
+            // Where nothing is quiet for long, what waited shortest waits on while what waited longest is deleted.
+            if (closing.is_some() || !trash_waited) && self.move_next(&mut state) {
                 continue;
             }
             let Some((folder, _)) = state.in_trash.pop_front() else { continue };
@@ -295,5 +311,27 @@ mod tests {
         assert!(!root.path().join("job").exists());
         assert!(trash.join("0/task/sub/file").exists());
         removal.make_way(&root.path().join("job/task")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_asked_for_again_goes_again_and_once() {
+        let root = tempfile::tempdir().unwrap();
+        let trash = root.path().join(".trash");
+        fs::create_dir(&trash).unwrap();
+        let removal = Removal::new(trash.clone());
+        let folder = root.path().join("task");
+        for times in 1..=2 {
+            folder_with_file(&folder);
+            removal.ask(folder.clone());
+            removal.ask(folder.clone());
+            removal.make_way(&folder).unwrap();
+            assert!(!folder.exists());
+            assert_eq!(fs::read_dir(&trash).unwrap().count(), times);
+        }
+        // What is there now was not asked for.
+        folder_with_file(&folder);
+        removal.close(Duration::ZERO);
+        removal.run();
+        assert!(folder.exists());
     }
 }
