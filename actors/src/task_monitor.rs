@@ -58,6 +58,8 @@ pub struct TaskMonitor {
     looks: Looks,
     /// The next look.
     planned: Option<SpawnHandle>,
+    /// What an earlier life left is not taken up yet: a look would show it as news.
+    recalls: bool,
     /// A look is ordered, and begins when what waits is heard.
     ordered: bool,
     _pulse: Pulse,
@@ -194,6 +196,7 @@ impl TaskMonitor {
             ending: false,
             looks,
             planned: None,
+            recalls: past.lives > 0,
             ordered: false,
             _pulse: pulse,
         }
@@ -354,6 +357,7 @@ impl Handler<NoMoreTasks> for TaskMonitor {
 impl Handler<GoOn> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, _: GoOn, ctx: &mut Context<Self>) {
+        self.recalls = false;
         for index in 0..self.tasks.len() {
             if matches!(self.tasks[index].state, TaskState::Collecting { .. }) {
                 self.carry_out(u32::try_from(index).unwrap_or(u32::MAX), TaskCommand::Collect, ctx);

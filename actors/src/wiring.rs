@@ -45,7 +45,26 @@ pub struct RunHandle {
     deaths: async_channel::Receiver<&'static str>,
     services: Services,
     plan: Rc<RunPlan>,
+    actors: Vec<Recipient<Leave>>,
 }
+
+/// The run is over. Actors that know each other would stay for ever.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Leave;
+
+macro_rules! leaves {
+    ($($actor:ty),+) => { $(
+        impl Handler<Leave> for $actor {
+            type Result = ();
+            fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) {
+                ctx.stop();
+            }
+        }
+    )+ };
+}
+
+leaves!(RunKeeper, StorageUploader, PoolKeeper, JobSubmitter, TaskMonitor, OutputFetcher, ResultCollector);
 
 /// Why a run has no report.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +162,7 @@ fn begin(
     let errand = Errand { plan: plan.clone(), roster, services: services.clone(), record, past };
     let fetching = pulse("output_fetcher");
     outputs.run(OutputFetcher::new(errand.clone(), place, crew.tasks.clone(), fetching));
-    let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher, run: keeper.clone() };
+    let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher.clone(), run: keeper.clone() };
     tasks.run(TaskMonitor::new(errand.clone(), to, pulse("task_monitor")));
     let submitting = pulse("job_submitter");
     job.run(JobSubmitter::new(errand.clone(), crew.tasks.clone(), keeper.clone(), submitting));
@@ -162,10 +181,19 @@ fn begin(
         crew: crew.clone(),
         keeper: keeper.clone(),
     };
+    let actors = vec![
+        keeper.clone().recipient(),
+        crew.uploader.clone().recipient(),
+        crew.pool.clone().recipient(),
+        crew.job.clone().recipient(),
+        crew.tasks.clone().recipient(),
+        fetcher.recipient(),
+        crew.collector.clone().recipient(),
+    ];
     run.run(RunKeeper::new(errand, crew, reported, pulse("run_keeper")));
 
     keeper.do_send(StartRun);
-    RunHandle { keeper, feeder, events, report, deaths, services, plan }
+    RunHandle { keeper, feeder, events, report, deaths, services, plan, actors }
 }
 
 impl RunHandle {
@@ -189,8 +217,15 @@ impl RunHandle {
     ///
     /// # Errors
     /// When the actor that ends the run has died.
-    pub async fn finished(self) -> Result<Report, RunError> {
-        let Self { keeper, feeder, events, report, deaths, services, plan } = self;
+    pub async fn finished(mut self) -> Result<Report, RunError> {
+        let actors = std::mem::take(&mut self.actors);
+        let outcome = self.outcome().await;
+        actors.iter().for_each(|actor| actor.do_send(Leave));
+        outcome
+    }
+
+    async fn outcome(self) -> Result<Report, RunError> {
+        let Self { keeper, feeder, events, report, deaths, services, plan, .. } = self;
         drop(feeder);
         let heard = events.downgrade();
         drop(events);

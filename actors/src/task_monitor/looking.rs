@@ -29,7 +29,7 @@ impl Handler<LookNow> for TaskMonitor {
 impl TaskMonitor {
     /// Plans the next look, if any is needed: at once after a hint, else after the pause.
     pub(super) fn plan_look(&mut self, ctx: &mut Context<Self>) {
-        if self.looks.in_flight || self.watched == 0 {
+        if self.recalls || self.looks.in_flight || self.watched == 0 {
             return;
         }
         if let Some(handle) = self.planned.take() {
