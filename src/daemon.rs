@@ -18,7 +18,7 @@ use dropmill_actors::{
     Canceller, Services,
     drop_folder::{
         Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, Reload,
-        RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, path_of, watch,
+        RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, look_at, path_of, watch,
     },
 };
 use dropmill_azure_wire::time::SharedClock;
@@ -308,7 +308,8 @@ impl Work {
                 if past.settled && past.closed.is_none() {
                     continue;
                 }
-                let at = take_up(&work, &self.daemon.settings.directory, place, &path_of(input), &past);
+                let at = take_up(&work, &self.daemon.settings.directory, place, &path_of(input))
+                    .with_context(|| format!("take up {input}"))?;
                 if at.is_none() && past.closed.is_none() {
                     // It was never taken: whoever has it, it is not this run.
                     continue;
@@ -317,10 +318,10 @@ impl Work {
                     known.push(place.clone());
                 }
                 let source = at.unwrap_or_else(|| work.join(place).join("gone"));
-                let size_bytes =
-                    fs::metadata(&source).map_or(past.uploaded.unwrap_or(0), |facts| facts.len());
-                let run = found.plan.run.clone();
-                let file = NewItem { task: task.clone(), relative: input.clone(), source, size_bytes, run };
+                let size_bytes = look_at(&source).map_or(past.uploaded.unwrap_or(0), |look| look.size_bytes);
+                let (task_id, relative, run) = (task.clone(), input.clone(), found.plan.run.clone());
+                let whole_folder = source.is_dir();
+                let file = NewItem { task: task_id, relative, source, size_bytes, whole_folder, run };
                 let mut item = plan::dropped(&what, &file);
                 item.index = u32::try_from(found.plan.items.len()).unwrap_or(u32::MAX);
                 found.plan.items.push(item);
@@ -488,13 +489,14 @@ fn keep_what_stays(now: &Settings, then: &mut Settings) -> Vec<&'static str> {
     keep("watch.done", watch.done != old.done);
     keep("watch.failed", watch.failed != old.failed);
     keep("watch.work", watch.work != old.work);
+    keep("watch.unit", watch.unit != old.unit);
     keep("watch.recursive", watch.recursive != old.recursive);
     keep("watch.listen", watch.listen != old.listen);
     (then.run.name, then.service, then.notify) =
         (now.run.name.clone(), now.service.clone(), now.notify.clone());
     (watch.directory, watch.done, watch.failed, watch.work) =
         (old.directory.clone(), old.done.clone(), old.failed.clone(), old.work.clone());
-    (watch.recursive, watch.listen) = (old.recursive, old.listen.clone());
+    (watch.unit, watch.recursive, watch.listen) = (old.unit, old.recursive, old.listen.clone());
     kept
 }
 

@@ -466,6 +466,71 @@ fn a_file_that_was_done_before_is_skipped_or_quarantined_if_that_is_asked_for() 
 }
 
 #[test]
+fn a_folder_is_one_input_with_everything_in_it_if_that_is_asked_for() {
+    let desk = desk();
+    let shell = r#"task.shell=find "$DROPMILL_INPUT" -type f -exec cat {} + | wc -c > bytes.txt; test -f "$DROPMILL_INPUT/deep/a b.txt""#;
+    let more = ["--set", "watch.unit=directory", "--set", shell, "--set", "watch.duplicates=skip"];
+    // A folder moves here as careful producers move it, with everything in it.
+    let album = |name: &str, content: &str| {
+        desk.write("coming/deep/a b.txt", content);
+        desk.write("coming/.hidden", "12");
+        fs::rename(desk.path("coming"), desk.path("drop").join(name)).unwrap();
+    };
+    album("early", "12345");
+    let mut mill = Mill::start(&desk, &more);
+    album("late", "1234567");
+    let finished = mill.finished(2);
+    assert_eq!((finished["early"].as_str(), finished["late"].as_str()), ("done", "done"));
+    assert_eq!(desk.read("done/late/bytes.txt").trim(), "9");
+    assert_eq!(desk.read("done/late/late/deep/a b.txt"), "1234567", "the folder goes with its result");
+    album("late", "1234567");
+    assert_eq!(mill.finished(1)["late"], "duplicate");
+    album("late", "other");
+    assert_eq!(mill.finished(1)["late"], "done");
+    // What cannot be an input stays, and is named.
+    desk.write("coming/file", "x");
+    std::os::unix::fs::symlink("/etc/passwd", desk.path("coming/link")).unwrap();
+    fs::rename(desk.path("coming"), desk.path("drop/linked")).unwrap();
+    put(&desk, "plain.txt", "x");
+    album("last", "x");
+    assert_eq!(mill.finished(1)["last"], "done");
+    let told = mill.stderr();
+    for text in ["linked: it holds link, which is a symbolic link", "plain.txt: a file"] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    assert_eq!(names(&desk.path("drop")), ["linked", "plain.txt"]);
+    let wrong =
+        desk.output(&["watch", "run.toml", "--set", "watch.unit=directory", "--set", "watch.recursive=true"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", String::from_utf8_lossy(&wrong.stderr));
+}
+
+#[test]
+fn files_that_are_gathered_make_one_run_and_the_next_ones_another() {
+    let desk = desk();
+    // Nothing is quiet for an hour: three are a batch.
+    let more = ["--set", "watch.gather=1h", "--set", "watch.roll_after=3"];
+    let mut mill = Mill::start(&desk, &more);
+    let run_of = |name: &str| {
+        let result: Value = serde_json::from_str(&desk.read(format!("done/{name}/result.json"))).unwrap();
+        result["run"].as_str().unwrap().to_owned()
+    };
+    let mut runs = vec![];
+    for batch in ["a", "b"] {
+        for number in 1..=3 {
+            put(&desk, format!("{batch}{number}"), "x");
+        }
+        mill.finished(3);
+        let all: Vec<_> = (1..=3).map(|number| run_of(&format!("{batch}{number}"))).collect();
+        assert_eq!(all, [all[0].as_str(); 3]);
+        runs.push(all[0].clone());
+    }
+    assert_ne!(runs[0], runs[1]);
+    put(&desk, "c1", "x");
+    assert_eq!(mill.end(), Some(0));
+    assert_eq!(names(&desk.path("drop")), ["c1"], "it waits for others");
+}
+
+#[test]
 fn folders_in_it_are_looked_into_if_that_is_asked_for() {
     let desk = desk();
     desk.write("drop/deep/down/a.txt", "abc");

@@ -4,16 +4,19 @@
 //! on it is in the drop folder, in the work folder, or in its place, and a later life finds it there.
 
 mod claims;
+mod looking;
 mod messages;
 mod publishing;
 mod scan;
 mod shelf;
 mod watcher;
 
+pub use claims::only_file_in;
 pub use messages::{
     Adopt, Drain, DropCounts, Feeders, LookNow, Reload, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere,
 };
-pub use scan::{path_of, text_of};
+pub use scan::{look_at, path_of, text_of};
+pub use shelf::{COMING, go_on_taking};
 pub use watcher::{Hints, watch};
 
 use crate::{alarms::Alarms, feeder::Feeder};
@@ -22,13 +25,15 @@ use claims::{Claim, Stream};
 use dropmill_journal::SeenBefore;
 use dropmill_lifecycle::{
     Elapsed,
-    arrival::{self, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState, Look},
+    arrival::{self, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState},
+    gathering::Gathering,
     plan::Item,
 };
-use scan::{Scanner, Shown};
+use scan::Scanner;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
@@ -45,7 +50,9 @@ pub struct DropSettings {
     pub failed: PathBuf,
     /// Where files are while they are worked on; `<run>/<task>/<file>`.
     pub work: PathBuf,
-    /// Folders in it are looked into.
+    /// What an input is.
+    pub unit: Unit,
+    /// Folders in it are looked into for files.
     pub recursive: bool,
     /// Patterns of names that are left alone.
     pub ignore: Vec<String>,
@@ -63,6 +70,10 @@ pub struct DropSettings {
     pub disk_floor: u64,
     /// Longest time between two looks at the whole folder.
     pub rescan: Duration,
+    /// The same where the file system's notifications cannot be relied on.
+    pub poll: Duration,
+    /// Files are gathered until none came for so long, and then make one run; taken as they come if there is none.
+    pub gather: Option<Duration>,
     /// Files after which a run takes no more.
     pub roll_after: u32,
     /// After so long without a file the current run ends.
@@ -73,6 +84,15 @@ pub struct DropSettings {
     pub duplicates: Duplicates,
     /// How patient it is.
     pub limits: ArrivalLimits,
+}
+
+/// What an input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Each file.
+    File,
+    /// Each folder that lies in the drop folder, with everything in it.
+    Directory,
 }
 
 /// What is taken first.
@@ -108,8 +128,10 @@ pub struct NewItem {
     pub relative: String,
     /// Where it is now.
     pub source: PathBuf,
-    /// Length.
+    /// Length; of a folder, of all files in it.
     pub size_bytes: u64,
+    /// It is a folder.
+    pub whole_folder: bool,
     /// The run it goes into.
     pub run: String,
 }
@@ -132,7 +154,7 @@ pub struct DropFolder {
     /// Those of them that stand still, in the order in which they are taken.
     queue: BTreeSet<((i128, PathBuf), PathBuf)>,
     /// What cannot be an input, and why: said once.
-    refused: BTreeMap<PathBuf, &'static str>,
+    refused: BTreeMap<PathBuf, Cow<'static, str>>,
     /// When to look at what was seen.
     looks: BTreeSet<(Elapsed, PathBuf)>,
     claims: BTreeMap<u32, Claim>,
@@ -147,7 +169,14 @@ pub struct DropFolder {
     asked_for_stream: bool,
     /// Claims that wait for a run.
     homeless: VecDeque<u32>,
-    waits: Option<String>,
+    waits: BTreeMap<Hindrance, String>,
+    gathering: Gathering,
+    /// What was taken since the look at the whole folder that goes on began; none if none goes on.
+    looking: Option<BTreeSet<PathBuf>>,
+    /// Another look was asked for meanwhile.
+    look_again: bool,
+    /// The file system's notifications cannot be relied on.
+    polls: bool,
     draining: bool,
     drained: bool,
     counts: DropCounts,
@@ -160,6 +189,17 @@ pub struct DropFolder {
 #[rtype(result = "()")]
 struct Ring;
 
+/// What keeps it from taking files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hindrance {
+    /// The drop folder cannot be read.
+    Folder,
+    /// There is too little free space.
+    Space,
+    /// A file could not be moved.
+    Move,
+}
+
 impl DropFolder {
     /// Over one folder; `wants` hears what it needs of the daemon.
     pub fn new(
@@ -170,9 +210,9 @@ impl DropFolder {
         known: SeenBefore,
         wants: async_channel::Sender<Want>,
     ) -> Self {
-        let (root, ignore) = (&settings.directory, &settings.ignore);
         Self {
-            scanner: Scanner::new(root, settings.recursive, ignore, settings.marker.clone()),
+            scanner: scanner(&settings),
+            gathering: gathering(&settings),
             settings,
             make,
             wants,
@@ -194,7 +234,10 @@ impl DropFolder {
             current: None,
             asked_for_stream: false,
             homeless: VecDeque::new(),
-            waits: None,
+            waits: BTreeMap::new(),
+            looking: None,
+            look_again: false,
+            polls: false,
             draining: false,
             drained: false,
             counts: DropCounts::default(),
@@ -213,120 +256,30 @@ impl DropFolder {
         let _ = self.wants.try_send(want);
     }
 
-    /// Looks at the whole folder, and plans the next look.
-    fn look_at_all(&mut self, ctx: &mut Context<Self>) {
-        if let Some(handle) = self.rescan.take() {
-            ctx.cancel_future(handle);
-        }
-        let began = Instant::now();
-        match self.scanner.all() {
-            Ok(found) => {
-                self.wait_for(None);
-                let there: BTreeSet<&PathBuf> = found.iter().map(|(path, _)| path).collect();
-                let gone: Vec<_> = self.seen.keys().filter(|path| !there.contains(path)).cloned().collect();
-                self.refused.retain(|path, _| there.contains(path));
-                for path in gone {
-                    self.shown(&path, Shown::Gone, false);
-                }
-                for (path, shown) in found {
-                    self.shown(&path, shown, false);
-                }
-            }
-            // An empty mount point is not "all deleted": what was seen stays seen, and is looked for again.
-            Err(error) => self.wait_for(Some(format!("{}: {error}", self.settings.directory.display()))),
-        }
-        // A folder of a million files must not be looked at all day long.
-        let rest = self.settings.rescan.max(began.elapsed() * 20);
-        self.rescan = Some(ctx.run_later(rest, |folder, ctx| folder.look_at_all(ctx)));
-        self.go_on(ctx);
-    }
-
-    fn look_at(&mut self, relative: &Path, closed: bool) {
-        let shown = self.scanner.one(relative);
-        self.shown(relative, shown, closed);
-    }
-
-    /// Takes in what a look showed; `closed` tells that whoever wrote the file has closed it, or moved it here.
-    fn shown(&mut self, relative: &Path, shown: Shown, closed: bool) {
-        let now = self.now();
-        let event = match shown {
-            Shown::File(look, marked) => {
-                self.refused.remove(relative);
-                let immediate = closed && self.settings.close_is_enough && !self.scanner.has_markers();
-                if !self.seen.contains_key(relative) {
-                    self.next_seen += 1;
-                    let first = ArrivalState::first(look, now);
-                    self.seen.insert(relative.to_owned(), (first, self.next_seen));
-                    self.counts.seen += 1;
-                }
-                ArrivalEvent::Looked { look, whole: marked || immediate }
-            }
-            Shown::Refused(why) => {
-                if self.refused.insert(relative.to_owned(), why) != Some(why) {
-                    tracing::warn!(file = %text_of(relative), why, "left in the drop folder");
-                    self.want(Want::Say(format!("left in the drop folder: {}: {why}", text_of(relative))));
-                }
-                ArrivalEvent::Gone
-            }
-            Shown::Ignored | Shown::Gone => {
-                self.refused.remove(relative);
-                ArrivalEvent::Gone
-            }
-        };
-        let Some((state, number)) = self.seen.remove(relative) else { return };
-        self.forget_plans(relative, &state, number);
-        // With markers, time alone completes nothing.
-        let waits_for_marker =
-            self.scanner.has_markers() && matches!(event, ArrivalEvent::Looked { whole: false, .. });
-        let (state, _) = match waits_for_marker {
-            true => (state, vec![]),
-            false => arrival::apply(state, event, now, &self.settings.limits),
-        };
-        if state == ArrivalState::Over {
+    /// Says once what keeps it from going on; nothing when nothing of that kind does.
+    fn wait_for(&mut self, kind: Hindrance, what: Option<String>) {
+        if self.waits.get(&kind) == what.as_ref() {
             return;
         }
-        if let ArrivalState::Settled { look } = &state {
-            self.queue.insert((self.rank(look, relative, number), relative.to_owned()));
-        } else if !waits_for_marker && let Some(moment) = state.wakes_at(&self.settings.limits) {
-            self.looks.insert((moment, relative.to_owned()));
-        }
-        self.seen.insert(relative.to_owned(), (state, number));
-    }
-
-    fn forget_plans(&mut self, relative: &Path, state: &ArrivalState, number: u64) {
-        match state {
-            ArrivalState::Settled { look } => {
-                self.queue.remove(&(self.rank(look, relative, number), relative.to_owned()));
-            }
-            other => {
-                if let Some(moment) = other.wakes_at(&self.settings.limits) {
-                    self.looks.remove(&(moment, relative.to_owned()));
-                }
-            }
-        }
-    }
-
-    fn rank(&self, look: &Look, relative: &Path, number: u64) -> (i128, PathBuf) {
-        let name = || relative.to_owned();
-        match self.settings.order {
-            Order::Fifo => (number.into(), PathBuf::new()),
-            Order::Name => (0, name()),
-            Order::Mtime => (look.modified_ns, name()),
-            Order::Size => (look.size_bytes.into(), name()),
-        }
-    }
-
-    /// Says once what keeps it from going on; nothing when nothing does.
-    fn wait_for(&mut self, what: Option<String>) {
-        if self.waits == what {
-            return;
-        }
-        if let Some(what) = &what {
+        if let Some(what) = what {
             self.want(Want::Say(format!("waiting: {what}")));
-        } else if let Some(before) = &self.waits {
+            self.waits.insert(kind, what);
+        } else if let Some(before) = self.waits.remove(&kind) {
             self.want(Want::Say(format!("going on: no more {before}")));
         }
-        self.waits = what;
+    }
+
+    /// Why files that are there are not worked on; nothing when they are.
+    fn waits_for(&self) -> Option<String> {
+        let gathers = self.gathering.wakes_at(self.waiting()).map(|_| {
+            format!("more files, until none came for {:?}", self.settings.gather.unwrap_or_default())
+        });
+        let all: Vec<_> = self.waits.values().cloned().chain(gathers).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    fn waiting(&self) -> u32 {
+        u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
     }
 
     /// What can be begun is begun.
@@ -351,7 +304,8 @@ impl DropFolder {
 
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         let look = self.looks.first().map(|(moment, _)| *moment);
-        let next = [self.alarms.next(), look].into_iter().flatten().min();
+        let batch = self.gathering.wakes_at(self.waiting());
+        let next = [self.alarms.next(), look, batch].into_iter().flatten().min();
         if self.alarm.map(|(moment, _)| moment) == next {
             return;
         }
@@ -399,9 +353,19 @@ impl DropFolder {
     }
 }
 
+fn scanner(settings: &DropSettings) -> Scanner {
+    let DropSettings { directory, unit, recursive, ignore, marker, .. } = settings;
+    Scanner::new(directory, *unit, *recursive, ignore, marker.clone())
+}
+
+fn gathering(settings: &DropSettings) -> Gathering {
+    Gathering::new(settings.gather, settings.roll_after)
+}
+
 impl Actor for DropFolder {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
+        self.listen(ctx);
         self.look_at_all(ctx);
     }
 }
@@ -411,9 +375,11 @@ impl Handler<LookNow> for DropFolder {
     fn handle(&mut self, _: LookNow, ctx: &mut Context<Self>) {
         match self.hints.take() {
             Some(paths) => {
-                let about: BTreeSet<_> = paths.iter().filter_map(|path| self.scanner.about(path)).collect();
-                for relative in about {
-                    self.look_at(&relative, true);
+                let about =
+                    paths.iter().filter_map(|(path, closed)| Some((self.scanner.about(path)?, *closed)));
+                let about: BTreeMap<PathBuf, bool> = about.collect();
+                for (relative, closed) in about {
+                    self.look_at(&relative, closed);
                 }
                 self.go_on(ctx);
             }
@@ -459,12 +425,12 @@ impl Handler<Reload> for DropFolder {
             done: folders.done,
             failed: folders.failed,
             work: folders.work,
+            unit: folders.unit,
             recursive: folders.recursive,
             ..settings
         };
-        let settings = &self.settings;
-        let (root, ignore) = (&settings.directory, &settings.ignore);
-        self.scanner = Scanner::new(root, settings.recursive, ignore, settings.marker.clone());
+        self.scanner = scanner(&self.settings);
+        self.gathering = gathering(&self.settings);
         // What is taken first, and when to look, may have changed: whatever was seen is seen anew.
         self.counts.seen -= self.seen.len() as u64;
         self.queue.clear();
@@ -485,7 +451,7 @@ impl Handler<WhatIsThere> for DropFolder {
             in_flight: self.claims.len() as u64,
             bytes_in_flight: self.bytes,
             refused: self.refused.len() as u64,
-            waits_for: self.waits.clone(),
+            waits_for: self.waits_for(),
             ..self.counts.clone()
         })
     }

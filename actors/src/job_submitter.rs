@@ -71,6 +71,7 @@ struct Waiting {
 /// What all tasks of the run share, signed once.
 struct Signed {
     application: Vec<wire::ResourceFile>,
+    input_container: Secret,
     output_container: Secret,
     expiry: Timestamp,
 }
@@ -402,7 +403,8 @@ impl JobSubmitter {
             None => application_files(&self.plan, blob, expiry),
         };
         let output_container = blob.container_sas(&self.plan.output_container(), "cw", expiry);
-        let signed = Rc::new(Signed { application, output_container, expiry });
+        let input_container = blob.container_sas(&self.plan.input_container(), "rl", expiry);
+        let signed = Rc::new(Signed { application, input_container, output_container, expiry });
         self.signed = Some(signed.clone());
         signed
     }
@@ -517,7 +519,13 @@ pub fn still_unclear(look: Trouble) -> Trouble {
 
 fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, item: &Item) -> wire::TaskAdd {
     let mut resource_files = signed.application.clone();
-    if item.source.is_some() {
+    if item.whole_folder {
+        // One line for however many files: a task's description may not grow with them.
+        resource_files.push(wire::ResourceFile {
+            blob_prefix: Some(format!("{}/", item.task)),
+            ..wire::ResourceFile::from_container(signed.input_container.clone())
+        });
+    } else if item.source.is_some() {
         let url = services.blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
         resource_files.push(wire::ResourceFile::from_url(url, &item.file_name));
     }

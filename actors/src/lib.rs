@@ -24,6 +24,7 @@ mod time;
 pub mod drop_folder;
 pub mod place;
 pub mod services;
+pub mod tree;
 pub mod wiring;
 
 pub use feeder::Feeder;

@@ -5,6 +5,7 @@
 
 use crate::{
     alarms::Alarms,
+    drop_folder::text_of,
     errand::Errand,
     job_submitter::{ApplicationUp, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
@@ -14,9 +15,10 @@ use crate::{
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     task_monitor::{TaskAdded, TaskHappened, TaskMonitor},
+    tree,
 };
 use actix::prelude::*;
-use dropmill_azure_client::blob::PutOptions;
+use dropmill_azure_client::blob::{BlobApi, PutOptions};
 use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
@@ -26,14 +28,18 @@ use dropmill_lifecycle::{
     run::RunEvent,
     task::TaskEvent,
 };
+use futures_util::stream::{self, StreamExt};
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     rc::Rc,
     sync::Arc,
 };
 use tokio::sync::Mutex;
 
 const ME: &str = "storage_uploader";
+/// Files of one folder on their way up at the same time.
+const FILES_OF_A_FOLDER: usize = 4;
 
 /// The actor.
 pub struct StorageUploader {
@@ -337,7 +343,12 @@ impl StorageUploader {
                 let container = self.plan.input_container();
                 let name = blob_name(&item);
                 let source = item.source.clone().expect("only inputs with a source become efforts");
-                ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
+                match item.whole_folder {
+                    true => {
+                        ctx.spawn(upload_folder(blob, container, name, source).into_actor(self).map(answer))
+                    }
+                    false => ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer)),
+                };
             }
         }
     }
@@ -486,14 +497,33 @@ pub fn blob_name(item: &Item) -> String {
 }
 
 /// Uploads one file; `true` if the same content was there already.
-async fn upload(
-    blob: dropmill_azure_client::blob::BlobApi,
-    container: String,
-    name: String,
-    source: std::path::PathBuf,
-) -> Result<bool, Trouble> {
+async fn upload(blob: BlobApi, container: String, name: String, source: PathBuf) -> Result<bool, Trouble> {
     let put = blob.put_file(&container, &name, &source, PutOptions::default()).await;
     put.map(|_| false).map_err(|error| error.trouble())
+}
+
+/// Uploads all files of a folder, under its name. One that a try before brought up is uploaded once more.
+async fn upload_folder(
+    blob: BlobApi,
+    container: String,
+    name: String,
+    source: PathBuf,
+) -> Result<bool, Trouble> {
+    let files = tokio::task::spawn_blocking({
+        let source = source.clone();
+        move || tree::files(&source)
+    });
+    let files = files.await.map_err(|error| Trouble::transient("Thread", error.to_string()))?;
+    let files = files.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
+    let uploads = files.into_iter().map(|file| {
+        let name = format!("{name}/{}", text_of(&file.relative));
+        upload(blob.clone(), container.clone(), name, source.join(&file.relative))
+    });
+    let mut uploads = stream::iter(uploads).buffer_unordered(FILES_OF_A_FOLDER);
+    while let Some(uploaded) = uploads.next().await {
+        uploaded?;
+    }
+    Ok(false)
 }
 
 impl Actor for StorageUploader {

@@ -2,12 +2,14 @@
 
 use crate::{
     plan,
-    settings::{DuplicatePolicy, Loaded, Problem, TakeOrder},
+    settings::{DuplicatePolicy, Loaded, Problem, TakeOrder, WatchUnit},
     state::State,
 };
 use anyhow::Result;
-use dropmill_actors::drop_folder::{DropSettings, Duplicates, Order};
-use dropmill_journal::past::PastTask;
+use dropmill_actors::{
+    drop_folder::{COMING, DropSettings, Duplicates, Order, Unit, go_on_taking, only_file_in},
+    place::PlaceError,
+};
 use dropmill_lifecycle::{arrival::ArrivalLimits, delays::Delays};
 use sha2::{Digest, Sha256};
 use std::{
@@ -62,24 +64,23 @@ pub(super) fn name_of(loaded: &Loaded, folders: &Folders) -> String {
     format!("{}-{hash}", dropmill_lifecycle::plan::slug(&loaded.settings.run.name, 24))
 }
 
-/// Where a claimed file is; one whose move was not made is moved now, if it is still there.
+/// Where a claimed input is. One whose move to another file system was cut off is brought there now; one that was not
+/// moved is in the drop folder still, where it is seen again.
+///
+/// # Errors
+/// When the file system refuses.
 pub(super) fn take_up(
     work: &Path,
     directory: &Path,
     place: &str,
     relative: &Path,
-    past: &PastTask,
-) -> Option<PathBuf> {
+) -> Result<Option<PathBuf>, PlaceError> {
     let folder = work.join(place);
-    let found = fs::read_dir(&folder).ok().and_then(|entries| {
-        entries.flatten().map(|entry| entry.path()).find(|path| !path.ends_with(".coming"))
-    });
-    if found.is_some() || past.submitted || past.uploaded.is_some() || past.closed.is_some() {
-        return found;
-    }
-    // The intent was durable, the move may not have been: the folder is looked at again anyway, and takes it anew.
-    let _ = (directory, relative);
-    None
+    let to = folder.join(relative.file_name().unwrap_or_default());
+    Ok(match go_on_taking(&directory.join(relative), &to)? {
+        true => Some(to),
+        false => only_file_in(&folder),
+    })
 }
 
 /// The files of the work folder: `<run>/<task>` and where each is.
@@ -92,7 +93,7 @@ pub(super) fn files_at_work(work: &Path) -> Vec<(String, PathBuf)> {
                 continue;
             }
             for file in fs::read_dir(task.path()).into_iter().flatten().flatten() {
-                if name(&file) != ".coming" {
+                if name(&file) != COMING {
                     found.push((format!("{}/{}", name(&run), name(&task)), file.path()));
                 }
             }
@@ -128,6 +129,10 @@ impl Folders {
         let Some(directory) = &watch.directory else {
             return Err(problem("watch.directory", "name the folder that files are put into".into()).into());
         };
+        if watch.unit == WatchUnit::Directory && watch.recursive {
+            let what = "with unit = \"directory\" a folder is taken whole: leave recursive out";
+            return Err(problem("watch.recursive", what.into()).into());
+        }
         let directory = plan::normal(&loaded.base.join(directory));
         let beside = directory.parent().unwrap_or(&directory).to_path_buf();
         let folder = |given: &Option<PathBuf>, name: &str| match given {
@@ -157,6 +162,10 @@ pub(super) fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> 
         done: folders.done.clone(),
         failed: folders.failed.clone(),
         work: work.to_owned(),
+        unit: match watch.unit {
+            WatchUnit::File => Unit::File,
+            WatchUnit::Directory => Unit::Directory,
+        },
         recursive: watch.recursive,
         ignore: watch.ignore.clone(),
         marker: watch.marker.clone(),
@@ -171,6 +180,8 @@ pub(super) fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> 
         max_bytes: watch.max_bytes.0,
         disk_floor: loaded.settings.limits.disk_floor.0,
         rescan: watch.rescan.0,
+        poll: watch.poll.0,
+        gather: watch.gather.map(|length| length.0),
         roll_after: watch.roll_after.max(1),
         idle: watch.idle.0,
         keep_input: watch.keep_input,

@@ -101,7 +101,7 @@ pub fn as_argument(name: &str) -> String {
 fn value(name: &str, input: &Found, index: u32) -> String {
     let file = input.name();
     match name {
-        "input" => as_argument(file),
+        "input" => as_argument(&input.place()),
         "stem" => match file.rfind('.') {
             Some(dot) if dot > 0 => file[..dot].to_owned(),
             _ => file.to_owned(),
@@ -170,6 +170,7 @@ mod tests {
         Found {
             path: "/x".into(),
             relative: relative.into(),
+            below: String::new(),
             size_bytes: 0,
             modified: None,
             executable: false,

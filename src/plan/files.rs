@@ -16,6 +16,8 @@ pub struct Found {
     pub path: PathBuf,
     /// Relative to the run file's folder, `/` between segments; a byte that is not UTF-8 as `%XX`.
     pub relative: String,
+    /// Folder of a task's working folder that it is put into, `/` at its end; empty for the working folder itself.
+    pub below: String,
     /// Its length now.
     pub size_bytes: u64,
     /// When its content was last changed.
@@ -28,6 +30,11 @@ impl Found {
     /// Its own name.
     pub fn name(&self) -> &str {
         self.relative.rsplit('/').next().unwrap_or(&self.relative)
+    }
+
+    /// Its path in a task's working folder.
+    pub fn place(&self) -> String {
+        format!("{}{}", self.below, self.name())
     }
 }
 
@@ -183,7 +190,8 @@ impl Walk<'_> {
         let executable = facts.permissions().mode() & 0o100 != 0;
         let modified = facts.modified().ok().and_then(|moment| Timestamp::try_from(moment).ok());
         let size_bytes = facts.len();
-        self.found.push(Found { path: path.to_owned(), relative, size_bytes, modified, executable });
+        let below = String::new();
+        self.found.push(Found { path: path.to_owned(), relative, below, size_bytes, modified, executable });
     }
 }
 

@@ -135,9 +135,12 @@ pub fn shared_application(pool: &str) -> String {
 
 /// Makes the item of a file of a drop folder; that the command makes sense was checked.
 pub fn dropped(task: &Task, file: &NewItem) -> Item {
+    // The blobs of a folder come under their whole names, which begin with the task's.
+    let below = if file.whole_folder { format!("{}/", file.task) } else { String::new() };
     let found = Found {
         path: file.source.clone(),
         relative: file.relative.clone(),
+        below,
         size_bytes: file.size_bytes,
         modified: None,
         executable: false,
@@ -154,6 +157,7 @@ pub fn dropped(task: &Task, file: &NewItem) -> Item {
         command_line,
         environment: environment(task, &found, &file.run),
         result_folder: file.task.clone(),
+        whole_folder: file.whole_folder,
         supersedes: None,
     }
 }
@@ -320,6 +324,7 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
             command_line: template.write(input, index),
             environment,
             result_folder: if flat { String::new() } else { input.relative.clone() },
+            whole_folder: false,
             supersedes: None,
         });
     }
@@ -338,7 +343,7 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
 fn environment(task: &Task, input: &Found, run: &str) -> Vec<(String, String)> {
     let mut environment = vec![
         ("DROPMILL_RUN".to_owned(), run.to_owned()),
-        ("DROPMILL_INPUT".to_owned(), command::as_argument(input.name())),
+        ("DROPMILL_INPUT".to_owned(), command::as_argument(&input.place())),
         ("DROPMILL_INPUT_NAME".to_owned(), input.name().to_owned()),
     ];
     environment.extend(task.env.iter().map(|(name, value)| (name.clone(), value.clone())));

@@ -221,7 +221,9 @@ sections! {
         pub stable_for: Length,
         /// Ending of marker files.
         pub marker: Option<String>,
-        /// Whether folders in it are looked into.
+        /// What an input is: each file, or each folder with everything in it.
+        pub unit: WatchUnit,
+        /// Whether folders in it are looked into for files.
         pub recursive: bool,
         /// Patterns of names that are left alone.
         pub ignore: Vec<String>,
@@ -233,6 +235,10 @@ sections! {
         pub max_bytes: Size,
         /// Longest time between two looks at the whole folder.
         pub rescan: Length,
+        /// The same where notifications of the file system cannot be relied on.
+        pub poll: Length,
+        /// Files are gathered until none came for so long, and then make one job.
+        pub gather: Option<Length>,
         /// Files after which a new job is begun.
         pub roll_after: u32,
         /// After so long without a file the job is closed and the pool shrinks to nothing.
@@ -262,6 +268,16 @@ pub enum DuplicatePolicy {
     Skip,
     /// It goes to the failures.
     Quarantine,
+}
+
+/// What an input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchUnit {
+    /// Each file.
+    File,
+    /// Each folder in the drop folder, with everything in it.
+    Directory,
 }
 
 /// What is taken first.

@@ -1,11 +1,11 @@
 //! Files that were taken: into a run, through it, and to their places.
 
 use super::{
-    Adopt, DropFolder, Duplicates, NewItem, RunSaid, StreamOver, Want,
-    scan::{path_of, text_of},
-    shelf::{NotTaken, take},
+    Adopt, DropFolder, Duplicates, Hindrance, NewItem, RunSaid, StreamOver, Unit, Want,
+    scan::{self, path_of, text_of},
+    shelf::{COMING, NotTaken, take},
 };
-use crate::feeder::Feeder;
+use crate::{feeder::Feeder, tree};
 use actix::prelude::*;
 use dropmill_journal::{
     event::{DeliveredFile, Happening, TaskEnding, Verdict},
@@ -19,7 +19,7 @@ use dropmill_lifecycle::{
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -149,15 +149,22 @@ impl DropFolder {
     /// Takes what stands still, as far as there is room.
     pub(super) fn take_some(&mut self, ctx: &mut Context<Self>) {
         if self.draining || self.queue.is_empty() {
+            self.took(0);
+            return;
+        }
+        let open = self.gathering.open(self.waiting(), self.now());
+        if open == 0 {
             return;
         }
         let Some(run) = self.stream() else { return };
-        if let Some(short) = short_of_space(&self.settings.work, self.settings.disk_floor) {
-            return self.wait_for(Some(short));
+        let short = short_of_space(&self.settings.work, self.settings.disk_floor);
+        let is_short = short.is_some();
+        self.wait_for(Hindrance::Space, short);
+        if is_short {
+            return;
         }
-        self.wait_for(None);
         let mut taken = vec![];
-        let mut room = self.room_in(&run);
+        let mut room = self.room_in(&run).min(open);
         while let Some((_, relative)) = self.queue.first().cloned() {
             let Some((ArrivalState::Settled { look }, _)) = self.seen.get(&relative) else {
                 self.queue.pop_first();
@@ -171,11 +178,15 @@ impl DropFolder {
             room -= 1;
             self.queue.pop_first();
             self.seen.remove(&relative);
+            if let Some(meanwhile) = &mut self.looking {
+                meanwhile.insert(relative.clone());
+            }
             taken.push(self.intend(&run, relative, look));
         }
         if taken.is_empty() {
             return;
         }
+        self.took(taken.len());
         let Some(feeder) = self.feeder(&run).cloned() else { return };
         let moves: Vec<_> = taken.iter().filter_map(|id| self.move_of(*id)).collect();
         let moved = async move {
@@ -192,6 +203,13 @@ impl DropFolder {
             }
             folder.go_on(ctx);
         }));
+    }
+
+    /// So many were taken: a batch that is complete with them has a run of its own.
+    fn took(&mut self, count: usize) {
+        if self.gathering.taken(u32::try_from(count).unwrap_or(u32::MAX), self.waiting()) {
+            self.current = None;
+        }
     }
 
     fn room_in(&self, run: &str) -> u32 {
@@ -270,10 +288,13 @@ impl DropFolder {
         ctx: &mut Context<Self>,
     ) {
         let event = match outcome {
-            Ok(()) => self.known(id, key).map_or(ArrivalEvent::Taken, ArrivalEvent::Known),
+            Ok(()) => {
+                self.wait_for(Hindrance::Move, None);
+                self.known(id, key).map_or(ArrivalEvent::Taken, ArrivalEvent::Known)
+            }
             Err(why) => {
                 if let NotTaken::Refused(error) = &why {
-                    self.wait_for(Some(error.to_string()));
+                    self.wait_for(Hindrance::Move, Some(error.to_string()));
                 }
                 let message = match why {
                     NotTaken::Gone => "it went away".to_owned(),
@@ -324,6 +345,7 @@ impl DropFolder {
             relative: text_of(&claim.relative),
             source: claim.input.clone(),
             size_bytes: claim.look.size_bytes,
+            whole_folder: self.settings.unit == Unit::Directory,
             run: claim.run.clone(),
         });
         match self.feeder(&claim.run) {
@@ -480,8 +502,7 @@ impl Handler<StreamOver> for DropFolder {
 impl Handler<Adopt> for DropFolder {
     type Result = ();
     fn handle(&mut self, Adopt { relative, input }: Adopt, ctx: &mut Context<Self>) {
-        let look = fs::symlink_metadata(&input).map(|facts| super::scan::look_of(&facts));
-        let Ok(look) = look else { return };
+        let Ok(look) = scan::look_at(&input) else { return };
         let (now, run, task) = (self.now(), String::new(), input.display().to_string());
         let state = ArrivalState::Returning { attempt: 0, again_at: now };
         let told = Told::default();
@@ -521,26 +542,40 @@ impl Move {
     }
 }
 
-/// Name and content of a file as one hash.
-fn key_of(relative: &Path, file: &Path) -> std::io::Result<String> {
+/// Name and content of an input as one hash; of a folder, names and contents of all files in it.
+fn key_of(relative: &Path, input: &Path) -> io::Result<String> {
     use std::os::unix::ffi::OsStrExt;
     let mut hash = Sha256::new();
     hash.update(relative.as_os_str().as_bytes());
     hash.update([0]);
+    if input.is_dir() {
+        for file in tree::files(input).map_err(io::Error::other)? {
+            hash.update(file.relative.as_os_str().as_bytes());
+            hash.update([0]);
+            hash.update(file.facts.len().to_le_bytes());
+            add_content(&mut hash, &input.join(&file.relative))?;
+        }
+    } else {
+        add_content(&mut hash, input)?;
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn add_content(hash: &mut Sha256, file: &Path) -> io::Result<()> {
     let mut file = fs::File::open(file)?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(()),
             read => hash.update(&buffer[..read]),
         }
     }
 }
 
-/// The one file of a folder of the work folder.
+/// The one input in a folder of the work folder.
 pub fn only_file_in(folder: &Path) -> Option<PathBuf> {
     let mut entries = fs::read_dir(folder).ok()?.flatten();
-    entries.find(|entry| entry.file_name() != ".coming").map(|entry| entry.path())
+    entries.find(|entry| entry.file_name() != COMING).map(|entry| entry.path())
 }
 
 /// What to say when there is less free space than there shall be.

@@ -125,7 +125,10 @@ impl DropFolder {
         }
         if let Some(folder) = claim.input.parent() {
             if !self.settings.keep_input {
-                let _ = fs::remove_file(&claim.input);
+                let _ = match claim.input.is_dir() {
+                    true => fs::remove_dir_all(&claim.input),
+                    false => fs::remove_file(&claim.input),
+                };
             }
             let _ = fs::remove_dir(folder);
         }

@@ -1,9 +1,12 @@
 //! Looking into the drop folder: what lies there, and what of it is meant.
 
+use super::Unit;
+use crate::tree::{self, TreeError, modified_ns};
 use dropmill_lifecycle::arrival::Look;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{Access, CWD};
 use std::{
+    borrow::Cow,
     ffi::OsStr,
     fs::{self, Metadata},
     io,
@@ -18,6 +21,7 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Scanner {
     root: PathBuf,
+    unit: Unit,
     recursive: bool,
     ignored: GlobSet,
     /// Ending of markers; then a file is meant only when its marker is there.
@@ -27,10 +31,10 @@ pub struct Scanner {
 /// What a look showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {
-    /// A file; whether its marker is there.
-    File(Look, bool),
+    /// An input; whether its marker is there.
+    Input(Look, bool),
     /// Something that cannot be an input, and why. It stays where it is.
-    Refused(&'static str),
+    Refused(Cow<'static, str>),
     /// A name that producers use while they write, or a folder.
     Ignored,
     /// Nothing.
@@ -39,7 +43,7 @@ pub enum Shown {
 
 impl Scanner {
     /// A scanner; patterns that are none were refused when settings were read.
-    pub fn new(root: &Path, recursive: bool, ignore: &[String], marker: Option<String>) -> Self {
+    pub fn new(root: &Path, unit: Unit, recursive: bool, ignore: &[String], marker: Option<String>) -> Self {
         let mut ignored = GlobSetBuilder::new();
         for pattern in ignore {
             if let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() {
@@ -47,7 +51,7 @@ impl Scanner {
             }
         }
         let ignored = ignored.build().unwrap_or_else(|_| GlobSet::empty());
-        Self { root: root.to_owned(), recursive, ignored, marker }
+        Self { root: root.to_owned(), unit, recursive, ignored, marker }
     }
 
     /// Whether markers say what is complete.
@@ -63,7 +67,7 @@ impl Scanner {
         Some(path.into())
     }
 
-    /// The file that a path in the folder is about, relative to it: a marker is about the file that it marks.
+    /// The input that a path in the folder is about, relative to it: a marker is about what it marks.
     pub fn about(&self, path: &Path) -> Option<PathBuf> {
         let relative = path.strip_prefix(&self.root).ok()?;
         let name = relative.file_name()?.as_bytes();
@@ -74,7 +78,7 @@ impl Scanner {
         (!meant.is_empty()).then(|| relative.with_file_name(OsStr::from_bytes(meant)))
     }
 
-    /// Everything in the folder that is a file or cannot be an input.
+    /// Everything in the folder that is an input or cannot be one.
     ///
     /// # Errors
     /// When the folder itself cannot be read.
@@ -93,7 +97,7 @@ impl Scanner {
                 if self.is_ignored(&relative) {
                     continue;
                 }
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if self.unit == Unit::File && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     if self.recursive {
                         folders.push(relative);
                     }
@@ -119,24 +123,46 @@ impl Scanner {
             Err(_) => return Shown::Gone,
         };
         let kind = facts.file_type();
+        let refused = |why: &'static str| Shown::Refused(why.into());
         if kind.is_dir() {
-            return Shown::Ignored;
+            return match self.unit {
+                Unit::File => Shown::Ignored,
+                Unit::Directory => self.folder(relative, &path),
+            };
         }
         if kind.is_symlink() {
-            return Shown::Refused("a symbolic link: links are not followed, put the file itself here");
+            return refused("a symbolic link: links are not followed, put the file itself here");
         }
         if !kind.is_file() {
-            return Shown::Refused(match () {
+            return refused(match () {
                 () if kind.is_fifo() => "a FIFO",
                 () if kind.is_socket() => "a socket",
                 () => "a device",
             });
         }
-        if rustix::fs::accessat(CWD, &path, Access::READ_OK, rustix::fs::AtFlags::EACCESS).is_err() {
-            return Shown::Refused("not readable: its permissions forbid it");
+        if self.unit == Unit::Directory {
+            return refused("a file, and watch.unit = \"directory\" takes folders");
         }
-        let marked = self.marker_of(relative).is_some_and(|marker| marker.exists());
-        Shown::File(look_of(&facts), marked)
+        if rustix::fs::accessat(CWD, &path, Access::READ_OK, rustix::fs::AtFlags::EACCESS).is_err() {
+            return refused("not readable: its permissions forbid it");
+        }
+        Shown::Input(look_of(&facts), self.is_marked(relative))
+    }
+
+    fn folder(&self, relative: &Path, path: &Path) -> Shown {
+        match tree::look(path) {
+            Ok((_, 0)) => Shown::Refused("an empty folder: it is taken once a file is in it".into()),
+            Ok((look, _)) => Shown::Input(look, self.is_marked(relative)),
+            // Somebody is at it: the next look tells. Meanwhile it is as if nothing was there.
+            Err(error) if error.is_gone() => Shown::Gone,
+            Err(error @ (TreeError::NoInput { .. } | TreeError::Io { .. })) => {
+                Shown::Refused(error.to_string().into())
+            }
+        }
+    }
+
+    fn is_marked(&self, relative: &Path) -> bool {
+        self.marker_of(relative).is_some_and(|marker| marker.exists())
     }
 
     fn is_ignored(&self, relative: &Path) -> bool {
@@ -148,10 +174,21 @@ impl Scanner {
 
 /// What tells whether somebody wrote to a file.
 pub fn look_of(facts: &Metadata) -> Look {
-    Look {
-        size_bytes: facts.len(),
-        modified_ns: i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec()),
-        inode: facts.ino(),
+    Look { size_bytes: facts.len(), modified_ns: modified_ns(facts), inode: facts.ino() }
+}
+
+/// How an input, file or folder, looks now.
+///
+/// # Errors
+/// When it is not there, or cannot be looked at.
+pub fn look_at(path: &Path) -> io::Result<Look> {
+    let facts = fs::symlink_metadata(path)?;
+    match facts.is_dir() {
+        false => Ok(look_of(&facts)),
+        true => tree::look(path).map(|(look, _)| look).map_err(|error| match error {
+            TreeError::Io { source, .. } => source,
+            error @ TreeError::NoInput { .. } => io::Error::new(io::ErrorKind::InvalidInput, error),
+        }),
     }
 }
 
@@ -192,7 +229,7 @@ mod tests {
 
     fn scanner(root: &Path, recursive: bool, marker: Option<&str>) -> Scanner {
         let ignore = [".*", "*~", "*.tmp", "*.part"].map(str::to_owned);
-        Scanner::new(root, recursive, &ignore, marker.map(str::to_owned))
+        Scanner::new(root, Unit::File, recursive, &ignore, marker.map(str::to_owned))
     }
 
     fn names(scanner: &Scanner) -> Vec<String> {
@@ -220,9 +257,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.txt"), "x").unwrap();
         let scanner = scanner(folder.path(), false, Some(".done"));
-        assert!(matches!(scanner.one(Path::new("a.txt")), Shown::File(_, false)));
+        assert!(matches!(scanner.one(Path::new("a.txt")), Shown::Input(_, false)));
         fs::write(folder.path().join("a.txt.done"), "").unwrap();
-        assert!(matches!(scanner.one(Path::new("a.txt")), Shown::File(_, true)));
+        assert!(matches!(scanner.one(Path::new("a.txt")), Shown::Input(_, true)));
         assert_eq!(names(&scanner), ["a.txt"]);
         let about = scanner.about(&folder.path().join("a.txt.done"));
         assert_eq!(about, Some(PathBuf::from("a.txt")));
@@ -242,7 +279,30 @@ mod tests {
         .unwrap();
         let scanner = scanner(folder.path(), false, None);
         assert!(matches!(scanner.one(Path::new("link")), Shown::Refused(why) if why.contains("link")));
-        assert!(matches!(scanner.one(Path::new("pipe")), Shown::Refused("a FIFO")));
+        assert!(matches!(scanner.one(Path::new("pipe")), Shown::Refused(why) if why == "a FIFO"));
+    }
+
+    #[test]
+    fn folders_are_inputs_as_a_whole_if_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let ignore = [".*".to_owned()];
+        let scanner = Scanner::new(folder.path(), Unit::Directory, false, &ignore, Some(".done".into()));
+        fs::create_dir_all(folder.path().join("album/deep")).unwrap();
+        fs::create_dir_all(folder.path().join("empty")).unwrap();
+        fs::create_dir_all(folder.path().join(".coming")).unwrap();
+        fs::write(folder.path().join("album/deep/one"), "1").unwrap();
+        fs::write(folder.path().join("plain"), "1").unwrap();
+        assert_eq!(names(&scanner), ["album", "empty", "plain"]);
+        let one = |name: &str| scanner.one(Path::new(name));
+        assert!(matches!(one("album"), Shown::Input(look, false) if look.size_bytes == 1));
+        fs::write(folder.path().join("album.done"), "").unwrap();
+        assert!(matches!(one("album"), Shown::Input(_, true)));
+        assert!(matches!(one("empty"), Shown::Refused(why) if why.contains("empty")));
+        assert!(matches!(one("plain"), Shown::Refused(why) if why.contains("takes folders")));
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("album/link")).unwrap();
+        assert!(matches!(one("album"), Shown::Refused(why) if why.contains("holds link")));
+        // Names within it are nobody's business but the task's.
+        assert_eq!(scanner.about(&folder.path().join("album")), Some(PathBuf::from("album")));
     }
 
     #[test]

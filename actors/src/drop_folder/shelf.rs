@@ -2,7 +2,7 @@
 //!
 //! Whatever appears in those folders appears by one rename. What crosses file systems is copied beside its place first.
 
-use super::scan::look_of;
+use super::scan::look_at;
 use crate::place::{PlaceError, beside, refused, rename_new, sync};
 use dropmill_lifecycle::arrival::Look;
 use serde_json::Value;
@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where a copy from another file system grows.
+pub const COMING: &str = ".coming";
 /// Tries to find a free name.
 const NAMES: u32 = 10_000;
 
@@ -30,8 +32,8 @@ pub enum NotTaken {
 /// Moves a file from the drop folder into a folder of its own; only if it still looks as it did.
 pub fn take(from: &Path, to: &Path, look: &Look, marker: Option<&Path>) -> Result<(), NotTaken> {
     let refuse = |what, path: &Path, error: &io::Error| NotTaken::Refused(refused(what, path, error));
-    match fs::symlink_metadata(from) {
-        Ok(facts) if look_of(&facts) == *look => {}
+    match look_at(from) {
+        Ok(now) if now == *look => {}
         Ok(_) => return Err(NotTaken::Changed),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
         Err(error) => return Err(refuse("look at", from, &error)),
@@ -48,25 +50,71 @@ pub fn take(from: &Path, to: &Path, look: &Look, marker: Option<&Path>) -> Resul
         }
     }
     match rename_new(from, to) {
-        Ok(()) => {}
+        Ok(()) => as_it_was_seen(to, from, look),
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let beside = to.with_file_name(".coming");
-            fs::copy(from, &beside)
-                .map_err(|error| refuse("copy to", &beside, &error))
-                .and_then(|_| sync(&beside).map_err(NotTaken::Refused))
-                .and_then(|()| rename_new(&beside, to).map_err(|error| refuse("rename to", to, &error)))?;
-            return fs::remove_file(from).map_err(|error| refuse("remove", from, &error));
+            // A copy excludes nobody: first it is taken where it is, by a rename.
+            let held = held(from, folder);
+            match rename_new(from, &held) {
+                Ok(()) => as_it_was_seen(&held, from, look)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
+                Err(error) => return Err(refuse("rename to", &held, &error)),
+            }
+            bring(&held, to).map_err(NotTaken::Refused)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
-        Err(error) => return Err(refuse("rename to", to, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NotTaken::Gone),
+        Err(error) => Err(refuse("rename to", to, &error)),
     }
-    match fs::symlink_metadata(to) {
-        Ok(facts) if look_of(&facts) == *look => Ok(()),
-        // If its place is taken meanwhile it stays in the work folder, from which it is taken again.
-        _ => match rename_new(to, from) {
+}
+
+/// Whether what was just moved is what was looked at; if not, it goes back.
+fn as_it_was_seen(moved: &Path, from: &Path, look: &Look) -> Result<(), NotTaken> {
+    match look_at(moved) {
+        Ok(now) if now == *look => Ok(()),
+        // If its place is taken meanwhile it stays where it is, from which it is taken again.
+        _ => match rename_new(moved, from) {
             Ok(()) => Err(NotTaken::Changed),
             Err(_) => Ok(()),
         },
+    }
+}
+
+/// Where an input is while it is copied to another file system: beside its place, under the name of the folder that it
+/// goes to, which no other input has.
+fn held(from: &Path, folder: &Path) -> PathBuf {
+    let mut name = OsString::from(".dropmill-");
+    name.push(folder.file_name().unwrap_or(OsStr::new("input")));
+    from.with_file_name(name)
+}
+
+/// Brings an input that is held to its place on another file system. Whatever was done of it before counts.
+fn bring(held: &Path, to: &Path) -> Result<(), PlaceError> {
+    if !to.exists() {
+        let beside = to.with_file_name(COMING);
+        let _ = remove(&beside);
+        copy(held, &beside).map_err(|error| refused("copy to", &beside, &error))?;
+        rename_new(&beside, to).map_err(|error| refused("rename to", to, &error))?;
+        sync(to.parent().unwrap_or(to))?;
+    }
+    remove(held).map_err(|error| refused("remove", held, &error))
+}
+
+/// Takes an input that an earlier life was copying to another file system; whether there was one.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn go_on_taking(from: &Path, to: &Path) -> Result<bool, PlaceError> {
+    let held = held(from, to.parent().unwrap_or(to));
+    let is_there = fs::symlink_metadata(&held).is_ok();
+    if is_there {
+        bring(&held, to)?;
+    }
+    Ok(is_there)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
     }
 }
 
@@ -127,7 +175,14 @@ impl Parcel {
             let parent = place.parent().unwrap_or(&self.root);
             fs::create_dir_all(parent).map_err(|error| refused("make folder", parent, &error))?;
             let outcome = match rename_new(&self.results, &place) {
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy_to(&place),
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    // An earlier life may have ended between the copy and the removal of what was copied.
+                    if let Some(found) = self.found() {
+                        let _ = fs::remove_dir_all(&self.results);
+                        return Ok(found);
+                    }
+                    self.copy_to(&place)
+                }
                 outcome => outcome,
             };
             match outcome {
@@ -152,7 +207,7 @@ impl Parcel {
         let task = self.note["task"].as_str().unwrap_or("parcel");
         let coming = self.root.join(format!(".dropmill-{task}"));
         let _ = fs::remove_dir_all(&coming);
-        copy_tree(&self.results, &coming)?;
+        copy(&self.results, &coming)?;
         rename_new(&coming, place)?;
         fs::remove_dir_all(&self.results)
     }
@@ -172,17 +227,19 @@ impl Parcel {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let place = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &place)?;
-        } else {
-            fs::copy(entry.path(), &place)?;
-            fs::File::open(&place)?.sync_all()?;
+/// Copies a file, or a folder with everything in it, durably; follows no link.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let kind = fs::symlink_metadata(from)?.file_type();
+    if kind.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy(&entry.path(), &to.join(entry.file_name()))?;
         }
+    } else if kind.is_file() {
+        fs::copy(from, to)?;
+    } else {
+        return Err(io::Error::other(format!("{} is no plain file", from.display())));
     }
     fs::File::open(to)?.sync_all()
 }
@@ -208,7 +265,82 @@ mod tests {
     use serde_json::json;
 
     fn look(path: &Path) -> Look {
-        look_of(&fs::metadata(path).unwrap())
+        look_at(path).unwrap()
+    }
+
+    #[test]
+    fn a_folder_is_taken_whole_and_only_as_it_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a"), folder.path().join("work/t/a"));
+        fs::create_dir_all(from.join("deep")).unwrap();
+        fs::write(from.join("deep/x"), "1").unwrap();
+        let seen = look(&from);
+        fs::write(from.join("deep/y"), "2").unwrap();
+        assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Changed)));
+        take(&from, &to, &look(&from), None).unwrap();
+        assert_eq!(fs::read_to_string(to.join("deep/y")).unwrap(), "2");
+        assert!(!from.exists());
+    }
+
+    /// A folder on another file system than the one of temporary files, if this machine has one.
+    fn elsewhere(folder: &Path) -> Option<tempfile::TempDir> {
+        use std::os::unix::fs::MetadataExt;
+        let other = tempfile::tempdir_in("/dev/shm").ok()?;
+        let differs = fs::metadata(other.path()).unwrap().dev() != fs::metadata(folder).unwrap().dev();
+        differs.then_some(other)
+    }
+
+    #[test]
+    fn what_crosses_file_systems_is_taken_and_put_once_also_when_that_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(other) = elsewhere(folder.path()) else {
+            return eprintln!("not tested: /dev/shm is no other file system than that of temporary files");
+        };
+        for (at, kind) in ["file", "folder"].into_iter().enumerate() {
+            let (from, to) = (folder.path().join(kind), other.path().join(format!("work/t{at}/{kind}")));
+            let make = || match kind {
+                "file" => fs::write(&from, "1").unwrap(),
+                _ => {
+                    fs::create_dir_all(from.join("deep")).unwrap();
+                    fs::write(from.join("deep/x"), "1").unwrap();
+                }
+            };
+            let whole = |place: &Path| match kind {
+                "file" => fs::read_to_string(place).unwrap() == "1",
+                _ => fs::read_to_string(place.join("deep/x")).unwrap() == "1",
+            };
+            make();
+            take(&from, &to, &look(&from), None).unwrap();
+            assert!(whole(&to) && !from.exists());
+            assert!(!go_on_taking(&from, &to).unwrap(), "nothing was left half done");
+            // Cut off before the copy, in the middle of it, and after it.
+            let holds = held(&from, to.parent().unwrap());
+            for cut in 0..3 {
+                remove(&to).unwrap();
+                make();
+                fs::rename(&from, &holds).unwrap();
+                match cut {
+                    0 => {}
+                    1 => fs::write(to.with_file_name(COMING), "torn").unwrap(),
+                    _ => copy(&holds, &to).unwrap(),
+                }
+                assert!(go_on_taking(&from, &to).unwrap());
+                assert!(whole(&to) && !from.exists() && !holds.exists(), "{kind} {cut}");
+                assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 1, "{kind} {cut}");
+            }
+        }
+        let mut one = parcel(folder.path(), "t1");
+        one.root = other.path().join("done");
+        let results = folder.path().join("copy of the results");
+        copy(&one.results, &results).unwrap();
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(fs::read_to_string(one.root.join("deep/a.txt/out.txt")).unwrap(), "t1");
+        assert!(!one.results.exists());
+        // Cut off after the copy.
+        fs::rename(results, &one.results).unwrap();
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(fs::read_dir(one.root.join("deep")).unwrap().count(), 1);
+        assert!(!one.results.exists());
     }
 
     #[test]

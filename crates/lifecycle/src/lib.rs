@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod delays;
 pub mod effort;
 pub mod elapsed;
+pub mod gathering;
 pub mod job;
 pub mod plan;
 pub mod pool;

@@ -64,6 +64,9 @@ pub struct Item {
     pub relative: String,
     /// The file on this machine; none for a task without an input file.
     pub source: Option<PathBuf>,
+    /// The source is a folder: all files in it are the input, in the task's working folder below `<task>/<file name>/`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_folder: bool,
     /// The file's name in the task's working folder (last segment of `relative`).
     pub file_name: String,
     /// Length when the plan was made.
@@ -236,7 +239,8 @@ impl RunPlan {
     pub fn app_container(&self) -> String {
         self.shared_application.clone().unwrap_or_else(|| format!("{}-app", self.run))
     }
-    /// The container of the inputs; a blob is named by its task id and file name, `<task>/<file name>`.
+    /// The container of the inputs; a blob is named by its task id and file name, `<task>/<file name>` (of a folder:
+    /// `<task>/<file name>/<path in it>`).
     pub fn input_container(&self) -> String {
         format!("{}-input", self.run)
     }

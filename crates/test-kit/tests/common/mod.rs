@@ -22,6 +22,7 @@ pub fn plan(tasks: u32) -> RunPlan {
         command_line: "/bin/work".into(),
         environment: vec![],
         result_folder: format!("task-{index}"),
+        whole_folder: false,
         supersedes: None,
     };
     RunPlan {

@@ -1,0 +1,179 @@
+//! Looks at the drop folder: at all of it from time to time, at one entry when something is heard of it.
+
+use super::{
+    DropFolder, Hindrance, Order, Want,
+    scan::{Shown, text_of},
+    watcher,
+};
+use actix::prelude::*;
+use dropmill_lifecycle::arrival::{self, ArrivalEvent, ArrivalState, Look};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Notifications of a file of our own are heard within this, or there are none.
+const HEARING: Duration = Duration::from_secs(2);
+
+impl DropFolder {
+    /// Notifications are only believed in where they can be relied on.
+    pub(super) fn listen(&mut self, ctx: &mut Context<Self>) {
+        let folder = self.settings.directory.display().to_string();
+        let polls = |folder: &mut Self, why: String| {
+            folder.polls = true;
+            let told = format!("{why}; it is looked at every {:?}", folder.settings.poll);
+            folder.want(Want::Say(told));
+        };
+        if let Some(kind) = watcher::deaf_to(&self.settings.directory) {
+            return polls(self, format!("{folder} is on {kind}, where not every change is notified"));
+        }
+        if let Err(error) = watcher::make_noise(&self.settings.directory) {
+            tracing::warn!(%error, "the drop folder is not to be written to");
+        }
+        ctx.run_later(HEARING, move |me, ctx| {
+            if !me.hints.any() {
+                polls(me, format!("{folder}: nothing is notified there"));
+                me.look_at_all(ctx);
+            }
+        });
+    }
+
+    /// Looks at the whole folder beside everything else, and plans the next look.
+    pub(super) fn look_at_all(&mut self, ctx: &mut Context<Self>) {
+        if self.looking.is_some() {
+            self.look_again = true;
+            return;
+        }
+        if let Some(handle) = self.rescan.take() {
+            ctx.cancel_future(handle);
+        }
+        self.looking = Some(BTreeSet::new());
+        let (began, newest, scanner) = (Instant::now(), self.next_seen, self.scanner.clone());
+        let look = tokio::task::spawn_blocking(move || scanner.all());
+        ctx.spawn(look.into_actor(self).map(move |found, folder, ctx| {
+            let meanwhile = folder.looking.take().unwrap_or_default();
+            let found = found.unwrap_or_else(|error| Err(io::Error::other(error)));
+            // A folder of a million files must not be looked at all day long.
+            let longest = if folder.polls { folder.settings.poll } else { folder.settings.rescan };
+            let rest = longest.min(folder.settings.rescan).max(began.elapsed() * 20);
+            if std::mem::take(&mut folder.look_again) {
+                return folder.look_at_all(ctx);
+            }
+            folder.saw_all(found, newest, &meanwhile);
+            folder.rescan = Some(ctx.run_later(rest, |folder, ctx| folder.look_at_all(ctx)));
+            folder.go_on(ctx);
+        }));
+    }
+
+    /// Takes in what a look at everything showed. `newest` is the latest that had been seen when it began: later ones
+    /// it may have missed. What was taken `meanwhile` it may still have shown.
+    fn saw_all(
+        &mut self,
+        found: io::Result<Vec<(PathBuf, Shown)>>,
+        newest: u64,
+        meanwhile: &BTreeSet<PathBuf>,
+    ) {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                // An empty mount point is not "all deleted": what was seen stays seen, and is looked for again.
+                let why = format!("{}: {error}", self.settings.directory.display());
+                return self.wait_for(Hindrance::Folder, Some(why));
+            }
+        };
+        self.wait_for(Hindrance::Folder, None);
+        let there: BTreeSet<&PathBuf> = found.iter().map(|(path, _)| path).collect();
+        let gone = self.seen.iter().filter(|(path, (_, number))| *number <= newest && !there.contains(path));
+        let gone: Vec<_> = gone.map(|(path, _)| path.clone()).collect();
+        self.refused.retain(|path, _| there.contains(path));
+        for path in gone {
+            self.shown(&path, Shown::Gone, false);
+        }
+        for (path, shown) in found.into_iter().filter(|(path, _)| !meanwhile.contains(path)) {
+            self.shown(&path, shown, false);
+        }
+    }
+
+    pub(super) fn look_at(&mut self, relative: &Path, closed: bool) {
+        let shown = self.scanner.one(relative);
+        self.shown(relative, shown, closed);
+    }
+
+    /// Takes in what a look showed; `closed` tells that whoever wrote the file has closed it, or moved it here.
+    fn shown(&mut self, relative: &Path, shown: Shown, closed: bool) {
+        let now = self.now();
+        let event = match shown {
+            Shown::Input(look, marked) => {
+                self.refused.remove(relative);
+                let immediate = closed && self.settings.close_is_enough && !self.scanner.has_markers();
+                if !self.seen.contains_key(relative) {
+                    self.next_seen += 1;
+                    let first = ArrivalState::first(look, now);
+                    self.seen.insert(relative.to_owned(), (first, self.next_seen));
+                    self.counts.seen += 1;
+                }
+                ArrivalEvent::Looked { look, whole: marked || immediate }
+            }
+            Shown::Refused(why) => {
+                if self.refused.get(relative) != Some(&why) {
+                    tracing::warn!(file = %text_of(relative), %why, "left in the drop folder");
+                    self.want(Want::Say(format!("left in the drop folder: {}: {why}", text_of(relative))));
+                    self.refused.insert(relative.to_owned(), why);
+                }
+                ArrivalEvent::Gone
+            }
+            Shown::Ignored | Shown::Gone => {
+                self.refused.remove(relative);
+                ArrivalEvent::Gone
+            }
+        };
+        let Some((state, number)) = self.seen.remove(relative) else { return };
+        self.forget_plans(relative, &state, number);
+        let was_settled = matches!(state, ArrivalState::Settled { .. });
+        // With markers, time alone completes nothing.
+        let waits_for_marker =
+            self.scanner.has_markers() && matches!(event, ArrivalEvent::Looked { whole: false, .. });
+        let (state, _) = match waits_for_marker {
+            true => (state, vec![]),
+            false => arrival::apply(state, event, now, &self.settings.limits),
+        };
+        if state == ArrivalState::Over {
+            return;
+        }
+        if let ArrivalState::Settled { look } = &state {
+            if !was_settled {
+                self.gathering.came(now);
+            }
+            self.queue.insert((self.rank(look, relative, number), relative.to_owned()));
+        } else if !waits_for_marker && let Some(moment) = state.wakes_at(&self.settings.limits) {
+            self.looks.insert((moment, relative.to_owned()));
+        }
+        self.seen.insert(relative.to_owned(), (state, number));
+    }
+
+    fn forget_plans(&mut self, relative: &Path, state: &ArrivalState, number: u64) {
+        match state {
+            ArrivalState::Settled { look } => {
+                self.queue.remove(&(self.rank(look, relative, number), relative.to_owned()));
+            }
+            other => {
+                if let Some(moment) = other.wakes_at(&self.settings.limits) {
+                    self.looks.remove(&(moment, relative.to_owned()));
+                }
+            }
+        }
+    }
+
+    fn rank(&self, look: &Look, relative: &Path, number: u64) -> (i128, PathBuf) {
+        let name = || relative.to_owned();
+        match self.settings.order {
+            Order::Fifo => (number.into(), PathBuf::new()),
+            Order::Name => (0, name()),
+            Order::Mtime => (look.modified_ns, name()),
+            Order::Size => (look.size_bytes.into(), name()),
+        }
+    }
+}
