@@ -8,6 +8,7 @@ pub use folders::look;
 use crate::{
     commands::services,
     life::{Found, Life},
+    notify::{Notifier, notice_id},
     plan,
     settings::{Loaded, Policy, Settings, Task},
     state::{RunFolder, State},
@@ -18,12 +19,12 @@ use dropmill_actors::{
     Canceller, Services,
     drop_folder::{
         Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, Reload,
-        RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, look_at, path_of, watch,
+        RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, look_at, path_of, text_of, watch,
     },
 };
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
-    SeenBefore,
+    Outbox, SeenBefore,
     event::{EndReason, Event, Happening, Outcome},
     past::PastTask,
     report::Report,
@@ -34,8 +35,20 @@ use folders::{Folders, drop_settings, files_at_work, name_of, own_id, prune, rem
 use pools::Pools;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf, rc::Rc, time::Duration};
+use serde_json::json;
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
+/// In the folder of a run that is over and needs no life of the daemon any more.
+const OVER: &str = "over";
+/// Seconds that a notice which was told is known, so that it is not told again.
+const REMEMBER_NOTICES: i64 = 30 * 24 * 3600;
 /// Shortest and longest rest before a run is opened after one that ended for want of a service.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -46,9 +59,13 @@ pub enum Notice {
     Ready,
     /// A file is in its place.
     Finished {
+        /// The run and the task that it was.
+        run: String,
+        /// See `run`.
+        task: String,
         /// Its path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
         input: String,
-        /// `done` or `failed`.
+        /// `done`, `duplicate` or `failed`.
         outcome: &'static str,
         /// Where it is.
         place: PathBuf,
@@ -153,6 +170,11 @@ impl Daemon {
         if let Some(service) = embedded.clone() {
             actix::spawn(async move { service.alarms().await });
         }
+        let notifier = Notifier::begin(&self.loaded, &self.clock, || {
+            let outbox = Outbox::open(&self.home.path.join("notices.db"))?;
+            outbox.forget_before(self.clock.now().as_second() - REMEMBER_NOTICES)?;
+            Ok(outbox)
+        })?;
         let (wants, wanted) = async_channel::unbounded();
         let known = SeenBefore::open(&self.home.path.join("seen.db"))?;
         let oldest = self.clock.now().as_second() - remember(&self.loaded);
@@ -175,6 +197,7 @@ impl Daemon {
         let (over, overs) = async_channel::unbounded();
         let mut work = Work {
             daemon: self,
+            notifier,
             services,
             embedded,
             folder,
@@ -195,12 +218,16 @@ impl Daemon {
         if let Some(service) = work.embedded {
             service.stop();
         }
+        if let Some(notifier) = work.notifier.take() {
+            notifier.end().await;
+        }
         outcome
     }
 }
 
 struct Work {
     daemon: Daemon,
+    notifier: Option<Notifier>,
     services: Services,
     embedded: Option<LocalAzure>,
     folder: Addr<DropFolder>,
@@ -249,8 +276,9 @@ impl Work {
                 Ok(want) = wanted.recv() => match want {
                     Want::Stream => self.open_stream().await?,
                     Want::Say(line) => tell(&self.notices, Notice::Say(line)).await,
-                    Want::Finished { input, outcome, place, cause } => {
-                        tell(&self.notices, Notice::Finished { input, outcome, place, cause }).await;
+                    Want::Finished { run, task, input, outcome, place, cause } => {
+                        self.inform(&run, &task, &input, outcome, &place, cause.as_deref());
+                        tell(&self.notices, Notice::Finished { run, task, input, outcome, place, cause }).await;
                     }
                     Want::Drained => {
                         self.delete_pools().await;
@@ -280,6 +308,16 @@ impl Work {
         }
     }
 
+    /// Whoever wants to be told of finished files, is; also if an earlier life had no time to.
+    fn inform(&self, run: &str, task: &str, input: &str, outcome: &str, place: &Path, cause: Option<&str>) {
+        let Some(notifier) = &self.notifier else { return };
+        let place = text_of(place);
+        let what = json!({
+            "run": run, "task": task, "input": input, "outcome": outcome, "place": place, "cause": cause,
+        });
+        notifier.tell(&notice_id(&[run, task]), "finished", what);
+    }
+
     /// Goes on with the runs of earlier lives, and takes up files that no run knows.
     async fn recall(&mut self) -> Result<()> {
         let work = self.daemon.settings.work.clone();
@@ -287,9 +325,18 @@ impl Work {
         let mut known = vec![];
         prune(&work);
         for (path, _) in self.daemon.state.runs_of_daemon(&work)? {
+            if path.join(OVER).exists() {
+                continue;
+            }
             let mut found = Found::at(&path)?;
             let past = found.past();
             for (task, past) in &past.tasks {
+                if let (Some((outcome, place)), Some((input, _))) = (&past.published, &past.claimed) {
+                    let settings = &self.daemon.settings;
+                    let root = if outcome == "failed" { &settings.failed } else { &settings.done };
+                    let cause = past.failure.0.as_deref();
+                    self.inform(&found.plan.run, task, input, outcome, &root.join(path_of(place)), cause);
+                }
                 if let Some((input, place)) = &past.claimed
                     && !past.settled
                 {
@@ -299,6 +346,7 @@ impl Work {
             }
             if past.ended.is_some() {
                 found.tidy(&self.daemon.state, &self.daemon.clock)?;
+                crate::state::write_private(&path.join(OVER), b"")?;
                 continue;
             }
             let what = found.task()?;

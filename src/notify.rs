@@ -6,18 +6,24 @@
 
 mod signature;
 
-use crate::{
-    settings::{Loaded, Notify, Problem, Problems},
-    state::random_name,
-};
+use crate::settings::{Loaded, Notify, Problem};
 use dropmill_azure_wire::{secret::Secret, time::SharedClock};
+use dropmill_journal::{JournalError, Notice, Outbox};
 use reqwest::{StatusCode, Url, redirect};
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
-use tokio::{io::AsyncWriteExt, task::JoinHandle};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::AsyncWriteExt,
+    task::{JoinHandle, JoinSet},
+};
 
-/// Notices that may wait; what comes while so many do is told to nobody.
-const WAITING: usize = 10_000;
 /// Notices on their way at the same time.
 const AT_ONCE: usize = 4;
 /// Rests between tries; the last one is repeated.
@@ -25,17 +31,26 @@ const RESTS: [u64; 4] = [1, 5, 30, 120];
 /// Characters of what a program said last that are logged.
 const TAIL: usize = 200;
 
-/// Tells notices, one after the other, in the background of a tokio runtime.
+/// Tells notices in the background of a tokio runtime, the oldest first, a few at a time. What waits is in an outbox, so
+/// that it is told at least once, by whichever life has the time.
 pub struct Notifier {
-    queue: async_channel::Sender<Notice>,
-    workers: Vec<JoinHandle<()>>,
+    outbox: Shared,
+    bell: async_channel::Sender<()>,
+    postman: JoinHandle<()>,
     patience: Duration,
 }
 
-struct Notice {
-    id: String,
-    kind: &'static str,
-    body: String,
+/// Threads of the runtime may change between two tries.
+type Shared = Arc<Mutex<Outbox>>;
+
+/// The id of a notice about something: the same in every life.
+pub fn notice_id(about: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in about {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Who is told.
@@ -50,11 +65,16 @@ struct Listener {
 }
 
 impl Notifier {
-    /// Begins, if anybody wants to be told.
+    /// Begins, if anybody wants to be told; with what an earlier life left in the outbox.
     ///
     /// # Errors
-    /// An address that is none, plain http to another machine, or a secret that is not to be had.
-    pub fn begin(loaded: &Loaded, clock: &SharedClock) -> Result<Option<Self>, Problems> {
+    /// An address that is none, plain http to another machine, a secret that is not to be had ([`Problems`]); an outbox
+    /// that cannot be opened.
+    pub fn begin(
+        loaded: &Loaded,
+        clock: &SharedClock,
+        outbox: impl FnOnce() -> Result<Outbox, JournalError>,
+    ) -> anyhow::Result<Option<Self>> {
         let Notify { command, url, secret, timeout, tries } = &loaded.settings.notify;
         let problem = |key: &str, what: String| loaded.problems(vec![Problem::new(key, what)]);
         if command.is_none() && url.is_none() {
@@ -80,41 +100,74 @@ impl Notifier {
             timeout: timeout.0,
             tries: (*tries).max(1),
         });
-        let (queue, waiting) = async_channel::bounded::<Notice>(WAITING);
-        let workers = (0..AT_ONCE).map(|_| {
-            let (waiting, listener) = (waiting.clone(), listener.clone());
-            tokio::spawn(async move {
-                while let Ok(notice) = waiting.recv().await {
-                    listener.tell(&notice).await;
-                }
-            })
-        });
-        Ok(Some(Self { queue, workers: workers.collect(), patience: timeout.0 }))
+        let outbox = Arc::new(Mutex::new(outbox()?));
+        let (bell, rung) = async_channel::bounded(1);
+        let postman = tokio::spawn(deliver(outbox.clone(), rung, listener));
+        Ok(Some(Self { outbox, bell, postman, patience: timeout.0 }))
     }
 
-    /// Tells something. Its kind and an id become part of it; the id is the same in every try.
-    pub fn tell(&self, kind: &'static str, mut what: Value) {
-        let id = random_name(16);
+    /// Tells something, unless it was told before. Its kind and id become part of it.
+    pub fn tell(&self, id: &str, kind: &'static str, mut what: Value) {
         what["kind"] = json!(kind);
         what["id"] = json!(id);
-        let notice = Notice { id, kind, body: what.to_string() };
-        if let Err(refused) = self.queue.try_send(notice) {
-            tracing::error!(notice = refused.into_inner().body, "not told: {WAITING} notices wait already");
+        let notice = Notice { id: id.to_owned(), kind: kind.to_owned(), body: what.to_string() };
+        match open(&self.outbox).put(&notice) {
+            Ok(_) => {
+                // A bell that rings already is enough.
+                let _ = self.bell.try_send(());
+            }
+            Err(error) => tracing::error!(%error, notice = notice.body, "not told"),
         }
     }
 
     /// Waits for what is on its way, as long as one try may take.
     pub async fn end(self) {
-        self.queue.close();
-        let stops: Vec<_> = self.workers.iter().map(JoinHandle::abort_handle).collect();
-        let told = async {
-            for worker in self.workers {
-                let _ = worker.await;
-            }
-        };
-        if tokio::time::timeout(self.patience, told).await.is_err() {
-            tracing::error!(waiting = self.queue.len(), "the program ends before everybody was told");
-            stops.iter().for_each(tokio::task::AbortHandle::abort);
+        self.bell.close();
+        let stop = self.postman.abort_handle();
+        if tokio::time::timeout(self.patience, self.postman).await.is_err() {
+            let waiting = open(&self.outbox).waiting().unwrap_or_default();
+            tracing::error!(waiting, "the program ends before everybody was told");
+            stop.abort();
+        }
+    }
+}
+
+fn open(outbox: &Shared) -> MutexGuard<'_, Outbox> {
+    outbox.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells what waits in the outbox until the bell is closed and nothing waits.
+async fn deliver(outbox: Shared, bell: async_channel::Receiver<()>, listener: Arc<Listener>) {
+    let mut under_way = BTreeSet::new();
+    let mut tellings = JoinSet::new();
+    let mut closed = false;
+    loop {
+        while under_way.len() < AT_ONCE {
+            let next = open(&outbox).next(&under_way);
+            let next = next.inspect_err(|error| tracing::error!(%error, "notices cannot be read"));
+            let Ok(Some(notice)) = next else { break };
+            under_way.insert(notice.id.clone());
+            let listener = listener.clone();
+            tellings.spawn(async move {
+                listener.tell(&notice).await;
+                notice.id
+            });
+        }
+        tokio::select! {
+            biased;
+            Some(told) = tellings.join_next(), if !tellings.is_empty() => match told {
+                Ok(id) => {
+                    let now = listener.clock.now().as_second();
+                    if let Err(error) = open(&outbox).settle(&id, now) {
+                        tracing::error!(%error, id, "told, and will be told again by the next start");
+                        continue;
+                    }
+                    under_way.remove(&id);
+                }
+                Err(error) => tracing::error!(%error, "telling was cut off"),
+            },
+            rung = bell.recv(), if !closed => closed = rung.is_err(),
+            else => return,
         }
     }
 }
@@ -155,7 +208,7 @@ impl Listener {
     async fn run(&self, program: &[String], notice: &Notice) -> Result<(), Refusal> {
         let (name, arguments) = program.split_first().ok_or_else(|| Refusal::ever("no program".into()))?;
         let mut command = tokio::process::Command::new(name);
-        command.args(arguments).current_dir(&self.base).env("DROPMILL_NOTICE", notice.kind);
+        command.args(arguments).current_dir(&self.base).env("DROPMILL_NOTICE", &notice.kind);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| Refusal::for_now(format!("{name}: {error}")))?;
         if let Some(mut input) = child.stdin.take() {

@@ -10,7 +10,8 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
     process::{Child, Stdio},
@@ -528,6 +529,53 @@ fn files_that_are_gathered_make_one_run_and_the_next_ones_another() {
     put(&desk, "c1", "x");
     assert_eq!(mill.end(), Some(0));
     assert_eq!(names(&desk.path("drop")), ["c1"], "it waits for others");
+}
+
+#[test]
+fn a_notice_that_was_cut_off_is_told_by_the_next_start_under_the_same_id_and_then_no_more() {
+    let desk = desk();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("notify.url=http://{}/", listener.local_addr().unwrap());
+    let more = ["--set", &url, "--set", "notify.timeout=60s"];
+    // Whoever is told; an answer only if it is let finish.
+    let heard = |answers: bool| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut id, mut line) = (String::new(), String::new());
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            if let Some(found) = line.strip_prefix("webhook-id: ") {
+                id = found.trim().to_owned();
+            }
+        }
+        if answers {
+            stream
+                .write_all(b"HTTP/1.1 204 Taken\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap();
+        }
+        (id, stream)
+    };
+    let mut mill = Mill::start(&desk, &more);
+    put(&desk, "a.txt", "x");
+    mill.finished(1);
+    let (first, held) = heard(false);
+    mill.kill();
+    drop(held);
+    let mut mill = Mill::start(&desk, &more);
+    assert_eq!(heard(true).0, first);
+    put(&desk, "b.txt", "x");
+    mill.finished(1);
+    let (second, _) = heard(true);
+    assert_ne!(second, first);
+    assert_eq!(mill.end(), Some(0));
+    // Everybody was told of both: the next file is the next that is heard of.
+    let mut mill = Mill::start(&desk, &more);
+    put(&desk, "c.txt", "x");
+    mill.finished(1);
+    let (third, _) = heard(true);
+    assert!(third != first && third != second);
+    assert_eq!(mill.end(), Some(0));
 }
 
 #[test]

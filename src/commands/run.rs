@@ -4,7 +4,7 @@ use super::{Mistake, ask, environment, load_all};
 use crate::{
     cli::{RunArgs, Showing},
     life::{Found, Life},
-    notify::Notifier,
+    notify::{Notifier, notice_id},
     plan,
     record::Record,
     render::{progress::Shown, report, say},
@@ -14,6 +14,7 @@ use crate::{
 use anyhow::{Context, Result};
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use dropmill_journal::{
+    Outbox,
     event::{Outcome, Verdict},
     report::{Report, ReportFold},
 };
@@ -288,10 +289,10 @@ fn one(life: Life, showing: &Showing, clock: &SharedClock) -> Result<u8> {
     };
     let output = life.plan.output.directory.clone();
     let report = actix::System::with_tokio_rt(runtime).block_on(async {
-        let notifier = Notifier::begin(&life.loaded, clock)?;
+        let notifier = Notifier::begin(&life.loaded, clock, Outbox::in_memory)?;
         let report = carry_out(life, showing, clock).await?;
         if let Some(notifier) = notifier {
-            notifier.tell("run_ended", told(&report, &output));
+            notifier.tell(&notice_id(&[&report.run]), "run_ended", told(&report, &output));
             notifier.end().await;
         }
         anyhow::Ok(report)

@@ -4,7 +4,6 @@ use super::{environment, manager};
 use crate::{
     cli::WatchArgs,
     daemon::{Command, Daemon, Notice, Status},
-    notify::Notifier,
     render::say,
     settings::{Loaded, load},
     state::State,
@@ -20,16 +19,15 @@ use tokio::signal::unix::{SignalKind, signal};
 pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
     let loaded = load(&arguments.file, &arguments.set, environment())?;
     let clock: SharedClock = Arc::new(WallClock);
-    let daemon = Daemon::open(loaded.clone(), state.clone(), clock.clone())?;
+    let daemon = Daemon::open(loaded.clone(), state.clone(), clock)?;
     let runtime = || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
     };
-    actix::System::with_tokio_rt(runtime).block_on(live(daemon, &loaded, &clock, arguments.json))?;
+    actix::System::with_tokio_rt(runtime).block_on(live(daemon, &loaded, arguments.json))?;
     Ok(0)
 }
 
-async fn live(daemon: Daemon, loaded: &Loaded, clock: &SharedClock, json: bool) -> Result<()> {
-    let notifier = Notifier::begin(loaded, clock)?;
+async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     let (orders, ordered) = async_channel::unbounded();
     let (asks, asked) = async_channel::unbounded();
     let (notices, noticed) = async_channel::bounded(1024);
@@ -43,15 +41,6 @@ async fn live(daemon: Daemon, loaded: &Loaded, clock: &SharedClock, json: bool) 
     let telling = actix::spawn(async move {
         while let Ok(notice) = noticed.recv().await {
             tell(&notice, json);
-            if let (Some(notifier), Notice::Finished { input, outcome, place, cause }) = (&notifier, &notice)
-            {
-                let place = text_of(place);
-                let what = json!({ "input": input, "outcome": outcome, "place": place, "cause": cause });
-                notifier.tell("finished", what);
-            }
-        }
-        if let Some(notifier) = notifier {
-            notifier.end().await;
         }
     });
     let (file, set) = (loaded.file.clone(), loaded.set.clone());
@@ -115,14 +104,14 @@ fn tell(notice: &Notice, json: bool) {
             }
         }
         Notice::Event(_) => {}
-        Notice::Finished { input, outcome, place, cause } if json => {
+        Notice::Finished { run, task, input, outcome, place, cause } if json => {
             let place = text_of(place);
             let line = json!({
-                "kind": "finished", "input": input, "outcome": outcome, "place": place, "cause": cause,
+                "kind": "finished", "run": run, "task": task, "input": input, "outcome": outcome, "place": place, "cause": cause,
             });
             say::line(&line.to_string());
         }
-        Notice::Finished { input, outcome, place, cause } => {
+        Notice::Finished { input, outcome, place, cause, .. } => {
             let why = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
             say::line(&format!(
                 "{outcome:<7} {} -> {}{}",

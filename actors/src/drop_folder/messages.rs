@@ -15,9 +15,13 @@ pub enum Want {
     Drained,
     /// A file is in its place.
     Finished {
+        /// The run and the task that it was.
+        run: String,
+        /// See `run`.
+        task: String,
         /// Its path below the drop folder.
         input: String,
-        /// `done` or `failed`.
+        /// `done`, `duplicate` or `failed`.
         outcome: &'static str,
         /// Where it is.
         place: PathBuf,

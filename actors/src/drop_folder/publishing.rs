@@ -133,7 +133,8 @@ impl DropFolder {
             let _ = fs::remove_dir(folder);
         }
         let input = text_of(&claim.relative);
-        self.want(Want::Finished { input, outcome: word, place: root.join(place), cause });
+        let (run, task, place) = (claim.run.clone(), claim.task.clone(), root.join(place));
+        self.want(Want::Finished { run, task, input, outcome: word, place, cause });
         match outcome {
             Outcome::Done | Outcome::Duplicate => self.counts.done += 1,
             Outcome::Failed { .. } => self.counts.failed += 1,

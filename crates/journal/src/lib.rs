@@ -7,6 +7,7 @@ pub mod compare;
 pub mod event;
 mod journal;
 mod list;
+mod outbox;
 pub mod past;
 pub mod progress;
 pub mod report;
@@ -16,4 +17,5 @@ pub mod trace;
 
 pub use journal::{Committed, Journal, JournalError, RunHeader};
 pub use list::{RunSummary, list_runs};
+pub use outbox::{Notice, Outbox};
 pub use seen_before::SeenBefore;

@@ -58,6 +58,8 @@ pub struct PastTask {
     pub claimed: Option<(String, String)>,
     /// That file was withdrawn, or its result is in its place.
     pub settled: bool,
+    /// The latter: `done`, `duplicate` or `failed`, and the place below the folder of results or of failures.
+    pub published: Option<(String, String)>,
 }
 
 impl Past {
@@ -119,7 +121,11 @@ impl PastTask {
             Happening::FileClaimed { input, place, .. } => {
                 self.claimed = Some((input.clone(), place.clone()));
             }
-            Happening::FileWithdrawn { .. } | Happening::FilePublished { .. } => self.settled = true,
+            Happening::FileWithdrawn { .. } => self.settled = true,
+            Happening::FilePublished { outcome, place } => {
+                self.settled = true;
+                self.published = Some((outcome.clone(), place.clone()));
+            }
             _ => {}
         }
     }
