@@ -215,6 +215,8 @@ impl Daemon {
         tell(&work.notices, Notice::Ready).await;
         let outcome = work.until_the_end(wanted, overs, orders, asks).await;
         drop(watching);
+        // A run that could not end in time must not hold whoever listens: the next start goes on with it.
+        work.notices.close();
         if let Some(service) = work.embedded {
             service.stop();
         }

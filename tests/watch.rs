@@ -253,6 +253,29 @@ fn killed_while_its_pool_had_no_nodes_it_asks_for_them_again() {
 }
 
 #[test]
+fn a_pool_has_as_many_nodes_as_its_files_keep_busy_and_grows_with_them() {
+    let desk = desk();
+    let shell = format!(
+        "task.shell=while ! test -e {}; do sleep 0.01; done; echo x > bytes.txt",
+        desk.path("gate").display()
+    );
+    let mut mill = Mill::start(&desk, &["--set", &shell, "--set", "pool.nodes=3"]);
+    put(&desk, "a", "x");
+    let created = mill.until(|said| said["kind"] == "pool_created").unwrap();
+    assert_eq!(created["payload"]["nodes"], 1, "{created}");
+    mill.until(|said| said["kind"] == "pool_ready" && said["payload"]["nodes"] == 1).unwrap();
+    put(&desk, "b", "x");
+    mill.until(|said| said["kind"] == "pool_ready" && said["payload"]["nodes"] == 2).unwrap();
+    for name in ["c", "d", "e"] {
+        put(&desk, name, "x");
+    }
+    mill.until(|said| said["kind"] == "pool_ready" && said["payload"]["nodes"] == 3).unwrap();
+    desk.write("gate", "");
+    mill.finished(5);
+    assert_eq!(mill.end(), Some(0));
+}
+
+#[test]
 fn a_pool_that_no_run_will_ask_for_again_is_deleted() {
     let desk = Desk::new();
     let text = COUNT.replace("[watch]", "[watch]\nidle = \"1ms\"");

@@ -289,6 +289,7 @@ impl DropFolder {
         }
         self.house(ctx);
         self.take_some(ctx);
+        self.tell_backlog();
         self.watch_idleness(ctx);
         self.close_streams();
         self.set_alarm(ctx);

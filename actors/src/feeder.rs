@@ -1,6 +1,7 @@
 //! Brings tasks into a run that takes them while it goes on.
 
 use crate::{
+    pool_keeper::Backlog,
     record::Recorder,
     result_collector::WhenDurable,
     roster::Roster,
@@ -34,6 +35,11 @@ impl Feeder {
     /// Whether the run has a task of that id.
     pub fn has(&self, task: &str) -> bool {
         self.roster.has(task)
+    }
+
+    /// So many tasks wait or run, or soon will: the pool grows with them.
+    pub fn backlog(&self, tasks: u32) {
+        self.crew.pool.do_send(Backlog(tasks));
     }
 
     /// No more will come: the run ends once all are closed.

@@ -16,7 +16,7 @@ use dropmill_lifecycle::{
     Elapsed, Trouble,
     job::JobEvent,
     plan::RunPlan,
-    pool::{self, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
+    pool::{self, Nodes, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
     run::RunEvent,
 };
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
@@ -40,6 +40,8 @@ pub struct PoolKeeper {
     /// Calls about the pool take turns, so that a delete never overtakes the create it undoes.
     turn: Arc<Mutex<()>>,
     looking: bool,
+    /// What is asked for: all nodes of the plan, or as many as the work for an open-ended run needs.
+    wanted: Nodes,
     /// What each node was when it was last seen.
     nodes: BTreeMap<String, String>,
     cause: Option<u64>,
@@ -55,6 +57,11 @@ pub struct PoolHappened {
     /// The event that led to it.
     pub cause: Option<u64>,
 }
+
+/// So many tasks wait or run. A pool grows with its work, and shrinks only when there is none.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Backlog(pub u32);
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -86,8 +93,13 @@ impl PoolKeeper {
             resize_every: Duration::from_secs(300),
             delays: plan.delays.clone(),
         };
+        let wanted = match plan.open_ended {
+            true => nodes_for(&plan, u32::try_from(plan.items.len()).unwrap_or(u32::MAX)),
+            false => all_nodes(&plan),
+        };
         Self {
             plan,
+            wanted,
             services,
             record,
             job,
@@ -168,11 +180,11 @@ impl PoolKeeper {
     fn create(&mut self, ctx: &mut Context<Self>) {
         let (batch, blob) = (self.services.batch.clone(), self.services.blob.clone());
         let (plan, turn) = (self.plan.clone(), self.turn.clone());
-        let expiry = sas_expiry(&self.record, &plan);
+        let (expiry, nodes) = (sas_expiry(&self.record, &plan), self.wanted);
         let call = async move {
             let _turn = turn.lock().await;
-            let wanted = pool_add(&plan, &blob, expiry);
-            match batch.create_pool(&wanted).await {
+            let pool = pool_add(&plan, nodes, &blob, expiry);
+            match batch.create_pool(&pool).await {
                 Ok(()) => Ok(false),
                 Err(error) if error.code() == Some("PoolExists") || error.is_ambiguous() => {
                     adopt(&batch, &plan, error).await
@@ -180,10 +192,9 @@ impl PoolKeeper {
                 Err(error) => Err(error.trouble()),
             }
         };
-        ctx.spawn(call.into_actor(self).map(|outcome, keeper, ctx| match outcome {
+        ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| match outcome {
             Ok(adopted) => {
-                let pool = &keeper.plan.pool;
-                let (nodes, spot_nodes) = (pool.nodes, pool.spot_nodes);
+                let Nodes { dedicated: nodes, spot: spot_nodes } = nodes;
                 let seq = keeper.note(Happening::PoolCreated { nodes, spot_nodes, adopted });
                 keeper.cause = Some(seq);
                 keeper.happened(PoolEvent::Created, ctx);
@@ -194,9 +205,10 @@ impl PoolKeeper {
 
     fn resize(&mut self, ctx: &mut Context<Self>) {
         let (batch, plan, turn) = (self.services.batch.clone(), self.plan.clone(), self.turn.clone());
+        let nodes = self.wanted;
         let call = async move {
             let _turn = turn.lock().await;
-            batch.resize_pool(&plan.pool.id, &resize(&plan)).await
+            batch.resize_pool(&plan.pool.id, &resize(nodes)).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
             if let Err(error) = outcome {
@@ -267,9 +279,9 @@ impl PoolKeeper {
     fn view(&mut self, pool: &wire::Pool, nodes: Vec<NodeSeen>) -> PoolView {
         let mut view = PoolView {
             steady: pool.allocation_state == Some(wire::AllocationState::Steady),
-            target: self.plan.pool.nodes + self.plan.pool.spot_nodes,
+            target: self.wanted.count(),
             present: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
-            shrunk: shrunk(pool, &self.plan),
+            shrunk: shrunk(pool, self.wanted),
             ..PoolView::default()
         };
         for error in pool.resize_errors.iter().flatten() {
@@ -359,6 +371,17 @@ impl Handler<PoolHappened> for PoolKeeper {
     }
 }
 
+impl Handler<Backlog> for PoolKeeper {
+    type Result = ();
+    fn handle(&mut self, Backlog(tasks): Backlog, ctx: &mut Context<Self>) {
+        let wanted = nodes_for(&self.plan, tasks);
+        if wanted.count() > self.wanted.count() {
+            self.wanted = wanted;
+            self.happened(PoolEvent::Grown, ctx);
+        }
+    }
+}
+
 impl Handler<Ring> for PoolKeeper {
     type Result = ();
     fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
@@ -381,23 +404,38 @@ pub fn signed(count: u32) -> i32 {
 
 /// Whether the service was told to have fewer nodes than the plan asks for. What it could not give keeps its
 /// error, and a pool with a formula has its own mind.
-fn shrunk(pool: &wire::Pool, plan: &RunPlan) -> bool {
+fn shrunk(pool: &wire::Pool, wanted: Nodes) -> bool {
     let fewer = |wanted: u32, asked: Option<i32>| asked.is_some_and(|asked| asked < signed(wanted));
     pool.enable_auto_scale != Some(true)
         && pool.resize_errors.iter().flatten().next().is_none()
-        && (fewer(plan.pool.nodes, pool.target_dedicated_nodes)
-            || fewer(plan.pool.spot_nodes, pool.target_low_priority_nodes))
+        && (fewer(wanted.dedicated, pool.target_dedicated_nodes)
+            || fewer(wanted.spot, pool.target_low_priority_nodes))
 }
 
-fn resize(plan: &RunPlan) -> wire::PoolResize {
+fn all_nodes(plan: &RunPlan) -> Nodes {
+    Nodes { dedicated: plan.pool.nodes, spot: plan.pool.spot_nodes }
+}
+
+fn nodes_for(plan: &RunPlan, tasks: u32) -> Nodes {
+    // A task takes so many of a node's slots.
+    let at_once = plan.pool.slots_per_node / plan.job.required_slots.max(1);
+    all_nodes(plan).for_tasks(tasks, at_once)
+}
+
+fn resize(nodes: Nodes) -> wire::PoolResize {
     wire::PoolResize {
-        target_dedicated_nodes: Some(signed(plan.pool.nodes)),
-        target_low_priority_nodes: Some(signed(plan.pool.spot_nodes)),
+        target_dedicated_nodes: Some(signed(nodes.dedicated)),
+        target_low_priority_nodes: Some(signed(nodes.spot)),
         ..Default::default()
     }
 }
 
-fn pool_add(plan: &RunPlan, blob: &BlobApi, expiry: dropmill_azure_wire::time::Timestamp) -> wire::PoolAdd {
+fn pool_add(
+    plan: &RunPlan,
+    nodes: Nodes,
+    blob: &BlobApi,
+    expiry: dropmill_azure_wire::time::Timestamp,
+) -> wire::PoolAdd {
     let pool = &plan.pool;
     let start_task = pool.start_task.as_ref().map(|line| wire::StartTask {
         command_line: line.clone(),
@@ -421,8 +459,8 @@ fn pool_add(plan: &RunPlan, blob: &BlobApi, expiry: dropmill_azure_wire::time::T
             node_agent_sku_id: pool.node_agent.clone(),
             ..Default::default()
         }),
-        target_dedicated_nodes: Some(signed(pool.nodes)),
-        target_low_priority_nodes: Some(signed(pool.spot_nodes)),
+        target_dedicated_nodes: Some(signed(nodes.dedicated)),
+        target_low_priority_nodes: Some(signed(nodes.spot)),
         task_slots_per_node: Some(signed(pool.slots_per_node)),
         start_task,
         metadata: Some(vec![

@@ -33,6 +33,8 @@ pub struct Stream {
     open: BTreeSet<u32>,
     /// Files that it was given.
     given: u32,
+    /// The most that it had to do, or soon will have.
+    backlog: u32,
     /// It takes nothing more, and was told so.
     closed: bool,
 }
@@ -76,7 +78,7 @@ impl DropFolder {
         recalled: Vec<(String, PastTask)>,
         ctx: &mut Context<Self>,
     ) {
-        let stream = Stream { feeder, open: BTreeSet::new(), given: 0, closed: false };
+        let stream = Stream { feeder, open: BTreeSet::new(), given: 0, backlog: 0, closed: false };
         self.streams.insert(run.clone(), stream);
         for (task, past) in recalled {
             let Some((input, place)) = past.claimed else { continue };
@@ -414,6 +416,16 @@ impl DropFolder {
             Verdict::Unfinished => Closing::Untried(cause),
         };
         self.happened(id, ArrivalEvent::Closed(closing), ctx);
+    }
+
+    /// The pool grows with what waits and is worked on.
+    pub(super) fn tell_backlog(&mut self) {
+        let backlog = u32::try_from(self.claims.len() + self.queue.len()).unwrap_or(u32::MAX);
+        let Some(stream) = self.current.as_ref().and_then(|run| self.streams.get_mut(run)) else { return };
+        if backlog > stream.backlog {
+            stream.backlog = backlog;
+            stream.feeder.backlog(backlog);
+        }
     }
 
     /// Runs that take nothing more end as soon as all they took is in its place.

@@ -108,6 +108,8 @@ pub enum PoolEvent {
     LookFailed(Trouble),
     /// A look found no such pool.
     FoundMissing,
+    /// There is work for more nodes than were asked for.
+    Grown,
     /// The run needs it no more.
     EndAsked,
     /// The run needs it no more, but it shall stay.
@@ -174,6 +176,29 @@ pub struct PoolLimits {
     pub resize_every: Duration,
     /// Rests between tries to make it.
     pub delays: Delays,
+}
+
+/// Nodes: dedicated and spot ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nodes {
+    /// Dedicated ones.
+    pub dedicated: u32,
+    /// Spot ones.
+    pub spot: u32,
+}
+
+impl Nodes {
+    /// As many of these as so many tasks keep busy, but at least one; dedicated ones first.
+    pub fn for_tasks(self, tasks: u32, slots_per_node: u32) -> Self {
+        let wanted = tasks.div_ceil(slots_per_node.max(1)).max(1);
+        let dedicated = self.dedicated.min(wanted);
+        Self { dedicated, spot: self.spot.min(wanted - dedicated) }
+    }
+
+    /// All of them.
+    pub fn count(self) -> u32 {
+        self.dedicated + self.spot
+    }
 }
 
 /// A state and what to do on entering it.
@@ -256,6 +281,17 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 (Is::Steady { ready: view.ready, look_at }, told)
             }
         },
+        // Whoever asks for more waits for more, with patience of its own.
+        (Is::Starting { ready, .. } | Is::Steady { ready, .. }, On::Grown) => {
+            let starting = Is::Starting {
+                allocated: false,
+                ready,
+                look_at: now + limits.look_every,
+                resize_at: now + limits.resize_every,
+                until: now + limits.allocation,
+            };
+            (starting, vec![Do::Resize])
+        }
         (Is::Starting { .. } | Is::Steady { .. }, On::FoundMissing) => {
             lose(Trouble::permanent("PoolNotFound", "the pool was deleted by somebody else"))
         }
@@ -309,6 +345,8 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         (state, On::TimePassed | On::Seen(_) | On::LookFailed(_) | On::FoundMissing) => (state, vec![]),
         // An answer to a request made before the end was asked, or a request repeated.
         (state, On::Created | On::CreateFailed(_) | On::DeleteFailed(_)) => (state, vec![]),
+        // It is made with as many as are wanted by then, and what it has too few of, a look shows.
+        (state, On::Grown) => (state, vec![]),
         (state, On::Wanted | On::EndAsked | On::Released) => (state, vec![]),
     }
 }

@@ -135,6 +135,7 @@ fn pool() {
         PoolEvent::Seen(view(true, 1, 1, 0)),
         PoolEvent::LookFailed(soon()),
         PoolEvent::FoundMissing,
+        PoolEvent::Grown,
         PoolEvent::EndAsked,
         PoolEvent::Released,
         PoolEvent::DeleteFailed(soon()),

@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use dropmill_lifecycle::{
     Elapsed, Trouble,
-    pool::{self, PoolCommand as Do, PoolEvent as On, PoolLimits, PoolState as Is, PoolView},
+    pool::{self, Nodes, PoolCommand as Do, PoolEvent as On, PoolLimits, PoolState as Is, PoolView},
 };
 
 fn limits() -> PoolLimits {
@@ -391,4 +391,39 @@ fn no_walk_forgets_a_pool_or_waits_for_ever() {
         assert!(times(|command| matches!(command, Do::TellReady { .. })) <= 1, "{story:#?}");
         assert!(times(|command| matches!(command, Do::TellCreated)) <= 1, "{story:#?}");
     }
+}
+
+#[test]
+fn work_asks_for_as_many_nodes_as_it_keeps_busy_and_for_no_more_than_there_may_be() {
+    let most = Nodes { dedicated: 2, spot: 3 };
+    for (tasks, slots, dedicated, spot) in
+        [(0, 1, 1, 0), (1, 1, 1, 0), (2, 1, 2, 0), (3, 1, 2, 1), (9, 1, 2, 3), (9, 4, 2, 1), (1, 0, 1, 0)]
+    {
+        assert_eq!(most.for_tasks(tasks, slots), Nodes { dedicated, spot }, "{tasks} tasks, {slots} slots");
+    }
+    assert_eq!(Nodes { dedicated: 0, spot: 3 }.for_tasks(2, 1), Nodes { dedicated: 0, spot: 2 });
+}
+
+#[test]
+fn a_pool_that_grows_asks_at_once_and_is_patient_anew() {
+    let grown = |now: u64, ready| Is::Starting {
+        allocated: false,
+        ready,
+        look_at: at(now + 2),
+        resize_at: at(now + 60),
+        until: at(now + 600),
+    };
+    check(&Is::Steady { ready: 1, look_at: at(5000) }, On::Grown, at(1000), &grown(1000, 1), &[Do::Resize]);
+    check(&starting(true, 0), On::Grown, at(100), &grown(100, 0), &[Do::Resize]);
+    // Before it is made, it will be made so; once it ends, nothing grows.
+    for state in [Is::Absent, creating(1, false), Is::Lost, deleting(10), Is::Gone] {
+        check(&state, On::Grown, at(20), &state, &[]);
+    }
+    // A node that works goes on working while the others come, and they are waited for as for the first ones.
+    let (state, told) = apply(grown(1000, 1), On::Seen(view(true, 1, 1)), at(1001));
+    assert_eq!((state, told), (grown(1000, 1), vec![]));
+    let (state, told) = apply(grown(1000, 1), On::Seen(view(true, 3, 3)), at(1001));
+    assert_eq!((state, told), (Is::Steady { ready: 3, look_at: at(1016) }, vec![Do::TellReady { nodes: 3 }]));
+    let (_, told) = apply(grown(1000, 1), On::TimePassed, at(1600));
+    assert!(told.contains(&Do::TellDeadline("allocation")), "{told:?}");
 }
