@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+"""The local service: its answers, and its blobs beside Azurite's through the same client, in one run, interleaved.
+
+    cargo build --release && python3 tests/bench/service.py [batch|blob] ... [--tasks 1000000] [--rounds 3] [--big-mib 512]
+
+Installs Azurite and the official Python client of Blob by name, into `target/`. Nothing but loopback is talked to.
+"""
+
+import argparse
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from email.utils import formatdate
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+PROGRAM = PROJECT / "target/release/dropmill"
+API = "api-version=2024-07-01.20.0"
+
+
+def memory(pid):
+    """Peak resident memory in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+
+
+class Service:
+    """`dropmill serve` on free ports."""
+
+    def __init__(self, folder):
+        command = [PROGRAM, "serve", "--state", folder, "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0", "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.facts = json.loads(self.process.stdout.readline())
+        self.address = urlsplit(self.facts["batch"]["endpoint"]).netloc
+
+    def request(self, method, path, body=b""):
+        """A whole signed request, as bytes."""
+        account, key = self.facts["batch"]["account"], base64.b64decode(self.facts["batch"]["key"])
+        date = formatdate(usegmt=True)
+        kind = "application/json; odata=minimalmetadata" if body else ""
+        length = str(len(body)) if method != "GET" else ""
+        split = urlsplit(path)
+        pairs = sorted(part.split("=", 1) for part in split.query.split("&"))
+        resource = f"/{account}{split.path}" + "".join(f"\n{name}:{unquote(value)}" for name, value in pairs)
+        text = "\n".join([method, "", "", length, "", kind, "", "", "", "", "", "", f"ocp-date:{date}", resource])
+        signature = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.address}", f"ocp-date: {date}"]
+        lines += [f"Authorization: SharedKey {account}:{signature}"]
+        if kind:
+            lines.append(f"Content-Type: {kind}")
+        if method != "GET":
+            lines.append(f"Content-Length: {length}")
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+    def call(self, method, path, body=None):
+        raw = self.request(method, path, json.dumps(body).encode() if body else b"")
+        head, _, body = raw.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        connection = http.client.HTTPConnection(self.address)
+        connection.request(method, path, body or None, headers)
+        answer = connection.getresponse()
+        told = answer.read()
+        connection.close()
+        if answer.status >= 300:
+            sys.exit(f"{method} {path}: {answer.status} {told[:500]}")
+        return json.loads(told) if told else None
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+def load_program(folder):
+    program = folder / "load"
+    subprocess.run(["rustc", "-O", "--edition", "2024", HERE / "load.rs", "-o", program], check=True)
+    return program
+
+
+def batch(arguments, folder):
+    load = load_program(folder)
+    service = Service(folder / "state")
+
+    def fire(request, connections, count):
+        """Rate, p50 and p99 in microseconds, bytes of an answer."""
+        file = folder / "request"
+        file.write_bytes(request)
+        out = subprocess.run([load, file, service.address, str(connections), str(count)], check=True, capture_output=True)
+        return [float(word) for word in out.stdout.split()]
+
+    print("\n## Batch\n\n| what | p50 | p99 | per second |\n|---|---|---|---|")
+
+    def row(what, told, unit=""):
+        rate, p50, p99, _ = told
+        print(f"| {what} | {p50 / 1000:.3f} ms | {p99 / 1000:.3f} ms | {rate:,.0f}{unit} |", flush=True)
+
+    try:
+        # Without nodes: what is measured is the service, not the tasks.
+        image = {"publisher": "canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts"}
+        machine = {"imageReference": image, "nodeAgentSKUId": "batch.node.ubuntu 22.04"}
+        service.call("POST", f"/pools?{API}", {"id": "idle", "vmSize": "standard_d2s_v3", "virtualMachineConfiguration": machine})
+        for job in ("few", "many"):
+            service.call("POST", f"/jobs?{API}", {"id": job, "poolInfo": {"poolId": "idle"}})
+        task = {"id": "t@@@@@@@@", "commandLine": "/bin/true"}
+        hundred = json.dumps({"value": [task] * 100}).encode()
+        add = lambda job: service.request("POST", f"/jobs/{job}/addtaskcollection?{API}", hundred)
+        fire(add("few"), 1, 10)
+        for _ in range(arguments.rounds):
+            row("get a task, 1 connection", fire(service.request("GET", f"/jobs/few/tasks/t00000500?{API}"), 1, 5000))
+            row("get a task, 16 connections", fire(service.request("GET", f"/jobs/few/tasks/t00000500?{API}"), 16, 80000))
+            page = f"/jobs/few/tasks?$select={quote('id,state,executionInfo')}&{API}"
+            row("page of 1,000 tasks, $select", fire(service.request("GET", page), 1, 200))
+        began = time.perf_counter()
+        told = fire(add("many"), 1, min(1000, arguments.tasks // 100))
+        row("add 100 tasks, 1 connection", told)
+        shutil.copy(folder / "request", folder / "one")
+        # The rest with numbers that go on: eight digits begin at 0 with each start of the program.
+        rest = arguments.tasks // 100 - int(min(1000, arguments.tasks // 100))
+        if rest:
+            more = json.dumps({"value": [{**task, "id": "u@@@@@@@@"}] * 100}).encode()
+            told = fire(service.request("POST", f"/jobs/many/addtaskcollection?{API}", more), 4, rest)
+            row("add 100 tasks, 4 connections", told)
+        print(f"\n{arguments.tasks:,} tasks in {time.perf_counter() - began:.1f} s; peak memory {memory(service.process.pid):.0f} MiB")
+        page, number = f"/jobs/many/tasks?$select={quote('id,state,executionInfo')}&{API}", 0
+        first, taken = None, []
+        while page:
+            number += 1
+            began = time.perf_counter()
+            told = service.call("GET", page)
+            taken.append(time.perf_counter() - began)
+            link = told.get("odata.nextLink")
+            last, page = page, link and link.split(service.address, 1)[1]
+            first = first or last
+        print(f"{number} pages walked by a Python client: median {statistics.median(taken) * 1000:.1f} ms\n")
+        print("| what | p50 | p99 | per second |\n|---|---|---|---|")
+        for _ in range(arguments.rounds):
+            row("page 1 of many", fire(service.request("GET", first), 1, 200))
+            row(f"page {number} of many", fire(service.request("GET", last), 1, 200))
+    finally:
+        service.stop()
+
+
+class Azurite:
+    def __init__(self, folder):
+        cache = PROJECT / "target/bench/azurite"
+        program = cache / "node_modules/.bin/azurite-blob"
+        if not program.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", cache, "azurite@3"]
+            subprocess.run(npm, check=True)
+        folder.mkdir()
+        command = [program, "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--blobHost", "127.0.0.1"]
+        self.port = free_port()
+        self.process = subprocess.Popen([*command, "--blobPort", str(self.port), "-l", folder])
+        key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+        endpoint = f"http://127.0.0.1:{self.port}/devstoreaccount1"
+        account = "devstoreaccount1"
+        self.connection = (
+            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint={endpoint};"
+        )
+        while True:
+            try:
+                http.client.HTTPConnection("127.0.0.1", self.port).request("GET", "/")
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+CLIENT = """
+import hashlib, json, os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from azure.storage.blob import BlobServiceClient
+connection, count, size, big, work = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) << 20, sys.argv[5]
+service = BlobServiceClient.from_connection_string(connection)
+container = service.create_container(f"bench-{time.time_ns()}")
+times, small = {}, os.urandom(size)
+def measured(name, action):
+    began = time.perf_counter()
+    action()
+    times[name] = time.perf_counter() - began
+with ThreadPoolExecutor(8) as pool:
+    put = lambda number: container.upload_blob(f"b{number}", small)
+    def get(number):
+        assert container.download_blob(f"b{number}").readall() == small
+    measured("small up", lambda: list(pool.map(put, range(count))))
+    measured("small down", lambda: list(pool.map(get, range(count))))
+file = os.path.join(work, "big")
+if not os.path.exists(file):
+    with open(file, "wb") as out:
+        for _ in range(big >> 20):
+            out.write(os.urandom(1 << 20))
+def up():
+    with open(file, "rb") as source:
+        container.upload_blob("big", source, length=big, max_concurrency=4)
+def down():
+    with open(file + ".down", "wb") as target:
+        container.download_blob("big", max_concurrency=4).readinto(target)
+measured("big up", up)
+measured("big down", down)
+digest = lambda path: hashlib.file_digest(open(path, "rb"), "md5").hexdigest()
+assert digest(file) == digest(file + ".down")
+container.delete_container()
+print(json.dumps(times))
+"""
+
+
+def blob(arguments, folder):
+    sdk = SourceFileLoader("sdk", str(PROJECT / "tests/sdk/run")).load_module()
+    python = sdk.python_of("python-15")
+    service, azurite = Service(folder / "blob-state"), Azurite(folder / "azurite")
+    client = folder / "client.py"
+    client.write_text(CLIENT)
+    sides = {"dropmill": (service.facts["connection_string"], service.process.pid)}
+    sides["azurite"] = (azurite.connection, azurite.process.pid)
+    taken = {name: [] for name in sides}
+    try:
+        for _ in range(arguments.rounds):
+            for name, (connection, _) in sides.items():
+                command = [python, client, connection, "1000", "10240", str(arguments.big_mib), folder]
+                out = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "NO_PROXY": "*"})
+                taken[name].append(json.loads(out.stdout))
+        print("\n## Blob, through azure-storage-blob, 8 threads (small) or 4 (big)\n")
+        print("| what | dropmill | Azurite | Azurite / dropmill (median of rounds) |\n|---|---|---|---|")
+        for what in taken["dropmill"][0]:
+            ours, theirs = ([each[what] for each in taken[name]] for name in ("dropmill", "azurite"))
+            ratio = statistics.median(their / our for our, their in zip(ours, theirs))
+            print(f"| {what} | {statistics.median(ours):.2f} s | {statistics.median(theirs):.2f} s | {ratio:.2f} |")
+        print(f"| peak memory | {memory(sides['dropmill'][1]):.0f} MiB | {memory(sides['azurite'][1]):.0f} MiB | |", flush=True)
+    finally:
+        service.stop()
+        azurite.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", help="batch, blob; both by default")
+    parser.add_argument("--tasks", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--big-mib", type=int, default=512)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="dropmill-bench-") as folder:
+        for name in arguments.what or ["batch", "blob"]:
+            {"batch": batch, "blob": blob}[name](arguments, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
