@@ -3,7 +3,7 @@
 use crate::commands::Mistake;
 use anyhow::{Context, Result, bail};
 use dropmill_azure_wire::time::{Timestamp, iso_seconds};
-use dropmill_journal::{Journal, RunHeader};
+use dropmill_journal::{Journal, JournalError, RunHeader};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -73,7 +73,7 @@ impl State {
             let journal = path.join("journal.db");
             // A folder without one is of a run that never began.
             if journal.is_file() {
-                let header = Journal::header(&journal)?;
+                let Some(header) = header_of(&journal)? else { continue };
                 if header.file.as_deref() == Some(&file) && header.watch.is_none() {
                     found.push((path, header));
                 }
@@ -90,7 +90,7 @@ impl State {
             let path = entry?.path();
             let journal = path.join("journal.db");
             if journal.is_file() {
-                let header = Journal::header(&journal)?;
+                let Some(header) = header_of(&journal)? else { continue };
                 if header.watch.as_deref() == Some(work) {
                     found.push((path, header));
                 }
@@ -134,6 +134,15 @@ impl State {
                 Err(Mistake(format!("{count} runs begin with {name}: `dropmill runs` lists them")).into())
             }
         }
+    }
+}
+
+/// What a journal says of itself; nothing if its run was cut off before it began.
+fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
+    match Journal::header(journal) {
+        Ok(header) => Ok(Some(header)),
+        Err(JournalError::NeverBegun { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
