@@ -1,16 +1,20 @@
 //! The state folder: one folder for each run, made for its owner alone and held while the run goes on.
 
 use crate::commands::Mistake;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use dropmill_azure_wire::time::{Timestamp, iso_seconds};
 use dropmill_journal::{Journal, JournalError, RunHeader};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// Time between two looks whether a folder that is held is still in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Where runs and the local service keep themselves.
 #[derive(Debug, Clone)]
@@ -137,6 +141,28 @@ impl State {
     }
 }
 
+/// Resolves, with what to say, once a folder that is held was removed or replaced. Files that are open stay open then, and
+/// everything would go on as if it was kept, until nobody finds it.
+pub async fn taken_away(folder: PathBuf) -> anyhow::Error {
+    let lock = folder.join("lock");
+    let identity = || fs::metadata(&lock).map(|facts| (facts.dev(), facts.ino()));
+    let held = identity().ok();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let gone = match identity() {
+            Ok(now) => held.is_some_and(|held| held != now),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if gone {
+            let folder = folder.display();
+            return anyhow!(
+                "{folder} was removed or replaced: what is kept there would be lost, so nothing more is begun; \
+                 put it back and start again"
+            );
+        }
+    }
+}
+
 /// What a journal says of itself; nothing if its run was cut off before it began.
 fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
     match Journal::header(journal) {
@@ -195,4 +221,33 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     let mut file = open.with_context(|| format!("write {}", path.display()))?;
     file.write_all(content).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_lock_file_that_a_dead_process_left_holds_nobody_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::at(Some(folder.path().join("state"))).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        // Its number is another process's by now: this one's.
+        let run = state.new_run("r", now).unwrap();
+        let told = fs::read_to_string(run.path.join("lock")).unwrap();
+        assert_eq!(holder(&run.path), Some(told.trim().to_owned()));
+        drop(run);
+        let path = state.folder().join("runs/r");
+        assert_eq!(
+            fs::read_to_string(path.join("lock")).unwrap(),
+            told,
+            "it still names a process that lives"
+        );
+        assert_eq!(holder(&path), None);
+        let again = state.hold_run(&path, now).unwrap();
+        let refused = state.hold_run(&path, now).err().unwrap().to_string();
+        assert!(refused.contains(&format!("in use by pid {} since 1970", std::process::id())), "{refused}");
+        drop(again);
+    }
 }

@@ -49,6 +49,10 @@ pub struct DropSettings {
     pub recursive: bool,
     /// Patterns of names that are left alone.
     pub ignore: Vec<String>,
+    /// Length of the largest file that is taken.
+    pub max_file_bytes: u64,
+    /// Files with another name elsewhere, or of somebody else, are taken too.
+    pub take_foreign: bool,
     /// Ending of markers that say that a file is complete.
     pub marker: Option<String>,
     /// A file that was closed, or moved here, is complete at once.
@@ -140,6 +144,8 @@ pub struct DropFolder {
     bytes: u64,
     next_claim: u32,
     next_seen: u64,
+    /// Which folder it is: another one may be mounted over it, or put in its place.
+    identity: Option<(u64, u64)>,
     alarms: Alarms,
     /// Runs that are not over; the current one takes files.
     streams: BTreeMap<String, Stream>,
@@ -172,7 +178,8 @@ impl DropFolder {
     ) -> Self {
         let (root, ignore) = (&settings.directory, &settings.ignore);
         Self {
-            scanner: Scanner::new(root, settings.recursive, ignore, settings.marker.clone()),
+            scanner: Scanner::new(root, settings.recursive, ignore, settings.marker.clone())
+                .only(settings.max_file_bytes, settings.take_foreign),
             settings,
             make,
             wants,
@@ -189,6 +196,7 @@ impl DropFolder {
             bytes: 0,
             next_claim: 0,
             next_seen: 0,
+            identity: None,
             alarms: Alarms::default(),
             streams: BTreeMap::new(),
             current: None,
@@ -222,6 +230,7 @@ impl DropFolder {
         match self.scanner.all() {
             Ok(found) => {
                 self.wait_for(None);
+                self.recognise();
                 let there: BTreeSet<&PathBuf> = found.iter().map(|(path, _)| path).collect();
                 let gone: Vec<_> = self.seen.keys().filter(|path| !there.contains(path)).cloned().collect();
                 self.refused.retain(|path, _| there.contains(path));
@@ -239,6 +248,23 @@ impl DropFolder {
         let rest = self.settings.rescan.max(began.elapsed() * 20);
         self.rescan = Some(ctx.run_later(rest, |folder, ctx| folder.look_at_all(ctx)));
         self.go_on(ctx);
+    }
+
+    /// Says so when another folder is in the place of the one before. Files in it are files like any other, and what was
+    /// taken is in the work folder; but whoever mounts something there shall know what became of it.
+    fn recognise(&mut self) {
+        let now = self.scanner.identity();
+        if self.identity.is_some() && now != self.identity {
+            let directory = self.settings.directory.display();
+            let told = format!(
+                "{directory}: another folder is in its place, mounted or moved there; files are taken from that one, \
+                 and found by looking every {:?}",
+                self.settings.rescan
+            );
+            tracing::warn!("{told}");
+            self.want(Want::Say(told));
+        }
+        self.identity = now.or(self.identity);
     }
 
     fn look_at(&mut self, relative: &Path, closed: bool) {

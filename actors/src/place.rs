@@ -8,7 +8,7 @@ mod disk;
 mod memory;
 
 pub use disk::DiskPlace;
-pub(crate) use disk::{refused, rename_new, sync};
+pub(crate) use disk::{may_pass, refused, rename_new, sync};
 pub use memory::MemoryPlace;
 
 use dropmill_journal::event::DeliveredFile;
@@ -18,11 +18,11 @@ use std::io::Write;
 
 /// Where results come home.
 pub trait ResultPlace: Send + Sync {
-    /// An empty staging place for a task's result; what an earlier try left there is thrown away.
+    /// An empty staging place for a task's result of so many bytes; what an earlier try left there is thrown away.
     ///
     /// # Errors
-    /// When it cannot be made.
-    fn stage(&self, task: &str) -> Result<(), PlaceError>;
+    /// When it cannot be made, or when there is no room for so much.
+    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError>;
 
     /// A new file of a staged result, `/` between the segments of its path; folders are made as needed.
     ///

@@ -22,6 +22,8 @@ pub struct Scanner {
     ignored: GlobSet,
     /// Ending of markers; then a file is meant only when its marker is there.
     marker: Option<String>,
+    max_file_bytes: u64,
+    take_foreign: bool,
 }
 
 /// What a look showed.
@@ -47,7 +49,19 @@ impl Scanner {
             }
         }
         let ignored = ignored.build().unwrap_or_else(|_| GlobSet::empty());
-        Self { root: root.to_owned(), recursive, ignored, marker }
+        let (max_file_bytes, take_foreign) = (u64::MAX, true);
+        Self { root: root.to_owned(), recursive, ignored, marker, max_file_bytes, take_foreign }
+    }
+
+    /// Only files up to a length; and only such that belong to whoever runs this and have no other name, unless foreign
+    /// ones are taken too.
+    pub fn only(self, max_file_bytes: u64, take_foreign: bool) -> Self {
+        Self { max_file_bytes, take_foreign, ..self }
+    }
+
+    /// What tells the folder from another that is put in its place, by a mount or a rename; none while it is not there.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.root).ok().map(|facts| (facts.dev(), facts.ino()))
     }
 
     /// Whether markers say what is complete.
@@ -134,6 +148,17 @@ impl Scanner {
         }
         if rustix::fs::accessat(CWD, &path, Access::READ_OK, rustix::fs::AtFlags::EACCESS).is_err() {
             return Shown::Refused("not readable: its permissions forbid it");
+        }
+        if facts.len() > self.max_file_bytes {
+            return Shown::Refused("larger than watch.max_file_bytes");
+        }
+        if !self.take_foreign && facts.nlink() > 1 {
+            return Shown::Refused(
+                "a hard link: it has another name elsewhere, and watch.take_foreign is false",
+            );
+        }
+        if !self.take_foreign && facts.uid() != rustix::process::geteuid().as_raw() {
+            return Shown::Refused("it belongs to another user, and watch.take_foreign is false");
         }
         let marked = self.marker_of(relative).is_some_and(|marker| marker.exists());
         Shown::File(look_of(&facts), marked)
@@ -243,6 +268,32 @@ mod tests {
         let scanner = scanner(folder.path(), false, None);
         assert!(matches!(scanner.one(Path::new("link")), Shown::Refused(why) if why.contains("link")));
         assert!(matches!(scanner.one(Path::new("pipe")), Shown::Refused("a FIFO")));
+    }
+
+    #[test]
+    fn what_is_too_large_or_of_others_is_refused_if_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let sparse = fs::File::create(path("sparse")).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+        fs::write(path("small"), "x").unwrap();
+        fs::hard_link(path("small"), path("linked")).unwrap();
+        fs::write(path("own"), "x").unwrap();
+        let all = scanner(folder.path(), false, None);
+        let some = all.clone().only(1 << 30, false);
+        for (name, why) in [
+            ("sparse", Some("larger than")),
+            ("small", Some("hard link")),
+            ("linked", Some("hard link")),
+            ("own", None),
+        ] {
+            assert!(matches!(all.one(Path::new(name)), Shown::File(..)), "{name}");
+            match (some.one(Path::new(name)), why) {
+                (Shown::Refused(told), Some(why)) => assert!(told.contains(why), "{name}: {told}"),
+                (Shown::File(..), None) => {}
+                (shown, _) => panic!("{name}: {shown:?}"),
+            }
+        }
     }
 
     #[test]

@@ -50,12 +50,7 @@ pub fn take(from: &Path, to: &Path, look: &Look, marker: Option<&Path>) -> Resul
     match rename_new(from, to) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let beside = to.with_file_name(".coming");
-            fs::copy(from, &beside)
-                .map_err(|error| refuse("copy to", &beside, &error))
-                .and_then(|_| sync(&beside).map_err(NotTaken::Refused))
-                .and_then(|()| rename_new(&beside, to).map_err(|error| refuse("rename to", to, &error)))?;
-            return fs::remove_file(from).map_err(|error| refuse("remove", from, &error));
+            return copy_over(from, to, look);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
         Err(error) => return Err(refuse("rename to", to, &error)),
@@ -68,6 +63,29 @@ pub fn take(from: &Path, to: &Path, look: &Look, marker: Option<&Path>) -> Resul
             Err(_) => Ok(()),
         },
     }
+}
+
+/// Takes a file to another file system: whole and durable there before it goes here, so that it is never in neither
+/// place. Whoever removes it here has it; whoever comes too late has copied for nothing.
+fn copy_over(from: &Path, to: &Path, look: &Look) -> Result<(), NotTaken> {
+    let refuse = |what, path: &Path, error: &io::Error| NotTaken::Refused(refused(what, path, error));
+    let beside = to.with_file_name(".coming");
+    fs::copy(from, &beside)
+        .map_err(|error| refuse("copy to", &beside, &error))
+        .and_then(|_| sync(&beside).map_err(NotTaken::Refused))
+        .and_then(|()| rename_new(&beside, to).map_err(|error| refuse("rename to", to, &error)))?;
+    let taken = match fs::symlink_metadata(from) {
+        Ok(facts) if look_of(&facts) != *look => Err(NotTaken::Changed),
+        _ => fs::remove_file(from).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => NotTaken::Gone,
+            _ => refuse("remove", from, &error),
+        }),
+    };
+    if taken.is_err() {
+        // It is not ours: a copy that stayed in the work folder would be taken up by the next start.
+        fs::remove_file(to).map_err(|error| refuse("remove", to, &error))?;
+    }
+    taken
 }
 
 /// A result, or a failure, to be put in its place.
@@ -135,8 +153,19 @@ impl Parcel {
                     sync(parent)?;
                     return Ok(relative);
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                    ) =>
+                {
+                    // Copied there by a life that was cut off before it removed what it had copied.
+                    if self.is_this(&place) {
+                        fs::remove_dir_all(&self.results)
+                            .map_err(|error| refused("remove", &self.results, &error))?;
+                        return Ok(relative);
+                    }
+                }
                 Err(error) => return Err(refused("rename to", &place, &error)),
             }
         }
@@ -159,16 +188,17 @@ impl Parcel {
 
     /// The place that an earlier life put it to.
     fn found(&self) -> Option<PathBuf> {
-        let of = |place: &Path| -> Option<Value> {
-            serde_json::from_slice(&fs::read(place.join(self.note_name)).ok()?).ok()
-        };
         (0..NAMES)
             .map(|tries| beside_path(&self.relative, tries))
             .take_while(|relative| self.root.join(relative).exists())
-            .find(|relative| {
-                of(&self.root.join(relative))
-                    .is_some_and(|note| note["task"] == self.note["task"] && note["run"] == self.note["run"])
-            })
+            .find(|relative| self.is_this(&self.root.join(relative)))
+    }
+
+    /// Whether a place holds this very parcel, as its note says.
+    fn is_this(&self, place: &Path) -> bool {
+        let note = fs::read(place.join(self.note_name)).ok();
+        let note: Option<Value> = note.and_then(|note| serde_json::from_slice(&note).ok());
+        note.is_some_and(|note| note["task"] == self.note["task"] && note["run"] == self.note["run"])
     }
 }
 
@@ -257,6 +287,53 @@ mod tests {
         assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
         assert_eq!(other.put().unwrap(), Path::new("deep/a.txt~2"));
         assert_eq!(fs::read_dir(folder.path().join("done/deep")).unwrap().count(), 2);
+    }
+
+    /// A folder on another file system than the temporary folder; none where there is no such thing.
+    fn elsewhere() -> Option<tempfile::TempDir> {
+        use std::os::unix::fs::MetadataExt;
+        let here = fs::metadata(std::env::temp_dir()).unwrap().dev();
+        let there = fs::metadata("/dev/shm").ok()?.dev();
+        if here == there {
+            eprintln!("not tested: /dev/shm and the temporary folder are on one file system");
+            return None;
+        }
+        tempfile::tempdir_in("/dev/shm").ok()
+    }
+
+    #[test]
+    fn a_file_is_taken_to_another_file_system_once_and_only_as_it_was_seen() {
+        let (folder, Some(other)) = (tempfile::tempdir().unwrap(), elsewhere()) else { return };
+        let (from, to) = (folder.path().join("a"), other.path().join("t/a"));
+        fs::write(&from, "1").unwrap();
+        let seen = look(&from);
+        fs::write(&from, "12").unwrap();
+        fs::create_dir(other.path().join("t")).unwrap();
+        // Written to while it was copied; gone when it was copied.
+        assert!(matches!(copy_over(&from, &to, &seen), Err(NotTaken::Changed)));
+        assert!(from.exists() && !to.exists());
+        let seen = look(&from);
+        take(&from, &to, &seen, None).unwrap();
+        assert_eq!((fs::read_to_string(&to).unwrap().as_str(), from.exists()), ("12", false));
+        assert_eq!(fs::read_dir(other.path().join("t")).unwrap().count(), 1);
+        fs::remove_file(&to).unwrap();
+        assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Gone)));
+        assert!(!to.exists());
+    }
+
+    #[test]
+    fn a_result_on_its_way_to_another_file_system_is_not_put_there_twice() {
+        let (folder, Some(other)) = (tempfile::tempdir().unwrap(), elsewhere()) else { return };
+        let mut one = parcel(folder.path(), "t1");
+        one.root = other.path().join("done");
+        // As a life leaves it that is cut off between the rename there and the removal here.
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        copy_tree(&one.root.join("deep/a.txt"), &one.results).unwrap();
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(fs::read_dir(one.root.join("deep")).unwrap().count(), 1);
+        assert!(!one.results.exists());
+        assert_eq!(fs::read_to_string(one.root.join("deep/a.txt/t1")).unwrap(), "input");
+        assert_eq!(fs::read_dir(&one.root).unwrap().count(), 1, "nothing on its way is left");
     }
 
     #[test]
