@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::mill::{Mill, desk, names, put};
+use common::mill::{COUNT, Mill, desk, names, put};
 use rustix::process::Signal;
 use std::{fs, path::Path};
 
@@ -96,4 +96,19 @@ fn files_that_are_too_large_or_linked_elsewhere_stay_and_are_named_if_that_is_as
     assert!(told.contains("left in the drop folder: sparse: larger than watch.max_file_bytes"), "{told}");
     assert!(told.contains("left in the drop folder: linked: a hard link"), "{told}");
     assert_eq!(names(&desk.path("drop")), ["linked", "sparse"]);
+}
+
+#[test]
+fn told_to_stop_twice_it_ends_at_once_whatever_goes_on() {
+    let desk = desk();
+    desk.write("run.toml", COUNT.replace("case ", "trap '' TERM; sleep 600; case "));
+    let mut mill = Mill::start(&desk, &["--set", "watch.drain=1h"]);
+    put(&desk, "held", "1");
+    mill.until(|said| said["kind"] == "task_running").unwrap();
+    // Two of one kind may arrive as one.
+    mill.signal(Signal::TERM);
+    mill.signal(Signal::INT);
+    while mill.until(|_| true).is_some() {}
+    assert_eq!(mill.child.wait().unwrap().code(), Some(0));
+    assert!(desk.processes().is_empty(), "no task outlives it");
 }
