@@ -45,11 +45,18 @@ fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
 fn the_same_name_again_is_another_file_and_replaces_nothing() {
     let desk = desk();
     let mut mill = Mill::start(&desk, &[]);
+    // Of the longest name there may be, the end goes where a number has no room.
+    let long = "n".repeat(255);
     for content in ["1", "22", "333"] {
         put(&desk, "a.txt", content);
-        mill.finished(1);
+        put(&desk, &long, content);
+        mill.finished(2);
     }
-    assert_eq!(names(&desk.path("done")), ["a.txt", "a.txt~2", "a.txt~3"]);
+    let (second, third) = (format!("{}~2", &long[..253]), format!("{}~3", &long[..253]));
+    let expected = ["a.txt", "a.txt~2", "a.txt~3", &*long, &*second, &*third];
+    let mut found = names(&desk.path("done"));
+    found.sort_by_key(|name| (name.len() > 100, !name.ends_with('n') && name.len() > 100, name.clone()));
+    assert_eq!(found, expected);
     assert_eq!(desk.read("done/a.txt~3/bytes.txt").trim(), "3");
     assert_eq!(mill.end(), Some(0));
 }
@@ -220,7 +227,7 @@ fn two_daemons_on_one_folder_share_its_files() {
 #[test]
 fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
     let desk = desk();
-    let long = "n".repeat(200) + ".txt";
+    let long = "n".repeat(255);
     let hostile: Vec<PathBuf> = [
         &b"plain.txt"[..],
         b"-rf",
@@ -238,6 +245,9 @@ fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
         "\u{202e}txt.exe".as_bytes(),
         b"A.txt",
         b"a.txt",
+        // One letter, composed and in two parts: two names.
+        "\u{e9}.txt".as_bytes(),
+        "e\u{301}.txt".as_bytes(),
         b"back\\slash",
         b"CON",
         b"dot.",

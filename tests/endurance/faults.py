@@ -143,6 +143,29 @@ def journal_flush():
     return f"{hit} lives ended at it, each was gone on with"
 
 
+def journal_kills():
+    """1, 2, 3, 7: killed at each call that changes the journal: its log, its flushes, and its folding into one file."""
+    with workplace() as folder:
+        made = desk(folder, files=12, shell=GATED)
+        journal = cut_off(made).removesuffix("-wal")
+        calls = "pwrite64,fsync,fdatasync,ftruncate,unlink"
+        killed, folding = 0, False
+        trace = made.folder / "calls"
+        for number in range(1, 60):
+            injected = ["strace", "-f", "-qq", "-y", "-o", str(trace), "-P", journal, "-P", journal + "-wal",
+                        "-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={number}"]
+            life = program(made, "run", "run.toml", "--resume", "--quiet", before=injected)
+            if life.returncode == 0:
+                break
+            assert life.returncode in (-9, 137), f"{life.returncode}: {life.stderr}"
+            killed += 1
+            folding = folding or re.search(r"pwrite64\(\d+<[^>]*journal\.db>", trace.read_text()) is not None
+        assert folding, "none was killed while its log was folded into the file"
+        assert life.returncode == 0 and killed >= 5, f"{killed} lives, the last ended with {life.returncode}"
+        delivered_once(made, 12)
+        return f"{killed} lives of one run were killed, each one call later than the one before"
+
+
 def result_flush():
     """19: the flush of a result's folder fails: the result is not acknowledged, and can be had again."""
     with workplace() as folder:
@@ -407,12 +430,12 @@ def many_tasks():
         return f"{files} tasks, {most} at once in 4 slots, no dead child left"
 
 
-PLAIN = [journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, few_handles, no_permission, silent_actor,
+PLAIN = [journal_kills, journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, few_handles, no_permission, silent_actor,
          many_tasks]
 # In a mount namespace of their own.
 MOUNTING = [full_output, read_only, unmounted]
 ALL = {work.__name__.replace("_", "-"): work for work in PLAIN + MOUNTING}
-NEEDS = {"strace": [journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, silent_actor],
+NEEDS = {"strace": [journal_kills, journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, silent_actor],
          "unshare": MOUNTING, "prlimit": [few_handles], "setpriv": [no_permission]}
 
 

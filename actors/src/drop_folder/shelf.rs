@@ -3,7 +3,7 @@
 //! Whatever appears in those folders appears by one rename. What crosses file systems is copied beside its place first.
 
 use super::scan::look_of;
-use crate::place::{PlaceError, beside, refused, rename_new, sync};
+use crate::place::{LONGEST_NAME, PlaceError, beside, refused, rename_new, sync};
 use dropmill_lifecycle::arrival::Look;
 use serde_json::Value;
 use std::{
@@ -128,9 +128,10 @@ impl Parcel {
             let name = input.file_name().unwrap_or(OsStr::new("input"));
             let mut place = self.results.join(name);
             if place.exists() {
-                let mut other = name.to_owned();
-                other.push("~input");
-                place = self.results.join(other);
+                let mut other = name.as_bytes().to_vec();
+                other.truncate(LONGEST_NAME - "~input".len());
+                other.extend_from_slice(b"~input");
+                place = self.results.join(OsString::from_vec(other));
             }
             rename_new(input, &place).map_err(|error| refused("rename to", &place, &error))?;
         }
@@ -224,7 +225,10 @@ fn beside_path(relative: &Path, tries: u32) -> PathBuf {
         None => {
             let mut bytes = relative.as_os_str().as_bytes().to_vec();
             if tries > 0 {
-                bytes.extend_from_slice(format!("~{}", tries + 1).as_bytes());
+                let number = format!("~{}", tries + 1);
+                let name = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+                bytes.truncate(name + LONGEST_NAME - number.len());
+                bytes.extend_from_slice(number.as_bytes());
             }
             OsString::from_vec(bytes).into()
         }

@@ -168,3 +168,19 @@ fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
     assert!(written > 0 && refused > 0, "{written} written, {refused} refused: nothing was raced for");
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "of 10,000 files some went through the link");
 }
+
+#[test]
+fn a_file_where_a_folder_is_needed_and_the_same_name_twice_are_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    place.stage("t1", 0).unwrap();
+    place.create("t1", "a").unwrap();
+    for path in ["a/b", "a"] {
+        match place.create("t1", path) {
+            Err(PlaceError::Refused { path: named, may_pass: false, .. }) => {
+                assert!(named.ends_with(&format!("t1/{path}")), "{named}");
+            }
+            _ => panic!("{path} was made"),
+        }
+    }
+}
