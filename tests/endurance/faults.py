@@ -346,10 +346,11 @@ def few_handles():
 
 
 def no_permission():
-    """106: a file that may not be read is named and left, and taken as soon as it may be."""
+    """106, 113: a file that may not be read is named and left, and taken as soon as it may be; one of another user stays."""
     with workplace() as folder:
         # Root may read everything: then somebody else does it.
-        other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+        nobody = 65534 if os.geteuid() == 0 else None
+        other = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"] if nobody else []
         made = desk(folder)
         copy = made.folder / "dropmill"
         shutil.copy(PROGRAM, copy)
@@ -358,15 +359,22 @@ def no_permission():
         locked = made.folder / "drop" / "locked"
         locked.write_text("secret")
         locked.chmod(0)
+        if nobody:
+            os.chown(locked, nobody, nobody)
+            (made.folder / "drop" / "foreign").write_text("of root")
         told = made.folder / "told"
-        command = [*other, str(copy), "--state", str(made.folder / "state"), "watch", "run.toml"]
+        command = [*other, str(copy), "--state", str(made.folder / "state"), "watch", "run.toml", "--set",
+                   "watch.take_foreign=false"]
         mill = subprocess.Popen(command, cwd=made.folder, stdout=open(told, "wb"), stderr=subprocess.STDOUT)
         until(lambda: "left in the drop folder: locked: not readable" in told.read_text(), "it is named")
+        if nobody:
+            until(lambda: "foreign: it belongs to another user" in told.read_text(), "the other user's is named")
         assert locked.exists() and mill.poll() is None
         locked.chmod(0o644)
         wait_for(made.folder / "done" / "locked" / "out.txt", PATIENCE)
         end(mill)
-        return "named, left, and done as soon as it could be read"
+        assert not nobody or os.listdir(made.folder / "drop") == ["foreign"]
+        return "named, left, and done as soon as it could be read" + ("; another user's file stayed" if nobody else "")
 
 
 def silent_actor():
