@@ -259,6 +259,7 @@ impl Work {
         let mut patience = Box::pin(never);
         let drain = self.daemon.loaded.settings.watch.drain.0;
         let mut drains = 0;
+        let mut gone = Box::pin(crate::state::taken_away(self.daemon.home.path.clone()));
         let soon = tokio::time::Instant::now() + REOPEN.1;
         let mut release_again = tokio::time::interval_at(soon, REOPEN.1);
         release_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -287,6 +288,7 @@ impl Work {
                         return Ok(());
                     }
                 },
+                gone = &mut gone => return Err(gone),
                 Ok(over) = overs.recv() => self.stream_over(over).await,
                 Ok(ask) = asks.recv() => {
                     if let Ok(files) = self.folder.send(WhatIsThere).await {

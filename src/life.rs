@@ -201,7 +201,26 @@ impl AtWork {
 
     /// Waits for the end; events must be received meanwhile.
     pub async fn finished(self) -> Result<Report> {
-        let finished = self.run.finished().await;
+        let (canceller, events) = (self.run.canceller(), self.run.events().downgrade());
+        let mut finished = std::pin::pin!(self.run.finished());
+        let finished = tokio::select! {
+            finished = &mut finished => finished,
+            gone = crate::state::taken_away(self.folder.path.clone()) => {
+                match &self.embedded {
+                    // It is gone with its folder: nobody can end the run in order.
+                    Some(service) => service.stop(),
+                    None => {
+                        canceller.cancel(&gone.to_string());
+                        let _ = finished.await;
+                    }
+                }
+                // No last event will come: whoever listens is not to wait for it.
+                if let Some(events) = events.upgrade() {
+                    events.close();
+                }
+                return Err(gone);
+            }
+        };
         if let Some(service) = self.embedded {
             service.stop();
         }

@@ -1,16 +1,22 @@
 //! The state folder: one folder for each run, made for its owner alone and held while the run goes on.
 
 use crate::commands::Mistake;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use dropmill_azure_wire::time::{Timestamp, iso_seconds};
-use dropmill_journal::{Journal, RunHeader};
+use dropmill_journal::{Journal, JournalError, RunHeader};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+/// Longest wait for what a dead program held to be let go of.
+const LETTING_GO: Duration = Duration::from_secs(10);
+/// Time between two looks whether a folder that is held is still in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Where runs and the local service keep themselves.
 #[derive(Debug, Clone)]
@@ -73,7 +79,7 @@ impl State {
             let journal = path.join("journal.db");
             // A folder without one is of a run that never began.
             if journal.is_file() {
-                let header = Journal::header(&journal)?;
+                let Some(header) = header_of(&journal)? else { continue };
                 if header.file.as_deref() == Some(&file) && header.watch.is_none() {
                     found.push((path, header));
                 }
@@ -90,7 +96,7 @@ impl State {
             let path = entry?.path();
             let journal = path.join("journal.db");
             if journal.is_file() {
-                let header = Journal::header(&journal)?;
+                let Some(header) = header_of(&journal)? else { continue };
                 if header.watch.as_deref() == Some(work) {
                     found.push((path, header));
                 }
@@ -137,6 +143,37 @@ impl State {
     }
 }
 
+/// Resolves, with what to say, once a folder that is held was removed or replaced. Files that are open stay open then, and
+/// everything would go on as if it was kept, until nobody finds it.
+pub async fn taken_away(folder: PathBuf) -> anyhow::Error {
+    let lock = folder.join("lock");
+    let identity = || fs::metadata(&lock).map(|facts| (facts.dev(), facts.ino()));
+    let held = identity().ok();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let gone = match identity() {
+            Ok(now) => held.is_some_and(|held| held != now),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if gone {
+            let folder = folder.display();
+            return anyhow!(
+                "{folder} was removed or replaced: what is kept there would be lost, so nothing more is begun; \
+                 put it back and start again"
+            );
+        }
+    }
+}
+
+/// What a journal says of itself; nothing if its run was cut off before it began.
+fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
+    match Journal::header(journal) {
+        Ok(header) => Ok(Some(header)),
+        Err(JournalError::NeverBegun { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether somebody holds a run's folder: then the run goes on.
 pub fn is_held(run: &Path) -> bool {
     let Ok(lock) = File::open(run.join("lock")) else { return false };
@@ -159,15 +196,34 @@ fn private_folder(path: &Path) -> Result<()> {
     made.with_context(|| format!("make the state folder {}", path.display()))
 }
 
+/// Whether the program that wrote `pid 12 since …` still runs, as far as its number tells; so if it cannot be told.
+fn is_alive(holder: &str) -> bool {
+    let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    pid.is_none_or(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
 fn hold(path: &Path, now: Timestamp) -> Result<File> {
+    hold_after(path, now, || std::thread::sleep(Duration::from_millis(10)))
+}
+
+/// Holds a file, with a rest between two tries if who held it is dead.
+fn hold_after(path: &Path, now: Timestamp, mut rest: impl FnMut()) -> Result<File> {
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut lock = open.with_context(|| format!("open {}", path.display()))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    let until = Instant::now() + LETTING_GO;
+    while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         let _ = lock.read_to_string(&mut holder);
-        bail!("{} is in use by {}", path.display(), holder.trim());
+        // A process that a killed program was just about to start holds what that one held, until it runs.
+        if is_alive(&holder) || Instant::now() >= until {
+            bail!("{} is in use by {}", path.display(), holder.trim());
+        }
+        rest();
+        lock.rewind()?;
     }
     lock.set_len(0)?;
+    lock.rewind()?;
     writeln!(lock, "pid {} since {}", std::process::id(), iso_seconds(now))?;
     Ok(lock)
 }
@@ -186,4 +242,59 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     let mut file = open.with_context(|| format!("write {}", path.display()))?;
     file.write_all(content).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_lock_file_that_a_dead_process_left_holds_nobody_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::at(Some(folder.path().join("state"))).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        // Its number is another process's by now: this one's.
+        let run = state.new_run("r", now).unwrap();
+        let told = fs::read_to_string(run.path.join("lock")).unwrap();
+        assert_eq!(holder(&run.path), Some(told.trim().to_owned()));
+        drop(run);
+        let path = state.folder().join("runs/r");
+        assert_eq!(
+            fs::read_to_string(path.join("lock")).unwrap(),
+            told,
+            "it still names a process that lives"
+        );
+        assert_eq!(holder(&path), None);
+        let again = state.hold_run(&path, now).unwrap();
+        let refused = state.hold_run(&path, now).err().unwrap().to_string();
+        assert!(refused.contains(&format!("in use by pid {} since 1970", std::process::id())), "{refused}");
+        drop(again);
+    }
+
+    #[test]
+    fn what_a_killed_program_held_is_waited_for_until_what_it_was_starting_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        fs::write(&path, format!("pid {} since 1970\n", dead.id())).unwrap();
+        // What the dead one was about to start has the lock still.
+        let mut left = Some(File::open(&path).unwrap());
+        flock(left.as_ref().unwrap(), FlockOperation::NonBlockingLockExclusive).unwrap();
+        let mut rests = 0;
+        let held = hold_after(&path, Timestamp::UNIX_EPOCH, || {
+            rests += 1;
+            left = None;
+        });
+        held.unwrap();
+        assert_eq!(rests, 1);
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("pid {} since 1970-01-01T00:00:00Z\n", std::process::id())
+        );
+        // Whoever lives is not waited for.
+        let _held = hold(&path, Timestamp::UNIX_EPOCH).unwrap();
+        hold_after(&path, Timestamp::UNIX_EPOCH, || panic!("it waits")).unwrap_err();
+    }
 }

@@ -90,6 +90,48 @@ fn no_source_file_is_longer_than_600_lines() {
     }
 }
 
+/// What `docs/faults.md` names is there: functions in their files, commands in their scripts, scenarios. Each fault has
+/// something that holds it or a reason why not, and the counts are those of the rows.
+#[test]
+fn every_fault_is_held_by_what_its_row_names_or_says_why_not() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read =
+        |path: &str| fs::read_to_string(project.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let note = read("docs/faults.md");
+    let groups = [("A", 1..=14), ("B", 15..=25), ("H", 94..=115), ("I", 116..=124), ("J", 125..=137)];
+    let mut rows = note.lines().filter(|line| line.matches(" | ").count() == 3);
+    for (group, numbers) in groups {
+        let mut counts = [0, 0, 0, 0];
+        for number in numbers {
+            let start = format!("| {group}{number} | ");
+            let row = rows.find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("no row {start}"));
+            let by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+            let (held, not) = by.split_once("Not held: ").map_or((by, None), |(held, not)| (held, Some(not)));
+            let names: Vec<&str> = held.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty() || not.is_some_and(|why| why.len() > 20), "{row}");
+            for name in &names {
+                let is_there = if let Some((file, function)) = name.split_once("::") {
+                    read(file).contains(&format!("fn {function}("))
+                } else if let Some((script, command)) = name.split_once(".py ") {
+                    let function = format!("def {}(", command.replace('-', "_"));
+                    read(&format!("{script}.py")).contains(&function)
+                } else {
+                    *name == "trace crash tests/traces" || project.join(name).is_file()
+                };
+                assert!(is_there, "{group}{number}: there is no {name}");
+            }
+            counts[0] += 1;
+            counts[if names.is_empty() { 3 } else { usize::from(not.is_some()) + 1 }] += 1;
+        }
+        let [all, held, part, none] = counts;
+        let told = format!(" | {all} | {held} | {part} | {none} |");
+        assert!(
+            note.lines().any(|line| line.starts_with(&format!("| {group} ")) && line.ends_with(&told)),
+            "{group}{told}"
+        );
+    }
+}
+
 fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(folder).unwrap() {

@@ -196,3 +196,31 @@ fn what_failed_is_tried_again_and_nothing_else() {
     let report: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!(report["tasks"]["total"], 1, "only what changed");
 }
+
+#[test]
+fn a_run_that_was_cut_off_before_its_journal_was_written_keeps_nobody_from_anything() {
+    let desk = desk(LINES, 3);
+    desk.write("state/runs/lines-19700101-000000-aaaaaa/journal.db", "");
+    desk.run_with(&["run", "run.toml", "--resume", "--json"]).exited(0);
+    assert_eq!(results(&desk).keys().filter(|path| path.ends_with("lines.txt")).count(), 3);
+    let listed = String::from_utf8(desk.output(&["runs"]).stdout).unwrap();
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+}
+
+#[test]
+fn a_state_folder_that_is_taken_away_ends_the_run_and_says_so() {
+    let desk = gated();
+    let mut going = desk.start("run.toml");
+    going.until("output_delivered");
+    fs::rename(desk.path("state"), desk.path("moved")).unwrap();
+    let said = going.end();
+    said.exited(3);
+    assert!(said.stderr.contains("was removed or replaced"), "{}", said.stderr);
+    assert!(!desk.path("state").exists());
+    assert_eq!(desk.processes(), Vec::<String>::new());
+    // Put back, it goes on where it was.
+    fs::rename(desk.path("moved"), desk.path("state")).unwrap();
+    desk.write("gate", "");
+    desk.run_with(&["run", "run.toml", "--resume", "--json"]).exited(0);
+    assert_eq!(results(&desk).keys().filter(|path| path.ends_with("lines.txt")).count(), 12);
+}

@@ -3,159 +3,20 @@
 
 mod common;
 
-use common::Desk;
+use common::{
+    Desk,
+    mill::{COUNT, Mill, PATIENCE, desk, names, put},
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
-    process::{Child, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    time::Duration,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
 };
-
-/// A daemon that says nothing for so long while something is expected of it is stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const COUNT: &str = r#"
-[run]
-name = "mill"
-[task]
-shell = "case $DROPMILL_INPUT_NAME in bad*) echo no good >&2; exit 3;; esac; wc -c < \"$DROPMILL_INPUT\" > bytes.txt"
-outputs = ["bytes.txt"]
-[pool]
-nodes = 2
-[watch]
-directory = "drop"
-stable_for = "0s"
-"#;
-
-/// A daemon at work.
-struct Mill {
-    child: Child,
-    lines: Receiver<Value>,
-}
-
-impl Mill {
-    fn start(desk: &Desk, more: &[&str]) -> Self {
-        Self::start_in(desk, "state", more)
-    }
-
-    /// A daemon with a state folder of its own, ready.
-    fn start_in(desk: &Desk, state: &str, more: &[&str]) -> Self {
-        Self::start_with(desk, state, more, &[])
-    }
-
-    /// With variables of the environment, too.
-    fn start_with(desk: &Desk, state: &str, more: &[&str], variables: &[(&str, &OsStr)]) -> Self {
-        let mut command = desk.dropmill(&[&["watch", "run.toml", "--json"], more].concat());
-        command.env("DROPMILL_STATE", desk.path(state));
-        let state = desk.path(state);
-        let mut arguments: Vec<_> = command.get_args().map(OsStr::to_owned).collect();
-        let at = arguments.iter().position(|argument| argument == "--state").unwrap();
-        arguments[at + 1] = state.into_os_string();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dropmill"));
-        command.args(arguments).current_dir(desk.path(".")).envs(variables.iter().copied());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        // Read all the time: a pipe that is full would hold the daemon back.
-        let (said, lines) = channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while out.read_line(&mut line).unwrap_or(0) > 0 {
-                let _ = said.send(serde_json::from_str(&line).unwrap());
-                line.clear();
-            }
-        });
-        let mut mill = Self { child, lines };
-        assert!(mill.until(|said| said["kind"] == "ready").is_some(), "{}", mill.stderr());
-        mill
-    }
-
-    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(said) if wanted(&said) => return Some(said),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => panic!("nothing was said for long: {}", self.stderr()),
-            }
-        }
-    }
-
-    /// Waits until so many more files are in their places; what became of each.
-    fn finished(&mut self, count: usize) -> BTreeMap<String, String> {
-        let text = |said: &Value, key: &str| said[key].as_str().unwrap().to_owned();
-        let mut all = BTreeMap::new();
-        for _ in 0..count {
-            let said = self.until(|said| said["kind"] == "finished");
-            let said = said.unwrap_or_else(|| panic!("only {all:?}: {}", self.stderr()));
-            all.insert(text(&said, "input"), text(&said, "outcome"));
-        }
-        all
-    }
-
-    fn stderr(&mut self) -> String {
-        use std::io::Read;
-        let mut told = String::new();
-        let _ = self.child.kill();
-        let _ = self.child.stderr.take().unwrap().read_to_string(&mut told);
-        told
-    }
-
-    fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Asks it to end in order, and waits for that.
-    fn end(mut self) -> Option<i32> {
-        self.signal(Signal::TERM);
-        while self.until(|_| true).is_some() {}
-        self.child.wait().unwrap().code()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Mill {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn desk() -> Desk {
-    let desk = Desk::new();
-    desk.write("run.toml", COUNT);
-    fs::create_dir(desk.path("drop")).unwrap();
-    desk
-}
-
-/// Puts a file there as careful producers do.
-fn put(desk: &Desk, name: impl AsRef<Path>, content: &str) {
-    let name = name.as_ref();
-    let coming = desk.path("coming");
-    fs::write(&coming, content).unwrap();
-    fs::rename(coming, desk.path("drop").join(name)).unwrap();
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .map(|entry| String::from_utf8_lossy(&entry.unwrap().file_name().into_vec()).into_owned())
-        .collect();
-    names.sort();
-    names
-}
 
 #[test]
 fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
@@ -191,11 +52,18 @@ fn a_file_that_is_put_there_comes_out_with_its_result_or_its_reason() {
 fn the_same_name_again_is_another_file_and_replaces_nothing() {
     let desk = desk();
     let mut mill = Mill::start(&desk, &[]);
+    // Of the longest name there may be, the end goes where a number has no room.
+    let long = "n".repeat(255);
     for content in ["1", "22", "333"] {
         put(&desk, "a.txt", content);
-        mill.finished(1);
+        put(&desk, &long, content);
+        mill.finished(2);
     }
-    assert_eq!(names(&desk.path("done")), ["a.txt", "a.txt~2", "a.txt~3"]);
+    let (second, third) = (format!("{}~2", &long[..253]), format!("{}~3", &long[..253]));
+    let expected = ["a.txt", "a.txt~2", "a.txt~3", &*long, &*second, &*third];
+    let mut found = names(&desk.path("done"));
+    found.sort_by_key(|name| (name.len() > 100, !name.ends_with('n') && name.len() > 100, name.clone()));
+    assert_eq!(found, expected);
     assert_eq!(desk.read("done/a.txt~3/bytes.txt").trim(), "3");
     assert_eq!(mill.end(), Some(0));
 }
@@ -389,7 +257,7 @@ fn two_daemons_on_one_folder_share_its_files() {
 #[test]
 fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
     let desk = desk();
-    let long = "n".repeat(200) + ".txt";
+    let long = "n".repeat(255);
     let hostile: Vec<PathBuf> = [
         &b"plain.txt"[..],
         b"-rf",
@@ -407,6 +275,9 @@ fn every_hostile_entry_comes_out_or_is_named_and_nothing_else_is_touched() {
         "\u{202e}txt.exe".as_bytes(),
         b"A.txt",
         b"a.txt",
+        // One letter, composed and in two parts: two names.
+        "\u{e9}.txt".as_bytes(),
+        "e\u{301}.txt".as_bytes(),
         b"back\\slash",
         b"CON",
         b"dot.",

@@ -237,3 +237,19 @@ fn ctrl_c_twice_ends_at_once() {
     going.end().exited(130);
     assert_eq!(desk.processes(), Vec::<String>::new());
 }
+
+#[test]
+fn a_task_that_leaves_more_files_than_may_come_home_has_failed_with_that_reason() {
+    let desk = Desk::new();
+    desk.write("data/few.txt", "3").write("data/many.txt", "4");
+    let command = r#"["/bin/sh", "-c", "for i in $(seq $(cat \"$DROPMILL_INPUT\")); do : > $i.out; done"]"#;
+    let text = run_file(command, "[limits]\nresult_files = 5\n");
+    desk.write("run.toml", text.replace("[pool]", "outputs = [\"*.out\"]\n[pool]"));
+    // Standard output and error count too.
+    let said = desk.run("run.toml");
+    said.exited(1);
+    assert_eq!(desk.files("out").iter().filter(|path| path.ends_with(".out")).count(), 3);
+    let results = said.report["results"].as_array().unwrap();
+    let many = results.iter().find(|result| result["input"].as_str().unwrap().contains("many")).unwrap();
+    assert!(many["cause"].as_str().unwrap().contains("more than 5 files"), "{many:#}");
+}

@@ -9,14 +9,15 @@ mod messages;
 mod publishing;
 mod scan;
 mod shelf;
+mod taking;
 mod watcher;
 
-pub use claims::only_file_in;
 pub use messages::{
     Adopt, Drain, DropCounts, Feeders, LookNow, Reload, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere,
 };
 pub use scan::{look_at, path_of, text_of};
 pub use shelf::{COMING, go_on_taking};
+pub use taking::only_file_in;
 pub use watcher::{Hints, watch};
 
 use crate::{alarms::Alarms, feeder::Feeder};
@@ -56,6 +57,10 @@ pub struct DropSettings {
     pub recursive: bool,
     /// Patterns of names that are left alone.
     pub ignore: Vec<String>,
+    /// Length of the largest file that is taken.
+    pub max_file_bytes: u64,
+    /// Files with another name elsewhere, or of somebody else, are taken too.
+    pub take_foreign: bool,
     /// Ending of markers that say that a file is complete.
     pub marker: Option<String>,
     /// A file that was closed, or moved here, is complete at once.
@@ -162,6 +167,8 @@ pub struct DropFolder {
     bytes: u64,
     next_claim: u32,
     next_seen: u64,
+    /// Which folder it is: another one may be mounted over it, or put in its place.
+    identity: Option<(u64, u64)>,
     alarms: Alarms,
     /// Runs that are not over; the current one takes files.
     streams: BTreeMap<String, Stream>,
@@ -229,6 +236,7 @@ impl DropFolder {
             bytes: 0,
             next_claim: 0,
             next_seen: 0,
+            identity: None,
             alarms: Alarms::default(),
             streams: BTreeMap::new(),
             current: None,
@@ -357,6 +365,7 @@ impl DropFolder {
 fn scanner(settings: &DropSettings) -> Scanner {
     let DropSettings { directory, unit, recursive, ignore, marker, .. } = settings;
     Scanner::new(directory, *unit, *recursive, ignore, marker.clone())
+        .only(settings.max_file_bytes, settings.take_foreign)
 }
 
 fn gathering(settings: &DropSettings) -> Gathering {

@@ -7,7 +7,7 @@ use crate::{
     alarms::Alarms,
     errand::Errand,
     output_names::result_path,
-    place::{Delivery, PlaceError, ResultPlace},
+    place::{Delivery, PlaceError, ResultPlace, may_pass},
     pulse::Pulse,
     record::Recorder,
     roster::Roster,
@@ -266,8 +266,14 @@ async fn bring_home(
 ) -> Result<Home, Trouble> {
     let container = plan.output_container();
     let prefix = format!("{}/", item.task);
-    let blobs = services.blob.list_blobs(&container, &prefix).await.map_err(|error| error.trouble())?;
-    place.stage(&item.task).map_err(trouble)?;
+    let most = plan.limits.result_files as usize;
+    let blobs = services.blob.list_some_blobs(&container, &prefix, most).await;
+    let blobs = blobs.map_err(|error| error.trouble())?;
+    if blobs.len() > most {
+        let told = format!("it left more than {most} files (limits.result_files): none is fetched");
+        return Err(Trouble::permanent("TooManyFiles", told));
+    }
+    place.stage(&item.task, blobs.iter().map(|blob| blob.size_bytes).sum()).map_err(trouble)?;
     let mut home = Home { folder: String::new(), files: vec![], stderr_tail: String::new() };
     for blob in &blobs {
         let path = result_path(&item.task, &blob.name)
@@ -353,10 +359,7 @@ fn trouble(error: PlaceError) -> Trouble {
 }
 
 fn local(path: &str, error: &io::Error) -> Trouble {
-    let fault = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Transient,
-        _ => Fault::Permanent,
-    };
+    let fault = if may_pass(error) { Fault::Transient } else { Fault::Permanent };
     Trouble { fault, ..Trouble::permanent("Disk", format!("write {path}: {error}")) }
 }
 

@@ -8,7 +8,7 @@ mod disk;
 mod memory;
 
 pub use disk::DiskPlace;
-pub(crate) use disk::{refused, rename_new, sync};
+pub(crate) use disk::{may_pass, refused, rename_new, sync};
 pub use memory::MemoryPlace;
 
 use dropmill_journal::event::DeliveredFile;
@@ -18,11 +18,11 @@ use std::io::Write;
 
 /// Where results come home.
 pub trait ResultPlace: Send + Sync {
-    /// An empty staging place for a task's result; what an earlier try left there is thrown away.
+    /// An empty staging place for a task's result of so many bytes; what an earlier try left there is thrown away.
     ///
     /// # Errors
-    /// When it cannot be made.
-    fn stage(&self, task: &str) -> Result<(), PlaceError>;
+    /// When it cannot be made, or when there is no room for so much.
+    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError>;
 
     /// A new file of a staged result, `/` between the segments of its path; folders are made as needed.
     ///
@@ -76,17 +76,25 @@ pub enum PlaceError {
     },
 }
 
+/// Bytes that a name may have on the file systems there are.
+pub(crate) const LONGEST_NAME: usize = 255;
+
 /// The name beside `name` that is tried after `tries` that were taken: `a.txt`, `a~2.txt`, `a~3.txt`, …; a folder's
-/// whole name is its stem.
+/// whole name is its stem. A name that would be too long then loses the end of its stem.
 pub(crate) fn beside(name: &str, tries: u32, is_folder: bool) -> String {
     if tries == 0 {
         return name.to_owned();
     }
-    let slash = name.rfind('/').map_or(0, |at| at + 1);
-    match name.rfind('.') {
-        Some(dot) if dot > slash && !is_folder => format!("{}~{}{}", &name[..dot], tries + 1, &name[dot..]),
-        _ => format!("{name}~{}", tries + 1),
+    let (folder, name) = name.split_at(name.rfind('/').map_or(0, |at| at + 1));
+    let number = format!("~{}", tries + 1);
+    let ending = name.rfind('.').filter(|dot| *dot > 0 && !is_folder).map_or("", |dot| &name[dot..]);
+    // An ending that leaves no room for a stem is none.
+    let ending = if ending.len() + number.len() < LONGEST_NAME { ending } else { "" };
+    let mut room = (name.len() - ending.len()).min(LONGEST_NAME - number.len() - ending.len());
+    while !name.is_char_boundary(room) {
+        room -= 1;
     }
+    format!("{folder}{}{number}{ending}", &name[..room])
 }
 
 #[cfg(test)]
@@ -104,6 +112,21 @@ mod tests {
         ];
         for (name, tries, is_folder, expected) in table {
             assert_eq!(beside(name, tries, is_folder), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_beside_is_never_longer_than_names_may_be() {
+        for (name, is_folder, expected) in [
+            ("n".repeat(255), true, "n".repeat(253) + "~2"),
+            ("n".repeat(251) + ".txt", false, "n".repeat(249) + "~2.txt"),
+            // Cut between two letters, not within one.
+            ("ü".repeat(127) + "n", true, "ü".repeat(126) + "~2"),
+            (".".to_owned() + &"x".repeat(254), false, ".".to_owned() + &"x".repeat(252) + "~2"),
+            ("n.".to_owned() + &"x".repeat(253), false, "n.".to_owned() + &"x".repeat(251) + "~2"),
+            ("deep/".to_owned() + &"n".repeat(255), true, "deep/".to_owned() + &"n".repeat(253) + "~2"),
+        ] {
+            assert_eq!(beside(&name, 1, is_folder), expected);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Folds every event into journal, report and subscriptions.
 //!
 //! What waits is committed in one transaction; only then is it published and acknowledged. While the
-//! disk refuses, nothing is acknowledged and nothing lost: the same events are tried again.
+//! disk refuses, nothing is acknowledged and nothing lost: the same events are tried again. A flush that failed is
+//! not: whatever the disk holds then, only another life finds out.
 
 use crate::{
     pulse::Pulse,
@@ -174,7 +175,7 @@ impl Handler<Commit> for ResultCollector {
                     }
                     published = events;
                 }
-                Err(error @ JournalError::Closed) => {
+                Err(error @ (JournalError::Closed | JournalError::Unsure { .. })) => {
                     // No later try will succeed: better the run ends than waits for ever.
                     tracing::error!(%error, "events cannot be recorded any more");
                     ctx.stop();

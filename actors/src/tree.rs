@@ -58,11 +58,11 @@ pub fn files(folder: &Path) -> Result<Vec<TreeFile>, TreeError> {
 }
 
 /// What tells whether anybody wrote to any of them: the sum of their lengths, the latest change, and a hash of
-/// their names and of what tells each from another.
+/// their names and of what tells each from another; and the files.
 ///
 /// # Errors
 /// As [`files`]; and when one of them may not be read.
-pub fn look(folder: &Path) -> Result<(Look, usize), TreeError> {
+pub fn look(folder: &Path) -> Result<(Look, Vec<TreeFile>), TreeError> {
     let mut latest = i128::MIN;
     let files = walk(folder, |facts| latest = latest.max(modified_ns(facts)))?;
     let mut hash = Sha256::new();
@@ -82,7 +82,7 @@ pub fn look(folder: &Path) -> Result<(Look, usize), TreeError> {
     }
     let hash = hash.finalize();
     let inode = hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
-    Ok((Look { size_bytes, modified_ns: latest, inode }, files.len()))
+    Ok((Look { size_bytes, modified_ns: latest, inode }, files))
 }
 
 /// Nanoseconds since 1970 of the latest change of a content.
@@ -131,8 +131,8 @@ mod tests {
         fs::create_dir_all(here.join("a/b")).unwrap();
         fs::write(here.join("a/b/one"), "1").unwrap();
         fs::write(here.join("two"), "22").unwrap();
-        let (first, count) = look(here).unwrap();
-        assert_eq!((first.size_bytes, count), (3, 2));
+        let (first, found) = look(here).unwrap();
+        assert_eq!((first.size_bytes, found.len()), (3, 2));
         assert_eq!(look(here).unwrap().0, first);
         let names: Vec<_> = files(here).unwrap().into_iter().map(|file| file.relative).collect();
         assert_eq!(names, [Path::new("a/b/one"), Path::new("two")]);

@@ -75,6 +75,10 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
         biased;
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        gone = crate::state::taken_away(folder) => {
+            service.stop();
+            return Err(gone);
+        }
         ended = &mut batch_end => bail!("Batch stopped serving: {ended:?}"),
         ended = &mut blob_end => bail!("Blob stopped serving: {ended:?}"),
     }

@@ -31,6 +31,7 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     let (orders, ordered) = async_channel::unbounded();
     let (asks, asked) = async_channel::unbounded();
     let (notices, noticed) = async_channel::bounded(1024);
+    let last_notice = noticed.clone();
     if let Some(address) = &loaded.settings.watch.listen {
         let listener = super::health::listen(address).await?;
         actix::spawn(super::health::serve(listener, asks.clone()));
@@ -84,6 +85,8 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     });
     let outcome = daemon.work(ordered, asked, notices).await;
     listening.abort();
+    // What was said so far is told. Runs that go on when it ends at once have nothing more to say.
+    last_notice.close();
     let _ = telling.await;
     outcome
 }

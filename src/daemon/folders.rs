@@ -168,6 +168,8 @@ pub(super) fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> 
         },
         recursive: watch.recursive,
         ignore: watch.ignore.clone(),
+        max_file_bytes: watch.max_file_bytes.map_or(u64::MAX, |size| size.0),
+        take_foreign: watch.take_foreign,
         marker: watch.marker.clone(),
         close_is_enough: stable_for.is_zero(),
         order: match watch.order {

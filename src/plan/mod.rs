@@ -199,6 +199,7 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         ("limits.uploads", settings.limits.uploads),
         ("limits.submissions", settings.limits.submissions),
         ("limits.fetches", settings.limits.fetches),
+        ("limits.result_files", settings.limits.result_files),
         ("limits.tries", settings.limits.tries),
     ] {
         if count == 0 {
@@ -414,6 +415,7 @@ fn limits(settings: &Settings) -> Limits {
         upload_bytes: limits.upload_bytes.0,
         submissions: limits.submissions,
         fetches: limits.fetches,
+        result_files: limits.result_files,
         poll_every: limits.poll_every.0,
         // A hint costs nothing to follow at once; this only gathers those of one moment.
         poll_at_most_every: Duration::from_millis(4),

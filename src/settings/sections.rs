@@ -183,6 +183,8 @@ sections! {
         pub submissions: u32,
         /// Tasks whose results are fetched at the same time.
         pub fetches: u32,
+        /// Files that come home of one task.
+        pub result_files: u32,
         /// Longest time between two looks.
         pub poll_every: Length,
         /// Longest wait for one answer.
@@ -227,6 +229,10 @@ sections! {
         pub recursive: bool,
         /// Patterns of names that are left alone.
         pub ignore: Vec<String>,
+        /// Length of the largest file that is taken.
+        pub max_file_bytes: Option<Size>,
+        /// Whether files are taken that have another name elsewhere, or belong to somebody else.
+        pub take_foreign: bool,
         /// What is taken first.
         pub order: TakeOrder,
         /// Files that are worked on at the same time.

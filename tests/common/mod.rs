@@ -1,6 +1,8 @@
 //! What tests of the whole program share: a folder with a run file, and the program run in it.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod mill;
+
 use serde_json::Value;
 use std::{
     fs,
@@ -63,6 +65,12 @@ impl Desk {
     /// `run FILE --json`, to its end.
     pub fn run(&self, file: &str) -> Said {
         let output = self.output(&["run", file, "--json"]);
+        said(output.status.code(), &output.stdout, &output.stderr)
+    }
+
+    /// A command that prints events, to its end.
+    pub fn run_with(&self, arguments: &[&str]) -> Said {
+        let output = self.output(arguments);
         said(output.status.code(), &output.stdout, &output.stderr)
     }
 

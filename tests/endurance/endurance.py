@@ -375,4 +375,5 @@ def main():
     work(arguments)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -85,6 +85,7 @@ impl DropFolder {
             }
         };
         self.wait_for(Hindrance::Folder, None);
+        self.recognise();
         let there: BTreeSet<&PathBuf> = found.iter().map(|(path, _)| path).collect();
         let gone = self.seen.iter().filter(|(path, (_, number))| *number <= newest && !there.contains(path));
         let gone: Vec<_> = gone.map(|(path, _)| path.clone()).collect();
@@ -95,6 +96,23 @@ impl DropFolder {
         for (path, shown) in found.into_iter().filter(|(path, _)| !meanwhile.contains(path)) {
             self.shown(&path, shown, false);
         }
+    }
+
+    /// Says so when another folder is in the place of the one before. Files in it are files like any other, and what was
+    /// taken is in the work folder; but whoever mounts something there shall know what became of it.
+    fn recognise(&mut self) {
+        let now = self.scanner.identity();
+        if self.identity.is_some() && now != self.identity {
+            let directory = self.settings.directory.display();
+            let told = format!(
+                "{directory}: another folder is in its place, mounted or moved there; files are taken from that one, \
+                 and found by looking every {:?}",
+                self.settings.rescan
+            );
+            tracing::warn!("{told}");
+            self.want(Want::Say(told));
+        }
+        self.identity = now.or(self.identity);
     }
 
     pub(super) fn look_at(&mut self, relative: &Path, closed: bool) {

@@ -26,6 +26,8 @@ pub struct Scanner {
     ignored: GlobSet,
     /// Ending of markers; then a file is meant only when its marker is there.
     marker: Option<String>,
+    max_file_bytes: u64,
+    take_foreign: bool,
 }
 
 /// What a look showed.
@@ -51,7 +53,19 @@ impl Scanner {
             }
         }
         let ignored = ignored.build().unwrap_or_else(|_| GlobSet::empty());
-        Self { root: root.to_owned(), unit, recursive, ignored, marker }
+        let (max_file_bytes, take_foreign) = (u64::MAX, true);
+        Self { root: root.to_owned(), unit, recursive, ignored, marker, max_file_bytes, take_foreign }
+    }
+
+    /// Only files up to a length; and only such that belong to whoever runs this and have no other name, unless foreign
+    /// ones are taken too.
+    pub fn only(self, max_file_bytes: u64, take_foreign: bool) -> Self {
+        Self { max_file_bytes, take_foreign, ..self }
+    }
+
+    /// What tells the folder from another that is put in its place, by a mount or a rename; none while it is not there.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.root).ok().map(|facts| (facts.dev(), facts.ino()))
     }
 
     /// Whether markers say what is complete.
@@ -143,16 +157,46 @@ impl Scanner {
         if self.unit == Unit::Directory {
             return refused("a file, and watch.unit = \"directory\" takes folders");
         }
+        if let Some(why) = self.unwanted(facts.len(), [&facts]) {
+            return refused(why);
+        }
         if rustix::fs::accessat(CWD, &path, Access::READ_OK, rustix::fs::AtFlags::EACCESS).is_err() {
             return refused("not readable: its permissions forbid it");
         }
         Shown::Input(look_of(&facts), self.is_marked(relative))
     }
 
+    /// Why an input of plain files is not wanted.
+    fn unwanted<'a>(
+        &self,
+        size_bytes: u64,
+        files: impl IntoIterator<Item = &'a Metadata>,
+    ) -> Option<&'static str> {
+        if size_bytes > self.max_file_bytes {
+            return Some("larger than watch.max_file_bytes");
+        }
+        if self.take_foreign {
+            return None;
+        }
+        let own = rustix::process::geteuid().as_raw();
+        files.into_iter().find_map(|facts| match () {
+            () if facts.nlink() > 1 => {
+                Some("a hard link: it has another name elsewhere, and watch.take_foreign is false")
+            }
+            () if facts.uid() != own => Some("it belongs to another user, and watch.take_foreign is false"),
+            () => None,
+        })
+    }
+
     fn folder(&self, relative: &Path, path: &Path) -> Shown {
         match tree::look(path) {
-            Ok((_, 0)) => Shown::Refused("an empty folder: it is taken once a file is in it".into()),
-            Ok((look, _)) => Shown::Input(look, self.is_marked(relative)),
+            Ok((_, files)) if files.is_empty() => {
+                Shown::Refused("an empty folder: it is taken once a file is in it".into())
+            }
+            Ok((look, files)) => match self.unwanted(look.size_bytes, files.iter().map(|file| &file.facts)) {
+                Some(why) => Shown::Refused(why.into()),
+                None => Shown::Input(look, self.is_marked(relative)),
+            },
             // Somebody is at it: the next look tells. Meanwhile it is as if nothing was there.
             Err(error) if error.is_gone() => Shown::Gone,
             Err(error @ (TreeError::NoInput { .. } | TreeError::Io { .. })) => {
@@ -303,6 +347,32 @@ mod tests {
         assert!(matches!(one("album"), Shown::Refused(why) if why.contains("holds link")));
         // Names within it are nobody's business but the task's.
         assert_eq!(scanner.about(&folder.path().join("album")), Some(PathBuf::from("album")));
+    }
+
+    #[test]
+    fn what_is_too_large_or_of_others_is_refused_if_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let sparse = fs::File::create(path("sparse")).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+        fs::write(path("small"), "x").unwrap();
+        fs::hard_link(path("small"), path("linked")).unwrap();
+        fs::write(path("own"), "x").unwrap();
+        let all = scanner(folder.path(), false, None);
+        let some = all.clone().only(1 << 30, false);
+        for (name, why) in [
+            ("sparse", Some("larger than")),
+            ("small", Some("hard link")),
+            ("linked", Some("hard link")),
+            ("own", None),
+        ] {
+            assert!(matches!(all.one(Path::new(name)), Shown::Input(..)), "{name}");
+            match (some.one(Path::new(name)), why) {
+                (Shown::Refused(told), Some(why)) => assert!(told.contains(why), "{name}: {told}"),
+                (Shown::Input(..), None) => {}
+                (shown, _) => panic!("{name}: {shown:?}"),
+            }
+        }
     }
 
     #[test]

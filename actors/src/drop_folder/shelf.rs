@@ -3,7 +3,7 @@
 //! Whatever appears in those folders appears by one rename. What crosses file systems is copied beside its place first.
 
 use super::scan::look_at;
-use crate::place::{PlaceError, beside, refused, rename_new, sync};
+use crate::place::{LONGEST_NAME, PlaceError, beside, refused, rename_new, sync};
 use dropmill_lifecycle::arrival::Look;
 use serde_json::Value;
 use std::{
@@ -158,9 +158,10 @@ impl Parcel {
             let name = input.file_name().unwrap_or(OsStr::new("input"));
             let mut place = self.results.join(name);
             if place.exists() {
-                let mut other = name.to_owned();
-                other.push("~input");
-                place = self.results.join(other);
+                let mut other = name.as_bytes().to_vec();
+                other.truncate(LONGEST_NAME - "~input".len());
+                other.extend_from_slice(b"~input");
+                place = self.results.join(OsString::from_vec(other));
             }
             rename_new(input, &place).map_err(|error| refused("rename to", &place, &error))?;
         }
@@ -175,14 +176,7 @@ impl Parcel {
             let parent = place.parent().unwrap_or(&self.root);
             fs::create_dir_all(parent).map_err(|error| refused("make folder", parent, &error))?;
             let outcome = match rename_new(&self.results, &place) {
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                    // An earlier life may have ended between the copy and the removal of what was copied.
-                    if let Some(found) = self.found() {
-                        let _ = fs::remove_dir_all(&self.results);
-                        return Ok(found);
-                    }
-                    self.copy_to(&place)
-                }
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy_to(&place),
                 outcome => outcome,
             };
             match outcome {
@@ -190,8 +184,19 @@ impl Parcel {
                     sync(parent)?;
                     return Ok(relative);
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                    ) =>
+                {
+                    // Copied there by a life that was cut off before it removed what it had copied.
+                    if self.is_this(&place) {
+                        fs::remove_dir_all(&self.results)
+                            .map_err(|error| refused("remove", &self.results, &error))?;
+                        return Ok(relative);
+                    }
+                }
                 Err(error) => return Err(refused("rename to", &place, &error)),
             }
         }
@@ -214,16 +219,17 @@ impl Parcel {
 
     /// The place that an earlier life put it to.
     fn found(&self) -> Option<PathBuf> {
-        let of = |place: &Path| -> Option<Value> {
-            serde_json::from_slice(&fs::read(place.join(self.note_name)).ok()?).ok()
-        };
         (0..NAMES)
             .map(|tries| beside_path(&self.relative, tries))
             .take_while(|relative| self.root.join(relative).exists())
-            .find(|relative| {
-                of(&self.root.join(relative))
-                    .is_some_and(|note| note["task"] == self.note["task"] && note["run"] == self.note["run"])
-            })
+            .find(|relative| self.is_this(&self.root.join(relative)))
+    }
+
+    /// Whether a place holds this very parcel, as its note says.
+    fn is_this(&self, place: &Path) -> bool {
+        let note = fs::read(place.join(self.note_name)).ok();
+        let note: Option<Value> = note.and_then(|note| serde_json::from_slice(&note).ok());
+        note.is_some_and(|note| note["task"] == self.note["task"] && note["run"] == self.note["run"])
     }
 }
 
@@ -251,7 +257,10 @@ fn beside_path(relative: &Path, tries: u32) -> PathBuf {
         None => {
             let mut bytes = relative.as_os_str().as_bytes().to_vec();
             if tries > 0 {
-                bytes.extend_from_slice(format!("~{}", tries + 1).as_bytes());
+                let number = format!("~{}", tries + 1);
+                let name = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+                bytes.truncate(name + LONGEST_NAME - number.len());
+                bytes.extend_from_slice(number.as_bytes());
             }
             OsString::from_vec(bytes).into()
         }
@@ -282,20 +291,9 @@ mod tests {
         assert!(!from.exists());
     }
 
-    /// A folder on another file system than the one of temporary files, if this machine has one.
-    fn elsewhere(folder: &Path) -> Option<tempfile::TempDir> {
-        use std::os::unix::fs::MetadataExt;
-        let other = tempfile::tempdir_in("/dev/shm").ok()?;
-        let differs = fs::metadata(other.path()).unwrap().dev() != fs::metadata(folder).unwrap().dev();
-        differs.then_some(other)
-    }
-
     #[test]
-    fn what_crosses_file_systems_is_taken_and_put_once_also_when_that_was_cut_off() {
-        let folder = tempfile::tempdir().unwrap();
-        let Some(other) = elsewhere(folder.path()) else {
-            return eprintln!("not tested: /dev/shm is no other file system than that of temporary files");
-        };
+    fn what_is_taken_to_another_file_system_is_taken_once_also_when_that_was_cut_off() {
+        let (folder, Some(other)) = (tempfile::tempdir().unwrap(), elsewhere()) else { return };
         for (at, kind) in ["file", "folder"].into_iter().enumerate() {
             let (from, to) = (folder.path().join(kind), other.path().join(format!("work/t{at}/{kind}")));
             let make = || match kind {
@@ -310,8 +308,16 @@ mod tests {
                 _ => fs::read_to_string(place.join("deep/x")).unwrap() == "1",
             };
             make();
-            take(&from, &to, &look(&from), None).unwrap();
+            let seen = look(&from);
+            fs::write(if kind == "file" { from.clone() } else { from.join("more") }, "written to").unwrap();
+            assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Changed)));
+            assert!(from.exists() && !to.exists());
+            make();
+            let _ = fs::remove_file(from.join("more"));
+            let seen = look(&from);
+            take(&from, &to, &seen, None).unwrap();
             assert!(whole(&to) && !from.exists());
+            assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Gone)));
             assert!(!go_on_taking(&from, &to).unwrap(), "nothing was left half done");
             // Cut off before the copy, in the middle of it, and after it.
             let holds = held(&from, to.parent().unwrap());
@@ -329,18 +335,6 @@ mod tests {
                 assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 1, "{kind} {cut}");
             }
         }
-        let mut one = parcel(folder.path(), "t1");
-        one.root = other.path().join("done");
-        let results = folder.path().join("copy of the results");
-        copy(&one.results, &results).unwrap();
-        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
-        assert_eq!(fs::read_to_string(one.root.join("deep/a.txt/out.txt")).unwrap(), "t1");
-        assert!(!one.results.exists());
-        // Cut off after the copy.
-        fs::rename(results, &one.results).unwrap();
-        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
-        assert_eq!(fs::read_dir(one.root.join("deep")).unwrap().count(), 1);
-        assert!(!one.results.exists());
     }
 
     #[test]
@@ -389,6 +383,33 @@ mod tests {
         assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
         assert_eq!(other.put().unwrap(), Path::new("deep/a.txt~2"));
         assert_eq!(fs::read_dir(folder.path().join("done/deep")).unwrap().count(), 2);
+    }
+
+    /// A folder on another file system than the temporary folder; none where there is no such thing.
+    fn elsewhere() -> Option<tempfile::TempDir> {
+        use std::os::unix::fs::MetadataExt;
+        let here = fs::metadata(std::env::temp_dir()).unwrap().dev();
+        let there = fs::metadata("/dev/shm").ok()?.dev();
+        if here == there {
+            eprintln!("not tested: /dev/shm and the temporary folder are on one file system");
+            return None;
+        }
+        tempfile::tempdir_in("/dev/shm").ok()
+    }
+
+    #[test]
+    fn a_result_on_its_way_to_another_file_system_is_not_put_there_twice() {
+        let (folder, Some(other)) = (tempfile::tempdir().unwrap(), elsewhere()) else { return };
+        let mut one = parcel(folder.path(), "t1");
+        one.root = other.path().join("done");
+        // As a life leaves it that is cut off between the rename there and the removal here.
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        copy(&one.root.join("deep/a.txt"), &one.results).unwrap();
+        assert_eq!(one.put().unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(fs::read_dir(one.root.join("deep")).unwrap().count(), 1);
+        assert!(!one.results.exists());
+        assert_eq!(fs::read_to_string(one.root.join("deep/a.txt/t1")).unwrap(), "input");
+        assert_eq!(fs::read_dir(&one.root).unwrap().count(), 1, "nothing on its way is left");
     }
 
     #[test]

@@ -8,12 +8,11 @@ use dropmill_journal::event::DeliveredFile;
 use dropmill_lifecycle::plan::{Existing, Layout, OutputPlan, Superseded};
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
-use rustix::fs::{AtFlags, CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, mkdirat, openat};
 use std::{
     collections::{BTreeSet, VecDeque},
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufWriter, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
@@ -94,6 +93,40 @@ impl DiskPlace {
     fn staged(&self, task: &str) -> PathBuf {
         self.staging.join(task)
     }
+
+    /// Whether so many bytes fit: better than to find out when most of them are here.
+    fn find_room(&self, needs_bytes: u64) -> Result<(), PlaceError> {
+        let directory = &self.output.directory;
+        let free = directory.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+        let free_bytes = free.map_or(u64::MAX, |facts| facts.f_bavail.saturating_mul(facts.f_frsize));
+        match free_bytes < needs_bytes {
+            false => Ok(()),
+            true => Err(PlaceError::Refused {
+                what: "find room in",
+                path: directory.display().to_string(),
+                reason: format!("a result needs {needs_bytes} B, {free_bytes} B are free"),
+                may_pass: true,
+            }),
+        }
+    }
+}
+
+/// A new file below a folder. Whatever is put into the way meanwhile, no link is followed: each folder is opened in the
+/// one before it.
+fn create_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
+    let as_folder = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = openat(CWD, folder, as_folder, Mode::empty())?;
+    let mut segments: Vec<&str> = path.split('/').collect();
+    let name = segments.pop().unwrap_or_default();
+    for segment in segments {
+        match mkdirat(&at, segment, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        at = openat(&at, segment, as_folder, Mode::empty())?;
+    }
+    let anew = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(&at, name, anew, Mode::from_raw_mode(0o666))?.into())
 }
 
 impl Drop for DiskPlace {
@@ -109,9 +142,10 @@ impl Drop for DiskPlace {
 }
 
 impl ResultPlace for DiskPlace {
-    fn stage(&self, task: &str) -> Result<(), PlaceError> {
+    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
         lock(&self.queue).staged.insert(task.to_owned());
         let folder = self.staged(task);
+        self.find_room(needs_bytes)?;
         match fs::create_dir(&folder) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -125,18 +159,9 @@ impl ResultPlace for DiskPlace {
     }
 
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
-        let place = self.staged(task).join(path);
-        if path.contains('/')
-            && let Some(folder) = place.parent()
-        {
-            fs::create_dir_all(folder).map_err(|error| refused("make folder", folder, &error))?;
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&place)
-            .map_err(|error| refused("create", &place, &error))?;
+        let staged = self.staged(task);
+        let file = create_beneath(&staged, path)
+            .map_err(|error| refused("create", &staged.join(path), &error.into()))?;
         Ok(Box::new(BufWriter::with_capacity(64 * 1024, file)))
     }
 
@@ -166,11 +191,14 @@ fn lock(queue: &Queue) -> std::sync::MutexGuard<'_, Waiting> {
     queue.inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether somebody may make it pass: space is freed, a file system is mounted for writing again.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | Interrupted)
+}
+
 pub(crate) fn refused(what: &'static str, path: &Path, error: &io::Error) -> PlaceError {
-    let may_pass = matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted
-    );
+    let may_pass = may_pass(error);
     PlaceError::Refused { what, path: path.display().to_string(), reason: error.to_string(), may_pass }
 }
 

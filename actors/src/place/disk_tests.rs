@@ -12,7 +12,7 @@ fn deliver(
     folder: &str,
     files: &[(&str, &str)],
 ) -> Result<String, PlaceError> {
-    place.stage(task)?;
+    place.stage(task, 0)?;
     let mut delivered = vec![];
     for (path, content) in files {
         let mut file = place.create(task, path)?;
@@ -86,13 +86,13 @@ fn in_a_flat_layout_streams_carry_the_name_of_their_input() {
 fn a_staged_file_never_goes_through_a_link_and_a_retry_starts_empty() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
-    place.stage("t1").unwrap();
+    place.stage("t1", 0).unwrap();
     let victim = folder.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     std::os::unix::fs::symlink(&victim, folder.path().join("out/.dropmill-run-1/t1/o")).unwrap();
     assert!(place.create("t1", "o").is_err());
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-    place.stage("t1").unwrap();
+    place.stage("t1", 0).unwrap();
     assert!(place.create("t1", "o").is_ok());
 }
 
@@ -103,7 +103,7 @@ fn many_results_at_once_all_arrive() {
     let publishing: Vec<_> = (0..100)
         .map(|number| {
             let task = format!("t{number}");
-            place.stage(&task).unwrap();
+            place.stage(&task, 0).unwrap();
             place.create(&task, "o").unwrap();
             let files = vec![DeliveredFile { path: "o".into(), bytes: 0, md5: hex(&Md5::digest(b"")) }];
             place.publish(Delivery {
@@ -118,5 +118,69 @@ fn many_results_at_once_all_arrive() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for published in runtime.block_on(futures_util::future::join_all(publishing)) {
         assert!(folder.path().join("out").join(published.unwrap()).join("o").exists());
+    }
+}
+
+#[test]
+fn a_result_that_does_not_fit_is_not_begun() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    place.stage("t1", 1 << 20).unwrap();
+    match place.stage("t2", u64::MAX) {
+        Err(PlaceError::Refused { reason, may_pass: true, .. }) => {
+            assert!(
+                reason.contains(&format!("needs {} B", u64::MAX)) && reason.contains(" B are free"),
+                "{reason}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!folder.path().join("out/.dropmill-run-1/t2").exists());
+}
+
+#[test]
+fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    place.stage("t1", 0).unwrap();
+    let (victim, staged) = (folder.path().join("victim"), folder.path().join("out/.dropmill-run-1/t1"));
+    fs::create_dir(&victim).unwrap();
+    let (deep, link) = (staged.join("deep"), staged.join("link"));
+    fs::create_dir(&deep).unwrap();
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (mut written, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        // The folder and the link change places as fast as they can.
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                exchange(&deep, &link).unwrap();
+            }
+        });
+        for number in 0..10_000 {
+            match place.create("t1", &format!("deep/{number}")) {
+                Ok(_) => written += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(written > 0 && refused > 0, "{written} written, {refused} refused: nothing was raced for");
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "of 10,000 files some went through the link");
+}
+
+#[test]
+fn a_file_where_a_folder_is_needed_and_the_same_name_twice_are_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    place.stage("t1", 0).unwrap();
+    place.create("t1", "a").unwrap();
+    for path in ["a/b", "a"] {
+        match place.create("t1", path) {
+            Err(PlaceError::Refused { path: named, may_pass: false, .. }) => {
+                assert!(named.ends_with(&format!("t1/{path}")), "{named}");
+            }
+            _ => panic!("{path} was made"),
+        }
     }
 }

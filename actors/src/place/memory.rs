@@ -50,7 +50,7 @@ impl Write for Writing {
 }
 
 impl ResultPlace for MemoryPlace {
-    fn stage(&self, task: &str) -> Result<(), PlaceError> {
+    fn stage(&self, task: &str, _: u64) -> Result<(), PlaceError> {
         self.lock().staged.insert(task.to_owned(), BTreeMap::new());
         Ok(())
     }

@@ -91,6 +91,12 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
     },
+    /// Whoever made the file was cut off before anything was in it: there is no run to go on with.
+    #[error("journal {path} is empty: its run was cut off before it began")]
+    NeverBegun {
+        /// The file.
+        path: PathBuf,
+    },
     /// An event is missing or changed.
     #[error(
         "journal {path} is damaged at event {seq}: {reason}; nothing after it can be trusted: restore the file from a copy, or start a new run"
@@ -106,6 +112,18 @@ pub enum JournalError {
     /// The disk or the database refused.
     #[error("journal {path}: {reason}")]
     Refused {
+        /// The file.
+        path: PathBuf,
+        /// What came back.
+        reason: String,
+    },
+    /// A flush failed. The kernel tells that once and then forgets it, so a later flush that succeeds says nothing of
+    /// what was written before: nothing more is taken in.
+    #[error(
+        "journal {path}: a flush failed ({reason}), so what it holds is known only by reading it again: \
+         the next life of the run does that"
+    )]
+    Unsure {
         /// The file.
         path: PathBuf,
         /// What came back.
@@ -197,7 +215,7 @@ impl Journal {
 
     fn over(path: &Path, database: Connection, last: u64) -> Self {
         let (orders, waiting) = channel();
-        let writer = Writer { path: path.into(), database };
+        let writer = Writer { path: path.into(), database, broken: None };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.work(&waiting));
         Self { inner: Inner::File { orders: Some(orders), writer: thread.ok() }, last }
     }
@@ -306,7 +324,12 @@ fn set_up(database: &Connection, header: &RunHeader) -> rusqlite::Result<()> {
 fn read_header(path: &Path, database: &Connection) -> Result<RunHeader, JournalError> {
     let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let no_journal = || JournalError::NoJournal { path: path.into() };
-    if number("application_id").map_err(|_| no_journal())? != APPLICATION {
+    let application = number("application_id").map_err(|_| no_journal())?;
+    // It is set in the same transaction as everything else: a file with neither is one that nobody wrote to.
+    if application == 0 && number("schema_version").map_err(|_| no_journal())? == 0 {
+        return Err(JournalError::NeverBegun { path: path.into() });
+    }
+    if application != APPLICATION {
         return Err(no_journal());
     }
     let format = number("user_version").map_err(|error| refused(path, &error))?;
@@ -325,18 +348,39 @@ fn read_header(path: &Path, database: &Connection) -> Result<RunHeader, JournalE
 struct Writer {
     path: PathBuf,
     database: Connection,
+    /// A flush failed: why nothing is taken in any more.
+    broken: Option<JournalError>,
 }
 
 impl Writer {
     fn work(mut self, waiting: &Receiver<Order>) {
         while let Ok(first) = waiting.recv() {
             let orders: Vec<Order> = std::iter::once(first).chain(waiting.try_iter()).collect();
-            let outcome = self.commit(&orders).map_err(|error| refused(&self.path, &error));
+            let outcome = match self.broken.clone() {
+                Some(broken) => Err(broken),
+                None => {
+                    let committed = self.commit(&orders);
+                    self.judged(committed)
+                }
+            };
             for order in orders {
                 // Whoever asked may be gone; the events are kept all the same.
                 let _ = order.answer.try_send(outcome.clone());
             }
         }
+    }
+
+    /// What a commit means for this journal and for those that come after it.
+    fn judged(&mut self, committed: rusqlite::Result<()>) -> Result<(), JournalError> {
+        use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
+        let Err(error) = committed else { return Ok(()) };
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        if !matches!(code, Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC)) {
+            return Err(refused(&self.path, &error));
+        }
+        let unsure = JournalError::Unsure { path: self.path.clone(), reason: error.to_string() };
+        self.broken = Some(unsure.clone());
+        Err(unsure)
     }
 
     fn commit(&mut self, orders: &[Order]) -> rusqlite::Result<()> {

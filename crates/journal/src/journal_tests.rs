@@ -124,7 +124,8 @@ fn a_full_disk_is_told_and_passes() {
     drop(Journal::create(&path, &header()).unwrap());
     let database = Connection::open(&path).unwrap();
     database.pragma_update(None, "max_page_count", 8).unwrap();
-    let (mut writer, big) = (Writer { path: path.clone(), database }, (1..=400).map(event).collect());
+    let (mut writer, big) =
+        (Writer { path: path.clone(), database, broken: None }, (1..=400).map(event).collect());
     let (answer, _answered) = async_channel::bounded(1);
     let orders = [Order { events: big, answer }];
     assert!(writer.commit(&orders).is_err());
@@ -132,4 +133,36 @@ fn a_full_disk_is_told_and_passes() {
     writer.database.pragma_update(None, "max_page_count", 100_000).unwrap();
     writer.commit(&orders).unwrap();
     assert_eq!(Journal::read(&path).unwrap().1.len(), 400);
+}
+
+#[test]
+fn a_flush_that_failed_ends_the_journal_whatever_the_next_one_would_say() {
+    let folder = TempDir::new().unwrap();
+    let path = written(&folder, 1);
+    let failed = |code| Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
+    let mut writer = Writer { path: path.clone(), database: Connection::open(&path).unwrap(), broken: None };
+    assert!(matches!(writer.judged(failed(rusqlite::ffi::SQLITE_FULL)), Err(JournalError::Refused { .. })));
+    assert!(writer.broken.is_none(), "a full disk passes");
+    let flush = failed(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+    assert!(matches!(writer.judged(flush), Err(JournalError::Unsure { .. })));
+    let (orders, waiting) = channel();
+    let (answer, answered) = async_channel::bounded(1);
+    orders.send(Order { events: vec![event(2)], answer }).unwrap();
+    drop(orders);
+    writer.work(&waiting);
+    assert!(matches!(answered.try_recv().unwrap(), Err(JournalError::Unsure { .. })));
+    assert_eq!(Journal::read(&path).unwrap().1, vec![event(1)]);
+}
+
+#[test]
+fn a_journal_that_nobody_wrote_to_is_told_from_one_that_is_damaged() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("journal.db");
+    std::fs::write(&path, "").unwrap();
+    assert!(matches!(Journal::header(&path), Err(JournalError::NeverBegun { .. })));
+    // Its first page, and nothing else.
+    Connection::open(&path).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
+    assert!(matches!(Journal::header(&path), Err(JournalError::NeverBegun { .. })));
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE header (body TEXT)").unwrap();
+    assert!(matches!(Journal::header(&path), Err(JournalError::NoJournal { .. })));
 }

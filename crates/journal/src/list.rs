@@ -54,6 +54,9 @@ pub fn list_runs(state: &Path) -> std::io::Result<Vec<RunSummary>> {
             let (outcome, tasks) = (report.outcome, report.tasks);
             RunFound { run: header.run, name: header.name, created: header.created, outcome, tasks }
         });
+        if matches!(found, Err(JournalError::NeverBegun { .. })) {
+            continue;
+        }
         runs.push(RunSummary { folder, found });
     }
     let key = |run: &RunSummary| run.found.as_ref().ok().map(|found| found.created);

@@ -226,6 +226,9 @@ pub struct Limits {
     pub submissions: u32,
     /// Tasks whose results are fetched at the same time.
     pub fetches: u32,
+    /// Files that come home of one task.
+    #[serde(default = "result_files")]
+    pub result_files: u32,
     /// Longest time between two looks at the service.
     pub poll_every: Duration,
     /// Shortest time between two looks, when the service hints at news.
@@ -264,4 +267,9 @@ pub fn slug(text: &str, longest: usize) -> String {
         }
     }
     slug.trim_end_matches('-').to_owned()
+}
+
+/// What plans meant that were made before there was a limit to say.
+fn result_files() -> u32 {
+    100_000
 }

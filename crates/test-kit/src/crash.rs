@@ -184,8 +184,8 @@ impl Transport for Mortal<dyn Transport> {
 }
 
 impl ResultPlace for Mortal<dyn ResultPlace> {
-    fn stage(&self, task: &str) -> Result<(), PlaceError> {
-        self.inner.stage(task)
+    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
+        self.inner.stage(task, needs_bytes)
     }
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
         self.inner.create(task, path)

@@ -101,8 +101,8 @@ impl FaultyPlace {
 }
 
 impl ResultPlace for FaultyPlace {
-    fn stage(&self, task: &str) -> Result<(), PlaceError> {
-        self.inner.stage(task)
+    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
+        self.inner.stage(task, needs_bytes)
     }
 
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {

@@ -31,6 +31,20 @@ impl BlobApi {
     /// # Errors
     /// `ContainerNotFound`; see [`BlobError`].
     pub async fn list_blobs(&self, container: &str, prefix: &str) -> Result<Vec<BlobListing>, BlobError> {
+        self.list_some_blobs(container, prefix, usize::MAX).await
+    }
+
+    /// The same, but no further page is asked for once there are more than `most` blobs: whoever gets more than that
+    /// knows that there are too many, and not how many.
+    ///
+    /// # Errors
+    /// As for [`BlobApi::list_blobs`].
+    pub async fn list_some_blobs(
+        &self,
+        container: &str,
+        prefix: &str,
+        most: usize,
+    ) -> Result<Vec<BlobListing>, BlobError> {
         let mut query = "&comp=list".to_owned();
         if !prefix.is_empty() {
             query.push_str("&prefix=");
@@ -51,7 +65,7 @@ impl BlobApi {
             let next = page.next_marker.clone();
             let entries = page.entries.into_iter().filter_map(listing);
             all.extend(entries.filter(|entry: &BlobListing| names.insert(entry.name.clone())));
-            let Some(next) = next else { return Ok(all) };
+            let Some(next) = next.filter(|_| all.len() <= most) else { return Ok(all) };
             seen.insert(std::mem::replace(&mut marker, next));
             if seen.contains(&marker) || seen.len() > MOST_PAGES {
                 let problem = format!("the list has no end after {} pages", seen.len());

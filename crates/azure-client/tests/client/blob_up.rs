@@ -408,6 +408,20 @@ async fn a_list_of_blobs_is_followed_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_list_of_blobs_is_read_no_further_than_somebody_wants_it() {
+    let service = Service::answering(|seen| match seen.query.contains("marker") {
+        false => page(&["a", "b"], Some("more")),
+        true => page(&["c", "d"], Some("and more")),
+    });
+    for (most, pages) in [(1, 1), (2, 2), (3, 2)] {
+        let before = service.asked().len();
+        let blobs = service.blob().list_some_blobs("c", "", most).await.unwrap();
+        assert!(blobs.len() > most, "whoever gets more than {most} knows that there are too many");
+        assert_eq!(service.asked().len() - before, pages, "pages for {most}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_of_blobs_without_end_or_sense_is_left() {
     for (answer, problem) in [
         ((|| page(&["a"], Some("m"))) as fn() -> Answer, "the list has no end after 2 pages"),

@@ -13,6 +13,9 @@ use std::{
     time::Duration,
 };
 
+/// For `oom_score_adj`: thousandths of the machine's memory.
+const OUT_OF_MEMORY_FIRST: &str = "500";
+
 /// Starts a command in a process group of its own, in its working folder, with nothing but its variables, an empty
 /// standard input and the two output files.
 ///
@@ -37,7 +40,16 @@ pub(super) fn start(line: &str, place: &TaskPlace, environment: &Environment) ->
     command.arg0(name).args(arguments).current_dir(&place.working).process_group(0);
     command.env_clear().envs(environment);
     command.stdin(Stdio::null()).stdout(output("stdout.txt")?).stderr(output("stderr.txt")?);
-    spawn(&mut command).map_err(|error| why_not(&error, line, &program, place))
+    let child = spawn(&mut command).map_err(|error| why_not(&error, line, &program, place))?;
+    give_way(child.id());
+    Ok(child)
+}
+
+/// When the machine has no memory left, a task is to be ended and not the service: half of the machine's memory is added to
+/// what a task is charged with. What it starts inherits that; what it has started before this line is not reached.
+fn give_way(process: u32) {
+    // A process that is over already needs no memory, and a system without this file has its own ways.
+    let _ = fs::write(format!("/proc/{process}/oom_score_adj"), OUT_OF_MEMORY_FIRST);
 }
 
 /// A program that was written just now may still be open for writing: another thread's child, which exists but has

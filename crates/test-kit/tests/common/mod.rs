@@ -75,6 +75,7 @@ pub fn plan(tasks: u32) -> RunPlan {
             upload_bytes: 64 << 20,
             submissions: 4,
             fetches: 8,
+            result_files: 100,
             poll_every: secs(5),
             poll_at_most_every: Duration::from_millis(10),
             call_timeout: secs(30),

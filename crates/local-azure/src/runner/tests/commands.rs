@@ -268,3 +268,13 @@ fn two_hundred_launches_run_side_by_side() {
         }
     }
 }
+
+#[test]
+fn without_memory_the_kernel_ends_a_task_rather_than_the_service() {
+    let mut rig = Rig::new();
+    // It is told right after the start, so the command may be quicker; its children begin with what it has.
+    let script = "until [ \"$(cat /proc/$$/oom_score_adj)\" -ge 500 ]; do :; done; sh -c 'cat /proc/self/oom_score_adj'";
+    let task: i32 = rig.prints(script).trim().parse().unwrap();
+    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    assert!(task >= 500 && task > own, "task {task}, service {own}");
+}

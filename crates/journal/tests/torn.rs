@@ -1,0 +1,183 @@
+//! What a power cut, a failing disk or somebody's editor leaves of a journal: it opens to a beginning of what was written,
+//! or says that it is damaged. Another event is never read.
+#![allow(clippy::unwrap_used)]
+
+use dropmill_journal::{
+    Journal, JournalError, RunHeader,
+    event::{Event, Happening},
+};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    pin::pin,
+    task::{Context, Waker},
+};
+use tempfile::TempDir;
+
+/// Commits of the journal that is torn, and events of each.
+const COMMITS: usize = 5;
+const EACH: usize = 2;
+/// Header of SQLite's write-ahead log, and length of a frame: its header and a page.
+const LOG_HEADER: usize = 32;
+const FRAME: usize = 24 + 4096;
+
+/// A journal as it stood while it was written: nothing folded into the file yet.
+struct Torn {
+    folder: TempDir,
+    file: Vec<u8>,
+    log: Vec<u8>,
+    events: Vec<Event>,
+}
+
+fn event(seq: usize) -> Event {
+    Event {
+        seq: seq as u64,
+        at: Timestamp::UNIX_EPOCH,
+        elapsed_ms: seq as u64 * 10,
+        run: "r-1".into(),
+        actor: "run_keeper".into(),
+        subject: "run".into(),
+        cause: (seq > 1).then_some(1),
+        happening: Happening::Degraded { reason: format!("reason {seq}") },
+    }
+}
+
+impl Torn {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("journal.db");
+        let header = RunHeader::of("r-1", "r", Timestamp::UNIX_EPOCH, "hash");
+        let journal = Journal::create(&path, &header).unwrap();
+        let events: Vec<Event> = (1..=COMMITS * EACH).map(event).collect();
+        for some in events.chunks(EACH) {
+            let mut committed = pin!(journal.append(some.to_vec()));
+            // Its answer comes from another thread.
+            while committed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                std::thread::yield_now();
+            }
+        }
+        let (file, log) = (fs::read(&path).unwrap(), fs::read(beside(&path, "-wal")).unwrap());
+        drop(journal);
+        assert!(log.len() > LOG_HEADER + FRAME * COMMITS, "each commit has a frame of its own");
+        Self { folder, file, log, events }
+    }
+
+    /// What is read when this is what is left of it.
+    fn read(&self, file: &[u8], log: &[u8]) -> Result<Vec<Event>, JournalError> {
+        let path = self.folder.path().join("torn.db");
+        let _ = fs::remove_file(beside(&path, "-shm"));
+        fs::write(&path, file).unwrap();
+        fs::write(beside(&path, "-wal"), log).unwrap();
+        let read = Journal::read(&path).map(|(_, events)| events);
+        if let Err(error) = &read {
+            assert!(error.to_string().contains("torn.db"), "it says where: {error}");
+        }
+        read
+    }
+
+    /// How many events are read of such a log: a beginning of what was written, or none because it is damaged.
+    #[track_caller]
+    fn reads(&self, log: &[u8]) -> usize {
+        let found = self.read(&self.file, log).unwrap_or_default();
+        assert_eq!(found, self.events[..found.len()], "other events were read");
+        found.len()
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Lengths to cut at: every one around the borders of frames, where a cut could be taken for an end, and some between.
+fn lengths(whole: usize) -> impl Iterator<Item = usize> {
+    (0..=whole).filter(move |length| {
+        let within = length.saturating_sub(LOG_HEADER) % FRAME;
+        *length <= LOG_HEADER || within < 32 || FRAME - within < 8 || length % 101 == 0 || *length == whole
+    })
+}
+
+#[test]
+fn a_journal_cut_off_at_any_length_opens_to_its_whole_commits() {
+    let torn = Torn::new();
+    let (mut before, mut seen) = (0, BTreeSet::new());
+    for length in lengths(torn.log.len()) {
+        let found = match torn.read(&torn.file, &torn.log[..length]) {
+            Ok(found) => found,
+            Err(JournalError::NeverBegun { .. }) if before == 0 => continue,
+            Err(error) => panic!("cut at {length}: {error}"),
+        };
+        assert_eq!(found, torn.events[..found.len()], "cut at {length}");
+        assert_eq!(found.len() % EACH, 0, "cut at {length}: half a commit");
+        assert!(found.len() >= before, "cut at {length}: a longer rest holds less");
+        before = found.len();
+        seen.insert(before);
+    }
+    assert!(seen.into_iter().eq((0..=COMMITS).map(|commits| commits * EACH)), "each commit was cut off once");
+}
+
+#[test]
+fn zeros_and_garbage_after_the_end_are_no_events() {
+    let torn = Torn::new();
+    let mut dice = 0x2545_f491_4f6c_dd1d_u64;
+    for length in [1, 23, 24, 25, 4095, FRAME, FRAME + 1, 3 * FRAME] {
+        let mut more = vec![0; length];
+        assert_eq!(torn.reads(&[&*torn.log, &more].concat()), torn.events.len(), "{length} zeros");
+        more.fill_with(|| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (dice >> 56) as u8
+        });
+        assert_eq!(torn.reads(&[&*torn.log, &more].concat()), torn.events.len(), "{length} of garbage");
+        // A frame that was written once before is no new one.
+        let old = &torn.log[LOG_HEADER..LOG_HEADER + length];
+        assert_eq!(torn.reads(&[&*torn.log, old].concat()), torn.events.len(), "{length} of itself");
+    }
+}
+
+#[test]
+fn bits_that_flip_in_the_log_end_it_there() {
+    let torn = Torn::new();
+    for at in (0..torn.log.len()).filter(|at| at % 53 == 0 || at.saturating_sub(LOG_HEADER) % FRAME < 24) {
+        let mut log = torn.log.clone();
+        log[at] ^= 1 << (at % 8);
+        torn.reads(&log);
+    }
+    // In the last frame but one: its commit and the one after it are not believed, those before are.
+    let mut log = torn.log.clone();
+    let frames = (log.len() - LOG_HEADER) / FRAME;
+    log[LOG_HEADER + (frames - 2) * FRAME + 1000] ^= 4;
+    let found = torn.reads(&log);
+    assert!(0 < found && found < torn.events.len(), "{found}");
+}
+
+/// Lengths that are far too large are neither believed nor reserved: the machine has no memory for them.
+#[test]
+fn a_huge_length_is_refused() {
+    let torn = Torn::new();
+    let mut log = torn.log.clone();
+    log[8..12].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
+    assert_eq!(torn.reads(&log), 0, "pages of 2 GiB");
+    // In the folded file, wherever a length may stand before a text: 9 bytes of 0xff are SQLite's largest number.
+    let path = torn.folder.path().join("folded.db");
+    fs::write(&path, &torn.file).unwrap();
+    fs::write(beside(&path, "-wal"), &torn.log).unwrap();
+    let folding = rusqlite::Connection::open(&path).unwrap();
+    folding.pragma_update(None, "journal_mode", "DELETE").unwrap();
+    drop(folding);
+    let whole = fs::read(&path).unwrap();
+    let text = b"reason 7";
+    let place = whole.windows(text.len()).rposition(|window| window == text).unwrap();
+    let mut noticed = 0;
+    for back in 9..200 {
+        let mut bytes = whole.clone();
+        bytes[place - back..place - back + 9].copy_from_slice(&[0xff; 9]);
+        match torn.read(&bytes, &[]) {
+            Ok(found) => assert_eq!(found, torn.events[..found.len()], "{back} bytes before"),
+            Err(_) => noticed += 1,
+        }
+    }
+    assert!(noticed > 100, "{noticed}");
+}
