@@ -427,7 +427,7 @@ def many_tasks():
     """136, 137: hundreds of tasks: never more at once than there are slots, and no dead child stays."""
     with workplace() as folder:
         log = f"{folder}/running"
-        made = desk(folder, files=0, shell=f"echo + >> {log}; echo > out.txt; echo - >> {log}", nodes=2)
+        made = desk(folder, files=0, shell=f"echo + >> {log}; echo > out.txt; sleep 0.03; echo - >> {log}", nodes=2)
         text = (made.folder / "run.toml").read_text().replace("nodes = 2", "nodes = 2\nslots_per_node = 2")
         (made.folder / "run.toml").write_text(text)
         files = 500
