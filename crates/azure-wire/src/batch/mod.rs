@@ -5,6 +5,7 @@
 //! 2024-07-01.20.0 (and `cloudServiceConfiguration`, which ended with 19.0) is either typed or kept as a
 //! [`Subtree`]; what neither knows is ignored. Nothing here decides or checks: limits are only named.
 
+mod application;
 mod common;
 mod counts;
 mod execution;
@@ -19,6 +20,7 @@ mod pool_calls;
 mod task;
 mod task_calls;
 
+pub use application::*;
 pub use common::*;
 pub use counts::*;
 pub use execution::*;

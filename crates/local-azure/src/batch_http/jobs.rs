@@ -186,10 +186,11 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             Ok(empty(204))
         }
         ("GET", ["subtasksinfo"]) => {
-            core.look(|model| model.task(job, task).map(drop))?;
-            Ok(json(&Page::<wire::Subtask> {
-                odata_metadata: Some(format!("{}/$metadata#subtasks", core.base())),
-                value: vec![],
+            let select = Select::parse(&ask.value("$select"));
+            let value = core.look(|model| model.subtasks(job, task, &select))?;
+            Ok(json(&Page {
+                odata_metadata: Some(format!("{}/$metadata#subtaskinfo", core.base())),
+                value,
                 next_link: None,
             }))
         }

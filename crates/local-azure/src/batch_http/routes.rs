@@ -2,7 +2,7 @@
 
 use super::{
     Ask,
-    answer::{Outcome, empty, json, named, tagged},
+    answer::{Outcome, empty, entity, json, named, tagged},
     jobs, pools, schedules,
 };
 use crate::model::{
@@ -50,11 +50,20 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         }
         ("GET", ["nodecounts"]) => node_counts(ask),
         ("GET", ["supportedimages"]) => supported_images(ask),
-        // Nothing is charged for here, and packages come with the management plane that this service has not.
         ("GET", ["poolusagemetrics"]) => ask.slice::<()>("poolusagemetrics", limit::PAGE, vec![]),
-        ("GET", ["applications"]) => ask.slice::<()>("applications", limit::PAGE, vec![]),
+        ("GET", ["applications"]) => {
+            let all = ask.core.look(|model| Ok(model.applications().list()))?;
+            ask.slice("listapplicationsummariesresponses", limit::PAGE, all)
+        }
+        ("GET", ["applications", id]) => {
+            let found = ask.core.look(|model| {
+                let found = model.applications().get(&decode(id));
+                found.ok_or_else(|| Refusal::not_found("ApplicationNotFound"))
+            })?;
+            Ok(entity(ask.core.base(), "getapplicationsummaryresponse", &found))
+        }
         (_, ["jobschedules", rest @ ..]) => schedules::schedule_call(ask, rest).await,
-        (_, ["applications", ..]) => Err(Refusal::not_found("ApplicationNotFound")),
+        (_, ["applications", _]) => Err(no_such_verb()),
         (_, ["certificates" | "certificates(..)", ..]) => Err(Refusal::not_here("certificates")),
         _ => Err(Refusal::new(404, "ResourceNotFound", "The specified resource does not exist.")),
     }

@@ -21,12 +21,16 @@ impl Model {
         let moment = self.moment(now);
         match event {
             NodeEvent::Booted(node) => self.booted(&node, moment),
+            NodeEvent::BootFailed { node, failure } => self.boot_failed(&node, &failure, moment),
             NodeEvent::Started { launch, process } => self.started(launch, process, moment),
+            NodeEvent::Coordinated { launch } => self.coordinated(launch),
             NodeEvent::Ended { launch, ending } => match self.launches.remove(&launch) {
                 Some(What::StartTask { pool, node }) => {
                     self.start_task_ended(&pool, &node, launch, &ending, moment)
                 }
-                Some(What::Task { job, task }) => self.launch_ended(&job, &task, launch, ending, moment),
+                Some(What::Task { job, task, number }) => {
+                    self.launch_ended(&job, &task, number, launch, ending, moment)
+                }
                 Some(What::Chore { job, node, .. }) => self.chore_ended(&job, &node, launch, &ending, moment),
                 None => {}
             },
@@ -45,7 +49,7 @@ impl Model {
             self.release_on(&node.node, moment);
             self.bury_pool(&key);
         } else if of.state == NodeState::Reimaging {
-            self.order(Order::Boot(node));
+            self.boot(&key, &node.node);
         }
     }
 
@@ -59,6 +63,7 @@ impl Model {
         let start_task = pool.spec.start_task.clone();
         let Some(node) = pool.nodes.get_mut(&of.node).filter(|node| !node.leaving) else { return };
         node.booted = Some(moment);
+        node.errors.clear();
         if node.state == NodeState::Starting {
             // Its machine is another one than before.
             self.void_preparations(&of.node, Act::Reimage);
@@ -95,6 +100,8 @@ impl Model {
             directory: "startup".into(),
             command_line: start_task.command_line.clone(),
             environment,
+            coordination: None,
+            packages: self.packages_for(pool, node, None),
             resource_files: self.resource_files(start_task.resource_files.as_deref()),
             output_files: vec![],
             last_try: most >= 0 && retries >= most,

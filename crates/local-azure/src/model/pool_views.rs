@@ -144,17 +144,17 @@ impl Model {
     /// Tasks that run on a node, then those that ended there last, the latest first.
     fn recent_tasks(&self, node: &Node) -> Option<Vec<wire::TaskInformation>> {
         let running = node.launches.iter().filter_map(|launch| match self.launches.get(launch)? {
-            super::What::Task { job, task } => Some((job.clone(), task.clone())),
+            super::What::Task { job, task, number } => Some((job.clone(), task.clone(), *number)),
             _ => None,
         });
-        let all = running.chain(node.recent.iter().rev().cloned()).filter_map(|(job, task)| {
+        let all = running.chain(node.recent.iter().rev().cloned()).filter_map(|(job, task, number)| {
             let job = self.jobs.get(&job)?;
             let task = job.tasks.get(&task)?;
             Some(wire::TaskInformation {
                 task_url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
                 job_id: Some(job.spec.id.clone()),
                 task_id: Some(task.add.id.clone()),
-                subtask_id: None,
+                subtask_id: i32::try_from(number).ok().filter(|number| *number > 0),
                 task_state: task.facts.state.clone(),
                 execution_info: Some(task.facts.info.clone()),
             })

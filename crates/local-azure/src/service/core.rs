@@ -2,6 +2,7 @@
 
 use super::OpenError;
 use crate::{
+    applications::Applications,
     durability::Durability,
     model::{AutoStorage, Condition, Identity, Model, Refusal},
     orders::{NodeEvent, NodeFiles, Order, Runner},
@@ -44,7 +45,7 @@ impl Core {
         durability: Durability,
         identity: Identity,
         key: SharedKey,
-        storage: AutoStorage,
+        (storage, applications): (AutoStorage, Applications),
         seed: u64,
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
@@ -54,7 +55,7 @@ impl Core {
         let (seed, first) = if folder.is_some() { (seed ^ moment, moment << 8) } else { (seed, 0) };
         let base = identity.base.clone();
         let model = Model::new(identity, ChaCha8Rng::seed_from_u64(seed), first, folder.is_some());
-        let mut model = model.with_storage(storage);
+        let mut model = model.with_storage(storage).with_applications(applications);
         let store = match folder {
             None => Store::none(),
             Some(folder) => Store::open(&folder.join("batch.db"), durability, &mut model, now)?,
