@@ -17,6 +17,7 @@ mod node;
 mod page;
 mod pool;
 mod pool_calls;
+mod statistics;
 mod task;
 mod task_calls;
 
@@ -32,6 +33,7 @@ pub use node::*;
 pub use page::*;
 pub use pool::*;
 pub use pool_calls::*;
+pub use statistics::*;
 pub use task::*;
 pub use task_calls::*;
 

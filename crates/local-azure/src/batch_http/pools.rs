@@ -7,7 +7,7 @@ use super::{
     routes::{changed, check_conditions, no_such_verb, page},
 };
 use crate::{
-    model::{Act, Model, Refusal, query::Select},
+    model::{Act, Model, Refusal},
     orders::NodeRef,
 };
 use dropmill_azure_wire::{
@@ -25,7 +25,7 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
     };
     match (ask.method.as_str(), rest) {
         ("GET" | "HEAD", []) => {
-            let select = Select::parse(&ask.value("$select"));
+            let select = ask.select();
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let pool = model.pool(pool)?;
@@ -95,7 +95,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
     let core = ask.core;
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
-            let select = Select::parse(&ask.value("$select"));
+            let select = ask.select();
             let seen =
                 core.look(|model| Ok(model.see_node(model.pool(pool)?, model.node(pool, node)?, &select)))?;
             Ok(entity(core.base(), "nodes", &seen))

@@ -12,7 +12,7 @@ use crate::model::{
 use dropmill_azure_wire::{
     batch::{self as wire, JobAdd, Page, PoolAdd, limit},
     etag::ETag,
-    time::{Timestamp, parse_http_date},
+    time::{Timestamp, parse_http_date, parse_iso},
     uri::{decode, encode, pairs},
 };
 use http::Method;
@@ -50,7 +50,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         }
         ("GET", ["nodecounts"]) => node_counts(ask),
         ("GET", ["supportedimages"]) => supported_images(ask),
-        ("GET", ["poolusagemetrics"]) => ask.slice::<()>("poolusagemetrics", limit::PAGE, vec![]),
+        ("GET", ["poolusagemetrics"]) => pool_usage(ask),
         ("GET", ["applications"]) => {
             let all = ask.core.look(|model| Ok(model.applications().list()))?;
             ask.slice("listapplicationsummariesresponses", limit::PAGE, all)
@@ -124,7 +124,7 @@ pub fn page<T: Serialize>(
     most: u32,
     list: impl FnOnce(&Model, &str, &Select, &str, usize) -> Result<(Vec<T>, Option<String>), Refusal>,
 ) -> Outcome {
-    let (size, select) = (ask.page_size(most)?, Select::parse(&ask.value("$select")));
+    let (size, select) = (ask.page_size(most)?, ask.select());
     let (filter, after) = (ask.value("$filter"), ask.value("$skiptoken"));
     let (value, next) = ask.core.look(|model| list(model, &filter, &select, &after, size))?;
     let next_link = next.map(|token| next_link(ask, &token));
@@ -153,6 +153,30 @@ fn node_counts(ask: &Ask<'_>) -> Outcome {
     let counts = ask.core.look(|model| Ok(model.node_counts()))?;
     let wanted = counts.into_iter().filter(|counts| filter.as_ref().is_none_or(|filter| filter.lets(counts)));
     ask.slice("poolnodecounts", limit::NODE_COUNTS_PAGE, wanted.collect())
+}
+
+fn pool_usage(ask: &Ask<'_>) -> Outcome {
+    let filter = ask.filter(&["poolId"])?;
+    let time = |name: &str| match ask.value(name).as_str() {
+        "" => Ok(None),
+        text => {
+            let bad = || {
+                Refusal::bad_query(name, "It must be a moment as in 2026-03-02T10:00:00Z")
+                    .with("QueryParameterValue", text)
+            };
+            parse_iso(text).map(Some).ok_or_else(bad)
+        }
+    };
+    let (from, to, now) = (time("starttime")?, time("endtime")?, ask.core.now());
+    let usage = ask.core.look(|model| model.pool_usage(from, to, now))?;
+    let wanted = usage.into_iter().filter(|usage| filter.as_ref().is_none_or(|filter| filter.lets(usage)));
+    ask.slice("poolusagemetrics", limit::PAGE, wanted.collect())
+}
+
+impl Fields for wire::PoolUsageMetrics {
+    fn field(&self, name: &str) -> Option<Value> {
+        (name == "poolId").then(|| Value::Text(self.pool_id.clone()))
+    }
 }
 
 impl Fields for wire::PoolNodeCounts {

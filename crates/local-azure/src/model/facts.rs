@@ -55,6 +55,11 @@ pub enum Change {
         /// Its key.
         key: String,
     },
+    /// A machine was had for a while.
+    AddLease {
+        /// Itself.
+        body: String,
+    },
     /// What was asked of a task.
     PutTask {
         /// Its job's key.
@@ -143,6 +148,9 @@ pub struct Node {
     pub state_at: Timestamp,
     /// It takes tasks.
     pub scheduling: bool,
+    /// Since when it has a machine, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leased: Option<Timestamp>,
     /// When it joined.
     pub allocated: Timestamp,
     /// When it booted last.

@@ -30,6 +30,7 @@ mod storage;
 mod task_ends;
 mod task_views;
 mod tasks;
+mod usage;
 mod views;
 
 pub use conditions::{Condition, Supply};
@@ -37,6 +38,7 @@ pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
 pub use refusal::Refusal;
 pub use schedules::{Schedule, ScheduleAsk};
 pub use storage::AutoStorage;
+pub use usage::{Lease, MOST_LEASES};
 pub use views::Fields;
 
 use crate::{
@@ -45,7 +47,7 @@ use crate::{
 };
 use dropmill_azure_wire::{etag::ETag, time::Timestamp};
 use rand_chacha::ChaCha8Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the model says of itself in answers.
 #[derive(Debug, Clone)]
@@ -84,6 +86,8 @@ pub struct Model {
     supply: Supply,
     storage: Option<AutoStorage>,
     applications: Applications,
+    /// Machines that were had, the oldest first.
+    leases: VecDeque<Lease>,
     effects: Effects,
     /// Whether changes are kept at all.
     durable: bool,
@@ -149,6 +153,7 @@ impl Model {
             supply: Supply::quota(u32::MAX),
             storage: None,
             applications: Applications::default(),
+            leases: VecDeque::new(),
             effects: Effects::default(),
             durable,
         }

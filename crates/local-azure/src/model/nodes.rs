@@ -43,6 +43,8 @@ impl Model {
         let Some(pool) = self.pools.get_mut(&key) else { return };
         let Some(of) = pool.nodes.get(&node.node) else { return };
         if of.leaving {
+            self.end_lease(&key, &node.node, moment);
+            let Some(pool) = self.pools.get_mut(&key) else { return };
             pool.nodes.remove(&node.node);
             self.settle_allocation(&key, moment);
             self.keep_pool(&key);
@@ -158,6 +160,11 @@ impl Model {
 
     /// Sets what a node does, and whether tasks may be put on it.
     pub(super) fn set_node_state(&mut self, pool: &str, node: &str, state: NodeState, moment: Timestamp) {
+        match state {
+            NodeState::Deallocated | NodeState::Preempted => self.end_lease(pool, node, moment),
+            NodeState::Starting => self.begin_lease(pool, node, moment),
+            _ => {}
+        }
         let Some(found) = self.pools.get_mut(pool) else { return };
         let most = found.slots_per_node();
         let Some(of) = found.nodes.get_mut(node) else { return };

@@ -78,6 +78,7 @@ impl Model {
             ),
             upgrade_policy: pick!("upgradePolicy", upgrade_policy),
             resource_tags: pick!("resourceTags", resource_tags),
+            stats: select.stats(|now| self.pool_statistics(pool, now)),
             ..wire::Pool::default()
         }
     }

@@ -383,6 +383,7 @@ impl Model {
                     state: NodeState::Creating,
                     state_at: moment,
                     scheduling: true,
+                    leased: Some(moment),
                     allocated: moment,
                     booted: None,
                     start_task: None,

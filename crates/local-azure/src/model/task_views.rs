@@ -46,6 +46,7 @@ impl Model {
                 Some(self.node_info(task.facts.node.as_ref()?, &task.directory(&job.spec.id)))
             }),
             depends_on: pick!("dependsOn", depends_on),
+            stats: select.stats(|now| self.task_statistics(job, task, now)),
             multi_instance_settings: pick!("multiInstanceSettings", multi_instance_settings),
             application_package_references: pick!(
                 "applicationPackageReferences",

@@ -12,6 +12,7 @@ mod revival;
 mod schedules;
 mod states;
 mod tasks;
+mod usage;
 
 use super::{Act, AutoStorage, Change, Identity, Model, Refusal, Task, query::Select};
 use crate::{
@@ -138,7 +139,7 @@ impl World {
     /// Likewise, with nodes that boot, and launches that end, only when told to.
     pub fn begin_anew_as(self, boots_by_hand: bool, ends_by_hand: bool) -> Self {
         let (mut pools, mut jobs, mut schedules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut tasks = BTreeMap::new();
+        let (mut tasks, mut leases) = (BTreeMap::new(), vec![]);
         let before = self.kept.clone();
         for change in self.kept {
             match change {
@@ -151,6 +152,7 @@ impl World {
                 }
                 Change::PutSchedule { key, body } => drop(schedules.insert(key, body)),
                 Change::DropSchedule { key } => drop(schedules.remove(&key)),
+                Change::AddLease { body } => leases.push(serde_json::from_str(&body).unwrap()),
                 Change::PutTask { job, key, add, facts } => drop(tasks.insert((job, key), (add, facts))),
                 Change::PutTaskFacts { job, key, facts } => {
                     if let Some(task) = tasks.get_mut(&(job, key)) {
@@ -168,6 +170,7 @@ impl World {
             (job, key, Task { add, facts: serde_json::from_str(&facts).unwrap() })
         });
         let mut world = Self { now: self.now, boots_by_hand, ends_by_hand, ..Self::of_life(self.life + 1) };
+        world.model.revive_leases(leases);
         world.model.revive(read_all(pools), read_all(jobs), tasks.collect(), world.now);
         world.model.revive_schedules(read_all(schedules), world.now);
         world.kept.splice(0..0, before);
