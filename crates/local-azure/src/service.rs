@@ -218,7 +218,7 @@ impl LocalAzure {
                 ProcessRunner::start(settings, clock, reports, blobs.door())?
             }
         };
-        core.employ(runner);
+        core.employ(runner, blobs.door());
         Ok(Self { inside: Arc::new(Inside { connection, core, blobs, _home: home }) })
     }
 

@@ -87,8 +87,18 @@ pub fn changed(ask: &Ask<'_>, status: u16, (etag, modified): (ETag, Timestamp)) 
 
 /// The request's conditions on what it reads or writes: at most one of the four.
 pub fn check_conditions(ask: &Ask<'_>, etag: &ETag, modified: Timestamp) -> Result<(), Refusal> {
-    const NAMES: [&str; 4] = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
-    let mut given = NAMES.iter().filter_map(|name| Some((*name, ask.header(name)?)));
+    let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+    check_named_conditions(ask, &names, etag, modified)
+}
+
+/// Likewise, of these headers alone.
+pub fn check_named_conditions(
+    ask: &Ask<'_>,
+    names: &[&str],
+    etag: &ETag,
+    modified: Timestamp,
+) -> Result<(), Refusal> {
+    let mut given = names.iter().filter_map(|name| Some((*name, ask.header(name)?)));
     let Some((name, value)) = given.next() else { return Ok(()) };
     if given.next().is_some() {
         let words = "Multiple condition headers are not supported.";

@@ -183,6 +183,9 @@ pub struct Node {
     /// Tasks that ended on it last, by job and task key and number of the instance, the oldest first.
     #[serde(skip)]
     pub recent: VecDeque<(String, String, usize)>,
+    /// What happened on it, the oldest first.
+    #[serde(skip)]
+    pub log: VecDeque<(Timestamp, Box<str>)>,
 }
 
 /// What a node shall do once nothing runs on it any more.

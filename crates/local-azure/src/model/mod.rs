@@ -14,11 +14,13 @@ mod instances;
 mod job_specs;
 mod job_views;
 mod jobs;
+mod node_log;
 mod nodes;
 mod packages;
 mod plans;
 mod pool_views;
 mod pools;
+mod preemption;
 mod preparation;
 pub mod query;
 mod refusal;
@@ -233,6 +235,7 @@ impl Model {
     }
 
     fn order(&mut self, order: Order) {
+        self.note_order(&order);
         self.effects.orders.push(order);
     }
 

@@ -19,6 +19,7 @@ impl Model {
     /// Takes in what a node reports.
     pub fn happened(&mut self, event: NodeEvent, now: Timestamp) {
         let moment = self.moment(now);
+        self.note_event(&event, moment);
         match event {
             NodeEvent::Booted(node) => self.booted(&node, moment),
             NodeEvent::BootFailed { node, failure } => self.boot_failed(&node, &failure, moment),
@@ -169,6 +170,7 @@ impl Model {
         let most = found.slots_per_node();
         let Some(of) = found.nodes.get_mut(node) else { return };
         if of.state != state {
+            of.note(moment, format!("from {} to {state}", of.state));
             (of.state, of.state_at) = (state, moment);
         }
         let entry = (of.slots, of.id.clone());

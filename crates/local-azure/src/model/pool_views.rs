@@ -5,8 +5,9 @@ use super::{
     query::Select,
     views::{NODE_PROPERTIES, POOL_PROPERTIES, PageOf, page, read_filter},
 };
-use dropmill_azure_wire::batch::{
-    self as wire, ComputeNode, NodeCounts, NodeState, PoolNodeCounts, SchedulingState,
+use dropmill_azure_wire::{
+    batch::{self as wire, ComputeNode, NodeCounts, NodeState, PoolNodeCounts, SchedulingState},
+    time::iso,
 };
 
 impl Model {
@@ -34,10 +35,13 @@ impl Model {
             allocation_state_transition_time: select
                 .take("allocationStateTransitionTime", || Some(pool.allocation_at)),
             vm_size: select.take("vmSize", || Some(spec.vm_size.clone())),
-            virtual_machine_configuration: pick!(
-                "virtualMachineConfiguration",
-                virtual_machine_configuration
-            ),
+            virtual_machine_configuration: select.take("virtualMachineConfiguration", || {
+                let mut machine = spec.virtual_machine_configuration.clone()?;
+                for part in [&mut machine.extensions, &mut machine.container_configuration] {
+                    *part = part.as_ref().map(without_secrets);
+                }
+                Some(machine)
+            }),
             cloud_service_configuration: pick!("cloudServiceConfiguration", cloud_service_configuration),
             resize_timeout: pick!("resizeTimeout", resize_timeout),
             resize_errors: select.take("resizeErrors", || {
@@ -168,6 +172,31 @@ impl Model {
         matches!(self.launches.get(&launch), Some(super::What::Task { .. }))
     }
 
+    /// The extensions of a node: those its pool names. Nothing is installed for them, which their status says.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `NodeNotFound`.
+    pub fn node_extensions(&self, pool: &str, node: &str) -> Result<Vec<serde_json::Value>, Refusal> {
+        let since = iso(self.node(pool, node)?.allocated);
+        let machine = self.pool(pool)?.spec.virtual_machine_configuration.as_ref();
+        let named = machine.and_then(|machine| machine.extensions.as_ref()).map(without_secrets);
+        let named = named.and_then(|named| named.0.as_array().cloned()).unwrap_or_default();
+        let see = |extension: serde_json::Value| {
+            let status = serde_json::json!({
+                "code": "ProvisioningState/succeeded",
+                "level": "Warning",
+                "displayStatus": "Provisioning succeeded",
+                "message": "This local service keeps extensions and installs nothing for them",
+                "time": since,
+            });
+            let view = serde_json::json!({"name": extension["name"], "statuses": [status]});
+            serde_json::json!({
+                "provisioningState": "Succeeded", "vmExtension": extension, "instanceView": view,
+            })
+        };
+        Ok(named.into_iter().map(see).collect())
+    }
+
     /// A page of a pool's nodes.
     ///
     /// # Errors
@@ -228,7 +257,7 @@ fn counts(pool: &Pool, dedicated: bool) -> NodeCounts {
 }
 
 /// Properties that nobody is told.
-const SECRETS: &[&str] = &["password", "sshPrivateKey", "accountKey", "sasKey"];
+const SECRETS: &[&str] = &["password", "sshPrivateKey", "accountKey", "sasKey", "protectedSettings"];
 
 fn without_secrets(subtree: &wire::Subtree) -> wire::Subtree {
     fn strip(value: &mut serde_json::Value) {

@@ -397,6 +397,7 @@ impl Model {
                     packages: vec![],
                     users: BTreeMap::new(),
                     recent: VecDeque::new(),
+                    log: VecDeque::new(),
                 };
                 if let Some(pool) = self.pools.get_mut(key) {
                     pool.nodes.insert(id.clone(), node);

@@ -26,6 +26,7 @@ impl Model {
         while let Some((job, task, nodes)) = self.next_placement(pool) {
             self.launch_task(pool, &nodes, &job, &task, moment);
         }
+        self.preempt(pool);
     }
 
     /// The next task and the nodes it goes to.

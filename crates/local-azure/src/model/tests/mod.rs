@@ -7,6 +7,7 @@ mod instances;
 mod jobs;
 mod nodes;
 mod packages;
+mod preemption;
 mod random;
 mod revival;
 mod schedules;
