@@ -62,7 +62,6 @@ impl Model {
                 let url = format!("jobs/{}", job.spec.id);
                 self.job_statistics(&url, job.created, std::iter::once(job), now)
             }),
-            ..wire::Job::default()
         }
     }
 

@@ -5,7 +5,7 @@ import datetime as dt
 import azure.batch.models as m
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+from azure.storage.blob import BlobSasPermissions, ContainerSasPermissions, generate_blob_sas, generate_container_sas
 
 from shapes import job_of, pool_of, task_of
 
@@ -148,3 +148,26 @@ def test_usage_and_statistics_are_those_of_what_ran(batch, fresh, pool, finished
     assert metrics.vm_size == "STANDARD_D2S_V3" and 0 < metrics.total_core_hours < 6
     assert (metrics.start_time.minute % 30, metrics.start_time.second) == (0, 0)
     batch.begin_delete_job(job)
+
+
+def test_the_log_of_a_node_is_stored_where_it_is_asked_for(batch, blobs, pool, fresh):
+    container = fresh("logs")
+    blobs.create_container(container)
+    now = dt.datetime.now(dt.timezone.utc)
+    sas = generate_container_sas(
+        blobs.account_name,
+        container,
+        account_key=blobs.credential.account_key,
+        permission=ContainerSasPermissions(write=True, create=True),
+        expiry=now + dt.timedelta(hours=1),
+    )
+    node = next(iter(batch.list_nodes(pool))).id
+    url = f"{blobs.get_container_client(container).url}?{sas}"
+    options = m.UploadBatchServiceLogsOptions(container_url=url, start_time=now - dt.timedelta(hours=1))
+    stored = batch.upload_node_logs(pool, node, options)
+    assert stored.number_of_files_uploaded == 1
+    [name] = [blob.name for blob in blobs.get_container_client(container).list_blobs()]
+    assert name.startswith(stored.virtual_directory_name)
+    assert b"is up" in blobs.get_blob_client(container, name).download_blob().readall()
+    nothing = m.UploadBatchServiceLogsOptions(container_url=url, start_time=now + dt.timedelta(hours=1))
+    assert batch.upload_node_logs(pool, node, nothing).number_of_files_uploaded == 0

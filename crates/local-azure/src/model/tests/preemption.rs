@@ -25,7 +25,8 @@ fn add(world: &mut World, job: &str, task: Value) {
 fn a_more_important_task_takes_the_place_of_the_youngest_that_may_be_taken() {
     // Slots of the node, tasks on it, whether they give way, priority of the other job, slots of its task; what runs
     // then.
-    let table: &[(u32, u32, bool, i32, u32, &[&str])] = &[
+    type Row = (u32, u32, bool, i32, u32, &'static [&'static str]);
+    let table: &[Row] = &[
         (2, 2, true, 10, 1, &["t0", "u"]),
         (3, 2, true, 10, 2, &["t0", "u"]),
         (3, 2, true, 10, 1, &["t0", "t1", "u"]),
