@@ -168,6 +168,6 @@ def test_the_log_of_a_node_is_stored_where_it_is_asked_for(batch, blobs, pool, f
     assert stored.number_of_files_uploaded == 1
     [name] = [blob.name for blob in blobs.get_container_client(container).list_blobs()]
     assert name.startswith(stored.virtual_directory_name)
-    assert b"begins in workitems/" in blobs.get_blob_client(container, name).download_blob().readall()
+    assert b"to idle" in blobs.get_blob_client(container, name).download_blob().readall()
     nothing = m.UploadBatchServiceLogsOptions(container_url=url, start_time=now + dt.timedelta(hours=1))
     assert batch.upload_node_logs(pool, node, nothing).number_of_files_uploaded == 0
