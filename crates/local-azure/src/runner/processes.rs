@@ -218,7 +218,7 @@ impl ProcessRunner {
                 }
             }
             // What runs there still, because the node only boots in the model, keeps what it uses.
-            let renew = !shared.registry.handles().iter().any(|handle| handle.node == node);
+            let renew = !shared.registry.uses(&node);
             shared.report(match shared.packages.provide(&root, &packages, renew) {
                 Ok(()) => NodeEvent::Booted(node),
                 Err(failure) => NodeEvent::BootFailed { node, failure },
