@@ -240,6 +240,10 @@ pub struct ServeArgs {
     /// Which draws the scenario's probabilities make.
     #[arg(long, default_value_t = 1, requires = "scenario")]
     pub seed: u64,
+    /// An application package that pools and tasks may name, a zip file or a folder; may be given often. Of several
+    /// versions the last is the default one.
+    #[arg(long = "application", value_name = "ID@VERSION=PATH")]
+    pub applications: Vec<String>,
     /// Print the connection as one line of JSON when ready.
     #[arg(long)]
     pub json: bool,

@@ -138,3 +138,94 @@ fn work_that_was_accepted_is_done_also_when_the_service_was_killed_meanwhile() {
     assert_eq!(desk.processes(), Vec::<String>::new(), "nothing of the first life is left");
     assert_eq!(served.end(), Some(0));
 }
+
+#[test]
+fn a_task_on_several_nodes_with_its_package_is_done_also_when_the_service_was_killed_meanwhile() {
+    const NODES: usize = 3;
+    let desk = Desk::new();
+    let (news, second) = (desk.path("news"), desk.path("second-life"));
+    rustix::fs::mknodat(rustix::fs::CWD, &news, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    desk.write("tool/word", "packed\n");
+    let tool = format!("tool@1={}", desk.path("tool").display());
+    let quoted = |script: &str| dropmill_azure_wire::command_line::quote(["/bin/sh", "-c", script]);
+    // In the first life every coordination leaves something running and says so, and the command takes long.
+    let coordination = format!(
+        "test -e {0} && exit 0; setsid sleep 600 & cat $AZ_BATCH_APP_PACKAGE_tool/word > {1}",
+        second.display(),
+        news.display()
+    );
+    let command = format!(
+        "test -e {0} || {{ echo main > {1}; exec sleep 600; }}; cat $AZ_BATCH_APP_PACKAGE_tool/word; exit 5",
+        second.display(),
+        news.display()
+    );
+
+    let served = Served::with(&desk, &["--application", &tool]);
+    let (batch, _) = clients(&served);
+    on_own_runtime(async {
+        let references =
+            vec![wire::ApplicationPackageReference { application_id: "tool".into(), version: None }];
+        let pool = wire::PoolAdd {
+            enable_inter_node_communication: Some(true),
+            application_package_references: Some(references),
+            ..pool(NODES as i32)
+        };
+        batch.create_pool(&pool).await.unwrap();
+        batch.create_job(&job()).await.unwrap();
+        let together = wire::MultiInstanceSettings {
+            number_of_instances: Some(NODES as i32),
+            coordination_command_line: quoted(&coordination),
+            common_resource_files: None,
+        };
+        let task = wire::TaskAdd {
+            id: "together".into(),
+            command_line: quoted(&command),
+            multi_instance_settings: Some(together),
+            ..Default::default()
+        };
+        let results = batch.add_tasks("job", &[task]).await.unwrap();
+        assert!(results.iter().all(|result| result.error.is_none()));
+    });
+    // Opened for writing as well: it must not end between two of those who write.
+    let news = File::options().read(true).write(true).open(&news).unwrap();
+    let told: Vec<_> = BufReader::new(news).lines().take(NODES + 1).map(Result::unwrap).collect();
+    assert_eq!((told.iter().filter(|word| *word == "packed").count(), &*told[NODES]), (NODES, "main"));
+    assert!(desk.processes().len() > NODES, "the command, and what the coordinations left");
+    served.kill();
+    desk.write("second-life", "");
+
+    let served = Served::with(&desk, &["--application", &tool]);
+    let (batch, _) = clients(&served);
+    on_own_runtime(async {
+        while batch.task_counts("job").await.unwrap().task_counts.completed < 1 {
+            tokio::task::yield_now().await;
+        }
+        let info = batch.get_task("job", "together").await.unwrap().execution_info.unwrap();
+        assert_eq!((info.exit_code, info.retry_count, info.requeue_count), (Some(5), 0, 1));
+        batch.delete_pool("pool").await.unwrap();
+    });
+    assert_eq!(desk.processes(), Vec::<String>::new(), "nothing of the first life is left");
+    assert_eq!(served.end(), Some(0));
+}
+
+#[test]
+fn packages_that_cannot_be_used_are_refused_before_anything_is_served() {
+    let desk = Desk::new();
+    desk.write("tool.zip", "no archive");
+    let table = [
+        ("tool", "ID@VERSION=PATH"),
+        ("tool@1", "ID@VERSION=PATH"),
+        ("tool@1=", "ID@VERSION=PATH"),
+        ("tool@1=nowhere.zip", "nowhere.zip"),
+        ("tool@1=tool.zip", "tool.zip"),
+        ("../tool@1=.", "application's id"),
+        ("tool@..=.", "the version"),
+    ];
+    for (package, words) in table {
+        let arguments =
+            ["serve", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0", "--application", package];
+        let output = desk.dropmill(&arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.contains(words)), (Some(2), true), "{package}: {error}");
+    }
+}

@@ -5,7 +5,9 @@ use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
 use anyhow::{Context, Result, bail};
 use axum::serve::ListenerExt;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
-use dropmill_local_azure::service::{LocalAzure, RunnerChoice, ServiceSettings};
+use dropmill_local_azure::service::{
+    ApplicationPackage, LocalAzure, OpenError, RunnerChoice, ServiceSettings,
+};
 use dropmill_test_kit::{
     ShiftedClock,
     served::{self, Served},
@@ -23,10 +25,13 @@ pub fn serve(arguments: &ServeArgs, state: &State) -> Result<u8> {
 }
 
 async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
+    let applications = arguments.applications.iter().map(|text| application(text));
+    let applications = applications.collect::<Result<_, _>>()?;
     let batch = listen(&arguments.batch, "--batch").await?;
     let blob = listen(&arguments.blob, "--blob").await?;
     let folder = state.service();
     let mut settings = ServiceSettings::at(&folder);
+    settings.applications = applications;
     settings.batch_endpoint = format!("http://{}", batch.local_addr()?);
     settings.blob_endpoint = format!("http://{}/{}", blob.local_addr()?, settings.account);
     let scenario =
@@ -34,7 +39,13 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let wall: SharedClock = Arc::new(WallClock);
     let skew = scenario.as_ref().map_or(0, |scenario| scenario.clock_ahead_seconds);
     let clock = ShiftedClock::new(wall.clone(), skew);
-    let service = LocalAzure::open(settings, Arc::new(clock.clone()), RunnerChoice::Processes)?;
+    let service =
+        LocalAzure::open(settings, Arc::new(clock.clone()), RunnerChoice::Processes).map_err(|error| {
+            match error {
+                OpenError::Application(bad) => Mistake(format!("--application: {bad}")).into(),
+                other => anyhow::Error::from(other),
+            }
+        })?;
     let (batch_router, blob_router) = match &scenario {
         None => (service.batch_router(), service.blob_router()),
         Some(scenario) => {
@@ -86,6 +97,15 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     blob_end.abort();
     service.stop();
     Ok(0)
+}
+
+/// `ID@VERSION=PATH`.
+fn application(text: &str) -> Result<ApplicationPackage, Mistake> {
+    let parts = text.split_once('=').and_then(|(name, path)| Some((name.split_once('@')?, path)));
+    let ((application, version), path) = parts.filter(|(_, path)| !path.is_empty()).ok_or_else(|| {
+        Mistake(format!("--application {text}: write it as ID@VERSION=PATH, as in blender@4.2=blender.zip"))
+    })?;
+    Ok(ApplicationPackage { application: application.into(), version: version.into(), path: path.into() })
 }
 
 async fn listen(address: &str, option: &str) -> Result<TcpListener> {

@@ -52,7 +52,15 @@ pub(crate) use written_as_it_is;
 
 impl<T: Serialize> Wire for Vec<T> {}
 impl<T: Serialize + ?Sized> Wire for Box<T> {}
-written_as_it_is!(String, bool, i32, crate::secret::Secret, crate::etag::ETag, crate::duration::IsoDuration);
+written_as_it_is!(
+    String,
+    bool,
+    i32,
+    f64,
+    crate::secret::Secret,
+    crate::etag::ETag,
+    crate::duration::IsoDuration
+);
 
 /// Structs as the wire shapes them: an `Option` that is `None` is omitted, an unknown property is ignored.
 macro_rules! wire_struct {

@@ -30,7 +30,7 @@ fn main() {
     let mut settings = RunnerSettings::new(root, "local", "http://127.0.0.1:10100");
     settings.cleanup_at_stop = std::time::Duration::ZERO;
     let runner = ProcessRunner::start(settings, Arc::new(WallClock), reports, Arc::new(NoDoor)).unwrap();
-    runner.carry_out(Order::Boot(node()));
+    runner.carry_out(Order::Boot { node: node(), packages: vec![] });
     events.recv().unwrap();
 
     let began = Instant::now();
@@ -78,6 +78,8 @@ fn launch(id: u64, program: &str) -> Launch {
         directory: format!("workitems/job/job-1/task-{id:07}"),
         command_line: program.into(),
         environment: variables.map(|name| (format!("AZ_BATCH_{name}"), format!("value-{id}"))).into(),
+        coordination: None,
+        packages: Vec::new(),
         resource_files: Vec::new(),
         output_files: Vec::new(),
         last_try: true,

@@ -1,5 +1,6 @@
 //! A local Azure Batch and Blob service that really runs its tasks.
 
+pub mod applications;
 mod autoscale;
 mod batch_http;
 pub mod blob;

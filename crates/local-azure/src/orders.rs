@@ -3,6 +3,7 @@
 //! The model decides, the runner does. A runner that runs processes and one that only pretends
 //! (for simulations) stand behind the same three traits.
 
+pub use crate::applications::PackageOrder;
 use dropmill_azure_wire::time::Timestamp;
 use std::{path::Path, sync::Arc};
 
@@ -21,11 +22,20 @@ pub struct NodeRef {
 /// What the model wants done on a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
-    /// Make the node's folders; answer with [`NodeEvent::Booted`].
-    Boot(NodeRef),
+    /// Make the node's folders and put its packages there, anew where they have changed; answer with
+    /// [`NodeEvent::Booted`], or [`NodeEvent::BootFailed`] if a package cannot be had.
+    Boot {
+        /// Which.
+        node: NodeRef,
+        /// What it shall have.
+        packages: Vec<PackageOrder>,
+    },
     /// Run a command; answer with [`NodeEvent::Started`] once its process runs and [`NodeEvent::Ended`] when it
     /// is over, or with `Ended` alone if it could not be started.
     Launch(Box<Launch>),
+    /// Let a launch go on whose coordination ended well: with its own command if it is the primary, else to its end,
+    /// with exit code 0.
+    GoOn(LaunchId),
     /// End a launch: SIGTERM to its process group, SIGKILL after the grace, nothing left of it. Its outputs are
     /// stored as if no try followed. `Ended` follows.
     Kill(LaunchId),
@@ -53,18 +63,33 @@ pub struct Launch {
     /// Folder below the node's root with `stdout.txt`, `stderr.txt` and `wd`: `startup`, or
     /// `workitems/<job>/job-1/<task>`.
     pub directory: String,
+    /// What comes before, for one of several instances of a task; its working folder lies in the task's own then.
+    pub coordination: Option<Coordination>,
     /// Split into arguments as Batch does; no shell.
     pub command_line: String,
     /// Variables in order, later ones win: the service's ids, the job's, the task's. The runner adds those that
-    /// hold paths (`AZ_BATCH_NODE_ROOT_DIR`, `AZ_BATCH_TASK_DIR`, …) before them. `AZ_BATCH_JOB_PREP_DIR` and
-    /// `AZ_BATCH_JOB_PREP_WORKING_DIR` are given as folders below the node's root; the runner makes them absolute.
+    /// hold paths (`AZ_BATCH_NODE_ROOT_DIR`, `AZ_BATCH_TASK_DIR`, …) before them. `AZ_BATCH_JOB_PREP_DIR`,
+    /// `AZ_BATCH_JOB_PREP_WORKING_DIR` and `AZ_BATCH_TASK_SHARED_DIR` are given as folders below the node's root; the runner makes them absolute.
     pub environment: Vec<(String, String)>,
+    /// Application packages that must be on the node, with the variables that name their folders.
+    pub packages: Vec<PackageOrder>,
     /// Files to bring before the command starts.
     pub resource_files: Vec<ResourceFileOrder>,
     /// Files to take away after it ended.
     pub output_files: Vec<OutputFileOrder>,
     /// No try follows if this one fails: outputs of a failed try are taken away only then.
     pub last_try: bool,
+}
+
+/// What an instance of a task on several nodes runs before anything else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coordination {
+    /// Run like the launch's own command; what it leaves running stays until the launch ends.
+    pub command_line: String,
+    /// Brought before to the folder in which the launch's own lies: `AZ_BATCH_TASK_SHARED_DIR`.
+    pub common_resource_files: Vec<ResourceFileOrder>,
+    /// Whether the launch's own command is run afterwards.
+    pub is_primary: bool,
 }
 
 /// A file, or a container's blobs, to bring to a task.
@@ -134,12 +159,24 @@ pub enum UploadCondition {
 pub enum NodeEvent {
     /// The node's folders are there.
     Booted(NodeRef),
+    /// They are, but one of its packages is not.
+    BootFailed {
+        /// Which node.
+        node: NodeRef,
+        /// Why.
+        failure: NodeFailure,
+    },
     /// The command's process runs.
     Started {
         /// Which.
         launch: LaunchId,
         /// Its process id and start time (clock ticks since boot), to find it again after a crash.
         process: Option<(u32, u64)>,
+    },
+    /// The launch's coordination command exited with 0: it waits for [`Order::GoOn`].
+    Coordinated {
+        /// Which.
+        launch: LaunchId,
     },
     /// The launch is over, its outputs are stored.
     Ended {

@@ -9,14 +9,18 @@ mod home;
 
 pub(crate) use self::core::Core;
 
-pub use crate::durability::Durability;
 use crate::{
+    applications::Applications,
     batch_http,
     blob::{BlobService, BlobSettings},
     model::{AutoStorage, Condition, Identity, Supply},
     orders::{BlobDoor, NodeEvent, Reports, Runner},
-    runner::{ProcessRunner, RunnerSettings},
+    runner::{ProcessRunner, RunnerSettings, check_package},
     store::StoreError,
+};
+pub use crate::{
+    applications::{ApplicationPackage, BadApplication},
+    durability::Durability,
 };
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
 use home::Home;
@@ -50,6 +54,8 @@ pub struct ServiceSettings {
     pub seed: u64,
     /// Cores of a node whose size does not tell them in its name; bounds the task slots of a node.
     pub cores: u32,
+    /// Application packages that pools and tasks may name; of an application's versions the last is its default.
+    pub applications: Vec<ApplicationPackage>,
     /// Most nodes there may be in all pools; a resize beyond it falls short with `AccountCoreQuotaReached`.
     pub node_quota: u32,
 }
@@ -67,6 +73,7 @@ impl ServiceSettings {
             blob_endpoint: "http://127.0.0.1:10000/local".into(),
             seed: 0,
             cores: 4,
+            applications: vec![],
             node_quota: 1000,
         }
     }
@@ -103,6 +110,9 @@ pub enum OpenError {
     /// The account's name or key cannot be used.
     #[error(transparent)]
     Key(#[from] dropmill_azure_wire::sign::BadKey),
+    /// An application package cannot be used.
+    #[error(transparent)]
+    Application(#[from] BadApplication),
     /// The nodes' folder or threads cannot be had.
     #[error("node runner: {0}")]
     Runner(#[from] std::io::Error),
@@ -154,6 +164,7 @@ impl LocalAzure {
         clock: SharedClock,
         runner: RunnerChoice,
     ) -> Result<Self, OpenError> {
+        let applications = applications(&settings.applications)?;
         let home = settings
             .state_dir
             .as_deref()
@@ -184,7 +195,7 @@ impl LocalAzure {
             settings.durability,
             identity,
             key,
-            storage,
+            (storage, applications),
             settings.seed,
             clock.clone(),
         )?);
@@ -207,7 +218,7 @@ impl LocalAzure {
                 ProcessRunner::start(settings, clock, reports, blobs.door())?
             }
         };
-        core.employ(runner);
+        core.employ(runner, blobs.door());
         Ok(Self { inside: Arc::new(Inside { connection, core, blobs, _home: home }) })
     }
 
@@ -253,6 +264,23 @@ impl LocalAzure {
         self.inside.core.stop();
         self.inside.blobs.close();
     }
+}
+
+/// Takes packages in, if each is one.
+fn applications(packages: &[ApplicationPackage]) -> Result<Applications, BadApplication> {
+    for package in packages {
+        check_package(&package.path).map_err(|error| BadApplication {
+            application: package.application.clone(),
+            version: package.version.clone(),
+            reason: format!("{}: {error}", package.path.display()),
+        })?;
+    }
+    // A node's folder is another place than the one from which the path was given.
+    let absolute = |package: &ApplicationPackage| {
+        let path = std::path::absolute(&package.path).unwrap_or_else(|_| package.path.clone());
+        ApplicationPackage { path, ..package.clone() }
+    };
+    Applications::of(packages.iter().map(absolute).collect())
 }
 
 impl Connection {

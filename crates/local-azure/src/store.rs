@@ -1,7 +1,7 @@
 //! What the model knows, on SQLite: changes of many requests go into one transaction, an answer waits for its own.
 
 use crate::durability::Durability;
-use crate::model::{Change, Job, Model, Pool, Schedule, Task, TaskFacts};
+use crate::model::{Change, Job, Lease, MOST_LEASES, Model, Pool, Schedule, Task, TaskFacts};
 use dropmill_azure_wire::{batch::TaskAdd, time::Timestamp};
 use rusqlite::{Connection, params};
 use std::{
@@ -120,6 +120,7 @@ fn open(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
          CREATE TABLE IF NOT EXISTS pools (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS jobs (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS schedules (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+         CREATE TABLE IF NOT EXISTS leases (number INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL) STRICT;
          CREATE TABLE IF NOT EXISTS tasks (job TEXT NOT NULL, key TEXT NOT NULL, asked TEXT NOT NULL, facts TEXT NOT NULL,
              PRIMARY KEY (job, key)) STRICT;
          COMMIT;",
@@ -152,6 +153,13 @@ fn load(database: &Connection, model: &mut Model, now: Timestamp) -> Result<(), 
     while let Some(row) = rows.next()? {
         schedules.push((row.get(0)?, serde_json::from_str::<Schedule>(&row.get::<_, String>(1)?)?));
     }
+    let mut leases = vec![];
+    let mut rows = database.prepare("SELECT body FROM leases ORDER BY number")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        leases.push(serde_json::from_str::<Lease>(&row.get::<_, String>(0)?)?);
+    }
+    model.revive_leases(leases);
     model.revive(pools, jobs, tasks, now);
     model.revive_schedules(schedules, now);
     Ok(())
@@ -200,6 +208,11 @@ impl Writer {
                     run("INSERT OR REPLACE INTO schedules VALUES (?1, ?2)", params![key, body])?
                 }
                 Change::DropSchedule { key } => run("DELETE FROM schedules WHERE key = ?1", params![key])?,
+                Change::AddLease { body } => {
+                    run("INSERT INTO leases (body) VALUES (?1)", params![body])?;
+                    let sql = "DELETE FROM leases WHERE number <= last_insert_rowid() - ?1";
+                    run(sql, params![i64::try_from(MOST_LEASES).unwrap_or(i64::MAX)])?;
+                }
                 Change::PutTask { job, key, add, facts } => {
                     run(
                         "INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3, ?4)",

@@ -34,7 +34,7 @@ wire_struct! {
     }
 }
 
-fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Either;
     impl de::Visitor<'_> for Either {
         type Value = u64;

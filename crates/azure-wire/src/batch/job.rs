@@ -67,7 +67,7 @@ wire_struct! {
         /// How it goes.
         pub execution_info: Option<JobExecutionInfo>,
         /// Statistics; only with `$expand=stats`.
-        pub stats: Option<Subtree>,
+        pub stats: Option<super::JobStatistics>,
     }
 
     /// A new job.

@@ -5,6 +5,7 @@
 //! 2024-07-01.20.0 (and `cloudServiceConfiguration`, which ended with 19.0) is either typed or kept as a
 //! [`Subtree`]; what neither knows is ignored. Nothing here decides or checks: limits are only named.
 
+mod application;
 mod common;
 mod counts;
 mod execution;
@@ -16,9 +17,11 @@ mod node;
 mod page;
 mod pool;
 mod pool_calls;
+mod statistics;
 mod task;
 mod task_calls;
 
+pub use application::*;
 pub use common::*;
 pub use counts::*;
 pub use execution::*;
@@ -30,6 +33,7 @@ pub use node::*;
 pub use page::*;
 pub use pool::*;
 pub use pool_calls::*;
+pub use statistics::*;
 pub use task::*;
 pub use task_calls::*;
 

@@ -80,7 +80,7 @@ wire_struct! {
         /// Pairs that only the owner understands.
         pub metadata: Option<Vec<MetadataItem>>,
         /// Statistics; only with `$expand=stats`.
-        pub stats: Option<Subtree>,
+        pub stats: Option<super::PoolStatistics>,
         /// File systems to mount; holds keys.
         pub mount_configuration: Option<Subtree>,
         /// Its managed identity.

@@ -2,8 +2,7 @@
 
 use super::{
     ApplicationPackageReference, AuthenticationTokenSettings, EnvironmentSetting, FailureInfo, OutputFile,
-    ResourceFile, Subtree, TaskConstraints, TaskContainerSettings, TaskExecutionInfo, TaskResult,
-    UserIdentity,
+    ResourceFile, TaskConstraints, TaskContainerSettings, TaskExecutionInfo, TaskResult, UserIdentity,
 };
 use crate::{
     etag::ETag,
@@ -63,7 +62,7 @@ wire_struct! {
         /// For tasks on several nodes at once.
         pub multi_instance_settings: Option<MultiInstanceSettings>,
         /// Statistics; only with `$expand=stats`.
-        pub stats: Option<Subtree>,
+        pub stats: Option<super::TaskStatistics>,
         /// Tasks it waits for.
         pub depends_on: Option<TaskDependencies>,
         /// Application packages it needs.

@@ -11,6 +11,7 @@ use crate::{
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{
     batch::{FileProperties, NodeFile, Page, header as name, limit},
+    etag::ETag,
     time::http_date,
     uri::{encode, encode_path},
 };
@@ -109,6 +110,11 @@ fn content_type(name: &str) -> &'static str {
 pub fn one(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str) -> Outcome {
     let path = place.path(file);
     let entry = files.entry(&place.node, &path).ok().flatten().ok_or_else(|| place.missing())?;
+    if matches!(*ask.method, Method::GET | Method::HEAD) {
+        // Files have no tags: only their times can be asked for.
+        let since = ["if-modified-since", "if-unmodified-since"];
+        super::routes::check_named_conditions(ask, &since, &ETag::new(""), entry.modified)?;
+    }
     match *ask.method {
         Method::GET if entry.is_directory => {
             Err(Refusal::new(400, "OperationNotValidOnFile", "The specified file is a directory."))

@@ -7,7 +7,7 @@ use super::{
     routes::{changed, check_conditions, created, no_such_verb, page},
 };
 use crate::{
-    model::{Model, Refusal, query::Select},
+    model::{Model, Refusal},
     orders::NodeRef,
 };
 use dropmill_azure_wire::{
@@ -27,7 +27,7 @@ pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
     };
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
-            let select = Select::parse(&ask.value("$select"));
+            let select = ask.select();
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let job = model.job(job)?;
@@ -150,7 +150,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
     };
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
-            let select = Select::parse(&ask.value("$select"));
+            let select = ask.select();
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let task = model.task(job, task)?;
@@ -186,10 +186,11 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             Ok(empty(204))
         }
         ("GET", ["subtasksinfo"]) => {
-            core.look(|model| model.task(job, task).map(drop))?;
-            Ok(json(&Page::<wire::Subtask> {
-                odata_metadata: Some(format!("{}/$metadata#subtasks", core.base())),
-                value: vec![],
+            let select = ask.select();
+            let value = core.look(|model| model.subtasks(job, task, &select))?;
+            Ok(json(&Page {
+                odata_metadata: Some(format!("{}/$metadata#subtaskinfo", core.base())),
+                value,
                 next_link: None,
             }))
         }

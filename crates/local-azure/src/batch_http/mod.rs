@@ -28,7 +28,10 @@ use std::{
     },
 };
 
-use crate::model::{Refusal, query::Filter};
+use crate::model::{
+    Refusal,
+    query::{Filter, Select},
+};
 
 /// The routes; everything is decided by the raw path, whose percent-encoding is part of what was signed.
 pub fn router(core: Arc<Core>) -> axum::Router {
@@ -142,6 +145,11 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
 impl Ask<'_> {
     fn value(&self, name: &str) -> String {
         uri::value(self.query, name).unwrap_or_default().into_owned()
+    }
+
+    /// The properties to be shown.
+    fn select(&self) -> Select {
+        Select::parse(&self.value("$select")).expanding(&self.value("$expand"), self.core.now())
     }
 
     fn header(&self, name: &str) -> Option<&str> {

@@ -145,6 +145,79 @@ async fn every_operation_is_answered_as_the_protocol_says() {
     }
 }
 
+/// Operations that have conditions, as the protocol lists them; files know times alone.
+const CONDITIONAL: &[&str] = &[
+    "HEAD jobschedules/{s}",
+    "DELETE jobschedules/{s}",
+    "GET jobschedules/{s}",
+    "PATCH jobschedules/{s}",
+    "PUT jobschedules/{s}",
+    "POST jobschedules/{s}/disable",
+    "POST jobschedules/{s}/enable",
+    "POST jobschedules/{s}/terminate",
+    "DELETE jobs/{j}",
+    "GET jobs/{j}",
+    "PATCH jobs/{j}",
+    "PUT jobs/{j}",
+    "POST jobs/{j}/disable",
+    "POST jobs/{j}/enable",
+    "POST jobs/{j}/terminate",
+    "DELETE pools/{p}",
+    "HEAD pools/{p}",
+    "GET pools/{p}",
+    "PATCH pools/{p}",
+    "POST pools/{p}/enableautoscale",
+    "POST pools/{p}/resize",
+    "POST pools/{p}/stopresize",
+    "POST pools/{p}/removenodes",
+    "DELETE jobs/{j}/tasks/{t}",
+    "GET jobs/{j}/tasks/{t}",
+    "PUT jobs/{j}/tasks/{t}",
+    "POST jobs/{j}/tasks/{t}/terminate",
+    "POST jobs/{j}/tasks/{t}/reactivate",
+];
+
+#[tokio::test(start_paused = true)]
+async fn every_operation_that_has_conditions_holds_to_them() {
+    let rig = Rig::with_tasks().await;
+    let schedule = json!({"id": "s", "schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
+    assert_eq!(rig.post("jobschedules", schedule).await.told(), "201");
+    let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
+    let names = [("{p}", "p"), ("{j}", "j"), ("{t}", "t0"), ("{s}", "s"), ("{n}", &*node)];
+    let fill =
+        |path: &str| names.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
+    for name in CONDITIONAL {
+        let (method, path) = name.split_once(' ').unwrap();
+        let known = OPERATIONS.iter().find(|(verb, known, _)| *verb == method && *known == path);
+        let (_, _, body) = known.unwrap_or_else(|| panic!("{name} is no operation"));
+        let body = (!body.is_empty()).then(|| json!(body.replace("NODE", &node)));
+        // What fails changes nothing: all are asked of the same entities.
+        for (header, value) in [("if-match", "0x1"), ("if-unmodified-since", "Sun, 01 Mar 2026 00:00:00 GMT")]
+        {
+            let told = rig.ask(method, &fill(path), &[(header, value)], body.clone()).await.told();
+            let expected = if method == "HEAD" { "412" } else { "412 ConditionNotMet" };
+            assert_eq!(told, expected, "{name} {header}");
+        }
+    }
+    for path in [
+        "jobs/j/tasks/t0/files/stdout.txt",
+        &format!("pools/p/nodes/{node}/files/workitems%2Fj%2Fjob-1%2Ft0%2Fstdout.txt"),
+    ] {
+        for (header, value, expected) in [
+            ("if-modified-since", "Sun, 01 Mar 2026 00:00:00 GMT", 200),
+            ("if-modified-since", "Tue, 03 Mar 2026 00:00:00 GMT", 304),
+            ("if-unmodified-since", "Tue, 03 Mar 2026 00:00:00 GMT", 200),
+            ("if-unmodified-since", "Sun, 01 Mar 2026 00:00:00 GMT", 412),
+            ("if-match", "0x1", 200),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let told = rig.ask(method, path, &[(header, value)], None).await.told();
+                assert!(told.starts_with(&expected.to_string()), "{method} {path} {header} {value}: {told}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_operation_is_in_the_document_and_nothing_else_is() {
     let document = include_str!("../../../../docs/emulator.md");

@@ -2,16 +2,16 @@
 
 use super::{
     Ask,
-    answer::{Outcome, empty, entity, json, tagged},
+    answer::{Outcome, empty, entity, tagged},
     files::{self, Place},
     routes::{changed, check_conditions, no_such_verb, page},
 };
 use crate::{
-    model::{Act, Model, Refusal, query::Select},
+    model::{Act, Model, Refusal},
     orders::NodeRef,
 };
 use dropmill_azure_wire::{
-    batch::{self as wire, Page, PoolPatch, PoolResize, PoolUpdateProperties, limit},
+    batch::{self as wire, PoolPatch, PoolResize, PoolUpdateProperties, limit},
     uri::decode,
 };
 use http::Method;
@@ -25,7 +25,7 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
     };
     match (ask.method.as_str(), rest) {
         ("GET" | "HEAD", []) => {
-            let select = Select::parse(&ask.value("$select"));
+            let select = ask.select();
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let pool = model.pool(pool)?;
@@ -95,7 +95,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
     let core = ask.core;
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
-            let select = Select::parse(&ask.value("$select"));
+            let select = ask.select();
             let seen =
                 core.look(|model| Ok(model.see_node(model.pool(pool)?, model.node(pool, node)?, &select)))?;
             Ok(entity(core.base(), "nodes", &seen))
@@ -132,23 +132,31 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             Ok(empty(200))
         }
         ("POST", ["uploadbatchservicelogs"]) => {
-            let _: wire::UploadNodeLogs = ask.body()?;
-            core.look(|model| model.node(pool, node).map(drop))?;
-            // The service's own program writes no logs on nodes: none of none are stored.
+            let logs: wire::UploadNodeLogs = ask.body()?;
+            let log = core.look(|model| model.node_log(pool, node, logs.start_time, logs.end_time))?;
+            let folder = format!("{}/{pool}/{node}/{}", core.account(), core.now().as_microsecond());
+            // As on Azure, the answer does not tell why a container took nothing.
+            let stored = log.is_some_and(|log| {
+                let file = (format!("{folder}/agent-debug.log"), log.into_bytes());
+                core.store_blob(logs.container_url.expose(), file)
+            });
             let result = wire::UploadNodeLogsResult {
-                virtual_directory_name: format!("{pool}/{node}/{}", core.now().as_second()),
-                number_of_files_uploaded: 0,
+                virtual_directory_name: folder,
+                number_of_files_uploaded: stored.into(),
             };
-            Ok(entity(core.base(), "uploadBatchServiceLogsResult", &result))
+            let kind = "Microsoft.Azure.Batch.Protocol.Entities.UploadBatchServiceLogsResult";
+            Ok(entity(core.base(), kind, &result))
         }
         ("GET", ["extensions"]) => {
-            core.look(|model| model.node(pool, node).map(drop))?;
-            let odata_metadata = Some(format!("{}/$metadata#extensions", core.base()));
-            Ok(json(&Page::<()> { odata_metadata, value: vec![], next_link: None }))
+            let all = core.look(|model| model.node_extensions(pool, node))?;
+            ask.slice("extensions", limit::PAGE, all)
         }
-        ("GET", ["extensions", _]) => {
-            core.look(|model| model.node(pool, node).map(drop))?;
-            Err(Refusal::not_found("ResourceNotFound"))
+        ("GET", ["extensions", name]) => {
+            let all = core.look(|model| model.node_extensions(pool, node))?;
+            let name = decode(name);
+            let found = all.iter().find(|extension| extension["vmExtension"]["name"] == *name);
+            let found = found.ok_or_else(|| Refusal::not_found("ResourceNotFound"))?;
+            Ok(entity(core.base(), "extensions", found))
         }
         ("POST", ["disablescheduling"]) => {
             let disable: wire::NodeDisableScheduling = ask.body_or_default()?;

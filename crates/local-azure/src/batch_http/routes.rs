@@ -2,7 +2,7 @@
 
 use super::{
     Ask,
-    answer::{Outcome, empty, json, named, tagged},
+    answer::{Outcome, empty, entity, json, named, tagged},
     jobs, pools, schedules,
 };
 use crate::model::{
@@ -12,7 +12,7 @@ use crate::model::{
 use dropmill_azure_wire::{
     batch::{self as wire, JobAdd, Page, PoolAdd, limit},
     etag::ETag,
-    time::{Timestamp, parse_http_date},
+    time::{Timestamp, parse_http_date, parse_iso},
     uri::{decode, encode, pairs},
 };
 use http::Method;
@@ -50,11 +50,20 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         }
         ("GET", ["nodecounts"]) => node_counts(ask),
         ("GET", ["supportedimages"]) => supported_images(ask),
-        // Nothing is charged for here, and packages come with the management plane that this service has not.
-        ("GET", ["poolusagemetrics"]) => ask.slice::<()>("poolusagemetrics", limit::PAGE, vec![]),
-        ("GET", ["applications"]) => ask.slice::<()>("applications", limit::PAGE, vec![]),
+        ("GET", ["poolusagemetrics"]) => pool_usage(ask),
+        ("GET", ["applications"]) => {
+            let all = ask.core.look(|model| Ok(model.applications().list()))?;
+            ask.slice("listapplicationsummariesresponses", limit::PAGE, all)
+        }
+        ("GET", ["applications", id]) => {
+            let found = ask.core.look(|model| {
+                let found = model.applications().get(&decode(id));
+                found.ok_or_else(|| Refusal::not_found("ApplicationNotFound"))
+            })?;
+            Ok(entity(ask.core.base(), "getapplicationsummaryresponse", &found))
+        }
         (_, ["jobschedules", rest @ ..]) => schedules::schedule_call(ask, rest).await,
-        (_, ["applications", ..]) => Err(Refusal::not_found("ApplicationNotFound")),
+        (_, ["applications", _]) => Err(no_such_verb()),
         (_, ["certificates" | "certificates(..)", ..]) => Err(Refusal::not_here("certificates")),
         _ => Err(Refusal::new(404, "ResourceNotFound", "The specified resource does not exist.")),
     }
@@ -78,8 +87,18 @@ pub fn changed(ask: &Ask<'_>, status: u16, (etag, modified): (ETag, Timestamp)) 
 
 /// The request's conditions on what it reads or writes: at most one of the four.
 pub fn check_conditions(ask: &Ask<'_>, etag: &ETag, modified: Timestamp) -> Result<(), Refusal> {
-    const NAMES: [&str; 4] = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
-    let mut given = NAMES.iter().filter_map(|name| Some((*name, ask.header(name)?)));
+    let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+    check_named_conditions(ask, &names, etag, modified)
+}
+
+/// Likewise, of these headers alone.
+pub fn check_named_conditions(
+    ask: &Ask<'_>,
+    names: &[&str],
+    etag: &ETag,
+    modified: Timestamp,
+) -> Result<(), Refusal> {
+    let mut given = names.iter().filter_map(|name| Some((*name, ask.header(name)?)));
     let Some((name, value)) = given.next() else { return Ok(()) };
     if given.next().is_some() {
         let words = "Multiple condition headers are not supported.";
@@ -115,7 +134,7 @@ pub fn page<T: Serialize>(
     most: u32,
     list: impl FnOnce(&Model, &str, &Select, &str, usize) -> Result<(Vec<T>, Option<String>), Refusal>,
 ) -> Outcome {
-    let (size, select) = (ask.page_size(most)?, Select::parse(&ask.value("$select")));
+    let (size, select) = (ask.page_size(most)?, ask.select());
     let (filter, after) = (ask.value("$filter"), ask.value("$skiptoken"));
     let (value, next) = ask.core.look(|model| list(model, &filter, &select, &after, size))?;
     let next_link = next.map(|token| next_link(ask, &token));
@@ -144,6 +163,30 @@ fn node_counts(ask: &Ask<'_>) -> Outcome {
     let counts = ask.core.look(|model| Ok(model.node_counts()))?;
     let wanted = counts.into_iter().filter(|counts| filter.as_ref().is_none_or(|filter| filter.lets(counts)));
     ask.slice("poolnodecounts", limit::NODE_COUNTS_PAGE, wanted.collect())
+}
+
+fn pool_usage(ask: &Ask<'_>) -> Outcome {
+    let filter = ask.filter(&["poolId"])?;
+    let time = |name: &str| match ask.value(name).as_str() {
+        "" => Ok(None),
+        text => {
+            let bad = || {
+                Refusal::bad_query(name, "It must be a moment as in 2026-03-02T10:00:00Z")
+                    .with("QueryParameterValue", text)
+            };
+            parse_iso(text).map(Some).ok_or_else(bad)
+        }
+    };
+    let (from, to, now) = (time("starttime")?, time("endtime")?, ask.core.now());
+    let usage = ask.core.look(|model| model.pool_usage(from, to, now))?;
+    let wanted = usage.into_iter().filter(|usage| filter.as_ref().is_none_or(|filter| filter.lets(usage)));
+    ask.slice("poolusagemetrics", limit::PAGE, wanted.collect())
+}
+
+impl Fields for wire::PoolUsageMetrics {
+    fn field(&self, name: &str) -> Option<Value> {
+        (name == "poolId").then(|| Value::Text(self.pool_id.clone()))
+    }
 }
 
 impl Fields for wire::PoolNodeCounts {

@@ -5,7 +5,7 @@ use super::{
     answer::{Outcome, empty, entity, tagged},
     routes::{changed, check_conditions, created, no_such_verb, page},
 };
-use crate::model::{Model, ScheduleAsk, query::Select};
+use crate::model::{Model, ScheduleAsk};
 use dropmill_azure_wire::{batch::limit, uri::decode};
 use http::Method;
 
@@ -34,7 +34,7 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
     };
     match (ask.method.as_str(), rest) {
         ("GET" | "HEAD", []) => {
-            let select = Select::parse(&ask.value("$select"));
+            let select = ask.select();
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let schedule = model.schedule_named(id)?;

@@ -329,6 +329,23 @@ async fn an_error_says_what_was_wrong_with_which_property() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_nodes_extensions_are_its_pools_and_keep_their_secrets() {
+    let rig = Rig::new();
+    let mut body = pool("p");
+    body["virtualMachineConfiguration"]["extensions"] =
+        json!([{"name": "e", "publisher": "x", "type": "y", "protectedSettings": {"key": "hidden"}}]);
+    assert_eq!(rig.post("pools", body).await.told(), "201");
+    let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
+    let all = rig.get(&format!("pools/p/nodes/{node}/extensions")).await;
+    assert_eq!(all.body["value"][0]["vmExtension"]["name"], "e");
+    let one = rig.get(&format!("pools/p/nodes/{node}/extensions/e")).await;
+    assert_eq!(one.body["provisioningState"], "Succeeded");
+    for reply in [all, one, rig.get("pools/p").await] {
+        assert!(!reply.body.to_string().contains("hidden"), "{}", reply.body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_are_listed_and_read_in_ranges() {
     let rig = Rig::with_tasks().await;
     let listed = rig.get("jobs/j/tasks/t0/files?recursive=true").await;

@@ -74,7 +74,10 @@ fn failure(refusal: &Refusal) -> FailureInfo {
         values.map(|detail| NameValuePair { name: detail.key.clone(), value: detail.value.clone() });
     FailureInfo {
         category: ErrorCategory::UserError,
-        code: Some("InvalidAutoPoolSettings".into()),
+        code: Some(match refusal.error.code.as_str() {
+            "InvalidApplicationPackageReferences" => "InvalidApplicationPackageReferencesInAutoPool".into(),
+            _ => "InvalidAutoPoolSettings".into(),
+        }),
         message: Some(format!("{}: {}", refusal.error.code, refusal.error.text())),
         details: Some(details.collect()),
     }

@@ -92,8 +92,7 @@ impl Model {
                 let preempted: Vec<_> = self.nodes_that(|node| node.state == NodeState::Preempted).collect();
                 for (pool, node) in preempted {
                     self.set_node_state(&pool, &node, NodeState::Starting, moment);
-                    let Some(id) = self.pools.get(&pool).map(|pool| pool.spec.id.clone()) else { continue };
-                    self.order(Order::Boot(NodeRef { pool: id, node }));
+                    self.boot(&pool, &node);
                     self.keep_pool(&pool);
                 }
             }
@@ -209,7 +208,7 @@ mod tests {
 
     fn boot(model: &mut Model) {
         for order in model.take_effects().orders {
-            if let Order::Boot(node) = order {
+            if let Order::Boot { node, .. } = order {
                 model.happened(NodeEvent::Booted(node), Timestamp::UNIX_EPOCH);
             }
         }

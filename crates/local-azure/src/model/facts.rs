@@ -1,7 +1,10 @@
 //! What the model knows: pools with their nodes, jobs with their tasks.
 
 use super::dependencies::Dependencies;
-use crate::{autoscale::Samples, orders::LaunchId};
+use crate::{
+    autoscale::Samples,
+    orders::{LaunchEnding, LaunchId},
+};
 use dropmill_azure_wire::{
     batch::{
         self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskAdd,
@@ -51,6 +54,11 @@ pub enum Change {
     DropSchedule {
         /// Its key.
         key: String,
+    },
+    /// A machine was had for a while.
+    AddLease {
+        /// Itself.
+        body: String,
     },
     /// What was asked of a task.
     PutTask {
@@ -140,6 +148,9 @@ pub struct Node {
     pub state_at: Timestamp,
     /// It takes tasks.
     pub scheduling: bool,
+    /// Since when it has a machine, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leased: Option<Timestamp>,
     /// When it joined.
     pub allocated: Timestamp,
     /// When it booted last.
@@ -163,12 +174,18 @@ pub struct Node {
     /// What it shall do once nothing runs on it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
+    /// Application packages that its pool named when it booted last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<wire::ApplicationPackageReference>,
     /// Its users.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, NodeUser>,
-    /// Tasks that ended on it last, by job and task key, the oldest first.
+    /// Tasks that ended on it last, by job and task key and number of the instance, the oldest first.
     #[serde(skip)]
-    pub recent: VecDeque<(String, String)>,
+    pub recent: VecDeque<(String, String, usize)>,
+    /// What happened on it, the oldest first.
+    #[serde(skip)]
+    pub log: VecDeque<(Timestamp, Box<str>)>,
 }
 
 /// What a node shall do once nothing runs on it any more.
@@ -337,6 +354,50 @@ pub struct TaskFacts {
     /// Its files were deleted.
     #[serde(default)]
     pub files_gone: bool,
+    /// Its other instances, if it runs, or ran, on several nodes at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Box<Group>>,
+}
+
+/// What a task on several nodes has beside its primary.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Group {
+    /// By number, from 1 on.
+    pub subtasks: Vec<Subtask>,
+    /// The primary's coordination ended well.
+    #[serde(skip)]
+    pub coordinated: bool,
+    /// So did all others': the primary was told to run the task's own command.
+    #[serde(skip)]
+    pub goes_on: bool,
+    /// How the primary ended, and why it was ended, while subtasks have not.
+    #[serde(skip)]
+    pub over: Option<(LaunchEnding, Option<Ending>)>,
+    /// The first subtask that failed, and how.
+    #[serde(skip)]
+    pub broken: Option<(usize, LaunchEnding)>,
+}
+
+/// An instance of a task that is not its primary.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subtask {
+    /// Pool id and node id.
+    pub node: (String, String),
+    /// Its launch, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<LaunchId>,
+    /// What it does.
+    pub state: TaskState,
+    /// Since when.
+    pub state_at: Timestamp,
+    /// What it did before, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<(TaskState, Timestamp)>,
+    /// How it went.
+    pub info: TaskExecutionInfo,
+    /// Its coordination ended well.
+    #[serde(skip)]
+    pub coordinated: bool,
 }
 
 /// Why a launch is being ended.
@@ -397,9 +458,9 @@ impl Task {
         self.facts.state_at.checked_add(kept).ok()
     }
 
-    /// Its folder below its node's root. Ids are safe as names.
+    /// Its folder below its node's root (its primary's, if there are more). Ids are safe as names.
     pub fn directory(&self, job: &str) -> String {
-        format!("{}/{}", job_directory(job), self.add.id)
+        self.directory_of(job, 0)
     }
 }
 
@@ -426,7 +487,7 @@ impl Job {
 }
 
 /// The folder of a job's tasks. A schedule's job has its schedule's name before the colon.
-fn job_directory(job: &str) -> String {
+pub(super) fn job_directory(job: &str) -> String {
     match job.split_once(':') {
         Some((schedule, job)) => format!("workitems/{schedule}/{job}"),
         None => format!("workitems/{job}/job-1"),

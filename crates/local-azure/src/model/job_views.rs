@@ -58,7 +58,10 @@ impl Model {
                     terminate_reason: job.terminate_reason.clone(),
                 })
             }),
-            ..wire::Job::default()
+            stats: select.stats(|now| {
+                let url = format!("jobs/{}", job.spec.id);
+                self.job_statistics(&url, job.created, std::iter::once(job), now)
+            }),
         }
     }
 

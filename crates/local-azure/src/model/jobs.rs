@@ -46,6 +46,7 @@ impl Model {
         if let Some(task) = &manager {
             checked_id(&task.id)?;
             checked_task(task)?;
+            self.checked_packages(task.application_package_references.as_deref())?;
         }
         let key = key(&spec.id);
         if let Some(found) = self.jobs.get(&key) {
@@ -292,7 +293,8 @@ impl Model {
         let (running, preparing): (Vec<_>, Vec<_>) =
             (in_state(TaskState::Running).collect(), in_state(TaskState::Preparing).collect());
         for task in running {
-            let launch = self.jobs.get(key).and_then(|job| job.tasks.get(&task)?.facts.launch);
+            let launch =
+                self.jobs.get(key).and_then(|job| job.tasks.get(&task)?.live_launches().first().copied());
             if let Some(launch) = launch {
                 self.end_launch(launch, ending);
             }
@@ -427,10 +429,7 @@ impl Model {
             pool.hungry.remove(&hunger(&job, key));
         }
         for task in job.tasks.values().filter(|task| !task.facts.files_gone) {
-            if let Some((pool, node)) = &task.facts.node {
-                let node = NodeRef { pool: pool.clone(), node: node.clone() };
-                self.order(Order::RemoveTask { node, directory: task.directory(&job.spec.id) });
-            }
+            self.remove_files(task, &job.spec.id);
         }
         for (node, on) in &job.on_nodes {
             for release in [false, true].into_iter().take(1 + usize::from(on.release.is_some())) {

@@ -10,22 +10,29 @@ mod conditions;
 mod dependencies;
 mod exit_conditions;
 mod facts;
+mod instances;
 mod job_specs;
 mod job_views;
 mod jobs;
+mod node_log;
 mod nodes;
+mod packages;
 mod plans;
 mod pool_views;
 mod pools;
+mod preemption;
 mod preparation;
 pub mod query;
 mod refusal;
+mod revival;
 mod scheduler;
 mod schedules;
+mod sizes;
 mod storage;
 mod task_ends;
 mod task_views;
 mod tasks;
+mod usage;
 mod views;
 
 pub use conditions::{Condition, Supply};
@@ -33,12 +40,16 @@ pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
 pub use refusal::Refusal;
 pub use schedules::{Schedule, ScheduleAsk};
 pub use storage::AutoStorage;
+pub use usage::{Lease, MOST_LEASES};
 pub use views::Fields;
 
-use crate::orders::{LaunchId, Order};
+use crate::{
+    applications::Applications,
+    orders::{LaunchId, Order},
+};
 use dropmill_azure_wire::{etag::ETag, time::Timestamp};
 use rand_chacha::ChaCha8Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the model says of itself in answers.
 #[derive(Debug, Clone)]
@@ -76,6 +87,9 @@ pub struct Model {
     rng: ChaCha8Rng,
     supply: Supply,
     storage: Option<AutoStorage>,
+    applications: Applications,
+    /// Machines that were had, the oldest first.
+    leases: VecDeque<Lease>,
     effects: Effects,
     /// Whether changes are kept at all.
     durable: bool,
@@ -94,9 +108,11 @@ enum What {
         node: String,
         release: bool,
     },
+    /// A task, or one instance of it: 0 is the primary.
     Task {
         job: String,
         task: String,
+        number: usize,
     },
 }
 
@@ -138,6 +154,8 @@ impl Model {
             rng,
             supply: Supply::quota(u32::MAX),
             storage: None,
+            applications: Applications::default(),
+            leases: VecDeque::new(),
             effects: Effects::default(),
             durable,
         }
@@ -148,6 +166,18 @@ impl Model {
     pub fn with_storage(mut self, storage: AutoStorage) -> Self {
         self.storage = Some(storage);
         self
+    }
+
+    /// Lets pools and tasks name application packages.
+    #[must_use]
+    pub fn with_applications(mut self, applications: Applications) -> Self {
+        self.applications = applications;
+        self
+    }
+
+    /// The application packages there are.
+    pub fn applications(&self) -> &Applications {
+        &self.applications
     }
 
     /// What followed from the calls since this was asked last.
@@ -205,6 +235,7 @@ impl Model {
     }
 
     fn order(&mut self, order: Order) {
+        self.note_order(&order);
         self.effects.orders.push(order);
     }
 

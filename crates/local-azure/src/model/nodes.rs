@@ -19,14 +19,19 @@ impl Model {
     /// Takes in what a node reports.
     pub fn happened(&mut self, event: NodeEvent, now: Timestamp) {
         let moment = self.moment(now);
+        self.note_event(&event, moment);
         match event {
             NodeEvent::Booted(node) => self.booted(&node, moment),
+            NodeEvent::BootFailed { node, failure } => self.boot_failed(&node, &failure, moment),
             NodeEvent::Started { launch, process } => self.started(launch, process, moment),
+            NodeEvent::Coordinated { launch } => self.coordinated(launch),
             NodeEvent::Ended { launch, ending } => match self.launches.remove(&launch) {
                 Some(What::StartTask { pool, node }) => {
                     self.start_task_ended(&pool, &node, launch, &ending, moment)
                 }
-                Some(What::Task { job, task }) => self.launch_ended(&job, &task, launch, ending, moment),
+                Some(What::Task { job, task, number }) => {
+                    self.launch_ended(&job, &task, number, launch, ending, moment)
+                }
                 Some(What::Chore { job, node, .. }) => self.chore_ended(&job, &node, launch, &ending, moment),
                 None => {}
             },
@@ -39,13 +44,15 @@ impl Model {
         let Some(pool) = self.pools.get_mut(&key) else { return };
         let Some(of) = pool.nodes.get(&node.node) else { return };
         if of.leaving {
+            self.end_lease(&key, &node.node, moment);
+            let Some(pool) = self.pools.get_mut(&key) else { return };
             pool.nodes.remove(&node.node);
             self.settle_allocation(&key, moment);
             self.keep_pool(&key);
             self.release_on(&node.node, moment);
             self.bury_pool(&key);
         } else if of.state == NodeState::Reimaging {
-            self.order(Order::Boot(node));
+            self.boot(&key, &node.node);
         }
     }
 
@@ -59,6 +66,7 @@ impl Model {
         let start_task = pool.spec.start_task.clone();
         let Some(node) = pool.nodes.get_mut(&of.node).filter(|node| !node.leaving) else { return };
         node.booted = Some(moment);
+        node.errors.clear();
         if node.state == NodeState::Starting {
             // Its machine is another one than before.
             self.void_preparations(&of.node, Act::Reimage);
@@ -95,6 +103,8 @@ impl Model {
             directory: "startup".into(),
             command_line: start_task.command_line.clone(),
             environment,
+            coordination: None,
+            packages: self.packages_for(pool, node, None),
             resource_files: self.resource_files(start_task.resource_files.as_deref()),
             output_files: vec![],
             last_try: most >= 0 && retries >= most,
@@ -151,10 +161,16 @@ impl Model {
 
     /// Sets what a node does, and whether tasks may be put on it.
     pub(super) fn set_node_state(&mut self, pool: &str, node: &str, state: NodeState, moment: Timestamp) {
+        match state {
+            NodeState::Deallocated | NodeState::Preempted => self.end_lease(pool, node, moment),
+            NodeState::Starting => self.begin_lease(pool, node, moment),
+            _ => {}
+        }
         let Some(found) = self.pools.get_mut(pool) else { return };
         let most = found.slots_per_node();
         let Some(of) = found.nodes.get_mut(node) else { return };
         if of.state != state {
+            of.note(moment, format!("from {} to {state}", of.state));
             (of.state, of.state_at) = (state, moment);
         }
         let entry = (of.slots, of.id.clone());

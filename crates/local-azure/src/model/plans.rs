@@ -1,7 +1,7 @@
 //! What is to happen to a node once its tasks let it: it leaves, boots, is made anew or given back.
 
 use super::{
-    Alarm, Model, Node, NodeUser, Refusal, TaskFacts,
+    Alarm, Model, Node, NodeUser, Refusal, Task,
     facts::{Act, Ending, Patience, Plan},
     key,
 };
@@ -87,7 +87,7 @@ impl Model {
         self.void_preparations(node, plan.act);
         match plan.act {
             Act::Leave | Act::Reimage => self.order(Order::Remove(of_node)),
-            Act::Reboot => self.order(Order::Boot(of_node)),
+            Act::Reboot => self.boot(pool, node),
             Act::Deallocate => self.set_node_state(pool, node, NodeState::Deallocated, moment),
         }
         self.keep_pool(pool);
@@ -95,12 +95,12 @@ impl Model {
 
     /// Until when files of tasks are kept on a node. Looks at every task: only who asks for it pays.
     fn kept_until(&self, pool_id: &str, node: &str) -> Option<Timestamp> {
-        let here = |facts: &TaskFacts| {
-            facts.state == TaskState::Completed
-                && !facts.files_gone
-                && facts.node.as_ref().is_some_and(|(pool, found)| pool == pool_id && found == node)
+        let here = |task: &&Task| {
+            task.facts.state == TaskState::Completed
+                && !task.facts.files_gone
+                && task.nodes().any(|(pool, found)| pool == pool_id && found == node)
         };
-        let tasks = self.jobs.values().flat_map(|job| job.tasks.values()).filter(|task| here(&task.facts));
+        let tasks = self.jobs.values().flat_map(|job| job.tasks.values()).filter(here);
         tasks.map(|task| task.kept_until().unwrap_or(Timestamp::MAX)).max()
     }
 
@@ -166,10 +166,9 @@ impl Model {
     pub fn start_node(&mut self, pool: &str, node: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         self.node_to_tell(pool, node, &[NodeState::Deallocated])?;
-        let of_node = NodeRef { pool: self.pool(pool)?.spec.id.clone(), node: node.to_owned() };
         let key = key(pool);
         self.set_node_state(&key, node, NodeState::Starting, moment);
-        self.order(Order::Boot(of_node));
+        self.boot(&key, node);
         self.keep_pool(&key);
         Ok(())
     }

@@ -5,8 +5,9 @@ use super::{
     query::Select,
     views::{NODE_PROPERTIES, POOL_PROPERTIES, PageOf, page, read_filter},
 };
-use dropmill_azure_wire::batch::{
-    self as wire, ComputeNode, NodeCounts, NodeState, PoolNodeCounts, SchedulingState,
+use dropmill_azure_wire::{
+    batch::{self as wire, ComputeNode, NodeCounts, NodeState, PoolNodeCounts, SchedulingState},
+    time::iso,
 };
 
 impl Model {
@@ -34,10 +35,13 @@ impl Model {
             allocation_state_transition_time: select
                 .take("allocationStateTransitionTime", || Some(pool.allocation_at)),
             vm_size: select.take("vmSize", || Some(spec.vm_size.clone())),
-            virtual_machine_configuration: pick!(
-                "virtualMachineConfiguration",
-                virtual_machine_configuration
-            ),
+            virtual_machine_configuration: select.take("virtualMachineConfiguration", || {
+                let mut machine = spec.virtual_machine_configuration.clone()?;
+                for part in [&mut machine.extensions, &mut machine.container_configuration] {
+                    *part = part.as_ref().map(without_secrets);
+                }
+                Some(machine)
+            }),
             cloud_service_configuration: pick!("cloudServiceConfiguration", cloud_service_configuration),
             resize_timeout: pick!("resizeTimeout", resize_timeout),
             resize_errors: select.take("resizeErrors", || {
@@ -78,6 +82,7 @@ impl Model {
             ),
             upgrade_policy: pick!("upgradePolicy", upgrade_policy),
             resource_tags: pick!("resourceTags", resource_tags),
+            stats: select.stats(|now| self.pool_statistics(pool, now)),
             ..wire::Pool::default()
         }
     }
@@ -144,17 +149,17 @@ impl Model {
     /// Tasks that run on a node, then those that ended there last, the latest first.
     fn recent_tasks(&self, node: &Node) -> Option<Vec<wire::TaskInformation>> {
         let running = node.launches.iter().filter_map(|launch| match self.launches.get(launch)? {
-            super::What::Task { job, task } => Some((job.clone(), task.clone())),
+            super::What::Task { job, task, number } => Some((job.clone(), task.clone(), *number)),
             _ => None,
         });
-        let all = running.chain(node.recent.iter().rev().cloned()).filter_map(|(job, task)| {
+        let all = running.chain(node.recent.iter().rev().cloned()).filter_map(|(job, task, number)| {
             let job = self.jobs.get(&job)?;
             let task = job.tasks.get(&task)?;
             Some(wire::TaskInformation {
                 task_url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
                 job_id: Some(job.spec.id.clone()),
                 task_id: Some(task.add.id.clone()),
-                subtask_id: None,
+                subtask_id: i32::try_from(number).ok().filter(|number| *number > 0),
                 task_state: task.facts.state.clone(),
                 execution_info: Some(task.facts.info.clone()),
             })
@@ -165,6 +170,31 @@ impl Model {
 
     fn is_task(&self, launch: u64) -> bool {
         matches!(self.launches.get(&launch), Some(super::What::Task { .. }))
+    }
+
+    /// The extensions of a node: those its pool names. Nothing is installed for them, which their status says.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `NodeNotFound`.
+    pub fn node_extensions(&self, pool: &str, node: &str) -> Result<Vec<serde_json::Value>, Refusal> {
+        let since = iso(self.node(pool, node)?.allocated);
+        let machine = self.pool(pool)?.spec.virtual_machine_configuration.as_ref();
+        let named = machine.and_then(|machine| machine.extensions.as_ref()).map(without_secrets);
+        let named = named.and_then(|named| named.0.as_array().cloned()).unwrap_or_default();
+        let see = |extension: serde_json::Value| {
+            let status = serde_json::json!({
+                "code": "ProvisioningState/succeeded",
+                "level": "Warning",
+                "displayStatus": "Provisioning succeeded",
+                "message": "This local service keeps extensions and installs nothing for them",
+                "time": since,
+            });
+            let view = serde_json::json!({"name": extension["name"], "statuses": [status]});
+            serde_json::json!({
+                "provisioningState": "Succeeded", "vmExtension": extension, "instanceView": view,
+            })
+        };
+        Ok(named.into_iter().map(see).collect())
     }
 
     /// A page of a pool's nodes.
@@ -227,7 +257,7 @@ fn counts(pool: &Pool, dedicated: bool) -> NodeCounts {
 }
 
 /// Properties that nobody is told.
-const SECRETS: &[&str] = &["password", "sshPrivateKey", "accountKey", "sasKey"];
+const SECRETS: &[&str] = &["password", "sshPrivateKey", "accountKey", "sasKey", "protectedSettings"];
 
 fn without_secrets(subtree: &wire::Subtree) -> wire::Subtree {
     fn strip(value: &mut serde_json::Value) {

@@ -8,10 +8,7 @@ use super::{
     refusal::checked_id,
     tag,
 };
-use crate::{
-    autoscale::Samples,
-    orders::{NodeRef, Order},
-};
+use crate::autoscale::Samples;
 use dropmill_azure_wire::{
     batch::{
         self as wire, NodeDeallocationOption, NodeState, PoolAdd, PoolPatch, PoolResize, PoolUpdateProperties,
@@ -42,7 +39,7 @@ impl Model {
             return Err(Refusal::missing("virtualMachineConfiguration"));
         }
         autoscaling::complete(&mut spec)?;
-        Refusal::packages(spec.application_package_references.as_deref())?;
+        self.checked_packages(spec.application_package_references.as_deref())?;
         if let Some(machine) = &mut spec.virtual_machine_configuration {
             let image = &mut machine.image_reference;
             if image.publisher.is_some() && image.virtual_machine_image_id.is_none() {
@@ -140,7 +137,7 @@ impl Model {
         patch: PoolPatch,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        Refusal::packages(patch.application_package_references.as_deref())?;
+        self.checked_packages(patch.application_package_references.as_deref())?;
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
         let spec = &mut pool.spec;
@@ -184,7 +181,7 @@ impl Model {
         update: PoolUpdateProperties,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        Refusal::packages(Some(&update.application_package_references))?;
+        self.checked_packages(Some(&update.application_package_references))?;
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
         pool.spec.start_task = update.start_task.map(|mut start_task| {
@@ -192,6 +189,7 @@ impl Model {
             start_task
         });
         pool.spec.metadata = Some(update.metadata);
+        pool.spec.application_package_references = Some(update.application_package_references);
         (pool.etag, pool.modified) = (tag(moment), moment);
         self.keep_pool(&key(id));
         Ok((tag(moment), moment))
@@ -373,7 +371,6 @@ impl Model {
                 pool.spec.target_low_priority_nodes
             };
             let target = usize::try_from(target.unwrap_or(0)).unwrap_or(0);
-            let pool_id = pool.spec.id.clone();
             let target = self.obtainable(key, dedicated, target);
             let Some(pool) = self.pools.get(key) else { return };
             for _ in pool.staying(dedicated)..target {
@@ -386,6 +383,7 @@ impl Model {
                     state: NodeState::Creating,
                     state_at: moment,
                     scheduling: true,
+                    leased: Some(moment),
                     allocated: moment,
                     booted: None,
                     start_task: None,
@@ -396,13 +394,15 @@ impl Model {
                     launches: BTreeSet::new(),
                     leaving: false,
                     plan: None,
+                    packages: vec![],
                     users: BTreeMap::new(),
                     recent: VecDeque::new(),
+                    log: VecDeque::new(),
                 };
                 if let Some(pool) = self.pools.get_mut(key) {
                     pool.nodes.insert(id.clone(), node);
                 }
-                self.order(Order::Boot(NodeRef { pool: pool_id.clone(), node: id }));
+                self.boot(key, &id);
             }
         }
     }

@@ -99,6 +99,16 @@ impl Model {
         !waits
     }
 
+    /// Whether all nodes of a task have run its job's preparation, if it waits for that.
+    fn is_prepared(&self, job: &str, task: &str) -> bool {
+        let Some(found) = self.jobs.get(job) else { return false };
+        let ready = |node: &str| {
+            found.on_nodes.get(node).is_some_and(|on| on.preparation.result == Some(TaskResult::Success))
+        };
+        !found.waits_for_preparation()
+            || found.tasks.get(task).is_some_and(|task| task.nodes().all(|(_, node)| ready(node)))
+    }
+
     fn launch_chore(&mut self, job: &str, node: &str, release: bool) {
         let id = self.launch_id();
         let Some(found) = self.jobs.get(job) else { return };
@@ -119,6 +129,8 @@ impl Model {
             directory: found.chore_directory(release),
             command_line: chore.command_line.to_owned(),
             environment,
+            coordination: None,
+            packages: self.packages_for(&pool, node, None),
             resource_files: self.resource_files(chore.resource_files),
             output_files: vec![],
             last_try: true,
@@ -172,6 +184,10 @@ impl Model {
             }
             let success = on.preparation.result == Some(TaskResult::Success);
             for task in std::mem::take(&mut on.waiting) {
+                if success && !self.is_prepared(job, &task) {
+                    // Another of its nodes is not.
+                    continue;
+                }
                 if success {
                     self.set_task_state(job, &task, TaskState::Running, moment);
                     self.start_task(job, &task, moment);
@@ -190,11 +206,13 @@ impl Model {
     pub(super) fn unplace(&mut self, job: &str, task: &str, ending: Option<Ending>, moment: Timestamp) {
         let Some(found) = self.task_mut(job, task) else { return };
         let number = found.facts.number;
-        if let Some((pool, node)) = found.facts.node.take() {
+        let nodes: Vec<_> = found.nodes().cloned().collect();
+        (found.facts.node, found.facts.group) = (None, None);
+        for (place, (pool, node)) in nodes.into_iter().enumerate() {
             if let Some(on) = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(&node)) {
                 on.waiting.remove(task);
             }
-            self.free(&key(&pool), &node, job, task, None, None, moment);
+            self.free(&key(&pool), &node, (job, task, place), None, None, moment);
         }
         match ending {
             Some(Ending::Terminated | Ending::WallClock) => self.end_unstarted(job, task, moment),

@@ -338,27 +338,44 @@ fn kind_of(property: &str) -> Value {
     }
 }
 
-/// A `$select`: the properties wanted. None: all.
+/// A `$select`: the properties wanted. None: all. And whether statistics are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Select(Option<Vec<String>>);
+pub struct Select {
+    names: Option<Vec<String>>,
+    /// For when statistics are wanted, if they are.
+    stats_at: Option<Timestamp>,
+}
 
 impl Select {
     /// Reads a comma-separated list of properties; empty: all.
     pub fn parse(text: &str) -> Self {
         let names: Vec<String> =
             text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Self((!names.is_empty()).then_some(names))
+        Self { names: (!names.is_empty()).then_some(names), stats_at: None }
+    }
+
+    /// Likewise; statistics are wanted, as they are now, if they are selected or expanded.
+    #[must_use]
+    pub fn expanding(mut self, expand: &str, now: Timestamp) -> Self {
+        let selected = self.names.as_ref().is_some_and(|names| names.iter().any(|name| name == "stats"));
+        self.stats_at = (selected || !expand.is_empty()).then_some(now);
+        self
     }
 
     /// Whether a property is wanted.
     pub fn wants(&self, name: &str) -> bool {
         // A handful of names, asked for each property of each entry: most differ in their length already.
-        self.0.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
+        self.names.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
     }
 
     /// The value of a wanted property.
     pub fn take<T>(&self, name: &str, value: impl FnOnce() -> Option<T>) -> Option<T> {
         if self.wants(name) { value() } else { None }
+    }
+
+    /// Statistics, if they are wanted.
+    pub fn stats<T>(&self, value: impl FnOnce(Timestamp) -> T) -> Option<T> {
+        self.stats_at.map(value)
     }
 }
 

@@ -109,17 +109,13 @@ impl Refusal {
         .with("PropertyName", property)
     }
 
-    /// Application packages come with the management plane, which is not here: none of them exists.
-    pub fn packages(list: Option<&[ApplicationPackageReference]>) -> Result<(), Self> {
-        match list.and_then(<[_]>::first) {
-            None => Ok(()),
-            Some(package) => {
-                let words =
-                    "One or more application package references are invalid: this local service has none.";
-                let refusal = Self::new(409, "InvalidApplicationPackageReferences", words);
-                Err(refusal.with("ApplicationId", &*package.application_id))
-            }
-        }
+    /// A reference to an application package that is not there.
+    pub fn no_such_package(reference: &ApplicationPackageReference) -> Self {
+        let words = "One or more of the specified application package references are invalid.";
+        Self::new(409, "InvalidApplicationPackageReferences", words)
+            .with("apppackagedoesnotexist", "The specified application package does not exist.")
+            .with("ApplicationId", &*reference.application_id)
+            .with("Version", reference.version.as_deref().unwrap_or("the default"))
     }
 
     /// Azure has it, this service does not.

@@ -503,6 +503,15 @@ impl Model {
         });
         let Value::Object(mut seen) = seen else { return Value::Null };
         seen.retain(|name, value| !value.is_null() && (name == "id" || select.wants(name)));
+        let statistics = select.stats(|now| {
+            let url = format!("jobschedules/{}", schedule.id);
+            let key = key(&schedule.id);
+            let jobs = self.jobs_of(&key).map(|(_, job)| job);
+            self.job_statistics(&url, schedule.created, jobs, now)
+        });
+        if let Some(statistics) = statistics.and_then(|statistics| serde_json::to_value(statistics).ok()) {
+            seen.insert("stats".into(), statistics);
+        }
         Value::Object(seen)
     }
 

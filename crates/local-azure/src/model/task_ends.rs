@@ -8,11 +8,11 @@ use super::{
     nodes::failure_of,
     tasks::count_slots,
 };
-use crate::orders::{LaunchEnding, LaunchId, NodeRef, Order};
+use crate::orders::{LaunchEnding, LaunchId, Order};
 use dropmill_azure_wire::{
     batch::{
-        DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, OnTaskFailure, TaskExecutionInfo,
-        TaskResult, TaskState,
+        DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, NameValuePair, OnTaskFailure,
+        TaskExecutionInfo, TaskResult, TaskState,
     },
     duration::IsoDuration,
     time::Timestamp,
@@ -22,7 +22,7 @@ impl Model {
     /// A launch's process runs.
     pub(super) fn started(&mut self, launch: LaunchId, process: Option<(u32, u64)>, moment: Timestamp) {
         let (job, task) = match self.launches.get(&launch).cloned() {
-            Some(What::Task { job, task }) => (job, task),
+            Some(What::Task { job, task, number: 0 }) => (job, task),
             Some(What::Chore { job, release, .. }) => {
                 let limit = self.jobs.get(&job).and_then(|job| job.chore_limit(release));
                 return self.limit_launch(launch, limit, moment);
@@ -41,6 +41,10 @@ impl Model {
     }
 
     fn limit_launch(&mut self, launch: LaunchId, limit: Option<IsoDuration>, moment: Timestamp) {
+        if self.limits.contains_key(&launch) {
+            // A primary's second command: its time runs since the first.
+            return;
+        }
         let until = limit.and_then(IsoDuration::as_std).and_then(|limit| moment.checked_add(limit).ok());
         if let Some(until) = until {
             self.alarms.insert((until, Alarm::WallClock(launch)));
@@ -63,11 +67,16 @@ impl Model {
         let Some(what) = self.launches.get(&launch).cloned() else { return };
         // Whoever ended it first counts, but deletion outranks everything.
         let outranks = |before: Option<Ending>| before.is_none() || ending == Ending::Deleted;
+        let mut launches = vec![launch];
         match what {
-            What::Task { job, task } => {
-                let found = self.task_mut(&job, &task).filter(|task| task.facts.launch == Some(launch));
-                if let Some(found) = found.filter(|task| outranks(task.facts.ending)) {
-                    found.facts.ending = Some(ending);
+            What::Task { job, task, number } => {
+                let found = self.task_mut(&job, &task).filter(|task| task.launch_of(number) == Some(launch));
+                if let Some(found) = found {
+                    // A task on several nodes ends on all of them.
+                    launches = found.live_launches();
+                    if outranks(found.facts.ending) {
+                        found.facts.ending = Some(ending);
+                    }
                 }
             }
             What::Chore { job, node, .. } => {
@@ -80,7 +89,9 @@ impl Model {
         }
         // What runs again must not find in its way what this try would leave behind.
         let again = ending == Ending::Requeued;
-        self.order(if again { Order::Abandon(launch) } else { Order::Kill(launch) });
+        for launch in launches {
+            self.order(if again { Order::Abandon(launch) } else { Order::Kill(launch) });
+        }
     }
 
     /// A task's launch is over: the task is, too, or is tried again, or queued again.
@@ -88,43 +99,62 @@ impl Model {
         &mut self,
         job: &str,
         task: &str,
+        number: usize,
         launch: LaunchId,
         ended: LaunchEnding,
         moment: Timestamp,
     ) {
         self.forget_limit(launch);
-        let Some(found) = self.task_mut(job, task).filter(|task| task.facts.launch == Some(launch)) else {
-            return;
-        };
-        let (ending, node, max_retries) =
-            (found.facts.ending.take(), found.facts.node.clone(), found.max_retries());
-        found.facts.launch = None;
-        found.facts.process = None;
+        let found = self.task_mut(job, task).filter(|task| task.launch_of(number) == Some(launch));
+        let Some(found) = found else { return };
+        if found.is_multi() {
+            return self.instance_ended((job, task), number, launch, ended, moment);
+        }
+        let (ending, node) = (found.facts.ending.take(), found.facts.node.clone());
+        (found.facts.launch, found.facts.process) = (None, None);
+        if let Some((pool, node)) = node {
+            let success = ending.is_none() && ended.exit_code == Some(0) && ended.failure.is_none();
+            let tried = !found.tries_again(ending, &ended);
+            self.free(&key(&pool), &node, (job, task, 0), Some(launch), tried.then_some(success), moment);
+        }
+        self.conclude(job, task, ending, ended, None, moment);
+    }
+
+    /// Nothing of a task runs any more: it is over, or is tried again, or queued again. If one of its subtasks
+    /// broke it, that is told.
+    pub(super) fn conclude(
+        &mut self,
+        job: &str,
+        task: &str,
+        ending: Option<Ending>,
+        ended: LaunchEnding,
+        subtask: Option<usize>,
+        moment: Timestamp,
+    ) {
+        let Some(found) = self.task_mut(job, task) else { return };
+        let nodes: Vec<_> = found.nodes().map(|(pool, node)| (key(pool), node.clone())).collect();
+        let again = found.tries_again(ending, &ended);
         let info = &mut found.facts.info;
-        let failed_try = ended.failure.is_none() && ended.exit_code != Some(0);
-        let retry = ending.is_none() && failed_try && (max_retries < 0 || info.retry_count < max_retries);
         if ending == Some(Ending::Requeued) {
             info.requeue_count += 1;
             info.last_requeue_time = Some(moment);
-        } else if retry {
+        } else if again {
             info.retry_count += 1;
             info.last_retry_time = Some(moment);
         }
-        let again = retry || ending == Some(Ending::Requeued);
         if !again {
             finish(info, ending, &ended);
+            if let (Some(subtask), Some(failure)) = (subtask, &mut info.failure_info) {
+                let detail = NameValuePair::new("SubtaskId", subtask.to_string());
+                failure.details.get_or_insert_default().push(detail);
+            }
         }
-        let success = info.result == Some(TaskResult::Success) && !again;
         let number = found.facts.number;
-        let node = node.map(|(pool, node)| (key(&pool), node));
-        if let Some((pool, node)) = &node {
-            self.free(pool, node, job, task, Some(launch), (!again).then_some(success), moment);
-        }
         if again {
             if ending == Some(Ending::Requeued)
                 && let Some(found) = self.task_mut(job, task)
             {
-                found.facts.node = None;
+                (found.facts.node, found.facts.group) = (None, None);
             }
             self.set_task_state(job, task, TaskState::Active, moment);
             if let Some(job) = self.jobs.get_mut(job) {
@@ -139,7 +169,7 @@ impl Model {
         } else {
             self.complete(job, task, moment);
         }
-        if let Some((pool, node)) = node {
+        for (pool, node) in nodes {
             self.pursue(&pool, &node, moment);
         }
         self.job_quiet(job, moment);
@@ -219,14 +249,11 @@ impl Model {
         if task_found.kept_until().is_none_or(|until| until > now) {
             return;
         }
-        let directory = task_found.directory(&id);
-        let node = task_found.facts.node.clone();
         if std::mem::replace(&mut task_found.facts.files_gone, true) {
             return;
         }
-        if let Some((pool, node)) = node {
-            self.order(Order::RemoveTask { node: NodeRef { pool, node }, directory });
-        }
+        let gone = task_found.clone();
+        self.remove_files(&gone, &id);
         self.keep_task(job, task);
     }
 
@@ -244,11 +271,19 @@ impl Model {
         if gone.facts.state == TaskState::Completed && gone.facts.info.result == Some(TaskResult::Success) {
             found.succeeded -= 1;
         }
-        if let Some((pool, node)) = gone.facts.node.clone() {
-            self.order(Order::RemoveTask { node: NodeRef { pool, node }, directory: gone.directory(&id) });
-        }
+        self.remove_files(&gone, &id);
         self.keep(|| Change::DropTask { job: job.to_owned(), key: task.to_owned() });
         self.feed(job);
+    }
+}
+
+impl Task {
+    /// Whether another try follows one that ended so.
+    fn tries_again(&self, ending: Option<Ending>, ended: &LaunchEnding) -> bool {
+        let most = self.max_retries();
+        let failed = ended.failure.is_none() && ended.exit_code != Some(0);
+        let retry = ending.is_none() && failed && (most < 0 || self.facts.info.retry_count < most);
+        retry || ending == Some(Ending::Requeued)
     }
 }
 

@@ -6,9 +6,8 @@ use super::{
     views::{PageOf, TASK_PROPERTIES, page, read_filter},
 };
 use dropmill_azure_wire::{
-    batch::{self as wire, TaskNodeInfo, TaskState},
+    batch::{self as wire, TaskState},
     time::Timestamp,
-    uri::encode,
 };
 
 impl Model {
@@ -43,24 +42,22 @@ impl Model {
             required_slots: pick!("requiredSlots", required_slots),
             user_identity: pick!("userIdentity", user_identity),
             execution_info: select.take("executionInfo", || Some(facts.info.clone())),
-            node_info: select.take("nodeInfo", || self.node_info(job, task)),
+            node_info: select.take("nodeInfo", || {
+                Some(self.node_info(task.facts.node.as_ref()?, &task.directory(&job.spec.id)))
+            }),
             depends_on: pick!("dependsOn", depends_on),
+            stats: select.stats(|now| self.task_statistics(job, task, now)),
+            multi_instance_settings: pick!("multiInstanceSettings", multi_instance_settings),
+            application_package_references: pick!(
+                "applicationPackageReferences",
+                application_package_references
+            ),
+            authentication_token_settings: pick!(
+                "authenticationTokenSettings",
+                authentication_token_settings
+            ),
             ..wire::Task::default()
         }
-    }
-
-    fn node_info(&self, job: &Job, task: &Task) -> Option<TaskNodeInfo> {
-        let (pool, node) = task.facts.node.as_ref()?;
-        let directory = task.directory(&job.spec.id);
-        let node_url = format!("{}/pools/{pool}/nodes/{node}", self.identity.base);
-        Some(TaskNodeInfo {
-            affinity_id: Some(format!("TVM:{node}")),
-            task_root_directory_url: Some(format!("{node_url}/files/{}", encode(&directory))),
-            node_url: Some(node_url),
-            pool_id: Some(pool.clone()),
-            node_id: Some(node.clone()),
-            task_root_directory: Some(directory),
-        })
     }
 
     /// A page of a job's tasks. A filter on a state goes through the index of that state, in the order in which tasks

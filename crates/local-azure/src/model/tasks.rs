@@ -4,6 +4,7 @@ use super::{
     Change, Model, Refusal, Task, TaskFacts, dependencies,
     exit_conditions::satisfies,
     facts::{Ending, json},
+    instances::checked_instances,
     job_specs::{checked_environment, checked_limits},
     key,
     pools::default_identity,
@@ -35,6 +36,7 @@ impl Model {
         let found = self.job(job)?;
         checked_id(&add.id)?;
         checked_task(&add)?;
+        self.checked_packages(add.application_package_references.as_deref())?;
         if add.depends_on.is_some() && found.spec.uses_task_dependencies != Some(true) {
             let words = "The job does not use task dependencies: usesTaskDependencies is not set.";
             return Err(Refusal::new(400, "TaskDependenciesNotSpecifiedOnJob", words));
@@ -71,6 +73,7 @@ impl Model {
             process: None,
             ending: None,
             files_gone: false,
+            group: None,
         };
         let task = Task { add: Box::new(add), facts };
         let change = if self.durable {
@@ -177,7 +180,8 @@ impl Model {
         if found.facts.state == TaskState::Completed {
             return Err(Refusal::conflict("TaskCompleted"));
         }
-        let (launch, preparing) = (found.facts.launch, found.facts.state == TaskState::Preparing);
+        let (launch, preparing) =
+            (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
         let (job, task) = (key(job), key(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Terminated),
@@ -236,7 +240,8 @@ impl Model {
     pub fn delete_task(&mut self, job: &str, task: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         let found = self.task(job, task)?;
-        let (launch, preparing) = (found.facts.launch, found.facts.state == TaskState::Preparing);
+        let (launch, preparing) =
+            (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
         let (job, task) = (key(job), key(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Deleted),
@@ -298,16 +303,13 @@ pub(super) fn checked_task(add: &TaskAdd) -> Result<(), Refusal> {
     if add.command_line.trim().is_empty() {
         return Err(Refusal::missing("commandLine"));
     }
-    if add.multi_instance_settings.is_some() {
-        return Err(Refusal::not_here("multi-instance tasks"));
-    }
     if add.container_settings.is_some() {
         return Err(Refusal::not_here("tasks in containers"));
     }
-    Refusal::packages(add.application_package_references.as_deref())?;
     if add.required_slots.is_some_and(|slots| slots < 1) {
         return Err(Refusal::invalid("requiredSlots", "0", "It must be at least 1"));
     }
+    checked_instances(add)?;
     if let Some(limits) = &add.constraints {
         checked_limits(limits)?;
     }

@@ -4,7 +4,7 @@ use crate::orders::{LaunchId, NodeRef};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 /// Locks, also after a panic elsewhere: what these locks protect is whole between any two statements.
@@ -31,6 +31,7 @@ pub(super) struct Handle {
     /// Where.
     pub node: NodeRef,
     state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +40,11 @@ struct State {
     /// The process group, from the start of its leader until just before the leader is reaped: as long as it
     /// stands here, its number belongs to nobody else.
     group: Option<Pid>,
+    /// The group of a coordination that ended well: what it left running goes with the launch. Its leader is not
+    /// reaped until then.
+    background: Option<Pid>,
+    /// Whether what follows the coordination may begin.
+    may_go_on: bool,
     /// The task's folder while its process runs, for whoever looks after the size of its output.
     directory: Option<PathBuf>,
     /// Whether it was running at the last look.
@@ -48,7 +54,7 @@ struct State {
 impl Handle {
     /// A launch that nobody works on yet.
     pub fn new(id: LaunchId, node: NodeRef) -> Self {
-        Self { id, node, state: Mutex::default() }
+        Self { id, node, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Why it is to end, if it is.
@@ -61,6 +67,8 @@ impl Handle {
         let mut state = lock(&self.state);
         state.asked = state.asked.max(Some(why));
         signal(state.group, Signal::TERM);
+        signal(state.background, Signal::TERM);
+        self.changed.notify_all();
     }
 
     /// Its process runs now. Asked before, it is told at once. Whether it was asked.
@@ -75,7 +83,9 @@ impl Handle {
 
     /// SIGKILL to the process group, if it still runs.
     pub fn kill(&self) {
-        signal(lock(&self.state).group, Signal::KILL);
+        let state = lock(&self.state);
+        signal(state.group, Signal::KILL);
+        signal(state.background, Signal::KILL);
     }
 
     /// Its process is over and about to be reaped: from here on nobody signals its group any more.
@@ -85,9 +95,36 @@ impl Handle {
         state.directory = None;
     }
 
-    /// Its process group, while it runs.
-    pub fn group(&self) -> Option<Pid> {
-        lock(&self.state).group
+    /// Its coordination ended well and what that left goes on running.
+    pub fn leaves_running(&self) {
+        let mut state = lock(&self.state);
+        state.background = state.group.take();
+    }
+
+    /// What its coordination left is over, too.
+    pub fn nothing_runs(&self) {
+        signal(lock(&self.state).background.take(), Signal::KILL);
+    }
+
+    /// What follows its coordination may begin.
+    pub fn go_on(&self) {
+        lock(&self.state).may_go_on = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until what follows may begin (`true`), or until it is to end.
+    pub fn wait_to_go_on(&self) -> bool {
+        let mut state = lock(&self.state);
+        while !state.may_go_on && state.asked.is_none() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.asked.is_none()
+    }
+
+    /// Its process groups, while they run.
+    pub fn groups(&self) -> Vec<Pid> {
+        let state = lock(&self.state);
+        state.group.into_iter().chain(state.background).collect()
     }
 
     /// Its folder, if it ran at the last look already.

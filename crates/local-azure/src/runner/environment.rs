@@ -9,6 +9,10 @@ use std::{collections::BTreeMap, ffi::OsString};
 /// The variable that marks a launch's processes, so that those that left their process group are found again.
 pub(super) const TAG: &str = "DROPMILL_LAUNCH";
 
+/// Variables that a launch gives as folders below the node's root.
+const BELOW_THE_NODE: [&str; 3] =
+    ["AZ_BATCH_JOB_PREP_DIR", "AZ_BATCH_JOB_PREP_WORKING_DIR", "AZ_BATCH_TASK_SHARED_DIR"];
+
 /// What every command finds unless its launch says otherwise: the search path of a Linux node and UTF-8.
 pub fn default_environment() -> Vec<(String, String)> {
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,9 +37,14 @@ pub(super) fn of(launch: &Launch, place: &TaskPlace, settings: &RunnerSettings, 
     set("AZ_BATCH_CERTIFICATES_DIR", place.node.join("startup/certs").into());
     set("AZ_BATCH_TASK_DIR", place.directory.clone().into());
     set("AZ_BATCH_TASK_WORKING_DIR", place.working.clone().into());
+    for package in &launch.packages {
+        let folder = place.node.join(package.directory());
+        for variable in &package.variables {
+            set(variable, folder.clone().into());
+        }
+    }
     for (name, value) in &launch.environment {
-        let below_the_node =
-            matches!(name.as_str(), "AZ_BATCH_JOB_PREP_DIR" | "AZ_BATCH_JOB_PREP_WORKING_DIR");
+        let below_the_node = BELOW_THE_NODE.contains(&name.as_str());
         set(name, if below_the_node { place.node.join(value).into() } else { value.into() });
     }
     set(TAG, tag.into());

@@ -35,6 +35,13 @@ pub(super) fn ended() -> NodeFailure {
     failure(true, "TaskEnded", "The task was ended by request", &[])
 }
 
+/// An application package could not be put on the node.
+pub(super) fn package(application: &str, version: &str, what: &str) -> NodeFailure {
+    let message = "An application package could not be put on the node";
+    let details = [("ApplicationId", application), ("Version", version), ("Message", what)];
+    failure(true, "ApplicationPackageError", message, &details)
+}
+
 /// A mistake of this program, not of its user.
 pub(super) fn ours(what: &str) -> NodeFailure {
     failure(false, "Unknown", "The node could not run the task", &[("Message", what)])

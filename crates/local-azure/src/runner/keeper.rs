@@ -96,6 +96,6 @@ fn look(orphans: &Orphans, limit_bytes: u64, handles: &[Arc<Handle>]) {
         caps::thin(&directory, limit_bytes);
     }
     let groups: BTreeSet<i32> =
-        handles.iter().filter_map(|handle| Some(handle.group()?.as_raw_nonzero().get())).collect();
+        handles.iter().flat_map(|handle| handle.groups()).map(|group| group.as_raw_nonzero().get()).collect();
     orphans.reap_dead(&groups);
 }

@@ -3,14 +3,16 @@
 use super::{
     caps,
     control::{Ask, Handle},
-    environment, failures,
+    environment::{self, Environment},
+    failures,
     orphans::{self, Ticks},
     outputs,
     place::TaskPlace,
     processes::Shared,
-    program, resources,
+    program::{self, Prints},
+    resources,
 };
-use crate::orders::{Launch, LaunchEnding, NodeEvent, NodeFailure};
+use crate::orders::{Coordination, Launch, LaunchEnding, NodeEvent, NodeFailure};
 use rustix::process::Pid;
 use std::{
     fs, io,
@@ -45,14 +47,37 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
         make_folders(shared, &place)
             .map_err(|error| failures::no_directory(&launch.directory, &error.to_string()))?;
     }
+    shared.packages.provide(&place.node, &launch.packages, false)?;
+    if !wanted() {
+        return Err(failures::ended());
+    }
     let environment = environment::of(launch, &place, &shared.settings, &shared.orphans.tag(launch.id));
-    let brought = resources::bring(&launch.resource_files, &place.working, &*shared.door, wanted)?;
+    let folder = place.directory.parent().unwrap_or(&place.node);
+    let coordination = launch.coordination.as_ref();
+    let common = coordination.map(|coordination| &*coordination.common_resource_files).unwrap_or_default();
+    let brought = resources::bring(common, folder, &*shared.door, wanted)?
+        && resources::bring(&launch.resource_files, &place.working, &*shared.door, wanted)?;
     if !brought || !wanted() {
         return Err(failures::ended());
     }
+    match coordination {
+        None => command(shared, handle, launch, &place, &environment, Prints::Anew),
+        Some(coordination) => coordinate(shared, handle, launch, coordination, &place, &environment),
+    }
+}
+
+/// The launch's own command, and what it leaves.
+fn command(
+    shared: &Shared,
+    handle: &Handle,
+    launch: &Launch,
+    place: &TaskPlace,
+    environment: &Environment,
+    prints: Prints,
+) -> Result<Outcome, NodeFailure> {
     let (ticks, child) = {
         let _turn = shared.starts.take();
-        (Ticks::now(), program::start(&launch.command_line, &place, &environment)?)
+        (Ticks::now(), program::start(&launch.command_line, place, environment, prints)?)
     };
     let exit_code = attend(shared, handle, launch, &place.directory, child, ticks);
     caps::cut(&place.directory, shared.settings.max_output_bytes);
@@ -65,8 +90,58 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     let last_try = launch.last_try || asked.is_some();
     let due: Vec<_> =
         launch.output_files.iter().filter(|order| outputs::is_due(order, exit_code, last_try)).collect();
-    let failure = outputs::store(&due, &place, &environment, &*shared.door, &|| handle.asked() == asked);
+    let failure = outputs::store(&due, place, environment, &*shared.door, &|| handle.asked() == asked);
     Ok((Some(exit_code), failure))
+}
+
+/// The command before, for one of several instances of a task. What it leaves running stays until the launch ends:
+/// its leader, dead, keeps the number of its group until then.
+fn coordinate(
+    shared: &Shared,
+    handle: &Handle,
+    launch: &Launch,
+    coordination: &Coordination,
+    place: &TaskPlace,
+    environment: &Environment,
+) -> Result<Outcome, NodeFailure> {
+    let (before, mut child) = {
+        let _turn = shared.starts.take();
+        let line = &coordination.command_line;
+        (Ticks::now(), program::start(line, place, environment, Prints::Anew)?)
+    };
+    let leader = Pid::from_child(&child);
+    begins(shared, handle, launch, &place.directory, leader, before);
+    let outcome = if orphans::wait_dead(leader) == Some(0) && handle.asked().is_none() {
+        handle.leaves_running();
+        shared.report(NodeEvent::Coordinated { launch: launch.id });
+        match (handle.wait_to_go_on(), coordination.is_primary) {
+            (true, true) => Some(command(shared, handle, launch, place, environment, Prints::After)),
+            (true, false) => None,
+            // Whatever its command said, it was not let to its end.
+            (false, _) => Some(Ok((Some(0), Some(failures::ended())))),
+        }
+    } else {
+        None
+    };
+    handle.over();
+    handle.nothing_runs();
+    let alive = |id| shared.registry.handle(id).is_some();
+    shared.orphans.sweep(launch.id, leader, &place.directory, &alive);
+    let exit_code = reap(launch, &mut child);
+    caps::cut(&place.directory, shared.settings.max_output_bytes);
+    outcome.unwrap_or_else(|| {
+        let failure = (handle.asked() > Some(Ask::Kill)).then(failures::ended);
+        Ok((Some(exit_code), failure))
+    })
+}
+
+/// A process has begun.
+fn begins(shared: &Shared, handle: &Handle, launch: &Launch, directory: &Path, leader: Pid, before: Ticks) {
+    if handle.started(leader, directory.to_owned()) {
+        shared.kill_later(launch.id);
+    }
+    let process = before.start_of(leader).map(|start| (leader.as_raw_nonzero().get().unsigned_abs(), start));
+    shared.report(NodeEvent::Started { launch: launch.id, process });
 }
 
 /// From the first moment of a process until nothing of it is left; its exit code.
@@ -79,14 +154,14 @@ fn attend(
     before: Ticks,
 ) -> i32 {
     let leader = Pid::from_child(&child);
-    if handle.started(leader, directory.to_owned()) {
-        shared.kill_later(launch.id);
-    }
-    let process = before.start_of(leader).map(|start| (child.id(), start));
-    shared.report(NodeEvent::Started { launch: launch.id, process });
+    begins(shared, handle, launch, directory, leader, before);
     orphans::wait_dead(leader);
     handle.over();
     shared.orphans.sweep(launch.id, leader, directory, &|id| shared.registry.handle(id).is_some());
+    reap(launch, &mut child)
+}
+
+fn reap(launch: &Launch, child: &mut Child) -> i32 {
     match child.wait() {
         Ok(status) => exit_code(status),
         Err(error) => {

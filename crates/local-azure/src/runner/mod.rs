@@ -16,6 +16,7 @@ mod launch;
 mod memory;
 mod orphans;
 mod outputs;
+mod packages;
 mod pattern;
 mod place;
 mod pretend;
@@ -28,6 +29,7 @@ mod turns;
 
 pub use environment::default_environment;
 pub use files::DiskFiles;
+pub use packages::check as check_package;
 pub use pretend::{Pretend, PretendRunner, PretendSettings, Script};
 pub use processes::{ProcessRunner, RunnerSettings};
 

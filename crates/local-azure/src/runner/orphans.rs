@@ -241,10 +241,16 @@ pub(super) fn start_time(pid: Pid) -> Option<u64> {
     stat(raw(pid)).map(|stat| stat.start)
 }
 
-/// Waits until a child is dead, but leaves it to be reaped: until then its number is nobody else's.
-pub(super) fn wait_dead(pid: Pid) {
+/// Waits until a child is dead, but leaves it to be reaped: until then its number is nobody else's. Its exit code, if
+/// it exited.
+pub(super) fn wait_dead(pid: Pid) -> Option<i32> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome.ok().flatten()?.exit_status(),
+        }
+    }
 }
 
 /// Waits for a child's end and takes its number from it; nothing happens if it is no child.

@@ -13,8 +13,8 @@ use super::{
     resources,
 };
 use crate::orders::{
-    BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles, NodeRef, Order, Reports,
-    Runner,
+    BlobDoor, Coordination, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles, NodeRef,
+    Order, Reports, Runner,
 };
 use dropmill_azure_wire::time::{SharedClock, Timestamp};
 use std::{
@@ -115,7 +115,7 @@ impl Runner for PretendRunner {
     fn carry_out(&self, order: Order) {
         let inner = &self.inner;
         match order {
-            Order::Boot(node) => {
+            Order::Boot { node, .. } => {
                 let boot = (inner.settings.boot)(&node);
                 inner.put_down(boot, Due::Booted(node));
             }
@@ -124,6 +124,7 @@ impl Runner for PretendRunner {
                 lock(&inner.state).launches.insert(id, Running { launch: *launch, began: None });
                 inner.put_down(Duration::ZERO, Due::Begin(id));
             }
+            Order::GoOn(launch) => inner.go_on(launch),
             Order::Kill(launch) => inner.put_down(Duration::ZERO, Due::Killed(launch, true)),
             Order::Abandon(launch) => inner.put_down(Duration::ZERO, Due::Killed(launch, false)),
             Order::RemoveTask { node, directory } => inner.files.remove(&node, &directory),
@@ -215,14 +216,29 @@ impl Inner {
                 return self.end(id, began, None, Some(failure));
             }
         };
-        let duration = pretend.duration;
+        let (duration, exit_code) = (pretend.duration, pretend.exit_code);
         let Some(()) =
             lock(&self.state).launches.get_mut(&id).map(|running| running.began = Some((pretend, began)))
         else {
             return;
         };
         self.report(NodeEvent::Started { launch: id, process: None });
-        self.put_down(duration, Due::Exit(id));
+        match launch.coordination {
+            // Coordination takes no time, and fails where a subtask is to fail.
+            Some(Coordination { is_primary, .. }) if is_primary || exit_code == 0 => {
+                self.report(NodeEvent::Coordinated { launch: id });
+            }
+            _ => self.put_down(duration, Due::Exit(id)),
+        }
+    }
+
+    fn go_on(self: &Arc<Self>, id: LaunchId) {
+        let state = lock(&self.state);
+        let Some(running) = state.launches.get(&id) else { return };
+        let is_primary = running.launch.coordination.as_ref().is_some_and(|each| each.is_primary);
+        let own = running.began.as_ref().filter(|_| is_primary).map(|(pretend, _)| pretend.duration);
+        drop(state);
+        self.put_down(own.unwrap_or_default(), Due::Exit(id));
     }
 
     /// Folders, resource files, and what the script says.

@@ -9,13 +9,15 @@ use super::{
     keeper::Keeper,
     launch,
     orphans::Orphans,
+    packages::Packages,
     place::{NODE_FOLDERS, Places},
     registry::Registry,
     removal::Removal,
     turns::Turns,
 };
 use crate::orders::{
-    BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, Reports, Runner,
+    BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, PackageOrder, Reports,
+    Runner,
 };
 use dropmill_azure_wire::time::SharedClock;
 use std::{
@@ -82,6 +84,7 @@ pub(super) struct Shared {
     pub places: Places,
     pub orphans: Orphans,
     pub removal: Removal,
+    pub packages: Packages,
     /// Folders and processes are made by a few at a time, so that a thousand launches do not starve the rest.
     pub starts: Turns,
     reports: Reports,
@@ -117,6 +120,7 @@ impl ProcessRunner {
             door,
             orphans,
             removal: Removal::new(places.trash()),
+            packages: Packages::default(),
             starts: Turns::new(2 * std::thread::available_parallelism().map_or(1, usize::from)),
             reports,
             keeper: Keeper::default(),
@@ -157,8 +161,9 @@ impl ProcessRunner {
 impl Runner for ProcessRunner {
     fn carry_out(&self, order: Order) {
         match order {
-            Order::Boot(node) => self.boot(node),
+            Order::Boot { node, packages } => self.boot(node, packages),
             Order::Launch(launch) => self.launch(*launch),
+            Order::GoOn(launch) => drop(self.shared.registry.handle(launch).map(|handle| handle.go_on())),
             Order::Kill(launch) => self.end(launch, Ask::Kill),
             Order::Abandon(launch) => self.end(launch, Ask::Abandon),
             Order::RemoveTask { node, directory } => self.remove_task(&node, &directory),
@@ -201,7 +206,7 @@ impl Drop for ProcessRunner {
 }
 
 impl ProcessRunner {
-    fn boot(&self, node: NodeRef) {
+    fn boot(&self, node: NodeRef, packages: Vec<PackageOrder>) {
         let shared = self.shared.clone();
         self.work(move || {
             shared.registry.wait_for_node(&node);
@@ -212,7 +217,12 @@ impl ProcessRunner {
                     tracing::error!(folder, root = %root.display(), %error, "a node's folder could not be made");
                 }
             }
-            shared.report(NodeEvent::Booted(node));
+            // What runs there still, because the node only boots in the model, keeps what it uses.
+            let renew = !shared.registry.uses(&node);
+            shared.report(match shared.packages.provide(&root, &packages, renew) {
+                Ok(()) => NodeEvent::Booted(node),
+                Err(failure) => NodeEvent::BootFailed { node, failure },
+            });
         });
     }
 

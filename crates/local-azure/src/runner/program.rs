@@ -7,7 +7,7 @@ use rustix::fs::{Access, access};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -15,6 +15,15 @@ use std::{
 
 /// For `oom_score_adj`: thousandths of the machine's memory.
 const OUT_OF_MEMORY_FIRST: &str = "500";
+
+/// Where a command's output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prints {
+    /// To new files.
+    Anew,
+    /// Behind what the command before it printed, and may go on to print.
+    After,
+}
 
 /// Starts a command in a process group of its own, in its working folder, with nothing but its variables, an empty
 /// standard input and the two output files.
@@ -24,7 +33,12 @@ const OUT_OF_MEMORY_FIRST: &str = "500";
 ///
 /// # Errors
 /// With the failure to show if no process could be made.
-pub(super) fn start(line: &str, place: &TaskPlace, environment: &Environment) -> Result<Child, NodeFailure> {
+pub(super) fn start(
+    line: &str,
+    place: &TaskPlace,
+    environment: &Environment,
+    prints: Prints,
+) -> Result<Child, NodeFailure> {
     let arguments =
         command_line::split(line).map_err(|error| failures::launch_failed(true, line, &error.to_string()))?;
     let Some((name, arguments)) = arguments.split_first() else {
@@ -33,8 +47,9 @@ pub(super) fn start(line: &str, place: &TaskPlace, environment: &Environment) ->
     let program = find(name, place, environment)
         .ok_or_else(|| failures::program_not_found(line, &format!("there is no program {name}")))?;
     let output = |name: &str| {
-        new_file(&place.directory.join(name))
-            .map_err(|error| failures::no_directory(&place.directory.to_string_lossy(), &error.to_string()))
+        let path = place.directory.join(name);
+        let file = if prints == Prints::Anew { new_file(&path) } else { same_file(&path) };
+        file.map_err(|error| failures::no_directory(&place.directory.to_string_lossy(), &error.to_string()))
     };
     let mut command = Command::new(&program);
     command.arg0(name).args(arguments).current_dir(&place.working).process_group(0);
@@ -87,13 +102,24 @@ fn find(name: &str, place: &TaskPlace, environment: &Environment) -> Option<Path
 
 /// A new, empty file: whatever stood there, a file of an earlier try or a link, is not written through.
 fn new_file(path: &Path) -> io::Result<File> {
-    let create = || OpenOptions::new().write(true).create_new(true).open(path);
+    let create = || OpenOptions::new().append(true).create_new(true).open(path);
     match create() {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             fs::remove_file(path).or_else(|_| fs::remove_dir_all(path))?;
             create()
         }
         outcome => outcome,
+    }
+}
+
+/// The file that an earlier command of the launch has; whatever else stands in its place gives way.
+fn same_file(path: &Path) -> io::Result<File> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {
+            let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            OpenOptions::new().append(true).custom_flags(flags).open(path)
+        }
+        _ => new_file(path),
     }
 }
 

@@ -93,6 +93,11 @@ impl Registry {
         }
     }
 
+    /// Whether a launch uses a folder on a node: one whose end has been told does not any more.
+    pub fn uses(&self, node: &NodeRef) -> bool {
+        lock(&self.state).launches.values().any(|entry| entry.folder.is_some() && entry.handle.node == *node)
+    }
+
     /// A node is to go: what is entered from now on waits for [`Registry::node_gone`].
     pub fn node_goes(&self, node: &NodeRef) {
         *lock(&self.state).removing.entry(node.clone()).or_default() += 1;

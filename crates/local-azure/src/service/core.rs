@@ -2,9 +2,10 @@
 
 use super::OpenError;
 use crate::{
+    applications::Applications,
     durability::Durability,
     model::{AutoStorage, Condition, Identity, Model, Refusal},
-    orders::{NodeEvent, NodeFiles, Order, Runner},
+    orders::{BlobDoor, NodeEvent, NodeFiles, Order, Runner},
     store::{Store, Ticket},
 };
 use dropmill_azure_wire::{
@@ -26,6 +27,8 @@ pub struct Core {
     model: Mutex<Model>,
     store: Store,
     runner: OnceLock<Arc<dyn Runner>>,
+    /// The nodes' way to blobs.
+    door: OnceLock<Arc<dyn BlobDoor>>,
     /// Orders that were decided and not carried out yet, in the order of deciding.
     orders: Mutex<VecDeque<Order>>,
     /// Held by whoever carries orders out, so that one never overtakes another.
@@ -35,6 +38,7 @@ pub struct Core {
     clock: SharedClock,
     key: SharedKey,
     base: String,
+    account: String,
 }
 
 impl Core {
@@ -44,7 +48,7 @@ impl Core {
         durability: Durability,
         identity: Identity,
         key: SharedKey,
-        storage: AutoStorage,
+        (storage, applications): (AutoStorage, Applications),
         seed: u64,
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
@@ -52,9 +56,9 @@ impl Core {
         // A service with a past takes the moment into its seed and its numbers, so that it never makes an id twice.
         let moment = u64::try_from(now.as_microsecond()).unwrap_or_default();
         let (seed, first) = if folder.is_some() { (seed ^ moment, moment << 8) } else { (seed, 0) };
-        let base = identity.base.clone();
+        let (base, account) = (identity.base.clone(), identity.account.clone());
         let model = Model::new(identity, ChaCha8Rng::seed_from_u64(seed), first, folder.is_some());
-        let mut model = model.with_storage(storage);
+        let mut model = model.with_storage(storage).with_applications(applications);
         let store = match folder {
             None => Store::none(),
             Some(folder) => Store::open(&folder.join("batch.db"), durability, &mut model, now)?,
@@ -63,6 +67,8 @@ impl Core {
             model: Mutex::new(model),
             store,
             runner: OnceLock::new(),
+            door: OnceLock::new(),
+            account,
             orders: Mutex::default(),
             carrying: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -74,7 +80,8 @@ impl Core {
     }
 
     /// Gives it its nodes; what was decided before is carried out now.
-    pub fn employ(&self, runner: Arc<dyn Runner>) {
+    pub fn employ(&self, runner: Arc<dyn Runner>, door: Arc<dyn BlobDoor>) {
+        let _ = self.door.set(door);
         let _ = self.runner.set(runner);
         let model = self.lock();
         self.follow(model, false);
@@ -98,6 +105,18 @@ impl Core {
     /// `http://host:port`.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The account's name.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Stores a file of the service's own in a container; whether it could. Blocks until it is durable.
+    pub fn store_blob(&self, container_url: &str, file: (String, Vec<u8>)) -> bool {
+        let Some(door) = self.door.get() else { return false };
+        let stored = door.store_bytes(container_url, &[file]);
+        stored.inspect_err(|error| tracing::warn!(%error, "a log could not be stored")).is_ok()
     }
 
     /// The files of nodes.

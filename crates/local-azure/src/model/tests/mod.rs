@@ -3,16 +3,23 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod autoscale;
+mod instances;
 mod jobs;
 mod nodes;
+mod packages;
+mod preemption;
 mod random;
 mod revival;
 mod schedules;
 mod states;
 mod tasks;
+mod usage;
 
 use super::{Act, AutoStorage, Change, Identity, Model, Refusal, Task, query::Select};
-use crate::orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};
+use crate::{
+    applications::{ApplicationPackage, Applications},
+    orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order},
+};
 use dropmill_azure_wire::{
     batch::{DisableTasks, NodeDeallocationOption},
     sign::SharedKey,
@@ -35,6 +42,8 @@ pub struct World {
     pub boots_by_hand: bool,
     /// Ended launches are reported only when told to.
     pub ends_by_hand: bool,
+    /// Subtasks that may end wait for that, too.
+    pub stubborn: bool,
     /// What was to be kept, in order.
     kept: Vec<Change>,
     life: u64,
@@ -48,6 +57,16 @@ pub fn told<T>(outcome: Result<T, Refusal>) -> String {
         Ok(_) => "ok".into(),
         Err(refusal) => format!("{} {}", refusal.status, refusal.error.code),
     }
+}
+
+/// The packages there are: `mill` in two versions.
+fn applications() -> Applications {
+    let package = |version: &str| ApplicationPackage {
+        application: "mill".into(),
+        version: version.into(),
+        path: format!("/packages/mill-{version}.zip").into(),
+    };
+    Applications::of(vec![package("1.0"), package("2.0")]).unwrap()
 }
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
@@ -71,17 +90,18 @@ impl World {
     fn of_life(life: u64) -> Self {
         let identity = Identity { base: "http://batch".into(), account: "local".into() };
         Self {
-            model: Model::new(identity, ChaCha8Rng::seed_from_u64(7 + life), life << 32, true).with_storage(
-                AutoStorage {
+            model: Model::new(identity, ChaCha8Rng::seed_from_u64(7 + life), life << 32, true)
+                .with_storage(AutoStorage {
                     endpoint: "http://blob/local".into(),
                     key: SharedKey::new("local", &"c2VjcmV0".into()).unwrap(),
-                },
-            ),
+                })
+                .with_applications(applications()),
             now: "2026-03-02T10:00:00Z".parse().unwrap(),
             running: BTreeMap::new(),
             log: vec![],
             boots_by_hand: false,
             ends_by_hand: false,
+            stubborn: false,
             kept: vec![],
             life,
             booting: vec![],
@@ -120,7 +140,7 @@ impl World {
     /// Likewise, with nodes that boot, and launches that end, only when told to.
     pub fn begin_anew_as(self, boots_by_hand: bool, ends_by_hand: bool) -> Self {
         let (mut pools, mut jobs, mut schedules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut tasks = BTreeMap::new();
+        let (mut tasks, mut leases) = (BTreeMap::new(), vec![]);
         let before = self.kept.clone();
         for change in self.kept {
             match change {
@@ -133,6 +153,7 @@ impl World {
                 }
                 Change::PutSchedule { key, body } => drop(schedules.insert(key, body)),
                 Change::DropSchedule { key } => drop(schedules.remove(&key)),
+                Change::AddLease { body } => leases.push(serde_json::from_str(&body).unwrap()),
                 Change::PutTask { job, key, add, facts } => drop(tasks.insert((job, key), (add, facts))),
                 Change::PutTaskFacts { job, key, facts } => {
                     if let Some(task) = tasks.get_mut(&(job, key)) {
@@ -150,6 +171,7 @@ impl World {
             (job, key, Task { add, facts: serde_json::from_str(&facts).unwrap() })
         });
         let mut world = Self { now: self.now, boots_by_hand, ends_by_hand, ..Self::of_life(self.life + 1) };
+        world.model.revive_leases(leases);
         world.model.revive(read_all(pools), read_all(jobs), tasks.collect(), world.now);
         world.model.revive_schedules(read_all(schedules), world.now);
         world.kept.splice(0..0, before);
@@ -182,7 +204,7 @@ impl World {
 
     fn carry_out(&mut self, order: Order) {
         match order {
-            Order::Boot(node) => {
+            Order::Boot { node, .. } => {
                 self.log.push("boot".into());
                 if self.boots_by_hand {
                     self.booting.push(node);
@@ -195,6 +217,13 @@ impl World {
                 let id = launch.id;
                 self.running.insert(id, *launch);
                 self.model.happened(NodeEvent::Started { launch: id, process: None }, self.now);
+            }
+            Order::GoOn(id) => {
+                self.log.push("go on".into());
+                let waits = self.running.get(&id).and_then(|launch| launch.coordination.as_ref());
+                if waits.is_some_and(|waits| !waits.is_primary) && !self.stubborn {
+                    self.end_launch(id, 0);
+                }
             }
             Order::Kill(id) | Order::Abandon(id) => {
                 self.log.push("kill".into());
@@ -249,6 +278,19 @@ impl World {
         let id = *found.unwrap_or_else(|| panic!("{folder} does not run: {:?}", self.runs())).0;
         self.end_launch(id, exit_code);
         self.settle();
+    }
+
+    /// The coordination of what runs in the folder that ends so ended well.
+    pub fn coordinate(&mut self, folder: &str) {
+        let found = self.running.iter().find(|(_, launch)| launch.directory.ends_with(folder));
+        let launch = *found.unwrap_or_else(|| panic!("{folder} does not run: {:?}", self.runs())).0;
+        self.model.happened(NodeEvent::Coordinated { launch }, self.now);
+        self.settle();
+    }
+
+    /// The node of one of the instances of task `t`.
+    pub fn task_node(&self, number: usize) -> String {
+        self.model.task("j", "t").unwrap().nodes().nth(number).unwrap().1.clone()
     }
 
     /// Last segments of the folders of what runs, sorted.

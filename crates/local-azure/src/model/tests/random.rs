@@ -1,6 +1,7 @@
 //! Whatever is asked in whatever order: the books stay true, and in the end everything can go.
 
 use super::{World, told};
+use crate::orders::NodeEvent;
 use dropmill_azure_wire::batch::TaskState;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -34,6 +35,8 @@ const REQUESTS: &[&str] = &[
 enum Step {
     Ask(usize),
     AddTask(u8, bool, u8),
+    AddGroup(u8, u8),
+    Coordinate(usize),
     AddJob(u8),
     Exit(usize, bool),
     Resize(u8, u8),
@@ -47,6 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..REQUESTS.len()).prop_map(Step::Ask),
         5 => (0..6_u8, any::<bool>(), 1..3_u8).prop_map(|(id, waits, slots)| Step::AddTask(id, waits, slots)),
+        2 => (0..6_u8, 1..3_u8).prop_map(|(id, nodes)| Step::AddGroup(id, nodes)),
+        4 => (0..4_usize).prop_map(Step::Coordinate),
         1 => (0..4_u8).prop_map(Step::AddJob),
         5 => (0..8_usize, any::<bool>()).prop_map(|(at, well)| Step::Exit(at, well)),
         2 => (0..4_u8, 0..4_u8).prop_map(|(nodes, option)| Step::Resize(nodes, option)),
@@ -75,6 +80,17 @@ fn take(mut world: World, step: &Step) -> World {
             let on = if *waits { json!({"dependsOn": {"taskIds": ["t", "1"]}}) } else { json!({}) };
             let id = if *id == 0 { "t".to_owned() } else { id.to_string() };
             let _ = world.add_task(&id, super::with(on, json!({"requiredSlots": slots})));
+        }
+        Step::AddGroup(id, nodes) => {
+            let settings = json!({"numberOfInstances": nodes, "coordinationCommandLine": "meet"});
+            let _ = world.add_task(&id.to_string(), json!({"multiInstanceSettings": settings}));
+        }
+        Step::Coordinate(at) => {
+            let waiting = world.running.iter().filter(|(_, launch)| launch.coordination.is_some());
+            if let Some(launch) = waiting.map(|(id, _)| *id).nth(*at) {
+                world.model.happened(NodeEvent::Coordinated { launch }, world.now);
+                world.settle();
+            }
         }
         Step::AddJob(kind) => drop(world.add_job("j", job(*kind))),
         Step::Exit(at, well) => {
@@ -114,9 +130,10 @@ fn check(world: &World) {
             let ready = job.ready.contains(&(task.facts.number, key.clone()));
             assert!(!ready || *state == TaskState::Active, "{key} is ready while {state}");
             let on_node = matches!(state, TaskState::Running | TaskState::Preparing);
-            assert_eq!(task.facts.launch.is_some(), *state == TaskState::Running, "{key} {state}");
-            if let (true, Some((_, node))) = (on_node, &task.facts.node) {
-                *slots.entry(node).or_default() += task.slots();
+            assert_eq!(!task.live_launches().is_empty(), *state == TaskState::Running, "{key} {state}");
+            for (number, (_, node)) in task.nodes().enumerate().filter(|_| on_node) {
+                let runs = task.launch_of(number).is_some() || *state == TaskState::Preparing;
+                *slots.entry(node).or_default() += i32::from(runs) * task.slots();
             }
         }
         for (_, key) in &job.ready {
@@ -144,10 +161,12 @@ proptest! {
     fn the_books_stay_true_and_everything_can_go(
         kind in 0..4_u8,
         by_hand in any::<(bool, bool)>(),
+        together in any::<bool>(),
         steps in prop::collection::vec(step(), 1..60),
     ) {
         let mut world = World::new();
-        world.add_pool("p", json!({"targetDedicatedNodes": 2, "taskSlotsPerNode": 2})).unwrap();
+        let pool = json!({"enableInterNodeCommunication": true, "taskSlotsPerNode": 2 - i32::from(together)});
+        world.add_pool("p", super::with(json!({"targetDedicatedNodes": 2}), pool)).unwrap();
         world.add_job("j", job(kind)).unwrap();
         (world.boots_by_hand, world.ends_by_hand) = by_hand;
         for step in &steps {

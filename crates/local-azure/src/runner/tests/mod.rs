@@ -4,8 +4,10 @@
 mod commands;
 mod endings;
 mod files;
+mod instances;
 mod nodes;
 mod outputs;
+mod packages;
 mod pretend;
 mod resources;
 mod storm;
@@ -68,6 +70,8 @@ impl Rig {
             directory: format!("workitems/job/job-1/task{id}"),
             command_line: command_line::quote(command),
             environment: Vec::new(),
+            coordination: None,
+            packages: Vec::new(),
             resource_files: Vec::new(),
             output_files: Vec::new(),
             last_try: true,

@@ -6,7 +6,7 @@ use super::*;
 fn a_node_boots_with_its_folders() {
     let rig = Rig::new();
     for _ in 0..2 {
-        rig.runner.carry_out(Order::Boot(node()));
+        rig.runner.carry_out(Order::Boot { node: node(), packages: vec![] });
         assert_eq!(rig.event(), NodeEvent::Booted(node()));
     }
     for folder in
@@ -39,11 +39,11 @@ fn a_removed_node_ends_its_tasks_and_leaves_nothing() {
 fn a_node_that_comes_back_at_once_is_empty() {
     let mut rig = Rig::new();
     for round in 0..20 {
-        rig.runner.carry_out(Order::Boot(node()));
+        rig.runner.carry_out(Order::Boot { node: node(), packages: vec![] });
         assert_eq!(rig.event(), NodeEvent::Booted(node()), "{round}");
         assert_eq!(rig.prints("ls $AZ_BATCH_NODE_SHARED_DIR; : > $AZ_BATCH_NODE_SHARED_DIR/left"), "");
         rig.runner.carry_out(Order::Remove(node()));
-        rig.runner.carry_out(Order::Boot(node()));
+        rig.runner.carry_out(Order::Boot { node: node(), packages: vec![] });
         let first = rig.event();
         let second = rig.event();
         assert_eq!([first, second], [NodeEvent::Removed(node()), NodeEvent::Booted(node())]);

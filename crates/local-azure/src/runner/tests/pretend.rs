@@ -35,6 +35,10 @@ fn rig(
                     let failure = ending.failure.map(|failure| failure.code).unwrap_or_default();
                     format!("{at} ended {launch} {:?} {lasted} {failure}", ending.exit_code)
                 }
+                NodeEvent::BootFailed { node, failure } => {
+                    format!("{at} failed {} {}", node.node, failure.code)
+                }
+                NodeEvent::Coordinated { launch } => format!("{at} coordinated {launch}"),
                 NodeEvent::Removed(node) => format!("{at} removed {}", node.node),
             };
             log.lock().unwrap().push(line.trim_end().to_owned());
@@ -52,6 +56,8 @@ fn launch(id: LaunchId) -> Launch {
         directory: format!("workitems/job/job-1/task{id}"),
         command_line: "count".into(),
         environment: Vec::new(),
+        coordination: None,
+        packages: Vec::new(),
         resource_files: Vec::new(),
         output_files: vec![output("*.txt", "results"), output("../stdout.txt", "log")],
         last_try: true,
@@ -74,7 +80,7 @@ fn lines(log: &Log) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_day_of_tasks_takes_no_time_and_ends_in_order() {
     let (runner, log, door) = rig(seconds);
-    runner.carry_out(Order::Boot(node()));
+    runner.carry_out(Order::Boot { node: node(), packages: vec![] });
     for id in [86_400, 3, 2, 1] {
         runner.carry_out(Order::Launch(Box::new(launch(id))));
     }
@@ -178,7 +184,7 @@ async fn after_a_stop_nothing_is_reported() {
     runner.carry_out(Order::Launch(Box::new(launch(10))));
     tokio::time::sleep(Duration::from_secs(1)).await;
     runner.stop();
-    runner.carry_out(Order::Boot(node()));
+    runner.carry_out(Order::Boot { node: node(), packages: vec![] });
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(lines(&log), ["0 started 10"]);
 }

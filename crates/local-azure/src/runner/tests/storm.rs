@@ -49,7 +49,7 @@ fn storm(seed: u64) {
             }
             18 => {
                 boots += 1;
-                rig.runner.carry_out(Order::Boot(node));
+                rig.runner.carry_out(Order::Boot { node, packages: vec![] });
             }
             _ => {
                 removals += 1;
@@ -63,6 +63,7 @@ fn storm(seed: u64) {
     let mut started = BTreeSet::new();
     while !launched.is_empty() || boots > 0 || removals > 0 {
         match rig.event() {
+            NodeEvent::BootFailed { .. } | NodeEvent::Coordinated { .. } => panic!("not in a storm"),
             NodeEvent::Booted(_) => boots -= 1,
             NodeEvent::Removed(_) => removals -= 1,
             NodeEvent::Started { launch, .. } => {

@@ -1,0 +1,104 @@
+//! What happened on a node, in lines for people: the log of its agent, as far as there is one. Command lines and
+//! variables may hold secrets and are not in it. It is kept in memory.
+
+use super::{Model, Node, Refusal, What};
+use crate::orders::{LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};
+use dropmill_azure_wire::time::{Timestamp, iso};
+
+/// The most lines of a node; the oldest go first.
+const MOST_LINES: usize = 400;
+
+impl Node {
+    pub(super) fn note(&mut self, moment: Timestamp, words: String) {
+        self.log.push_back((moment, words.into()));
+        if self.log.len() > MOST_LINES {
+            self.log.pop_front();
+        }
+    }
+}
+
+impl Model {
+    /// The log of a node, whole, if anything in it falls into a time.
+    ///
+    /// # Errors
+    /// `PoolNotFound`, `NodeNotFound`.
+    pub fn node_log(
+        &self,
+        pool: &str,
+        node: &str,
+        from: Timestamp,
+        to: Option<Timestamp>,
+    ) -> Result<Option<String>, Refusal> {
+        let log = &self.node(pool, node)?.log;
+        let asked = |moment: Timestamp| moment >= from && to.is_none_or(|to| moment <= to);
+        if !log.iter().any(|(moment, _)| asked(*moment)) {
+            return Ok(None);
+        }
+        Ok(Some(log.iter().map(|(moment, words)| format!("{} {words}\n", iso(*moment))).collect()))
+    }
+
+    /// Notes what a node is told to do.
+    pub(super) fn note_order(&mut self, order: &Order) {
+        let (node, words) = match order {
+            Order::Boot { node, packages } => {
+                (node, format!("boots, with {} application packages", packages.len()))
+            }
+            Order::Launch(launch) => {
+                (&launch.node, format!("launch {} begins in {}", launch.id, launch.directory))
+            }
+            Order::Remove(node) => (node, "its folders are deleted".into()),
+            // The end of the launch tells of these.
+            Order::GoOn(_) | Order::Kill(_) | Order::Abandon(_) | Order::RemoveTask { .. } => return,
+        };
+        let moment = self.last_moment;
+        self.note_on(&node.clone(), moment, words);
+    }
+
+    /// Notes what a node reports.
+    pub(super) fn note_event(&mut self, event: &NodeEvent, moment: Timestamp) {
+        match event {
+            NodeEvent::Booted(node) => self.note_on(node, moment, "is up".into()),
+            NodeEvent::BootFailed { node, failure } => {
+                self.note_on(node, moment, format!("is up without what it needs: {}", failure.code));
+            }
+            NodeEvent::Coordinated { launch } => {
+                self.note_launch(*launch, moment, "its coordination is over".into());
+            }
+            NodeEvent::Ended { launch, ending } => self.note_launch(*launch, moment, how(ending)),
+            NodeEvent::Started { .. } | NodeEvent::Removed(_) => {}
+        }
+    }
+
+    fn note_launch(&mut self, launch: LaunchId, moment: Timestamp, words: String) {
+        let (pool, node) = match self.launches.get(&launch) {
+            Some(What::StartTask { pool, node }) => (pool.clone(), node.clone()),
+            Some(What::Chore { job, node, .. }) => {
+                let on = self.jobs.get(job).and_then(|job| job.on_nodes.get(node));
+                let Some(on) = on else { return };
+                (on.pool.clone(), node.clone())
+            }
+            Some(What::Task { job, task, number }) => {
+                let task = self.jobs.get(job).and_then(|job| job.tasks.get(task));
+                let Some(place) = task.and_then(|task| task.nodes().nth(*number)) else { return };
+                place.clone()
+            }
+            None => return,
+        };
+        self.note_on(&NodeRef { pool, node }, moment, format!("launch {launch}: {words}"));
+    }
+
+    fn note_on(&mut self, node: &NodeRef, moment: Timestamp, words: String) {
+        if let Some(of) = self.node_mut(&super::key(&node.pool), &node.node) {
+            of.note(moment, words);
+        }
+    }
+}
+
+fn how(ending: &LaunchEnding) -> String {
+    match (ending.exit_code, &ending.failure) {
+        (Some(code), None) => format!("exit code {code}"),
+        (Some(code), Some(failure)) => format!("exit code {code}, {}", failure.code),
+        (None, Some(failure)) => format!("did not start, {}", failure.code),
+        (None, None) => "did not start".into(),
+    }
+}

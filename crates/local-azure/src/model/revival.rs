@@ -1,0 +1,95 @@
+//! The life of a service that was closed, or cut off, is taken up again.
+
+use super::{Job, Model, Pool, Task};
+use crate::orders::{NodeRef, Order};
+use dropmill_azure_wire::{
+    batch::{JobState, NodeState, TaskState},
+    time::Timestamp,
+};
+
+impl Model {
+    /// Takes up the life of a service that was closed: pools boot their nodes anew, what ran is queued again.
+    pub fn revive(
+        &mut self,
+        pools: Vec<(String, Pool)>,
+        jobs: Vec<(String, Job)>,
+        tasks: Vec<(String, String, Task)>,
+        now: Timestamp,
+    ) {
+        for (_, pool) in &pools {
+            self.last_moment = self.last_moment.max(pool.state_at).max(pool.modified).max(pool.allocation_at);
+        }
+        for (_, _, task) in &tasks {
+            self.last_moment = self.last_moment.max(task.facts.state_at).max(task.facts.modified);
+            self.last_number = self.last_number.max(task.facts.number);
+        }
+        for (_, job) in &jobs {
+            self.last_moment = self.last_moment.max(job.state_at).max(job.modified);
+            self.last_number = self.last_number.max(job.number);
+        }
+        let moment = self.moment(now);
+        for (key, mut pool) in pools {
+            let id = pool.spec.id.clone();
+            let (leaving, staying): (Vec<_>, Vec<_>) = pool.nodes.values_mut().partition(|node| node.leaving);
+            let going = leaving.iter().map(|node| NodeRef { pool: id.clone(), node: node.id.clone() });
+            self.effects.orders.extend(going.map(Order::Remove));
+            let mut booting = vec![];
+            for node in staying {
+                node.plan = None;
+                if matches!(node.state, NodeState::Deallocated | NodeState::Deallocating) {
+                    node.state = NodeState::Deallocated;
+                    continue;
+                }
+                node.state = NodeState::Creating;
+                node.state_at = moment;
+                booting.push(node.id.clone());
+            }
+            pool.resizing |= !pool.deleting;
+            self.pools.insert(key.clone(), pool);
+            booting.iter().for_each(|node| self.boot(&key, node));
+            self.watch_resize(&key, None, moment);
+        }
+        for (key, mut job) in jobs {
+            let ends = matches!(job.state, JobState::Terminating | JobState::Deleting | JobState::Completed);
+            let task = job.spec.job_preparation_task.as_ref();
+            let reruns = task.is_some_and(|task| task.rerun_on_node_reboot_after_success != Some(false));
+            job.on_nodes.retain(|_, on| on.outlives_a_restart(ends, reruns));
+            self.jobs.insert(key, job);
+        }
+        for (job, task_key, mut task) in tasks {
+            if matches!(task.facts.state, TaskState::Running | TaskState::Preparing) {
+                let facts = &mut task.facts;
+                facts.previous = Some((facts.state.clone(), facts.state_at));
+                (facts.state, facts.state_at) = (TaskState::Active, self.moment(now));
+                facts.info.requeue_count += 1;
+                facts.info.last_requeue_time = Some(moment);
+                (facts.launch, facts.process, facts.ending, facts.node) = (None, None, None, None);
+                facts.group = None;
+            }
+            let is_kept = task.facts.state == TaskState::Completed && !task.facts.files_gone;
+            self.enter(&job, task_key.clone(), task);
+            if is_kept {
+                self.watch_retention(&job, &task_key);
+            }
+        }
+        let keys: Vec<_> = self.jobs.keys().cloned().collect();
+        for key in keys {
+            self.watch_job(&key);
+            self.feed(&key);
+            if self.jobs.get(&key).is_some_and(|job| {
+                matches!(job.state, JobState::Terminating | JobState::Disabling | JobState::Deleting)
+            }) {
+                self.job_quiet(&key, moment);
+            }
+            self.end_if_done(&key, moment);
+        }
+        let keys: Vec<_> = self.pools.keys().cloned().collect();
+        for key in keys {
+            self.settle_allocation(&key, moment);
+            self.bury_pool(&key);
+            if self.pools.get(&key).is_some_and(|pool| pool.spec.enable_auto_scale == Some(true)) {
+                self.begin_autoscale(&key, moment);
+            }
+        }
+    }
+}
