@@ -6,6 +6,7 @@ use super::{
     address::Address,
     authorize::{Rights, sas_rights},
     http::answer::Refusal,
+    lease,
     store::{BlobFacts, ContentHeaders, Described, IN_DATABASE, Incoming, Listing, Reading, Refused, Told},
     sums::{Sums, md5_of},
 };
@@ -119,9 +120,14 @@ impl Door {
                 )));
             }
             let rights = self.rights(&address, query, Action::CreateBlob)?;
+            let clock = self.0.clock.clone();
             let allow = move |found: Option<&BlobFacts>| match found {
                 Some(_) if !rights.may_replace() => Err(Refused::NotReplaceable),
-                _ => Ok(()),
+                // No output names a lease.
+                Some(blob) => {
+                    lease::allow_write(blob.lease.as_deref(), None, clock.now()).map_err(Refused::BlobLease)
+                }
+                None => Ok(()),
             };
             if let Incoming::Bytes(bytes) = &bytes {
                 unwritten += bytes.len();

@@ -126,6 +126,8 @@ mod tests {
             metadata: Default::default(),
             tier: None,
             copied: None,
+            kind: Default::default(),
+            lease: None,
         }
     }
 

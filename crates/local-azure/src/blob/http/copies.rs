@@ -11,9 +11,9 @@ use super::{
 use crate::blob::{
     address::Address,
     authorize::{Rights, sas_rights},
-    store::{Blob, Copied, Incoming},
+    store::{Blob, BlobFacts, Copied, Incoming, Kind, Refused},
 };
-use axum::response::Response;
+use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{blob::header as name, sas::Action, secret::without_query};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ impl Ask<'_> {
         }
         let (source, found) = self.found_source().await?;
         let mut described = self.described(false)?;
+        // A copy is of its source's kind, a put of the kind it names.
+        described.kind = if is_put { Kind::Block } else { found.facts.kind };
         let keeps = |text: &str| text.eq_ignore_ascii_case("false");
         if !self.header("x-ms-copy-source-blob-properties").is_some_and(keeps) {
             described.headers = found.facts.headers.clone();
@@ -38,7 +40,12 @@ impl Ask<'_> {
         let at = self.inner.clock.now();
         let id = format!("{:032x}", at.as_nanosecond().unsigned_abs());
         described.copied = (!is_put).then(|| Box::new(Copied { id: id.clone(), source, at }));
-        let (allow, Address { container, blob }) = (self.allow()?, self.address);
+        let (may, kind, Address { container, blob }) = (self.allow()?, described.kind, self.address);
+        let allow = |old: Option<&BlobFacts>| {
+            may(old)?;
+            let other = old.is_some_and(|old| !is_put && old.kind != kind);
+            if other { Err(Refused::OtherKind) } else { Ok(()) }
+        };
         let bytes = Incoming::Of(found.body.clone());
         let copy = self.inner.store.put_blob(container, blob, bytes, described, &allow).told().await?;
         if is_put {
@@ -53,6 +60,12 @@ impl Ask<'_> {
 
     /// A block whose bytes are part of another blob: taken in as if they had been sent.
     pub(super) async fn put_block_from_url(&self) -> Answered {
+        let (headers, mut body) = self.sourced().await?;
+        self.put_block_of(&headers, &mut body).await
+    }
+
+    /// The part of another blob that the request names, as a body with headers of its own.
+    pub(super) async fn sourced(&self) -> Result<(HeaderMap, Body), Refusal> {
         let (_, found) = self.found_source().await?;
         let length = found.length();
         let range = match self.header("x-ms-source-range").map(|text| ranges::parse(text, length)) {
@@ -71,8 +84,8 @@ impl Ask<'_> {
             headers
                 .extend(self.headers.get(given).map(|sum| (HeaderName::from_static(as_sent), sum.clone())));
         }
-        let mut body = body_of(self.inner.store.read(&found.body, range.from, range.length)).await?;
-        self.put_block_of(&headers, &mut body).await
+        let body = body_of(self.inner.store.read(&found.body, range.from, range.length)).await?;
+        Ok((headers, body))
     }
 
     /// The blob that the request names as its source, and its URL without what is secret in it.
@@ -84,7 +97,9 @@ impl Ask<'_> {
             sas_rights(self.inner, query, &from, Action::ReadBlob)?;
         }
         let of_source = Conditions::of_source(self.headers)?;
+        let lease = self.lease_named_by(name::SOURCE_LEASE_ID)?;
         let found = self.inner.store.blob(&from.container, &from.blob).told().await?;
+        lease.allow_read(Some(&found.facts))?;
         if of_source.allow_read(&found.facts).is_err() {
             let words = "The source condition specified using HTTP conditional header(s) is not met.";
             return Err(refuse(412, "SourceConditionNotMet", words));

@@ -1,16 +1,18 @@
 //! The HTTP face of Blob. Everything is decided by the raw path, whose percent-encoding is part of what was signed;
 //! no path of a request ever becomes a path of a file.
 //!
-//! Not here, and refused with a code: leases, snapshots and versions, append and page blobs, tags, policies, public
-//! access, customers' encryption keys, the tier Archive, copies from elsewhere.
+//! Not here, and refused with a code: snapshots and versions, page blobs, tags, policies, public access, customers'
+//! encryption keys, the tier Archive, copies from elsewhere.
 
 pub mod answer;
+mod appends;
 mod ask;
 mod batches;
 mod conditions;
 mod containers;
 mod copies;
 mod intake;
+mod leases;
 mod outflow;
 mod ranges;
 mod read;
@@ -113,7 +115,7 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
             ("DELETE", "") => ask.delete_container().await,
             ("GET", "list") => ask.list_blobs().await,
             ("GET" | "HEAD", "acl") => ask.container_policies().await,
-            ("PUT", "lease") => Err(not_here("leases")),
+            ("PUT", "lease") => ask.lease_container().await,
             _ => Err(unknown()),
         };
     }
@@ -130,8 +132,13 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
         ("PUT", "properties") => ask.set_properties().await,
         ("PUT", "tier") => ask.set_tier().await,
         ("DELETE", "") => ask.delete_blob().await,
-        ("PUT", "lease") => Err(not_here("leases")),
-        ("PUT", "appendblock" | "page" | "seal") => Err(not_here("append and page blobs")),
+        ("PUT", "lease") => ask.lease_blob().await,
+        ("PUT", "appendblock") if parts.headers.contains_key(name::COPY_SOURCE) => {
+            ask.append_block_from_url().await
+        }
+        ("PUT", "appendblock") => ask.append_block(body).await,
+        ("PUT", "page") => Err(not_here("page blobs")),
+        ("PUT", "seal") => Err(not_here("sealing of append blobs")),
         ("PUT", "snapshot") => Err(not_here("snapshots")),
         ("GET" | "HEAD", "properties") if restype == "account" => Ok(account_properties()),
         _ => Err(unknown()),
