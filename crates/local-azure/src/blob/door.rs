@@ -3,7 +3,7 @@
 
 use super::{
     Inner,
-    address::Address,
+    address::{Address, inside_url},
     authorize::{Rights, sas_rights},
     http::answer::Refusal,
     lease,
@@ -61,11 +61,7 @@ fn local(path: &Path) -> impl Fn(io::Error) -> DoorError {
 
 impl Door {
     fn named<'a>(&self, url: &'a str) -> Result<Named<'a>, DoorError> {
-        let inside = url.strip_prefix(&self.0.endpoint).and_then(|rest| match rest.strip_prefix('/') {
-            Some(inside) => Some(inside),
-            None => rest.starts_with('?').then_some(rest),
-        });
-        let inside = inside.ok_or_else(|| {
+        let inside = inside_url(&self.0.endpoint, self.0.key.account(), url).ok_or_else(|| {
             let host = without_query(url).split('/').nth(2).unwrap_or_default();
             DoorError::Denied(format!("host {host} is not this service's, or its path names another account"))
         })?;

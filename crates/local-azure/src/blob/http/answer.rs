@@ -175,7 +175,7 @@ impl From<BadAddress> for Refusal {
     fn from(bad: BadAddress) -> Self {
         let code = match bad {
             BadAddress::NotText => "InvalidUri",
-            BadAddress::Container | BadAddress::Blob => "InvalidResourceName",
+            BadAddress::Container | BadAddress::Blob | BadAddress::Control => "InvalidResourceName",
         };
         refuse(400, code, &format!("The specified resource name is invalid: {bad}."))
     }

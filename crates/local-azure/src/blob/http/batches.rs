@@ -4,10 +4,13 @@
 use super::{
     Answered, act,
     answer::{Refusal, dress, empty, not_here, refusal, refuse},
-    below,
     intake::small,
 };
-use crate::blob::{Inner, address::Address, authorize::authorize};
+use crate::blob::{
+    Inner,
+    address::{Address, inside},
+    authorize::authorize,
+};
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{sas, uri};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -110,7 +113,7 @@ fn request<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Parts, Refusal> {
 async fn one(inner: &Arc<Inner>, batch: &str, parts: &Parts) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let plain = path.strip_prefix('/').unwrap_or(path);
-    let inside = below(path, inner.key.account()).unwrap_or(plain);
+    let inside = inside("", path, inner.key.account()).unwrap_or(plain);
     let comp = uri::value(query, "comp").unwrap_or_default().to_ascii_lowercase();
     let is_blob = inside.split_once('/').is_some_and(|(_, blob)| !blob.is_empty());
     let allowed = (parts.method == Method::DELETE && comp.is_empty())

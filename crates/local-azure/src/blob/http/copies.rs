@@ -9,7 +9,7 @@ use super::{
     ranges::{self, Range},
 };
 use crate::blob::{
-    address::Address,
+    address::{Address, inside_url},
     authorize::{Rights, sas_rights},
     store::{Blob, BlobFacts, Copied, Incoming, Kind, Refused},
 };
@@ -112,11 +112,12 @@ impl Ask<'_> {
     fn source<'u>(&self, url: &'u str) -> Result<(Address, &'u str), Refusal> {
         let words = "The copy source is not a blob of this service: copies from elsewhere are not supported.";
         let foreign = || refuse(404, "CannotVerifyCopySource", words);
+        let (endpoint, account) = (self.inner.endpoint.as_str(), self.inner.key.account());
         let host = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let reached = host.map(|host| format!("http://{host}/{}", self.inner.key.account()));
-        let bases = std::iter::once(&self.inner.endpoint).chain(&reached);
-        let inside = bases.filter_map(|base| url.strip_prefix(base.as_str())?.strip_prefix('/')).next();
-        let inside = inside.ok_or_else(foreign)?;
+        let scheme = endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
+        let reached = host.map(|host| format!("{scheme}://{host}/{account}"));
+        let mut bases = std::iter::once(endpoint).chain(reached.as_deref());
+        let inside = bases.find_map(|base| inside_url(base, account, url)).ok_or_else(foreign)?;
         let (path, query) = inside.split_once('?').unwrap_or((inside, ""));
         let address = Address::read(path)?;
         if address.blob.is_empty() { Err(foreign()) } else { Ok((address, query)) }

@@ -11,6 +11,7 @@ mod batches;
 mod conditions;
 mod containers;
 mod copies;
+mod delegation;
 mod intake;
 mod leases;
 mod outflow;
@@ -18,13 +19,17 @@ mod ranges;
 mod read;
 mod write;
 
-use super::{Inner, address::Address, authorize::authorize};
+use super::{
+    Inner,
+    address::{Address, inside},
+    authorize::authorize,
+};
 use answer::{Refusal, dress, empty, internal, not_here, refusal, refuse, xml};
 use ask::Ask;
 use axum::{body::Body, extract::Request, response::Response};
 use dropmill_azure_wire::{blob::header as name, uri};
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, StatusCode, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use std::{
     panic::AssertUnwindSafe,
     sync::{
@@ -66,8 +71,8 @@ async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
 }
 
 async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: &str) -> Answered {
-    let path = parts.uri.path();
-    let inside = below(path, inner.key.account());
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let inside = inside(host, parts.uri.path(), inner.key.account());
     let inside =
         inside.ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
     let query = parts.uri.query().unwrap_or_default();
@@ -77,18 +82,15 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     act(inner, parts, inside, body).await
 }
 
-/// What a path names below its account, without a slash in front.
-fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
-    let inside = path.strip_prefix('/')?.strip_prefix(account)?;
-    if inside.is_empty() { Some(inside) } else { inside.strip_prefix('/') }
-}
-
 /// Carries out one request about what `inside` names.
 async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let address = Address::read(inside)?;
     let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address)?;
     address.check()?;
+    if parts.method == Method::PUT {
+        address.check_new()?;
+    }
     let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights };
     ask.check()?;
     let value = |name| uri::value(query, name).unwrap_or_default().to_ascii_lowercase();
@@ -102,6 +104,7 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
         return match (method, &*restype, &*comp) {
             ("GET", _, "list") => ask.list_containers().await,
             ("GET" | "HEAD", "account", "properties") => Ok(account_properties()),
+            ("POST", "service", "userdelegationkey") => ask.delegation_key(body).await,
             ("GET", "service", "properties") => Ok(xml(SERVICE_PROPERTIES.into())),
             _ => Err(unknown()),
         };

@@ -1,11 +1,14 @@
 #![allow(clippy::unwrap_used)]
 //! The HTTP face, asked without a socket.
 
+mod addresses;
 mod appends;
 mod batches;
 mod copies;
+mod delegation;
 mod hostile;
 mod leases;
+mod sums;
 
 use super::{BlobService, BlobSettings};
 use crate::durability::Durability;
