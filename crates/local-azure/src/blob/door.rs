@@ -4,7 +4,7 @@
 use super::{
     Inner,
     address::{Address, inside_url},
-    authorize::{Rights, sas_rights},
+    authorize::{HERE, Rights, sas_rights},
     http::answer::Refusal,
     lease,
     store::{BlobFacts, ContentHeaders, Described, IN_DATABASE, Incoming, Listing, Reading, Refused, Told},
@@ -76,7 +76,7 @@ impl Door {
     }
 
     fn rights(&self, address: &Address, query: &str, action: Action) -> Result<Rights, DoorError> {
-        sas_rights(&self.0, query, address, action).map_err(|refused| denied(address, &refused))
+        sas_rights(&self.0, query, address, action, HERE).map_err(|refused| denied(address, &refused))
     }
 
     fn readable(&self, url: &str) -> Result<Reading, DoorError> {

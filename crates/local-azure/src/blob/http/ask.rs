@@ -13,7 +13,7 @@ use dropmill_azure_wire::{
     uri,
 };
 use http::HeaderMap;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A request.
 pub struct Ask<'a> {
@@ -27,6 +27,8 @@ pub struct Ask<'a> {
     pub address: &'a Address,
     /// What its sender may do.
     pub rights: Rights,
+    /// Where it came from.
+    pub from: IpAddr,
 }
 
 /// Headers that change what a request means and that this service does not obey: to ignore them would be wrong in

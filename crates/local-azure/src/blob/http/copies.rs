@@ -94,7 +94,7 @@ impl Ask<'_> {
         let (from, query) = self.source(source)?;
         from.check()?;
         if let Rights::Sas(_) = self.rights {
-            sas_rights(self.inner, query, &from, Action::ReadBlob)?;
+            sas_rights(self.inner, query, &from, Action::ReadBlob, self.from)?;
         }
         let of_source = Conditions::of_source(self.headers)?;
         let lease = self.lease_named_by(name::SOURCE_LEASE_ID)?;

@@ -22,8 +22,9 @@ mod write;
 use super::{
     Inner,
     address::{Address, inside},
-    authorize::authorize,
+    authorize::{HERE, authorize},
 };
+use crate::service::Peer;
 use answer::{Refusal, dress, empty, internal, not_here, refusal, refuse, xml};
 use ask::Ask;
 use axum::{body::Body, extract::Request, response::Response};
@@ -86,12 +87,13 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
 async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let address = Address::read(inside)?;
-    let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address)?;
+    let from = parts.extensions.get().map_or(HERE, |Peer(from)| *from);
+    let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address, from)?;
     address.check()?;
     if parts.method == Method::PUT {
         address.check_new()?;
     }
-    let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights };
+    let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights, from };
     ask.check()?;
     let value = |name| uri::value(query, name).unwrap_or_default().to_ascii_lowercase();
     let (restype, comp) = (value("restype"), value("comp"));
