@@ -107,30 +107,11 @@ def test_the_service_tells_its_properties(blobs):
     assert blobs.get_service_properties()["static_website"].enabled in (False, None)
 
 
-def test_a_lease_is_had_and_let_go(container):
-    blob = container.upload_blob("l", b"1")
-    lease = blob.acquire_lease(15)
-    with pytest.raises(HttpResponseError) as held:
-        blob.upload_blob(b"2", overwrite=True)
-    assert held.value.error_code == "LeaseIdMissing"
-    blob.upload_blob(b"3", overwrite=True, lease=lease)
-    lease.release()
-    blob.upload_blob(b"4", overwrite=True)
-
-
 def test_a_snapshot_stays_as_it_was(container):
     blob = container.upload_blob("s", b"1")
     made = blob.create_snapshot()
     blob.upload_blob(b"2", overwrite=True)
     assert container.get_blob_client("s", snapshot=made["snapshot"]).download_blob().readall() == b"1"
-
-
-def test_an_append_blob_grows(container):
-    blob = container.get_blob_client("a")
-    blob.create_append_blob()
-    blob.append_block(b"1")
-    blob.append_block(b"2")
-    assert blob.download_blob().readall() == b"12"
 
 
 def test_tags_find_a_blob(container):
