@@ -279,4 +279,6 @@ def test_the_accounts_own_host_leads_to_the_same_blobs(one, blobs, key, connecti
     assert blob.download_blob().readall() == b"1"
     assert [each.name for each in client.get_container_client(one.container_name).list_blobs()] == ["one"]
     sas = blob_sas(blobs, key, one, later=lambda **delta: dt.datetime.now(dt.timezone.utc) + dt.timedelta(**delta))
-    assert BlobClient.from_blob_url(f"{blob.url}?{sas}", retry_total=0).download_blob().readall() == b"1"
+    # Not from a URL: of a host with `localhost` in it the client takes the first segment for the account.
+    with_sas = BlobServiceClient(f"http://{own}:{port}", credential=sas, retry_total=0)
+    assert with_sas.get_blob_client(one.container_name, "one").download_blob().readall() == b"1"

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! The HTTP face, asked without a socket.
 
+mod absent;
 mod addresses;
 mod appends;
 mod batches;
