@@ -1,7 +1,11 @@
 //! The account's name in the path, or in the host.
 
 use super::*;
-use dropmill_azure_wire::sas::{Grant, Permissions};
+use crate::service::Peer;
+use dropmill_azure_wire::{
+    sas::{Grant, Permissions},
+    uri::Query,
+};
 
 /// A request to a host, signed as it is sent there.
 fn sent_to(host: &str, method: &str, target: &str, headers: Headers<'_>, body: &str) -> Request<Body> {
@@ -47,4 +51,25 @@ async fn a_sas_counts_under_both_addresses_and_for_nodes_too() {
     }
     let elsewhere = format!("http://acc.blob.localhost:10001/box/a?{}", sas.expose());
     assert!(door.fetch_bytes(&elsewhere).is_err());
+}
+
+#[tokio::test]
+async fn a_sas_for_one_address_counts_for_connections_from_there() {
+    let desk = Desk::new().await;
+    desk.put("a", "x").await;
+    let (expires, addresses) = ("2026-07-02T00:00:00Z", "192.0.2.7-192.0.2.9");
+    let text = format!("r\n\n{expires}\n/blob/acc/box\n\n{addresses}\n\n2025-01-05\nc\n\n\n\n\n\n\n");
+    let query = Query::default().with("sv", "2025-01-05").with("se", expires).with("sr", "c").with("sp", "r");
+    let query = query.with("sip", addresses).with("sig", &key().sign(&text));
+    for (from, status) in [
+        (Some("192.0.2.8"), 200),
+        (Some("::ffff:192.0.2.9"), 200),
+        (Some("192.0.2.10"), 403),
+        (Some("127.0.0.1"), 403),
+        (None, 403),
+    ] {
+        let mut request = Request::get(format!("/acc/box/a?{}", query.as_str())).body(Body::empty()).unwrap();
+        from.map(|from| request.extensions_mut().insert(Peer(from.parse().unwrap())));
+        assert_eq!(desk.send(request).await.status, status, "{from:?}");
+    }
 }

@@ -249,3 +249,21 @@ async fn an_order_that_cannot_be_read_is_refused() {
     assert_eq!(code(&bad), (400, "InvalidHeaderValue"));
     assert_eq!(desk.leased("a").await, ["available", "unlocked", ""]);
 }
+
+#[tokio::test]
+async fn an_output_of_a_task_is_not_stored_over_what_is_leased() {
+    let desk = Desk::new().await;
+    desk.put("a", "x").await;
+    desk.acquire("a", OWN, "15").await;
+    let until = parse_iso("2026-07-02").unwrap();
+    let rights = dropmill_azure_wire::sas::Permissions::WRITE;
+    let sas = dropmill_azure_wire::sas::Grant::to_container("box", rights, until).sign(&key());
+    let url = format!("http://127.0.0.1:10000/acc/box?{}", sas.expose());
+    let (door, output) = (desk.0.door(), [("a".to_owned(), b"output".to_vec())]);
+    let refused = door.store_bytes(&url, &output).unwrap_err().to_string();
+    assert!(refused.contains("LeaseIdMissing"), "{refused}");
+    assert_eq!(desk.content("a").await, "x");
+    desk.later(15);
+    door.store_bytes(&url, &output).unwrap();
+    assert_eq!(desk.content("a").await, "output");
+}
