@@ -6,12 +6,14 @@ mod blocks;
 mod containers;
 mod list;
 mod properties;
+mod tags;
 
 pub use crate::xml::BadXml;
 pub use blocks::{Block, BlockChoice, BlockList, BlockSource, read_block_choices, write_block_choices};
 pub use containers::{ContainerItem, ContainerList};
 pub use list::{BlobItem, BlobList, Entry};
 pub use properties::{BlobProperties, BlobType, CopyProperties, Metadata, metadata_of, put_metadata};
+pub use tags::{FoundByTags, TagFilter, Tags, are_valid_tags, read_tags, tags_of_header, write_tags};
 
 /// The version our own client sends as `x-ms-version`. A service must not refuse a newer one.
 pub const VERSION: &str = "2025-01-05";
@@ -74,6 +76,10 @@ pub mod header {
     pub const LEASE_TIME: &str = "x-ms-lease-time";
     /// The lease that the source of a copy must have.
     pub const SOURCE_LEASE_ID: &str = "x-ms-source-lease-id";
+    /// Tags to set, written like a query.
+    pub const TAGS: &str = "x-ms-tags";
+    /// How many tags a blob has, if any.
+    pub const TAG_COUNT: &str = "x-ms-tag-count";
     /// Where an append must begin.
     pub const APPEND_POSITION: &str = "x-ms-blob-condition-appendpos";
     /// The length that a blob may have after an append.

@@ -35,7 +35,13 @@ fn properties() -> BlobProperties {
 
 fn blob(name: &str) -> Entry {
     let metadata = Some(Metadata::from([("a_1".into(), "<&>".into()), ("b".into(), String::new())]));
-    BlobItem { name: name.into(), properties: properties(), metadata }.into()
+    BlobItem {
+        name: name.into(),
+        properties: properties(),
+        metadata,
+        tags: Some(Tags::from([("k".into(), "v".into())])),
+    }
+    .into()
 }
 
 #[test]

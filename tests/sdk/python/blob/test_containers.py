@@ -114,6 +114,15 @@ def test_a_snapshot_stays_as_it_was(container):
     assert container.get_blob_client("s", snapshot=made["snapshot"]).download_blob().readall() == b"1"
 
 
-def test_tags_find_a_blob(container):
-    blob = container.upload_blob("t", b"1", tags={"k": "v"})
-    assert blob.get_blob_tags() == {"k": "v"}
+def test_tags_find_a_blob(container, blobs):
+    blob = container.upload_blob("t", b"1", tags={"k": "v", "two words": "a/b"})
+    assert blob.get_blob_tags() == {"k": "v", "two words": "a/b"}
+    assert blob.get_blob_properties().tag_count == 2
+    container.upload_blob("other", b"1", tags={"k": "w"})
+    found = lambda where: sorted(each.name for each in container.find_blobs_by_tags(where))
+    assert found("\"k\"='v'") == ["t"] and found("\"k\">='v'") == ["other", "t"]
+    blob.set_blob_tags({"only": container.container_name})
+    assert found("\"k\"='v'") == []
+    [seen] = blobs.find_blobs_by_tags(f"\"only\"='{container.container_name}'")
+    assert (seen.name, seen.container_name, seen.tags) == ("t", container.container_name, {"only": container.container_name})
+    assert {each.name: each.tags for each in container.list_blobs(include=["tags"])}["other"] == {"k": "w"}

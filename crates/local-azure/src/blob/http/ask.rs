@@ -38,7 +38,6 @@ const NOT_OBEYED: &[&str] = &[
     "x-ms-encryption-scope",
     "x-ms-if-tags",
     "x-ms-source-if-tags",
-    "x-ms-tags",
     "x-ms-structured-body",
     "x-ms-immutability-policy-until-date",
     "x-ms-legal-hold",
@@ -149,13 +148,8 @@ impl Ask<'_> {
             cache_control: either(name::BLOB_CACHE_CONTROL, "cache-control"),
             md5: md5.map(Into::into),
         };
-        Ok(Described {
-            headers,
-            metadata: self.metadata()?,
-            tier: self.tier()?,
-            copied: None,
-            kind: Kind::Block,
-        })
+        let (metadata, tier, tags) = (self.metadata()?, self.tier()?, self.tags()?);
+        Ok(Described { headers, metadata, tier, tags, copied: None, kind: Kind::Block })
     }
 
     /// The tier that is asked for.

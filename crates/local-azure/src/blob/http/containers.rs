@@ -133,7 +133,8 @@ impl Ask<'_> {
                 let mut properties = blob.properties(now);
                 properties.copy = properties.copy.filter(|_| included("copy"));
                 let metadata = included("metadata").then(|| blob.facts.metadata.clone());
-                Entry::Blob(BlobItem { name, properties, metadata }.into())
+                let tags = included("tags").then(|| blob.facts.tags.clone()).filter(|tags| !tags.is_empty());
+                Entry::Blob(BlobItem { name, properties, metadata, tags }.into())
             }
         });
         let some = |text: String| (!text.is_empty()).then_some(text);

@@ -37,6 +37,10 @@ impl Ask<'_> {
         if described.metadata.is_empty() {
             described.metadata = found.facts.metadata.clone();
         }
+        let copies = |text: &str| text.eq_ignore_ascii_case("copy");
+        if self.header("x-ms-copy-source-tag-option").is_some_and(copies) {
+            described.tags = found.facts.tags.clone();
+        }
         let at = self.inner.clock.now();
         let id = format!("{:032x}", at.as_nanosecond().unsigned_abs());
         described.copied = (!is_put).then(|| Box::new(Copied { id: id.clone(), source, at }));

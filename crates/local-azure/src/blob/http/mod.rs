@@ -1,7 +1,7 @@
 //! The HTTP face of Blob. Everything is decided by the raw path, whose percent-encoding is part of what was signed;
 //! no path of a request ever becomes a path of a file.
 //!
-//! Not here, and refused with a code: snapshots and versions, page blobs, tags, policies, public access, customers'
+//! Not here, and refused with a code: snapshots and versions, page blobs, policies, public access, customers'
 //! encryption keys, the tier Archive, copies from elsewhere.
 
 pub mod answer;
@@ -17,6 +17,7 @@ mod leases;
 mod outflow;
 mod ranges;
 mod read;
+mod tags;
 mod write;
 
 use super::{
@@ -105,6 +106,7 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
     if address.container.is_empty() {
         return match (method, &*restype, &*comp) {
             ("GET", _, "list") => ask.list_containers().await,
+            ("GET", _, "blobs") => ask.find_by_tags().await,
             ("GET" | "HEAD", "account", "properties") => Ok(account_properties()),
             ("POST", "service", "userdelegationkey") => ask.delegation_key(body).await,
             ("GET", "service", "properties") => Ok(xml(SERVICE_PROPERTIES.into())),
@@ -119,6 +121,7 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
             ("PUT", "metadata") => ask.set_container_metadata().await,
             ("DELETE", "") => ask.delete_container().await,
             ("GET", "list") => ask.list_blobs().await,
+            ("GET", "blobs") => ask.find_by_tags().await,
             ("GET" | "HEAD", "acl") => ask.container_policies().await,
             ("PUT", "lease") => ask.lease_container().await,
             _ => Err(unknown()),
@@ -135,6 +138,8 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
         ("HEAD", "") | ("GET" | "HEAD", "metadata") => ask.blob_properties().await,
         ("PUT", "metadata") => ask.set_metadata().await,
         ("PUT", "properties") => ask.set_properties().await,
+        ("PUT", "tags") => ask.set_tags(body).await,
+        ("GET", "tags") => ask.blob_tags().await,
         ("PUT", "tier") => ask.set_tier().await,
         ("DELETE", "") => ask.delete_blob().await,
         ("PUT", "lease") => ask.lease_blob().await,

@@ -50,6 +50,9 @@ impl Ask<'_> {
     fn tell(&self, answer: &mut Response, blob: &Blob, ranged: bool) {
         let headers = answer.headers_mut();
         blob.properties(self.inner.clock.now()).put_headers(headers, ranged);
+        if !blob.facts.tags.is_empty() {
+            headers.insert(name::TAG_COUNT, blob.facts.tags.len().into());
+        }
         if blob.facts.kind == Kind::Append {
             headers.insert(name::COMMITTED_BLOCKS, blob.body.pieces.len().into());
         }

@@ -11,7 +11,7 @@ use super::{
 use crate::blob::lease::{self, Denied, Lease};
 use bytes::Bytes;
 use dropmill_azure_wire::{
-    blob::{BlockChoice, BlockSource, limit},
+    blob::{BlockChoice, BlockSource, Tags, limit},
     time::Timestamp,
 };
 use std::{collections::BTreeMap, fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::Arc};
@@ -225,6 +225,23 @@ impl Store {
         self.keep_facts(&mut index, container, name, blob)
     }
 
+    /// Sets a blob's tags, which does not count as a change of the blob.
+    pub fn tag_blob(
+        &self,
+        container: &str,
+        name: &str,
+        condition: Condition<'_>,
+        tags: Tags,
+    ) -> Told<Arc<Blob>> {
+        let mut index = self.lock();
+        let mut blob = match present(&index, container, name, condition) {
+            Ok(old) => Blob::clone(&old),
+            Err(told) => return told.map(),
+        };
+        blob.facts.tags = tags;
+        self.keep_facts(&mut index, container, name, blob)
+    }
+
     /// Adds bytes to the end of an append blob, if it is as `limits` say.
     pub fn append_block(
         &self,
@@ -311,11 +328,11 @@ impl Store {
         let found = index.containers.get_mut(container).expect("what is allowed has a container");
         let replaced = found.blobs.get(name).map(|entry| entry.blob.clone());
         let created = replaced.as_ref().map_or(modified, |old| old.facts.created);
-        let Described { headers, metadata, tier, copied, kind } = described;
+        let Described { headers, metadata, tier, copied, tags, kind } = described;
         // A lease is on the name, and stays while it is held.
         let mut lease = replaced.as_ref().and_then(|old| old.facts.lease.clone());
         lease::written(&mut lease, now);
-        let facts = BlobFacts { created, modified, headers, metadata, tier, copied, kind, lease };
+        let facts = BlobFacts { created, modified, headers, metadata, tier, copied, tags, kind, lease };
         let blob = Arc::new(Blob { facts, body: Arc::new(body) });
         let (id, name_of) = (found.id, name.to_owned());
         changes.push(Change::PutBlob { container: id, name: name_of, blob: blob.clone(), replaced });

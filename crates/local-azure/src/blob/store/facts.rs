@@ -3,7 +3,7 @@
 use super::content::Content;
 use crate::blob::lease::{self, Lease};
 use dropmill_azure_wire::{
-    blob::{BlobProperties, BlobType, CopyProperties, Metadata},
+    blob::{BlobProperties, BlobType, CopyProperties, Metadata, Tags},
     etag::ETag,
     secret::Secret,
     time::Timestamp,
@@ -59,6 +59,9 @@ pub struct BlobFacts {
     /// How it was copied, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<Box<Copied>>,
+    /// Pairs that it can be found by.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
     /// What may be done with its content.
     #[serde(default, skip_serializing_if = "Kind::is_block")]
     pub kind: Kind,
@@ -126,6 +129,8 @@ pub struct Described {
     pub tier: Option<Box<str>>,
     /// Where from, if it is a copy.
     pub copied: Option<Box<Copied>>,
+    /// Pairs that it can be found by.
+    pub tags: Tags,
     /// What it shall be.
     pub kind: Kind,
 }

@@ -26,7 +26,7 @@ use super::lease::{Denied, Lease};
 use crate::durability::Durability;
 use change::Change;
 use dropmill_azure_wire::{
-    blob::Metadata,
+    blob::{Metadata, TagFilter, Tags},
     time::{SharedClock, Timestamp},
 };
 use index::{Container, Index};
@@ -324,6 +324,24 @@ impl Store {
         let index = self.lock();
         let found = index.containers.get(container).ok_or(Refused::NoContainer);
         Told { answer: found.map(|found| found.page(listing)), ticket: index.latest.clone() }
+    }
+
+    /// Blobs (container, name, tags) that a filter finds in a container, or in all if none is named, from `from` on, at
+    /// most `limit`; and where the next page begins.
+    #[allow(clippy::type_complexity)]
+    pub fn tagged(
+        &self,
+        container: &str,
+        filter: &TagFilter,
+        from: (&str, &str),
+        limit: usize,
+    ) -> Told<(Vec<(String, String, Tags)>, Option<(String, String)>)> {
+        let index = self.lock();
+        let ticket = index.latest.clone();
+        if !container.is_empty() && !index.containers.contains_key(container) {
+            return Told { answer: Err(Refused::NoContainer), ticket };
+        }
+        Told { answer: Ok(index.tagged(container, filter, from, limit)), ticket }
     }
 
     /// A blob.

@@ -10,6 +10,7 @@ mod delegation;
 mod hostile;
 mod leases;
 mod sums;
+mod tags;
 
 use super::{BlobService, BlobSettings};
 use crate::durability::Durability;

@@ -60,6 +60,7 @@ fn facts_of_containers_and_blobs_are_found_again() {
             source: "http://h/x".into(),
             at: Timestamp::UNIX_EPOCH,
         })),
+        tags: [("k".to_owned(), "v".to_owned())].into(),
         kind: Kind::Block,
     };
     store.put_blob("con", "a", Incoming::Bytes(bytes(1, 9)), described, &any).told_blocking().unwrap();
