@@ -228,12 +228,21 @@ pub struct PlanArgs {
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Address of Batch; loopback only. Port 0 takes any free port.
+    /// Address of Batch; loopback only, if there is no TLS. Port 0 takes any free port.
     #[arg(long, default_value = "127.0.0.1:10100")]
     pub batch: String,
-    /// Address of Blob; loopback only. Port 0 takes any free port.
+    /// Address of Blob; loopback only, if there is no TLS. Port 0 takes any free port.
     #[arg(long, default_value = "127.0.0.1:10000")]
     pub blob: String,
+    /// Serve over TLS with this certificate (PEM, those that vouch for it behind it).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The name of this machine in the addresses that clients are told; the certificate must be for it.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
     /// Let the faults and incidents of a scenario strike whoever uses the service; /__faults and /__clock change them.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,

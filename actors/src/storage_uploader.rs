@@ -491,9 +491,10 @@ impl StorageUploader {
     }
 }
 
-/// The name of an input's blob.
+/// The name of an input's blob. Control characters, which no blob may have in its name, are `_` there: the node gets the
+/// file under its own name, and a task has one input alone.
 pub fn blob_name(item: &Item) -> String {
-    format!("{}/{}", item.task, item.file_name)
+    format!("{}/{}", item.task, item.file_name.replace(char::is_control, "_"))
 }
 
 /// Uploads one file; `true` if the same content was there already.

@@ -1,9 +1,12 @@
 //! `dropmill serve`: the local Azure Batch and Blob service on sockets.
 
-use super::{Mistake, simulate::read_scenario};
+use super::{
+    Mistake,
+    simulate::read_scenario,
+    sockets::{self, Tls},
+};
 use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
-use anyhow::{Context, Result, bail};
-use axum::serve::ListenerExt;
+use anyhow::{Result, bail};
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use dropmill_local_azure::service::{
     ApplicationPackage, LocalAzure, OpenError, RunnerChoice, ServiceSettings,
@@ -13,10 +16,7 @@ use dropmill_test_kit::{
     served::{self, Served},
 };
 use std::{net::SocketAddr, sync::Arc};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves until it is told to end.
 pub fn serve(arguments: &ServeArgs, state: &State) -> Result<u8> {
@@ -25,15 +25,23 @@ pub fn serve(arguments: &ServeArgs, state: &State) -> Result<u8> {
 }
 
 async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
+    let tls = match (&arguments.tls_cert, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::read(certificate, key)?),
+        _ => None,
+    };
     let applications = arguments.applications.iter().map(|text| application(text));
     let applications = applications.collect::<Result<_, _>>()?;
-    let batch = listen(&arguments.batch, "--batch").await?;
-    let blob = listen(&arguments.blob, "--blob").await?;
+    let host = arguments.host.as_deref();
+    let batch = sockets::listen(&arguments.batch, "--batch", tls.as_ref(), host).await?;
+    let blob = sockets::listen(&arguments.blob, "--blob", tls.as_ref(), host).await?;
     let folder = state.service();
     let mut settings = ServiceSettings::at(&folder);
     settings.applications = applications;
-    settings.batch_endpoint = format!("http://{}", batch.local_addr()?);
-    settings.blob_endpoint = format!("http://{}/{}", blob.local_addr()?, settings.account);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    // As clients write it.
+    let reached = |at: SocketAddr| host.map_or(at.to_string(), |host| format!("{host}:{}", at.port()));
+    settings.batch_endpoint = format!("{scheme}://{}", reached(batch.local_addr()?));
+    settings.blob_endpoint = format!("{scheme}://{}/{}", reached(blob.local_addr()?), settings.account);
     let scenario =
         arguments.scenario.as_deref().map(read_scenario).transpose()?.map(|(_, scenario)| scenario);
     let wall: SharedClock = Arc::new(WallClock);
@@ -63,12 +71,8 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let connection = serde_json::to_string(&service.connection())?;
     let alarms = service.clone();
     tokio::spawn(async move { alarms.alarms().await });
-    // Small answers wait 40 ms for a delayed acknowledgement without it.
-    let quick = |stream: &mut tokio::net::TcpStream| {
-        let _ = stream.set_nodelay(true);
-    };
-    let mut batch_end = tokio::spawn(axum::serve(batch.tap_io(quick), batch_router).into_future());
-    let mut blob_end = tokio::spawn(axum::serve(blob.tap_io(quick), blob_router).into_future());
+    let mut batch_end = tokio::spawn(sockets::serve(batch, tls.clone(), batch_router));
+    let mut blob_end = tokio::spawn(sockets::serve(blob, tls, blob_router));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     write_private(&folder.join("connection.json"), connection.as_bytes())?;
     let access = service.connection();
@@ -106,19 +110,4 @@ fn application(text: &str) -> Result<ApplicationPackage, Mistake> {
         Mistake(format!("--application {text}: write it as ID@VERSION=PATH, as in blender@4.2=blender.zip"))
     })?;
     Ok(ApplicationPackage { application: application.into(), version: version.into(), path: path.into() })
-}
-
-async fn listen(address: &str, option: &str) -> Result<TcpListener> {
-    let parsed: SocketAddr = address
-        .parse()
-        .map_err(|_| Mistake(format!("{option} {address}: write it as address:port, as in 127.0.0.1:0")))?;
-    if !parsed.ip().is_loopback() {
-        let what =
-            format!("{option} {address}: only loopback addresses are allowed, because there is no TLS");
-        return Err(Mistake(what).into());
-    }
-    let port = parsed.port();
-    TcpListener::bind(parsed)
-        .await
-        .with_context(|| format!("{option} {address}: port {port} cannot be had; port 0 takes any free one"))
 }

@@ -32,6 +32,10 @@ use std::{
 };
 use tokio::sync::watch;
 
+/// The address a request came from, as an extension of the request. One without came from this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub std::net::IpAddr);
+
 /// What the service shall be.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {

@@ -376,7 +376,7 @@ fn page(names: &[&str], next: Option<&str>) -> Answer {
     let blob = |name: &&str| {
         let mut properties = BlobProperties::new(ETag::new("0x1"), now(), 5);
         properties.content_md5 = Some("XUFAKrxLKna5cZ2REBfFkg==".into());
-        BlobItem { name: (*name).to_owned(), properties, metadata: None }.into()
+        BlobItem { name: (*name).to_owned(), properties, metadata: None, tags: None }.into()
     };
     let list = BlobList {
         entries: names.iter().map(blob).collect(),

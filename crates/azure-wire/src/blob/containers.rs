@@ -38,6 +38,12 @@ pub struct ContainerItem {
     pub last_modified: Timestamp,
     /// Changes with every change.
     pub etag: ETag,
+    /// `unlocked` or `locked`.
+    pub lease_status: Option<String>,
+    /// `available`, `leased`, ….
+    pub lease_state: Option<String>,
+    /// `infinite` or `fixed`, while it is leased.
+    pub lease_duration: Option<String>,
     /// Its metadata, if it was asked for.
     pub metadata: Option<Metadata>,
 }
@@ -56,8 +62,9 @@ impl ContainerList {
             xml.open("Properties");
             xml.leaf("Last-Modified", &http_date(container.last_modified));
             xml.leaf("Etag", &container.etag.quoted());
-            xml.leaf("LeaseStatus", "unlocked");
-            xml.leaf("LeaseState", "available");
+            xml.leaf_if("LeaseStatus", container.lease_status.as_ref());
+            xml.leaf_if("LeaseState", container.lease_state.as_ref());
+            xml.leaf_if("LeaseDuration", container.lease_duration.as_ref());
             xml.leaf("HasImmutabilityPolicy", "false");
             xml.leaf("HasLegalHold", "false");
             xml.close("Properties");
@@ -84,10 +91,14 @@ impl ContainerList {
         let containers = root.child("Containers").ok_or_else(|| bad("there is no <Containers>"))?;
         let item = |element: &Element<'_>| {
             let properties = element.child("Properties")?;
+            let text = |name: &str| properties.leaf(name).map(str::to_owned);
             Some(ContainerItem {
                 name: element.leaf("Name")?.into(),
                 last_modified: parse_http_date(properties.leaf("Last-Modified")?)?,
                 etag: ETag::new(properties.leaf("Etag")?),
+                lease_status: text("LeaseStatus"),
+                lease_state: text("LeaseState"),
+                lease_duration: text("LeaseDuration"),
                 metadata: element.child("Metadata").map(read_metadata),
             })
         };

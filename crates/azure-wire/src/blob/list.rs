@@ -3,6 +3,7 @@
 use super::{
     BadXml, BlobProperties, Metadata,
     properties::{read_metadata, write_metadata},
+    tags::{Tags, read_set, write_set},
 };
 use crate::xml::{Document, Element};
 
@@ -47,6 +48,8 @@ pub struct BlobItem {
     pub properties: BlobProperties,
     /// Its metadata, if it was asked for.
     pub metadata: Option<Metadata>,
+    /// Its tags, if they were asked for.
+    pub tags: Option<Tags>,
 }
 
 impl From<BlobItem> for Entry {
@@ -115,6 +118,7 @@ impl BlobList {
                         .and_then(BlobProperties::from_xml)
                         .ok_or_else(|| bad("a blob without Etag or Last-Modified"))?,
                     metadata: element.child("Metadata").map(read_metadata),
+                    tags: element.child("Tags").and_then(read_set),
                 })),
                 "BlobPrefix" => entries.push(Entry::Prefix(name()?)),
                 _ => {}
@@ -141,6 +145,11 @@ impl BlobItem {
         self.properties.write_xml(xml);
         if let Some(metadata) = &self.metadata {
             write_metadata(metadata, xml);
+        }
+        if let Some(tags) = &self.tags {
+            xml.open("Tags");
+            write_set(tags, xml);
+            xml.close("Tags");
         }
         xml.empty("OrMetadata");
         xml.close("Blob");

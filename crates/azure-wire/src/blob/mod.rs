@@ -6,12 +6,14 @@ mod blocks;
 mod containers;
 mod list;
 mod properties;
+mod tags;
 
 pub use crate::xml::BadXml;
 pub use blocks::{Block, BlockChoice, BlockList, BlockSource, read_block_choices, write_block_choices};
 pub use containers::{ContainerItem, ContainerList};
 pub use list::{BlobItem, BlobList, Entry};
 pub use properties::{BlobProperties, BlobType, CopyProperties, Metadata, metadata_of, put_metadata};
+pub use tags::{FoundByTags, TagFilter, Tags, are_valid_tags, read_tags, tags_of_header, write_tags};
 
 /// The version our own client sends as `x-ms-version`. A service must not refuse a newer one.
 pub const VERSION: &str = "2025-01-05";
@@ -28,7 +30,7 @@ pub mod header {
     pub const CLIENT_REQUEST_ID: &str = "x-ms-client-request-id";
     /// The code of an error, also where there is no body.
     pub const ERROR_CODE: &str = "x-ms-error-code";
-    /// `BlockBlob`, on Put Blob and on answers.
+    /// `BlockBlob` or `AppendBlob`, on Put Blob and on answers.
     pub const BLOB_TYPE: &str = "x-ms-blob-type";
     /// A range in place of `Range`.
     pub const RANGE: &str = "x-ms-range";
@@ -60,6 +62,32 @@ pub mod header {
     pub const LEASE_STATUS: &str = "x-ms-lease-status";
     /// `available`, `leased`, ….
     pub const LEASE_STATE: &str = "x-ms-lease-state";
+    /// `infinite` or `fixed` on answers; on an acquire seconds, or -1.
+    pub const LEASE_DURATION: &str = "x-ms-lease-duration";
+    /// The lease that a request or answer is about.
+    pub const LEASE_ID: &str = "x-ms-lease-id";
+    /// `acquire`, `renew`, `change`, `release`, `break`.
+    pub const LEASE_ACTION: &str = "x-ms-lease-action";
+    /// The id that an acquire or change asks for.
+    pub const PROPOSED_LEASE_ID: &str = "x-ms-proposed-lease-id";
+    /// Seconds that a break waits at most.
+    pub const LEASE_BREAK_PERIOD: &str = "x-ms-lease-break-period";
+    /// Seconds until a broken lease is over.
+    pub const LEASE_TIME: &str = "x-ms-lease-time";
+    /// The lease that the source of a copy must have.
+    pub const SOURCE_LEASE_ID: &str = "x-ms-source-lease-id";
+    /// Tags to set, written like a query.
+    pub const TAGS: &str = "x-ms-tags";
+    /// How many tags a blob has, if any.
+    pub const TAG_COUNT: &str = "x-ms-tag-count";
+    /// Where an append must begin.
+    pub const APPEND_POSITION: &str = "x-ms-blob-condition-appendpos";
+    /// The length that a blob may have after an append.
+    pub const APPEND_MAX_SIZE: &str = "x-ms-blob-condition-maxsize";
+    /// Where an append began.
+    pub const APPEND_OFFSET: &str = "x-ms-blob-append-offset";
+    /// How many blocks an append blob has.
+    pub const COMMITTED_BLOCKS: &str = "x-ms-blob-committed-block-count";
     /// Whether a blob is stored encrypted.
     pub const SERVER_ENCRYPTED: &str = "x-ms-server-encrypted";
     /// Whether a write was stored encrypted.
@@ -94,6 +122,8 @@ pub mod limit {
     pub const PUT_BLOB_BYTES: u64 = 5000 << 20;
     /// Bytes of one block.
     pub const BLOCK_BYTES: u64 = 4000 << 20;
+    /// Bytes of one block of an append blob.
+    pub const APPEND_BYTES: u64 = 100 << 20;
     /// Blocks of one blob.
     pub const BLOCKS: usize = 50_000;
     /// Blocks that wait to be committed.

@@ -47,6 +47,8 @@ pub struct BlobProperties {
     pub lease_status: Option<String>,
     /// `available`, `leased`, ….
     pub lease_state: Option<String>,
+    /// `infinite` or `fixed`, while it is leased.
+    pub lease_duration: Option<String>,
     /// Whether it is stored encrypted.
     pub server_encrypted: bool,
     /// The copy it comes from.
@@ -101,6 +103,7 @@ impl BlobProperties {
             access_tier_inferred: false,
             lease_status: None,
             lease_state: None,
+            lease_duration: None,
             server_encrypted: false,
             copy: None,
         }
@@ -138,6 +141,7 @@ impl BlobProperties {
             access_tier_inferred: is_true(name::ACCESS_TIER_INFERRED),
             lease_status: text(name::LEASE_STATUS),
             lease_state: text(name::LEASE_STATE),
+            lease_duration: text(name::LEASE_DURATION),
             server_encrypted: is_true(name::SERVER_ENCRYPTED),
             copy,
         })
@@ -166,6 +170,7 @@ impl BlobProperties {
         put(name::ACCESS_TIER_INFERRED, self.access_tier_inferred.then_some("true"));
         put(name::LEASE_STATUS, self.lease_status.as_deref());
         put(name::LEASE_STATE, self.lease_state.as_deref());
+        put(name::LEASE_DURATION, self.lease_duration.as_deref());
         put(name::SERVER_ENCRYPTED, self.server_encrypted.then_some("true"));
         if let Some(copy) = &self.copy {
             put(name::COPY_ID, Some(&copy.id));
@@ -206,6 +211,7 @@ impl BlobProperties {
             access_tier_inferred: is_true("AccessTierInferred"),
             lease_status: text("LeaseStatus"),
             lease_state: text("LeaseState"),
+            lease_duration: text("LeaseDuration"),
             server_encrypted: is_true("ServerEncrypted"),
             copy,
         })
@@ -236,6 +242,7 @@ impl BlobProperties {
         xml.leaf_if("AccessTierInferred", self.access_tier_inferred.then_some("true"));
         xml.leaf_if("LeaseStatus", self.lease_status.as_ref());
         xml.leaf_if("LeaseState", self.lease_state.as_ref());
+        xml.leaf_if("LeaseDuration", self.lease_duration.as_ref());
         if let Some(copy) = &self.copy {
             xml.leaf("CopyId", &copy.id);
             xml.leaf("CopyStatus", &copy.status);

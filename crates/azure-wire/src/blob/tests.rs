@@ -17,8 +17,9 @@ fn properties() -> BlobProperties {
         cache_control: Some("no-cache".into()),
         access_tier: Some("Hot".into()),
         access_tier_inferred: true,
-        lease_status: Some("unlocked".into()),
-        lease_state: Some("available".into()),
+        lease_status: Some("locked".into()),
+        lease_state: Some("leased".into()),
+        lease_duration: Some("fixed".into()),
         server_encrypted: true,
         copy: Some(CopyProperties {
             id: "1".into(),
@@ -34,7 +35,13 @@ fn properties() -> BlobProperties {
 
 fn blob(name: &str) -> Entry {
     let metadata = Some(Metadata::from([("a_1".into(), "<&>".into()), ("b".into(), String::new())]));
-    BlobItem { name: name.into(), properties: properties(), metadata }.into()
+    BlobItem {
+        name: name.into(),
+        properties: properties(),
+        metadata,
+        tags: Some(Tags::from([("k".into(), "v".into())])),
+    }
+    .into()
 }
 
 #[test]
@@ -141,6 +148,9 @@ fn a_list_of_containers_is_read_back_as_written() {
         name: name.into(),
         last_modified: parse_iso("2026-03-02T10:11:12Z").unwrap(),
         etag: ETag::new("0x8D1"),
+        lease_status: Some("locked".into()),
+        lease_state: Some("leased".into()),
+        lease_duration: Some("infinite".into()),
         metadata,
     };
     let list = ContainerList {

@@ -1,6 +1,6 @@
 //! Checking a SAS.
 
-use super::{Action, Level, Permissions};
+use super::{Action, DelegationKey, Level, Permissions};
 use crate::{
     secret::Secret,
     sign::SharedKey,
@@ -15,6 +15,9 @@ const OLDEST: &str = "2015-04-05";
 const SIGNS_KIND: &str = "2018-11-09";
 /// From here on the encryption scope is signed.
 const SIGNS_SCOPE: &str = "2020-12-06";
+
+/// From here on a user delegation SAS signs whom it was made for.
+const SIGNS_USERS: &str = "2020-02-10";
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -58,23 +61,28 @@ pub fn is_present(query: &str) -> bool {
 pub fn verify(key: &SharedKey, query: &str, asked: &Asked<'_>) -> Result<Rights, Refusal> {
     let fields = Fields::read(query)?;
     let version = fields.version()?;
-    if fields.has("skoid") {
-        return Err(Refusal::NotSupported { what: "a user delegation SAS" });
-    }
+    let delegated = fields.has("skoid");
     let account_wide = fields.has("ss") || fields.has("srt");
     if fields.has("si") {
         return Err(Refusal::NotSupported { what: "a stored access policy (si)" });
     }
     fields.required(if account_wide { &["ss", "srt", "sp", "se"] } else { &["sr", "sp", "se"] })?;
-    let text = if account_wide {
-        fields.account_string_to_sign(key.account(), version)
-    } else {
-        fields.service_string_to_sign(key.account(), version, asked)?
-    };
-    if !key.is_signature_of(&text, fields.get("sig")) {
-        return Err(Refusal::WrongSignature { signed: text.into() });
+    if account_wide && delegated {
+        return Err(Refusal::Malformed { detail: "a SAS is of an account or of a user, not of both".into() });
     }
-    fields.check_time(asked.now)?;
+    if delegated {
+        fields.check_delegated(key, version, asked)?;
+    } else {
+        let text = if account_wide {
+            fields.account_string_to_sign(key.account(), version)
+        } else {
+            fields.service_string_to_sign(key.account(), version, asked)?
+        };
+        if !key.is_signature_of(&text, fields.get("sig")) {
+            return Err(Refusal::WrongSignature { signed: text.into() });
+        }
+    }
+    fields.check_time("st", "se", asked.now)?;
     fields.check_way(asked)?;
     if account_wide {
         fields.check_account_scope(asked.action)?;
@@ -105,6 +113,10 @@ const NAMES: &[&str] = &[
     "ske",
     "sks",
     "skv",
+    "skdutid",
+    "sduoid",
+    "srh",
+    "srq",
     "saoid",
     "suoid",
     "scid",
@@ -172,6 +184,17 @@ impl Fields {
         version: &str,
         asked: &Asked<'_>,
     ) -> Result<String, Refusal> {
+        let (fields, resource) = self.service_fields(account, version, asked)?;
+        Ok(fields.string_to_sign(&resource))
+    }
+
+    /// What a SAS of a container or blob signs, and the name of that.
+    fn service_fields<'a>(
+        &'a self,
+        account: &str,
+        version: &'a str,
+        asked: &Asked<'_>,
+    ) -> Result<(ServiceFields<'a>, String), Refusal> {
         let (blob, snapshot) = match self.get("sr") {
             "c" => (None, ""),
             "b" => (Some(asked.blob), ""),
@@ -192,7 +215,56 @@ impl Fields {
             scope: self.get("ses"),
             answer_headers: ["rscc", "rscd", "rsce", "rscl", "rsct"].map(|name| self.get(name)),
         };
-        Ok(fields.string_to_sign(&resource(account, asked.container, blob)))
+        Ok((fields, resource(account, asked.container, blob)))
+    }
+
+    /// Whether it was signed with a key that this service gave out for a user, while that key holds.
+    fn check_delegated(&self, owner: &SharedKey, version: &str, asked: &Asked<'_>) -> Result<(), Refusal> {
+        if version < SIGNS_KIND {
+            return Err(Refusal::NotSupported {
+                what: "a user delegation SAS of a version before 2018-11-09",
+            });
+        }
+        for (name, what) in [
+            ("suoid", "a user delegation SAS for somebody whose rights are looked up (suoid)"),
+            ("skdutid", "a user delegation SAS bound to a second user (skdutid)"),
+            ("sduoid", "a user delegation SAS bound to a second user (sduoid)"),
+            ("srh", "a SAS bound to headers of the request (srh)"),
+            ("srq", "a SAS bound to the query of the request (srq)"),
+        ] {
+            if self.has(name) {
+                return Err(Refusal::NotSupported { what });
+            }
+        }
+        self.required(&["skoid", "sktid", "skt", "ske", "sks", "skv"])?;
+        let moment = |name: &str| {
+            let text = self.get(name);
+            parse_iso(text).ok_or_else(|| Refusal::Malformed { detail: format!("{name} is no time: {text}") })
+        };
+        let text = |name: &str| self.get(name).to_owned();
+        let key = DelegationKey {
+            object: text("skoid"),
+            tenant: text("sktid"),
+            starts: moment("skt")?,
+            expires: moment("ske")?,
+            service: text("sks"),
+            version: text("skv"),
+        };
+        let Ok(key) = key.key(owner) else { return Err(Refusal::WrongSignature { signed: "".into() }) };
+        let (fields, resource) = self.service_fields(owner.account(), version, asked)?;
+        let delegation = Delegation {
+            key: ["skoid", "sktid", "skt", "ske", "sks", "skv"].map(|name| self.get(name)),
+            users: ["saoid", "suoid", "scid"].map(|name| self.get(name)),
+        };
+        let texts = fields.delegated_strings_to_sign(&resource, &delegation);
+        if !texts.iter().any(|text| key.is_signature_of(text, self.get("sig"))) {
+            let [first, ..] = texts;
+            return Err(Refusal::WrongSignature { signed: first.into() });
+        }
+        if self.get("sks") != "b" {
+            return Err(Refusal::Service);
+        }
+        self.check_time("skt", "ske", asked.now)
     }
 
     fn account_string_to_sign(&self, account: &str, version: &str) -> String {
@@ -204,7 +276,7 @@ impl Fields {
         lines.join("\n") + "\n"
     }
 
-    fn check_time(&self, now: Timestamp) -> Result<(), Refusal> {
+    fn check_time(&self, from: &str, until: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = |name: &str| match self.get(name) {
             "" => Ok(None),
             text => match parse_iso(text) {
@@ -212,9 +284,9 @@ impl Fields {
                 None => Err(Refusal::Malformed { detail: format!("{name} is no time: {text}") }),
             },
         };
-        let (starts, expires) = (moment("st")?, moment("se")?);
+        let (starts, expires) = (moment(from)?, moment(until)?);
         if starts.is_some_and(|starts| now < starts) || expires.is_none_or(|expires| now >= expires) {
-            let (starts, expires) = (self.get("st").into(), self.get("se").into());
+            let (starts, expires) = (self.get(from).into(), self.get(until).into());
             return Err(Refusal::OutsideTime { starts, expires, now });
         }
         Ok(())
@@ -284,6 +356,41 @@ impl ServiceFields<'_> {
         }
         lines.extend(self.answer_headers);
         lines.join("\n")
+    }
+}
+
+/// What a user delegation SAS signs of its key.
+struct Delegation<'a> {
+    /// User, tenant, start, end, service, version.
+    key: [&'a str; 6],
+    /// Whom it was made for, and under which name that is logged.
+    users: [&'a str; 3],
+}
+
+impl ServiceFields<'_> {
+    /// The texts that clients are known to sign, the newest first: each version of theirs has lines that an older one
+    /// lacks, and which version of the protocol begins with them is published nowhere. The lines are empty here:
+    /// what would fill them is refused before. Texts of different numbers of lines are never the same.
+    fn delegated_strings_to_sign(&self, resource: &str, delegation: &Delegation<'_>) -> [String; 3] {
+        [(true, true), (true, false), (false, false)].map(|(second_user, request)| {
+            let mut lines = vec![self.permissions, self.starts, self.expires, resource];
+            lines.extend(delegation.key);
+            if self.version >= SIGNS_USERS {
+                lines.extend(delegation.users);
+            }
+            if second_user {
+                lines.extend(["", ""]);
+            }
+            lines.extend([self.addresses, self.protocol, self.version, self.kind, self.snapshot]);
+            if self.version >= SIGNS_SCOPE {
+                lines.push(self.scope);
+            }
+            if request {
+                lines.extend(["", ""]);
+            }
+            lines.extend(self.answer_headers);
+            lines.join("\n")
+        })
     }
 }
 

@@ -1,13 +1,15 @@
 //! Shared access signatures: the right to one container or blob for a time, as the query of a URL.
 //!
-//! [`Grant::sign`] issues a service SAS; [`verify`] checks a service or account SAS against what a request
-//! asks for, by the rules of its own `sv`. A user delegation SAS, a stored access policy (`si`) and a directory
-//! SAS are refused by name.
+//! [`Grant::sign`] issues a service SAS; [`verify`] checks a service, account or user delegation SAS against what a
+//! request asks for, by the rules of its own `sv`. A stored access policy (`si`), a directory SAS, and a user delegation
+//! SAS that is bound to a second user or to headers of the request are refused by name.
 
 mod check;
+mod delegation;
 mod permissions;
 
 pub use check::{Asked, Refusal, Rights, is_present, verify};
+pub use delegation::{DelegationKey, read_key_info};
 pub use permissions::{Action, Level, Permissions};
 
 use crate::{

@@ -245,7 +245,7 @@ fn what_is_malformed_or_not_supported_is_refused_by_name() {
         ("&sp=rwdl", "sp is given more than once"),
         ("&rscc=a%0Ab", "rscc holds control characters"),
         ("&si=policy", "a stored access policy (si) is not supported by this service"),
-        ("&skoid=1", "a user delegation SAS is not supported by this service"),
+        ("&skoid=1", "sktid is mandatory. Cannot be empty"),
     ] {
         assert_eq!(detail(&(good.clone() + more)), expected);
     }

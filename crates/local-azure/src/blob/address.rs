@@ -25,6 +25,8 @@ pub enum BadAddress {
     Container,
     #[error("the name of a blob has 1 to 1024 characters")]
     Blob,
+    #[error("the name of a blob has no control characters")]
+    Control,
 }
 
 impl Address {
@@ -50,6 +52,67 @@ impl Address {
         }
         Ok(())
     }
+
+    /// Whether a blob may be made under the name. What a task left under a name with control characters can be read and
+    /// deleted; nobody else makes any.
+    ///
+    /// # Errors
+    /// [`BadAddress::Control`].
+    pub fn check_new(&self) -> Result<(), BadAddress> {
+        if self.blob.contains(char::is_control) { Err(BadAddress::Control) } else { Ok(()) }
+    }
+}
+
+/// What a request's path names, without a slash in front, by the `Host` it was sent to: below the account's segment
+/// (`http://127.0.0.1:10000/account/container`), or below the root if the host is the account's own
+/// (`http://account.blob.localhost:10000/container`). `None`: another account's.
+pub fn inside<'a>(host: &str, path: &'a str, account: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix('/')?;
+    if is_of(host, account) { Some(rest) } else { below(rest, account) }
+}
+
+/// What a URL of this service names, with its query. `endpoint` is `scheme://host:port/account`; the account's own host
+/// at the same port leads to the same place.
+pub fn inside_url<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a str> {
+    let (scheme, base) = endpoint.split_once("://")?;
+    let rest = url.strip_prefix(scheme)?.strip_prefix("://")?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    let ours = base.split('/').next().unwrap_or_default();
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if host.eq_ignore_ascii_case(ours) {
+        return below(path, account);
+    }
+    let port = |host: &'a str| host.rsplit_once(':').map_or("", |(_, port)| port);
+    let local = host_name(host).to_ascii_lowercase();
+    let same = is_of(host, account)
+        && local.ends_with(".localhost")
+        && port(host) == ours.rsplit_once(':').map_or("", |(_, port)| port);
+    same.then_some(path)
+}
+
+/// What follows the account's segment; a query may follow at once.
+fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(account)?;
+    match rest.strip_prefix('/') {
+        Some(inside) => Some(inside),
+        None => (rest.is_empty() || rest.starts_with('?')).then_some(rest),
+    }
+}
+
+/// Whether a host's first label is the account: `account.localhost`, `account.blob.localhost`.
+fn is_of(host: &str, account: &str) -> bool {
+    let name = host_name(host);
+    let first = name.split_once('.').filter(|(_, rest)| !rest.is_empty()).map(|(first, _)| first);
+    first.is_some_and(|first| first.eq_ignore_ascii_case(account))
+        && name.parse::<std::net::IpAddr>().is_err()
+}
+
+/// A host without its port.
+fn host_name(host: &str) -> &str {
+    host.rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name)
 }
 
 fn text(encoded: &str) -> Result<String, BadAddress> {
@@ -93,6 +156,62 @@ mod tests {
             ("%00", Err(BadAddress::NotText)),
         ] {
             assert_eq!(Address::read(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_the_first_segment_or_the_first_label() {
+        for (host, path, expected) in [
+            ("127.0.0.1:10000", "/acc", Some("")),
+            ("127.0.0.1:10000", "/acc/", Some("")),
+            ("127.0.0.1:10000", "/acc/con/a", Some("con/a")),
+            ("127.0.0.1:10000", "/con/a", None),
+            ("localhost:10000", "/acc/con", Some("con")),
+            ("[::1]:10000", "/acc/con", Some("con")),
+            ("", "/acc/con", Some("con")),
+            ("acc", "/acc/con", Some("con")),
+            ("acc.localhost:10000", "/", Some("")),
+            ("acc.localhost:10000", "/con/a", Some("con/a")),
+            ("ACC.blob.localhost", "/con/a", Some("con/a")),
+            ("acc.blob.localhost:10000", "/acc/a", Some("acc/a")),
+            ("other.blob.localhost:10000", "/con/a", None),
+            ("accx.localhost:10000", "/con/a", None),
+            ("127.0.0.1:10000", "/accx/con", None),
+        ] {
+            assert_eq!(inside(host, path, "acc"), expected, "{host} {path}");
+        }
+        assert_eq!(inside("127.0.0.1", "/con", "127"), None, "an address has no labels");
+    }
+
+    #[test]
+    fn a_url_is_ours_by_its_host_port_and_account() {
+        for (url, expected) in [
+            ("http://127.0.0.1:10000/acc/con/a?sig=x", Some("con/a?sig=x")),
+            ("http://127.0.0.1:10000/acc?sig=x", Some("?sig=x")),
+            ("http://acc.blob.localhost:10000/con/a?sig=x", Some("con/a?sig=x")),
+            ("http://acc.localhost:10000/con", Some("con")),
+            ("http://acc.localhost:10001/con", None),
+            ("http://acc.example.org:10000/con", None),
+            ("http://other.localhost:10000/con", None),
+            ("http://127.0.0.1:10000/other/con", None),
+            ("http://127.0.0.1:10000@example.org/acc/con", None),
+            ("http://127.0.0.1:10001/acc/con", None),
+            ("https://127.0.0.1:10000/acc/con", None),
+            ("file:///acc/con", None),
+            ("acc/con", None),
+        ] {
+            assert_eq!(inside_url("http://127.0.0.1:10000/acc", "acc", url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn no_blob_is_made_under_a_name_with_control_characters() {
+        let new = |blob: &str| Address { container: "con".into(), blob: blob.into() }.check_new();
+        for bad in ["a\nb", "\u{1}", "a\u{7f}", "\u{85}", "\r"] {
+            assert_eq!(new(bad), Err(BadAddress::Control), "{bad:?}");
+        }
+        for good in ["../x", "é", "\u{202e}", "\u{fffe}", "a b", "😀"] {
+            assert_eq!(new(good), Ok(()), "{good:?}");
         }
     }
 

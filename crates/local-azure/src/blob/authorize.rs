@@ -43,6 +43,7 @@ pub fn authorize(
     query: &str,
     headers: &HeaderMap,
     address: &Address,
+    from: IpAddr,
 ) -> Result<Rights, Refusal> {
     let now = inner.clock.now();
     if headers.contains_key(http::header::AUTHORIZATION) || !sas::is_present(query) {
@@ -71,16 +72,24 @@ pub fn authorize(
             "This request is not authorized to perform this operation.",
         ));
     };
-    sas_rights(inner, query, address, action)
+    sas_rights(inner, query, address, action, from)
 }
 
-/// Checks the SAS of a query for one action. Calls within the process count as coming from loopback.
+/// Where calls within the process come from.
+pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Checks the SAS of a query for one action.
 ///
 /// # Errors
 /// Why it does not allow that.
-pub fn sas_rights(inner: &Inner, query: &str, address: &Address, action: Action) -> Result<Rights, Refusal> {
-    let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    // Loopback cannot be overheard: what asks for HTTPS is content with it.
+pub fn sas_rights(
+    inner: &Inner,
+    query: &str,
+    address: &Address,
+    action: Action,
+    from: IpAddr,
+) -> Result<Rights, Refusal> {
+    // What does not come over TLS comes over loopback, which cannot be overheard: what asks for HTTPS is content with it.
     let Address { container, blob } = address;
     let asked = Asked { container, blob, action, now: inner.clock.now(), https: true, from };
     sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {

@@ -3,9 +3,10 @@
 
 use super::{
     Inner,
-    address::Address,
-    authorize::{Rights, sas_rights},
+    address::{Address, inside_url},
+    authorize::{HERE, Rights, sas_rights},
     http::answer::Refusal,
+    lease,
     store::{BlobFacts, ContentHeaders, Described, IN_DATABASE, Incoming, Listing, Reading, Refused, Told},
     sums::{Sums, md5_of},
 };
@@ -60,11 +61,7 @@ fn local(path: &Path) -> impl Fn(io::Error) -> DoorError {
 
 impl Door {
     fn named<'a>(&self, url: &'a str) -> Result<Named<'a>, DoorError> {
-        let inside = url.strip_prefix(&self.0.endpoint).and_then(|rest| match rest.strip_prefix('/') {
-            Some(inside) => Some(inside),
-            None => rest.starts_with('?').then_some(rest),
-        });
-        let inside = inside.ok_or_else(|| {
+        let inside = inside_url(&self.0.endpoint, self.0.key.account(), url).ok_or_else(|| {
             let host = without_query(url).split('/').nth(2).unwrap_or_default();
             DoorError::Denied(format!("host {host} is not this service's, or its path names another account"))
         })?;
@@ -79,7 +76,7 @@ impl Door {
     }
 
     fn rights(&self, address: &Address, query: &str, action: Action) -> Result<Rights, DoorError> {
-        sas_rights(&self.0, query, address, action).map_err(|refused| denied(address, &refused))
+        sas_rights(&self.0, query, address, action, HERE).map_err(|refused| denied(address, &refused))
     }
 
     fn readable(&self, url: &str) -> Result<Reading, DoorError> {
@@ -119,9 +116,14 @@ impl Door {
                 )));
             }
             let rights = self.rights(&address, query, Action::CreateBlob)?;
+            let clock = self.0.clock.clone();
             let allow = move |found: Option<&BlobFacts>| match found {
                 Some(_) if !rights.may_replace() => Err(Refused::NotReplaceable),
-                _ => Ok(()),
+                // No output names a lease.
+                Some(blob) => {
+                    lease::allow_write(blob.lease.as_deref(), None, clock.now()).map_err(Refused::BlobLease)
+                }
+                None => Ok(()),
             };
             if let Incoming::Bytes(bytes) = &bytes {
                 unwritten += bytes.len();

@@ -1,4 +1,4 @@
-//! The Blob half of the service: containers and block blobs, kept on disk or in memory.
+//! The Blob half of the service: containers, block and append blobs, kept on disk or in memory.
 //!
 //! Blob names are keys and never paths: contents lie in SQLite (small ones) or in files named by a number.
 //! A write is acknowledged when it is durable; what waits for the disk is committed together.
@@ -8,13 +8,17 @@ mod authorize;
 mod crc64;
 mod door;
 mod http;
+mod lease;
 mod store;
 mod sums;
 
 use crate::durability::Durability;
 use crate::orders::BlobDoor;
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 pub use store::StoreError;
 
@@ -44,6 +48,8 @@ struct Inner {
     key: SharedKey,
     endpoint: String,
     clock: SharedClock,
+    /// How many leases were given an id.
+    leases: AtomicU64,
 }
 
 impl BlobService {
@@ -59,7 +65,7 @@ impl BlobService {
             None => store::Store::in_memory(clock.clone()),
         };
         let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
-        Ok(Self { inner: Arc::new(Inner { store, key, endpoint, clock }) })
+        Ok(Self { inner: Arc::new(Inner { store, key, endpoint, clock, leases: AtomicU64::new(0) }) })
     }
 
     /// The HTTP face.

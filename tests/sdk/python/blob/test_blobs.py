@@ -289,7 +289,6 @@ def test_a_blob_is_put_from_the_url_of_another(container):
         "plus+and=and;and,and'and\"",
         "back\\slash",
         "ünïcödé/日本語/😀",
-        "new\nline-tab\t",
         "a" * 1024,
         "/".join("d" * 3 for _ in range(200)),
         "$root",
@@ -319,6 +318,13 @@ def test_a_name_with_dots_leads_nowhere(container, name):
         container.get_blob_client(name).upload_blob(b"x")
     assert refused.value.status_code in (400, 403, 404)
     assert list(container.list_blobs()) == []
+
+
+@pytest.mark.parametrize("name", ["new\nline", "tab\t", "\x01", "del\x7f", "\x85"])
+def test_a_name_with_control_characters_is_refused(container, name):
+    with pytest.raises(HttpResponseError) as control:
+        container.get_blob_client(name).upload_blob(b"")
+    assert code(control) == (400, "InvalidResourceName")
 
 
 def test_a_name_that_is_too_long_is_refused(container):

@@ -107,17 +107,6 @@ def test_the_service_tells_its_properties(blobs):
     assert blobs.get_service_properties()["static_website"].enabled in (False, None)
 
 
-def test_a_lease_is_had_and_let_go(container):
-    blob = container.upload_blob("l", b"1")
-    lease = blob.acquire_lease(15)
-    with pytest.raises(HttpResponseError) as held:
-        blob.upload_blob(b"2", overwrite=True)
-    assert held.value.error_code == "LeaseIdMissing"
-    blob.upload_blob(b"3", overwrite=True, lease=lease)
-    lease.release()
-    blob.upload_blob(b"4", overwrite=True)
-
-
 def test_a_snapshot_stays_as_it_was(container):
     blob = container.upload_blob("s", b"1")
     made = blob.create_snapshot()
@@ -125,14 +114,15 @@ def test_a_snapshot_stays_as_it_was(container):
     assert container.get_blob_client("s", snapshot=made["snapshot"]).download_blob().readall() == b"1"
 
 
-def test_an_append_blob_grows(container):
-    blob = container.get_blob_client("a")
-    blob.create_append_blob()
-    blob.append_block(b"1")
-    blob.append_block(b"2")
-    assert blob.download_blob().readall() == b"12"
-
-
-def test_tags_find_a_blob(container):
-    blob = container.upload_blob("t", b"1", tags={"k": "v"})
-    assert blob.get_blob_tags() == {"k": "v"}
+def test_tags_find_a_blob(container, blobs):
+    blob = container.upload_blob("t", b"1", tags={"k": "v", "two words": "a/b"})
+    assert blob.get_blob_tags() == {"k": "v", "two words": "a/b"}
+    assert blob.get_blob_properties().tag_count == 2
+    container.upload_blob("other", b"1", tags={"k": "w"})
+    found = lambda where: sorted(each.name for each in container.find_blobs_by_tags(where))
+    assert found("\"k\"='v'") == ["t"] and found("\"k\">='v'") == ["other", "t"]
+    blob.set_blob_tags({"only": container.container_name})
+    assert found("\"k\"='v'") == []
+    [seen] = blobs.find_blobs_by_tags(f"\"only\"='{container.container_name}'")
+    assert (seen.name, seen.container_name, seen.tags) == ("t", container.container_name, {"only": container.container_name})
+    assert {each.name: each.tags for each in container.list_blobs(include=["tags"])}["other"] == {"k": "w"}

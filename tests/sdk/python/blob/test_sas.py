@@ -1,8 +1,9 @@
 """Shared access signatures as the client makes them, each with what it allows and what it does not."""
 
 import datetime as dt
+import socket
 from urllib.error import HTTPError
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -235,3 +236,49 @@ def test_a_copy_within_a_sas_needs_to_read_its_source(one, blobs, key, later):
     readable = blob_sas(blobs, key, one, later)
     to.start_copy_from_url(f"{one.get_blob_client('one').url}?{readable}")
     assert one.get_blob_client("to").download_blob().readall() == b"1"
+
+
+def delegated(blobs, one, later, **more):
+    key = blobs.get_user_delegation_key(more.pop("key_start", later(minutes=-5)), more.pop("key_expiry", later(hours=1)))
+    given = dict(permission=BlobSasPermissions(read=True), expiry=later(hours=1)) | more
+    return generate_blob_sas(blobs.account_name, one.container_name, "one", user_delegation_key=key, **given)
+
+
+def test_a_user_delegation_sas_allows_what_it_says(one, blobs, later):
+    one.upload_blob("two", b"2")
+    sas = delegated(blobs, one, later)
+    assert reads(one, sas).readall() == b"1"
+    for call in (
+        lambda: reads(one, sas, "two"),
+        lambda: BlobClient.from_blob_url(f"{one.get_blob_client('one').url}?{sas}", retry_total=0).delete_blob(),
+        lambda: reads(one, sas.replace("sp=r", "sp=rd")),
+        lambda: reads(one, sas.replace("skoid=0", "skoid=1")),
+    ):
+        with pytest.raises(HttpResponseError) as refused:
+            call()
+        assert refused.value.status_code == 403
+
+
+def test_a_user_delegation_sas_counts_no_longer_than_its_key(one, blobs, later):
+    with pytest.raises(ClientAuthenticationError) as early:
+        reads(one, delegated(blobs, one, later, key_start=later(minutes=30)))
+    assert early.value.error_code == "AuthenticationFailed"
+    with pytest.raises(HttpResponseError) as long:
+        blobs.get_user_delegation_key(later(minutes=-5), later(days=8))
+    assert long.value.status_code == 400
+
+
+def test_the_accounts_own_host_leads_to_the_same_blobs(one, blobs, key, connection, monkeypatch):
+    port = urlsplit(connection["blob"]["endpoint"]).port
+    own, resolve = f"{blobs.account_name}.blob.localhost", socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **named: resolve("127.0.0.1" if host == own else host, *more, **named))
+    client = BlobServiceClient(
+        f"http://{own}:{port}", credential={"account_name": blobs.account_name, "account_key": key}, retry_total=0
+    )
+    blob = client.get_blob_client(one.container_name, "one")
+    assert blob.download_blob().readall() == b"1"
+    assert [each.name for each in client.get_container_client(one.container_name).list_blobs()] == ["one"]
+    sas = blob_sas(blobs, key, one, later=lambda **delta: dt.datetime.now(dt.timezone.utc) + dt.timedelta(**delta))
+    # Not from a URL: of a host with `localhost` in it the client takes the first segment for the account.
+    with_sas = BlobServiceClient(f"http://{own}:{port}", credential=sas, retry_total=0)
+    assert with_sas.get_blob_client(one.container_name, "one").download_blob().readall() == b"1"

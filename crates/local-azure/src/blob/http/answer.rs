@@ -3,6 +3,7 @@
 use crate::blob::{
     StoreError,
     address::BadAddress,
+    lease::Denied,
     store::{Blob, Refused},
 };
 use axum::{body::Body, response::Response};
@@ -86,6 +87,20 @@ impl From<Refused> for Refusal {
                 "BlockCountExceedsLimit",
                 "The uncommitted block count cannot exceed the maximum limit of 100,000 blocks.",
             ),
+            Refused::OtherKind => (409, "InvalidBlobType", "The blob type is invalid for this operation."),
+            Refused::AppendPosition => {
+                (412, "AppendPositionConditionNotMet", "The append position condition specified was not met.")
+            }
+            Refused::AppendLength => {
+                (412, "MaxBlobSizeConditionNotMet", "The max blob size condition specified was not met.")
+            }
+            Refused::TooManyAppends => (
+                409,
+                "BlockCountExceedsLimit",
+                "The committed block count cannot exceed the maximum limit of 50,000 blocks.",
+            ),
+            Refused::BlobLease(denied) => return lease_denied(denied, "blob"),
+            Refused::ContainerLease(denied) => return lease_denied(denied, "container"),
             Refused::Failed(error) => {
                 tracing::error!(%error, "blob store");
                 return internal();
@@ -93,6 +108,61 @@ impl From<Refused> for Refusal {
         };
         refuse(status, code, words)
     }
+}
+
+/// What a lease does not allow, `of` being what is leased.
+fn lease_denied(denied: Denied, of: &str) -> Refusal {
+    let with = if of == "blob" { "WithBlobOperation" } else { "WithContainerOperation" };
+    let (status, code, words) = match denied {
+        Denied::AlreadyPresent => {
+            (409, "LeaseAlreadyPresent".into(), format!("There is already a lease on the {of}."))
+        }
+        Denied::BreakingNotAcquired => (
+            409,
+            "LeaseIsBreakingAndCannotBeAcquired".into(),
+            "The lease is breaking and cannot be acquired until it is broken.".into(),
+        ),
+        Denied::BreakingNotChanged => (
+            409,
+            "LeaseIsBreakingAndCannotBeChanged".into(),
+            "The lease is breaking and cannot be changed.".into(),
+        ),
+        Denied::BrokenNotRenewed => (
+            409,
+            "LeaseIsBrokenAndCannotBeRenewed".into(),
+            "The lease is broken, or breaking, and cannot be renewed.".into(),
+        ),
+        Denied::NotPresent => (
+            409,
+            "LeaseNotPresentWithLeaseOperation".into(),
+            format!("There is currently no lease on the {of}."),
+        ),
+        Denied::OtherLease => (
+            409,
+            "LeaseIdMismatchWithLeaseOperation".into(),
+            format!("The lease ID specified did not match the lease ID for the {of}."),
+        ),
+        Denied::IdMissing => (
+            412,
+            "LeaseIdMissing".into(),
+            format!("There is currently a lease on the {of} and no lease ID was specified in the request."),
+        ),
+        Denied::UseOfOther => (
+            412,
+            format!("LeaseIdMismatch{with}"),
+            format!("The lease ID specified did not match the lease ID for the {of}."),
+        ),
+        Denied::UseOfNone => {
+            (412, format!("LeaseNotPresent{with}"), format!("There is currently no lease on the {of}."))
+        }
+        Denied::Lost => (
+            412,
+            "LeaseLost".into(),
+            format!("A lease ID was specified, but the lease for the {of} has expired."),
+        ),
+    };
+    let code: String = code;
+    refuse(status, &code, &words)
 }
 
 impl From<StoreError> for Refusal {
@@ -105,7 +175,7 @@ impl From<BadAddress> for Refusal {
     fn from(bad: BadAddress) -> Self {
         let code = match bad {
             BadAddress::NotText => "InvalidUri",
-            BadAddress::Container | BadAddress::Blob => "InvalidResourceName",
+            BadAddress::Container | BadAddress::Blob | BadAddress::Control => "InvalidResourceName",
         };
         refuse(400, code, &format!("The specified resource name is invalid: {bad}."))
     }

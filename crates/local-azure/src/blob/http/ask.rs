@@ -5,7 +5,7 @@ use crate::blob::{
     Inner,
     address::Address,
     authorize::Rights,
-    store::{ContentHeaders, Described},
+    store::{ContentHeaders, Described, Kind},
     sums::is_md5,
 };
 use dropmill_azure_wire::{
@@ -13,7 +13,7 @@ use dropmill_azure_wire::{
     uri,
 };
 use http::HeaderMap;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A request.
 pub struct Ask<'a> {
@@ -27,6 +27,8 @@ pub struct Ask<'a> {
     pub address: &'a Address,
     /// What its sender may do.
     pub rights: Rights,
+    /// Where it came from.
+    pub from: IpAddr,
 }
 
 /// Headers that change what a request means and that this service does not obey: to ignore them would be wrong in
@@ -36,7 +38,6 @@ const NOT_OBEYED: &[&str] = &[
     "x-ms-encryption-scope",
     "x-ms-if-tags",
     "x-ms-source-if-tags",
-    "x-ms-tags",
     "x-ms-structured-body",
     "x-ms-immutability-policy-until-date",
     "x-ms-legal-hold",
@@ -52,15 +53,9 @@ impl Ask<'_> {
         if let Some(header) = NOT_OBEYED.iter().find(|header| self.headers.contains_key(**header)) {
             return Err(not_here(&format!("the header {header}")));
         }
-        if self.headers.contains_key("x-ms-source-range") && self.value("comp") != "block" {
+        let of_blocks = ["block", "appendblock"].contains(&&*self.value("comp"));
+        if self.headers.contains_key("x-ms-source-range") && !of_blocks {
             return Err(not_here("the header x-ms-source-range"));
-        }
-        if self.headers.contains_key("x-ms-lease-id") {
-            let (code, what) = match self.address.blob.is_empty() {
-                true => ("LeaseNotPresentWithContainerOperation", "container"),
-                false => ("LeaseNotPresentWithBlobOperation", "blob"),
-            };
-            return Err(refuse(412, code, &format!("There is currently no lease on the {what}.")));
         }
         if !self.value("snapshot").is_empty() || !self.value("versionid").is_empty() {
             // There are none, so none of this name.
@@ -153,7 +148,8 @@ impl Ask<'_> {
             cache_control: either(name::BLOB_CACHE_CONTROL, "cache-control"),
             md5: md5.map(Into::into),
         };
-        Ok(Described { headers, metadata: self.metadata()?, tier: self.tier()?, copied: None })
+        let (metadata, tier, tags) = (self.metadata()?, self.tier()?, self.tags()?);
+        Ok(Described { headers, metadata, tier, tags, copied: None, kind: Kind::Block })
     }
 
     /// The tier that is asked for.

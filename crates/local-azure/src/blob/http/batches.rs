@@ -4,10 +4,13 @@
 use super::{
     Answered, act,
     answer::{Refusal, dress, empty, not_here, refusal, refuse},
-    below,
     intake::small,
 };
-use crate::blob::{Inner, address::Address, authorize::authorize};
+use crate::blob::{
+    Inner,
+    address::{Address, inside},
+    authorize::{HERE, authorize},
+};
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{sas, uri};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -35,7 +38,7 @@ pub async fn carry_out(
     // It does nothing by itself: with a SAS, what each part proves is what counts.
     if parts.headers.contains_key(header::AUTHORIZATION) || !sas::is_present(query) {
         let address = Address::read(inside)?;
-        authorize(inner, &parts.method, parts.uri.path(), query, &parts.headers, &address)?;
+        authorize(inner, &parts.method, parts.uri.path(), query, &parts.headers, &address, HERE)?;
     }
     let boundary =
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| boundary_of(value.to_str().ok()?));
@@ -46,7 +49,9 @@ pub async fn carry_out(
     let text = std::str::from_utf8(&body).map_err(|_| malformed("it is not UTF-8"))?;
     let asked = split(text, boundary)?;
     let mut answers = String::new();
-    for (number, (id, request)) in asked.into_iter().enumerate() {
+    for (number, (id, mut request)) in asked.into_iter().enumerate() {
+        // A part comes from where the whole does.
+        request.extensions.clone_from(&parts.extensions);
         let now = inner.clock.now();
         let answer = one(inner, inside, &request).await;
         let mut answer = answer.unwrap_or_else(|refused| refusal(refused, false, request_id, now));
@@ -110,7 +115,7 @@ fn request<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Parts, Refusal> {
 async fn one(inner: &Arc<Inner>, batch: &str, parts: &Parts) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let plain = path.strip_prefix('/').unwrap_or(path);
-    let inside = below(path, inner.key.account()).unwrap_or(plain);
+    let inside = inside("", path, inner.key.account()).unwrap_or(plain);
     let comp = uri::value(query, "comp").unwrap_or_default().to_ascii_lowercase();
     let is_blob = inside.split_once('/').is_some_and(|(_, blob)| !blob.is_empty());
     let allowed = (parts.method == Method::DELETE && comp.is_empty())

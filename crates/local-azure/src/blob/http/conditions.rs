@@ -126,6 +126,9 @@ mod tests {
             metadata: Default::default(),
             tier: None,
             copied: None,
+            tags: Default::default(),
+            kind: Default::default(),
+            lease: None,
         }
     }
 

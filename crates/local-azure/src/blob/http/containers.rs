@@ -6,7 +6,10 @@ use super::{
     ask::Ask,
     conditions::Conditions,
 };
-use crate::blob::store::Listing;
+use crate::blob::{
+    lease,
+    store::{ContainerFacts, Listing},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use dropmill_azure_wire::blob::{
     BlobItem, BlobList, ContainerItem, ContainerList, Entry, header as name, put_metadata,
@@ -24,11 +27,18 @@ impl Ask<'_> {
         let (prefix, marker, size) = (self.value("prefix"), self.value("marker"), self.page_size()?);
         let with_metadata = self.value("include").split(',').any(|what| what == "metadata");
         let (found, next_marker) = self.inner.store.containers(&prefix, &marker, size).told().await?;
-        let containers = found.into_iter().map(|(name, facts)| ContainerItem {
-            name,
-            last_modified: facts.modified,
-            etag: facts.etag(),
-            metadata: with_metadata.then_some(facts.metadata),
+        let now = self.inner.clock.now();
+        let containers = found.into_iter().map(|(name, facts)| {
+            let state = lease::state(facts.lease.as_deref(), now);
+            ContainerItem {
+                name,
+                last_modified: facts.modified,
+                etag: facts.etag(),
+                lease_status: Some(state.status().into()),
+                lease_state: Some(state.as_str().into()),
+                lease_duration: lease::duration(facts.lease.as_deref(), now).map(Into::into),
+                metadata: with_metadata.then_some(facts.metadata),
+            }
         });
         let some = |text: String| (!text.is_empty()).then_some(text);
         let list = ContainerList {
@@ -53,11 +63,15 @@ impl Ask<'_> {
     }
 
     pub(super) async fn container(&self) -> Answered {
+        let named = self.named_lease()?;
         let facts = self.inner.store.container(&self.address.container).told().await?;
+        named.allow_use(&facts)?;
+        let (lease, now) = (facts.lease.as_deref(), self.inner.clock.now());
         let mut answer = tagged(StatusCode::OK, &facts.etag(), facts.modified);
         put_metadata(&facts.metadata, answer.headers_mut());
-        put(&mut answer, name::LEASE_STATUS, "unlocked");
-        put(&mut answer, name::LEASE_STATE, "available");
+        put(&mut answer, name::LEASE_STATUS, lease::state(lease, now).status());
+        put(&mut answer, name::LEASE_STATE, lease::state(lease, now).as_str());
+        lease::duration(lease, now).into_iter().for_each(|kind| put(&mut answer, name::LEASE_DURATION, kind));
         put(&mut answer, name::HAS_IMMUTABILITY_POLICY, "false");
         put(&mut answer, name::HAS_LEGAL_HOLD, "false");
         Ok(answer)
@@ -65,7 +79,9 @@ impl Ask<'_> {
 
     /// There are no stored access policies, and nothing is public.
     pub(super) async fn container_policies(&self) -> Answered {
+        let named = self.named_lease()?;
         let facts = self.inner.store.container(&self.address.container).told().await?;
+        named.allow_use(&facts)?;
         let mut answer = xml(NO_POLICIES.into());
         let tags = tagged(StatusCode::OK, &facts.etag(), facts.modified);
         answer.headers_mut().extend(tags.headers().clone());
@@ -73,18 +89,22 @@ impl Ask<'_> {
     }
 
     pub(super) async fn set_container_metadata(&self) -> Answered {
-        let conditions = Conditions::of(self.headers)?;
-        let set =
-            self.inner.store.set_container_metadata(&self.address.container, self.metadata()?, &|modified| {
-                conditions.allow_moment(Some(modified))
-            });
-        let facts = set.told().await?;
+        let (conditions, named) = (Conditions::of(self.headers)?, self.named_lease()?);
+        let allow = |found: &ContainerFacts| {
+            conditions.allow_moment(Some(found.modified))?;
+            named.allow_use(found)
+        };
+        let (container, metadata) = (&self.address.container, self.metadata()?);
+        let facts = self.inner.store.set_container_metadata(container, metadata, &allow).told().await?;
         Ok(tagged(StatusCode::OK, &facts.etag(), facts.modified))
     }
 
     pub(super) async fn delete_container(&self) -> Answered {
-        let conditions = Conditions::of(self.headers)?;
-        let allow = |modified| conditions.allow_moment(Some(modified));
+        let (conditions, named) = (Conditions::of(self.headers)?, self.named_lease()?);
+        let allow = |found: &ContainerFacts| {
+            conditions.allow_moment(Some(found.modified))?;
+            named.allow_deletion(found)
+        };
         self.inner.store.delete_container(&self.address.container, &allow).told().await?;
         Ok(empty(StatusCode::ACCEPTED))
     }
@@ -106,13 +126,15 @@ impl Ask<'_> {
         };
         let listing = Listing { prefix: &prefix, delimiter: &delimiter, from: &from, limit: size };
         let page = self.inner.store.blobs(&self.address.container, &listing).told().await?;
+        let now = self.inner.clock.now();
         let entries = page.entries.into_iter().map(|(name, blob)| match blob {
             None => Entry::Prefix(name),
             Some(blob) => {
-                let mut properties = blob.properties();
+                let mut properties = blob.properties(now);
                 properties.copy = properties.copy.filter(|_| included("copy"));
                 let metadata = included("metadata").then(|| blob.facts.metadata.clone());
-                Entry::Blob(BlobItem { name, properties, metadata }.into())
+                let tags = included("tags").then(|| blob.facts.tags.clone()).filter(|tags| !tags.is_empty());
+                Entry::Blob(BlobItem { name, properties, metadata, tags }.into())
             }
         });
         let some = |text: String| (!text.is_empty()).then_some(text);

@@ -9,11 +9,11 @@ use super::{
     ranges::{self, Range},
 };
 use crate::blob::{
-    address::Address,
+    address::{Address, inside_url},
     authorize::{Rights, sas_rights},
-    store::{Blob, Copied, Incoming},
+    store::{Blob, BlobFacts, Copied, Incoming, Kind, Refused},
 };
-use axum::response::Response;
+use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{blob::header as name, sas::Action, secret::without_query};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ impl Ask<'_> {
         }
         let (source, found) = self.found_source().await?;
         let mut described = self.described(false)?;
+        // A copy is of its source's kind, a put of the kind it names.
+        described.kind = if is_put { Kind::Block } else { found.facts.kind };
         let keeps = |text: &str| text.eq_ignore_ascii_case("false");
         if !self.header("x-ms-copy-source-blob-properties").is_some_and(keeps) {
             described.headers = found.facts.headers.clone();
@@ -35,10 +37,19 @@ impl Ask<'_> {
         if described.metadata.is_empty() {
             described.metadata = found.facts.metadata.clone();
         }
+        let copies = |text: &str| text.eq_ignore_ascii_case("copy");
+        if self.header("x-ms-copy-source-tag-option").is_some_and(copies) {
+            described.tags = found.facts.tags.clone();
+        }
         let at = self.inner.clock.now();
         let id = format!("{:032x}", at.as_nanosecond().unsigned_abs());
         described.copied = (!is_put).then(|| Box::new(Copied { id: id.clone(), source, at }));
-        let (allow, Address { container, blob }) = (self.allow()?, self.address);
+        let (may, kind, Address { container, blob }) = (self.allow()?, described.kind, self.address);
+        let allow = |old: Option<&BlobFacts>| {
+            may(old)?;
+            let other = old.is_some_and(|old| !is_put && old.kind != kind);
+            if other { Err(Refused::OtherKind) } else { Ok(()) }
+        };
         let bytes = Incoming::Of(found.body.clone());
         let copy = self.inner.store.put_blob(container, blob, bytes, described, &allow).told().await?;
         if is_put {
@@ -53,6 +64,12 @@ impl Ask<'_> {
 
     /// A block whose bytes are part of another blob: taken in as if they had been sent.
     pub(super) async fn put_block_from_url(&self) -> Answered {
+        let (headers, mut body) = self.sourced().await?;
+        self.put_block_of(&headers, &mut body).await
+    }
+
+    /// The part of another blob that the request names, as a body with headers of its own.
+    pub(super) async fn sourced(&self) -> Result<(HeaderMap, Body), Refusal> {
         let (_, found) = self.found_source().await?;
         let length = found.length();
         let range = match self.header("x-ms-source-range").map(|text| ranges::parse(text, length)) {
@@ -71,8 +88,8 @@ impl Ask<'_> {
             headers
                 .extend(self.headers.get(given).map(|sum| (HeaderName::from_static(as_sent), sum.clone())));
         }
-        let mut body = body_of(self.inner.store.read(&found.body, range.from, range.length)).await?;
-        self.put_block_of(&headers, &mut body).await
+        let body = body_of(self.inner.store.read(&found.body, range.from, range.length)).await?;
+        Ok((headers, body))
     }
 
     /// The blob that the request names as its source, and its URL without what is secret in it.
@@ -81,10 +98,12 @@ impl Ask<'_> {
         let (from, query) = self.source(source)?;
         from.check()?;
         if let Rights::Sas(_) = self.rights {
-            sas_rights(self.inner, query, &from, Action::ReadBlob)?;
+            sas_rights(self.inner, query, &from, Action::ReadBlob, self.from)?;
         }
         let of_source = Conditions::of_source(self.headers)?;
+        let lease = self.lease_named_by(name::SOURCE_LEASE_ID)?;
         let found = self.inner.store.blob(&from.container, &from.blob).told().await?;
+        lease.allow_read(Some(&found.facts))?;
         if of_source.allow_read(&found.facts).is_err() {
             let words = "The source condition specified using HTTP conditional header(s) is not met.";
             return Err(refuse(412, "SourceConditionNotMet", words));
@@ -97,11 +116,12 @@ impl Ask<'_> {
     fn source<'u>(&self, url: &'u str) -> Result<(Address, &'u str), Refusal> {
         let words = "The copy source is not a blob of this service: copies from elsewhere are not supported.";
         let foreign = || refuse(404, "CannotVerifyCopySource", words);
+        let (endpoint, account) = (self.inner.endpoint.as_str(), self.inner.key.account());
         let host = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let reached = host.map(|host| format!("http://{host}/{}", self.inner.key.account()));
-        let bases = std::iter::once(&self.inner.endpoint).chain(&reached);
-        let inside = bases.filter_map(|base| url.strip_prefix(base.as_str())?.strip_prefix('/')).next();
-        let inside = inside.ok_or_else(foreign)?;
+        let scheme = endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
+        let reached = host.map(|host| format!("{scheme}://{host}/{account}"));
+        let mut bases = std::iter::once(endpoint).chain(reached.as_deref());
+        let inside = bases.find_map(|base| inside_url(base, account, url)).ok_or_else(foreign)?;
         let (path, query) = inside.split_once('?').unwrap_or((inside, ""));
         let address = Address::read(path)?;
         if address.blob.is_empty() { Err(foreign()) } else { Ok((address, query)) }

@@ -1,28 +1,37 @@
 //! The HTTP face of Blob. Everything is decided by the raw path, whose percent-encoding is part of what was signed;
 //! no path of a request ever becomes a path of a file.
 //!
-//! Not here, and refused with a code: leases, snapshots and versions, append and page blobs, tags, policies, public
-//! access, customers' encryption keys, the tier Archive, copies from elsewhere.
+//! Not here, and refused with a code: snapshots and versions, page blobs, policies, public access, customers'
+//! encryption keys, the tier Archive, copies from elsewhere.
 
 pub mod answer;
+mod appends;
 mod ask;
 mod batches;
 mod conditions;
 mod containers;
 mod copies;
+mod delegation;
 mod intake;
+mod leases;
 mod outflow;
 mod ranges;
 mod read;
+mod tags;
 mod write;
 
-use super::{Inner, address::Address, authorize::authorize};
+use super::{
+    Inner,
+    address::{Address, inside},
+    authorize::{HERE, authorize},
+};
+use crate::service::Peer;
 use answer::{Refusal, dress, empty, internal, not_here, refusal, refuse, xml};
 use ask::Ask;
 use axum::{body::Body, extract::Request, response::Response};
 use dropmill_azure_wire::{blob::header as name, uri};
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, StatusCode, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use std::{
     panic::AssertUnwindSafe,
     sync::{
@@ -64,8 +73,8 @@ async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
 }
 
 async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: &str) -> Answered {
-    let path = parts.uri.path();
-    let inside = below(path, inner.key.account());
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let inside = inside(host, parts.uri.path(), inner.key.account());
     let inside =
         inside.ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
     let query = parts.uri.query().unwrap_or_default();
@@ -75,19 +84,17 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     act(inner, parts, inside, body).await
 }
 
-/// What a path names below its account, without a slash in front.
-fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
-    let inside = path.strip_prefix('/')?.strip_prefix(account)?;
-    if inside.is_empty() { Some(inside) } else { inside.strip_prefix('/') }
-}
-
 /// Carries out one request about what `inside` names.
 async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let address = Address::read(inside)?;
-    let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address)?;
+    let from = parts.extensions.get().map_or(HERE, |Peer(from)| *from);
+    let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address, from)?;
     address.check()?;
-    let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights };
+    if parts.method == Method::PUT {
+        address.check_new()?;
+    }
+    let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights, from };
     ask.check()?;
     let value = |name| uri::value(query, name).unwrap_or_default().to_ascii_lowercase();
     let (restype, comp) = (value("restype"), value("comp"));
@@ -99,7 +106,9 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
     if address.container.is_empty() {
         return match (method, &*restype, &*comp) {
             ("GET", _, "list") => ask.list_containers().await,
+            ("GET", _, "blobs") => ask.find_by_tags().await,
             ("GET" | "HEAD", "account", "properties") => Ok(account_properties()),
+            ("POST", "service", "userdelegationkey") => ask.delegation_key(body).await,
             ("GET", "service", "properties") => Ok(xml(SERVICE_PROPERTIES.into())),
             _ => Err(unknown()),
         };
@@ -112,8 +121,9 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
             ("PUT", "metadata") => ask.set_container_metadata().await,
             ("DELETE", "") => ask.delete_container().await,
             ("GET", "list") => ask.list_blobs().await,
+            ("GET", "blobs") => ask.find_by_tags().await,
             ("GET" | "HEAD", "acl") => ask.container_policies().await,
-            ("PUT", "lease") => Err(not_here("leases")),
+            ("PUT", "lease") => ask.lease_container().await,
             _ => Err(unknown()),
         };
     }
@@ -128,10 +138,17 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
         ("HEAD", "") | ("GET" | "HEAD", "metadata") => ask.blob_properties().await,
         ("PUT", "metadata") => ask.set_metadata().await,
         ("PUT", "properties") => ask.set_properties().await,
+        ("PUT", "tags") => ask.set_tags(body).await,
+        ("GET", "tags") => ask.blob_tags().await,
         ("PUT", "tier") => ask.set_tier().await,
         ("DELETE", "") => ask.delete_blob().await,
-        ("PUT", "lease") => Err(not_here("leases")),
-        ("PUT", "appendblock" | "page" | "seal") => Err(not_here("append and page blobs")),
+        ("PUT", "lease") => ask.lease_blob().await,
+        ("PUT", "appendblock") if parts.headers.contains_key(name::COPY_SOURCE) => {
+            ask.append_block_from_url().await
+        }
+        ("PUT", "appendblock") => ask.append_block(body).await,
+        ("PUT", "page") => Err(not_here("page blobs")),
+        ("PUT", "seal") => Err(not_here("sealing of append blobs")),
         ("PUT", "snapshot") => Err(not_here("snapshots")),
         ("GET" | "HEAD", "properties") if restype == "account" => Ok(account_properties()),
         _ => Err(unknown()),

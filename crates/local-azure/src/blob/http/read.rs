@@ -9,7 +9,7 @@ use super::{
     ranges::{self, Range},
 };
 use crate::blob::{
-    store::{Blob, Piece, Refused},
+    store::{Blob, Kind, Piece, Refused},
     sums::Sums,
 };
 use axum::{body::Body, response::Response};
@@ -36,7 +36,9 @@ impl Ask<'_> {
     /// The blob, if the conditions allow to read it.
     async fn readable(&self) -> Result<Arc<Blob>, Refusal> {
         let conditions = Conditions::of(self.headers)?;
+        let lease = self.named_lease()?;
         let blob = self.inner.store.blob(&self.address.container, &self.address.blob).told().await?;
+        lease.allow_read(Some(&blob.facts))?;
         match conditions.allow_read(&blob.facts) {
             Ok(()) => Ok(blob),
             Err(Unread::NotModified) => Err(refuse(304, "ConditionNotMet", "")),
@@ -47,7 +49,13 @@ impl Ask<'_> {
     /// Headers that tell of a blob.
     fn tell(&self, answer: &mut Response, blob: &Blob, ranged: bool) {
         let headers = answer.headers_mut();
-        blob.properties().put_headers(headers, ranged);
+        blob.properties(self.inner.clock.now()).put_headers(headers, ranged);
+        if !blob.facts.tags.is_empty() {
+            headers.insert(name::TAG_COUNT, blob.facts.tags.len().into());
+        }
+        if blob.facts.kind == Kind::Append {
+            headers.insert(name::COMMITTED_BLOCKS, blob.body.pieces.len().into());
+        }
         put_metadata(&blob.facts.metadata, headers);
         for (query, header) in REPLACED {
             let value = self.value(query);
@@ -122,7 +130,14 @@ impl Ask<'_> {
 
     pub(super) async fn block_list(&self) -> Answered {
         let blocks = self.inner.store.blocks(&self.address.container, &self.address.blob);
+        let lease = self.named_lease()?;
         let (blob, staged) = blocks.told().await?;
+        if let Some(blob) = &blob {
+            lease.allow_read(Some(&blob.facts))?;
+            if blob.facts.kind == Kind::Append {
+                return Err(Refused::OtherKind.into());
+            }
+        }
         let kind = self.value("blocklisttype").to_ascii_lowercase();
         if !matches!(&*kind, "" | "committed" | "uncommitted" | "all") {
             let words = "Value for one of the query parameters specified in the request URI is invalid: blocklisttype.";

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::blob::{
     address::Address,
-    store::{BlobFacts, Condition, Refused},
+    store::{BlobFacts, Condition, Kind, Refused},
     sums::{Sums, md5_of},
 };
 use axum::body::Body;
@@ -21,20 +21,30 @@ use http::{HeaderMap, StatusCode};
 const LONGEST_XML: usize = 8 << 20;
 
 impl Ask<'_> {
-    /// Whether a write may go on: by the request's conditions and by its SAS, which may allow new blobs only.
+    /// Whether a write may go on: as a change may, and by its SAS, which may allow new blobs only.
     pub(super) fn allow(
         &self,
     ) -> Result<impl Fn(Option<&BlobFacts>) -> Result<(), Refused> + use<>, Refusal> {
-        let conditions = Conditions::of(self.headers)?;
-        let may_replace = self.rights.may_replace();
+        let (change, may_replace) = (self.allow_change()?, self.rights.may_replace());
         Ok(move |found: Option<&BlobFacts>| {
-            conditions.allow_write(found)?;
+            change(found)?;
             if found.is_some() && !may_replace { Err(Refused::NotReplaceable) } else { Ok(()) }
         })
     }
 
+    /// Whether a change may go on: by the request's conditions, and by the lease that it names or not.
+    pub(super) fn allow_change(
+        &self,
+    ) -> Result<impl Fn(Option<&BlobFacts>) -> Result<(), Refused> + use<>, Refusal> {
+        let (conditions, lease) = (Conditions::of(self.headers)?, self.named_lease()?);
+        Ok(move |found: Option<&BlobFacts>| {
+            conditions.allow_write(found)?;
+            lease.allow_write(found)
+        })
+    }
+
     /// Refuses before the body arrives what would be refused after it, if nothing changes meanwhile.
-    async fn foresee(&self, condition: Condition<'_>) -> Result<(), Refusal> {
+    pub(super) async fn foresee(&self, condition: Condition<'_>) -> Result<(), Refusal> {
         match self.inner.store.blob(&self.address.container, &self.address.blob).told().await {
             Ok(blob) => Ok(condition(Some(&blob.facts))?),
             Err(Refused::NoBlob) => Ok(condition(None)?),
@@ -45,7 +55,8 @@ impl Ask<'_> {
     pub(super) async fn put_blob(&self, body: &mut Body) -> Answered {
         match self.header(name::BLOB_TYPE) {
             Some("BlockBlob") => {}
-            Some("AppendBlob" | "PageBlob") => return Err(not_here("append and page blobs")),
+            Some("AppendBlob") => return self.create_append_blob().await,
+            Some("PageBlob") => return Err(not_here("page blobs")),
             Some(other) => {
                 let words =
                     format!("The value for one of the HTTP headers is not in the correct format: {other:?}.");
@@ -87,13 +98,15 @@ impl Ask<'_> {
                 "The specified block ID is invalid. The block ID must be Base64-encoded, of 1 to 64 bytes.";
             return Err(refuse(400, "InvalidQueryParameterValue", words));
         }
-        let store = &self.inner.store;
-        store.container(&self.address.container).told().await?;
+        let (store, lease) = (&self.inner.store, self.named_lease()?);
+        let allow = |found: Option<&BlobFacts>| lease.allow_write(found);
+        self.foresee(&allow).await?;
         // As Azure does: one of the two sums is told, MD5 if it was given. It costs four times the other.
         let md5 = headers.contains_key("content-md5");
         let sums = Sums::wanting(md5, !md5 || headers.contains_key(name::CONTENT_CRC64));
         let taken = take_in(store, headers, body, limit::BLOCK_BYTES, sums).await?;
-        store.put_block(&self.address.container, &self.address.blob, &block, taken.bytes).told().await?;
+        let Address { container, blob } = self.address;
+        store.put_block(container, blob, &block, taken.bytes, &allow).told().await?;
         let mut answer = empty(StatusCode::CREATED);
         taken.sums.md5.iter().for_each(|md5| put(&mut answer, "content-md5", md5));
         taken.sums.crc64.iter().for_each(|crc64| put(&mut answer, name::CONTENT_CRC64, crc64));
@@ -124,27 +137,32 @@ impl Ask<'_> {
     }
 
     pub(super) async fn set_metadata(&self) -> Answered {
-        let metadata = self.metadata()?;
-        self.change(|facts| facts.metadata = metadata).await
+        let (metadata, allow) = (self.metadata()?, self.allow_change()?);
+        self.change(&allow, |facts| facts.metadata = metadata).await
     }
 
     /// All of them: one that is not given is not there any more.
     pub(super) async fn set_properties(&self) -> Answered {
-        let headers = self.described(false)?.headers;
-        self.change(|facts| facts.headers = headers).await
+        let (headers, allow) = (self.described(false)?.headers, self.allow_change()?);
+        self.change(&allow, |facts| facts.headers = headers).await
     }
 
     pub(super) async fn set_tier(&self) -> Answered {
         let missing = || refuse(400, "MissingRequiredHeader", "The header x-ms-access-tier is missing.");
         let tier = self.tier()?.ok_or_else(missing)?;
-        self.change(|facts| facts.tier = Some(tier)).await
+        let (conditions, lease) = (Conditions::of(self.headers)?, self.named_lease()?);
+        let allow = |found: Option<&BlobFacts>| {
+            conditions.allow_write(found)?;
+            // The tier is nothing that a lease protects.
+            lease.allow_read(found)?;
+            if found.is_some_and(|blob| blob.kind == Kind::Append) { Err(Refused::OtherKind) } else { Ok(()) }
+        };
+        self.change(&allow, |facts| facts.tier = Some(tier)).await
     }
 
-    async fn change(&self, change: impl FnOnce(&mut BlobFacts)) -> Answered {
-        let conditions = Conditions::of(self.headers)?;
-        let allow = |found: Option<&BlobFacts>| conditions.allow_write(found);
+    async fn change(&self, allow: Condition<'_>, change: impl FnOnce(&mut BlobFacts)) -> Answered {
         let Address { container, blob } = self.address;
-        let changed = self.inner.store.change_blob(container, blob, &allow, change);
+        let changed = self.inner.store.change_blob(container, blob, allow, change);
         Ok(written(StatusCode::OK, &*changed.told().await?))
     }
 
@@ -152,8 +170,7 @@ impl Ask<'_> {
         if self.header(name::DELETE_SNAPSHOTS).is_some_and(|what| what.eq_ignore_ascii_case("only")) {
             return Err(not_here("snapshots, so that there are none to delete alone"));
         }
-        let conditions = Conditions::of(self.headers)?;
-        let allow = |found: Option<&BlobFacts>| conditions.allow_write(found);
+        let allow = self.allow_change()?;
         self.inner.store.delete_blob(&self.address.container, &self.address.blob, &allow).told().await?;
         let mut answer = empty(StatusCode::ACCEPTED);
         put(&mut answer, "x-ms-delete-type-permanent", "true");

@@ -4,12 +4,16 @@ use super::{
     NewFile, Refused, Store, StoreError, Told,
     change::Change,
     content::{Content, INLINE, Kept, Place},
-    facts::{Blob, BlobFacts, Body, Described, Piece},
+    facts::{Blob, BlobFacts, Body, Described, Kind, Piece},
     index::{Container, Entry, Index, Staged},
     queue::Ticket,
 };
+use crate::blob::lease::{self, Denied, Lease};
 use bytes::Bytes;
-use dropmill_azure_wire::blob::{BlockChoice, BlockSource, limit};
+use dropmill_azure_wire::{
+    blob::{BlockChoice, BlockSource, Tags, limit},
+    time::Timestamp,
+};
 use std::{collections::BTreeMap, fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::Arc};
 
 /// Decides about a change by the blob that is there.
@@ -24,6 +28,17 @@ pub enum Incoming {
     File(NewFile, u64),
     /// Those of a blob that is there.
     Of(Arc<Body>),
+    /// None, and no piece either: an append blob begins so.
+    Nothing,
+}
+
+/// What an append asks of the blob that is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppendLimits {
+    /// Where it must begin.
+    pub at: Option<u64>,
+    /// How long the blob may be afterwards.
+    pub longest: Option<u64>,
 }
 
 impl Store {
@@ -50,6 +65,7 @@ impl Store {
         block: Option<Box<str>>,
     ) -> (Vec<Piece>, Vec<Change>) {
         let (content, length, change) = match (bytes, &self.disk) {
+            (Incoming::Nothing, _) => return (vec![], vec![]),
             (Incoming::Of(body), _) => {
                 return (body.pieces.iter().map(Piece::without_block).collect(), vec![]);
             }
@@ -87,11 +103,20 @@ impl Store {
     }
 
     /// Keeps a block for later. The id is base64; all that wait under one name are of one length.
-    pub fn put_block(&self, container: &str, name: &str, block: &str, bytes: Incoming) -> Told<()> {
+    pub fn put_block(
+        &self,
+        container: &str,
+        name: &str,
+        block: &str,
+        bytes: Incoming,
+        condition: Condition<'_>,
+    ) -> Told<()> {
         let mut index = self.lock();
-        let Some(found) = index.containers.get(container) else {
-            return Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
-        };
+        let of_blocks = |found: Option<&BlobFacts>| is_of(found, Kind::Block).and_then(|()| condition(found));
+        if let Err(told) = allowed(&index, container, name, &of_blocks) {
+            return told.map();
+        }
+        let found = index.containers.get(container).expect("what is allowed has a container");
         if let Some(Staged(staged)) = found.staged.get(name) {
             let refused = if staged.keys().next().is_some_and(|other| other.len() != block.len()) {
                 Some(Refused::BlockIdLength)
@@ -140,7 +165,8 @@ impl Store {
         condition: Condition<'_>,
     ) -> Told<Arc<Blob>> {
         let mut index = self.lock();
-        if let Err(told) = allowed(&index, container, name, condition) {
+        let of_blocks = |found: Option<&BlobFacts>| is_of(found, Kind::Block).and_then(|()| condition(found));
+        if let Err(told) = allowed(&index, container, name, &of_blocks) {
             return told.map();
         }
         let found = index.containers.get(container).expect("what is allowed has a container");
@@ -163,14 +189,109 @@ impl Store {
             Ok(old) => old,
             Err(told) => return told.map(),
         };
-        let mut blob = Blob::clone(&old);
+        let (mut blob, now) = (Blob::clone(&old), self.now());
         change(&mut blob.facts);
-        blob.facts.modified = index.next_moment(self.now());
+        lease::written(&mut blob.facts.lease, now);
+        blob.facts.modified = index.next_moment(now);
+        self.keep_facts(&mut index, container, name, blob)
+    }
+
+    /// Changes the lease on a blob, which does not count as a change of the blob.
+    pub fn lease_blob(
+        &self,
+        container: &str,
+        name: &str,
+        condition: Condition<'_>,
+        apply: impl FnOnce(Option<&Lease>, Timestamp) -> Result<Option<Lease>, Denied>,
+    ) -> Told<Arc<Blob>> {
+        let mut index = self.lock();
+        let old = match present(&index, container, name, condition) {
+            Ok(old) => old,
+            Err(told) => return told.map(),
+        };
+        let next = match apply(old.facts.lease.as_deref(), self.now()) {
+            Ok(next) => next,
+            Err(denied) => {
+                let refused = Refused::BlobLease(denied);
+                let entry = index.containers.get(container).and_then(|found| found.blobs.get(name));
+                return Told {
+                    answer: Err(refused),
+                    ticket: entry.map(|e| e.ticket.clone()).unwrap_or_default(),
+                };
+            }
+        };
+        let mut blob = Blob::clone(&old);
+        blob.facts.lease = next.map(Box::new);
+        self.keep_facts(&mut index, container, name, blob)
+    }
+
+    /// Sets a blob's tags, which does not count as a change of the blob.
+    pub fn tag_blob(
+        &self,
+        container: &str,
+        name: &str,
+        condition: Condition<'_>,
+        tags: Tags,
+    ) -> Told<Arc<Blob>> {
+        let mut index = self.lock();
+        let mut blob = match present(&index, container, name, condition) {
+            Ok(old) => Blob::clone(&old),
+            Err(told) => return told.map(),
+        };
+        blob.facts.tags = tags;
+        self.keep_facts(&mut index, container, name, blob)
+    }
+
+    /// Adds bytes to the end of an append blob, if it is as `limits` say.
+    pub fn append_block(
+        &self,
+        container: &str,
+        name: &str,
+        bytes: Incoming,
+        limits: AppendLimits,
+        condition: Condition<'_>,
+    ) -> Told<Arc<Blob>> {
+        let mut index = self.lock();
+        let growing = |found: Option<&BlobFacts>| is_of(found, Kind::Append).and_then(|()| condition(found));
+        let old = match present(&index, container, name, &growing) {
+            Ok(old) => old,
+            Err(told) => return told.map(),
+        };
+        let (pieces, mut changes) = self.take_in(&mut index, bytes, None);
+        let length = pieces.iter().map(|piece| piece.length).sum::<u64>();
+        let number = old.body.pieces.len();
+        let refused = if limits.at.is_some_and(|at| at != old.length()) {
+            Some(Refused::AppendPosition)
+        } else if limits.longest.is_some_and(|longest| old.length() + length > longest) {
+            Some(Refused::AppendLength)
+        } else {
+            (number >= limit::BLOCKS).then_some(Refused::TooManyAppends)
+        };
+        if let Some(refused) = refused {
+            return Told { answer: Err(refused), ticket: index.latest.clone() };
+        }
+        let (now, mut facts) = (self.now(), old.facts.clone());
+        lease::written(&mut facts.lease, now);
+        facts.modified = index.next_moment(now);
+        let whole = old.body.pieces.iter().chain(&pieces).cloned().collect();
+        let blob = Arc::new(Blob { facts, body: Arc::new(Body::of(whole)) });
+        let id = index.containers.get(container).map_or(0, |found| found.id);
+        for (offset, piece) in pieces.into_iter().enumerate() {
+            let (name, blob) = (name.to_owned(), blob.clone());
+            changes.push(Change::Append { container: id, name, number: number + offset, piece, blob });
+        }
+        let ticket = self.order(&mut index, changes);
+        insert(&mut index, container, name, &blob, &ticket);
+        Told { answer: Ok(blob), ticket }
+    }
+
+    /// Puts a blob into the index whose content is that of the one there.
+    fn keep_facts(&self, index: &mut Index, container: &str, name: &str, blob: Blob) -> Told<Arc<Blob>> {
         let blob = Arc::new(blob);
         let id = index.containers.get(container).map_or(0, |found| found.id);
         let order = Change::SetFacts { container: id, name: name.to_owned(), blob: blob.clone() };
-        let ticket = self.order(&mut index, vec![order]);
-        insert(&mut index, container, name, &blob, &ticket);
+        let ticket = self.order(index, vec![order]);
+        insert(index, container, name, &blob, &ticket);
         Told { answer: Ok(blob), ticket }
     }
 
@@ -202,12 +323,16 @@ impl Store {
         described: Described,
         changes: &mut Vec<Change>,
     ) -> Told<Arc<Blob>> {
-        let modified = index.next_moment(self.now());
+        let now = self.now();
+        let modified = index.next_moment(now);
         let found = index.containers.get_mut(container).expect("what is allowed has a container");
         let replaced = found.blobs.get(name).map(|entry| entry.blob.clone());
         let created = replaced.as_ref().map_or(modified, |old| old.facts.created);
-        let Described { headers, metadata, tier, copied } = described;
-        let facts = BlobFacts { created, modified, headers, metadata, tier, copied };
+        let Described { headers, metadata, tier, copied, tags, kind } = described;
+        // A lease is on the name, and stays while it is held.
+        let mut lease = replaced.as_ref().and_then(|old| old.facts.lease.clone());
+        lease::written(&mut lease, now);
+        let facts = BlobFacts { created, modified, headers, metadata, tier, copied, tags, kind, lease };
         let blob = Arc::new(Blob { facts, body: Arc::new(body) });
         let (id, name_of) = (found.id, name.to_owned());
         changes.push(Change::PutBlob { container: id, name: name_of, blob: blob.clone(), replaced });
@@ -223,6 +348,11 @@ impl Piece {
     fn without_block(&self) -> Self {
         Self { block: None, ..self.clone() }
     }
+}
+
+/// What is made of blocks does not grow, and the other way round.
+fn is_of(found: Option<&BlobFacts>, kind: Kind) -> Result<(), Refused> {
+    if found.is_some_and(|blob| blob.kind != kind) { Err(Refused::OtherKind) } else { Ok(()) }
 }
 
 fn forget_blocks(found: &mut Container, name: &str) -> Option<Change> {

@@ -50,6 +50,14 @@ pub enum Change {
         name: String,
         staged: Staged,
     },
+    /// A piece more at its end, and what is known of it now.
+    Append {
+        container: i64,
+        name: String,
+        number: usize,
+        piece: Piece,
+        blob: Arc<Blob>,
+    },
     PutRow {
         id: i64,
         bytes: Bytes,
@@ -71,6 +79,7 @@ impl Change {
                 piece.content.named();
                 replaced.iter().for_each(|old| old.content.unnamed());
             }
+            Self::Append { piece, .. } => piece.content.named(),
             Self::DropBlocks { staged, .. } => staged.contents().for_each(Content::unnamed),
             Self::DropContainer { container, .. } => {
                 container.blobs.values().for_each(|entry| unnamed(&entry.blob));

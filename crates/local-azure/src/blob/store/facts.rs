@@ -1,8 +1,9 @@
 //! Containers and blobs as the store keeps them: what is known of them, and of which pieces a blob is made.
 
 use super::content::Content;
+use crate::blob::lease::{self, Lease};
 use dropmill_azure_wire::{
-    blob::{BlobProperties, CopyProperties, Metadata},
+    blob::{BlobProperties, BlobType, CopyProperties, Metadata, Tags},
     etag::ETag,
     secret::Secret,
     time::Timestamp,
@@ -18,6 +19,9 @@ pub struct ContainerFacts {
     /// Pairs that only the owner understands.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+    /// The lease on it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Box<Lease>>,
 }
 
 impl ContainerFacts {
@@ -55,6 +59,32 @@ pub struct BlobFacts {
     /// How it was copied, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<Box<Copied>>,
+    /// Pairs that it can be found by.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// What may be done with its content.
+    #[serde(default, skip_serializing_if = "Kind::is_block")]
+    pub kind: Kind,
+    /// The lease on it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Box<Lease>>,
+}
+
+/// How a content comes about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Put whole, or of blocks.
+    #[default]
+    Block,
+    /// It grows at its end.
+    Append,
+}
+
+impl Kind {
+    fn is_block(&self) -> bool {
+        *self == Self::Block
+    }
 }
 
 /// The copy that a blob comes from.
@@ -99,6 +129,10 @@ pub struct Described {
     pub tier: Option<Box<str>>,
     /// Where from, if it is a copy.
     pub copied: Option<Box<Copied>>,
+    /// Pairs that it can be found by.
+    pub tags: Tags,
+    /// What it shall be.
+    pub kind: Kind,
 }
 
 /// A blob's content: pieces in order.
@@ -142,9 +176,12 @@ impl Blob {
         self.body.length
     }
 
-    /// What is known of it, as answers and lists tell it.
-    pub fn properties(&self) -> BlobProperties {
-        let BlobFacts { created, modified, headers, tier, copied, .. } = &self.facts;
+    /// What is known of it at a moment, as answers and lists tell it.
+    pub fn properties(&self, now: Timestamp) -> BlobProperties {
+        let BlobFacts { created, modified, headers, tier, copied, kind, lease, .. } = &self.facts;
+        let state = lease::state(lease.as_deref(), now);
+        // Tiers are of block blobs alone.
+        let is_block = kind.is_block();
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let copy = copied.as_deref().map(|Copied { id, source, at }| CopyProperties {
             id: id.clone(),
@@ -162,10 +199,12 @@ impl Blob {
             content_md5: text(&headers.md5),
             content_disposition: text(&headers.disposition),
             cache_control: text(&headers.cache_control),
-            access_tier: Some(text(tier).unwrap_or_else(|| "Hot".into())),
-            access_tier_inferred: tier.is_none(),
-            lease_status: Some("unlocked".into()),
-            lease_state: Some("available".into()),
+            blob_type: if is_block { BlobType::Block } else { BlobType::Append },
+            access_tier: is_block.then(|| text(tier).unwrap_or_else(|| "Hot".into())),
+            access_tier_inferred: is_block && tier.is_none(),
+            lease_status: Some(state.status().into()),
+            lease_state: Some(state.as_str().into()),
+            lease_duration: lease::duration(lease.as_deref(), now).map(Into::into),
             server_encrypted: true,
             copy,
             ..BlobProperties::new(self.facts.etag(), *modified, self.length())

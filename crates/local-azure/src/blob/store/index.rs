@@ -5,7 +5,10 @@ use super::{
     facts::{Blob, ContainerFacts, Piece},
     queue::{Marks, Ticket},
 };
-use dropmill_azure_wire::time::Timestamp;
+use dropmill_azure_wire::{
+    blob::{TagFilter, Tags},
+    time::Timestamp,
+};
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 /// All containers of the account.
@@ -91,6 +94,30 @@ impl Index {
         let ticks = (now.as_nanosecond().div_euclid(100) * 100).max(least);
         self.marks.change = Timestamp::from_nanosecond(ticks).unwrap_or(Timestamp::MAX);
         self.marks.change
+    }
+
+    /// See [`super::Store::tagged`].
+    #[allow(clippy::type_complexity)]
+    pub fn tagged(
+        &self,
+        container: &str,
+        filter: &TagFilter,
+        from: (&str, &str),
+        limit: usize,
+    ) -> (Vec<(String, String, Tags)>, Option<(String, String)>) {
+        let containers =
+            self.containers.iter().filter(|(name, _)| container.is_empty() || *name == container);
+        let blobs = containers
+            .flat_map(|(con, found)| found.blobs.iter().map(move |(name, entry)| (con, name, entry)));
+        let blobs = blobs.skip_while(|(con, name, _)| (con.as_str(), name.as_str()) < from);
+        let mut found = blobs.filter(|(con, _, Entry { blob, .. })| {
+            !blob.facts.tags.is_empty() && filter.matches(con, &blob.facts.tags)
+        });
+        let page = found.by_ref().take(limit);
+        let page = page
+            .map(|(con, name, entry)| (con.clone(), name.clone(), entry.blob.facts.tags.clone()))
+            .collect();
+        (page, found.next().map(|(con, name, _)| (con.clone(), name.clone())))
     }
 
     /// Containers whose names begin with `prefix`, from `from` on, at most `limit`; and where the next page begins.

@@ -16,16 +16,17 @@ mod read;
 mod tables;
 mod writer;
 
-pub use blobs::{Condition, Incoming};
+pub use blobs::{AppendLimits, Condition, Incoming};
 pub use content::IN_DATABASE;
-pub use facts::{Blob, BlobFacts, ContainerFacts, ContentHeaders, Copied, Described, Piece};
+pub use facts::{Blob, BlobFacts, ContainerFacts, ContentHeaders, Copied, Described, Kind, Piece};
 pub use index::{Listing, Page};
 pub use read::Reading;
 
+use super::lease::{Denied, Lease};
 use crate::durability::Durability;
 use change::Change;
 use dropmill_azure_wire::{
-    blob::Metadata,
+    blob::{Metadata, TagFilter, Tags},
     time::{SharedClock, Timestamp},
 };
 use index::{Container, Index};
@@ -77,6 +78,16 @@ pub enum Refused {
     BlockIdLength,
     /// Too many blocks wait.
     TooManyBlocks,
+    /// The blob is made in another way than the call is for.
+    OtherKind,
+    /// An append blob is not as long as the caller thinks.
+    AppendPosition,
+    /// An append blob would become longer than the caller allows.
+    AppendLength,
+    /// An append blob has as many blocks as one may have.
+    TooManyAppends,
+    BlobLease(Denied),
+    ContainerLease(Denied),
     Failed(StoreError),
 }
 
@@ -107,6 +118,9 @@ impl<T> Told<T> {
         self.answer
     }
 }
+
+/// Decides about a change of a container by what is known of it.
+pub type ContainerCondition<'a> = &'a dyn Fn(&ContainerFacts) -> Result<(), Refused>;
 
 /// The store of one account.
 #[derive(Debug)]
@@ -210,7 +224,7 @@ impl Store {
             return Told { answer: Err(Refused::ContainerExists), ticket: found.ticket.clone() };
         }
         let id = index.next_id();
-        let facts = ContainerFacts { modified: index.next_moment(self.now()), metadata };
+        let facts = ContainerFacts { modified: index.next_moment(self.now()), metadata, lease: None };
         let change = Change::PutContainer { id, name: name.to_owned(), facts: facts.clone() };
         let ticket = self.order(&mut index, vec![change]);
         let container = Container::new(id, facts.clone(), ticket.clone());
@@ -227,22 +241,48 @@ impl Store {
         }
     }
 
-    /// Sets a container's metadata, if `condition` (told when it changed last) allows it.
+    /// Sets a container's metadata, if `condition` allows it.
     pub fn set_container_metadata(
         &self,
         name: &str,
         metadata: Metadata,
-        condition: &dyn Fn(Timestamp) -> Result<(), Refused>,
+        condition: ContainerCondition<'_>,
+    ) -> Told<ContainerFacts> {
+        self.change_container(name, condition, |facts, index, now| {
+            *facts = ContainerFacts { modified: index.next_moment(now), metadata, lease: facts.lease.take() };
+            Ok(())
+        })
+    }
+
+    /// Changes the lease on a container, which does not count as a change of the container.
+    pub fn lease_container(
+        &self,
+        name: &str,
+        condition: ContainerCondition<'_>,
+        apply: impl FnOnce(Option<&Lease>, Timestamp) -> Result<Option<Lease>, Denied>,
+    ) -> Told<ContainerFacts> {
+        self.change_container(name, condition, |facts, _, now| {
+            let next = apply(facts.lease.as_deref(), now).map_err(Refused::ContainerLease)?;
+            facts.lease = next.map(Box::new);
+            Ok(())
+        })
+    }
+
+    fn change_container(
+        &self,
+        name: &str,
+        condition: ContainerCondition<'_>,
+        change: impl FnOnce(&mut ContainerFacts, &mut Index, Timestamp) -> Result<(), Refused>,
     ) -> Told<ContainerFacts> {
         let mut index = self.lock();
         let Some(found) = index.containers.get(name) else {
             return Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
         };
-        if let Err(refused) = condition(found.facts.modified) {
-            return Told { answer: Err(refused), ticket: found.ticket.clone() };
+        let (id, mut facts, before) = (found.id, found.facts.clone(), found.ticket.clone());
+        let changed = condition(&facts).and_then(|()| change(&mut facts, &mut index, self.now()));
+        if let Err(refused) = changed {
+            return Told { answer: Err(refused), ticket: before };
         }
-        let id = found.id;
-        let facts = ContainerFacts { modified: index.next_moment(self.now()), metadata };
         let change = Change::PutContainer { id, name: name.to_owned(), facts: facts.clone() };
         let ticket = self.order(&mut index, vec![change]);
         if let Some(found) = index.containers.get_mut(name) {
@@ -251,17 +291,13 @@ impl Store {
         Told { answer: Ok(facts), ticket }
     }
 
-    /// Deletes a container and all in it, at once, if `condition` (told when it changed last) allows it.
-    pub fn delete_container(
-        &self,
-        name: &str,
-        condition: &dyn Fn(Timestamp) -> Result<(), Refused>,
-    ) -> Told<()> {
+    /// Deletes a container and all in it, at once, if `condition` allows it. Leases on its blobs do not keep it.
+    pub fn delete_container(&self, name: &str, condition: ContainerCondition<'_>) -> Told<()> {
         let mut index = self.lock();
         let Some(found) = index.containers.get(name) else {
             return Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
         };
-        if let Err(refused) = condition(found.facts.modified) {
+        if let Err(refused) = condition(&found.facts) {
             return Told { answer: Err(refused), ticket: found.ticket.clone() };
         }
         let container = index.containers.remove(name).map(Box::new);
@@ -288,6 +324,24 @@ impl Store {
         let index = self.lock();
         let found = index.containers.get(container).ok_or(Refused::NoContainer);
         Told { answer: found.map(|found| found.page(listing)), ticket: index.latest.clone() }
+    }
+
+    /// Blobs (container, name, tags) that a filter finds in a container, or in all if none is named, from `from` on, at
+    /// most `limit`; and where the next page begins.
+    #[allow(clippy::type_complexity)]
+    pub fn tagged(
+        &self,
+        container: &str,
+        filter: &TagFilter,
+        from: (&str, &str),
+        limit: usize,
+    ) -> Told<(Vec<(String, String, Tags)>, Option<(String, String)>)> {
+        let index = self.lock();
+        let ticket = index.latest.clone();
+        if !container.is_empty() && !index.containers.contains_key(container) {
+            return Told { answer: Err(Refused::NoContainer), ticket };
+        }
+        Told { answer: Ok(index.tagged(container, filter, from, limit)), ticket }
     }
 
     /// A blob.

@@ -6,7 +6,7 @@ use super::{
     StoreError,
     change::Change,
     content::{Content, Kept, Place},
-    facts::{Blob, BlobFacts, Body, ContainerFacts, Piece},
+    facts::{Blob, BlobFacts, Body, ContainerFacts, Kind, Piece},
     index::{Container, Entry, Index},
     queue::{Group, Marks, Queue, Ticket},
 };
@@ -26,7 +26,7 @@ use std::{
 };
 
 /// Version of the tables.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// Pages of the write-ahead log (4 KiB each) before they are moved into the database: 32 MiB, so that the cost of
 /// moving is shared by many small contents.
 const LOG_PAGES: i64 = 8192;
@@ -41,6 +41,10 @@ const TABLES: &str = "
     CREATE TABLE blocks (container INTEGER NOT NULL, name TEXT NOT NULL, block TEXT NOT NULL, at INTEGER NOT NULL,
         piece TEXT NOT NULL, PRIMARY KEY (container, name, block)) STRICT, WITHOUT ROWID;
     CREATE TABLE contents (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;";
+/// Pieces of append blobs behind those of their rows: a row for each, so that an append writes no more than itself.
+const APPENDS: &str = "
+    CREATE TABLE appends (container INTEGER NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, piece TEXT NOT NULL,
+        PRIMARY KEY (container, name, number)) STRICT, WITHOUT ROWID;";
 
 /// Opens the database, or makes it. One of another version is left as it is.
 ///
@@ -62,10 +66,13 @@ pub fn open(path: &Path, durability: Durability) -> Result<Connection, StoreErro
     database.pragma_update(None, "synchronous", durability.synchronous()).map_err(told)?;
     database.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
     database.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(told)?;
-    if format == 0 {
+    if format < FORMAT {
         let make = |database: &mut Connection| {
             let transaction = database.transaction()?;
-            transaction.execute_batch(TABLES)?;
+            if format == 0 {
+                transaction.execute_batch(TABLES)?;
+            }
+            transaction.execute_batch(APPENDS)?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
             transaction.commit()
         };
@@ -181,8 +188,21 @@ pub fn load(database: &Connection, queue: &Arc<Queue>) -> Result<Loaded, Failed>
         names.insert(id, name.clone());
         index.containers.insert(name, Container::new(id, facts, Ticket::default()));
     }
-    // Ids in order: each container is looked for once.
     let mut gone = BTreeSet::new();
+    let mut appended: BTreeMap<(i64, String), Vec<Piece>> = BTreeMap::new();
+    let mut select =
+        database.prepare("SELECT container, name, piece FROM appends ORDER BY container, name, number")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        if !names.contains_key(&id) {
+            gone.insert(id);
+            continue;
+        }
+        let piece = named.piece(serde_json::from_str(row.get_ref(2)?.as_str()?)?)?;
+        appended.entry((id, row.get(1)?)).or_default().push(piece);
+    }
+    // Ids in order: each container is looked for once.
     let mut select =
         database.prepare("SELECT container, name, facts, pieces FROM blobs ORDER BY container, name")?;
     let mut rows = select.query([])?;
@@ -195,8 +215,12 @@ pub fn load(database: &Connection, queue: &Arc<Queue>) -> Result<Loaded, Failed>
         let facts: BlobFacts = serde_json::from_str(row.get_ref(2)?.as_str()?)?;
         let pieces: Vec<PieceRow<'_>> = serde_json::from_str(row.get_ref(3)?.as_str()?)?;
         let pieces: Result<Vec<_>, _> = pieces.into_iter().map(|piece| named.piece(piece)).collect();
-        let blob = Arc::new(Blob { facts, body: Arc::new(Body::of(pieces?)) });
-        container.blobs.insert(row.get(1)?, Entry { blob, ticket: Ticket::default() });
+        let (mut pieces, name) = (pieces?, row.get::<_, String>(1)?);
+        if facts.kind == Kind::Append {
+            pieces.extend(appended.remove(&(id, name.clone())).unwrap_or_default());
+        }
+        let blob = Arc::new(Blob { facts, body: Arc::new(Body::of(pieces)) });
+        container.blobs.insert(name, Entry { blob, ticket: Ticket::default() });
     }
     let mut select = database.prepare("SELECT container, name, block, piece FROM blocks")?;
     let mut rows = select.query([])?;
@@ -263,16 +287,21 @@ fn write_change(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Res
         }
         // Its blobs' rows follow when there is time.
         Change::DropContainer { id, .. } => run("DELETE FROM containers WHERE id = ?1", params![id]),
-        Change::PutBlob { container, name, blob, .. } => {
+        Change::PutBlob { container, name, blob, replaced } => {
+            forget_appends(transaction, *container, name, replaced.as_deref())?;
             let pieces: Vec<PieceRow<'_>> = blob.body.pieces.iter().map(PieceRow::from).collect();
             let values = params![container, name, json(&blob.facts), json(&pieces)];
             run("INSERT OR REPLACE INTO blobs VALUES (?1, ?2, ?3, ?4)", values)
         }
-        Change::SetFacts { container, name, blob } => run(
-            "UPDATE blobs SET facts = ?3 WHERE container = ?1 AND name = ?2",
-            params![container, name, json(&blob.facts)],
-        ),
-        Change::DropBlob { container, name, .. } => {
+        Change::SetFacts { container, name, blob } => set_facts(transaction, *container, name, blob),
+        Change::Append { container, name, number, piece, blob } => {
+            let number = i64::try_from(*number).unwrap_or(i64::MAX);
+            let values = params![container, name, number, json(&PieceRow::from(piece))];
+            run("INSERT INTO appends VALUES (?1, ?2, ?3, ?4)", values)?;
+            set_facts(transaction, *container, name, blob)
+        }
+        Change::DropBlob { container, name, blob } => {
+            forget_appends(transaction, *container, name, Some(blob))?;
             run("DELETE FROM blobs WHERE container = ?1 AND name = ?2", params![container, name])
         }
         Change::PutBlock { container, name, piece, at, .. } => {
@@ -287,6 +316,24 @@ fn write_change(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Res
     }
 }
 
+fn set_facts(transaction: &Transaction<'_>, container: i64, name: &str, blob: &Blob) -> rusqlite::Result<()> {
+    let sql = "UPDATE blobs SET facts = ?3 WHERE container = ?1 AND name = ?2";
+    transaction.prepare_cached(sql)?.execute(params![container, name, json(&blob.facts)]).map(drop)
+}
+
+fn forget_appends(
+    transaction: &Transaction<'_>,
+    container: i64,
+    name: &str,
+    old: Option<&Blob>,
+) -> rusqlite::Result<()> {
+    if old.is_none_or(|old| old.facts.kind != Kind::Append) {
+        return Ok(());
+    }
+    let sql = "DELETE FROM appends WHERE container = ?1 AND name = ?2";
+    transaction.prepare_cached(sql)?.execute(params![container, name]).map(drop)
+}
+
 /// Deletes some of the rows of a container that is gone; whether there may be more.
 ///
 /// # Errors
@@ -295,6 +342,11 @@ pub fn clear(database: &Connection, container: i64) -> rusqlite::Result<bool> {
     const AT_ONCE: u16 = 500;
     let sql = "DELETE FROM blobs WHERE container = ?1
         AND name IN (SELECT name FROM blobs WHERE container = ?1 LIMIT ?2)";
+    if database.prepare_cached(sql)?.execute(params![container, AT_ONCE])? == usize::from(AT_ONCE) {
+        return Ok(true);
+    }
+    let sql = "DELETE FROM appends WHERE container = ?1
+        AND (name, number) IN (SELECT name, number FROM appends WHERE container = ?1 LIMIT ?2)";
     if database.prepare_cached(sql)?.execute(params![container, AT_ONCE])? == usize::from(AT_ONCE) {
         return Ok(true);
     }

@@ -30,7 +30,7 @@ async fn no_path_leads_anywhere_but_to_a_key() {
         assert!(!said.body.contains("root:"), "{path}");
     }
     // What is put under such a name is found under it, byte by byte, and under no other.
-    let names = ["%2e%2e/x", "a/..%2fx", "%252e", "C:%5Cx", "a%0Ab", ".", "%20"];
+    let names = ["%2e%2e/x", "a/..%2fx", "%252e", "C:%5Cx", "%E2%80%AE", ".", "%20"];
     for name in names {
         desk.put(name, name).await;
     }
@@ -38,6 +38,15 @@ async fn no_path_leads_anywhere_but_to_a_key() {
         assert_eq!(desk.content(name).await, name);
     }
     assert_eq!(desk.own("GET", "/acc/box/x", &[], "").await.status, 404);
+    for name in ["a%0Ab", "%01", "%7f", "%C2%85"] {
+        let said =
+            desk.own("PUT", &format!("/acc/box/{name}"), &[("x-ms-blob-type", "BlockBlob")], "x").await;
+        assert_eq!(
+            (said.status.as_u16(), said.header("x-ms-error-code")),
+            (400, "InvalidResourceName"),
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,16 @@
 #![allow(clippy::unwrap_used)]
 //! The HTTP face, asked without a socket.
 
+mod absent;
+mod addresses;
+mod appends;
 mod batches;
 mod copies;
+mod delegation;
 mod hostile;
+mod leases;
+mod sums;
+mod tags;
 
 use super::{BlobService, BlobSettings};
 use crate::durability::Durability;
@@ -15,22 +22,30 @@ use dropmill_azure_wire::{
     time::{Clock, Timestamp, http_date, parse_iso},
 };
 use http_body_util::BodyExt;
-use std::sync::Arc;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 use tower::ServiceExt;
 
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-#[derive(Debug)]
-struct Noon;
+/// A clock that stands at noon, or so many seconds later.
+#[derive(Debug, Default)]
+struct Noon(AtomicI64);
 
 impl Clock for Noon {
     fn now(&self) -> Timestamp {
-        parse_iso("2026-07-01T12:00:00Z").unwrap()
+        let noon = parse_iso("2026-07-01T12:00:00Z").unwrap().as_second();
+        Timestamp::from_second(noon + self.0.load(Ordering::Relaxed)).unwrap()
     }
 }
 
-/// A service in memory of the account `acc`, with the container `box`.
-struct Desk(BlobService);
+/// A service of the account `acc`, with the container `box`, and its clock.
+struct Desk(BlobService, Arc<Noon>);
 
 /// Headers of a row of a table.
 type Headers<'a> = &'a [(&'a str, &'a str)];
@@ -59,25 +74,40 @@ fn signed(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> R
         request = request.header(*name, *value);
     }
     let mut request = request.body(Body::from(body.to_owned())).unwrap();
-    key().authorize(Scheme::Storage, &mut request, Noon.now());
+    key().authorize(Scheme::Storage, &mut request, Noon::default().now());
     request
 }
 
 impl Desk {
+    /// In memory.
     async fn new() -> Self {
+        Self::at(None).await
+    }
+
+    /// In a folder, or in memory.
+    async fn at(state_dir: Option<PathBuf>) -> Self {
+        let clock = Arc::new(Noon::default());
         let service = BlobService::open(
             BlobSettings {
-                state_dir: None,
+                state_dir,
                 durability: Durability::Process,
                 account: "acc".into(),
                 key: Secret::new(KEY),
                 endpoint: "http://127.0.0.1:10000/acc".into(),
             },
-            Arc::new(Noon),
+            clock.clone(),
         );
-        let desk = Self(service.unwrap());
+        let desk = Self(service.unwrap(), clock);
+        if desk.own("GET", "/acc/box?restype=container", &[], "").await.status == 200 {
+            return desk;
+        }
         assert_eq!(desk.own("PUT", "/acc/box?restype=container", &[], "").await.status, 201);
         desk
+    }
+
+    /// Moves the clock; signatures hold for a quarter of an hour.
+    fn later(&self, seconds: i64) {
+        self.1.0.fetch_add(seconds, Ordering::Relaxed);
     }
 
     async fn send(&self, request: Request<Body>) -> Said {

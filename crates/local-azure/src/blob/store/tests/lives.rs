@@ -43,7 +43,7 @@ fn facts_of_containers_and_blobs_are_found_again() {
     let store = opened(folder.path());
     let metadata = Metadata::from([("owner".to_owned(), "é \"<&>".to_owned())]);
     store.create_container("con", Metadata::new()).told_blocking().unwrap();
-    store.set_container_metadata("con", metadata.clone(), &any_moment).told_blocking().unwrap();
+    store.set_container_metadata("con", metadata.clone(), &any_container).told_blocking().unwrap();
     let described = Described {
         headers: ContentHeaders {
             content_type: Some("text/plain".into()),
@@ -60,6 +60,8 @@ fn facts_of_containers_and_blobs_are_found_again() {
             source: "http://h/x".into(),
             at: Timestamp::UNIX_EPOCH,
         })),
+        tags: [("k".to_owned(), "v".to_owned())].into(),
+        kind: Kind::Block,
     };
     store.put_blob("con", "a", Incoming::Bytes(bytes(1, 9)), described, &any).told_blocking().unwrap();
     store.change_blob("con", "a", &any, |facts| facts.tier = Some("Cold".into())).told_blocking().unwrap();
@@ -96,8 +98,8 @@ fn a_deleted_container_takes_everything_along_and_its_name_is_free_at_once() {
         drop(put(&store, "con", &format!("s{number}"), &bytes(number, 300)));
     }
     put(&store, "con", "long", &bytes(0, 100_000)).told_blocking().unwrap();
-    store.put_block("con", "blocks", "AAAA", Incoming::Bytes(bytes(0, 300))).told_blocking().unwrap();
-    store.delete_container("con", &any_moment).told_blocking().unwrap();
+    store.put_block("con", "blocks", "AAAA", Incoming::Bytes(bytes(0, 300)), &any).told_blocking().unwrap();
+    store.delete_container("con", &any_container).told_blocking().unwrap();
     assert_eq!(store.blob("con", "long").told_blocking(), Err(Refused::NoContainer));
     store.create_container("con", Metadata::new()).told_blocking().unwrap();
     assert_eq!(names(&store, "con"), Vec::<String>::new());
@@ -113,7 +115,7 @@ fn a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end() {
     let store = with_container(folder.path());
     let (long, short) = (bytes(1, 200_000), bytes(2, 5_000));
     for (id, part) in [("AAAA", &long), ("BBBB", &short), ("CCCC", &long)] {
-        store.put_block("con", "b", id, incoming(&store, part)).told_blocking().unwrap();
+        store.put_block("con", "b", id, incoming(&store, part), &any).told_blocking().unwrap();
     }
     let choices = ["AAAA", "BBBB", "CCCC"].map(|id| choose(BlockSource::Latest, id));
     let blob =
@@ -180,7 +182,7 @@ fn blocks_become_blobs_by_every_kind_of_choice() {
         };
         store.create_container("con", Metadata::new()).told_blocking().unwrap();
         let stage = |id: &str, seed| {
-            store.put_block("con", "b", id, Incoming::Bytes(bytes(seed, 400))).told_blocking()
+            store.put_block("con", "b", id, Incoming::Bytes(bytes(seed, 400)), &any).told_blocking()
         };
         let commit = |choices: &[BlockChoice]| {
             store.put_block_list("con", "b", choices, Described::default(), &any).told_blocking().map(drop)
@@ -222,8 +224,8 @@ fn blocks_that_nobody_wants_are_forgotten_after_a_week() {
     let hand = Arc::new(Hand(AtomicI64::new(1_000_000)));
     let store = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
     store.create_container("con", Metadata::new()).told_blocking().unwrap();
-    store.put_block("con", "b", "AAAA", incoming(&store, &bytes(1, 100_000))).told_blocking().unwrap();
-    store.put_block("con", "b", "BBBB", incoming(&store, &bytes(1, 1_000))).told_blocking().unwrap();
+    store.put_block("con", "b", "AAAA", incoming(&store, &bytes(1, 100_000)), &any).told_blocking().unwrap();
+    store.put_block("con", "b", "BBBB", incoming(&store, &bytes(1, 1_000)), &any).told_blocking().unwrap();
     drop(store);
     for (days, left) in [(6, 2), (8, 0)] {
         hand.0.store(1_000_000 + days * 24 * 3600, Ordering::Relaxed);
@@ -281,12 +283,64 @@ fn a_store_of_another_version_or_damaged_is_refused_and_left_as_it_is() {
     drop(database);
     let before = fs::read(&path).unwrap();
     let error = Store::open(folder.path(), Durability::Power, clock()).unwrap_err().to_string();
-    assert!(error.contains("it has format 7, this program knows 1"), "{error}");
+    assert!(error.contains("it has format 7, this program knows 2"), "{error}");
     assert!(error.contains("blobs.db"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), before);
     fs::write(&path, bytes(1, 10_000)).unwrap();
     let error = Store::open(folder.path(), Durability::Power, clock()).unwrap_err().to_string();
     assert!(error.contains("not a database"), "{error}");
+}
+
+#[test]
+fn a_store_of_the_first_format_is_taken_over_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_container(folder.path());
+    put(&store, "con", "b", &bytes(1, 1_000)).told_blocking().unwrap();
+    drop(store);
+    let database = rusqlite::Connection::open(folder.path().join("blobs.db")).unwrap();
+    database.execute_batch("DROP TABLE appends").unwrap();
+    database.pragma_update(None, "user_version", 1).unwrap();
+    drop(database);
+    let store = opened(folder.path());
+    assert_eq!(content(&store, "con", "b").unwrap(), bytes(1, 1_000));
+    let described = Described { kind: Kind::Append, ..Described::default() };
+    store.put_blob("con", "a", Incoming::Nothing, described, &any).told_blocking().unwrap();
+    for number in 0..3 {
+        let bytes = Incoming::Bytes(bytes(number, 10));
+        store.append_block("con", "a", bytes, AppendLimits::default(), &any).told_blocking().unwrap();
+    }
+    drop(store);
+    let whole: Vec<u8> = (0..3).flat_map(|number| bytes(number, 10)).collect();
+    assert_eq!(content(&opened(folder.path()), "con", "a").unwrap(), whole);
+}
+
+#[test]
+fn a_grown_blob_that_is_replaced_or_deleted_leaves_no_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_container(folder.path());
+    let described = || Described { kind: Kind::Append, ..Described::default() };
+    for name in ["again", "put", "deleted", "dropped"] {
+        let con = if name == "dropped" { "other" } else { "con" };
+        let _ = store.create_container("other", Metadata::new()).told_blocking();
+        store.put_blob(con, name, Incoming::Nothing, described(), &any).told_blocking().unwrap();
+        for length in [10, 1_000, 100_000] {
+            let bytes = incoming(&store, &bytes(1, length));
+            store.append_block(con, name, bytes, AppendLimits::default(), &any).told_blocking().unwrap();
+        }
+    }
+    store.put_blob("con", "again", Incoming::Nothing, described(), &any).told_blocking().unwrap();
+    put(&store, "con", "put", &bytes(2, 10)).told_blocking().unwrap();
+    store.delete_blob("con", "deleted", &any).told_blocking().unwrap();
+    store.delete_container("other", &any_container).told_blocking().unwrap();
+    until_idle(&store);
+    let rows = ["appends", "contents"].map(|table| count(folder.path(), table));
+    assert_eq!((rows, files(folder.path())), ([0, 0], 0));
+    let bytes = bytes(3, 5);
+    let limits = AppendLimits { at: Some(0), longest: Some(5) };
+    let grown = store.append_block("con", "again", Incoming::Bytes(bytes.clone()), limits, &any);
+    assert_eq!(grown.told_blocking().unwrap().length(), 5);
+    drop(store);
+    assert_eq!(content(&opened(folder.path()), "con", "again").unwrap(), bytes);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub fn any(_: Option<&BlobFacts>) -> Result<(), Refused> {
     Ok(())
 }
 
-pub fn any_moment(_: Timestamp) -> Result<(), Refused> {
+pub fn any_container(_: &ContainerFacts) -> Result<(), Refused> {
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! Names are keys: nothing is ever read or written outside of the store's folder.
 
 use super::{any, *};
+use crate::blob::lease;
 use proptest::{collection::vec, prelude::*, sample::select};
 
 #[derive(Debug, Clone)]
@@ -16,6 +17,10 @@ enum Act {
     Copy(&'static str, &'static str, &'static str),
     SetFacts(&'static str, &'static str, String),
     Delete(&'static str, &'static str),
+    Grow(&'static str, &'static str),
+    Append(&'static str, &'static str, usize),
+    LeaseBlob(&'static str, &'static str, lease::Order),
+    LeaseContainer(&'static str, lease::Order),
     List(&'static str, &'static str, &'static str, usize),
     Later(i64),
     Reopen,
@@ -39,10 +44,25 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (con(), name(), name()).prop_map(|(c, n, to)| Copy(c, n, to)),
         2 => (con(), name(), "[a-z]{0,3}").prop_map(|(c, n, t)| SetFacts(c, n, t)),
         4 => (con(), name()).prop_map(|(c, n)| Delete(c, n)),
+        3 => (con(), name()).prop_map(|(c, n)| Grow(c, n)),
+        9 => (con(), name(), length()).prop_map(|(c, n, l)| Append(c, n, l)),
+        4 => (con(), name(), order()).prop_map(|(c, n, o)| LeaseBlob(c, n, o)),
+        1 => (con(), order()).prop_map(|(c, o)| LeaseContainer(c, o)),
         2 => (con(), select(vec!["", "a", "a/", "z"]), select(vec!["", "/", "b"]), 1_usize..4)
             .prop_map(|(c, p, d, l)| List(c, p, d, l)),
         1 => (-5_i64..50).prop_map(Later),
         2 => Just(Reopen),
+    ]
+}
+
+fn order() -> impl Strategy<Value = lease::Order> {
+    use lease::Order::*;
+    prop_oneof![
+        select(vec![None, Some(15), Some(60)]).prop_map(|seconds| Acquire { id: "own".into(), seconds }),
+        Just(Renew { id: "own".into() }),
+        Just(Change { id: "own".into(), to: "other".into() }),
+        Just(Release { id: "own".into() }),
+        select(vec![None, Some(0), Some(20)]).prop_map(|seconds| Break { seconds }),
     ]
 }
 
@@ -67,9 +87,9 @@ fn carry_out(store: &Store, act: &Act, seed: u64) -> String {
         Act::CreateContainer(con) => told(store.create_container(con, Metadata::new()), |f| format!("{f:?}")),
         Act::SetMetadata(con, value) => {
             let metadata = Metadata::from([("m".to_owned(), value.clone())]);
-            told(store.set_container_metadata(con, metadata, &any_moment), |f| format!("{f:?}"))
+            told(store.set_container_metadata(con, metadata, &any_container), |f| format!("{f:?}"))
         }
-        Act::DeleteContainer(con) => told(store.delete_container(con, &any_moment), |()| "deleted".into()),
+        Act::DeleteContainer(con) => told(store.delete_container(con, &any_container), |()| "deleted".into()),
         Act::Put(con, name, length) => {
             let bytes = incoming(store, &bytes(seed, *length));
             told(store.put_blob(con, name, bytes, described(), &any), blob)
@@ -79,7 +99,7 @@ fn carry_out(store: &Store, act: &Act, seed: u64) -> String {
             told(store.put_blob(con, name, bytes, described(), &only_new), blob)
         }
         Act::Stage(con, name, block, length) => {
-            told(store.put_block(con, name, block, incoming(store, &bytes(seed, *length))), |()| {
+            told(store.put_block(con, name, block, incoming(store, &bytes(seed, *length)), &any), |()| {
                 "staged".into()
             })
         }
@@ -105,6 +125,22 @@ fn carry_out(store: &Store, act: &Act, seed: u64) -> String {
                     entries.map(|(name, blob)| (name, blob.as_deref().map(shown))).collect();
                 format!("{entries:?} {:?}", page.next)
             })
+        }
+        Act::Grow(con, name) => {
+            let described = Described { kind: Kind::Append, ..Described::default() };
+            told(store.put_blob(con, name, Incoming::Nothing, described, &any), blob)
+        }
+        Act::Append(con, name, length) => {
+            let (bytes, limits) = (incoming(store, &bytes(seed, *length)), AppendLimits::default());
+            told(store.append_block(con, name, bytes, limits, &any), blob)
+        }
+        Act::LeaseBlob(con, name, order) => {
+            told(store.lease_blob(con, name, &any, |had, now| lease::apply(had, order, now)), blob)
+        }
+        Act::LeaseContainer(con, order) => {
+            let applied =
+                store.lease_container(con, &any_container, |had, now| lease::apply(had, order, now));
+            told(applied, |facts| format!("{facts:?}"))
         }
         Act::Later(_) | Act::Reopen => String::new(),
     }

@@ -1,0 +1,81 @@
+//! Tags of blobs: set, told, and found by.
+
+use super::{
+    Answered,
+    answer::{Refusal, empty, refuse, xml},
+    ask::Ask,
+    intake::small,
+};
+use crate::blob::{authorize::Rights, store::BlobFacts};
+use axum::body::Body;
+use base64::{Engine, engine::general_purpose::URL_SAFE};
+use dropmill_azure_wire::{
+    blob::{
+        FoundByTags, TagFilter, Tags, are_valid_tags, header as name, read_tags, tags_of_header, write_tags,
+    },
+    sas::Action,
+};
+use http::StatusCode;
+
+/// The longest body: 10 tags have 4 KB.
+const BODY: usize = 64 << 10;
+
+impl Ask<'_> {
+    /// The tags that a put gives the blob. A SAS must allow to set tags for that, not only to write.
+    ///
+    /// # Errors
+    /// When they may not be such, or not be set.
+    pub fn tags(&self) -> Result<Tags, Refusal> {
+        let Some(text) = self.header(name::TAGS) else { return Ok(Tags::new()) };
+        if let Rights::Sas(rights) = self.rights
+            && !rights.allow(Action::TagBlob)
+        {
+            let words = "This request is not authorized to perform this operation using this permission.";
+            return Err(refuse(403, "AuthorizationPermissionMismatch", words));
+        }
+        valid(tags_of_header(text))
+    }
+
+    pub(super) async fn set_tags(&self, body: &mut Body) -> Answered {
+        let body = small(body, BODY).await?;
+        let words = |error| format!("The specified XML is not syntactically valid: {error}.");
+        let tags = read_tags(&body).map_err(|error| refuse(400, "InvalidXmlDocument", &words(error)))?;
+        let (tags, lease) = (valid(Some(tags))?, self.named_lease()?);
+        let allow = |found: Option<&BlobFacts>| lease.allow_write(found);
+        let (container, blob) = (&self.address.container, &self.address.blob);
+        self.inner.store.tag_blob(container, blob, &allow, tags).told().await?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    pub(super) async fn blob_tags(&self) -> Answered {
+        let lease = self.named_lease()?;
+        let blob = self.inner.store.blob(&self.address.container, &self.address.blob).told().await?;
+        lease.allow_read(Some(&blob.facts))?;
+        Ok(xml(write_tags(&blob.facts.tags)))
+    }
+
+    /// In the container that the path names, or in all.
+    pub(super) async fn find_by_tags(&self) -> Answered {
+        let (asked, marker, limit) = (self.value("where"), self.value("marker"), self.page_size()?);
+        let bad = |what: &str| {
+            let words = "Value for one of the query parameters specified in the request URI is invalid";
+            refuse(400, "InvalidQueryParameterValue", &format!("{words}: {what}."))
+        };
+        let filter = TagFilter::read(&asked).ok_or_else(|| bad("where"))?;
+        let from = URL_SAFE.decode(marker).ok().and_then(|from| String::from_utf8(from).ok());
+        let from = from.ok_or_else(|| bad("marker"))?;
+        // A container's name has no slash.
+        let from = from.split_once('/').unwrap_or_default();
+        let (blobs, next) =
+            self.inner.store.tagged(&self.address.container, &filter, from, limit).told().await?;
+        let next_marker = next.map(|(container, name)| URL_SAFE.encode(format!("{container}/{name}")));
+        let service_endpoint = format!("{}/", self.inner.endpoint);
+        Ok(xml(FoundByTags { service_endpoint, asked, blobs, next_marker }.write()))
+    }
+}
+
+fn valid(tags: Option<Tags>) -> Result<Tags, Refusal> {
+    let words =
+        "The tags specified are invalid: a blob has at most 10, of letters, digits, spaces and +-./:=_.";
+    tags.filter(are_valid_tags).ok_or_else(|| refuse(400, "InvalidTags", words))
+}

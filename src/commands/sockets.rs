@@ -1,0 +1,156 @@
+//! Connections to the local service: plain on loopback, over TLS anywhere.
+//!
+//! HTTP/1.1, one task for each connection. A request carries the address it came from, which a SAS may be bound to.
+
+use super::Mistake;
+use anyhow::{Context, Result};
+use axum::{Router, body::Body};
+use dropmill_local_azure::service::Peer;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// A client that does not come to an end with its greeting, or with the head of a request, is let go.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After a failed accept (too many open files) there is nothing to do but wait for others to end.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// How connections are made secret.
+#[derive(Clone)]
+pub struct Tls(TlsAcceptor);
+
+impl Tls {
+    /// Reads a certificate (with those that vouch for it) and its key, both PEM.
+    ///
+    /// # Errors
+    /// When a file cannot be read or does not hold that, or the key is not the certificate's.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
+        let unreadable =
+            |path: &Path, error: &dyn std::fmt::Display| Mistake(format!("{}: {error}", path.display()));
+        let chain =
+            CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let chain = chain.map_err(|error| unreadable(certificate, &error))?;
+        if chain.is_empty() {
+            return Err(unreadable(certificate, &"it holds no certificate in PEM").into());
+        }
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = config.with_no_client_auth().with_single_cert(chain, secret);
+        let mut config = config.map_err(|error| unreadable(certificate, &error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+}
+
+/// Reads an address, and decides whether it may be served: one that others can reach with TLS alone.
+fn read_address(address: &str, has_tls: bool, has_name: bool) -> Result<SocketAddr, &'static str> {
+    let parsed: SocketAddr = address.parse().map_err(|_| "write it as address:port, as in 127.0.0.1:0")?;
+    if !parsed.ip().is_loopback() && !has_tls {
+        return Err("only loopback addresses are allowed without TLS: --tls-cert and --tls-key give it");
+    }
+    if parsed.ip().is_unspecified() && !has_name {
+        return Err("that is every address of this machine: --host NAME says which one clients use");
+    }
+    Ok(parsed)
+}
+
+/// Takes an address; `host` is what clients call this machine.
+///
+/// # Errors
+/// When it is none, cannot be had, or is one that others can reach and there is no TLS.
+pub async fn listen(
+    address: &str,
+    option: &str,
+    tls: Option<&Tls>,
+    host: Option<&str>,
+) -> Result<TcpListener> {
+    let parsed = read_address(address, tls.is_some(), host.is_some())
+        .map_err(|why| Mistake(format!("{option} {address}: {why}")))?;
+    let port = parsed.port();
+    TcpListener::bind(parsed)
+        .await
+        .with_context(|| format!("{option} {address}: port {port} cannot be had; port 0 takes any free one"))
+}
+
+/// Serves whoever connects, for ever.
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        // Small answers wait 40 ms for a delayed acknowledgement without it.
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(connection(stream, peer, tls.clone(), router.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<Tls>, router: Router) {
+    let Some(Tls(acceptor)) = tls else { return requests(stream, peer, router).await };
+    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => requests(stream, peer, router).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS connection came about"),
+        Err(_) => tracing::debug!(%peer, "no TLS connection came about in time"),
+    }
+}
+
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+) {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%peer, %error, "a connection ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_can_reach_is_served_over_tls_alone() {
+        for (address, has_tls, has_name, is_served) in [
+            ("127.0.0.1:0", false, false, true),
+            ("127.9.9.9:1", false, false, true),
+            ("[::1]:0", false, false, true),
+            ("0.0.0.0:0", false, true, false),
+            ("192.0.2.1:1", false, true, false),
+            ("[::]:0", false, true, false),
+            ("[::ffff:192.0.2.1]:0", false, true, false),
+            ("192.0.2.1:1", true, false, true),
+            ("0.0.0.0:0", true, false, false),
+            ("0.0.0.0:0", true, true, true),
+            ("[::]:0", true, true, true),
+            ("localhost:0", true, true, false),
+            ("127.0.0.1", true, true, false),
+        ] {
+            assert_eq!(
+                read_address(address, has_tls, has_name).is_ok(),
+                is_served,
+                "{address} {has_tls} {has_name}"
+            );
+        }
+    }
+}

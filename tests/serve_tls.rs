@@ -1,0 +1,119 @@
+//! The local service over TLS: whoever trusts its certificate is served, and no address that others reach goes without.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use axum::http::Request;
+use common::{Desk, Served};
+use dropmill_azure_wire::{
+    sign::{Scheme, SharedKey},
+    time::{Clock, WallClock},
+};
+use reqwest::{Certificate, Client};
+use serde_json::Value;
+
+/// A certificate for these names, and its key, in the desk's folder; the certificate's text.
+fn certificate(desk: &Desk, names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    desk.write("cert.pem", made.cert.pem()).write("key.pem", made.signing_key.serialize_pem());
+    made.cert.pem()
+}
+
+const TLS: [&str; 4] = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+
+/// Status and text of a signed GET.
+async fn get(
+    client: &Client,
+    served: &Served,
+    of: &str,
+    scheme: Scheme,
+    rest: &str,
+) -> Result<(u16, String), reqwest::Error> {
+    let account = served.text(&format!("/{of}/account"));
+    let key = SharedKey::new(account, &served.text(&format!("/{of}/key")).into()).unwrap();
+    let url = format!("{}{rest}", served.text(&format!("/{of}/endpoint")));
+    let mut request = Request::get(url).header("x-ms-version", "2025-01-05").body(String::new()).unwrap();
+    key.authorize(scheme, &mut request, WallClock.now());
+    let answer = client.execute(request.try_into().unwrap()).await?;
+    Ok((answer.status().as_u16(), answer.text().await?))
+}
+
+fn clients(pem: &str) -> (Client, Client) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let trusting = Certificate::from_pem(pem.as_bytes()).unwrap();
+    let builder = || Client::builder().no_proxy();
+    (builder().add_root_certificate(trusting).build().unwrap(), builder().build().unwrap())
+}
+
+#[tokio::test]
+async fn both_services_are_served_to_whoever_trusts_the_certificate() {
+    let desk = Desk::new();
+    let pem = certificate(&desk, &["localhost", "127.0.0.1"]);
+    let served = Served::with(&desk, &TLS);
+    let (trusting, other) = clients(&pem);
+    for (of, scheme, rest, word) in [
+        ("batch", Scheme::Batch, "/pools?api-version=2024-07-01.20.0", "\"value\""),
+        ("blob", Scheme::Storage, "?comp=list", "<EnumerationResults"),
+    ] {
+        let endpoint = served.text(&format!("/{of}/endpoint")).to_owned();
+        assert!(endpoint.starts_with("https://127.0.0.1:"), "{endpoint}");
+        let (status, text) = get(&trusting, &served, of, scheme, rest).await.unwrap();
+        assert_eq!((status, text.contains(word)), (200, true), "{text}");
+        assert!(
+            get(&other, &served, of, scheme, rest).await.unwrap_err().is_connect(),
+            "a stranger's certificate"
+        );
+        let plain = trusting.get(endpoint.replace("https", "http")).send().await;
+        assert!(plain.is_err(), "nothing is said without TLS");
+    }
+    assert!(served.text("/connection_string").starts_with("DefaultEndpointsProtocol=https;"));
+    let kept: Value = serde_json::from_str(&desk.read("state/service/connection.json")).unwrap();
+    assert_eq!(kept, served.connection);
+    let env = String::from_utf8(desk.output(&["env"]).stdout).unwrap();
+    assert!(env.contains("AZURE_BATCH_ENDPOINT=https://127.0.0.1:"), "{env}");
+    assert!(env.contains("BlobEndpoint=https://127.0.0.1:"), "{env}");
+    assert_eq!(served.end(), Some(0));
+}
+
+#[tokio::test]
+async fn clients_are_told_the_name_that_the_certificate_is_for() {
+    let desk = Desk::new();
+    let pem = certificate(&desk, &["localhost"]);
+    let served = Served::with(&desk, &[&TLS[..], &["--host", "localhost"]].concat());
+    let (trusting, _) = clients(&pem);
+    assert!(served.text("/blob/endpoint").starts_with("https://localhost:"));
+    let (status, _) = get(&trusting, &served, "blob", Scheme::Storage, "?comp=list").await.unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(served.end(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_its_reason_before_anything_begins() {
+    let desk = Desk::new();
+    certificate(&desk, &["localhost"]);
+    desk.write("empty.pem", "");
+    let other = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
+    desk.write("other.pem", other.signing_key.serialize_pem());
+    let plain = ["--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"];
+    let everywhere = ["--batch", "0.0.0.0:0", "--blob", "127.0.0.1:0"];
+    for (more, expected) in [
+        (&everywhere[..], "only loopback addresses are allowed without TLS"),
+        (&["--batch", "127.0.0.1:0", "--blob", "[::]:0"], "--blob [::]:0: only loopback"),
+        (&[&everywhere[..], &TLS].concat(), "--host NAME says which one clients use"),
+        (&[&plain[..], &TLS[..2]].concat(), "--tls-key"),
+        (&[&plain[..], &["--tls-cert", "none.pem", "--tls-key", "key.pem"]].concat(), "none.pem"),
+        (
+            &[&plain[..], &["--tls-cert", "empty.pem", "--tls-key", "key.pem"]].concat(),
+            "empty.pem: it holds no certificate",
+        ),
+        (&[&plain[..], &["--tls-cert", "cert.pem", "--tls-key", "empty.pem"]].concat(), "empty.pem"),
+        (&[&plain[..], &["--tls-cert", "cert.pem", "--tls-key", "other.pem"]].concat(), "cert.pem"),
+    ] {
+        let output = desk.output(&[&["serve"], more].concat());
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {told}");
+        assert!(told.contains(expected), "{more:?}: {told}");
+        assert!(!told.contains("PRIVATE KEY"), "{told}");
+    }
+}
