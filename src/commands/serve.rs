@@ -3,9 +3,11 @@
 use super::{Mistake, simulate::read_scenario};
 use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
 use anyhow::{Context, Result, bail};
-use axum::serve::ListenerExt;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
-use dropmill_local_azure::service::{LocalAzure, RunnerChoice, ServiceSettings};
+use dropmill_local_azure::{
+    reception::{self, Bounds},
+    service::{LocalAzure, RunnerChoice, ServiceSettings},
+};
 use dropmill_test_kit::{
     ShiftedClock,
     served::{self, Served},
@@ -52,12 +54,8 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let connection = serde_json::to_string(&service.connection())?;
     let alarms = service.clone();
     tokio::spawn(async move { alarms.alarms().await });
-    // Small answers wait 40 ms for a delayed acknowledgement without it.
-    let quick = |stream: &mut tokio::net::TcpStream| {
-        let _ = stream.set_nodelay(true);
-    };
-    let mut batch_end = tokio::spawn(axum::serve(batch.tap_io(quick), batch_router).into_future());
-    let mut blob_end = tokio::spawn(axum::serve(blob.tap_io(quick), blob_router).into_future());
+    let mut batch_end = tokio::spawn(reception::serve(batch, batch_router, Bounds::default()));
+    let mut blob_end = tokio::spawn(reception::serve(blob, blob_router, Bounds::default()));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     write_private(&folder.join("connection.json"), connection.as_bytes())?;
     let access = service.connection();
