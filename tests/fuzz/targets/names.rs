@@ -35,7 +35,7 @@ thread_local! {
     static DESK: OnceCell<Desk> = const { OnceCell::new() };
 }
 
-/// A container's name in the first line, a blob's behind it.
+// A container's name in the first line, a blob's behind it.
 fuzz_target!(|text: &str| {
     let (container, name) = text.split_once('\n').unwrap_or(("", text));
     assert_eq!(decode(&encode(name)), name);
@@ -72,7 +72,7 @@ async fn ids(name: &str) {
 
 impl Desk {
     fn open() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = dropmill_fuzz::scratch();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let mut settings = ServiceSettings::at(folder.path().join("state"));
         settings.durability = Durability::Process;

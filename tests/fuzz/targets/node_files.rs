@@ -23,8 +23,8 @@ thread_local! {
     static DESK: OnceCell<Desk> = const { OnceCell::new() };
 }
 
-/// How many bits to look at and delete with, and the path of a file; then links that a task planted, each a line `name
-/// -> where it leads`.
+// How many bits to look at and delete with, and the path of a file; then links that a task planted, each a line `name
+// -> where it leads`.
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let first = lines.next().unwrap_or_default();
@@ -35,7 +35,7 @@ fuzz_target!(|text: &str| {
 
 impl Desk {
     fn open() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = dropmill_fuzz::scratch();
         let settings = BlobSettings {
             state_dir: None,
             durability: Durability::Process,

@@ -10,7 +10,7 @@ use dropmill_fuzz::script::{self, Asked, Step};
 use http::{HeaderMap, HeaderName, Request, header};
 use libfuzzer_sys::fuzz_target;
 
-/// Two requests: the first is signed, the second sent with that signature.
+// Two requests: the first is signed, the second sent with that signature.
 fuzz_target!(|data: &[u8]| {
     let mut asked = script::read(data).into_iter().filter_map(|step| match step {
         Step::Send(asked) => Some(asked),

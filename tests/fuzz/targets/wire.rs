@@ -14,7 +14,7 @@ use dropmill_azure_wire::{
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What it is in the first line, and then its text.
+// What it is in the first line, and then its text.
 fuzz_target!(|data: &[u8]| {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (kind, body) = (&data[..end], &data[end + 1..]);
