@@ -2,7 +2,7 @@
 //! found something finds it again.
 
 use crate::{
-    answer::{Told, told},
+    answer::{Told, ask},
     script::Asked,
 };
 use axum::{Router, body::Body};
@@ -20,7 +20,6 @@ use http::{HeaderValue, Request, header};
 use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
-use tower::ServiceExt;
 
 /// When every world begins.
 const BEGINNING: i64 = 1_767_225_600;
@@ -117,8 +116,9 @@ impl World {
     pub async fn with_tasks() -> Self {
         let mut world = Self::open();
         let image = r#"{"imageReference":{},"nodeAgentSKUId":"batch.node.ubuntu 22.04"}"#;
-        let pool =
-            format!(r#"{{"id":"p","vmSize":"a1","targetDedicatedNodes":1,"virtualMachineConfiguration":{image}}}"#);
+        let pool = format!(
+            r#"{{"id":"p","vmSize":"a1","targetDedicatedNodes":1,"virtualMachineConfiguration":{image}}}"#
+        );
         let tasks = r#"{"value":[{"id":"t0","commandLine":"write out.txt"},{"id":"t1","commandLine":"sleep 90000"}]}"#;
         for (path, body) in [
             ("pools", &*pool),
@@ -138,9 +138,11 @@ impl World {
     /// A container `con` with the blobs `a` and `dir/b`.
     pub async fn with_blobs() -> Self {
         let world = Self::open();
-        for (target, body) in
-            [("/local/con?restype=container", ""), ("/local/con/a", "hello"), ("/local/con/dir/b", "0123456789")]
-        {
+        for (target, body) in [
+            ("/local/con?restype=container", ""),
+            ("/local/con/a", "hello"),
+            ("/local/con/dir/b", "0123456789"),
+        ] {
             let request = Request::put(format!("http://blob{target}")).header("x-ms-blob-type", "BlockBlob");
             let mut request = request.body(Body::from(body)).expect("a request by the book");
             world.blob_key.authorize(Scheme::Storage, &mut request, world.now());
@@ -160,8 +162,7 @@ impl World {
     /// Sends a request of Batch, signed.
     pub async fn batch(&self, mut request: Request<Body>) -> Told {
         self.batch_key.authorize(Scheme::Batch, &mut request, self.now());
-        let answer = self.batch.clone().oneshot(request).await;
-        told(answer.unwrap_or_else(|never| match never {})).await
+        ask(self.batch.clone(), request).await
     }
 
     /// Sends a request of Batch by method, path and body.
@@ -187,8 +188,7 @@ impl World {
 
     /// Sends a request of Blob as it is.
     pub async fn blob(&self, request: Request<Body>) -> Told {
-        let answer = self.blob.clone().oneshot(request).await;
-        told(answer.unwrap_or_else(|never| match never {})).await
+        ask(self.blob.clone(), request).await
     }
 
     /// A SAS of the container `con`.

@@ -24,7 +24,8 @@ fuzz_target!(|data: &[u8]| {
             match step {
                 Step::Wait(seconds) => world.wait(seconds).await,
                 Step::Send(asked) => {
-                    let (sender, method, batch) = (asked.sender.clone(), asked.method.clone(), is_batch(&asked));
+                    let (sender, method, batch) =
+                        (asked.sender.clone(), asked.method.clone(), is_batch(&asked));
                     let Some(told) = world.blob_asked(asked).await else { continue };
                     check_rights(&sender, &method, batch, &told);
                     check_answer(&method, &told);
@@ -85,7 +86,10 @@ fn check_rights(sender: &str, method: &Method, is_batch: bool, told: &Told) {
 
 fn check_answer(method: &Method, told: &Told) {
     let length = told.headers.get("content-length").map(|length| length.to_str().unwrap_or_default());
-    if *method == Method::GET && told.status.is_success() && let Some(length) = length {
+    if *method == Method::GET
+        && told.status.is_success()
+        && let Some(length) = length
+    {
         assert_eq!(length.parse(), Ok(told.body.len()), "{}", told.status);
     }
     if told.status.is_client_error() {

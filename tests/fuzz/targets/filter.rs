@@ -8,7 +8,8 @@ use dropmill_local_azure::model::{
 };
 use libfuzzer_sys::fuzz_target;
 
-const PROPERTIES: [&str; 6] = ["id", "state", "creationTime", "executionInfo/exitCode", "enableAutoScale", "lastModified"];
+const PROPERTIES: [&str; 6] =
+    ["id", "state", "creationTime", "executionInfo/exitCode", "enableAutoScale", "lastModified"];
 
 struct Entry;
 

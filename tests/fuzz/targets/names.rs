@@ -9,7 +9,7 @@ use dropmill_azure_wire::{
     uri::{decode, encode, encode_path},
 };
 use dropmill_fuzz::{
-    answer::{Told, told},
+    answer::{Told, ask},
     world::{World, in_virtual_time},
 };
 use dropmill_local_azure::{
@@ -21,7 +21,6 @@ use libfuzzer_sys::fuzz_target;
 use std::{cell::OnceCell, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tower::ServiceExt;
 
 /// A service on a disk, one for all inputs: a new one for each would be slow, and a name must not depend on others.
 struct Desk {
@@ -100,8 +99,7 @@ impl Desk {
         let request = request.header("x-ms-blob-type", "BlockBlob").body(Body::from(body.to_vec()));
         let mut request = request.expect("an encoded target is a URL");
         key.authorize(Scheme::Storage, &mut request, WallClock.now());
-        let answer = self.service.blob_router().oneshot(request).await;
-        told(answer.unwrap_or_else(|never| match never {})).await
+        ask(self.service.blob_router(), request).await
     }
 
     async fn check(&self, container: &str, name: &str) {
@@ -122,7 +120,10 @@ impl Desk {
         let target = format!("{}?restype=container", encode(container));
         let is_made = self.blob("PUT", &target, b"").await.status == 201;
         if is_made {
-            assert!(container.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{container:?}");
+            assert!(
+                container.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+                "{container:?}"
+            );
             assert_eq!(self.blob("DELETE", &target, b"").await.status, 202, "{container:?}");
         }
     }
@@ -130,7 +131,8 @@ impl Desk {
     /// What is in the service's folder has the names that the service gives, none of those that callers gave.
     fn check_folder(&self) {
         let state = self.folder.path().join("state");
-        let known = ["lock", "boot", "keys.json", "batch.db", "batch.db-wal", "batch.db-shm", "blobs", "nodes"];
+        let known =
+            ["lock", "boot", "keys.json", "batch.db", "batch.db-wal", "batch.db-shm", "blobs", "nodes"];
         for found in names_in(&state) {
             assert!(known.contains(&&*found), "{found}");
         }

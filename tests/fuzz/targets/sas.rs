@@ -36,8 +36,27 @@ struct Case<'a> {
 
 const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::POST];
 const FIELDS: [&str; 21] = [
-    "sv", "ss", "srt", "sr", "sp", "st", "se", "sip", "spr", "ses", "sig", "si", "skoid", "snapshot", "versionid", "rscc",
-    "rscd", "rsce", "rscl", "rsct", "sdd",
+    "sv",
+    "ss",
+    "srt",
+    "sr",
+    "sp",
+    "st",
+    "se",
+    "sip",
+    "spr",
+    "ses",
+    "sig",
+    "si",
+    "skoid",
+    "snapshot",
+    "versionid",
+    "rscc",
+    "rscd",
+    "rsce",
+    "rscl",
+    "rsct",
+    "sdd",
 ];
 
 fuzz_target!(|case: Case<'_>| {

@@ -3,7 +3,7 @@
 
 use dropmill_azure_wire::{
     batch::{JobAdd, JobPatch, PoolAdd, PoolPatch, TaskAdd},
-    blob::{Block, BlobList, BlockList, ContainerList, read_block_choices, write_block_choices},
+    blob::{BlobList, Block, BlockList, ContainerList, read_block_choices, write_block_choices},
     command_line,
     duration::IsoDuration,
     error::{BatchErrorBody, BlobErrorBody},
@@ -94,7 +94,9 @@ fn arguments(text: &str) {
 
 /// A block in each line: id and length.
 fn blocks(text: &str) {
-    let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+    let is_id = |id: &str| {
+        !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+    };
     let block = |line: &str| {
         let (id, size) = line.split_once(' ')?;
         Some(Block { id: Some(id).filter(|id| is_id(id))?.into(), size_bytes: size.parse().ok()? })
@@ -106,7 +108,8 @@ fn blocks(text: &str) {
 fn choices(body: &[u8]) {
     if let Ok(choices) = read_block_choices(body) {
         let ids = || choices.iter().map(|choice| choice.id.as_str());
-        let again = read_block_choices(write_block_choices(ids()).as_bytes()).expect("what was written is read");
+        let again =
+            read_block_choices(write_block_choices(ids()).as_bytes()).expect("what was written is read");
         assert!(again.iter().map(|choice| choice.id.as_str()).eq(ids()));
     }
 }
