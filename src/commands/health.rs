@@ -4,6 +4,7 @@ use super::{Mistake, watch::told};
 use crate::daemon::{AskStatus, Status};
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use dropmill_local_azure::reception::{self, Bounds};
 use std::{fmt::Write, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 
@@ -28,9 +29,9 @@ pub async fn serve(listener: TcpListener, asks: AskStatus) {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .with_state(asks);
-    if let Err(error) = axum::serve(listener, routes).await {
-        tracing::error!(%error, "health and metrics are not served any more");
-    }
+    // Whoever scrapes comes alone, or with a few others.
+    let bounds = Bounds { connections: 32, ..Bounds::default() };
+    reception::serve(listener, routes, bounds, reception::plain).await;
 }
 
 async fn ask(asks: &AskStatus) -> Option<Status> {

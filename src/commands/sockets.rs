@@ -1,29 +1,18 @@
 //! Connections to the local service: plain on loopback, over TLS anywhere.
 //!
-//! HTTP/1.1, one task for each connection. A request carries the address it came from, which a SAS may be bound to.
+//! Who is let in, and for how long, the service's own reception decides.
 
 use super::Mistake;
 use anyhow::{Context, Result};
-use axum::{Router, body::Body};
-use dropmill_local_azure::service::Peer;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::Router;
+use dropmill_local_azure::reception::{self, Bounds};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-};
+use std::{net::SocketAddr, path::Path, sync::Arc};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt;
-
-/// A client that does not come to an end with its greeting, or with the head of a request, is let go.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// After a failed accept (too many open files) there is nothing to do but wait for others to end.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// How connections are made secret.
 #[derive(Clone)]
@@ -85,43 +74,12 @@ pub async fn listen(
 
 /// Serves whoever connects, for ever.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router) {
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(BREATH).await;
-                continue;
-            }
-        };
-        // Small answers wait 40 ms for a delayed acknowledgement without it.
-        let _ = stream.set_nodelay(true);
-        tokio::spawn(connection(stream, peer, tls.clone(), router.clone()));
-    }
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<Tls>, router: Router) {
-    let Some(Tls(acceptor)) = tls else { return requests(stream, peer, router).await };
-    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => requests(stream, peer, router).await,
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS connection came about"),
-        Err(_) => tracing::debug!(%peer, "no TLS connection came about in time"),
-    }
-}
-
-async fn requests(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    router: Router,
-) {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer.ip()));
-        router.clone().oneshot(request.map(Body::new))
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%peer, %error, "a connection ended badly");
+    let bounds = Bounds::default();
+    match tls {
+        None => reception::serve(listener, router, bounds, reception::plain).await,
+        Some(Tls(acceptor)) => {
+            reception::serve(listener, router, bounds, move |stream| acceptor.clone().accept(stream)).await;
+        }
     }
 }
 

@@ -55,11 +55,13 @@ pub fn parse_iso(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-/// `Wed, 10 Apr 2024 07:12:44 GMT`: the form of headers.
+/// `Wed, 10 Apr 2024 07:12:44 GMT`: the form of headers. It has no years before 0, which a file may be of: those
+/// become the beginning of the year 0.
 pub fn http_date(moment: Timestamp) -> String {
+    const YEAR_0: Timestamp = Timestamp::constant(-62_167_219_200, 0);
     rfc2822::DateTimePrinter::new()
-        .timestamp_to_rfc9110_string(&moment)
-        .expect("RFC 9110 writes the years 0 to 9999, and no clock of ours tells another")
+        .timestamp_to_rfc9110_string(&moment.max(YEAR_0))
+        .expect("RFC 9110 writes the years 0 to 9999, and a timestamp has none after them")
 }
 
 /// Reads the date of a header; `None` if it is none.
@@ -95,6 +97,12 @@ mod tests {
             assert_eq!(parse_iso(text), None, "{text}");
             assert_eq!(parse_http_date(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_header_has_a_date_for_every_moment() {
+        assert_eq!(http_date(Timestamp::MIN), "Sat, 01 Jan 0000 00:00:00 GMT");
+        assert_eq!(http_date(Timestamp::MAX), "Thu, 30 Dec 9999 22:00:00 GMT");
     }
 
     #[test]

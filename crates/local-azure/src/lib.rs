@@ -7,6 +7,7 @@ pub mod blob;
 pub mod durability;
 pub mod model;
 pub mod orders;
+pub mod reception;
 pub mod runner;
 pub mod service;
 mod store;

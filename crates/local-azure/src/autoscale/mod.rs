@@ -20,6 +20,9 @@ use value::Value;
 
 /// The longest formula.
 const LONGEST: usize = 8192;
+/// Numbers of vectors and bytes of texts that one evaluation may make: a formula of a hundred `x = x + x;` would
+/// otherwise fill any memory. 34 whole days of samples fit.
+const MOST: usize = 100_000;
 
 /// A formula that was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +87,8 @@ impl Formula {
         now: Timestamp,
         chance: &mut dyn FnMut() -> f64,
     ) -> Result<Wish, FormulaError> {
-        let mut scope = Scope { variables: BTreeMap::new(), samples, now, chance, stopped: false };
+        let mut scope =
+            Scope { variables: BTreeMap::new(), samples, now, chance, stopped: false, room: MOST };
         scope.set("$TargetDedicatedNodes", Value::Number(dedicated.into()));
         scope.set("$TargetLowPriorityNodes", Value::Number(low_priority.into()));
         scope.set("$NodeDeallocationOption", Value::Text("requeue".into()));
@@ -145,6 +149,8 @@ struct Scope<'a> {
     now: Timestamp,
     chance: &'a mut dyn FnMut() -> f64,
     stopped: bool,
+    /// What is left of [`MOST`].
+    room: usize,
 }
 
 impl Scope<'_> {
@@ -173,7 +179,15 @@ impl Scope<'_> {
         Err(FormulaError::evaluation(&format!("{name} cannot be {number}")))
     }
 
+    /// What an expression is worth. Whatever takes room is counted, also where it is a copy of what was there before.
     fn value(&mut self, expression: &Expression) -> Result<Value, FormulaError> {
+        let value = self.made(expression)?;
+        let too_much = || FormulaError::evaluation("The values of the formula take too much room");
+        self.room = self.room.checked_sub(value.size()).ok_or_else(too_much)?;
+        Ok(value)
+    }
+
+    fn made(&mut self, expression: &Expression) -> Result<Value, FormulaError> {
         match expression {
             Expression::Number(number) => Ok(Value::Number(*number)),
             Expression::Text(text) => Ok(Value::Text(text.clone())),

@@ -4,6 +4,8 @@ use super::FormulaError;
 
 /// The deepest nesting of brackets, signs and questions.
 const DEEPEST: usize = 64;
+/// Operators and members of one statement. `1+1+1` and `x.a.a` are nested as deeply as they are long.
+const LONGEST: usize = 1_000;
 
 /// `name = value`.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +65,7 @@ enum Token {
 /// What is wrong, and where.
 pub fn parse(text: &str) -> Result<Vec<Statement>, FormulaError> {
     let tokens = tokens(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0, length: 0 };
     let mut statements = vec![];
     while parser.at < tokens.len() {
         if parser.takes(";") {
@@ -120,6 +122,8 @@ struct Parser<'a> {
     tokens: &'a [(Token, usize)],
     at: usize,
     depth: usize,
+    /// Operators and members of the statement so far.
+    length: usize,
 }
 
 impl Parser<'_> {
@@ -155,7 +159,17 @@ impl Parser<'_> {
         }
     }
 
+    fn longer(&mut self) -> Result<(), FormulaError> {
+        self.length += 1;
+        if self.length > LONGEST {
+            Err(FormulaError::syntax("A statement of the formula is too long"))
+        } else {
+            Ok(())
+        }
+    }
+
     fn statement(&mut self) -> Result<Statement, FormulaError> {
+        self.length = 0;
         let Some((Token::Name(name), _)) = self.tokens.get(self.at) else { return Err(self.unexpected()) };
         // A call for its effect: `stop();`
         let is_call = matches!(self.tokens.get(self.at + 1), Some((Token::Sign("("), _)));
@@ -184,13 +198,9 @@ impl Parser<'_> {
     fn level(&mut self, level: usize) -> Result<Expression, FormulaError> {
         let Some(signs) = LEVELS.get(level) else { return self.unary() };
         let mut left = self.level(level + 1)?;
-        let mut length = 0;
         while let Some(sign) = signs.iter().find(|sign| self.is(sign)) {
             self.at += 1;
-            length += 1;
-            if length > 1_000 {
-                return Err(FormulaError::syntax("The formula is nested too deeply"));
-            }
+            self.longer()?;
             left = Expression::Binary(sign, Box::new(left), Box::new(self.level(level + 1)?));
         }
         Ok(left)
@@ -211,6 +221,7 @@ impl Parser<'_> {
                 return Err(self.unexpected());
             };
             self.at += 1;
+            self.longer()?;
             let of = Box::new(found);
             found = if self.takes("(") {
                 Expression::Method(of, name.clone(), self.list(")")?)

@@ -140,6 +140,31 @@ fn what_is_wrong_with_a_formula_is_told() {
     assert!(Formula::read(&" ".repeat(8193)).is_err());
 }
 
+#[test]
+fn values_that_double_and_double_come_to_an_end() {
+    let text = format!("x = \"ab\"; {}", "x = x + x;".repeat(100));
+    let vector = format!("x = [1, 2]; {}", "x = [x, x];".repeat(100));
+    let copies = format!("x = [{}1]; {}", "1,".repeat(2000), "y = max(x);".repeat(300));
+    for formula in [text, vector, copies] {
+        let error = evaluate(&formula).err();
+        assert_eq!(error.as_deref(), Some("The values of the formula take too much room"), "{formula}");
+    }
+    // A day of samples, many times over.
+    let sum = format!("x = {}0;", "avg($ActiveTasks.GetSample(2880)) + ".repeat(20));
+    assert!(evaluate(&sum).is_ok());
+}
+
+#[test]
+fn a_statement_is_as_long_as_it_is_deep_and_ends() {
+    let members = format!("x = time(){};", ".a".repeat(1001));
+    let rows = format!("x = 1{}{};", "*1".repeat(600), "+1".repeat(600));
+    for formula in [members, rows] {
+        let error = Formula::read(&formula).err().map(|error| error.message);
+        assert_eq!(error.as_deref(), Some("A statement of the formula is too long"));
+    }
+    assert!(Formula::read(&"x = 1 + 1 + 1;".repeat(500)).is_ok(), "each statement counts by itself");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_upsets_it(text in "[a-z$0-9 .,;=+*/()<>?:!&|\"\\[\\]-]{0,80}") {

@@ -30,6 +30,15 @@ impl Value {
         }
     }
 
+    /// How much room it takes: numbers of a vector, bytes of a text.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Vector(list) => list.len(),
+            Self::Text(text) => text.len(),
+            Self::Number(_) | Self::Moment(_) | Self::Interval(_) => 0,
+        }
+    }
+
     /// As a number.
     pub fn number(&self) -> Result<f64, FormulaError> {
         match self {

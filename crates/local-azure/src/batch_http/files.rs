@@ -7,15 +7,19 @@ use super::{
 use crate::{
     model::Refusal,
     orders::{FileEntry, NodeFiles, NodeRef},
+    service::Core,
 };
 use axum::{body::Body, response::Response};
+use bytes::Bytes;
 use dropmill_azure_wire::{
     batch::{FileProperties, NodeFile, Page, header as name, limit},
     etag::ETag,
     time::http_date,
     uri::{encode, encode_path},
 };
+use futures_util::{Stream, StreamExt, future::ready, stream};
 use http::Method;
+use std::{io, sync::Arc};
 
 /// The longest piece of a file that is read at once.
 const CHUNK: usize = 256 << 10;
@@ -150,18 +154,45 @@ fn content(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str, entr
         })?,
     };
     // A file of a running task grows: what is promised is what there is now.
-    let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default().min(CHUNK));
-    while (bytes.len() as u64) < wanted {
-        let left = usize::try_from(wanted - bytes.len() as u64).unwrap_or(CHUNK).min(CHUNK);
-        let read =
-            files.read(&place.node, path, from + bytes.len() as u64, left).map_err(|_| place.missing())?;
-        if read.is_empty() {
-            break;
-        }
-        bytes.extend_from_slice(&read);
+    let first = files.read(&place.node, path, from, piece(wanted)).map_err(|_| place.missing())?;
+    let there = first.len() as u64;
+    if there == wanted || first.is_empty() || wanted <= CHUNK as u64 {
+        return Ok(described(Response::new(Body::from(first)), place, entry, file, there));
     }
-    let length = bytes.len() as u64;
-    Ok(described(Response::new(Body::from(bytes)), place, entry, file, length))
+    let rest = Rest { core: ask.core.clone(), node: place.node.clone(), path: path.clone(), from, wanted };
+    let pieces = stream::once(ready(Ok(Bytes::from(first)))).chain(rest.after(there));
+    Ok(described(Response::new(Body::from_stream(pieces)), place, entry, file, wanted))
+}
+
+/// As much as is read at once of what is left.
+fn piece(left: u64) -> usize {
+    usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)
+}
+
+/// What of a long file is still to be sent: read piece by piece, as the client takes it. No file is in memory as a whole.
+struct Rest {
+    core: Arc<Core>,
+    node: NodeRef,
+    path: String,
+    from: u64,
+    wanted: u64,
+}
+
+impl Rest {
+    /// The pieces behind the first `sent` bytes. The answer breaks off if the file has become shorter meanwhile.
+    fn after(self, sent: u64) -> impl Stream<Item = io::Result<Bytes>> {
+        stream::unfold((self, sent), |(rest, sent)| async move {
+            let left = rest.wanted.checked_sub(sent).filter(|left| *left > 0)?;
+            let read = rest.core.files().read(&rest.node, &rest.path, rest.from + sent, piece(left));
+            let read = read.and_then(|bytes| match bytes.is_empty() {
+                true => Err(io::ErrorKind::UnexpectedEof.into()),
+                false => Ok(Bytes::from(bytes)),
+            });
+            // After an error nothing follows.
+            let sent = read.as_ref().map_or(rest.wanted, |bytes| sent + bytes.len() as u64);
+            Some((read, (rest, sent)))
+        })
+    }
 }
 
 fn range(text: &str, length: u64) -> Option<(u64, u64)> {

@@ -19,7 +19,7 @@ use dropmill_azure_wire::{
 };
 use futures_util::FutureExt;
 use http::{HeaderMap, Method};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::{
     panic::AssertUnwindSafe,
     sync::{
@@ -137,6 +137,10 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
     let read = Limited::new(body, longest).collect().await.map(|body| body.to_bytes());
     match read {
         Ok(bytes) if bytes.len() <= limit::BODY_BYTES => Ok(bytes),
+        Err(error) if !error.is::<LengthLimitError>() => {
+            let words = "The specified request body is not syntactically valid.";
+            Err(Refusal::new(400, "InvalidRequestBody", words).with("Reason", "It broke off"))
+        }
         _ => Err(Refusal::new(413, "RequestBodyTooLarge", "The request body is too large.")
             .with("MaxLimit", limit::BODY_BYTES.to_string())),
     }

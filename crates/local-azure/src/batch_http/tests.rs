@@ -59,12 +59,14 @@ impl Reply {
 }
 
 impl Rig {
-    fn new() -> Self {
+    /// A service whose tasks print `stdout`.
+    fn new(stdout: &str) -> Self {
+        let stdout = stdout.to_owned();
         let clock: SharedClock = Arc::new(Fixed);
         let runner_clock = clock.clone();
         let make = RunnerChoice::Custom(Box::new(move |reports, door| {
             let settings = PretendSettings {
-                script: Arc::new(|_| Pretend { stdout: "hello".into(), ..Pretend::default() }),
+                script: Arc::new(move |_| Pretend { stdout: stdout.clone(), ..Pretend::default() }),
                 boot: Arc::new(|_: &NodeRef| Duration::from_secs(1)),
             };
             PretendRunner::start(settings, runner_clock, reports, door)
@@ -74,9 +76,13 @@ impl Rig {
         Self { key: SharedKey::new(&batch.account, &batch.key).unwrap(), azure }
     }
 
-    /// A pool `p`, a job `j`, tasks `t0` to `t4` that ran.
+    /// A pool `p`, a job `j`, tasks `t0` to `t4` that ran and said hello.
     pub async fn with_tasks() -> Self {
-        let rig = Self::new();
+        Self::with_tasks_that_print("hello").await
+    }
+
+    async fn with_tasks_that_print(stdout: &str) -> Self {
+        let rig = Self::new(stdout);
         assert_eq!(rig.post("pools", pool("p")).await.told(), "201");
         assert_eq!(rig.post("jobs", json!({"id": "j", "poolInfo": {"poolId": "p"}})).await.told(), "201");
         let tasks: Vec<_> = (0..5).map(|n| json!({"id": format!("t{n}"), "commandLine": "x"})).collect();
@@ -326,11 +332,19 @@ async fn an_error_says_what_was_wrong_with_which_property() {
     let many = vec![json!({"id": "x", "commandLine": "x"}); 101];
     let reply = rig.post("jobs/j/addtaskcollection", json!({"value": many})).await;
     assert_eq!(reply.told(), "400 InvalidPropertyValue");
+    // What breaks off is not what is too long.
+    let broken = Body::from_stream(futures_util::stream::iter([
+        Ok(bytes::Bytes::from_static(b"{")),
+        Err(std::io::Error::from(std::io::ErrorKind::TimedOut)),
+    ]));
+    let mut request = Request::post(format!("http://batch/jobs?{VERSION}")).body(broken).unwrap();
+    rig.key.authorize(Scheme::Batch, &mut request, Fixed.now());
+    assert_eq!(rig.azure.batch_router().oneshot(request).await.unwrap().status(), 400);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_nodes_extensions_are_its_pools_and_keep_their_secrets() {
-    let rig = Rig::new();
+    let rig = Rig::new("");
     let mut body = pool("p");
     body["virtualMachineConfiguration"]["extensions"] =
         json!([{"name": "e", "publisher": "x", "type": "y", "protectedSettings": {"key": "hidden"}}]);
@@ -390,4 +404,39 @@ async fn files_are_listed_and_read_in_ranges() {
     let reply = rig.get(&format!("pools/p/nodes/{node}/files/workitems%2Fj%2Fjob-1%2Ft1%2Fstdout.txt")).await;
     assert_eq!(reply.status, 200);
     assert_eq!(rig.get(&format!("pools/p/nodes/{node}/remoteloginsettings")).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_file_is_sent_piece_by_piece_and_breaks_off_when_it_is_gone() {
+    let content: String = (0..100_000).map(|number| format!("{number:06}\n")).collect();
+    let rig = Rig::with_tasks_that_print(&content).await;
+    for (range, expected) in [("bytes=0-", &*content), ("bytes=7-599999", &content[7..600_000])] {
+        let mut body = rig.body_of_stdout(range).await;
+        let (mut read, mut longest) = (vec![], 0);
+        while let Some(frame) = body.frame().await {
+            let bytes = frame.unwrap().into_data().unwrap();
+            longest = longest.max(bytes.len());
+            read.extend_from_slice(&bytes);
+        }
+        assert!(read == expected.as_bytes(), "{range}: {} bytes", read.len());
+        assert!(longest <= 256 << 10, "{longest} bytes at once");
+    }
+    let mut body = rig.body_of_stdout("bytes=0-").await;
+    assert!(body.frame().await.unwrap().is_ok());
+    assert_eq!(rig.ask("DELETE", "jobs/j/tasks/t0/files/stdout.txt", &[], None).await.status, 200);
+    while let Some(frame) = body.frame().await {
+        if frame.is_err() {
+            return;
+        }
+    }
+    panic!("a file that is gone came to a good end");
+}
+
+impl Rig {
+    async fn body_of_stdout(&self, range: &str) -> Body {
+        let request = Request::get(format!("http://batch/jobs/j/tasks/t0/files/stdout.txt?{VERSION}"));
+        let mut request = request.header("ocp-range", range).body(Body::empty()).unwrap();
+        self.key.authorize(Scheme::Batch, &mut request, Fixed.now());
+        self.azure.batch_router().oneshot(request).await.unwrap().into_body()
+    }
 }

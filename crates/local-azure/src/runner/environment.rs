@@ -51,7 +51,11 @@ pub(super) fn of(launch: &Launch, place: &TaskPlace, settings: &RunnerSettings, 
     all
 }
 
-/// Replaces `$NAME` and `${NAME}` by their values; unknown names and a lone `$` stay as they are.
+/// No pattern of files means more than this many bytes; thousands of `$A` with a long value would fill any memory.
+const LONGEST: usize = 64 << 10;
+
+/// Replaces `$NAME` and `${NAME}` by their values; unknown names and a lone `$` stay as they are, and so does everything
+/// behind the first 64 KiB.
 pub(super) fn expand(text: &str, environment: &Environment) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -59,7 +63,7 @@ pub(super) fn expand(text: &str, environment: &Environment) -> String {
         expanded.push_str(&rest[..dollar]);
         rest = &rest[dollar..];
         let (name, length) = variable(&rest[1..]);
-        match environment.get(name).filter(|_| length > 0) {
+        match environment.get(name).filter(|_| length > 0 && expanded.len() < LONGEST) {
             Some(value) => expanded.push_str(&value.to_string_lossy()),
             None => expanded.push_str(&rest[..=length]),
         }
@@ -97,5 +101,13 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(expand(text, &environment), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn many_variables_with_a_long_value_come_to_an_end() {
+        let environment = Environment::from([("A".into(), "x".repeat(100_000).into())]);
+        let expanded = expand(&"$A".repeat(10_000), &environment);
+        assert!(expanded.starts_with("xxx") && expanded.ends_with("$A$A"));
+        assert!(expanded.len() < 200_000, "{}", expanded.len());
     }
 }

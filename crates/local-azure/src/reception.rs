@@ -1,0 +1,109 @@
+//! Routers on sockets: how many clients are let in at once, and how long each may keep silent.
+//!
+//! A client that sends half a request, or reads half an answer, and then nothing more would hold its connection for
+//! ever; enough of them would keep everybody else out.
+
+mod patience;
+
+use crate::service::Peer;
+use axum::{Router, body::Body};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use patience::{PatientBody, PatientStream};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tower::ServiceExt;
+
+/// Bounds of what clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections at once; whoever comes then waits until another goes.
+    pub connections: usize,
+    /// How long the head of a request may take, and a connection may idle before it. Longer than the 90 seconds after
+    /// which common clients give up an idle connection themselves: one that is closed under them fails a request.
+    pub head: Duration,
+    /// How long nothing of a body may arrive, or nothing of an answer be taken.
+    pub silence: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: 512, head: Duration::from_secs(100), silence: Duration::from_secs(60) }
+    }
+}
+
+/// How long to wait when no connection can be accepted (no handles are left, for instance).
+const BREATH: Duration = Duration::from_secs(1);
+
+/// A connection that is used as it is.
+///
+/// # Errors
+/// Never.
+pub async fn plain(stream: TcpStream) -> io::Result<TcpStream> {
+    Ok(stream)
+}
+
+/// Serves a router on a socket; never ends by itself. Dropped, it cuts off whoever is connected. `greet` makes of a
+/// connection what requests come over; it may take as long as the head of a request.
+pub async fn serve<S, F>(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    greet: impl Fn(TcpStream) -> F + Clone + Send + 'static,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let mut clients = JoinSet::new();
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Small answers wait 40 ms for a delayed acknowledgement without it.
+                let _ = stream.set_nodelay(true);
+                let (router, greeted) = (router.clone(), greet(stream));
+                clients.spawn(async move {
+                    match tokio::time::timeout(bounds.head, greeted).await {
+                        Ok(Ok(stream)) => attend(stream, peer.ip(), router, bounds).await,
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "no connection came about"),
+                        Err(_) => tracing::debug!(%peer, "no connection came about in time"),
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+        while clients.try_join_next().is_some() {}
+    }
+}
+
+/// Serves one client until it goes or exhausts the patience it is met with. Its requests carry the address it comes
+/// from, which a SAS may be bound to.
+pub async fn attend<S>(stream: S, peer: IpAddr, router: Router, bounds: Bounds)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().oneshot(request.map(|body| Body::new(PatientBody::new(body, bounds.silence))))
+    });
+    let stream = TokioIo::new(PatientStream::new(stream, bounds.silence));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+    if let Err(error) = builder.serve_connection(stream, service).await {
+        let error: io::Error = io::Error::other(error);
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests;

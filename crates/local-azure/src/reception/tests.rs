@@ -1,0 +1,113 @@
+//! Clients that keep silent, in virtual time; and one too many.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use axum::{extract::Request as Asked, response::Response};
+use http_body_util::BodyExt;
+use std::net::Ipv4Addr;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+const BOUNDS: Bounds =
+    Bounds { connections: 2, head: Duration::from_secs(100), silence: Duration::from_secs(60) };
+
+/// Answers with the length of the body, or 400 if it broke off; `/long` with more than any buffer holds.
+fn router() -> Router {
+    Router::new().fallback(|request: Asked| async {
+        if request.uri().path() == "/long" {
+            return Response::new(Body::from(vec![b'x'; 8 << 20]));
+        }
+        match request.into_body().collect().await {
+            Ok(body) => Response::new(Body::from(body.to_bytes().len().to_string())),
+            Err(_) => Response::builder().status(400).body(Body::empty()).unwrap(),
+        }
+    })
+}
+
+/// A client of [`router`], and when its connection ended.
+fn connect() -> (DuplexStream, tokio::task::JoinHandle<Instant>) {
+    let (client, server) = duplex(4 << 10);
+    let attended = tokio::spawn(async {
+        attend(server, Ipv4Addr::LOCALHOST.into(), router(), BOUNDS).await;
+        Instant::now()
+    });
+    (client, attended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_or_half_a_head_is_cut_off() {
+    for said in ["", "GET / HTTP/1.1\r\nhost: a\r\nx-", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let began = Instant::now();
+        let (mut client, attended) = connect();
+        client.write_all(said.as_bytes()).await.unwrap();
+        let mut answer = vec![];
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(attended.await.unwrap() - began, BOUNDS.head, "{said}");
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200"), said.ends_with("\r\n\r\n"), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_come_slowly_and_may_not_stop() {
+    let (mut client, _attended) = connect();
+    let head = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..4 {
+        tokio::time::sleep(BOUNDS.silence - Duration::from_secs(1)).await;
+        client.write_all(b"x").await.unwrap();
+    }
+    let mut answer = vec![0; 4096];
+    let length = client.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 200") && answer[..length].ends_with(b"4"));
+
+    let began = Instant::now();
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(b"xxx").await.unwrap();
+    let length = client.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 400"));
+    assert_eq!(began.elapsed(), BOUNDS.silence);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_read_the_answer_is_cut_off() {
+    let began = Instant::now();
+    let (mut client, attended) = connect();
+    client.write_all(b"GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert_eq!(attended.await.unwrap() - began, BOUNDS.silence);
+    // What was on its way is there, and then the end, long before the length that was promised.
+    let mut answer = vec![];
+    client.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() < 1 << 20, "{}", answer.len());
+}
+
+#[tokio::test]
+async fn who_is_one_too_many_waits_until_another_goes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let arrived = Arc::new(Notify::new());
+    let told = arrived.clone();
+    let router = Router::new().fallback(move || {
+        told.notify_one();
+        async { "" }
+    });
+    let serving = tokio::spawn(serve(listener, router, BOUNDS, plain));
+    let mut clients = vec![];
+    for number in 0..=BOUNDS.connections {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        if number < BOUNDS.connections {
+            arrived.notified().await;
+        }
+        clients.push(client);
+    }
+    // It is in the queue of the socket; nothing of its request can have been seen, however long one looks.
+    assert!(timeout(Duration::from_millis(50), arrived.notified()).await.is_err());
+    drop(clients.remove(0));
+    arrived.notified().await;
+    serving.abort();
+}
