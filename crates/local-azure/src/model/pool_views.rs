@@ -69,7 +69,8 @@ impl Model {
             task_slots_per_node: pick!("taskSlotsPerNode", task_slots_per_node),
             task_scheduling_policy: pick!("taskSchedulingPolicy", task_scheduling_policy),
             user_accounts: select.take("userAccounts", || spec.user_accounts.as_ref().map(without_secrets)),
-            metadata: pick!("metadata", metadata),
+            // No pairs are no metadata: so the service tells it.
+            metadata: select.take("metadata", || spec.metadata.clone().filter(|pairs| !pairs.is_empty())),
             mount_configuration: select
                 .take("mountConfiguration", || spec.mount_configuration.as_ref().map(without_secrets)),
             target_node_communication_mode: pick!(

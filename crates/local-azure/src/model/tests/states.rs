@@ -150,3 +150,22 @@ fn pools_answer_by_their_state() {
         ],
     );
 }
+
+#[test]
+fn metadata_without_pairs_is_not_shown() {
+    let pair = json!([{"name": "n", "value": "v"}]);
+    for (made, update, shown) in [
+        (json!({"metadata": pair}), None, pair.clone()),
+        (json!({"metadata": []}), None, json!(null)),
+        (json!({}), None, json!(null)),
+        (json!({"metadata": pair}), Some("patch pool"), json!(null)),
+        (json!({"metadata": pair}), Some("update pool"), json!(null)),
+    ] {
+        let mut world = World::new();
+        world.add_pool("p", made.clone()).unwrap();
+        if let Some(request) = update {
+            assert_eq!(world.ask(request), "ok");
+        }
+        assert_eq!(world.pool("p")["metadata"], shown, "{made} {update:?}");
+    }
+}
