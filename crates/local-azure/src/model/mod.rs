@@ -22,6 +22,7 @@ pub mod query;
 mod refusal;
 mod scheduler;
 mod schedules;
+mod secrets;
 mod storage;
 mod task_ends;
 mod task_views;

@@ -497,7 +497,7 @@ impl Model {
             "previousState": schedule.previous.map(|(state, _)| state),
             "previousStateTransitionTime": schedule.previous.map(|(_, moment)| iso(moment)),
             "schedule": schedule.times,
-            "jobSpecification": schedule.job,
+            "jobSpecification": super::secrets::hidden(&schedule.job),
             "executionInfo": info,
             "metadata": schedule.metadata,
         });

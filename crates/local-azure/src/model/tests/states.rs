@@ -169,3 +169,19 @@ fn metadata_without_pairs_is_not_shown() {
         assert_eq!(world.pool("p")["metadata"], shown, "{made} {update:?}");
     }
 }
+
+#[test]
+fn slots_of_a_pool_change_while_it_has_no_nodes() {
+    for (nodes, slots, told, shown) in [
+        (0, 4, "ok", 4),
+        (1, 4, "409 OperationInvalidForCurrentState", 1),
+        (0, 0, "400 InvalidPropertyValue", 1),
+        (0, 257, "400 InvalidPropertyValue", 1),
+    ] {
+        let mut world = World::new();
+        world.add_pool("p", json!({"targetDedicatedNodes": nodes})).unwrap();
+        let patch = serde_json::from_value(json!({"taskSlotsPerNode": slots})).unwrap();
+        assert_eq!(super::told(world.model.patch_pool("p", patch, world.now)), told, "{nodes} {slots}");
+        assert_eq!(world.pool("p")["taskSlotsPerNode"], shown, "{nodes} {slots}");
+    }
+}

@@ -1,0 +1,207 @@
+//! What is done with each field: declared here, and held against what the service answers.
+
+use super::{described::Field, probe::Seen};
+
+/// What becomes of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Here {
+    /// Taken, shown again, and done.
+    AsAzure,
+    /// Taken and shown again, and nothing follows from it.
+    Kept,
+    /// Taken, and neither told to anybody nor followed by anything.
+    Hidden,
+    /// Refused, with this status and code.
+    Refused(&'static str),
+}
+
+use Here::{AsAzure, Hidden, Kept, Refused};
+
+/// One judgement of several fields.
+pub struct Declared {
+    pub here: Here,
+    /// Fields as `Definition.property`, `*` for any definition or all properties; with `>` between them where a field is
+    /// meant only inside of another. What is inside of a field is meant with it.
+    pub fields: &'static str,
+    /// Why, for people; nothing where all is as Azure.
+    pub why: &'static str,
+}
+
+const fn declared(here: Here, fields: &'static str, why: &'static str) -> Declared {
+    Declared { here, fields, why }
+}
+
+const NOT_HERE: Here = Refused("501 NotImplemented");
+const NO_PACKAGE: Here = Refused("409 InvalidApplicationPackageReferences");
+
+/// All of them; of several that fit the first counts.
+pub const ALL: &[Declared] = &[
+    declared(
+        Refused("400 InvalidPropertyValue"),
+        "JobPatchParameter.poolInfo>PoolInformation.autoPoolSpecification JobUpdateParameter.poolInfo>PoolInformation.autoPoolSpecification",
+        "a job that is there keeps its pool, and whether that was made for it; Azure lets `keepAlive` be changed",
+    ),
+    declared(
+        Hidden,
+        "PoolSpecification.startTask>StartTask.containerSettings>TaskContainerSettings.registry>ContainerRegistry.password",
+        "as the line after, and secrets are told to nobody",
+    ),
+    declared(
+        Kept,
+        "PoolSpecification.startTask>StartTask.containerSettings PoolSpecification.applicationPackageReferences",
+        "the pool cannot be made with it, and the job ends with `InvalidAutoPoolSettings`",
+    ),
+    declared(NOT_HERE, "*.containerSettings", "tasks in containers"),
+    declared(NOT_HERE, "TaskAddParameter.multiInstanceSettings", "tasks on several nodes at once"),
+    declared(NO_PACKAGE, "*.applicationPackageReferences", "packages come with the management plane, which is not here"),
+    declared(
+        Hidden,
+        "ContainerRegistry.password UserAccount.password LinuxUserConfiguration.sshPrivateKey \
+         AzureBlobFileSystemConfiguration.accountKey AzureBlobFileSystemConfiguration.sasKey \
+         AzureFileShareConfiguration.accountKey CIFSMountConfiguration.password VMExtension.protectedSettings",
+        "secrets are told to nobody",
+    ),
+    declared(Kept, "*.vmSize *.virtualMachineConfiguration *.upgradePolicy *.resourceTags", "every node is this machine"),
+    declared(
+        Kept,
+        "*.networkConfiguration *.enableInterNodeCommunication *.targetNodeCommunicationMode",
+        "every node has this machine's network",
+    ),
+    declared(Kept, "*.userAccounts *.userIdentity", "every task runs as the user who runs the service"),
+    declared(Kept, "*.mountConfiguration", "nothing is mounted"),
+    declared(Kept, "*.certificateReferences", "certificates are retired on Azure"),
+    declared(Kept, "*.identityReference", "storage is asked with the SAS in the address alone"),
+    declared(Kept, "*.authenticationTokenSettings", "no token is made; retired on Azure"),
+    declared(Kept, "*.allowTaskPreemption", "a task that runs is never preempted"),
+    declared(Kept, "JobManagerTask.allowLowPriorityNode", "nodes are never preempted, so that it may run on any"),
+    declared(
+        Kept,
+        "OutputFileBlobContainerDestination.uploadHeaders",
+        "outputs are stored without headers of their own",
+    ),
+    declared(Kept, "ComputeNodeUser.* NodeUpdateUserParameter.*", "nobody logs in to a node"),
+    declared(Kept, "UploadBatchServiceLogsConfiguration.*", "there is no node agent that could have logs"),
+    // -- As Azure: pools
+    declared(
+        AsAzure,
+        "PoolAddParameter.id *.displayName *.metadata *.resizeTimeout *.targetDedicatedNodes *.targetLowPriorityNodes \
+         *.enableAutoScale *.autoScaleFormula *.autoScaleEvaluationInterval *.taskSlotsPerNode *.taskSchedulingPolicy",
+        "",
+    ),
+    declared(AsAzure, "*.nodeDeallocationOption NodeRemoveParameter.nodeList", ""),
+    declared(
+        AsAzure,
+        "NodeRebootParameter.* NodeReimageParameter.* NodeDeallocateParameter.* NodeDisableSchedulingParameter.*",
+        "",
+    ),
+    declared(AsAzure, "StartTask.commandLine StartTask.maxTaskRetryCount StartTask.waitForSuccess", ""),
+    // -- What tasks of every kind have
+    declared(AsAzure, "EnvironmentSetting.name EnvironmentSetting.value", ""),
+    declared(
+        AsAzure,
+        "ResourceFile.httpUrl ResourceFile.filePath ResourceFile.fileMode ResourceFile.storageContainerUrl \
+         ResourceFile.autoStorageContainerName ResourceFile.blobPrefix",
+        "",
+    ),
+    declared(
+        AsAzure,
+        "OutputFile.filePattern OutputFileBlobContainerDestination.path OutputFileBlobContainerDestination.containerUrl \
+         OutputFileUploadOptions.uploadCondition",
+        "",
+    ),
+    declared(
+        AsAzure,
+        "TaskConstraints.maxWallClockTime TaskConstraints.retentionTime TaskConstraints.maxTaskRetryCount",
+        "",
+    ),
+    // -- Jobs
+    declared(
+        AsAzure,
+        "JobAddParameter.id *.priority *.maxParallelTasks *.onAllTasksComplete *.onTaskFailure *.usesTaskDependencies",
+        "",
+    ),
+    declared(AsAzure, "JobConstraints.maxWallClockTime JobConstraints.maxTaskRetryCount", ""),
+    declared(
+        AsAzure,
+        "PoolInformation.poolId AutoPoolSpecification.autoPoolIdPrefix AutoPoolSpecification.poolLifetimeOption \
+         AutoPoolSpecification.keepAlive",
+        "",
+    ),
+    declared(
+        AsAzure,
+        "JobManagerTask.id JobManagerTask.commandLine JobManagerTask.requiredSlots JobManagerTask.killJobOnCompletion \
+         JobManagerTask.runExclusive",
+        "",
+    ),
+    declared(
+        AsAzure,
+        "JobPreparationTask.id JobPreparationTask.commandLine JobPreparationTask.waitForSuccess \
+         JobPreparationTask.rerunOnNodeRebootAfterSuccess",
+        "",
+    ),
+    declared(
+        AsAzure,
+        "JobReleaseTask.id JobReleaseTask.commandLine JobReleaseTask.maxWallClockTime JobReleaseTask.retentionTime",
+        "",
+    ),
+    declared(AsAzure, "JobDisableParameter.disableTasks JobTerminateParameter.terminateReason", ""),
+    // -- Tasks
+    declared(AsAzure, "TaskAddParameter.id TaskAddParameter.commandLine TaskAddParameter.requiredSlots", ""),
+    declared(AsAzure, "AffinityInformation.affinityId TaskDependencies.taskIds TaskIdRange.start TaskIdRange.end", ""),
+    declared(
+        AsAzure,
+        "ExitOptions.jobAction ExitOptions.dependencyAction ExitCodeMapping.code ExitCodeRangeMapping.start \
+         ExitCodeRangeMapping.end",
+        "",
+    ),
+    // -- Schedules
+    declared(
+        AsAzure,
+        "JobScheduleAddParameter.id Schedule.doNotRunUntil Schedule.doNotRunAfter Schedule.startWindow \
+         Schedule.recurrenceInterval",
+        "",
+    ),
+];
+
+/// The judgement of a field, by its place in [`ALL`].
+pub fn of(field: &Field) -> Option<usize> {
+    ALL.iter().position(|one| one.fields.split_whitespace().any(|pattern| is_meant(field, pattern)))
+}
+
+/// Whether a pattern means a field, or one that it is inside of.
+fn is_meant(field: &Field, pattern: &str) -> bool {
+    let wanted: Vec<(&str, &str)> = pattern.split('>').filter_map(|link| link.split_once('.')).collect();
+    let fits = |(definition, name): &(String, String), (wanted, property): &(&str, &str)| {
+        (*wanted == "*" || wanted == definition) && (*property == "*" || property == name)
+    };
+    field.chain.windows(wanted.len()).any(|links| links.iter().zip(&wanted).all(|(link, wanted)| fits(link, wanted)))
+}
+
+/// What is wrong with the table, for a person who has to mend it.
+pub fn faults(all: &[Seen]) -> Vec<String> {
+    let (mut faults, mut used) = (vec![], vec![false; ALL.len()]);
+    for seen in all {
+        let (operation, path) = (seen.body.operation, seen.field.path());
+        let found = match seen.shown {
+            Some(false) => format!("{} and not shown", seen.told),
+            _ => seen.told.clone(),
+        };
+        let Some(number) = of(&seen.field) else {
+            faults.push(format!("{operation} {path}: nothing is declared, and the answer is {found}"));
+            continue;
+        };
+        used[number] = true;
+        let here = ALL[number].here;
+        let holds = match here {
+            AsAzure | Kept => seen.is_taken() && seen.shown != Some(false),
+            Hidden => seen.is_taken() && seen.shown != Some(true),
+            Refused(code) => seen.told == code,
+        };
+        if !holds {
+            faults.push(format!("{operation} {path}: {here:?} is declared, and the answer is {found}"));
+        }
+    }
+    let unused = ALL.iter().zip(used).filter(|(_, used)| !used);
+    faults.extend(unused.map(|(one, _)| format!("{}: declared, and there is no such field", one.fields)));
+    faults
+}
