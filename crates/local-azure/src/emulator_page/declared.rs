@@ -53,7 +53,11 @@ pub const ALL: &[Declared] = &[
     ),
     declared(NOT_HERE, "*.containerSettings", "tasks in containers"),
     declared(NOT_HERE, "TaskAddParameter.multiInstanceSettings", "tasks on several nodes at once"),
-    declared(NO_PACKAGE, "*.applicationPackageReferences", "packages come with the management plane, which is not here"),
+    declared(
+        NO_PACKAGE,
+        "*.applicationPackageReferences",
+        "packages come with the management plane, which is not here",
+    ),
     declared(
         Hidden,
         "ContainerRegistry.password UserAccount.password LinuxUserConfiguration.sshPrivateKey \
@@ -61,7 +65,11 @@ pub const ALL: &[Declared] = &[
          AzureFileShareConfiguration.accountKey CIFSMountConfiguration.password VMExtension.protectedSettings",
         "secrets are told to nobody",
     ),
-    declared(Kept, "*.vmSize *.virtualMachineConfiguration *.upgradePolicy *.resourceTags", "every node is this machine"),
+    declared(
+        Kept,
+        "*.vmSize *.virtualMachineConfiguration *.upgradePolicy *.resourceTags",
+        "every node is this machine",
+    ),
     declared(
         Kept,
         "*.networkConfiguration *.enableInterNodeCommunication *.targetNodeCommunicationMode",
@@ -73,7 +81,11 @@ pub const ALL: &[Declared] = &[
     declared(Kept, "*.identityReference", "storage is asked with the SAS in the address alone"),
     declared(Kept, "*.authenticationTokenSettings", "no token is made; retired on Azure"),
     declared(Kept, "*.allowTaskPreemption", "a task that runs is never preempted"),
-    declared(Kept, "JobManagerTask.allowLowPriorityNode", "nodes are never preempted, so that it may run on any"),
+    declared(
+        Kept,
+        "JobManagerTask.allowLowPriorityNode",
+        "nodes are never preempted, so that it may run on any",
+    ),
     declared(
         Kept,
         "OutputFileBlobContainerDestination.uploadHeaders",
@@ -147,7 +159,11 @@ pub const ALL: &[Declared] = &[
     declared(AsAzure, "JobDisableParameter.disableTasks JobTerminateParameter.terminateReason", ""),
     // -- Tasks
     declared(AsAzure, "TaskAddParameter.id TaskAddParameter.commandLine TaskAddParameter.requiredSlots", ""),
-    declared(AsAzure, "AffinityInformation.affinityId TaskDependencies.taskIds TaskIdRange.start TaskIdRange.end", ""),
+    declared(
+        AsAzure,
+        "AffinityInformation.affinityId TaskDependencies.taskIds TaskIdRange.start TaskIdRange.end",
+        "",
+    ),
     declared(
         AsAzure,
         "ExitOptions.jobAction ExitOptions.dependencyAction ExitCodeMapping.code ExitCodeRangeMapping.start \
@@ -163,35 +179,48 @@ pub const ALL: &[Declared] = &[
     ),
 ];
 
-/// The judgement of a field, by its place in [`ALL`].
-pub fn of(field: &Field) -> Option<usize> {
-    ALL.iter().position(|one| one.fields.split_whitespace().any(|pattern| is_meant(field, pattern)))
+/// The judgement of a field.
+pub struct Judged {
+    pub by: &'static Declared,
+    /// How many links of the field have to be known for it.
+    pub links: usize,
+    /// Whether it is only for what is inside of another thing.
+    pub inside: bool,
 }
 
-/// Whether a pattern means a field, or one that it is inside of.
-fn is_meant(field: &Field, pattern: &str) -> bool {
+/// The first that means a field.
+pub fn of(field: &Field) -> Option<Judged> {
+    let patterns = ALL.iter().flat_map(|by| by.fields.split_whitespace().map(move |pattern| (by, pattern)));
+    patterns.into_iter().find_map(|(by, pattern)| {
+        Some(Judged { by, links: meant(field, pattern)?, inside: pattern.contains('>') })
+    })
+}
+
+/// How far a pattern goes that means a field, or one that it is inside of.
+fn meant(field: &Field, pattern: &str) -> Option<usize> {
     let wanted: Vec<(&str, &str)> = pattern.split('>').filter_map(|link| link.split_once('.')).collect();
-    let fits = |(definition, name): &(String, String), (wanted, property): &(&str, &str)| {
+    let fits = |((definition, name), (wanted, property)): (&(String, String), &(&str, &str))| {
         (*wanted == "*" || wanted == definition) && (*property == "*" || property == name)
     };
-    field.chain.windows(wanted.len()).any(|links| links.iter().zip(&wanted).all(|(link, wanted)| fits(link, wanted)))
+    let at = field.chain.windows(wanted.len()).position(|links| links.iter().zip(&wanted).all(fits))?;
+    Some(at + wanted.len())
 }
 
 /// What is wrong with the table, for a person who has to mend it.
 pub fn faults(all: &[Seen]) -> Vec<String> {
-    let (mut faults, mut used) = (vec![], vec![false; ALL.len()]);
+    let (mut faults, mut used) = (vec![], vec![]);
     for seen in all {
         let (operation, path) = (seen.body.operation, seen.field.path());
         let found = match seen.shown {
             Some(false) => format!("{} and not shown", seen.told),
             _ => seen.told.clone(),
         };
-        let Some(number) = of(&seen.field) else {
+        let Some(judged) = of(&seen.field) else {
             faults.push(format!("{operation} {path}: nothing is declared, and the answer is {found}"));
             continue;
         };
-        used[number] = true;
-        let here = ALL[number].here;
+        used.push(judged.by.fields);
+        let here = judged.by.here;
         let holds = match here {
             AsAzure | Kept => seen.is_taken() && seen.shown != Some(false),
             Hidden => seen.is_taken() && seen.shown != Some(true),
@@ -201,7 +230,7 @@ pub fn faults(all: &[Seen]) -> Vec<String> {
             faults.push(format!("{operation} {path}: {here:?} is declared, and the answer is {found}"));
         }
     }
-    let unused = ALL.iter().zip(used).filter(|(_, used)| !used);
-    faults.extend(unused.map(|(one, _)| format!("{}: declared, and there is no such field", one.fields)));
+    let unused = ALL.iter().filter(|one| !used.contains(&one.fields));
+    faults.extend(unused.map(|one| format!("{}: declared, and there is no such field", one.fields)));
     faults
 }

@@ -36,9 +36,8 @@ pub struct Described(Map<String, Value>);
 
 impl Described {
     pub fn of_20() -> Self {
-        let text = include_str!(
-            "../../../azure-wire/tests/openapi/BatchService-2024-07-01.20.0.definitions.json"
-        );
+        let text =
+            include_str!("../../../azure-wire/tests/openapi/BatchService-2024-07-01.20.0.definitions.json");
         let document: Value = serde_json::from_str(text).unwrap();
         Self(document["definitions"].as_object().unwrap().clone())
     }
@@ -97,7 +96,11 @@ impl Described {
         if lists[0] && !rest.is_empty() {
             value = json!([value]);
         }
-        for (other, needed) in super::values::WITH.iter().filter(|(at, _)| *at == format!("{definition}.{name}")).flat_map(|(_, with)| *with) {
+        for (other, needed) in super::values::WITH
+            .iter()
+            .filter(|(at, _)| *at == format!("{definition}.{name}"))
+            .flat_map(|(_, with)| *with)
+        {
             body[*other] = serde_json::from_str(needed).unwrap();
         }
         body[name.as_str()] = value;

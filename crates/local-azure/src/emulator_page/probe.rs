@@ -77,7 +77,13 @@ pub async fn all() -> Vec<Seen> {
     seen
 }
 
-async fn ask(rig: &Rig, described: &Described, body: &Body, field: &Field, number: usize) -> (String, Option<bool>) {
+async fn ask(
+    rig: &Rig,
+    described: &Described,
+    body: &Body,
+    field: &Field,
+    number: usize,
+) -> (String, Option<bool>) {
     let (method, path) = body.operation.split_once(' ').unwrap();
     let (_, _, text) = OPERATIONS.iter().find(|(verb, of, _)| *verb == method && *of == path).unwrap();
     let node = rig.get("pools/p/nodes").await.ids().first().map(|id| (*id).to_owned()).unwrap_or_default();
@@ -107,7 +113,8 @@ async fn ask(rig: &Rig, described: &Described, body: &Body, field: &Field, numbe
 
 /// Things of its own for a request, so that none meets what another has done.
 async fn things(rig: &Rig, number: usize, path: &str) -> Vec<(&'static str, String)> {
-    let pool = if path.contains("{n}") || path.contains("node") { "p".to_owned() } else { format!("p{number}") };
+    let pool =
+        if path.contains("{n}") || path.contains("node") { "p".to_owned() } else { format!("p{number}") };
     if path.starts_with("pools/") && pool != "p" {
         let image = json!({"imageReference": {}, "nodeAgentSKUId": "x"});
         let mut made = json!({"id": pool, "vmSize": "a1", "virtualMachineConfiguration": image});
@@ -119,7 +126,10 @@ async fn things(rig: &Rig, number: usize, path: &str) -> Vec<(&'static str, Stri
     }
     if path.ends_with("users/{u}") {
         let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
-        assert_eq!(rig.post(&format!("pools/p/nodes/{node}/users"), json!({"name": "u"})).await.told(), "201");
+        assert_eq!(
+            rig.post(&format!("pools/p/nodes/{node}/users"), json!({"name": "u"})).await.told(),
+            "201"
+        );
     }
     let job = format!("j{number}");
     if path.starts_with("jobs/") {

@@ -17,8 +17,14 @@ pub const VALUES: &[(&str, &str)] = &[
 pub const BESIDE: &[(&str, &str)] = &[
     ("PoolInformation", r#"{"poolId":"p"}"#),
     ("PoolInformation.autoPoolSpecification", "{}"),
-    ("AutoPoolSpecification", r#"{"poolLifetimeOption":"job","pool":{"vmSize":"a1","virtualMachineConfiguration":{"imageReference":{},"nodeAgentSKUId":"x"}}}"#),
-    ("PoolSpecification", r#"{"vmSize":"a1","virtualMachineConfiguration":{"imageReference":{},"nodeAgentSKUId":"x"}}"#),
+    (
+        "AutoPoolSpecification",
+        r#"{"poolLifetimeOption":"job","pool":{"vmSize":"a1","virtualMachineConfiguration":{"imageReference":{},"nodeAgentSKUId":"x"}}}"#,
+    ),
+    (
+        "PoolSpecification",
+        r#"{"vmSize":"a1","virtualMachineConfiguration":{"imageReference":{},"nodeAgentSKUId":"x"}}"#,
+    ),
     ("ResourceFile", r#"{"httpUrl":"http://127.0.0.1:1/f","filePath":"f"}"#),
     ("ResourceFile.storageContainerUrl", "{}"),
     ("ResourceFile.autoStorageContainerName", "{}"),

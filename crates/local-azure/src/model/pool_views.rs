@@ -36,8 +36,9 @@ impl Model {
                 .take("allocationStateTransitionTime", || Some(pool.allocation_at)),
             vm_size: select.take("vmSize", || Some(spec.vm_size.clone())),
             virtual_machine_configuration: select.take("virtualMachineConfiguration", || {
-                let has_secrets =
-                    |of: &&wire::VirtualMachineConfiguration| of.container_configuration.is_some() || of.extensions.is_some();
+                let has_secrets = |of: &&wire::VirtualMachineConfiguration| {
+                    of.container_configuration.is_some() || of.extensions.is_some()
+                };
                 let machines = spec.virtual_machine_configuration.as_ref()?;
                 Some(if has_secrets(&machines) { without_secrets(machines) } else { machines.clone() })
             }),

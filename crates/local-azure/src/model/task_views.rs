@@ -45,7 +45,10 @@ impl Model {
             execution_info: select.take("executionInfo", || Some(facts.info.clone())),
             node_info: select.take("nodeInfo", || self.node_info(job, task)),
             depends_on: pick!("dependsOn", depends_on),
-            authentication_token_settings: pick!("authenticationTokenSettings", authentication_token_settings),
+            authentication_token_settings: pick!(
+                "authenticationTokenSettings",
+                authentication_token_settings
+            ),
             ..wire::Task::default()
         }
     }
