@@ -482,7 +482,10 @@ impl Model {
         });
         let mut info = Map::new();
         let mut put = |name: &str, value: Option<Value>| value.map(|value| info.insert(name.into(), value));
-        put("nextRunTime", schedule.next.map(|next| iso(next).into()));
+        // One that ends has no next time, while its last job is still ending.
+        let goes_on = matches!(schedule.state, ScheduleState::Active | ScheduleState::Disabled);
+        let next = schedule.next.filter(|_| goes_on);
+        put("nextRunTime", next.map(|next| iso(next).into()));
         put("recentJob", recent);
         put("endTime", schedule.ended.map(|ended| iso(ended).into()));
         let seen = object!({

@@ -308,3 +308,19 @@ fn slots_of_a_pool_change_while_it_has_no_nodes() {
         assert_eq!(world.pool("p")["taskSlotsPerNode"], shown, "{nodes} {slots}");
     }
 }
+
+#[test]
+fn a_schedule_tells_its_next_time_as_long_as_there_will_be_one() {
+    for (state, told) in [
+        ("active", true),
+        ("disabled", true),
+        ("terminating", false),
+        ("completed", false),
+        ("deleting", false),
+    ] {
+        let world = schedule_in(state);
+        let schedule = world.model.schedule_named("s").unwrap();
+        let seen = world.model.see_schedule(schedule, &Default::default());
+        assert_eq!(seen["executionInfo"]["nextRunTime"].is_string(), told, "{state}");
+    }
+}
