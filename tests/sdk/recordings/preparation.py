@@ -57,9 +57,10 @@ CHANGEABLE = {
     "PUT tasks": {"constraints"},
 }
 # or what was refused.
+SUBNET = "/subscriptions/0/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
 REFUSED = {
     "InvalidApplicationPackageReferences": {"applicationPackageReferences": [{"applicationId": "unknown"}]},
-    "Forbidden": {"networkConfiguration": {"subnetId": "/subscriptions/0/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s"}},
+    "Forbidden": {"networkConfiguration": {"subnetId": SUBNET}},
 }
 MAY_BE_REFUSED = ("multiInstanceSettings", "applicationPackageReferences")
 
@@ -129,8 +130,10 @@ class Preparation:
         if last in ("enableautoscale", "updateproperties") or method in ("PUT", "PATCH"):
             of = path.rpartition("/")[0] if method == "POST" else path
             kind = of.split("/")[-2]
-            found = {name: value for name, value in self.settable(kind, of, after).items() if name in CHANGEABLE.get(f"{method} {kind}", ())}
-            return {**LEAST.get(f"{method} {last}", LEAST.get(f"{method} {kind}", {})), **found, **REFUSED.get(answer.get("code"), {})}
+            changeable = CHANGEABLE.get(f"{method} {kind}", ())
+            found = {name: value for name, value in self.settable(kind, of, after).items() if name in changeable}
+            least = LEAST.get(f"{method} {last}", LEAST.get(f"{method} {kind}", {}))
+            return {**least, **found, **REFUSED.get(answer.get("code"), {})}
         return filled(LEAST.get(f"{method} {last}"), new=new, node=node)
 
     def creation(self, kind, path, name):
@@ -250,7 +253,8 @@ class Preparation:
         self.create(f"/jobs/{job}/tasks", body, least_of("tasks", name))
         state = (self.shown.get(place.lower()) or {}).get("state")
         uses = [path_of(call) for call in self.calls if path_of(call).lower().startswith(place.lower() + "/")]
-        if state == "completed" and place.lower() not in self.changed or any("/files" in path or path.endswith("/reactivate") for path in uses):
+        needs_end = any("/files" in path or path.endswith("/reactivate") for path in uses)
+        if needs_end or state == "completed" and place.lower() not in self.changed:
             self.ended(place)
 
     def create(self, path, body, least):
