@@ -5,6 +5,8 @@ mod autoscale;
 mod batch_http;
 pub mod blob;
 pub mod durability;
+#[cfg(test)]
+mod emulator_page;
 pub mod model;
 pub mod orders;
 pub mod reception;

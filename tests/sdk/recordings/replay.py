@@ -1,7 +1,8 @@
 """Replays recorded sessions of the real Batch service against ours and tells every difference.
 
-A session is the list of calls that a public test suite of an official client recorded. Each is played against a service of its own; what
-a session presupposes (pools, jobs, tasks and nodes that were made outside of it) is made first. Compared are the status, the code of an
+A session is the list of calls that a public test suite of an official client recorded. Each is played against a service of its own, in its
+own version of the protocol or the oldest that ours speaks; what a session presupposes (pools, jobs, tasks and nodes that were made outside
+of it) is made first. Compared are the status, the code of an
 error, which fields a body has and of which types, and the values that are determined by what was asked.
 """
 
@@ -16,7 +17,10 @@ import urllib.parse
 import urllib.request
 from email.utils import formatdate
 
-VERSION = "2024-07-01.20.0"
+from preparation import Preparation, path_of
+
+# The oldest version of the protocol that ours speaks: older sessions are played in it.
+OLDEST = "2022-10-01.16.0"
 # Fields whose values follow from what was asked.
 DETERMINED = {
     "id", "displayName", "vmSize", "priority", "maxParallelTasks", "usesTaskDependencies", "allowTaskPreemption",
@@ -26,7 +30,6 @@ DETERMINED = {
     "nodeFillType", "recurrenceInterval", "nodeAgentSKUId", "publisher", "offer", "sku", "autoScaleFormula", "filePath",
     "resizeTimeout",
 }  # fmt: skip
-CREATES = re.compile(r"^/(pools|jobs|jobschedules)$")
 
 
 class Service:
@@ -34,10 +37,11 @@ class Service:
         batch = connection["batch"]
         self.base, self.account = batch["endpoint"].rstrip("/"), batch["account"]
         self.key = base64.b64decode(batch["key"])
+        self.version = OLDEST
 
     def call(self, method, path, query=(), headers=None, body=None):
         """Status, headers and body (JSON read) of the answer to a signed request."""
-        query = {**dict(query), "api-version": VERSION}
+        query = {**dict(query), "api-version": self.version}
         data = None if body is None else json.dumps(body).encode()
         headers = {name.lower(): value for name, value in (headers or {}).items()}
         headers["ocp-date"] = formatdate(usegmt=True)
@@ -103,19 +107,28 @@ def differences(real, ours, at=""):
                 yield from differences(real[name], ours[name], place)
     elif isinstance(real, list):
         if real and ours:
-            # Elements in their order: what is determined is so by what was asked.
-            for one, other in zip(real, ours):
+            for one, other in beside(real, ours):
                 yield from differences(one, other, f"{at}[]")
         elif real or ours:
             yield at, "empty here" if real else "empty there"
 
 
+def beside(real, ours):
+    """Elements of two lists that stand for the same: by id or name where both have it, the others in their order."""
+    id_of = lambda each: each.get("id", each.get("name")) if isinstance(each, dict) else None
+    by_id = {id_of(each): each for each in ours if id_of(each) is not None}
+    pairs = [(each, by_id[id_of(each)]) for each in real if id_of(each) in by_id]
+    rest = [[each for each in all if not any(each is one[side] for one in pairs)] for side, all in enumerate((real, ours))]
+    return pairs + list(zip(*rest))
+
+
 class Session:
     """One recording, played against a service of its own."""
 
-    def __init__(self, recording, service):
-        self.calls, self.service = recording["interactions"], service
-        self.nodes = {}
+    def __init__(self, calls, service):
+        self.calls, self.service = calls, service
+        self.preparation = Preparation(calls, service)
+        self.nodes, self.pages = {}, {}
 
     def path_of(self, call):
         path, _, query = call["path"].partition("?")
@@ -123,43 +136,14 @@ class Session:
         for there, here in self.nodes.items():
             path = path.replace(there, here)
         query = [(name, value) for name, value in urllib.parse.parse_qsl(query) if name != "api-version"]
-        return path, query
+        return path, [(name, self.pages.get(value, value)) for name, value in query]
 
-    def presuppose(self):
-        """Makes what the session uses and does not make."""
-        made = set()
-        for call in self.calls:
-            path = urllib.parse.unquote(call["path"].partition("?")[0])
-            body = call.get("request_body_json") or {}
-            if call["method"] == "POST" and CREATES.match(path):
-                made.add((path.strip("/"), str(body.get("id")).lower()))
-            used = re.match(r"^/(pools|jobs)/([^/]+)", path)
-            wanted = [(used[1], used[2])] if used and call["status"] != 404 else []
-            pool = (body.get("poolInfo") or (body.get("jobSpecification") or {}).get("poolInfo") or {}).get("poolId")
-            wanted += [("pools", pool)] if pool else []
-            for what, name in wanted:
-                if (what, name.lower()) not in made:
-                    made.add((what, name.lower()))
-                    self.make(what, name)
-            self.find_node(path)
-
-    def make(self, what, name):
-        if what == "pools":
-            uses_nodes = any(f"/pools/{name}/nodes" in urllib.parse.unquote(call["path"]) for call in self.calls)
-            self.service.call("POST", "/pools", body=pool_of(name, 2 if uses_nodes else 0))
-            self.settled(name, 2 if uses_nodes else 0)
-            return
-        # The second of several is refused, and that is all right.
-        self.service.call("POST", "/pools", body=pool_of("made-before", 0))
-        self.service.call("POST", "/jobs", body={"id": name, "poolInfo": {"poolId": "made-before"}})
-
-    def settled(self, pool, count):
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            status, _, nodes = self.service.call("GET", f"/pools/{pool}/nodes")
-            if status == 200 and [node["state"] for node in nodes["value"]] == ["idle"] * count:
-                return
-            time.sleep(0.02)
+    def note_next_page(self, real, ours):
+        """The token of the next page is ours, where the session asks by the recorded one."""
+        links = [(body or {}).get("odata.nextLink") if isinstance(body, dict) else None for body in (real, ours)]
+        if all(links):
+            there, here = [dict(urllib.parse.parse_qsl(link.partition("?")[2])).get("$skiptoken") for link in links]
+            self.pages[there] = here
 
     def find_node(self, path):
         found = re.match(r"^/pools/([^/]+)/nodes/([^/]+)", path)
@@ -170,6 +154,14 @@ class Session:
         free = [node for node in ours if node not in self.nodes.values()]
         if free:
             self.nodes[found[2]] = free[0]
+
+    def node_of(self, call):
+        """The node of ours that a call is about, or the first of its pool."""
+        found = re.match(r"^/pools/([^/]+)(?:/nodes/([^/]+))?", path_of(call))
+        if not found or found[2] in self.nodes:
+            return self.nodes[found[2]] if found else ""
+        status, _, nodes = self.service.call("GET", f"/pools/{found[1]}/nodes")
+        return next((node["id"] for node in nodes["value"]), "") if status == 200 else ""
 
     def with_our_nodes(self, body):
         text = json.dumps(body)
@@ -188,19 +180,24 @@ class Session:
 
     def play(self):
         """Plays all calls; yields (call, place, what) for every difference."""
-        self.presuppose()
-        for call in self.calls:
-            self.find_node(urllib.parse.unquote(call["path"].partition("?")[0]))
+        self.preparation.presuppose()
+        for number, call in enumerate(self.calls):
+            self.find_node(path_of(call))
+            node = self.node_of(call)
+            self.preparation.before(call, self.calls[:number], node)
             path, query = self.path_of(call)
+            self.service.version = max(OLDEST, *re.findall(r"api-version=([0-9.-]+)", call["path"]))
             name = f"{call['method']} {template(path)}"
             kept = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "ocp-range")
             headers = {key: value for key, value in (call.get("request_headers") or {}).items() if key in kept}
-            body = self.with_our_nodes(call.get("request_body_json"))
-            status, answered, ours = self.service.call(call["method"], path, query, headers, body)
-            for place, what in self.compare(call, status, answered, ours):
+            body = call.get("request_body_json")
+            body = self.with_our_nodes(body) if "request_headers" in call else self.preparation.body_of(call, node)
+            status, _, ours = self.service.call(call["method"], path, query, headers, body)
+            self.note_next_page(call.get("response_body_json"), ours)
+            for place, what in self.compare(call, status, ours):
                 yield f"{name} {call['status']}", place, what
 
-    def compare(self, call, status, answered, ours):
+    def compare(self, call, status, ours):
         real = call.get("response_body_json")
         if status != call["status"]:
             code = (ours or {}).get("code", "") if isinstance(ours, dict) else ""
@@ -214,14 +211,3 @@ class Session:
             return
         yield from differences(real, ours)
 
-
-def pool_of(name, nodes):
-    return {
-        "id": name,
-        "vmSize": "STANDARD_D2S_V3",
-        "virtualMachineConfiguration": {
-            "imageReference": {"publisher": "canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts"},
-            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
-        },
-        "targetDedicatedNodes": nodes,
-    }

@@ -14,7 +14,20 @@ from replay import Service, Session
 
 HERE = Path(__file__).resolve().parent
 RECORDINGS = HERE.parent.parent / "recordings"
-SESSIONS = sorted(RECORDINGS.glob("*/*.json"))
+
+
+def sessions():
+    """Every recorded session by its name: a file of its own, or one of the cases of a file."""
+    for path in sorted(RECORDINGS.glob("*/*.json")):
+        recording = json.loads(path.read_text())
+        name = f"{path.parent.name}/{path.stem}"
+        if "interactions" in recording:
+            yield name, recording["interactions"]
+        for case, calls in recording.get("cases", {}).items():
+            yield f"{name}/{case}", calls
+
+
+SESSIONS = dict(sessions())
 RULES = tomllib.loads((HERE / "differences.toml").read_text())["difference"]
 seen, played = set(), set()
 
@@ -23,14 +36,19 @@ def fits(text, pattern):
     return fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
-def listed(call, place, what):
-    """Marks every rule that allows a difference; whether there is one."""
+def many(value):
+    return value if isinstance(value, list) else [value]
+
+
+def listed(session, call, place, what):
+    """Marks every place of a rule that allows a difference; whether there is one."""
     found = False
     for number, rule in enumerate(RULES):
-        places = rule["at"] if isinstance(rule["at"], list) else [rule["at"]]
-        if fits(call, rule["call"]) and any(fits(place, at) for at in places) and fits(what, rule.get("what", "*")):
-            seen.add(number)
-            found = True
+        of = [rule.get("of", "*"), rule["call"], rule.get("what", "*")]
+        if all(any(fits(text, one) for one in many(each)) for text, each in zip((session, call, what), of)):
+            places = {(number, at) for at in many(rule["at"]) if fits(place, at)}
+            seen.update(places)
+            found |= bool(places)
     return found
 
 
@@ -47,16 +65,17 @@ def service():
             process.wait(30)
 
 
-@pytest.mark.parametrize("path", SESSIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_session_goes_as_it_was_recorded(service, path):
-    session = Session(json.loads(path.read_text()), service)
-    unlisted = [difference for difference in session.play() if not listed(*difference)]
-    played.add(path)
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session_goes_as_it_was_recorded(service, name):
+    session = Session(SESSIONS[name], service)
+    unlisted = [difference for difference in session.play() if not listed(name, *difference)]
+    played.add(name)
     assert not unlisted, "\n".join(" | ".join(each) for each in unlisted)
 
 
 def test_no_difference_is_listed_that_is_none():
     if len(played) < len(SESSIONS):
         pytest.skip("not all sessions were played")
-    unused = [rule for number, rule in enumerate(RULES) if number not in seen and not rule.get("sometimes")]
-    assert not unused, "\n".join(f"{rule['call']} | {rule['at']}: is none any more" for rule in unused)
+    lines = [(number, rule, at) for number, rule in enumerate(RULES) for at in many(rule["at"])]
+    unused = [(rule, at) for number, rule, at in lines if (number, at) not in seen and not rule.get("sometimes")]
+    assert not unused, "\n".join(f"{rule['call']} | {at}: is none any more" for rule, at in unused)

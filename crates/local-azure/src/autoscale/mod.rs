@@ -35,19 +35,21 @@ pub struct FormulaError {
     pub is_syntax: bool,
     /// In words.
     pub message: String,
+    /// The variables as they were by then, if it was evaluated at all.
+    pub results: Option<String>,
 }
 
 impl FormulaError {
     fn syntax(message: &str) -> Self {
-        Self { is_syntax: true, message: message.into() }
+        Self { is_syntax: true, message: message.into(), results: None }
     }
 
     fn at(message: &str, text: &str, at: usize) -> Self {
         Self::syntax(&format!("{message}: line {}, character {at}", text[..at].matches('\n').count() + 1))
     }
 
-    fn evaluation(message: &str) -> Self {
-        Self { is_syntax: false, message: message.into() }
+    pub(crate) fn evaluation(message: &str) -> Self {
+        Self { is_syntax: false, message: message.into(), results: None }
     }
 }
 
@@ -92,6 +94,10 @@ impl Formula {
         scope.set("$TargetDedicatedNodes", Value::Number(dedicated.into()));
         scope.set("$TargetLowPriorityNodes", Value::Number(low_priority.into()));
         scope.set("$NodeDeallocationOption", Value::Text("requeue".into()));
+        self.run(&mut scope).map_err(|error| FormulaError { results: Some(scope.shown()), ..error })
+    }
+
+    fn run(&self, scope: &mut Scope<'_>) -> Result<Wish, FormulaError> {
         for statement in &self.0 {
             let value = scope.value(&statement.value)?;
             if scope.stopped {
@@ -107,21 +113,13 @@ impl Formula {
             let words = format!("$NodeDeallocationOption cannot be {other}");
             return Err(FormulaError::evaluation(&words));
         }
-        let mut results = format!(
-            "$TargetDedicatedNodes={};$TargetLowPriorityNodes={};$NodeDeallocationOption={}",
-            scope.count("$TargetDedicatedNodes")?,
-            scope.count("$TargetLowPriorityNodes")?,
-            option
-        );
-        for (name, value) in scope.variables.iter().filter(|(name, _)| !TARGETS.contains(&name.as_str())) {
-            results.push_str(&format!(";{name}={}", value.shown()));
-        }
-        Ok(Wish {
-            dedicated: scope.count("$TargetDedicatedNodes")?,
-            low_priority: scope.count("$TargetLowPriorityNodes")?,
-            option,
-            results,
-        })
+        let (dedicated, low_priority) =
+            (scope.count("$TargetDedicatedNodes")?, scope.count("$TargetLowPriorityNodes")?);
+        // What is told is what is done: whole nodes.
+        scope.set("$TargetDedicatedNodes", Value::Number(dedicated.into()));
+        scope.set("$TargetLowPriorityNodes", Value::Number(low_priority.into()));
+        scope.set("$NodeDeallocationOption", Value::Text(option.to_string()));
+        Ok(Wish { dedicated, low_priority, option, results: scope.shown() })
     }
 }
 
@@ -156,6 +154,14 @@ struct Scope<'a> {
 impl Scope<'_> {
     fn set(&mut self, name: &str, value: Value) {
         self.variables.insert(name.to_owned(), value);
+    }
+
+    /// The variables, as `autoScaleRun.results` shows them: those of the service first.
+    fn shown(&self) -> String {
+        let own = self.variables.keys().map(String::as_str).filter(|name| !TARGETS.contains(name));
+        let all = TARGETS.into_iter().chain(own);
+        let lines: Vec<_> = all.map(|name| format!("{name}={}", self.variables[name].shown())).collect();
+        lines.join(";")
     }
 
     fn assign(&mut self, name: &str, value: Value) -> Result<(), FormulaError> {
@@ -246,7 +252,7 @@ impl Scope<'_> {
             "requeue" | "terminate" | "taskcompletion" | "retaineddata" => Ok(Value::Text(name.into())),
             "true" => Ok(Value::Number(1.0)),
             "false" => Ok(Value::Number(0.0)),
-            _ => Err(FormulaError::evaluation(&format!("{name} is not defined"))),
+            _ => Err(FormulaError::evaluation(&format!("Undefined symbol: {name}"))),
         }
     }
 }

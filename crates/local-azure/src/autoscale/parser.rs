@@ -171,14 +171,13 @@ impl Parser<'_> {
     fn statement(&mut self) -> Result<Statement, FormulaError> {
         self.length = 0;
         let Some((Token::Name(name), _)) = self.tokens.get(self.at) else { return Err(self.unexpected()) };
-        // A call for its effect: `stop();`
-        let is_call = matches!(self.tokens.get(self.at + 1), Some((Token::Sign("("), _)));
-        if is_call {
+        let name = name.clone();
+        if !matches!(self.tokens.get(self.at + 1), Some((Token::Sign("="), _))) {
+            // A call for its effect, `stop();`, or a value for none.
             return Ok(Statement { name: String::new(), value: self.expression()? });
         }
-        self.at += 1;
-        self.expect("=")?;
-        Ok(Statement { name: name.clone(), value: self.expression()? })
+        self.at += 2;
+        Ok(Statement { name, value: self.expression()? })
     }
 
     fn expression(&mut self) -> Result<Expression, FormulaError> {

@@ -98,14 +98,15 @@ fn a_formula_wishes_nodes_and_keeps_what_it_does_not_set() {
 fn what_is_wrong_with_a_formula_is_told() {
     let table = [
         ("", "syntax: The formula is empty"),
-        ("x", "syntax: The formula ends too early"),
+        ("x =", "syntax: The formula ends too early"),
+        ("x", "Undefined symbol: x"),
         ("x = ", "syntax: The formula ends too early"),
         ("x = 1 2;", "syntax: Unexpected 2 at character 6"),
         ("x = (1;", "syntax: Unexpected ';' at character 6"),
         ("x = \"a", "syntax: A text has no end: line 1, character 4"),
         ("x = 1;\ny = §;", "syntax: That is part of no formula: line 2, character 11"),
         ("1 = x;", "syntax: Unexpected 1 at character 0"),
-        ("x = y;", "y is not defined"),
+        ("x = y;", "Undefined symbol: y"),
         ("x = 1 / 0;", "Division by zero"),
         ("x = nope(1);", "There is no function nope"),
         ("x = ceil();", "ceil cannot be called with 0 arguments"),
@@ -115,7 +116,7 @@ fn what_is_wrong_with_a_formula_is_told() {
         ("$TargetDedicatedNodes = -1;", "$TargetDedicatedNodes cannot be -1"),
         ("$TargetDedicatedNodes = 1e99;", "syntax: Unexpected e99 at character 25"),
         ("$TargetDedicatedNodes = lg(0);", "lg has no value there"),
-        ("$NodeDeallocationOption = gently;", "gently is not defined"),
+        ("$NodeDeallocationOption = gently;", "Undefined symbol: gently"),
         ("$ActiveTasks = 1;", "$ActiveTasks cannot be set"),
         ("x = $CPUPercent.GetSample(1);", "InsufficientSampleData: there are too few samples of $CPUPercent"),
         (

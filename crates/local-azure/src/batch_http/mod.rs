@@ -256,6 +256,6 @@ fn numbers_of_texts(value: &mut serde_json::Value) -> bool {
 }
 
 #[cfg(test)]
-mod operations;
+pub(crate) mod operations;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -217,15 +217,3 @@ async fn every_operation_that_has_conditions_holds_to_them() {
         }
     }
 }
-
-#[test]
-fn every_operation_is_in_the_document_and_nothing_else_is() {
-    let document = include_str!("../../../../docs/emulator.md");
-    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let told: Vec<&str> = rows.map(|(operation, _)| operation).collect();
-    let there: Vec<String> = OPERATIONS.iter().map(|(method, path, _)| format!("{method} /{path}")).collect();
-    let missing: Vec<_> = there.iter().filter(|name| !told.contains(&name.as_str())).collect();
-    let invented: Vec<_> =
-        told.iter().filter(|name| name.contains(" /") && !there.iter().any(|known| known == *name)).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "missing {missing:#?}, invented {invented:#?}");
-}

@@ -37,7 +37,7 @@ pub struct Rig {
 pub struct Reply {
     status: u16,
     headers: HeaderMap,
-    body: Value,
+    pub body: Value,
 }
 
 impl Reply {

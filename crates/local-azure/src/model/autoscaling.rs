@@ -223,7 +223,7 @@ impl Model {
             if let Err(refusal) = self.change_size(&id, &resize, now)
                 && let Some(pool) = self.pools.get_mut(key)
             {
-                let error = FormulaError { is_syntax: false, message: refusal.error.text().to_owned() };
+                let error = FormulaError::evaluation(refusal.error.text());
                 pool.autoscale_run = Some(run_of(now, &Err(error)));
             }
         }
@@ -236,23 +236,25 @@ fn scales(pool: &Pool) -> bool {
 }
 
 fn gone() -> FormulaError {
-    FormulaError { is_syntax: false, message: "The pool is gone".into() }
+    FormulaError::evaluation("The pool is gone")
 }
 
 /// How an evaluation went.
 fn run_of(now: Timestamp, wish: &Result<Wish, FormulaError>) -> AutoScaleRun {
-    let error = wish.as_ref().err().map(|error| AutoScaleRunError {
-        code: Some(
-            if error.is_syntax {
-                "AutoScalingFormulaSyntaxError"
-            } else {
-                "AutoScalingFormulaEvaluationError"
-            }
-            .into(),
-        ),
-        message: Some("The specified autoscaling formula could not be evaluated".into()),
-        values: Some(vec![NameValuePair::new("Message", &error.message)]),
-    });
-    let results = wish.as_ref().ok().map(|wish| wish.results.clone());
+    let told = |error: &FormulaError| {
+        let (code, what) = match error.is_syntax {
+            true => ("AutoScalingFormulaSyntaxError", "a syntax error"),
+            false => ("AutoScalingFormulaEvaluationError", "evaluation error"),
+        };
+        AutoScaleRunError {
+            code: Some(code.into()),
+            message: Some(format!("The specified auto-scaling formula has {what}")),
+            values: Some(vec![NameValuePair::new("Message", &error.message)]),
+        }
+    };
+    let (results, error) = match wish {
+        Ok(wish) => (Some(wish.results.clone()), None),
+        Err(error) => (error.results.clone(), Some(told(error))),
+    };
     AutoScaleRun { timestamp: now, results, error }
 }

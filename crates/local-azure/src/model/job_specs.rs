@@ -60,6 +60,12 @@ pub(super) fn complete(spec: &mut JobAdd) -> Result<(), Refusal> {
         task.user_identity.get_or_insert_with(default_identity);
     }
     if let Some(task) = &mut spec.job_manager_task {
+        checked_chore(
+            &task.command_line,
+            task.container_settings.as_ref(),
+            task.resource_files.as_deref(),
+            task.environment_settings.as_deref(),
+        )?;
         let constraints = task.constraints.get_or_insert_default();
         checked_limits(constraints)?;
         constraints.max_wall_clock_time.get_or_insert(IsoDuration::UNLIMITED);
@@ -89,7 +95,8 @@ pub(super) fn fill(spec: &mut JobAdd) {
     constraints.max_task_retry_count.get_or_insert(0);
 }
 
-fn checked_chore(
+/// What is wrong with a command that a pool's or job's nodes run.
+pub(super) fn checked_chore(
     command_line: &str,
     container: Option<&TaskContainerSettings>,
     files: Option<&[ResourceFile]>,

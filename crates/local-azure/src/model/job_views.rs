@@ -3,6 +3,7 @@
 use super::{
     Job, Model, Refusal,
     query::Select,
+    secrets::without_secrets,
     views::{JOB_PROPERTIES, PageOf, STATUS_PROPERTIES, page, read_filter},
 };
 use dropmill_azure_wire::{
@@ -44,7 +45,10 @@ impl Model {
             job_preparation_task: pick!("jobPreparationTask", job_preparation_task),
             job_release_task: pick!("jobReleaseTask", job_release_task),
             common_environment_settings: pick!("commonEnvironmentSettings", common_environment_settings),
-            pool_info: select.take("poolInfo", || Some(spec.pool_info.clone())),
+            pool_info: select.take("poolInfo", || {
+                let has_secrets = spec.pool_info.auto_pool_specification.is_some();
+                Some(if has_secrets { without_secrets(&spec.pool_info) } else { spec.pool_info.clone() })
+            }),
             on_all_tasks_complete: pick!("onAllTasksComplete", on_all_tasks_complete),
             on_task_failure: pick!("onTaskFailure", on_task_failure),
             network_configuration: pick!("networkConfiguration", network_configuration),

@@ -27,6 +27,7 @@ mod refusal;
 mod revival;
 mod scheduler;
 mod schedules;
+mod secrets;
 mod sizes;
 mod storage;
 mod task_ends;
@@ -258,4 +259,4 @@ fn key(id: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

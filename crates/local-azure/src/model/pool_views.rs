@@ -3,6 +3,7 @@
 use super::{
     Model, Node, Pool, Refusal,
     query::Select,
+    secrets::without_secrets,
     views::{NODE_PROPERTIES, POOL_PROPERTIES, PageOf, page, read_filter},
 };
 use dropmill_azure_wire::{
@@ -36,11 +37,11 @@ impl Model {
                 .take("allocationStateTransitionTime", || Some(pool.allocation_at)),
             vm_size: select.take("vmSize", || Some(spec.vm_size.clone())),
             virtual_machine_configuration: select.take("virtualMachineConfiguration", || {
-                let mut machine = spec.virtual_machine_configuration.clone()?;
-                for part in [&mut machine.extensions, &mut machine.container_configuration] {
-                    *part = part.as_ref().map(without_secrets);
-                }
-                Some(machine)
+                let has_secrets = |of: &&wire::VirtualMachineConfiguration| {
+                    of.container_configuration.is_some() || of.extensions.is_some()
+                };
+                let machines = spec.virtual_machine_configuration.as_ref()?;
+                Some(if has_secrets(&machines) { without_secrets(machines) } else { machines.clone() })
             }),
             cloud_service_configuration: pick!("cloudServiceConfiguration", cloud_service_configuration),
             resize_timeout: pick!("resizeTimeout", resize_timeout),
@@ -63,7 +64,7 @@ impl Model {
                 enable_inter_node_communication
             ),
             network_configuration: pick!("networkConfiguration", network_configuration),
-            start_task: pick!("startTask", start_task),
+            start_task: select.take("startTask", || spec.start_task.as_ref().map(shown_start_task)),
             certificate_references: pick!("certificateReferences", certificate_references),
             application_package_references: pick!(
                 "applicationPackageReferences",
@@ -73,7 +74,8 @@ impl Model {
             task_slots_per_node: pick!("taskSlotsPerNode", task_slots_per_node),
             task_scheduling_policy: pick!("taskSchedulingPolicy", task_scheduling_policy),
             user_accounts: select.take("userAccounts", || spec.user_accounts.as_ref().map(without_secrets)),
-            metadata: pick!("metadata", metadata),
+            // No pairs are no metadata: so the service tells it.
+            metadata: select.take("metadata", || spec.metadata.clone().filter(|pairs| !pairs.is_empty())),
             mount_configuration: select
                 .take("mountConfiguration", || spec.mount_configuration.as_ref().map(without_secrets)),
             target_node_communication_mode: pick!(
@@ -124,7 +126,7 @@ impl Model {
             running_tasks_count: select.take("runningTasksCount", || i32::try_from(running).ok()),
             running_task_slots_count: select.take("runningTaskSlotsCount", || Some(node.slots)),
             total_tasks_succeeded: select.take("totalTasksSucceeded", || Some(node.succeeded)),
-            start_task: select.take("startTask", || pool.spec.start_task.clone()),
+            start_task: select.take("startTask", || pool.spec.start_task.as_ref().map(shown_start_task)),
             start_task_info: select.take("startTaskInfo", || node.start_task.clone()),
             errors: select.take("errors", || (!node.errors.is_empty()).then(|| node.errors.clone())),
             is_dedicated: select.take("isDedicated", || Some(node.dedicated)),
@@ -256,21 +258,7 @@ fn counts(pool: &Pool, dedicated: bool) -> NodeCounts {
     counts
 }
 
-/// Properties that nobody is told.
-const SECRETS: &[&str] = &["password", "sshPrivateKey", "accountKey", "sasKey", "protectedSettings"];
-
-fn without_secrets(subtree: &wire::Subtree) -> wire::Subtree {
-    fn strip(value: &mut serde_json::Value) {
-        match value {
-            serde_json::Value::Object(object) => {
-                object.retain(|name, _| !SECRETS.contains(&name.as_str()));
-                object.values_mut().for_each(strip);
-            }
-            serde_json::Value::Array(list) => list.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    let mut seen = subtree.clone();
-    strip(&mut seen.0);
-    seen
+/// Registries have passwords.
+fn shown_start_task(task: &wire::StartTask) -> wire::StartTask {
+    if task.container_settings.is_some() { without_secrets(task) } else { task.clone() }
 }

@@ -3,6 +3,7 @@
 use super::{
     Alarm, Change, Model, Node, Pool, Refusal, autoscaling,
     facts::{Act, json},
+    job_specs::checked_chore,
     key,
     plans::checked_option,
     refusal::checked_id,
@@ -54,9 +55,7 @@ impl Model {
         }
         checked_timeout(spec.resize_timeout)?;
         let slots = *spec.task_slots_per_node.get_or_insert(1);
-        if !(1..=MOST_SLOTS).contains(&slots) {
-            return Err(Refusal::invalid("taskSlotsPerNode", slots.to_string(), "It must be from 1 to 256"));
-        }
+        checked_slots(slots)?;
         let key = key(&spec.id);
         if let Some(found) = self.pools.get(&key) {
             return Err(Refusal::conflict(if found.deleting { "PoolBeingDeleted" } else { "PoolExists" }));
@@ -69,7 +68,7 @@ impl Model {
         let spread = wire::TaskSchedulingPolicy { node_fill_type: wire::NodeFillType::Spread };
         spec.task_scheduling_policy.get_or_insert(spread);
         if let Some(start_task) = &mut spec.start_task {
-            fill_start_task(start_task);
+            complete_start_task(start_task)?;
         }
         let moment = self.moment(now);
         let pool = Pool {
@@ -130,7 +129,7 @@ impl Model {
     /// Changes the properties that a patch names.
     ///
     /// # Errors
-    /// `PoolNotFound`, `PoolBeingDeleted`.
+    /// `PoolNotFound`, `PoolBeingDeleted`, other slots for nodes that are there.
     pub fn patch_pool(
         &mut self,
         id: &str,
@@ -138,17 +137,32 @@ impl Model {
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
         self.checked_packages(patch.application_package_references.as_deref())?;
+        // An empty command line removes it.
+        let complete = |mut start_task: wire::StartTask| match start_task.command_line.is_empty() {
+            true => Ok(None),
+            false => complete_start_task(&mut start_task).map(|()| Some(start_task)),
+        };
+        let start_task = patch.start_task.map(complete).transpose()?;
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
+        if let Some(slots) = patch.task_slots_per_node {
+            checked_slots(slots)?;
+            if !pool.nodes.is_empty() {
+                let words = "Task slots can only be changed while the pool has no nodes.";
+                return Err(Refusal::new(409, "OperationInvalidForCurrentState", words));
+            }
+        }
         let spec = &mut pool.spec;
         macro_rules! take {
             ($($field:ident),+) => { $( if patch.$field.is_some() { spec.$field = patch.$field; } )+ };
         }
         take!(
             application_package_references,
+            certificate_references,
             metadata,
             target_node_communication_mode,
             display_name,
+            task_slots_per_node,
             task_scheduling_policy,
             enable_inter_node_communication,
             virtual_machine_configuration,
@@ -158,10 +172,8 @@ impl Model {
             upgrade_policy,
             resource_tags
         );
-        if let Some(mut start_task) = patch.start_task {
-            fill_start_task(&mut start_task);
-            // An empty command line removes it.
-            spec.start_task = (!start_task.command_line.is_empty()).then_some(start_task);
+        if let Some(start_task) = start_task {
+            spec.start_task = start_task;
         }
         if let Some(vm_size) = patch.vm_size {
             spec.vm_size = vm_size;
@@ -171,7 +183,7 @@ impl Model {
         Ok((tag(moment), moment))
     }
 
-    /// Replaces start task, packages and metadata.
+    /// Replaces start task, certificates, packages, metadata and how nodes talk.
     ///
     /// # Errors
     /// `PoolNotFound`, `PoolBeingDeleted`.
@@ -182,14 +194,15 @@ impl Model {
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
         self.checked_packages(Some(&update.application_package_references))?;
+        let mut start_task = update.start_task;
+        start_task.as_mut().map(complete_start_task).transpose()?;
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
-        pool.spec.start_task = update.start_task.map(|mut start_task| {
-            fill_start_task(&mut start_task);
-            start_task
-        });
+        pool.spec.start_task = start_task;
+        pool.spec.certificate_references = update.certificate_references;
         pool.spec.metadata = Some(update.metadata);
         pool.spec.application_package_references = Some(update.application_package_references);
+        pool.spec.target_node_communication_mode = update.target_node_communication_mode;
         (pool.etag, pool.modified) = (tag(moment), moment);
         self.keep_pool(&key(id));
         Ok((tag(moment), moment))
@@ -462,6 +475,13 @@ fn checked_timeout(timeout: Option<IsoDuration>) -> Result<(), Refusal> {
     }
 }
 
+fn checked_slots(slots: i32) -> Result<(), Refusal> {
+    if (1..=MOST_SLOTS).contains(&slots) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("taskSlotsPerNode", slots.to_string(), "It must be from 1 to 256"))
+}
+
 fn checked_count(name: &str, count: Option<i32>) -> Result<(), Refusal> {
     match count {
         Some(count) if !(0..=MOST_NODES).contains(&count) => {
@@ -471,10 +491,18 @@ fn checked_count(name: &str, count: Option<i32>) -> Result<(), Refusal> {
     }
 }
 
-fn fill_start_task(start_task: &mut wire::StartTask) {
+/// What is wrong with a start task, and the service's defaults of it.
+fn complete_start_task(start_task: &mut wire::StartTask) -> Result<(), Refusal> {
+    checked_chore(
+        &start_task.command_line,
+        start_task.container_settings.as_ref(),
+        start_task.resource_files.as_deref(),
+        start_task.environment_settings.as_deref(),
+    )?;
     start_task.wait_for_success.get_or_insert(true);
     start_task.max_task_retry_count.get_or_insert(0);
     start_task.user_identity.get_or_insert_with(default_identity);
+    Ok(())
 }
 
 /// What a task runs as when it does not say.

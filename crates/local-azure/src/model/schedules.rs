@@ -192,6 +192,8 @@ impl Model {
     ) -> Result<Map<String, Value>, Refusal> {
         let mut job = job_of("job-1", specification)?;
         job_specs::complete(&mut job)?;
+        let manager = job.job_manager_task.as_ref();
+        self.checked_packages(manager.and_then(|task| task.application_package_references.as_deref()))?;
         match &job.pool_info.auto_pool_specification {
             Some(auto) if job.pool_info.pool_id.is_none() => checked_auto_pool(auto)?,
             _ => self.checked_pool(&job.pool_info)?,
@@ -482,7 +484,10 @@ impl Model {
         });
         let mut info = Map::new();
         let mut put = |name: &str, value: Option<Value>| value.map(|value| info.insert(name.into(), value));
-        put("nextRunTime", schedule.next.map(|next| iso(next).into()));
+        // One that ends has no next time, while its last job is still ending.
+        let goes_on = matches!(schedule.state, ScheduleState::Active | ScheduleState::Disabled);
+        let next = schedule.next.filter(|_| goes_on);
+        put("nextRunTime", next.map(|next| iso(next).into()));
         put("recentJob", recent);
         put("endTime", schedule.ended.map(|ended| iso(ended).into()));
         let seen = object!({
@@ -497,7 +502,7 @@ impl Model {
             "previousState": schedule.previous.map(|(state, _)| state),
             "previousStateTransitionTime": schedule.previous.map(|(_, moment)| iso(moment)),
             "schedule": schedule.times,
-            "jobSpecification": schedule.job,
+            "jobSpecification": super::secrets::hidden(&schedule.job),
             "executionInfo": info,
             "metadata": schedule.metadata,
         });

@@ -48,10 +48,18 @@ fn autoscale_is_asked_for_and_refused_by_rules() {
     let resize = json!({"targetDedicatedNodes": 1});
     let resize = serde_json::from_value(resize).unwrap();
     assert_eq!(told(world.model.resize_pool("p", &resize, world.now)), "409 OperationInvalidForCurrentState");
-    let run = world.model.evaluate_autoscale("p", "x = 1 / 0;", world.now).unwrap();
-    assert_eq!(run.error.unwrap().code.as_deref(), Some("AutoScalingFormulaEvaluationError"));
-    let run = world.model.evaluate_autoscale("p", "x = ", world.now).unwrap();
-    assert_eq!(run.error.unwrap().code.as_deref(), Some("AutoScalingFormulaSyntaxError"));
+    // What is known by then is told beside the error, as the service does.
+    let start = "$TargetDedicatedNodes=0;$TargetLowPriorityNodes=0;$NodeDeallocationOption=requeue";
+    for (formula, code, results) in [
+        ("x = 1 / 0;", "AutoScalingFormulaEvaluationError", Some(start.to_owned())),
+        ("something_useless", "AutoScalingFormulaEvaluationError", Some(start.to_owned())),
+        ("x = 2; y = z;", "AutoScalingFormulaEvaluationError", Some(format!("{start};x=2"))),
+        ("x = ", "AutoScalingFormulaSyntaxError", None),
+    ] {
+        let run = world.model.evaluate_autoscale("p", formula, world.now).unwrap();
+        assert_eq!(run.error.unwrap().code.as_deref(), Some(code), "{formula}");
+        assert_eq!(run.results, results, "{formula}");
+    }
     assert_eq!(world.nodes().len(), 0);
     let faster = PoolEnableAutoScale {
         auto_scale_evaluation_interval: Some("PT6M".parse().unwrap()),
@@ -84,7 +92,7 @@ fn autoscale_is_asked_for_and_refused_by_rules() {
 fn wrong_formulas_make_no_pool() {
     let table: [(Value, &str); 6] = [
         (json!({"enableAutoScale": true}), "400 MissingRequiredProperty"),
-        (json!({"enableAutoScale": true, "autoScaleFormula": "x"}), "400 AutoScalingFormulaSyntaxError"),
+        (json!({"enableAutoScale": true, "autoScaleFormula": "x ="}), "400 AutoScalingFormulaSyntaxError"),
         (
             json!({"enableAutoScale": true, "autoScaleFormula": "x = 1;", "targetDedicatedNodes": 1}),
             "400 InvalidAutoScalingSettings",

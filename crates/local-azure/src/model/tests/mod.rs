@@ -11,7 +11,7 @@ mod preemption;
 mod random;
 mod revival;
 mod schedules;
-mod states;
+pub mod states;
 mod tasks;
 mod usage;
 
@@ -365,6 +365,12 @@ impl World {
                 let resize = json!({"targetDedicatedNodes": 2});
                 told(model.resize_pool("p", &read(resize), now))
             }
+            "enable autoscale" => {
+                let enable = json!({"autoScaleFormula": "$TargetDedicatedNodes = 1;"});
+                told(model.enable_autoscale("p", &read(enable), now))
+            }
+            "evaluate autoscale" => told(model.evaluate_autoscale("p", "x = 1;", now)),
+            "disable autoscale" => told(model.disable_autoscale("p", now)),
             "stop resize" => told(model.stop_resize("p", now)),
             "remove nodes" => told(model.remove_nodes("p", &read(json!({"nodeList": [node]})), now)),
             "delete pool" => told(model.delete_pool("p", now)),
@@ -374,6 +380,17 @@ impl World {
             "start node" => told(model.start_node("p", &node, now)),
             "disable scheduling" => told(model.disable_scheduling("p", &node, option.as_ref(), now)),
             "enable scheduling" => told(model.enable_scheduling("p", &node, now)),
+            "add user" => told(model.add_user("p", &node, &read(json!({"name": "ann"})), now)),
+            "patch schedule" => told(model.change_schedule("s", read(json!({"metadata": []})), false, now)),
+            "put schedule" => {
+                let job = json!({"poolInfo": {"poolId": "p"}});
+                let ask = json!({"schedule": {"recurrenceInterval": "PT1H"}, "jobSpecification": job});
+                told(model.change_schedule("s", read(ask), true, now))
+            }
+            "disable schedule" => told(model.enable_schedule("s", false, now)),
+            "enable schedule" => told(model.enable_schedule("s", true, now)),
+            "terminate schedule" => told(model.terminate_schedule("s", now)),
+            "delete schedule" => told(model.delete_schedule("s", now)),
             other => panic!("{other}?"),
         };
         self.settle();

@@ -3,16 +3,32 @@
 use super::World;
 use serde_json::json;
 
+/// What is asked of one kind of thing, and what is answered, by the state it is in. Also shown in `docs/emulator.md`.
+pub struct Table {
+    /// The kind of thing.
+    pub of: &'static str,
+    /// Words between `|`: a line of states, then lines of a request and its answers.
+    pub text: &'static str,
+    /// A world with the thing in a state.
+    make: fn(&str) -> World,
+}
+
+impl Table {
+    /// Its lines, and what is in them.
+    pub fn cells(&self) -> Vec<Vec<&'static str>> {
+        let lines = self.text.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines.map(|line| line.split('|').map(str::trim).collect()).collect()
+    }
+}
+
 /// Every request against every state; all that differ from the table are told at once.
-fn check(table: &str, states: &[(&str, &dyn Fn() -> World)]) {
-    let mut lines = table.lines().map(str::trim).filter(|line| !line.is_empty());
-    let columns: Vec<&str> = lines.next().unwrap().split('|').map(str::trim).collect();
+fn check(table: &Table) {
+    let cells = table.cells();
+    let (columns, lines) = cells.split_first().unwrap();
     let mut wrong = vec![];
     for line in lines {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        for (state, expected) in columns.iter().zip(&cells).skip(1) {
-            let make = states.iter().find(|(name, _)| name == state).unwrap_or_else(|| panic!("{state}?")).1;
-            let found = make().ask(cells[0]);
+        for (state, expected) in columns.iter().zip(line).skip(1) {
+            let found = (table.make)(state).ask(line[0]);
             let expected = match *expected {
                 "ok" => "ok".to_owned(),
                 code if code.ends_with("NotFound") => format!("404 {code}"),
@@ -20,14 +36,17 @@ fn check(table: &str, states: &[(&str, &dyn Fn() -> World)]) {
                 code => format!("409 {code}"),
             };
             if found != expected {
-                wrong.push(format!("{} while {state}: {found}, not {expected}", cells[0]));
+                wrong.push(format!("{} while {state}: {found}, not {expected}", line[0]));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-fn job_in(state: &'static str) -> World {
+/// All of them.
+pub const TABLES: &[Table] = &[POOLS, NODES, JOBS, TASKS, SCHEDULES];
+
+fn job_in(state: &str) -> World {
     let mut world = World::with_job(json!({}));
     world.add_task("t", json!({})).unwrap();
     if state.ends_with("ing") {
@@ -49,34 +68,29 @@ fn job_in(state: &'static str) -> World {
     world
 }
 
+const JOBS: Table = Table {
+    of: "jobs",
+    text: "
+    request           | active       | disabling    | disabled | terminating    | completed    | deleting    | gone
+    patch job         | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    put job           | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    disable job requeue   | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    disable job terminate | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    disable job wait      | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    enable job        | JobNotDisabled | JobNotDisabled | ok   | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    terminate job     | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    delete job        | ok       | ok       | ok       | ok         | ok       | JobBeingDeleted | JobNotFound
+    add task          | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
+    ",
+    make: job_in,
+};
+
 #[test]
 fn jobs_answer_by_their_state() {
-    check(
-        "
-        request               | active       | disabling    | disabled | terminating        | completed    | deleting        | gone
-        patch job             | ok           | ok           | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        put job               | ok           | ok           | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        disable job requeue   | ok           | ok           | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        disable job terminate | ok           | ok           | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        disable job wait      | ok           | ok           | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        enable job            | JobNotDisabled | JobNotDisabled | ok   | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        terminate job         | ok           | ok           | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        delete job            | ok           | ok           | ok       | ok                 | ok           | JobBeingDeleted | JobNotFound
-        add task              | ok           | ok           | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-        ",
-        &[
-            ("active", &|| job_in("active")),
-            ("disabling", &|| job_in("disabling")),
-            ("disabled", &|| job_in("disabled")),
-            ("terminating", &|| job_in("terminating")),
-            ("completed", &|| job_in("completed")),
-            ("deleting", &|| job_in("deleting")),
-            ("gone", &|| job_in("gone")),
-        ],
-    );
+    check(&JOBS);
 }
 
-fn task_in(state: &'static str) -> World {
+fn task_in(state: &str) -> World {
     let mut world = World::with_job(json!({}));
     if state == "active" {
         world.ask("disable scheduling");
@@ -96,32 +110,34 @@ fn task_in(state: &'static str) -> World {
     world
 }
 
+const TASKS: Table = Table {
+    of: "tasks",
+    text: "
+    request     | active       | running      | succeeded     | failed    | failed, job over | gone
+    put task    | ok           | ok           | TaskCompleted | TaskCompleted | TaskCompleted    | TaskNotFound
+    terminate task  | ok           | ok           | TaskCompleted | TaskCompleted | TaskCompleted    | TaskNotFound
+    reactivate task | TaskNotCompleted | TaskNotCompleted | TaskSucceeded | ok        | JobCompleted     | TaskNotFound
+    delete task     | ok           | ok           | ok        | ok        | ok           | TaskNotFound
+    ",
+    make: task_in,
+};
+
 #[test]
 fn tasks_answer_by_their_state() {
-    check(
-        "
-        request         | active           | running          | succeeded     | failed        | failed, job over | gone
-        put task        | ok               | ok               | TaskCompleted | TaskCompleted | TaskCompleted    | TaskNotFound
-        terminate task  | ok               | ok               | TaskCompleted | TaskCompleted | TaskCompleted    | TaskNotFound
-        reactivate task | TaskNotCompleted | TaskNotCompleted | TaskSucceeded | ok            | JobCompleted     | TaskNotFound
-        delete task     | ok               | ok               | ok            | ok            | ok               | TaskNotFound
-        ",
-        &[
-            ("active", &|| task_in("active")),
-            ("running", &|| task_in("running")),
-            ("succeeded", &|| task_in("succeeded")),
-            ("failed", &|| task_in("failed")),
-            ("failed, job over", &|| task_in("failed, job over")),
-            ("gone", &|| task_in("gone")),
-        ],
-    );
+    check(&TASKS);
 }
 
-fn pool_in(state: &'static str) -> World {
+fn pool_in(state: &str) -> World {
     let mut world = World::new();
     world.boots_by_hand = state == "resizing";
-    if state != "gone" {
-        world.add_pool("p", json!({"targetDedicatedNodes": 1})).unwrap();
+    match state {
+        "gone" => {}
+        "with a formula" => {
+            let formula = json!({"enableAutoScale": true, "autoScaleFormula": "$TargetDedicatedNodes = 1;"});
+            world.add_pool("p", formula).unwrap();
+            world.pass(60);
+        }
+        _ => world.add_pool("p", json!({"targetDedicatedNodes": 1})).unwrap(),
     }
     if state == "deleting" {
         world.model.delete_pool("p", world.now).unwrap();
@@ -130,23 +146,181 @@ fn pool_in(state: &'static str) -> World {
     world
 }
 
+const POOLS: Table = Table {
+    of: "pools",
+    text: "
+    request            | steady | resizing         | with a formula | deleting         | gone
+    patch pool         | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
+    update pool        | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
+    resize pool        | ok     | PoolBeingResized | OperationInvalidForCurrentState | PoolBeingDeleted | PoolNotFound
+    stop resize        | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
+    remove nodes       | ok     | PoolBeingResized | ok             | PoolBeingDeleted | PoolNotFound
+    enable autoscale   | ok     | PoolBeingResized | ok             | PoolBeingDeleted | PoolNotFound
+    evaluate autoscale | OperationInvalidForCurrentState | OperationInvalidForCurrentState | ok | PoolBeingDeleted | PoolNotFound
+    disable autoscale  | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
+    delete pool        | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
+    ",
+    make: pool_in,
+};
+
 #[test]
 fn pools_answer_by_their_state() {
-    check(
-        "
-        request      | steady | resizing         | deleting         | gone
-        patch pool   | ok     | ok               | PoolBeingDeleted | PoolNotFound
-        update pool  | ok     | ok               | PoolBeingDeleted | PoolNotFound
-        resize pool  | ok     | PoolBeingResized | PoolBeingDeleted | PoolNotFound
-        stop resize  | ok     | ok               | PoolBeingDeleted | PoolNotFound
-        remove nodes | ok     | PoolBeingResized | PoolBeingDeleted | PoolNotFound
-        delete pool  | ok     | ok               | PoolBeingDeleted | PoolNotFound
-        ",
-        &[
-            ("steady", &|| pool_in("steady")),
-            ("resizing", &|| pool_in("resizing")),
-            ("deleting", &|| pool_in("deleting")),
-            ("gone", &|| pool_in("gone")),
-        ],
-    );
+    check(&POOLS);
+}
+
+fn node_in(state: &str) -> World {
+    let mut world = World::with_job(json!({}));
+    match state {
+        "idle" => {}
+        "running" => {
+            world.add_task("t", json!({})).unwrap();
+            world.ends_by_hand = true;
+        }
+        "taking no tasks" => drop(world.ask("disable scheduling")),
+        "start task failed" => {
+            world = World::new();
+            let start = json!({"commandLine": "false", "waitForSuccess": true});
+            world.add_pool("p", json!({"targetDedicatedNodes": 1, "startTask": start})).unwrap();
+            world.exit("startup", 1);
+        }
+        "starting" => {
+            world.ask("deallocate node");
+            world.boots_by_hand = true;
+            world.ask("start node");
+        }
+        "deallocated" => drop(world.ask("deallocate node")),
+        "gone" => drop(world.model.delete_pool("p", world.now)),
+        moving => {
+            world.add_task("t", json!({})).unwrap();
+            (world.ends_by_hand, world.boots_by_hand) = (true, true);
+            let verbs = [("rebooting", "reboot"), ("reimaging", "reimage"), ("deallocating", "deallocate")];
+            let verb =
+                verbs.iter().find(|(state, _)| *state == moving).unwrap_or_else(|| panic!("{moving}?")).1;
+            world.ask(&format!("{verb} node terminate"));
+        }
+    }
+    world
+}
+
+const NODES: Table = Table {
+    of: "nodes",
+    text: "
+    request            | idle                               | running                            | taking no tasks                    | start task failed                  | rebooting                          | reimaging                          | deallocating                       | deallocated                        | starting
+    reboot node        | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
+    reimage node       | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
+    deallocate node    | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
+    start node         | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | ok                                 | NodeBeingStarted
+    disable scheduling | ok                                 | ok                                 | NodeAlreadyInTargetSchedulingState | ok                                 | ok                                 | ok                                 | ok                                 | ok                                 | ok
+    enable scheduling  | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | ok                                 | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState
+    add user           | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
+    ",
+    make: node_in,
+};
+
+#[test]
+fn nodes_answer_by_their_state() {
+    check(&NODES);
+}
+
+fn schedule_in(state: &str) -> World {
+    let mut world = World::new();
+    world.add_pool("p", json!({"targetDedicatedNodes": 1})).unwrap();
+    if state != "gone" {
+        let schedule = json!({"id": "s", "schedule": {"recurrenceInterval": "PT1H"}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
+        world.model.create_schedule(serde_json::from_value(schedule).unwrap(), world.now).unwrap();
+        world.settle();
+        // A task that runs keeps the job, and with it the schedule, from being over.
+        world
+            .model
+            .add_task(
+                "s:job-1",
+                serde_json::from_value(json!({"id": "t", "commandLine": "x"})).unwrap(),
+                world.now,
+            )
+            .unwrap();
+        world.model.schedule_job("s:job-1", world.now);
+        world.settle();
+    }
+    world.ends_by_hand = state.ends_with("ing");
+    match state {
+        "disabled" => drop(world.ask("disable schedule")),
+        "terminating" | "completed" => drop(world.ask("terminate schedule")),
+        "deleting" => drop(world.ask("delete schedule")),
+        _ => {}
+    }
+    if state != "gone" {
+        let schedule = world.model.schedule_named("s").unwrap();
+        assert_eq!(world.model.see_schedule(schedule, &Default::default())["state"], state);
+    }
+    world
+}
+
+const SCHEDULES: Table = Table {
+    of: "job schedules",
+    text: "
+    request            | active | disabled | terminating | completed | deleting | gone
+    patch schedule     | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
+    put schedule       | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
+    disable schedule   | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
+    enable schedule    | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
+    terminate schedule | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
+    delete schedule    | ok | ok | ok                         | ok                   | JobScheduleBeingDeleted | JobScheduleNotFound
+    ",
+    make: schedule_in,
+};
+
+#[test]
+fn schedules_answer_by_their_state() {
+    check(&SCHEDULES);
+}
+
+#[test]
+fn metadata_without_pairs_is_not_shown() {
+    let pair = json!([{"name": "n", "value": "v"}]);
+    for (made, update, shown) in [
+        (json!({"metadata": pair}), None, pair.clone()),
+        (json!({"metadata": []}), None, json!(null)),
+        (json!({}), None, json!(null)),
+        (json!({"metadata": pair}), Some("patch pool"), json!(null)),
+        (json!({"metadata": pair}), Some("update pool"), json!(null)),
+    ] {
+        let mut world = World::new();
+        world.add_pool("p", made.clone()).unwrap();
+        if let Some(request) = update {
+            assert_eq!(world.ask(request), "ok");
+        }
+        assert_eq!(world.pool("p")["metadata"], shown, "{made} {update:?}");
+    }
+}
+
+#[test]
+fn slots_of_a_pool_change_while_it_has_no_nodes() {
+    for (nodes, slots, told, shown) in [
+        (0, 4, "ok", 4),
+        (1, 4, "409 OperationInvalidForCurrentState", 1),
+        (0, 0, "400 InvalidPropertyValue", 1),
+        (0, 257, "400 InvalidPropertyValue", 1),
+    ] {
+        let mut world = World::new();
+        world.add_pool("p", json!({"targetDedicatedNodes": nodes})).unwrap();
+        let patch = serde_json::from_value(json!({"taskSlotsPerNode": slots})).unwrap();
+        assert_eq!(super::told(world.model.patch_pool("p", patch, world.now)), told, "{nodes} {slots}");
+        assert_eq!(world.pool("p")["taskSlotsPerNode"], shown, "{nodes} {slots}");
+    }
+}
+
+#[test]
+fn a_schedule_tells_its_next_time_as_long_as_there_will_be_one() {
+    for (state, told) in [
+        ("active", true),
+        ("disabled", true),
+        ("terminating", false),
+        ("completed", false),
+        ("deleting", false),
+    ] {
+        let world = schedule_in(state);
+        let schedule = world.model.schedule_named("s").unwrap();
+        let seen = world.model.see_schedule(schedule, &Default::default());
+        assert_eq!(seen["executionInfo"]["nextRunTime"].is_string(), told, "{state}");
+    }
 }
