@@ -3,9 +3,12 @@
 //! Containers first, then the application (the pool waits for it), then the inputs; each is an effort
 //! of its own. At the end it deletes the containers, or says that they stay.
 
+mod uploading;
+
+pub use uploading::blob_name;
+
 use crate::{
     alarms::Alarms,
-    drop_folder::text_of,
     errand::Errand,
     job_submitter::{ApplicationUp, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
@@ -15,10 +18,8 @@ use crate::{
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     task_monitor::{TaskAdded, TaskHappened, TaskMonitor},
-    tree,
 };
 use actix::prelude::*;
-use dropmill_azure_client::blob::{BlobApi, PutOptions};
 use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
@@ -28,18 +29,15 @@ use dropmill_lifecycle::{
     run::RunEvent,
     task::TaskEvent,
 };
-use futures_util::stream::{self, StreamExt};
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
     rc::Rc,
     sync::Arc,
 };
 use tokio::sync::Mutex;
+use uploading::{upload, upload_folder};
 
 const ME: &str = "storage_uploader";
-/// Files of one folder on their way up at the same time.
-const FILES_OF_A_FOLDER: usize = 4;
 
 /// The actor.
 pub struct StorageUploader {
@@ -489,42 +487,6 @@ impl StorageUploader {
         }
         self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
     }
-}
-
-/// The name of an input's blob. Control characters, which no blob may have in its name, are `_` there: the node gets the
-/// file under its own name, and a task has one input alone.
-pub fn blob_name(item: &Item) -> String {
-    format!("{}/{}", item.task, item.file_name.replace(char::is_control, "_"))
-}
-
-/// Uploads one file; `true` if the same content was there already.
-async fn upload(blob: BlobApi, container: String, name: String, source: PathBuf) -> Result<bool, Trouble> {
-    let put = blob.put_file(&container, &name, &source, PutOptions::default()).await;
-    put.map(|_| false).map_err(|error| error.trouble())
-}
-
-/// Uploads all files of a folder, under its name. One that a try before brought up is uploaded once more.
-async fn upload_folder(
-    blob: BlobApi,
-    container: String,
-    name: String,
-    source: PathBuf,
-) -> Result<bool, Trouble> {
-    let files = tokio::task::spawn_blocking({
-        let source = source.clone();
-        move || tree::files(&source)
-    });
-    let files = files.await.map_err(|error| Trouble::transient("Thread", error.to_string()))?;
-    let files = files.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
-    let uploads = files.into_iter().map(|file| {
-        let name = format!("{name}/{}", text_of(&file.relative));
-        upload(blob.clone(), container.clone(), name, source.join(&file.relative))
-    });
-    let mut uploads = stream::iter(uploads).buffer_unordered(FILES_OF_A_FOLDER);
-    while let Some(uploaded) = uploads.next().await {
-        uploaded?;
-    }
-    Ok(false)
 }
 
 impl Actor for StorageUploader {

@@ -32,9 +32,13 @@ impl Found {
         self.relative.rsplit('/').next().unwrap_or(&self.relative)
     }
 
-    /// Its path in a task's working folder.
+    /// Its path in a task's working folder. What is put into a folder there goes by the names of its blobs, which have no
+    /// control characters.
     pub fn place(&self) -> String {
-        format!("{}{}", self.below, self.name())
+        match self.below.as_str() {
+            "" => self.name().to_owned(),
+            below => format!("{below}{}", self.name().replace(char::is_control, "_")),
+        }
     }
 }
 

@@ -1,0 +1,84 @@
+//! One input, or one file of the application, on its way up.
+
+use crate::{drop_folder::text_of, tree};
+use dropmill_azure_client::blob::{BlobApi, PutOptions};
+use dropmill_lifecycle::{Trouble, plan::Item};
+use futures_util::stream::{self, StreamExt};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// Files of one folder on their way up at the same time.
+const FILES_OF_A_FOLDER: usize = 4;
+
+/// The name of an input's blob; of a folder, of those of its files up to a `/`. Control characters, which no blob may have
+/// in its name, are `_` there: the node gets a file under its own name, and a task has one input alone.
+pub fn blob_name(item: &Item) -> String {
+    format!("{}/{}", item.task, without_controls(&item.file_name))
+}
+
+fn without_controls(name: &str) -> String {
+    name.replace(char::is_control, "_")
+}
+
+/// Uploads one file; `true` if the same content was there already.
+pub(super) async fn upload(
+    blob: BlobApi,
+    container: String,
+    name: String,
+    source: PathBuf,
+) -> Result<bool, Trouble> {
+    let put = blob.put_file(&container, &name, &source, PutOptions::default()).await;
+    put.map(|_| false).map_err(|error| error.trouble())
+}
+
+/// Uploads all files of a folder, under its name. One that a try before brought up is uploaded once more.
+pub(super) async fn upload_folder(
+    blob: BlobApi,
+    container: String,
+    name: String,
+    source: PathBuf,
+) -> Result<bool, Trouble> {
+    let files = tokio::task::spawn_blocking({
+        let source = source.clone();
+        move || tree::files(&source)
+    });
+    let files = files.await.map_err(|error| Trouble::transient("Thread", error.to_string()))?;
+    let files = files.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
+    let names = names(files.into_iter().map(|file| file.relative))?;
+    let uploads = names.into_iter().map(|(relative, path)| {
+        upload(blob.clone(), container.clone(), format!("{name}/{relative}"), source.join(path))
+    });
+    let mut uploads = stream::iter(uploads).buffer_unordered(FILES_OF_A_FOLDER);
+    while let Some(uploaded) = uploads.next().await {
+        uploaded?;
+    }
+    Ok(false)
+}
+
+/// What the files of a folder are called on the node, and where each is.
+fn names(paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<String, PathBuf>, Trouble> {
+    let mut names = BTreeMap::new();
+    for path in paths {
+        let name = without_controls(&text_of(&path));
+        if let Some(other) = names.insert(name.clone(), path.clone()) {
+            let (one, other) = (text_of(&path), text_of(&other));
+            let message = format!("{one:?} and {other:?} would both be called {name:?} on the node");
+            return Err(Trouble::permanent("Source", message));
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn files_of_a_folder_keep_their_names_and_never_take_each_others() {
+        let named = |paths: &[&str]| names(paths.iter().map(PathBuf::from));
+        let all: Vec<_> = named(&["a/b", "a\tb", "%"]).unwrap().into_keys().collect();
+        assert_eq!(all, ["%25", "a/b", "a_b"]);
+        let refused = named(&["a\tb", "a_b"]).unwrap_err();
+        assert!(refused.message.contains("would both be called \"a_b\""), "{}", refused.message);
+    }
+}
