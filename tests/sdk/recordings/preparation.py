@@ -62,7 +62,7 @@ REFUSED = {
     "InvalidApplicationPackageReferences": {"applicationPackageReferences": [{"applicationId": "unknown"}]},
     "Forbidden": {"networkConfiguration": {"subnetId": SUBNET}},
 }
-MAY_BE_REFUSED = ("multiInstanceSettings", "applicationPackageReferences")
+MAY_BE_REFUSED = ("applicationPackageReferences",)
 
 
 def today(value):

@@ -66,10 +66,10 @@ impl Model {
             network_configuration: pick!("networkConfiguration", network_configuration),
             start_task: select.take("startTask", || spec.start_task.as_ref().map(shown_start_task)),
             certificate_references: pick!("certificateReferences", certificate_references),
-            application_package_references: pick!(
-                "applicationPackageReferences",
-                application_package_references
-            ),
+            // Nor are no references told.
+            application_package_references: select.take("applicationPackageReferences", || {
+                spec.application_package_references.clone().filter(|references| !references.is_empty())
+            }),
             application_licenses: pick!("applicationLicenses", application_licenses),
             task_slots_per_node: pick!("taskSlotsPerNode", task_slots_per_node),
             task_scheduling_policy: pick!("taskSchedulingPolicy", task_scheduling_policy),
