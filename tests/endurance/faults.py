@@ -277,8 +277,7 @@ def full_output():
         told = re.search(r"find room in [^\"]*", Path(life.told).read_text()).group()
         assert re.search(r"needs 1048576 B, 5\d{5} B are free", told), f"told only when it was full: {told}"
         # One fits now; those that are fetched beside it find out on the way.
-        (out / "filler").unlink()
-        fill(out, 1600 << 10)
+        os.truncate(out / "filler", os.path.getsize(out / "filler") - (1088 << 10))
         until(lambda: said(life, '"output_delivered"'), "what fits is delivered")
         assert life.poll() is None, "the others wait"
         (out / "filler").unlink()
@@ -403,10 +402,12 @@ def silent_actor():
         manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         manager.bind(str(made.folder / "manager"))
         manager.settimeout(PATIENCE)
-        # The thread that looks into the drop folder, every 0.5 s, is the one of all actors.
-        injected = strace(made.folder / "drop", "trace=getdents64", "inject=getdents64:delay_enter=3000000:when=7")
+        # A file that is heard of is looked at by the thread of all actors, unless a look at the whole folder comes first.
+        stuck = made.folder / "drop" / "stuck"
+        injected = strace(stuck, "trace=statx", "inject=statx:delay_enter=3000000:when=1")
         variables = {**os.environ, "NOTIFY_SOCKET": str(made.folder / "manager"), "WATCHDOG_USEC": "200000"}
         command = [*injected, str(PROGRAM), "--state", str(made.folder / "state"), "watch", "run.toml"]
+        command += ["--set", "watch.rescan=10m"]
         mill = subprocess.Popen(command, cwd=made.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables)
         beats = []
         gap = 0
@@ -416,8 +417,14 @@ def silent_actor():
             if b"WATCHDOG=1" in manager.recv(4096):
                 beats.append(time.monotonic())
                 gap = max([later - earlier for earlier, later in zip(beats, beats[1:])], default=0)
+                if len(beats) == 5:
+                    made.put("stuck", b"1")
         # strace passes the signal on.
         children = Path(f"/proc/{mill.pid}/task/{mill.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        while b"STOPPING=1" not in manager.recv(4096):
+            pass
+        # Every thread's first look at the file is held up: there is no end to wait for.
         os.kill(int(children[0]), signal.SIGTERM)
         assert mill.wait(PATIENCE) == 0
         return f"a beat every 0.1 s, none for {gap:.1f} s while the thread was stuck"
