@@ -4,6 +4,7 @@
 //! the run goes on, the report at its end, the canonical trace to compare runs by.
 
 pub mod compare;
+mod database;
 pub mod event;
 mod journal;
 mod list;

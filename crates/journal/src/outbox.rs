@@ -1,6 +1,6 @@
 //! Notices that somebody is to be told, kept until they were: each has an id that is the same however often it is put.
 
-use crate::JournalError;
+use crate::{JournalError, database};
 use rusqlite::{Connection, params};
 use std::{
     collections::BTreeSet,
@@ -44,28 +44,16 @@ impl Outbox {
         Self::over(Path::new("(memory)"), Connection::open_in_memory())
     }
 
-    fn over(path: &Path, database: rusqlite::Result<Connection>) -> Result<Self, JournalError> {
-        let refused =
-            |error: rusqlite::Error| JournalError::Refused { path: path.into(), reason: error.to_string() };
-        let database = database.map_err(refused)?;
-        let found: i64 =
-            database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refused)?;
-        if found > FORMAT {
-            return Err(JournalError::Newer { path: path.into(), found });
-        }
+    fn over(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Self, JournalError> {
         // FULL: a notice that was put is told, whatever happens to the machine.
-        database
-            .execute_batch(
-                "PRAGMA journal_mode = WAL;
-                 PRAGMA synchronous = FULL;
-                 CREATE TABLE IF NOT EXISTS notices (
-                     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, body TEXT NOT NULL,
-                     settled INTEGER
-                 ) STRICT;
-                 CREATE INDEX IF NOT EXISTS waiting ON notices (number) WHERE settled IS NULL;
-                 PRAGMA user_version = 1;",
-            )
-            .map_err(refused)?;
+        let schema = "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             CREATE TABLE IF NOT EXISTS notices (
+                 number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, body TEXT NOT NULL,
+                 settled INTEGER
+             ) STRICT;
+             CREATE INDEX IF NOT EXISTS waiting ON notices (number) WHERE settled IS NULL;";
+        let database = database::ready(path, opened, FORMAT, schema)?;
         Ok(Self { path: path.into(), database })
     }
 

@@ -1,6 +1,6 @@
 //! Files that a drop folder has finished, by name and content: what a later one is compared with.
 
-use crate::JournalError;
+use crate::{JournalError, database};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 
@@ -19,24 +19,12 @@ impl SeenBefore {
     /// # Errors
     /// When it cannot be opened, or was written by a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let refused =
-            |error: rusqlite::Error| JournalError::Refused { path: path.into(), reason: error.to_string() };
-        let database = Connection::open(path).map_err(refused)?;
-        let found: i64 =
-            database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refused)?;
-        if found > FORMAT {
-            return Err(JournalError::Newer { path: path.into(), found });
-        }
-        database
-            .execute_batch(
-                "PRAGMA journal_mode = WAL;
-                 PRAGMA synchronous = NORMAL;
-                 CREATE TABLE IF NOT EXISTS files (
-                     key TEXT PRIMARY KEY, run TEXT NOT NULL, task TEXT NOT NULL, at INTEGER NOT NULL
-                 ) STRICT, WITHOUT ROWID;
-                 PRAGMA user_version = 1;",
-            )
-            .map_err(refused)?;
+        let schema = "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = NORMAL;
+             CREATE TABLE IF NOT EXISTS files (
+                 key TEXT PRIMARY KEY, run TEXT NOT NULL, task TEXT NOT NULL, at INTEGER NOT NULL
+             ) STRICT, WITHOUT ROWID;";
+        let database = database::ready(path, Connection::open(path), FORMAT, schema)?;
         Ok(Self { path: path.into(), database })
     }
 
