@@ -1,14 +1,18 @@
 //! Sends one request over and over on kept connections and measures the answers. Built by `service.py` with rustc alone.
 //!
-//! load REQUEST ADDRESS CONNECTIONS COUNT
+//!     load REQUEST ADDRESS CONNECTIONS COUNT
+//!     load floor BYTES
 //!
 //! REQUEST is a file that holds the whole request. Each `@@@@@@@@` in it stands for another number of eight digits each time.
 //! Prints one line: `rate p50_us p99_us bytes` (of the last answer's body).
+//!
+//! The floor is a server that answers whatever it is asked with so many bytes, without looking at it: a thread for each connection,
+//! one read and one write for each request. Prints its address.
 
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Instant,
@@ -19,7 +23,10 @@ const GAP: &[u8] = b"@@@@@@@@";
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [request, address, connections, count] = &arguments[..] else {
-        panic!("load REQUEST ADDRESS CONNECTIONS COUNT")
+        match &arguments[..] {
+            [word, bytes] if word == "floor" => return floor(bytes.parse().expect("a number of bytes")),
+            _ => panic!("load REQUEST ADDRESS CONNECTIONS COUNT, or load floor BYTES"),
+        }
     };
     let request = fs::read(request).expect("a request");
     let connections: usize = connections.parse().expect("a number of connections");
@@ -104,4 +111,23 @@ fn answer(from: &mut BufReader<TcpStream>) -> usize {
     }
     assert!(good, "{status}{}", String::from_utf8_lossy(&body));
     body.len()
+}
+
+fn floor(bytes: usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    println!("{}", listener.local_addr().expect("an address"));
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{}", "x".repeat(bytes));
+    for stream in listener.incoming() {
+        let (mut stream, answer) = (stream.expect("a connection"), answer.clone());
+        stream.set_nodelay(true).expect("no delay");
+        thread::spawn(move || {
+            let mut request = [0; 8192];
+            // A request of these benchmarks without a body comes in one piece.
+            while matches!(stream.read(&mut request), Ok(1..)) {
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+    }
 }

@@ -3,7 +3,8 @@
 
     cargo build --release && python3 tests/bench/service.py [batch|blob] ... [--tasks 1000000] [--rounds 3] [--big-mib 512]
 
-Installs Azurite and the official Python client of Blob by name, into `target/`. Nothing but loopback is talked to.
+Installs Azurite and the official Python client of Blob by name, into `target/`; `wrk` and `rclone` are used where they are installed.
+Nothing but loopback is talked to.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import hmac
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -27,7 +29,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
-PROGRAM = PROJECT / "target/release/dropmill"
+PROGRAM = Path(os.environ.get("DROPMILL_PROGRAM", PROJECT / "target/release/dropmill"))
 API = "api-version=2024-07-01.20.0"
 
 
@@ -90,15 +92,32 @@ def load_program(folder):
     return program
 
 
+def wrk(address, path, headers, connections):
+    """Rate, p50 and p99 in microseconds: of a client that costs little itself, so that the service has a processor to itself."""
+    command = ["wrk", "-t1", f"-c{connections}", "-d4s", "--latency", f"http://{address}{path}"]
+    command += [word for name, value in headers for word in ("-H", f"{name}: {value}")]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "Non-2xx" not in told and "Socket errors" not in told, told
+    units = {"us": 1, "ms": 1000, "s": 1_000_000}
+
+    def at(part):
+        number, unit = re.search(rf"^ +{part}% +([\d.]+)(us|ms|s)$", told, re.M).groups()
+        return float(number) * units[unit]
+
+    return float(re.search(r"Requests/sec: +([\d.]+)", told)[1]), at(50), at(99), 0
+
+
 def batch(arguments, folder):
     load = load_program(folder)
     service = Service(folder / "state")
+    floor = subprocess.Popen([load, "floor", "600"], stdout=subprocess.PIPE, text=True)
+    floor_address = floor.stdout.readline().strip()
 
-    def fire(request, connections, count):
+    def fire(request, connections, count, address=service.address):
         """Rate, p50 and p99 in microseconds, bytes of an answer."""
         file = folder / "request"
         file.write_bytes(request)
-        out = subprocess.run([load, file, service.address, str(connections), str(count)], check=True, capture_output=True)
+        out = subprocess.run([load, file, address, str(connections), str(count)], check=True, capture_output=True)
         return [float(word) for word in out.stdout.split()]
 
     print("\n## Batch\n\n| what | p50 | p99 | per second |\n|---|---|---|---|")
@@ -118,9 +137,19 @@ def batch(arguments, folder):
         hundred = json.dumps({"value": [task] * 100}).encode()
         add = lambda job: service.request("POST", f"/jobs/{job}/addtaskcollection?{API}", hundred)
         fire(add("few"), 1, 10)
+        path = f"/jobs/few/tasks/t00000500?{API}"
+        one = service.request("GET", path)
+        headers = [line.split(": ", 1) for line in one.decode().split("\r\n")[2:] if line]
+        if shutil.which("wrk") is None:
+            print("wrk is not installed: its rows are left out")
         for _ in range(arguments.rounds):
-            row("get a task, 1 connection", fire(service.request("GET", f"/jobs/few/tasks/t00000500?{API}"), 1, 5000))
-            row("get a task, 16 connections", fire(service.request("GET", f"/jobs/few/tasks/t00000500?{API}"), 16, 80000))
+            for connections, count in ((1, 5000), (16, 80000)):
+                many = f"{connections} connection{'s' * (connections > 1)}"
+                row(f"floor, {many}", fire(one, connections, count, floor_address))
+                row(f"get a task, {many}", fire(one, connections, count))
+                if shutil.which("wrk"):
+                    row(f"floor, {many}, wrk", wrk(floor_address, path, headers, connections))
+                    row(f"get a task, {many}, wrk", wrk(service.address, path, headers, connections))
             page = f"/jobs/few/tasks?$select={quote('id,state,executionInfo')}&{API}"
             row("page of 1,000 tasks, $select", fire(service.request("GET", page), 1, 200))
         began = time.perf_counter()
@@ -151,6 +180,8 @@ def batch(arguments, folder):
             row(f"page {number} of many", fire(service.request("GET", last), 1, 200))
     finally:
         service.stop()
+        floor.kill()
+        floor.wait()
 
 
 class Azurite:
@@ -229,7 +260,53 @@ print(json.dumps(times))
 """
 
 
+# A container, and its address with a signature that lets whoever has it do everything in there.
+CONTAINER = """
+import sys, time
+from datetime import datetime, timedelta, timezone
+from azure.storage.blob import BlobServiceClient, generate_container_sas
+service = BlobServiceClient.from_connection_string(sys.argv[1])
+container = service.create_container(f"rclone-{time.time_ns()}")
+key, expiry = service.credential.account_key, datetime.now(timezone.utc) + timedelta(hours=2)
+name = container.container_name
+print(container.url + "?" + generate_container_sas(service.account_name, name, account_key=key, permission="racwdl", expiry=expiry))
+"""
+
+
+def rclone(python, connection, source, target):
+    """Copies a folder into a new container, and that into another folder; seconds of both, a process's start included."""
+    command = [python, "-c", CONTAINER, connection]
+    url = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    remote = f":azureblob,sas_url='{url}':{urlsplit(url).path.rsplit('/', 1)[1]}"
+    environment, taken = {**os.environ, "RCLONE_CONFIG": "/dev/null", "NO_PROXY": "*"}, {}
+    for what, start, end in (("1,000 x 10 KiB up", source, remote), ("1,000 x 10 KiB down", remote, target)):
+        began = time.perf_counter()
+        copy = ["rclone", "copy", start, end, "--transfers", "8", "--checkers", "8", "--no-traverse"]
+        subprocess.run(copy, check=True, env=environment)
+        taken[what] = time.perf_counter() - began
+    same_files(source, target)
+    return taken
+
+
+def own_client(connection, source, target):
+    """Likewise, by our own client; without a process's start."""
+    facts = dict(part.split("=", 1) for part in connection.rstrip(";").split(";"))
+    program = PROJECT / "target/release/examples/copy"
+    command = [program, facts["BlobEndpoint"], facts["AccountName"], f"own-{time.time_ns()}", source, target]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, env={"STORAGE_KEY": facts["AccountKey"]})
+    _, up, _, down = told.stdout.split()
+    same_files(source, target)
+    return {"1,000 x 10 KiB up": float(up), "1,000 x 10 KiB down": float(down)}
+
+
+def same_files(source, target):
+    for file in source.iterdir():
+        assert file.read_bytes() == (target / file.name).read_bytes(), file
+
+
 def blob(arguments, folder):
+    build = ["cargo", "build", "--quiet", "--release", "-p", "dropmill-azure-client", "--example", "copy"]
+    subprocess.run(build, cwd=PROJECT, check=True)
     sdk = SourceFileLoader("sdk", str(PROJECT / "tests/sdk/run")).load_module()
     python = sdk.python_of("python-15")
     service, azurite = Service(folder / "blob-state"), Azurite(folder / "azurite")
@@ -237,20 +314,36 @@ def blob(arguments, folder):
     client.write_text(CLIENT)
     sides = {"dropmill": (service.facts["connection_string"], service.process.pid)}
     sides["azurite"] = (azurite.connection, azurite.process.pid)
-    taken = {name: [] for name in sides}
+
+    def official(name, connection):
+        command = [python, client, connection, "1000", "10240", str(arguments.big_mib), folder]
+        out = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "NO_PROXY": "*"})
+        return json.loads(out.stdout)
+
+    small = folder / "small"
+    small.mkdir()
+    for number in range(1000):
+        (small / f"b{number}").write_bytes(os.urandom(10 << 10))
+    clients = {"azure-storage-blob, 8 threads (small) or 4 (big)": official}
+    fresh = lambda name: Path(tempfile.mkdtemp(prefix=name, dir=folder))
+    clients["our own client, 8 at a time"] = lambda name, connection: own_client(connection, small, fresh(name))
+    if shutil.which("rclone"):
+        clients["rclone, 8 transfers"] = lambda name, connection: rclone(python, connection, small, fresh(name))
+    else:
+        print("rclone is not installed: its rows are left out")
     try:
-        for _ in range(arguments.rounds):
-            for name, (connection, _) in sides.items():
-                command = [python, client, connection, "1000", "10240", str(arguments.big_mib), folder]
-                out = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "NO_PROXY": "*"})
-                taken[name].append(json.loads(out.stdout))
-        print("\n## Blob, through azure-storage-blob, 8 threads (small) or 4 (big)\n")
-        print("| what | dropmill | Azurite | Azurite / dropmill (median of rounds) |\n|---|---|---|---|")
-        for what in taken["dropmill"][0]:
-            ours, theirs = ([each[what] for each in taken[name]] for name in ("dropmill", "azurite"))
-            ratio = statistics.median(their / our for our, their in zip(ours, theirs))
-            print(f"| {what} | {statistics.median(ours):.2f} s | {statistics.median(theirs):.2f} s | {ratio:.2f} |")
-        print(f"| peak memory | {memory(sides['dropmill'][1]):.0f} MiB | {memory(sides['azurite'][1]):.0f} MiB | |", flush=True)
+        for client_name, measure in clients.items():
+            taken = {name: [] for name in sides}
+            for _ in range(arguments.rounds):
+                for name, (connection, _) in sides.items():
+                    taken[name].append(measure(name, connection))
+            print(f"\n## Blob, through {client_name}\n")
+            print("| what | dropmill | Azurite | Azurite / dropmill (median of rounds) |\n|---|---|---|---|")
+            for what in taken["dropmill"][0]:
+                ours, theirs = ([each[what] for each in taken[name]] for name in ("dropmill", "azurite"))
+                ratio = statistics.median(their / our for our, their in zip(ours, theirs))
+                print(f"| {what} | {statistics.median(ours):.2f} s | {statistics.median(theirs):.2f} s | {ratio:.2f} |")
+        print(f"\npeak memory: {memory(sides['dropmill'][1]):.0f} MiB, Azurite {memory(sides['azurite'][1]):.0f} MiB", flush=True)
     finally:
         service.stop()
         azurite.stop()

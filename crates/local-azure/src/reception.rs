@@ -7,7 +7,12 @@ mod patience;
 
 use crate::service::Peer;
 use axum::{Router, body::Body};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request,
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::{PatientBody, PatientStream};
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
@@ -17,7 +22,7 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
-use tower::ServiceExt;
+use tower::Service;
 
 /// Bounds of what clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +99,12 @@ where
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        router.clone().oneshot(request.map(|body| Body::new(PatientBody::new(body, bounds.silence))))
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(PatientBody::new(body, bounds.silence)),
+        });
+        // A router is always ready: it need not be waited for.
+        router.clone().call(request)
     });
     let stream = TokioIo::new(PatientStream::new(stream, bounds.silence));
     let mut builder = http1::Builder::new();

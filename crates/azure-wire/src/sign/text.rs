@@ -70,8 +70,10 @@ fn length<'a>(scheme: Scheme, parts: &Parts<'a>, reading: Reading) -> Cow<'a, st
 
 /// All values of a header, joined by commas; empty if there is none.
 fn value<'a>(parts: &Parts<'a>, name: &HeaderName) -> Cow<'a, str> {
-    let mut values =
-        parts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut values = parts.headers.get_all(name).iter().map(|value| match value.to_str() {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(value.as_bytes()),
+    });
     let Some(first) = values.next() else { return "".into() };
     values.fold(trimmed(first), |all, next| format!("{all},{}", next.trim()).into())
 }
@@ -112,7 +114,8 @@ fn service_order(a: &str, b: &str) -> Ordering {
 
 /// The first value of each name, sorted by name; names without a value are left out.
 fn push_batch_query(text: &mut String, parts: &Parts<'_>, reading: Reading) {
-    let mut pairs = query(parts, reading, reading.lower_names);
+    let raw = raw_query(parts, reading);
+    let mut pairs = query(&raw, reading.lower_names);
     pairs.dedup_by(|later, first| later.0 == first.0);
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         push_pair(text, name, value);
@@ -121,10 +124,11 @@ fn push_batch_query(text: &mut String, parts: &Parts<'_>, reading: Reading) {
 
 /// All values of each name, sorted and joined by commas; names in lower case; empty values stay.
 fn push_storage_query(text: &mut String, parts: &Parts<'_>, reading: Reading) {
-    let mut pairs = query(parts, reading, true);
+    let raw = raw_query(parts, reading);
+    let mut pairs = query(&raw, true);
     pairs.sort();
     for same_name in pairs.chunk_by(|a, b| a.0 == b.0) {
-        let values: Vec<&str> = same_name.iter().map(|(_, value)| value.as_str()).collect();
+        let values: Vec<&str> = same_name.iter().map(|(_, value)| &**value).collect();
         push_pair(text, &same_name[0].0, &values.join(","));
     }
 }
@@ -136,14 +140,19 @@ fn push_pair(text: &mut String, name: &str, value: &str) {
     text.push_str(value);
 }
 
-/// The query's pairs, decoded, sorted by name, in their order among equal names.
-fn query(parts: &Parts<'_>, reading: Reading, lower: bool) -> Vec<(String, String)> {
-    let raw: Cow<'_, str> =
-        if reading.plus_is_space { parts.query.replace('+', "%20").into() } else { parts.query.into() };
-    let mut pairs: Vec<(String, String)> =
-        uri::pairs(&raw).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+fn raw_query<'a>(parts: &Parts<'a>, reading: Reading) -> Cow<'a, str> {
+    if reading.plus_is_space { parts.query.replace('+', "%20").into() } else { parts.query.into() }
+}
+
+/// A query's pairs, decoded, sorted by name, in their order among equal names.
+fn query(raw: &str, lower: bool) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = uri::pairs(raw).collect();
     if lower {
-        pairs.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+        for (name, _) in &mut pairs {
+            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                name.to_mut().make_ascii_lowercase();
+            }
+        }
     }
     pairs.sort_by(|a, b| a.0.cmp(&b.0));
     pairs

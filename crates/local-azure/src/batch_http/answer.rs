@@ -35,8 +35,8 @@ pub fn entity(base: &str, shape: &str, value: &impl Serialize) -> Response {
 }
 
 /// Adds a header; a value that no header can hold is left out.
-pub fn put(answer: &mut Response, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+pub fn put(answer: &mut Response, name: &'static str, value: impl Into<String>) {
+    if let Ok(value) = HeaderValue::try_from(value.into()) {
         answer.headers_mut().insert(HeaderName::from_static(name), value);
     }
 }
@@ -44,7 +44,7 @@ pub fn put(answer: &mut Response, name: &'static str, value: &str) {
 /// Adds tag and moment of what the answer is about.
 pub fn tagged(mut answer: Response, etag: &ETag, modified: Timestamp) -> Response {
     put(&mut answer, "etag", etag.as_str());
-    put(&mut answer, "last-modified", &http_date(modified));
+    put(&mut answer, "last-modified", http_date(modified));
     answer
 }
 
@@ -55,11 +55,12 @@ pub fn named(mut answer: Response, url: &str) -> Response {
 }
 
 /// Headers of every answer.
-pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: &str, now: Timestamp) {
+pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: String, now: Timestamp) {
     put(answer, name::REQUEST_ID, request_id);
-    put(answer, "date", &http_date(now));
-    put(answer, "server", "dropmill");
-    put(answer, name::DATA_SERVICE_VERSION, "3.0");
+    put(answer, "date", http_date(now));
+    let headers = answer.headers_mut();
+    headers.insert(header::SERVER, HeaderValue::from_static("dropmill"));
+    headers.insert(name::DATA_SERVICE_VERSION, HeaderValue::from_static("3.0"));
     let wants = asked
         .get(name::RETURN_CLIENT_REQUEST_ID)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));

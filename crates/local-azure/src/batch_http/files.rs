@@ -203,11 +203,11 @@ fn range(text: &str, length: u64) -> Option<(u64, u64)> {
 }
 
 fn described(mut answer: Response, place: &Place, entry: &FileEntry, file: &str, length: u64) -> Response {
-    put(&mut answer, "content-length", &length.to_string());
+    put(&mut answer, "content-length", length.to_string());
     put(&mut answer, "content-type", content_type(&entry.name));
-    put(&mut answer, "last-modified", &http_date(entry.modified));
+    put(&mut answer, "last-modified", http_date(entry.modified));
     put(&mut answer, name::FILE_IS_DIRECTORY, if entry.is_directory { "True" } else { "False" });
-    put(&mut answer, name::FILE_MODE, &mode(entry.mode));
-    put(&mut answer, name::FILE_URL, &encode(&format!("{}/{file}", place.url)));
+    put(&mut answer, name::FILE_MODE, mode(entry.mode));
+    put(&mut answer, name::FILE_URL, encode(&format!("{}/{file}", place.url)));
     answer
 }

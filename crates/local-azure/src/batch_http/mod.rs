@@ -47,8 +47,8 @@ async fn serve(core: Arc<Core>, request: Request, number: u64) -> Response {
     // Not secret and unique within this service: the moment it was told, and a count.
     let request_id = format!("{:08x}-0000-4000-8000-{number:012x}", now.as_second() & 0xffff_ffff);
     let (parts, body) = request.into_parts();
-    let (is_head, asked) = (parts.method == Method::HEAD, parts.headers.clone());
-    let outcome = AssertUnwindSafe(handle(&core, parts, body)).catch_unwind().await;
+    let is_head = parts.method == Method::HEAD;
+    let outcome = AssertUnwindSafe(handle(&core, &parts, body)).catch_unwind().await;
     let base = core.base();
     let mut answer = match outcome {
         Ok(Ok(answer)) => answer,
@@ -58,7 +58,7 @@ async fn serve(core: Arc<Core>, request: Request, number: u64) -> Response {
             refused(Refusal::new(500, "InternalError", words), is_head, base, &request_id, now)
         }
     };
-    dress(&mut answer, &asked, &request_id, now);
+    dress(&mut answer, &parts.headers, request_id, now);
     answer
 }
 
@@ -73,8 +73,8 @@ struct Ask<'a> {
     body: Bytes,
 }
 
-async fn handle(core: &Arc<Core>, parts: http::request::Parts, body: Body) -> Outcome {
-    authorize(core, &parts)?;
+async fn handle(core: &Arc<Core>, parts: &http::request::Parts, body: Body) -> Outcome {
+    authorize(core, parts)?;
     let query = parts.uri.query().unwrap_or_default();
     check_query(query)?;
     let body = read(body).await?;
