@@ -4,22 +4,28 @@ use crate::{commands::Mistake, state::write_private};
 use anyhow::{Context, Result};
 use dropmill_azure_client::record::{FORMAT, Opening, Recorder, Sink};
 use dropmill_azure_wire::{
-    time::{SharedClock, iso},
+    time::{SharedClock, Timestamp, iso},
     transport::Transport,
 };
-use dropmill_journal::{Journal, trace};
+use dropmill_journal::{
+    Journal,
+    event::{Event, Happening},
+    trace,
+};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::service::Access;
 use dropmill_test_kit::replay::{Recording, Replayed};
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 const PLAN: &str = "plan.json";
 const EXCHANGES: &str = "exchanges.jsonl";
+const DELIVERIES: &str = "deliveries.json";
 const OUTLINE: &str = "recorded.outline";
 
 /// A recording that is being made.
@@ -27,6 +33,8 @@ pub struct Record {
     folder: PathBuf,
     sink: Sink,
     kept_bytes: usize,
+    /// The moment from which the recording counts.
+    began: OnceLock<Timestamp>,
 }
 
 impl Record {
@@ -43,7 +51,7 @@ impl Record {
             file => file.with_context(|| told("make its file"))?,
         };
         write_private(&folder.join(PLAN), &serde_json::to_vec_pretty(plan)?)?;
-        Ok(Self { folder: folder.to_owned(), sink: Sink::new(file), kept_bytes })
+        Ok(Self { folder: folder.to_owned(), sink: Sink::new(file), kept_bytes, began: OnceLock::new() })
     }
 
     /// The way to the services, recorded.
@@ -56,9 +64,10 @@ impl Record {
         clock: &SharedClock,
     ) -> Arc<dyn Transport> {
         let name = |access: &Access| (access.endpoint.clone(), access.account.clone());
+        let began = *self.began.get_or_init(|| clock.now());
         self.sink.open(&Opening {
             dropmill_recording: FORMAT,
-            began: iso(clock.now()),
+            began: iso(began),
             batch: name(batch),
             blob: name(blob),
             hints,
@@ -73,6 +82,18 @@ impl Record {
             anyhow::bail!("the recording in {} is not whole: {failure}", self.folder.display());
         }
         let (_, events) = Journal::read(journal)?;
+        let began = self.began.get().copied().unwrap_or_default();
+        // Rounded up, exchanges being rounded down: what ended within one millisecond ended in this order.
+        let after_ms = |event: &Event| {
+            let after = event.at.duration_since(began).as_micros().max(0).unsigned_abs();
+            u64::try_from(after.div_ceil(1000)).unwrap_or(u64::MAX)
+        };
+        let delivered =
+            events.iter().filter(|event| matches!(event.happening, Happening::OutputDelivered { .. }));
+        let moments: BTreeMap<&str, u64> = delivered
+            .filter_map(|event| Some((event.subject.strip_prefix("task/")?, after_ms(event))))
+            .collect();
+        write_private(&self.folder.join(DELIVERIES), &serde_json::to_vec_pretty(&moments)?)?;
         write_private(&self.folder.join(OUTLINE), trace::outline(&events).as_bytes())?;
         Ok(())
     }
@@ -85,7 +106,12 @@ pub fn replay(folder: &Path) -> Result<(Replayed, Option<String>)> {
         fs::read_to_string(&path).map_err(|error| Mistake(format!("{}: {error}", path.display())))
     };
     let plan: RunPlan = serde_json::from_str(&read(PLAN)?).context("the recording's plan")?;
-    let recording = Recording::read(&read(EXCHANGES)?)?;
+    let mut recording = Recording::read(&read(EXCHANGES)?)?;
+    // A run that was cut off has none.
+    if folder.join(DELIVERIES).exists() {
+        recording.delivered_ms =
+            serde_json::from_str(&read(DELIVERIES)?).context("the recording's deliveries")?;
+    }
     if let Some(missing) =
         plan.items.iter().filter_map(|item| item.source.as_ref()).find(|source| !source.exists())
     {

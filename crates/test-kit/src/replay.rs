@@ -5,6 +5,7 @@
 //! nobody sees the future. A request that the recording does not know ends the replay and is named.
 
 mod book;
+mod place;
 
 use crate::VirtualClock;
 use actix::System;
@@ -23,6 +24,7 @@ use dropmill_azure_wire::{
 };
 use dropmill_journal::{Journal, event::Event, report::Report, trace};
 use dropmill_lifecycle::plan::RunPlan;
+use place::UnhurriedPlace;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -40,6 +42,9 @@ pub struct Recording {
     pub opening: Opening,
     /// Every exchange, in the order of asking.
     pub exchanges: Vec<Exchange>,
+    /// By task, how many milliseconds after the beginning its result was in its place; none is known of a recording
+    /// that does not tell.
+    pub delivered_ms: BTreeMap<String, u64>,
 }
 
 /// What came of a replay.
@@ -99,7 +104,7 @@ impl Recording {
         let mut exchanges: Vec<Exchange> = lines.map(exchange).collect::<Result<_, _>>()?;
         // They were written when they were over.
         exchanges.sort_by_key(|exchange| exchange.at_ms);
-        Ok(Self { opening, exchanges })
+        Ok(Self { opening, exchanges, delivered_ms: BTreeMap::new() })
     }
 
     /// Plays it again, on this thread, in no time.
@@ -133,7 +138,8 @@ impl Recording {
         let book = Book::of(&self.exchanges);
         let services = self.services(Arc::new(book.clone()), &clock)?;
         let place = MemoryPlace::default();
-        let run = start(plan.clone(), services, Arc::new(place.clone()), Journal::in_memory(), clock);
+        let unhurried = UnhurriedPlace::new(place.clone(), &self.delivered_ms);
+        let run = start(plan.clone(), services, Arc::new(unhurried), Journal::in_memory(), clock);
         let received = run.events();
         let collecting = actix::spawn(async move {
             let mut events = vec![];

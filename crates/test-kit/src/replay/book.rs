@@ -112,11 +112,16 @@ impl Book {
     }
 
     /// What is read before anybody had read it then is answered when it was: nobody sees the future. Who does not wait
-    /// that long asks again.
+    /// that long asks again. Writes go out when they did, so that what ends first is what ended first.
     async fn wait(&self, asked: &str) {
-        let early = self.lock().pages.get(asked).filter(|page| reads(asked) && page.given == 0).map(|page| {
-            let ahead = if is_news(asked) { 0 } else { AHEAD_MS };
-            page.answers[0].at_ms.saturating_sub(ahead)
+        let early = self.lock().pages.get(asked).and_then(|page| {
+            let next = page.answers.get(page.given)?;
+            match reads(asked) {
+                true if page.given > 0 => None,
+                true if is_news(asked) => Some(next.at_ms),
+                true => Some(next.at_ms.saturating_sub(AHEAD_MS)),
+                false => Some(next.at_ms),
+            }
         });
         if let Some(moment) = early {
             sleep_until(self.began + Duration::from_millis(moment)).await;

@@ -1,0 +1,47 @@
+//! Where results come home in a replay: memory, in the time that it took then.
+
+use dropmill_actors::place::{Delivery, MemoryPlace, PlaceError, ResultPlace};
+use futures_util::future::BoxFuture;
+use std::{collections::BTreeMap, io::Write, time::Duration};
+use tokio::time::{Instant, sleep_until};
+
+/// Puts a result in its place no earlier than it was then. What else happened meanwhile, while a disk was slow, would
+/// otherwise come after the end of the run.
+#[derive(Clone)]
+pub struct UnhurriedPlace {
+    inner: MemoryPlace,
+    moments: BTreeMap<String, Instant>,
+}
+
+impl UnhurriedPlace {
+    /// `delivered_ms` holds for each task how long after the beginning, which is now, its result was in its place.
+    pub fn new(inner: MemoryPlace, delivered_ms: &BTreeMap<String, u64>) -> Self {
+        let began = Instant::now();
+        let moment = |(task, ms): (&String, &u64)| (task.clone(), began + Duration::from_millis(*ms));
+        Self { inner, moments: delivered_ms.iter().map(moment).collect() }
+    }
+}
+
+impl ResultPlace for UnhurriedPlace {
+    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
+        self.inner.stage(task, needs_bytes)
+    }
+
+    fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
+        self.inner.create(task, path)
+    }
+
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+        let (inner, moment) = (self.inner.clone(), self.moments.get(&delivery.task).copied());
+        Box::pin(async move {
+            if let Some(moment) = moment {
+                sleep_until(moment).await;
+            }
+            inner.publish(delivery).await
+        })
+    }
+
+    fn discard(&self, task: &str) {
+        self.inner.discard(task);
+    }
+}
