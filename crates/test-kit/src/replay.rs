@@ -2,7 +2,8 @@
 //!
 //! Requests are matched by method, path and occurrence, not by when they arrive: what is in a query and differs from run
 //! to run (signatures, moments) counts for nothing. What is read over and over is answered as of its time, so that
-//! nobody sees the future. A request that the recording does not know ends the replay and is named.
+//! nobody sees the future; writes go out, and results come home, when they did. A request that the recording does not
+//! know ends the replay and is named.
 
 mod book;
 mod place;
