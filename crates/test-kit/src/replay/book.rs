@@ -25,6 +25,8 @@ use tokio::{
 
 /// How far ahead of its time a state that is read may be, since things are a little quicker here than they were.
 const AHEAD_MS: u64 = 50;
+/// The longest that a write is held back: less than any call waits. Who writes so much earlier than then does something else.
+const HELD: Duration = Duration::from_secs(5);
 /// Parts of a query that tell nothing of what is asked for, or differ from run to run.
 const VOLATILE: &[&str] =
     &["api-version", "timeout", "sig", "se", "st", "sp", "sv", "sr", "spr", "skoid", "sks"];
@@ -115,16 +117,17 @@ impl Book {
     /// that long asks again. Writes go out when they did, so that what ends first is what ended first.
     async fn wait(&self, asked: &str) {
         let early = self.lock().pages.get(asked).and_then(|page| {
-            let next = page.answers.get(page.given)?;
+            let moment = |at_ms: u64| self.began + Duration::from_millis(at_ms);
+            let next = page.answers.get(page.given)?.at_ms;
             match reads(asked) {
                 true if page.given > 0 => None,
-                true if is_news(asked) => Some(next.at_ms),
-                true => Some(next.at_ms.saturating_sub(AHEAD_MS)),
-                false => Some(next.at_ms),
+                true if is_news(asked) => Some(moment(next)),
+                true => Some(moment(next.saturating_sub(AHEAD_MS))),
+                false => Some(moment(next).min(Instant::now() + HELD)),
             }
         });
         if let Some(moment) = early {
-            sleep_until(self.began + Duration::from_millis(moment)).await;
+            sleep_until(moment).await;
         }
     }
 
@@ -308,6 +311,7 @@ fn content(body: &Kept) -> Result<Bytes, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -338,6 +342,24 @@ mod tests {
             answer: Answered::Lost(String::new()),
         };
         Page { answers: moments.iter().map(exchange).collect(), given: 0 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_go_out_when_they_did_and_are_not_held_for_long() {
+        for (method, at_ms, after_ms) in
+            [("DELETE", 1000, 1000), ("DELETE", 60_000, 5000), ("GET", 1000, 950), ("GET", 60_000, 59_950)]
+        {
+            let mut exchange = page(&[at_ms]).answers.remove(0);
+            exchange.method = method.into();
+            let answer =
+                Answered::Answer { status: 202, headers: BTreeMap::new(), body: Kept::Empty, broken: false };
+            exchange.answer = answer;
+            let book = Book::of(&[exchange]);
+            let request = Request::builder().method(method).uri("http://h/x");
+            let body = dropmill_azure_wire::transport::full(Bytes::new());
+            assert_eq!(book.send(request.body(body).unwrap()).await.unwrap().status(), 202);
+            assert_eq!(book.began.elapsed(), Duration::from_millis(after_ms), "{method} {at_ms}");
+        }
     }
 
     #[test]
