@@ -5,7 +5,12 @@
 
 pub use crate::applications::PackageOrder;
 use dropmill_azure_wire::time::Timestamp;
-use std::{path::Path, sync::Arc};
+use serde::{Deserialize, Serialize};
+use std::{
+    ops::{AddAssign, Sub},
+    path::Path,
+    sync::Arc,
+};
 
 /// Number of one try of one command on one node; never used twice by one service, also after a restart.
 pub type LaunchId = u64;
@@ -200,6 +205,50 @@ pub struct LaunchEnding {
     pub exit_code: Option<i32>,
     /// What kept it from running or its outputs from being stored; an exit code other than 0 alone is none.
     pub failure: Option<NodeFailure>,
+    /// What its processes took of the machine.
+    pub spent: Spent,
+}
+
+/// What processes took of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spent {
+    /// Time of processors outside of the kernel, in microseconds.
+    pub user_us: u64,
+    /// Time of processors within the kernel, in microseconds.
+    pub kernel_us: u64,
+    /// Blocks of 512 bytes that came from disks; what was in memory anyway does not count.
+    pub read_blocks: u64,
+    /// Blocks of 512 bytes that went, or will go, to disks.
+    pub written_blocks: u64,
+}
+
+impl Spent {
+    /// Whether it is nothing at all.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl AddAssign for Spent {
+    fn add_assign(&mut self, more: Self) {
+        self.user_us = self.user_us.saturating_add(more.user_us);
+        self.kernel_us = self.kernel_us.saturating_add(more.kernel_us);
+        self.read_blocks = self.read_blocks.saturating_add(more.read_blocks);
+        self.written_blocks = self.written_blocks.saturating_add(more.written_blocks);
+    }
+}
+
+impl Sub for Spent {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self {
+            user_us: self.user_us.saturating_sub(less.user_us),
+            kernel_us: self.kernel_us.saturating_sub(less.kernel_us),
+            read_blocks: self.read_blocks.saturating_sub(less.read_blocks),
+            written_blocks: self.written_blocks.saturating_sub(less.written_blocks),
+        }
+    }
 }
 
 /// A failure as `failureInfo` shows it.

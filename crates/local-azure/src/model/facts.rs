@@ -3,7 +3,7 @@
 use super::dependencies::Dependencies;
 use crate::{
     autoscale::Samples,
-    orders::{LaunchEnding, LaunchId},
+    orders::{LaunchEnding, LaunchId, Spent},
 };
 use dropmill_azure_wire::{
     batch::{
@@ -351,6 +351,9 @@ pub struct TaskFacts {
     /// Why its launch is being ended, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
+    /// What its last try took of the machine.
+    #[serde(default, skip_serializing_if = "Spent::is_nothing")]
+    pub spent: Spent,
     /// Its files were deleted.
     #[serde(default)]
     pub files_gone: bool,

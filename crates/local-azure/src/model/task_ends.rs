@@ -8,7 +8,7 @@ use super::{
     nodes::failure_of,
     tasks::count_slots,
 };
-use crate::orders::{LaunchEnding, LaunchId, Order};
+use crate::orders::{LaunchEnding, LaunchId, Order, Spent};
 use dropmill_azure_wire::{
     batch::{
         DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, NameValuePair, OnTaskFailure,
@@ -32,7 +32,7 @@ impl Model {
         let Some(found) = self.task_mut(&job, &task).filter(|task| task.facts.launch == Some(launch)) else {
             return;
         };
-        found.facts.process = process;
+        (found.facts.process, found.facts.spent) = (process, Spent::default());
         let limit = found.add.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
         self.limit_launch(launch, limit, moment);
         if self.durable {
@@ -107,6 +107,7 @@ impl Model {
         self.forget_limit(launch);
         let found = self.task_mut(job, task).filter(|task| task.launch_of(number) == Some(launch));
         let Some(found) = found else { return };
+        found.facts.spent += ended.spent;
         if found.is_multi() {
             return self.instance_ended((job, task), number, launch, ended, moment);
         }

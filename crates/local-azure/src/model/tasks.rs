@@ -13,6 +13,7 @@ use super::{
     storage::is_container,
     tag,
 };
+use crate::orders::Spent;
 use dropmill_azure_wire::{
     batch::{ResourceFile, TaskAdd, TaskConstraints, TaskExecutionInfo, TaskResult, TaskState},
     duration::IsoDuration,
@@ -72,6 +73,7 @@ impl Model {
             launch: None,
             process: None,
             ending: None,
+            spent: Spent::default(),
             files_gone: false,
             group: None,
         };

@@ -4,6 +4,7 @@
 //! kept as a [`Lease`]; what goes on is in its node. Tasks are counted when somebody asks, those that are there.
 
 use super::{Change, Job, Model, Node, Pool, Refusal, Task, facts::json, key, sizes::cores_of};
+use crate::orders::Spent;
 use dropmill_azure_wire::{
     batch::{JobStatistics, PoolStatistics, PoolUsageMetrics, TaskState, TaskStatistics, UsageStatistics},
     duration::IsoDuration,
@@ -145,18 +146,18 @@ impl Model {
 
     /// Statistics of a task: of its last try.
     pub(super) fn task_statistics(&self, job: &Job, task: &Task, now: Timestamp) -> TaskStatistics {
-        let took = took(task, now);
+        let (took, spent) = (took(task, now), task.facts.spent);
         TaskStatistics {
             url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
             start_time: task.facts.created,
             last_update_time: now,
-            user_cpu_time: IsoDuration::ZERO,
-            kernel_cpu_time: IsoDuration::ZERO,
+            user_cpu_time: microseconds(spent.user_us),
+            kernel_cpu_time: microseconds(spent.kernel_us),
             wall_clock_time: length(took.0),
-            read_iops: 0,
-            write_iops: 0,
-            read_io_gib: 0.0,
-            write_io_gib: 0.0,
+            read_iops: spent.read_blocks,
+            write_iops: spent.written_blocks,
+            read_io_gib: gib(spent.read_blocks),
+            write_io_gib: gib(spent.written_blocks),
             wait_time: length(took.1),
         }
     }
@@ -171,10 +172,12 @@ impl Model {
     ) -> JobStatistics {
         let (mut wall, mut wait) = (Duration::ZERO, Duration::ZERO);
         let (mut succeeded, mut failed, mut retries) = (0, 0, 0);
+        let mut spent = Spent::default();
         for job in jobs {
             for task in job.tasks.values() {
                 let took = took(task, now);
                 (wall, wait) = (wall + took.0, wait + took.1);
+                spent += task.facts.spent;
                 retries += u64::try_from(task.facts.info.retry_count).unwrap_or(0);
             }
             let completed = job.count(TaskState::Completed) as u64;
@@ -185,13 +188,13 @@ impl Model {
             url: self.url(url),
             start_time: since,
             last_update_time: now,
-            user_cpu_time: IsoDuration::ZERO,
-            kernel_cpu_time: IsoDuration::ZERO,
+            user_cpu_time: microseconds(spent.user_us),
+            kernel_cpu_time: microseconds(spent.kernel_us),
             wall_clock_time: length(wall),
-            read_iops: 0,
-            write_iops: 0,
-            read_io_gib: 0.0,
-            write_io_gib: 0.0,
+            read_iops: spent.read_blocks,
+            write_iops: spent.written_blocks,
+            read_io_gib: gib(spent.read_blocks),
+            write_io_gib: gib(spent.written_blocks),
             num_succeeded_tasks: succeeded,
             num_failed_tasks: failed,
             num_task_retries: retries,
@@ -213,6 +216,15 @@ fn took(task: &Task, now: Timestamp) -> (Duration, Duration) {
 
 fn seconds(moment: Timestamp) -> f64 {
     moment.as_millisecond() as f64 / 1000.0
+}
+
+/// GiB in blocks of 512 bytes.
+fn gib(blocks: u64) -> f64 {
+    blocks as f64 / f64::from(1 << 21)
+}
+
+fn microseconds(count: u64) -> IsoDuration {
+    length(Duration::from_micros(count))
 }
 
 /// In ticks of 100 ns.

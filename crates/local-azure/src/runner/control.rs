@@ -1,6 +1,6 @@
 //! The handle on one launch: whoever wants it ended speaks to it here, whatever stage it is in.
 
-use crate::orders::{LaunchId, NodeRef};
+use crate::orders::{LaunchId, NodeRef, Spent};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     path::PathBuf,
@@ -49,6 +49,8 @@ struct State {
     directory: Option<PathBuf>,
     /// Whether it was running at the last look.
     seen: bool,
+    /// What its processes took that are reaped.
+    spent: Spent,
 }
 
 impl Handle {
@@ -119,6 +121,16 @@ impl Handle {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.asked.is_none()
+    }
+
+    /// One of its processes is reaped and took so much.
+    pub fn spent(&self, more: Spent) {
+        lock(&self.state).spent += more;
+    }
+
+    /// What its processes took.
+    pub fn all_spent(&self) -> Spent {
+        lock(&self.state).spent
     }
 
     /// Its process groups, while they run.

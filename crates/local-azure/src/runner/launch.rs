@@ -10,7 +10,7 @@ use super::{
     place::TaskPlace,
     processes::Shared,
     program::{self, Prints},
-    resources,
+    resources, spent,
 };
 use crate::orders::{Coordination, Launch, LaunchEnding, NodeEvent, NodeFailure};
 use rustix::process::Pid;
@@ -29,7 +29,8 @@ pub(super) fn live(shared: &Shared, handle: &Handle, launch: &Launch) {
     let started = shared.clock.now();
     let (exit_code, failure) = run(shared, handle, launch).unwrap_or_else(|failure| (None, Some(failure)));
     shared.leave_place(launch.id);
-    let ending = LaunchEnding { started, ended: shared.clock.now(), exit_code, failure };
+    let (ended, spent) = (shared.clock.now(), handle.all_spent());
+    let ending = LaunchEnding { started, ended, exit_code, failure, spent };
     shared.report(NodeEvent::Ended { launch: launch.id, ending });
 }
 
@@ -127,7 +128,7 @@ fn coordinate(
     handle.nothing_runs();
     let alive = |id| shared.registry.handle(id).is_some();
     shared.orphans.sweep(launch.id, leader, &place.directory, &alive);
-    let exit_code = reap(launch, &mut child);
+    let exit_code = reap(handle, &mut child);
     caps::cut(&place.directory, shared.settings.max_output_bytes);
     outcome.unwrap_or_else(|| {
         let failure = (handle.asked() > Some(Ask::Kill)).then(failures::ended);
@@ -158,14 +159,17 @@ fn attend(
     orphans::wait_dead(leader);
     handle.over();
     shared.orphans.sweep(launch.id, leader, directory, &|id| shared.registry.handle(id).is_some());
-    reap(launch, &mut child)
+    reap(handle, &mut child)
 }
 
-fn reap(launch: &Launch, child: &mut Child) -> i32 {
-    match child.wait() {
+/// Reaps a process that is dead; its exit code.
+fn reap(handle: &Handle, child: &mut Child) -> i32 {
+    let (status, spent) = spent::measured(|| child.wait());
+    handle.spent(spent);
+    match status {
         Ok(status) => exit_code(status),
         Err(error) => {
-            tracing::error!(launch = launch.id, %error, "a process could not be waited for");
+            tracing::error!(launch = handle.id, %error, "a process could not be waited for");
             255
         }
     }

@@ -25,6 +25,7 @@ mod program;
 mod registry;
 mod removal;
 mod resources;
+mod spent;
 mod turns;
 
 pub use environment::default_environment;

@@ -8,7 +8,7 @@
 //!
 //! When a launch leaves nothing behind, which is the rule, all this costs one `pread`.
 
-use super::{control::lock, environment::TAG, place::hex};
+use super::{control::lock, environment::TAG, place::hex, spent};
 use crate::orders::LaunchId;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -256,7 +256,9 @@ pub(super) fn wait_dead(pid: Pid) -> Option<i32> {
 /// Waits for a child's end and takes its number from it; nothing happens if it is no child.
 fn reap(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
-        while matches!(waitid(WaitId::Pid(pid), WaitIdOptions::EXITED), Err(Errno::INTR)) {}
+        let ((), _) = spent::measured(|| {
+            while matches!(waitid(WaitId::Pid(pid), WaitIdOptions::EXITED), Err(Errno::INTR)) {}
+        });
     }
 }
 

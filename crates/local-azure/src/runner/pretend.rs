@@ -14,7 +14,7 @@ use super::{
 };
 use crate::orders::{
     BlobDoor, Coordination, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles, NodeRef,
-    Order, Reports, Runner,
+    Order, Reports, Runner, Spent,
 };
 use dropmill_azure_wire::time::{SharedClock, Timestamp};
 use std::{
@@ -338,7 +338,8 @@ impl Inner {
         exit_code: Option<i32>,
         failure: Option<NodeFailure>,
     ) {
-        let ending = LaunchEnding { started, ended: self.clock.now(), exit_code, failure };
+        let ending =
+            LaunchEnding { started, ended: self.clock.now(), exit_code, failure, spent: Spent::default() };
         self.report(NodeEvent::Ended { launch, ending });
     }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::orders::{
     BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, PackageOrder, Reports,
-    Runner,
+    Runner, Spent,
 };
 use dropmill_azure_wire::time::SharedClock;
 use std::{
@@ -321,7 +321,8 @@ impl Shared {
         self.leave_place(launch);
         let now = self.clock.now();
         let failure = Some(failures::ours(what));
-        let ending = LaunchEnding { started: now, ended: now, exit_code: None, failure };
+        let ending =
+            LaunchEnding { started: now, ended: now, exit_code: None, failure, spent: Spent::default() };
         self.report(NodeEvent::Ended { launch, ending });
     }
 }

@@ -18,7 +18,7 @@ mod usage;
 use super::{Act, AutoStorage, Change, Identity, Model, Refusal, Task, query::Select};
 use crate::{
     applications::{ApplicationPackage, Applications},
-    orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order},
+    orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order, Spent},
 };
 use dropmill_azure_wire::{
     batch::{DisableTasks, NodeDeallocationOption},
@@ -44,6 +44,8 @@ pub struct World {
     pub ends_by_hand: bool,
     /// Subtasks that may end wait for that, too.
     pub stubborn: bool,
+    /// What each launch takes of the machine.
+    pub spends: Spent,
     /// What was to be kept, in order.
     kept: Vec<Change>,
     life: u64,
@@ -102,6 +104,7 @@ impl World {
             boots_by_hand: false,
             ends_by_hand: false,
             stubborn: false,
+            spends: Spent::default(),
             kept: vec![],
             life,
             booting: vec![],
@@ -267,6 +270,7 @@ impl World {
                 ended: self.now,
                 exit_code: Some(exit_code),
                 failure: None,
+                spent: self.spends,
             };
             self.model.happened(NodeEvent::Ended { launch, ending }, self.now);
         }

@@ -1,7 +1,7 @@
 //! Core hours of pools, and statistics.
 
 use super::{Act, World, read};
-use crate::model::query::Select;
+use crate::{model::query::Select, orders::Spent};
 use dropmill_azure_wire::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -94,15 +94,35 @@ fn statistics_of_jobs_and_tasks_are_theirs_and_only_for_who_asks() {
         let told = |name: &str| stats[name].clone();
         assert_eq!((told("numSucceededTasks"), told("numFailedTasks")), (json!("1"), json!("1")));
         assert_eq!((told("numTaskRetries"), told("url")), (json!("1"), json!("http://batch/jobs/j")));
-        assert_eq!(
-            (told("userCPUTime"), told("readIOps"), told("readIOGiB")),
-            (json!("PT0S"), json!("0"), json!(0.0))
-        );
         let task = world.model.task("j", "two").unwrap();
         let stats = statistics(&world.model.see_task(job, task, &select));
         assert_eq!(stats["url"], "http://batch/jobs/j/tasks/two");
         assert!(stats["waitTime"].as_str().unwrap().starts_with("PT"), "{stats}");
     }
+}
+
+#[test]
+fn what_the_last_try_of_each_task_took_of_the_machine_is_told_also_in_another_life() {
+    let mut world = World::with_job(json!({}));
+    world.add_task("one", json!({"constraints": {"maxTaskRetryCount": 1}})).unwrap();
+    world.add_task("two", json!({})).unwrap();
+    let million = Spent { user_us: 1_500_000, kernel_us: 250_000, read_blocks: 1 << 21, written_blocks: 1 };
+    world.spends = Spent { user_us: 9_000_000, ..million };
+    world.exit("/one", 1);
+    world.spends = million;
+    world.exit("/one", 1);
+    world.exit("/two", 0);
+    let world = world.begin_anew();
+    let select = Select::default().expanding("stats", world.now);
+    let job = world.model.job("j").unwrap();
+    let told = |stats: Value| {
+        ["userCPUTime", "kernelCPUTime", "readIOps", "writeIOps", "readIOGiB"].map(|name| stats[name].clone())
+    };
+    let task = world.model.task("j", "one").unwrap();
+    let once = told(statistics(&world.model.see_task(job, task, &select)));
+    assert_eq!(json!(once), json!(["PT1.5S", "PT0.25S", "2097152", "1", 1.0]));
+    let both = told(statistics(&world.model.see_job(job, &select)));
+    assert_eq!(json!(both), json!(["PT3S", "PT0.5S", "4194304", "2", 2.0]));
 }
 
 #[test]

@@ -69,6 +69,17 @@ fn what_cannot_be_started_says_why() {
 }
 
 #[test]
+fn what_a_command_and_its_children_took_is_told_with_its_end() {
+    let mut rig = Rig::new();
+    let idle = rig.shell("true");
+    // The work is done by a child, for which the shell waits.
+    let busy = rig.shell("sh -c 'n=0; while [ $n -lt 300000 ]; do n=$((n + 1)); done'; true");
+    let took = |spent: crate::orders::Spent| spent.user_us + spent.kernel_us;
+    let (idle, busy) = (took(rig.run(&idle).spent), took(rig.run(&busy).spent));
+    assert!(idle > 0 && busy > 2 * idle, "{idle} us and {busy} us");
+}
+
+#[test]
 fn a_variable_that_no_process_can_have_is_a_failure() {
     let mut rig = Rig::new();
     let mut launch = rig.shell("true");
