@@ -106,10 +106,10 @@ fn what_the_last_try_of_each_task_took_of_the_machine_is_told_also_in_another_li
     let mut world = World::with_job(json!({}));
     world.add_task("one", json!({"constraints": {"maxTaskRetryCount": 1}})).unwrap();
     world.add_task("two", json!({})).unwrap();
-    let million = Spent { user_us: 1_500_000, kernel_us: 250_000, read_blocks: 1 << 21, written_blocks: 1 };
-    world.spends = Spent { user_us: 9_000_000, ..million };
+    let spent = Spent { user_us: 1_500_000, kernel_us: 250_000, read_blocks: 1 << 21, written_blocks: 1 };
+    world.spends = Spent { user_us: 9_000_000, ..spent };
     world.exit("/one", 1);
-    world.spends = million;
+    world.spends = spent;
     world.exit("/one", 1);
     world.exit("/two", 0);
     let world = world.begin_anew();
