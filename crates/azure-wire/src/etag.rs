@@ -15,6 +15,11 @@ impl ETag {
         Self(bare.into())
     }
 
+    /// The tag that an element of XML holds; `None` if that is blank, which is no tag.
+    pub fn told(text: &str) -> Option<Self> {
+        Some(Self::new(text)).filter(|tag| !tag.0.trim().is_empty())
+    }
+
     /// The bare form, as Batch writes it.
     pub fn as_str(&self) -> &str {
         &self.0

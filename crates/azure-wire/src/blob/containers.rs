@@ -95,7 +95,7 @@ impl ContainerList {
             Some(ContainerItem {
                 name: element.leaf("Name")?.into(),
                 last_modified: parse_http_date(properties.leaf("Last-Modified")?)?,
-                etag: ETag::new(properties.leaf("Etag")?),
+                etag: properties.leaf("Etag").and_then(ETag::told)?,
                 lease_status: text("LeaseStatus"),
                 lease_state: text("LeaseState"),
                 lease_duration: text("LeaseDuration"),

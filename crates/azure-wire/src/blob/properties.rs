@@ -198,7 +198,7 @@ impl BlobProperties {
         Some(Self {
             creation_time: moment("Creation-Time"),
             last_modified: moment("Last-Modified")?,
-            etag: ETag::new(element.leaf("Etag")?),
+            etag: element.leaf("Etag").and_then(ETag::told)?,
             content_length: element.parse("Content-Length").unwrap_or_default(),
             content_type: text("Content-Type"),
             content_encoding: text("Content-Encoding"),

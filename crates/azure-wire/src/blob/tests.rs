@@ -129,6 +129,14 @@ fn a_documented_list_is_read() {
 
 #[test]
 fn a_list_without_what_it_needs_is_refused() {
+    let blank = |tag: &str| {
+        format!(
+            "<EnumerationResults><Blobs><Blob><Name>a</Name><Properties>\
+             <Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Etag>{tag}</Etag>\
+             </Properties></Blob></Blobs></EnumerationResults>"
+        )
+    };
+    assert!(BlobList::read(blank("0x1").as_bytes()).is_ok());
     for (body, reason) in [
         ("<EnumerationResults/>", "there is no <Blobs>"),
         ("<EnumerationResults><Blobs><BlobPrefix/></Blobs></EnumerationResults>", "an entry without <Name>"),
@@ -137,6 +145,10 @@ fn a_list_without_what_it_needs_is_refused() {
             "a blob without Etag or Last-Modified",
         ),
         ("<html/>", "the root is <html>"),
+        // What is read is written again, for which a blank tag is none.
+        (&blank("\t\t"), "a blob without Etag or Last-Modified"),
+        (&blank("\"\""), "a blob without Etag or Last-Modified"),
+        (&blank("W/\" \""), "a blob without Etag or Last-Modified"),
     ] {
         assert_eq!(BlobList::read(body.as_bytes()).unwrap_err().reason, reason);
     }
