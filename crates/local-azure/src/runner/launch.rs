@@ -29,6 +29,16 @@ pub(super) fn live(shared: &Shared, handle: &Handle, launch: &Launch) {
     let started = shared.clock.now();
     let (exit_code, failure) = run(shared, handle, launch).unwrap_or_else(|failure| (None, Some(failure)));
     shared.leave_place(launch.id);
+    if !shared.places.root().is_dir() {
+        // However it ended, it is not the task's doing: whoever keeps its state there ends now, and finds this unfinished
+        // when that is back.
+        tracing::error!(
+            launch = launch.id,
+            ?exit_code,
+            "the folder of the nodes is gone: an end is not reported"
+        );
+        return;
+    }
     let (ended, spent) = (shared.clock.now(), handle.all_spent());
     let ending = LaunchEnding { started, ended, exit_code, failure, spent };
     shared.report(NodeEvent::Ended { launch: launch.id, ending });
@@ -182,13 +192,13 @@ fn exit_code(status: ExitStatus) -> i32 {
 /// The task's folder and its working folder, which is used again from try to try.
 fn make_folders(shared: &Shared, place: &TaskPlace) -> io::Result<()> {
     shared.removal.make_way(&place.directory)?;
-    make_folder(&place.directory)?;
-    make_folder(&place.working)
+    make_folder(shared, &place.directory)?;
+    make_folder(shared, &place.working)
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+fn make_folder(shared: &Shared, path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => shared.places.make(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if fs::symlink_metadata(path)?.is_dir() {
                 return Ok(());

@@ -2,7 +2,10 @@
 
 use crate::orders::NodeRef;
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// The folder of all nodes.
 #[derive(Debug, Clone)]
@@ -34,6 +37,26 @@ impl Places {
     /// The folder of all nodes.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Makes a folder below the root and those on the way to it, but never the root: one that was taken away with all that
+    /// was kept in it is not made anew.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the root is not there.
+    pub fn make(&self, path: &Path) -> io::Result<()> {
+        let made = match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
+                Some(above) if above != self.root() && above.starts_with(self.root()) => {
+                    self.make(above)?;
+                    fs::create_dir(path)
+                }
+                _ => Err(error),
+            },
+            outcome => outcome,
+        };
+        // Somebody else may have been quicker.
+        made.or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) })
     }
 
     /// Where folders wait to be deleted; no pool's folder has this name.
@@ -88,8 +111,28 @@ pub(super) fn beneath(path: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn folders_are_made_below_the_root_and_the_root_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let places = Places::new(home.path().join("nodes"));
+        let task = places.root().join("pool/node/task/wd");
+        assert_eq!(places.make(&task).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            places.make(places.root().join("pool").as_path()).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(!places.root().exists());
+        fs::create_dir(places.root()).unwrap();
+        places.make(&task).unwrap();
+        places.make(&task).unwrap();
+        fs::write(places.root().join("file"), "").unwrap();
+        assert!(places.make(&places.root().join("file")).is_err());
+        assert!(places.make(&places.root().join("file/below")).is_err());
+    }
 
     #[test]
     fn plain_names_stay_readable_and_others_are_hashed() {

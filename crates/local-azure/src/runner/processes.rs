@@ -212,7 +212,7 @@ impl ProcessRunner {
             shared.registry.wait_for_node(&node);
             let root = shared.places.node(&node);
             for folder in NODE_FOLDERS {
-                if let Err(error) = fs::create_dir_all(root.join(folder)) {
+                if let Err(error) = shared.places.make(&root.join(folder)) {
                     // Its launches will say so where users look.
                     tracing::error!(folder, root = %root.display(), %error, "a node's folder could not be made");
                 }
