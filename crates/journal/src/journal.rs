@@ -324,7 +324,13 @@ fn set_up(database: &Connection, header: &RunHeader) -> rusqlite::Result<()> {
 fn read_header(path: &Path, database: &Connection) -> Result<RunHeader, JournalError> {
     let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let no_journal = || JournalError::NoJournal { path: path.into() };
-    let application = number("application_id").map_err(|_| no_journal())?;
+    let application = number("application_id").map_err(|error| match error.sqlite_error() {
+        // Something to roll back, other than a log, is there only until the first lines of the setting up are written.
+        Some(error) if error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK => {
+            JournalError::NeverBegun { path: path.into() }
+        }
+        _ => no_journal(),
+    })?;
     // It is set in the same transaction as everything else: a file with neither is one that nobody wrote to.
     if application == 0 && number("schema_version").map_err(|_| no_journal())? == 0 {
         return Err(JournalError::NeverBegun { path: path.into() });

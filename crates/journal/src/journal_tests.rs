@@ -166,3 +166,22 @@ fn a_journal_that_nobody_wrote_to_is_told_from_one_that_is_damaged() {
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE header (body TEXT)").unwrap();
     assert!(matches!(Journal::header(&path), Err(JournalError::NoJournal { .. })));
 }
+
+#[test]
+fn a_journal_whose_making_was_cut_off_within_its_first_write_was_never_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let (made, left) = (folder.path().join("made.db"), folder.path().join("left.db"));
+    let database = Connection::open(&made).unwrap();
+    database.execute_batch("PRAGMA cache_size = 1; CREATE TABLE t (x); BEGIN;").unwrap();
+    // More than is kept in memory: the file is written to before the end of the transaction.
+    for _ in 0..200 {
+        database.execute("INSERT INTO t VALUES (randomblob(2000))", []).unwrap();
+    }
+    std::fs::copy(&made, &left).unwrap();
+    std::fs::copy(folder.path().join("made.db-journal"), folder.path().join("left.db-journal")).unwrap();
+    assert!(
+        matches!(Journal::header(&left), Err(JournalError::NeverBegun { .. })),
+        "{:?}",
+        Journal::header(&left)
+    );
+}
