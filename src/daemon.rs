@@ -19,8 +19,9 @@ use dropmill_actors::{
     Canceller, Services,
     drop_folder::{
         Adopt, Drain, DropCounts, DropFolder, DropSettings, Feeders, Hints, LookNow, NewItem, Reload,
-        RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, look_at, path_of, text_of, watch,
+        RunSaid, StreamOpened, StreamOver, Want, WhatIsThere, watch,
     },
+    drop_store::{DropStore, Root, path_of, text_of},
 };
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
@@ -31,7 +32,7 @@ use dropmill_journal::{
 };
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::service::LocalAzure;
-use folders::{Folders, drop_settings, files_at_work, name_of, own_id, prune, remember, take_up};
+use folders::{Folders, drop_settings, name_of, own_id, remember};
 use pools::Pools;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -42,6 +43,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -124,6 +126,9 @@ pub struct Daemon {
     clock: SharedClock,
     home: RunFolder,
     settings: DropSettings,
+    store: Arc<dyn DropStore>,
+    /// The daemon's own work folder.
+    work: PathBuf,
     /// Begins the ids of its pools.
     pool: String,
     pools: Pools,
@@ -153,9 +158,10 @@ impl Daemon {
         // Mistakes of the run file must not be found when the first file comes.
         let pool = format!("{name}-{id}");
         plan::stream(&loaded, "checked", &pool, &work)?;
-        let settings = drop_settings(&loaded, &folders, &work);
+        let settings = drop_settings(&loaded, &folders);
+        let store = Arc::new(folders.store(&work));
         let pools = Pools::of(&home.path)?;
-        Ok(Self { loaded, state, clock, home, settings, pool, pools })
+        Ok(Self { loaded, state, clock, home, settings, store, work, pool, pools })
     }
 
     /// Works until it is told to end; in an actix system.
@@ -185,15 +191,22 @@ impl Daemon {
         let make = Rc::new(move |file: &NewItem| plan::dropped(&shared.borrow(), file));
         let context = Context::<DropFolder>::new();
         let address = context.address();
-        let (directory, recursive) = (self.settings.directory.clone(), self.settings.recursive);
+        let (directory, recursive) = (self.settings.directory.clone(), self.settings.rules.recursive);
         let watching = watch(&directory, recursive, hints.clone(), address.clone());
         if let Err(error) = &watching {
             let told =
                 format!("{}: no notifications ({error}); it is looked at instead", directory.display());
             tell(&notices, Notice::Say(told)).await;
         }
-        let folder =
-            context.run(DropFolder::new(self.settings.clone(), make, hints, feeders.clone(), known, wants));
+        let folder = context.run(DropFolder::new(
+            self.settings.clone(),
+            self.store.clone(),
+            make,
+            hints,
+            feeders.clone(),
+            known,
+            wants,
+        ));
         let (over, overs) = async_channel::unbounded();
         let mut work = Work {
             daemon: self,
@@ -324,10 +337,10 @@ impl Work {
 
     /// Goes on with the runs of earlier lives, and takes up files that no run knows.
     async fn recall(&mut self) -> Result<()> {
-        let work = self.daemon.settings.work.clone();
+        let (work, store) = (self.daemon.work.clone(), self.daemon.store.clone());
         let mut names: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
         let mut known = vec![];
-        prune(&work);
+        store.prune();
         for (path, _) in self.daemon.state.runs_of_daemon(&work)? {
             if path.join(OVER).exists() {
                 continue;
@@ -336,8 +349,7 @@ impl Work {
             let past = found.past();
             for (task, past) in &past.tasks {
                 if let (Some((outcome, place)), Some((input, _))) = (&past.published, &past.claimed) {
-                    let settings = &self.daemon.settings;
-                    let root = if outcome == "failed" { &settings.failed } else { &settings.done };
+                    let root = store.root(if outcome == "failed" { Root::Failed } else { Root::Done });
                     let cause = past.failure.0.as_deref();
                     self.inform(&found.plan.run, task, input, outcome, &root.join(path_of(place)), cause);
                 }
@@ -360,8 +372,7 @@ impl Work {
                 if past.settled && past.closed.is_none() {
                     continue;
                 }
-                let at = take_up(&work, &self.daemon.settings.directory, place, &path_of(input))
-                    .with_context(|| format!("take up {input}"))?;
+                let at = store.find(place, &path_of(input)).with_context(|| format!("take up {input}"))?;
                 if at.is_none() && past.closed.is_none() {
                     // It was never taken: whoever has it, it is not this run.
                     continue;
@@ -369,10 +380,10 @@ impl Work {
                 if at.is_some() {
                     known.push(place.clone());
                 }
-                let source = at.unwrap_or_else(|| work.join(place).join("gone"));
-                let size_bytes = look_at(&source).map_or(past.uploaded.unwrap_or(0), |look| look.size_bytes);
+                let size_bytes = at.as_ref().map_or(past.uploaded.unwrap_or(0), |at| at.look.size_bytes);
+                let whole_folder = at.as_ref().is_some_and(|at| at.whole_folder);
+                let source = at.map_or_else(|| store.source(place, &path_of(input)), |at| at.source);
                 let (task_id, relative, run) = (task.clone(), input.clone(), found.plan.run.clone());
-                let whole_folder = source.is_dir();
                 let file = NewItem { task: task_id, relative, source, size_bytes, whole_folder, run };
                 let mut item = plan::dropped(&what, &file);
                 item.index = u32::try_from(found.plan.items.len()).unwrap_or(u32::MAX);
@@ -386,14 +397,13 @@ impl Work {
             self.daemon.pools.remember(&life.plan.pool.id)?;
             self.begin(life, Some(recalled));
         }
-        for (place, input) in files_at_work(&work) {
+        for (place, name) in store.inputs() {
             if known.contains(&place) {
                 continue;
             }
             let (run, task) = place.split_once('/').unwrap_or((&place, ""));
-            let name = input.file_name().map(PathBuf::from).unwrap_or_default();
             let relative = names.get(&(run.to_owned(), task.to_owned())).cloned().unwrap_or(name);
-            self.folder.do_send(Adopt { relative, input });
+            self.folder.do_send(Adopt { relative, place });
         }
         Ok(())
     }
@@ -401,14 +411,14 @@ impl Work {
     /// Goes on as the run file says now, from the next run on; what a daemon is made of stays until the next start.
     async fn reload(&mut self, mut loaded: Loaded) {
         let later = keep_what_stays(&self.daemon.loaded.settings, &mut loaded.settings);
-        let checked = plan::stream(&loaded, "checked", &self.daemon.pool, &self.daemon.settings.work);
+        let checked = plan::stream(&loaded, "checked", &self.daemon.pool, &self.daemon.work);
         let folders = Folders::of(&loaded);
         let (Ok(_), Ok(folders)) = (&checked, &folders) else {
             let why = checked.err().map(|problems| problems.to_string());
             let why = why.or(folders.err().map(|error| error.to_string())).unwrap_or_default();
             return tell(&self.notices, Notice::Say(format!("not reloaded, goes on as before: {why}"))).await;
         };
-        let settings = drop_settings(&loaded, folders, &self.daemon.settings.work);
+        let settings = drop_settings(&loaded, folders);
         // The current run is closed before what the next one does changes.
         let _ = self.folder.send(Reload(settings.clone())).await;
         *self.task.borrow_mut() = loaded.settings.task.clone();
@@ -425,12 +435,12 @@ impl Work {
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
         let name = &daemon.loaded.settings.run.name;
         let run = plan::run_name(name, daemon.clock.now(), &mut ChaCha8Rng::from_seed(bytes));
-        let results = daemon.settings.work.join(&run).join(".results");
+        let results = daemon.work.join(&run).join(".results");
         let plan = plan::stream(&daemon.loaded, &run, &daemon.pool, &results)?;
         self.daemon.pools.remember(&plan.pool.id)?;
         self.unreleased = true;
         self.current = Some(plan.clone());
-        let watch = Some(daemon.settings.work.clone());
+        let watch = Some(daemon.work.clone());
         let life = Life::first(daemon.loaded.clone(), plan, watch, &daemon.state, &daemon.clock)?;
         self.begin(life, None);
         Ok(())

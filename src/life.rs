@@ -7,7 +7,9 @@ use crate::{
     state::{RunFolder, State, write_private},
 };
 use anyhow::{Context, Result, bail};
-use dropmill_actors::{Canceller, Feeder, RunHandle, Services, place::DiskPlace, resume, start};
+use dropmill_actors::{
+    Canceller, Feeder, RunHandle, RunParts, Services, inputs::PathInputs, place::DiskPlace,
+};
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
     Journal, RunHeader,
@@ -117,11 +119,16 @@ impl Life {
     /// Puts the actors to work on services that others use too.
     pub fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
         let place = Arc::new(DiskPlace::new(&self.plan.run, &self.plan.output));
-        let clock = clock.clone();
-        let run = match &self.earlier {
-            None => start(self.plan, services, place, self.journal, clock),
-            Some(events) => resume(self.plan, services, place, self.journal, clock, events),
+        let parts = RunParts {
+            plan: self.plan,
+            services,
+            place,
+            inputs: Arc::new(PathInputs),
+            journal: self.journal,
+            clock: clock.clone(),
+            earlier: self.earlier,
         };
+        let run = parts.start();
         AtWork { run, embedded: None, folder: self.folder, record: self.record }
     }
 }

@@ -7,20 +7,18 @@ mod claims;
 mod looking;
 mod messages;
 mod publishing;
-mod scan;
-mod shelf;
-mod taking;
-mod watcher;
+pub mod watcher;
 
 pub use messages::{
     Adopt, Drain, DropCounts, Feeders, LookNow, Reload, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere,
 };
-pub use scan::{look_at, path_of, text_of};
-pub use shelf::{COMING, go_on_taking};
-pub use taking::only_file_in;
 pub use watcher::{Hints, watch};
 
-use crate::{alarms::Alarms, feeder::Feeder};
+use crate::{
+    alarms::Alarms,
+    drop_store::{DropStore, Rules, RulesSettings, text_of},
+    feeder::Feeder,
+};
 use actix::prelude::*;
 use claims::{Claim, Stream};
 use dropmill_journal::SeenBefore;
@@ -30,12 +28,12 @@ use dropmill_lifecycle::{
     gathering::Gathering,
     plan::Item,
 };
-use scan::Scanner;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -43,61 +41,36 @@ use tokio::time::Instant;
 /// What the daemon wants of a drop folder.
 #[derive(Debug, Clone)]
 pub struct DropSettings {
-    /// Where files appear.
+    /// Where files appear, as notifications and messages name it.
     pub directory: PathBuf,
-    /// Where results go.
-    pub done: PathBuf,
-    /// Where failures go.
-    pub failed: PathBuf,
-    /// Where files are while they are worked on; `<run>/<task>/<file>`.
-    pub work: PathBuf,
-    /// What an input is.
-    pub unit: Unit,
-    /// Folders in it are looked into for files.
-    pub recursive: bool,
-    /// Patterns of names that are left alone.
-    pub ignore: Vec<String>,
-    /// Length of the largest file that is taken.
-    pub max_file_bytes: u64,
-    /// Files with another name elsewhere, or of somebody else, are taken too.
-    pub take_foreign: bool,
-    /// Ending of markers that say that a file is complete.
-    pub marker: Option<String>,
-    /// A file that was closed, or moved here, is complete at once.
+    /// Which entries are inputs.
+    pub rules: RulesSettings,
+    /// Whether a file that was closed, or moved here, is complete at once.
     pub close_is_enough: bool,
-    /// What is taken first.
+    /// Which files are taken first.
     pub order: Order,
-    /// Files that are worked on at the same time.
+    /// Most files in flight.
     pub max_files: usize,
-    /// Their bytes (one larger file still goes alone).
+    /// Most bytes in flight (one larger file still goes alone).
     pub max_bytes: u64,
     /// Free bytes of the work folder's file system below which nothing more is taken.
     pub disk_floor: u64,
-    /// Longest time between two looks at the whole folder.
+    /// Longest time between two scans of the whole folder.
     pub rescan: Duration,
-    /// The same where the file system's notifications cannot be relied on.
+    /// Longest time between two scans where change notifications cannot be relied on.
     pub poll: Duration,
-    /// Files are gathered until none came for so long, and then make one run; taken as they come if there is none.
+    /// Files are gathered until none came for this long, and then make one run; `None`: they are taken as they come.
     pub gather: Option<Duration>,
-    /// Files after which a run takes no more.
+    /// Number of files after which a run takes no more.
     pub roll_after: u32,
-    /// After so long without a file the current run ends.
+    /// Time without a file after which the current run ends.
     pub idle: Duration,
-    /// The input goes with its result.
+    /// Whether the input goes with its result.
     pub keep_input: bool,
-    /// What happens to a file that was done before: same name, same content.
+    /// How to handle a file with the name and content of one that was done before.
     pub duplicates: Duplicates,
-    /// How patient it is.
+    /// Delays and numbers of attempts.
     pub limits: ArrivalLimits,
-}
-
-/// What an input is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Each file.
-    File,
-    /// Each folder that lies in the drop folder, with everything in it.
-    Directory,
 }
 
 /// What is taken first.
@@ -147,7 +120,8 @@ pub type Maker = Rc<dyn Fn(&NewItem) -> Item>;
 /// The actor.
 pub struct DropFolder {
     settings: DropSettings,
-    scanner: Scanner,
+    rules: Rules,
+    store: Arc<dyn DropStore>,
     make: Maker,
     wants: async_channel::Sender<Want>,
     hints: Hints,
@@ -211,6 +185,7 @@ impl DropFolder {
     /// Over one folder; `wants` hears what it needs of the daemon.
     pub fn new(
         settings: DropSettings,
+        store: Arc<dyn DropStore>,
         make: Maker,
         hints: Hints,
         feeders: Feeders,
@@ -218,9 +193,10 @@ impl DropFolder {
         wants: async_channel::Sender<Want>,
     ) -> Self {
         Self {
-            scanner: scanner(&settings),
+            rules: Rules::new(settings.rules.clone()),
             gathering: gathering(&settings),
             settings,
+            store,
             make,
             wants,
             hints,
@@ -362,12 +338,6 @@ impl DropFolder {
     }
 }
 
-fn scanner(settings: &DropSettings) -> Scanner {
-    let DropSettings { directory, unit, recursive, ignore, marker, .. } = settings;
-    Scanner::new(directory, *unit, *recursive, ignore, marker.clone())
-        .only(settings.max_file_bytes, settings.take_foreign)
-}
-
 fn gathering(settings: &DropSettings) -> Gathering {
     Gathering::new(settings.gather, settings.roll_after)
 }
@@ -385,8 +355,10 @@ impl Handler<LookNow> for DropFolder {
     fn handle(&mut self, _: LookNow, ctx: &mut Context<Self>) {
         match self.hints.take() {
             Some(paths) => {
-                let about =
-                    paths.iter().filter_map(|(path, closed)| Some((self.scanner.about(path)?, *closed)));
+                let directory = &self.settings.directory;
+                let about = paths.iter().filter_map(|(path, closed)| {
+                    Some((self.rules.about(path.strip_prefix(directory).ok()?)?, *closed))
+                });
                 let about: BTreeMap<PathBuf, bool> = about.collect();
                 for (relative, closed) in about {
                     self.look_at(&relative, closed);
@@ -429,17 +401,11 @@ impl Handler<Drain> for DropFolder {
 impl Handler<Reload> for DropFolder {
     type Result = ();
     fn handle(&mut self, Reload(settings): Reload, ctx: &mut Context<Self>) {
-        let folders = self.settings.clone();
-        self.settings = DropSettings {
-            directory: folders.directory,
-            done: folders.done,
-            failed: folders.failed,
-            work: folders.work,
-            unit: folders.unit,
-            recursive: folders.recursive,
-            ..settings
-        };
-        self.scanner = scanner(&self.settings);
+        let directory = std::mem::take(&mut self.settings.directory);
+        let (unit, recursive) = (self.settings.rules.unit, self.settings.rules.recursive);
+        self.settings = DropSettings { directory, ..settings };
+        (self.settings.rules.unit, self.settings.rules.recursive) = (unit, recursive);
+        self.rules = Rules::new(self.settings.rules.clone());
         self.gathering = gathering(&self.settings);
         // What is taken first, and when to look, may have changed: whatever was seen is seen anew.
         self.counts.seen -= self.seen.len() as u64;

@@ -1,9 +1,9 @@
 //! What every actor of a run is given.
 
-use crate::{record::Recorder, roster::Roster, services::Services};
+use crate::{inputs::Inputs, record::Recorder, roster::Roster, services::Services};
 use dropmill_journal::past::Past;
 use dropmill_lifecycle::plan::RunPlan;
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 /// One run; cheap to clone.
 #[derive(Clone)]
@@ -14,6 +14,8 @@ pub struct Errand {
     pub roster: Roster,
     /// Where it is done.
     pub services: Services,
+    /// Where inputs are read from.
+    pub inputs: Arc<dyn Inputs>,
     /// Where it is told.
     pub record: Recorder,
     /// What earlier lives did.

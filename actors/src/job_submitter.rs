@@ -112,7 +112,7 @@ struct Fill;
 impl JobSubmitter {
     /// A submitter for one run's job.
     pub fn new(errand: Errand, tasks: Addr<TaskMonitor>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past } = errand;
+        let Errand { plan, roster, services, record, past, .. } = errand;
         let local = services.hints.is_some();
         let limits = JobLimits {
             ending: plan.deadlines.cleanup,

@@ -22,11 +22,12 @@ mod task_monitor;
 mod time;
 
 pub mod drop_folder;
+pub mod drop_store;
+pub mod inputs;
 pub mod place;
 pub mod services;
-pub mod tree;
 pub mod wiring;
 
 pub use feeder::Feeder;
 pub use services::Services;
-pub use wiring::{Canceller, RunError, RunHandle, resume, start};
+pub use wiring::{Canceller, RunError, RunHandle, RunParts, start};

@@ -91,7 +91,7 @@ struct Ring;
 impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
     pub fn new(errand: Errand, place: Arc<dyn ResultPlace>, tasks: Addr<TaskMonitor>, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past } = errand;
+        let Errand { plan, roster, services, record, past, .. } = errand;
         let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.clone() };
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build().ok()?;

@@ -90,7 +90,7 @@ struct Ring;
 impl RunKeeper {
     /// A keeper for one run; the report goes out through `report`.
     pub fn new(errand: Errand, crew: Crew, report: async_channel::Sender<Report>, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past } = errand;
+        let Errand { plan, roster, services, record, past, .. } = errand;
         let limits = RunLimits {
             run: plan.deadlines.run,
             no_progress: plan.deadlines.no_progress,

@@ -10,6 +10,7 @@ pub use uploading::blob_name;
 use crate::{
     alarms::Alarms,
     errand::Errand,
+    inputs::Inputs,
     job_submitter::{ApplicationUp, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
     pulse::Pulse,
@@ -35,7 +36,7 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::Mutex;
-use uploading::{upload, upload_folder};
+use uploading::{upload, upload_input};
 
 const ME: &str = "storage_uploader";
 
@@ -44,6 +45,7 @@ pub struct StorageUploader {
     plan: Rc<RunPlan>,
     roster: Roster,
     services: Services,
+    inputs: Arc<dyn Inputs>,
     record: Recorder,
     to: Listeners,
     limits: EffortLimits,
@@ -133,12 +135,13 @@ struct Ring;
 impl StorageUploader {
     /// An uploader for one run.
     pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past } = errand;
+        let Errand { plan, roster, services, inputs, record, past } = errand;
         let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.clone() };
         Self {
             plan,
             roster,
             services,
+            inputs,
             record,
             to,
             limits,
@@ -337,16 +340,10 @@ impl StorageUploader {
                 ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
             }
             What::Input(index) => {
-                let item = self.roster.item(index);
+                let (item, inputs) = (self.roster.item(index), self.inputs.clone());
                 let container = self.plan.input_container();
-                let name = blob_name(&item);
-                let source = item.source.clone().expect("only inputs with a source become efforts");
-                match item.whole_folder {
-                    true => {
-                        ctx.spawn(upload_folder(blob, container, name, source).into_actor(self).map(answer))
-                    }
-                    false => ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer)),
-                };
+                let upload = upload_input(blob, container, inputs, (*item).clone());
+                ctx.spawn(upload.into_actor(self).map(answer));
             }
         }
     }

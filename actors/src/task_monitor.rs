@@ -151,7 +151,7 @@ struct Ring;
 impl TaskMonitor {
     /// A monitor for all tasks of one run.
     pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past } = errand;
+        let Errand { plan, roster, services, record, past, .. } = errand;
         let limits = TaskLimits {
             queue: plan.deadlines.queue,
             // The service ends it first; this is for a service that does not.

@@ -5,6 +5,7 @@
 use crate::{
     errand::Errand,
     feeder::Feeder,
+    inputs::{Inputs, PathInputs},
     job_submitter::JobSubmitter,
     output_fetcher::OutputFetcher,
     place::ResultPlace,
@@ -93,6 +94,25 @@ impl Canceller {
     }
 }
 
+/// Everything that a run is started with.
+pub struct RunParts {
+    /// What the run does.
+    pub plan: RunPlan,
+    /// Where it is done.
+    pub services: Services,
+    /// Where results are delivered.
+    pub place: Arc<dyn ResultPlace>,
+    /// Where inputs are read from.
+    pub inputs: Arc<dyn Inputs>,
+    /// Where events are recorded.
+    pub journal: Journal,
+    /// The source of the time.
+    pub clock: SharedClock,
+    /// The events that previous processes left in the journal of a run that is resumed. Without any of them the run may still
+    /// have made something: it was interrupted before its first event was durable.
+    pub earlier: Option<Vec<Event>>,
+}
+
 /// Starts a run in the current actix system.
 pub fn start(
     plan: RunPlan,
@@ -101,33 +121,24 @@ pub fn start(
     journal: Journal,
     clock: SharedClock,
 ) -> RunHandle {
-    begin(plan, services, place, (journal, Past::default(), ReportFold::default()), clock)
+    RunParts { plan, services, place, inputs: Arc::new(PathInputs), journal, clock, earlier: None }.start()
 }
 
-/// Goes on with a run whose earlier lives left these events in its journal. Without any it may still have made
-/// something: it was cut off before the first of them was durable.
-pub fn resume(
-    plan: RunPlan,
-    services: Services,
-    place: Arc<dyn ResultPlace>,
-    journal: Journal,
-    clock: SharedClock,
-    events: &[Event],
-) -> RunHandle {
-    let mut past = Past::of(events);
-    past.lives = past.lives.max(1);
-    let mut fold = ReportFold::default();
-    events.iter().for_each(|event| fold.apply(event));
-    begin(plan, services, place, (journal, past, fold), clock)
+impl RunParts {
+    /// Starts the run, or resumes it, in the current actix system.
+    pub fn start(self) -> RunHandle {
+        let (mut past, mut fold) = (Past::default(), ReportFold::default());
+        if let Some(events) = &self.earlier {
+            past = Past::of(events);
+            past.lives = past.lives.max(1);
+            events.iter().for_each(|event| fold.apply(event));
+        }
+        begin(self, past, fold)
+    }
 }
 
-fn begin(
-    plan: RunPlan,
-    services: Services,
-    place: Arc<dyn ResultPlace>,
-    (journal, past, fold): (Journal, Past, ReportFold),
-    clock: SharedClock,
-) -> RunHandle {
+fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
+    let RunParts { plan, services, place, inputs, journal, clock, .. } = parts;
     let plan = Rc::new(plan);
     let roster = Roster::of(&plan);
     let past = Rc::new(past);
@@ -159,7 +170,7 @@ fn begin(
     };
     let (keeper, fetcher) = (run.address(), outputs.address());
 
-    let errand = Errand { plan: plan.clone(), roster, services: services.clone(), record, past };
+    let errand = Errand { plan: plan.clone(), roster, services: services.clone(), inputs, record, past };
     let fetching = pulse("output_fetcher");
     outputs.run(OutputFetcher::new(errand.clone(), place, crew.tasks.clone(), fetching));
     let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher.clone(), run: keeper.clone() };

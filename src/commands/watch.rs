@@ -9,7 +9,7 @@ use crate::{
     state::State,
 };
 use anyhow::Result;
-use dropmill_actors::drop_folder::text_of;
+use dropmill_actors::drop_store::text_of;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use serde_json::json;
 use std::sync::Arc;

@@ -7,8 +7,8 @@ use crate::{
 };
 use anyhow::Result;
 use dropmill_actors::{
-    drop_folder::{COMING, DropSettings, Duplicates, Order, Unit, go_on_taking, only_file_in},
-    place::PlaceError,
+    drop_folder::{DropSettings, Duplicates, Order},
+    drop_store::{DiskDropStore, DropFolders, DropStore, RulesSettings, Unit},
 };
 use dropmill_lifecycle::{arrival::ArrivalLimits, delays::Delays};
 use sha2::{Digest, Sha256};
@@ -48,7 +48,7 @@ pub fn look(loaded: &Loaded, state: &State) -> Result<Seen> {
     Ok(Seen {
         holder: crate::state::holder(&home),
         waiting: entries(&folders.directory),
-        at_work: if home.exists() { files_at_work(&work).len() } else { 0 },
+        at_work: if home.exists() { folders.store(&work).inputs().len() } else { 0 },
         done: entries(&folders.done),
         failed: entries(&folders.failed),
         directory: folders.directory,
@@ -62,56 +62,6 @@ pub(super) fn name_of(loaded: &Loaded, folders: &Folders) -> String {
     let hash = Sha256::digest(folders.directory.as_os_str().as_encoded_bytes());
     let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{hash}", dropmill_lifecycle::plan::slug(&loaded.settings.run.name, 24))
-}
-
-/// Where a claimed input is. One whose move to another file system was cut off is brought there now; one that was not
-/// moved is in the drop folder still, where it is seen again.
-///
-/// # Errors
-/// When the file system refuses.
-pub(super) fn take_up(
-    work: &Path,
-    directory: &Path,
-    place: &str,
-    relative: &Path,
-) -> Result<Option<PathBuf>, PlaceError> {
-    let folder = work.join(place);
-    let to = folder.join(relative.file_name().unwrap_or_default());
-    Ok(match go_on_taking(&directory.join(relative), &to)? {
-        true => Some(to),
-        false => only_file_in(&folder),
-    })
-}
-
-/// The files of the work folder: `<run>/<task>` and where each is.
-pub(super) fn files_at_work(work: &Path) -> Vec<(String, PathBuf)> {
-    let mut found = vec![];
-    for run in fs::read_dir(work).into_iter().flatten().flatten() {
-        for task in fs::read_dir(run.path()).into_iter().flatten().flatten() {
-            let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-            if name(&task) == ".results" {
-                continue;
-            }
-            for file in fs::read_dir(task.path()).into_iter().flatten().flatten() {
-                if name(&file) != COMING {
-                    found.push((format!("{}/{}", name(&run), name(&task)), file.path()));
-                }
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Removes empty folders that runs left, as a life that was cut off does.
-pub(super) fn prune(work: &Path) {
-    for run in fs::read_dir(work).into_iter().flatten().flatten() {
-        for task in fs::read_dir(run.path()).into_iter().flatten().flatten() {
-            // Only what is empty can be removed so.
-            let _ = fs::remove_dir(task.path());
-        }
-        let _ = fs::remove_dir(run.path());
-    }
 }
 
 /// The folders of a daemon, absolute.
@@ -152,25 +102,36 @@ impl Folders {
         }
         Ok(Self { directory, done, failed, work })
     }
+
+    /// Returns the store over these folders; `work` is this daemon's own folder below the work folder.
+    pub fn store(&self, work: &Path) -> DiskDropStore {
+        DiskDropStore::new(DropFolders {
+            directory: self.directory.clone(),
+            done: self.done.clone(),
+            failed: self.failed.clone(),
+            work: work.to_owned(),
+        })
+    }
 }
 
-pub(super) fn drop_settings(loaded: &Loaded, folders: &Folders, work: &Path) -> DropSettings {
+pub(super) fn drop_settings(loaded: &Loaded, folders: &Folders) -> DropSettings {
     let watch = &loaded.settings.watch;
     let stable_for = watch.stable_for.0;
     DropSettings {
         directory: folders.directory.clone(),
-        done: folders.done.clone(),
-        failed: folders.failed.clone(),
-        work: work.to_owned(),
-        unit: match watch.unit {
-            WatchUnit::File => Unit::File,
-            WatchUnit::Directory => Unit::Directory,
+        rules: RulesSettings {
+            unit: match watch.unit {
+                WatchUnit::File => Unit::File,
+                WatchUnit::Directory => Unit::Directory,
+            },
+            recursive: watch.recursive,
+            ignore: watch.ignore.clone(),
+            include: watch.include.clone(),
+            marker: watch.marker.clone(),
+            min_file_bytes: watch.min_bytes.0,
+            max_file_bytes: watch.max_file_bytes.map_or(u64::MAX, |size| size.0),
+            take_foreign: watch.take_foreign,
         },
-        recursive: watch.recursive,
-        ignore: watch.ignore.clone(),
-        max_file_bytes: watch.max_file_bytes.map_or(u64::MAX, |size| size.0),
-        take_foreign: watch.take_foreign,
-        marker: watch.marker.clone(),
         close_is_enough: stable_for.is_zero(),
         order: match watch.order {
             TakeOrder::Fifo => Order::Fifo,

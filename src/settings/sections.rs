@@ -229,6 +229,10 @@ sections! {
         pub recursive: bool,
         /// Patterns of names that are left alone.
         pub ignore: Vec<String>,
+        /// Patterns of names that are inputs; empty: all names.
+        pub include: Vec<String>,
+        /// Smallest length of an input; a shorter file waits to be filled.
+        pub min_bytes: Size,
         /// Length of the largest file that is taken.
         pub max_file_bytes: Option<Size>,
         /// Whether files are taken that have another name elsewhere, or belong to somebody else.

@@ -1,12 +1,10 @@
 //! Files that were taken: into a run, through it, and to their places.
 
-use super::{
-    Adopt, DropFolder, Duplicates, Hindrance, NewItem, RunSaid, StreamOver, Unit, Want,
-    scan::{self, path_of, text_of},
-    shelf::NotTaken,
-    taking::{Move, Moved, only_file_in, short_of_space},
+use super::{Adopt, DropFolder, Duplicates, Hindrance, NewItem, RunSaid, StreamOver, Want};
+use crate::{
+    drop_store::{NotTaken, Take, Taken, Unit, path_of, text_of},
+    feeder::Feeder,
 };
-use crate::feeder::Feeder;
 use actix::prelude::*;
 use dropmill_journal::{
     event::{DeliveredFile, Happening, TaskEnding, Verdict},
@@ -20,7 +18,6 @@ use dropmill_lifecycle::{
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -46,8 +43,8 @@ pub struct Claim {
     pub state: ArrivalState,
     /// Its path below the drop folder.
     pub relative: PathBuf,
-    /// Where it is now.
-    pub(super) input: PathBuf,
+    /// Its place in the work folder.
+    pub(super) place: String,
     /// The run that it is in, and its task there.
     pub(super) run: String,
     pub(super) task: String,
@@ -86,11 +83,10 @@ impl DropFolder {
             if past.settled {
                 continue;
             }
-            let folder = self.settings.work.join(&place);
             let id = self.claim(Claim {
                 state: ArrivalState::Working { attempt: 1 },
                 relative: path_of(&input),
-                input: only_file_in(&folder).unwrap_or_else(|| folder.join("gone")),
+                place,
                 run: run.clone(),
                 task,
                 cause: past.cause,
@@ -160,7 +156,7 @@ impl DropFolder {
             return;
         }
         let Some(run) = self.stream() else { return };
-        let short = short_of_space(&self.settings.work, self.settings.disk_floor);
+        let short = self.short_of_space();
         let is_short = short.is_some();
         self.wait_for(Hindrance::Space, short);
         if is_short {
@@ -191,16 +187,16 @@ impl DropFolder {
         }
         self.took(taken.len());
         let Some(feeder) = self.feeder(&run).cloned() else { return };
-        let moves: Vec<_> = taken.iter().filter_map(|id| self.move_of(*id)).collect();
+        let takes: Vec<_> = taken.iter().filter_map(|id| self.order_of(*id)).collect();
+        let store = self.store.clone();
         let moved = async move {
-            if !feeder.durable().await {
-                return vec![];
+            match feeder.durable().await {
+                true => store.take(takes).await,
+                false => vec![],
             }
-            let moved = tokio::task::spawn_blocking(move || moves.into_iter().map(Move::make).collect());
-            moved.await.unwrap_or_default()
         };
-        ctx.spawn(moved.into_actor(self).map(move |outcomes: Vec<Moved>, folder, ctx| {
-            for (id, outcome, key) in outcomes {
+        ctx.spawn(moved.into_actor(self).map(move |outcomes: Vec<Taken>, folder, ctx| {
+            for Taken { id, outcome, key } in outcomes {
                 folder.happened(id, ArrivalEvent::Durable, ctx);
                 folder.was_taken(id, outcome, key, ctx);
             }
@@ -223,10 +219,9 @@ impl DropFolder {
     fn intend(&mut self, run: &str, relative: PathBuf, look: Look) -> u32 {
         let task = self.task_name(run, &relative, &look);
         let place = format!("{run}/{task}");
-        let name = relative.file_name().unwrap_or_default();
         let claim = Claim {
             state: ArrivalState::Intended { look },
-            input: self.settings.work.join(&place).join(name),
+            place: place.clone(),
             relative,
             run: run.to_owned(),
             task,
@@ -274,13 +269,28 @@ impl DropFolder {
         unreachable!("a run has fewer than 2^32 tasks")
     }
 
-    fn move_of(&self, id: u32) -> Option<Move> {
+    /// Returns what to say when there is less free space than there must be.
+    fn short_of_space(&self) -> Option<String> {
+        let (free, floor) = (self.store.free_bytes()?, self.settings.disk_floor);
+        (free < floor).then(|| {
+            format!(
+                "the work folder's file system has {} MiB of free space, limits.disk_floor asks for {}",
+                free >> 20,
+                floor >> 20
+            )
+        })
+    }
+
+    fn order_of(&self, id: u32) -> Option<Take> {
         let claim = self.claims.get(&id)?;
-        let from = self.settings.directory.join(&claim.relative);
-        let marker = self.scanner.marker_of(&claim.relative);
-        let wants_key = self.settings.duplicates != Duplicates::Rerun;
-        let key_of = wants_key.then(|| claim.relative.clone());
-        Some(Move { id, from, to: claim.input.clone(), look: claim.look, marker, key_of })
+        Some(Take {
+            id,
+            relative: claim.relative.clone(),
+            place: claim.place.clone(),
+            look: claim.look,
+            marker: self.rules.marker_of(&claim.relative),
+            hash: self.settings.duplicates != Duplicates::Rerun,
+        })
     }
 
     fn was_taken(
@@ -337,7 +347,7 @@ impl DropFolder {
             let happening = Happening::FileWithdrawn { reason };
             feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
         }
-        let _ = claim.input.parent().map(fs::remove_dir);
+        self.store.release(&claim.place);
     }
 
     /// Brings a file's task into the run that it was taken for.
@@ -346,9 +356,9 @@ impl DropFolder {
         let item = (self.make)(&NewItem {
             task: claim.task.clone(),
             relative: text_of(&claim.relative),
-            source: claim.input.clone(),
+            source: self.store.source(&claim.place, &claim.relative),
             size_bytes: claim.look.size_bytes,
-            whole_folder: self.settings.unit == Unit::Directory,
+            whole_folder: self.rules.unit() == Unit::Directory,
             run: claim.run.clone(),
         });
         match self.feeder(&claim.run) {
@@ -377,9 +387,7 @@ impl DropFolder {
                 stream.open.remove(&id);
             }
             (claim.run, claim.task, claim.told) = (run.clone(), task.clone(), Told::default());
-            let folder = claim.input.parent().unwrap_or(&claim.input);
-            let place = folder.strip_prefix(&self.settings.work).unwrap_or(folder);
-            let place = place.display().to_string();
+            let place = claim.place.clone();
             self.by_task.insert((run.clone(), task), id);
             if let Some(stream) = self.streams.get_mut(&run) {
                 stream.open.insert(id);
@@ -506,24 +514,25 @@ impl Handler<StreamOver> for DropFolder {
             // What it did not close itself, it never will.
             self.happened(id, ArrivalEvent::Closed(Closing::Untried(reason.clone())), ctx);
         }
-        let _ = fs::remove_dir(self.settings.work.join(&run).join(".results"));
-        let _ = fs::remove_dir(self.settings.work.join(&run));
+        self.store.close_run(&run);
         self.go_on(ctx);
     }
 }
 
 impl Handler<Adopt> for DropFolder {
     type Result = ();
-    fn handle(&mut self, Adopt { relative, input }: Adopt, ctx: &mut Context<Self>) {
-        let Ok(look) = scan::look_at(&input) else { return };
-        let (now, run, task) = (self.now(), String::new(), input.display().to_string());
+    fn handle(&mut self, Adopt { relative, place }: Adopt, ctx: &mut Context<Self>) {
+        let found = self.store.find(&place, &relative);
+        let found = found.inspect_err(|error| tracing::error!(%error, %place, "not taken up"));
+        let Ok(Some(found)) = found else { return };
+        let (now, run, task, look) = (self.now(), String::new(), place.clone(), found.look);
         let state = ArrivalState::Returning { attempt: 0, again_at: now };
         let told = Told::default();
         let (key, same_as) = (None, None);
         let claim =
-            Claim { state, relative, input, run, task, cause: None, look, taken_at: now, told, key, same_as };
+            Claim { state, relative, place, run, task, cause: None, look, taken_at: now, told, key, same_as };
         let id = self.claim(claim);
-        // As its first try, in whatever run takes files next.
+        // As its first attempt, in whatever run takes files next.
         self.happened(id, ArrivalEvent::TimePassed, ctx);
         if !self.homeless.contains(&id) {
             self.homeless.push_back(id);

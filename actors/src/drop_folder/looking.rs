@@ -1,10 +1,7 @@
 //! Looks at the drop folder: at all of it from time to time, at one entry when something is heard of it.
 
-use super::{
-    DropFolder, Hindrance, Order, Want,
-    scan::{Shown, text_of},
-    watcher,
-};
+use super::{DropFolder, Hindrance, Order, Want};
+use crate::drop_store::{EntryState, text_of};
 use actix::prelude::*;
 use dropmill_lifecycle::arrival::{self, ArrivalEvent, ArrivalState, Look};
 use std::{
@@ -27,11 +24,11 @@ impl DropFolder {
             let told = format!("{why}; it is looked at every {:?}", folder.settings.poll);
             folder.want(Want::Say(told));
         };
-        if let Some(kind) = watcher::deaf_to(&self.settings.directory) {
-            return polls(self, format!("{folder} is on {kind}, where not every change is notified"));
+        if let Some(why) = self.store.unreliable() {
+            return polls(self, why);
         }
-        if let Err(error) = watcher::make_noise(&self.settings.directory) {
-            tracing::warn!(%error, "the drop folder is not to be written to");
+        if let Err(error) = self.store.probe() {
+            tracing::warn!(%error, "the drop folder is not writable");
         }
         ctx.run_later(HEARING, move |me, ctx| {
             if !me.hints.any() {
@@ -51,11 +48,10 @@ impl DropFolder {
             ctx.cancel_future(handle);
         }
         self.looking = Some(BTreeSet::new());
-        let (began, newest, scanner) = (Instant::now(), self.next_seen, self.scanner.clone());
-        let look = tokio::task::spawn_blocking(move || scanner.all());
-        ctx.spawn(look.into_actor(self).map(move |found, folder, ctx| {
+        let (began, newest) = (Instant::now(), self.next_seen);
+        let scan = self.store.scan(&self.rules);
+        ctx.spawn(scan.into_actor(self).map(move |found, folder, ctx| {
             let meanwhile = folder.looking.take().unwrap_or_default();
-            let found = found.unwrap_or_else(|error| Err(io::Error::other(error)));
             // A folder of a million files must not be looked at all day long.
             let longest = if folder.polls { folder.settings.poll } else { folder.settings.rescan };
             let rest = longest.min(folder.settings.rescan).max(began.elapsed() * 20);
@@ -72,7 +68,7 @@ impl DropFolder {
     /// it may have missed. What was taken `meanwhile` it may still have shown.
     fn saw_all(
         &mut self,
-        found: io::Result<Vec<(PathBuf, Shown)>>,
+        found: io::Result<Vec<(PathBuf, EntryState)>>,
         newest: u64,
         meanwhile: &BTreeSet<PathBuf>,
     ) {
@@ -91,7 +87,7 @@ impl DropFolder {
         let gone: Vec<_> = gone.map(|(path, _)| path.clone()).collect();
         self.refused.retain(|path, _| there.contains(path));
         for path in gone {
-            self.shown(&path, Shown::Gone, false);
+            self.shown(&path, EntryState::Gone, false);
         }
         for (path, shown) in found.into_iter().filter(|(path, _)| !meanwhile.contains(path)) {
             self.shown(&path, shown, false);
@@ -101,7 +97,7 @@ impl DropFolder {
     /// Says so when another folder is in the place of the one before. Files in it are files like any other, and what was
     /// taken is in the work folder; but whoever mounts something there shall know what became of it.
     fn recognise(&mut self) {
-        let now = self.scanner.identity();
+        let now = self.store.identity();
         if self.identity.is_some() && now != self.identity {
             let directory = self.settings.directory.display();
             let told = format!(
@@ -116,17 +112,17 @@ impl DropFolder {
     }
 
     pub(super) fn look_at(&mut self, relative: &Path, closed: bool) {
-        let shown = self.scanner.one(relative);
+        let shown = self.store.check(&self.rules, relative);
         self.shown(relative, shown, closed);
     }
 
     /// Takes in what a look showed; `closed` tells that whoever wrote the file has closed it, or moved it here.
-    fn shown(&mut self, relative: &Path, shown: Shown, closed: bool) {
+    fn shown(&mut self, relative: &Path, shown: EntryState, closed: bool) {
         let now = self.now();
         let event = match shown {
-            Shown::Input(look, marked) => {
+            EntryState::Input(look, marked) => {
                 self.refused.remove(relative);
-                let immediate = closed && self.settings.close_is_enough && !self.scanner.has_markers();
+                let immediate = closed && self.settings.close_is_enough && !self.rules.has_markers();
                 if !self.seen.contains_key(relative) {
                     self.next_seen += 1;
                     let first = ArrivalState::first(look, now);
@@ -135,7 +131,7 @@ impl DropFolder {
                 }
                 ArrivalEvent::Looked { look, whole: marked || immediate }
             }
-            Shown::Refused(why) => {
+            EntryState::Refused(why) => {
                 if self.refused.get(relative) != Some(&why) {
                     tracing::warn!(file = %text_of(relative), %why, "left in the drop folder");
                     self.want(Want::Say(format!("left in the drop folder: {}: {why}", text_of(relative))));
@@ -143,7 +139,7 @@ impl DropFolder {
                 }
                 ArrivalEvent::Gone
             }
-            Shown::Ignored | Shown::Gone => {
+            EntryState::Ignored | EntryState::Gone => {
                 self.refused.remove(relative);
                 ArrivalEvent::Gone
             }
@@ -153,7 +149,7 @@ impl DropFolder {
         let was_settled = matches!(state, ArrivalState::Settled { .. });
         // With markers, time alone completes nothing.
         let waits_for_marker =
-            self.scanner.has_markers() && matches!(event, ArrivalEvent::Looked { whole: false, .. });
+            self.rules.has_markers() && matches!(event, ArrivalEvent::Looked { whole: false, .. });
         let (state, _) = match waits_for_marker {
             true => (state, vec![]),
             false => arrival::apply(state, event, now, &self.settings.limits),

@@ -66,8 +66,8 @@ pub struct StreamOver {
 pub struct Adopt {
     /// Its path below the drop folder.
     pub relative: PathBuf,
-    /// Where it is.
-    pub input: PathBuf,
+    /// Its place in the work folder.
+    pub place: String,
 }
 
 /// Something may have changed in the folder.

@@ -3,10 +3,11 @@
 use super::{
     DropFolder, Want,
     claims::{Claim, ME},
-    scan::text_of,
-    shelf::Parcel,
 };
-use crate::place::PlaceError;
+use crate::{
+    drop_store::{NotPublished, Parcel, Published, Root, text_of},
+    place::PlaceError,
+};
 use actix::prelude::*;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
@@ -14,24 +15,23 @@ use dropmill_lifecycle::{
     arrival::{ArrivalEvent, ArrivalState, Outcome},
 };
 use serde_json::json;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
 
 impl DropFolder {
     /// Puts a file in its place, with what came of it.
     pub(super) fn publish(&mut self, id: u32, outcome: Outcome, ctx: &mut Context<Self>) {
         let Some(parcel) = self.parcel(id, &outcome) else { return };
-        let put = tokio::task::spawn_blocking(move || parcel.put());
+        let put = self.store.publish(parcel);
         ctx.spawn(put.into_actor(self).map(move |put, folder, ctx| {
             let event = match put {
-                Ok(Ok(place)) => {
-                    folder.published(id, &outcome, &place);
+                Ok(published) => {
+                    folder.published(id, &outcome, &published);
                     ArrivalEvent::Published
                 }
-                Ok(Err(error)) => ArrivalEvent::PublishFailed(trouble(&error)),
-                Err(error) => ArrivalEvent::PublishFailed(Trouble::transient("Thread", error.to_string())),
+                Err(NotPublished::Refused(error)) => ArrivalEvent::PublishFailed(trouble(&error)),
+                Err(NotPublished::Changed(_)) => ArrivalEvent::PublishFailed(Trouble::transient(
+                    "Changed",
+                    "the input was written to after it was taken",
+                )),
             };
             folder.happened(id, event, ctx);
             folder.go_on(ctx);
@@ -42,19 +42,14 @@ impl DropFolder {
     pub(super) fn discard_results(&self, id: u32) {
         let Some(claim) = self.claims.get(&id) else { return };
         if matches!(claim.state, ArrivalState::Returning { .. }) && !claim.run.is_empty() {
-            let _ = fs::remove_dir_all(self.results_of(claim));
+            let (run, folder) = results_of(claim);
+            self.store.discard_results(&run, &folder);
         }
-    }
-
-    fn results_of(&self, claim: &Claim) -> PathBuf {
-        let results = self.settings.work.join(&claim.run).join(".results");
-        results.join(claim.told.folder.as_deref().unwrap_or(&claim.task))
     }
 
     fn parcel(&self, id: u32, outcome: &Outcome) -> Option<Parcel> {
         let claim = self.claims.get(&id)?;
         let told = &claim.told;
-        let results = self.results_of(claim);
         let attempt = match claim.state {
             ArrivalState::Publishing { attempt, .. } => attempt,
             _ => 1,
@@ -86,32 +81,25 @@ impl DropFolder {
             note["stderr_tail"] = told.stderr_tail.clone().into();
         }
         tracing::debug!(task = %claim.task, attempt, "put in its place");
-        Some(match outcome {
-            Outcome::Done | Outcome::Duplicate => Parcel {
-                results,
-                input: self.settings.keep_input.then(|| claim.input.clone()),
-                root: self.settings.done.clone(),
-                relative: claim.relative.clone(),
-                note_name: "result.json",
-                note,
-            },
-            Outcome::Failed { .. } => Parcel {
-                results,
-                input: Some(claim.input.clone()),
-                root: self.settings.failed.clone(),
-                relative: claim.relative.clone(),
-                note_name: "reason.json",
-                note,
-            },
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        Some(Parcel {
+            results: results_of(claim),
+            input: claim.place.clone(),
+            relative: claim.relative.clone(),
+            look: None,
+            with_input: failed || self.settings.keep_input,
+            root: if failed { Root::Failed } else { Root::Done },
+            note,
         })
     }
 
-    fn published(&mut self, id: u32, outcome: &Outcome, place: &Path) {
+    fn published(&mut self, id: u32, outcome: &Outcome, published: &Published) {
+        let place = &published.place;
         let Some(claim) = self.claims.get(&id) else { return };
         let (word, root, cause) = match outcome {
-            Outcome::Done => ("done", &self.settings.done, None),
-            Outcome::Duplicate => ("duplicate", &self.settings.done, None),
-            Outcome::Failed { cause } => ("failed", &self.settings.failed, Some(cause.clone())),
+            Outcome::Done => ("done", Root::Done, None),
+            Outcome::Duplicate => ("duplicate", Root::Done, None),
+            Outcome::Failed { cause } => ("failed", Root::Failed, Some(cause.clone())),
         };
         let happening = Happening::FilePublished { outcome: word.into(), place: text_of(place) };
         if let Some(feeder) = self.feeder(&claim.run) {
@@ -123,17 +111,9 @@ impl DropFolder {
                 tracing::error!(%error, "a file that was done will not be known again");
             }
         }
-        if let Some(folder) = claim.input.parent() {
-            if !self.settings.keep_input {
-                let _ = match claim.input.is_dir() {
-                    true => fs::remove_dir_all(&claim.input),
-                    false => fs::remove_file(&claim.input),
-                };
-            }
-            let _ = fs::remove_dir(folder);
-        }
+        self.store.release(&claim.place);
         let input = text_of(&claim.relative);
-        let (run, task, place) = (claim.run.clone(), claim.task.clone(), root.join(place));
+        let (run, task, place) = (claim.run.clone(), claim.task.clone(), self.store.root(root).join(place));
         self.want(Want::Finished { run, task, input, outcome: word, place, cause });
         match outcome {
             Outcome::Done | Outcome::Duplicate => self.counts.done += 1,
@@ -142,6 +122,12 @@ impl DropFolder {
         let taken_at = self.claims.get(&id).map_or(Elapsed(0), |claim| claim.taken_at);
         self.counts.work_ms += u64::try_from(self.now().since(taken_at).as_millis()).unwrap_or(0);
     }
+}
+
+/// Returns run and folder of what a claim's task left.
+fn results_of(claim: &Claim) -> (String, String) {
+    let folder = claim.told.folder.as_deref().unwrap_or(&claim.task);
+    (claim.run.clone(), folder.to_owned())
 }
 
 fn trouble(error: &PlaceError) -> Trouble {

@@ -123,7 +123,7 @@ pub fn watch(
 ///
 /// # Errors
 /// When the folder is not to be written to.
-pub fn make_noise(folder: &Path) -> io::Result<()> {
+pub fn write_probe_file(folder: &Path) -> io::Result<()> {
     let probe = folder.join(PROBE);
     fs::write(&probe, "")?;
     fs::remove_file(&probe)
@@ -133,7 +133,7 @@ pub fn make_noise(folder: &Path) -> io::Result<()> {
 ///
 /// A share tells of what this machine writes and not of what others write to it, so that hearing a file of one's own
 /// proves nothing there.
-pub fn deaf_to(folder: &Path) -> Option<&'static str> {
+pub fn unreliable_fs(folder: &Path) -> Option<&'static str> {
     let facts = rustix::fs::statfs(folder).ok()?;
     #[allow(clippy::unnecessary_cast, reason = "its type differs between machines")]
     shared(facts.f_type as i64)

@@ -32,6 +32,25 @@ impl MemoryPlace {
         self.lock().published.clone()
     }
 
+    /// Returns whether a folder holds published files.
+    pub fn has(&self, folder: &str) -> bool {
+        let below = format!("{folder}/");
+        self.lock().published.keys().any(|path| path.starts_with(&below))
+    }
+
+    /// Takes the published files of a folder away, by path below it.
+    pub fn take(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let below = format!("{folder}/");
+        let mut inner = self.lock();
+        let taken: Vec<String> =
+            inner.published.keys().filter(|path| path.starts_with(&below)).cloned().collect();
+        let files = taken.into_iter().filter_map(|path| {
+            let bytes = inner.published.remove(&path)?;
+            Some((path[below.len()..].to_owned(), bytes))
+        });
+        files.collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -1,10 +1,17 @@
 //! One input, or one file of the application, on its way up.
 
-use crate::{drop_folder::text_of, tree};
+use crate::{
+    drop_store::text_of,
+    inputs::{self, Inputs},
+};
 use dropmill_azure_client::blob::{BlobApi, PutOptions};
 use dropmill_lifecycle::{Trouble, plan::Item};
 use futures_util::stream::{self, StreamExt};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Files of one folder on their way up at the same time.
 const FILES_OF_A_FOLDER: usize = 4;
@@ -19,7 +26,7 @@ fn without_controls(name: &str) -> String {
     name.replace(char::is_control, "_")
 }
 
-/// Uploads one file; `true` if the same content was there already.
+/// Uploads one file of the application.
 pub(super) async fn upload(
     blob: BlobApi,
     container: String,
@@ -30,28 +37,42 @@ pub(super) async fn upload(
     put.map(|_| false).map_err(|error| error.trouble())
 }
 
-/// Uploads all files of a folder, under its name. One that a try before brought up is uploaded once more.
-pub(super) async fn upload_folder(
+/// Uploads an input: one file, or all files of a folder under its name. Files that an earlier attempt uploaded are
+/// uploaded once more.
+pub(super) async fn upload_input(
     blob: BlobApi,
     container: String,
-    name: String,
-    source: PathBuf,
+    inputs: Arc<dyn Inputs>,
+    item: Item,
 ) -> Result<bool, Trouble> {
-    let files = tokio::task::spawn_blocking({
-        let source = source.clone();
-        move || tree::files(&source)
-    });
-    let files = files.await.map_err(|error| Trouble::transient("Thread", error.to_string()))?;
-    let files = files.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
-    let names = names(files.into_iter().map(|file| file.relative))?;
-    let uploads = names.into_iter().map(|(relative, path)| {
-        upload(blob.clone(), container.clone(), format!("{name}/{relative}"), source.join(path))
-    });
+    let name = blob_name(&item);
+    if !item.whole_folder {
+        upload_part(&blob, &container, &*inputs, &item, &name, None).await?;
+        return Ok(false);
+    }
+    let names = names(inputs.files(&item).await?.into_iter())?;
+    let parts: Vec<_> = names.into_iter().map(|(below, path)| (format!("{name}/{below}"), path)).collect();
+    let uploads =
+        parts.iter().map(|(name, path)| upload_part(&blob, &container, &*inputs, &item, name, Some(path)));
     let mut uploads = stream::iter(uploads).buffer_unordered(FILES_OF_A_FOLDER);
     while let Some(uploaded) = uploads.next().await {
         uploaded?;
     }
     Ok(false)
+}
+
+async fn upload_part(
+    blob: &BlobApi,
+    container: &str,
+    inputs: &dyn Inputs,
+    item: &Item,
+    name: &str,
+    below: Option<&Path>,
+) -> Result<(), Trouble> {
+    let path = inputs::path_of(item, below).unwrap_or_default();
+    let source = (path.as_path(), inputs.open(item, below));
+    let put = blob.put_source(container, name, source, PutOptions::default()).await;
+    put.map(|_| ()).map_err(|error| error.trouble())
 }
 
 /// What the files of a folder are called on the node, and where each is.

@@ -11,7 +11,7 @@ mod list;
 mod upload;
 
 pub use download::{Downloaded, RESUMES, STALLED_AFTER};
-pub use files::FileReads;
+pub use files::{FileReads, FileSource};
 pub use list::BlobListing;
 pub use upload::{BLOCK_BYTES, BLOCKS_IN_FLIGHT, LONGEST_IN_ONE, PutOptions, Stored};
 

@@ -12,9 +12,9 @@ use crate::{
 };
 use actix::System;
 use dropmill_actors::{
-    Canceller, Services,
+    Canceller, RunParts, Services,
+    inputs::PathInputs,
     place::{MemoryPlace, ResultPlace},
-    resume, start,
 };
 use dropmill_azure_client::{
     Endpoint,
@@ -343,11 +343,16 @@ async fn one_life(
         move |events| doom.keep(events)
     });
     let place: Arc<dyn ResultPlace> = Arc::new(Mortal { doom: doom.clone(), inner: place.clone() });
-    let (plan, services, clock) = (plan.clone(), services.clone(), clock.clone());
-    let run = match first {
-        true => start(plan, services, place, journal, clock),
-        false => resume(plan, services, place, journal, clock, &events),
+    let parts = RunParts {
+        plan: plan.clone(),
+        services: services.clone(),
+        place,
+        inputs: Arc::new(PathInputs),
+        journal,
+        clock: clock.clone(),
+        earlier: (!first).then_some(events),
     };
+    let run = parts.start();
     living.replace(Some(run.canceller()));
     let events = run.events();
     actix::spawn(async move { while events.recv().await.is_ok() {} });

@@ -1,5 +1,6 @@
 //! Reading a file so that it is known afterwards what was read: whether it stood still meanwhile.
 
+use bytes::Bytes;
 use std::{
     fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
@@ -35,16 +36,24 @@ impl FileReads {
     }
 }
 
-/// A file held open, and how it was when it was opened.
+/// What a blob is made from: a file that is held open, or bytes in memory; and how it was when it was opened.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
-    file: Arc<File>,
-    path: PathBuf,
+pub struct FileSource {
+    content: Content,
+    label: PathBuf,
+    /// Whether `label` is a path that must still lead to the file after it was read.
+    check_path: bool,
     opened: Look,
 }
 
+#[derive(Debug, Clone)]
+enum Content {
+    File(Arc<File>),
+    Memory(Bytes),
+}
+
 /// What changes when a file's content does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Look {
     length: u64,
     modified: (i64, i64),
@@ -78,50 +87,91 @@ impl From<io::Error> for Unread {
     }
 }
 
-impl Source {
-    /// Opens a file that has bytes of its own: no folder, no pipe that would never end.
+impl FileSource {
+    /// Opens the regular file at a path.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened or is not a regular file: a folder, or a pipe that would never end.
     pub fn open(path: &Path) -> Result<Self, io::Error> {
-        let refuse = |metadata: &Metadata| match metadata.is_file() {
-            true => Ok(()),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        };
-        // Asked before as well: to open a pipe waits for somebody who writes.
-        refuse(&path.metadata()?)?;
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        refuse(&metadata)?;
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), opened: Look::of(&metadata) })
+        // Checked before as well: to open a pipe waits for a writer.
+        regular(&path.metadata()?)?;
+        Ok(Self { check_path: true, ..Self::from_file(File::open(path)?, path)? })
     }
 
+    /// Reads from a file that the caller has opened; `label` names it in errors.
+    ///
+    /// # Errors
+    /// Fails if it is not a regular file.
+    pub fn from_file(file: File, label: &Path) -> Result<Self, io::Error> {
+        let metadata = file.metadata()?;
+        regular(&metadata)?;
+        let opened = Look::of(&metadata);
+        Ok(Self {
+            content: Content::File(Arc::new(file)),
+            label: label.to_owned(),
+            check_path: false,
+            opened,
+        })
+    }
+
+    /// Reads from memory; `label` names the content in errors, `version` tells it from others.
+    pub fn from_bytes(bytes: Bytes, label: &Path, version: u64) -> Self {
+        let opened = Look { length: bytes.len() as u64, place: (0, version), ..Look::default() };
+        Self { content: Content::Memory(bytes), label: label.to_owned(), check_path: false, opened }
+    }
+
+    /// Returns the length in bytes.
     pub fn length(&self) -> u64 {
         self.opened.length
     }
 
-    /// Something that another content of the file would not have: when its owner touched it, and where it is.
-    pub fn fingerprint(&self) -> String {
+    /// Returns the name that errors use.
+    pub fn label(&self) -> &Path {
+        &self.label
+    }
+
+    /// Returns a text that another content of the file would not have.
+    pub(super) fn fingerprint(&self) -> String {
         let Look { length, modified, changed, place } = self.opened;
         format!("{length}/{modified:?}/{changed:?}/{place:?}")
     }
 
-    /// Reads so many bytes from an offset on.
-    pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>, Unread> {
-        let mut file = &*self.file;
-        file.seek(SeekFrom::Start(offset))?;
+    /// Reads `length` bytes from an offset on.
+    pub(super) fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>, Unread> {
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        file.take(length).read_to_end(&mut bytes)?;
+        match &self.content {
+            Content::File(file) => {
+                let mut file = &**file;
+                file.seek(SeekFrom::Start(offset))?;
+                file.take(length).read_to_end(&mut bytes)?;
+            }
+            Content::Memory(all) => {
+                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(all.len());
+                bytes.extend_from_slice(&all[place(offset)..place(offset.saturating_add(length))]);
+            }
+        }
         if (bytes.len() as u64) < length { Err(Unread::Changed) } else { Ok(bytes) }
     }
 
-    /// Whether the file is as it was when it was opened, and its path still leads to it or to nothing.
-    pub fn stood_still(&self) -> Result<(), Unread> {
-        let replaced = match self.path.metadata() {
-            Ok(metadata) => (metadata.dev(), metadata.ino()) != self.opened.place,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error.into()),
+    /// Checks that the file is as it was when it was opened, and that its path leads to it or to nothing.
+    pub(super) fn stood_still(&self) -> Result<(), Unread> {
+        let Content::File(file) = &self.content else { return Ok(()) };
+        let replaced = match self.check_path.then(|| self.label.metadata()) {
+            None => false,
+            Some(Ok(metadata)) => (metadata.dev(), metadata.ino()) != self.opened.place,
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => false,
+            Some(Err(error)) => return Err(error.into()),
         };
-        let now = Look::of(&self.file.metadata()?);
-        // A deleted file is touched by its deletion; its bytes are the same.
+        let now = Look::of(&file.metadata()?);
+        // The deletion of a file changes its ctime; its bytes are the same.
         let changed = now.length != self.opened.length || now.modified != self.opened.modified;
         if replaced || changed { Err(Unread::Changed) } else { Ok(()) }
+    }
+}
+
+fn regular(metadata: &Metadata) -> Result<(), io::Error> {
+    match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
 }

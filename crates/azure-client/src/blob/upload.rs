@@ -3,7 +3,7 @@
 use super::{
     BlobApi,
     digest::{Hasher, Md5Sum},
-    files::{Source, Unread},
+    files::{FileSource, Unread},
 };
 use crate::{
     call::{Answer, Call},
@@ -84,6 +84,21 @@ impl BlobApi {
         path: &Path,
         options: PutOptions,
     ) -> Result<Stored, BlobError> {
+        self.put_source(container, name, (path, FileSource::open(path)), options).await
+    }
+
+    /// Stores what the caller has opened, as [`BlobApi::put_file`] stores a file. The path names a source that could not
+    /// be opened.
+    ///
+    /// # Errors
+    /// As [`BlobApi::put_file`].
+    pub async fn put_source(
+        &self,
+        container: &str,
+        name: &str,
+        (path, source): (&Path, std::io::Result<FileSource>),
+        options: PutOptions,
+    ) -> Result<Stored, BlobError> {
         let operation = if options.only_if_absent { Op::PutNewBlob } else { Op::PutBlob };
         let tried = tried(operation, format!("{container}/{name}"));
         let unread = |unread| match unread {
@@ -92,7 +107,7 @@ impl BlobApi {
                 BlobError::Source { tried: tried.clone(), path: path.to_owned(), source }
             }
         };
-        let source = Source::open(path).map_err(|error| unread(error.into()))?;
+        let source = source.map_err(|error| unread(error.into()))?;
         if source.length() > self.longest_in_one_bytes {
             return self.put_blocks(container, name, source, &options, &unread).await;
         }
@@ -131,7 +146,7 @@ impl BlobApi {
         &self,
         container: &str,
         name: &str,
-        source: Source,
+        source: FileSource,
         options: &PutOptions,
         unread: &impl Fn(Unread) -> BlobError,
     ) -> Result<Stored, BlobError> {
@@ -254,7 +269,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn of(source: &Source, block_bytes: u64) -> Self {
+    fn of(source: &FileSource, block_bytes: u64) -> Self {
         Self::cut(source.length(), block_bytes, Md5Sum::of(source.fingerprint().as_bytes()).hex())
     }
 

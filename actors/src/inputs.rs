@@ -1,0 +1,52 @@
+//! Where the inputs of tasks are read from when they are uploaded.
+
+use crate::drop_store::tree;
+use dropmill_azure_client::blob::FileSource;
+use dropmill_lifecycle::{Trouble, plan::Item};
+use futures_util::future::BoxFuture;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Opens the inputs of tasks.
+pub trait Inputs: Send + Sync {
+    /// Lists the files of an input that is a folder, by path in it.
+    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>>;
+
+    /// Opens an input that is a file, or one file of an input that is a folder.
+    ///
+    /// # Errors
+    /// Fails if it is not there, is not a regular file or may not be read.
+    fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource>;
+}
+
+/// Inputs at the paths that the plan names; links are followed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PathInputs;
+
+/// Returns the path of an input, or of one of its files.
+pub(crate) fn path_of(item: &Item, below: Option<&Path>) -> io::Result<PathBuf> {
+    let source = item.source.as_ref().ok_or_else(|| io::Error::other("the task has no input"))?;
+    Ok(match below {
+        Some(below) => source.join(below),
+        None => source.clone(),
+    })
+}
+
+impl Inputs for PathInputs {
+    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>> {
+        let folder = path_of(item, None);
+        Box::pin(async move {
+            let folder = folder.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
+            let files = tokio::task::spawn_blocking(move || tree::files(&folder)).await;
+            let files = files.map_err(|error| Trouble::transient("Thread", error.to_string()))?;
+            let files = files.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
+            Ok(files.into_iter().map(|file| file.relative).collect())
+        })
+    }
+
+    fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource> {
+        FileSource::open(&path_of(item, below)?)
+    }
+}
