@@ -8,7 +8,9 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use dropmill_actors::{
-    Canceller, Feeder, RunHandle, RunParts, Services, inputs::PathInputs, place::DiskPlace,
+    Canceller, Feeder, RunHandle, RunParts, Services,
+    inputs::{Inputs, PathInputs},
+    place::{DiskPlace, ResultPlace},
 };
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
@@ -116,20 +118,29 @@ impl Life {
         Ok(AtWork { embedded, ..self.begin_on(services, clock) })
     }
 
-    /// Puts the actors to work on services that others use too.
-    pub fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
+    fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
         let place = Arc::new(DiskPlace::new(&self.plan.run, &self.plan.output));
+        self.begin_with(services, place, Arc::new(PathInputs), clock)
+    }
+
+    /// Starts the actors on services, results and inputs that are shared with others.
+    pub fn begin_with(
+        self,
+        services: Services,
+        place: Arc<dyn ResultPlace>,
+        inputs: Arc<dyn Inputs>,
+        clock: &SharedClock,
+    ) -> AtWork {
         let parts = RunParts {
             plan: self.plan,
             services,
             place,
-            inputs: Arc::new(PathInputs),
+            inputs,
             journal: self.journal,
             clock: clock.clone(),
             earlier: self.earlier,
         };
-        let run = parts.start();
-        AtWork { run, embedded: None, folder: self.folder, record: self.record }
+        AtWork { run: parts.start(), embedded: None, folder: self.folder, record: self.record }
     }
 }
 

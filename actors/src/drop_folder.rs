@@ -10,7 +10,7 @@ mod publishing;
 pub mod watcher;
 
 pub use messages::{
-    Adopt, Drain, DropCounts, Feeders, LookNow, Reload, RunSaid, StreamOpened, StreamOver, Want, WhatIsThere,
+    Adopt, Drain, DropCounts, Feeders, GetCounts, Reload, RescanNow, StreamEnded, StreamEvent, StreamOpened,
 };
 pub use watcher::{Hints, watch};
 
@@ -18,6 +18,7 @@ use crate::{
     alarms::Alarms,
     drop_store::{DropStore, Rules, RulesSettings, text_of},
     feeder::Feeder,
+    mill::{Mill, MillHappened, MillNotice},
 };
 use actix::prelude::*;
 use claims::{Claim, Stream};
@@ -26,6 +27,7 @@ use dropmill_lifecycle::{
     Elapsed,
     arrival::{self, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState},
     gathering::Gathering,
+    mill::MillEvent,
     plan::Item,
 };
 use std::{
@@ -115,7 +117,27 @@ pub struct NewItem {
 }
 
 /// Makes items, as the run file says.
-pub type Maker = Rc<dyn Fn(&NewItem) -> Item>;
+pub type Maker = Arc<dyn Fn(&NewItem) -> Item + Send + Sync>;
+
+/// What a drop folder is made of.
+pub struct DropParts {
+    /// What is taken, and how.
+    pub settings: DropSettings,
+    /// The folders.
+    pub store: Arc<dyn DropStore>,
+    /// Makes tasks of files.
+    pub make: Maker,
+    /// Paths at which something may have happened.
+    pub hints: Hints,
+    /// The ways into runs.
+    pub feeders: Feeders,
+    /// Files that were done before.
+    pub known: Rc<SeenBefore>,
+    /// The mill that opens runs.
+    pub mill: Addr<Mill>,
+    /// Receives what is reported to people and programs.
+    pub notices: async_channel::Sender<MillNotice>,
+}
 
 /// The actor.
 pub struct DropFolder {
@@ -123,10 +145,11 @@ pub struct DropFolder {
     rules: Rules,
     store: Arc<dyn DropStore>,
     make: Maker,
-    wants: async_channel::Sender<Want>,
+    mill: Addr<Mill>,
+    notices: async_channel::Sender<MillNotice>,
     hints: Hints,
     feeders: Feeders,
-    known: SeenBefore,
+    known: Rc<SeenBefore>,
     began: Instant,
     /// Files that were seen and are not taken.
     seen: BTreeMap<PathBuf, (ArrivalState, u64)>,
@@ -149,8 +172,8 @@ pub struct DropFolder {
     current: Option<String>,
     asked_for_stream: bool,
     /// Claims that wait for a run.
-    homeless: VecDeque<u32>,
-    waits: BTreeMap<Hindrance, String>,
+    unassigned: VecDeque<u32>,
+    waits: BTreeMap<Blocker, String>,
     gathering: Gathering,
     /// What was taken since the look at the whole folder that goes on began; none if none goes on.
     looking: Option<BTreeSet<PathBuf>>,
@@ -172,7 +195,7 @@ struct Ring;
 
 /// What keeps it from taking files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Hindrance {
+enum Blocker {
     /// The drop folder cannot be read.
     Folder,
     /// There is too little free space.
@@ -182,23 +205,17 @@ enum Hindrance {
 }
 
 impl DropFolder {
-    /// Over one folder; `wants` hears what it needs of the daemon.
-    pub fn new(
-        settings: DropSettings,
-        store: Arc<dyn DropStore>,
-        make: Maker,
-        hints: Hints,
-        feeders: Feeders,
-        known: SeenBefore,
-        wants: async_channel::Sender<Want>,
-    ) -> Self {
+    /// Makes the actor of one drop folder.
+    pub fn new(parts: DropParts) -> Self {
+        let DropParts { settings, store, make, hints, feeders, known, mill, notices } = parts;
         Self {
             rules: Rules::new(settings.rules.clone()),
             gathering: gathering(&settings),
             settings,
             store,
             make,
-            wants,
+            mill,
+            notices,
             hints,
             feeders,
             known,
@@ -217,7 +234,7 @@ impl DropFolder {
             streams: BTreeMap::new(),
             current: None,
             asked_for_stream: false,
-            homeless: VecDeque::new(),
+            unassigned: VecDeque::new(),
             waits: BTreeMap::new(),
             looking: None,
             look_again: false,
@@ -235,21 +252,21 @@ impl DropFolder {
         Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn want(&self, want: Want) {
-        // The daemon is gone: so is this, soon.
-        let _ = self.wants.try_send(want);
+    fn say(&self, line: String) {
+        // The program has stopped listening: it ends.
+        let _ = self.notices.try_send(MillNotice::Say(line));
     }
 
     /// Says once what keeps it from going on; nothing when nothing of that kind does.
-    fn wait_for(&mut self, kind: Hindrance, what: Option<String>) {
+    fn wait_for(&mut self, kind: Blocker, what: Option<String>) {
         if self.waits.get(&kind) == what.as_ref() {
             return;
         }
         if let Some(what) = what {
-            self.want(Want::Say(format!("waiting: {what}")));
+            self.say(format!("waiting: {what}"));
             self.waits.insert(kind, what);
         } else if let Some(before) = self.waits.remove(&kind) {
-            self.want(Want::Say(format!("going on: no more {before}")));
+            self.say(format!("going on: no more {before}"));
         }
     }
 
@@ -271,7 +288,7 @@ impl DropFolder {
         if self.draining {
             self.park();
         }
-        self.house(ctx);
+        self.assign_runs(ctx);
         self.take_some(ctx);
         self.tell_backlog();
         self.watch_idleness(ctx);
@@ -283,7 +300,7 @@ impl DropFolder {
     fn tell_drained(&mut self) {
         let busy = !self.claims.is_empty() || !self.streams.is_empty();
         if self.draining && !busy && !std::mem::replace(&mut self.drained, true) {
-            self.want(Want::Drained);
+            self.mill.do_send(MillHappened(MillEvent::Drained));
         }
     }
 
@@ -323,7 +340,7 @@ impl DropFolder {
             // What is claimed is neither queued nor intended again, and is taken together with others.
             ArrivalCommand::Queue | ArrivalCommand::Intend | ArrivalCommand::Take => {}
             ArrivalCommand::Submit { attempt: 1 } => self.submit(id),
-            ArrivalCommand::Submit { .. } => self.homeless.push_back(id),
+            ArrivalCommand::Submit { .. } => self.unassigned.push_back(id),
             ArrivalCommand::Publish(outcome) => self.publish(id, outcome, ctx),
             ArrivalCommand::TellWithdrawn => self.withdraw(id),
             ArrivalCommand::TellRest { attempt, rest, cause } => {
@@ -331,7 +348,7 @@ impl DropFolder {
                 let Some(claim) = self.claims.get(&id) else { return };
                 let name = text_of(&claim.relative);
                 tracing::warn!(file = %name, attempt, ?rest, %cause, "tried again");
-                self.want(Want::Say(format!("{name}: {cause}; again in {rest:?}")));
+                self.say(format!("{name}: {cause}; again in {rest:?}"));
                 self.counts.retries += 1;
             }
         }
@@ -350,9 +367,9 @@ impl Actor for DropFolder {
     }
 }
 
-impl Handler<LookNow> for DropFolder {
+impl Handler<RescanNow> for DropFolder {
     type Result = ();
-    fn handle(&mut self, _: LookNow, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: RescanNow, ctx: &mut Context<Self>) {
         match self.hints.take() {
             Some(paths) => {
                 let directory = &self.settings.directory;
@@ -400,7 +417,8 @@ impl Handler<Drain> for DropFolder {
 
 impl Handler<Reload> for DropFolder {
     type Result = ();
-    fn handle(&mut self, Reload(settings): Reload, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Reload(settings, make): Reload, ctx: &mut Context<Self>) {
+        self.make = make;
         let directory = std::mem::take(&mut self.settings.directory);
         let (unit, recursive) = (self.settings.rules.unit, self.settings.rules.recursive);
         self.settings = DropSettings { directory, ..settings };
@@ -418,9 +436,9 @@ impl Handler<Reload> for DropFolder {
     }
 }
 
-impl Handler<WhatIsThere> for DropFolder {
-    type Result = MessageResult<WhatIsThere>;
-    fn handle(&mut self, _: WhatIsThere, _: &mut Context<Self>) -> Self::Result {
+impl Handler<GetCounts> for DropFolder {
+    type Result = MessageResult<GetCounts>;
+    fn handle(&mut self, _: GetCounts, _: &mut Context<Self>) -> Self::Result {
         MessageResult(DropCounts {
             waiting: self.queue.len() as u64,
             unsettled: (self.seen.len() - self.queue.len()) as u64,

@@ -18,7 +18,7 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
     let (mut points, mut broken) = (0, 0);
     for path in scenarios {
         let (plan, scenario) = read_whole(path)?;
-        let survey = crash::every_point(&plan, &scenario, 1);
+        let survey = crash::every_point(plan.player(), &scenario, 1);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         say::line(&format!(
             "{name}: {} points, {} with the same results, {} broken",

@@ -13,6 +13,7 @@ mod serve;
 pub mod services;
 mod show;
 mod simulate;
+mod simulated;
 mod sockets;
 mod status;
 mod trace;

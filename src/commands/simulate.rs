@@ -1,18 +1,19 @@
 //! `dropmill simulate` and `dropmill trace test`: run files in a simulated world, and what they did there as text to keep.
 
-use super::{Mistake, environment};
+use super::{Mistake, simulated::Simulated};
 use crate::{
     cli::SimulateArgs,
-    plan, record,
+    record,
     render::{say, say::length},
-    settings::load,
 };
 use anyhow::{Context, Result};
 use dropmill_journal::{compare, event::Outcome, trace};
 use dropmill_lifecycle::plan::RunPlan;
-use dropmill_test_kit::{Scenario, Simulation, explore, oracle};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use dropmill_test_kit::{
+    Player, Scenario, Simulation, Struck,
+    drop::{MillPlan, MillSimulation},
+    explore, oracle,
+};
 use std::{
     fs,
     ops::RangeInclusive,
@@ -20,8 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The moment at which every simulation begins, and the names of its runs.
-const BEGINNING: i64 = 1_767_225_600;
 /// Ending of scenario files; their outlines end in [`OUTLINE`].
 const SCENARIO: &str = ".scenario.toml";
 /// Ending of outlines kept beside scenarios.
@@ -33,14 +32,60 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
         return replayed(arguments, folder);
     }
     let file = arguments.file.as_deref().context("a run file or --replay is given")?;
-    let plan = plan_of(file, &arguments.set)?;
     let scenario = match &arguments.scenario {
         Some(path) => read_scenario(path)?.1,
         None => Scenario::uneventful(),
     };
+    let plan = Simulated::read(file, &arguments.set, &scenario)?;
     if let Some(seeds) = &arguments.seeds {
-        return many(arguments, &plan, &scenario, range(seeds)?);
+        return many(arguments, plan.player(), &scenario, range(seeds)?);
     }
+    match plan {
+        Simulated::Run(plan) => one_run(arguments, *plan, scenario),
+        Simulated::Mill(plan) => one_mill(arguments, *plan, scenario),
+    }
+}
+
+/// Simulates the daemon of a drop folder once.
+fn one_mill(arguments: &SimulateArgs, plan: MillPlan, scenario: Scenario) -> Result<u8> {
+    let began = Instant::now();
+    let down = arguments.down.map_or(Duration::ZERO, |down| down.0);
+    let simulation = MillSimulation::new(plan).scenario(scenario).seed(arguments.seed);
+    let mill = simulation.crash_at(arguments.crash.into_iter().collect()).down_for(down).try_run()?;
+    if arguments.json {
+        for event in &mill.events {
+            say::line(&serde_json::to_string(event)?);
+        }
+    } else {
+        let text = if arguments.outline { mill.outline() } else { mill.trace() };
+        say::line(text.trim_end());
+        struck(&mill.struck);
+        eprintln!(
+            "{} simulated in {}, {} requests",
+            milliseconds(mill.lasted),
+            milliseconds(began.elapsed()),
+            mill.requests
+        );
+    }
+    let violations = oracle::drop::check(&mill);
+    for violation in &violations {
+        eprintln!("broken rule: {violation}");
+    }
+    Ok(if violations.is_empty() { 0 } else { 3 })
+}
+
+fn milliseconds(time: Duration) -> String {
+    length(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn struck(faults: &[Struck]) {
+    for fault in faults {
+        let at = milliseconds(fault.at);
+        eprintln!("fault {} struck at {at}: {} {}", fault.fault, fault.operation, fault.subject);
+    }
+}
+
+fn one_run(arguments: &SimulateArgs, plan: RunPlan, scenario: Scenario) -> Result<u8> {
     let began = Instant::now();
     let down = arguments.down.map_or(Duration::ZERO, |down| down.0);
     let simulation = Simulation::of(plan).scenario(scenario).seed(arguments.seed);
@@ -54,11 +99,7 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
     } else {
         let text = if arguments.outline { run.outline() } else { run.trace() };
         say::line(text.trim_end());
-        for struck in &run.struck {
-            let at = length(u64::try_from(struck.at.as_millis()).unwrap_or(u64::MAX));
-            eprintln!("fault {} struck at {at}: {} {}", struck.fault, struck.operation, struck.subject);
-        }
-        let milliseconds = |time: Duration| length(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        struck(&run.struck);
         eprintln!(
             "{} simulated in {}, {} requests",
             milliseconds(run.lasted),
@@ -103,14 +144,6 @@ fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
     }
 }
 
-/// The plan of a run file whose names are those of a simulated moment, the same every time.
-fn plan_of(file: &Path, set: &[String]) -> Result<RunPlan> {
-    let loaded = load(file, set, environment())?;
-    let moment = jiff::Timestamp::from_second(BEGINNING).context("a moment of this century")?;
-    let run = plan::run_name(&loaded.settings.run.name, moment, &mut ChaCha8Rng::seed_from_u64(0));
-    Ok(plan::plan(&loaded, &run, &|_| true)?)
-}
-
 /// A scenario, and the run file that its first line may name: `# run: FILE`.
 pub fn read_scenario(path: &Path) -> Result<(Option<PathBuf>, Scenario)> {
     let wrong = |what: String| Mistake(format!("{}: {what}", path.display()));
@@ -134,7 +167,7 @@ fn range(text: &str) -> Result<RangeInclusive<u64>> {
 
 fn many(
     arguments: &SimulateArgs,
-    plan: &RunPlan,
+    plan: &dyn Player,
     scenario: &Scenario,
     seeds: RangeInclusive<u64>,
 ) -> Result<u8> {
@@ -200,20 +233,20 @@ fn scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// A scenario and the plan of the run file that it names.
-pub fn read_whole(path: &Path) -> Result<(RunPlan, Scenario)> {
+pub fn read_whole(path: &Path) -> Result<(Simulated, Scenario)> {
     let (run_file, scenario) = read_scenario(path)?;
     let run_file = run_file.ok_or_else(|| {
         Mistake(format!("{}: its first line must name a run file: # run: FILE", path.display()))
     })?;
-    Ok((plan_of(&run_file, &[])?, scenario))
+    Ok((Simulated::read(&run_file, &[], &scenario)?, scenario))
 }
 
 /// Whether a scenario does what its outline says.
 fn one_trace(path: &Path, accept: bool) -> Result<bool> {
     let (plan, scenario) = read_whole(path)?;
-    let run = Simulation::of(plan).scenario(scenario).try_run()?;
-    let mut outline = format!("{}\n", run.outline().trim_end());
-    for violation in oracle::check(&run) {
+    let played = plan.player().play(&scenario, 1, vec![], Duration::ZERO);
+    let mut outline = format!("{}\n", played.outline.trim_end());
+    for violation in played.violations {
         outline.push_str(&format!("broken rule: {violation}\n"));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -2,8 +2,6 @@
 //! would cost for ever.
 
 use anyhow::{Context, Result};
-use dropmill_actors::Services;
-use dropmill_azure_wire::batch as wire;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -35,36 +33,8 @@ impl Pools {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Deletes one, and the container of its application. It stays known until the service heard it.
-    pub async fn delete(&self, services: &Services, id: &str, application: &str) -> Result<(), String> {
-        match services.batch.delete_pool(id).await {
-            Err(error) if !error.is_not_found() && error.code() != Some("PoolBeingDeleted") => {
-                return Err(format!("pool {id} was not deleted: {error}"));
-            }
-            _ => {}
-        }
-        match services.blob.delete_container(application).await {
-            Err(error) if !error.is_not_found() => {
-                return Err(format!("container {application} was not deleted: {error}"));
-            }
-            _ => {}
-        }
+    /// Forgets one that the service has deleted.
+    pub fn forget(&self, id: &str) {
         let _ = fs::remove_file(self.folder.join(id));
-        Ok(())
-    }
-
-    /// Takes its nodes away. The next run finds that they are missing, and asks for them.
-    pub async fn release(&self, services: &Services, id: &str) -> Result<(), String> {
-        let none = wire::PoolResize {
-            target_dedicated_nodes: Some(0),
-            target_low_priority_nodes: Some(0),
-            ..Default::default()
-        };
-        match services.batch.resize_pool(id, &none).await {
-            Err(error) if !error.is_not_found() => {
-                Err(format!("pool {id}: its nodes were not taken away: {error}"))
-            }
-            _ => Ok(()),
-        }
     }
 }

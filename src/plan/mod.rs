@@ -12,7 +12,7 @@ use dropmill_lifecycle::{
     delays::Delays,
     plan::{
         AppFile, CleanupPlan, Deadlines, Existing, Item, JobPlan, Layout, Limits, OutputPlan, PoolPlan,
-        RunPlan, When,
+        RunPlan, When, shared_application,
     },
 };
 use files::Found;
@@ -126,11 +126,6 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     // Files come for as long as they come, and a result that cannot be brought home stays at the service.
     (plan.deadlines.run, plan.deadlines.delivery, plan.deadlines.no_progress) = (FOR_EVER, FOR_EVER, None);
     Ok(plan)
-}
-
-/// The container of the application that all runs on a daemon's pool share.
-pub fn shared_application(pool: &str) -> String {
-    format!("{pool}-app")
 }
 
 /// Makes the item of a file of a drop folder; that the command makes sense was checked.

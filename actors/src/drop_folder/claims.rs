@@ -1,18 +1,20 @@
 //! Files that were taken: into a run, through it, and to their places.
 
-use super::{Adopt, DropFolder, Duplicates, Hindrance, NewItem, RunSaid, StreamOver, Want};
+use super::{Adopt, Blocker, DropFolder, Duplicates, NewItem, StreamEnded, StreamEvent};
 use crate::{
     drop_store::{NotTaken, Take, Taken, Unit, path_of, text_of},
     feeder::Feeder,
+    mill::MillHappened,
 };
 use actix::prelude::*;
 use dropmill_journal::{
     event::{DeliveredFile, Happening, TaskEnding, Verdict},
-    past::PastTask,
+    past::{PastClaim, PastTask},
 };
 use dropmill_lifecycle::{
     Elapsed, Trouble,
     arrival::{ArrivalEvent, ArrivalState, Closing, Look, Outcome},
+    mill::MillEvent,
     plan::slug,
 };
 use sha2::{Digest, Sha256};
@@ -50,8 +52,10 @@ pub struct Claim {
     pub(super) task: String,
     pub(super) cause: Option<u64>,
     pub(super) look: Look,
+    /// Whether `look` is known to be how it was taken.
+    pub(super) is_exact: bool,
     pub(super) taken_at: Elapsed,
-    pub(super) told: Told,
+    pub(super) told: TaskReport,
     /// Name and content as one hash, when duplicates are looked for.
     pub(super) key: Option<String>,
     /// The run and task that did the same file before.
@@ -60,7 +64,7 @@ pub struct Claim {
 
 /// What its run said of it.
 #[derive(Default)]
-pub struct Told {
+pub struct TaskReport {
     pub(super) ended: Option<TaskEnding>,
     pub(super) folder: Option<String>,
     pub(super) files: Vec<DeliveredFile>,
@@ -79,20 +83,26 @@ impl DropFolder {
         let stream = Stream { feeder, open: BTreeSet::new(), given: 0, backlog: 0, closed: false };
         self.streams.insert(run.clone(), stream);
         for (task, past) in recalled {
-            let Some((input, place)) = past.claimed else { continue };
+            let Some(PastClaim { input, place, attempt, look }) = past.claimed else { continue };
             if past.settled {
                 continue;
             }
+            let look = look.and_then(|look| look.parse().ok());
             let id = self.claim(Claim {
-                state: ArrivalState::Working { attempt: 1 },
+                state: ArrivalState::Working { attempt },
                 relative: path_of(&input),
                 place,
                 run: run.clone(),
                 task,
                 cause: past.cause,
-                look: Look { size_bytes: past.uploaded.unwrap_or(0), modified_ns: 0, inode: 0 },
+                is_exact: look.is_some(),
+                look: look.unwrap_or(Look {
+                    size_bytes: past.uploaded.unwrap_or(0),
+                    modified_ns: 0,
+                    inode: 0,
+                }),
                 taken_at: self.now(),
-                told: Told {
+                told: TaskReport {
                     ended: past.ended,
                     folder: past.folder,
                     files: past.delivered.unwrap_or_default(),
@@ -140,7 +150,7 @@ impl DropFolder {
             self.current = None;
         }
         if self.current.is_none() && !std::mem::replace(&mut self.asked_for_stream, true) {
-            self.want(Want::Stream);
+            self.mill.do_send(MillHappened(MillEvent::RunNeeded));
         }
         self.current.clone()
     }
@@ -158,7 +168,7 @@ impl DropFolder {
         let Some(run) = self.stream() else { return };
         let short = self.short_of_space();
         let is_short = short.is_some();
-        self.wait_for(Hindrance::Space, short);
+        self.wait_for(Blocker::Space, short);
         if is_short {
             return;
         }
@@ -227,8 +237,9 @@ impl DropFolder {
             task,
             cause: None,
             look,
+            is_exact: true,
             taken_at: self.now(),
-            told: Told::default(),
+            told: TaskReport::default(),
             key: None,
             same_as: None,
         };
@@ -242,7 +253,12 @@ impl DropFolder {
         let Some(stream) = self.streams.get_mut(&claim.run) else { return };
         stream.given += 1;
         let input = text_of(&claim.relative);
-        let happening = Happening::FileClaimed { input, bytes: claim.look.size_bytes, place };
+        let attempt = match claim.state {
+            ArrivalState::Working { attempt } => attempt,
+            _ => 1,
+        };
+        let look = claim.is_exact.then(|| claim.look.to_string());
+        let happening = Happening::FileClaimed { input, bytes: claim.look.size_bytes, place, attempt, look };
         claim.cause = Some(stream.feeder.note(ME, &format!("task/{}", claim.task), None, happening));
     }
 
@@ -302,12 +318,12 @@ impl DropFolder {
     ) {
         let event = match outcome {
             Ok(()) => {
-                self.wait_for(Hindrance::Move, None);
+                self.wait_for(Blocker::Move, None);
                 self.known(id, key).map_or(ArrivalEvent::Taken, ArrivalEvent::Known)
             }
             Err(why) => {
                 if let NotTaken::Refused(error) = &why {
-                    self.wait_for(Hindrance::Move, Some(error.to_string()));
+                    self.wait_for(Blocker::Move, Some(error.to_string()));
                 }
                 let message = match why {
                     NotTaken::Gone => "it went away".to_owned(),
@@ -365,19 +381,19 @@ impl DropFolder {
             Some(feeder) => {
                 feeder.add(item);
             }
-            None => self.homeless.push_back(id),
+            None => self.unassigned.push_back(id),
         }
     }
 
     /// Finds a run for those whose run is over.
-    pub(super) fn house(&mut self, ctx: &mut Context<Self>) {
-        if self.homeless.is_empty() {
+    pub(super) fn assign_runs(&mut self, ctx: &mut Context<Self>) {
+        if self.unassigned.is_empty() {
             return;
         }
         let Some(run) = self.stream() else { return };
         let mut housed = vec![];
         for _ in 0..self.room_in(&run) {
-            let Some(id) = self.homeless.pop_front() else { break };
+            let Some(id) = self.unassigned.pop_front() else { break };
             let Some(claim) = self.claims.get(&id) else { continue };
             let (relative, look) = (claim.relative.clone(), claim.look);
             let task = self.task_name(&run, &relative, &look);
@@ -386,7 +402,7 @@ impl DropFolder {
             if let Some(stream) = self.streams.get_mut(&claim.run) {
                 stream.open.remove(&id);
             }
-            (claim.run, claim.task, claim.told) = (run.clone(), task.clone(), Told::default());
+            (claim.run, claim.task, claim.told) = (run.clone(), task.clone(), TaskReport::default());
             let place = claim.place.clone();
             self.by_task.insert((run.clone(), task), id);
             if let Some(stream) = self.streams.get_mut(&run) {
@@ -401,7 +417,7 @@ impl DropFolder {
             for id in housed {
                 match durable {
                     true => folder.submit(id),
-                    false => folder.homeless.push_back(id),
+                    false => folder.unassigned.push_back(id),
                 }
             }
         }));
@@ -465,7 +481,7 @@ impl DropFolder {
 
     /// What waits for a run or for its rest stays in the work folder, where the next life of the daemon finds it.
     pub(super) fn park(&mut self) {
-        self.homeless.clear();
+        self.unassigned.clear();
         let resting = |claim: &Claim| matches!(claim.state, ArrivalState::Returning { .. });
         let without_run = |claim: &Claim| !self.streams.contains_key(&claim.run);
         let parked: Vec<u32> = self
@@ -483,9 +499,9 @@ impl DropFolder {
     }
 }
 
-impl Handler<RunSaid> for DropFolder {
+impl Handler<StreamEvent> for DropFolder {
     type Result = ();
-    fn handle(&mut self, RunSaid(event): RunSaid, ctx: &mut Context<Self>) {
+    fn handle(&mut self, StreamEvent(event): StreamEvent, ctx: &mut Context<Self>) {
         let Some(task) = event.subject.strip_prefix("task/") else { return };
         let Some(&id) = self.by_task.get(&(event.run.clone(), task.to_owned())) else { return };
         let Some(claim) = self.claims.get_mut(&id) else { return };
@@ -503,9 +519,9 @@ impl Handler<RunSaid> for DropFolder {
     }
 }
 
-impl Handler<StreamOver> for DropFolder {
+impl Handler<StreamEnded> for DropFolder {
     type Result = ();
-    fn handle(&mut self, StreamOver { run, reason }: StreamOver, ctx: &mut Context<Self>) {
+    fn handle(&mut self, StreamEnded { run, reason }: StreamEnded, ctx: &mut Context<Self>) {
         let open = self.streams.remove(&run).map(|stream| stream.open).unwrap_or_default();
         if self.current.as_ref() == Some(&run) {
             self.current = None;
@@ -527,15 +543,27 @@ impl Handler<Adopt> for DropFolder {
         let Ok(Some(found)) = found else { return };
         let (now, run, task, look) = (self.now(), String::new(), place.clone(), found.look);
         let state = ArrivalState::Returning { attempt: 0, again_at: now };
-        let told = Told::default();
+        let told = TaskReport::default();
         let (key, same_as) = (None, None);
-        let claim =
-            Claim { state, relative, place, run, task, cause: None, look, taken_at: now, told, key, same_as };
+        let claim = Claim {
+            state,
+            relative,
+            place,
+            run,
+            task,
+            cause: None,
+            look,
+            is_exact: true,
+            taken_at: now,
+            told,
+            key,
+            same_as,
+        };
         let id = self.claim(claim);
         // As its first attempt, in whatever run takes files next.
         self.happened(id, ArrivalEvent::TimePassed, ctx);
-        if !self.homeless.contains(&id) {
-            self.homeless.push_back(id);
+        if !self.unassigned.contains(&id) {
+            self.unassigned.push_back(id);
         }
         self.go_on(ctx);
     }

@@ -1,6 +1,6 @@
 //! Looks at the drop folder: at all of it from time to time, at one entry when something is heard of it.
 
-use super::{DropFolder, Hindrance, Order, Want};
+use super::{Blocker, DropFolder, Order};
 use crate::drop_store::{EntryState, text_of};
 use actix::prelude::*;
 use dropmill_lifecycle::arrival::{self, ArrivalEvent, ArrivalState, Look};
@@ -22,7 +22,7 @@ impl DropFolder {
         let polls = |folder: &mut Self, why: String| {
             folder.polls = true;
             let told = format!("{why}; it is looked at every {:?}", folder.settings.poll);
-            folder.want(Want::Say(told));
+            folder.say(told);
         };
         if let Some(why) = self.store.unreliable() {
             return polls(self, why);
@@ -77,10 +77,10 @@ impl DropFolder {
             Err(error) => {
                 // An empty mount point is not "all deleted": what was seen stays seen, and is looked for again.
                 let why = format!("{}: {error}", self.settings.directory.display());
-                return self.wait_for(Hindrance::Folder, Some(why));
+                return self.wait_for(Blocker::Folder, Some(why));
             }
         };
-        self.wait_for(Hindrance::Folder, None);
+        self.wait_for(Blocker::Folder, None);
         self.recognise();
         let there: BTreeSet<&PathBuf> = found.iter().map(|(path, _)| path).collect();
         let gone = self.seen.iter().filter(|(path, (_, number))| *number <= newest && !there.contains(path));
@@ -106,7 +106,7 @@ impl DropFolder {
                 self.settings.rescan
             );
             tracing::warn!("{told}");
-            self.want(Want::Say(told));
+            self.say(told);
         }
         self.identity = now.or(self.identity);
     }
@@ -134,7 +134,7 @@ impl DropFolder {
             EntryState::Refused(why) => {
                 if self.refused.get(relative) != Some(&why) {
                     tracing::warn!(file = %text_of(relative), %why, "left in the drop folder");
-                    self.want(Want::Say(format!("left in the drop folder: {}: {why}", text_of(relative))));
+                    self.say(format!("left in the drop folder: {}: {why}", text_of(relative)));
                     self.refused.insert(relative.to_owned(), why);
                 }
                 ArrivalEvent::Gone

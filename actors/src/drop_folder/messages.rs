@@ -1,36 +1,10 @@
-//! What the drop folder is told, and what it tells.
+//! Messages to the drop folder, and its counts.
 
-use super::DropSettings;
+use super::{DropSettings, Maker};
 use crate::feeder::Feeder;
 use actix::prelude::*;
 use dropmill_journal::{event::Event, past::PastTask};
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
-
-/// What the daemon is asked for, or told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Want {
-    /// A run that takes files.
-    Stream,
-    /// Nothing: everything that was taken is in its place, and nothing more is taken.
-    Drained,
-    /// A file is in its place.
-    Finished {
-        /// The run and the task that it was.
-        run: String,
-        /// See `run`.
-        task: String,
-        /// Its path below the drop folder.
-        input: String,
-        /// `done`, `duplicate` or `failed`.
-        outcome: &'static str,
-        /// Where it is.
-        place: PathBuf,
-        /// Why it failed.
-        cause: Option<String>,
-    },
-    /// A line for whoever watches.
-    Say(String),
-}
 
 /// Ways into runs, left here for the drop folder under their names: messages carry nothing that stays in its thread.
 pub type Feeders = Rc<RefCell<BTreeMap<String, Feeder>>>;
@@ -45,18 +19,18 @@ pub struct StreamOpened {
     pub recalled: Option<Vec<(String, PastTask)>>,
 }
 
-/// A run said something.
+/// A run recorded an event.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct RunSaid(pub Event);
+pub struct StreamEvent(pub Event);
 
-/// A run is over.
+/// A run has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct StreamOver {
-    /// Which.
+pub struct StreamEnded {
+    /// Name of the run.
     pub run: String,
-    /// Why, if not because everything was done.
+    /// Why it ended, if not because everything was done.
     pub reason: String,
 }
 
@@ -73,25 +47,24 @@ pub struct Adopt {
 /// Something may have changed in the folder.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct LookNow;
+pub struct RescanNow;
 
-/// Go on as these settings say; folders stay what they are. The current run takes nothing more: the next one is made as
-/// its maker says then.
+/// Go on with these settings and this maker of tasks; folders stay what they are. The current run takes nothing more.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Reload(pub DropSettings);
+pub struct Reload(pub DropSettings, pub Maker);
 
 /// Take nothing more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// How do things stand?
+/// Asks for the counts.
 #[derive(Message)]
 #[rtype(result = "DropCounts")]
-pub struct WhatIsThere;
+pub struct GetCounts;
 
-/// How things stand.
+/// Counts of files, since the start or now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DropCounts {
     /// Files that stand still and wait for room.

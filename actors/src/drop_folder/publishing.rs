@@ -1,11 +1,12 @@
 //! Results and failures find their places.
 
 use super::{
-    DropFolder, Want,
+    DropFolder,
     claims::{Claim, ME},
 };
 use crate::{
     drop_store::{NotPublished, Parcel, Published, Root, text_of},
+    mill::{Finished, MillNotice},
     place::PlaceError,
 };
 use actix::prelude::*;
@@ -114,7 +115,8 @@ impl DropFolder {
         self.store.release(&claim.place);
         let input = text_of(&claim.relative);
         let (run, task, place) = (claim.run.clone(), claim.task.clone(), self.store.root(root).join(place));
-        self.want(Want::Finished { run, task, input, outcome: word, place, cause });
+        let finished = Finished { run, task, input, outcome: word, place, cause };
+        let _ = self.notices.try_send(MillNotice::Finished(finished));
         match outcome {
             Outcome::Done | Outcome::Duplicate => self.counts.done += 1,
             Outcome::Failed { .. } => self.counts.failed += 1,

@@ -1,6 +1,6 @@
 //! Notifications of the file system: hints that make the drop folder look at once; and whether there are any.
 
-use super::{DropFolder, messages::LookNow};
+use super::{DropFolder, messages::RescanNow};
 use actix::Addr;
 use notify::{
     Event, EventKind, RecursiveMode, Watcher,
@@ -60,6 +60,11 @@ impl Hints {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).heard
     }
 
+    /// Notes that a path has changed; returns whether the drop folder must be notified.
+    pub fn changed(&self, path: PathBuf, complete: bool) -> bool {
+        self.add(Heard::Paths(vec![(path, complete)]))
+    }
+
     /// Remembers what was heard; whether somebody must be told.
     fn add(&self, heard: Heard) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +115,7 @@ pub fn watch(
 ) -> Result<impl Watcher + use<>, notify::Error> {
     let heard = move |event: Result<Event, notify::Error>| {
         if hints.add(event.map_or(Heard::Everything, meaning)) {
-            to.do_send(LookNow);
+            to.do_send(RescanNow);
         }
     };
     let mut watcher = notify::recommended_watcher(heard)?;

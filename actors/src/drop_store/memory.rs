@@ -17,7 +17,7 @@ use dropmill_lifecycle::{
 use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -125,6 +125,11 @@ impl MemoryDropStore {
     /// Returns the number of the file that has a name in the drop folder.
     pub fn inode_of(&self, name: &Path) -> Option<u64> {
         self.lock().directory.get(name).map(|file| file.inode)
+    }
+
+    /// Returns the numbers of the symbolic links in the drop folder.
+    pub fn links(&self) -> BTreeSet<u64> {
+        self.lock().directory.values().filter(|file| file.is_link).map(|file| file.inode).collect()
     }
 
     /// Returns the published results and failures, by root and path.

@@ -64,6 +64,13 @@ pub enum Happening {
         bytes: u64,
         /// The folder below the work folder that it is taken into.
         place: String,
+        /// Number of the attempt that this task is, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
+        /// How the file looked when it was taken: length, modification time in nanoseconds since 1970, and inode (of a
+        /// folder: a hash over its files), with `/` between them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        look: Option<String>,
     },
     /// It went away, or was written to, before it was taken: it is not this run's.
     FileWithdrawn {
@@ -233,6 +240,14 @@ pub enum Happening {
         /// Tasks that were not finished.
         unfinished: u64,
     },
+}
+
+fn first() -> u32 {
+    1
+}
+
+fn is_first(attempt: &u32) -> bool {
+    *attempt == 1
 }
 
 fn is_false(value: &bool) -> bool {

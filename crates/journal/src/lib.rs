@@ -3,6 +3,7 @@
 //! The journal keeps events; everything that people and programs look at is a fold of them: progress while
 //! the run goes on, the report at its end, the canonical trace to compare runs by.
 
+pub mod claims;
 pub mod compare;
 mod database;
 pub mod event;

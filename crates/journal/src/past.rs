@@ -54,12 +54,25 @@ pub struct PastTask {
     pub failure: (Option<String>, Option<String>),
     /// The folder of what came home.
     pub folder: Option<String>,
-    /// The file of the drop folder that it is made of, and its place below the work folder.
-    pub claimed: Option<(String, String)>,
+    /// The file of the drop folder that it is made of.
+    pub claimed: Option<PastClaim>,
     /// That file was withdrawn, or its result is in its place.
     pub settled: bool,
     /// The latter: `done`, `duplicate` or `failed`, and the place below the folder of results or of failures.
     pub published: Option<(String, String)>,
+}
+
+/// A file of a drop folder that a task is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PastClaim {
+    /// Path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+    pub input: String,
+    /// Its place below the work folder.
+    pub place: String,
+    /// Number of the attempt that the task is, from 1.
+    pub attempt: u32,
+    /// How the file looked when it was taken, as the event says it.
+    pub look: Option<String>,
 }
 
 impl Past {
@@ -118,8 +131,9 @@ impl PastTask {
                 self.closed = Some((*verdict, *undelivered));
                 self.failure = (cause.clone(), stderr_tail.clone());
             }
-            Happening::FileClaimed { input, place, .. } => {
-                self.claimed = Some((input.clone(), place.clone()));
+            Happening::FileClaimed { input, place, attempt, look, .. } => {
+                let (input, place, look) = (input.clone(), place.clone(), look.clone());
+                self.claimed = Some(PastClaim { input, place, attempt: *attempt, look });
             }
             Happening::FileWithdrawn { .. } => self.settled = true,
             Happening::FilePublished { outcome, place } => {

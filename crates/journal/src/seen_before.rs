@@ -19,12 +19,24 @@ impl SeenBefore {
     /// # Errors
     /// When it cannot be opened, or was written by a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        Self::with(path, Connection::open(path))
+    }
+
+    /// Remembers files in memory, for simulations.
+    ///
+    /// # Errors
+    /// Fails if SQLite has no memory.
+    pub fn in_memory() -> Result<Self, JournalError> {
+        Self::with(Path::new("memory"), Connection::open_in_memory())
+    }
+
+    fn with(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Self, JournalError> {
         let schema = "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = NORMAL;
              CREATE TABLE IF NOT EXISTS files (
                  key TEXT PRIMARY KEY, run TEXT NOT NULL, task TEXT NOT NULL, at INTEGER NOT NULL
              ) STRICT, WITHOUT ROWID;";
-        let database = database::ready(path, Connection::open(path), FORMAT, schema)?;
+        let database = database::ready(path, opened, FORMAT, schema)?;
         Ok(Self { path: path.into(), database })
     }
 

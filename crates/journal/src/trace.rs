@@ -207,7 +207,10 @@ impl Names {
                 format!("started {name} ({tasks} tasks, {service})")
             }
             Happening::RunResumed { life, open } => format!("resumed (life {life}, {open} tasks open)"),
-            Happening::FileClaimed { bytes, .. } => format!("claimed{}", size(*bytes, whole)),
+            Happening::FileClaimed { bytes, attempt, .. } => match attempt {
+                1 => format!("claimed{}", size(*bytes, whole)),
+                _ => format!("claimed again (attempt {attempt}){}", size(*bytes, whole)),
+            },
             Happening::FileWithdrawn { reason } => format!("withdrawn ({reason})"),
             Happening::FilePublished { outcome, place } => match whole {
                 true => format!("published in {outcome} as {place}"),

@@ -4,7 +4,7 @@
 //! work folder, or in the folder of its result, and each step can be found again by looking.
 
 use crate::{Elapsed, Fault, Trouble, delays::Delays};
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 /// What a look at a file shows of it: two looks that are equal saw nobody write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,27 @@ pub struct Look {
     pub modified_ns: i128,
     /// What tells it from a file that took its place.
     pub inode: u64,
+}
+
+impl fmt::Display for Look {
+    /// Length, time and inode with `/` between them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.size_bytes, self.modified_ns, self.inode)
+    }
+}
+
+impl FromStr for Look {
+    type Err = ();
+
+    /// Reads what was displayed.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('/');
+        let mut next = || parts.next().ok_or(());
+        let size_bytes = next()?.parse().map_err(|_| ())?;
+        let modified_ns = next()?.parse().map_err(|_| ())?;
+        let inode = next()?.parse().map_err(|_| ())?;
+        Ok(Self { size_bytes, modified_ns, inode })
+    }
 }
 
 /// Where a file stands.

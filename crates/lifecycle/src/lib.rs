@@ -9,8 +9,11 @@ pub mod effort;
 pub mod elapsed;
 pub mod gathering;
 pub mod job;
+pub mod machine;
+pub mod mill;
 pub mod plan;
 pub mod pool;
+pub mod release;
 pub mod run;
 pub mod task;
 

@@ -253,6 +253,11 @@ impl RunPlan {
     }
 }
 
+/// Returns the container of the application that all runs on a daemon's pool share.
+pub fn shared_application(pool: &str) -> String {
+    format!("{pool}-app")
+}
+
 /// Small letters and digits, with single hyphens for everything else: what names of runs and tasks are made of.
 pub fn slug(text: &str, longest: usize) -> String {
     let mut slug = String::new();

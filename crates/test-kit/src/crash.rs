@@ -2,14 +2,10 @@
 //! each commit of the journal, before and after each call that changes something at the service (looks change
 //! nothing), after each result is in its place.
 
-use crate::{
-    Scenario, Simulated, Simulation,
-    oracle::{self, Violation},
-};
+use crate::{Scenario, oracle::Violation, player::Player};
 use dropmill_actors::place::{Delivery, PlaceError, ResultPlace};
 use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
-use dropmill_journal::{JournalError, event::Event, trace};
-use dropmill_lifecycle::plan::RunPlan;
+use dropmill_journal::{JournalError, event::Event};
 use futures_util::future::{BoxFuture, pending};
 use std::{
     fmt,
@@ -36,6 +32,14 @@ pub enum CrashPoint {
     AfterCall(u64),
     /// This result is in its place, and nobody hears of it.
     AfterDelivery(u64),
+    /// These files of a drop folder are not taken.
+    BeforeTake(u64),
+    /// They are taken, and no process knows.
+    AfterTake(u64),
+    /// This result of a drop folder is not published.
+    BeforePublish(u64),
+    /// It is published, and no process knows.
+    AfterPublish(u64),
 }
 
 impl fmt::Display for CrashPoint {
@@ -46,6 +50,10 @@ impl fmt::Display for CrashPoint {
             Self::BeforeCall(number) => write!(f, "before call {number}"),
             Self::AfterCall(number) => write!(f, "after call {number}"),
             Self::AfterDelivery(number) => write!(f, "after delivery {number}"),
+            Self::BeforeTake(number) => write!(f, "before take {number}"),
+            Self::AfterTake(number) => write!(f, "after take {number}"),
+            Self::BeforePublish(number) => write!(f, "before publish {number}"),
+            Self::AfterPublish(number) => write!(f, "after publish {number}"),
         }
     }
 }
@@ -62,10 +70,14 @@ impl FromStr for CrashPoint {
             ["before", "call", _] => Some(Self::BeforeCall),
             ["after", "call", _] => Some(Self::AfterCall),
             ["after", "delivery", _] => Some(Self::AfterDelivery),
+            ["before", "take", _] => Some(Self::BeforeTake),
+            ["after", "take", _] => Some(Self::AfterTake),
+            ["before", "publish", _] => Some(Self::BeforePublish),
+            ["after", "publish", _] => Some(Self::AfterPublish),
             _ => None,
         };
         let number = words.last().and_then(|word| word.parse().ok());
-        let wrong = "write it as in \"before commit 3\"; there are before and after commit, before and after call, after delivery";
+        let wrong = "expected for example \"before commit 3\": before or after a commit, call, take or publish, or after a delivery";
         point.zip(number).map(|(point, number)| point(number)).ok_or_else(|| wrong.to_owned())
     }
 }
@@ -79,6 +91,10 @@ pub struct Counts {
     pub calls: u64,
     /// Results put in their places.
     pub deliveries: u64,
+    /// Groups of files taken from a drop folder.
+    pub takes: u64,
+    /// Results of a drop folder published.
+    pub publications: u64,
 }
 
 impl Counts {
@@ -87,14 +103,18 @@ impl Counts {
         let commits =
             (1..=self.commits).flat_map(|at| [CrashPoint::BeforeCommit(at), CrashPoint::AfterCommit(at)]);
         let calls = (1..=self.calls).flat_map(|at| [CrashPoint::BeforeCall(at), CrashPoint::AfterCall(at)]);
-        commits.chain(calls).chain((1..=self.deliveries).map(CrashPoint::AfterDelivery)).collect()
+        let takes = (1..=self.takes).flat_map(|at| [CrashPoint::BeforeTake(at), CrashPoint::AfterTake(at)]);
+        let publications = (1..=self.publications)
+            .flat_map(|at| [CrashPoint::BeforePublish(at), CrashPoint::AfterPublish(at)]);
+        let deliveries = (1..=self.deliveries).map(CrashPoint::AfterDelivery);
+        commits.chain(calls).chain(deliveries).chain(takes).chain(publications).collect()
     }
 }
 
 /// Counts what happens, and lets it happen no more once a point is reached.
 pub struct Doom {
     at: Vec<CrashPoint>,
-    counts: [AtomicU64; 3],
+    counts: [AtomicU64; 5],
     reached: Notify,
     /// Events of all lives, as the journal keeps them.
     kept: Mutex<Vec<Event>>,
@@ -117,19 +137,20 @@ impl Doom {
     }
 
     /// Whether the moment is one of death: `make` makes the point of a count.
-    fn counts(&self, what: usize, make: &[fn(u64) -> CrashPoint]) -> Option<CrashPoint> {
+    pub(crate) fn counts(&self, what: usize, make: &[fn(u64) -> CrashPoint]) -> Option<CrashPoint> {
         let count = self.counts[what].fetch_add(1, Ordering::Relaxed) + 1;
         make.iter().map(|make| make(count)).find(|point| self.at.contains(point))
     }
 
-    fn die(&self) {
+    pub(crate) fn die(&self) {
         self.reached.notify_one();
     }
 
     /// What happened so far.
     pub fn count(&self) -> Counts {
-        let [commits, calls, deliveries] = [0, 1, 2].map(|what| self.counts[what].load(Ordering::Relaxed));
-        Counts { commits, calls, deliveries }
+        let [commits, calls, deliveries, takes, publications] =
+            [0, 1, 2, 3, 4].map(|what| self.counts[what].load(Ordering::Relaxed));
+        Counts { commits, calls, deliveries, takes, publications }
     }
 
     /// The events of all lives.
@@ -240,40 +261,26 @@ pub struct Survey {
 /// How long nobody lives after a death: what was asked of the service is under way, or over since long.
 const DOWN: [Duration; 2] = [Duration::ZERO, Duration::from_secs(3600)];
 
-/// Lets the run of a scenario die at every point, one after the other, and go on: at once, and an hour later.
-pub fn every_point(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Survey {
-    let simulation = || Simulation::of(plan.clone()).scenario(scenario.clone()).seed(seed);
-    let whole = simulation().run();
-    let points = whole.counts.points();
-    let wanted = trace::results(&whole.events);
+/// Lets a plan crash at every point of a scenario, one after the other, and start again: at once, and an hour later.
+pub fn every_point(plan: &dyn Player, scenario: &Scenario, seed: u64) -> Survey {
+    let whole = plan.play(scenario, seed, vec![], Duration::ZERO);
     let deaths: Vec<_> =
-        points.into_iter().flat_map(|point| DOWN.map(|down| Death { point, down })).collect();
+        whole.counts.points().into_iter().flat_map(|point| DOWN.map(|down| Death { point, down })).collect();
     let judged = in_parallel(&deaths, |Death { point, down }| {
         tracing::debug!(%point, ?down, "dies");
-        let run = simulation().crash_at(vec![point]).down_for(down).try_run();
-        match run {
-            Ok(run) => (oracle::check(&run), results_of(&run)),
-            Err(stuck) => {
-                let rule = "a run that was cut off ends within its bound";
-                (vec![Violation { rule, what: stuck.to_string() }], String::new())
-            }
-        }
+        plan.play(scenario, seed, vec![point], down)
     });
     let mut survey = Survey { points: deaths.len() as u64, ..Survey::default() };
-    for (point, (violations, results)) in deaths.into_iter().zip(judged) {
-        if !violations.is_empty() {
-            survey.broken.push((point, violations));
-        } else if results == wanted {
+    for (point, played) in deaths.into_iter().zip(judged) {
+        if !played.violations.is_empty() {
+            survey.broken.push((point, played.violations));
+        } else if played.results == whole.results {
             survey.same += 1;
         } else if survey.different.is_none() {
-            survey.different = Some((point, results));
+            survey.different = Some((point, played.results));
         }
     }
     survey
-}
-
-fn results_of(run: &Simulated) -> String {
-    trace::results(&run.events)
 }
 
 /// Judges every point, on all processors.

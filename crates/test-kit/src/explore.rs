@@ -2,13 +2,14 @@
 //! still does.
 
 use crate::{
-    Scenario, Simulation,
-    oracle::{self, Violation},
+    Scenario,
+    oracle::Violation,
+    player::{Played, Player},
 };
-use dropmill_lifecycle::plan::RunPlan;
 use std::{
     ops::RangeInclusive,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 /// A seed that broke a rule.
@@ -24,24 +25,12 @@ pub struct Counterexample {
     pub outline: String,
 }
 
-/// What one simulation came to.
-struct Judged {
-    violations: Vec<Violation>,
-    outline: String,
-}
-
-fn judge(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Judged {
-    match Simulation::of(plan.clone()).scenario(scenario.clone()).seed(seed).try_run() {
-        Ok(run) => Judged { violations: oracle::check(&run), outline: run.outline() },
-        Err(stuck) => {
-            let rule = "a run ends within its bound, with a report";
-            Judged { violations: vec![Violation { rule, what: stuck.reason }], outline: stuck.outline }
-        }
-    }
+fn judge(plan: &dyn Player, scenario: &Scenario, seed: u64) -> Played {
+    plan.play(scenario, seed, vec![], Duration::ZERO)
 }
 
 /// Runs every seed, on all processors; the lowest one that breaks a rule comes back, shrunk.
-pub fn seeds(plan: &RunPlan, scenario: &Scenario, seeds: RangeInclusive<u64>) -> Option<Counterexample> {
+pub fn seeds(plan: &dyn Player, scenario: &Scenario, seeds: RangeInclusive<u64>) -> Option<Counterexample> {
     let next = AtomicU64::new(*seeds.start());
     let worst = AtomicU64::new(u64::MAX);
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -66,7 +55,7 @@ pub fn seeds(plan: &RunPlan, scenario: &Scenario, seeds: RangeInclusive<u64>) ->
 }
 
 /// Takes out one fault after the other, as long as the same rule stays broken.
-fn shrink(plan: &RunPlan, scenario: &Scenario, seed: u64) -> Counterexample {
+fn shrink(plan: &dyn Player, scenario: &Scenario, seed: u64) -> Counterexample {
     let mut judged = judge(plan, scenario, seed);
     let rule = judged.violations.first().map(|violation| violation.rule);
     let mut scenario = scenario.clone();

@@ -4,11 +4,13 @@
 
 mod clock;
 pub mod crash;
+pub mod drop;
 mod elsewhere;
 pub mod explore;
 mod faults;
 pub mod operation;
 pub mod oracle;
+mod player;
 pub mod replay;
 pub mod scenario;
 mod script;
@@ -19,6 +21,7 @@ mod world;
 
 pub use clock::{ShiftedClock, VirtualClock};
 pub use faults::{Faults, Struck};
+pub use player::{Played, Player};
 pub use scenario::Scenario;
 pub use simulation::{Simulated, Simulation, Stuck};
 pub use wire::FaultyWire;

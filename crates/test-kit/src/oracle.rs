@@ -1,5 +1,7 @@
 //! What must be true of every run, whatever went wrong in it: checked on each simulated one.
 
+pub mod drop;
+
 use crate::Simulated;
 use dropmill_journal::event::{Event, Happening, Verdict};
 use std::{
@@ -50,8 +52,12 @@ impl Found {
 }
 
 fn numbers(run: &Simulated, found: &mut Found) {
+    numbered(&run.events, found);
+}
+
+fn numbered<'a>(events: impl IntoIterator<Item = &'a Event>, found: &mut Found) {
     let mut before = 0;
-    for event in &run.events {
+    for event in events {
         let told = || format!("event {} after {before}, cause {:?}", event.seq, event.cause);
         found.unless(event.seq == before + 1, "events are numbered without gaps", told);
         found.unless(
@@ -203,7 +209,11 @@ fn leftovers(run: &Simulated, found: &mut Found) {
 }
 
 fn secrets(run: &Simulated, found: &mut Found) {
-    for event in &run.events {
+    without_secrets(&run.events, found);
+}
+
+fn without_secrets(events: &[Event], found: &mut Found) {
+    for event in events {
         let told = serde_json::to_string(event).unwrap_or_default();
         for word in ["sig=", "SharedKey ", "AccountKey"] {
             found.unless(!told.contains(word), "no event tells a secret", || {

@@ -33,8 +33,36 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// What somebody else does, and when.
     pub incidents: Vec<Incident>,
+    /// Changes in the drop folder, if the run file has one.
+    pub files: Vec<FileChange>,
     /// By when (virtual time) the run must be over.
     pub bound: Duration,
+}
+
+/// A change in the drop folder, made by someone who uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// Time of the change, from the beginning.
+    pub at: Duration,
+    /// The change comes up to this much later; how much, the seed draws.
+    pub within: Duration,
+    /// Path below the drop folder.
+    pub name: String,
+    /// What is done.
+    pub what: FileDeed,
+}
+
+/// What someone does in a drop folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileDeed {
+    /// A file with this content appears by one rename; one of that name is replaced.
+    Put(String),
+    /// The writer of the file that was last put under the name holds it open, and writes more.
+    Append(String),
+    /// The file is removed, if it was not taken yet.
+    Remove,
+    /// A symbolic link takes the name.
+    Link,
 }
 
 /// What a process does.

@@ -198,24 +198,11 @@ impl Simulation {
     /// # Errors
     /// When the run is not over within the scenario's bound, or has no report because the actor that makes it died.
     pub fn try_run(self) -> Result<Simulated, Stuck> {
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .start_paused(true)
-                .build()
-                .expect("a runtime needs nothing of the machine")
-        };
         let bound = self.scenario.bound + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
         let doom = Doom::at(self.crashes.clone());
-        let told = doom.clone();
-        let stuck = |reason: String| Stuck { reason, outline: trace::outline(&told.events()) };
-        System::with_tokio_rt(runtime).block_on(async move {
-            match tokio::time::timeout(bound, self.live(doom)).await {
-                Ok(Ok(simulated)) => Ok(simulated),
-                Ok(Err(reason)) => Err(stuck(reason)),
-                Err(_) => Err(stuck(format!("the run is not over after {bound:?} of virtual time"))),
-            }
-        })
+        let recorded = doom.clone();
+        let lived = stuck_after(bound, self.live(doom));
+        lived.map_err(|reason| Stuck { reason, outline: trace::outline(&recorded.events()) })
     }
 
     async fn live(self, doom: Arc<Doom>) -> Result<Simulated, String> {
@@ -323,6 +310,26 @@ impl Simulation {
     }
 }
 
+/// Plays something in virtual time, on this thread.
+pub(crate) fn stuck_after<T>(
+    bound: Duration,
+    play: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime needs nothing of the machine")
+    };
+    System::with_tokio_rt(runtime).block_on(async move {
+        match tokio::time::timeout(bound, play).await {
+            Ok(played) => played,
+            Err(_) => Err(format!("the run is not over after {bound:?} of virtual time")),
+        }
+    })
+}
+
 /// One life of the orchestrator: its report, or nothing if it died.
 async fn one_life(
     first: bool,
@@ -372,7 +379,7 @@ pub(crate) fn somebody_else(service: &LocalAzure, clock: &SharedClock) -> Servic
     clients(&connection, Arc::new(direct), clock, 0, 3)
 }
 
-fn clients(
+pub(crate) fn clients(
     connection: &Connection,
     transport: Arc<dyn Transport>,
     clock: &SharedClock,

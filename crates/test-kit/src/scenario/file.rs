@@ -1,6 +1,6 @@
 //! The file that a scenario is written in.
 
-use super::{Case, Deed, Fault, Incident, Interference, Scenario, ScenarioError, Work};
+use super::{Case, Deed, Fault, FileChange, FileDeed, Incident, Interference, Scenario, ScenarioError, Work};
 use crate::operation;
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
@@ -32,6 +32,28 @@ struct File {
     wire: WireSection,
     fault: Vec<FaultSection>,
     incident: Vec<IncidentSection>,
+    file: Vec<FileSection>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSection {
+    at: Length,
+    within: Option<Length>,
+    name: String,
+    #[serde(rename = "do", default)]
+    what: FileDeedName,
+    text: Option<String>,
+}
+
+#[derive(Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum FileDeedName {
+    #[default]
+    Put,
+    Append,
+    Remove,
+    Link,
 }
 
 #[derive(Deserialize, Default)]
@@ -207,6 +229,27 @@ impl IncidentSection {
     }
 }
 
+impl FileSection {
+    fn checked(self) -> Result<FileChange, String> {
+        let writes = matches!(self.what, FileDeedName::Put | FileDeedName::Append);
+        if self.text.is_some() && !writes {
+            return Err("text belongs to put and append".into());
+        }
+        if self.name.is_empty() || self.name.starts_with('/') || self.name.split('/').any(|part| part == "..")
+        {
+            return Err(format!("{:?} is not a path below the drop folder", self.name));
+        }
+        let text = self.text.unwrap_or_else(|| self.name.clone());
+        let what = match self.what {
+            FileDeedName::Put => FileDeed::Put(text),
+            FileDeedName::Append => FileDeed::Append(text),
+            FileDeedName::Remove => FileDeed::Remove,
+            FileDeedName::Link => FileDeed::Link,
+        };
+        Ok(FileChange { at: self.at.0, within: or(self.within, Duration::ZERO), name: self.name, what })
+    }
+}
+
 fn pattern(what: &str, text: &str) -> Result<GlobMatcher, ScenarioError> {
     let glob =
         Glob::new(text).map_err(|error| ScenarioError(format!("{what}: {text:?}: {}", error.kind())))?;
@@ -253,6 +296,10 @@ impl File {
         for (place, incident) in self.incident.into_iter().enumerate() {
             let wrong = |what| ScenarioError(format!("incident {}: {what}", place + 1));
             scenario.incidents.push(incident.checked().map_err(wrong)?);
+        }
+        for (place, file) in self.file.into_iter().enumerate() {
+            let wrong = |what| ScenarioError(format!("file {}: {what}", place + 1));
+            scenario.files.push(file.checked().map_err(wrong)?);
         }
         Ok(scenario)
     }
@@ -370,6 +417,8 @@ mod tests {
             ("[[fault]]\ndo = \"refuse\"\nprobability = 2.0", "from 0 to 1"),
             ("[[tasks]]\nwhich = \"[\"", "tasks.which"),
             ("[wire]\nlatency = [\"2s\", \"1s\"]", "shorter"),
+            ("[[file]]\nat = \"1s\"\nname = \"../a\"", "file 1: \"../a\" is not a path below"),
+            ("[[file]]\nat = \"1s\"\nname = \"a\"\ndo = \"remove\"\ntext = \"x\"", "text belongs to put"),
         ] {
             let error = Scenario::parse(text).unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

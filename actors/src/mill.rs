@@ -1,0 +1,513 @@
+//! The daemon over a drop folder: opens runs for its files, owns its pools, and ends in order.
+//!
+//! The mill owns the streams of tasks and the drop folder; the drop folder takes files into the current stream. Everything
+//! that can wait is a state of a machine, so that orders and questions are answered at once.
+
+mod recall;
+mod runs;
+
+pub use runs::{RunStore, StartedRun, StoredRun};
+
+use crate::{
+    drop_folder::{
+        Drain, DropCounts, DropFolder, DropParts, DropSettings, Feeders, GetCounts, Hints, Maker, Reload,
+        RescanNow, StreamEnded, StreamEvent, StreamOpened, watch,
+    },
+    drop_store::DropStore,
+    services::Services,
+    shell::{Ring, Shell},
+    wiring::Canceller,
+};
+use actix::prelude::*;
+use dropmill_azure_wire::batch as wire;
+use dropmill_journal::{
+    SeenBefore,
+    event::{EndReason, Event, Happening, Outcome},
+    past::PastTask,
+    report::Report,
+};
+use dropmill_lifecycle::{
+    Elapsed,
+    mill::{Mill as MillMachine, MillCommand, MillEvent, MillLimits, MillState},
+    plan::shared_application,
+    release::{Release, ReleaseCommand, ReleaseEvent, ReleaseLimits, ReleaseState},
+};
+use futures_util::future::LocalBoxFuture;
+use recall::{Recalled, Resumed};
+use std::{collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// Time between two checks whether nodes may be released.
+const RELEASE_EVERY: Duration = Duration::from_secs(60);
+
+/// What a mill reports to the program that runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MillNotice {
+    /// A file is in its place.
+    Finished(Finished),
+    /// A file that a previous process brought to its place, and may not have sent its notification for.
+    FinishedBefore(Finished),
+    /// No files are left: the service was asked to take the nodes of this pool away.
+    NodesReleased {
+        /// Id of the pool.
+        pool: String,
+    },
+    /// A line for people.
+    Say(String),
+}
+
+/// A file that is in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// The run of its task.
+    pub run: String,
+    /// The task.
+    pub task: String,
+    /// Path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+    pub input: String,
+    /// `done`, `duplicate` or `failed`.
+    pub outcome: &'static str,
+    /// Path of the result or failure.
+    pub place: PathBuf,
+    /// Why it failed.
+    pub cause: Option<String>,
+}
+
+/// Receives every event of every run; the reading of events waits for it.
+pub type EventSink = Rc<dyn Fn(Event) -> LocalBoxFuture<'static, ()>>;
+
+/// What a mill is made of.
+pub struct MillParts {
+    /// What is taken from the drop folder, and how.
+    pub settings: DropSettings,
+    /// The folders.
+    pub store: Arc<dyn DropStore>,
+    /// Makes tasks of files.
+    pub make: Maker,
+    /// Where runs are kept.
+    pub runs: Rc<dyn RunStore>,
+    /// Where runs are carried out.
+    pub services: Services,
+    /// Files that were done before.
+    pub known: Rc<SeenBefore>,
+    /// How long the mill waits.
+    pub limits: MillLimits,
+    /// Whether pools outlive the mill.
+    pub keeps_pools: bool,
+    /// Receives what is reported.
+    pub notices: async_channel::Sender<MillNotice>,
+    /// Receives the events of the runs.
+    pub events: EventSink,
+}
+
+/// A mill at work; cheap to clone.
+#[derive(Clone)]
+pub struct MillHandle {
+    mill: Addr<Mill>,
+    folder: Addr<DropFolder>,
+    hints: Hints,
+    over: async_channel::Receiver<()>,
+}
+
+impl MillParts {
+    /// Takes up what previous processes left, and starts the actors in the current actix system.
+    ///
+    /// # Errors
+    /// Returns what previous processes left and cannot be taken up.
+    pub fn start(self) -> Result<MillHandle, String> {
+        let recalled = recall::recall(&*self.runs, &*self.store)?;
+        let (hints, feeders) = (Hints::default(), Feeders::default());
+        let mill = Context::<Mill>::new();
+        let (ended, over) = async_channel::bounded(1);
+        let parts = DropParts {
+            settings: self.settings,
+            store: self.store,
+            make: self.make,
+            hints: hints.clone(),
+            feeders: feeders.clone(),
+            known: self.known,
+            mill: mill.address(),
+            notices: self.notices.clone(),
+        };
+        let folder = DropFolder::new(parts).start();
+        let handle = MillHandle { mill: mill.address(), folder: folder.clone(), hints, over };
+        let check_at = Elapsed::default() + RELEASE_EVERY;
+        mill.run(Mill {
+            shell: Shell::new(MillState::default(), self.limits),
+            nodes: Shell::new(ReleaseState::InUse { check_at }, ReleaseLimits { every: RELEASE_EVERY }),
+            began: Instant::now(),
+            runs: self.runs,
+            services: self.services,
+            keeps_pools: self.keeps_pools,
+            folder,
+            feeders,
+            streams: BTreeMap::new(),
+            pool: None,
+            notices: self.notices,
+            events: self.events,
+            recalled: Some(Box::new(recalled)),
+            ended,
+        });
+        Ok(handle)
+    }
+}
+
+impl MillHandle {
+    /// Watches the drop folder for change notifications, until the returned watcher is dropped.
+    ///
+    /// # Errors
+    /// Fails if the file system does not notify: then scans alone find files.
+    pub fn watch(
+        &self,
+        directory: &std::path::Path,
+        recursive: bool,
+    ) -> Result<impl Sized + use<>, notify::Error> {
+        watch(directory, recursive, self.hints.clone(), self.folder.clone())
+    }
+
+    /// Notes that a path has changed; `complete` means that its writer has closed it or moved it there.
+    pub fn changed(&self, path: PathBuf, complete: bool) {
+        if self.hints.changed(path, complete) {
+            self.folder.do_send(RescanNow);
+        }
+    }
+
+    /// Scans the drop folder now.
+    pub fn rescan(&self) {
+        self.folder.do_send(RescanNow);
+    }
+
+    /// Takes nothing more, ends files in flight, then ends.
+    pub fn drain(&self) {
+        self.mill.do_send(MillHappened(MillEvent::DrainAsked));
+    }
+
+    /// Ends at once: the next start takes up what is in flight.
+    pub fn stop(&self) {
+        self.mill.do_send(MillHappened(MillEvent::StopAsked));
+    }
+
+    /// Goes on with other settings, from the next run on.
+    pub fn reload(&self, settings: DropSettings, make: Maker, limits: MillLimits, keeps_pools: bool) {
+        self.folder.do_send(Reload(settings, make));
+        self.mill.do_send(ReloadMill { limits, keeps_pools });
+    }
+
+    /// Returns counts of files and the names of runs; `None` if the mill has ended.
+    pub async fn status(&self) -> Option<(DropCounts, Vec<String>)> {
+        let counts = self.folder.send(GetCounts).await.ok()?;
+        Some((counts, self.mill.send(GetRuns).await.ok()?))
+    }
+
+    /// Resolves when the mill has ended.
+    pub async fn over(&self) {
+        // The channel closes with the actor.
+        let _ = self.over.recv().await;
+    }
+}
+
+/// The actor.
+pub struct Mill {
+    shell: Shell<MillMachine>,
+    nodes: Shell<Release>,
+    began: Instant,
+    runs: Rc<dyn RunStore>,
+    services: Services,
+    keeps_pools: bool,
+    folder: Addr<DropFolder>,
+    feeders: Feeders,
+    streams: BTreeMap<String, Canceller>,
+    /// The pool of the latest run.
+    pool: Option<String>,
+    notices: async_channel::Sender<MillNotice>,
+    events: EventSink,
+    /// Boxed, because channels must not move.
+    recalled: Option<Box<Recalled>>,
+    ended: async_channel::Sender<()>,
+}
+
+/// Something happened to the daemon.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct MillHappened(pub MillEvent);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ReloadMill {
+    limits: MillLimits,
+    keeps_pools: bool,
+}
+
+#[derive(Message)]
+#[rtype(result = "Vec<String>")]
+struct GetRuns;
+
+impl Mill {
+    fn now(&self) -> Elapsed {
+        Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn report(&self, notice: MillNotice) {
+        // The program has stopped listening: it ends.
+        let _ = self.notices.try_send(notice);
+    }
+
+    fn happened(&mut self, event: MillEvent, ctx: &mut Context<Self>) {
+        let commands = self.shell.apply(event, self.now());
+        for command in commands {
+            self.carry_out(command, ctx);
+        }
+        self.shell.set_alarm(self.now(), ctx);
+    }
+
+    fn nodes_happened(&mut self, event: ReleaseEvent, ctx: &mut Context<Self>) {
+        for command in self.nodes.apply(event, self.now()) {
+            match command {
+                ReleaseCommand::CheckIdle => self.check_idle(ctx),
+                ReleaseCommand::Release => self.release(ctx),
+            }
+        }
+        self.nodes.set_alarm(self.now(), ctx);
+    }
+
+    fn carry_out(&mut self, command: MillCommand, ctx: &mut Context<Self>) {
+        match command {
+            MillCommand::Open => self.open(ctx),
+            MillCommand::StopTaking => self.folder.do_send(Drain),
+            MillCommand::CancelRuns => {
+                let message = "files in flight did not end within watch.drain: their tasks are ended, and they wait for the next start";
+                self.report(MillNotice::Say(message.into()));
+                self.streams.values().for_each(|run| run.cancel("the daemon ends"));
+            }
+            MillCommand::DeletePools => self.delete_pools(ctx),
+            MillCommand::ReportDelay { delay, cause } => {
+                self.report(MillNotice::Say(format!(
+                    "cannot begin a run: {cause}; next attempt in {delay:?}"
+                )));
+            }
+            MillCommand::Finish => {
+                let _ = self.ended.try_send(());
+                ctx.stop();
+            }
+        }
+    }
+
+    fn open(&mut self, ctx: &mut Context<Self>) {
+        match self.runs.open() {
+            Ok(started) => {
+                self.pool = Some(started.pool.clone());
+                self.begin(started, None, ctx);
+                ctx.notify(MillHappened(MillEvent::Opened));
+            }
+            Err(cause) => ctx.notify(MillHappened(MillEvent::OpenFailed(cause))),
+        }
+    }
+
+    /// Passes a run on to the drop folder, and listens to it.
+    fn begin(
+        &mut self,
+        started: StartedRun,
+        tasks: Option<Vec<(String, PastTask)>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let StartedRun { run, pool, events, canceller, feeder, finished } = started;
+        self.pool.get_or_insert(pool);
+        self.streams.insert(run.clone(), canceller);
+        self.feeders.borrow_mut().insert(run.clone(), feeder);
+        self.folder.do_send(StreamOpened { run: run.clone(), recalled: tasks });
+        self.nodes_happened(ReleaseEvent::Used, ctx);
+        let (folder, sink) = (self.folder.clone(), self.events.clone());
+        let reading = actix::spawn(async move {
+            while let Ok(event) = events.recv().await {
+                if matters(&event) {
+                    folder.do_send(StreamEvent(event.clone()));
+                }
+                sink(event).await;
+            }
+        });
+        let ended = async move {
+            let report = finished.await;
+            let _ = reading.await;
+            report
+        };
+        ctx.spawn(ended.into_actor(self).map(move |report, mill, ctx| mill.run_ended(run, &report, ctx)));
+    }
+
+    fn run_ended(&mut self, run: String, report: &Result<Report, String>, ctx: &mut Context<Self>) {
+        self.streams.remove(&run);
+        let reason = match report {
+            Ok(report) => report.reason.clone().unwrap_or_default(),
+            Err(error) => error.clone(),
+        };
+        let outcome = report.as_ref().ok().and_then(|report| report.outcome);
+        let well = matches!(outcome, Some(Outcome::Succeeded | Outcome::TasksFailed));
+        if !well {
+            self.report(MillNotice::Say(format!("{run} ended: {reason}")));
+        }
+        self.folder.do_send(StreamEnded { run, reason });
+        self.happened(MillEvent::RunEnded { well }, ctx);
+        if well {
+            self.check_idle(ctx);
+        }
+    }
+
+    /// Nodes cost while they wait for files.
+    fn check_idle(&mut self, ctx: &mut Context<Self>) {
+        let counts = self.folder.send(GetCounts);
+        ctx.spawn(counts.into_actor(self).map(|counts, mill, ctx| {
+            let work = counts.map_or(0, |counts| counts.waiting + counts.in_flight);
+            if work == 0 && mill.streams.is_empty() {
+                mill.nodes_happened(ReleaseEvent::Idle, ctx);
+            }
+        }));
+    }
+
+    /// Takes the nodes of all pools away. A pool that the run file no longer asks for is deleted.
+    fn release(&mut self, ctx: &mut Context<Self>) {
+        let (services, current, keeps) = (self.services.clone(), self.pool.clone(), self.keeps_pools);
+        let pools = self.runs.pools();
+        let asked = async move {
+            let mut answers = vec![];
+            for pool in pools {
+                // Without a run of this process, the next one may ask for any of them.
+                let superseded = !keeps && current.as_ref().is_some_and(|current| *current != pool);
+                let answer = match superseded {
+                    true => delete_pool(&services, &pool).await,
+                    false => release_nodes(&services, &pool).await,
+                };
+                answers.push((pool, superseded, answer));
+            }
+            answers
+        };
+        ctx.spawn(asked.into_actor(self).map(|answers, mill, ctx| {
+            let all = answers.iter().all(|(_, _, answer)| answer.is_ok());
+            for (pool, superseded, answer) in answers {
+                match answer {
+                    Ok(()) => {
+                        if superseded {
+                            mill.runs.forget_pool(&pool);
+                        }
+                        mill.report(MillNotice::NodesReleased { pool });
+                    }
+                    Err(error) => {
+                        mill.report(MillNotice::Say(format!("{error}; next attempt in {RELEASE_EVERY:?}")));
+                    }
+                }
+            }
+            mill.nodes_happened(ReleaseEvent::Answered { all }, ctx);
+        }));
+    }
+
+    fn delete_pools(&mut self, ctx: &mut Context<Self>) {
+        let (services, keeps, pools) = (self.services.clone(), self.keeps_pools, self.runs.pools());
+        let deleted = async move {
+            let mut answers = vec![];
+            for pool in pools.into_iter().filter(|_| !keeps) {
+                let answer = delete_pool(&services, &pool).await;
+                answers.push((pool, answer));
+            }
+            answers
+        };
+        ctx.spawn(deleted.into_actor(self).map(|answers, mill, ctx| {
+            for (pool, answer) in answers {
+                match answer {
+                    Ok(()) => mill.runs.forget_pool(&pool),
+                    Err(error) => mill.report(MillNotice::Say(error)),
+                }
+            }
+            mill.happened(MillEvent::PoolsDeleted, ctx);
+        }));
+    }
+}
+
+impl Actor for Mill {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let Recalled { resumed, adopted, finished } =
+            self.recalled.take().map(|recalled| *recalled).unwrap_or_default();
+        finished.into_iter().for_each(|finished| self.report(MillNotice::FinishedBefore(finished)));
+        for Resumed { run, tasks } in resumed {
+            self.report(MillNotice::Say(format!("{}: resumed with {} files", run.run, tasks.len())));
+            self.begin(run, Some(tasks), ctx);
+        }
+        adopted.into_iter().for_each(|adopt| self.folder.do_send(adopt));
+        self.shell.set_alarm(self.now(), ctx);
+        self.nodes.set_alarm(self.now(), ctx);
+    }
+}
+
+impl Handler<MillHappened> for Mill {
+    type Result = ();
+    fn handle(&mut self, MillHappened(event): MillHappened, ctx: &mut Context<Self>) {
+        self.happened(event, ctx);
+    }
+}
+
+impl Handler<Ring<MillMachine>> for Mill {
+    type Result = ();
+    fn handle(&mut self, _: Ring<MillMachine>, ctx: &mut Context<Self>) {
+        self.shell.rang();
+        self.happened(MillEvent::TimePassed, ctx);
+    }
+}
+
+impl Handler<Ring<Release>> for Mill {
+    type Result = ();
+    fn handle(&mut self, _: Ring<Release>, ctx: &mut Context<Self>) {
+        self.nodes.rang();
+        self.nodes_happened(ReleaseEvent::TimePassed, ctx);
+    }
+}
+
+impl Handler<ReloadMill> for Mill {
+    type Result = ();
+    fn handle(&mut self, ReloadMill { limits, keeps_pools }: ReloadMill, _: &mut Context<Self>) {
+        self.shell.set_limits(limits);
+        self.keeps_pools = keeps_pools;
+    }
+}
+
+impl Handler<GetRuns> for Mill {
+    type Result = Vec<String>;
+    fn handle(&mut self, _: GetRuns, _: &mut Context<Self>) -> Vec<String> {
+        self.streams.keys().cloned().collect()
+    }
+}
+
+/// Returns whether a file's place depends on an event.
+fn matters(event: &Event) -> bool {
+    matches!(
+        event.happening,
+        Happening::TaskEnded(_) | Happening::OutputDelivered { .. } | Happening::TaskClosed { .. }
+    ) || matches!(event.happening, Happening::EndAsked { reason: EndReason::Infrastructure, .. })
+}
+
+/// Deletes a pool and the container of its application.
+async fn delete_pool(services: &Services, pool: &str) -> Result<(), String> {
+    match services.batch.delete_pool(pool).await {
+        Err(error) if !error.is_not_found() && error.code() != Some("PoolBeingDeleted") => {
+            return Err(format!("cannot delete pool {pool}: {error}"));
+        }
+        _ => {}
+    }
+    let application = shared_application(pool);
+    match services.blob.delete_container(&application).await {
+        Err(error) if !error.is_not_found() => Err(format!("cannot delete container {application}: {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the nodes of a pool away. The next run finds that they are missing, and asks for them.
+async fn release_nodes(services: &Services, pool: &str) -> Result<(), String> {
+    let none = wire::PoolResize {
+        target_dedicated_nodes: Some(0),
+        target_low_priority_nodes: Some(0),
+        ..Default::default()
+    };
+    match services.batch.resize_pool(pool, &none).await {
+        Err(error) if !error.is_not_found() => {
+            Err(format!("cannot release the nodes of pool {pool}: {error}"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,117 @@
+//! What a mill takes up from previous processes: runs to resume, inputs that no run knows, results to report again.
+
+use super::{
+    Finished,
+    runs::{RunStore, StartedRun},
+};
+use crate::{
+    drop_folder::{Adopt, NewItem},
+    drop_store::{DropStore, Root, path_of},
+};
+use dropmill_journal::{
+    claims::ClaimFold,
+    past::{Past, PastTask},
+};
+
+/// A resumed run, and the tasks that it had.
+pub struct Resumed {
+    pub run: StartedRun,
+    pub tasks: Vec<(String, PastTask)>,
+}
+
+/// Everything that is taken up.
+#[derive(Default)]
+pub struct Recalled {
+    pub resumed: Vec<Resumed>,
+    pub adopted: Vec<Adopt>,
+    /// Results in their places, which a previous process may not have reported.
+    pub finished: Vec<Finished>,
+}
+
+/// Reads the journals of the daemon's runs, resumes what has not ended, and finds inputs that belong to none.
+///
+/// # Errors
+/// Returns what cannot be read or resumed.
+pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recalled, String> {
+    store.prune();
+    let mut recalled = Recalled::default();
+    let mut stored = runs.stored()?;
+    let mut claims = ClaimFold::default();
+    for found in &stored {
+        claims.add(&found.run, &found.past);
+    }
+    let mut known = vec![];
+    for found in &mut stored {
+        claims.settle(&found.run, &mut found.past);
+        recalled.finished.extend(finished(&found.run, &found.past, store));
+        if found.past.ended.is_some() {
+            runs.close(&found.run)?;
+            continue;
+        }
+        let (items, tasks) = open_tasks(&found.run, &found.past, store)?;
+        known.extend(
+            tasks.iter().filter_map(|(_, past)| past.claimed.as_ref()).map(|claim| claim.place.clone()),
+        );
+        recalled.resumed.push(Resumed { run: runs.resume(&found.run, items)?, tasks });
+    }
+    for (place, name) in store.inputs() {
+        if !known.contains(&place) {
+            let relative = claims.input_of(&place).map_or(name, path_of);
+            recalled.adopted.push(Adopt { relative, place });
+        }
+    }
+    Ok(recalled)
+}
+
+/// Returns the tasks of a run that is resumed: all that may still be at the service, or that its report must count.
+fn open_tasks(
+    run: &str,
+    past: &Past,
+    store: &dyn DropStore,
+) -> Result<(Vec<NewItem>, Vec<(String, PastTask)>), String> {
+    let (mut items, mut tasks) = (vec![], vec![]);
+    for (task, past) in &past.tasks {
+        let Some(claim) = &past.claimed else { continue };
+        if past.settled && past.closed.is_none() {
+            continue;
+        }
+        let relative = path_of(&claim.input);
+        let found = store
+            .find(&claim.place, &relative)
+            .map_err(|error| format!("take up {}: {error}", claim.input))?;
+        if found.is_none() && past.closed.is_none() {
+            // It was never taken: wherever it is, it is not this run's.
+            continue;
+        }
+        items.push(NewItem {
+            task: task.clone(),
+            relative: claim.input.clone(),
+            size_bytes: found.as_ref().map_or(past.uploaded.unwrap_or(0), |found| found.look.size_bytes),
+            whole_folder: found.as_ref().is_some_and(|found| found.whole_folder),
+            source: found.map_or_else(|| store.source(&claim.place, &relative), |found| found.source),
+            run: run.to_owned(),
+        });
+        tasks.push((task.clone(), past.clone()));
+    }
+    Ok((items, tasks))
+}
+
+fn finished(run: &str, past: &Past, store: &dyn DropStore) -> Vec<Finished> {
+    let published = past.tasks.iter().filter_map(|(task, past)| {
+        let ((outcome, place), claim) = (past.published.as_ref()?, past.claimed.as_ref()?);
+        let (outcome, root) = match outcome.as_str() {
+            "failed" => ("failed", Root::Failed),
+            "duplicate" => ("duplicate", Root::Done),
+            _ => ("done", Root::Done),
+        };
+        Some(Finished {
+            run: run.to_owned(),
+            task: task.clone(),
+            input: claim.input.clone(),
+            outcome,
+            place: store.root(root).join(path_of(place)),
+            cause: past.failure.0.clone(),
+        })
+    });
+    published.collect()
+}

@@ -1,0 +1,204 @@
+//! The daemon over a drop folder: when it opens runs for its files, and how it ends.
+//!
+//! Waiting is a state. So an order to stop is carried out at once, whatever the daemon waits for.
+
+use crate::{Elapsed, delays::Delays, machine::Machine};
+use std::time::Duration;
+
+/// The machine of a drop folder's daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Mill;
+
+/// How many runs failed one after the other, and until when the next one is not opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backoff {
+    /// Number of runs that could not be opened, or ended for a reason that the next one will meet too.
+    pub failures: u32,
+    /// Earliest time at which the next run is opened.
+    pub until: Elapsed,
+}
+
+/// The condition of a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MillState {
+    /// No run is being opened; one may be taking files.
+    Ready(Backoff),
+    /// A run is needed, and is opened when the backoff is over.
+    Waiting(Backoff),
+    /// A run is being opened.
+    Opening(Backoff),
+    /// Nothing more is taken; files in flight may end.
+    Draining {
+        /// When patience ends.
+        until: Elapsed,
+        /// The runs were cancelled, because an earlier patience ended.
+        cancelled: bool,
+    },
+    /// The pools are being deleted.
+    Deleting {
+        /// When patience ends.
+        until: Elapsed,
+    },
+    /// The daemon has ended.
+    Over,
+}
+
+/// An event of a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MillEvent {
+    /// Files need a run that takes them.
+    RunNeeded,
+    /// The run was opened.
+    Opened,
+    /// The run could not be opened.
+    OpenFailed(String),
+    /// A run ended; `well` means that the next run need not expect the same.
+    RunEnded {
+        /// Whether it came to its end, whatever became of its tasks.
+        well: bool,
+    },
+    /// The daemon must take nothing more and end.
+    DrainAsked,
+    /// Every file that was taken is in its place.
+    Drained,
+    /// The pools are deleted, or their deletion failed and was reported.
+    PoolsDeleted,
+    /// The daemon must end at once.
+    StopAsked,
+    /// Time passed.
+    TimePassed,
+}
+
+/// A command of a daemon's machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MillCommand {
+    /// Open a run that takes files.
+    Open,
+    /// Take no more files.
+    StopTaking,
+    /// Cancel the runs: their files wait for the next start.
+    CancelRuns,
+    /// Delete the pools.
+    DeletePools,
+    /// Report that a run could not be opened, and when the next attempt is.
+    ReportDelay {
+        /// Length of the delay.
+        delay: Duration,
+        /// Why the run could not be opened.
+        cause: String,
+    },
+    /// End the daemon.
+    Finish,
+}
+
+/// How long a daemon waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MillLimits {
+    /// Delays before the next run is opened, after one, two, … failures.
+    pub reopen: Delays,
+    /// Longest time for files in flight to end after an order to drain; once more after the runs were cancelled.
+    pub drain: Duration,
+    /// Longest time for the deletion of the pools.
+    pub deletion: Duration,
+}
+
+impl Default for MillState {
+    fn default() -> Self {
+        Self::Ready(Backoff::default())
+    }
+}
+
+impl Machine for Mill {
+    type State = MillState;
+    type Event = MillEvent;
+    type Command = MillCommand;
+    type Limits = MillLimits;
+    const NAME: &'static str = "mill";
+
+    fn apply(
+        state: MillState,
+        event: MillEvent,
+        now: Elapsed,
+        limits: &MillLimits,
+    ) -> (MillState, Vec<MillCommand>) {
+        use {MillCommand as Do, MillEvent as On, MillState as Is};
+        match (state, event) {
+            (Is::Over, _) => (Is::Over, vec![]),
+            (_, On::StopAsked) => (Is::Over, vec![Do::Finish]),
+
+            (Is::Ready(backoff), On::RunNeeded) => match now >= backoff.until {
+                true => (Is::Opening(backoff), vec![Do::Open]),
+                false => (Is::Waiting(backoff), vec![]),
+            },
+            (Is::Waiting(backoff), On::TimePassed) if now >= backoff.until => {
+                (Is::Opening(backoff), vec![Do::Open])
+            }
+            (Is::Opening(backoff), On::Opened) => (Is::Ready(backoff), vec![]),
+            (Is::Opening(backoff), On::OpenFailed(cause)) => {
+                let (backoff, delay) = limits.failed(backoff, now);
+                (Is::Waiting(backoff), vec![Do::ReportDelay { delay, cause }])
+            }
+            (Is::Ready(_), On::RunEnded { well: true }) => (Is::Ready(Backoff::default()), vec![]),
+            (Is::Opening(_), On::RunEnded { well: true }) => (Is::Opening(Backoff::default()), vec![]),
+            (Is::Ready(backoff), On::RunEnded { well: false }) => {
+                (Is::Ready(limits.failed(backoff, now).0), vec![])
+            }
+            (Is::Opening(backoff), On::RunEnded { well: false }) => {
+                (Is::Opening(limits.failed(backoff, now).0), vec![])
+            }
+            (Is::Waiting(backoff), On::RunEnded { well: false }) => {
+                (Is::Waiting(limits.failed(backoff, now).0), vec![])
+            }
+
+            (Is::Ready(_) | Is::Waiting(_) | Is::Opening(_), On::DrainAsked) => {
+                (Is::Draining { until: now + limits.drain, cancelled: false }, vec![Do::StopTaking])
+            }
+            (Is::Draining { .. }, On::Drained) => {
+                (Is::Deleting { until: now + limits.deletion }, vec![Do::DeletePools])
+            }
+            (Is::Draining { until, cancelled: false }, On::TimePassed) if now >= until => {
+                (Is::Draining { until: now + limits.drain, cancelled: true }, vec![Do::CancelRuns])
+            }
+            (Is::Draining { until, cancelled: true } | Is::Deleting { until }, On::TimePassed)
+                if now >= until =>
+            {
+                (Is::Over, vec![Do::Finish])
+            }
+            (Is::Deleting { .. }, On::PoolsDeleted) => (Is::Over, vec![Do::Finish]),
+
+            // Runs end and clocks tick in every state, a run that was being opened comes late, and files ask again.
+            (
+                state,
+                On::RunNeeded
+                | On::Opened
+                | On::OpenFailed(_)
+                | On::RunEnded { .. }
+                | On::DrainAsked
+                | On::Drained
+                | On::PoolsDeleted
+                | On::TimePassed,
+            ) => (state, vec![]),
+        }
+    }
+
+    fn wakes_at(state: &MillState, _: &MillLimits) -> Option<Elapsed> {
+        match state {
+            MillState::Waiting(backoff) => Some(backoff.until),
+            MillState::Draining { until, .. } | MillState::Deleting { until } => Some(*until),
+            MillState::Ready(_) | MillState::Opening(_) | MillState::Over => None,
+        }
+    }
+
+    fn is_routine(event: &MillEvent) -> bool {
+        matches!(event, MillEvent::TimePassed | MillEvent::RunNeeded | MillEvent::RunEnded { .. })
+    }
+}
+
+impl MillLimits {
+    fn failed(&self, backoff: Backoff, now: Elapsed) -> (Backoff, Duration) {
+        let failures = backoff.failures.saturating_add(1);
+        let longest = self.reopen.steps.last().copied().unwrap_or(Duration::from_secs(60));
+        let delay = self.reopen.after(failures, None).unwrap_or(longest);
+        (Backoff { failures, until: now + delay }, delay)
+    }
+}

@@ -1,0 +1,179 @@
+//! The folders of a simulated daemon: a process can crash before and after each step, disks fail as faults say, and what
+//! nodes read is recorded.
+
+use crate::{
+    crash::{CrashPoint, Doom},
+    elsewhere::FaultyPlace,
+    faults::Faults,
+};
+use dropmill_actors::{
+    drop_store::{
+        DropStore, EntryState, MemoryDropStore, NotPublished, Parcel, Published, Root, Rules, StoredInput,
+        Take, Taken,
+    },
+    inputs::Inputs,
+    place::{PlaceError, ResultPlace},
+};
+use dropmill_azure_client::blob::FileSource;
+use dropmill_azure_wire::secret::without_query;
+use dropmill_lifecycle::{
+    Trouble,
+    plan::{Item, RunPlan},
+};
+use dropmill_local_azure::orders::{BlobDoor, DoorError};
+use futures_util::future::{BoxFuture, pending};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The store of one process.
+pub struct MortalStore {
+    inner: MemoryDropStore,
+    doom: Arc<Doom>,
+    faults: Faults,
+}
+
+impl MortalStore {
+    pub fn new(inner: MemoryDropStore, doom: Arc<Doom>, faults: Faults) -> Self {
+        Self { inner, doom, faults }
+    }
+
+    /// Does a step, unless the process crashes before it; no caller learns of it if the process crashes after it.
+    fn step<T: Send + 'static>(
+        &self,
+        what: usize,
+        points: [fn(u64) -> CrashPoint; 2],
+        step: impl FnOnce() -> BoxFuture<'static, T>,
+    ) -> BoxFuture<'static, T> {
+        let point = self.doom.counts(what, &points);
+        if matches!(point, Some(CrashPoint::BeforeTake(_) | CrashPoint::BeforePublish(_))) {
+            self.doom.die();
+            return Box::pin(pending());
+        }
+        let done = step();
+        match point {
+            None => done,
+            Some(_) => {
+                let doom = self.doom.clone();
+                Box::pin(async move {
+                    done.await;
+                    doom.die();
+                    pending().await
+                })
+            }
+        }
+    }
+}
+
+impl DropStore for MortalStore {
+    fn scan(&self, rules: &Rules) -> BoxFuture<'static, io::Result<Vec<(PathBuf, EntryState)>>> {
+        self.inner.scan(rules)
+    }
+    fn check(&self, rules: &Rules, relative: &Path) -> EntryState {
+        self.inner.check(rules, relative)
+    }
+    fn identity(&self) -> Option<(u64, u64)> {
+        self.inner.identity()
+    }
+    fn free_bytes(&self) -> Option<u64> {
+        self.inner.free_bytes()
+    }
+    fn unreliable(&self) -> Option<String> {
+        self.inner.unreliable()
+    }
+    fn probe(&self) -> io::Result<()> {
+        self.inner.probe()
+    }
+    fn take(&self, takes: Vec<Take>) -> BoxFuture<'static, Vec<Taken>> {
+        self.step(3, [CrashPoint::BeforeTake, CrashPoint::AfterTake], || self.inner.take(takes))
+    }
+    fn find(&self, place: &str, relative: &Path) -> Result<Option<StoredInput>, PlaceError> {
+        self.inner.find(place, relative)
+    }
+    fn inputs(&self) -> Vec<(String, PathBuf)> {
+        self.inner.inputs()
+    }
+    fn source(&self, place: &str, relative: &Path) -> PathBuf {
+        self.inner.source(place, relative)
+    }
+    fn publish(&self, parcel: Parcel) -> BoxFuture<'static, Result<Published, NotPublished>> {
+        let points: [fn(u64) -> CrashPoint; 2] = [CrashPoint::BeforePublish, CrashPoint::AfterPublish];
+        self.step(4, points, || self.inner.publish(parcel))
+    }
+    fn root(&self, root: Root) -> PathBuf {
+        self.inner.root(root)
+    }
+    fn release(&self, place: &str) {
+        self.inner.release(place);
+    }
+    fn discard_results(&self, run: &str, folder: &str) {
+        self.inner.discard_results(run, folder);
+    }
+    fn close_run(&self, run: &str) {
+        self.inner.close_run(run);
+    }
+    fn prune(&self) {
+        self.inner.prune();
+    }
+    fn results(&self, plan: &RunPlan) -> Arc<dyn ResultPlace> {
+        Arc::new(FaultyPlace::new(self.inner.results(plan), self.faults.clone()))
+    }
+}
+
+impl Inputs for MortalStore {
+    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>> {
+        self.inner.files(item)
+    }
+    fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource> {
+        self.inner.open(item, below)
+    }
+}
+
+/// What nodes read as inputs, by task.
+#[derive(Clone, Default)]
+pub struct Fetched(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+
+impl Fetched {
+    /// Records what is read through a door.
+    pub fn behind(&self, door: Arc<dyn BlobDoor>) -> Arc<dyn BlobDoor> {
+        Arc::new(RecordingDoor { inner: door, fetched: self.clone() })
+    }
+
+    /// Returns what was read last for each task.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+struct RecordingDoor {
+    inner: Arc<dyn BlobDoor>,
+    fetched: Fetched,
+}
+
+impl BlobDoor for RecordingDoor {
+    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
+        self.inner.fetch(url, to)
+    }
+    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
+        self.inner.list(container_url, prefix)
+    }
+    fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
+        self.inner.store(container_url, files)
+    }
+    fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {
+        let bytes = self.inner.fetch_bytes(url)?;
+        // An input's blob is `<task>/<file name>` in the run's container, in path style.
+        let mut path = without_query(url).rsplit('/');
+        if let (Some(_), Some(task)) = (path.next(), path.next()) {
+            let mut fetched = self.fetched.0.lock().unwrap_or_else(PoisonError::into_inner);
+            fetched.insert(task.to_owned(), bytes.clone());
+        }
+        Ok(bytes)
+    }
+    fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError> {
+        self.inner.store_bytes(container_url, files)
+    }
+}
