@@ -10,7 +10,8 @@ mod publishing;
 pub mod watcher;
 
 pub use messages::{
-    Adopt, Drain, DropCounts, Feeders, GetCounts, Reload, RescanNow, StreamEnded, StreamEvent, StreamOpened,
+    Adopt, Drain, DropCounts, Feeders, GetCounts, Leftover, Reload, RescanNow, StreamEnded, StreamEvent,
+    StreamOpened,
 };
 pub use watcher::{Hints, watch};
 
@@ -167,6 +168,8 @@ pub struct DropFolder {
     /// Which folder it is: another one may be mounted over it, or put in its place.
     identity: Option<(u64, u64)>,
     alarms: Alarms,
+    /// Claims of runs that ended before their files were in their places.
+    leftovers: BTreeMap<String, BTreeSet<u32>>,
     /// Runs that are not over; the current one takes files.
     streams: BTreeMap<String, Stream>,
     current: Option<String>,
@@ -231,6 +234,7 @@ impl DropFolder {
             next_seen: 0,
             identity: None,
             alarms: Alarms::default(),
+            leftovers: BTreeMap::new(),
             streams: BTreeMap::new(),
             current: None,
             asked_for_stream: false,
@@ -339,8 +343,10 @@ impl DropFolder {
         match command {
             // What is claimed is neither queued nor intended again, and is taken together with others.
             ArrivalCommand::Queue | ArrivalCommand::Intend | ArrivalCommand::Take => {}
-            ArrivalCommand::Submit { attempt: 1 } => self.submit(id),
-            ArrivalCommand::Submit { .. } => self.unassigned.push_back(id),
+            ArrivalCommand::Submit => self.submit(id),
+            ArrivalCommand::Resubmit => self.unassigned.push_back(id),
+            ArrivalCommand::Check => self.check_taken(id, ctx),
+            ArrivalCommand::TellChanged => self.changed(id),
             ArrivalCommand::Publish(outcome) => self.publish(id, outcome, ctx),
             ArrivalCommand::TellWithdrawn => self.withdraw(id),
             ArrivalCommand::TellRest { attempt, rest, cause } => {

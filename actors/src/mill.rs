@@ -231,6 +231,11 @@ pub struct Mill {
 #[rtype(result = "()")]
 pub struct MillHappened(pub MillEvent);
 
+/// All files of a run that had ended are in their places.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LeftoverDone(pub String);
+
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ReloadMill {
@@ -423,13 +428,14 @@ impl Mill {
 impl Actor for Mill {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let Recalled { resumed, adopted, finished } =
+        let Recalled { resumed, leftovers, adopted, finished } =
             self.recalled.take().map(|recalled| *recalled).unwrap_or_default();
         finished.into_iter().for_each(|finished| self.report(MillNotice::FinishedBefore(finished)));
         for Resumed { run, tasks } in resumed {
             self.report(MillNotice::Say(format!("{}: resumed with {} files", run.run, tasks.len())));
             self.begin(run, Some(tasks), ctx);
         }
+        leftovers.into_iter().for_each(|leftover| self.folder.do_send(leftover));
         adopted.into_iter().for_each(|adopt| self.folder.do_send(adopt));
         self.shell.set_alarm(self.now(), ctx);
         self.nodes.set_alarm(self.now(), ctx);
@@ -464,6 +470,15 @@ impl Handler<ReloadMill> for Mill {
     fn handle(&mut self, ReloadMill { limits, keeps_pools }: ReloadMill, _: &mut Context<Self>) {
         self.shell.set_limits(limits);
         self.keeps_pools = keeps_pools;
+    }
+}
+
+impl Handler<LeftoverDone> for Mill {
+    type Result = ();
+    fn handle(&mut self, LeftoverDone(run): LeftoverDone, _: &mut Context<Self>) {
+        if let Err(error) = self.runs.close(&run) {
+            tracing::warn!(%error, run, "the run is read again by the next start");
+        }
     }
 }
 

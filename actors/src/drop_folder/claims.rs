@@ -1,10 +1,11 @@
 //! Files that were taken: into a run, through it, and to their places.
 
-use super::{Adopt, Blocker, DropFolder, Duplicates, NewItem, StreamEnded, StreamEvent};
+use super::{Adopt, Blocker, DropFolder, Duplicates, Leftover, NewItem, StreamEnded, StreamEvent};
 use crate::{
     drop_store::{NotTaken, Take, Taken, Unit, path_of, text_of},
     feeder::Feeder,
-    mill::MillHappened,
+    mill::{LeftoverDone, MillHappened},
+    place::PlaceError,
 };
 use actix::prelude::*;
 use dropmill_journal::{
@@ -54,12 +55,35 @@ pub struct Claim {
     pub(super) look: Look,
     /// Whether `look` is known to be how it was taken.
     pub(super) is_exact: bool,
+    /// Number of tasks that were made of it.
+    pub(super) attempts: u32,
     pub(super) taken_at: Elapsed,
     pub(super) told: TaskReport,
     /// Name and content as one hash, when duplicates are looked for.
     pub(super) key: Option<String>,
     /// The run and task that did the same file before.
     pub(super) same_as: Option<(String, String)>,
+}
+
+impl Claim {
+    /// Makes a claim that is in no run yet.
+    fn new(state: ArrivalState, place: String, look: Look, now: Elapsed) -> Self {
+        Self {
+            state,
+            relative: PathBuf::new(),
+            place,
+            run: String::new(),
+            task: String::new(),
+            cause: None,
+            look,
+            is_exact: true,
+            attempts: 0,
+            taken_at: now,
+            told: TaskReport::default(),
+            key: None,
+            same_as: None,
+        }
+    }
 }
 
 /// What its run said of it.
@@ -83,39 +107,35 @@ impl DropFolder {
         let stream = Stream { feeder, open: BTreeSet::new(), given: 0, backlog: 0, closed: false };
         self.streams.insert(run.clone(), stream);
         for (task, past) in recalled {
-            let Some(PastClaim { input, place, attempt, look }) = past.claimed else { continue };
-            if past.settled {
-                continue;
-            }
-            let look = look.and_then(|look| look.parse().ok());
-            let id = self.claim(Claim {
-                state: ArrivalState::Working { attempt },
-                relative: path_of(&input),
-                place,
-                run: run.clone(),
-                task,
-                cause: past.cause,
-                is_exact: look.is_some(),
-                look: look.unwrap_or(Look {
-                    size_bytes: past.uploaded.unwrap_or(0),
-                    modified_ns: 0,
-                    inode: 0,
-                }),
-                taken_at: self.now(),
-                told: TaskReport {
-                    ended: past.ended,
-                    folder: past.folder,
-                    files: past.delivered.unwrap_or_default(),
-                    stderr_tail: None,
-                },
-                key: None,
-                same_as: None,
-            });
-            if let Some((verdict, _)) = past.closed {
-                let (cause, stderr_tail) = past.failure;
-                self.closed(id, verdict, cause, stderr_tail, ctx);
-            }
+            self.take_up(&run, task, past, ctx);
         }
+    }
+
+    /// Takes up a task of a previous process; returns the claim, unless its file is settled.
+    fn take_up(&mut self, run: &str, task: String, past: PastTask, ctx: &mut Context<Self>) -> Option<u32> {
+        let PastClaim { input, place, attempt, look } = past.claimed.filter(|_| !past.settled)?;
+        let look = look.and_then(|look| look.parse().ok());
+        let unknown = Look { size_bytes: past.uploaded.unwrap_or(0), modified_ns: 0, inode: 0 };
+        let id = self.claim(Claim {
+            relative: path_of(&input),
+            run: run.to_owned(),
+            task,
+            cause: past.cause,
+            is_exact: look.is_some(),
+            attempts: attempt,
+            told: TaskReport {
+                ended: past.ended,
+                folder: past.folder,
+                files: past.delivered.unwrap_or_default(),
+                stderr_tail: None,
+            },
+            ..Claim::new(ArrivalState::Working { attempt }, place, look.unwrap_or(unknown), self.now())
+        });
+        if let Some((verdict, _)) = past.closed {
+            let (cause, stderr_tail) = past.failure;
+            self.closed(id, verdict, cause, stderr_tail, ctx);
+        }
+        Some(id)
     }
 
     fn claim(&mut self, claim: Claim) -> u32 {
@@ -138,6 +158,7 @@ impl DropFolder {
         if let Some(stream) = self.streams.get_mut(&claim.run) {
             stream.open.remove(&id);
         }
+        self.close_leftovers();
     }
 
     /// The run that takes files now, if there is one; asks for one if not.
@@ -230,18 +251,10 @@ impl DropFolder {
         let task = self.task_name(run, &relative, &look);
         let place = format!("{run}/{task}");
         let claim = Claim {
-            state: ArrivalState::Intended { look },
-            place: place.clone(),
             relative,
             run: run.to_owned(),
             task,
-            cause: None,
-            look,
-            is_exact: true,
-            taken_at: self.now(),
-            told: TaskReport::default(),
-            key: None,
-            same_as: None,
+            ..Claim::new(ArrivalState::Intended { look }, place.clone(), look, self.now())
         };
         let id = self.claim(claim);
         self.note_claim(id, place);
@@ -252,13 +265,14 @@ impl DropFolder {
         let Some(claim) = self.claims.get_mut(&id) else { return };
         let Some(stream) = self.streams.get_mut(&claim.run) else { return };
         stream.given += 1;
-        let input = text_of(&claim.relative);
-        let attempt = match claim.state {
-            ArrivalState::Working { attempt } => attempt,
-            _ => 1,
+        claim.attempts += 1;
+        let happening = Happening::FileClaimed {
+            input: text_of(&claim.relative),
+            bytes: claim.look.size_bytes,
+            place,
+            attempt: claim.attempts,
+            look: claim.is_exact.then(|| claim.look.to_string()),
         };
-        let look = claim.is_exact.then(|| claim.look.to_string());
-        let happening = Happening::FileClaimed { input, bytes: claim.look.size_bytes, place, attempt, look };
         claim.cause = Some(stream.feeder.note(ME, &format!("task/{}", claim.task), None, happening));
     }
 
@@ -364,6 +378,69 @@ impl DropFolder {
             feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
         }
         self.store.release(&claim.place);
+    }
+
+    /// Checks whether an input in the work folder stands still.
+    pub(super) fn check_taken(&mut self, id: u32, ctx: &mut Context<Self>) {
+        let Some(claim) = self.claims.get_mut(&id) else { return };
+        let event = match self.store.find(&claim.place, &claim.relative) {
+            Ok(Some(found)) => {
+                self.bytes = self.bytes - claim.look.size_bytes + found.look.size_bytes;
+                claim.look = found.look;
+                ArrivalEvent::Looked { look: found.look, whole: false }
+            }
+            Ok(None) => ArrivalEvent::Gone,
+            Err(error @ PlaceError::Refused { may_pass: true, .. }) => {
+                tracing::warn!(%error, "the input is checked again");
+                // It may have changed meanwhile: that is found once it can be looked at.
+                let look = Look { modified_ns: -1, ..claim.look };
+                ArrivalEvent::Looked { look, whole: false }
+            }
+            Err(error) => {
+                claim.is_exact = false;
+                ArrivalEvent::Unreadable(error.to_string())
+            }
+        };
+        self.happened(id, event, ctx);
+    }
+
+    /// Takes a file out of its run that was written to after it was taken; what its task left is of another content.
+    pub(super) fn changed(&mut self, id: u32) {
+        let Some(claim) = self.claims.get_mut(&id) else { return };
+        let ArrivalState::Unsettled { look, .. } = claim.state else { return };
+        let (run, task) = (std::mem::take(&mut claim.run), std::mem::take(&mut claim.task));
+        let folder = claim.told.folder.take().unwrap_or_else(|| task.clone());
+        let cause = claim.cause.take();
+        self.bytes = self.bytes - claim.look.size_bytes + look.size_bytes;
+        (claim.look, claim.is_exact) = (look, true);
+        (claim.told, claim.key, claim.same_as) = (TaskReport::default(), None, None);
+        let name = text_of(&claim.relative);
+        self.counts.changed += 1;
+        self.by_task.remove(&(run.clone(), task.clone()));
+        if let Some(stream) = self.streams.get_mut(&run) {
+            stream.open.remove(&id);
+            let reason = "it was written to after it was taken: it waits until it stands still".to_owned();
+            stream.feeder.note(ME, &format!("task/{task}"), cause, Happening::FileWithdrawn { reason });
+        }
+        self.store.discard_results(&run, &folder);
+        self.say(format!(
+            "{name}: it was written to after it was taken; it is done again once it stands still"
+        ));
+    }
+
+    /// Reports runs that had ended, once their files are in their places.
+    fn close_leftovers(&mut self) {
+        let done: Vec<String> = self
+            .leftovers
+            .iter()
+            .filter(|(_, ids)| !ids.iter().any(|id| self.claims.contains_key(id)))
+            .map(|(run, _)| run.clone())
+            .collect();
+        for run in done {
+            self.leftovers.remove(&run);
+            self.store.close_run(&run);
+            self.mill.do_send(LeftoverDone(run));
+        }
     }
 
     /// Brings a file's task into the run that it was taken for.
@@ -482,7 +559,9 @@ impl DropFolder {
     /// What waits for a run or for its rest stays in the work folder, where the next life of the daemon finds it.
     pub(super) fn park(&mut self) {
         self.unassigned.clear();
-        let resting = |claim: &Claim| matches!(claim.state, ArrivalState::Returning { .. });
+        let resting = |claim: &Claim| {
+            matches!(claim.state, ArrivalState::Returning { .. } | ArrivalState::Unsettled { .. })
+        };
         let without_run = |claim: &Claim| !self.streams.contains_key(&claim.run);
         let parked: Vec<u32> = self
             .claims
@@ -535,36 +614,30 @@ impl Handler<StreamEnded> for DropFolder {
     }
 }
 
+impl Handler<Leftover> for DropFolder {
+    type Result = ();
+    fn handle(&mut self, Leftover { run, tasks }: Leftover, ctx: &mut Context<Self>) {
+        let ids: BTreeSet<u32> =
+            tasks.into_iter().filter_map(|(task, past)| self.take_up(&run, task, past, ctx)).collect();
+        let open = ids.into_iter().filter(|id| self.claims.contains_key(id)).collect();
+        self.leftovers.insert(run, open);
+        self.close_leftovers();
+        self.go_on(ctx);
+    }
+}
+
 impl Handler<Adopt> for DropFolder {
     type Result = ();
-    fn handle(&mut self, Adopt { relative, place }: Adopt, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Adopt { relative, place, attempts }: Adopt, ctx: &mut Context<Self>) {
         let found = self.store.find(&place, &relative);
         let found = found.inspect_err(|error| tracing::error!(%error, %place, "not taken up"));
         let Ok(Some(found)) = found else { return };
-        let (now, run, task, look) = (self.now(), String::new(), place.clone(), found.look);
-        let state = ArrivalState::Returning { attempt: 0, again_at: now };
-        let told = TaskReport::default();
-        let (key, same_as) = (None, None);
-        let claim = Claim {
-            state,
-            relative,
-            place,
-            run,
-            task,
-            cause: None,
-            look,
-            is_exact: true,
-            taken_at: now,
-            told,
-            key,
-            same_as,
-        };
+        let state = ArrivalState::Unsettled { look: found.look, since: self.now() };
+        let task = place.clone();
+        let claim = Claim { relative, task, attempts, ..Claim::new(state, place, found.look, self.now()) };
+        let wakes_at = claim.state.wakes_at(&self.settings.limits);
         let id = self.claim(claim);
-        // As its first attempt, in whatever run takes files next.
-        self.happened(id, ArrivalEvent::TimePassed, ctx);
-        if !self.unassigned.contains(&id) {
-            self.unassigned.push_back(id);
-        }
+        self.alarms.set(id, wakes_at);
         self.go_on(ctx);
     }
 }

@@ -34,6 +34,16 @@ pub struct StreamEnded {
     pub reason: String,
 }
 
+/// A run of a previous process has ended, and files of it are not in their places: their results are published now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Leftover {
+    /// Name of the run.
+    pub run: String,
+    /// Its tasks: id and what is known of each.
+    pub tasks: Vec<(String, PastTask)>,
+}
+
 /// A file lies in the work folder, and no run that goes on knows it: take it up.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -42,6 +52,8 @@ pub struct Adopt {
     pub relative: PathBuf,
     /// Its place in the work folder.
     pub place: String,
+    /// Number of tasks that were made of it.
+    pub attempts: u32,
 }
 
 /// Something may have changed in the folder.
@@ -85,6 +97,9 @@ pub struct DropCounts {
     pub failed: u64,
     /// Files that went away before they were taken.
     pub withdrawn: u64,
+    /// Files that were written to after they were taken.
+    #[serde(default)]
+    pub changed: u64,
     /// What was tried again.
     pub retries: u64,
     /// Milliseconds from taking to its place, all files together.

@@ -1,7 +1,7 @@
 //! Results and failures find their places.
 
 use super::{
-    DropFolder,
+    Adopt, DropFolder,
     claims::{Claim, ME},
 };
 use crate::{
@@ -25,14 +25,11 @@ impl DropFolder {
         ctx.spawn(put.into_actor(self).map(move |put, folder, ctx| {
             let event = match put {
                 Ok(published) => {
-                    folder.published(id, &outcome, &published);
+                    folder.published(id, &outcome, &published, ctx);
                     ArrivalEvent::Published
                 }
                 Err(NotPublished::Refused(error)) => ArrivalEvent::PublishFailed(trouble(&error)),
-                Err(NotPublished::Changed(_)) => ArrivalEvent::PublishFailed(Trouble::transient(
-                    "Changed",
-                    "the input was written to after it was taken",
-                )),
+                Err(NotPublished::Changed(look)) => ArrivalEvent::Changed(look),
             };
             folder.happened(id, event, ctx);
             folder.go_on(ctx);
@@ -87,14 +84,14 @@ impl DropFolder {
             results: results_of(claim),
             input: claim.place.clone(),
             relative: claim.relative.clone(),
-            look: None,
+            look: claim.is_exact.then_some(claim.look),
             with_input: failed || self.settings.keep_input,
             root: if failed { Root::Failed } else { Root::Done },
             note,
         })
     }
 
-    fn published(&mut self, id: u32, outcome: &Outcome, published: &Published) {
+    fn published(&mut self, id: u32, outcome: &Outcome, published: &Published, ctx: &mut Context<Self>) {
         let place = &published.place;
         let Some(claim) = self.claims.get(&id) else { return };
         let (word, root, cause) = match outcome {
@@ -112,7 +109,12 @@ impl DropFolder {
                 tracing::error!(%error, "a file that was done will not be known again");
             }
         }
-        self.store.release(&claim.place);
+        if published.left {
+            let (relative, place, attempts) = (claim.relative.clone(), claim.place.clone(), claim.attempts);
+            ctx.notify(Adopt { relative, place, attempts });
+        } else {
+            self.store.release(&claim.place);
+        }
         let input = text_of(&claim.relative);
         let (run, task, place) = (claim.run.clone(), claim.task.clone(), self.store.root(root).join(place));
         let finished = Finished { run, task, input, outcome: word, place, cause };

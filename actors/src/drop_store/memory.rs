@@ -63,6 +63,8 @@ struct Inner {
     directory: BTreeMap<PathBuf, Stored>,
     work: BTreeMap<(String, PathBuf), Stored>,
     results: BTreeMap<String, MemoryPlace>,
+    /// Inputs that have joined their results, which are not published yet; by run and folder of the results.
+    joined: BTreeMap<(String, String), Option<Stored>>,
     shelves: BTreeMap<(Root, PathBuf), OnShelf>,
     /// Files that their owner removed or replaced, and inputs that were removed after their results were delivered.
     removed: Vec<Stored>,
@@ -122,6 +124,11 @@ impl MemoryDropStore {
         }
     }
 
+    /// Does the first half of a publication, as a process that is killed in the middle of it.
+    pub fn publish_half(&self, parcel: &Parcel) {
+        let _ = self.lock().join(parcel);
+    }
+
     /// Returns the number of the file that has a name in the drop folder.
     pub fn inode_of(&self, name: &Path) -> Option<u64> {
         self.lock().directory.get(name).map(|file| file.inode)
@@ -152,6 +159,11 @@ impl MemoryDropStore {
                 add(file, format!("{root:?}/{}", place.display()));
             }
         }
+        for ((run, folder), file) in &inner.joined {
+            if let Some(file) = file {
+                add(file, format!("work/{run}/.results/{folder}"));
+            }
+        }
         inner.removed.iter().for_each(|file| add(file, "removed".into()));
         found
     }
@@ -160,7 +172,8 @@ impl MemoryDropStore {
 impl Inner {
     fn find_mut(&mut self, inode: u64) -> Option<&mut Stored> {
         let shelved = self.shelves.values_mut().filter_map(|shelf| shelf.input.as_mut());
-        let mut all = self.directory.values_mut().chain(self.work.values_mut()).chain(shelved);
+        let joined = self.joined.values_mut().flatten();
+        let mut all = self.directory.values_mut().chain(self.work.values_mut()).chain(joined).chain(shelved);
         all.find(|file| file.inode == inode)
     }
 
@@ -187,21 +200,35 @@ impl Inner {
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn publish(&mut self, parcel: Parcel) -> Result<Published, NotPublished> {
+    /// Does the first step of a publication: the input joins the results. Returns `None` if the parcel was published before.
+    fn join(&mut self, parcel: &Parcel) -> Result<Option<()>, NotPublished> {
         let (run, folder) = &parcel.results;
         let input = (parcel.input.clone(), name_of(&parcel.relative));
         let has_results = self.results.get(run).is_some_and(|place| place.has(folder));
-        if !has_results && !self.work.contains_key(&input) {
-            let found = self.find(&parcel).unwrap_or_else(|| parcel.relative.clone());
-            return Ok(Published { place: found, left: false });
+        let is_joined = self.joined.contains_key(&parcel.results);
+        if !has_results && !is_joined && !self.work.contains_key(&input) {
+            return Ok(None);
         }
         if let (Some(file), Some(look)) = (self.work.get(&input), parcel.look)
             && file.look() != look
         {
             return Err(NotPublished::Changed(file.look()));
         }
-        let files = self.results.get(run).map(|place| place.take(folder)).unwrap_or_default();
         let input = self.work.remove(&input);
+        if input.is_some() || !is_joined {
+            self.joined.insert(parcel.results.clone(), input);
+        }
+        Ok(Some(()))
+    }
+
+    fn publish(&mut self, parcel: Parcel) -> Result<Published, NotPublished> {
+        if self.join(&parcel)?.is_none() {
+            let found = self.find(&parcel).unwrap_or_else(|| parcel.relative.clone());
+            return Ok(Published { place: found, left: false });
+        }
+        let (run, folder) = &parcel.results;
+        let files = self.results.get(run).map(|place| place.take(folder)).unwrap_or_default();
+        let input = self.joined.remove(&parcel.results).flatten();
         let (input, spent) = if parcel.with_input { (input, None) } else { (None, input) };
         self.removed.extend(spent);
         let free = |place: &PathBuf| !self.shelves.contains_key(&(parcel.root, place.clone()));

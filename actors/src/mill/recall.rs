@@ -5,7 +5,7 @@ use super::{
     runs::{RunStore, StartedRun},
 };
 use crate::{
-    drop_folder::{Adopt, NewItem},
+    drop_folder::{Adopt, Leftover, NewItem},
     drop_store::{DropStore, Root, path_of},
 };
 use dropmill_journal::{
@@ -23,6 +23,8 @@ pub struct Resumed {
 #[derive(Default)]
 pub struct Recalled {
     pub resumed: Vec<Resumed>,
+    /// Runs that ended before their files were in their places.
+    pub leftovers: Vec<Leftover>,
     pub adopted: Vec<Adopt>,
     /// Results in their places, which a previous process may not have reported.
     pub finished: Vec<Finished>,
@@ -45,22 +47,40 @@ pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recalled, St
         claims.settle(&found.run, &mut found.past);
         recalled.finished.extend(finished(&found.run, &found.past, store));
         if found.past.ended.is_some() {
-            runs.close(&found.run)?;
+            let tasks = unpublished(&found.past);
+            if tasks.is_empty() {
+                runs.close(&found.run)?;
+                continue;
+            }
+            known.extend(places(&tasks));
+            recalled.leftovers.push(Leftover { run: found.run.clone(), tasks });
             continue;
         }
         let (items, tasks) = open_tasks(&found.run, &found.past, store)?;
-        known.extend(
-            tasks.iter().filter_map(|(_, past)| past.claimed.as_ref()).map(|claim| claim.place.clone()),
-        );
+        known.extend(places(&tasks));
         recalled.resumed.push(Resumed { run: runs.resume(&found.run, items)?, tasks });
     }
     for (place, name) in store.inputs() {
         if !known.contains(&place) {
             let relative = claims.input_of(&place).map_or(name, path_of);
-            recalled.adopted.push(Adopt { relative, place });
+            let attempts = claims.attempts_of(&place);
+            recalled.adopted.push(Adopt { relative, place, attempts });
         }
     }
     Ok(recalled)
+}
+
+/// Returns the tasks of an ended run whose files are not in their places. One that was not closed was never taken.
+fn unpublished(past: &Past) -> Vec<(String, PastTask)> {
+    let is_open = |past: &PastTask| past.claimed.is_some() && past.closed.is_some() && !past.settled;
+    let open = past.tasks.iter().filter(|(_, past)| is_open(past));
+    open.map(|(task, past)| (task.clone(), past.clone())).collect()
+}
+
+/// Returns the places of files that are not settled.
+fn places(tasks: &[(String, PastTask)]) -> Vec<String> {
+    let open = tasks.iter().filter(|(_, past)| !past.settled);
+    open.filter_map(|(_, past)| Some(past.claimed.as_ref()?.place.clone())).collect()
 }
 
 /// Returns the tasks of a run that is resumed: all that may still be at the service, or that its report must count.

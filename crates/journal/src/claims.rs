@@ -1,4 +1,7 @@
 //! What the journals of a daemon's runs say, taken together, of the files that it took.
+//!
+//! A file stays in its place in the work folder while it becomes one task after the other: a task that the service refused is
+//! closed, and the next attempt is another task, often of another run. Only the latest of them speaks for the file.
 
 use crate::past::Past;
 use std::collections::BTreeMap;
@@ -6,23 +9,99 @@ use std::collections::BTreeMap;
 /// A fold of the pasts of all runs of one daemon.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClaimFold {
-    /// Path below the drop folder, by place in the work folder.
-    inputs: BTreeMap<String, String>,
+    places: BTreeMap<String, Latest>,
+    runs: u32,
+}
+
+/// The latest task that was made of the file at a place.
+#[derive(Debug, Clone, PartialEq)]
+struct Latest {
+    /// Number of the attempt, number of the run, and number of the event.
+    order: (u32, u32, u64),
+    run: String,
+    task: String,
+    input: String,
 }
 
 impl ClaimFold {
     /// Takes a run's past in. Runs are added in the order in which they were made.
-    pub fn add(&mut self, _run: &str, past: &Past) {
-        for claim in past.tasks.values().filter_map(|task| task.claimed.as_ref()) {
-            self.inputs.insert(claim.place.clone(), claim.input.clone());
+    pub fn add(&mut self, run: &str, past: &Past) {
+        self.runs += 1;
+        for (task, past) in &past.tasks {
+            let Some(claim) = &past.claimed else { continue };
+            let order = (claim.attempt, self.runs, past.cause.unwrap_or(0));
+            if self.places.get(&claim.place).is_none_or(|latest| latest.order < order) {
+                let (run, task, input) = (run.to_owned(), task.clone(), claim.input.clone());
+                self.places.insert(claim.place.clone(), Latest { order, run, task, input });
+            }
         }
     }
 
-    /// Marks the tasks of a run whose files are not theirs any more as settled.
-    pub fn settle(&self, _run: &str, _past: &mut Past) {}
+    /// Marks the tasks of a run as settled whose files have become other tasks since.
+    pub fn settle(&self, run: &str, past: &mut Past) {
+        for (task, past) in &mut past.tasks {
+            let latest = past.claimed.as_ref().and_then(|claim| self.places.get(&claim.place));
+            if latest.is_some_and(|latest| latest.run != run || latest.task != *task) {
+                past.settled = true;
+            }
+        }
+    }
 
     /// Returns the path below the drop folder of the input at a place.
     pub fn input_of(&self, place: &str) -> Option<&str> {
-        self.inputs.get(place).map(String::as_str)
+        self.places.get(place).map(|latest| latest.input.as_str())
+    }
+
+    /// Returns how many tasks were made of the input at a place.
+    pub fn attempts_of(&self, place: &str) -> u32 {
+        self.places.get(place).map_or(0, |latest| latest.order.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::past::{PastClaim, PastTask};
+
+    fn past(tasks: &[(&str, &str, u32)]) -> Past {
+        let mut past = Past::default();
+        for (at, (task, place, attempt)) in tasks.iter().enumerate() {
+            let claim =
+                PastClaim { input: "a.txt".into(), place: (*place).into(), attempt: *attempt, look: None };
+            let known = PastTask { cause: Some(at as u64 + 1), claimed: Some(claim), ..PastTask::default() };
+            past.tasks.insert((*task).into(), known);
+        }
+        past
+    }
+
+    fn settled(fold: &ClaimFold, run: &str, mut past: Past) -> Vec<String> {
+        fold.settle(run, &mut past);
+        past.tasks.into_iter().filter(|(_, task)| task.settled).map(|(task, _)| task).collect()
+    }
+
+    #[test]
+    fn only_the_latest_task_of_a_file_speaks_for_it_over_all_runs() {
+        let one = past(&[("a-1", "r1/a-1", 1), ("b", "r1/b", 1), ("a-2", "r1/a-1", 2)]);
+        let two = past(&[("a-3", "r1/a-1", 3), ("c", "r2/c", 1)]);
+        let mut fold = ClaimFold::default();
+        fold.add("r1", &one);
+        assert_eq!(settled(&fold, "r1", one.clone()), ["a-1"]);
+        fold.add("r2", &two);
+        assert_eq!(settled(&fold, "r1", one), ["a-1", "a-2"]);
+        assert_eq!(settled(&fold, "r2", two), Vec::<String>::new());
+        assert_eq!((fold.input_of("r1/a-1"), fold.attempts_of("r1/a-1")), (Some("a.txt"), 3));
+        assert_eq!((fold.input_of("r9/x"), fold.attempts_of("r9/x")), (None, 0));
+    }
+
+    #[test]
+    fn attempts_without_numbers_are_ordered_by_run_and_event() {
+        // As releases without `attempt` recorded them.
+        let one = past(&[("a-1", "r1/a-1", 1), ("a-2", "r1/a-1", 1)]);
+        let two = past(&[("a-1", "r1/a-1", 1)]);
+        let mut fold = ClaimFold::default();
+        fold.add("r1", &one);
+        fold.add("r2", &two);
+        assert_eq!(settled(&fold, "r1", one), ["a-1", "a-2"]);
+        assert_eq!(settled(&fold, "r2", two), Vec::<String>::new());
     }
 }

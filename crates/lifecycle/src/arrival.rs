@@ -70,6 +70,14 @@ pub enum ArrivalState {
         /// When it goes into a run again.
         again_at: Elapsed,
     },
+    /// It is in the work folder, in no run, and may still be written: it was written to after it was taken, or a previous
+    /// process left it.
+    Unsettled {
+        /// How it looked last.
+        look: Look,
+        /// Since when it looks like that, by our own clock.
+        since: Elapsed,
+    },
     /// Its result, or its failure, is being put in its place.
     Publishing {
         /// Which.
@@ -145,6 +153,10 @@ pub enum ArrivalEvent {
     Published,
     /// It could not be put there.
     PublishFailed(Trouble),
+    /// It was written to after it was taken: its result is of another content.
+    Changed(Look),
+    /// It cannot be an input any more, and why.
+    Unreadable(String),
     /// Some time passed; how much, the moment tells.
     TimePassed,
 }
@@ -158,11 +170,14 @@ pub enum ArrivalCommand {
     Intend,
     /// Move it into the work folder.
     Take,
-    /// Bring its task into a run.
-    Submit {
-        /// Number of the try, from 1.
-        attempt: u32,
-    },
+    /// Bring its task into the run that it was taken for.
+    Submit,
+    /// Make another task of it, in whatever run takes files.
+    Resubmit,
+    /// Check how it looks in the work folder.
+    Check,
+    /// Record that it was written to after it was taken, and discard its result.
+    TellChanged,
     /// Put its result or its failure in its place.
     Publish(Outcome),
     /// Say that it went away before it was taken.
@@ -213,7 +228,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
         (Is::Settled { look }, On::Room) => (Is::Intended { look }, vec![Do::Intend]),
 
         (Is::Intended { look }, On::Durable) => (Is::Intended { look }, vec![Do::Take]),
-        (Is::Intended { .. }, On::Taken) => (Is::Working { attempt: 1 }, vec![Do::Submit { attempt: 1 }]),
+        (Is::Intended { .. }, On::Taken) => (Is::Working { attempt: 1 }, vec![Do::Submit]),
         (Is::Intended { .. }, On::Known(outcome)) => publish(outcome),
         // Another daemon was quicker, or its owner took it back; whatever it was, it is not ours.
         (Is::Intended { .. }, On::NotTaken(_) | On::Gone) => (Is::Over, vec![Do::TellWithdrawn]),
@@ -229,9 +244,23 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             (Is::Returning { attempt, again_at: now + rest }, vec![Do::TellRest { attempt, rest, cause }])
         }
         (Is::Returning { attempt, again_at }, On::TimePassed) if now >= again_at => {
-            let attempt = attempt + 1;
-            (Is::Working { attempt }, vec![Do::Submit { attempt }])
+            (Is::Working { attempt: attempt + 1 }, vec![Do::Resubmit])
         }
+
+        // Neither its result nor its failure is of the whole file: nothing of it may be lost.
+        (Is::Publishing { .. }, On::Changed(look)) => {
+            (Is::Unsettled { look, since: now }, vec![Do::TellChanged])
+        }
+        (Is::Unsettled { look, since }, On::TimePassed) if now >= since + limits.stable_for => {
+            (Is::Unsettled { look, since }, vec![Do::Check])
+        }
+        (Is::Unsettled { look: before, since }, On::Looked { look, .. }) => match look == before {
+            true if now >= since + limits.stable_for => (Is::Working { attempt: 1 }, vec![Do::Resubmit]),
+            true => (Is::Unsettled { look, since }, vec![]),
+            false => (Is::Unsettled { look, since: now }, vec![]),
+        },
+        (Is::Unsettled { .. }, On::Gone) => (Is::Over, vec![Do::TellWithdrawn]),
+        (Is::Unsettled { .. }, On::Unreadable(cause)) => publish(Outcome::Failed { cause }),
 
         (Is::Publishing { .. }, On::Published) => (Is::Over, vec![]),
         (Is::Publishing { outcome, attempt }, On::PublishFailed(trouble)) => {
@@ -266,6 +295,8 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             | On::Closed(_)
             | On::Published
             | On::PublishFailed(_)
+            | On::Changed(_)
+            | On::Unreadable(_)
             | On::TimePassed,
         ) => (state, vec![]),
     }
@@ -293,7 +324,7 @@ impl ArrivalState {
     /// When to say `TimePassed`, or to look again.
     pub fn wakes_at(&self, limits: &ArrivalLimits) -> Option<Elapsed> {
         match self {
-            Self::Seen { since, .. } => Some(*since + limits.stable_for),
+            Self::Seen { since, .. } | Self::Unsettled { since, .. } => Some(*since + limits.stable_for),
             Self::Returning { again_at, .. } | Self::Resting { again_at, .. } => Some(*again_at),
             Self::Settled { .. }
             | Self::Intended { .. }

@@ -2,11 +2,15 @@
 
 use dropmill_lifecycle::{
     Elapsed, Trouble,
+    arrival::{self, ArrivalEvent, ArrivalLimits, ArrivalState, Look, Outcome},
     delays::Delays,
     effort::{self, EffortEvent, EffortLimits, EffortState},
     job::{self, JobEvent, JobLimits, JobState},
+    machine::Machine,
+    mill::{Backoff, Mill, MillEvent, MillLimits, MillState},
     plan::{CleanupPlan, When},
     pool::{self, PoolEvent, PoolLimits, PoolState, PoolView},
+    release::{Release, ReleaseEvent, ReleaseLimits, ReleaseState},
     run::{self, Closing, EndReason, Open, RunEvent, RunLimits, RunState, Tally},
     task::{self, Ending, StopReason, TaskEvent, TaskLimits, TaskState},
 };
@@ -328,4 +332,104 @@ fn run() {
         policy: CleanupPlan { pool: When::Always, job: When::Success, containers: When::Success },
     };
     insta::assert_snapshot!(table(&states, &events, |state, event| run::apply(state, event, NOW, &limits)));
+}
+
+#[test]
+fn arrival() {
+    use ArrivalState as Is;
+    let (look, other) =
+        (Look { size_bytes: 5, modified_ns: 7, inode: 1 }, Look { size_bytes: 6, modified_ns: 8, inode: 1 });
+    let failed = Outcome::Failed { cause: "why".into() };
+    let states = [
+        Is::Seen { look, since: OVER },
+        Is::Seen { look, since: NOW },
+        Is::Settled { look },
+        Is::Intended { look },
+        Is::Working { attempt: 1 },
+        Is::Working { attempt: 3 },
+        Is::Returning { attempt: 1, again_at: OVER },
+        Is::Returning { attempt: 1, again_at: TO_COME },
+        Is::Unsettled { look, since: OVER },
+        Is::Unsettled { look, since: NOW },
+        Is::Publishing { outcome: Outcome::Done, attempt: 1 },
+        Is::Resting { outcome: failed.clone(), attempt: 1, again_at: OVER },
+        Is::Resting { outcome: failed, attempt: 1, again_at: TO_COME },
+        Is::Over,
+    ];
+    let events = [
+        ArrivalEvent::Looked { look, whole: false },
+        ArrivalEvent::Looked { look: other, whole: false },
+        ArrivalEvent::Looked { look: other, whole: true },
+        ArrivalEvent::Gone,
+        ArrivalEvent::Room,
+        ArrivalEvent::Durable,
+        ArrivalEvent::Taken,
+        ArrivalEvent::Known(Outcome::Duplicate),
+        ArrivalEvent::NotTaken(soon()),
+        ArrivalEvent::Closed(arrival::Closing::Succeeded),
+        ArrivalEvent::Closed(arrival::Closing::Failed("why".into())),
+        ArrivalEvent::Closed(arrival::Closing::Refused("why".into())),
+        ArrivalEvent::Closed(arrival::Closing::Untried("why".into())),
+        ArrivalEvent::Published,
+        ArrivalEvent::PublishFailed(soon()),
+        ArrivalEvent::PublishFailed(never()),
+        ArrivalEvent::Changed(other),
+        ArrivalEvent::Unreadable("why".into()),
+        ArrivalEvent::TimePassed,
+    ];
+    let limits = ArrivalLimits { stable_for: Duration::from_secs(2), tries: 3, delays: delays() };
+    insta::assert_snapshot!(table(&states, &events, |state, event| arrival::apply(
+        state, event, NOW, &limits
+    )));
+}
+
+#[test]
+fn mill() {
+    use MillState as Is;
+    let backoff = |until| Backoff { failures: 1, until };
+    let states = [
+        Is::Ready(Backoff::default()),
+        Is::Ready(backoff(TO_COME)),
+        Is::Waiting(backoff(OVER)),
+        Is::Waiting(backoff(TO_COME)),
+        Is::Opening(backoff(OVER)),
+        Is::Draining { until: TO_COME, cancelled: false },
+        Is::Draining { until: OVER, cancelled: false },
+        Is::Draining { until: OVER, cancelled: true },
+        Is::Deleting { until: TO_COME },
+        Is::Deleting { until: OVER },
+        Is::Over,
+    ];
+    let events = [
+        MillEvent::RunNeeded,
+        MillEvent::Opened,
+        MillEvent::OpenFailed("why".into()),
+        MillEvent::RunEnded { well: true },
+        MillEvent::RunEnded { well: false },
+        MillEvent::DrainAsked,
+        MillEvent::Drained,
+        MillEvent::PoolsDeleted,
+        MillEvent::StopAsked,
+        MillEvent::TimePassed,
+    ];
+    let seconds = Duration::from_secs;
+    let limits = MillLimits { reopen: delays(), drain: seconds(30), deletion: seconds(20) };
+    insta::assert_snapshot!(table(&states, &events, |state, event| Mill::apply(state, event, NOW, &limits)));
+}
+
+#[test]
+fn release() {
+    use ReleaseState as Is;
+    let states = [Is::InUse { check_at: OVER }, Is::InUse { check_at: TO_COME }, Is::Releasing, Is::Released];
+    let events = [
+        ReleaseEvent::Used,
+        ReleaseEvent::Idle,
+        ReleaseEvent::Answered { all: true },
+        ReleaseEvent::Answered { all: false },
+        ReleaseEvent::TimePassed,
+    ];
+    let limits = ReleaseLimits { every: Duration::from_secs(60) };
+    insta::assert_snapshot!(table(&states, &events, |state, event| Release::apply(
+        state, event, NOW, &limits
+    )));
 }

@@ -50,12 +50,42 @@ fn a_file_is_taken_when_two_looks_of_our_clock_saw_nobody_write() {
 }
 
 #[test]
+fn a_file_that_was_written_to_after_it_was_taken_is_not_delivered_but_done_again_once_it_stands_still() {
+    let failed = Outcome::Failed { cause: "exit code 1".into() };
+    for outcome in [Outcome::Done, failed, Outcome::Duplicate] {
+        let publishing = Is::Publishing { outcome, attempt: 2 };
+        let unsettled = Is::Unsettled { look: look(9), since: at(10) };
+        check(&publishing, On::Changed(look(9)), at(10), &unsettled, &[Do::TellChanged]);
+    }
+    let unsettled = Is::Unsettled { look: look(9), since: at(10) };
+    assert_eq!(unsettled.wakes_at(&limits()), Some(at(12)));
+    check(&unsettled, On::TimePassed, at(11), &unsettled, &[]);
+    check(&unsettled, On::TimePassed, at(12), &unsettled, &[Do::Check]);
+    check(&unsettled, looked(9), at(12), &Is::Working { attempt: 1 }, &[Do::Resubmit]);
+    check(&unsettled, looked(10), at(12), &Is::Unsettled { look: look(10), since: at(12) }, &[]);
+    check(&unsettled, looked(9), at(11), &unsettled, &[]);
+    check(&unsettled, On::Gone, at(12), &Is::Over, &[Do::TellWithdrawn]);
+    let failed = Outcome::Failed { cause: "it holds a link".into() };
+    let publishing = Is::Publishing { outcome: failed.clone(), attempt: 1 };
+    check(&unsettled, On::Unreadable("it holds a link".into()), at(12), &publishing, &[Do::Publish(failed)]);
+}
+
+#[test]
+fn how_a_file_looks_is_read_back_from_the_record() {
+    let look = Look { size_bytes: 5, modified_ns: -7, inode: u64::MAX };
+    assert_eq!(look.to_string().parse(), Ok(look));
+    for torn in ["", "5", "5/7", "5/x/1", "-5/7/1"] {
+        assert_eq!(torn.parse::<Look>(), Err(()), "{torn}");
+    }
+}
+
+#[test]
 fn it_is_moved_only_when_the_intent_is_durable_and_submitted_only_when_it_is_ours() {
     let settled = Is::Settled { look: look(5) };
     let intended = Is::Intended { look: look(5) };
     check(&settled, On::Room, at(1), &intended, &[Do::Intend]);
     check(&intended, On::Durable, at(1), &intended, &[Do::Take]);
-    check(&intended, On::Taken, at(1), &Is::Working { attempt: 1 }, &[Do::Submit { attempt: 1 }]);
+    check(&intended, On::Taken, at(1), &Is::Working { attempt: 1 }, &[Do::Submit]);
     let known = Is::Publishing { outcome: Outcome::Duplicate, attempt: 1 };
     check(&intended, On::Known(Outcome::Duplicate), at(1), &known, &[Do::Publish(Outcome::Duplicate)]);
     check(&intended, On::NotTaken(refused()), at(1), &Is::Over, &[Do::TellWithdrawn]);
@@ -79,7 +109,7 @@ fn what_ran_and_failed_has_failed_and_what_never_ran_comes_back() {
         arrival::apply(working(1), On::Closed(Closing::Untried("no pool".into())), at(1), &limits());
     let Is::Returning { attempt: 1, again_at } = state else { panic!("{state:?}") };
     assert!(matches!(&commands[..], [Do::TellRest { attempt: 1, .. }]), "{commands:?}");
-    check(&state, On::TimePassed, again_at, &working(2), &[Do::Submit { attempt: 2 }]);
+    check(&state, On::TimePassed, again_at, &working(2), &[Do::Resubmit]);
     // However often: what passes is no failure of the file. What is its own is tried so often, and no more.
     let untried = On::Closed(Closing::Untried("no pool".into()));
     assert!(matches!(arrival::apply(working(99), untried, at(1), &limits()).0, Is::Returning { .. }));

@@ -38,6 +38,8 @@ pub enum CrashPoint {
     AfterTake(u64),
     /// This result of a drop folder is not published.
     BeforePublish(u64),
+    /// Its input has joined the results, which are not published yet.
+    WithinPublish(u64),
     /// It is published, and no process knows.
     AfterPublish(u64),
 }
@@ -53,6 +55,7 @@ impl fmt::Display for CrashPoint {
             Self::BeforeTake(number) => write!(f, "before take {number}"),
             Self::AfterTake(number) => write!(f, "after take {number}"),
             Self::BeforePublish(number) => write!(f, "before publish {number}"),
+            Self::WithinPublish(number) => write!(f, "within publish {number}"),
             Self::AfterPublish(number) => write!(f, "after publish {number}"),
         }
     }
@@ -73,11 +76,12 @@ impl FromStr for CrashPoint {
             ["before", "take", _] => Some(Self::BeforeTake),
             ["after", "take", _] => Some(Self::AfterTake),
             ["before", "publish", _] => Some(Self::BeforePublish),
+            ["within", "publish", _] => Some(Self::WithinPublish),
             ["after", "publish", _] => Some(Self::AfterPublish),
             _ => None,
         };
         let number = words.last().and_then(|word| word.parse().ok());
-        let wrong = "expected for example \"before commit 3\": before or after a commit, call, take or publish, or after a delivery";
+        let wrong = "expected for example \"before commit 3\": before or after a commit, call, take or publish, within a publish, after a delivery";
         point.zip(number).map(|(point, number)| point(number)).ok_or_else(|| wrong.to_owned())
     }
 }
@@ -104,8 +108,9 @@ impl Counts {
             (1..=self.commits).flat_map(|at| [CrashPoint::BeforeCommit(at), CrashPoint::AfterCommit(at)]);
         let calls = (1..=self.calls).flat_map(|at| [CrashPoint::BeforeCall(at), CrashPoint::AfterCall(at)]);
         let takes = (1..=self.takes).flat_map(|at| [CrashPoint::BeforeTake(at), CrashPoint::AfterTake(at)]);
-        let publications = (1..=self.publications)
-            .flat_map(|at| [CrashPoint::BeforePublish(at), CrashPoint::AfterPublish(at)]);
+        let publish =
+            |at| [CrashPoint::BeforePublish(at), CrashPoint::WithinPublish(at), CrashPoint::AfterPublish(at)];
+        let publications = (1..=self.publications).flat_map(publish);
         let deliveries = (1..=self.deliveries).map(CrashPoint::AfterDelivery);
         commits.chain(calls).chain(deliveries).chain(takes).chain(publications).collect()
     }

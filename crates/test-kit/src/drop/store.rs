@@ -41,30 +41,23 @@ impl MortalStore {
         Self { inner, doom, faults }
     }
 
-    /// Does a step, unless the process crashes before it; no caller learns of it if the process crashes after it.
+    /// Does a step at which the process may crash: then no caller learns of it.
     fn step<T: Send + 'static>(
         &self,
-        what: usize,
-        points: [fn(u64) -> CrashPoint; 2],
+        point: Option<CrashPoint>,
         step: impl FnOnce() -> BoxFuture<'static, T>,
     ) -> BoxFuture<'static, T> {
-        let point = self.doom.counts(what, &points);
-        if matches!(point, Some(CrashPoint::BeforeTake(_) | CrashPoint::BeforePublish(_))) {
+        let Some(point) = point else { return step() };
+        if !matches!(point, CrashPoint::AfterTake(_) | CrashPoint::AfterPublish(_)) {
             self.doom.die();
             return Box::pin(pending());
         }
-        let done = step();
-        match point {
-            None => done,
-            Some(_) => {
-                let doom = self.doom.clone();
-                Box::pin(async move {
-                    done.await;
-                    doom.die();
-                    pending().await
-                })
-            }
-        }
+        let (done, doom) = (step(), self.doom.clone());
+        Box::pin(async move {
+            done.await;
+            doom.die();
+            pending().await
+        })
     }
 }
 
@@ -88,7 +81,8 @@ impl DropStore for MortalStore {
         self.inner.probe()
     }
     fn take(&self, takes: Vec<Take>) -> BoxFuture<'static, Vec<Taken>> {
-        self.step(3, [CrashPoint::BeforeTake, CrashPoint::AfterTake], || self.inner.take(takes))
+        let point = self.doom.counts(3, &[CrashPoint::BeforeTake, CrashPoint::AfterTake]);
+        self.step(point, || self.inner.take(takes))
     }
     fn find(&self, place: &str, relative: &Path) -> Result<Option<StoredInput>, PlaceError> {
         self.inner.find(place, relative)
@@ -100,8 +94,12 @@ impl DropStore for MortalStore {
         self.inner.source(place, relative)
     }
     fn publish(&self, parcel: Parcel) -> BoxFuture<'static, Result<Published, NotPublished>> {
-        let points: [fn(u64) -> CrashPoint; 2] = [CrashPoint::BeforePublish, CrashPoint::AfterPublish];
-        self.step(4, points, || self.inner.publish(parcel))
+        let points = [CrashPoint::BeforePublish, CrashPoint::WithinPublish, CrashPoint::AfterPublish];
+        let point = self.doom.counts(4, &points);
+        if let Some(CrashPoint::WithinPublish(_)) = point {
+            self.inner.publish_half(&parcel);
+        }
+        self.step(point, || self.inner.publish(parcel))
     }
     fn root(&self, root: Root) -> PathBuf {
         self.inner.root(root)
