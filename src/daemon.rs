@@ -130,6 +130,9 @@ impl Daemon {
     /// Fails if the run file has mistakes, another process watches the folder, or a folder cannot be made.
     pub fn open(loaded: Loaded, state: State, clock: SharedClock) -> Result<Self> {
         let folders = Folders::of(&loaded)?;
+        // Mistakes of the run file must not be found when the first file comes.
+        let checked = plan::stream(&loaded, "checked", "checked", &folders.work)?;
+        folders.check_own_files(&loaded, &checked.application, state.folder())?;
         let name = name_of(&loaded, &folders);
         let home = state.daemon(&name, clock.now())?;
         let id = own_id(&home.path)?;
@@ -137,9 +140,7 @@ impl Daemon {
         for folder in [&folders.directory, &folders.done, &folders.failed, &work] {
             fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
         }
-        // Mistakes of the run file must not be found when the first file comes.
         let pool = format!("{name}-{id}");
-        plan::stream(&loaded, "checked", &pool, &work)?;
         let settings = drop_settings(&loaded, &folders);
         let store = Arc::new(folders.store(&work));
         let pools = Pools::of(&home.path)?;

@@ -12,8 +12,11 @@ use anyhow::Result;
 use dropmill_actors::drop_store::text_of;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Longest wait for the last lines to be printed.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Watches until SIGTERM or SIGINT; the second one ends it at once.
 pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
@@ -39,11 +42,14 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     if let Some(every) = manager::watchdog() {
         actix::spawn(manager::reassure(every, asks));
     }
-    let telling = actix::spawn(async move {
-        while let Ok(notice) = noticed.recv().await {
+    // A reader of standard output that stops reading must hold back neither orders nor answers.
+    let (printed, all_printed) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("notices".into()).spawn(move || {
+        while let Ok(notice) = noticed.recv_blocking() {
             tell(&notice, json);
         }
-    });
+        let _ = printed.send(());
+    })?;
     let (file, set) = (loaded.file.clone(), loaded.set.clone());
     let listening = actix::spawn(async move {
         let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
@@ -87,7 +93,7 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     listening.abort();
     // What was said so far is told. Runs that go on when it ends at once have nothing more to say.
     last_notice.close();
-    let _ = telling.await;
+    let _ = tokio::time::timeout(LAST_LINES, all_printed).await;
     outcome
 }
 

@@ -8,9 +8,9 @@ use crate::{
 use anyhow::Result;
 use dropmill_actors::{
     drop_folder::{DropSettings, Duplicates, Order},
-    drop_store::{DiskDropStore, DropFolders, DropStore, RulesSettings, Unit},
+    drop_store::{DiskDropStore, DropFolders, DropStore, Rules, RulesSettings, Unit},
 };
-use dropmill_lifecycle::{arrival::ArrivalLimits, delays::Delays};
+use dropmill_lifecycle::{arrival::ArrivalLimits, delays::Delays, plan::AppFile};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -100,7 +100,43 @@ impl Folders {
                 }
             }
         }
+        for (key, patterns) in [("ignore", &watch.ignore), ("include", &watch.include)] {
+            for pattern in patterns {
+                if let Err(error) = globset::Glob::new(pattern) {
+                    let what = format!("{pattern:?} is not a valid glob pattern: {}", error.kind());
+                    return Err(problem(&format!("watch.{key}"), what).into());
+                }
+            }
+        }
         Ok(Self { directory, done, failed, work })
+    }
+
+    /// Checks that the daemon would not take what it needs itself: the run file, files of the application, its state.
+    pub fn check_own_files(&self, loaded: &Loaded, application: &[AppFile], state: &Path) -> Result<()> {
+        let settings = drop_settings(loaded, self);
+        let rules = Rules::new(settings.rules);
+        let directory = resolved(&self.directory);
+        let own = [("the run file", loaded.file.as_path()), ("the state folder", state)];
+        let application = application.iter().map(|file| ("a file of the application", file.source.as_path()));
+        for (what, path) in own.into_iter().chain(application) {
+            let path = resolved(path);
+            let Ok(below) = path.strip_prefix(&directory) else { continue };
+            let entry = match rules.unit() {
+                Unit::File => below,
+                Unit::Directory => {
+                    Path::new(below.components().next().map_or(below.as_os_str(), |first| first.as_os_str()))
+                }
+            };
+            let is_folder = rules.unit() == Unit::File && path.is_dir();
+            if is_folder || rules.why_ignored(entry, false).is_none() {
+                let what = format!(
+                    "{what} ({}) lies in the drop folder and would be taken as an input: name another folder",
+                    path.display()
+                );
+                return Err(loaded.problems(vec![Problem::new("watch.directory", what)]).into());
+            }
+        }
+        Ok(())
     }
 
     /// Returns the store over these folders; `work` is this daemon's own folder below the work folder.
@@ -111,6 +147,16 @@ impl Folders {
             failed: self.failed.clone(),
             work: work.to_owned(),
         })
+    }
+}
+
+/// Returns a path without links in it, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let known = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    match known {
+        Some((above, real)) => real.join(path.strip_prefix(above).unwrap_or(Path::new(""))),
+        None => path,
     }
 }
 

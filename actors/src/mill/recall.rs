@@ -13,10 +13,13 @@ use dropmill_journal::{
     past::{Past, PastTask},
 };
 
+/// Tasks of a run: the id of each, and what is known of it.
+pub type Tasks = Vec<(String, PastTask)>;
+
 /// A resumed run, and the tasks that it had.
 pub struct Resumed {
     pub run: StartedRun,
-    pub tasks: Vec<(String, PastTask)>,
+    pub tasks: Tasks,
 }
 
 /// Everything that is taken up.
@@ -71,7 +74,7 @@ pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recalled, St
 }
 
 /// Returns the tasks of an ended run whose files are not in their places. One that was not closed was never taken.
-fn unpublished(past: &Past) -> Vec<(String, PastTask)> {
+fn unpublished(past: &Past) -> Tasks {
     let is_open = |past: &PastTask| past.claimed.is_some() && past.closed.is_some() && !past.settled;
     let open = past.tasks.iter().filter(|(_, past)| is_open(past));
     open.map(|(task, past)| (task.clone(), past.clone())).collect()
@@ -84,11 +87,7 @@ fn places(tasks: &[(String, PastTask)]) -> Vec<String> {
 }
 
 /// Returns the tasks of a run that is resumed: all that may still be at the service, or that its report must count.
-fn open_tasks(
-    run: &str,
-    past: &Past,
-    store: &dyn DropStore,
-) -> Result<(Vec<NewItem>, Vec<(String, PastTask)>), String> {
+fn open_tasks(run: &str, past: &Past, store: &dyn DropStore) -> Result<(Vec<NewItem>, Tasks), String> {
     let (mut items, mut tasks) = (vec![], vec![]);
     for (task, past) in &past.tasks {
         let Some(claim) = &past.claimed else { continue };
