@@ -2,7 +2,7 @@
 """What takes too long for a test: the program is killed for minutes, its disk is filled, its folder flooded.
 
     tests/endurance/endurance.py kills-run [--kills 200] [--files 500]
-    tests/endurance/endurance.py kills-watch [--seconds 60]
+    tests/endurance/endurance.py kills-watch [--seconds 60] [--serve] [--proxy SHARE] [--only KIND ...] [--calm]
     tests/endurance/endurance.py latency [--files 500]
     tests/endurance/endurance.py many [--files 100000]
     tests/endurance/endurance.py slow-writer
@@ -26,6 +26,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from served import Memory, Service
+
 PROGRAM = Path(os.environ.get("DROPMILL_PROGRAM", Path(__file__).resolve().parents[2] / "target/release/dropmill"))
 COUNT = """
 [run]
@@ -41,6 +43,8 @@ nodes = 4
 directory = "drop"
 stable_for = "{stable}"
 """
+# The first line of some inputs asks their task to fail.
+FAIL_IF_ASKED = 'if test "$(head -n 1 "$DROPMILL_INPUT")" = fail; then exit 3; fi; '
 
 
 class Desk:
@@ -154,37 +158,110 @@ def kills_run(arguments):
 
 
 def kills_watch(arguments):
-    """A daemon killed every 1 to 5 s while files come in."""
+    """A daemon killed every 1 to 5 s while files come in; its tasks run beside it, or at a service behind a proxy."""
     with tempfile.TemporaryDirectory() as folder:
-        desk = Desk(folder, COUNT.format(stable="0s"))
-        dice = random.Random(arguments.seed)
-        put = kills = 0
-        until = time.time() + arguments.seconds
+        text = COUNT.format(stable="0s").replace("sha256sum", FAIL_IF_ASKED + "sha256sum")
+        service = None
+        if arguments.serve or arguments.proxy:
+            service = Service(PROGRAM, folder, arguments.proxy, arguments.seed, arguments.only, arguments.log)
+            text += service.section()
+        try:
+            desk = Desk(folder, text)
+            put, kills, memory = flood(desk, arguments, service)
+            problems = misplaced(desk, put)
+            summary = service.end() if service else None
+        finally:
+            if service:
+                service.kill()
+        words = [f"{put} files, {kills} kills in {arguments.seconds} s"]
+        if summary:
+            share = summary["damaged"] / max(summary["requests"], 1)
+            words.append(f"{summary['requests']} requests, {summary['damaged']} damaged ({share:.0%}): {json.dumps(summary['kinds'])}")
+        for role in memory.processes:
+            figure, too_much = memory.grown(role)
+            words.append(figure)
+            problems += [figure] if too_much else []
+        print("\n".join(words))
+        if problems:
+            raise SystemExit("\n".join(problems))
+        print("none missing, none twice, none torn, nothing left")
+
+
+def flood(desk, arguments, service):
+    """Puts files into the drop folder until the time is over, kills the daemon meanwhile, and waits for the last file."""
+    dice = random.Random(arguments.seed)
+    memory = Memory()
+    if service:
+        memory.processes["serve"] = service.process.pid
+    put = kills = 0
+    until = time.time() + arguments.seconds
+    mill = None
+    try:
         while time.time() < until:
             mill = desk.watch()
-            dies = time.time() + dice.uniform(1, 5)
+            memory.processes["daemon"] = mill.pid
+            dies = until if arguments.calm else time.time() + dice.uniform(1, 5)
             while time.time() < dies:
-                desk.put(f"{put:06}", content(put))
+                desk.put(f"{put:06}", dropped(put))
                 put += 1
-                time.sleep(dice.uniform(0, 0.02))
+                time.sleep(dice.uniform(0, arguments.pause))
+            if not arguments.calm:
+                mill.kill()
+                mill.wait()
+                kills += 1
+        if not arguments.calm:
+            mill = desk.watch()
+            memory.processes["daemon"] = mill.pid
+        patience = time.time() + (600 if service else 120)
+        count = lambda name: len(os.listdir(desk.folder / name)) if (desk.folder / name).exists() else 0
+        while count("done") + count("failed") < put and time.time() < patience:
+            time.sleep(0.1)
+        memory.stop()
+        end(mill)
+    finally:
+        if mill and mill.poll() is None:
             mill.kill()
             mill.wait()
-            kills += 1
-        mill = desk.watch()
-        patience = time.time() + 120
-        while len(desk.done()) < put and time.time() < patience:
-            time.sleep(0.1)
-        end(mill)
-        assert desk.done() == [f"{number:06}" for number in range(put)], (
-            f"{len(desk.done())} of {put}, twice: {[name for name in desk.done() if '~' in name]}, "
-            f"drop {os.listdir(desk.folder / 'drop')[:5]}, failed {os.listdir(desk.folder / 'failed')[:5]}"
-        )
-        for number in range(put):
-            check(desk.folder / "done" / f"{number:06}", number)
-        assert not os.listdir(desk.folder / "failed") and not os.listdir(desk.folder / "drop")
-        left = processes_below(desk.folder)
-        assert not left, f"processes left: {left}"
-        print(f"{put} files, {kills} kills in {arguments.seconds} s: none lost, none twice, none torn")
+    return put, kills, memory
+
+
+def asked_to_fail(number):
+    return number % 40 == 7
+
+
+def dropped(number):
+    return b"fail\n" + content(number) if asked_to_fail(number) else content(number)
+
+
+def misplaced(desk, put):
+    """What is missing, twice, torn, in the wrong place, or left: one line each."""
+    folders = {name: sorted(os.listdir(desk.folder / name)) for name in ("done", "failed", "drop")}
+    wanted = {"failed": [f"{number:06}" for number in range(put) if asked_to_fail(number)], "drop": [],
+              "done": [f"{number:06}" for number in range(put) if not asked_to_fail(number)]}
+    everywhere = [name for names in folders.values() for name in names]
+    found = [f"missing: {name}" for name in wanted["done"] + wanted["failed"] if name not in everywhere]
+    found += [f"twice: {name}" for name in sorted(set(everywhere)) if everywhere.count(name) > 1 or "~" in name]
+    found += [f"left in drop: {name}" for name in folders["drop"]]
+    found += [f"done, but its task must fail: {name}" for name in folders["done"] if name in wanted["failed"]]
+    for name in folders["failed"]:
+        reason = json.loads((desk.folder / "failed" / name / "reason.json").read_text())
+        if name not in wanted["failed"] or reason["exit_code"] != 3:
+            found.append(f"in failed, but its task did not fail: {name}: {reason['cause']}")
+        elif (desk.folder / "failed" / name / name).read_bytes() != dropped(int(name)):
+            found.append(f"its input is not whole: {name}")
+    for name in sorted(set(folders["done"]) & set(wanted["done"])):
+        try:
+            check(desk.folder / "done" / name, int(name))
+        except (AssertionError, OSError, IndexError) as error:
+            found.append(f"torn: {name}: {error}")
+    found += [f"left in work: {path}" for path in left_in_work(desk)]
+    found += [f"a process is left: {process}" for process in processes_below(desk.folder)]
+    return found
+
+
+def left_in_work(desk):
+    """Files in the work folder, apart from the daemon's own empty folders."""
+    return [path.relative_to(desk.folder) for path in (desk.folder / "work").rglob("*") if not path.is_dir()]
 
 
 def percentiles(seconds):
@@ -364,6 +441,13 @@ def main():
     parser.add_argument("--files", type=int)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--serve", action="store_true", help="with kills-watch: the tasks run at one `dropmill serve`")
+    parser.add_argument("--proxy", type=float, default=0.0, metavar="SHARE", help="likewise, behind a proxy (proxy.py) that "
+                        "damages this share of all requests")
+    parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="with --proxy: these kinds of damage")
+    parser.add_argument("--log", help="with --proxy: a file for one line for each damaged request")
+    parser.add_argument("--calm", action="store_true", help="with kills-watch: no kills, for the memory of one process")
+    parser.add_argument("--pause", type=float, default=0.02, help="with kills-watch: longest time between two files")
     arguments = parser.parse_args()
     of = {"kills-run": (kills_run, 500), "kills-watch": (kills_watch, 0), "latency": (latency, 500),
           "many": (many, 100_000), "slow-writer": (slow_writer, 0), "full-disk": (full_disk, 0),

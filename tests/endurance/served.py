@@ -1,0 +1,115 @@
+"""A `dropmill serve` that stays up during an endurance run, the proxy in front of it, and the memory that processes take."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+SECTION = """
+[service]
+kind = "azure"
+batch_endpoint = "{batch[endpoint]}"
+batch_account = "{batch[account]}"
+batch_key = {{ file = "batch.key" }}
+blob_endpoint = "{blob[endpoint]}"
+storage_account = "{blob[account]}"
+storage_key = {{ file = "blob.key" }}
+"""
+
+
+class Service:
+    """`dropmill serve` with a state folder below `folder`; with a share above 0 clients reach it through the proxy."""
+
+    def __init__(self, program, folder, share=0.0, seed=1, only=(), log=None):
+        self.folder = Path(folder)
+        # The service says that it is at 127.0.0.2; it listens at 127.0.0.1, and the proxy at 127.0.0.2 with the same ports.
+        named = ["--host", "127.0.0.2"] if share else []
+        command = [str(program), "--state", str(self.folder / "served"), "serve", "--json", *named]
+        errors = open(self.folder / "served.log", "ab")
+        self.process = subprocess.Popen([*command, "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"],
+                                        stdout=subprocess.PIPE, stderr=errors, text=True)
+        self.connection = json.loads(self.process.stdout.readline())
+        for of in ("batch", "blob"):
+            key = self.folder / f"{of}.key"
+            key.touch(mode=0o600)
+            key.write_text(self.connection[of]["key"])
+        self.proxy = self.start_proxy(share, seed, only, log) if share else None
+
+    def start_proxy(self, share, seed, only, log):
+        ports = {of: re.search(r":(\d+)", self.connection[of]["endpoint"][7:]).group(1) for of in ("batch", "blob")}
+        pairs = [word for of, port in ports.items() for word in (f"--{of}", f"127.0.0.2:{port}=127.0.0.1:{port}")]
+        command = [sys.executable, str(Path(__file__).with_name("proxy.py")), *pairs, "--share", str(share), "--seed", str(seed)]
+        command += ["--only", *only] if only else []
+        command += ["--log", str(log)] if log else []
+        proxy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        if not proxy.stdout.readline():
+            raise SystemExit("the proxy did not start")
+        return proxy
+
+    def section(self):
+        """The part of a run file that leads to it."""
+        return SECTION.format(**self.connection)
+
+    def end(self):
+        """Ends both; returns the proxy's summary, or `None` if there is no proxy."""
+        summary = None
+        if self.proxy:
+            self.proxy.send_signal(signal.SIGTERM)
+            summary = json.loads(self.proxy.communicate()[0])
+        self.process.send_signal(signal.SIGTERM)
+        if (code := self.process.wait()) != 0:
+            raise SystemExit(f"serve ended with {code}")
+        return summary
+
+    def kill(self):
+        """For a test that failed: nothing stays behind."""
+        for process in (self.proxy, self.process):
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+class Memory:
+    """Samples the resident memory of processes, by the name of their role."""
+
+    def __init__(self):
+        self.began = time.monotonic()
+        self.samples = []
+        self.processes = {}
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.sample, daemon=True)
+        self.thread.start()
+
+    def sample(self):
+        while not self.over.wait(0.5):
+            for role, pid in list(self.processes.items()):
+                try:
+                    status = Path(f"/proc/{pid}/status").read_text()
+                except OSError:
+                    continue
+                if found := re.search(r"VmRSS:\s+(\d+)", status):
+                    self.samples.append((time.monotonic() - self.began, role, int(found.group(1)) / 1024))
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+
+    def around(self, role, second, width=30):
+        """The most that a role took between `width` seconds before and after `second`; `None` if there is no sample."""
+        near = [mib for at, of, mib in self.samples if of == role and abs(at - second) <= width]
+        return max(near, default=None)
+
+    def grown(self, role, most=1.1):
+        """In words, what a role took at minute 2 and at the end, and whether that is more than `most` times as much."""
+        end = max((at for at, of, _ in self.samples if of == role), default=0)
+        early, late = self.around(role, 120), self.around(role, end)
+        if late is None:
+            return f"{role}: not sampled", False
+        if end < 240 or early is None:
+            return f"{role}: {late:.1f} MiB at the end; the run is too short to compare", False
+        words = f"{role}: {early:.1f} MiB at minute 2, {late:.1f} MiB at minute {end / 60:.0f}: {late / early:.2f} times"
+        return words, late > early * most
