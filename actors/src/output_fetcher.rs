@@ -273,7 +273,7 @@ async fn bring_home(
         let told = format!("it left more than {most} files (limits.result_files): none is fetched");
         return Err(Trouble::permanent("TooManyFiles", told));
     }
-    place.stage(&item.task, blobs.iter().map(|blob| blob.size_bytes).sum()).map_err(trouble)?;
+    place.stage(&item.task, length_of(&blobs)?).map_err(trouble)?;
     let mut home = Home { folder: String::new(), files: vec![], stderr_tail: String::new() };
     for blob in &blobs {
         let path = result_path(&item.task, &blob.name)
@@ -305,6 +305,15 @@ async fn bring_home(
     Ok(home)
 }
 
+/// The length of all blobs of a list. The service names these numbers: nothing says that they add up to one.
+fn length_of(blobs: &[BlobListing]) -> Result<u64, Trouble> {
+    let sum = blobs.iter().try_fold(0u64, |sum, blob| sum.checked_add(blob.size_bytes));
+    sum.ok_or_else(|| {
+        let message = "list blobs: the lengths in the list add up to more than 16 EiB";
+        Trouble::transient("BrokenAnswer", message)
+    })
+}
+
 async fn bring_file(
     services: &Services,
     place: &dyn ResultPlace,
@@ -320,11 +329,8 @@ async fn bring_file(
     let writer = place.create(&item.task, path).map_err(trouble)?;
     let tail = Arc::<Mutex<Vec<u8>>>::default();
     let mut writer = Tail { writer, tail: tail.clone(), wanted: path == "stderr.txt" };
-    let downloaded = services
-        .blob
-        .download_to(container, &blob.name, &mut writer)
-        .await
-        .map_err(|error| error.trouble())?;
+    let downloaded = services.blob.download_listed(container, blob, &mut writer).await;
+    let downloaded = downloaded.map_err(|error| error.trouble())?;
     writer.flush().map_err(|error| local(path, &error))?;
     if path == "stderr.txt" {
         *stderr_tail = last_lines(&tail.lock().unwrap_or_else(PoisonError::into_inner));
@@ -396,6 +402,15 @@ fn last_lines(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_that_a_list_names_do_not_wrap_when_they_are_added() {
+        let blob = |size_bytes| BlobListing { name: "n".into(), size_bytes, md5: None, etag: "e".into() };
+        assert_eq!(length_of(&[blob(2), blob(3)]).ok(), Some(5));
+        assert_eq!(length_of(&[blob(u64::MAX), blob(0)]).ok(), Some(u64::MAX));
+        let refused = length_of(&[blob(u64::MAX), blob(2)]).err();
+        assert_eq!(refused.map(|trouble| trouble.fault), Some(Fault::Transient));
+    }
 
     #[test]
     fn the_tail_is_the_last_lines() {

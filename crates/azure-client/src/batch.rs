@@ -86,7 +86,16 @@ impl BatchApi {
         let seconds = timeout.as_secs().clamp(1, limit::TIMEOUT_SECONDS.into());
         let query = Query::default().with("api-version", &api_version).with("timeout", &seconds.to_string());
         let rng = Mutex::new(rng);
-        let caller = Caller { transport, endpoint, credential, clock, timeout, service: Service::Batch, rng };
+        let caller = Caller {
+            transport,
+            endpoint,
+            credential,
+            clock,
+            timeout,
+            service: Service::Batch,
+            rng,
+            doubts: Mutex::default(),
+        };
         Self { caller: Arc::new(caller), query: query.as_str().into() }
     }
 

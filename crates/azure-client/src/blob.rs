@@ -120,7 +120,16 @@ impl BlobApi {
     pub fn new(options: BlobOptions) -> Self {
         let BlobOptions { endpoint, key, transport, clock, rng, timeout, .. } = options;
         let (credential, rng) = (Credential::SharedKey(key.clone()), Mutex::new(rng));
-        let caller = Caller { transport, endpoint, credential, clock, timeout, service: Service::Blob, rng };
+        let caller = Caller {
+            transport,
+            endpoint,
+            credential,
+            clock,
+            timeout,
+            service: Service::Blob,
+            rng,
+            doubts: Mutex::default(),
+        };
         Self {
             caller: Arc::new(caller),
             key: Arc::new(key),

@@ -3,6 +3,7 @@
 use crate::{
     classify,
     credential::{BATCH_SCOPE, Credential},
+    doubt::{Author, Doubts},
     endpoint::Endpoint,
     error::{CallError, Refused, tried},
     operation::{Effect, Operation, Service, Tried},
@@ -22,7 +23,7 @@ use http_body_util::BodyExt;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::{Instant, timeout};
@@ -44,6 +45,8 @@ pub(crate) struct Caller {
     pub service: Service,
     /// Names calls.
     pub rng: Mutex<ChaCha8Rng>,
+    /// Whether a refusal of the key or of the address is believed.
+    pub doubts: Mutex<Doubts>,
 }
 
 /// A call to be made.
@@ -202,17 +205,19 @@ impl Caller {
             if is_html(response.headers()) && !may_be_html(*operation) {
                 return Err(broken(&call.tried, status, response.headers(), "an HTML page"));
             }
+            self.doubts().accepted();
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
         if parts.status.is_success() || parts.status.is_informational() {
             return Err(broken(&call.tried, status, &parts.headers, "another success than asked for"));
         }
-        let body = match collect(body, LONGEST_REFUSAL).await {
-            Ok(body) => body,
-            Err(Uncollected::Broken(_) | Uncollected::TooLong) => Bytes::new(),
-        };
-        Err(CallError::Refused(Box::new(self.refused(call, parts.status, &parts.headers, &body))))
+        let body = collect(body, LONGEST_REFUSAL).await.ok();
+        Err(CallError::Refused(Box::new(self.refused(call, parts.status, &parts.headers, body))))
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(&self, call: &Call, bearer: Option<&str>) -> Result<Request<RequestBody>, CallError> {
@@ -271,13 +276,22 @@ impl Caller {
         )
     }
 
-    fn refused(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Refused {
+    /// Reads a refusal; `body` is `None` if the connection broke in the middle of it.
+    fn refused(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> Refused {
         let now = self.clock.now();
+        let text = body.as_deref().unwrap_or_default();
         let said = match self.service {
-            Service::Batch => said_by_batch(body),
-            Service::Blob => crate::blob::said_by_blob(headers, body),
+            Service::Batch => said_by_batch(text),
+            Service::Blob => crate::blob::said_by_blob(headers, text),
         };
         let mut said = said.unwrap_or_default();
+        let author = match (said.code.is_empty(), body) {
+            (false, _) => Author::Service,
+            // The response to a HEAD has no body; Batch has no header for the code.
+            (true, Some(_)) if call.method == Method::HEAD && request_id(headers) != "-" => Author::Service,
+            (true, Some(_)) => Author::Unknown,
+            (true, None) => Author::Lost,
+        };
         if said.code.is_empty() {
             said.code = status_word(status);
         }
@@ -290,9 +304,12 @@ impl Caller {
         said.values.retain(|(name, _)| name != "AuthenticationErrorDetail");
         let clock_ahead_seconds =
             if said.code == "AuthenticationFailed" { classify::clock_ahead(headers, now) } else { None };
+        let believed = self.is_believed(status.as_u16(), &said.code, author);
         Refused {
             tried: call.tried.clone(),
             status: status.as_u16(),
+            author,
+            believed,
             code: said.code,
             message: said.message,
             request_id: request_id(headers).to_owned(),
@@ -300,6 +317,14 @@ impl Caller {
             retry_after: classify::retry_after(headers, now),
             clock_ahead_seconds,
         }
+    }
+
+    fn is_believed(&self, status: u16, code: &str, author: Author) -> bool {
+        let doubtful = classify::is_doubtful(status, code, author);
+        if classify::proves_the_key(status, author) {
+            self.doubts().accepted();
+        }
+        doubtful && self.doubts().refused(Instant::now())
     }
 }
 

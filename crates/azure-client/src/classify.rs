@@ -4,7 +4,10 @@
 //! Codes beat statuses. What may have been done without our knowing it is [`Fault::Ambiguous`] only for calls
 //! whose repetition matters ([`Effect::Once`]); a read or a repeatable write is simply made again.
 
-use crate::operation::{Effect, Operation};
+use crate::{
+    doubt::Author,
+    operation::{Effect, Operation},
+};
 use dropmill_azure_wire::{
     fault::Fault,
     time::{Timestamp, parse_http_date},
@@ -50,8 +53,14 @@ const LATER: &[&str] = &[
 /// It may have been done: ask the service what is true.
 const OUTCOME_UNKNOWN: &[&str] = &["InternalError", "OperationTimedOut"];
 
-/// Something else is there than the caller thought: look, then decide.
-const LOOK_AGAIN: &[&str] = &["ConditionNotMet", "TargetConditionNotMet", "SourceConditionNotMet"];
+/// Something else is there than the caller thought: look, then decide. A range is only asked for within a length that
+/// the service named.
+const LOOK_AGAIN: &[&str] =
+    &["ConditionNotMet", "TargetConditionNotMet", "SourceConditionNotMet", "InvalidRange"];
+
+/// The signature was not accepted. Nothing was done; once is not a wrong key.
+const SIGNATURE: &[&str] =
+    &["InvalidAuthenticationInfo", "NoAuthenticationInformation", "AuthenticationFailed"];
 
 /// The same call will fail again.
 const NEVER: &[&str] = &[
@@ -75,10 +84,7 @@ const NEVER: &[&str] = &[
     "TaskDependenciesNotSpecifiedOnJob",
     "TaskDependencyListTooLong",
     "TaskDependencyRangesTooLong",
-    "InvalidAuthenticationInfo",
-    // 401, 403: not allowed.
-    "NoAuthenticationInformation",
-    "AuthenticationFailed",
+    // 403: not allowed.
     "InsufficientAccountPermissions",
     "AccountIsDisabled",
     "IOError",
@@ -92,11 +98,10 @@ const NEVER: &[&str] = &[
     "ApplicationNotFound",
     "NodeUserNotFound",
     "ResourceNotFound",
-    // 405, 411, 413, 416.
+    // 405, 411, 413.
     "UnsupportedHttpVerb",
     "MissingContentLengthHeader",
     "RequestBodyTooLarge",
-    "InvalidRange",
     // 409: there already; compare with what is wanted.
     "PoolExists",
     "JobExists",
@@ -139,12 +144,36 @@ const NEVER: &[&str] = &[
     "UnauthorizedBlobOverwrite",
 ];
 
-/// What may be done when a service refused a call.
-pub fn refused(operation: Operation, status: u16, code: &str) -> Fault {
+/// What may be done about a refusal. `believed`: it is taken for the last word, although it is doubtful.
+pub fn refused(operation: Operation, status: u16, code: &str, author: Author, believed: bool) -> Fault {
+    match author {
+        Author::Service => named(operation, status, code, believed),
+        Author::Unknown => nameless(operation, status, believed),
+        Author::Lost => cut(operation, status),
+    }
+}
+
+/// Whether a refusal is one that must come several times before it is believed: see [`crate::doubt`].
+pub fn is_doubtful(status: u16, code: &str, author: Author) -> bool {
+    match author {
+        Author::Service => SIGNATURE.contains(&code),
+        Author::Unknown => status < 500 && !speaks_for_itself(status),
+        Author::Lost => false,
+    }
+}
+
+/// Whether a refusal shows that the service accepted the call's signature.
+pub fn proves_the_key(status: u16, author: Author) -> bool {
+    author == Author::Service && matches!(status, 404 | 409 | 412 | 416)
+}
+
+fn named(operation: Operation, status: u16, code: &str, believed: bool) -> Fault {
     if LATER.contains(&code) {
         Fault::Transient
     } else if NEVER.contains(&code) {
         Fault::Permanent
+    } else if SIGNATURE.contains(&code) {
+        if believed { Fault::Permanent } else { Fault::Transient }
     } else if OUTCOME_UNKNOWN.contains(&code) {
         lost(operation)
     } else if LOOK_AGAIN.contains(&code) {
@@ -152,6 +181,26 @@ pub fn refused(operation: Operation, status: u16, code: &str) -> Fault {
     } else {
         by_status(operation, status)
     }
+}
+
+/// There is no error code: gateways answer so, whatever became of the call.
+fn nameless(operation: Operation, status: u16, believed: bool) -> Fault {
+    match status {
+        // What was to be created may exist, created by this call or an earlier one: look.
+        409 if operation.effect() == Effect::Once => Fault::Ambiguous,
+        _ if believed || status >= 500 || speaks_for_itself(status) => by_status(operation, status),
+        _ => lost(operation),
+    }
+}
+
+/// A refusal whose error code was lost on the way is a lost answer: a 409 may say "it exists, you created it".
+fn cut(operation: Operation, status: u16) -> Fault {
+    if speaks_for_itself(status) { by_status(operation, status) } else { lost(operation) }
+}
+
+/// The statuses that say the same whatever the code is.
+fn speaks_for_itself(status: u16) -> bool {
+    matches!(status, 304 | 408 | 412 | 425 | 429 | 503)
 }
 
 fn by_status(operation: Operation, status: u16) -> Fault {
@@ -230,7 +279,7 @@ mod tests {
 
     #[test]
     fn every_code_means_one_thing() {
-        let lists = [LATER, NEVER, OUTCOME_UNKNOWN, LOOK_AGAIN];
+        let lists = [LATER, NEVER, OUTCOME_UNKNOWN, LOOK_AGAIN, SIGNATURE];
         let mut all: Vec<&str> = lists.concat();
         let count = all.len();
         all.sort_unstable();
@@ -241,9 +290,9 @@ mod tests {
     #[test]
     fn codes_are_judged_by_what_a_repetition_would_do() {
         let mut table = String::new();
-        for code in [LATER, OUTCOME_UNKNOWN, LOOK_AGAIN, NEVER].concat() {
+        for code in [LATER, OUTCOME_UNKNOWN, LOOK_AGAIN, SIGNATURE, NEVER].concat() {
             // A status that says something else: the code decides.
-            let fault = |operation| format!("{:?}", refused(operation, 418, code));
+            let fault = |operation| format!("{:?}", refused(operation, 418, code, Author::Service, false));
             writeln!(
                 table,
                 "{code:45} read {:10} repeatable {:10} once {}",
@@ -278,9 +327,70 @@ mod tests {
             (504, Transient, Transient, Ambiguous),
             (599, Transient, Transient, Ambiguous),
         ] {
-            assert_eq!(refused(Operation::GetJob, status, "New"), read, "{status}");
-            assert_eq!(refused(Operation::DeleteJob, status, "New"), repeatable, "{status}");
-            assert_eq!(refused(Operation::CreateJob, status, "New"), once, "{status}");
+            let fault = |operation| refused(operation, status, "New", Author::Service, false);
+            assert_eq!(fault(Operation::GetJob), read, "{status}");
+            assert_eq!(fault(Operation::DeleteJob), repeatable, "{status}");
+            assert_eq!(fault(Operation::CreateJob), once, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_without_code_is_doubtful_and_one_that_broke_off_is_a_lost_answer() {
+        use Fault::{Ambiguous, Permanent, Transient};
+        // The status; then what is done about a read and a creation: without a code, without a code and believed, cut off.
+        for (status, nameless, believed, cut) in [
+            (301, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
+            (400, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
+            (401, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
+            (403, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
+            (404, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
+            (407, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
+            (409, (Transient, Ambiguous), (Permanent, Ambiguous), (Transient, Ambiguous)),
+            (412, (Ambiguous, Ambiguous), (Ambiguous, Ambiguous), (Ambiguous, Ambiguous)),
+            (429, (Transient, Transient), (Transient, Transient), (Transient, Transient)),
+            (500, (Transient, Ambiguous), (Transient, Ambiguous), (Transient, Ambiguous)),
+            (501, (Permanent, Permanent), (Permanent, Permanent), (Transient, Ambiguous)),
+            (503, (Transient, Transient), (Transient, Transient), (Transient, Transient)),
+        ] {
+            let faults = |author, believed| {
+                let fault = |operation| refused(operation, status, "Whatever", author, believed);
+                (fault(Operation::GetBlob), fault(Operation::CreatePool))
+            };
+            assert_eq!(faults(Author::Unknown, false), nameless, "{status}");
+            assert_eq!(faults(Author::Unknown, true), believed, "{status}");
+            assert_eq!(faults(Author::Lost, false), cut, "{status}");
+        }
+    }
+
+    #[test]
+    fn one_rejected_signature_is_no_wrong_key_and_several_are() {
+        for code in SIGNATURE {
+            for operation in [Operation::GetBlob, Operation::PutBlob, Operation::CreatePool] {
+                assert_eq!(refused(operation, 403, code, Author::Service, false), Fault::Transient, "{code}");
+                assert_eq!(refused(operation, 403, code, Author::Service, true), Fault::Permanent, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_service_says_after_it_checked_the_signature_needs_no_doubt() {
+        for (status, code, author, doubtful, proof) in [
+            (403, "AuthenticationFailed", Author::Service, true, false),
+            (403, "InsufficientAccountPermissions", Author::Service, false, false),
+            (403, "Forbidden", Author::Unknown, true, false),
+            (403, "Forbidden", Author::Lost, false, false),
+            (404, "BlobNotFound", Author::Service, false, true),
+            (404, "NotFound", Author::Unknown, true, false),
+            (409, "PoolExists", Author::Service, false, true),
+            (409, "Conflict", Author::Unknown, true, false),
+            (301, "MovedPermanently", Author::Unknown, true, false),
+            (412, "PreconditionFailed", Author::Unknown, false, false),
+            (429, "TooManyRequests", Author::Unknown, false, false),
+            (502, "BadGateway", Author::Unknown, false, false),
+            (503, "ServerBusy", Author::Service, false, false),
+        ] {
+            assert_eq!(is_doubtful(status, code, author), doubtful, "{status} {code} {author:?}");
+            assert_eq!(proves_the_key(status, author), proof, "{status} {code} {author:?}");
         }
     }
 

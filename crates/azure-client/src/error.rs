@@ -3,6 +3,7 @@
 use crate::{
     classify,
     credential::TokenError,
+    doubt::Author,
     operation::{Operation, Tried},
 };
 use dropmill_azure_wire::{
@@ -86,6 +87,10 @@ pub struct Refused {
     pub status: u16,
     /// For programs: `PoolExists`, `BlobNotFound`; the status in one word (`BadGateway`) if the service gave none.
     pub code: String,
+    /// Who wrote the refusal.
+    pub author: Author,
+    /// A refusal that is doubtful at first was repeated so often, with no call accepted meanwhile, that it is believed.
+    pub believed: bool,
     /// For people, in one line; may be empty.
     pub message: String,
     /// The service's name for the call; `-` if it gave none, as a proxy in between does.
@@ -165,7 +170,10 @@ impl CallError {
     pub fn fault(&self) -> Fault {
         let operation = self.tried().operation;
         match self {
-            Self::Refused(refused) => classify::refused(operation, refused.status, &refused.code),
+            Self::Refused(refused) => {
+                let Refused { status, code, author, believed, .. } = &**refused;
+                classify::refused(operation, *status, code, *author, *believed)
+            }
             Self::TimedOut { .. } | Self::BrokenAnswer { .. } => classify::lost(operation),
             Self::Unreachable { source, .. } => classify::unreachable(operation, source),
             Self::Unsendable { .. } | Self::TooLarge { .. } => Fault::Permanent,
@@ -233,6 +241,16 @@ pub enum BlobError {
         /// Why not.
         source: io::Error,
     },
+    /// The response to a download names another length than the list of blobs. Nothing was written.
+    #[error("{tried}: the response names {named_bytes} bytes, but the list of blobs {listed_bytes}")]
+    OtherLength {
+        /// The call.
+        tried: Tried,
+        /// Length in the list.
+        listed_bytes: u64,
+        /// Length in the response.
+        named_bytes: u64,
+    },
     /// What arrived is not what the service keeps.
     #[error("{tried}: MD5 of what arrived is {arrived}, but the service keeps {kept}")]
     Corrupt {
@@ -276,19 +294,20 @@ impl BlobError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Call(error) => error.fault(),
-            Self::SourceChanged { .. } | Self::Corrupt { .. } => Fault::Transient,
+            Self::SourceChanged { .. } | Self::OtherLength { .. } | Self::Corrupt { .. } => Fault::Transient,
             Self::Source { source, .. } | Self::Target { source, .. } => classify::local(source),
         }
     }
 
     /// The failure as the machines see it and as people read it. Codes of its own: `SourceChanged`,
-    /// `SourceUnreadable`, `Disk`, `Corrupt`.
+    /// `SourceUnreadable`, `Disk`, `OtherLength`, `Corrupt`.
     pub fn trouble(&self) -> Trouble {
         let code = match self {
             Self::Call(error) => return error.trouble(),
             Self::SourceChanged { .. } => "SourceChanged",
             Self::Source { .. } => "SourceUnreadable",
             Self::Target { .. } => "Disk",
+            Self::OtherLength { .. } => "OtherLength",
             Self::Corrupt { .. } => "Corrupt",
         };
         Trouble { fault: self.fault(), code: code.into(), message: line(self), retry_after: None }

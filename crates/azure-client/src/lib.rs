@@ -13,6 +13,7 @@ mod call;
 pub mod classify;
 pub mod credential;
 pub mod delays;
+pub mod doubt;
 pub mod endpoint;
 pub mod error;
 pub mod in_process;

@@ -147,7 +147,7 @@ impl BatchApi {
         let Some((first, last)) = range else { return Ok(self.exchange(call).await?.body) };
         let call = call.text_header(header::OCP_RANGE, &format!("bytes={first}-{last}"))?;
         let Answer { status, body, .. } = self.exchange(call).await?;
-        let wanted = (last - first + 1).try_into().unwrap_or(usize::MAX);
+        let wanted = (last - first).saturating_add(1).try_into().unwrap_or(usize::MAX);
         // Both statuses occur for ranges; a body longer than asked for is the whole file.
         if status == 200 && body.len() > wanted {
             let first = usize::try_from(first).unwrap_or(usize::MAX).min(body.len());

@@ -91,6 +91,16 @@ impl Md5Sum {
         STANDARD.decode(text.trim()).ok()?.try_into().ok().map(Self)
     }
 
+    /// Reads what [`Md5Sum::hex`] wrote; `None` if it is not that.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 32 {
+            return None;
+        }
+        let digits = text.as_bytes().chunks_exact(2).map(std::str::from_utf8);
+        let bytes = digits.map(|pair| u8::from_str_radix(pair.ok()?, 16).ok()).collect::<Option<Vec<_>>>()?;
+        bytes.try_into().ok().map(Self)
+    }
+
     pub fn base64(self) -> String {
         STANDARD.encode(self.0)
     }
@@ -124,5 +134,9 @@ mod tests {
         assert_eq!(sum.base64(), "XUFAKrxLKna5cZ2REBfFkg==");
         assert_eq!(Md5Sum::from_base64("XUFAKrxLKna5cZ2REBfFkg=="), Some(sum));
         assert_eq!(Md5Sum::from_base64("XUFA"), None);
+        assert_eq!(Md5Sum::from_hex(&sum.hex()), Some(sum));
+        for wrong in ["", "5d", "xy41402abc4b2a76b9719d911017c592", "5d41402abc4b2a76b9719d911017c5920"] {
+            assert_eq!(Md5Sum::from_hex(wrong), None, "{wrong}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Down: a blob's bytes, whole, in order, and checked against what the service says they are.
 
 use super::{
-    BlobApi,
+    BlobApi, BlobListing,
     digest::{BodyHasher, Md5Sum},
 };
 use crate::{
@@ -91,10 +91,38 @@ impl BlobApi {
         name: &str,
         writer: &mut W,
     ) -> Result<Downloaded, BlobError> {
+        self.download(container, name, None, writer).await
+    }
+
+    /// Writes the bytes of a blob that was listed, as [`BlobApi::download_to`] does: exactly as many as the list says,
+    /// with the MD5 that the list says if the response has none.
+    ///
+    /// # Errors
+    /// [`BlobError::OtherLength`] if the response names another length, before anything is written; as for
+    /// [`BlobApi::download_to`].
+    pub async fn download_listed<W: Write + ?Sized>(
+        &self,
+        container: &str,
+        blob: &BlobListing,
+        writer: &mut W,
+    ) -> Result<Downloaded, BlobError> {
+        self.download(container, &blob.name, Some(blob), writer).await
+    }
+
+    async fn download<W: Write + ?Sized>(
+        &self,
+        container: &str,
+        name: &str,
+        listed: Option<&BlobListing>,
+        writer: &mut W,
+    ) -> Result<Downloaded, BlobError> {
         let call = self.blob_call(Op::GetBlob, Method::GET, container, name, None);
         let tried = call.tried.clone();
         let response = self.caller.stream(call).await?;
-        let whole = whole_of(&tried, &response)?;
+        let mut whole = whole_of(&tried, &response)?;
+        if let Some(listed) = listed {
+            whole.agree_with(listed, &tried)?;
+        }
         let mut hasher = BodyHasher::new(whole.length, self.file_reads);
         let mut arrived = 0;
         let mut broke =
@@ -170,6 +198,18 @@ impl BlobApi {
             return Err(broken(&tried, 206, response.headers(), format!("its range is not {expected}")));
         }
         Ok(response.into_body())
+    }
+}
+
+impl Whole {
+    /// Compares with the list, which came in a response of its own: something on the way may have changed either.
+    fn agree_with(&mut self, listed: &BlobListing, tried: &Tried) -> Result<(), BlobError> {
+        if self.length != listed.size_bytes {
+            let (listed_bytes, named_bytes) = (listed.size_bytes, self.length);
+            return Err(BlobError::OtherLength { tried: tried.clone(), listed_bytes, named_bytes });
+        }
+        self.md5 = self.md5.or_else(|| Md5Sum::from_hex(listed.md5.as_deref()?));
+        Ok(())
     }
 }
 

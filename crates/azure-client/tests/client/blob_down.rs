@@ -4,7 +4,7 @@ use crate::service::{Answer, Seen, Service, breaking_off, stalling, status, with
 use axum::body::Body;
 use bytes::Bytes;
 use dropmill_azure_client::{
-    blob::{RESUMES, STALLED_AFTER},
+    blob::{BlobListing, RESUMES, STALLED_AFTER},
     error::{BlobError, CallError},
 };
 use dropmill_azure_wire::fault::Fault;
@@ -173,6 +173,68 @@ async fn a_body_longer_than_told_is_not_taken() {
     let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
     assert!(error.to_string().contains("more than the 3 bytes it told"), "{error}");
     assert!(service.blob().get_blob("c", "b", 100).await.is_err());
+}
+
+fn listed(size_bytes: u64) -> BlobListing {
+    BlobListing { name: "b".into(), size_bytes, md5: Some(MD5.1.into()), etag: "0x1".into() }
+}
+
+#[tokio::test]
+async fn a_listed_blob_is_downloaded_as_long_as_it_was_listed_and_no_longer() {
+    let service = Service::answering(|seen| part(&seen, rest(&seen).into()));
+    let mut arrived = vec![];
+    service.blob().download_listed("c", &listed(20), &mut arrived).await.unwrap();
+    assert_eq!(arrived, CONTENT.as_bytes());
+    for listed_bytes in [0, 10, 19, 21, u64::MAX] {
+        let mut arrived = vec![];
+        let blob = listed(listed_bytes);
+        let error = service.blob().download_listed("c", &blob, &mut arrived).await.unwrap_err();
+        assert!(arrived.is_empty(), "{listed_bytes}");
+        let told = format!("get blob c/b: the response names 20 bytes, but the list of blobs {listed_bytes}");
+        let trouble = error.trouble();
+        assert_eq!(
+            (trouble.message, trouble.code, trouble.fault),
+            (told, "OtherLength".into(), Fault::Transient)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_length_with_fitting_bytes_is_found_by_the_list() {
+    // A gateway that cut the body in half and corrected the length; without an MD5, nothing else shows it.
+    let service = Service::answering(|_| {
+        let half = &CONTENT[..10];
+        with_body(200, &[("etag", "\"0x1\""), ("content-length", "10")], half)
+    });
+    assert!(service.blob().download_to("c", "b", &mut vec![]).await.is_ok(), "nothing shows it");
+    let error = service.blob().download_listed("c", &listed(20), &mut vec![]).await.unwrap_err();
+    assert!(matches!(error, BlobError::OtherLength { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_lists_md5_counts_where_the_response_has_none() {
+    let service = Service::answering(|_| {
+        let headers = [("etag", "\"0x1\""), ("content-length", "20")];
+        with_body(200, &headers, "0123456789abcdefghiJ")
+    });
+    let error = service.blob().download_listed("c", &listed(20), &mut vec![]).await.unwrap_err();
+    assert!(matches!(error, BlobError::Corrupt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_length_beyond_the_blobs_end_is_not_final() {
+    // Content-Length is too long: the download wants to go on behind the end.
+    let service = Service::answering(|seen| match offset(&seen) {
+        0 => with_body(
+            200,
+            &[("etag", "\"0x1\""), ("content-length", "1020")],
+            Body::from_stream(once(CONTENT.into())),
+        ),
+        20 => status(416, &[("x-ms-error-code", "InvalidRange")]),
+        other => panic!("{other}"),
+    });
+    let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
+    assert_eq!((error.code(), error.fault()), (Some("InvalidRange"), Fault::Ambiguous));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What comes back when things go wrong.
 
 use crate::service::{Service, batch_over, breaking_off, json, now, refusal, stalling, status, with_body};
-use dropmill_azure_client::{error::BatchError, in_process::InProcess};
+use dropmill_azure_client::{doubt::Author, error::BatchError, in_process::InProcess};
 use dropmill_azure_wire::{
     batch::JobAdd,
     fault::Fault,
@@ -131,7 +131,7 @@ async fn a_redirect_is_refused_and_its_target_named_without_query() {
         let line = error.to_string();
         assert!(line.contains("not followed to https://evil.example/x"), "{line}");
         assert!(!line.contains("S3CRET"), "{line}");
-        assert_eq!(error.fault(), Fault::Permanent);
+        assert_eq!(error.fault(), Fault::Transient, "once: some gateway's");
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_signature_not_accepted_is_explained_by_a_wrong_clock() {
         });
         let error = service.batch().get_job("j").await.unwrap_err();
         assert!(error.to_string().ends_with(end), "{error}");
-        assert_eq!(error.fault(), Fault::Permanent);
+        assert_eq!(error.fault(), Fault::Transient, "once is not a wrong key");
     }
     assert_eq!(now().to_string(), "2026-03-02T10:11:12Z");
 }
@@ -185,10 +185,93 @@ async fn an_answer_that_breaks_off_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_breaks_off_is_one_by_its_status() {
-    let service = Service::answering(|_| with_body(503, &[], breaking_off(vec!["{\"code\":".into()])));
-    let error = service.batch().get_job("j").await.unwrap_err();
-    assert_eq!(error.code(), Some("ServiceUnavailable"));
+async fn a_refusal_that_breaks_off_is_a_lost_answer_unless_its_status_says_enough() {
+    use Fault::{Ambiguous, Transient};
+    for (code, read, once) in [
+        (503, Transient, Transient),
+        (429, Transient, Transient),
+        (409, Transient, Ambiguous),
+        (403, Transient, Ambiguous),
+        (404, Transient, Ambiguous),
+        (400, Transient, Ambiguous),
+    ] {
+        let service = Service::answering(move |_| {
+            with_body(code, &[("retry-after", "3")], breaking_off(vec!["{\"code\":\"PoolEx".into()]))
+        });
+        let batch = service.batch();
+        for (error, fault) in [
+            (batch.get_job("j").await.unwrap_err(), read),
+            (batch.create_job(&job()).await.unwrap_err(), once),
+        ] {
+            let BatchError::Refused(refused) = &error else { panic!("{code}: {error}") };
+            assert_eq!((refused.author, refused.status), (Author::Lost, code));
+            assert_eq!(error.fault(), fault, "{code}");
+            assert_eq!(error.trouble().retry_after, Some(Duration::from_secs(3)), "{code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_blob_that_breaks_off_has_its_code_in_a_header() {
+    let service = Service::answering(|_| {
+        with_body(409, &[("x-ms-error-code", "ContainerAlreadyExists")], breaking_off(vec!["<Err".into()]))
+    });
+    assert!(service.blob().create_container("c").await.unwrap());
+}
+
+/// What a client makes of refusals a second apart, and of the same after the service accepted a call.
+async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<Fault> {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let service = Service::answering(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+        7 => json(200, &value!({"id": "j"})),
+        _ => answer(),
+    });
+    let batch = service.batch();
+    let mut faults = vec![];
+    for _ in 0..9 {
+        if let Err(error) = batch.get_job("j").await {
+            faults.push(error.fault());
+        }
+        tokio::time::sleep(Duration::from_millis(1250)).await;
+    }
+    faults
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_key_is_told_after_several_refusals_in_a_row_and_forgotten_with_the_first_success() {
+    use Fault::{Permanent, Transient};
+    let expected = [Transient, Transient, Transient, Transient, Permanent, Permanent, Permanent, Transient];
+    assert_eq!(faults_in_a_row(|| refusal(403, "AuthenticationFailed")).await, expected);
+    assert_eq!(faults_in_a_row(|| refusal(401, "NoAuthenticationInformation")).await, expected);
+    let gateway = || Response::builder().status(403).body("<html>blocked</html>".into()).unwrap();
+    assert_eq!(faults_in_a_row(gateway).await, expected);
+    // What the service itself refuses by name needs no second time; what it is too busy for is no reason to doubt the key.
+    assert_eq!(faults_in_a_row(|| refusal(403, "AccountIsDisabled")).await, [Permanent; 8]);
+    assert_eq!(faults_in_a_row(|| refusal(503, "ServerBusy")).await, [Transient; 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_calls_refused_at_the_same_moment_are_one_doubt() {
+    let service = Service::answering(|_| refusal(403, "AuthenticationFailed"));
+    let batch = service.batch();
+    for _ in 0..40 {
+        assert_eq!(batch.get_job("j").await.unwrap_err().fault(), Fault::Transient);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_comes_after_the_signature_was_checked_proves_the_key() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let service = Service::answering(move |_| match calls.fetch_add(1, Ordering::SeqCst) % 2 {
+        0 => refusal(403, "AuthenticationFailed"),
+        _ => refusal(404, "JobNotFound"),
+    });
+    let batch = service.batch();
+    for _ in 0..20 {
+        let error = batch.get_job("j").await.unwrap_err();
+        assert!(error.is_not_found() || error.fault() == Fault::Transient, "{error}");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
 }
 
 #[tokio::test]
