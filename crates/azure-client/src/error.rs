@@ -161,6 +161,11 @@ impl CallError {
         matches!(self, Self::Refused(refused) if refused.status == 404 && refused.is_from_service())
     }
 
+    /// A 409 that does not say what is in the way.
+    pub(crate) fn is_conflict_without_code(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.status == 409 && refused.author != Author::Service)
+    }
+
     /// Whether the call may have had its effect.
     pub fn is_ambiguous(&self) -> bool {
         self.fault() == Fault::Ambiguous

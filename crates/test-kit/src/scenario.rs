@@ -8,6 +8,7 @@ mod file;
 use crate::operation::{self, Operation};
 use globset::GlobMatcher;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A scenario that was read and checked.
@@ -126,6 +127,8 @@ pub struct Fault {
     pub code: String,
     /// What the answer says of when to come back.
     pub retry_after: Option<Duration>,
+    /// How much of its body arrives.
+    pub body: Arrives,
 }
 
 impl Fault {
@@ -139,13 +142,14 @@ impl Fault {
     /// It as JSON, with how often it struck.
     pub fn told(&self, struck: u32) -> serde_json::Value {
         let subject = self.subject.as_ref().map(|subject| subject.glob().glob());
-        let mut told = serde_json::json!({
+        let mut told = json!({
             "number": self.number, "struck": struck, "do": self.deed, "on": self.on, "subject": subject,
             "nth": self.nth, "every": self.every, "probability": self.probability, "times": self.times,
         });
         if self.deed.answers() {
             told["status"] = self.status.into();
             told["code"] = self.code.as_str().into();
+            told["body"] = json!(self.body);
         }
         if let serde_json::Value::Object(members) = &mut told {
             members.retain(|_, value| !value.is_null());
@@ -160,6 +164,19 @@ impl Fault {
 /// What is wrong.
 pub fn fault(json: &str) -> Result<Fault, ScenarioError> {
     file::fault(json)
+}
+
+/// How much of the body of a refusal arrives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrives {
+    /// All of it, with the service's error code.
+    #[default]
+    Whole,
+    /// Half of it, then the connection breaks.
+    Half,
+    /// There is no body, and no error code in a header: a gateway refused the request.
+    None,
 }
 
 /// What happens to a request.
@@ -180,6 +197,10 @@ pub enum Deed {
     Delay,
     /// The answer's body ends in the middle.
     Truncate,
+    /// The answer's body is cut in half, and its Content-Length says so: a gateway kept only half of it.
+    Shorten,
+    /// The answer's Content-Length is 1,000 more than its body has.
+    Lengthen,
     /// The service refuses it with a status and code.
     Status,
     /// The service carries it out and says that it failed.

@@ -5,7 +5,7 @@ mod rewrite;
 use crate::{
     faults::Faults,
     operation::{self, Operation},
-    scenario::{Deed, Fault},
+    scenario::{Arrives, Deed, Fault},
 };
 use bytes::Bytes;
 use dropmill_azure_wire::{
@@ -95,11 +95,10 @@ impl FaultyWire {
             Deed::Truncate => {
                 let (head, body) = inner.send(request).await?.into_parts();
                 let bytes = body.collect().await.map_err(broken)?.to_bytes();
-                let half = bytes.slice(..bytes.len() / 2);
-                let frames = stream::iter([Ok(Frame::data(half))])
-                    .chain(stream::iter([Err("connection lost in the middle of a body (scenario)".into())]));
-                Ok(Response::from_parts(head, StreamBody::new(frames).boxed_unsync()))
+                Ok(Response::from_parts(head, first_half(bytes)))
             }
+            Deed::Shorten => rewrite::shortened(inner.send(request).await?).await,
+            Deed::Lengthen => rewrite::lengthened(inner.send(request).await?).await,
             Deed::Status => Ok(answer(operation, fault)),
             Deed::StatusAfter => {
                 finish(inner.send(request).await?).await?;
@@ -126,7 +125,15 @@ fn unsendable(error: impl std::fmt::Display) -> TransportError {
     TransportError::Unsendable(error.to_string())
 }
 
-/// A refusal as the service in question writes it.
+/// A body that breaks off in the middle.
+fn first_half(body: Bytes) -> ResponseBody {
+    let half = body.slice(..body.len() / 2);
+    let frames = stream::iter([Ok(Frame::data(half))])
+        .chain(stream::iter([Err("connection lost in the middle of a body (scenario)".into())]));
+    StreamBody::new(frames).boxed_unsync()
+}
+
+/// A refusal as the service in question writes it, or as much of it as arrives.
 fn answer(operation: &Operation, fault: &Fault) -> Response<ResponseBody> {
     let code = fault.code.as_str();
     let message = "The scenario says so.";
@@ -136,13 +143,21 @@ fn answer(operation: &Operation, fault: &Fault) -> Response<ResponseBody> {
         let body = serde_json::to_string(&BatchErrorBody::new(code, message));
         ("application/json; odata=minimalmetadata", body.expect("texts are JSON"))
     };
-    let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::builder().status(fault.status).header("content-type", kind);
-    if operation::is_blob(operation.name) {
-        response = response.header("x-ms-error-code", code);
-    }
+    let whole = |body: Bytes| Full::new(body).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::builder().status(fault.status);
     if let Some(after) = fault.retry_after {
         response = response.header("retry-after", after.as_secs());
     }
+    if fault.body == Arrives::None {
+        return response.body(whole(Bytes::new())).expect("a scenario's status was checked");
+    }
+    response = response.header("content-type", kind);
+    if operation::is_blob(operation.name) {
+        response = response.header("x-ms-error-code", code);
+    }
+    let body = match fault.body {
+        Arrives::Half => first_half(body.into()),
+        Arrives::Whole | Arrives::None => whole(body.into()),
+    };
     response.body(body).expect("a scenario's status was checked")
 }

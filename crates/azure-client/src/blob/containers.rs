@@ -6,7 +6,7 @@ use dropmill_azure_wire::blob::{BlobProperties, metadata_of};
 use http::Method;
 
 impl BlobApi {
-    /// Makes a container; `true` if there was one of that name already.
+    /// Makes a container; `true` if there was one of that name already. After a 409 without an error code, it looks.
     ///
     /// # Errors
     /// `ContainerBeingDeleted` for half a minute after one of that name was deleted; see [`BlobError`].
@@ -15,6 +15,10 @@ impl BlobApi {
         match self.caller.exchange(call).await {
             Ok(_) => Ok(false),
             Err(error) if error.code() == Some("ContainerAlreadyExists") => Ok(true),
+            Err(error) if error.is_conflict_without_code() => match self.container_exists(container).await? {
+                true => Ok(true),
+                false => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }

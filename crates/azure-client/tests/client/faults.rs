@@ -219,6 +219,19 @@ async fn a_refusal_of_blob_that_breaks_off_has_its_code_in_a_header() {
     assert!(service.blob().create_container("c").await.unwrap());
 }
 
+#[tokio::test]
+async fn a_409_without_code_makes_the_client_look_for_its_container() {
+    for (found, outcome) in [(200, Ok(true)), (404, Err(Fault::Ambiguous)), (503, Err(Fault::Transient))] {
+        let service = Service::answering(move |seen| match seen.method.as_str() {
+            "PUT" => with_body(409, &[], "<html>conflict</html>"),
+            _ if found == 404 => status(404, &[("x-ms-error-code", "ContainerNotFound")]),
+            _ => status(found, &[]),
+        });
+        let created = service.blob().create_container("c").await.map_err(|error| error.fault());
+        assert_eq!(created, outcome, "{found}");
+    }
+}
+
 /// What a client makes of refusals a second apart, and of the same after the service accepted a call.
 async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<Fault> {
     let calls = Arc::new(AtomicUsize::new(0));

@@ -1,6 +1,6 @@
 //! The file that a scenario is written in.
 
-use super::{Case, Deed, Fault, FileChange, FileDeed, Incident, Interference, Scenario, ScenarioError, Work};
+use super::{Arrives, Case, Deed, Fault, FileChange, FileDeed, Incident, Interference, Scenario, ScenarioError, Work};
 use crate::operation;
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
@@ -120,6 +120,7 @@ struct FaultSection {
     status: Option<u16>,
     code: Option<String>,
     retry_after: Option<Length>,
+    body: Option<Arrives>,
 }
 
 #[derive(Deserialize)]
@@ -336,6 +337,9 @@ impl FaultSection {
                 "status, code and retry_after belong to do = \"status\", \"status-after\" and \"refuse-items\"".into(),
             );
         }
+        if self.body.is_some() && !matches!(self.deed, Deed::Status | Deed::StatusAfter) {
+            return wrong("body belongs to do = \"status\" and \"status-after\"".into());
+        }
         if (self.deed == Deed::Delay) != self.delay.is_some() {
             return wrong("delay belongs to do = \"delay\", and is needed there".into());
         }
@@ -357,6 +361,7 @@ impl FaultSection {
                 .code
                 .unwrap_or_else(|| if status == 503 { "ServerBusy" } else { "InternalError" }.into()),
             retry_after: self.retry_after.map(|length| length.0),
+            body: self.body.unwrap_or_default(),
         })
     }
 }
@@ -413,6 +418,8 @@ mod tests {
             ("[clock]\nahead = \"1s\"\nbehind = \"1s\"", "clock: give ahead or behind"),
             ("[[fault]]\ndo = \"refuse\"\nstatus = 503", "belong to do = \"status\""),
             ("[[fault]]\ndo = \"status\"\nstatus = 200", "is no refusal"),
+            ("[[fault]]\ndo = \"refuse\"\nbody = \"half\"", "body belongs to"),
+            ("[[fault]]\ndo = \"status\"\nbody = \"most\"", "unknown variant `most`"),
             ("[[fault]]\ndo = \"refuse\"\nnth = 1\nevery = 2", "not both"),
             ("[[fault]]\ndo = \"refuse\"\nprobability = 2.0", "from 0 to 1"),
             ("[[tasks]]\nwhich = \"[\"", "tasks.which"),

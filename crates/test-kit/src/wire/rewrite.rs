@@ -69,6 +69,26 @@ impl Copies {
     }
 }
 
+/// An answer of which a gateway kept half, and which says that this is all.
+pub async fn shortened(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, TransportError> {
+    let mut whole = Whole::of(response).await?;
+    let half = whole.body.slice(..whole.body.len() / 2);
+    if !whole.body.is_empty() {
+        whole.parts.headers.insert(header::CONTENT_LENGTH, half.len().into());
+    }
+    whole.body = half;
+    Ok(whole.told())
+}
+
+/// An answer whose Content-Length is 1,000 more than its body has.
+pub async fn lengthened(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, TransportError> {
+    let mut whole = Whole::of(response).await?;
+    if !whole.body.is_empty() {
+        whole.parts.headers.insert(header::CONTENT_LENGTH, (whole.body.len() + 1000).into());
+    }
+    Ok(whole.told())
+}
+
 /// A list that names each of its entries twice.
 pub async fn repeated(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, TransportError> {
     if !response.status().is_success() {
