@@ -205,7 +205,7 @@ impl Caller {
             if is_html(response.headers()) && !may_be_html(*operation) {
                 return Err(broken(&call.tried, status, response.headers(), "an HTML page"));
             }
-            self.doubts().accepted();
+            self.doubts().accepted(*operation);
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
@@ -304,7 +304,7 @@ impl Caller {
         said.values.retain(|(name, _)| name != "AuthenticationErrorDetail");
         let clock_ahead_seconds =
             if said.code == "AuthenticationFailed" { classify::clock_ahead(headers, now) } else { None };
-        let believed = self.is_believed(status.as_u16(), &said.code, author);
+        let believed = self.is_believed(call.tried.operation, status.as_u16(), &said.code, author);
         Refused {
             tried: call.tried.clone(),
             status: status.as_u16(),
@@ -319,12 +319,13 @@ impl Caller {
         }
     }
 
-    fn is_believed(&self, status: u16, code: &str, author: Author) -> bool {
-        let doubtful = classify::is_doubtful(status, code, author);
+    /// Counts a refusal, and returns whether it is doubtful and believed all the same.
+    fn is_believed(&self, operation: Operation, status: u16, code: &str, author: Author) -> bool {
         if classify::proves_the_key(status, author) {
-            self.doubts().accepted();
+            self.doubts().accepted(operation);
         }
-        doubtful && self.doubts().refused(Instant::now())
+        classify::is_doubtful(status, code, author)
+            && self.doubts().refused(operation, author, Instant::now())
     }
 }
 

@@ -1,10 +1,13 @@
 //! Whether to believe a refusal that a gateway may have sent, or that the service may take back a moment later.
 //!
 //! One 403 is not a wrong key, and one 404 without an error code is not a wrong address: services and what stands
-//! before them answer so now and then. Such a refusal is believed when several came in a row, over some seconds, and
-//! the service accepted no call meanwhile. This module counts; it makes no calls and never waits.
+//! before them answer so now and then. Such a refusal is believed when several came in a row, over some seconds. A
+//! rejected signature is about the account's key, so any call that the service accepts ends the row; a refusal without
+//! an error code may be about one operation, so only that operation ends it. This module counts; it makes no calls and
+//! never waits.
 
-use std::time::Duration;
+use crate::operation::Operation;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// Doubtful refusals in a row after which they are believed.
@@ -23,27 +26,33 @@ pub enum Author {
     Lost,
 }
 
-/// The doubtful refusals of one account's calls since the service accepted one.
+/// The doubtful refusals of an account's calls, as far as they came in a row.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts {
-    row: Option<Row>,
+    signature: Option<Row>,
+    nameless: BTreeMap<Operation, Row>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Row {
     since: Instant,
     refusals: u32,
 }
 
 impl Doubts {
-    /// The service accepted a call: key and address are right.
-    pub fn accepted(&mut self) {
-        self.row = None;
+    /// The service accepted the call: the key is right, and nothing stands before this operation.
+    pub fn accepted(&mut self, operation: Operation) {
+        self.signature = None;
+        self.nameless.remove(&operation);
     }
 
     /// A doubtful refusal came; returns whether to believe it.
-    pub fn refused(&mut self, now: Instant) -> bool {
-        let row = self.row.get_or_insert(Row { since: now, refusals: 0 });
+    pub fn refused(&mut self, operation: Operation, author: Author, now: Instant) -> bool {
+        let new = Row { since: now, refusals: 0 };
+        let row = match author {
+            Author::Service => self.signature.get_or_insert(new),
+            Author::Unknown | Author::Lost => self.nameless.entry(operation).or_insert(new),
+        };
         row.refusals = row.refusals.saturating_add(1);
         row.refusals >= BELIEVED_AFTER && now.duration_since(row.since) >= BELIEVED_NOT_BEFORE
     }
@@ -52,15 +61,16 @@ impl Doubts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Operation::{CreateJob, GetJob};
 
     /// The answers to calls at these seconds: `+` accepted, `-` refused. Returns which refusals are believed.
-    fn believed(calls: &[(u64, char)]) -> Vec<bool> {
+    fn believed(author: Author, calls: &[(u64, char)], accepted: Operation) -> Vec<bool> {
         let (began, mut doubts) = (Instant::now(), Doubts::default());
         let mut answers = vec![];
         for (second, answer) in calls {
             match answer {
-                '+' => doubts.accepted(),
-                _ => answers.push(doubts.refused(began + Duration::from_secs(*second))),
+                '+' => doubts.accepted(accepted),
+                _ => answers.push(doubts.refused(CreateJob, author, began + Duration::from_secs(*second))),
             }
         }
         answers
@@ -80,12 +90,21 @@ mod tests {
                 &[no; 5],
             ),
             (
-                "and the next ones",
+                "and after it was believed",
                 &[(0, '-'), (1, '-'), (2, '-'), (4, '-'), (5, '-'), (6, '-'), (6, '+'), (7, '-')],
                 &[no, no, no, no, yes, yes, no],
             ),
         ] {
-            assert_eq!(believed(calls), expected, "{what}");
+            for author in [Author::Service, Author::Unknown] {
+                assert_eq!(believed(author, calls, CreateJob), expected, "{what}, {author:?}");
+            }
         }
+    }
+
+    #[test]
+    fn any_accepted_call_proves_the_key_but_not_that_an_operation_gets_through() {
+        let calls = [(0, '-'), (1, '-'), (2, '-'), (4, '-'), (4, '+'), (5, '-')];
+        assert_eq!(believed(Author::Service, &calls, GetJob), [false; 5]);
+        assert_eq!(believed(Author::Unknown, &calls, GetJob), [false, false, false, false, true]);
     }
 }
