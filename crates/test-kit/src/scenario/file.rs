@@ -1,6 +1,8 @@
 //! The file that a scenario is written in.
 
-use super::{Arrives, Case, Deed, Fault, FileChange, FileDeed, Incident, Interference, Scenario, ScenarioError, Work};
+use super::{
+    Arrives, Case, Deed, Fault, FileChange, FileDeed, Incident, Interference, Scenario, ScenarioError, Work,
+};
 use crate::operation;
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
