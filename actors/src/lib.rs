@@ -26,6 +26,7 @@ pub mod drop_folder;
 pub mod drop_store;
 pub mod inputs;
 pub mod mill;
+pub mod folder;
 pub mod place;
 pub mod services;
 pub mod wiring;

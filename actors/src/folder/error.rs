@@ -1,0 +1,119 @@
+//! Errors of operations below an open folder.
+
+use super::facts::Kind;
+use crate::place::{PlaceError, may_pass};
+use rustix::io::Errno;
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+/// An operation below an open folder that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path:?}: {cause}")]
+pub struct FolderError {
+    action: &'static str,
+    path: PathBuf,
+    cause: Cause,
+}
+
+/// Why an operation failed.
+#[derive(Debug)]
+pub enum Cause {
+    /// The file system's error.
+    Io(io::Error),
+    /// A part of the path is a link, or something else that is no folder.
+    Diverted,
+    /// The path has an empty part, `.` or `..`, or is absolute.
+    Outside,
+    /// The entry is no plain file.
+    NoFile(Kind),
+    /// Another entry took the place of the one that was checked.
+    Replaced,
+    /// The file was written to while it was copied.
+    Changed,
+    /// Entries appeared in the folder as fast as they were removed.
+    KeepsFilling,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(to),
+            Self::Diverted => to.write_str("a part of the path is a symbolic link or no folder"),
+            Self::Outside => to.write_str("expected a relative path without empty parts, `.` and `..`"),
+            Self::NoFile(kind) => write!(to, "it is {kind}, not a plain file"),
+            Self::Replaced => to.write_str("another file took its place meanwhile"),
+            Self::Changed => to.write_str("it was written to meanwhile"),
+            Self::KeepsFilling => to.write_str("another process keeps creating files in it"),
+        }
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for Cause {
+    fn from(error: Errno) -> Self {
+        match error {
+            // A link in the way is the former for `openat2`, the latter for `O_DIRECTORY` with `O_NOFOLLOW`.
+            Errno::LOOP | Errno::NOTDIR => Self::Diverted,
+            error => Self::Io(error.into()),
+        }
+    }
+}
+
+impl FolderError {
+    pub(super) fn new(action: &'static str, path: &Path, cause: impl Into<Cause>) -> Self {
+        Self { action, path: path.to_owned(), cause: cause.into() }
+    }
+
+    /// Returns why the operation failed.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// Returns the kind of the file system's error, where the file system refused.
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match &self.cause {
+            Cause::Io(error) => Some(error.kind()),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the entry, or a folder on the way to it, does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::NotFound)
+    }
+
+    /// Returns whether the entry does not exist under its path: nothing is there, or the path leads through a link.
+    pub fn is_gone(&self) -> bool {
+        self.is_not_found() || matches!(self.cause, Cause::Diverted)
+    }
+
+    /// Returns whether the place of a new entry is taken.
+    pub fn is_taken(&self) -> bool {
+        matches!(self.kind(), Some(io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty))
+    }
+
+    /// Returns whether a rename failed because it would cross file systems.
+    pub fn crosses_file_systems(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::CrossesDevices)
+    }
+}
+
+impl From<FolderError> for PlaceError {
+    fn from(error: FolderError) -> Self {
+        let may_pass = match &error.cause {
+            // Another process holds a lease on the file, which the attempt to open it ends.
+            Cause::Io(cause) => may_pass(cause) || cause.kind() == io::ErrorKind::WouldBlock,
+            Cause::Changed | Cause::Replaced | Cause::KeepsFilling => true,
+            Cause::Diverted | Cause::Outside | Cause::NoFile(_) => false,
+        };
+        let (path, reason) = (format!("{:?}", error.path), error.cause.to_string());
+        Self::Refused { what: error.action, path, reason, may_pass }
+    }
+}

@@ -1,0 +1,168 @@
+//! A folder as one input: the files in it, and what shows that another process wrote to any of them.
+//!
+//! The folder is held open. Each file is opened below the handle, and must be the one that was listed.
+
+use super::{
+    Folder,
+    error::FolderError,
+    facts::{Facts, Kind},
+};
+use dropmill_lifecycle::arrival::Look;
+use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// Folders within folders that an input may have. Each level costs a look-up for each file below it.
+const DEEPEST: usize = 256;
+
+/// An open folder and the files in it.
+#[derive(Debug)]
+pub struct Tree {
+    folder: Folder,
+    files: Vec<TreeFile>,
+    look: Look,
+}
+
+/// A file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeFile {
+    /// Path below the folder.
+    pub relative: PathBuf,
+    /// The facts when the folder was listed.
+    pub facts: Facts,
+}
+
+/// Why a folder is no input.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// The file system refused, or the folder changed meanwhile.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// It holds something that cannot be an input.
+    #[error("it holds {path:?}, which is {what}")]
+    NoInput {
+        /// Path below the folder.
+        path: PathBuf,
+        /// Such as "a symbolic link" or "not readable".
+        what: String,
+    },
+}
+
+impl TreeError {
+    /// Returns whether an entry was listed and did not exist a moment later: the folder is being changed.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Folder(error) if error.is_gone())
+    }
+}
+
+impl Folder {
+    /// Opens a folder below this one and lists the files in it and in the folders in it; an empty path is this folder.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds what is neither a folder nor a plain file.
+    pub fn tree(&self, relative: impl AsRef<Path>) -> Result<Tree, TreeError> {
+        let folder = self.folder(relative)?;
+        let mut walk = Walk { latest: i128::MIN, files: vec![] };
+        let mut waiting = vec![(PathBuf::new(), 0)];
+        while let Some((below, depth)) = waiting.pop() {
+            let inner = walk.list(&folder.folder(&below)?, &below)?;
+            if depth == DEEPEST && !inner.is_empty() {
+                let path = below.components().take(1).collect();
+                let what = format!("nested deeper than {DEEPEST} folders");
+                return Err(TreeError::NoInput { path, what });
+            }
+            waiting.extend(inner.into_iter().map(|path| (path, depth + 1)));
+        }
+        let Walk { latest, mut files } = walk;
+        files.sort_by(|one, other| one.relative.cmp(&other.relative));
+        let look = look_of(&files, latest);
+        Ok(Tree { folder, files, look })
+    }
+
+    /// Returns what shows whether another process wrote to an input, file or folder, or replaced it.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is no input.
+    pub fn look(&self, relative: impl AsRef<Path>) -> Result<Look, TreeError> {
+        let relative = relative.as_ref();
+        let facts = self.facts(relative)?;
+        match facts.kind {
+            Kind::File => Ok(facts.look()),
+            Kind::Folder => Ok(self.tree(relative)?.look()),
+            kind => Err(TreeError::NoInput { path: relative.to_owned(), what: kind.to_string() }),
+        }
+    }
+}
+
+struct Walk {
+    latest: i128,
+    files: Vec<TreeFile>,
+}
+
+impl Walk {
+    /// Adds the files of one folder, and returns the paths of the folders in it.
+    fn list(&mut self, here: &Folder, below: &Path) -> Result<Vec<PathBuf>, TreeError> {
+        self.latest = self.latest.max(here.own_facts()?.modified_ns);
+        let mut folders = vec![];
+        for entry in here.entries()? {
+            let relative = below.join(&entry.name);
+            let facts = here.facts(&entry.name)?;
+            match facts.kind {
+                Kind::Folder => folders.push(relative),
+                Kind::File if !here.is_readable(&entry.name) => {
+                    return Err(TreeError::NoInput { path: relative, what: "not readable".into() });
+                }
+                Kind::File => {
+                    self.latest = self.latest.max(facts.modified_ns);
+                    self.files.push(TreeFile { relative, facts });
+                }
+                kind => return Err(TreeError::NoInput { path: relative, what: kind.to_string() }),
+            }
+        }
+        Ok(folders)
+    }
+}
+
+/// The sum of the lengths, the latest change, and a hash of the names and of what distinguishes each file from another.
+fn look_of(files: &[TreeFile], latest: i128) -> Look {
+    let mut hash = Sha256::new();
+    for TreeFile { relative, facts } in files {
+        hash.update(relative.as_os_str().as_bytes());
+        hash.update([0]);
+        hash.update(facts.identity.inode.to_le_bytes());
+        hash.update(facts.size_bytes.to_le_bytes());
+        hash.update(facts.modified_ns.to_le_bytes());
+    }
+    let hash = hash.finalize();
+    let inode = hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let size_bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.facts.size_bytes));
+    Look { size_bytes, modified_ns: latest, inode }
+}
+
+impl Tree {
+    /// Returns the files, in the order of their paths.
+    pub fn files(&self) -> &[TreeFile] {
+        &self.files
+    }
+
+    /// Returns what shows whether another process wrote to any of the files, replaced one, or changed a name.
+    pub fn look(&self) -> Look {
+        self.look
+    }
+
+    /// Opens a file for reading; it is the very file that was listed.
+    ///
+    /// # Errors
+    /// When another file took its place, when a part of its path became a link, or when the file system refuses.
+    pub fn open(&self, file: &TreeFile) -> Result<File, FolderError> {
+        Ok(self.folder.open_same(&file.relative, file.facts.identity)?.0)
+    }
+
+    /// Opens each file in turn, in the order of their paths.
+    pub fn read(&self) -> impl Iterator<Item = Result<(&TreeFile, File), FolderError>> {
+        self.files.iter().map(|file| Ok((file, self.open(file)?)))
+    }
+}
