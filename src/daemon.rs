@@ -13,7 +13,7 @@ use crate::{
     settings::{Loaded, Policy, Settings, Task},
     state::{RunFolder, State},
 };
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use dropmill_actors::{
     drop_folder::{DropCounts, DropSettings, Maker, NewItem},
     drop_store::{DIRECTORY, DropStore, text_of},
@@ -29,7 +29,6 @@ use runs::DiskRuns;
 use serde_json::json;
 use std::{
     cell::RefCell,
-    fs,
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
@@ -137,12 +136,9 @@ impl Daemon {
         let home = state.daemon(&name, clock.now())?;
         let id = own_id(&home.path)?;
         let work = folders.work.join(&id);
-        for folder in [&folders.directory, &folders.done, &folders.failed, &work] {
-            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        }
+        let store = Arc::new(folders.store(&work)?);
         let pool = format!("{name}-{id}");
         let settings = drop_settings(&loaded, &folders);
-        let store = Arc::new(folders.store(&work));
         let pools = Pools::of(&home.path)?;
         Ok(Self { loaded, state, clock, home, settings, store, work, pool, pools })
     }

@@ -9,7 +9,6 @@ mod memory;
 mod names;
 mod parcel;
 mod rules;
-pub(crate) mod tree;
 
 pub use disk::{DiskDropStore, DropFolders};
 pub use memory::{DIRECTORY, MemoryDropStore, OnShelf, Stored};

@@ -7,6 +7,7 @@
 //! A handle follows its folder: when the folder is moved, operations continue in the moved one. Only the path that the
 //! user configured, which [`Folder::open`] takes, may contain links.
 
+mod configured;
 mod copying;
 mod error;
 mod facts;
@@ -19,6 +20,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use configured::ConfiguredFolder;
 pub use error::{Cause, FolderError};
 pub use facts::{Entry, Facts, Identity, Kind};
 pub use tree::{Tree, TreeError, TreeFile};
@@ -26,7 +28,7 @@ pub use tree::{Tree, TreeError, TreeFile};
 use lookup::{For, Lookup, open_beneath, segments};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, CWD, Dir, Mode, OFlags},
+    fs::{Access, AtFlags, CWD, Dir, Mode, OFlags, accessat},
     io::Errno,
 };
 use std::{
@@ -172,19 +174,28 @@ impl Folder {
     /// The answer counts for this moment. The entry is not opened to find out: in a folder that is watched, each opening
     /// would be a notification, which would cause the next check.
     pub fn is_readable(&self, relative: impl AsRef<Path>) -> bool {
-        use rustix::fs::{Access, accessat};
-        let checked = self.at("check", relative.as_ref(), |place| {
+        self.allows(relative.as_ref(), Access::READ_OK)
+    }
+
+    /// Returns whether this process may list a folder and rename and remove the entries in it. An empty path is this folder.
+    pub fn is_changeable(&self, relative: impl AsRef<Path>) -> bool {
+        self.allows(relative.as_ref(), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+    }
+
+    fn allows(&self, relative: &Path, access: Access) -> bool {
+        let ask = |folder: BorrowedFd<'_>, name: &OsStr| {
             let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
-            match accessat(&place.folder, place.name, Access::READ_OK, flags) {
-                // A kernel before 5.8 follows links here: one that replaced the entry since it was checked changes
-                // the answer and nothing else.
-                Err(Errno::NOSYS | Errno::PERM) => {
-                    accessat(&place.folder, place.name, Access::READ_OK, AtFlags::EACCESS)
-                }
+            match accessat(folder, name, access, flags) {
+                // A kernel before 5.8 follows links here: one that replaced the entry since it was checked changes the
+                // answer and nothing else.
+                Err(Errno::NOSYS | Errno::PERM) => accessat(folder, name, access, AtFlags::EACCESS),
                 outcome => outcome,
             }
-        });
-        checked.is_ok()
+        };
+        match relative.as_os_str().is_empty() {
+            true => ask(self.handle.as_fd(), OsStr::new(".")).is_ok(),
+            false => self.at("check", relative, |place| ask(place.folder.as_fd(), place.name)).is_ok(),
+        }
     }
 
     /// Returns the entries of this folder, in the order of the file system.
@@ -273,6 +284,16 @@ impl Folder {
         FolderError::new(action, &join(&self.path, relative), cause)
     }
 
+    /// Returns the error of an operation that would have to replace an entry.
+    pub(crate) fn taken(&self, name: &Path) -> FolderError {
+        self.error("create", name, Errno::EXIST)
+    }
+
+    /// Returns the error of an operation whose entry another process replaced.
+    pub(crate) fn replaced(&self, name: &Path) -> FolderError {
+        self.error("use", name, Cause::Replaced)
+    }
+
     /// Opens a folder whose paths are looked up part by part, as on a kernel without `openat2`.
     #[cfg(test)]
     fn open_walking(path: &Path) -> Result<Self, FolderError> {
@@ -286,7 +307,9 @@ fn join(path: &Path, relative: &Path) -> PathBuf {
         return path.to_owned();
     }
     let mut whole = OsString::from(path);
-    whole.push("/");
+    if path.as_os_str().as_bytes().last() != Some(&b'/') {
+        whole.push("/");
+    }
     whole.push(relative);
     whole.into()
 }

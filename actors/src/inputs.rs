@@ -1,6 +1,6 @@
 //! Where the inputs of tasks are read from when they are uploaded.
 
-use crate::drop_store::tree;
+use crate::folder::{Folder, TreeError};
 use dropmill_azure_client::blob::FileSource;
 use dropmill_lifecycle::{Trouble, plan::Item};
 use futures_util::future::BoxFuture;
@@ -39,10 +39,10 @@ impl Inputs for PathInputs {
         let folder = path_of(item, None);
         Box::pin(async move {
             let folder = folder.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
-            let files = tokio::task::spawn_blocking(move || tree::files(&folder)).await;
+            let list = move || Ok(Folder::open(&folder)?.tree("")?.into_paths());
+            let files = tokio::task::spawn_blocking(list).await;
             let files = files.map_err(|error| Trouble::transient("Thread", error.to_string()))?;
-            let files = files.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
-            Ok(files.into_iter().map(|file| file.relative).collect())
+            files.map_err(|error: TreeError| Trouble::permanent("Source", error.to_string()))
         })
     }
 

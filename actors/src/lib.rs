@@ -24,9 +24,9 @@ mod time;
 
 pub mod drop_folder;
 pub mod drop_store;
+pub mod folder;
 pub mod inputs;
 pub mod mill;
-pub mod folder;
 pub mod place;
 pub mod services;
 pub mod wiring;

@@ -8,7 +8,7 @@ mod disk;
 mod memory;
 
 pub use disk::DiskPlace;
-pub(crate) use disk::{may_pass, refused, rename_new, sync};
+pub(crate) use disk::{may_pass, refused};
 pub use memory::MemoryPlace;
 
 use dropmill_journal::event::DeliveredFile;

@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Result;
 use dropmill_actors::{
     drop_folder::{DropSettings, Duplicates, Order},
-    drop_store::{DiskDropStore, DropFolders, DropStore, Rules, RulesSettings, Unit},
+    drop_store::{DiskDropStore, DropFolders, Rules, RulesSettings, Unit},
 };
 use dropmill_lifecycle::{arrival::ArrivalLimits, delays::Delays, plan::AppFile};
 use sha2::{Digest, Sha256};
@@ -48,7 +48,7 @@ pub fn look(loaded: &Loaded, state: &State) -> Result<Seen> {
     Ok(Seen {
         holder: crate::state::holder(&home),
         waiting: entries(&folders.directory),
-        at_work: if home.exists() { folders.store(&work).inputs().len() } else { 0 },
+        at_work: if home.exists() { DiskDropStore::inputs_below(&work).len() } else { 0 },
         done: entries(&folders.done),
         failed: entries(&folders.failed),
         directory: folders.directory,
@@ -139,14 +139,14 @@ impl Folders {
         Ok(())
     }
 
-    /// Returns the store over these folders; `work` is this daemon's own folder below the work folder.
-    pub fn store(&self, work: &Path) -> DiskDropStore {
-        DiskDropStore::new(DropFolders {
+    /// Opens the store over these folders; `work` is this daemon's own folder below the work folder.
+    pub fn store(&self, work: &Path) -> Result<DiskDropStore> {
+        Ok(DiskDropStore::open(&DropFolders {
             directory: self.directory.clone(),
             done: self.done.clone(),
             failed: self.failed.clone(),
             work: work.to_owned(),
-        })
+        })?)
     }
 }
 

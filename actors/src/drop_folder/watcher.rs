@@ -1,6 +1,7 @@
 //! Notifications of the file system: hints that make the drop folder look at once; and whether there are any.
 
 use super::{DropFolder, messages::RescanNow};
+use crate::folder::{Folder, FolderError};
 use actix::Addr;
 use notify::{
     Event, EventKind, RecursiveMode, Watcher,
@@ -8,7 +9,6 @@ use notify::{
 };
 use std::{
     collections::BTreeMap,
-    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -118,20 +118,23 @@ pub fn watch(
             to.do_send(RescanNow);
         }
     };
-    let mut watcher = notify::recommended_watcher(heard)?;
+    // A link in a drop folder may lead to a folder of millions.
+    let config = notify::Config::default().with_follow_symlinks(false);
+    let mut watcher = notify::RecommendedWatcher::new(heard, config)?;
     let mode = if recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
     watcher.watch(folder, mode)?;
     Ok(watcher)
 }
 
-/// Makes a file in the folder and removes it: where notifications work, that is heard.
+/// Creates a file in the folder and removes it: a working change notification reports that.
 ///
 /// # Errors
-/// When the folder is not to be written to.
-pub fn write_probe_file(folder: &Path) -> io::Result<()> {
-    let probe = folder.join(PROBE);
-    fs::write(&probe, "")?;
-    fs::remove_file(&probe)
+/// When the folder is not writable.
+pub fn write_probe_file(folder: &Folder) -> Result<(), FolderError> {
+    // Of a process that was killed between the two; whatever else has this name, nothing is written through it.
+    folder.remove(PROBE)?;
+    folder.create_file(PROBE, 0o600)?;
+    folder.remove_file(PROBE)
 }
 
 /// Why notifications of a folder's file system cannot be relied on; nothing where they can.

@@ -1,32 +1,40 @@
 //! The folders of a drop folder's daemon on this machine.
+//!
+//! Other users may write to the drop folder, and below the folders of results and failures, at any moment. Each operation
+//! opens the configured folder and stays below that handle, where it follows no link; see [`crate::folder`]. The work folder
+//! is private, but what was moved into it may still be open elsewhere.
 
 mod publish;
+mod reading;
+mod rehouse;
 mod scan;
 mod shelf;
 
+#[cfg(test)]
+mod tests;
+
 use super::{
-    DropStore, EntryState, NotPublished, Parcel, Published, Root, Rules, StoredInput, Take, Taken, tree,
+    DropStore, EntryState, NotPublished, NotTaken, Parcel, Published, Root, Rules, StoredInput, Take, Taken,
 };
 use crate::{
     drop_folder::watcher,
-    inputs::Inputs,
+    folder::{ConfiguredFolder, Folder, FolderError, Kind, TreeError},
     place::{DiskPlace, PlaceError, ResultPlace, refused},
 };
-use dropmill_azure_client::blob::FileSource;
-use dropmill_lifecycle::{
-    Trouble,
-    plan::{Item, RunPlan},
-};
+use dropmill_lifecycle::{arrival::Look, plan::RunPlan};
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
+use reading::Listings;
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// Folder of the results of a run's tasks, in the run's folder below the work folder.
 const RESULTS: &str = ".results";
+/// Permissions of the folders that people look into; the umask takes away what they shall not have.
+const SHARED: u32 = 0o777;
 
 /// The folders of one daemon, absolute.
 #[derive(Debug, Clone)]
@@ -44,135 +52,198 @@ pub struct DropFolders {
 /// Files on this machine; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DiskDropStore {
-    folders: Arc<DropFolders>,
+    folders: Arc<Configured>,
+}
+
+#[derive(Debug)]
+struct Configured {
+    directory: ConfiguredFolder,
+    done: ConfiguredFolder,
+    failed: ConfiguredFolder,
+    work: ConfiguredFolder,
+    listings: Listings,
+}
+
+impl Configured {
+    fn work(&self) -> Result<Folder, FolderError> {
+        self.work.open_or_create(shelf::PRIVATE)
+    }
+
+    fn root(&self, root: Root) -> &ConfiguredFolder {
+        match root {
+            Root::Done => &self.done,
+            Root::Failed => &self.failed,
+        }
+    }
+
+    fn take_all(&self, takes: Vec<Take>) -> Vec<Taken> {
+        let folders = self.directory.open().and_then(|directory| Ok((directory, self.work()?)));
+        let (directory, work) = match folders {
+            Ok(folders) => folders,
+            Err(error) => {
+                let why = || match error.is_not_found() {
+                    true => NotTaken::Gone,
+                    false => NotTaken::Refused((&error).into()),
+                };
+                return takes
+                    .iter()
+                    .map(|take| Taken { id: take.id, outcome: Err(why()), key: None })
+                    .collect();
+            }
+        };
+        let take_one = |take: Take| {
+            let outcome = shelf::take(&directory, &work, &take);
+            // An input that cannot be read is no duplicate; its upload says why.
+            let hash = take.hash && outcome.is_ok();
+            let key =
+                hash.then(|| reading::key(&take.relative, &work, &below(&take.place, &take.relative)).ok());
+            Taken { id: take.id, outcome, key: key.flatten() }
+        };
+        takes.into_iter().map(take_one).collect()
+    }
+
+    fn find(&self, place: &str, relative: &Path) -> Result<Option<StoredInput>, PlaceError> {
+        let work = self.work()?;
+        if let Ok(directory) = self.directory.open() {
+            shelf::go_on_taking(&directory, relative, &work, place)?;
+        }
+        let place_folder = match work.folder(place) {
+            Ok(folder) => folder,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(name) = input_in(&place_folder, relative)? else { return Ok(None) };
+        rehouse::finish(&place_folder, &name)?;
+        let facts = place_folder.facts(&name)?;
+        let look = match facts.kind {
+            Kind::File => facts.look(),
+            Kind::Folder => look_of(&place_folder, &name)?,
+            kind => {
+                tracing::error!(place, %kind, "not resumed: what lies there is no input");
+                return Ok(None);
+            }
+        };
+        let (source, whole_folder) = (self.work.path().join(place).join(name), facts.kind == Kind::Folder);
+        Ok(Some(StoredInput { source, look, whole_folder }))
+    }
 }
 
 impl DiskDropStore {
-    /// Opens the folders of a daemon, which exist.
-    pub fn new(folders: DropFolders) -> Self {
-        Self { folders: Arc::new(folders) }
+    /// Opens the folders of a daemon. Those that do not exist are created; the work folder belongs to this user alone.
+    ///
+    /// # Errors
+    /// Fails if the file system refuses, or if the work folder is another user's.
+    pub fn open(folders: &DropFolders) -> Result<Self, FolderError> {
+        let configured = Configured {
+            directory: ConfiguredFolder::resolve(&folders.directory)?,
+            done: ConfiguredFolder::resolve(&folders.done)?,
+            failed: ConfiguredFolder::resolve(&folders.failed)?,
+            work: ConfiguredFolder::resolve_private(&folders.work)?,
+            listings: Listings::default(),
+        };
+        Ok(Self { folders: Arc::new(configured) })
     }
 
-    fn place(&self, place: &str, relative: &Path) -> PathBuf {
-        self.folders.work.join(place).join(relative.file_name().unwrap_or_default())
-    }
-
-    fn take_one(&self, take: Take) -> Taken {
-        let from = self.folders.directory.join(&take.relative);
-        let to = self.place(&take.place, &take.relative);
-        let marker = take.marker.map(|marker| self.folders.directory.join(marker));
-        let outcome = shelf::take(&from, &to, &take.look, marker.as_deref());
-        // An input that cannot be read is no duplicate; its upload says why.
-        let hash = take.hash && outcome.is_ok();
-        let key = hash.then(|| key_of(&take.relative, &to).ok()).flatten();
-        Taken { id: take.id, outcome, key }
+    /// Lists all inputs in a work folder, without a store: their places and file names. Nothing is created.
+    pub fn inputs_below(work: &Path) -> Vec<(String, PathBuf)> {
+        Folder::open(work).map(|work| inputs(&work)).unwrap_or_default()
     }
 }
 
 impl DropStore for DiskDropStore {
     fn scan(&self, rules: &Rules) -> BoxFuture<'static, io::Result<Vec<(PathBuf, EntryState)>>> {
         let (folders, rules) = (self.folders.clone(), rules.clone());
-        in_a_thread(move || scan::all(&folders.directory, &rules), |error| Err(io::Error::other(error)))
+        in_a_thread(
+            move || Ok(folders.directory.open().and_then(|directory| scan::all(&directory, &rules))?),
+            |error| Err(io::Error::other(error)),
+        )
     }
 
     fn check(&self, rules: &Rules, relative: &Path) -> EntryState {
-        scan::one(&self.folders.directory, rules, relative)
+        match self.folders.directory.open() {
+            Ok(directory) => scan::one(&directory, rules, relative),
+            Err(_) => EntryState::Gone,
+        }
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(&self.folders.directory).ok().map(|facts| (facts.dev(), facts.ino()))
+        let directory = self.folders.directory.open().ok()?;
+        directory.identity().ok().map(|identity| (identity.device, identity.inode))
     }
 
     fn free_bytes(&self) -> Option<u64> {
-        let facts = rustix::fs::statvfs(&self.folders.work).ok()?;
-        Some(facts.f_bavail.saturating_mul(facts.f_frsize))
+        self.folders.work().and_then(|work| work.free_bytes()).ok()
     }
 
     fn unreliable(&self) -> Option<String> {
-        let kind = watcher::unreliable_fs(&self.folders.directory)?;
-        let folder = self.folders.directory.display();
-        Some(format!("{folder} is on {kind}, which does not report all changes"))
+        let folder = self.folders.directory.path();
+        let kind = watcher::unreliable_fs(folder)?;
+        Some(format!("{} is on {kind}, which does not report all changes", folder.display()))
     }
 
     fn probe(&self) -> io::Result<()> {
-        watcher::write_probe_file(&self.folders.directory)
+        Ok(self.folders.directory.open().and_then(|directory| watcher::write_probe_file(&directory))?)
     }
 
     fn take(&self, takes: Vec<Take>) -> BoxFuture<'static, Vec<Taken>> {
-        let store = self.clone();
-        in_a_thread(move || takes.into_iter().map(|take| store.take_one(take)).collect(), |_| vec![])
+        let folders = self.folders.clone();
+        in_a_thread(move || folders.take_all(takes), |_| vec![])
     }
 
     fn find(&self, place: &str, relative: &Path) -> Result<Option<StoredInput>, PlaceError> {
-        let to = self.place(place, relative);
-        shelf::go_on_taking(&self.folders.directory.join(relative), &to)?;
-        let found =
-            if fs::symlink_metadata(&to).is_ok() { Some(to) } else { shelf::only_file_in(to.parent()) };
-        let Some(source) = found else { return Ok(None) };
-        let look = scan::look_at(&source).map_err(|error| refused("look at", &source, &error))?;
-        let whole_folder = source.is_dir();
-        Ok(Some(StoredInput { source, look, whole_folder }))
+        self.folders.find(place, relative)
     }
 
     fn inputs(&self) -> Vec<(String, PathBuf)> {
-        let mut found = vec![];
-        for run in entries(&self.folders.work) {
-            for task in
-                entries(&self.folders.work.join(&run)).into_iter().filter(|task| task.as_os_str() != RESULTS)
-            {
-                for file in entries(&self.folders.work.join(&run).join(&task)) {
-                    if file.as_os_str() != shelf::COMING {
-                        found.push((
-                            format!("{run}/{task}", run = run.display(), task = task.display()),
-                            file,
-                        ));
-                    }
-                }
-            }
-        }
-        found.sort();
-        found
+        self.folders.work().map(|work| inputs(&work)).unwrap_or_default()
     }
 
     fn source(&self, place: &str, relative: &Path) -> PathBuf {
-        self.place(place, relative)
+        self.folders.work.path().join(below(place, relative))
     }
 
     fn publish(&self, parcel: Parcel) -> BoxFuture<'static, Result<Published, NotPublished>> {
         let folders = self.folders.clone();
-        in_a_thread(
-            move || publish::publish(&folders, &parcel),
-            |error| Err(refused("publish", Path::new("a result"), &io::Error::other(error)).into()),
-        )
+        let publish = move || {
+            let roots = folders.root(parcel.root).open_or_create(SHARED);
+            let roots = roots.and_then(|root| Ok((folders.work()?, root))).map_err(PlaceError::from);
+            let (work, root) = roots?;
+            publish::publish(&work, &root, &parcel)
+        };
+        in_a_thread(publish, |error| {
+            Err(refused("publish", Path::new("a result"), &io::Error::other(error)).into())
+        })
     }
 
     fn root(&self, root: Root) -> PathBuf {
-        publish::root(&self.folders, root).to_owned()
+        self.folders.root(root).path().to_owned()
     }
 
     fn release(&self, place: &str) {
-        let _ = fs::remove_dir(self.folders.work.join(place));
+        self.folders.listings.forget(Path::new(place));
+        self.in_work(|work| work.remove_empty_folder(place));
     }
 
     fn discard_results(&self, run: &str, folder: &str) {
-        let _ = fs::remove_dir_all(publish::results(&self.folders, run, folder));
+        self.in_work(|work| work.remove(publish::results(run, folder)).map(|_| ()));
     }
 
     fn close_run(&self, run: &str) {
-        let _ = fs::remove_dir(self.folders.work.join(run).join(RESULTS));
-        let _ = fs::remove_dir(self.folders.work.join(run));
+        self.in_work(|work| work.remove_empty_folder(Path::new(run).join(RESULTS)));
+        self.in_work(|work| work.remove_empty_folder(run));
     }
 
     fn prune(&self) {
-        for run in entries(&self.folders.work) {
-            let run = self.folders.work.join(run);
-            for task in entries(&run) {
-                // This removes empty folders only.
-                let _ = fs::remove_dir(run.join(task));
+        self.in_work(|work| {
+            for run in folders_in(work) {
+                for task in work.folder(&run).map(|run| folders_in(&run)).unwrap_or_default() {
+                    // This removes empty folders only.
+                    let _ = work.remove_empty_folder(run.join(task));
+                }
+                let _ = work.remove_empty_folder(run);
             }
-            let _ = fs::remove_dir(run);
-        }
+            Ok(())
+        });
     }
 
     fn results(&self, plan: &RunPlan) -> Arc<dyn ResultPlace> {
@@ -180,18 +251,68 @@ impl DropStore for DiskDropStore {
     }
 }
 
-impl Inputs for DiskDropStore {
-    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>> {
-        crate::inputs::PathInputs.files(item)
-    }
-
-    fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource> {
-        crate::inputs::PathInputs.open(item, below)
+impl DiskDropStore {
+    /// Does something in the work folder that may fail: what stays there is found again.
+    fn in_work(&self, work: impl FnOnce(&Folder) -> Result<(), FolderError>) {
+        if let Err(error) = self.folders.work().and_then(|folder| work(&folder)) {
+            tracing::debug!(%error, "left in the work folder");
+        }
     }
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name().into()).collect()
+/// Returns the path of an input in its place, below the work folder.
+fn below(place: &str, relative: &Path) -> PathBuf {
+    Path::new(place).join(relative.file_name().unwrap_or_default())
+}
+
+/// Returns the name of the input in a place: its own, or the only one there.
+fn input_in(place: &Folder, relative: &Path) -> Result<Option<PathBuf>, FolderError> {
+    let name = PathBuf::from(relative.file_name().unwrap_or_default());
+    match place.holds(&name) {
+        true => Ok(Some(name)),
+        false => Ok(names_in(place)?.into_iter().next()),
+    }
+}
+
+/// Returns the names of the inputs in a place; there is one, or none.
+fn names_in(place: &Folder) -> Result<BTreeSet<PathBuf>, FolderError> {
+    let mut names: BTreeSet<PathBuf> = place.entries()?.into_iter().map(|entry| entry.name.into()).collect();
+    names.remove(Path::new(shelf::COMING));
+    if names.remove(Path::new(rehouse::OLD)) {
+        names.extend(
+            place.folder(rehouse::OLD)?.entries()?.into_iter().map(|entry| PathBuf::from(entry.name)),
+        );
+    }
+    Ok(names)
+}
+
+fn look_of(place: &Folder, name: &Path) -> Result<Look, FolderError> {
+    match place.look(name) {
+        Ok(look) => Ok(look),
+        // Another process wrote to it after it was taken. Its upload says what is wrong with it.
+        Err(TreeError::NoInput { .. }) => Ok(place.facts(name)?.look()),
+        Err(TreeError::Folder(error)) if error.is_gone() => Ok(place.facts(name)?.look()),
+        Err(TreeError::Folder(error)) => Err(error),
+    }
+}
+
+fn folders_in(folder: &Folder) -> Vec<PathBuf> {
+    let entries = folder.entries().unwrap_or_default().into_iter();
+    entries.filter(|entry| entry.kind == Kind::Folder).map(|entry| entry.name.into()).collect()
+}
+
+fn inputs(work: &Folder) -> Vec<(String, PathBuf)> {
+    let mut found = vec![];
+    for run in folders_in(work) {
+        let tasks = work.folder(&run).map(|run| folders_in(&run)).unwrap_or_default();
+        for task in tasks.into_iter().filter(|task| task.as_os_str() != RESULTS) {
+            let place = run.join(task);
+            let names = work.folder(&place).and_then(|place| names_in(&place)).unwrap_or_default();
+            found.extend(names.into_iter().map(|name| (place.display().to_string(), name)));
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Runs blocking work beside the actors' thread.
@@ -201,34 +322,4 @@ fn in_a_thread<T: Send + 'static>(
 ) -> BoxFuture<'static, T> {
     let work = tokio::task::spawn_blocking(work);
     Box::pin(async move { work.await.unwrap_or_else(lost) })
-}
-
-/// Returns a hash of name and content of an input; of a folder, of names and contents of all files in it.
-fn key_of(relative: &Path, input: &Path) -> io::Result<String> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut hash = Sha256::new();
-    hash.update(relative.as_os_str().as_bytes());
-    hash.update([0]);
-    if input.is_dir() {
-        for file in tree::files(input).map_err(io::Error::other)? {
-            hash.update(file.relative.as_os_str().as_bytes());
-            hash.update([0]);
-            hash.update(file.facts.len().to_le_bytes());
-            add_content(&mut hash, &input.join(&file.relative))?;
-        }
-    } else {
-        add_content(&mut hash, input)?;
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn add_content(hash: &mut Sha256, file: &Path) -> io::Result<()> {
-    let mut file = fs::File::open(file)?;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(()),
-            read => hash.update(&buffer[..read]),
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use super::{
     Folder,
     error::{Cause, FolderError},
-    facts::{Facts, Kind},
+    facts::{Facts, Identity, Kind},
 };
 use rustix::fs::fstat;
 use std::{
@@ -21,7 +21,8 @@ impl Folder {
     /// Copies a plain file, or a folder with everything in it, to a name that is free.
     ///
     /// The copy has the permissions of the original and its time of change. Content and names below the copy are
-    /// durable; its own name is once the folder it lies in is synced. Of a copy that fails, a part may remain.
+    /// durable; its own name is once the folder it lies in is synced. Of a copy that fails, a part may remain. Returns what
+    /// distinguishes the copy from every other entry.
     ///
     /// # Errors
     /// When something is neither a plain file nor a folder, when a file was replaced or written to while it was copied,
@@ -31,23 +32,38 @@ impl Folder {
         from: impl AsRef<Path>,
         to: &Folder,
         name: impl AsRef<Path>,
-    ) -> Result<(), FolderError> {
+    ) -> Result<Identity, FolderError> {
         let (from, name) = (from.as_ref(), name.as_ref());
         match self.facts(from)?.kind {
             Kind::File => self.copy_file(from, to, name),
-            Kind::Folder => copy_tree(&self.folder(from)?, &to.create_folder(name, 0o700)?),
+            Kind::Folder => {
+                let copy = to.create_folder(name, 0o700)?;
+                copy_tree(&self.folder(from)?, &copy)?;
+                copy.identity()
+            }
             kind => Err(self.error("copy", from, Cause::NoFile(kind))),
         }
     }
 
-    fn copy_file(&self, from: &Path, to: &Folder, name: &Path) -> Result<(), FolderError> {
+    /// Gives this folder the permissions and the time of change of another one; its owner may always change it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn keep(&self, facts: &Facts) -> Result<(), FolderError> {
+        let handle = self.handle.try_clone().map(File::from);
+        let kept = handle.and_then(|handle| keep(&handle, facts, facts.mode & KEPT | 0o700));
+        kept.map_err(|error| FolderError::new("set permissions and time of", &self.path, error))
+    }
+
+    fn copy_file(&self, from: &Path, to: &Folder, name: &Path) -> Result<Identity, FolderError> {
         let (source, opened) = self.open_file(from)?;
         let target = to.create_file(name, 0o600)?;
         let copied = copy_bytes(&source, &target, opened.size_bytes)
             .map_err(|error| to.error("copy to", name, error))?;
         check_unchanged(&source, &opened, copied).map_err(|cause| self.error("copy", from, cause))?;
         let kept = keep(&target, &opened, opened.mode & KEPT).and_then(|()| target.sync_all());
-        kept.map_err(|error| to.error("copy to", name, error))
+        let copy = kept.and_then(|()| Ok(Facts::of(&fstat(&target)?)));
+        copy.map(|copy| copy.identity).map_err(|error| to.error("copy to", name, error))
     }
 }
 
@@ -99,7 +115,9 @@ fn copy_tree(source: &Folder, target: &Folder) -> Result<(), FolderError> {
                     there.create_folder(name, 0o700)?;
                     waiting.push(below.join(name));
                 }
-                Kind::File => here.copy_file(name, &there, name)?,
+                Kind::File => {
+                    here.copy_file(name, &there, name)?;
+                }
                 kind => return Err(here.error("copy", name, Cause::NoFile(kind))),
             }
         }
@@ -107,18 +125,11 @@ fn copy_tree(source: &Folder, target: &Folder) -> Result<(), FolderError> {
     }
     // The innermost first, as a new entry changes the time of its folder.
     for (below, facts) in made.into_iter().rev() {
-        finish_folder(target, &below, &facts)?;
+        let folder = target.folder(&below)?;
+        folder.keep(&facts)?;
+        folder.sync()?;
     }
     Ok(())
-}
-
-/// Gives a copied folder the permissions of the original; its owner may always change and remove it.
-fn finish_folder(target: &Folder, below: &Path, facts: &Facts) -> Result<(), FolderError> {
-    let folder = target.folder(below)?;
-    let handle = folder.handle.try_clone().map(File::from);
-    let kept = handle.and_then(|handle| keep(&handle, facts, facts.mode & KEPT | 0o700));
-    kept.map_err(|error| target.error("copy to", below, error))?;
-    folder.sync()
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ pub enum Cause {
     Changed,
     /// Entries appeared in the folder as fast as they were removed.
     KeepsFilling,
+    /// The folder belongs to another user.
+    Foreign {
+        /// User id of its owner.
+        owner: u32,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -46,6 +51,9 @@ impl fmt::Display for Cause {
             Self::Replaced => to.write_str("another file took its place meanwhile"),
             Self::Changed => to.write_str("it was written to meanwhile"),
             Self::KeepsFilling => to.write_str("another process keeps creating files in it"),
+            Self::Foreign { owner } => {
+                write!(to, "it belongs to user {owner}; expected a folder of this process's user")
+            }
         }
     }
 }
@@ -67,8 +75,13 @@ impl From<Errno> for Cause {
 }
 
 impl FolderError {
-    pub(super) fn new(action: &'static str, path: &Path, cause: impl Into<Cause>) -> Self {
+    pub(crate) fn new(action: &'static str, path: &Path, cause: impl Into<Cause>) -> Self {
         Self { action, path: path.to_owned(), cause: cause.into() }
+    }
+
+    /// Names another path: that by which the user knows the entry.
+    pub(super) fn at(self, path: &Path) -> Self {
+        Self { path: path.to_owned(), ..self }
     }
 
     /// Returns why the operation failed.
@@ -94,6 +107,17 @@ impl FolderError {
         self.is_not_found() || matches!(self.cause, Cause::Diverted)
     }
 
+    /// Returns whether another process caused the failure: it removed, replaced or wrote to something meanwhile.
+    pub fn shows_another_process(&self) -> bool {
+        match self.cause {
+            Cause::Diverted | Cause::NoFile(_) | Cause::Replaced | Cause::Changed | Cause::KeepsFilling => {
+                true
+            }
+            Cause::Io(_) => self.is_not_found(),
+            Cause::Outside | Cause::Foreign { .. } => false,
+        }
+    }
+
     /// Returns whether the place of a new entry is taken.
     pub fn is_taken(&self) -> bool {
         matches!(self.kind(), Some(io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty))
@@ -105,15 +129,27 @@ impl FolderError {
     }
 }
 
-impl From<FolderError> for PlaceError {
-    fn from(error: FolderError) -> Self {
+impl From<&FolderError> for PlaceError {
+    fn from(error: &FolderError) -> Self {
         let may_pass = match &error.cause {
             // Another process holds a lease on the file, which the attempt to open it ends.
             Cause::Io(cause) => may_pass(cause) || cause.kind() == io::ErrorKind::WouldBlock,
             Cause::Changed | Cause::Replaced | Cause::KeepsFilling => true,
-            Cause::Diverted | Cause::Outside | Cause::NoFile(_) => false,
+            Cause::Diverted | Cause::Outside | Cause::NoFile(_) | Cause::Foreign { .. } => false,
         };
         let (path, reason) = (format!("{:?}", error.path), error.cause.to_string());
         Self::Refused { what: error.action, path, reason, may_pass }
+    }
+}
+
+impl From<FolderError> for PlaceError {
+    fn from(error: FolderError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<FolderError> for io::Error {
+    fn from(error: FolderError) -> Self {
+        Self::new(error.kind().unwrap_or(io::ErrorKind::Other), error)
     }
 }

@@ -23,6 +23,7 @@ const DEEPEST: usize = 256;
 pub struct Tree {
     folder: Folder,
     files: Vec<TreeFile>,
+    folders: Vec<PathBuf>,
     look: Look,
 }
 
@@ -42,7 +43,7 @@ pub enum TreeError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// It holds something that cannot be an input.
-    #[error("it holds {path:?}, which is {what}")]
+    #[error("it holds {}, which is {what}", shown(path))]
     NoInput {
         /// Path below the folder.
         path: PathBuf,
@@ -66,6 +67,7 @@ impl Folder {
     pub fn tree(&self, relative: impl AsRef<Path>) -> Result<Tree, TreeError> {
         let folder = self.folder(relative)?;
         let mut walk = Walk { latest: i128::MIN, files: vec![] };
+        let mut folders = vec![];
         let mut waiting = vec![(PathBuf::new(), 0)];
         while let Some((below, depth)) = waiting.pop() {
             let inner = walk.list(&folder.folder(&below)?, &below)?;
@@ -75,11 +77,12 @@ impl Folder {
                 return Err(TreeError::NoInput { path, what });
             }
             waiting.extend(inner.into_iter().map(|path| (path, depth + 1)));
+            folders.push(below);
         }
         let Walk { latest, mut files } = walk;
         files.sort_by(|one, other| one.relative.cmp(&other.relative));
         let look = look_of(&files, latest);
-        Ok(Tree { folder, files, look })
+        Ok(Tree { folder, files, folders, look })
     }
 
     /// Returns what shows whether another process wrote to an input, file or folder, or replaced it.
@@ -95,6 +98,12 @@ impl Folder {
             kind => Err(TreeError::NoInput { path: relative.to_owned(), what: kind.to_string() }),
         }
     }
+}
+
+/// Returns a path in which no character acts on the terminal or breaks the line.
+fn shown(path: &Path) -> String {
+    let quoted = format!("{path:?}");
+    quoted.trim_matches('"').to_owned()
 }
 
 struct Walk {
@@ -146,6 +155,17 @@ impl Tree {
     /// Returns the files, in the order of their paths.
     pub fn files(&self) -> &[TreeFile] {
         &self.files
+    }
+
+    /// Returns the paths of the files, in their order.
+    pub fn into_paths(self) -> Vec<PathBuf> {
+        self.files.into_iter().map(|file| file.relative).collect()
+    }
+
+    /// Returns the first folder, if any, whose entries this process may not rename and remove. An empty path is the folder
+    /// itself.
+    pub fn unchangeable(&self) -> Option<&Path> {
+        self.folders.iter().find(|below| !self.folder.is_changeable(below)).map(PathBuf::as_path)
     }
 
     /// Returns what shows whether another process wrote to any of the files, replaced one, or changed a name.

@@ -2,59 +2,60 @@
 //!
 //! The order of the steps says after a crash how far they came: the note is written, the input joins the results (or is set
 //! aside to be removed), the results get their name. So a parcel without results and input was published.
+//!
+//! Other users may write to the folders below those of results and failures: no link in them is followed.
 
 use super::{
-    DropFolders, RESULTS,
-    scan::look_at,
-    shelf::{copy, remove},
+    RESULTS,
+    rehouse::{self, rehouse},
+    shelf::PRIVATE,
 };
 use crate::{
     drop_store::{NotPublished, Parcel, Published, Root, parcel::beside_path},
-    place::{PlaceError, refused, rename_new, sync},
+    folder::{Folder, FolderError, Kind, TreeError},
+    place::PlaceError,
 };
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Numbers that are tried to find a free name.
 const NAMES: u32 = 10_000;
+/// Bytes of a note that are read to recognise it.
+const LONGEST_NOTE: u64 = 64 << 20;
+/// Permissions of folders that people look into; the umask takes away what they shall not have.
+const SHARED: u32 = 0o777;
+/// Permissions of notes, likewise.
+const SHARED_FILE: u32 = 0o666;
 
-/// Returns the folder that a root stands for.
-pub fn root(folders: &DropFolders, root: Root) -> &Path {
-    match root {
-        Root::Done => &folders.done,
-        Root::Failed => &folders.failed,
-    }
+/// Returns the folder of what a task left, below the work folder.
+pub fn results(run: &str, folder: &str) -> PathBuf {
+    Path::new(run).join(RESULTS).join(folder)
 }
 
-/// Returns the folder of what a task left.
-pub fn results(folders: &DropFolders, run: &str, folder: &str) -> PathBuf {
-    folders.work.join(run).join(RESULTS).join(folder)
-}
-
-/// A parcel and the paths that it is made of.
+/// A parcel, the folders that it is made in, and its parts there.
 struct Shipment<'a> {
     parcel: &'a Parcel,
-    root: &'a Path,
+    work: &'a Folder,
+    root: &'a Folder,
+    /// Below the work folder.
     results: PathBuf,
-    input: PathBuf,
-    /// Where an input waits for its removal.
+    /// Name of the input in its place.
+    name: &'a Path,
+    /// Where an input waits for its removal, below the work folder.
     spent: PathBuf,
 }
 
-/// Puts a parcel in its place.
+/// Puts a parcel in its place below `root`.
 ///
 /// # Errors
 /// Fails if the input was written to since it was taken, or if the file system refuses. Everything stays where it can be
 /// found again.
-pub fn publish(folders: &DropFolders, parcel: &Parcel) -> Result<Published, NotPublished> {
+pub fn publish(work: &Folder, root: &Folder, parcel: &Parcel) -> Result<Published, NotPublished> {
     let (run, folder) = &parcel.results;
-    let results = results(folders, run, folder);
+    let results = results(run, folder);
     let mut spent = results.clone().into_os_string();
     spent.push("~spent");
-    let input = folders.work.join(&parcel.input).join(parcel.relative.file_name().unwrap_or_default());
-    let shipment = Shipment { parcel, root: root(folders, parcel.root), results, input, spent: spent.into() };
+    let name = Path::new(parcel.relative.file_name().unwrap_or_default());
+    let shipment = Shipment { parcel, work, root, results, name, spent: spent.into() };
     let place = shipment.put()?;
     let left = shipment.remove_spent()?;
     Ok(Published { place, left })
@@ -62,8 +63,8 @@ pub fn publish(folders: &DropFolders, parcel: &Parcel) -> Result<Published, NotP
 
 impl Shipment<'_> {
     fn put(&self) -> Result<PathBuf, NotPublished> {
-        let has_input = exists(&self.input);
-        if !exists(&self.results) && !has_input {
+        let input = self.input()?;
+        if !self.work.holds(&self.results) && input.is_none() {
             // An earlier process published it, and was killed before it could record that.
             match (self.find(), self.parcel.root) {
                 (Some(found), _) => return Ok(found),
@@ -73,82 +74,156 @@ impl Shipment<'_> {
                 (None, Root::Failed) => {}
             }
         }
-        if has_input && let Some(look) = self.parcel.look {
-            let now = look_at(&self.input).map_err(|error| refused("look at", &self.input, &error))?;
-            if now != look {
-                return Err(NotPublished::Changed(now));
-            }
+        let is_input = input.as_ref().map_or(Ok(true), |place| self.is_as_it_was(place))?;
+        let left = self.write_note()?;
+        if let Some(place) = &input {
+            self.add_input(place, &left, is_input)?;
         }
-        self.write_note()?;
-        if has_input {
-            let to = match self.parcel.with_input {
-                true => self.results.join(self.parcel.input_name()),
-                false => self.spent.clone(),
-            };
-            rename_new(&self.input, &to).map_err(|error| refused("rename to", &to, &error))?;
-        }
-        sync(&self.results)?;
+        left.sync().map_err(refused)?;
         Ok(self.rename()?)
     }
 
-    fn write_note(&self) -> Result<(), PlaceError> {
-        fs::create_dir_all(&self.results).map_err(|error| refused("make folder", &self.results, &error))?;
-        let note = self.results.join(self.parcel.note_name());
+    /// Returns the folder of the input, if the input is there.
+    fn input(&self) -> Result<Option<Folder>, NotPublished> {
+        let place = match self.work.folder(&self.parcel.input) {
+            Ok(place) => place,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(refused(error)),
+        };
+        rehouse::finish(&place, self.name).map_err(refused)?;
+        Ok(place.holds(self.name).then_some(place))
+    }
+
+    /// Compares the input with how it looked when it was taken; returns whether it is an input at all. A failure is
+    /// published even if not: what cannot be an input stays out of it.
+    fn is_as_it_was(&self, place: &Folder) -> Result<bool, NotPublished> {
+        let (Some(look), failed) = (self.parcel.look, self.parcel.root == Root::Failed) else {
+            return Ok(true);
+        };
+        match place.look(self.name) {
+            Ok(now) if now == look => Ok(true),
+            Ok(now) => Err(NotPublished::Changed(now)),
+            Err(TreeError::NoInput { .. }) if failed => Ok(false),
+            Err(TreeError::Folder(error)) if !error.is_gone() => Err(refused(error)),
+            Err(_) => {
+                let facts = place.facts(self.name).map_err(refused)?;
+                Err(NotPublished::Changed(facts.look()))
+            }
+        }
+    }
+
+    fn add_input(&self, place: &Folder, left: &Folder, is_input: bool) -> Result<(), NotPublished> {
+        if !self.parcel.with_input {
+            return place.rename_new(self.name, self.work, &self.spent).map_err(refused);
+        }
+        let input = &self.parcel.relative;
+        match place.facts(self.name).map_err(refused)?.kind {
+            Kind::File => {}
+            Kind::Folder => {
+                let stayed_out = rehouse(place, self.name).map_err(refused)?;
+                stayed_out.iter().for_each(|path| {
+                    tracing::warn!(?input, ?path, "not delivered: it is neither a file nor a folder");
+                });
+                // Between the comparison before and the move, other processes could still write to the old folder.
+                if is_input {
+                    self.is_as_it_was(place)?;
+                }
+            }
+            kind => {
+                tracing::warn!(?input, %kind, "not delivered: it is no plain file");
+                return place.remove_file(self.name).map_err(refused);
+            }
+        }
+        place.rename_new(self.name, left, self.parcel.input_name()).map_err(refused)
+    }
+
+    /// Writes the note, and returns the folder of the results.
+    fn write_note(&self) -> Result<Folder, NotPublished> {
+        let above = self.results.parent().unwrap_or(Path::new(""));
+        let above = self.work.create_folders(above, PRIVATE).map_err(refused)?;
+        let name = self.results.file_name().unwrap_or_default();
+        let left = above.create_folders(name, SHARED).map_err(refused)?;
+        let note = self.parcel.note_name();
         let body = serde_json::to_vec_pretty(&self.parcel.note).unwrap_or_default();
-        fs::write(&note, body).map_err(|error| refused("write", &note, &error))?;
-        sync(&note)
+        // Of an attempt that failed.
+        left.remove(note).map_err(refused)?;
+        left.write_new(note, &body, SHARED_FILE).map_err(refused)?;
+        Ok(left)
     }
 
     fn rename(&self) -> Result<PathBuf, PlaceError> {
+        let above = self.parcel.relative.parent().unwrap_or(Path::new(""));
+        let is_new = !above.as_os_str().is_empty() && !self.root.holds(above);
+        let parent = self.root.create_folders(above, SHARED)?;
+        if is_new {
+            self.sync_from_root(above)?;
+        }
         for tries in 0..NAMES {
             let relative = beside_path(&self.parcel.relative, tries);
-            let place = self.root.join(&relative);
-            let parent = place.parent().unwrap_or(self.root);
-            fs::create_dir_all(parent).map_err(|error| refused("make folder", parent, &error))?;
-            let outcome = match rename_new(&self.results, &place) {
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy_to(&place),
+            let name = Path::new(relative.file_name().unwrap_or_default());
+            let outcome = match self.work.rename_new(&self.results, &parent, name) {
+                Err(error) if error.crosses_file_systems() => self.copy_to(&parent, name),
                 outcome => outcome,
             };
             match outcome {
                 Ok(()) => {
-                    sync(parent)?;
+                    parent.sync()?;
                     return Ok(relative);
                 }
-                Err(error) if is_taken(&error) => {
-                    // Copied there by a process that was killed before it removed what it had copied.
-                    if self.is_this(&place) {
-                        fs::remove_dir_all(&self.results)
-                            .map_err(|error| refused("remove", &self.results, &error))?;
-                        return Ok(relative);
-                    }
+                // Copied there by a process that was killed before it removed what it had copied.
+                Err(error) if error.is_taken() && self.is_this(&relative) => {
+                    self.work.remove(&self.results)?;
+                    return Ok(relative);
                 }
-                Err(error) => return Err(refused("rename to", &place, &error)),
+                Err(error) if error.is_taken() => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(PlaceError::Taken { path: self.root.join(&self.parcel.relative).display().to_string() })
+        Err(PlaceError::Taken { path: self.root.path().join(&self.parcel.relative).display().to_string() })
     }
 
-    /// Copies the results beside their place on another file system, then renames them.
-    fn copy_to(&self, place: &Path) -> io::Result<()> {
-        if exists(place) {
-            return Err(io::ErrorKind::AlreadyExists.into());
+    /// Makes the names of new folders durable.
+    fn sync_from_root(&self, folder: &Path) -> Result<(), FolderError> {
+        folder
+            .ancestors()
+            .filter(|path| !path.as_os_str().is_empty())
+            .try_for_each(|path| self.root.sync_parent_of(path))
+    }
+
+    /// Copies the results to another file system, then gives them their name.
+    fn copy_to(&self, parent: &Folder, name: &Path) -> Result<(), FolderError> {
+        if parent.holds(name) {
+            return Err(parent.taken(name));
         }
         let task = self.parcel.note["task"].as_str().unwrap_or("parcel");
-        let coming = self.root.join(format!(".dropmill-{task}"));
-        let _ = fs::remove_dir_all(&coming);
-        copy(&self.results, &coming)?;
-        rename_new(&coming, place)?;
-        fs::remove_dir_all(&self.results)
+        let coming = PathBuf::from(format!(".dropmill-{task}"));
+        self.root.remove(&coming)?;
+        let copy = self.work.copy(&self.results, self.root, &coming)?;
+        self.root.rename_new(&coming, parent, name)?;
+        // Another user who may write there could have renamed it.
+        if parent.facts(name)?.identity != copy {
+            return Err(parent.replaced(name));
+        }
+        self.work.remove(&self.results).map(|_| ())
     }
 
     /// Removes an input whose result is in its place. One that was written to since goes back to where it was.
     fn remove_spent(&self) -> Result<bool, PlaceError> {
-        let Ok(now) = look_at(&self.spent) else { return Ok(false) };
-        if self.parcel.look.is_none_or(|look| look == now) {
-            remove(&self.spent).map_err(|error| refused("remove", &self.spent, &error))?;
+        let is_same = match (self.work.look(&self.spent), self.parcel.look) {
+            (Err(error), _) if error.is_gone() && !self.work.holds(&self.spent) => return Ok(false),
+            (_, None) => true,
+            (Ok(now), Some(look)) => now == look,
+            // What was an input is none any more, or is being changed at this moment.
+            (Err(TreeError::NoInput { .. }), _) => false,
+            (Err(TreeError::Folder(error)), _) if error.shows_another_process() => false,
+            (Err(TreeError::Folder(error)), _) => return Err(error.into()),
+        };
+        if is_same {
+            self.work.remove(&self.spent)?;
             return Ok(false);
         }
-        rename_new(&self.spent, &self.input).map_err(|error| refused("rename to", &self.input, &error))?;
+        let place = self.work.create_folders(&self.parcel.input, PRIVATE)?;
+        self.work.rename_new(&self.spent, &place, self.name)?;
         Ok(true)
     }
 
@@ -156,23 +231,19 @@ impl Shipment<'_> {
     fn find(&self) -> Option<PathBuf> {
         (0..NAMES)
             .map(|tries| beside_path(&self.parcel.relative, tries))
-            .take_while(|relative| exists(&self.root.join(relative)))
-            .find(|relative| self.is_this(&self.root.join(relative)))
+            .take_while(|relative| self.root.holds(relative))
+            .find(|relative| self.is_this(relative))
     }
 
-    /// Returns whether a place holds this very parcel, as its note says.
-    fn is_this(&self, place: &Path) -> bool {
-        let note = fs::read(place.join(self.parcel.note_name()));
+    /// Returns whether a place below the root holds this very parcel, as its note says.
+    fn is_this(&self, relative: &Path) -> bool {
+        let note = self.root.read(relative.join(self.parcel.note_name()), LONGEST_NOTE);
         note.is_ok_and(|note| self.parcel.is_mine(&note))
     }
 }
 
-fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
-}
-
-fn is_taken(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+fn refused(error: FolderError) -> NotPublished {
+    NotPublished::Refused(error.into())
 }
 
 #[cfg(test)]
@@ -180,46 +251,57 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
+    use std::fs;
 
     struct Desk {
         folder: tempfile::TempDir,
-        folders: DropFolders,
+        /// The folder of results.
+        done: PathBuf,
     }
 
     impl Desk {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let path = |name: &str| folder.path().join(name);
-            let folders = DropFolders {
-                directory: path("drop"),
-                done: path("done"),
-                failed: path("failed"),
-                work: path("work"),
-            };
-            Self { folder, folders }
+            for name in ["done", "work"] {
+                fs::create_dir(folder.path().join(name)).unwrap();
+            }
+            let done = folder.path().join("done");
+            Self { folder, done }
+        }
+
+        fn work(&self, below: impl AsRef<Path>) -> PathBuf {
+            self.folder.path().join("work").join(below)
+        }
+
+        fn open(&self, below: impl AsRef<Path>) -> Folder {
+            Folder::open(&self.folder.path().join(below)).unwrap()
         }
 
         /// A task that left `out.txt` and had an input `a.txt`.
         fn parcel(&self, task: &str) -> Parcel {
-            let left = results(&self.folders, "r", task);
+            let left = self.work(results("r", task));
             fs::create_dir_all(&left).unwrap();
             fs::write(left.join("out.txt"), task).unwrap();
-            let input = self.folders.work.join("r").join(task);
+            let input = self.work("r").join(task);
             fs::create_dir_all(&input).unwrap();
             fs::write(input.join("a.txt"), "input").unwrap();
             Parcel {
                 results: ("r".into(), task.into()),
                 input: format!("r/{task}"),
                 relative: "deep/a.txt".into(),
-                look: Some(look_at(&input.join("a.txt")).unwrap()),
+                look: Some(Folder::open(&input).unwrap().look("a.txt").unwrap()),
                 with_input: true,
                 root: Root::Done,
                 note: json!({ "run": "r", "task": task, "files": [{ "path": "out.txt" }] }),
             }
         }
 
+        fn publish(&self, parcel: &Parcel) -> Result<Published, NotPublished> {
+            publish(&self.open("work"), &self.open(&self.done), parcel)
+        }
+
         fn put(&self, parcel: &Parcel) -> Result<PathBuf, NotPublished> {
-            publish(&self.folders, parcel).map(|published| published.place)
+            self.publish(parcel).map(|published| published.place)
         }
 
         fn read(&self, below: &str) -> String {
@@ -244,7 +326,7 @@ mod tests {
         assert_eq!(desk.put(&other).unwrap(), Path::new("deep/a.txt~2"));
         assert_eq!(desk.count("done/deep"), 2);
         // A reader took it away before the crash was over: it is not delivered a second time.
-        fs::remove_dir_all(desk.folders.done.join("deep/a.txt~2")).unwrap();
+        fs::remove_dir_all(desk.done.join("deep/a.txt~2")).unwrap();
         desk.put(&other).unwrap();
         assert_eq!(desk.count("done/deep"), 1);
     }
@@ -253,25 +335,25 @@ mod tests {
     fn an_input_that_was_written_to_is_not_delivered_and_stays() {
         let desk = Desk::new();
         let parcel = desk.parcel("t");
-        fs::write(desk.folders.work.join("r/t/a.txt"), "input and more").unwrap();
+        fs::write(desk.work("r/t/a.txt"), "input and more").unwrap();
         let Err(NotPublished::Changed(now)) = desk.put(&parcel) else { panic!("it was delivered") };
         assert_eq!(now.size_bytes, 14);
         assert_eq!(desk.read("work/r/t/a.txt"), "input and more");
-        assert!(!desk.folders.done.exists());
+        assert_eq!(desk.count("done"), 0);
     }
 
     #[test]
     fn an_input_that_is_removed_is_compared_once_more_and_kept_if_it_was_written_to() {
         let desk = Desk::new();
         let gone = Parcel { with_input: false, ..desk.parcel("gone") };
-        assert!(!publish(&desk.folders, &gone).unwrap().left);
+        assert!(!desk.publish(&gone).unwrap().left);
         assert_eq!((desk.count("work/r/.results"), desk.count("work/r/gone")), (0, 0));
         // As a process leaves it that was killed between the rename and the removal, while a writer went on.
         let kept = Parcel { with_input: false, ..desk.parcel("kept") };
-        let spent = desk.folders.work.join("r/.results/kept~spent");
-        fs::rename(desk.folders.work.join("r/kept/a.txt"), &spent).unwrap();
+        let spent = desk.work("r/.results/kept~spent");
+        fs::rename(desk.work("r/kept/a.txt"), &spent).unwrap();
         fs::write(&spent, "input and more").unwrap();
-        let published = publish(&desk.folders, &kept).unwrap();
+        let published = desk.publish(&kept).unwrap();
         assert!(published.left);
         assert_eq!(desk.read("work/r/kept/a.txt"), "input and more");
         assert_eq!(desk.count("done/deep"), 2);
@@ -280,22 +362,22 @@ mod tests {
     #[test]
     fn a_result_on_its_way_to_another_file_system_is_not_put_there_twice() {
         let (mut desk, Some(other)) = (Desk::new(), super::super::shelf::elsewhere()) else { return };
-        desk.folders.done = other.path().join("done");
+        desk.done = other.path().to_owned();
         let one = desk.parcel("t1");
         assert_eq!(desk.put(&one).unwrap(), Path::new("deep/a.txt"));
         // As a process leaves it that was killed between the rename there and the removal here.
-        copy(&desk.folders.done.join("deep/a.txt"), &results(&desk.folders, "r", "t1")).unwrap();
+        desk.open(&desk.done).copy("deep/a.txt", &desk.open("work"), results("r", "t1")).unwrap();
         assert_eq!(desk.put(&one).unwrap(), Path::new("deep/a.txt"));
-        assert_eq!(fs::read_dir(desk.folders.done.join("deep")).unwrap().count(), 1);
-        assert!(!results(&desk.folders, "r", "t1").exists());
-        assert_eq!(fs::read_dir(&desk.folders.done).unwrap().count(), 1, "no partial copy is left");
+        assert_eq!(fs::read_dir(desk.done.join("deep")).unwrap().count(), 1);
+        assert!(!desk.work(results("r", "t1")).exists());
+        assert_eq!(fs::read_dir(&desk.done).unwrap().count(), 1, "no partial copy is left");
     }
 
     #[test]
     fn outputs_keep_their_names_and_contents_beside_note_and_input() {
         let desk = Desk::new();
         let mut parcel = desk.parcel("t");
-        let left = results(&desk.folders, "r", "t");
+        let left = desk.work(results("r", "t"));
         for name in ["result.json", "a.txt"] {
             fs::write(left.join(name), "the task's own").unwrap();
         }

@@ -1,42 +1,35 @@
 //! Checks of the drop folder on disk: which entries are there, and which of them are inputs.
 
-use crate::drop_store::{
-    EntryState, Rules, Unit,
-    rules::Ownership,
-    tree::{self, TreeError, modified_ns},
+use crate::{
+    drop_store::{EntryState, Rules, Unit, rules::Ownership},
+    folder::{Facts, Folder, FolderError, Kind, Tree, TreeError},
 };
-use dropmill_lifecycle::arrival::Look;
-use rustix::fs::{Access, CWD};
-use std::{
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::{FileTypeExt, MetadataExt},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Lists the entries of a folder that are inputs or cannot be inputs.
 ///
 /// # Errors
 /// Fails if the folder itself cannot be read.
-pub fn all(root: &Path, rules: &Rules) -> io::Result<Vec<(PathBuf, EntryState)>> {
+pub fn all(root: &Folder, rules: &Rules) -> Result<Vec<(PathBuf, EntryState)>, FolderError> {
     let mut found = vec![];
     let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(root.join(&folder)) {
-            Ok(entries) => entries,
-            // A subfolder that was removed meanwhile, or is not readable, hides only what is in it.
-            Err(_) if !folder.as_os_str().is_empty() => continue,
+    while let Some(below) = folders.pop() {
+        let listed = root.folder(&below).and_then(|folder| Ok((folder.entries()?, folder)));
+        let (entries, folder) = match listed {
+            Ok(listed) => listed,
+            // A subfolder that was removed or replaced meanwhile, or is not readable, hides only what is in it.
+            Err(_) if !below.as_os_str().is_empty() => continue,
             Err(error) => return Err(error),
         };
-        for entry in entries.flatten() {
-            let relative = folder.join(entry.file_name());
-            if rules.unit() == Unit::File && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        for entry in entries {
+            let relative = below.join(&entry.name);
+            if rules.unit() == Unit::File && entry.kind == Kind::Folder {
                 if rules.descends(&relative) {
                     folders.push(relative);
                 }
                 continue;
             }
-            match one(root, rules, &relative) {
+            match entry_state(&folder, Path::new(&entry.name), rules, &relative) {
                 EntryState::Gone | EntryState::Ignored => {}
                 state => found.push((relative, state)),
             }
@@ -46,97 +39,92 @@ pub fn all(root: &Path, rules: &Rules) -> io::Result<Vec<(PathBuf, EntryState)>>
 }
 
 /// Checks one entry.
-pub fn one(root: &Path, rules: &Rules, relative: &Path) -> EntryState {
+pub fn one(root: &Folder, rules: &Rules, relative: &Path) -> EntryState {
+    entry_state(root, relative, rules, relative)
+}
+
+/// Checks the entry that has the path `at` below a folder, and `relative` below the drop folder.
+fn entry_state(folder: &Folder, at: &Path, rules: &Rules, relative: &Path) -> EntryState {
     if rules.why_ignored(relative, false).is_some() {
         return EntryState::Ignored;
     }
-    let path = root.join(relative);
-    let facts = match fs::symlink_metadata(&path) {
-        Ok(facts) => facts,
-        Err(_) => return EntryState::Gone,
-    };
-    let kind = facts.file_type();
+    let Ok(facts) = folder.facts(at) else { return EntryState::Gone };
     let refused = |why: &'static str| EntryState::Refused(why.into());
-    if kind.is_dir() {
-        return match rules.unit() {
-            Unit::File => EntryState::Ignored,
-            Unit::Directory => whole(root, rules, relative),
-        };
+    match (facts.kind, rules.unit()) {
+        (Kind::Folder, Unit::File) => EntryState::Ignored,
+        (Kind::Folder, Unit::Directory) => whole(folder, at, rules),
+        (Kind::Link, _) => refused("a symbolic link: links are not followed, put the file itself here"),
+        (Kind::File, Unit::Directory) => refused("a file, and watch.unit = \"directory\" takes folders"),
+        (Kind::File, Unit::File) => file(folder, at, rules, &facts),
+        (Kind::Fifo, _) => refused("a FIFO"),
+        (Kind::Socket, _) => refused("a socket"),
+        (Kind::Device, _) => refused("a device"),
     }
-    if kind.is_symlink() {
-        return refused("a symbolic link: links are not followed, put the file itself here");
-    }
-    if !kind.is_file() {
-        return refused(match () {
-            () if kind.is_fifo() => "a FIFO",
-            () if kind.is_socket() => "a socket",
-            () => "a device",
-        });
-    }
-    if rules.unit() == Unit::Directory {
-        return refused("a file, and watch.unit = \"directory\" takes folders");
-    }
-    if rules.is_short(facts.len()) {
+}
+
+fn file(folder: &Folder, at: &Path, rules: &Rules, facts: &Facts) -> EntryState {
+    if rules.is_short(facts.size_bytes) {
         return EntryState::Ignored;
     }
-    if let Some(why) = rejected(rules, facts.len(), [&facts]) {
-        return refused(why);
+    if let Some(why) = rejected(rules, facts.size_bytes, [facts]) {
+        return EntryState::Refused(why.into());
     }
-    if rustix::fs::accessat(CWD, &path, Access::READ_OK, rustix::fs::AtFlags::EACCESS).is_err() {
-        return refused("not readable: its permissions forbid it");
+    if !folder.is_readable(at) {
+        return EntryState::Refused("not readable: its permissions forbid it".into());
     }
-    EntryState::Input(look_of(&facts), is_marked(root, rules, relative))
+    EntryState::Input(facts.look(), is_marked(folder, at, rules))
+}
+
+fn whole(folder: &Folder, at: &Path, rules: &Rules) -> EntryState {
+    let tree = match folder.tree(at) {
+        Ok(tree) => tree,
+        // Another process is changing it: the next check finds what came of it.
+        Err(error) if error.is_gone() => return EntryState::Gone,
+        Err(error @ (TreeError::NoInput { .. } | TreeError::Folder(_))) => {
+            return EntryState::Refused(error.to_string().into());
+        }
+    };
+    let size_bytes = tree.look().size_bytes;
+    if tree.files().is_empty() {
+        return EntryState::Refused("an empty folder: it is taken once a file is in it".into());
+    }
+    if rules.is_short(size_bytes) {
+        return EntryState::Ignored;
+    }
+    if let Some(why) = rejected(rules, size_bytes, tree.files().iter().map(|file| &file.facts)) {
+        return EntryState::Refused(why.into());
+    }
+    if let Some(why) = fixed(&tree) {
+        return EntryState::Refused(why.into());
+    }
+    EntryState::Input(tree.look(), is_marked(folder, at, rules))
+}
+
+/// Returns why the files of a folder cannot be moved to their result, if they cannot.
+fn fixed(tree: &Tree) -> Option<String> {
+    let below = tree.unchangeable()?;
+    Some(match below.as_os_str().is_empty() {
+        true => "its permissions forbid to move the files in it".to_owned(),
+        false => {
+            let what = "a folder whose permissions forbid to move the files in it".to_owned();
+            TreeError::NoInput { path: below.to_owned(), what }.to_string()
+        }
+    })
 }
 
 fn rejected<'a>(
     rules: &Rules,
     size_bytes: u64,
-    files: impl IntoIterator<Item = &'a Metadata>,
+    files: impl IntoIterator<Item = &'a Facts>,
 ) -> Option<&'static str> {
-    let owners = files.into_iter().map(|facts| Ownership { uid: facts.uid(), links: facts.nlink() });
+    let owners = files.into_iter().map(|facts| Ownership { uid: facts.owner, links: facts.links });
     rules.why_rejected(size_bytes, owners, rustix::process::geteuid().as_raw())
 }
 
-fn whole(root: &Path, rules: &Rules, relative: &Path) -> EntryState {
-    match tree::look(&root.join(relative)) {
-        Ok((_, files)) if files.is_empty() => {
-            EntryState::Refused("an empty folder: it is taken once a file is in it".into())
-        }
-        Ok((look, _)) if rules.is_short(look.size_bytes) => EntryState::Ignored,
-        Ok((look, files)) => match rejected(rules, look.size_bytes, files.iter().map(|file| &file.facts)) {
-            Some(why) => EntryState::Refused(why.into()),
-            None => EntryState::Input(look, is_marked(root, rules, relative)),
-        },
-        // Another process is changing it: the next check finds what came of it.
-        Err(error) if error.is_gone() => EntryState::Gone,
-        Err(error @ (TreeError::NoInput { .. } | TreeError::Io { .. })) => {
-            EntryState::Refused(error.to_string().into())
-        }
-    }
-}
-
-fn is_marked(root: &Path, rules: &Rules, relative: &Path) -> bool {
-    rules.marker_of(relative).is_some_and(|marker| root.join(marker).exists())
-}
-
-/// Returns what changes when a file is written to.
-pub fn look_of(facts: &Metadata) -> Look {
-    Look { size_bytes: facts.len(), modified_ns: modified_ns(facts), inode: facts.ino() }
-}
-
-/// Returns how an input, file or folder, looks now.
-///
-/// # Errors
-/// Fails if it is not there or cannot be read.
-pub fn look_at(path: &Path) -> io::Result<Look> {
-    let facts = fs::symlink_metadata(path)?;
-    match facts.is_dir() {
-        false => Ok(look_of(&facts)),
-        true => tree::look(path).map(|(look, _)| look).map_err(|error| match error {
-            TreeError::Io { source, .. } => source,
-            error @ TreeError::NoInput { .. } => io::Error::new(io::ErrorKind::InvalidInput, error),
-        }),
-    }
+/// Returns whether the marker is there: whatever it is, it is neither read nor followed.
+fn is_marked(folder: &Folder, at: &Path, rules: &Rules) -> bool {
+    let marker = rules.marker_of(at).and_then(|marker| folder.facts(marker).ok());
+    marker.is_some_and(|facts| facts.kind != Kind::Folder)
 }
 
 #[cfg(test)]
@@ -144,6 +132,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::drop_store::{RulesSettings, text_of};
+    use std::fs;
 
     fn rules(change: impl FnOnce(&mut RulesSettings)) -> Rules {
         let mut settings = RulesSettings {
@@ -160,8 +149,16 @@ mod tests {
         Rules::new(settings)
     }
 
+    fn all(root: &Path, rules: &Rules) -> Vec<(PathBuf, EntryState)> {
+        super::all(&Folder::open(root).unwrap(), rules).unwrap()
+    }
+
+    fn one(root: &Path, rules: &Rules, relative: &Path) -> EntryState {
+        super::one(&Folder::open(root).unwrap(), rules, relative)
+    }
+
     fn names(root: &Path, rules: &Rules) -> Vec<String> {
-        let mut names: Vec<_> = all(root, rules).unwrap().iter().map(|(path, _)| text_of(path)).collect();
+        let mut names: Vec<_> = all(root, rules).iter().map(|(path, _)| text_of(path)).collect();
         names.sort();
         names
     }
@@ -207,7 +204,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
         let pipe = folder.path().join("pipe");
-        rustix::fs::mknodat(CWD, pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .unwrap();
         let plain = rules(|_| {});
         let one = |name: &str| one(folder.path(), &plain, Path::new(name));
         assert!(matches!(one("link"), EntryState::Refused(why) if why.contains("link")));
@@ -234,7 +232,7 @@ mod tests {
         assert!(matches!(one("empty"), EntryState::Refused(why) if why.contains("empty")));
         assert!(matches!(one("plain"), EntryState::Refused(why) if why.contains("takes folders")));
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("album/link")).unwrap();
-        assert!(matches!(one("album"), EntryState::Refused(why) if why.contains("holds link")));
+        assert!(matches!(one("album"), EntryState::Refused(why) if why.contains("holds link, ")));
     }
 
     #[test]

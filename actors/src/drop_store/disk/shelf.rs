@@ -1,224 +1,355 @@
 //! Takes inputs from the drop folder into the work folder, by one rename. Inputs that cross file systems are copied beside
 //! their place first.
+//!
+//! Other users may write to the drop folder at any moment. Everything in it is reached by a handle of the folder that holds
+//! the input. A rename moves what has the name at that moment: it is compared afterwards, in a folder that only this process
+//! can write to.
 
-use super::scan::look_at;
 use crate::{
-    drop_store::NotTaken,
-    place::{PlaceError, refused, rename_new, sync},
+    drop_store::{NotTaken, Take, parcel::beside_path},
+    folder::{Folder, FolderError, Kind, TreeError},
+    place::{PlaceError, beside},
 };
 use dropmill_lifecycle::arrival::Look;
 use std::{
     ffi::{OsStr, OsString},
-    fs, io,
     path::{Path, PathBuf},
 };
 
 /// Where a copy from another file system grows.
 pub const COMING: &str = ".coming";
-/// Moves a file from the drop folder into a folder of its own; only if it still looks as it did.
-pub fn take(from: &Path, to: &Path, look: &Look, marker: Option<&Path>) -> Result<(), NotTaken> {
-    let refuse = |what, path: &Path, error: &io::Error| NotTaken::Refused(refused(what, path, error));
-    match look_at(from) {
+/// Permissions of the folders in the work folder.
+pub const PRIVATE: u32 = 0o700;
+/// Names that are tried for an input that goes back while another one has its name.
+const NAMES: u32 = 1000;
+
+/// An input on its way from the folder that holds it to the folder of its place.
+struct Move<'a> {
+    parent: Folder,
+    name: &'a Path,
+    place: Folder,
+    look: &'a Look,
+}
+
+/// Moves an input from the drop folder into its place; only if it still looks as it did.
+pub fn take(directory: &Folder, work: &Folder, take: &Take) -> Result<(), NotTaken> {
+    let Take { relative, place, look, marker, .. } = take;
+    let (parent, name) = match parent_of(directory, relative) {
+        Ok(found) => found,
+        Err(error) if error.is_gone() => return Err(NotTaken::Gone),
+        Err(error) => return Err(refused(error)),
+    };
+    match parent.look(name) {
         Ok(now) if now == *look => {}
         Ok(_) => return Err(NotTaken::Changed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
-        Err(error) => return Err(refuse("look at", from, &error)),
+        Err(error) if error.is_gone() => return Err(NotTaken::Gone),
+        // It holds a link or the like since the check, which says so the next time.
+        Err(TreeError::NoInput { .. }) => return Err(NotTaken::Changed),
+        Err(TreeError::Folder(error)) => return Err(refused(error)),
     }
-    let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder).map_err(|error| refuse("make folder", folder, &error))?;
-    if let Some(marker) = marker {
-        // Before the file: a marker that stays alone would call the next file of that name complete.
-        match fs::remove_file(marker) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(refuse("remove", marker, &error));
-            }
+    let place = work.create_folders(place, PRIVATE).map_err(refused)?;
+    if let Some(marker) = marker.as_ref().and_then(|marker| marker.file_name()) {
+        // Before the file: a marker that stays alone would declare the next file of that name complete.
+        match parent.remove_file(marker) {
+            Err(error) if !error.is_not_found() => return Err(refused(error)),
             _ => {}
         }
     }
-    match rename_new(from, to) {
-        Ok(()) => as_it_was_seen(to, from, look),
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            // A copy excludes nobody: first it is taken where it is, by a rename.
-            let held = held(from, folder);
-            match rename_new(from, &held) {
-                Ok(()) => as_it_was_seen(&held, from, look)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NotTaken::Gone),
-                Err(error) => return Err(refuse("rename to", &held, &error)),
-            }
-            bring(&held, to).map_err(NotTaken::Refused)
+    Move { parent, name, place, look }.make()
+}
+
+impl Move<'_> {
+    fn make(&self) -> Result<(), NotTaken> {
+        match self.parent.rename_new(self.name, &self.place, self.name) {
+            Ok(()) if self.is_as_it_was(&self.place, self.name) => Ok(()),
+            Ok(()) => Err(self.give_back(&self.place, self.name)),
+            Err(error) if error.crosses_file_systems() => self.make_across(),
+            Err(error) if error.is_not_found() => Err(NotTaken::Gone),
+            Err(error) => Err(refused(error)),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NotTaken::Gone),
-        Err(error) => Err(refuse("rename to", to, &error)),
+    }
+
+    /// A copy excludes no other process: first the input is taken where it is, by a rename.
+    fn make_across(&self) -> Result<(), NotTaken> {
+        let held = held(self.place.path());
+        match self.parent.rename_new(self.name, &self.parent, &held) {
+            Ok(()) if self.is_as_it_was(&self.parent, &held) => {}
+            Ok(()) => return Err(self.give_back(&self.parent, &held)),
+            Err(error) if error.is_not_found() => return Err(NotTaken::Gone),
+            Err(error) => return Err(refused(error)),
+        }
+        match bring(&self.parent, &held, &self.place, self.name) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.give_back(&self.parent, &held)),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    fn is_as_it_was(&self, folder: &Folder, name: &Path) -> bool {
+        folder.look(name).is_ok_and(|now| now == *self.look)
+    }
+
+    /// Moves back what is not what was checked: into the folder it came from.
+    fn give_back(&self, from: &Folder, name: &Path) -> NotTaken {
+        match give_back(from, name, &self.parent, self.name) {
+            Ok(()) => NotTaken::Changed,
+            Err(error) => NotTaken::Refused(error),
+        }
     }
 }
 
-/// Whether what was just moved is what was looked at; if not, it goes back.
-fn as_it_was_seen(moved: &Path, from: &Path, look: &Look) -> Result<(), NotTaken> {
-    match look_at(moved) {
-        Ok(now) if now == *look => Ok(()),
-        // If its place is taken meanwhile it stays where it is, from which it is taken again.
-        _ => match rename_new(moved, from) {
-            Ok(()) => Err(NotTaken::Changed),
-            Err(_) => Ok(()),
-        },
+/// Moves something back into the drop folder: beside its name if that is taken by now.
+fn give_back(from: &Folder, name: &Path, parent: &Folder, wanted: &Path) -> Result<(), PlaceError> {
+    let is_folder = from.facts(name).is_ok_and(|facts| facts.kind == Kind::Folder);
+    for tries in 0..NAMES {
+        match from.rename_new(name, parent, another(wanted, tries, is_folder)) {
+            Err(error) if error.is_taken() => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+    Err(PlaceError::Taken { path: parent.path().join(wanted).display().to_string() })
+}
+
+/// Returns the name beside another one, with the same ending, so that patterns for names match both.
+fn another(name: &Path, tries: u32, is_folder: bool) -> PathBuf {
+    match name.to_str() {
+        Some(text) => beside(text, tries, is_folder).into(),
+        None => beside_path(name, tries),
     }
 }
 
-/// Where an input is while it is copied to another file system: beside its place, under the name of the folder that it
-/// goes to, which no other input has.
-fn held(from: &Path, folder: &Path) -> PathBuf {
+fn refused(error: FolderError) -> NotTaken {
+    NotTaken::Refused(error.into())
+}
+
+/// Opens the folder that holds an input, and returns the name of the input in it.
+fn parent_of<'a>(directory: &Folder, relative: &'a Path) -> Result<(Folder, &'a Path), FolderError> {
+    let parent = directory.folder(relative.parent().unwrap_or(Path::new("")))?;
+    Ok((parent, Path::new(relative.file_name().unwrap_or_default())))
+}
+
+/// Returns the name of an input while it is copied to another file system: beside its place, under the name of the folder
+/// that it goes to, which no other input has.
+fn held(place: &Path) -> PathBuf {
     let mut name = OsString::from(".dropmill-");
-    name.push(folder.file_name().unwrap_or(OsStr::new("input")));
-    from.with_file_name(name)
+    name.push(place.file_name().unwrap_or(OsStr::new("input")));
+    name.into()
 }
 
-/// Brings an input that is held to its place on another file system. Whatever was done of it before counts.
-fn bring(held: &Path, to: &Path) -> Result<(), PlaceError> {
-    if !to.exists() {
-        let beside = to.with_file_name(COMING);
-        let _ = remove(&beside);
-        copy(held, &beside).map_err(|error| refused("copy to", &beside, &error))?;
-        rename_new(&beside, to).map_err(|error| refused("rename to", to, &error))?;
-        sync(to.parent().unwrap_or(to))?;
+/// Brings an input that is held to its place on another file system; returns whether it is a whole input. What an
+/// interrupted process did of it counts.
+fn bring(parent: &Folder, held: &Path, place: &Folder, name: &Path) -> Result<bool, FolderError> {
+    let (Ok(before), Ok(facts)) = (parent.look(held), parent.facts(held)) else { return Ok(false) };
+    if !place.holds(name) {
+        place.remove(COMING)?;
+        match parent.copy(held, place, COMING) {
+            // Of a folder, each file was copied whole, but maybe not all as they were at one moment.
+            Ok(_) if parent.look(held).is_ok_and(|after| after == before) => {}
+            Err(error) if !error.shows_another_process() => return Err(error),
+            Ok(_) | Err(_) => {
+                place.remove(COMING)?;
+                return Ok(false);
+            }
+        }
+        place.rename_new(COMING, place, name)?;
+        place.sync()?;
     }
-    remove(held).map_err(|error| refused("remove", held, &error))
+    // Another user may have given its name to something else by now.
+    if parent.facts(held).is_ok_and(|now| now.identity == facts.identity) {
+        parent.remove(held)?;
+    }
+    Ok(true)
 }
 
-/// Returns the one input in a folder of the work folder.
-pub fn only_file_in(folder: Option<&Path>) -> Option<PathBuf> {
-    let mut entries = fs::read_dir(folder?).ok()?.flatten();
-    entries.find(|entry| entry.file_name() != COMING).map(|entry| entry.path())
-}
-
-/// Takes an input that an earlier life was copying to another file system; whether there was one.
+/// Takes an input that an interrupted process was copying to another file system. One that is no input any more goes back.
+/// Returns whether there was one.
 ///
 /// # Errors
-/// When the file system refuses.
-pub fn go_on_taking(from: &Path, to: &Path) -> Result<bool, PlaceError> {
-    let held = held(from, to.parent().unwrap_or(to));
-    let is_there = fs::symlink_metadata(&held).is_ok();
-    if is_there {
-        bring(&held, to)?;
+/// Fails if the file system refuses.
+pub fn go_on_taking(
+    directory: &Folder,
+    relative: &Path,
+    work: &Folder,
+    place: &str,
+) -> Result<bool, PlaceError> {
+    let (parent, name) = match parent_of(directory, relative) {
+        Ok(found) => found,
+        Err(error) if error.is_gone() => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let held = held(Path::new(place));
+    if !parent.holds(&held) {
+        return Ok(false);
     }
-    Ok(is_there)
-}
-
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path)?.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
+    let brought = bring(&parent, &held, &work.create_folders(place, PRIVATE)?, name)?;
+    if !brought {
+        give_back(&parent, &held, &parent, name)?;
     }
-}
-
-/// Copies a file, or a folder with everything in it, durably; follows no link.
-pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let kind = fs::symlink_metadata(from)?.file_type();
-    if kind.is_dir() {
-        fs::create_dir_all(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            copy(&entry.path(), &to.join(entry.file_name()))?;
-        }
-    } else if kind.is_file() {
-        fs::copy(from, to)?;
-    } else {
-        return Err(io::Error::other(format!("{} is no plain file", from.display())));
-    }
-    fs::File::open(to)?.sync_all()
+    Ok(brought)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::fs;
 
-    fn look(path: &Path) -> Look {
-        look_at(path).unwrap()
+    struct Desk {
+        drop: tempfile::TempDir,
+        work: tempfile::TempDir,
+    }
+
+    impl Desk {
+        fn new(work: tempfile::TempDir) -> Self {
+            Self { drop: tempfile::tempdir().unwrap(), work }
+        }
+
+        fn folders(&self) -> (Folder, Folder) {
+            (Folder::open(self.drop.path()).unwrap(), Folder::open(self.work.path()).unwrap())
+        }
+
+        fn drop(&self, below: &str) -> PathBuf {
+            self.drop.path().join(below)
+        }
+
+        fn work(&self, below: &str) -> PathBuf {
+            self.work.path().join(below)
+        }
+
+        fn look(&self, name: &str) -> Look {
+            self.folders().0.look(name).unwrap()
+        }
+
+        /// Takes an input into the place `r/t`.
+        fn take(&self, name: &str, look: Look, marker: Option<&str>) -> Result<(), NotTaken> {
+            let (drop, work) = self.folders();
+            let (relative, marker) = (name.into(), marker.map(PathBuf::from));
+            take(&drop, &work, &Take { id: 0, relative, place: "r/t".into(), look, marker, hash: false })
+        }
+
+        fn go_on(&self, name: &str) -> bool {
+            let (drop, work) = self.folders();
+            go_on_taking(&drop, Path::new(name), &work, "r/t").unwrap()
+        }
+
+        fn drop_names(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.drop.path()).unwrap();
+            let mut names: Vec<_> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
     }
 
     #[test]
     fn a_folder_is_taken_whole_and_only_as_it_was_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("a"), folder.path().join("work/t/a"));
-        fs::create_dir_all(from.join("deep")).unwrap();
-        fs::write(from.join("deep/x"), "1").unwrap();
-        let seen = look(&from);
-        fs::write(from.join("deep/y"), "2").unwrap();
-        assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Changed)));
-        take(&from, &to, &look(&from), None).unwrap();
-        assert_eq!(fs::read_to_string(to.join("deep/y")).unwrap(), "2");
-        assert!(!from.exists());
+        let desk = Desk::new(tempfile::tempdir().unwrap());
+        fs::create_dir_all(desk.drop("a/deep")).unwrap();
+        fs::write(desk.drop("a/deep/x"), "1").unwrap();
+        let seen = desk.look("a");
+        fs::write(desk.drop("a/deep/y"), "2").unwrap();
+        assert!(matches!(desk.take("a", seen, None), Err(NotTaken::Changed)));
+        desk.take("a", desk.look("a"), None).unwrap();
+        assert_eq!(fs::read_to_string(desk.work("r/t/a/deep/y")).unwrap(), "2");
+        assert!(!desk.drop("a").exists());
     }
 
     #[test]
     fn what_is_taken_to_another_file_system_is_taken_once_also_when_that_was_cut_off() {
-        let (folder, Some(other)) = (tempfile::tempdir().unwrap(), elsewhere()) else { return };
-        for (at, kind) in ["file", "folder"].into_iter().enumerate() {
-            let (from, to) = (folder.path().join(kind), other.path().join(format!("work/t{at}/{kind}")));
+        for kind in ["file", "folder"] {
+            let Some(other) = elsewhere() else { return };
+            let desk = Desk::new(other);
             let make = || match kind {
-                "file" => fs::write(&from, "1").unwrap(),
+                "file" => fs::write(desk.drop(kind), "1").unwrap(),
                 _ => {
-                    fs::create_dir_all(from.join("deep")).unwrap();
-                    fs::write(from.join("deep/x"), "1").unwrap();
+                    fs::create_dir_all(desk.drop("folder/deep")).unwrap();
+                    fs::write(desk.drop("folder/deep/x"), "1").unwrap();
                 }
             };
-            let whole = |place: &Path| match kind {
-                "file" => fs::read_to_string(place).unwrap() == "1",
-                _ => fs::read_to_string(place.join("deep/x")).unwrap() == "1",
+            let (to, holds) = (desk.work("r/t").join(kind), desk.drop(".dropmill-t"));
+            let whole = || match kind {
+                "file" => fs::read_to_string(&to).unwrap() == "1",
+                _ => fs::read_to_string(to.join("deep/x")).unwrap() == "1",
             };
             make();
-            let seen = look(&from);
-            fs::write(if kind == "file" { from.clone() } else { from.join("more") }, "written to").unwrap();
-            assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Changed)));
-            assert!(from.exists() && !to.exists());
+            let seen = desk.look(kind);
+            let more = if kind == "file" { desk.drop(kind) } else { desk.drop("folder/more") };
+            fs::write(more, "written to").unwrap();
+            assert!(matches!(desk.take(kind, seen, None), Err(NotTaken::Changed)));
+            assert!(desk.drop(kind).exists() && !to.exists());
             make();
-            let _ = fs::remove_file(from.join("more"));
-            let seen = look(&from);
-            take(&from, &to, &seen, None).unwrap();
-            assert!(whole(&to) && !from.exists());
-            assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Gone)));
-            assert!(!go_on_taking(&from, &to).unwrap(), "nothing was left half done");
+            let _ = fs::remove_file(desk.drop("folder/more"));
+            let seen = desk.look(kind);
+            desk.take(kind, seen, None).unwrap();
+            assert!(whole() && !desk.drop(kind).exists());
+            assert!(matches!(desk.take(kind, seen, None), Err(NotTaken::Gone)));
+            assert!(!desk.go_on(kind), "nothing was left half done");
             // Cut off before the copy, in the middle of it, and after it.
-            let holds = held(&from, to.parent().unwrap());
+            let (drop, work) = desk.folders();
             for cut in 0..3 {
-                remove(&to).unwrap();
+                work.remove(Path::new("r/t").join(kind)).unwrap();
                 make();
-                fs::rename(&from, &holds).unwrap();
+                fs::rename(desk.drop(kind), &holds).unwrap();
                 match cut {
                     0 => {}
                     1 => fs::write(to.with_file_name(COMING), "torn").unwrap(),
-                    _ => copy(&holds, &to).unwrap(),
+                    _ => drop.copy(".dropmill-t", &work, Path::new("r/t").join(kind)).map(|_| ()).unwrap(),
                 }
-                assert!(go_on_taking(&from, &to).unwrap());
-                assert!(whole(&to) && !from.exists() && !holds.exists(), "{kind} {cut}");
+                assert!(desk.go_on(kind));
+                assert!(whole() && !desk.drop(kind).exists() && !holds.exists(), "{kind} {cut}");
                 assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 1, "{kind} {cut}");
             }
+            // Another user may plant what has the name of an interrupted copy.
+            work.remove(Path::new("r/t").join(kind)).unwrap();
+            std::os::unix::fs::symlink("/etc/hostname", &holds).unwrap();
+            assert!(!desk.go_on(kind) && !to.exists() && !holds.exists());
+            assert!(fs::symlink_metadata(desk.drop(kind)).unwrap().is_symlink(), "it is left under the name");
         }
     }
 
     #[test]
     fn a_file_is_taken_once_and_only_as_it_was_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("a"), folder.path().join("work/t/a"));
-        fs::write(&from, "1").unwrap();
-        let seen = look(&from);
-        fs::write(&from, "12").unwrap();
-        assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Changed)));
-        assert_eq!(fs::read_to_string(&from).unwrap(), "12");
-        let (seen, marker) = (look(&from), folder.path().join("a.done"));
-        fs::write(&marker, "").unwrap();
-        take(&from, &to, &seen, Some(&marker)).unwrap();
-        assert_eq!(fs::read_to_string(&to).unwrap(), "12");
-        assert!(!marker.exists());
-        assert!(matches!(take(&from, &to, &seen, None), Err(NotTaken::Gone)));
+        let desk = Desk::new(tempfile::tempdir().unwrap());
+        fs::write(desk.drop("a"), "1").unwrap();
+        let seen = desk.look("a");
+        fs::write(desk.drop("a"), "12").unwrap();
+        assert!(matches!(desk.take("a", seen, None), Err(NotTaken::Changed)));
+        assert_eq!(fs::read_to_string(desk.drop("a")).unwrap(), "12");
+        let seen = desk.look("a");
+        fs::write(desk.drop("a.done"), "").unwrap();
+        desk.take("a", seen, Some("a.done")).unwrap();
+        assert_eq!(fs::read_to_string(desk.work("r/t/a")).unwrap(), "12");
+        assert!(desk.drop_names().is_empty());
+        assert!(matches!(desk.take("a", seen, None), Err(NotTaken::Gone)));
+    }
+
+    #[test]
+    fn what_was_moved_instead_of_the_input_goes_back_also_when_its_name_is_taken() {
+        let desk = Desk::new(tempfile::tempdir().unwrap());
+        let (drop, work) = desk.folders();
+        let place = work.create_folders("r/t", PRIVATE).unwrap();
+        fs::write(desk.drop("a.txt"), "1").unwrap();
+        let look = desk.look("a.txt");
+        let make = || {
+            Move { parent: drop.clone(), name: Path::new("a.txt"), place: place.clone(), look: &look }.make()
+        };
+        fs::remove_file(desk.drop("a.txt")).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", desk.drop("a.txt")).unwrap();
+        assert!(matches!(make(), Err(NotTaken::Changed)));
+        assert!(fs::symlink_metadata(desk.drop("a.txt")).unwrap().is_symlink());
+        // As if another file had got the name between the two renames.
+        fs::write(desk.work("r/t/moved"), "other").unwrap();
+        give_back(&place, Path::new("moved"), &drop, Path::new("a.txt")).unwrap();
+        assert_eq!(desk.drop_names(), ["a.txt", "a~2.txt"]);
+        assert_eq!(fs::read_dir(desk.work("r/t")).unwrap().count(), 0);
     }
 }
 
 /// Returns a folder on another file system than the temporary folder, if there is one.
 #[cfg(test)]
 pub(super) fn elsewhere() -> Option<tempfile::TempDir> {
-    use std::os::unix::fs::MetadataExt;
-    let here = fs::metadata(std::env::temp_dir()).unwrap().dev();
+    use std::{fs, os::unix::fs::MetadataExt};
+    let here = fs::metadata(std::env::temp_dir()).ok()?.dev();
     let there = fs::metadata("/dev/shm").ok()?.dev();
     if here == there {
         eprintln!("not tested: /dev/shm and the temporary folder are on one file system");

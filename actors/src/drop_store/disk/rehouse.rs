@@ -1,0 +1,163 @@
+//! Moves the files of a taken folder into new folders, before it is delivered.
+//!
+//! A folder that was moved stays writable for every process that had it, or a folder in it, open: such a process can
+//! replace a file by a link at any time, also long after the folder was delivered. New folders belong to this process alone.
+//! The files move into them by renames, and entries that are neither files nor folders stay out.
+
+use super::shelf::PRIVATE;
+use crate::{
+    drop_store::parcel::beside_path,
+    folder::{Cause, Facts, Folder, FolderError, Kind},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Holds the folder that is emptied, within the place.
+pub const OLD: &str = ".old";
+/// Times that the folder is searched before the move fails: another process may create files in it meanwhile.
+const ROUNDS: u32 = 64;
+/// Names that are tried for a file whose name is taken by an earlier one.
+const NAMES: u32 = 1000;
+
+/// Moves the files of the folder `name` into new folders of the same names; returns the paths of what stayed out.
+///
+/// After a crash, [`finish`] continues.
+///
+/// # Errors
+/// Fails if the file system refuses, or if another process creates files as fast as they are moved.
+pub fn rehouse(place: &Folder, name: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    let old = place.create_folders(OLD, PRIVATE)?;
+    if !old.holds(name) {
+        place.rename_new(name, &old, name)?;
+    }
+    finish(place, name)
+}
+
+/// Finishes what an interrupted process had begun to move, if anything.
+///
+/// # Errors
+/// As [`rehouse`].
+pub fn finish(place: &Folder, name: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    let old = match place.folder(OLD) {
+        Ok(old) => old,
+        Err(error) if error.is_not_found() => return Ok(vec![]),
+        Err(error) => return Err(error),
+    };
+    let mut moving = Moving { name, old, new: None, folders: BTreeMap::new(), left_out: vec![] };
+    moving.make(place)?;
+    place.remove_empty_folder(OLD)?;
+    Ok(moving.left_out)
+}
+
+struct Moving<'a> {
+    name: &'a Path,
+    /// The folder that holds the one that is emptied.
+    old: Folder,
+    new: Option<Folder>,
+    /// The folders that were found, with what they were like before they were emptied.
+    folders: BTreeMap<PathBuf, Facts>,
+    left_out: Vec<PathBuf>,
+}
+
+impl Moving<'_> {
+    fn make(&mut self, place: &Folder) -> Result<(), FolderError> {
+        for _ in 0..ROUNDS {
+            if !self.old.holds(self.name) {
+                return self.keep_facts();
+            }
+            let new = place.create_folders(self.name, PRIVATE)?;
+            self.new = Some(new.clone());
+            let found = self.empty(&new)?;
+            for below in found.iter().rev() {
+                match self.old.remove_empty_folder(self.below(below)) {
+                    Err(error) if !error.is_taken() && !error.is_gone() => return Err(error),
+                    // Something came into it meanwhile: the next round finds it.
+                    _ => {}
+                }
+            }
+        }
+        Err(FolderError::new("empty folder", &self.old.path().join(self.name), Cause::KeepsFilling))
+    }
+
+    /// Moves what is there now; returns the folders that were found, each before those in it.
+    fn empty(&mut self, new: &Folder) -> Result<Vec<PathBuf>, FolderError> {
+        let mut found = vec![];
+        let mut waiting = vec![PathBuf::new()];
+        while let Some(below) = waiting.pop() {
+            let here = match self.old.folder(self.below(&below)) {
+                Ok(here) => here,
+                Err(error) if error.is_gone() => continue,
+                Err(error) => return Err(error),
+            };
+            let facts = here.own_facts()?;
+            self.folders.entry(below.clone()).or_insert(facts);
+            let there = new.create_folders(&below, PRIVATE)?;
+            for entry in here.entries()? {
+                let name = Path::new(&entry.name);
+                match entry.kind {
+                    Kind::Folder => waiting.push(below.join(name)),
+                    Kind::File => self.move_file(&here, &there, name, &below)?,
+                    _ => self.leave_out(&here, name, &below)?,
+                }
+            }
+            found.push(below);
+        }
+        Ok(found)
+    }
+
+    /// Moves a file, and checks in the new folder that it is one: it may have been replaced since it was listed.
+    fn move_file(
+        &mut self,
+        here: &Folder,
+        there: &Folder,
+        name: &Path,
+        below: &Path,
+    ) -> Result<(), FolderError> {
+        for tries in 0..NAMES {
+            let to = beside_path(name, tries);
+            match here.rename_new(name, there, &to) {
+                Ok(()) => {}
+                Err(error) if error.is_taken() => continue,
+                // Removed, or a folder meanwhile: the next round finds what is there.
+                Err(error) if error.is_gone() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            return match there.facts(&to)?.kind {
+                Kind::File => Ok(()),
+                Kind::Folder => there.rename_new(&to, here, beside_path(name, tries + 1)),
+                _ => self.leave_out(there, &to, below),
+            };
+        }
+        Err(FolderError::new("move", &here.path().join(name), Cause::KeepsFilling))
+    }
+
+    /// Removes a link, a FIFO or the like: it has no content of its own.
+    fn leave_out(&mut self, here: &Folder, name: &Path, below: &Path) -> Result<(), FolderError> {
+        match here.remove_file(name) {
+            Ok(()) => self.left_out.push(below.join(name)),
+            Err(error) if error.is_gone() => {}
+            // It is a folder by now: the next round finds it.
+            Err(_) if here.facts(name).is_ok_and(|facts| facts.kind == Kind::Folder) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Gives the new folders the permissions and times of the old ones, the innermost first: so the input looks as before.
+    fn keep_facts(&self) -> Result<(), FolderError> {
+        let Some(new) = &self.new else { return Ok(()) };
+        for (below, facts) in self.folders.iter().rev() {
+            new.folder(below)?.keep(facts)?;
+        }
+        Ok(())
+    }
+
+    fn below(&self, below: &Path) -> PathBuf {
+        match below.as_os_str().is_empty() {
+            true => self.name.to_owned(),
+            false => self.name.join(below),
+        }
+    }
+}
