@@ -67,6 +67,12 @@ impl AsFd for Parent<'_> {
     }
 }
 
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
 impl Folder {
     /// Opens the folder at a path that the user configured. Links in this path are followed.
     ///

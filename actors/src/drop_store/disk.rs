@@ -10,9 +10,6 @@ mod rehouse;
 mod scan;
 mod shelf;
 
-#[cfg(test)]
-mod tests;
-
 use super::{
     DropStore, EntryState, NotPublished, NotTaken, Parcel, Published, Root, Rules, StoredInput, Take, Taken,
 };
@@ -322,4 +319,59 @@ fn in_a_thread<T: Send + 'static>(
 ) -> BoxFuture<'static, T> {
     let work = tokio::task::spawn_blocking(work);
     Box::pin(async move { work.await.unwrap_or_else(lost) })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    fn desk() -> (tempfile::TempDir, DiskDropStore) {
+        let outer = tempfile::tempdir().unwrap();
+        let path = |name: &str| outer.path().join(name);
+        let folders = DropFolders {
+            directory: path("drop"),
+            done: path("done"),
+            failed: path("failed"),
+            work: path("work/id"),
+        };
+        let store = DiskDropStore::open(&folders).unwrap();
+        (outer, store)
+    }
+
+    #[test]
+    fn an_input_in_the_work_folder_is_found_whatever_an_interrupted_process_or_another_one_did() {
+        let (outer, store) = desk();
+        let place = outer.path().join("work/id/r/t");
+        assert_eq!(store.find("r/t", Path::new("a")).unwrap(), None);
+        fs::create_dir_all(place.join(".old/a/deep")).unwrap();
+        fs::create_dir_all(place.join("a")).unwrap();
+        fs::write(place.join(".old/a/deep/x"), "12").unwrap();
+        fs::write(place.join("a/y"), "345").unwrap();
+        assert_eq!(store.inputs(), [("r/t".to_owned(), PathBuf::from("a"))]);
+        let found = store.find("r/t", Path::new("sub/a")).unwrap().unwrap();
+        assert_eq!((found.look.size_bytes, found.whole_folder), (5, true));
+        assert_eq!(found.source, place.join("a"));
+        assert_eq!(fs::read_to_string(place.join("a/deep/x")).unwrap(), "12");
+        assert!(!place.join(".old").exists());
+        // What became a link since is for the upload to refuse.
+        symlink("/etc/hostname", place.join("a/link")).unwrap();
+        assert!(store.find("r/t", Path::new("a")).unwrap().is_some());
+        fs::remove_dir_all(place.join("a")).unwrap();
+        symlink("/etc/hostname", place.join("a")).unwrap();
+        assert_eq!(store.find("r/t", Path::new("a")).unwrap(), None);
+        assert_eq!(store.find("r/t/../../..", Path::new("etc")).ok(), None);
+    }
+
+    #[test]
+    fn a_probe_writes_through_no_link() {
+        let (outer, store) = desk();
+        let victim = outer.path().join("victim");
+        fs::write(&victim, "content").unwrap();
+        symlink(&victim, outer.path().join("drop/.dropmill-probe")).unwrap();
+        store.probe().unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "content");
+        assert_eq!(fs::read_dir(outer.path().join("drop")).unwrap().count(), 0);
+    }
 }

@@ -389,4 +389,44 @@ mod tests {
         assert!(desk.read("done/deep/a.txt/result.json~note").contains("\"task\": \"t\""));
         assert_eq!(desk.put(&parcel).unwrap(), Path::new("deep/a.txt"), "it is recognised");
     }
+
+    /// A task that had a folder as its input, into which another process put a link after it was taken.
+    fn linked(desk: &Desk, task: &str, root: Root) -> Parcel {
+        let parcel = desk.parcel(task);
+        let place = desk.work(&parcel.input);
+        fs::remove_file(place.join("a.txt")).unwrap();
+        fs::create_dir(place.join("a.txt")).unwrap();
+        fs::write(place.join("a.txt/one"), "1").unwrap();
+        let look = Folder::open(&place).unwrap().look("a.txt").unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", place.join("a.txt/link")).unwrap();
+        Parcel { look: Some(look), root, ..parcel }
+    }
+
+    #[test]
+    fn a_folder_into_which_a_link_came_is_no_result_and_without_the_link_a_failure() {
+        let desk = Desk::new();
+        let done = linked(&desk, "t1", Root::Done);
+        assert!(matches!(desk.put(&done), Err(NotPublished::Changed(_))));
+        assert_eq!((desk.count("done"), desk.count("work/r/t1/a.txt")), (0, 2), "it stays where it was");
+        let spent = Parcel { with_input: false, ..linked(&desk, "t2", Root::Done) };
+        assert!(matches!(desk.put(&spent), Err(NotPublished::Changed(_))));
+        let failed = linked(&desk, "t3", Root::Failed);
+        assert_eq!(desk.put(&failed).unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(desk.count("done/deep/a.txt/a.txt"), 1);
+        assert_eq!(desk.read("done/deep/a.txt/a.txt/one"), "1");
+    }
+
+    #[test]
+    fn a_link_in_the_way_of_a_result_leads_it_nowhere() {
+        let desk = Desk::new();
+        let parcel = desk.parcel("t");
+        fs::create_dir(desk.folder.path().join("outside")).unwrap();
+        std::os::unix::fs::symlink("../outside", desk.done.join("deep")).unwrap();
+        let Err(NotPublished::Refused(error)) = desk.put(&parcel) else { panic!("it was published") };
+        assert!(error.to_string().ends_with("a part of the path is a symbolic link or no folder"), "{error}");
+        assert_eq!(desk.count("outside"), 0);
+        fs::remove_file(desk.done.join("deep")).unwrap();
+        assert_eq!(desk.put(&parcel).unwrap(), Path::new("deep/a.txt"));
+        assert_eq!(desk.read("done/deep/a.txt/a.txt"), "input");
+    }
 }

@@ -161,3 +161,121 @@ impl Moving<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::{
+        fs,
+        os::{
+            fd::{AsFd, AsRawFd},
+            unix::fs::symlink,
+        },
+        sync::atomic::{AtomicBool, Ordering::Relaxed},
+        thread,
+    };
+
+    fn desk() -> (tempfile::TempDir, Folder) {
+        let outer = tempfile::tempdir().unwrap();
+        let place = outer.path().join("place");
+        fs::create_dir_all(place.join("a/deep/empty")).unwrap();
+        fs::write(place.join("a/one"), "1").unwrap();
+        fs::write(place.join("a/deep/two"), "22").unwrap();
+        let place = Folder::open(&place).unwrap();
+        (outer, place)
+    }
+
+    #[test]
+    fn files_move_into_new_folders_and_the_input_looks_as_before() {
+        let (outer, place) = desk();
+        let path = |below: &str| outer.path().join("place/a").join(below);
+        let (before, folder) = (place.look("a").unwrap(), place.folder("a/deep").unwrap());
+        assert!(rehouse(&place, Path::new("a")).unwrap().is_empty());
+        assert_eq!(place.look("a").unwrap(), before);
+        assert_eq!(fs::read_to_string(path("deep/two")).unwrap(), "22");
+        assert!(path("deep/empty").is_dir());
+        assert_eq!(place.entries().unwrap().len(), 1, "nothing is left of the old folder");
+        // Whoever had a folder of it open has nothing to change any more.
+        assert_ne!(place.folder("a/deep").unwrap().identity().unwrap(), folder.identity().unwrap());
+        assert!(folder.create_file("late", 0o600).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_stays_out_and_what_it_leads_to_is_not_touched() {
+        let (outer, place) = desk();
+        let victim = outer.path().join("victim");
+        fs::create_dir(&victim).unwrap();
+        fs::write(victim.join("kept"), "kept").unwrap();
+        symlink(&victim, outer.path().join("place/a/deep/away")).unwrap();
+        symlink(victim.join("kept"), outer.path().join("place/a/link")).unwrap();
+        let mut left_out = rehouse(&place, Path::new("a")).unwrap();
+        left_out.sort();
+        assert_eq!(left_out, [Path::new("deep/away"), Path::new("link")]);
+        assert_eq!(fs::read_to_string(victim.join("kept")).unwrap(), "kept");
+        assert_eq!(place.tree("a").unwrap().files().len(), 2);
+    }
+
+    #[test]
+    fn an_interrupted_move_is_finished_at_every_step_of_it() {
+        for step in 0..4 {
+            let (outer, place) = desk();
+            let path = |below: &str| outer.path().join("place").join(below);
+            fs::create_dir(path(".old")).unwrap();
+            let move_to = |from: &str, to: &str| fs::rename(path(from), path(to)).unwrap();
+            if step > 0 {
+                move_to("a", ".old/a");
+            }
+            if step > 1 {
+                fs::create_dir_all(path("a/deep")).unwrap();
+                move_to(".old/a/deep/two", "a/deep/two");
+            }
+            if step > 2 {
+                move_to(".old/a/one", "a/one");
+                fs::remove_dir_all(path(".old/a")).unwrap();
+            }
+            finish(&place, Path::new("a")).unwrap();
+            let content = |below: &str| fs::read_to_string(path(below)).unwrap();
+            assert_eq!((content("a/one"), content("a/deep/two")), ("1".into(), "22".into()), "{step}");
+            assert!(!path(".old").exists(), "{step}");
+            assert!(finish(&place, Path::new("a")).unwrap().is_empty(), "{step}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_and_no_link_comes_along_while_another_process_changes_the_folder() {
+        let (outer, place) = desk();
+        fs::create_dir(outer.path().join("outside")).unwrap();
+        fs::write(outer.path().join("outside/secret"), "secret").unwrap();
+        let (folder, over) = (place.folder("a").unwrap(), AtomicBool::new(false));
+        let written = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut written = 0;
+                let own = PathBuf::from(format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd()));
+                // As far as the folder exists, through a handle of it.
+                for number in 0.. {
+                    let name = format!("late{number}");
+                    let target = outer.path().join("outside/secret");
+                    let _ = symlink(&target, own.join(format!("link{number}")));
+                    let is_new = folder.create_file(&name, 0o600).is_ok();
+                    written += u32::from(is_new);
+                    if over.load(Relaxed) || !is_new {
+                        break;
+                    }
+                }
+                written
+            });
+            let moved = rehouse(&place, Path::new("a"));
+            over.store(true, Relaxed);
+            let written = writer.join().unwrap();
+            if moved.is_err() {
+                // More came than was taken away; now nothing does.
+                finish(&place, Path::new("a")).unwrap();
+            }
+            written
+        });
+        let tree = place.tree("a").unwrap();
+        assert_eq!(tree.files().len() as u32, written + 2);
+        assert_eq!(fs::read_to_string(outer.path().join("outside/secret")).unwrap(), "secret");
+    }
+}
