@@ -1,10 +1,11 @@
 //! The handle on one launch: whoever wants it ended speaks to it here, whatever stage it is in.
 
+use super::keeper::{Line, Request};
 use crate::orders::{LaunchId, NodeRef, Spent};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     path::PathBuf,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 /// Locks, also after a panic elsewhere: what these locks protect is whole between any two statements.
@@ -23,6 +24,16 @@ pub(super) enum Ask {
     Stop,
 }
 
+/// Where signals for a launch's processes go.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// To a process group. Its number is nobody else's from the start of its leader until just before the leader is
+    /// reaped.
+    Group(Pid),
+    /// To everything that a shim holds.
+    Shim(Arc<Line>),
+}
+
 /// One launch from its order to its end.
 #[derive(Debug)]
 pub(super) struct Handle {
@@ -37,12 +48,11 @@ pub(super) struct Handle {
 #[derive(Debug, Default)]
 struct State {
     asked: Option<Ask>,
-    /// The process group, from the start of its leader until just before the leader is reaped: as long as it
-    /// stands here, its number belongs to nobody else.
-    group: Option<Pid>,
+    /// What runs.
+    target: Option<Target>,
     /// The group of a coordination that ended well: what it left running goes with the launch. Its leader is not
     /// reaped until then.
-    background: Option<Pid>,
+    background: Option<Target>,
     /// Whether what follows the coordination may begin.
     may_go_on: bool,
     /// The task's folder while its process runs, for whoever looks after the size of its output.
@@ -64,48 +74,42 @@ impl Handle {
         lock(&self.state).asked
     }
 
-    /// Asks it to end and sends SIGTERM to its process group, if there is one yet.
+    /// Asks it to end and sends SIGTERM to its processes, if there are some yet.
     pub fn ask(&self, why: Ask) {
         let mut state = lock(&self.state);
         state.asked = state.asked.max(Some(why));
-        signal(state.group, Signal::TERM);
-        signal(state.background, Signal::TERM);
+        state.signal(Signal::TERM);
         self.changed.notify_all();
     }
 
-    /// Its process runs now. Asked before, it is told at once. Whether it was asked.
-    pub fn started(&self, leader: Pid, directory: PathBuf) -> bool {
+    /// Its process runs now. If it was asked to end before, SIGTERM follows at once. Whether it was asked.
+    pub fn started(&self, target: Target, directory: PathBuf) -> bool {
         let mut state = lock(&self.state);
-        (state.group, state.directory) = (Some(leader), Some(directory));
+        (state.target, state.directory) = (Some(target), Some(directory));
         if state.asked.is_some() {
-            signal(state.group, Signal::TERM);
+            signal(state.target.as_ref(), Signal::TERM);
         }
         state.asked.is_some()
     }
 
-    /// SIGKILL to the process group, if it still runs.
+    /// SIGKILL to its processes, if they still run.
     pub fn kill(&self) {
-        let state = lock(&self.state);
-        signal(state.group, Signal::KILL);
-        signal(state.background, Signal::KILL);
+        lock(&self.state).signal(Signal::KILL);
     }
 
-    /// Its process is over and about to be reaped: from here on nobody signals its group any more.
+    /// All of its processes are over, or, without a shim, about to be reaped: from here on nobody signals them.
     pub fn over(&self) {
         let mut state = lock(&self.state);
-        signal(state.group.take(), Signal::KILL);
+        for target in [state.target.take(), state.background.take()] {
+            signal(target.as_ref().filter(|target| matches!(target, Target::Group(_))), Signal::KILL);
+        }
         state.directory = None;
     }
 
     /// Its coordination ended well and what that left goes on running.
     pub fn leaves_running(&self) {
         let mut state = lock(&self.state);
-        state.background = state.group.take();
-    }
-
-    /// What its coordination left is over, too.
-    pub fn nothing_runs(&self) {
-        signal(lock(&self.state).background.take(), Signal::KILL);
+        state.background = state.target.take_if(|target| matches!(target, Target::Group(_)));
     }
 
     /// What follows its coordination may begin.
@@ -136,7 +140,11 @@ impl Handle {
     /// Its process groups, while they run.
     pub fn groups(&self) -> Vec<Pid> {
         let state = lock(&self.state);
-        state.group.into_iter().chain(state.background).collect()
+        let group = |target: &Target| match target {
+            Target::Group(group) => Some(*group),
+            Target::Shim(_) => None,
+        };
+        state.target.iter().chain(&state.background).filter_map(group).collect()
     }
 
     /// Its folder, if it ran at the last look already.
@@ -148,12 +156,30 @@ impl Handle {
     }
 }
 
-/// Groups whose processes are all gone are no error: that is what was wanted.
-fn signal(group: Option<Pid>, signal: Signal) {
-    if let Some(group) = group
-        && let Err(error) = kill_process_group(group, signal)
-        && error != rustix::io::Errno::SRCH
+impl State {
+    fn signal(&self, what: Signal) {
+        signal(self.target.as_ref(), what);
+        signal(self.background.as_ref(), what);
+    }
+}
+
+fn signal(target: Option<&Target>, signal: Signal) {
+    let outcome = match target {
+        None => return,
+        Some(Target::Group(group)) => kill_process_group(*group, signal).map_err(std::io::Error::from),
+        Some(Target::Shim(line)) => {
+            let request = if signal == Signal::KILL { Request::Kill } else { Request::Terminate };
+            line.send(&request.encode(), &[])
+        }
+    };
+    // That all processes, or the shim, are gone is no error: the launch is about to notice.
+    let gone = |error: &std::io::Error| {
+        error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+            || matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
+    };
+    if let Err(error) = outcome
+        && !gone(&error)
     {
-        tracing::warn!(?group, ?signal, %error, "a process group could not be signalled");
+        tracing::warn!(?target, ?signal, %error, "cannot signal the processes of a task");
     }
 }

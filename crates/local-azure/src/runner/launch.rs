@@ -1,30 +1,25 @@
-//! The life of one launch, on a thread of its own: folders, resource files, process, what it left, outputs.
+//! One launch, on a thread of its own: folders, resource files, commands, what they left, outputs.
 
 use super::{
     caps,
     control::{Ask, Handle},
     environment::{self, Environment},
     failures,
-    orphans::{self, Ticks},
+    keeper::Start,
     outputs,
     place::TaskPlace,
     processes::Shared,
-    program::{self, Prints},
-    resources, spent,
+    program::Prints,
+    resources,
+    tree::{Running, Tree},
 };
 use crate::orders::{Coordination, Launch, LaunchEnding, NodeEvent, NodeFailure};
-use rustix::process::Pid;
-use std::{
-    fs, io,
-    os::unix::process::ExitStatusExt,
-    path::Path,
-    process::{Child, ExitStatus},
-};
+use std::{fs, io, path::Path};
 
 /// How it ended, without its times.
 type Outcome = (Option<i32>, Option<NodeFailure>);
 
-/// Lives it through and reports its start and its end.
+/// Carries a launch through and reports its start and its end.
 pub(super) fn live(shared: &Shared, handle: &Handle, launch: &Launch) {
     let started = shared.clock.now();
     let (exit_code, failure) = run(shared, handle, launch).unwrap_or_else(|failure| (None, Some(failure)));
@@ -53,6 +48,8 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     if !wanted() {
         return Err(failures::ended());
     }
+    let mut tree = Tree::new(shared, handle, launch.id, &place.directory)
+        .map_err(|error| failures::launch_failed(false, &launch.command_line, &error.to_string()))?;
     {
         let _turn = shared.starts.take();
         make_folders(shared, &place)
@@ -71,122 +68,86 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     if !brought || !wanted() {
         return Err(failures::ended());
     }
+    let work = Work { shared, handle, launch, place: &place, environment: &environment };
     match coordination {
-        None => command(shared, handle, launch, &place, &environment, Prints::Anew),
-        Some(coordination) => coordinate(shared, handle, launch, coordination, &place, &environment),
+        None => work.command(&mut tree, Prints::Anew),
+        Some(coordination) => work.coordinate(&mut tree, coordination),
     }
 }
 
-/// The launch's own command, and what it leaves.
-fn command(
-    shared: &Shared,
-    handle: &Handle,
-    launch: &Launch,
-    place: &TaskPlace,
-    environment: &Environment,
-    prints: Prints,
-) -> Result<Outcome, NodeFailure> {
-    let (ticks, child) = {
-        let _turn = shared.starts.take();
-        (Ticks::now(), program::start(&launch.command_line, place, environment, prints)?)
-    };
-    let exit_code = attend(shared, handle, launch, &place.directory, child, ticks);
-    caps::cut(&place.directory, shared.settings.max_output_bytes);
-
-    let asked = handle.asked();
-    if asked > Some(Ask::Kill) {
-        return Ok((Some(exit_code), Some(failures::ended())));
-    }
-    // A killed task is not tried again: what it left behind is all there will be.
-    let last_try = launch.last_try || asked.is_some();
-    let due: Vec<_> =
-        launch.output_files.iter().filter(|order| outputs::is_due(order, exit_code, last_try)).collect();
-    let failure = outputs::store(&due, place, environment, &*shared.door, &|| handle.asked() == asked);
-    Ok((Some(exit_code), failure))
+/// What the commands of a launch need.
+struct Work<'a> {
+    shared: &'a Shared,
+    handle: &'a Handle,
+    launch: &'a Launch,
+    place: &'a TaskPlace,
+    environment: &'a Environment,
 }
 
-/// The command before, for one of several instances of a task. What it leaves running stays until the launch ends:
-/// its leader, dead, keeps the number of its group until then.
-fn coordinate(
-    shared: &Shared,
-    handle: &Handle,
-    launch: &Launch,
-    coordination: &Coordination,
-    place: &TaskPlace,
-    environment: &Environment,
-) -> Result<Outcome, NodeFailure> {
-    let (before, mut child) = {
-        let _turn = shared.starts.take();
-        let line = &coordination.command_line;
-        (Ticks::now(), program::start(line, place, environment, Prints::Anew)?)
-    };
-    let leader = Pid::from_child(&child);
-    begins(shared, handle, launch, &place.directory, leader, before);
-    let outcome = if orphans::wait_dead(leader) == Some(0) && handle.asked().is_none() {
-        handle.leaves_running();
-        shared.report(NodeEvent::Coordinated { launch: launch.id });
-        match (handle.wait_to_go_on(), coordination.is_primary) {
-            (true, true) => Some(command(shared, handle, launch, place, environment, Prints::After)),
-            (true, false) => None,
-            // Whatever its command said, it was not let to its end.
-            (false, _) => Some(Ok((Some(0), Some(failures::ended())))),
+impl Work<'_> {
+    /// The launch's own command, and what it leaves.
+    fn command(&self, tree: &mut Tree<'_>, prints: Prints) -> Result<Outcome, NodeFailure> {
+        let running = self.start(tree, &self.launch.command_line, prints, false)?;
+        let exit_code = tree.end(running)?;
+        caps::cut(&self.place.directory, self.shared.settings.max_output_bytes);
+
+        let asked = self.handle.asked();
+        if asked > Some(Ask::Kill) {
+            return Ok((Some(exit_code), Some(failures::ended())));
         }
-    } else {
-        None
-    };
-    handle.over();
-    handle.nothing_runs();
-    let alive = |id| shared.registry.handle(id).is_some();
-    shared.orphans.sweep(launch.id, leader, &place.directory, &alive);
-    let exit_code = reap(handle, &mut child);
-    caps::cut(&place.directory, shared.settings.max_output_bytes);
-    outcome.unwrap_or_else(|| {
-        let failure = (handle.asked() > Some(Ask::Kill)).then(failures::ended);
+        // A killed task is not tried again: what it left behind is all there will be.
+        let last_try = self.launch.last_try || asked.is_some();
+        let orders = self.launch.output_files.iter();
+        let due: Vec<_> = orders.filter(|order| outputs::is_due(order, exit_code, last_try)).collect();
+        let go_on = || self.handle.asked() == asked;
+        let failure = outputs::store(&due, self.place, self.environment, &*self.shared.door, &go_on);
         Ok((Some(exit_code), failure))
-    })
-}
-
-/// A process has begun.
-fn begins(shared: &Shared, handle: &Handle, launch: &Launch, directory: &Path, leader: Pid, before: Ticks) {
-    if handle.started(leader, directory.to_owned()) {
-        shared.kill_later(launch.id);
     }
-    let process = before.start_of(leader).map(|start| (leader.as_raw_nonzero().get().unsigned_abs(), start));
-    shared.report(NodeEvent::Started { launch: launch.id, process });
-}
 
-/// From the first moment of a process until nothing of it is left; its exit code.
-fn attend(
-    shared: &Shared,
-    handle: &Handle,
-    launch: &Launch,
-    directory: &Path,
-    mut child: Child,
-    before: Ticks,
-) -> i32 {
-    let leader = Pid::from_child(&child);
-    begins(shared, handle, launch, directory, leader, before);
-    orphans::wait_dead(leader);
-    handle.over();
-    shared.orphans.sweep(launch.id, leader, directory, &|id| shared.registry.handle(id).is_some());
-    reap(handle, &mut child)
-}
-
-/// Reaps a process that is dead; its exit code.
-fn reap(handle: &Handle, child: &mut Child) -> i32 {
-    let (status, spent) = spent::measured(|| child.wait());
-    handle.spent(spent);
-    match status {
-        Ok(status) => exit_code(status),
-        Err(error) => {
-            tracing::error!(launch = handle.id, %error, "a process could not be waited for");
-            255
-        }
+    /// The command before, for one of several instances of a task. What it leaves running stays until the launch ends.
+    fn coordinate(&self, tree: &mut Tree<'_>, coordination: &Coordination) -> Result<Outcome, NodeFailure> {
+        let mut before = self.start(tree, &coordination.command_line, Prints::Anew, true)?;
+        let outcome = if tree.exited_well(&mut before)? && self.handle.asked().is_none() {
+            self.handle.leaves_running();
+            self.shared.report(NodeEvent::Coordinated { launch: self.launch.id });
+            match (self.handle.wait_to_go_on(), coordination.is_primary) {
+                (true, true) => Some(self.command(tree, Prints::After)),
+                (true, false) => None,
+                // Whatever its command said, it was not let to its end.
+                (false, _) => Some(Ok((Some(0), Some(failures::ended())))),
+            }
+        } else {
+            None
+        };
+        let exit_code = tree.end(before)?;
+        caps::cut(&self.place.directory, self.shared.settings.max_output_bytes);
+        outcome.unwrap_or_else(|| {
+            let failure = (self.handle.asked() > Some(Ask::Kill)).then(failures::ended);
+            Ok((Some(exit_code), failure))
+        })
     }
-}
 
-fn exit_code(status: ExitStatus) -> i32 {
-    status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(255)
+    fn start(
+        &self,
+        tree: &mut Tree<'_>,
+        line: &str,
+        prints: Prints,
+        stays: bool,
+    ) -> Result<Running, NodeFailure> {
+        let running = {
+            let _turn = self.shared.starts.take();
+            tree.start(Start {
+                line: line.to_owned(),
+                place: self.place.clone(),
+                environment: self.environment.clone(),
+                prints,
+                stays,
+            })?
+        };
+        let started = NodeEvent::Started { launch: self.launch.id, process: running.process() };
+        self.shared.report(started);
+        Ok(running)
+    }
 }
 
 /// The task's folder and its working folder, which is used again from try to try.

@@ -1,14 +1,22 @@
-//! Processes that outlive the command that made them: found, ended, reaped.
+//! Processes that outlive the command that made them, where there is no keeper: found, ended, reaped.
 //!
 //! A command's process group is ended by one signal, but `setsid` and double forks leave the group. Three things
 //! find them: this process is a child subreaper, so every orphaned descendant becomes its child; every launch
 //! carries a mark in its environment; and its folder is where its processes began and where their output goes.
 //! A process that shed all of these at once (cleared its environment and executed anew, left its session, changed
-//! its folder, closed its files) is not recognised while other children of this process may look the same.
+//! its folder, closed its files) is not recognised while other children of this process may look the same, and
+//! it outlives this process if that is killed. A keeper holds these too (`keeper/`); then only the marks are used, for
+//! what a previous process left and for what a killed keeper held.
 //!
 //! When a launch leaves nothing behind, which is the rule, all this costs one `pread`.
 
-use super::{control::lock, environment::TAG, place::hex, spent};
+use super::{
+    control::lock,
+    environment::TAG,
+    place::hex,
+    proc::{Stat, everybody, raw, stat},
+    spent,
+};
 use crate::orders::LaunchId;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -18,7 +26,6 @@ use rustix::{
         Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, kill_process_group,
         pidfd_open, pidfd_send_signal, set_child_subreaper, waitid,
     },
-    time::{ClockId, clock_gettime},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -54,21 +61,9 @@ struct State {
     dead: BTreeMap<(i32, u64), Instant>,
 }
 
-/// What `/proc/<pid>/stat` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
-    dead: bool,
-    parent: i32,
-    group: i32,
-    start: u64,
-}
-
 impl Orphans {
-    /// Makes this process the parent of what its descendants orphan. `root` is the canonical folder of all nodes.
+    /// Knows the processes of a root, the canonical folder of all nodes, by their marks.
     pub fn new(root: &Path) -> Self {
-        if let Err(error) = set_child_subreaper(Some(getpid())) {
-            tracing::warn!(%error, "no child subreaper: a task's orphans are looked for by their mark alone");
-        }
         let me = raw(getpid());
         Self {
             me,
@@ -76,6 +71,13 @@ impl Orphans {
             root: root.to_owned(),
             mark: hex(&Sha256::digest(root.as_os_str().as_bytes())[..8]),
             state: Mutex::default(),
+        }
+    }
+
+    /// Makes this process the parent of what its descendants orphan: without a keeper, they could not be found.
+    pub fn adopt() {
+        if let Err(error) = set_child_subreaper(Some(getpid())) {
+            tracing::warn!(%error, "no child subreaper: a task's orphans are looked for by their mark alone");
         }
     }
 
@@ -138,21 +140,31 @@ impl Orphans {
             let orphans = self
                 .claim(|pid, stat| !stat.dead && (self.owner(pid).is_some() || works_in(pid, &self.root)));
             self.end(&orphans);
-            let marked = format!("{TAG}={}-", self.mark);
-            let others: Vec<_> = everybody()
-                .filter(|pid| *pid != self.me)
-                .filter_map(|pid| Some((pid, handle_of(pid)?)))
-                .filter(|(pid, _)| variable(*pid, &marked).is_some())
-                .filter(|(_, handle)| pidfd_send_signal(handle, Signal::KILL).is_ok())
-                .collect();
-            for (pid, handle) in &others {
-                wait_gone(handle);
-                reap(*pid);
-            }
-            if orphans.is_empty() && others.is_empty() {
+            if !self.end_marked(|_| true) && orphans.is_empty() {
                 return;
             }
         }
+    }
+
+    /// Ends the processes that carry a launch's mark, wherever they hang in the process tree; returns when none is left.
+    pub fn end_launch(&self, launch: LaunchId) {
+        while self.end_marked(|owner| owner == launch.to_string()) {}
+    }
+
+    /// Ends the processes that carry the mark of this root and of a launch that `wanted` picks; whether there were any.
+    fn end_marked(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        let mark = format!("{TAG}={}-", self.mark);
+        let marked: Vec<_> = everybody()
+            .filter(|pid| *pid != self.me)
+            .filter_map(|pid| Some((pid, handle_of(pid)?)))
+            .filter(|(pid, _)| variable(*pid, &mark).is_some_and(|launch| wanted(&launch)))
+            .filter(|(_, handle)| pidfd_send_signal(handle, Signal::KILL).is_ok())
+            .collect();
+        for (pid, handle) in &marked {
+            wait_gone(handle);
+            reap(*pid);
+        }
+        !marked.is_empty()
     }
 
     /// Ends the process groups of an earlier life: leaders by number and start time, so that a number that means
@@ -218,29 +230,6 @@ impl Orphans {
     }
 }
 
-/// A moment in clock ticks since the machine started, in which the kernel counts when processes began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticks(u64);
-
-impl Ticks {
-    /// Now. A tick is 10 ms wherever programs can see it, whatever the kernel's own clock.
-    pub fn now() -> Self {
-        let now = clock_gettime(ClockId::Boottime);
-        Self(now.tv_sec.unsigned_abs() * 100 + now.tv_nsec.unsigned_abs() / 10_000_000)
-    }
-
-    /// The start time of a process that was begun between then and now. Mostly that is one and the same tick, and
-    /// then `/proc` need not be asked: for a new process that costs more than making its folders.
-    pub fn start_of(self, pid: Pid) -> Option<u64> {
-        if self == Self::now() { Some(self.0) } else { start_time(pid) }
-    }
-}
-
-/// The start time of a process, in clock ticks since the machine started.
-pub(super) fn start_time(pid: Pid) -> Option<u64> {
-    stat(raw(pid)).map(|stat| stat.start)
-}
-
 /// Waits until a child is dead, but leaves it to be reaped: until then its number is nobody else's. Its exit code, if
 /// it exited.
 pub(super) fn wait_dead(pid: Pid) -> Option<i32> {
@@ -270,33 +259,6 @@ fn wait_gone(handle: &OwnedFd) {
     while poll(&mut [PollFd::new(handle, PollFlags::IN)], None) == Err(Errno::INTR) {}
 }
 
-fn raw(pid: Pid) -> i32 {
-    pid.as_raw_nonzero().get()
-}
-
-/// All processes of the machine.
-fn everybody() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
-}
-
-fn parse_stat(text: &[u8]) -> Option<Stat> {
-    // The name in parentheses is the process's own choice: it may hold anything, also `) R 1`.
-    let after_name = text.iter().rposition(|byte| *byte == b')')? + 1;
-    let fields: Vec<&str> = str::from_utf8(&text[after_name..]).ok()?.split_ascii_whitespace().collect();
-    let field = |index: usize| fields.get(index);
-    Some(Stat {
-        dead: matches!(*field(0)?, "Z" | "X" | "x"),
-        parent: field(1)?.parse().ok()?,
-        group: field(2)?.parse().ok()?,
-        start: field(19)?.parse().ok()?,
-    })
-}
-
 /// The rest of the environment entry of a process that begins so.
 fn variable(pid: i32, beginning: &str) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
@@ -310,24 +272,4 @@ fn works_in(pid: i32, folder: &Path) -> bool {
     ["cwd", "fd/0", "fd/1", "fd/2"].iter().any(|link| {
         fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|target| target.starts_with(folder))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_cannot_lie_in_its_name() {
-        let line = b"42 (a) R 1 1 1 (x) S 7 40 40 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
-        assert_eq!(parse_stat(line), Some(Stat { dead: false, parent: 7, group: 40, start: 987_654 }));
-        assert_eq!(parse_stat(b"42 (a"), None);
-        assert_eq!(parse_stat(b"42 (a) Z 1"), None);
-    }
-
-    #[test]
-    fn this_process_is_found_with_its_start() {
-        let own = stat(raw(getpid())).expect("there is a /proc");
-        assert!(own.start > 0 && !own.dead);
-        assert_eq!(start_time(getpid()), Some(own.start));
-    }
 }

@@ -14,7 +14,7 @@ pub(super) struct Places {
 }
 
 /// The folders of one launch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TaskPlace {
     /// The node's root.
     pub node: PathBuf,

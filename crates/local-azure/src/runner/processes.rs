@@ -6,13 +6,14 @@ use super::{
     environment::default_environment,
     failures,
     files::DiskFiles,
-    keeper::Keeper,
+    keeper::{Keeper, KeeperProgram, Lock},
     launch,
     orphans::Orphans,
     packages::Packages,
     place::{NODE_FOLDERS, Places},
     registry::Registry,
     removal::Removal,
+    supervisor::Supervisor,
     turns::Turns,
 };
 use crate::orders::{
@@ -32,6 +33,9 @@ use std::{
     time::Duration,
 };
 
+/// How long to wait until the keeper of a previous process has ended what it kept, which takes milliseconds.
+const FORMER_KEEPER: Duration = Duration::from_secs(10);
+
 /// How a [`ProcessRunner`] works.
 #[derive(Debug, Clone)]
 pub struct RunnerSettings {
@@ -47,12 +51,15 @@ pub struct RunnerSettings {
     pub max_output_bytes: u64,
     /// Variables of every command, see [`default_environment`]. Never the service's own.
     pub environment: Vec<(String, String)>,
+    /// What holds the processes of tasks, see [`KeeperProgram`]. Without it, processes that left the group, the session
+    /// and the environment of their task at once outlive a crash of this process.
+    pub keeper: Option<KeeperProgram>,
     /// How long [`Runner::stop`] may go on deleting what was ordered to be removed; the rest goes at the next start.
     pub cleanup_at_stop: Duration,
 }
 
 impl RunnerSettings {
-    /// A grace of 5 seconds, 256 MiB of output, 5 seconds for cleaning up.
+    /// A grace of 5 seconds, 256 MiB of output, 5 seconds for cleaning up, the keeper of this process.
     pub fn new(root: PathBuf, account_name: impl Into<String>, account_url: impl Into<String>) -> Self {
         Self {
             root,
@@ -61,6 +68,7 @@ impl RunnerSettings {
             grace: Duration::from_secs(5),
             max_output_bytes: 256 << 20,
             environment: default_environment(),
+            keeper: KeeperProgram::of_this_process(),
             cleanup_at_stop: Duration::from_secs(5),
         }
     }
@@ -68,8 +76,8 @@ impl RunnerSettings {
 
 /// Runs tasks as processes of this machine, in folders laid out as on a Batch node.
 ///
-/// It makes this process a child subreaper and marks every handle above 2 as not to be inherited, because a
-/// task must get no handle of the service's. Dropping it stops it.
+/// It marks every handle above 2 as not to be inherited, because a task must get no handle of the service's, and, without
+/// a keeper, makes this process a child subreaper. Dropping it stops it.
 pub struct ProcessRunner {
     pub(super) shared: Arc<Shared>,
     files: DiskFiles,
@@ -88,7 +96,9 @@ pub(super) struct Shared {
     /// Folders and processes are made by a few at a time, so that a thousand launches do not starve the rest.
     pub starts: Turns,
     reports: Reports,
-    keeper: Keeper,
+    /// Holds the processes of launches; without it, `orphans` does what it can.
+    pub keeper: Option<Keeper>,
+    supervisor: Supervisor,
     crew: Arc<Crew>,
     pub registry: Registry,
     stopping: AtomicBool,
@@ -111,9 +121,14 @@ impl ProcessRunner {
         let places = Places::new(root);
         fs::create_dir_all(places.trash())?;
         close_fds::set_fds_cloexec_threadsafe(3, &[]);
+        let lock = Lock::take(places.root(), FORMER_KEEPER)?;
         let orphans = Orphans::new(places.root());
         if used_before {
             orphans.end_all();
+        }
+        let keeper = keeper(&settings, lock);
+        if keeper.is_none() {
+            Orphans::adopt();
         }
         let shared = Arc::new(Shared {
             clock,
@@ -123,7 +138,8 @@ impl ProcessRunner {
             packages: Packages::default(),
             starts: Turns::new(2 * std::thread::available_parallelism().map_or(1, usize::from)),
             reports,
-            keeper: Keeper::default(),
+            keeper,
+            supervisor: Supervisor::default(),
             crew: Arc::default(),
             registry: Registry::default(),
             stopping: AtomicBool::new(false),
@@ -134,19 +150,15 @@ impl ProcessRunner {
             let shared = shared.clone();
             std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared))
         };
-        let keeper = thread("node-keeper", |shared| {
-            shared
-                .keeper
-                .run(&shared.orphans, shared.settings.max_output_bytes, || shared.registry.handles());
-        })?;
+        let supervisor = thread("node-supervisor", |shared| shared.supervisor.run(shared))?;
         let removal = match thread("node-removal", |shared| shared.removal.run()) {
             Ok(removal) => removal,
             Err(error) => {
-                shared.keeper.close();
+                shared.supervisor.close();
                 return Err(error);
             }
         };
-        let threads = Mutex::new(vec![keeper, removal]);
+        let threads = Mutex::new(vec![supervisor, removal]);
         Ok(Arc::new(Self { shared, files: DiskFiles::new(places), threads }))
     }
 
@@ -156,6 +168,17 @@ impl ProcessRunner {
     pub fn end_leftovers(&self, leaders: &[(u32, u64)]) {
         self.shared.orphans.end_groups(leaders);
     }
+}
+
+/// The keeper that the settings name, if it can be started.
+fn keeper(settings: &RunnerSettings, lock: Option<Lock>) -> Option<Keeper> {
+    let program = settings.keeper.clone()?;
+    let started = Keeper::start(program, lock);
+    started
+        .inspect_err(
+            |error| tracing::error!(%error, "cannot start the keeper of task processes: working without it"),
+        )
+        .ok()
 }
 
 impl Runner for ProcessRunner {
@@ -187,7 +210,7 @@ impl Runner for ProcessRunner {
             shared.end(handle, Ask::Stop);
         }
         shared.registry.wait_for_all();
-        shared.keeper.close();
+        shared.supervisor.close();
         shared.removal.close(shared.settings.cleanup_at_stop);
         shared.crew.close();
         for thread in threads {
@@ -195,7 +218,10 @@ impl Runner for ProcessRunner {
                 tracing::error!("a thread of the node runner panicked");
             }
         }
-        shared.orphans.end_all();
+        match &shared.keeper {
+            Some(keeper) => keeper.stop(),
+            None => shared.orphans.end_all(),
+        }
     }
 }
 
@@ -232,7 +258,7 @@ impl ProcessRunner {
         if !self.shared.registry.enter(handle.clone(), folder) {
             return;
         }
-        self.shared.keeper.wake();
+        self.shared.supervisor.wake();
         let shared = self.shared.clone();
         let id = order.id;
         let worked = self.shared.crew.work(move || {
@@ -302,14 +328,14 @@ impl Shared {
     /// Asks a launch to end, and makes sure that it does.
     pub fn end(&self, handle: Arc<Handle>, why: Ask) {
         handle.ask(why);
-        self.keeper.kill_after(self.settings.grace, handle);
+        self.supervisor.kill_after(self.settings.grace, handle);
         self.registry.asked();
     }
 
     /// A launch that was asked to end before it had a process has one now.
     pub fn kill_later(&self, launch: LaunchId) {
         let handle = self.registry.handle(launch);
-        handle.into_iter().for_each(|handle| self.keeper.kill_after(self.settings.grace, handle));
+        handle.into_iter().for_each(|handle| self.supervisor.kill_after(self.settings.grace, handle));
     }
 
     /// A launch is over in all but the telling.

@@ -1,6 +1,6 @@
 //! From a command line to a process: which program, with which handles, and what went wrong if none starts.
 
-use super::{environment::Environment, failures, place::TaskPlace};
+use super::{environment::Environment, failures, keeper::Start, place::TaskPlace};
 use crate::orders::NodeFailure;
 use dropmill_azure_wire::command_line;
 use rustix::fs::{Access, access};
@@ -28,17 +28,14 @@ pub(super) enum Prints {
 /// Starts a command in a process group of its own, in its working folder, with nothing but its variables, an empty
 /// standard input and the two output files.
 ///
-/// Nothing here may make std fork this whole process instead of `posix_spawn`: no `pre_exec`, and the program is
+/// Called in a shim or, without a keeper, in the service's own process. Nothing here may make std fork that whole process
+/// instead of `posix_spawn`: no `pre_exec`, and the program is
 /// looked up before, because a changed `PATH` together with a bare name is enough for that.
 ///
 /// # Errors
 /// With the failure to show if no process could be made.
-pub(super) fn start(
-    line: &str,
-    place: &TaskPlace,
-    environment: &Environment,
-    prints: Prints,
-) -> Result<Child, NodeFailure> {
+pub(super) fn start(start: &Start) -> Result<Child, NodeFailure> {
+    let Start { line, place, environment, prints, .. } = start;
     let arguments =
         command_line::split(line).map_err(|error| failures::launch_failed(true, line, &error.to_string()))?;
     let Some((name, arguments)) = arguments.split_first() else {
@@ -48,7 +45,7 @@ pub(super) fn start(
         .ok_or_else(|| failures::program_not_found(line, &format!("there is no program {name}")))?;
     let output = |name: &str| {
         let path = place.directory.join(name);
-        let file = if prints == Prints::Anew { new_file(&path) } else { same_file(&path) };
+        let file = if *prints == Prints::Anew { new_file(&path) } else { same_file(&path) };
         file.map_err(|error| failures::no_directory(&place.directory.to_string_lossy(), &error.to_string()))
     };
     let mut command = Command::new(&program);

@@ -20,7 +20,8 @@ pub(super) fn measured<T>(reap: impl FnOnce() -> T) -> (T, Spent) {
     (outcome, of_children() - before)
 }
 
-fn of_children() -> Spent {
+/// What all children took that this process ever reaped.
+pub(super) fn of_children() -> Spent {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Spent::default() };
     let microseconds = |time: TimeVal| {
         (time.tv_sec().unsigned_abs() * 1_000_000).saturating_add(time.tv_usec().unsigned_abs())

@@ -211,7 +211,9 @@ fn a_life_cut_short() {
     let Some(root) = std::env::var_os("DROPMILL_TEST_ROOT") else { return };
     let settings = RunnerSettings::new(Path::new(&root).join("nodes"), "local", "http://127.0.0.1:1");
     let pids = Path::new(&root).join("pids");
-    let mut rig = Rig::at(tempfile::tempdir().unwrap(), |ours| *ours = settings);
+    // Without a keeper: with one, nothing is left to the next process.
+    let mut rig =
+        Rig::at(tempfile::tempdir().unwrap(), |ours| *ours = RunnerSettings { keeper: None, ..settings });
     let leave = "setsid sh -c 'echo $$ >> $PIDS; exec sleep 1000' & sleep 1000 & echo $! >> $PIDS; echo $$ >> $PIDS; wait";
     let mut launch = rig.shell(leave);
     launch.environment = vec![("PIDS".into(), pids.to_str().unwrap().into())];
@@ -228,7 +230,7 @@ fn groups_of_a_former_life_are_ended_if_they_are_still_the_same() {
     use std::os::unix::process::CommandExt;
     let rig = Rig::new();
     let mut left = std::process::Command::new("/bin/sleep").arg("1000").process_group(0).spawn().unwrap();
-    let start = super::super::orphans::start_time(rustix::process::Pid::from_child(&left)).unwrap();
+    let start = super::super::proc::start_time(rustix::process::Pid::from_child(&left)).unwrap();
     rig.runner.end_leftovers(&[(left.id(), start + 1), (u32::MAX, 1), (4_000_000, 1)]);
     assert!(left.try_wait().unwrap().is_none(), "another start time is another process");
     rig.runner.end_leftovers(&[(left.id(), start)]);

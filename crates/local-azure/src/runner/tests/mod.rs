@@ -12,8 +12,12 @@ mod pretend;
 mod resources;
 mod storm;
 mod strays;
+mod trees;
 
-use super::{ProcessRunner, RunnerSettings};
+use super::{
+    ProcessRunner, RunnerSettings,
+    keeper::{self, KeeperProgram},
+};
 use crate::orders::{
     BlobDoor, DoorError, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order, OutputFileOrder,
     ResourceFileOrder, ResourceSource, Runner, UploadCondition,
@@ -49,9 +53,15 @@ impl Rig {
         Self::at(tempfile::tempdir().unwrap(), change)
     }
 
+    /// A runner that starts tasks itself, as in a program whose `main` is not ours.
+    fn without_keeper() -> Self {
+        Self::with(|settings| settings.keeper = None)
+    }
+
     fn at(folder: tempfile::TempDir, change: impl FnOnce(&mut RunnerSettings)) -> Self {
         let mut settings = RunnerSettings::new(folder.path().join("nodes"), "local", "http://127.0.0.1:1");
         settings.grace = Duration::from_millis(100);
+        settings.keeper = Some(this_program());
         change(&mut settings);
         let (report, events) = mpsc::channel();
         let reports = Arc::new(move |event| drop(report.send(event)));
@@ -159,6 +169,18 @@ impl Rig {
     fn error(&self, launch: &Launch) -> String {
         fs::read_to_string(self.path(launch, "stderr.txt")).unwrap_or_default()
     }
+}
+
+/// This test program as a keeper: it runs the test `keeper_process` alone.
+fn this_program() -> KeeperProgram {
+    let arguments = ["--exact", "runner::tests::keeper_process", "--ignored", "--nocapture"];
+    KeeperProgram::new(std::env::current_exe().unwrap(), arguments)
+}
+
+#[test]
+#[ignore = "the keeper of the other tests"]
+fn keeper_process() {
+    keeper::keep();
 }
 
 fn node() -> NodeRef {

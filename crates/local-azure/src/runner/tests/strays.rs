@@ -2,9 +2,15 @@
 
 use super::{endings::marked_processes, *};
 
-/// Runs a script that leaves processes and writes their numbers, a line each, to `pids`; none may be left.
+/// Runs a script that leaves processes and writes their numbers, a line each, to `pids`; none may be left, with a keeper
+/// or without.
 fn leaves_nothing(script: &str, expected: usize) {
-    let mut rig = Rig::new();
+    for rig in [Rig::new(), Rig::without_keeper()] {
+        leaves_nothing_on(rig, script, expected);
+    }
+}
+
+fn leaves_nothing_on(mut rig: Rig, script: &str, expected: usize) {
     let launch = rig.shell(script);
     let ending = rig.run(&launch);
     assert_eq!((ending.exit_code, ending.failure), (Some(0), None), "{script}: {}", rig.error(&launch));
@@ -71,7 +77,12 @@ fn who_has_the_output_open_does_not_keep_the_launch_open() {
 
 #[test]
 fn one_launchs_end_leaves_anothers_processes_alone() {
-    let mut rig = Rig::new();
+    for rig in [Rig::new(), Rig::without_keeper()] {
+        one_end_leaves_others_alone(rig);
+    }
+}
+
+fn one_end_leaves_others_alone(mut rig: Rig) {
     let stays =
         rig.shell("(setsid sh -c 'echo $$ > pid; exec sleep 1000' &); echo ready > ready; sleep 1000");
     rig.order(&stays);
@@ -95,7 +106,7 @@ fn one_launchs_end_leaves_anothers_processes_alone() {
 fn children_of_the_program_itself_are_left_alone() {
     use std::os::unix::process::CommandExt;
     let mut own = std::process::Command::new("/bin/sleep").arg("1000").process_group(0).spawn().unwrap();
-    let mut rig = Rig::new();
+    let mut rig = Rig::without_keeper();
     rig.prints("setsid sleep 1000 & true");
     assert!(own.try_wait().unwrap().is_none());
     let mut dead = std::process::Command::new("/bin/true").spawn().unwrap();

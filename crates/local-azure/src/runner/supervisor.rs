@@ -3,7 +3,7 @@
 use super::{
     caps,
     control::{Handle, lock},
-    orphans::Orphans,
+    processes::Shared,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Alarms and looks.
 #[derive(Default)]
-pub(super) struct Keeper {
+pub(super) struct Supervisor {
     state: Mutex<State>,
     bell: Condvar,
     /// Nothing runs and no alarm is set: somebody must ring when that changes.
@@ -32,7 +32,7 @@ struct State {
     closed: bool,
 }
 
-impl Keeper {
+impl Supervisor {
     /// SIGKILL for a launch after the grace.
     pub fn kill_after(&self, grace: Duration, handle: Arc<Handle>) {
         let mut state = lock(&self.state);
@@ -48,14 +48,15 @@ impl Keeper {
         }
     }
 
-    /// Lets [`Keeper::run`] return.
+    /// Lets [`Supervisor::run`] return.
     pub fn close(&self) {
         lock(&self.state).closed = true;
         self.bell.notify_one();
     }
 
-    /// Keeps watch until closed; blocks. `running` tells what runs.
-    pub fn run(&self, orphans: &Orphans, limit_bytes: u64, running: impl Fn() -> Vec<Arc<Handle>>) {
+    /// Keeps watch until closed; blocks.
+    pub fn run(&self, shared: &Shared) {
+        let running = || shared.registry.handles();
         let mut next_look = Instant::now() + LOOK_EVERY;
         let mut state = lock(&self.state);
         while !state.closed {
@@ -66,12 +67,12 @@ impl Keeper {
             if now >= next_look {
                 drop(state);
                 let handles = running();
-                look(orphans, limit_bytes, &handles);
+                let spare_shims = look(shared, &handles);
                 next_look = Instant::now() + LOOK_EVERY;
                 state = lock(&self.state);
                 // Not atomic with `running`: whoever starts something after it was asked rings, because the flag is
                 // set before the second question.
-                if handles.is_empty() && state.alarms.is_empty() && !state.closed {
+                if handles.is_empty() && state.alarms.is_empty() && !state.closed && !spare_shims {
                     self.asleep.store(true, Ordering::Release);
                     if running().is_empty() {
                         state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -91,11 +92,16 @@ impl Keeper {
     }
 }
 
-fn look(orphans: &Orphans, limit_bytes: u64, handles: &[Arc<Handle>]) {
+/// Looks after what runs; whether there are shims that wait for work.
+fn look(shared: &Shared, handles: &[Arc<Handle>]) -> bool {
     for directory in handles.iter().filter_map(|handle| handle.still_running()) {
-        caps::thin(&directory, limit_bytes);
+        caps::thin(&directory, shared.settings.max_output_bytes);
+    }
+    if let Some(keeper) = &shared.keeper {
+        return keeper.trim();
     }
     let groups: BTreeSet<i32> =
         handles.iter().flat_map(|handle| handle.groups()).map(|group| group.as_raw_nonzero().get()).collect();
-    orphans.reap_dead(&groups);
+    shared.orphans.reap_dead(&groups);
+    false
 }

@@ -1,0 +1,66 @@
+//! The lock that says whether processes of an earlier keeper may still run.
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Name of the locked file in the runner's folder; no pool's folder has this name.
+const NAME: &str = ".keeper.lock";
+/// How often a lock that another process holds is tried.
+const TRY_EVERY: Duration = Duration::from_millis(2);
+
+/// The locked file. The lock belongs to the open file: it is free when the runner and all keepers have closed it.
+#[derive(Debug)]
+pub(in crate::runner) struct Lock(pub(super) File);
+
+impl Lock {
+    /// Takes the lock in a runner's folder, after the keepers of an earlier process have ended all that they kept. If
+    /// they have not after `patience`, or the file system has no locks, there is none.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened.
+    pub fn take(root: &Path, patience: Duration) -> io::Result<Option<Self>> {
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        let file = options.open(root.join(NAME))?;
+        let started = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Self(file))),
+                Err(Errno::WOULDBLOCK) if started.elapsed() < patience => std::thread::sleep(TRY_EVERY),
+                Err(Errno::INTR) => {}
+                Err(error) => {
+                    tracing::warn!(%error, root = %root.display(), "cannot wait for task processes of a previous process");
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_lock_is_free_when_the_last_copy_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lock::take(folder.path(), Duration::ZERO).unwrap().unwrap();
+        let copy = first.0.try_clone().unwrap();
+        drop(first);
+        assert!(Lock::take(folder.path(), Duration::ZERO).unwrap().is_none(), "a keeper has it");
+        let frees = std::thread::spawn(move || drop(copy));
+        assert!(Lock::take(folder.path(), Duration::from_secs(60)).unwrap().is_some());
+        frees.join().unwrap();
+    }
+}
