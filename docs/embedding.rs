@@ -21,9 +21,17 @@ directory = "drop"
 stable_for = "0s"
 "#;
 
+fn main() -> Result<(), Box<dyn Error>> {
+    // First of all: this program, started again, holds the processes of its tasks, and ends them with it.
+    if dropmill::run_as_keeper() {
+        return Ok(());
+    }
+    work()
+}
+
 // A plain tokio program; any runtime will do, and none is needed for the `_blocking` forms.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn work() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("name a folder")?);
     fs::create_dir_all(folder.join("data"))?;
     fs::create_dir_all(folder.join("drop"))?;

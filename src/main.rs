@@ -4,5 +4,9 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // This process may be one that a running `dropmill` started to hold its tasks.
+    if dropmill::run_as_keeper() {
+        return ExitCode::SUCCESS;
+    }
     dropmill::run_command(dropmill::cli::Cli::parse())
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 pub mod mill;
+pub mod trees;
 
 use serde_json::Value;
 use std::{

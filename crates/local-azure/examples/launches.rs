@@ -1,4 +1,5 @@
-//! How fast the node runner runs commands that do nothing: `launches [NUMBER [IN_FLIGHT [PROGRAM [FOLDER]]]]`.
+//! How fast the node runner runs commands that do nothing: `launches [NUMBER [IN_FLIGHT [PROGRAM [FOLDER [alone]]]]]`;
+//! `alone`: without a keeper.
 //!
 //! Each launch gets its folders, its two output files and its variables, as a task of the service does; a new one is
 //! ordered when one ends. Compare with `spawn --io batch --keep` of the floors, in turns: only ratios mean something.
@@ -8,7 +9,7 @@
 use dropmill_azure_wire::time::WallClock;
 use dropmill_local_azure::{
     orders::{BlobDoor, DoorError, Launch, NodeEvent, NodeRef, Order, Runner},
-    runner::{ProcessRunner, RunnerSettings},
+    runner::{ProcessRunner, RunnerSettings, keeper::run_as_keeper},
 };
 use std::{
     path::{Path, PathBuf},
@@ -17,6 +18,9 @@ use std::{
 };
 
 fn main() {
+    if run_as_keeper() {
+        return;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number =
         |index: usize, otherwise| arguments.get(index).map_or(otherwise, |text| text.parse().unwrap());
@@ -29,6 +33,7 @@ fn main() {
     let reports = Arc::new(move |event| drop(report.send(event)));
     let mut settings = RunnerSettings::new(root, "local", "http://127.0.0.1:10100");
     settings.cleanup_at_stop = std::time::Duration::ZERO;
+    settings.keeper = settings.keeper.filter(|_| arguments.get(4).is_none_or(|word| word != "alone"));
     let runner = ProcessRunner::start(settings, Arc::new(WallClock), reports, Arc::new(NoDoor)).unwrap();
     runner.carry_out(Order::Boot { node: node(), packages: vec![] });
     events.recv().unwrap();

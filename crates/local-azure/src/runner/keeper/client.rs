@@ -50,6 +50,7 @@ struct Process {
 }
 
 /// A shim, ready for a task.
+#[derive(Clone)]
 struct Shim {
     number: u64,
     generation: u64,
@@ -76,7 +77,7 @@ impl Keeper {
     pub fn lease(&self) -> io::Result<Lease<'_>> {
         let idle = lock(&self.idle).pop();
         let shim = idle.map_or_else(|| self.new_shim(), |(_, shim)| Ok(shim))?;
-        Ok(Lease { keeper: self, shim, clean: true })
+        Ok(Lease { keeper: self, shim, holds: Holds::Nothing })
     }
 
     /// Lets shims end that had no task for a while; whether some are left.
@@ -218,13 +219,21 @@ impl Line {
     }
 }
 
-/// A shim that works for one launch. Dropped, it serves the next launch; if something still runs under it then, it
-/// ends that, and itself.
+/// A shim that works for one launch. Dropped, it serves the next launch; if something still runs under it then, that is
+/// ended first, and the shim with it.
 pub(in crate::runner) struct Lease<'a> {
     keeper: &'a Keeper,
     shim: Shim,
-    /// Whether nothing runs under it.
-    clean: bool,
+    holds: Holds,
+}
+
+/// What runs under a shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    Processes,
+    /// It was lost, and so was what it held.
+    Settled,
 }
 
 /// Why a command was not started.
@@ -245,9 +254,9 @@ impl Lease<'_> {
     /// See [`NotStarted`].
     pub fn start(&mut self, start: Start) -> Result<(i32, Option<u64>), NotStarted> {
         let request = Request::Start(Box::new(start)).encode();
-        let was_clean = std::mem::replace(&mut self.clean, false);
+        let held = std::mem::replace(&mut self.holds, Holds::Processes);
         let mut reply = self.ask(&request);
-        if was_clean && reply.as_ref().is_err_and(never_read) {
+        if held == Holds::Nothing && reply.as_ref().is_err_and(never_read) {
             // The shim was killed while it had no task.
             self.shim = self.keeper.new_shim().map_err(NotStarted::NoShim)?;
             reply = self.ask(&request);
@@ -255,7 +264,7 @@ impl Lease<'_> {
         match reply {
             Ok(Reply::Started { process, start }) => Ok((process, start)),
             Ok(Reply::Failed(failure)) => {
-                self.clean = was_clean;
+                self.holds = held;
                 Err(NotStarted::Failed(failure))
             }
             Ok(Reply::Broken(why)) => Err(NotStarted::NoShim(io::Error::other(why))),
@@ -291,7 +300,7 @@ impl Lease<'_> {
     pub fn ended(&mut self) -> io::Result<(i32, Spent)> {
         match self.shim.line.reply() {
             Ok(Reply::Ended { code, spent }) => {
-                self.clean = true;
+                self.holds = Holds::Nothing;
                 Ok((code, spent))
             }
             other => Err(unexpected(other)),
@@ -309,15 +318,20 @@ impl Lease<'_> {
 
     /// After a failure of the shim: waits until nothing runs under it; `false` if nobody can say.
     pub fn settle(&mut self) -> bool {
+        self.holds = Holds::Settled;
         self.keeper.settle(&self.shim)
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if self.clean {
-            let Shim { number, generation, line } = &self.shim;
-            self.keeper.give(Shim { number: *number, generation: *generation, line: line.clone() });
+        match self.holds {
+            Holds::Nothing => self.keeper.give(self.shim.clone()),
+            // Its launch panicked.
+            Holds::Processes => {
+                self.settle();
+            }
+            Holds::Settled => {}
         }
     }
 }

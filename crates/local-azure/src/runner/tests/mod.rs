@@ -5,6 +5,7 @@ mod commands;
 mod endings;
 mod files;
 mod instances;
+mod latency;
 mod nodes;
 mod outputs;
 mod packages;
