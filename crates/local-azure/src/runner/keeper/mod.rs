@@ -44,9 +44,9 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The variable that makes a process a keeper or a shim. Its command line must not say so: `pkill -f dropmill` is to
-/// end the program, and the keeper is to end the tasks then.
-const MARK: &str = "TASK_KEEPER";
+/// The variable that makes a process a keeper or a shim. Their command lines do not name the program: `pkill -f dropmill`
+/// is to end the program alone, and the keeper then ends the tasks.
+const MARK: &str = "DROPMILL_KEEPER";
 
 /// How to start the keeper: an executable that calls [`run_as_keeper`] first of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub(super) fn keep() -> bool {
     // Held until this process ends.
     let _lock = handles.pop();
     // Another process group is not reached by Ctrl-C, but service managers send SIGTERM to every process.
-    let _signals = ignore_signals();
+    handle_signals();
     // Orphans of tasks become this process's children. Without that nothing below can be promised.
     if let Err(error) = set_child_subreaper(Some(getpid())) {
         let _ = line.send(&Reply::Broken(error.to_string()).encode(), &[]);
@@ -136,16 +136,19 @@ pub(super) fn keep() -> bool {
     true
 }
 
-/// Makes signals that end a process by default do nothing, as long as the returned value lives.
+/// Makes signals that end a process by default do nothing, and the death of a child interrupt a wait.
 ///
 /// With handlers, because a new program has the default actions again in their place, as tasks must; signals that are
-/// ignored or blocked would stay so in tasks.
-fn ignore_signals() -> Option<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
+/// ignored or blocked would stay so in tasks. And `SIGCHLD` must not be ignored, as it is if the embedding program ignores
+/// it: dead children would vanish with their exit codes.
+fn handle_signals() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
     let _context = runtime.enter();
-    for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()] {
+    let ending = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
+    for kind in ending.into_iter().chain([SignalKind::child()]) {
         // The handler stays when the returned stream is dropped.
         drop(signal(kind));
     }
-    Some(runtime)
+    // It is not needed any more, but must not be dropped within the runtime of an embedding program.
+    std::mem::forget(runtime);
 }

@@ -18,8 +18,8 @@ use rustix::{
     },
 };
 
-/// How often dead orphans of a running task are reaped.
-const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+/// How often dead orphans of a running task are looked for, besides when `SIGCHLD` interrupts a wait.
+const REAP_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Serves until the other end of the line is closed; then nothing of its tasks is left.
 pub(super) fn run(line: &Line) {

@@ -287,7 +287,7 @@ fn a_program_with_a_keeper_has_no_children_but_that() {
     assert!(
         environment
             .split_terminator('\0')
-            .all(|entry| entry.starts_with("TASK_KEEPER=") || entry.starts_with("LD_LIBRARY_PATH=")),
+            .all(|entry| entry.starts_with("DROPMILL_KEEPER=") || entry.starts_with("LD_LIBRARY_PATH=")),
         "{environment}"
     );
     rig.runner.stop();
