@@ -7,27 +7,31 @@ mod common;
 
 use common::{
     Desk,
-    trees::{run_file, token, until_escaped, until_gone},
+    escape::{Escape, until_running},
 };
 use std::{os::unix::process::ExitStatusExt, path::Path, process::Command};
 
-/// Where the program that is killed finds its run file; the word that it waits for.
-const LIFE: [&str; 2] = ["EMBEDDED_KEEPER_FOLDER", "EMBEDDED_KEEPER_TOKEN"];
+/// Where the program that is killed finds its run file, and what its task's processes are known by.
+const TOLD: [&str; 2] = ["EMBEDDED_KEEPER_FOLDER", "EMBEDDED_KEEPER_TOKEN"];
 
 fn main() {
     if dropmill::run_as_keeper() {
         return;
     }
-    if let [Ok(folder), Ok(token)] = LIFE.map(std::env::var) {
+    if let [Ok(folder), Ok(token)] = TOLD.map(std::env::var) {
         return run_until_killed(Path::new(&folder), &token);
     }
-    let token = token();
     let desk = Desk::new();
-    desk.write("run.toml", run_file(&token)).write("input.txt", "x");
+    let escape = Escape::new(&desk.path("."));
+    let script = escape.script("sleep 1000");
+    let run_file = format!(
+        "[run]\nname = \"trees\"\n[input]\nfiles = [\"input.txt\"]\n[task]\nshell = '''\n{script}\n'''\n"
+    );
+    desk.write("run.toml", run_file).write("input.txt", "x");
     let mut program = Command::new(std::env::current_exe().unwrap());
-    let ended = program.env(LIFE[0], desk.path(".")).env(LIFE[1], &token).output().unwrap();
+    let ended = program.env(TOLD[0], desk.path(".")).env(TOLD[1], &escape.token).output().unwrap();
     assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
-    until_gone(&token);
+    escape.until_over();
     println!("what a task of an embedded run started ended with the program");
 }
 
@@ -35,7 +39,7 @@ fn run_until_killed(folder: &Path, token: &str) {
     let (_run, events) =
         dropmill::Run::of_file(folder.join("run.toml")).state(folder.join("state")).start().unwrap();
     drop(events);
-    until_escaped(token);
+    until_running(token, 1);
     let own = rustix::process::getpid();
     rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
 }

@@ -5,21 +5,30 @@ mod common;
 
 use common::{
     Desk, Served,
+    escape::Escape,
     mill::{Mill, put},
     on_sockets,
-    trees::{run_file, token, until_escaped, until_gone, with_token},
 };
 use std::{
     fs,
     process::{Child, Command, Stdio},
 };
 
-/// A folder with an input and an empty drop folder.
-fn desk(run_file: &str) -> Desk {
+/// A folder with an input, an empty drop folder, and a run file with a task whose processes get away.
+fn desk() -> (Desk, Escape) {
     let desk = Desk::new();
-    desk.write("run.toml", run_file).write("input.txt", "x");
+    let escape = Escape::new(&desk.path("."));
+    desk.write("run.toml", run_file(&escape)).write("input.txt", "x");
     fs::create_dir(desk.path("drop")).unwrap();
-    desk
+    (desk, escape)
+}
+
+fn run_file(escape: &Escape) -> String {
+    let script = escape.script("sleep 1000");
+    format!(
+        "[run]\nname = \"trees\"\n[input]\nfiles = [\"input.txt\"]\n[task]\nshell = '''\n{script}\n'''\n\
+         [watch]\ndirectory = \"drop\"\nstable_for = \"0s\"\n"
+    )
 }
 
 fn kill(mut child: Child) {
@@ -29,49 +38,45 @@ fn kill(mut child: Child) {
 
 #[test]
 fn nothing_of_a_task_outlives_a_run_that_is_killed() {
-    let token = token();
-    let desk = desk(&run_file(&token));
+    let (desk, escape) = desk();
     let run = desk.dropmill(&["run", "run.toml", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
-    until_escaped(&token);
+    escape.until_running();
     kill(run);
-    until_gone(&token);
+    escape.until_over();
 }
 
 #[test]
 fn nothing_of_a_task_outlives_a_daemon_that_is_killed() {
-    let token = token();
-    let desk = desk(&run_file(&token));
+    let (desk, escape) = desk();
     let mill = Mill::start(&desk, &[]);
     put(&desk, "a.txt", "x");
-    until_escaped(&token);
+    escape.until_running();
     mill.kill();
-    until_gone(&token);
+    escape.until_over();
 }
 
 #[test]
 fn nothing_of_a_task_outlives_a_service_that_is_killed() {
-    let token = token();
-    let desk = desk("");
+    let (desk, escape) = desk();
     let served = Served::on(&desk);
-    desk.write("run.toml", on_sockets(&served) + &run_file(&token));
+    desk.write("run.toml", on_sockets(&served) + &run_file(&escape));
     let mut client = Command::new(env!("CARGO_BIN_EXE_dropmill"));
     client.args(["run", "run.toml", "--quiet", "--state", "client"]).current_dir(desk.path("."));
     client.env("BATCH_KEY", served.text("/batch/key")).env("STORAGE_KEY", served.text("/blob/key"));
     let client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until_escaped(&token);
+    escape.until_running();
     served.kill();
-    until_gone(&token);
+    escape.until_over();
     kill(client);
 }
 
 #[test]
 fn a_task_that_hits_its_time_limit_takes_everything_with_it() {
-    let token = token();
-    let timed = run_file(&token).replace("[watch]", "timeout = \"2s\"\n[watch]");
-    let desk = desk(&timed);
+    let (desk, escape) = desk();
+    desk.write("run.toml", run_file(&escape).replace("[watch]", "timeout = \"2s\"\n[watch]"));
     let said = desk.run("run.toml");
     assert_eq!(said.exit, Some(1), "{}", said.stderr);
-    assert_eq!(with_token(&token), [""; 0]);
+    assert!(escape.is_over(), "{:?}", escape.running());
 }
 
 #[test]
@@ -81,13 +86,12 @@ fn a_program_is_a_keeper_if_it_says_so() {
         assert!(error.contains(cause), "{program}: {error}");
     }
     dropmill::use_keeper(env!("CARGO_BIN_EXE_dropmill")).unwrap();
-    let token = token();
-    let desk = desk(&run_file(&token));
+    let (desk, escape) = desk();
     let (run, events) =
         dropmill::Run::of_file(desk.path("run.toml")).state(desk.path("state")).start().unwrap();
     drop(events);
-    until_escaped(&token);
+    escape.until_running();
     run.cancel("the test is over");
     run.finished_blocking().unwrap();
-    assert_eq!(with_token(&token), [""; 0]);
+    assert!(escape.is_over(), "{:?}", escape.running());
 }

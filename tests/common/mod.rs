@@ -1,8 +1,9 @@
 //! What tests of the whole program share: a folder with a run file, and the program run in it.
 #![allow(clippy::unwrap_used, dead_code)]
 
+#[path = "../../crates/local-azure/src/runner/tests/escape.rs"]
+pub mod escape;
 pub mod mill;
-pub mod trees;
 
 use serde_json::Value;
 use std::{

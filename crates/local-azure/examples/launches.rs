@@ -1,9 +1,12 @@
-//! How fast the node runner runs commands that do nothing: `launches [NUMBER [IN_FLIGHT [PROGRAM [FOLDER [alone]]]]]`;
-//! `alone`: without a keeper.
+//! How fast the node runner runs commands that do nothing:
+//! `launches [NUMBER [IN_FLIGHT [PROGRAM [FOLDER [kept | alone | both]]]]]`.
 //!
 //! Each launch gets its folders, its two output files and its variables, as a task of the service does; a new one is
 //! ordered when one ends. Compare with `spawn --io batch --keep` of the floors, in turns: only ratios mean something.
 //! The folders are left where they are, below FOLDER: deleting them would slow down whatever is measured next.
+//!
+//! `kept` (the default): with a keeper. `alone`: without. `both`: so many launches with each in turns, 15 times, and what
+//! keeper and shim take of the memory.
 #![allow(clippy::unwrap_used)]
 
 use dropmill_azure_wire::time::WallClock;
@@ -27,38 +30,63 @@ fn main() {
     let (launches, in_flight) = (number(0, 5000), number(1, 2));
     let program = arguments.get(2).map_or("/bin/true", String::as_str);
     let folder = arguments.get(3).map_or_else(std::env::temp_dir, PathBuf::from);
-    let root = folder.join(format!("launches-{}", std::process::id()));
-
-    let (report, events) = mpsc::channel();
-    let reports = Arc::new(move |event| drop(report.send(event)));
-    let mut settings = RunnerSettings::new(root, "local", "http://127.0.0.1:10100");
-    settings.cleanup_at_stop = std::time::Duration::ZERO;
-    settings.keeper = settings.keeper.filter(|_| arguments.get(4).is_none_or(|word| word != "alone"));
-    let runner = ProcessRunner::start(settings, Arc::new(WallClock), reports, Arc::new(NoDoor)).unwrap();
-    runner.carry_out(Order::Boot { node: node(), packages: vec![] });
-    events.recv().unwrap();
-
-    let began = Instant::now();
-    let (mut ordered, mut ended) = (0, 0);
-    let mut order = || {
-        ordered += 1;
-        runner.carry_out(Order::Launch(Box::new(launch(ordered, program))));
-        ordered
-    };
-    let mut last = 0;
-    while last < in_flight.min(launches) {
-        last = order();
+    let start = |how: &str| Bench::start(&folder, how, program.to_owned());
+    match arguments.get(4).map_or("kept", String::as_str) {
+        "both" => compare(&mut [start("alone"), start("kept")], launches, in_flight),
+        how => once(&mut start(how), launches, in_flight),
     }
-    while ended < launches {
-        if let NodeEvent::Ended { ending, .. } = events.recv().unwrap() {
-            assert_eq!((ending.exit_code, ending.failure), (Some(0), None));
-            ended += 1;
-            if last < launches {
-                last = order();
+}
+
+/// A runner and what it reports.
+struct Bench {
+    runner: Arc<ProcessRunner>,
+    events: mpsc::Receiver<NodeEvent>,
+    program: String,
+    ordered: u64,
+}
+
+impl Bench {
+    fn start(folder: &Path, how: &str, program: String) -> Self {
+        let root = folder.join(format!("launches-{how}-{}", std::process::id()));
+        let (report, events) = mpsc::channel();
+        let reports = Arc::new(move |event| drop(report.send(event)));
+        let mut settings = RunnerSettings::new(root, "local", "http://127.0.0.1:10100");
+        settings.cleanup_at_stop = std::time::Duration::ZERO;
+        settings.keeper = settings.keeper.filter(|_| how != "alone");
+        let runner = ProcessRunner::start(settings, Arc::new(WallClock), reports, Arc::new(NoDoor)).unwrap();
+        runner.carry_out(Order::Boot { node: node(), packages: vec![] });
+        events.recv().unwrap();
+        Self { runner, events, program, ordered: 0 }
+    }
+
+    /// Runs so many launches; how many seconds that took.
+    fn run(&mut self, launches: u64, in_flight: u64) -> f64 {
+        let began = Instant::now();
+        let last = self.ordered + launches;
+        for _ in 0..in_flight.min(launches) {
+            self.order();
+        }
+        let mut ended = 0;
+        while ended < launches {
+            if let NodeEvent::Ended { ending, .. } = self.events.recv().unwrap() {
+                assert_eq!((ending.exit_code, ending.failure), (Some(0), None));
+                ended += 1;
+                if self.ordered < last {
+                    self.order();
+                }
             }
         }
+        began.elapsed().as_secs_f64()
     }
-    let wall = began.elapsed().as_secs_f64();
+
+    fn order(&mut self) {
+        self.ordered += 1;
+        self.runner.carry_out(Order::Launch(Box::new(launch(self.ordered, &self.program))));
+    }
+}
+
+fn once(bench: &mut Bench, launches: u64, in_flight: u64) {
+    let wall = bench.run(launches, in_flight);
     let own = own_cpu_seconds();
     println!(
         "launches k={in_flight} n={launches}: wall {wall:.3} s, {:.1} us/task, {:.0} tasks/s, own cpu {:.1} us/task",
@@ -67,8 +95,51 @@ fn main() {
         own / launches as f64 * 1e6,
     );
     let stopping = Instant::now();
-    runner.stop();
+    bench.runner.stop();
     println!("stopped in {:.1} ms", stopping.elapsed().as_secs_f64() * 1e3);
+}
+
+fn compare(benches: &mut [Bench; 2], launches: u64, in_flight: u64) {
+    let mut times = [vec![], vec![]];
+    for round in 0..15 {
+        for which in [round % 2, 1 - round % 2] {
+            times[which].push(benches[which].run(launches, in_flight) / launches as f64 * 1e6);
+        }
+    }
+    let mut ratios: Vec<f64> = times[0].iter().zip(&times[1]).map(|(alone, kept)| kept / alone).collect();
+    let [alone, kept] = times.each_mut().map(|times| median(times));
+    println!(
+        "k={in_flight}, 15 rounds of {launches}: alone {alone:.0} us, kept {kept:.0} us, ratio {:.3}; ratio of rounds {:.3}",
+        kept / alone,
+        median(&mut ratios),
+    );
+    // The last shim is still there, and its parent is the keeper.
+    let keeper = child_of(std::process::id());
+    for (name, process) in [("keeper", keeper), ("shim", child_of(keeper))] {
+        let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+        let kib = |field: &str| -> u64 {
+            let line = rollup.lines().find(|line| line.starts_with(field)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let own = kib("Private_Dirty:") + kib("Private_Clean:");
+        println!(
+            "{name}: {} KiB resident, {} KiB in proportion, {own} KiB its own",
+            kib("Rss:"),
+            kib("Pss:")
+        );
+    }
+    benches.iter().for_each(|bench| bench.runner.stop());
+}
+
+fn child_of(process: u32) -> u32 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let children = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap());
+    children.collect::<String>().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 fn node() -> NodeRef {

@@ -3,9 +3,9 @@
 
 mod commands;
 mod endings;
+mod escape;
 mod files;
 mod instances;
-mod latency;
 mod nodes;
 mod outputs;
 mod packages;

@@ -1,68 +1,37 @@
 //! Whatever a task does to get away, its processes end with it, with its keeper, or with the program.
 
-use super::{super::proc, *};
+use super::{
+    super::proc,
+    escape::{self, Escape, until},
+    *,
+};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{process::Command, time::Instant};
-
-/// Four ways to get away at once. Each process has `TOKEN` in its command line and nothing else in common with the
-/// task: no environment, no folder, no open file, no session, and no parent.
-const ESCAPES: &str = "
-    exec < /dev/null > /dev/null 2>&1
-    cd /
-    env -i sleep TOKEN &
-    env -i setsid sleep TOKEN &
-    env -i sh -c '(setsid sleep TOKEN &)' &
-    env -i setsid sh -c 'chain() { chain & exit; }; chain TOKEN' &
-";
-
-/// A word that no other process of this machine has in its command line, and that `sleep` takes for a length of time.
-fn token() -> String {
-    static USED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = USED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    format!("7{:07}.{number:04}", std::process::id())
-}
-
-/// The living processes with a word in their command line.
-fn with_token(token: &str) -> Vec<i32> {
-    let has_token = |pid: &i32| {
-        fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(token))
-    };
-    proc::everybody().filter(|pid| *pid != std::process::id().cast_signed()).filter(has_token).collect()
-}
-
-/// Waits for a state; the only limit is that of a failing test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < SOON, "{what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Waits until all escapes of a script got away: three that sleep, and the chain.
-fn until_escaped(token: &str) {
-    let sleeps =
-        |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
-    until("everything escapes", || {
-        let (sleeping, others): (Vec<_>, Vec<_>) = with_token(token).into_iter().partition(sleeps);
-        sleeping.len() == 3 && !others.is_empty()
-    });
-}
+use std::process::Command;
 
 impl Rig {
-    /// A launch that lets processes escape, and then does something else.
-    fn escaping(&mut self, token: &str, then: &str) -> Launch {
-        let script = ESCAPES.replace("TOKEN", token);
-        self.shell(&format!("({script})\n{then}"))
+    /// A launch whose processes get away, which then does something else.
+    fn escaping(&mut self, then: &str) -> (Launch, Escape) {
+        let escape = Escape::new(self.folder.path());
+        (self.shell(&escape.script(then)), escape)
+    }
+
+    /// As [`Rig::escaping`], started and waited for; with the number of its process.
+    fn escaped(&mut self, then: &str) -> (Launch, Escape, i32) {
+        let (launch, escape) = self.escaping(then);
+        self.order(&launch);
+        let (process, _) = self.started(&launch);
+        escape.until_running();
+        assert!(!escape.is_over());
+        (launch, escape, process.try_into().unwrap())
     }
 }
-
-/// What a command must see to go on: all that it started got away.
-const ALL_ESCAPED: &str = "until [ -e go ]; do sleep 0.01; done";
 
 fn parent(pid: i32) -> i32 {
     proc::stat(pid).unwrap().parent
+}
+
+fn children(of: i32) -> Vec<i32> {
+    proc::everybody().filter(|pid| proc::stat(*pid).is_some_and(|stat| stat.parent == of)).collect()
 }
 
 fn kill(pid: i32, signal: Signal) {
@@ -73,14 +42,10 @@ fn kill(pid: i32, signal: Signal) {
 fn what_got_away_from_a_task_ends_before_the_task_is_reported_as_ended() {
     let mut rig = Rig::new();
     for _ in 0..5 {
-        let token = token();
-        let launch = rig.escaping(&token, &format!("{ALL_ESCAPED}; exit 3"));
-        rig.order(&launch);
-        rig.started(&launch);
-        until_escaped(&token);
+        let (launch, escape, _) = rig.escaped("until [ -e go ]; do sleep 0.01; done; exit 3");
         fs::write(rig.path(&launch, "wd/go"), "").unwrap();
         assert_eq!(rig.ended(&launch).exit_code, Some(3));
-        assert_eq!(with_token(&token), [0; 0]);
+        assert!(escape.is_over(), "{:?}", escape.running());
     }
 }
 
@@ -90,14 +55,10 @@ fn what_got_away_from_a_task_ends_when_the_task_is_ended() {
     // A termination and a time limit are the same order; a task that ignores the signal is killed.
     for (then, code) in [("sleep 1000", 143), ("trap '' TERM; while :; do sleep 0.02; done", 137)] {
         for order in [Order::Kill, Order::Abandon] {
-            let token = token();
-            let launch = rig.escaping(&token, then);
-            rig.order(&launch);
-            rig.started(&launch);
-            until_escaped(&token);
+            let (launch, escape, _) = rig.escaped(then);
             rig.runner.carry_out(order(launch.id));
             assert_eq!(rig.ended(&launch).exit_code, Some(code), "{then}");
-            assert_eq!(with_token(&token), [0; 0], "{then}");
+            assert!(escape.is_over(), "{then}: {:?}", escape.running());
         }
     }
 }
@@ -105,81 +66,85 @@ fn what_got_away_from_a_task_ends_when_the_task_is_ended() {
 #[test]
 fn the_end_of_one_task_leaves_alone_what_got_away_from_another() {
     let mut rig = Rig::new();
-    let tokens = [token(), token()];
-    let launches = tokens.each_ref().map(|token| rig.escaping(token, "sleep 1000"));
-    for (launch, token) in launches.iter().zip(&tokens) {
-        rig.order(launch);
-        rig.started(launch);
-        until_escaped(token);
-    }
-    rig.kill(&launches[0]);
-    rig.ended(&launches[0]);
-    assert_eq!(with_token(&tokens[0]), [0; 0]);
-    until_escaped(&tokens[1]);
+    let (ends, ending, _) = rig.escaped("sleep 1000");
+    let (_, staying, stays) = rig.escaped("sleep 1000");
+    rig.kill(&ends);
+    rig.ended(&ends);
+    assert!(ending.is_over(), "{:?}", ending.running());
+    assert!(lives(stays));
+    staying.until_running();
     rig.runner.stop();
-    assert_eq!(with_token(&tokens[1]), [0; 0]);
+    assert!(staying.is_over(), "{:?}", staying.running());
 }
 
-/// The token of the test in its other half, see `a_program_that_is_killed`.
-const TOKEN: &str = "DROPMILL_TEST_TOKEN";
+/// What the other half of two tests is told, see `a_program_that_is_killed`.
+const TOLD: [&str; 4] =
+    ["DROPMILL_TEST_ROOT", "DROPMILL_TEST_TOKEN", "DROPMILL_TEST_PIPE", "DROPMILL_TEST_BEFORE"];
+
+/// Runs a program whose tasks let processes escape, and that is killed then; its folder and what got away.
+fn kill_a_program(before: &str) -> (tempfile::TempDir, Escape) {
+    let folder = tempfile::tempdir().unwrap();
+    let escape = Escape::new(folder.path());
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", "runner::tests::trees::a_program_that_is_killed", "--ignored", "--nocapture"]);
+    program.env(TOLD[0], folder.path()).env(TOLD[1], &escape.token).env(TOLD[2], &escape.path);
+    let ended = program.env(TOLD[3], before).output().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended.status), Some(9), "{ended:?}");
+    (folder, escape)
+}
 
 #[test]
-fn what_got_away_ends_with_a_program_that_is_killed_and_before_the_next_one_begins() {
-    for next_begins_at_once in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
-        let token = token();
-        let life = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "runner::tests::trees::a_program_that_is_killed", "--ignored", "--nocapture"])
-            .env("DROPMILL_TEST_ROOT", folder.path())
-            .env(TOKEN, &token)
-            .output()
-            .unwrap();
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&life.status), Some(9), "{life:?}");
-        if next_begins_at_once {
-            let _rig = Rig::at(folder, |_| {});
-            assert_eq!(with_token(&token), [0; 0], "beside the second execution");
-        } else {
-            until("all ends with the program", || with_token(&token).is_empty());
-        }
+fn what_got_away_ends_with_a_program_that_is_killed() {
+    for before in ["", "kill the keeper"] {
+        let (_folder, escape) = kill_a_program(before);
+        escape.until_over();
     }
 }
 
 #[test]
-#[ignore = "the other half of the test before: it kills its own process"]
+fn the_next_program_begins_when_nothing_of_a_killed_one_is_left() {
+    // A shim that does nothing is killed by the keeper after some seconds: that long the next program must wait. (The
+    // kernel continues stopped processes when their process group is orphaned; this program, as their next parent in
+    // the same session, prevents that.)
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let (folder, escape) = kill_a_program("stop the shims");
+    assert!(!escape.is_over());
+    let _rig = Rig::at(folder, |_| {});
+    assert!(escape.is_over(), "beside the second execution: {:?}", escape.running());
+}
+
+#[test]
+#[ignore = "the other half of the tests before: it kills its own process"]
 fn a_program_that_is_killed() {
-    let (Some(root), Ok(token)) = (std::env::var_os("DROPMILL_TEST_ROOT"), std::env::var(TOKEN)) else {
-        return;
-    };
+    let [Ok(root), Ok(token), Ok(pipe), Ok(before)] = TOLD.map(std::env::var) else { return };
     let nodes = Path::new(&root).join("nodes");
     let mut rig = Rig::with(|settings| settings.root = nodes);
-    // The token must not be found in this process's own command line, and it is not: it is a variable.
-    for _ in 0..2 {
-        let launch = rig.escaping(&token, "sleep 1000");
+    let own = std::process::id().cast_signed();
+    let shims = [(); 2].map(|()| {
+        let launch = rig.shell(&escape::script(&token, Path::new(&pipe), "sleep 1000"));
         rig.order(&launch);
-        rig.started(&launch);
+        parent(rig.started(&launch).0.try_into().unwrap())
+    });
+    escape::until_running(&token, 2);
+    match &*before {
+        "stop the shims" => shims.into_iter().for_each(|shim| kill(shim, Signal::STOP)),
+        "kill the keeper" => kill(children(own)[0], Signal::KILL),
+        _ => {}
     }
-    let sleeps =
-        |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
-    until("everything escapes", || with_token(&token).iter().filter(|pid| sleeps(pid)).count() == 6);
-    kill(std::process::id().cast_signed(), Signal::KILL);
+    kill(own, Signal::KILL);
 }
 
 #[test]
 fn a_killed_shim_costs_its_own_task_alone() {
     let mut rig = Rig::new();
-    let tokens = [token(), token()];
-    let launches = tokens.each_ref().map(|token| rig.escaping(token, "sleep 1000"));
-    let processes = launches.each_ref().map(|launch| {
-        rig.order(launch);
-        i32::try_from(rig.started(launch).0).unwrap()
-    });
-    tokens.iter().for_each(|token| until_escaped(token));
-    kill(parent(processes[0]), Signal::KILL);
-    let ending = rig.ended(&launches[0]);
+    let (loses, lost, process) = rig.escaped("sleep 1000");
+    let (_, staying, stays) = rig.escaped("sleep 1000");
+    kill(parent(process), Signal::KILL);
+    let ending = rig.ended(&loses);
     assert_eq!((ending.exit_code, ending.failure.unwrap().user_error), (None, false));
-    assert_eq!(with_token(&tokens[0]), [0; 0]);
-    assert!(!lives(processes[0]) && lives(processes[1]));
-    until_escaped(&tokens[1]);
+    assert!(lost.is_over(), "{:?}", lost.running());
+    assert!(lives(stays));
+    staying.until_running();
     assert_eq!(rig.prints("echo on"), "on\n");
 }
 
@@ -199,11 +164,7 @@ fn a_shim_that_was_killed_without_a_task_costs_nothing() {
 #[test]
 fn a_killed_keeper_costs_nothing_and_another_one_takes_its_place() {
     let mut rig = Rig::new();
-    let token = token();
-    let stays = rig.escaping(&token, "sleep 1000");
-    rig.order(&stays);
-    let process = rig.started(&stays).0.try_into().unwrap();
-    until_escaped(&token);
+    let (stays, escape, process) = rig.escaped("sleep 1000");
     let shim = parent(process);
     kill(parent(shim), Signal::KILL);
     // As many at once as need new shims.
@@ -214,7 +175,7 @@ fn a_killed_keeper_costs_nothing_and_another_one_takes_its_place() {
     assert!(lives(process));
     rig.kill(&stays);
     assert_eq!(rig.ended(&stays).exit_code, Some(143));
-    assert_eq!(with_token(&token), [0; 0]);
+    assert!(escape.is_over(), "{:?}", escape.running());
 }
 
 #[test]

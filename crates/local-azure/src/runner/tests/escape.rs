@@ -1,0 +1,121 @@
+//! Processes that do everything to get away from the task that started them. The tests of the whole program use this
+//! file, too.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{CWD, FileType, Mode, OFlags, mknodat, open},
+    io::Errno,
+};
+use std::{
+    fs,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long a test waits for what must come.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Four ways to get away at once, the last one a chain of processes of which each starts the next in a session of its
+/// own and exits. They have nothing in common with the task: no environment, no folder, no output, no session, no
+/// parent. `TOKEN` is in the command line of each. `FIFO` is open in all processes of the task.
+const SCRIPT: &str = r#"
+exec 9> FIFO
+(
+exec < /dev/null > /dev/null 2>&1
+cd /
+env -i sleep TOKEN &
+env -i setsid sleep TOKEN &
+env -i sh -c '(setsid sleep TOKEN &)' &
+env -i setsid sh -c 'setsid sh -c "$0" "$0" "$1" &' 'setsid sh -c "$0" "$0" "$1" &' TOKEN &
+)
+"#;
+
+/// The processes of a task that get away.
+pub struct Escape {
+    /// A word that no other process of this machine has in its command line, and that `sleep` takes for a time.
+    pub token: String,
+    /// A named pipe that the task and all processes that it starts have open for writing: it is at its end when, and
+    /// only when, none of them is left.
+    pub path: PathBuf,
+    reader: OwnedFd,
+}
+
+impl Escape {
+    /// With its pipe in a folder.
+    pub fn new(folder: &Path) -> Self {
+        static USED: AtomicU32 = AtomicU32::new(0);
+        let token = format!("8{:07}.{:04}", std::process::id(), USED.fetch_add(1, Ordering::Relaxed));
+        let path = folder.join(format!("escape-{token}"));
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let reader = open(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        Self { token, path, reader }
+    }
+
+    /// A shell script that lets processes get away, and then does something else.
+    pub fn script(&self, then: &str) -> String {
+        script(&self.token, &self.path, then)
+    }
+
+    /// Waits until all have got away.
+    pub fn until_running(&self) {
+        until_running(&self.token, 1);
+    }
+
+    /// Whether no process of the task is left.
+    pub fn is_over(&self) -> bool {
+        match rustix::io::read(&self.reader, &mut [0; 1]) {
+            Ok(length) => length == 0,
+            Err(error) => {
+                assert_eq!(error, Errno::AGAIN);
+                false
+            }
+        }
+    }
+
+    /// Waits until no process of the task is left.
+    pub fn until_over(&self) {
+        let patience = Timespec { tv_sec: SOON.as_secs().cast_signed(), tv_nsec: 0 };
+        let mut watched = [PollFd::new(&self.reader, PollFlags::empty())];
+        while poll(&mut watched, Some(&patience)) == Err(Errno::INTR) {}
+        assert!(self.is_over(), "processes of a task are left: {:?}", self.running());
+    }
+
+    /// The command lines of those that a look at all processes shows. It may miss members of the chain.
+    pub fn running(&self) -> Vec<String> {
+        running(&self.token)
+    }
+}
+
+/// See [`Escape::script`].
+pub fn script(token: &str, path: &Path, then: &str) -> String {
+    SCRIPT.replace("TOKEN", token).replace("FIFO", path.to_str().unwrap()) + then
+}
+
+/// Waits until all have got away, from so many tasks.
+pub fn until_running(token: &str, tasks: usize) {
+    let is_chain = |line: &String| line.starts_with("sh\0-c\0setsid") || line.starts_with("setsid\0sh");
+    let mut chain = false;
+    until("everything gets away", || {
+        let lines = running(token);
+        chain |= lines.iter().any(is_chain);
+        chain && lines.iter().filter(|line| line.starts_with("sleep\0")).count() == 3 * tasks
+    });
+}
+
+fn running(token: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter_map(|line| String::from_utf8(line).ok()).filter(|line| line.contains(token)).collect()
+}
+
+/// Waits for a state; the only limit is that of a failing test.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < SOON, "{what}");
+        std::thread::yield_now();
+    }
+}
