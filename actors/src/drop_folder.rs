@@ -445,10 +445,14 @@ impl Handler<Reload> for DropFolder {
 impl Handler<GetCounts> for DropFolder {
     type Result = MessageResult<GetCounts>;
     fn handle(&mut self, _: GetCounts, _: &mut Context<Self>) -> Self::Result {
+        // A file that changed after it was taken waits again, though it lies in the work folder.
+        let changing =
+            self.claims.values().filter(|claim| matches!(claim.state, ArrivalState::Unsettled { .. }));
+        let changing = changing.count();
         MessageResult(DropCounts {
             waiting: self.queue.len() as u64,
-            unsettled: (self.seen.len() - self.queue.len()) as u64,
-            in_flight: self.claims.len() as u64,
+            unsettled: (self.seen.len() - self.queue.len() + changing) as u64,
+            in_flight: (self.claims.len() - changing) as u64,
             bytes_in_flight: self.bytes,
             refused: self.refused.len() as u64,
             waits_for: self.waits_for(),

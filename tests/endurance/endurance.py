@@ -5,6 +5,7 @@
     tests/endurance/endurance.py kills-watch [--seconds 60] [--serve] [--proxy SHARE] [--only KIND ...] [--calm]
     tests/endurance/endurance.py latency [--files 500]
     tests/endurance/endurance.py many [--files 100000]
+    tests/endurance/endurance.py pair --with PROGRAM [--rounds 7] [--files 2000]
     tests/endurance/endurance.py slow-writer
     tests/endurance/endurance.py full-disk          (in a user namespace of its own)
     tests/endurance/endurance.py two-daemons [--files 1000]
@@ -43,6 +44,7 @@ nodes = 4
 directory = "drop"
 stable_for = "{stable}"
 """
+TRUE = COUNT.replace("""shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'\noutputs = ["sum.txt"]""", """command = ["/bin/true"]""")
 # The first line of some inputs asks their task to fail.
 FAIL_IF_ASKED = 'if test "$(head -n 1 "$DROPMILL_INPUT")" = fail; then exit 3; fi; '
 
@@ -325,8 +327,7 @@ while True:
 
 def latency(arguments):
     """From the close of a 1 KB file to its published result; next to a loop of inotify, spawn and rename."""
-    text = COUNT.format(stable="0s").replace("""shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'\noutputs = ["sum.txt"]""",
-                                             """command = ["/bin/true"]""")
+    text = TRUE.format(stable="0s")
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         minimal = Path(folder) / "minimal"
@@ -355,8 +356,7 @@ def latency(arguments):
 def many(arguments):
     """Very many small files at once."""
     with tempfile.TemporaryDirectory() as folder:
-        text = COUNT.format(stable="1s").replace("""shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'\noutputs = ["sum.txt"]""",
-                                                 """command = ["/bin/true"]""")
+        text = TRUE.format(stable="1s")
         desk = Desk(folder, text)
         for number in range(arguments.files):
             (desk.folder / "drop" / f"{number:06}").write_bytes(b"x" * 100)
@@ -383,6 +383,55 @@ def many(arguments):
             f"{arguments.files} files: {arguments.files / seconds:.0f} files/s, first result after {first:.1f} s, "
             f"memory {quarter[0]} MiB after a quarter, {peak} MiB at most"
         )
+
+
+def one_latency(folder, files):
+    """Median seconds from the close of a 1 KB file to its published result, one file after the other."""
+    desk = Desk(folder, TRUE.format(stable="0s"))
+    mill = desk.watch()
+    seconds = []
+    for number in range(files):
+        with open(desk.folder / "drop" / f"{number}", "wb") as file:
+            file.write(b"x" * 1024)
+        began = time.perf_counter()
+        wait_for(desk.folder / "done" / f"{number}")
+        seconds.append(time.perf_counter() - began)
+    end(mill)
+    return sorted(seconds)[len(seconds) // 2]
+
+
+def one_flood(folder, files):
+    """Seconds for each of many small files that are there at the start."""
+    desk = Desk(folder, TRUE.format(stable="1s"))
+    for number in range(files):
+        (desk.folder / "drop" / f"{number:06}").write_bytes(b"x" * 100)
+    mill = desk.watch()
+    wait_for(desk.folder / "done" / "000000", 60)
+    began = time.perf_counter()
+    while len(os.listdir(desk.folder / "done")) < files:
+        time.sleep(0.01)
+    seconds = time.perf_counter() - began
+    end(mill)
+    return seconds / files
+
+
+def pair(arguments):
+    """Latency and throughput of this program and another one, in turn: only their ratios mean something."""
+    global PROGRAM
+    programs = {"this": PROGRAM, "other": Path(arguments.with_program).resolve()}
+    for name, measure, files in (("latency", one_latency, 100), ("flood", one_flood, arguments.files)):
+        ratios = []
+        for number in range(arguments.rounds):
+            seconds = {}
+            # Who goes first changes from round to round.
+            for which in sorted(programs, reverse=number % 2 == 0):
+                PROGRAM = programs[which]
+                with tempfile.TemporaryDirectory() as folder:
+                    seconds[which] = measure(folder, files)
+            ratios.append(seconds["this"] / seconds["other"])
+            print(f"{name} round {number + 1}: this {seconds['this'] * 1000:.2f} ms, other {seconds['other'] * 1000:.2f} ms, "
+                  f"ratio {ratios[-1]:.3f}", flush=True)
+        print(f"{name}: median ratio {sorted(ratios)[len(ratios) // 2]:.3f} of {arguments.rounds} rounds", flush=True)
 
 
 def slow_writer(_):
@@ -471,9 +520,11 @@ def main():
     parser.add_argument("--log", help="with --proxy: a file for one line for each damaged request")
     parser.add_argument("--calm", action="store_true", help="with kills-watch: no kills, for the memory of one process")
     parser.add_argument("--pause", type=float, default=0.02, help="with kills-watch: longest time between two files")
+    parser.add_argument("--with", dest="with_program", help="with pair: the other program")
+    parser.add_argument("--rounds", type=int, default=7, help="with pair: how often both are measured")
     arguments = parser.parse_args()
     of = {"kills-run": (kills_run, 500), "kills-watch": (kills_watch, 0), "latency": (latency, 500),
-          "many": (many, 100_000), "slow-writer": (slow_writer, 0), "full-disk": (full_disk, 0),
+          "many": (many, 100_000), "pair": (pair, 2000), "slow-writer": (slow_writer, 0), "full-disk": (full_disk, 0),
           "two-daemons": (two_daemons, 1000)}
     if arguments.what not in of:
         parser.error(f"there are {', '.join(of)}")
