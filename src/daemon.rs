@@ -136,6 +136,9 @@ impl Daemon {
         let home = state.daemon(&name, clock.now())?;
         let id = own_id(&home.path)?;
         let work = folders.work.join(&id);
+        for folder in [&folders.work, &work] {
+            dropmill_private_files::folder(folder)?;
+        }
         let store = Arc::new(folders.store(&work)?);
         let pool = format!("{name}-{id}");
         let settings = drop_settings(&loaded, &folders);

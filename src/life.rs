@@ -149,7 +149,7 @@ impl Found {
     pub fn at(path: &Path) -> Result<Self> {
         let (header, events) = Journal::read(&path.join("journal.db"))?;
         let file = path.join("plan.json");
-        let body = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        let body = dropmill_private_files::read(&file)?;
         if hash(&body) != header.plan {
             bail!(
                 "{} is not the plan that the run's journal names: restore it from a copy, or start a new run",
@@ -183,7 +183,7 @@ impl Found {
     /// What tasks do that are made while it goes on.
     pub fn task(&self) -> Result<Task> {
         let file = self.path.join(TASK);
-        let body = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        let body = dropmill_private_files::read(&file)?;
         serde_json::from_slice(&body).with_context(|| format!("read {}", file.display()))
     }
 

@@ -14,11 +14,11 @@ use dropmill_journal::{
 };
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::service::Access;
+use dropmill_private_files as private_files;
 use dropmill_test_kit::replay::{Recording, Replayed};
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -41,11 +41,9 @@ impl Record {
     /// Begins one in a folder of its own.
     pub fn begin(folder: &Path, kept_bytes: usize, plan: &RunPlan) -> Result<Self> {
         let told = |what: &str| format!("--record {}: {what}", folder.display());
-        fs::create_dir_all(folder).with_context(|| told("make the folder"))?;
-        let file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(EXCHANGES));
-        let file = match file {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+        private_files::folder_of_user(folder).with_context(|| told("make the folder"))?;
+        let file = match private_files::create_new(&folder.join(EXCHANGES)) {
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
                 return Err(Mistake(told("there is a recording already")).into());
             }
             file => file.with_context(|| told("make its file"))?,

@@ -4,11 +4,12 @@ use crate::commands::Mistake;
 use anyhow::{Context, Result, anyhow, bail};
 use dropmill_azure_wire::time::{Timestamp, iso_seconds};
 use dropmill_journal::{Journal, JournalError, RunHeader};
+use dropmill_private_files as private_files;
 use rustix::fs::{FlockOperation, flock};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io::{Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -49,23 +50,34 @@ impl State {
         &self.folder
     }
 
-    /// Where `serve` keeps its service.
+    /// The folder where `serve` keeps its service.
     pub fn service(&self) -> PathBuf {
         self.folder.join("service")
+    }
+
+    /// Creates the state folder, or checks that no other user owns it or can write to it.
+    ///
+    /// # Errors
+    /// Fails if another user owns it or can write to it, with what to do.
+    pub fn create(&self) -> Result<()> {
+        Ok(private_files::folder(&self.folder)?)
     }
 
     /// Makes and holds the folder of a new run.
     pub fn new_run(&self, run: &str, now: Timestamp) -> Result<RunFolder> {
         let path = self.folder.join("runs").join(run);
-        private_folder(&self.folder)?;
-        private_folder(&self.folder.join("runs"))?;
-        private_folder(&path)?;
+        for folder in [&self.folder, &self.folder.join("runs"), &path] {
+            private_files::folder(folder)?;
+        }
         let lock = hold(&path.join("lock"), now)?;
         Ok(RunFolder { path, _lock: lock })
     }
 
     /// Holds the folder of a run that was made before.
     pub fn hold_run(&self, path: &Path, now: Timestamp) -> Result<RunFolder> {
+        for folder in [&self.folder, &self.folder.join("runs"), path] {
+            private_files::folder(folder)?;
+        }
         let lock = hold(&path.join("lock"), now)?;
         Ok(RunFolder { path: path.to_owned(), _lock: lock })
     }
@@ -110,7 +122,7 @@ impl State {
     pub fn daemon(&self, name: &str, now: Timestamp) -> Result<RunFolder> {
         let path = self.folder.join("watch").join(name);
         for folder in [&self.folder, &self.folder.join("watch"), &path] {
-            private_folder(folder)?;
+            private_files::folder(folder)?;
         }
         let lock = hold(&path.join("lock"), now)?;
         Ok(RunFolder { path, _lock: lock })
@@ -176,24 +188,19 @@ fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
 
 /// Whether somebody holds a run's folder: then the run goes on.
 pub fn is_held(run: &Path) -> bool {
-    let Ok(lock) = File::open(run.join("lock")) else { return false };
+    let Ok(lock) = private_files::open_to_read(&run.join("lock")) else { return false };
     flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
 }
 
 /// Who holds a folder: `pid 12 since …`; nobody if it is not held.
 pub fn holder(folder: &Path) -> Option<String> {
-    let mut lock = File::open(folder.join("lock")).ok()?;
+    let mut lock = private_files::open_to_read(&folder.join("lock")).ok()?;
     if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
         return None;
     }
     let mut holder = String::new();
     lock.read_to_string(&mut holder).ok()?;
     Some(holder.trim().to_owned())
-}
-
-fn private_folder(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("make the state folder {}", path.display()))
 }
 
 /// Whether the program that wrote `pid 12 since …` still runs, as far as its number tells; so if it cannot be told.
@@ -209,8 +216,8 @@ fn hold(path: &Path, now: Timestamp) -> Result<File> {
 
 /// Holds a file, with a rest between two tries if who held it is dead.
 fn hold_after(path: &Path, now: Timestamp, mut rest: impl FnMut()) -> Result<File> {
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut lock = open.with_context(|| format!("open {}", path.display()))?;
+    // Written in place and not replaced: a file in its place would be another lock.
+    let mut lock = private_files::open_or_create(path)?;
     let until = Instant::now() + LETTING_GO;
     while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
@@ -239,9 +246,8 @@ pub fn random_name(bytes: usize) -> String {
 
 /// Writes a file that its owner alone may read.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
-    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let mut file = open.with_context(|| format!("write {}", path.display()))?;
-    file.write_all(content).with_context(|| format!("write {}", path.display()))
+    // What must be durable is in the journal.
+    Ok(private_files::replace(path, content, |_| Ok(()))?)
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let host = arguments.host.as_deref();
     let batch = sockets::listen(&arguments.batch, "--batch", tls.as_ref(), host).await?;
     let blob = sockets::listen(&arguments.blob, "--blob", tls.as_ref(), host).await?;
+    state.create()?;
     let folder = state.service();
     let mut settings = ServiceSettings::at(&folder);
     settings.applications = applications;

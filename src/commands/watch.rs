@@ -31,6 +31,9 @@ pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
 }
 
 async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
+    // Before anything is reported: a manager may send a signal as soon as the daemon is ready.
+    let signals =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     let (orders, ordered) = async_channel::unbounded();
     let (asks, asked) = async_channel::unbounded();
     let (notices, noticed) = async_channel::bounded(1024);
@@ -52,9 +55,7 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     })?;
     let (file, set) = (loaded.file.clone(), loaded.set.clone());
     let listening = actix::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-        else {
+        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
             tracing::error!("signals cannot be heard: interrupting ends the program at once");
             return;
         };

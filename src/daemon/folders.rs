@@ -216,8 +216,11 @@ pub(super) fn remember(loaded: &Loaded) -> i64 {
 /// What tells this daemon's files in the work folder from another's.
 pub(super) fn own_id(home: &Path) -> Result<String> {
     let file = home.join("id");
-    if let Ok(id) = fs::read_to_string(&file) {
-        return Ok(id.trim().to_owned());
+    match dropmill_private_files::read(&file) {
+        Ok(id) => return Ok(String::from_utf8_lossy(&id).trim().to_owned()),
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
+        // Another id would leave the files behind that were taken under this one.
+        Err(error) => return Err(error.into()),
     }
     let id = crate::state::random_name(4);
     crate::state::write_private(&file, id.as_bytes())?;

@@ -2,6 +2,7 @@
 //! would cost for ever.
 
 use anyhow::{Context, Result};
+use dropmill_private_files as private_files;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -16,14 +17,15 @@ pub(super) struct Pools {
 impl Pools {
     pub fn of(home: &Path) -> Result<Self> {
         let folder = home.join("pools");
-        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        private_files::folder(&folder)?;
         Ok(Self { folder })
     }
 
     /// Remembers one, before it is asked for.
     pub fn remember(&self, id: &str) -> Result<()> {
         let path = self.folder.join(id);
-        let made = File::create(&path).and_then(|_| File::open(&self.folder)?.sync_all());
+        private_files::open_or_create(&path)?;
+        let made = File::open(&self.folder).and_then(|folder| folder.sync_all());
         made.with_context(|| format!("write {}", path.display()))
     }
 

@@ -47,6 +47,7 @@ impl DiskRuns {
         let name = &loaded.settings.run.name;
         let run = plan::run_name(name, self.clock.now(), &mut ChaCha8Rng::from_seed(bytes));
         let results = self.work.join(&run).join(".results");
+        dropmill_private_files::folder(&results)?;
         let plan = plan::stream(&loaded, &run, &self.pool, &results)?;
         let life = Life::first(loaded, plan, Some(self.work.clone()), &self.state, &self.clock)?;
         self.begin(life)

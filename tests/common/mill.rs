@@ -47,6 +47,11 @@ impl Mill {
         Self::start_with(desk, state, more, &[])
     }
 
+    /// A daemon that creates its files under another umask.
+    pub fn start_under(desk: &Desk, umask: &str, more: &[&str]) -> Self {
+        Self::begin(super::under(umask, &desk.dropmill(&[&["watch", "run.toml", "--json"], more].concat())))
+    }
+
     /// With variables of the environment, too.
     pub fn start_with(desk: &Desk, state: &str, more: &[&str], variables: &[(&str, &OsStr)]) -> Self {
         let mut command = desk.dropmill(&[&["watch", "run.toml", "--json"], more].concat());
@@ -57,6 +62,10 @@ impl Mill {
         arguments[at + 1] = state.into_os_string();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dropmill"));
         command.args(arguments).current_dir(desk.path(".")).envs(variables.iter().copied());
+        Self::begin(command)
+    }
+
+    fn begin(mut command: std::process::Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         // Read all the time: a pipe that is full would hold the daemon back.

@@ -19,6 +19,21 @@ pub struct Desk {
     folder: TempDir,
 }
 
+/// The same command with another umask.
+pub fn under(umask: &str, command: &Command) -> Command {
+    let mut under = Command::new("/bin/sh");
+    under.args(["-c", "umask \"$0\" && exec \"$@\"", umask]);
+    under.arg(command.get_program()).args(command.get_args());
+    under.current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => under.env(name, value),
+            None => under.env_remove(name),
+        };
+    }
+    under
+}
+
 /// What `run --json` said.
 pub struct Said {
     pub exit: Option<i32>,
@@ -62,6 +77,23 @@ impl Desk {
 
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.dropmill(arguments).output().unwrap()
+    }
+
+    /// A command that must end by itself because it is refused: exit code and standard error. One that goes on is ended.
+    pub fn refused(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.dropmill(arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let (said, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = std::io::Read::read_to_string(&mut stderr, &mut text);
+            let _ = said.send(text);
+        });
+        let told = told.recv_timeout(mill::PATIENCE);
+        let _ = child.kill();
+        let exit = child.wait().unwrap().code();
+        (exit, told.unwrap_or_else(|_| panic!("not refused: {arguments:?}")))
     }
 
     /// `run FILE --json`, to its end.
@@ -241,8 +273,20 @@ impl Served {
 
     /// With further arguments.
     pub fn with(desk: &Desk, more: &[&str]) -> Self {
+        Self::begin(Self::command(desk, more))
+    }
+
+    /// One that creates its files under another umask.
+    pub fn under(desk: &Desk, umask: &str, more: &[&str]) -> Self {
+        Self::begin(under(umask, &Self::command(desk, more)))
+    }
+
+    fn command(desk: &Desk, more: &[&str]) -> Command {
         let arguments = ["serve", "--json", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"];
-        let mut command = desk.dropmill(&[&arguments[..], more].concat());
+        desk.dropmill(&[&arguments[..], more].concat())
+    }
+
+    fn begin(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -90,6 +90,14 @@ impl DiskPlace {
         output.directory.join(format!(".dropmill-{run}"))
     }
 
+    /// Only we look into the staging folder. What is published from it keeps the modes that the umask gives.
+    fn make_staging(&self) -> io::Result<()> {
+        if !self.staging.exists() {
+            fs::create_dir_all(&self.output.directory)?;
+        }
+        Ok(dropmill_private_files::folder(&self.staging)?)
+    }
+
     fn staged(&self, task: &str) -> PathBuf {
         self.staging.join(task)
     }
@@ -146,11 +154,9 @@ impl ResultPlace for DiskPlace {
         lock(&self.queue).staged.insert(task.to_owned());
         let folder = self.staged(task);
         self.find_room(needs_bytes)?;
+        self.make_staging().map_err(|error| refused("make folder", &self.staging, &error))?;
         match fs::create_dir(&folder) {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&folder).map_err(|error| refused("make folder", &folder, &error))
-            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_dir_all(&folder)
                 .and_then(|()| fs::create_dir(&folder))
                 .map_err(|error| refused("empty folder", &folder, &error)),

@@ -1,8 +1,42 @@
 //! Opening a small SQLite file of ours.
 
 use crate::JournalError;
-use rusqlite::Connection;
+use dropmill_private_files as private_files;
+use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
+
+/// Opens a database for reading and writing, which no other user can read, or creates it.
+///
+/// # Errors
+/// Fails if its file cannot be opened, is a link, or is not this user's alone.
+pub fn open(path: &Path) -> Result<Connection, JournalError> {
+    let file = private_files::database(path).map_err(|error| refused(path, &error))?;
+    let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(file, flags).map_err(|error| refused(path, &error))
+}
+
+/// Opens a database that ends with the process.
+///
+/// # Errors
+/// Fails if SQLite has no memory.
+pub fn in_memory() -> Result<Connection, JournalError> {
+    Connection::open_in_memory().map_err(|error| refused(Path::new("(memory)"), &error))
+}
+
+/// Opens a database for reading.
+///
+/// # Errors
+/// Fails if its file cannot be opened or is a link.
+pub fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
+    let file = private_files::without_links(path).map_err(|error| refused(path, &error))?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(file, flags).map_err(|error| refused(path, &error))
+}
+
+fn refused(path: &Path, error: &dyn std::fmt::Display) -> JournalError {
+    JournalError::Refused { path: path.into(), reason: error.to_string() }
+}
 
 /// Makes a database ready that this version can read: later formats are refused, what is missing is made.
 ///
@@ -10,13 +44,11 @@ use std::path::Path;
 /// When it could not be opened, cannot be written, or was written by a later version.
 pub fn ready(
     path: &Path,
-    opened: rusqlite::Result<Connection>,
+    database: Connection,
     format: i64,
     schema: &str,
 ) -> Result<Connection, JournalError> {
-    let refused =
-        |error: rusqlite::Error| JournalError::Refused { path: path.into(), reason: error.to_string() };
-    let database = opened.map_err(refused)?;
+    let refused = |error: rusqlite::Error| refused(path, &error);
     let found: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refused)?;
     if found > format {
         return Err(JournalError::Newer { path: path.into(), found });

@@ -4,9 +4,12 @@
 //! and an append is answered only after its commit: an event that was acknowledged survives a crash. Each
 //! event carries a checksum over all its fields; a journal that is damaged is refused, never skipped over.
 
-use crate::event::{Event, Happening};
+use crate::{
+    database,
+    event::{Event, Happening},
+};
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::{
     future::Future,
@@ -170,16 +173,14 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Exists`] if there is one, [`JournalError::Refused`] if it cannot be made.
     pub fn create(path: &Path, header: &RunHeader) -> Result<Self, JournalError> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        match made {
+        match dropmill_private_files::create_new(path) {
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
                 return Err(JournalError::Exists { path: path.into() });
             }
             Err(error) => return Err(refused(path, &error)),
         }
-        let database = Connection::open(path).map_err(|error| refused(path, &error))?;
+        let database = database::open(path)?;
         set_up(&database, header).map_err(|error| refused(path, &error))?;
         Ok(Self::over(path, database, 0))
     }
@@ -190,7 +191,7 @@ impl Journal {
     /// See [`JournalError`].
     pub fn open(path: &Path) -> Result<(Self, RunHeader, Vec<Event>), JournalError> {
         let (header, events) = Self::read(path)?;
-        let database = Connection::open(path).map_err(|error| refused(path, &error))?;
+        let database = database::open(path)?;
         database.pragma_update(None, "synchronous", "FULL").map_err(|error| refused(path, &error))?;
         let last = events.last().map_or(0, |event| event.seq);
         Ok((Self::over(path, database, last), header, events))
@@ -251,8 +252,7 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn header(path: &Path) -> Result<RunHeader, JournalError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Connection::open_with_flags(path, flags).map_err(|error| refused(path, &error))?;
+        let database = database::open_to_read(path)?;
         read_header(path, &database)
     }
 
@@ -261,8 +261,7 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn read(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Connection::open_with_flags(path, flags).map_err(|error| refused(path, &error))?;
+        let database = database::open_to_read(path)?;
         let header = read_header(path, &database)?;
         let mut events = vec![];
         let mut rows = database

@@ -33,7 +33,7 @@ impl Outbox {
     /// # Errors
     /// When it cannot be opened, or was written by a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        Self::over(path, Connection::open(path))
+        Self::over(path, database::open(path)?)
     }
 
     /// One that ends with the program.
@@ -41,10 +41,10 @@ impl Outbox {
     /// # Errors
     /// When there is no memory.
     pub fn in_memory() -> Result<Self, JournalError> {
-        Self::over(Path::new("(memory)"), Connection::open_in_memory())
+        Self::over(Path::new("(memory)"), database::in_memory()?)
     }
 
-    fn over(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Self, JournalError> {
+    fn over(path: &Path, opened: Connection) -> Result<Self, JournalError> {
         // FULL: a notice that was put is told, whatever happens to the machine.
         let schema = "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;

@@ -19,7 +19,7 @@ impl SeenBefore {
     /// # Errors
     /// When it cannot be opened, or was written by a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        Self::with(path, Connection::open(path))
+        Self::with(path, database::open(path)?)
     }
 
     /// Remembers files in memory, for simulations.
@@ -27,10 +27,10 @@ impl SeenBefore {
     /// # Errors
     /// Fails if SQLite has no memory.
     pub fn in_memory() -> Result<Self, JournalError> {
-        Self::with(Path::new("memory"), Connection::open_in_memory())
+        Self::with(Path::new("memory"), database::in_memory()?)
     }
 
-    fn with(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Self, JournalError> {
+    fn with(path: &Path, opened: Connection) -> Result<Self, JournalError> {
         let schema = "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = NORMAL;
              CREATE TABLE IF NOT EXISTS files (

@@ -3,7 +3,8 @@
 use crate::durability::Durability;
 use crate::model::{Change, Job, Lease, MOST_LEASES, Model, Pool, Schedule, Task, TaskFacts};
 use dropmill_azure_wire::{batch::TaskAdd, time::Timestamp};
-use rusqlite::{Connection, params};
+use dropmill_private_files as private_files;
+use rusqlite::{Connection, OpenFlags, params};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -110,8 +111,9 @@ impl Drop for Store {
     }
 }
 
-fn open(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
-    let database = Connection::open(path)?;
+fn open(path: &Path, durability: Durability) -> Result<Connection, Box<dyn std::error::Error>> {
+    let file = private_files::database(path)?;
+    let database = Connection::open_with_flags(file, OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
     database.pragma_update(None, "synchronous", durability.synchronous())?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     // One transaction: each of its own is flushed for itself.

@@ -60,7 +60,7 @@ fn shorten(path: &Path, length: u64, limit_bytes: u64) -> io::Result<()> {
     let (head, tail) = hole(length, limit_bytes);
     let mut long = open(path)?;
     let new = path.with_extension("short");
-    let mut short = OpenOptions::new().write(true).create_new(true).open(&new)?;
+    let mut short = dropmill_private_files::create_new(&new)?;
     io::copy(&mut io::Read::take(&mut long, head), &mut short)?;
     write!(short, "\n[... {} bytes left out by the node ...]\n", tail - head)?;
     long.seek(SeekFrom::Start(tail))?;

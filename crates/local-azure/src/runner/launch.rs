@@ -14,6 +14,7 @@ use super::{
     tree::{Running, Tree},
 };
 use crate::orders::{Coordination, Launch, LaunchEnding, NodeEvent, NodeFailure};
+use dropmill_private_files::create_folder;
 use std::{fs, io, path::Path};
 
 /// How it ended, without its times.
@@ -158,7 +159,7 @@ fn make_folders(shared: &Shared, place: &TaskPlace) -> io::Result<()> {
 }
 
 fn make_folder(shared: &Shared, path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
+    match create_folder(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => shared.places.make(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if fs::symlink_metadata(path)?.is_dir() {
@@ -166,7 +167,7 @@ fn make_folder(shared: &Shared, path: &Path) -> io::Result<()> {
             }
             // An earlier try put something else in its place.
             fs::remove_file(path)?;
-            fs::create_dir(path)
+            create_folder(path)
         }
         outcome => outcome,
     }

@@ -232,7 +232,9 @@ impl<'a> Store<'a> {
             return;
         }
         for (log, text) in LOGS.iter().zip([&self.said, &self.complained]) {
-            if let Err(error) = fs::write(self.place.directory.join(log), text) {
+            if let Err(error) =
+                dropmill_private_files::replace(&self.place.directory.join(log), text.as_bytes(), |_| Ok(()))
+            {
                 tracing::debug!(%error, log, "a log of stored outputs could not be written");
             }
         }

@@ -6,6 +6,7 @@
 
 use super::{control::lock, failures, place::beneath};
 use crate::orders::{NodeFailure, PackageOrder};
+use dropmill_private_files as private_files;
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Write},
@@ -55,7 +56,9 @@ impl Packages {
                     return Ok(());
                 }
                 put(source, root, &place)?;
-                identity.as_ref().map_or(Ok(()), |identity| fs::write(&stamp, identity))
+                identity.as_ref().map_or(Ok(()), |identity| {
+                    Ok(private_files::replace(&stamp, identity.as_bytes(), |_| Ok(()))?)
+                })
             });
             outcome.map_err(|error| failed(&format!("{}: {error}", source.display())))?;
         }
@@ -91,14 +94,14 @@ fn identity(source: &Path) -> io::Result<Option<String>> {
 fn put(source: &Path, root: &Path, place: &Path) -> io::Result<()> {
     let staging = root.join(STAGING);
     clear(&staging)?;
-    fs::create_dir_all(&staging)?;
+    private_files::create_folders(&staging)?;
     if fs::metadata(source)?.is_dir() {
         copy(source, &staging)?
     } else {
         unpack(source, &staging)?
     }
     clear(place)?;
-    place.parent().map_or(Ok(()), fs::create_dir_all)?;
+    place.parent().map_or(Ok(()), private_files::create_folders)?;
     fs::rename(&staging, place)
 }
 

@@ -1,9 +1,10 @@
 //! Where things lie: names of pools, nodes and tasks as paths that cannot leave the runner's root.
 
 use crate::orders::NodeRef;
+use dropmill_private_files::create_folder;
 use sha2::{Digest, Sha256};
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -45,11 +46,11 @@ impl Places {
     /// # Errors
     /// When it cannot be made, or the root is not there.
     pub fn make(&self, path: &Path) -> io::Result<()> {
-        let made = match fs::create_dir(path) {
+        let made = match create_folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
                 Some(above) if above != self.root() && above.starts_with(self.root()) => {
                     self.make(above)?;
-                    fs::create_dir(path)
+                    create_folder(path)
                 }
                 _ => Err(error),
             },
@@ -114,6 +115,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
+    use std::fs;
 
     #[test]
     fn folders_are_made_below_the_root_and_the_root_is_not() {

@@ -21,9 +21,9 @@ use crate::orders::{
     Runner, Spent,
 };
 use dropmill_azure_wire::time::SharedClock;
+use dropmill_private_files as private_files;
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -115,11 +115,11 @@ impl ProcessRunner {
         reports: Reports,
         door: Arc<dyn BlobDoor>,
     ) -> io::Result<Arc<Self>> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.root)?;
+        private_files::folder(&settings.root)?;
         let root = fs::canonicalize(&settings.root)?;
         let used_before = fs::read_dir(&root)?.next().is_some();
         let places = Places::new(root);
-        fs::create_dir_all(places.trash())?;
+        private_files::folder(&places.trash())?;
         close_fds::set_fds_cloexec_threadsafe(3, &[]);
         let lock = Lock::take(places.root(), FORMER_KEEPER)?;
         let orphans = Orphans::new(places.root());

@@ -3,6 +3,7 @@
 use super::{environment::Environment, failures, keeper::Start, place::TaskPlace};
 use crate::orders::NodeFailure;
 use dropmill_azure_wire::command_line;
+use dropmill_private_files as private_files;
 use rustix::fs::{Access, access};
 use std::{
     fs::{self, File, OpenOptions},
@@ -99,7 +100,7 @@ fn find(name: &str, place: &TaskPlace, environment: &Environment) -> Option<Path
 
 /// A new, empty file: whatever stood there, a file of an earlier try or a link, is not written through.
 fn new_file(path: &Path) -> io::Result<File> {
-    let create = || OpenOptions::new().append(true).create_new(true).open(path);
+    let create = || OpenOptions::new().append(true).create_new(true).mode(private_files::FILE).open(path);
     match create() {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             fs::remove_file(path).or_else(|_| fs::remove_dir_all(path))?;

@@ -98,7 +98,7 @@ fn make_place(working: &Path, below: &Path) -> io::Result<PathBuf> {
     let mut folder = working.to_owned();
     for segment in below.parent().into_iter().flatten() {
         folder.push(segment);
-        match fs::create_dir(&folder) {
+        match dropmill_private_files::create_folder(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !fs::symlink_metadata(&folder)?.is_dir() {
                     return Err(io::Error::other(format!(

@@ -7,14 +7,14 @@ use dropmill_azure_wire::{
     secret::Secret,
     time::{Timestamp, iso_seconds},
 };
+use dropmill_private_files::{self as private_files, PrivateError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -39,6 +39,9 @@ pub enum HomeError {
         /// What came back.
         source: io::Error,
     },
+    /// It is not this user's alone.
+    #[error("state folder: {0}")]
+    Private(#[from] PrivateError),
     /// The file of keys is not one.
     #[error("{} does not hold the two account keys: {reason}", path.display())]
     Keys {
@@ -77,12 +80,10 @@ impl Home {
             let path = path.to_owned();
             move |source| HomeError::Io { doing, path, source }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make", folder))?;
+        private_files::folder(folder)?;
         let folder = fs::canonicalize(folder).map_err(failed("find", folder))?;
         let path = folder.join("lock");
-        let open =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut lock = open.map_err(failed("open", &path))?;
+        let mut lock = private_files::open_or_create(&path)?;
         if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             let mut holder = String::new();
             return Err(match (io::Error::from(error).kind(), lock.read_to_string(&mut holder)) {
@@ -129,7 +130,7 @@ fn forget_earlier_boot(folder: &Path, mark: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    fs::write(mark, boot)
+    Ok(private_files::replace(mark, &boot, |_| Ok(()))?)
 }
 
 /// The keys: given ones first, then kept ones, then new ones, which are kept.
@@ -155,33 +156,27 @@ fn of_bytes([batch, blob]: [[u8; 64]; 2]) -> Keys {
 
 fn kept_keys(path: &Path, durability: Durability) -> Result<Keys, HomeError> {
     let failed = |doing| move |source| HomeError::Io { doing, path: path.to_owned(), source };
-    match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| HomeError::Keys {
-            path: path.to_owned(),
-            reason: format!("line {} column {}", error.line(), error.column()),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match private_files::open_existing(path) {
+        Ok(mut file) => {
+            let mut text = vec![];
+            file.read_to_end(&mut text).map_err(failed("read"))?;
+            serde_json::from_slice(&text).map_err(|error| HomeError::Keys {
+                path: path.to_owned(),
+                reason: format!("line {} column {}", error.line(), error.column()),
+            })
+        }
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
             let mut bytes = [[0; 64]; 2];
             let random = File::open("/dev/urandom")
                 .and_then(|mut source| bytes.iter_mut().try_for_each(|key| source.read_exact(key)));
             random.map_err(failed("draw random bytes for"))?;
             let keys = of_bytes(bytes);
-            write_new(path, &serde_json::to_vec(&keys).expect("two texts are JSON"), durability)
-                .map_err(failed("write"))?;
+            let text = serde_json::to_vec(&keys).expect("two texts are JSON");
+            private_files::replace(path, &text, |file| durability.settle(file))?;
             Ok(keys)
         }
-        Err(error) => Err(failed("read")(error)),
+        Err(error) => Err(error.into()),
     }
-}
-
-/// Whole or not at all: under another name first.
-fn write_new(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
-    durability.settle(&file)?;
-    fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), |folder| durability.settle(&File::open(folder)?))
 }
 
 #[cfg(test)]

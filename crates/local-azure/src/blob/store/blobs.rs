@@ -14,7 +14,7 @@ use dropmill_azure_wire::{
     blob::{BlockChoice, BlockSource, Tags, limit},
     time::Timestamp,
 };
-use std::{collections::BTreeMap, fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Decides about a change by the blob that is there.
 pub type Condition<'a> = &'a (dyn Fn(Option<&BlobFacts>) -> Result<(), Refused> + Sync);
@@ -52,7 +52,7 @@ impl Store {
         let id = self.lock().next_id();
         let path = disk.contents.path(id);
         let kept = Kept::new(id, Place::File, disk.queue.clone());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = dropmill_private_files::create_new(&path);
         let file = file.map_err(|error| StoreError::new("make", &path, &error))?;
         Ok(Some(NewFile { file, path, kept, durability: disk.durability }))
     }

@@ -33,9 +33,8 @@ use index::{Container, Index};
 use queue::{Queue, Ticket};
 use std::{
     fmt::Display,
-    fs::{self, DirBuilder},
+    fs,
     mem::take,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -161,7 +160,8 @@ impl Store {
     pub fn open(folder: &Path, durability: Durability, clock: SharedClock) -> Result<Self, StoreError> {
         let files = folder.join("contents");
         for folder in [folder, &files] {
-            make_private(folder).map_err(|error| StoreError::new("make folder", folder, &error))?;
+            dropmill_private_files::folder(folder)
+                .map_err(|error| StoreError::new("make folder", folder, &error))?;
         }
         let path = folder.join("blobs.db");
         let database = tables::open(&path, durability)?;
@@ -363,16 +363,6 @@ impl Drop for Store {
         // After the writer: what is dropped now was kept for the next time, not thrown away.
         drop(take(&mut *self.lock()));
     }
-}
-
-/// Makes a folder that only its owner may read, whatever the umask; refuses one that others may write to.
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let metadata = fs::metadata(folder)?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
 }
 
 /// Where a large content is written before it is put.

@@ -13,13 +13,11 @@ use super::{
 use crate::durability::Durability;
 use bytes::Bytes;
 use dropmill_azure_wire::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, btree_map},
-    fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -52,10 +50,10 @@ const APPENDS: &str = "
 /// When it cannot be opened, is damaged, or of a newer version.
 pub fn open(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
     let told = |error: rusqlite::Error| StoreError::new("open", path, &error);
-    // Made here because SQLite knows no modes; its other files take this one's.
-    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.map_err(|error| StoreError::new("open", path, &error))?;
-    let mut database = Connection::open(path).map_err(told)?;
+    let file =
+        dropmill_private_files::database(path).map_err(|error| StoreError::new("open", path, &error))?;
+    let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut database = Connection::open_with_flags(file, flags).map_err(told)?;
     database.busy_timeout(Duration::from_secs(10)).map_err(told)?;
     let format: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(told)?;
     if !(0..=FORMAT).contains(&format) {

@@ -1,0 +1,127 @@
+//! Files and folders on a real file system; what needs another user is tested where the tests run as root.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+fn mode_of(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn message<T>(outcome: Result<T, PrivateError>) -> String {
+    outcome.err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn folders_and_files_are_made_for_their_owner_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let deep = home.path().join("above/state");
+    folder(&deep).unwrap();
+    folder(&deep).unwrap();
+    assert_eq!((mode_of(&deep), mode_of(deep.parent().unwrap())), (0o700, 0o700));
+    let path = deep.join("f");
+    open_or_create(&path).unwrap().write_all(b"kept").unwrap();
+    drop(open_or_create(&path).unwrap());
+    assert_eq!((mode_of(&path), fs::read_to_string(&path).unwrap()), (0o600, "kept".into()));
+    assert_eq!(create_new(&path).err().unwrap().io_kind(), Some(io::ErrorKind::AlreadyExists));
+}
+
+#[test]
+fn what_other_users_could_only_read_is_tightened() {
+    let home = tempfile::tempdir().unwrap();
+    let (state, file) = (home.path().join("state"), home.path().join("state/f"));
+    fs::create_dir(&state).unwrap();
+    fs::write(&file, "kept").unwrap();
+    set_mode(&state, 0o755);
+    set_mode(&file, 0o644);
+    folder(&state).unwrap();
+    drop(open_or_create(&file).unwrap());
+    assert_eq!((mode_of(&state), mode_of(&file)), (0o700, 0o600));
+    set_mode(&state, 0o755);
+    folder_of_user(&state).unwrap();
+    assert_eq!(mode_of(&state), 0o755, "a folder that the user named for something else too");
+}
+
+#[test]
+fn what_other_users_can_write_to_is_refused_with_the_command_that_mends_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (state, file) = (home.path().join("state"), home.path().join("f"));
+    fs::create_dir(&state).unwrap();
+    fs::write(&file, "").unwrap();
+    set_mode(&state, 0o770);
+    set_mode(&file, 0o666);
+    for refused in [message(folder(&state)), message(folder_of_user(&state))] {
+        let fix = format!("`chmod -R go-w {}`", state.display());
+        assert!(refused.contains("mode 0770") && refused.contains(&fix), "{refused}");
+    }
+    let refused = message(open_or_create(&file));
+    assert!(refused.contains("mode 0666"), "{refused}");
+    assert_eq!((mode_of(&state), mode_of(&file)), (0o770, 0o666), "what is refused is not changed");
+    fs::write(home.path().join("d.db-wal"), "").unwrap();
+    set_mode(&home.path().join("d.db-wal"), 0o660);
+    assert!(message(database(&home.path().join("d.db"))).contains("d.db-wal"));
+}
+
+#[test]
+fn links_are_not_followed_and_nothing_is_written_through_them() {
+    let home = tempfile::tempdir().unwrap();
+    let (target, link) = (home.path().join("target"), home.path().join("link"));
+    fs::write(&target, "mine").unwrap();
+    symlink(&target, &link).unwrap();
+    assert!(message(open_or_create(&link)).contains("symbolic link"));
+    assert!(message(database(&link)).contains("symbolic link"));
+    // The name of the file that is written first, too.
+    symlink(&target, home.path().join("kept.new")).unwrap();
+    replace(&home.path().join("kept"), b"new", File::sync_all).unwrap();
+    replace(&link, b"new", File::sync_all).unwrap();
+    assert_eq!(fs::read_to_string(&target).unwrap(), "mine");
+    for path in ["kept", "link"] {
+        let path = home.path().join(path);
+        assert_eq!((mode_of(&path), fs::read_to_string(&path).unwrap()), (0o600, "new".into()));
+    }
+    let second = home.path().join("second");
+    fs::hard_link(&target, &second).unwrap();
+    assert!(message(open_or_create(&second)).contains("2 names"));
+}
+
+#[test]
+fn a_folder_behind_a_link_of_our_own_is_used_and_one_of_another_user_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let (real, link) = (home.path().join("real"), home.path().join("link"));
+    folder(&real).unwrap();
+    symlink(&real, &link).unwrap();
+    folder(&link).unwrap();
+    folder(&link.join("runs")).unwrap();
+    assert_eq!(database(&link.join("d.db")).unwrap(), fs::canonicalize(&real).unwrap().join("d.db"));
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (us, other) = (rustix::process::geteuid().as_raw(), 12_345);
+    std::os::unix::fs::lchown(&link, Some(other), None).unwrap();
+    assert!(message(folder(&link)).contains("symbolic link"));
+    std::os::unix::fs::chown(&real, Some(other), None).unwrap();
+    let refused = message(folder(&real));
+    let expected = format!("it belongs to user {other}, this process runs as user {us}");
+    assert!(refused.contains(&expected) && refused.contains("--state DIR"), "{refused}");
+    let file = home.path().join("f");
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::chown(&file, Some(other), None).unwrap();
+    assert!(message(open_or_create(&file)).contains("belongs to user 12345"));
+}
+
+#[test]
+fn other_kinds_of_files_are_named_and_not_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let pipe = home.path().join("pipe");
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    assert!(message(open_or_create(&pipe)).contains("found a device, socket or FIFO"));
+    assert!(message(folder(&pipe)).contains("expected a folder"));
+    let inner = home.path().join("inner");
+    folder(&inner).unwrap();
+    assert!(message(open_or_create(&inner)).contains("found a folder"));
+}
