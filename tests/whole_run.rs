@@ -101,6 +101,57 @@ fn hostile_names_are_only_names() {
 }
 
 #[test]
+fn no_output_reaches_the_staging_folder_of_another_task_and_none_is_lost() {
+    for layout in ["flat", "by-input"] {
+        let desk = Desk::new();
+        desk.write("data/a.txt", "a").write("data/b.txt", "b").write("data/.dropmill-x/c.txt", "c");
+        // Each puts files where every other is staged, in several spellings.
+        let command = r#"["/bin/sh", "-c", "for task in $TASKS; do for ours in .dropmill .DROPMILL; do mkdir -p $ours-$DROPMILL_RUN/$task; cp \"$DROPMILL_INPUT\" $ours-$DROPMILL_RUN/$task/$DROPMILL_INPUT_NAME; cp \"$DROPMILL_INPUT\" $ours-$DROPMILL_RUN/$task/stdout.txt; done; done; cp \"$DROPMILL_INPUT\" own-$DROPMILL_INPUT_NAME"]"#;
+        let file = run_file(command, &format!("layout = \"{layout}\"\n[task.env]\nTASKS = \"none\"\n"));
+        let file = file
+            .replace("command =", "outputs = [\".dropmill-*/**\", \".DROPMILL-*/**\", \"own-*\"]\ncommand =");
+        let file = file.replace("**/*\"]", "**/*\", \"data/.dropmill-x/*\"]");
+        desk.write("run.toml", &file);
+        let plan = desk.output(&["plan", "run.toml", "--json"]);
+        let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+        let tasks = plan["items"].as_array().unwrap().iter().map(|item| item["task"].as_str().unwrap());
+        let tasks: Vec<&str> = tasks.collect();
+        assert_eq!(tasks.len(), 3, "{plan:#}");
+        desk.write("run.toml", file.replace("\"none\"", &format!("\"{}\"", tasks.join(" "))));
+        let said = desk.run("run.toml");
+        said.exited(0);
+        let run = said.report["run"].as_str().unwrap();
+        let (mut expected, found) = (vec![], desk.files("out"));
+        for (name, input) in [("a.txt", "a.txt"), ("b.txt", "b.txt"), ("c.txt", "%2Edropmill-x/c.txt")] {
+            let folder = if layout == "flat" { String::new() } else { format!("data/{input}/") };
+            for task in &tasks {
+                for ours in ["%2Edropmill", "%2EDROPMILL"] {
+                    expected.push(format!("{folder}{ours}-{run}/{task}/{name}"));
+                    if layout == "by-input" {
+                        expected.push(format!("{folder}{ours}-{run}/{task}/stdout.txt"));
+                    }
+                }
+            }
+            expected.push(format!("{folder}own-{name}"));
+            let stream = if layout == "flat" { format!("{name}.") } else { folder };
+            expected.extend(["stdout.txt", "stderr.txt"].map(|kind| format!("{stream}{kind}")));
+        }
+        if layout == "flat" {
+            // All three have this one: kept side by side.
+            for (task, ours) in tasks.iter().flat_map(|task| [(task, "%2Edropmill"), (task, "%2EDROPMILL")]) {
+                let stdout = ["stdout.txt", "stdout~2.txt", "stdout~3.txt"];
+                expected.extend(stdout.map(|name| format!("{ours}-{run}/{task}/{name}")));
+            }
+        }
+        expected.sort();
+        assert_eq!(found, expected, "{layout}");
+        for path in found.iter().filter(|path| path.ends_with("/a.txt") || path.contains("own-a")) {
+            assert_eq!(desk.read(format!("out/{path}")), "a", "{layout} {path}");
+        }
+    }
+}
+
+#[test]
 fn a_task_that_fails_tells_why_and_its_outputs_come_home() {
     let desk = Desk::new();
     desk.write("data/good.txt", "good").write("data/bad.txt", "bad");

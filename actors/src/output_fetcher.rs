@@ -6,7 +6,7 @@
 use crate::{
     alarms::Alarms,
     errand::Errand,
-    output_names::result_path,
+    output_names::{output_name, result_path},
     place::{Delivery, PlaceError, ResultPlace, may_pass},
     pulse::Pulse,
     record::Recorder,
@@ -251,11 +251,6 @@ impl Handler<Ring> for OutputFetcher {
         }
         self.set_alarm(ctx);
     }
-}
-
-/// A result's path as `task.outputs` would name it.
-fn output_name(path: &str) -> &str {
-    path.strip_prefix("wd/").unwrap_or(path)
 }
 
 async fn bring_home(

@@ -1,6 +1,14 @@
-//! From the name of a blob to the place of a result: a hostile name never leaves the result's folder.
+//! From the name of a blob to the place of a result: a hostile name never leaves the result's folder, and never reaches a
+//! folder of ours.
+//!
+//! Staging folders are called `.dropmill-<run>` and lie in the output folder. A segment of a name that begins like one is
+//! [`guarded`]: its dot is written as `%2E`, so that nothing that a task or an input is called ends up in there, also on
+//! file systems that see no difference between upper and lower case or ignore invisible characters.
 
-/// The path below a task's result folder for blob `name` of `task`: `<task>/stdout.txt` becomes `stdout.txt`,
+/// What the names of our own folders in an output folder begin with.
+pub(crate) const OURS: &str = ".dropmill";
+
+/// Returns the path below a task's result folder for blob `name` of `task`: `<task>/stdout.txt` becomes `stdout.txt`,
 /// `<task>/wd/a/b` becomes `a/b`. An output of the task that is called like its standard output or error
 /// keeps its `wd/`.
 ///
@@ -15,6 +23,7 @@ pub fn result_path(task: &str, name: &str) -> Result<String, String> {
         Some("stdout.txt" | "stderr.txt") | None => inner,
         Some(output) => output,
     };
+    let path = guarded(path);
     for segment in path.split('/') {
         if segment.is_empty()
             || segment == "."
@@ -25,7 +34,71 @@ pub fn result_path(task: &str, name: &str) -> Result<String, String> {
             return Err(format!("output {name:?} has a segment {segment:?} that no file may have"));
         }
     }
-    Ok(path.to_owned())
+    Ok(path)
+}
+
+/// Returns a result's path as `task.outputs` would name it.
+pub fn output_name(path: &str) -> String {
+    let name = path.strip_prefix("wd/").unwrap_or(path);
+    each_segment(name, |segment| match kind(segment) {
+        // The first `%` is the one that was written for a dot, or doubled.
+        Kind::Escaped => match segment.split_once('%') {
+            Some((before, after)) if after.starts_with("25") => format!("{before}%{}", &after[2..]),
+            Some((before, after)) => format!("{before}.{}", after.strip_prefix("2E").unwrap_or(after)),
+            None => segment.to_owned(),
+        },
+        Kind::Ours | Kind::Plain => segment.to_owned(),
+    })
+}
+
+/// Returns a path that leads to no folder of ours: `.dropmill-x` becomes `%2Edropmill-x`, and what looks like that already
+/// becomes `%252Edropmill-x`, so that two names never become one.
+pub(crate) fn guarded(path: &str) -> String {
+    each_segment(path, |segment| match kind(segment) {
+        Kind::Ours => segment.replacen('.', "%2E", 1),
+        Kind::Escaped => segment.replacen('%', "%25", 1),
+        Kind::Plain => segment.to_owned(),
+    })
+}
+
+fn each_segment(path: &str, change: impl Fn(&str) -> String) -> String {
+    path.split('/').map(change).collect::<Vec<_>>().join("/")
+}
+
+enum Kind {
+    /// A file system may take it for a folder of ours.
+    Ours,
+    /// It looks as if it had been one.
+    Escaped,
+    Plain,
+}
+
+fn kind(segment: &str) -> Kind {
+    let seen = as_file_systems_see_it(segment);
+    if seen.starts_with(OURS) {
+        return Kind::Ours;
+    }
+    let mut rest = seen.strip_prefix('%').unwrap_or_default();
+    while let Some(inner) = rest.strip_prefix("25") {
+        rest = inner;
+    }
+    match rest.strip_prefix("2e").is_some_and(|rest| rest.starts_with(&OURS[1..])) {
+        true => Kind::Escaped,
+        false => Kind::Plain,
+    }
+}
+
+/// Returns a name without its case and without characters that some file systems ignore: soft hyphens, joiners, marks of
+/// direction, variation selectors, tags.
+fn as_file_systems_see_it(name: &str) -> String {
+    let ignored = |letter: &char| {
+        matches!(letter,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+    };
+    name.chars().filter(|letter| !ignored(letter)).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -49,6 +122,56 @@ mod tests {
             ["t/../x", "t/wd/../../x", "t//x", "t/wd/", "t/", "t", "u/x", "tt/x", "t/wd/.", "t/wd/a\0b"]
         {
             assert!(result_path("t", name).is_err(), "{name:?} was taken");
+        }
+    }
+
+    #[test]
+    fn no_name_reaches_a_folder_of_ours_and_two_names_never_become_one() {
+        let table = [
+            (".dropmill-run-1/t2/x", "%2Edropmill-run-1/t2/x"),
+            (".DropMill-RUN-1/t2/x", "%2EDropMill-RUN-1/t2/x"),
+            ("deep/.dropmill-run-1/x", "deep/%2Edropmill-run-1/x"),
+            ("a/b/.dropmill", "a/b/%2Edropmill"),
+            (".drop\u{200c}mill-x", "%2Edrop\u{200c}mill-x"),
+            ("\u{feff}.dropmill-x", "\u{feff}%2Edropmill-x"),
+            ("%2Edropmill-x", "%252Edropmill-x"),
+            ("%2edropmill-x", "%252edropmill-x"),
+            ("%252Edropmill-x", "%25252Edropmill-x"),
+            (".dropmill%25", "%2Edropmill%25"),
+            (".drop", ".drop"),
+            ("dropmill-x", "dropmill-x"),
+            ("..dropmill", "..dropmill"),
+            ("%2Edrop", "%2Edrop"),
+            ("%25", "%25"),
+            ("100%.txt", "100%.txt"),
+        ];
+        let mut seen = std::collections::BTreeSet::new();
+        for (name, expected) in table {
+            let guarded = guarded(name);
+            assert_eq!(guarded, expected, "{name:?}");
+            assert!(seen.insert(guarded.clone()), "{name:?} became another's name");
+            assert!(guarded.split('/').all(|segment| !matches!(kind(segment), Kind::Ours)), "{name:?}");
+            assert_eq!(
+                output_name(&guarded),
+                name,
+                "patterns of outputs are about the name that the task gave"
+            );
+        }
+        // Too long with its escape: the task fails and says why.
+        let long = format!("t/wd/.dropmill{}", "x".repeat(245));
+        assert!(result_path("t", &long).is_err_and(|why| why.contains("no file may have")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_name_has_a_place_of_its_own(
+            one in "[%25eE.\u{200c}]{0,6}(dropmill|DROPmill)?[/x]{0,3}",
+            other in "[%25eE.\u{200c}]{0,6}(dropmill|DROPmill)?[/x]{0,3}",
+        ) {
+            let (a, b) = (guarded(&one), guarded(&other));
+            proptest::prop_assert_eq!(one == other, a == b, "{:?} {:?}", one, other);
+            proptest::prop_assert!(a.split('/').all(|segment| !as_file_systems_see_it(segment).starts_with(OURS)));
+            proptest::prop_assert_eq!(output_name(&a), one.strip_prefix("wd/").unwrap_or(&one));
         }
     }
 }

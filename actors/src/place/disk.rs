@@ -4,6 +4,7 @@
 //! systems. One thread makes waiting results durable in groups and renames them.
 
 use super::{Delivery, PlaceError, ResultPlace, beside};
+use crate::output_names::{OURS, guarded};
 use dropmill_journal::event::DeliveredFile;
 use dropmill_lifecycle::plan::{Existing, Layout, OutputPlan, Superseded};
 use futures_util::future::BoxFuture;
@@ -87,7 +88,7 @@ impl DiskPlace {
 
     /// Where a run's results are staged.
     pub fn staging(run: &str, output: &OutputPlan) -> PathBuf {
-        output.directory.join(format!(".dropmill-{run}"))
+        output.directory.join(format!("{OURS}-{run}"))
     }
 
     /// Only we look into the staging folder. What is published from it keeps the modes that the umask gives.
@@ -272,7 +273,7 @@ impl Publisher {
     fn put_folder(&self, delivery: &Delivery, folders: &mut BTreeSet<PathBuf>) -> Result<String, PlaceError> {
         let staged = self.staging.join(&delivery.task);
         for tries in 0..NAMES {
-            let folder = beside(&delivery.folder, tries, true);
+            let folder = beside(&guarded(&delivery.folder), tries, true);
             let place = self.output.directory.join(&folder);
             let parent = place.parent().unwrap_or(&self.output.directory).to_path_buf();
             match rename_new(&staged, &place) {
@@ -367,10 +368,10 @@ impl Publisher {
     }
 }
 
-/// In a flat layout standard output and error carry the input's name, outputs their own.
+/// In a flat layout standard output and error carry the input's name, outputs their own, which is guarded already.
 fn flat_name(input: &str, path: &str) -> String {
     match path {
-        "stdout.txt" | "stderr.txt" => format!("{input}.{path}"),
+        "stdout.txt" | "stderr.txt" => guarded(&format!("{input}.{path}")),
         _ => path.to_owned(),
     }
 }

@@ -83,6 +83,27 @@ fn in_a_flat_layout_streams_carry_the_name_of_their_input() {
 }
 
 #[test]
+fn no_result_is_put_into_the_staging_folder_of_another_task() {
+    for (layout, folder_of) in [(Layout::Flat, ""), (Layout::ByInput, ".dropmill-run-1/t1")] {
+        let folder = TempDir::new().unwrap();
+        let place = place(&folder, layout, Existing::Replace);
+        place.stage("t1", 0).unwrap();
+        place.create("t1", "own").unwrap().write_all(b"mine").unwrap();
+        for (number, name) in
+            [".dropmill-run-1/t1/own", ".Dropmill-run-1/t1/own", ".dropmill-run-1/t1/more"].iter().enumerate()
+        {
+            let task = format!("t2-{number}");
+            let path = crate::output_names::result_path(&task, &format!("{task}/wd/{name}")).unwrap();
+            deliver(&place, &task, folder_of, &[(&path, "foreign")]).unwrap();
+        }
+        let staged = folder.path().join("out/.dropmill-run-1/t1");
+        let names: Vec<_> = fs::read_dir(&staged).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["own"], "{layout:?}");
+        assert_eq!(fs::read_to_string(staged.join("own")).unwrap(), "mine");
+    }
+}
+
+#[test]
 fn a_staged_file_never_goes_through_a_link_and_a_retry_starts_empty() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
