@@ -1,15 +1,23 @@
 //! Health, metrics and status of a daemon, on loopback.
 
-use super::{Mistake, watch::told};
+use super::{Mistake, host, watch::told};
 use crate::daemon::{AskStatus, Status};
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use dropmill_local_azure::reception::{self, Bounds};
+use dropmill_local_azure::reception::{self, Bounds, WhenFull};
 use std::{fmt::Write, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 
 /// How long a daemon may take to answer before it counts as ill.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Few clients ask, each request is short and can be repeated: connections that wait give way to others.
+const BOUNDS: Bounds = Bounds {
+    connections: 32,
+    when_full: WhenFull::CloseOldestIdle,
+    head: Duration::from_secs(5),
+    silence: Duration::from_secs(5),
+};
 
 /// Listens where `watch.listen` says.
 pub async fn listen(address: &str) -> Result<TcpListener> {
@@ -28,10 +36,9 @@ pub async fn serve(listener: TcpListener, asks: AskStatus) {
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .with_state(asks);
-    // Whoever scrapes comes alone, or with a few others.
-    let bounds = Bounds { connections: 32, ..Bounds::default() };
-    reception::serve(listener, routes, bounds, reception::plain).await;
+        .with_state(asks)
+        .layer(axum::middleware::from_fn(host::only_this_machine));
+    reception::serve(listener, routes, BOUNDS, reception::plain).await;
 }
 
 async fn ask(asks: &AskStatus) -> Option<Status> {

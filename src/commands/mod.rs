@@ -3,6 +3,7 @@
 mod crash;
 mod env;
 mod health;
+mod host;
 mod init;
 mod manager;
 mod plan;

@@ -4,6 +4,7 @@
 //! ever; enough of them would keep everybody else out.
 
 mod patience;
+mod seats;
 
 use crate::service::Peer;
 use axum::{Router, body::Body};
@@ -15,11 +16,11 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::{PatientBody, PatientStream};
+use seats::{Seat, Seats};
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinSet,
 };
 use tower::Service;
@@ -27,8 +28,10 @@ use tower::Service;
 /// Bounds of what clients may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Connections at once; whoever comes then waits until another goes.
+    /// Connections at once.
     pub connections: usize,
+    /// What happens when a client connects and there are that many.
+    pub when_full: WhenFull,
     /// How long the head of a request may take, and a connection may idle before it. Longer than the 90 seconds after
     /// which common clients give up an idle connection themselves: one that is closed under them fails a request.
     pub head: Duration,
@@ -36,9 +39,25 @@ pub struct Bounds {
     pub silence: Duration,
 }
 
+/// What happens when a client connects and there are as many connections as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The client waits until another connection ends.
+    Wait,
+    /// Of the peer with the most connections, the one goes that has waited longest for a request or for the rest of its
+    /// head. So clients that only keep connections open never keep another one out. For services whose clients can repeat
+    /// every request: one may be sent at the moment at which its connection is closed.
+    CloseOldestIdle,
+}
+
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 512, head: Duration::from_secs(100), silence: Duration::from_secs(60) }
+        Self {
+            connections: 512,
+            when_full: WhenFull::Wait,
+            head: Duration::from_secs(100),
+            silence: Duration::from_secs(60),
+        }
     }
 }
 
@@ -64,23 +83,29 @@ pub async fn serve<S, F>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = io::Result<S>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let seats = Seats::new(bounds.connections, bounds.when_full);
     let mut clients = JoinSet::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        if bounds.when_full == WhenFull::Wait {
+            // Who comes meanwhile waits in the queue of the socket.
+            seats.room().await;
+        }
         match listener.accept().await {
             Ok((stream, peer)) => {
+                seats.room().await;
                 // Small answers wait 40 ms for a delayed acknowledgement without it.
                 let _ = stream.set_nodelay(true);
                 let (router, greeted) = (router.clone(), greet(stream));
-                clients.spawn(async move {
+                let seat = seats.take(peer.ip());
+                let id = seat.id();
+                let task = clients.spawn(async move {
                     match tokio::time::timeout(bounds.head, greeted).await {
-                        Ok(Ok(stream)) => attend(stream, peer.ip(), router, bounds).await,
+                        Ok(Ok(stream)) => attend(stream, peer.ip(), router, bounds, seat).await,
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "no connection came about"),
                         Err(_) => tracing::debug!(%peer, "no connection came about in time"),
                     }
-                    drop(place);
                 });
+                seats.served_by(id, task);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -93,7 +118,7 @@ pub async fn serve<S, F>(
 
 /// Serves one client until it goes or exhausts the patience it is met with. Its requests carry the address it comes
 /// from, which a SAS may be bound to.
-pub async fn attend<S>(stream: S, peer: IpAddr, router: Router, bounds: Bounds)
+async fn attend<S>(stream: S, peer: IpAddr, router: Router, bounds: Bounds, seat: Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -103,8 +128,10 @@ where
             true => Body::empty(),
             false => Body::new(PatientBody::new(body, bounds.silence)),
         });
+        let answer = seat.answer();
         // A router is always ready: it need not be waited for.
-        router.clone().call(request)
+        let called = router.clone().call(request);
+        async move { called.await.map(|response| response.map(answer)) }
     });
     let stream = TokioIo::new(PatientStream::new(stream, bounds.silence));
     let mut builder = http1::Builder::new();

@@ -13,8 +13,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-const BOUNDS: Bounds =
-    Bounds { connections: 2, head: Duration::from_secs(100), silence: Duration::from_secs(60) };
+const BOUNDS: Bounds = Bounds {
+    connections: 2,
+    when_full: WhenFull::Wait,
+    head: Duration::from_secs(100),
+    silence: Duration::from_secs(60),
+};
 
 /// Answers with the length of the body, or 400 if it broke off; `/long` with more than any buffer holds.
 fn router() -> Router {
@@ -33,7 +37,8 @@ fn router() -> Router {
 fn connect() -> (DuplexStream, tokio::task::JoinHandle<Instant>) {
     let (client, server) = duplex(4 << 10);
     let attended = tokio::spawn(async {
-        attend(server, Ipv4Addr::LOCALHOST.into(), router(), BOUNDS).await;
+        let seat = Seats::new(1, WhenFull::Wait).take(Ipv4Addr::LOCALHOST.into());
+        attend(server, Ipv4Addr::LOCALHOST.into(), router(), BOUNDS, seat).await;
         Instant::now()
     });
     (client, attended)
@@ -109,5 +114,90 @@ async fn who_is_one_too_many_waits_until_another_goes() {
     assert!(timeout(Duration::from_millis(50), arrived.notified()).await.is_err());
     drop(clients.remove(0));
     arrived.notified().await;
+    serving.abort();
+}
+
+/// Reads until the server closes the connection; what came.
+async fn to_the_end(mut client: TcpStream) -> String {
+    let mut answer = vec![];
+    // A connection that is closed with unread bytes in it ends with a reset.
+    let _ = client.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn connected(address: std::net::SocketAddr, said: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(said.as_bytes()).await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn clients_that_keep_silent_never_keep_another_one_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // No deadline comes to help.
+    let bounds = Bounds { connections: 32, when_full: WhenFull::CloseOldestIdle, ..BOUNDS };
+    let serving = tokio::spawn(serve(listener, router(), bounds, plain));
+    let asks = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    for (number, said) in
+        [(32, ""), (512, "GET / HTTP/1.1\r\nx-"), (512, asks), (512, &asks[..asks.len() - 2])]
+    {
+        let mut silent = vec![];
+        for _ in 0..number {
+            silent.push(connected(address, said).await);
+        }
+        let closing = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let answer = to_the_end(connected(address, closing).await).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{number} of {said:?}: {answer}");
+        // The first ones went, so that the last one could come.
+        let first = to_the_end(silent.remove(0)).await;
+        assert_eq!(first.is_empty(), said != asks, "{first}");
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_request_that_is_answered_is_never_cut_off_for_another_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (arrived, may_end) = (Arc::new(Notify::new()), Arc::new(tokio::sync::Semaphore::new(0)));
+    let (told, waits) = (arrived.clone(), may_end.clone());
+    let router = Router::new().fallback(move || {
+        let waits = waits.clone();
+        told.notify_one();
+        async move {
+            waits.acquire().await.unwrap().forget();
+            "done"
+        }
+    });
+    let bounds = Bounds { when_full: WhenFull::CloseOldestIdle, ..BOUNDS };
+    let serving = tokio::spawn(serve(listener, router, bounds, plain));
+    let asks = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let mut clients = vec![];
+    for _ in 0..BOUNDS.connections {
+        clients.push(connected(address, asks).await);
+        arrived.notified().await;
+    }
+    clients.push(connected(address, asks).await);
+    may_end.add_permits(3);
+    for client in clients {
+        let answer = to_the_end(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn slow_heads_and_idle_connections_end_at_their_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounds = Bounds { head: Duration::from_millis(50), ..BOUNDS };
+    let serving = tokio::spawn(serve(listener, router(), bounds, plain));
+    for (said, is_answered) in
+        [("", false), ("GET / HTTP/1.1\r\nx-", false), ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true)]
+    {
+        let answer = to_the_end(connected(address, said).await).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), is_answered, "{said:?}: {answer}");
+    }
     serving.abort();
 }
