@@ -4,16 +4,18 @@
 //! Webhooks asks (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>), so that
 //! libraries of every language can check it. What cannot be told after its tries is said in the log, and the work goes on.
 
+mod queue;
 mod signature;
 
 use crate::settings::{Loaded, Notify, Problem};
 use dropmill_azure_wire::{secret::Secret, time::SharedClock};
 use dropmill_journal::{JournalError, Notice, Outbox};
+use queue::{Delivery, Queue, Receiver};
 use reqwest::{StatusCode, Url, redirect};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,21 +24,20 @@ use std::{
 use tokio::{
     io::AsyncWriteExt,
     task::{JoinHandle, JoinSet},
+    time::Instant,
 };
 
-/// Notices on their way at the same time.
-const AT_ONCE: usize = 4;
-/// Rests between tries; the last one is repeated.
-const RESTS: [u64; 4] = [1, 5, 30, 120];
+/// Notices that are in memory: those that are sent and those that rest.
+const IN_HAND: usize = 1024;
 /// Characters of what a program said last that are logged.
 const TAIL: usize = 200;
 
-/// Tells notices in the background of a tokio runtime, the oldest first, a few at a time. What waits is in an outbox, so
-/// that it is told at least once, by whichever life has the time.
+/// Sends notices in the background of a tokio runtime, the oldest first, a few at a time; each receiver has its own
+/// attempts. What waits is in an outbox, so that it is sent at least once, also after a restart.
 pub struct Notifier {
     outbox: Shared,
-    bell: async_channel::Sender<()>,
-    postman: JoinHandle<()>,
+    wake: async_channel::Sender<()>,
+    worker: JoinHandle<()>,
     patience: Duration,
 }
 
@@ -101,9 +102,9 @@ impl Notifier {
             tries: (*tries).max(1),
         });
         let outbox = Arc::new(Mutex::new(outbox()?));
-        let (bell, rung) = async_channel::bounded(1);
-        let postman = tokio::spawn(deliver(outbox.clone(), rung, listener));
-        Ok(Some(Self { outbox, bell, postman, patience: timeout.0 }))
+        let (wake, woken) = async_channel::bounded(1);
+        let worker = tokio::spawn(deliver(outbox.clone(), woken, listener));
+        Ok(Some(Self { outbox, wake, worker, patience: timeout.0 }))
     }
 
     /// Tells something, unless it was told before. Its kind and id become part of it.
@@ -113,8 +114,8 @@ impl Notifier {
         let notice = Notice { id: id.to_owned(), kind: kind.to_owned(), body: what.to_string() };
         match open(&self.outbox).put(&notice) {
             Ok(_) => {
-                // A bell that rings already is enough.
-                let _ = self.bell.try_send(());
+                // One that waits already is enough.
+                let _ = self.wake.try_send(());
             }
             Err(error) => tracing::error!(%error, notice = notice.body, "not told"),
         }
@@ -122,9 +123,9 @@ impl Notifier {
 
     /// Waits for what is on its way, as long as one try may take.
     pub async fn end(self) {
-        self.bell.close();
-        let stop = self.postman.abort_handle();
-        if tokio::time::timeout(self.patience, self.postman).await.is_err() {
+        self.wake.close();
+        let stop = self.worker.abort_handle();
+        if tokio::time::timeout(self.patience, self.worker).await.is_err() {
             let waiting = open(&self.outbox).waiting().unwrap_or_default();
             tracing::error!(waiting, "the program ends before everybody was told");
             stop.abort();
@@ -136,73 +137,119 @@ fn open(outbox: &Shared) -> MutexGuard<'_, Outbox> {
     outbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tells what waits in the outbox until the bell is closed and nothing waits.
-async fn deliver(outbox: Shared, bell: async_channel::Receiver<()>, listener: Arc<Listener>) {
-    let mut under_way = BTreeSet::new();
-    let mut tellings = JoinSet::new();
+/// Delivers what waits in the outbox until the wake channel is closed and nothing waits.
+async fn deliver(outbox: Shared, wake: async_channel::Receiver<()>, listener: Arc<Listener>) {
+    let began = Instant::now();
+    let mut work = Work { outbox, listener, queue: Queue::default(), in_hand: BTreeMap::new() };
+    let mut attempts = JoinSet::new();
+    let mut active = HashMap::new();
     let mut closed = false;
     loop {
-        while under_way.len() < AT_ONCE {
-            let next = open(&outbox).next(&under_way);
-            let next = next.inspect_err(|error| tracing::error!(%error, "notices cannot be read"));
-            let Ok(Some(notice)) = next else { break };
-            under_way.insert(notice.id.clone());
-            let listener = listener.clone();
-            tellings.spawn(async move {
-                listener.tell(&notice).await;
-                notice.id
-            });
+        work.take_in();
+        while let Some(delivery) = work.queue.take(began.elapsed()) {
+            let (listener, tried) = (work.listener.clone(), delivery.clone());
+            let task = attempts.spawn(async move { listener.attempt(&tried).await });
+            active.insert(task.id(), delivery);
         }
+        if closed && active.is_empty() && work.queue.is_empty() {
+            return;
+        }
+        let due = work.queue.wakes_at();
+        let due_at = began + due.unwrap_or_default();
         tokio::select! {
             biased;
-            Some(told) = tellings.join_next(), if !tellings.is_empty() => match told {
-                Ok(id) => {
-                    let now = listener.clock.now().as_second();
-                    if let Err(error) = open(&outbox).settle(&id, now) {
-                        tracing::error!(%error, id, "told, and will be told again by the next start");
-                        continue;
-                    }
-                    under_way.remove(&id);
+            Some(ended) = attempts.join_next_with_id(), if !active.is_empty() => {
+                let (id, outcome) = match ended {
+                    Ok((id, outcome)) => (id, outcome),
+                    Err(error) => (error.id(), Err(Refusal::for_now(format!("interrupted: {error}")))),
+                };
+                if let Some(delivery) = active.remove(&id) {
+                    work.tried(delivery, outcome, began.elapsed());
                 }
-                Err(error) => tracing::error!(%error, "telling was cut off"),
-            },
-            rung = bell.recv(), if !closed => closed = rung.is_err(),
-            else => return,
+            }
+            woken = wake.recv(), if !closed => closed = woken.is_err(),
+            () = tokio::time::sleep_until(due_at), if due.is_some() => {}
+        }
+    }
+}
+
+struct Work {
+    outbox: Shared,
+    listener: Arc<Listener>,
+    queue: Queue,
+    /// Notices that were read from the outbox, and how many receivers each still has.
+    in_hand: BTreeMap<String, usize>,
+}
+
+impl Work {
+    /// Reads notices from the outbox, the oldest first, as long as there are not too many in hand.
+    fn take_in(&mut self) {
+        while self.in_hand.len() < IN_HAND {
+            let except = self.in_hand.keys().cloned().collect();
+            let next = open(&self.outbox).next(&except);
+            let next = next.inspect_err(|error| tracing::error!(%error, "notices cannot be read"));
+            let Ok(Some(notice)) = next else { return };
+            let receivers = self.listener.receivers();
+            self.in_hand.insert(notice.id.clone(), receivers.len());
+            let notice = Arc::new(notice);
+            for to in receivers {
+                self.queue.add(Delivery { notice: notice.clone(), to, attempt: 1 });
+            }
+        }
+    }
+
+    /// Notes how an attempt ended.
+    fn tried(&mut self, delivery: Delivery, outcome: Result<(), Refusal>, now: Duration) {
+        self.queue.ended(&delivery);
+        let (id, attempt) = (&delivery.notice.id, delivery.attempt);
+        match outcome {
+            Ok(()) => self.over(&delivery),
+            Err(Refusal { why, for_good, .. }) if for_good || attempt >= self.listener.tries => {
+                tracing::error!(id, attempt, why, "not told");
+                self.over(&delivery);
+            }
+            Err(Refusal { why, after, .. }) => {
+                let rest = queue::rest(attempt, after);
+                tracing::info!(id, attempt, ?rest, why, "not told; trying again");
+                self.queue.repeat(delivery, now, rest);
+            }
+        }
+    }
+
+    /// A receiver has a notice, or will not have it; the outbox forgets one that has no receivers left.
+    fn over(&mut self, delivery: &Delivery) {
+        let id = &delivery.notice.id;
+        let Some(left) = self.in_hand.get_mut(id) else { return };
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return;
+        }
+        let now = self.listener.clock.now().as_second();
+        match open(&self.outbox).settle(id, now) {
+            Ok(()) => drop(self.in_hand.remove(id)),
+            // It stays in hand: this process does not send it again.
+            Err(error) => tracing::error!(%error, id, "told, and will be told again by the next start"),
         }
     }
 }
 
 impl Listener {
-    async fn tell(&self, notice: &Notice) {
-        if let Some(program) = &self.program {
-            self.until_told(notice, || self.run(program, notice)).await;
-        }
-        if let Some((url, client)) = &self.address {
-            self.until_told(notice, || self.post(url, client, notice)).await;
-        }
+    fn receivers(&self) -> Vec<Receiver> {
+        let program = self.program.as_ref().map(|_| Receiver::Program);
+        program.into_iter().chain(self.address.as_ref().map(|_| Receiver::Address)).collect()
     }
 
-    async fn until_told<F: Future<Output = Result<(), Refusal>>>(
-        &self,
-        notice: &Notice,
-        try_once: impl Fn() -> F,
-    ) {
-        for attempt in 1.. {
-            let outcome = tokio::time::timeout(self.timeout, try_once()).await;
-            let refusal = match outcome {
-                Ok(Ok(())) => return,
-                Ok(Err(refusal)) => refusal,
-                Err(_) => Refusal::for_now(format!("no answer within {:?}", self.timeout)),
-            };
-            if refusal.for_good || attempt >= self.tries {
-                tracing::error!(id = notice.id, attempt, why = refusal.why, "not told");
-                return;
+    async fn attempt(&self, delivery: &Delivery) -> Result<(), Refusal> {
+        let notice = &delivery.notice;
+        let attempt = async {
+            match (delivery.to, &self.program, &self.address) {
+                (Receiver::Program, Some(program), _) => self.run(program, notice).await,
+                (Receiver::Address, _, Some((url, client))) => self.post(url, client, notice).await,
+                _ => Ok(()),
             }
-            let index = (attempt as usize).min(RESTS.len()) - 1;
-            let rest = refusal.after.unwrap_or_default().max(Duration::from_secs(RESTS[index]));
-            tracing::info!(id = notice.id, attempt, ?rest, why = refusal.why, "not told; trying again");
-            tokio::time::sleep(rest).await;
-        }
+        };
+        let outcome = tokio::time::timeout(self.timeout, attempt).await;
+        outcome.unwrap_or_else(|_| Err(Refusal::for_now(format!("no answer within {:?}", self.timeout))))
     }
 
     async fn run(&self, program: &[String], notice: &Notice) -> Result<(), Refusal> {
@@ -251,6 +298,7 @@ impl Listener {
     }
 }
 
+#[derive(Debug)]
 struct Refusal {
     why: String,
     for_good: bool,

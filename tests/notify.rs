@@ -3,11 +3,16 @@
 
 mod common;
 
-use common::{Desk, run_file};
+use common::{
+    Desk,
+    mill::{self, Mill, PATIENCE, put},
+    run_file,
+};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    sync::mpsc::{Receiver, channel},
 };
 
 fn desk(notify: &str) -> Desk {
@@ -94,4 +99,92 @@ fn where_nothing_can_be_posted_is_told_before_anything_begins() {
         said.exited(2);
         assert!(said.stderr.contains("notify.url"), "{}", said.stderr);
     }
+}
+
+/// A listener that answers notices by their input: what it heard comes in order. `None` never answers.
+fn hostile(answer: impl Fn(&str) -> Option<&'static str> + Send + 'static) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("notify.url=http://{}/", listener.local_addr().unwrap());
+    let (heard, hearing) = channel();
+    std::thread::spawn(move || {
+        let mut silent = vec![];
+        for stream in listener.incoming().flatten() {
+            let body: Value = serde_json::from_str(&request(&stream).1).unwrap();
+            let input = body["input"].as_str().unwrap().to_owned();
+            match answer(&input) {
+                Some(answer) => {
+                    let _ = write!(
+                        &stream,
+                        "HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    );
+                }
+                None => silent.push(stream),
+            }
+            if heard.send(input).is_err() {
+                return;
+            }
+        }
+    });
+    (url, hearing)
+}
+
+#[test]
+fn a_listener_that_refuses_some_notices_for_ever_still_receives_the_others() {
+    // The longest numbers that a listener can write, and some that are none.
+    let rests = [
+        "18446744073709551615",
+        "99999999999999999999999",
+        "-1",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "31536000",
+    ];
+    for status in ["429 Later", "503 Busy"] {
+        let answers: Vec<&'static str> =
+            rests.iter().map(|rest| &*format!("{status}\r\nretry-after: {rest}").leak()).collect();
+        let (url, hearing) = hostile(move |input| match input.strip_prefix("bad") {
+            Some(number) => Some(answers[number.parse::<usize>().unwrap() % answers.len()]),
+            None => Some("204 Taken"),
+        });
+        let desk = mill::desk();
+        let mut mill = Mill::start(&desk, &["--set", &url]);
+        for number in 0..12 {
+            put(&desk, format!("bad{number}"), "x");
+            mill.finished(1);
+        }
+        put(&desk, "good", "x");
+        mill.finished(1);
+        while hearing.recv_timeout(PATIENCE).expect("the last notice was never sent") != "good" {}
+        mill.kill();
+    }
+}
+
+#[test]
+fn a_notice_that_is_never_answered_does_not_hold_up_the_others() {
+    let (url, hearing) = hostile(|input| (!input.starts_with("bad")).then_some("204 Taken"));
+    let desk = mill::desk();
+    // The silent ones stay under way for longer than the test takes.
+    let mut mill = Mill::start(&desk, &["--set", &url, "--set", "notify.timeout=1h"]);
+    for name in ["bad1", "good1", "bad2", "good2", "bad3", "good3", "good4"] {
+        put(&desk, name, "x");
+        mill.finished(1);
+    }
+    let mut heard = std::collections::BTreeSet::new();
+    while heard.len() < 7 {
+        heard.insert(hearing.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("only {heard:?}")));
+    }
+    mill.kill();
+}
+
+#[test]
+fn a_program_that_fails_does_not_hold_up_what_is_posted() {
+    let (url, hearing) = hostile(|_| Some("204 Taken"));
+    let desk = mill::desk();
+    let more = ["--set", &url, "--set", "notify.command=[\"false\"]"];
+    let mut mill = Mill::start(&desk, &more);
+    for number in 0..8 {
+        put(&desk, number.to_string(), "x");
+        mill.finished(1);
+        assert_eq!(hearing.recv_timeout(PATIENCE).expect("it was never posted"), number.to_string());
+    }
+    mill.kill();
 }
