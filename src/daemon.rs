@@ -74,7 +74,7 @@ pub enum Notice {
     },
     /// An event of one of its runs.
     Event(Box<Event>),
-    /// A line for people.
+    /// A line for people. Names in it are as they are: [`shown`](crate::shown) makes them safe for a terminal.
     Say(String),
 }
 

@@ -18,6 +18,6 @@ mod state;
 pub use commands::run_command;
 pub use daemon::Status;
 pub use dropmill_actors::drop_folder::DropCounts;
-pub use dropmill_journal::{event, report};
+pub use dropmill_journal::{Shown, event, report, shown};
 pub use dropmill_local_azure::runner::keeper::{run_as_keeper, use_keeper};
 pub use embed::{Daemon, DaemonBuilder, Error, Notice, Run, RunBuilder};

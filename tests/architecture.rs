@@ -123,6 +123,24 @@ fn only_private_files_creates_what_is_ours() {
     }
 }
 
+/// Whatever is printed goes through `render::say`, which lets no name move the cursor or begin a line.
+#[test]
+fn only_say_prints() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for path in sources(&project.join("src")) {
+        if path.ends_with("render/say.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let line = line.replace("stderr().is_terminal()", "");
+            for call in ["print!(", "println!(", "dbg!(", "stdout()", "stderr()"] {
+                assert!(!line.contains(call), "{} prints: {line}", path.display());
+            }
+        }
+    }
+}
+
 /// A file is a room: nobody finds anything in a hall.
 #[test]
 fn no_source_file_is_longer_than_600_lines() {

@@ -1,7 +1,10 @@
 //! Health, metrics and status of a daemon, on loopback.
 
 use super::{Mistake, host, watch::told};
-use crate::daemon::{AskStatus, Status};
+use crate::{
+    daemon::{AskStatus, Status},
+    render::say::shown,
+};
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use dropmill_local_azure::reception::{self, Bounds, WhenFull};
@@ -51,7 +54,7 @@ async fn health(State(asks): State<AskStatus>) -> (StatusCode, String) {
     match ask(&asks).await {
         Some(status) => match status.files.waits_for {
             None => (StatusCode::OK, "ok\n".into()),
-            Some(why) => (StatusCode::OK, format!("waiting: {why}\n")),
+            Some(why) => (StatusCode::OK, format!("waiting: {}\n", shown(&why))),
         },
         None => (StatusCode::SERVICE_UNAVAILABLE, "no answer\n".into()),
     }
@@ -59,7 +62,7 @@ async fn health(State(asks): State<AskStatus>) -> (StatusCode, String) {
 
 async fn status(State(asks): State<AskStatus>) -> (StatusCode, String) {
     match ask(&asks).await {
-        Some(status) => (StatusCode::OK, told(&status) + "\n"),
+        Some(status) => (StatusCode::OK, told(&status).iter().map(|line| shown(line) + "\n").collect()),
         None => (StatusCode::SERVICE_UNAVAILABLE, "no answer\n".into()),
     }
 }

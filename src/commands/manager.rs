@@ -1,6 +1,6 @@
 //! What a service manager is told that asked for it: the protocol of sd_notify, and its watchdog.
 
-use crate::daemon::AskStatus;
+use crate::{daemon::AskStatus, render::say::shown};
 use std::{os::unix::net::UnixDatagram, time::Duration};
 use tokio::time::MissedTickBehavior;
 
@@ -47,7 +47,7 @@ pub async fn reassure(every: Duration, asks: AskStatus) {
                 files.in_flight,
                 files.done,
                 files.failed,
-                why.replace('\n', " ")
+                shown(&why)
             ));
         }
     }

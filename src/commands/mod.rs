@@ -22,14 +22,11 @@ mod watch;
 
 use crate::{
     cli::{Cli, Command, FileArgs},
+    render::say,
     settings::{Loaded, Problems, load},
     state::State,
 };
-use std::{
-    ffi::OsString,
-    io::{IsTerminal, Write},
-    process::ExitCode,
-};
+use std::{ffi::OsString, io::IsTerminal, process::ExitCode};
 
 /// Run file or arguments are wrong; nothing was called.
 const WRONG_INPUT: u8 = 2;
@@ -84,8 +81,8 @@ pub struct Mistake(pub String);
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
     // Mistakes of a run file are lines of their own, as compilers write them.
     match error.downcast_ref::<Problems>() {
-        Some(problems) => eprintln!("{problems}"),
-        None => eprintln!("dropmill: {error:#}"),
+        Some(problems) => say::notes(problems.to_string().lines()),
+        None => say::note(&format!("dropmill: {error:#}")),
     }
     ExitCode::from(code)
 }
@@ -93,11 +90,12 @@ fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
 fn log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || say::Log { json });
     // Somebody who uses the library may have set one already.
     let _ = match json {
         true => subscriber.json().try_init(),
-        false => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        // Colours would be escaped with whatever else comes from outside.
+        false => subscriber.with_ansi(false).try_init(),
     };
 }
 
@@ -129,8 +127,7 @@ fn ask(what: &str) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return true;
     }
-    eprint!("Delete {what} when the run is over? [Y/n] ");
-    let _ = std::io::stderr().flush();
+    say::question(&format!("Delete {what} when the run is over? [Y/n]"));
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.is_err() || !matches!(answer.trim().to_lowercase().as_str(), "n" | "no")

@@ -19,7 +19,7 @@ pub fn plan(arguments: &PlanArgs) -> Result<u8> {
         let run = format!("{}-planned", loaded.settings.run.name);
         let plan = plan::plan(&loaded, &run, &|_| true)?;
         if arguments.json {
-            say::line(&serde_json::to_string(&plan)?);
+            say::json(&plan);
         } else {
             tell(&plan);
         }

@@ -81,7 +81,7 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
             }
             Todo::Rest(rest) => Life::next(rest.0, rest.1, state, &clock)?,
             Todo::Nothing(why) => {
-                eprintln!("{why}");
+                say::note(&why);
                 continue;
             }
         };
@@ -137,7 +137,7 @@ fn todo(loaded: Loaded, arguments: &RunArgs, state: &State, clock: &SharedClock)
             return Ok(Todo::Nothing(format!("{name}: nothing to do, all {skipped} inputs are done")));
         }
         if skipped > 0 && !arguments.showing.json {
-            eprintln!("{}: {skipped} of {before} inputs are done and skipped", fresh.run);
+            say::note(&format!("{}: {skipped} of {before} inputs are done and skipped", fresh.run));
         }
     }
     Ok(Todo::Fresh(Box::new((loaded, fresh))))
@@ -151,12 +151,12 @@ pub fn resume(run: &str, showing: &Showing, state: &State) -> Result<u8> {
         found.tidy(state, &clock)?;
         let report = ReportFold::of(&found.events);
         if !showing.json {
-            eprintln!(
+            say::note(&format!(
                 "{} is over: there is nothing to go on with; `dropmill retry` runs what failed",
                 report.run
-            );
+            ));
         }
-        show(&report, &found.plan.output.directory, showing)?;
+        show(&report, &found.plan.output.directory, showing);
         return Ok(outcome.exit_code());
     }
     let loaded = found.load(environment())?;
@@ -181,7 +181,7 @@ pub fn retry(run: &str, only_failed: bool, showing: &Showing, state: &State) -> 
     let tried: BTreeMap<&str, &Item> =
         found.plan.items.iter().filter(|item| wanted(item)).map(|item| (&*item.relative, item)).collect();
     if tried.is_empty() {
-        eprintln!("{name}: nothing to retry");
+        say::note(&format!("{name}: nothing to retry"));
         return Ok(0);
     }
     let clock: SharedClock = Arc::new(WallClock);
@@ -244,7 +244,7 @@ fn as_it_is_now(mut found: Found, loaded: &Loaded) -> Result<Found> {
     let known: BTreeSet<&str> = then.items.iter().map(|item| item.relative.as_str()).collect();
     let more = now.items.iter().filter(|item| !known.contains(item.relative.as_str())).count();
     if more > 0 {
-        eprintln!("{}: {more} inputs came since it began; they are for another run", then.run);
+        say::note(&format!("{}: {more} inputs came since it began; they are for another run", then.run));
     }
     (then.deadlines, then.limits, then.delays) = (now.deadlines, now.limits, now.delays);
     Ok(found)
@@ -297,7 +297,7 @@ fn one(life: Life, showing: &Showing, clock: &SharedClock) -> Result<u8> {
         }
         anyhow::Ok(report)
     })?;
-    show(&report, &output, showing)?;
+    show(&report, &output, showing);
     Ok(report.outcome.unwrap_or(Outcome::Infrastructure).exit_code())
 }
 
@@ -306,7 +306,7 @@ async fn carry_out(life: Life, showing: &Showing, clock: &SharedClock) -> Result
     life.earlier.iter().flatten().for_each(|event| shown.recall(event));
     if !showing.json && !showing.quiet {
         let again = if life.earlier.is_none() { "" } else { ", resumed" };
-        eprintln!("{}: {} tasks{again}", life.plan.run, life.plan.items.len());
+        say::note(&format!("{}: {} tasks{again}", life.plan.run, life.plan.items.len()));
     }
     let run = life.begin(clock)?;
     let events = run.events();
@@ -316,7 +316,7 @@ async fn carry_out(life: Life, showing: &Showing, clock: &SharedClock) -> Result
         while let Ok(event) = events.recv().await {
             if json && heard {
                 // Somebody who stops reading does not stop the run.
-                heard = serde_json::to_string(&event).is_ok_and(|line| say::line(&line));
+                heard = say::json(&event);
             }
             shown.apply(&event);
         }
@@ -344,7 +344,9 @@ async fn carry_out(life: Life, showing: &Showing, clock: &SharedClock) -> Result
                 }
                 std::process::exit(INTERRUPTED);
             }
-            eprintln!("{name}: tasks are ended, what finished is fetched; once more to end at once");
+            say::note(&format!(
+                "{name}: tasks are ended, what finished is fetched; once more to end at once"
+            ));
             canceller.cancel(name);
         }
     });
@@ -354,13 +356,12 @@ async fn carry_out(life: Life, showing: &Showing, clock: &SharedClock) -> Result
     finished
 }
 
-fn show(report: &Report, output: &Path, showing: &Showing) -> Result<()> {
+fn show(report: &Report, output: &Path, showing: &Showing) {
     if showing.json {
-        say::line(&serde_json::to_string(report)?);
+        say::json(report);
     } else {
-        say::line(&report::text(report, Some(output)));
+        say::lines(report::lines(report, Some(output)));
     }
-    Ok(())
 }
 
 /// What listeners are told of a run: its report without a line for each task.

@@ -11,7 +11,7 @@ pub fn schema(of: &str) -> Result<u8> {
         "report" => dropmill_journal::schema::report(),
         _ => settings::schema(),
     };
-    say::line(&serde_json::to_string_pretty(&schema)?);
+    say::own_text(&serde_json::to_string_pretty(&schema)?);
     Ok(0)
 }
 
@@ -19,6 +19,6 @@ pub fn schema(of: &str) -> Result<u8> {
 pub fn completions(shell: clap_complete::Shell) -> Result<u8> {
     let mut text = vec![];
     clap_complete::generate(shell, &mut Cli::command(), "dropmill", &mut text);
-    say::line(String::from_utf8_lossy(&text).trim_end());
+    say::own_text(&String::from_utf8_lossy(&text));
     Ok(0)
 }

@@ -64,7 +64,7 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
             let ignored = served::ignored(scenario);
             if !ignored.is_empty() {
                 let (what, told) = (ignored.join(", "), "nodes, tasks and time are real here");
-                eprintln!("of the scenario, {what} counts for nothing: {told}");
+                say::note(&format!("of the scenario, {what} counts for nothing: {told}"));
             }
             (served.batch_router(), served.blob_router())
         }
@@ -78,14 +78,14 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     write_private(&folder.join("connection.json"), connection.as_bytes())?;
     let access = service.connection();
     if arguments.json {
-        say::line(&connection);
+        say::json(&access);
     } else {
-        say::line(&format!(
-            "Batch on {}\nBlob  on {}\nkeys  in {}\nTasks run on this machine with your rights: there is no sandbox. End with Ctrl-C.",
-            access.batch.endpoint,
-            access.blob.endpoint,
-            folder.join("connection.json").display()
-        ));
+        say::lines([
+            format!("Batch on {}", access.batch.endpoint),
+            format!("Blob  on {}", access.blob.endpoint),
+            format!("keys  in {}", folder.join("connection.json").display()),
+            "Tasks run on this machine with your rights: there is no sandbox. End with Ctrl-C.".into(),
+        ]);
     }
     tokio::select! {
         biased;

@@ -14,11 +14,11 @@ pub fn show(state: &State, run: &str, json: bool) -> Result<u8> {
     let (_, events) = Journal::read(&folder.join("journal.db"))?;
     let found = ReportFold::of(&events);
     if json {
-        say::line(&serde_json::to_string(&found)?);
+        say::json(&found);
     } else {
         let plan = std::fs::read(folder.join("plan.json")).ok();
         let plan: Option<RunPlan> = plan.and_then(|text| serde_json::from_slice(&text).ok());
-        say::line(&report::text(&found, plan.as_ref().map(|plan| plan.output.directory.as_path())));
+        say::lines(report::lines(&found, plan.as_ref().map(|plan| plan.output.directory.as_path())));
     }
     Ok(0)
 }

@@ -54,22 +54,22 @@ fn one_mill(arguments: &SimulateArgs, plan: MillPlan, scenario: Scenario) -> Res
     let mill = simulation.crash_at(arguments.crash.into_iter().collect()).down_for(down).try_run()?;
     if arguments.json {
         for event in &mill.events {
-            say::line(&serde_json::to_string(event)?);
+            say::json(event);
         }
     } else {
         let text = if arguments.outline { mill.outline() } else { mill.trace() };
-        say::line(text.trim_end());
+        say::lines(text.lines());
         struck(&mill.struck);
-        eprintln!(
+        say::note(&format!(
             "{} simulated in {}, {} requests",
             milliseconds(mill.lasted),
             milliseconds(began.elapsed()),
             mill.requests
-        );
+        ));
     }
     let violations = oracle::drop::check(&mill);
     for violation in &violations {
-        eprintln!("broken rule: {violation}");
+        say::note(&format!("broken rule: {violation}"));
     }
     Ok(if violations.is_empty() { 0 } else { 3 })
 }
@@ -81,7 +81,7 @@ fn milliseconds(time: Duration) -> String {
 fn struck(faults: &[Struck]) {
     for fault in faults {
         let at = milliseconds(fault.at);
-        eprintln!("fault {} struck at {at}: {} {}", fault.fault, fault.operation, fault.subject);
+        say::note(&format!("fault {} struck at {at}: {} {}", fault.fault, fault.operation, fault.subject));
     }
 }
 
@@ -93,23 +93,23 @@ fn one_run(arguments: &SimulateArgs, plan: RunPlan, scenario: Scenario) -> Resul
     let taken = began.elapsed();
     if arguments.json {
         for event in &run.events {
-            say::line(&serde_json::to_string(event)?);
+            say::json(event);
         }
-        say::line(&serde_json::to_string(&run.report)?);
+        say::json(&run.report);
     } else {
         let text = if arguments.outline { run.outline() } else { run.trace() };
-        say::line(text.trim_end());
+        say::lines(text.lines());
         struck(&run.struck);
-        eprintln!(
+        say::note(&format!(
             "{} simulated in {}, {} requests",
             milliseconds(run.lasted),
             milliseconds(taken),
             run.requests
-        );
+        ));
     }
     let violations = oracle::check(&run);
     for violation in &violations {
-        eprintln!("broken rule: {violation}");
+        say::note(&format!("broken rule: {violation}"));
     }
     let outcome = run.report.outcome.unwrap_or(Outcome::Infrastructure);
     Ok(if violations.is_empty() { outcome.exit_code() } else { 3 })
@@ -121,23 +121,24 @@ fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
     let outline = run.outline();
     if arguments.json {
         for event in &run.events {
-            say::line(&serde_json::to_string(event)?);
+            say::json(event);
         }
-        say::line(&serde_json::to_string(&run.report)?);
+        say::json(&run.report);
     } else {
         let text = if arguments.outline { outline.clone() } else { trace::full(&run.events) };
-        say::line(text.trim_end());
+        say::lines(text.lines());
     }
     for write in &run.unasked {
-        eprintln!("recorded, and not asked for now: {write}");
+        say::note(&format!("recorded, and not asked for now: {write}"));
     }
     match recorded {
         Some(recorded) if recorded != outline => {
-            eprintln!("not what the recorded run did:\n{}", compare::outlines(&recorded, &outline));
+            say::note("not what the recorded run did:");
+            say::notes(compare::outlines(&recorded, &outline).lines());
             Ok(1)
         }
         Some(_) => {
-            eprintln!("as recorded");
+            say::note("as recorded");
             Ok(run.report.outcome.unwrap_or(Outcome::Infrastructure).exit_code())
         }
         None => Ok(run.report.outcome.unwrap_or(Outcome::Infrastructure).exit_code()),
@@ -182,7 +183,8 @@ fn many(
     }
     let faults: Vec<_> = found.faults.iter().map(u32::to_string).collect();
     say::line(&format!("needed of the scenario's faults: {}", faults.join(", ")));
-    say::line(&format!("with those alone:\n{}", found.outline.trim_end()));
+    say::line("with those alone:");
+    say::lines(found.outline.lines());
     let scenario = arguments.scenario.as_ref().map(|path| format!(" --scenario {}", path.display()));
     say::line(&format!(
         "again: dropmill simulate {}{} --seed {}",

@@ -9,22 +9,19 @@ pub fn status(arguments: &StatusArgs, state: &State) -> Result<u8> {
     let loaded = load(&arguments.file, &arguments.set, environment())?;
     let found = look(&loaded, state)?;
     if arguments.json {
-        say::line(&serde_json::to_string(&found)?);
+        say::json(&found);
         return Ok(0);
     }
     let watched = match &found.holder {
         Some(holder) => format!("watched by {holder}"),
         None => "nobody watches it: `dropmill watch` does".into(),
     };
-    say::line(&format!(
-        "{}: {watched}\nwaiting  {}\nat work  {}\ndone     {} in {}\nfailed   {} in {}",
-        found.directory.display(),
-        found.waiting,
-        found.at_work,
-        found.done,
-        found.done_folder.display(),
-        found.failed,
-        found.failed_folder.display()
-    ));
+    say::lines([
+        format!("{}: {watched}", found.directory.display()),
+        format!("waiting  {}", found.waiting),
+        format!("at work  {}", found.at_work),
+        format!("done     {} in {}", found.done, found.done_folder.display()),
+        format!("failed   {} in {}", found.failed, found.failed_folder.display()),
+    ]);
     Ok(0)
 }

@@ -11,13 +11,13 @@ pub fn trace(state: &State, run: &str, outline: bool, json: bool) -> Result<u8> 
     let (_, events) = Journal::read(&state.find_run(run)?.join("journal.db"))?;
     if json {
         for event in &events {
-            if !say::line(&serde_json::to_string(event)?) {
+            if !say::json(event) {
                 break;
             }
         }
     } else {
         let text = if outline { canonical::outline(&events) } else { canonical::full(&events) };
-        say::line(text.trim_end());
+        say::lines(text.lines());
     }
     Ok(0)
 }
@@ -30,8 +30,8 @@ pub fn compare(state: &State, one: &Path, other: Option<&Path>) -> Result<u8> {
         say::line("they did the same");
         return Ok(0);
     }
-    let told = format!("- only {}\n+ only {}\n{difference}", one.display(), other.display());
-    say::line(told.trim_end());
+    say::lines([format!("- only {}", one.display()), format!("+ only {}", other.display())]);
+    say::lines(difference.lines());
     Ok(1)
 }
 

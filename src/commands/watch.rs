@@ -69,7 +69,7 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
                     let order = match load(&file, &set, environment()) {
                         Ok(loaded) => Command::Reload(Box::new(loaded)),
                         Err(problems) => {
-                            eprintln!("SIGHUP: not reloaded, goes on as before: {problems}");
+                            say::notes(format!("SIGHUP: not reloaded, goes on as before: {problems}").lines());
                             Command::Look
                         }
                     };
@@ -79,9 +79,9 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
             };
             let order = match std::mem::replace(&mut asked, true) {
                 false => {
-                    eprintln!(
+                    say::note(&format!(
                         "{name}: nothing more is taken, what goes on is ended in order; once more to end at once"
-                    );
+                    ));
                     manager::tell("STOPPING=1");
                     Command::Drain
                 }
@@ -103,15 +103,13 @@ fn tell(notice: &Notice, json: bool) {
         Notice::Ready => {
             manager::tell("READY=1");
             if json {
-                say::line(&json!({ "kind": "ready" }).to_string());
+                say::json(&json!({ "kind": "ready" }));
             } else {
-                eprintln!("ready");
+                say::note("ready");
             }
         }
         Notice::Event(event) if json => {
-            if let Ok(line) = serde_json::to_string(event) {
-                say::line(&line);
-            }
+            say::json(event);
         }
         Notice::Event(_) => {}
         Notice::Finished { run, task, input, outcome, place, cause } if json => {
@@ -119,54 +117,43 @@ fn tell(notice: &Notice, json: bool) {
             let line = json!({
                 "kind": "finished", "run": run, "task": task, "input": input, "outcome": outcome, "place": place, "cause": cause,
             });
-            say::line(&line.to_string());
+            say::json(&line);
         }
         Notice::Finished { input, outcome, place, cause, .. } => {
             let why = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            say::line(&format!(
-                "{outcome:<7} {} -> {}{}",
-                say::shown(input),
-                place.display(),
-                say::shown(&why)
-            ));
+            say::line(&format!("{outcome:<7} {input} -> {}{why}", place.display()));
         }
         Notice::NodesReleased { pool } if json => {
-            say::line(&json!({ "kind": "nodes_released", "pool": pool }).to_string());
+            say::json(&json!({ "kind": "nodes_released", "pool": pool }));
         }
         Notice::NodesReleased { pool } => tracing::info!(pool, "no files are left: its nodes are taken away"),
         Notice::Reloaded { later } if json => {
-            say::line(&json!({ "kind": "reloaded", "later": later }).to_string());
+            say::json(&json!({ "kind": "reloaded", "later": later }));
         }
         Notice::Reloaded { later } => {
             let later = match later.is_empty() {
                 true => String::new(),
                 false => format!("; {} changed too, which takes a new start", later.join(", ")),
             };
-            eprintln!("reloaded: the next run does what the run file says{later}");
+            say::note(&format!("reloaded: the next run does what the run file says{later}"));
         }
-        Notice::Say(line) => eprintln!("{}", say::shown(line)),
+        Notice::Say(line) => say::note(line),
     }
 }
 
-/// How things stand, for people.
-pub fn told(status: &Status) -> String {
+/// Returns how things stand, for people, line by line.
+pub fn told(status: &Status) -> Vec<String> {
     let files = &status.files;
-    let mut text = format!(
-        "{}: pid {}\nwaiting    {} (and {} that may still be written)\nin flight  {} ({})\ndone       {}\nfailed     {}",
-        status.directory.display(),
-        status.pid,
-        files.waiting,
-        files.unsettled,
-        files.in_flight,
-        say::size(files.bytes_in_flight),
-        files.done,
-        files.failed
-    );
+    let mut lines = vec![
+        format!("{}: pid {}", status.directory.display(), status.pid),
+        format!("waiting    {} (and {} that may still be written)", files.waiting, files.unsettled),
+        format!("in flight  {} ({})", files.in_flight, say::size(files.bytes_in_flight)),
+        format!("done       {}", files.done),
+        format!("failed     {}", files.failed),
+    ];
     if files.refused > 0 {
-        text.push_str(&format!("\nleft       {} entries that cannot be inputs", files.refused));
+        lines.push(format!("left       {} entries that cannot be inputs", files.refused));
     }
-    if let Some(why) = &files.waits_for {
-        text.push_str(&format!("\nwaits for  {}", say::shown(why)));
-    }
-    text
+    lines.extend(files.waits_for.iter().map(|why| format!("waits for  {why}")));
+    lines
 }

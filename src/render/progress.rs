@@ -1,6 +1,6 @@
 //! One line that tells where a run stands: redrawn on a terminal, a plain line now and then elsewhere.
 
-use super::say::length;
+use super::say::{self, length, shown};
 use dropmill_journal::{event::Event, progress::Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{io::IsTerminal, time::Duration};
@@ -41,13 +41,13 @@ impl Shown {
     pub fn apply(&mut self, event: &Event) {
         self.progress.apply(event);
         if let Some(bar) = &self.bar {
-            bar.set_message(line(&self.progress));
+            bar.set_message(shown(&line(&self.progress)));
         } else if self.plain {
             let phase = self.progress.phase();
             let due = self.progress.elapsed_ms >= self.said_ms + PLAIN_EVERY_MS;
             if due || phase != self.said_phase {
                 (self.said_ms, self.said_phase) = (self.progress.elapsed_ms, phase);
-                eprintln!("{}", line(&self.progress));
+                say::note(&line(&self.progress));
             }
         }
     }

@@ -12,29 +12,28 @@ const MOST_LINES: usize = 50;
 /// Lines of a task's standard error.
 const MOST_STDERR: usize = 5;
 
-/// The report as text, with the folder that results went to.
-pub fn text(report: &Report, output: Option<&Path>) -> String {
-    let mut text = String::new();
+/// Returns the lines of a report, with the folder that results went to.
+pub fn lines(report: &Report, output: Option<&Path>) -> Vec<String> {
+    let mut lines = vec![];
     let all = report.results.len() <= MOST_LINES;
     let width = report.results.iter().map(|task| title(task).chars().count()).max().unwrap_or(0).min(60);
     for task in &report.results {
         let succeeded = task.verdict == Some(Verdict::Succeeded);
         if all || !succeeded {
-            line(&mut text, task, width);
+            task_lines(&mut lines, task, width);
         }
     }
     if !all && report.tasks.succeeded > 0 {
-        let _ = writeln!(
-            text,
-            "ok          {} tasks (more than {MOST_LINES}: not listed)",
-            report.tasks.succeeded
-        );
+        let succeeded = report.tasks.succeeded;
+        lines.push(format!("ok          {succeeded} tasks (more than {MOST_LINES}: not listed)"));
     }
     for degraded in &report.degraded {
-        let _ = writeln!(text, "note        {}", indented(degraded));
+        for (at, line) in degraded.lines().enumerate() {
+            lines.push(format!("{}{line}", if at == 0 { "note        " } else { "            | " }));
+        }
     }
     for left in &report.left_behind {
-        let _ = writeln!(text, "left        {}: {}", left.what, shown(&left.reason));
+        lines.push(format!("left        {}: {}", left.what, left.reason));
     }
     let tasks = &report.tasks;
     let mut counts = vec![format!("{} of {} tasks succeeded", tasks.succeeded, tasks.total)];
@@ -52,56 +51,49 @@ pub fn text(report: &Report, output: Option<&Path>) -> String {
         Some(Outcome::Infrastructure) => "ended: service or infrastructure",
         None => "not ended",
     };
-    let _ = writeln!(text, "{}: {word}: {} in {}", report.run, counts.join(", "), length(report.elapsed_ms));
+    lines.push(format!("{}: {word}: {} in {}", report.run, counts.join(", "), length(report.elapsed_ms)));
     if let (Some(reason), true) = (
         &report.reason,
         report.outcome.is_some_and(|outcome| !matches!(outcome, Outcome::Succeeded | Outcome::TasksFailed)),
     ) {
-        let _ = writeln!(text, "why: {}", shown(reason));
+        lines.push(format!("why: {reason}"));
     }
     if let Some(output) = output.filter(|_| report.delivered_bytes > 0 || tasks.succeeded > 0) {
-        let _ = writeln!(text, "results: {} ({})", output.display(), size(report.delivered_bytes));
+        lines.push(format!("results: {} ({})", output.display(), size(report.delivered_bytes)));
     }
-    let _ = write!(text, "more: dropmill show {0}; dropmill trace {0} --outline", report.run);
-    text
+    lines.push(format!("more: dropmill show {0}; dropmill trace {0} --outline", report.run));
+    lines
 }
 
 fn title(task: &TaskResult) -> String {
     shown(task.input.as_deref().unwrap_or(&task.task))
 }
 
-fn line(text: &mut String, task: &TaskResult, width: usize) {
+fn task_lines(lines: &mut Vec<String>, task: &TaskResult, width: usize) {
     let word = match task.verdict {
         Some(Verdict::Succeeded) => "ok",
         Some(Verdict::Failed) => "failed",
         Some(Verdict::Unfinished) => "unfinished",
         None => "open",
     };
-    let _ = write!(text, "{word:<11} {:<width$}", title(task));
+    let mut line = format!("{word:<11} {:<width$}", title(task));
     if let Some(seconds) = task.seconds {
-        let _ = write!(text, "  {}", length((seconds * 1000.0) as u64));
+        let _ = write!(line, "  {}", length((seconds * 1000.0) as u64));
     }
     if task.retries > 0 {
-        let _ = write!(text, "  {} retries", task.retries);
+        let _ = write!(line, "  {} retries", task.retries);
     }
     if let (Some(folder), true) = (&task.folder, task.files > 0) {
         let moved = task.input.as_deref().is_some_and(|input| input != folder && !folder.is_empty());
-        let _ = write!(text, "  {} files, {}", task.files, size(task.bytes));
+        let _ = write!(line, "  {} files, {}", task.files, size(task.bytes));
         if moved {
-            let _ = write!(text, ", in {}", shown(folder));
+            let _ = write!(line, ", in {folder}");
         }
     }
-    text.push('\n');
-    if let Some(cause) = &task.cause {
-        let _ = writeln!(text, "            {}", shown(cause));
-    }
-    let lines: Vec<_> = task.stderr_tail.iter().flat_map(|tail| tail.lines()).collect();
-    for line in &lines[lines.len().saturating_sub(MOST_STDERR)..] {
-        let _ = writeln!(text, "            | {}", shown(line));
-    }
-}
-
-fn indented(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(shown).collect();
-    lines.join("\n            | ")
+    lines.push(line);
+    lines.extend(task.cause.iter().map(|cause| format!("            {cause}")));
+    let tail: Vec<_> = task.stderr_tail.iter().flat_map(|tail| tail.lines()).collect();
+    lines.extend(
+        tail[tail.len().saturating_sub(MOST_STDERR)..].iter().map(|line| format!("            | {line}")),
+    );
 }

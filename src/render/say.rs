@@ -1,27 +1,84 @@
-//! Writing to standard output, which whoever reads it may close at any time: that ends nothing.
+//! Everything that is printed: nothing else in this program writes to standard output or standard error.
+//!
+//! Whatever a text holds, it stays on its line and moves no cursor: see [`shown`]. Standard output may be closed by its
+//! reader at any time: that ends nothing.
 
+pub use dropmill_journal::shown;
+
+use dropmill_journal::shown_json;
+use serde::Serialize;
 use std::io::{self, Write};
 
-/// Writes a line; says whether anybody still reads.
+/// Writes one line to standard output; returns whether it is still read.
 pub fn line(text: &str) -> bool {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+    out(&(shown(text) + "\n"))
 }
 
-/// A name or message as a terminal may show it: control characters and those that turn the direction of writing are
-/// written as escapes.
-pub fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let turns =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || turns {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
+/// Writes lines to standard output; returns whether it is still read.
+pub fn lines<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> bool {
+    out(&joined(lines))
+}
+
+/// Writes a value as one line of JSON to standard output; returns whether it is still read.
+pub fn json(value: &impl Serialize) -> bool {
+    match serde_json::to_string(value) {
+        Ok(json) => out(&(shown_json(&json) + "\n")),
+        Err(error) => {
+            note(&format!("cannot write as JSON: {error}"));
+            true
         }
     }
-    shown
+}
+
+/// Writes a text of our own to standard output as it is: one that holds no name and no message.
+pub fn own_text(text: &str) -> bool {
+    out(&format!("{}\n", text.trim_end()))
+}
+
+/// Writes one line to standard error.
+pub fn note(text: &str) {
+    notes([text]);
+}
+
+/// Writes lines to standard error.
+pub fn notes<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) {
+    let _ = io::stderr().lock().write_all(joined(lines).as_bytes());
+}
+
+/// Writes a question to standard error, without an end of line.
+pub fn question(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{} ", shown(text)).and_then(|()| err.flush());
+}
+
+fn joined<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> String {
+    lines.into_iter().map(|line| shown(line.as_ref()) + "\n").collect()
+}
+
+fn out(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// A log on standard error: one line an event, whatever the event says.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// Its lines are JSON.
+    pub json: bool,
+}
+
+impl Write for Log {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let line = if self.json { shown_json(text) } else { shown(text) };
+        io::stderr().lock().write_all((line + "\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// A number of bytes for people.
@@ -51,8 +108,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_shown_moves_the_cursor() {
-        assert_eq!(shown("a\x1b[2Jb\n\u{202e}ü"), "a\\u{1b}[2Jb\\n\\u{202e}ü");
+    fn a_line_is_one_line_whatever_it_holds() {
+        assert_eq!(joined(["a\nok: forged", "\x1b[2Jb"]), "a\\nok: forged\n\\u{1b}[2Jb\n");
+    }
+
+    #[test]
+    fn sizes_and_lengths_are_for_people() {
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(
             (length(950), length(61_000), length(3_720_000)),

@@ -1,5 +1,6 @@
 //! What is wrong with a run file: all mistakes at once, each with its line.
 
+use dropmill_journal::Shown;
 use std::{fmt, path::PathBuf};
 
 /// One mistake.
@@ -35,14 +36,14 @@ impl fmt::Display for Problems {
             if at > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.file.display())?;
+            write!(f, "{}", Shown(self.file.display()))?;
             if let Some(line) = line {
                 write!(f, ":{line}")?;
             }
             if problem.key.is_empty() {
-                write!(f, ": {}", problem.what)?;
+                write!(f, ": {}", Shown(&problem.what))?;
             } else {
-                write!(f, ": {}: {}", problem.key, problem.what)?;
+                write!(f, ": {}: {}", Shown(&problem.key), Shown(&problem.what))?;
             }
         }
         Ok(())

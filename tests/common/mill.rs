@@ -138,7 +138,11 @@ impl Drop for Mill {
 }
 
 pub fn desk() -> Desk {
-    let desk = Desk::new();
+    desk_in(Desk::new())
+}
+
+/// A drop folder and its run file in a folder that is there.
+pub fn desk_in(desk: Desk) -> Desk {
     desk.write("run.toml", COUNT);
     fs::create_dir(desk.path("drop")).unwrap();
     desk

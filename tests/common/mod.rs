@@ -48,6 +48,11 @@ impl Desk {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
+    /// An empty folder whose name begins like this.
+    pub fn called(name: &str) -> Self {
+        Self { folder: tempfile::Builder::new().prefix(name).tempdir().unwrap() }
+    }
+
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(path)
     }

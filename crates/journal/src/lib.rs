@@ -15,9 +15,11 @@ pub mod progress;
 pub mod report;
 pub mod schema;
 mod seen_before;
+mod shown;
 pub mod trace;
 
 pub use journal::{Committed, Journal, JournalError, RunHeader};
 pub use list::{RunSummary, list_runs};
 pub use outbox::{Notice, Outbox};
 pub use seen_before::SeenBefore;
+pub use shown::{Shown, shown, shown_json};

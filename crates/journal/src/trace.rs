@@ -5,7 +5,10 @@
 //! for. `full` keeps every event and time; `outline` keeps one line for each life, without what depends on
 //! when somebody looked, and groups equal lives.
 
-use crate::event::{Event, Happening, Verdict};
+use crate::{
+    event::{Event, Happening, Verdict},
+    shown,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
@@ -22,7 +25,7 @@ pub fn full(events: &[Event]) -> String {
         let _ = writeln!(text, "{}", names.life(&life));
         for event in events {
             let (line, tenths) = (names.line(event, true), event.elapsed_ms / 100);
-            let _ = writeln!(text, "  {:>5}.{} {:<16} {line}", tenths / 10, tenths % 10, event.actor);
+            let _ = writeln!(text, "  {:>5}.{} {:<16} {line}", tenths / 10, tenths % 10, shown(&event.actor));
         }
     }
     text
@@ -187,7 +190,7 @@ impl Names {
     /// The name of a life, without what a run made up.
     fn life(&self, subject: &str) -> String {
         match subject.strip_prefix("node/") {
-            Some(node) => format!("node/{}", self.node(node)),
+            Some(node) => format!("node/{}", shown(self.node(node))),
             None => self.plain(subject),
         }
     }
@@ -196,9 +199,10 @@ impl Names {
         self.nodes.get(node).map_or(node, String::as_str)
     }
 
-    /// The text with the run's name replaced, of which the names of pool, job and containers are made.
+    /// The text on one line, with the run's name replaced, of which the names of pool, job and containers are made.
     fn plain(&self, text: &str) -> String {
-        if self.run.is_empty() { text.to_owned() } else { text.replace(&self.run, "run#1") }
+        let text = shown(text);
+        if self.run.is_empty() { text } else { text.replace(&self.run, "run#1") }
     }
 
     fn line(&self, event: &Event, whole: bool) -> String {
