@@ -6,6 +6,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, FileType, Mode, OFlags, mknodat, open},
     io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use std::{
     fs,
@@ -89,6 +90,16 @@ impl Escape {
     }
 }
 
+impl Drop for Escape {
+    /// A test that fails leaves nothing running, either.
+    fn drop(&mut self) {
+        let started = Instant::now();
+        while !self.is_over() && started.elapsed() < SOON {
+            look(&self.token, |handle, _| drop(pidfd_send_signal(handle, Signal::KILL)));
+        }
+    }
+}
+
 /// See [`Escape::script`].
 pub fn script(token: &str, path: &Path, then: &str) -> String {
     SCRIPT.replace("TOKEN", token).replace("FIFO", path.to_str().unwrap()) + then
@@ -106,9 +117,23 @@ pub fn until_running(token: &str, tasks: usize) {
 }
 
 fn running(token: &str) -> Vec<String> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.filter_map(|line| String::from_utf8(line).ok()).filter(|line| line.contains(token)).collect()
+    let mut lines = vec![];
+    look(token, |_, line| lines.push(line.to_owned()));
+    lines
+}
+
+/// Shows the processes that have a word in their command lines.
+fn look(token: &str, mut show: impl FnMut(&OwnedFd, &str)) {
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+        // Before the command line is read: then both are of the same process, or the handle is of one that is gone.
+        let Some(handle) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { continue };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if line.contains(token) {
+            show(&handle, &line);
+        }
+    }
 }
 
 /// Waits for a state; the only limit is that of a failing test.
