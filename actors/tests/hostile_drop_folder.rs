@@ -32,25 +32,34 @@ fn attacks() {
 #[tokio::test]
 async fn a_parent_folder_that_changes_places_with_a_link_gives_away_nothing_outside() {
     for attack in [Attack::Parent, Attack::Grandparent] {
-        let mut desk = Desk::new(Unit::File);
-        let attacker = desk.attack(attack, "drop");
+        let mut desk = Desk::new(Unit::File, Disk::Same);
+        let attacker = desk.attack(attack, desk.path("drop"));
         desk.work_while(attacker).await;
     }
 }
 
 #[tokio::test]
 async fn a_file_of_a_taken_folder_that_becomes_a_link_is_neither_read_nor_delivered() {
-    let mut desk = Desk::new(Unit::Directory);
-    let attacker = desk.attack(Attack::Held, "drop");
+    let mut desk = Desk::new(Unit::Directory, Disk::Same);
+    let attacker = desk.attack(Attack::Held, desk.path("drop"));
     desk.work_while(attacker).await;
     assert!(fs::read_dir(desk.path("done")).unwrap().count() > 0, "folders are delivered all the same");
 }
 
 #[tokio::test]
+async fn what_is_copied_to_another_file_system_while_it_changes_places_gives_away_nothing_outside() {
+    for (attack, unit) in [(Attack::Parent, Unit::File), (Attack::Held, Unit::Directory)] {
+        let mut desk = Desk::new(unit, Disk::Other);
+        let attacker = desk.attack(attack, desk.path("drop"));
+        desk.work_while(attacker).await;
+    }
+}
+
+#[tokio::test]
 async fn a_folder_of_results_that_changes_places_with_a_link_leads_no_result_outside() {
-    let mut desk = Desk::new(Unit::File);
+    let mut desk = Desk::new(Unit::File, Disk::Same);
     attacker::open_to_all(&desk.path("done"));
-    let mut attacker = desk.attack(Attack::Results, "done");
+    let mut attacker = desk.attack(Attack::Results, desk.path("done"));
     let mut number = 0;
     while !attacker.is_over() {
         number += 1;
@@ -62,23 +71,37 @@ async fn a_folder_of_results_that_changes_places_with_a_link_leads_no_result_out
 
 struct Desk {
     folder: tempfile::TempDir,
+    /// Holds the folders of work, results and failures.
+    away: tempfile::TempDir,
     store: DiskDropStore,
     rules: Rules,
     taken: u32,
 }
 
+/// Where inputs go: to the file system of the drop folder, or to another one where there is one.
+#[derive(PartialEq, Eq)]
+enum Disk {
+    Same,
+    Other,
+}
+
 impl Desk {
-    fn new(unit: Unit) -> Self {
+    fn new(unit: Unit, disk: Disk) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let path = |name: &str| folder.path().join(name);
-        attacker::open_to_all(&path("drop"));
-        attacker::secrets(&path("secrets"));
+        let away = match disk == Disk::Other && Path::new("/dev/shm").is_dir() {
+            true => tempfile::tempdir_in("/dev/shm").unwrap(),
+            false => tempfile::tempdir().unwrap(),
+        };
+        for folder in [&folder, &away] {
+            fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        attacker::open_to_all(&folder.path().join("drop"));
+        attacker::secrets(&folder.path().join("secrets"));
         let store = DiskDropStore::open(&DropFolders {
-            directory: path("drop"),
-            done: path("done"),
-            failed: path("failed"),
-            work: path("work/id"),
+            directory: folder.path().join("drop"),
+            done: away.path().join("done"),
+            failed: away.path().join("failed"),
+            work: away.path().join("work/id"),
         });
         let rules = Rules::new(RulesSettings {
             unit,
@@ -90,11 +113,13 @@ impl Desk {
             max_file_bytes: u64::MAX,
             take_foreign: true,
         });
-        Self { folder, store: store.unwrap(), rules, taken: 0 }
+        Self { folder, away, store: store.unwrap(), rules, taken: 0 }
     }
 
     fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
+        let is_here = below.starts_with("drop") || below == "secrets";
+        let folder = if is_here { &self.folder } else { &self.away };
+        folder.path().join(below)
     }
 
     fn write(&self, below: &str, content: &str) {
@@ -103,8 +128,8 @@ impl Desk {
         fs::write(path, content).unwrap();
     }
 
-    fn attack(&self, attack: Attack, on: &str) -> Attacker {
-        Attacker::start(attack, &self.path(on), &self.path("secrets"), SWAPS, "attacks")
+    fn attack(&self, attack: Attack, on: PathBuf) -> Attacker {
+        Attacker::start(attack, &on, &self.path("secrets"), SWAPS, "attacks")
     }
 
     /// Takes, reads and delivers whatever is an input now.

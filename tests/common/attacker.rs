@@ -231,6 +231,11 @@ impl Plan {
             }
             let _ = fs::remove_file(&link);
         }
+        // In the end something can be taken, however slow the daemon was meanwhile.
+        parents.iter().for_each(|parent| {
+            let _ = fs::remove_file(self.on.join(parent));
+        });
+        self.bait(parents);
     }
 
     fn swap_held(&mut self) {

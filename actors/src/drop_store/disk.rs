@@ -110,7 +110,15 @@ impl Configured {
             Err(error) => return Err(error.into()),
         };
         let Some(name) = input_in(&place_folder, relative)? else { return Ok(None) };
-        rehouse::finish(&place_folder, &name)?;
+        match rehouse::finish(&place_folder, &name) {
+            Ok(_) => {}
+            // No start must depend on what another user does. It stays, and is tried again by the next start.
+            Err(error) if error.shows_another_process() => {
+                tracing::error!(%error, place, "not resumed");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
         let facts = place_folder.facts(&name)?;
         let look = match facts.kind {
             Kind::File => facts.look(),
@@ -286,10 +294,9 @@ fn names_in(place: &Folder) -> Result<BTreeSet<PathBuf>, FolderError> {
 fn look_of(place: &Folder, name: &Path) -> Result<Look, FolderError> {
     match place.look(name) {
         Ok(look) => Ok(look),
-        // Another process wrote to it after it was taken. Its upload says what is wrong with it.
-        Err(TreeError::NoInput { .. }) => Ok(place.facts(name)?.look()),
-        Err(TreeError::Folder(error)) if error.is_gone() => Ok(place.facts(name)?.look()),
-        Err(TreeError::Folder(error)) => Err(error),
+        Err(TreeError::Folder(error)) if !error.shows_another_process() => Err(error),
+        // Another process changed it after it was taken. Its upload says what is wrong with it.
+        Err(_) => Ok(place.facts(name)?.look()),
     }
 }
 

@@ -107,13 +107,16 @@ impl FolderError {
         self.is_not_found() || matches!(self.cause, Cause::Diverted)
     }
 
-    /// Returns whether another process caused the failure: it removed, replaced or wrote to something meanwhile.
+    /// Returns whether another process can have caused the failure: it removed, replaced or wrote to something, or took
+    /// permissions away.
     pub fn shows_another_process(&self) -> bool {
         match self.cause {
             Cause::Diverted | Cause::NoFile(_) | Cause::Replaced | Cause::Changed | Cause::KeepsFilling => {
                 true
             }
-            Cause::Io(_) => self.is_not_found(),
+            Cause::Io(_) => {
+                matches!(self.kind(), Some(io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied))
+            }
             Cause::Outside | Cause::Foreign { .. } => false,
         }
     }

@@ -104,7 +104,7 @@ impl Shipment<'_> {
             Ok(now) if now == look => Ok(true),
             Ok(now) => Err(NotPublished::Changed(now)),
             Err(TreeError::NoInput { .. }) if failed => Ok(false),
-            Err(TreeError::Folder(error)) if !error.is_gone() => Err(refused(error)),
+            Err(TreeError::Folder(error)) if !error.shows_another_process() => Err(refused(error)),
             Err(_) => {
                 let facts = place.facts(self.name).map_err(refused)?;
                 Err(NotPublished::Changed(facts.look()))

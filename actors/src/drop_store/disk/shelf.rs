@@ -172,11 +172,8 @@ pub fn go_on_taking(
     work: &Folder,
     place: &str,
 ) -> Result<bool, PlaceError> {
-    let (parent, name) = match parent_of(directory, relative) {
-        Ok(found) => found,
-        Err(error) if error.is_gone() => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
+    // Where the folder that held it is out of reach, another user made it so, and no start must depend on that.
+    let Ok((parent, name)) = parent_of(directory, relative) else { return Ok(false) };
     let held = held(Path::new(place));
     if !parent.holds(&held) {
         return Ok(false);
@@ -186,6 +183,19 @@ pub fn go_on_taking(
         give_back(&parent, &held, &parent, name)?;
     }
     Ok(brought)
+}
+
+/// Returns a folder on another file system than the temporary folder, if there is one.
+#[cfg(test)]
+pub(super) fn elsewhere() -> Option<tempfile::TempDir> {
+    use std::{fs, os::unix::fs::MetadataExt};
+    let here = fs::metadata(std::env::temp_dir()).ok()?.dev();
+    let there = fs::metadata("/dev/shm").ok()?.dev();
+    if here == there {
+        eprintln!("not tested: /dev/shm and the temporary folder are on one file system");
+        return None;
+    }
+    tempfile::tempdir_in("/dev/shm").ok()
 }
 
 #[cfg(test)]
@@ -343,17 +353,4 @@ mod tests {
         assert_eq!(desk.drop_names(), ["a.txt", "a~2.txt"]);
         assert_eq!(fs::read_dir(desk.work("r/t")).unwrap().count(), 0);
     }
-}
-
-/// Returns a folder on another file system than the temporary folder, if there is one.
-#[cfg(test)]
-pub(super) fn elsewhere() -> Option<tempfile::TempDir> {
-    use std::{fs, os::unix::fs::MetadataExt};
-    let here = fs::metadata(std::env::temp_dir()).ok()?.dev();
-    let there = fs::metadata("/dev/shm").ok()?.dev();
-    if here == there {
-        eprintln!("not tested: /dev/shm and the temporary folder are on one file system");
-        return None;
-    }
-    tempfile::tempdir_in("/dev/shm").ok()
 }
