@@ -95,7 +95,9 @@ impl Drop for Escape {
     fn drop(&mut self) {
         let started = Instant::now();
         while !self.is_over() && started.elapsed() < SOON {
-            look(&self.token, |handle, _| drop(pidfd_send_signal(handle, Signal::KILL)));
+            look(&self.token, |handle, _| {
+                let _ = pidfd_send_signal(handle, Signal::KILL);
+            });
         }
     }
 }
