@@ -4,6 +4,7 @@
 //! opens the configured folder and stays below that handle, where it follows no link; see [`crate::folder`]. The work folder
 //! is private, but what was moved into it may still be open elsewhere.
 
+mod kept;
 mod publish;
 mod reading;
 mod rehouse;
@@ -20,6 +21,7 @@ use crate::{
 };
 use dropmill_lifecycle::{arrival::Look, plan::RunPlan};
 use futures_util::future::BoxFuture;
+use kept::Kept;
 use reading::Listings;
 use std::{
     collections::BTreeSet,
@@ -128,6 +130,10 @@ impl Configured {
                 return Ok(None);
             }
         };
+        // A writer writes to the original of a copy.
+        let directory = self.directory.open().ok();
+        let kept = directory.and_then(|directory| Kept::find(&directory, relative, place)?.look());
+        let look = kept.unwrap_or(look);
         let (source, whole_folder) = (self.work.path().join(place).join(name), facts.kind == Kind::Folder);
         Ok(Some(StoredInput { source, look, whole_folder }))
     }
@@ -213,7 +219,13 @@ impl DropStore for DiskDropStore {
             let roots = folders.root(parcel.root).open_or_create(SHARED);
             let roots = roots.and_then(|root| Ok((folders.work()?, root))).map_err(PlaceError::from);
             let (work, root) = roots?;
-            publish::publish(&work, &root, &parcel)
+            let directory = folders.directory.open().ok();
+            let kept =
+                directory.and_then(|directory| Kept::find(&directory, &parcel.relative, &parcel.input));
+            let Some(kept) = kept else { return publish::publish(&work, &root, &parcel) };
+            folders.listings.forget(Path::new(&parcel.input));
+            let place = || work.create_folders(&parcel.input, shelf::PRIVATE);
+            kept.publish(place, &parcel, |parcel| publish::publish(&work, &root, parcel))
         };
         in_a_thread(publish, |error| {
             Err(refused("publish", Path::new("a result"), &io::Error::other(error)).into())

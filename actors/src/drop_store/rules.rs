@@ -7,6 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Beginning of the names of files that a daemon itself makes in the drop folder.
+const OURS: &[u8] = b".dropmill-";
+
 /// What an input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -115,6 +118,10 @@ impl Rules {
         if !self.settings.recursive && relative.components().count() > 1 {
             return Some("in a subfolder, and watch.recursive is false");
         }
+        let is_ours = |part: std::path::Component<'_>| part.as_os_str().as_bytes().starts_with(OURS);
+        if relative.components().any(is_ours) {
+            return Some("a file of dropmill's own");
+        }
         if relative.components().any(|part| self.ignored.is_match(part.as_os_str())) {
             return Some("matches watch.ignore");
         }
@@ -180,6 +187,7 @@ mod tests {
     #[test]
     fn names_are_ignored_included_and_searched_as_the_settings_say() {
         let plain = rules(|_| {});
+        let all = rules(|settings| settings.ignore.clear());
         let deep = rules(|settings| settings.recursive = true);
         let pdf = rules(|settings| {
             settings.recursive = true;
@@ -188,6 +196,8 @@ mod tests {
         let table = [
             (&plain, "a.txt", None),
             (&plain, ".a", Some("matches watch.ignore")),
+            (&all, ".dropmill-kept-t", Some("a file of dropmill's own")),
+            (&all, ".a", None),
             (&plain, "d/a.txt", Some("in a subfolder, and watch.recursive is false")),
             (&deep, "d/a.txt", None),
             (&deep, ".git/a.txt", Some("matches watch.ignore")),

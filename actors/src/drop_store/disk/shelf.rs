@@ -5,6 +5,7 @@
 //! the input. A rename moves what has the name at that moment: it is compared afterwards, in a folder that only this process
 //! can write to.
 
+use super::kept::kept;
 use crate::{
     drop_store::{NotTaken, Take, parcel::beside_path},
     folder::{Folder, FolderError, Kind, TreeError},
@@ -123,7 +124,7 @@ fn refused(error: FolderError) -> NotTaken {
 }
 
 /// Opens the folder that holds an input, and returns the name of the input in it.
-fn parent_of<'a>(directory: &Folder, relative: &'a Path) -> Result<(Folder, &'a Path), FolderError> {
+pub fn parent_of<'a>(directory: &Folder, relative: &'a Path) -> Result<(Folder, &'a Path), FolderError> {
     let parent = directory.folder(relative.parent().unwrap_or(Path::new("")))?;
     Ok((parent, Path::new(relative.file_name().unwrap_or_default())))
 }
@@ -154,9 +155,10 @@ fn bring(parent: &Folder, held: &Path, place: &Folder, name: &Path) -> Result<bo
         place.rename_new(COMING, place, name)?;
         place.sync()?;
     }
-    // Another user may have given its name to something else by now.
+    // A writer may still have it open: it is kept until the result is delivered. Another user may have given its name to
+    // something else by now.
     if parent.facts(held).is_ok_and(|now| now.identity == facts.identity) {
-        parent.remove(held)?;
+        parent.rename_new(held, parent, kept(place.path()))?;
     }
     Ok(true)
 }
@@ -277,6 +279,7 @@ mod tests {
                 }
             };
             let (to, holds) = (desk.work("r/t").join(kind), desk.drop(".dropmill-t"));
+            let original = desk.drop(".dropmill-kept-t");
             let whole = || match kind {
                 "file" => fs::read_to_string(&to).unwrap() == "1",
                 _ => fs::read_to_string(to.join("deep/x")).unwrap() == "1",
@@ -294,10 +297,12 @@ mod tests {
             assert!(whole() && !desk.drop(kind).exists());
             assert!(matches!(desk.take(kind, seen, None), Err(NotTaken::Gone)));
             assert!(!desk.go_on(kind), "nothing was left half done");
+            assert!(original.exists(), "it is kept until its result is delivered");
             // Cut off before the copy, in the middle of it, and after it.
             let (drop, work) = desk.folders();
             for cut in 0..3 {
                 work.remove(Path::new("r/t").join(kind)).unwrap();
+                drop.remove(".dropmill-kept-t").unwrap();
                 make();
                 fs::rename(desk.drop(kind), &holds).unwrap();
                 match cut {
