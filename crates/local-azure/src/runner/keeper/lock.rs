@@ -5,9 +5,8 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -28,10 +27,7 @@ impl Lock {
     /// # Errors
     /// Fails if the file cannot be opened.
     pub fn take(root: &Path, patience: Duration) -> io::Result<Option<Self>> {
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-        let file = options.open(root.join(NAME))?;
+        let file = dropmill_private_files::open_or_create(&root.join(NAME))?;
         let started = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
