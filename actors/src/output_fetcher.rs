@@ -65,6 +65,18 @@ struct FetchWork {
     state: EffortState,
     cause: Option<u64>,
     home: Option<Home>,
+    kept: Kept,
+}
+
+/// Files of a result that are staged and whole, by the name of their blob: a later try does not fetch them again.
+type Kept = BTreeMap<String, KeptFile>;
+
+struct KeptFile {
+    /// The blob as it was listed then.
+    listed: BlobListing,
+    file: DeliveredFile,
+    /// The end of standard error, if the file is that.
+    stderr_tail: String,
 }
 
 /// What came home of one task.
@@ -164,20 +176,31 @@ impl OutputFetcher {
     }
 
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
+        let Some(work) = self.fetches.get_mut(&index) else { return };
+        let mut kept = std::mem::take(&mut work.kept);
         let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
         let item = self.roster.item(index);
-        let call = async move { bring_home(&services, &*place, &plan, &item).await };
-        ctx.spawn(call.into_actor(self).map(move |outcome, fetcher, ctx| {
-            let event = match outcome {
+        let call = async move {
+            let before = kept.len();
+            let outcome = bring_home(&services, &*place, &plan, &item, &mut kept).await;
+            let further = kept.len() > before;
+            (outcome, kept, further)
+        };
+        ctx.spawn(call.into_actor(self).map(move |(outcome, kept, further), fetcher, ctx| {
+            let Some(work) = fetcher.fetches.get_mut(&index) else { return };
+            work.kept = kept;
+            match outcome {
                 Ok(home) => {
-                    if let Some(work) = fetcher.fetches.get_mut(&index) {
-                        work.home = Some(home);
-                    }
-                    EffortEvent::Succeeded
+                    work.home = Some(home);
+                    fetcher.happened(index, EffortEvent::Succeeded, ctx);
                 }
-                Err(trouble) => EffortEvent::TryFailed(trouble),
-            };
-            fetcher.happened(index, event, ctx);
+                Err(trouble) => {
+                    if further {
+                        fetcher.happened(index, EffortEvent::GotFurther, ctx);
+                    }
+                    fetcher.happened(index, EffortEvent::TryFailed(trouble), ctx);
+                }
+            }
             fetcher.fill(ctx);
         }));
     }
@@ -236,7 +259,8 @@ impl Handler<Fetch> for OutputFetcher {
             let event = self.judged(files);
             return self.tasks.do_send(TaskHappened { index, event, cause });
         }
-        self.fetches.insert(index, FetchWork { state: EffortState::Waiting, cause, home: None });
+        self.fetches
+            .insert(index, FetchWork { state: EffortState::Waiting, cause, home: None, kept: Kept::new() });
         self.queue.push_back(index);
         self.fill(ctx);
     }
@@ -258,6 +282,7 @@ async fn bring_home(
     place: &dyn ResultPlace,
     plan: &RunPlan,
     item: &Item,
+    kept: &mut Kept,
 ) -> Result<Home, Trouble> {
     let container = plan.output_container();
     let prefix = format!("{}/", item.task);
@@ -268,13 +293,19 @@ async fn bring_home(
         let told = format!("it left more than {most} files (limits.result_files): none is fetched");
         return Err(Trouble::permanent("TooManyFiles", told));
     }
-    place.stage(&item.task, length_of(&blobs)?).map_err(trouble)?;
+    stage(place, item, &blobs, kept)?;
     let mut home = Home { folder: String::new(), files: vec![], stderr_tail: String::new() };
     for blob in &blobs {
         let path = result_path(&item.task, &blob.name)
             .map_err(|reason| Trouble::permanent("HostileName", reason))?;
-        let file = bring_file(services, place, &container, item, blob, &path, &mut home.stderr_tail).await?;
-        home.files.push(file);
+        if !kept.contains_key(&blob.name) {
+            let mut stderr_tail = String::new();
+            let file = bring_file(services, place, &container, item, blob, &path, &mut stderr_tail).await?;
+            kept.insert(blob.name.clone(), KeptFile { listed: blob.clone(), file, stderr_tail });
+        }
+        let KeptFile { file, stderr_tail, .. } = &kept[&blob.name];
+        home.files.push(file.clone());
+        home.stderr_tail.push_str(stderr_tail);
     }
     // A task that never got so far as to store its streams may have left them on its node.
     for stream in ["stdout.txt", "stderr.txt"] {
@@ -296,8 +327,29 @@ async fn bring_home(
         files: home.files.clone(),
         supersedes: item.supersedes.clone(),
     };
-    home.folder = place.publish(delivery).await.map_err(trouble)?;
+    let published = place.publish(delivery).await;
+    // What could not be made durable is fetched anew: a later flush that succeeds proves nothing.
+    kept.clear();
+    home.folder = published.map_err(trouble)?;
     Ok(home)
+}
+
+/// Prepares the staging place; what an earlier try brought of the same blobs stays.
+fn stage(
+    place: &dyn ResultPlace,
+    item: &Item,
+    blobs: &[BlobListing],
+    kept: &mut Kept,
+) -> Result<(), Trouble> {
+    let listed: BTreeMap<&str, &BlobListing> = blobs.iter().map(|blob| (blob.name.as_str(), blob)).collect();
+    kept.retain(|name, kept| listed.get(name.as_str()) == Some(&&kept.listed));
+    let here = kept.values().map(|kept| kept.listed.size_bytes).sum::<u64>();
+    let needs_bytes = length_of(blobs)?.saturating_sub(here);
+    let keep = kept.values().map(|kept| kept.file.path.clone()).collect();
+    if !place.stage(&item.task, needs_bytes, &keep).map_err(trouble)? {
+        kept.clear();
+    }
+    Ok(())
 }
 
 /// The length of all blobs of a list. The service names these numbers: nothing says that they add up to one.

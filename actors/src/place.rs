@@ -14,15 +14,16 @@ pub use memory::MemoryPlace;
 use dropmill_journal::event::DeliveredFile;
 use dropmill_lifecycle::plan::Superseded;
 use futures_util::future::BoxFuture;
-use std::io::Write;
+use std::{collections::BTreeSet, io::Write};
 
 /// Where results come home.
 pub trait ResultPlace: Send + Sync {
-    /// An empty staging place for a task's result of so many bytes; what an earlier try left there is thrown away.
+    /// Prepares the staging place of a task's result, for `needs_bytes` more than is there. Removes what an earlier try
+    /// left there, except the files in `keep`. Returns whether all of those are there; if not, the place is empty.
     ///
     /// # Errors
-    /// When it cannot be made, or when there is no room for so much.
-    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError>;
+    /// Fails if it cannot be made, or if there is no room for so much.
+    fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError>;
 
     /// A new file of a staged result, `/` between the segments of its path; folders are made as needed.
     ///

@@ -138,6 +138,31 @@ fn create_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
     Ok(openat(&at, name, anew, Mode::from_raw_mode(0o666))?.into())
 }
 
+/// Removes the files of a staging folder that are not in `keep`; all of them, if one in `keep` is missing. Returns whether
+/// those in `keep` are there.
+fn empty_but_for(folder: &Path, keep: &BTreeSet<String>) -> io::Result<bool> {
+    let is_file = |path: &String| fs::symlink_metadata(folder.join(path)).is_ok_and(|facts| facts.is_file());
+    if !keep.is_empty() && keep.iter().all(is_file) {
+        return remove_others(folder, "", keep).map(|()| true);
+    }
+    fs::remove_dir_all(folder).and_then(|()| fs::create_dir(folder)).map(|()| keep.is_empty())
+}
+
+/// Removes the files below a folder that are not in `keep`; `below` is the folder's path within the result, empty or
+/// ending in `/`. Folders stay, links are not followed.
+fn remove_others(folder: &Path, below: &str, keep: &BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let relative = format!("{below}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            remove_others(&entry.path(), &format!("{relative}/"), keep)?;
+        } else if !keep.contains(&relative) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Drop for DiskPlace {
     fn drop(&mut self) {
         lock(&self.queue).closed = true;
@@ -151,16 +176,16 @@ impl Drop for DiskPlace {
 }
 
 impl ResultPlace for DiskPlace {
-    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
+    fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
         lock(&self.queue).staged.insert(task.to_owned());
         let folder = self.staged(task);
         self.find_room(needs_bytes)?;
         self.make_staging().map_err(|error| refused("make folder", &self.staging, &error))?;
         match fs::create_dir(&folder) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_dir_all(&folder)
-                .and_then(|()| fs::create_dir(&folder))
-                .map_err(|error| refused("empty folder", &folder, &error)),
+            Ok(()) => Ok(keep.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                empty_but_for(&folder, keep).map_err(|error| refused("empty folder", &folder, &error))
+            }
             Err(error) => Err(refused("make folder", &folder, &error)),
         }
     }

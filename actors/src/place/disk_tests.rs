@@ -12,7 +12,7 @@ fn deliver(
     folder: &str,
     files: &[(&str, &str)],
 ) -> Result<String, PlaceError> {
-    place.stage(task, 0)?;
+    place.stage(task, 0, &BTreeSet::new())?;
     let mut delivered = vec![];
     for (path, content) in files {
         let mut file = place.create(task, path)?;
@@ -107,13 +107,13 @@ fn no_result_is_put_into_the_staging_folder_of_another_task() {
 fn a_staged_file_never_goes_through_a_link_and_a_retry_starts_empty() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
-    place.stage("t1", 0).unwrap();
+    place.stage("t1", 0, &BTreeSet::new()).unwrap();
     let victim = folder.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     std::os::unix::fs::symlink(&victim, folder.path().join("out/.dropmill-run-1/t1/o")).unwrap();
     assert!(place.create("t1", "o").is_err());
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-    place.stage("t1", 0).unwrap();
+    place.stage("t1", 0, &BTreeSet::new()).unwrap();
     assert!(place.create("t1", "o").is_ok());
 }
 
@@ -124,7 +124,7 @@ fn many_results_at_once_all_arrive() {
     let publishing: Vec<_> = (0..100)
         .map(|number| {
             let task = format!("t{number}");
-            place.stage(&task, 0).unwrap();
+            place.stage(&task, 0, &BTreeSet::new()).unwrap();
             place.create(&task, "o").unwrap();
             let files = vec![DeliveredFile { path: "o".into(), bytes: 0, md5: hex(&Md5::digest(b"")) }];
             place.publish(Delivery {
@@ -146,8 +146,8 @@ fn many_results_at_once_all_arrive() {
 fn a_result_that_does_not_fit_is_not_begun() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
-    place.stage("t1", 1 << 20).unwrap();
-    match place.stage("t2", u64::MAX) {
+    place.stage("t1", 1 << 20, &BTreeSet::new()).unwrap();
+    match place.stage("t2", u64::MAX, &BTreeSet::new()) {
         Err(PlaceError::Refused { reason, may_pass: true, .. }) => {
             assert!(
                 reason.contains(&format!("needs {} B", u64::MAX)) && reason.contains(" B are free"),
@@ -163,7 +163,7 @@ fn a_result_that_does_not_fit_is_not_begun() {
 fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
-    place.stage("t1", 0).unwrap();
+    place.stage("t1", 0, &BTreeSet::new()).unwrap();
     let (victim, staged) = (folder.path().join("victim"), folder.path().join("out/.dropmill-run-1/t1"));
     fs::create_dir(&victim).unwrap();
     let (deep, link) = (staged.join("deep"), staged.join("link"));
@@ -194,7 +194,7 @@ fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
 fn a_file_where_a_folder_is_needed_and_the_same_name_twice_are_refused_by_name() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
-    place.stage("t1", 0).unwrap();
+    place.stage("t1", 0, &BTreeSet::new()).unwrap();
     place.create("t1", "a").unwrap();
     for path in ["a/b", "a"] {
         match place.create("t1", path) {
@@ -204,4 +204,38 @@ fn a_file_where_a_folder_is_needed_and_the_same_name_twice_are_refused_by_name()
             _ => panic!("{path} was made"),
         }
     }
+}
+
+/// Stages a result's files, each with its path as content.
+fn staged(place: &DiskPlace, task: &str, paths: &[&str]) {
+    for path in paths {
+        let mut file = place.create(task, path).unwrap();
+        file.write_all(path.as_bytes()).and_then(|()| file.flush()).unwrap();
+    }
+}
+
+#[test]
+fn what_an_earlier_try_fetched_stays_and_everything_else_of_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    let keep = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<String>>();
+    assert!(place.stage("t", 0, &BTreeSet::new()).unwrap());
+    staged(&place, "t", &["a", "wd/deep/b", "wd/half", "half"]);
+    std::os::unix::fs::symlink("/etc", place.staged("t").join("wd/link")).unwrap();
+    assert!(place.stage("t", 0, &keep(&["a", "wd/deep/b"])).unwrap());
+    let folder = place.staged("t");
+    assert_eq!(std::fs::read_to_string(folder.join("wd/deep/b")).unwrap(), "wd/deep/b");
+    assert!(folder.join("a").exists());
+    for gone in ["half", "wd/half", "wd/link"] {
+        assert!(!folder.join(gone).exists(), "{gone}");
+    }
+    // What goes is created anew in the folders that stay.
+    staged(&place, "t", &["wd/half"]);
+    // One that is missing, or is no plain file, counts for nothing, and nothing of the earlier try is left.
+    for wanted in ["missing", "wd"] {
+        assert!(!place.stage("t", 0, &keep(&["a", wanted])).unwrap(), "{wanted}");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{wanted}");
+        staged(&place, "t", &["a", "wd/x"]);
+    }
+    assert!(!place.stage("never staged", 0, &keep(&["a"])).unwrap());
 }

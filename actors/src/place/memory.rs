@@ -3,7 +3,7 @@
 use super::{Delivery, PlaceError, ResultPlace};
 use futures_util::future::BoxFuture;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -69,9 +69,15 @@ impl Write for Writing {
 }
 
 impl ResultPlace for MemoryPlace {
-    fn stage(&self, task: &str, _: u64) -> Result<(), PlaceError> {
-        self.lock().staged.insert(task.to_owned(), BTreeMap::new());
-        Ok(())
+    fn stage(&self, task: &str, _: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
+        let mut inner = self.lock();
+        let files = inner.staged.entry(task.to_owned()).or_default();
+        files.retain(|path, _| keep.contains(path));
+        let all_there = files.len() == keep.len();
+        if !all_there {
+            files.clear();
+        }
+        Ok(all_there)
     }
 
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {

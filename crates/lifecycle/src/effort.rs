@@ -46,6 +46,8 @@ pub enum EffortEvent {
     Begun,
     /// The call succeeded.
     Succeeded,
+    /// Part of the work is done and will not be done again. Said before `TryFailed`: what is left has all its tries.
+    GotFurther,
     /// The call failed.
     TryFailed(Trouble),
     /// Some time passed; how much, the moment tells.
@@ -92,6 +94,8 @@ pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &Effo
     match (state, event) {
         (Is::Waiting, On::Begun) => (Is::Trying { attempt: 1, until: now + limits.whole }, vec![Do::Try]),
         (Is::Trying { .. }, On::Succeeded) => (Is::Done, vec![Do::TellDone]),
+        // Otherwise a result of many files could never come home over a wire that fails once in so many calls.
+        (Is::Trying { until, .. }, On::GotFurther) => (Is::Trying { attempt: 1, until }, vec![]),
         (Is::Trying { attempt, until }, On::TryFailed(trouble)) => {
             let rest = match trouble.fault {
                 Fault::Permanent => None,
@@ -114,10 +118,10 @@ pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &Effo
         (state, On::TimePassed) => (state, vec![]),
         (
             state @ (Is::Done | Is::Failed(_) | Is::Dropped),
-            On::EndAsked | On::Succeeded | On::TryFailed(_),
+            On::EndAsked | On::Succeeded | On::GotFurther | On::TryFailed(_),
         ) => (state, vec![]),
         // Out of season: an answer without a question, a second beginning.
-        (state, On::Begun | On::Succeeded | On::TryFailed(_)) => (state, vec![]),
+        (state, On::Begun | On::Succeeded | On::GotFurther | On::TryFailed(_)) => (state, vec![]),
     }
 }
 

@@ -82,6 +82,7 @@ fn effort() {
     let events = [
         EffortEvent::Begun,
         EffortEvent::Succeeded,
+        EffortEvent::GotFurther,
         EffortEvent::TryFailed(soon()),
         EffortEvent::TryFailed(never()),
         EffortEvent::TimePassed,

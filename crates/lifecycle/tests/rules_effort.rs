@@ -92,6 +92,21 @@ fn tries_without_end_end_with_the_effort() {
 }
 
 #[test]
+fn a_try_that_got_further_gives_the_rest_all_tries_but_no_more_time() {
+    check(&trying(3), On::GotFurther, at(10), &trying(1), &[]);
+    let mut state = trying(1);
+    for second in 0..59 {
+        let (further, _) = apply(state, On::GotFurther, at(second));
+        let (rest, commands) = apply(further, On::TryFailed(busy()), at(second));
+        assert!(matches!(commands[..], [Do::TellRest { attempt: 1, .. }]), "{second}: {commands:?}");
+        (state, _) = apply(rest, On::TimePassed, at(second + 1));
+    }
+    let (further, _) = apply(state, On::GotFurther, at(59));
+    let (ended, _) = apply(further, On::TryFailed(busy()), at(59));
+    assert_eq!(ended, Is::Failed(busy()));
+}
+
+#[test]
 fn an_answer_that_comes_after_the_time_still_counts() {
     check(&trying(1), On::Succeeded, at(1000), &Is::Done, &[Do::TellDone]);
 }
@@ -110,6 +125,7 @@ fn what_is_over_stays_so() {
         for event in [
             On::Begun,
             On::Succeeded,
+            On::GotFurther,
             On::TryFailed(busy()),
             On::TryFailed(refused()),
             On::TimePassed,
@@ -137,6 +153,7 @@ fn no_walk_tries_twice_at_once_or_waits_for_ever() {
                     On::TryFailed(dice.pick(&[busy(), busy(), unclear(), busy_for(9), refused()]).clone())
                 }
                 8 if dice.below(4) == 0 => On::EndAsked,
+                9 => On::GotFurther,
                 _ => On::TimePassed,
             };
             story.push(format!("{now} {state:?} + {event:?}"));

@@ -8,6 +8,7 @@ use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, Trans
 use dropmill_journal::{JournalError, event::Event};
 use futures_util::future::{BoxFuture, pending};
 use std::{
+    collections::BTreeSet,
     fmt,
     io::Write,
     str::FromStr,
@@ -210,8 +211,8 @@ impl Transport for Mortal<dyn Transport> {
 }
 
 impl ResultPlace for Mortal<dyn ResultPlace> {
-    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
-        self.inner.stage(task, needs_bytes)
+    fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
+        self.inner.stage(task, needs_bytes, keep)
     }
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
         self.inner.create(task, path)

@@ -10,6 +10,7 @@ use dropmill_azure_wire::{secret::without_query, uri::decode};
 use dropmill_local_azure::orders::{BlobDoor, DoorError};
 use futures_util::future::BoxFuture;
 use std::{
+    collections::BTreeSet,
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
@@ -101,8 +102,8 @@ impl FaultyPlace {
 }
 
 impl ResultPlace for FaultyPlace {
-    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
-        self.inner.stage(task, needs_bytes)
+    fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
+        self.inner.stage(task, needs_bytes, keep)
     }
 
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {

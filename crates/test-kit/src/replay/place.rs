@@ -2,7 +2,11 @@
 
 use dropmill_actors::place::{Delivery, MemoryPlace, PlaceError, ResultPlace};
 use futures_util::future::BoxFuture;
-use std::{collections::BTreeMap, io::Write, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    time::Duration,
+};
 use tokio::time::{Instant, sleep_until};
 
 /// Puts a result in its place no earlier than it was then. What else happened meanwhile, while a disk was slow, would
@@ -23,8 +27,8 @@ impl UnhurriedPlace {
 }
 
 impl ResultPlace for UnhurriedPlace {
-    fn stage(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
-        self.inner.stage(task, needs_bytes)
+    fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
+        self.inner.stage(task, needs_bytes, keep)
     }
 
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
