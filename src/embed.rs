@@ -1,6 +1,7 @@
 //! Dropmill inside another program: a run, or a daemon over a drop folder, in a thread of its own.
 //!
-//! Nothing here is global: no signal is handled, nothing is printed, the process is never ended, and any number of
+//! A program calls [`run_as_keeper`](crate::run_as_keeper) first in `main`, so that the processes of its tasks end with it.
+//! Nothing else is global: no signal is handled, nothing is printed, the process is never ended, and any number of
 //! runs and daemons may be at work at once. Handles are asynchronous and need no particular runtime; from plain code
 //! use the `_blocking` forms.
 //!

@@ -12,13 +12,13 @@ use common::{
 use std::{os::unix::process::ExitStatusExt, path::Path, process::Command};
 
 /// Where the program that is killed finds its run file, and what its task's processes are known by.
-const TOLD: [&str; 2] = ["EMBEDDED_KEEPER_FOLDER", "EMBEDDED_KEEPER_TOKEN"];
+const PASSED: [&str; 2] = ["EMBEDDED_KEEPER_FOLDER", "EMBEDDED_KEEPER_TOKEN"];
 
 fn main() {
     if dropmill::run_as_keeper() {
         return;
     }
-    if let [Ok(folder), Ok(token)] = TOLD.map(std::env::var) {
+    if let [Ok(folder), Ok(token)] = PASSED.map(std::env::var) {
         return run_until_killed(Path::new(&folder), &token);
     }
     let desk = Desk::new();
@@ -29,7 +29,7 @@ fn main() {
     );
     desk.write("run.toml", run_file).write("input.txt", "x");
     let mut program = Command::new(std::env::current_exe().unwrap());
-    let ended = program.env(TOLD[0], desk.path(".")).env(TOLD[1], &escape.token).output().unwrap();
+    let ended = program.env(PASSED[0], desk.path(".")).env(PASSED[1], &escape.token).output().unwrap();
     assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
     escape.until_over();
     println!("what a task of an embedded run started ended with the program");

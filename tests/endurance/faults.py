@@ -449,15 +449,22 @@ def many_tasks():
         assert 2 <= most <= 4, f"{most} at once in 4 slots"
 
         def dead():
-            found = []
+            """Dead children of the daemon, or of what it started: its keeper and the shims of tasks."""
+            parents, corpses = {}, []
             for path in glob.glob("/proc/[0-9]*/stat"):
                 try:
                     state, parent = Path(path).read_text().rsplit(")")[1].split()[:2]
                 except OSError:
                     continue
-                if state == "Z" and int(parent) == mill.pid:
-                    found.append(path)
-            return found
+                process = int(path.split("/")[2])
+                parents[process] = int(parent)
+                if state == "Z":
+                    corpses.append(process)
+
+            def below(process):
+                return process == mill.pid or process in parents and below(parents[process])
+
+            return [process for process in corpses if below(process)]
 
         until(lambda: not dead(), "no dead child is left")
         end(mill)

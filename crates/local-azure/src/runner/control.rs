@@ -27,7 +27,7 @@ pub(super) enum Ask {
 /// Where signals for a launch's processes go.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// To a process group. Its number is nobody else's from the start of its leader until just before the leader is
+    /// To a process group. No other group has its number from the start of its leader until just before the leader is
     /// reaped.
     Group(Pid),
     /// To everything that a shim holds.
@@ -97,7 +97,7 @@ impl Handle {
         lock(&self.state).signal(Signal::KILL);
     }
 
-    /// All of its processes are over, or, without a shim, about to be reaped: from here on nobody signals them.
+    /// All of its processes are over, or, without a shim, about to be reaped: they are not signalled any more.
     pub fn over(&self) {
         let mut state = lock(&self.state);
         for target in [state.target.take(), state.background.take()] {

@@ -1,7 +1,7 @@
 //! The children of a keeper or shim: listed, killed, reaped.
 //!
-//! Whoever is listed here is a child that this process has not reaped, so its number is nobody else's, and a signal to
-//! it cannot reach a stranger. The functions are for the process's only thread.
+//! A process in the list is a child that this process has not reaped, so no other process has its number, and a signal
+//! cannot reach a wrong one. The functions are for the process's only thread.
 
 use crate::runner::proc;
 use rustix::{

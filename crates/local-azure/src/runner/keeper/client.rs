@@ -130,7 +130,7 @@ impl Keeper {
         sent
     }
 
-    /// Waits until nothing is left of a lost shim and its task; `false` if nobody can say.
+    /// Waits until nothing is left of a lost shim and its task; `false` if the keeper cannot confirm it.
     fn settle(&self, shim: &Shim) -> bool {
         let state = lock(&self.state);
         let Some(process) = state.process.as_ref().filter(|_| state.generation == shim.generation) else {
@@ -316,7 +316,7 @@ impl Lease<'_> {
         self.ended().map(|(_, spent)| spent)
     }
 
-    /// After a failure of the shim: waits until nothing runs under it; `false` if nobody can say.
+    /// After a failure of the shim: waits until nothing runs under it; `false` if the keeper cannot confirm it.
     pub fn settle(&mut self) -> bool {
         self.holds = Holds::Settled;
         self.keeper.settle(&self.shim)

@@ -1,7 +1,7 @@
-//! What runner, keeper and shims say to each other, as bytes.
+//! The messages between runner, keeper and shims, as bytes.
 //!
-//! Paths and variables are any bytes, so it is no text. Both ends are always the same build of the same program: there
-//! are no versions.
+//! Paths and variables are arbitrary bytes, so messages are not text. Both ends are the same build of the same program:
+//! messages have no version.
 
 use crate::{
     orders::{NodeFailure, Spent},
@@ -29,7 +29,7 @@ pub(in crate::runner) enum Request {
     Terminate,
     /// To a shim: kill its commands and everything that was orphaned by now.
     Kill,
-    /// To a shim: end everything, also what a command left that `stays`.
+    /// To a shim: end everything, including what a command with `stays` left.
     End,
 }
 

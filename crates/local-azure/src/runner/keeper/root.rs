@@ -12,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How soon a process that was killed is looked at again.
+/// How soon the keeper checks again whether a killed process has ended.
 const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
-/// How long shims may take to end their tasks after the program is gone. They need milliseconds, unless somebody
-/// stopped them.
+/// How long shims may take to end their tasks after the program is gone. They need milliseconds, unless they
+/// are stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until the other end of the line is closed; then no process is left below this one.
@@ -88,7 +88,7 @@ impl Root<'_> {
             .and_then(|spare| start_shim(socket).map_err(|error| (error, Some(spare))));
         match started {
             Ok((process, handle)) => self.shims.push(Shim { number, process, handle }),
-            // Said in the shim's place.
+            // Sent in the shim's place.
             Err((error, spare)) => spare.into_iter().for_each(|socket| {
                 let _ = Line::new(socket).send(&Reply::Broken(error.to_string()).encode(), &[]);
             }),

@@ -160,7 +160,7 @@ impl Shim<'_> {
     }
 
     fn reply(&self, reply: &Reply) {
-        // If nobody is there to hear it, the next wait ends.
+        // If the line is closed, the next wait finds out.
         let _ = self.line.send(&reply.encode(), &[]);
     }
 }

@@ -77,8 +77,8 @@ fn the_end_of_one_task_leaves_alone_what_got_away_from_another() {
     assert!(staying.is_over(), "{:?}", staying.running());
 }
 
-/// What the other half of two tests is told, see `a_program_that_is_killed`.
-const TOLD: [&str; 4] =
+/// The variables that `a_program_that_is_killed` reads.
+const PASSED: [&str; 4] =
     ["DROPMILL_TEST_ROOT", "DROPMILL_TEST_TOKEN", "DROPMILL_TEST_PIPE", "DROPMILL_TEST_BEFORE"];
 
 /// Runs a program whose tasks let processes escape, and that is killed then; its folder and what got away.
@@ -87,8 +87,8 @@ fn kill_a_program(before: &str) -> (tempfile::TempDir, Escape) {
     let escape = Escape::new(folder.path());
     let mut program = Command::new(std::env::current_exe().unwrap());
     program.args(["--exact", "runner::tests::trees::a_program_that_is_killed", "--ignored", "--nocapture"]);
-    program.env(TOLD[0], folder.path()).env(TOLD[1], &escape.token).env(TOLD[2], &escape.path);
-    let ended = program.env(TOLD[3], before).output().unwrap();
+    program.env(PASSED[0], folder.path()).env(PASSED[1], &escape.token).env(PASSED[2], &escape.path);
+    let ended = program.env(PASSED[3], before).output().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended.status), Some(9), "{ended:?}");
     (folder, escape)
 }
@@ -116,7 +116,7 @@ fn the_next_program_begins_when_nothing_of_a_killed_one_is_left() {
 #[test]
 #[ignore = "the other half of the tests before: it kills its own process"]
 fn a_program_that_is_killed() {
-    let [Ok(root), Ok(token), Ok(pipe), Ok(before)] = TOLD.map(std::env::var) else { return };
+    let [Ok(root), Ok(token), Ok(pipe), Ok(before)] = PASSED.map(std::env::var) else { return };
     let nodes = Path::new(&root).join("nodes");
     let mut rig = Rig::with(|settings| settings.root = nodes);
     let own = std::process::id().cast_signed();
