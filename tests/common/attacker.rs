@@ -186,6 +186,10 @@ impl Plan {
 
     /// Something of this user's that a daemon may take; it disappears whenever that takes it.
     fn bait(&self, parents: &[&str]) {
+        // Where it may read the secrets itself, it must not write to them through its own links.
+        if parents.iter().any(|parent| is_link(&self.on.join(parent))) {
+            return;
+        }
         let folder = self.on.join(parents[parents.len() - 1]);
         let _ = fs::create_dir_all(&folder);
         let _ = fs::write(folder.join("secret"), "bait");
@@ -199,6 +203,10 @@ impl Plan {
             let target = if which == 0 { self.secrets.clone() } else { self.secrets.join("inner") };
             let link = self.on.join(format!(".link{number}"));
             let aside = self.on.join(format!(".aside{number}"));
+            // A link that the last swap left.
+            parents.iter().map(|parent| self.on.join(parent)).filter(|path| is_link(path)).for_each(|path| {
+                let _ = fs::remove_file(path);
+            });
             self.bait(parents);
             symlink(&target, &link).unwrap();
             self.pause();
@@ -217,12 +225,16 @@ impl Plan {
                 }
                 2 => {
                     let _ = fs::rename(&parent, &aside);
-                    let _ = fs::remove_file(aside.join("secret"));
-                    let _ = symlink(target.join("secret"), aside.join("secret"));
+                    if !is_link(&aside) {
+                        let _ = fs::remove_file(aside.join("secret"));
+                        let _ = symlink(target.join("secret"), aside.join("secret"));
+                    }
                     self.pause();
                     let _ = fs::rename(&aside, &parent);
                     self.pause();
-                    let _ = fs::remove_file(parent.join("secret"));
+                    if !is_link(&parent) && is_link(&parent.join("secret")) {
+                        let _ = fs::remove_file(parent.join("secret"));
+                    }
                 }
                 _ => (0..50).for_each(|_| {
                     self.bait(parents);
@@ -294,12 +306,14 @@ impl Plan {
             }
         }
         // So that what is checked afterwards are folders.
-        for path in [folder, link] {
-            if fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_symlink()) {
-                fs::remove_file(path).unwrap();
-            }
+        for path in [folder, link].into_iter().filter(|path| is_link(path)) {
+            fs::remove_file(path).unwrap();
         }
     }
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|facts| facts.is_symlink())
 }
 
 fn exchange(one: &Path, other: &Path) -> io::Result<()> {

@@ -346,7 +346,7 @@ mod tests {
     use super::*;
     use std::{fs, os::unix::fs::symlink};
 
-    fn desk() -> (tempfile::TempDir, DiskDropStore) {
+    pub(super) fn desk() -> (tempfile::TempDir, DiskDropStore) {
         let outer = tempfile::tempdir().unwrap();
         let path = |name: &str| outer.path().join(name);
         let folders = DropFolders {

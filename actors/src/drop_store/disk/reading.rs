@@ -117,3 +117,57 @@ fn add_content(hash: &mut Sha256, mut file: File) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{super::tests::desk, *};
+    use std::{fs, os::unix::fs::symlink};
+
+    fn item(source: PathBuf) -> Item {
+        Item {
+            index: 0,
+            task: "t".into(),
+            relative: "a".into(),
+            source: Some(source),
+            whole_folder: true,
+            file_name: "a".into(),
+            size_bytes: 0,
+            modified: None,
+            command_line: String::new(),
+            environment: vec![],
+            result_folder: String::new(),
+            supersedes: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_files_that_were_listed_are_read() {
+        let (outer, store) = desk();
+        let input = outer.path().join("work/id/r/t/a");
+        fs::create_dir_all(input.join("deep")).unwrap();
+        for name in ["one", "two", "deep/three"] {
+            fs::write(input.join(name), name).unwrap();
+        }
+        let item = item(input.clone());
+        let files = store.files(&item).await.unwrap();
+        assert_eq!(files, ["deep/three", "one", "two"].map(PathBuf::from));
+        let read = |name: &str| store.open(&item, Some(Path::new(name))).map(|source| source.length());
+        fs::write(input.join("new"), "another file").unwrap();
+        fs::rename(input.join("new"), input.join("one")).unwrap();
+        fs::remove_file(input.join("two")).unwrap();
+        symlink("/etc/hostname", input.join("two")).unwrap();
+        fs::rename(input.join("deep"), outer.path().join("deep")).unwrap();
+        symlink(outer.path().join("deep"), input.join("deep")).unwrap();
+        for name in ["one", "two", "deep/three"] {
+            assert!(read(name).is_err(), "{name}");
+        }
+        let refused = store.files(&item).await.unwrap_err();
+        assert!(refused.message.ends_with("which is a symbolic link"), "{}", refused.message);
+        // What left its place is forgotten: what comes there is another input.
+        store.folders.listings.forget(Path::new("r/t"));
+        assert_eq!(read("one").unwrap(), 12);
+        let outside = Item { source: Some(outer.path().join("deep/three")), ..item.clone() };
+        assert!(store.open(&outside, None).is_err(), "it is not in the work folder");
+    }
+}
