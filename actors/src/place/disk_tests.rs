@@ -87,7 +87,7 @@ fn no_result_is_put_into_the_staging_folder_of_another_task() {
     for (layout, folder_of) in [(Layout::Flat, ""), (Layout::ByInput, ".dropmill-run-1/t1")] {
         let folder = TempDir::new().unwrap();
         let place = place(&folder, layout, Existing::Replace);
-        place.stage("t1", 0).unwrap();
+        place.stage("t1", 0, &BTreeSet::new()).unwrap();
         place.create("t1", "own").unwrap().write_all(b"mine").unwrap();
         for (number, name) in
             [".dropmill-run-1/t1/own", ".Dropmill-run-1/t1/own", ".dropmill-run-1/t1/more"].iter().enumerate()
