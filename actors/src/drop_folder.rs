@@ -7,6 +7,7 @@ mod claims;
 mod looking;
 mod messages;
 mod publishing;
+mod taking;
 pub mod watcher;
 
 pub use messages::{
