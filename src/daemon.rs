@@ -1,10 +1,13 @@
 //! The daemon over a drop folder: opens its folders, wires the mill, and passes orders, questions and notices on.
 
 mod folders;
+mod overview;
 mod pools;
 mod runs;
 
-pub use folders::look;
+#[cfg(test)]
+pub use overview::LeftAlone;
+pub use overview::Overview;
 
 use crate::{
     commands::services,

@@ -213,7 +213,7 @@ fn a_service_manager_hears_that_it_is_ready_well_and_stopping() {
     };
     hear("READY=1");
     hear("WATCHDOG=1");
-    hear("STATUS=0 files wait, 0 in flight");
+    hear("STATUS=0 waiting, 0 running");
     let ending = std::thread::spawn(|| mill.end());
     hear("STOPPING=1");
     assert_eq!(ending.join().unwrap(), Some(0));

@@ -24,6 +24,7 @@ use dropmill_lifecycle::{arrival::Look, plan::RunPlan};
 use futures_util::future::BoxFuture;
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -101,10 +102,19 @@ pub enum EntryState {
     Input(Look, bool),
     /// Something that cannot be an input, and why. It stays where it is.
     Refused(Cow<'static, str>),
-    /// A name that producers use while they write, or a folder.
-    Ignored,
+    /// Something that is no input now, and why: a name that producers use while they write, or too short.
+    Ignored(&'static str),
     /// No entry of that name.
     Gone,
+}
+
+/// What lies in a drop folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Inputs that will be taken.
+    pub waiting: u64,
+    /// How many entries stay where they are, by their reason.
+    pub left_alone: BTreeMap<String, u64>,
 }
 
 /// An order to take one input.

@@ -1,15 +1,15 @@
 //! Health, metrics and status of a daemon, on loopback.
 
-use super::{Mistake, host, watch::told};
+use super::{Mistake, host};
 use crate::{
-    daemon::{AskStatus, Status},
-    render::say::shown,
+    daemon::{AskStatus, Overview, Status},
+    render::{overview, say::shown},
 };
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use dropmill_local_azure::reception::{self, Bounds, WhenFull};
-use std::{fmt::Write, net::SocketAddr, time::Duration};
-use tokio::net::TcpListener;
+use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 /// How long a daemon may take to answer before it counts as ill.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,13 +33,26 @@ pub async fn listen(address: &str) -> Result<TcpListener> {
     TcpListener::bind(parsed).await.with_context(|| format!("watch.listen {address}"))
 }
 
+/// Reads the overview that `dropmill status` shows.
+pub type ReadOverview = Arc<dyn Fn() -> Result<Overview> + Send + Sync>;
+
+/// What `/status` needs.
+#[derive(Clone)]
+struct Folders {
+    asks: AskStatus,
+    read: ReadOverview,
+    /// Folders may hold very many files: they are counted for one request at a time.
+    turn: Arc<Semaphore>,
+}
+
 /// Answers for as long as the daemon lives.
-pub async fn serve(listener: TcpListener, asks: AskStatus) {
+pub async fn serve(listener: TcpListener, asks: AskStatus, read: ReadOverview) {
+    let folders = Folders { asks: asks.clone(), read, turn: Arc::new(Semaphore::new(1)) };
     let routes = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .route("/status", get(status))
         .with_state(asks)
+        .merge(Router::new().route("/status", get(status)).with_state(folders))
         .layer(axum::middleware::from_fn(host::only_this_machine));
     reception::serve(listener, routes, BOUNDS, reception::plain).await;
 }
@@ -60,10 +73,26 @@ async fn health(State(asks): State<AskStatus>) -> (StatusCode, String) {
     }
 }
 
-async fn status(State(asks): State<AskStatus>) -> (StatusCode, String) {
-    match ask(&asks).await {
-        Some(status) => (StatusCode::OK, told(&status).iter().map(|line| shown(line) + "\n").collect()),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "no answer\n".into()),
+/// The same as `dropmill status`, and what the daemon waits for.
+async fn status(State(folders): State<Folders>) -> (StatusCode, String) {
+    let unavailable = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    // Requests that wait would keep others from `/health`.
+    let Ok(turn) = folders.turn.clone().try_acquire_owned() else {
+        return unavailable("files are counted for another request: ask again");
+    };
+    let Some(status) = ask(&folders.asks).await else { return unavailable("no answer") };
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        (folders.read)()
+    });
+    match read.await {
+        Ok(Ok(found)) => {
+            let found = Overview { waits_for: status.files.waits_for, ..found };
+            let lines = overview::lines(&found);
+            (StatusCode::OK, lines.iter().map(|line| shown(line) + "\n").collect())
+        }
+        Ok(Err(error)) => unavailable(&shown(&format!("{error:#}"))),
+        Err(error) => unavailable(&shown(&error.to_string())),
     }
 }
 

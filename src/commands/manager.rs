@@ -42,8 +42,8 @@ pub async fn reassure(every: Duration, asks: AskStatus) {
             let files = &status.files;
             let why = files.waits_for.as_ref().map(|why| format!("; waits for {why}")).unwrap_or_default();
             tell(&format!(
-                "WATCHDOG=1\nSTATUS={} files wait, {} in flight, {} done, {} failed{}",
-                files.waiting,
+                "WATCHDOG=1\nSTATUS={} waiting, {} running, {} done, {} failed{}",
+                files.waiting + files.unsettled,
                 files.in_flight,
                 files.done,
                 files.failed,

@@ -3,14 +3,14 @@
 use super::{environment, manager};
 use crate::{
     cli::WatchArgs,
-    daemon::{Command, Daemon, Notice, Status},
+    daemon::{Command, Daemon, Notice, Overview},
     render::say,
     settings::{Loaded, load},
     state::State,
 };
 use anyhow::Result;
 use dropmill_actors::drop_store::text_of;
-use dropmill_azure_wire::time::{SharedClock, WallClock};
+use dropmill_azure_wire::time::{Clock, SharedClock, WallClock, iso_seconds};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,14 +23,17 @@ pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
     let loaded = load(&arguments.file, &arguments.set, environment())?;
     let clock: SharedClock = Arc::new(WallClock);
     let daemon = Daemon::open(loaded.clone(), state.clone(), clock)?;
+    if let Some(line) = unused(&loaded) {
+        say::note(&line);
+    }
     let runtime = || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
     };
-    actix::System::with_tokio_rt(runtime).block_on(live(daemon, &loaded, arguments.json))?;
+    actix::System::with_tokio_rt(runtime).block_on(live(daemon, &loaded, state, arguments.json))?;
     Ok(0)
 }
 
-async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
+async fn live(daemon: Daemon, loaded: &Loaded, state: &State, json: bool) -> Result<()> {
     // Before anything is reported: a manager may send a signal as soon as the daemon is ready.
     let signals =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
@@ -40,7 +43,10 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     let last_notice = noticed.clone();
     if let Some(address) = &loaded.settings.watch.listen {
         let listener = super::health::listen(address).await?;
-        actix::spawn(super::health::serve(listener, asks.clone()));
+        let (file, set, state) = (loaded.file.clone(), loaded.set.clone(), state.clone());
+        // Read anew each time, as `dropmill status` does: they never show different things.
+        let read = Arc::new(move || Overview::read(&load(&file, &set, environment())?, &state));
+        actix::spawn(super::health::serve(listener, asks.clone(), read));
     }
     if let Some(every) = manager::watchdog() {
         actix::spawn(manager::reassure(every, asks));
@@ -69,7 +75,9 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
                     let order = match load(&file, &set, environment()) {
                         Ok(loaded) => Command::Reload(Box::new(loaded)),
                         Err(problems) => {
-                            say::notes(format!("SIGHUP: not reloaded, goes on as before: {problems}").lines());
+                            let problems = problems.to_string();
+                            say::note(&timed("SIGHUP: not reloaded, goes on as before:"));
+                            say::notes(problems.lines());
                             Command::Look
                         }
                     };
@@ -79,9 +87,9 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
             };
             let order = match std::mem::replace(&mut asked, true) {
                 false => {
-                    say::note(&format!(
+                    say::note(&timed(&format!(
                         "{name}: nothing more is taken, what goes on is ended in order; once more to end at once"
-                    ));
+                    )));
                     manager::tell("STOPPING=1");
                     Command::Drain
                 }
@@ -98,6 +106,16 @@ async fn live(daemon: Daemon, loaded: &Loaded, json: bool) -> Result<()> {
     outcome
 }
 
+/// Names the keys that are set and that `watch` does not use.
+fn unused(loaded: &Loaded) -> Option<String> {
+    let is_unused = |key: &&String| {
+        let section = key.split('.').next().unwrap_or_default();
+        matches!(section, "input" | "output") || *key == "cleanup.job"
+    };
+    let keys: Vec<&str> = loaded.given.iter().filter(is_unused).map(String::as_str).collect();
+    (!keys.is_empty()).then(|| format!("{}: watch does not use {}", loaded.file.display(), keys.join(", ")))
+}
+
 fn tell(notice: &Notice, json: bool) {
     match notice {
         Notice::Ready => {
@@ -105,7 +123,7 @@ fn tell(notice: &Notice, json: bool) {
             if json {
                 say::json(&json!({ "kind": "ready" }));
             } else {
-                say::note("ready");
+                say::note(&timed("ready"));
             }
         }
         Notice::Event(event) if json => {
@@ -115,13 +133,13 @@ fn tell(notice: &Notice, json: bool) {
         Notice::Finished { run, task, input, outcome, place, cause } if json => {
             let place = text_of(place);
             let line = json!({
-                "kind": "finished", "run": run, "task": task, "input": input, "outcome": outcome, "place": place, "cause": cause,
+                "kind": "finished", "at": now(), "run": run, "task": task, "input": input, "outcome": outcome, "place": place, "cause": cause,
             });
             say::json(&line);
         }
         Notice::Finished { input, outcome, place, cause, .. } => {
             let why = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            say::line(&format!("{outcome:<7} {input} -> {}{why}", place.display()));
+            say::line(&timed(&format!("{outcome:<7} {input} -> {}{why}", place.display())));
         }
         Notice::NodesReleased { pool } if json => {
             say::json(&json!({ "kind": "nodes_released", "pool": pool }));
@@ -135,25 +153,18 @@ fn tell(notice: &Notice, json: bool) {
                 true => String::new(),
                 false => format!("; {} changed too, which takes a new start", later.join(", ")),
             };
-            say::note(&format!("reloaded: the next run does what the run file says{later}"));
+            say::note(&timed(&format!("reloaded: the next run does what the run file says{later}")));
         }
-        Notice::Say(line) => say::note(line),
+        Notice::Say(line) => say::note(&timed(line)),
     }
 }
 
-/// Returns how things stand, for people, line by line.
-pub fn told(status: &Status) -> Vec<String> {
-    let files = &status.files;
-    let mut lines = vec![
-        format!("{}: pid {}", status.directory.display(), status.pid),
-        format!("waiting    {} (and {} that may still be written)", files.waiting, files.unsettled),
-        format!("in flight  {} ({})", files.in_flight, say::size(files.bytes_in_flight)),
-        format!("done       {}", files.done),
-        format!("failed     {}", files.failed),
-    ];
-    if files.refused > 0 {
-        lines.push(format!("left       {} entries that cannot be inputs", files.refused));
-    }
-    lines.extend(files.waits_for.iter().map(|why| format!("waits for  {why}")));
-    lines
+/// The time in UTC, as RFC 3339 writes it, in whole seconds.
+fn now() -> String {
+    iso_seconds(WallClock.now())
+}
+
+/// A line with the time at which it is printed.
+fn timed(line: &str) -> String {
+    format!("{} {line}", now())
 }

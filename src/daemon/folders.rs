@@ -3,7 +3,6 @@
 use crate::{
     plan,
     settings::{DuplicatePolicy, Loaded, Problem, TakeOrder, WatchUnit},
-    state::State,
 };
 use anyhow::Result;
 use dropmill_actors::{
@@ -17,45 +16,6 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-
-/// A drop folder as its folders show it.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Seen {
-    /// The folder.
-    pub directory: PathBuf,
-    /// Who watches it: `pid 12 since …`.
-    pub holder: Option<String>,
-    /// Entries that lie in it.
-    pub waiting: usize,
-    /// Files that were taken.
-    pub at_work: usize,
-    /// Results, and where they are.
-    pub done: usize,
-    /// See `done`.
-    pub done_folder: PathBuf,
-    /// Failures, and where they are.
-    pub failed: usize,
-    /// See `failed`.
-    pub failed_folder: PathBuf,
-}
-
-/// Looks at the folders of a run file's daemon.
-pub fn look(loaded: &Loaded, state: &State) -> Result<Seen> {
-    let folders = Folders::of(loaded)?;
-    let home = state.folder().join("watch").join(name_of(loaded, &folders));
-    let work = folders.work.join(own_id(&home).unwrap_or_default());
-    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().count();
-    Ok(Seen {
-        holder: crate::state::holder(&home),
-        waiting: entries(&folders.directory),
-        at_work: if home.exists() { DiskDropStore::inputs_below(&work).len() } else { 0 },
-        done: entries(&folders.done),
-        failed: entries(&folders.failed),
-        directory: folders.directory,
-        done_folder: folders.done,
-        failed_folder: folders.failed,
-    })
-}
 
 /// The name of a daemon in the state folder: a function of its run file's name and of its folder.
 pub(super) fn name_of(loaded: &Loaded, folders: &Folders) -> String {
@@ -213,16 +173,28 @@ pub(super) fn remember(loaded: &Loaded) -> i64 {
     i64::try_from(loaded.settings.watch.remember.0.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// What tells this daemon's files in the work folder from another's.
-pub(super) fn own_id(home: &Path) -> Result<String> {
-    let file = home.join("id");
-    match dropmill_private_files::read(&file) {
-        Ok(id) => return Ok(String::from_utf8_lossy(&id).trim().to_owned()),
-        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
+/// Returns the id that tells this daemon's files in the work folder from another's, if it has one yet.
+///
+/// # Errors
+/// Fails if its file cannot be read.
+pub(super) fn known_id(home: &Path) -> Result<Option<String>> {
+    match dropmill_private_files::read(&home.join("id")) {
+        Ok(id) => Ok(Some(String::from_utf8_lossy(&id).trim().to_owned())),
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => Ok(None),
         // Another id would leave the files behind that were taken under this one.
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns this daemon's id, which is made at its first start.
+///
+/// # Errors
+/// Fails if its file cannot be read or written.
+pub(super) fn own_id(home: &Path) -> Result<String> {
+    if let Some(id) = known_id(home)? {
+        return Ok(id);
     }
     let id = crate::state::random_name(4);
-    crate::state::write_private(&file, id.as_bytes())?;
+    crate::state::write_private(&home.join("id"), id.as_bytes())?;
     Ok(id)
 }

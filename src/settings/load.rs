@@ -9,7 +9,7 @@ use super::{
 use config::{Config, File, FileFormat};
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +33,8 @@ pub struct Loaded {
     pub set: Vec<String>,
     /// Where its keys stand.
     pub lines: Lines,
+    /// Keys that the file, the environment or the command line sets, whatever to: `output.layout`.
+    pub given: BTreeSet<String>,
 }
 
 impl Loaded {
@@ -83,8 +85,15 @@ pub fn load(
     let mut builder = Config::builder()
         .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
         .add_source(File::from_str(&text, format));
+    let mut given = BTreeSet::new();
+    let own = Config::builder().add_source(File::from_str(&text, format)).build();
+    // Whatever is wrong with it is found below.
+    if let Ok(own) = own.and_then(Config::try_deserialize) {
+        leaves("", &own, &mut given);
+    }
     let mut found = vec![];
     for (key, value, from) in overrides(set, environment, &mut found) {
+        given.insert(key.clone());
         match builder.clone().set_override(&key, value) {
             Ok(next) => builder = next,
             Err(error) => found.push(Problem::new(&key, format!("{from}: {error}"))),
@@ -97,9 +106,22 @@ pub fn load(
     let settings = read(tree, &mut found);
     match (settings, found.is_empty()) {
         (Some(settings), true) => {
-            Ok(Loaded { file: file.to_owned(), base, settings, set: set.to_vec(), lines })
+            Ok(Loaded { file: file.to_owned(), base, settings, set: set.to_vec(), lines, given })
         }
         _ => Err(problems(file, found, &lines)),
+    }
+}
+
+/// Adds the keys of a tree that hold no further keys.
+fn leaves(above: &str, tree: &Value, keys: &mut BTreeSet<String>) {
+    match tree {
+        Value::Object(inner) if !inner.is_empty() || above.is_empty() => {
+            for (key, value) in inner {
+                let key = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
+                leaves(&key, value, keys);
+            }
+        }
+        _ => drop(keys.insert(above.to_owned())),
     }
 }
 

@@ -139,7 +139,7 @@ impl DropFolder {
                 }
                 ArrivalEvent::Gone
             }
-            EntryState::Ignored | EntryState::Gone => {
+            EntryState::Ignored(_) | EntryState::Gone => {
                 self.refused.remove(relative);
                 ArrivalEvent::Gone
             }

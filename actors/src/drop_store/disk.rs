@@ -12,7 +12,8 @@ mod scan;
 mod shelf;
 
 use super::{
-    DropStore, EntryState, NotPublished, NotTaken, Parcel, Published, Root, Rules, StoredInput, Take, Taken,
+    DropStore, EntryState, NotPublished, NotTaken, Parcel, Published, Root, Rules, StoredInput, Survey, Take,
+    Taken,
 };
 use crate::{
     drop_folder::watcher,
@@ -153,6 +154,15 @@ impl DiskDropStore {
             listings: Listings::default(),
         };
         Ok(Self { folders: Arc::new(configured) })
+    }
+
+    /// Counts what lies in a drop folder, without a store. Nothing is created.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
+    pub fn survey(directory: &Path, rules: &Rules) -> io::Result<Survey> {
+        let directory = Folder::open(directory)?;
+        Ok(scan::survey(&directory, rules)?)
     }
 
     /// Lists all inputs in a work folder, without a store: their places and file names. Nothing is created.

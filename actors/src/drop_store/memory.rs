@@ -257,14 +257,14 @@ impl DropStore for MemoryDropStore {
     fn scan(&self, rules: &Rules) -> BoxFuture<'static, io::Result<Vec<(PathBuf, EntryState)>>> {
         let names: Vec<PathBuf> = self.lock().directory.keys().cloned().collect();
         let found = names.into_iter().map(|name| (name.clone(), self.check(rules, &name)));
-        let found = found.filter(|(_, state)| !matches!(state, EntryState::Ignored | EntryState::Gone));
+        let found = found.filter(|(_, state)| !matches!(state, EntryState::Ignored(_) | EntryState::Gone));
         let found = Ok(found.collect());
         Box::pin(async move { found })
     }
 
     fn check(&self, rules: &Rules, relative: &Path) -> EntryState {
-        if rules.why_ignored(relative, false).is_some() {
-            return EntryState::Ignored;
+        if let Some(why) = rules.why_ignored(relative, false) {
+            return EntryState::Ignored(why);
         }
         let inner = self.lock();
         let Some(file) = inner.directory.get(relative) else { return EntryState::Gone };
@@ -274,8 +274,8 @@ impl DropStore for MemoryDropStore {
                 "a symbolic link: links are not followed, put the file itself here".into(),
             );
         }
-        if rules.is_short(look.size_bytes) {
-            return EntryState::Ignored;
+        if let Some(why) = rules.why_short(look.size_bytes) {
+            return EntryState::Ignored(why);
         }
         match rules.why_rejected(look.size_bytes, [Ownership { uid: 0, links: 1 }], 0) {
             Some(why) => EntryState::Refused(why.into()),

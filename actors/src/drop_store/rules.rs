@@ -1,5 +1,6 @@
 //! Which entries of a drop folder are inputs, decided from their names and metadata alone.
 
+use crate::output_names::OURS;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::{
     ffi::OsStr,
@@ -7,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Beginning of the names of files that a daemon itself makes in the drop folder.
-const OURS: &[u8] = b".dropmill-";
+/// Name of a copy from another file system that grows in the work folder.
+pub const COMING: &str = ".coming";
 
 /// What an input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,11 @@ impl Rules {
         self.settings.marker.is_some()
     }
 
+    /// Returns whether a name is that of a marker.
+    pub fn is_marker(&self, name: &OsStr) -> bool {
+        self.settings.marker.as_ref().is_some_and(|marker| name.as_bytes().ends_with(marker.as_bytes()))
+    }
+
     /// Returns the path of an input's marker below the drop folder.
     pub fn marker_of(&self, relative: &Path) -> Option<PathBuf> {
         let mut path = relative.as_os_str().to_owned();
@@ -115,19 +121,16 @@ impl Rules {
     /// Returns why an entry of that name is left alone without further checks.
     pub fn why_ignored(&self, relative: &Path, is_folder_to_search: bool) -> Option<&'static str> {
         let Some(name) = relative.file_name() else { return Some("no name") };
+        if relative.components().any(|part| is_ours(part.as_os_str())) {
+            return Some("a file of dropmill's own");
+        }
         if !self.settings.recursive && relative.components().count() > 1 {
             return Some("in a subfolder, and watch.recursive is false");
-        }
-        let is_ours = |part: std::path::Component<'_>| part.as_os_str().as_bytes().starts_with(OURS);
-        if relative.components().any(is_ours) {
-            return Some("a file of dropmill's own");
         }
         if relative.components().any(|part| self.ignored.is_match(part.as_os_str())) {
             return Some("matches watch.ignore");
         }
-        let is_marker =
-            self.settings.marker.as_ref().is_some_and(|marker| name.as_bytes().ends_with(marker.as_bytes()));
-        if is_marker {
+        if self.is_marker(name) {
             return Some("a marker");
         }
         let included = self.settings.include.is_empty()
@@ -137,9 +140,16 @@ impl Rules {
         (!included).then_some("does not match watch.include")
     }
 
-    /// Returns whether an input of this length still waits for its content.
-    pub fn is_short(&self, size_bytes: u64) -> bool {
-        size_bytes < self.settings.min_file_bytes
+    /// Returns why an input of this length still waits for its content, if it does.
+    pub fn why_short(&self, size_bytes: u64) -> Option<&'static str> {
+        (size_bytes < self.settings.min_file_bytes).then_some("smaller than watch.min_bytes")
+    }
+
+    /// Returns why a folder is no input where files are, and what would change that; `None` where it is searched.
+    pub fn why_no_folder(&self) -> Option<&'static str> {
+        (self.settings.unit == Unit::File && !self.settings.recursive).then_some(
+            "a folder: watch.recursive = true looks into it, watch.unit = \"directory\" takes it whole",
+        )
     }
 
     /// Returns why an input made of these files is rejected. `own` is the user id of this process.
@@ -163,6 +173,12 @@ impl Rules {
             () => None,
         })
     }
+}
+
+/// Returns whether a name is one that the drop folder or the work folder uses for itself: for a file on its way to another
+/// file system, for instance.
+pub fn is_ours(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(OURS.as_bytes()) || name == OsStr::new(COMING)
 }
 
 #[cfg(test)]
@@ -235,7 +251,7 @@ mod tests {
         assert!(linked.is_some_and(|why| why.starts_with("a hard link")));
         let foreign = strict.why_rejected(1, [Ownership { uid: 8, ..own }], 7);
         assert!(foreign.is_some_and(|why| why.contains("another user")));
-        assert!(strict.is_short(1) && !strict.is_short(2));
+        assert!(strict.why_short(1).is_some() && strict.why_short(2).is_none());
         assert_eq!(rules(|_| {}).why_rejected(11, [Ownership { uid: 8, links: 9 }], 7), None);
     }
 }

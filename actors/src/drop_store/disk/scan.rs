@@ -1,7 +1,10 @@
 //! Checks of the drop folder on disk: which entries are there, and which of them are inputs.
 
 use crate::{
-    drop_store::{EntryState, Rules, Unit, rules::Ownership},
+    drop_store::{
+        EntryState, Rules, Survey, Unit,
+        rules::{Ownership, is_ours},
+    },
     folder::{Facts, Folder, FolderError, Kind, Tree, TreeError},
 };
 use std::path::{Path, PathBuf};
@@ -12,6 +15,41 @@ use std::path::{Path, PathBuf};
 /// Fails if the folder itself cannot be read.
 pub fn all(root: &Folder, rules: &Rules) -> Result<Vec<(PathBuf, EntryState)>, FolderError> {
     let mut found = vec![];
+    each(root, rules, |relative, state| match state {
+        EntryState::Gone | EntryState::Ignored(_) => {}
+        state => found.push((relative, state)),
+    })?;
+    Ok(found)
+}
+
+/// Counts what will be taken from a folder, and what will not, by its reason.
+///
+/// # Errors
+/// Fails if the folder itself cannot be read.
+pub fn survey(root: &Folder, rules: &Rules) -> Result<Survey, FolderError> {
+    let mut survey = Survey::default();
+    each(root, rules, |relative, state| {
+        let why = match state {
+            EntryState::Input(_, marked) if marked || !rules.has_markers() => {
+                survey.waiting += 1;
+                return;
+            }
+            EntryState::Input(..) => "its marker is not there".into(),
+            EntryState::Refused(why) => why,
+            EntryState::Ignored(why) => why.into(),
+            EntryState::Gone => return,
+        };
+        // Markers are about other entries, and our own files are on their way.
+        let counts = relative.file_name().is_some_and(|name| !is_ours(name) && !rules.is_marker(name));
+        if counts {
+            *survey.left_alone.entry(why.into_owned()).or_default() += 1;
+        }
+    })?;
+    Ok(survey)
+}
+
+/// Passes every entry of a folder, and of those that are searched below it, on.
+fn each(root: &Folder, rules: &Rules, mut pass: impl FnMut(PathBuf, EntryState)) -> Result<(), FolderError> {
     let mut folders = vec![PathBuf::new()];
     while let Some(below) = folders.pop() {
         let listed = root.folder(&below).and_then(|folder| Ok((folder.entries()?, folder)));
@@ -24,34 +62,46 @@ pub fn all(root: &Folder, rules: &Rules) -> Result<Vec<(PathBuf, EntryState)>, F
         for entry in entries {
             let relative = below.join(&entry.name);
             if rules.unit() == Unit::File && entry.kind == Kind::Folder {
-                if rules.descends(&relative) {
-                    folders.push(relative);
+                match folder_state(rules, &relative) {
+                    None => folders.push(relative),
+                    Some(state) => pass(relative, state),
                 }
                 continue;
             }
-            match entry_state(&folder, Path::new(&entry.name), rules, &relative) {
-                EntryState::Gone | EntryState::Ignored => {}
-                state => found.push((relative, state)),
-            }
+            let state = entry_state(&folder, Path::new(&entry.name), rules, &relative);
+            pass(relative, state);
         }
     }
-    Ok(found)
+    Ok(())
+}
+
+/// Returns what becomes of a folder where files are inputs; `None` if it is searched.
+fn folder_state(rules: &Rules, relative: &Path) -> Option<EntryState> {
+    match (rules.why_ignored(relative, true), rules.why_no_folder()) {
+        (Some(why), _) => Some(EntryState::Ignored(why)),
+        (None, Some(why)) => Some(EntryState::Refused(why.into())),
+        (None, None) => None,
+    }
 }
 
 /// Checks one entry.
 pub fn one(root: &Folder, rules: &Rules, relative: &Path) -> EntryState {
+    if rules.unit() == Unit::File && root.facts(relative).is_ok_and(|facts| facts.kind == Kind::Folder) {
+        return folder_state(rules, relative).unwrap_or(EntryState::Ignored("a folder that is searched"));
+    }
     entry_state(root, relative, rules, relative)
 }
 
 /// Checks the entry that has the path `at` below a folder, and `relative` below the drop folder.
 fn entry_state(folder: &Folder, at: &Path, rules: &Rules, relative: &Path) -> EntryState {
-    if rules.why_ignored(relative, false).is_some() {
-        return EntryState::Ignored;
+    if let Some(why) = rules.why_ignored(relative, false) {
+        return EntryState::Ignored(why);
     }
     let Ok(facts) = folder.facts(at) else { return EntryState::Gone };
     let refused = |why: &'static str| EntryState::Refused(why.into());
     match (facts.kind, rules.unit()) {
-        (Kind::Folder, Unit::File) => EntryState::Ignored,
+        // What it was when it was listed, or when `one` looked, it is no more.
+        (Kind::Folder, Unit::File) => EntryState::Gone,
         (Kind::Folder, Unit::Directory) => whole(folder, at, rules),
         (Kind::Link, _) => refused("a symbolic link: links are not followed, put the file itself here"),
         (Kind::File, Unit::Directory) => refused("a file, and watch.unit = \"directory\" takes folders"),
@@ -63,8 +113,8 @@ fn entry_state(folder: &Folder, at: &Path, rules: &Rules, relative: &Path) -> En
 }
 
 fn file(folder: &Folder, at: &Path, rules: &Rules, facts: &Facts) -> EntryState {
-    if rules.is_short(facts.size_bytes) {
-        return EntryState::Ignored;
+    if let Some(why) = rules.why_short(facts.size_bytes) {
+        return EntryState::Ignored(why);
     }
     if let Some(why) = rejected(rules, facts.size_bytes, [facts]) {
         return EntryState::Refused(why.into());
@@ -88,8 +138,8 @@ fn whole(folder: &Folder, at: &Path, rules: &Rules) -> EntryState {
     if tree.files().is_empty() {
         return EntryState::Refused("an empty folder: it is taken once a file is in it".into());
     }
-    if rules.is_short(size_bytes) {
-        return EntryState::Ignored;
+    if let Some(why) = rules.why_short(size_bytes) {
+        return EntryState::Ignored(why);
     }
     if let Some(why) = rejected(rules, size_bytes, tree.files().iter().map(|file| &file.facts)) {
         return EntryState::Refused(why.into());
@@ -170,11 +220,28 @@ mod tests {
         for name in ["a.txt", "b.part", ".hidden", "c~", "deep/d.txt", "deep/e.tmp"] {
             fs::write(folder.path().join(name), "x").unwrap();
         }
-        assert_eq!(names(folder.path(), &rules(|_| {})), ["a.txt"]);
+        let flat = rules(|_| {});
+        assert_eq!(names(folder.path(), &flat), ["a.txt", "deep"]);
+        // A folder is named, by a listing as by a single check.
+        let named = EntryState::Refused(flat.why_no_folder().unwrap().into());
+        assert!(all(folder.path(), &flat).contains(&("deep".into(), named.clone())));
+        assert_eq!(one(folder.path(), &flat, Path::new("deep")), named);
         let deep = rules(|settings| settings.recursive = true);
         assert_eq!(names(folder.path(), &deep), ["a.txt", "deep/d.txt"]);
-        assert_eq!(one(folder.path(), &deep, Path::new("deep")), EntryState::Ignored);
+        assert!(matches!(one(folder.path(), &deep, Path::new("deep")), EntryState::Ignored(_)));
         assert_eq!(one(folder.path(), &deep, Path::new("nothing")), EntryState::Gone);
+    }
+
+    #[test]
+    fn names_of_our_own_are_never_inputs_and_are_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".dropmill-t1", ".dropmill-probe", ".coming", ".other"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let all_names = rules(|settings| settings.ignore.clear());
+        assert_eq!(names(folder.path(), &all_names), [".other"]);
+        let found = survey(&Folder::open(folder.path()).unwrap(), &all_names).unwrap();
+        assert_eq!((found.waiting, found.left_alone.len()), (1, 0));
     }
 
     #[test]

@@ -17,8 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where a copy from another file system grows.
-pub const COMING: &str = ".coming";
+pub use crate::drop_store::rules::COMING;
+
 /// Permissions of the folders in the work folder.
 pub const PRIVATE: u32 = 0o700;
 /// Names that are tried for an input that goes back while another one has its name.
