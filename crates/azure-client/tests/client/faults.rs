@@ -245,7 +245,7 @@ async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<Fault> {
         if let Err(error) = batch.get_job("j").await {
             faults.push(error.fault());
         }
-        tokio::time::sleep(Duration::from_millis(1250)).await;
+        tokio::time::sleep(Duration::from_millis(750)).await;
     }
     faults
 }
