@@ -42,6 +42,8 @@ use std::{
 const REMEMBER_NOTICES: i64 = 30 * 24 * 3600;
 /// Seconds before a run is opened after one, two, … that could not be opened or ended badly.
 const REOPEN: [u64; 7] = [1, 2, 4, 8, 16, 32, 60];
+/// Shortest patience for runs that were cancelled, and for the deletion of pools.
+const ENDING: Duration = Duration::from_secs(10);
 /// Longest wait for the last notices to be received.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
 
@@ -366,7 +368,8 @@ fn limits(settings: &Settings) -> MillLimits {
     MillLimits {
         reopen: Delays { steps: REOPEN.map(Duration::from_secs).to_vec(), for_ever: true },
         drain: settings.watch.drain.0,
-        deletion: settings.watch.drain.0,
+        ending: settings.watch.drain.0.max(ENDING),
+        deletion: settings.watch.drain.0.max(ENDING),
     }
 }
 

@@ -154,7 +154,7 @@ storage_key = {{ env = "KEY" }}
         let answer = ask(&listen, path);
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
-    assert!(ask(&listen, "/status").contains("in flight  1"), "{}", ask(&listen, "/status"));
+    assert!(ask(&listen, "/status").contains("running     1"), "{}", ask(&listen, "/status"));
     mill.signal(Signal::TERM);
     mill.signal(Signal::INT);
     // Were the order not carried out at once, this would last for watch.drain.

@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn an_event_out_of_season_leaves_a_mark_and_changes_nothing() {
         let reopen = dropmill_lifecycle::delays::Delays { steps: vec![], for_ever: false };
-        let limits = MillLimits { reopen, drain: Duration::ZERO, deletion: Duration::ZERO };
+        let limits =
+            MillLimits { reopen, drain: Duration::ZERO, ending: Duration::ZERO, deletion: Duration::ZERO };
         let mut shell = Shell::<Mill>::new(MillState::default(), limits);
         assert!(shell.apply(MillEvent::TimePassed, Elapsed(1)).is_empty());
         assert_eq!(shell.out_of_season, 0, "a tick is routine");

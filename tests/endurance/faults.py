@@ -403,8 +403,9 @@ def silent_actor():
         manager.bind(str(made.folder / "manager"))
         manager.settimeout(PATIENCE)
         # A file that is heard of is looked at by the thread of all actors, unless a look at the whole folder comes first.
-        stuck = made.folder / "drop" / "stuck"
-        injected = strace(stuck, "trace=statx", "inject=statx:delay_enter=3000000:when=1")
+        # It is named relative to an open folder.
+        calls = "statx,newfstatat"
+        injected = strace("stuck", f"trace={calls}", f"inject={calls}:delay_enter=3000000:when=1")
         variables = {**os.environ, "NOTIFY_SOCKET": str(made.folder / "manager"), "WATCHDOG_USEC": "200000"}
         command = [*injected, str(PROGRAM), "--state", str(made.folder / "state"), "watch", "run.toml"]
         command += ["--set", "watch.rescan=10m"]

@@ -96,8 +96,10 @@ pub enum MillCommand {
 pub struct MillLimits {
     /// Delays before the next run is opened, after one, two, … failures.
     pub reopen: Delays,
-    /// Longest time for files in flight to end after an order to drain; once more after the runs were cancelled.
+    /// Longest time for files in flight to end after an order to drain.
     pub drain: Duration,
+    /// Longest time for the runs to end after they were cancelled.
+    pub ending: Duration,
     /// Longest time for the deletion of the pools.
     pub deletion: Duration,
 }
@@ -157,7 +159,7 @@ impl Machine for Mill {
                 (Is::Deleting { until: now + limits.deletion }, vec![Do::DeletePools])
             }
             (Is::Draining { until, cancelled: false }, On::TimePassed) if now >= until => {
-                (Is::Draining { until: now + limits.drain, cancelled: true }, vec![Do::CancelRuns])
+                (Is::Draining { until: now + limits.ending, cancelled: true }, vec![Do::CancelRuns])
             }
             (Is::Draining { until, cancelled: true } | Is::Deleting { until }, On::TimePassed)
                 if now >= until =>

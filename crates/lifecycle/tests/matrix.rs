@@ -414,7 +414,8 @@ fn mill() {
         MillEvent::TimePassed,
     ];
     let seconds = Duration::from_secs;
-    let limits = MillLimits { reopen: delays(), drain: seconds(30), deletion: seconds(20) };
+    let limits =
+        MillLimits { reopen: delays(), drain: seconds(30), ending: seconds(30), deletion: seconds(20) };
     insta::assert_snapshot!(table(&states, &events, |state, event| Mill::apply(state, event, NOW, &limits)));
 }
 

@@ -11,7 +11,7 @@ use dropmill_lifecycle::{
 };
 
 fn limits() -> MillLimits {
-    MillLimits { reopen: three_tries(), drain: secs(30), deletion: secs(20) }
+    MillLimits { reopen: three_tries(), drain: secs(30), ending: secs(40), deletion: secs(20) }
 }
 
 fn backoff(failures: u32, until: Elapsed) -> Backoff {
@@ -76,8 +76,8 @@ fn an_order_to_drain_is_carried_out_whatever_the_daemon_waits_for() {
 fn patience_ends_twice_and_then_the_daemon_ends() {
     let draining = |until, cancelled| Is::Draining { until: at(until), cancelled };
     check(&draining(40, false), On::TimePassed, at(39), &draining(40, false), &[]);
-    check(&draining(40, false), On::TimePassed, at(40), &draining(70, true), &[Do::CancelRuns]);
-    check(&draining(70, true), On::TimePassed, at(70), &Is::Over, &[Do::Finish]);
+    check(&draining(40, false), On::TimePassed, at(40), &draining(80, true), &[Do::CancelRuns]);
+    check(&draining(80, true), On::TimePassed, at(80), &Is::Over, &[Do::Finish]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn every_daemon_ends_within_its_patience() {
         while state != Is::Over {
             let alarm = Mill::wakes_at(&state, &limits());
             now = alarm.unwrap_or_else(|| panic!("walk {walk}: {state:?} waits for nothing"));
-            assert!(now.since(asked) <= secs(60), "walk {walk}: {state:?} at {now}");
+            assert!(now.since(asked) <= secs(70), "walk {walk}: {state:?} at {now}");
             state = Mill::apply(state, On::TimePassed, now, &limits()).0;
         }
     }
