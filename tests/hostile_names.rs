@@ -5,7 +5,7 @@
 mod common;
 
 use common::{
-    Desk, Served,
+    Desk, Ending, Served,
     mill::{self, Mill, PATIENCE, put},
     run_file,
 };
@@ -163,8 +163,8 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
     let waits = ["--set", "limits.disk_floor=1000TiB", "--set", "watch.rescan=1s"];
     let arguments = [&["watch", "run.toml", "--set", &listen][..], &waits].concat();
     let mut command = desk.dropmill(&arguments);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut child = Ending(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut err = BufReader::new(child.0.stderr.take().unwrap());
     let mut said = String::new();
     while !NAMES.iter().all(|name| said.contains(&format!("link {}", dropmill::shown(name)))) {
         assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
@@ -181,22 +181,20 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
     }
     is_shown("status", &shown(&desk, &["status", "run.toml"], "error"));
     shown(&desk, &["status", "run.toml", "--json"], "error");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     err.read_to_string(&mut said).unwrap();
     is_shown("watch, error", &said);
     fs::rename(desk.path("moved"), desk.path("drop")).unwrap();
 
     // The lines of files that are in their places.
-    let mut child =
-        desk.dropmill(&["watch", "run.toml"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut command = desk.dropmill(&["watch", "run.toml"]);
+    let mut child = Ending(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut out = BufReader::new(child.0.stdout.take().unwrap());
     let mut lines = String::new();
     while lines.lines().count() < 2 * NAMES.len() {
         assert!(out.read_line(&mut lines).unwrap() > 0, "{lines}");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     is_shown("watch, output", &lines);
     for name in ["new\\nFORGED line.txt", "badesc\\u{1b}[2J"] {
         assert!(lines.contains(name), "{name} in {lines}");
@@ -205,8 +203,7 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
     // As events: the same means the same.
     put(&desk, NAMES[3], "more");
     let mut mill = Mill::start(&desk, &[]);
-    let finished = mill.until(|said| said["kind"] == "finished").unwrap();
-    assert_eq!(finished["input"], NAMES[3]);
+    mill.until(|said| said["kind"] == "finished" && said["input"] == NAMES[3]).unwrap();
     assert_eq!(mill.end(), Some(0));
 }
 
@@ -214,14 +211,13 @@ fn a_daemon_shows_every_name_on_its_line_and_in_its_answers() {
 fn a_service_shows_its_folder_on_its_line() {
     let desk = Desk::called(FOLDER);
     let mut command = desk.dropmill(&["serve", "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut child = Ending(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut out = BufReader::new(child.0.stdout.take().unwrap());
     let mut lines = String::new();
     while lines.lines().count() < 4 {
         assert!(out.read_line(&mut lines).unwrap() > 0, "{lines}");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     is_shown("serve", &lines);
     assert!(lines.contains("FORGED folder"), "{lines}");
     let served = Served::on(&desk);

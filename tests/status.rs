@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    Desk,
+    Desk, Ending,
     mill::{self, Mill, PATIENCE, put},
 };
 use rustix::fs::{CWD, FileType, Mode};
@@ -206,10 +206,9 @@ fn keys_that_watch_does_not_use_are_named_once_and_are_no_mistake() {
     let text = "run: {name: mill}\ntask: {shell: \"true\"}\nwatch: {directory: drop}\noutput: {}\n";
     desk.write("run.yaml", text);
     let mut command = desk.dropmill(&["watch", "run.yaml"]);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Ending(command.stderr(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    BufReader::new(child.0.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill();
     assert_eq!(line, "run.yaml: watch does not use output\n");
 }

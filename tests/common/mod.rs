@@ -265,6 +265,24 @@ directory = "out"
     )
 }
 
+/// A process that ends with the test, also with one that fails.
+pub struct Ending(pub Child);
+
+impl Ending {
+    /// Kills it at once.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// A `serve` that ends with the test.
 pub struct Served {
     pub child: Child,
