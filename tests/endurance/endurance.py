@@ -456,7 +456,7 @@ def full_disk(_):
         os.environ["DROPMILL_NAMESPACE"] = "1"
         os.execvp("unshare", ["unshare", "-rm", sys.executable, __file__, "full-disk"])
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", folder], check=True)
         try:
             text = COUNT.format(stable="0s") + '[limits]\ndisk_floor = "1MiB"\n'
             desk = Desk(folder, text)

@@ -241,7 +241,7 @@ def folder_flushed():
 
 def mounted(path, size="8m"):
     Path(path).mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(path)], check=True)
     return Path(path)
 
 
