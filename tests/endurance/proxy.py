@@ -321,10 +321,14 @@ class Proxy:
         self.counts = dict.fromkeys(KINDS, 0)
         self.requests = self.passed = self.spared = self.interrupted = 0
         self.began = time.monotonic()
-        self.servers = []
+        self.servers, self.tasks = [], set()
 
     async def listen(self, service, at, to):
         async def connected(reader, writer):
+            # The loop alone does not keep the task of a client that is gone.
+            task = asyncio.current_task()
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
             with contextlib.suppress(ConnectionError, Closed, asyncio.CancelledError):
                 await self.talk(service, to, reader, writer)
             writer.close()

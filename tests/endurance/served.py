@@ -1,5 +1,8 @@
 """A `dropmill serve` that stays up during an endurance run, the proxy in front of it, and the memory that processes take."""
 
+import base64
+import hashlib
+import hmac
 import json
 import re
 import signal
@@ -7,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from email.utils import formatdate
 from pathlib import Path
 
 SECTION = """
@@ -25,23 +30,33 @@ class Service:
     """`dropmill serve` with a state folder below `folder`; with a share above 0 clients reach it through the proxy."""
 
     def __init__(self, program, folder, share=0.0, seed=1, only=(), log=None):
-        self.folder = Path(folder)
+        self.program, self.folder = program, Path(folder)
         # The service says that it is at 127.0.0.2; it listens at 127.0.0.1, and the proxy at 127.0.0.2 with the same ports.
-        named = ["--host", "127.0.0.2"] if share else []
-        command = [str(program), "--state", str(self.folder / "served"), "serve", "--json", *named]
-        errors = open(self.folder / "served.log", "ab")
-        self.process = subprocess.Popen([*command, "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"],
-                                        stdout=subprocess.PIPE, stderr=errors, text=True)
-        self.connection = json.loads(self.process.stdout.readline())
+        self.named = ["--host", "127.0.0.2"] if share else []
+        self.ports = {"batch": 0, "blob": 0}
+        self.start()
+        self.ports = {of: re.search(r":(\d+)", self.connection[of]["endpoint"][7:]).group(1) for of in self.ports}
         for of in ("batch", "blob"):
             key = self.folder / f"{of}.key"
             key.touch(mode=0o600)
             key.write_text(self.connection[of]["key"])
         self.proxy = self.start_proxy(share, seed, only, log) if share else None
 
+    def start(self):
+        command = [str(self.program), "--state", str(self.folder / "served"), "serve", "--json", *self.named]
+        command += [word for of, port in self.ports.items() for word in (f"--{of}", f"127.0.0.1:{port}")]
+        errors = open(self.folder / "served.log", "ab")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        self.connection = json.loads(self.process.stdout.readline())
+
+    def kill_and_start(self):
+        """Kills the service and starts it again with its state, at the same addresses."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
+
     def start_proxy(self, share, seed, only, log):
-        ports = {of: re.search(r":(\d+)", self.connection[of]["endpoint"][7:]).group(1) for of in ("batch", "blob")}
-        pairs = [word for of, port in ports.items() for word in (f"--{of}", f"127.0.0.2:{port}=127.0.0.1:{port}")]
+        pairs = [word for of, port in self.ports.items() for word in (f"--{of}", f"127.0.0.2:{port}=127.0.0.1:{port}")]
         command = [sys.executable, str(Path(__file__).with_name("proxy.py")), *pairs, "--share", str(share), "--seed", str(seed)]
         command += ["--only", *only] if only else []
         command += ["--log", str(log)] if log else []
@@ -53,6 +68,32 @@ class Service:
     def section(self):
         """The part of a run file that leads to it."""
         return SECTION.format(**self.connection)
+
+    def left(self):
+        """Names of the pools, jobs and containers that the service has, asked without the proxy."""
+        found = []
+        for what in ("pools", "jobs"):
+            answer = json.loads(self.get("batch", f"/{what}", {"api-version": "2024-07-01.20.0"}))
+            found += [f"{what[:-1]} {entry['id']}" for entry in answer["value"]]
+        account = self.connection["blob"]["account"]
+        listed = self.get("blob", f"/{account}/", {"comp": "list"})
+        return found + [f"container {name}" for name in re.findall("<Name>([^<]*)</Name>", listed.decode())]
+
+    def get(self, of, path, query):
+        account, key = self.connection[of]["account"], base64.b64decode(self.connection[of]["key"])
+        prefix = "ocp" if of == "batch" else "x-ms"
+        headers = {f"{prefix}-date": formatdate(usegmt=True)}
+        if of == "blob":
+            headers["x-ms-version"] = "2024-11-04"
+        signed = "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))
+        values = "".join(f"\n{name}:{value}" for name, value in sorted(query.items()))
+        text = "GET" + "\n" * 12 + signed + f"/{account}{path}" + values
+        signature = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
+        headers["authorization"] = f"SharedKey {account}:{signature}"
+        asked = "&".join(f"{name}={value}" for name, value in query.items())
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[of]}{path}?{asked}", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.read()
 
     def end(self):
         """Ends both; returns the proxy's summary, or `None` if there is no proxy."""
