@@ -53,7 +53,7 @@ pub struct Claim {
     /// Number of tasks that were made of it.
     pub(super) attempts: u32,
     pub(super) taken_at: Elapsed,
-    pub(super) told: TaskReport,
+    pub(super) report: TaskReport,
     /// Name and content as one hash, when duplicates are looked for.
     pub(super) key: Option<String>,
     /// The run and task that did the same file before.
@@ -74,7 +74,7 @@ impl Claim {
             is_exact: true,
             attempts: 0,
             taken_at: now,
-            told: TaskReport::default(),
+            report: TaskReport::default(),
             key: None,
             same_as: None,
         }
@@ -118,7 +118,7 @@ impl DropFolder {
             cause: past.cause,
             is_exact: look.is_some(),
             attempts: attempt,
-            told: TaskReport {
+            report: TaskReport {
                 ended: past.ended,
                 folder: past.folder,
                 files: past.delivered.unwrap_or_default(),
@@ -219,11 +219,11 @@ impl DropFolder {
         let Some(claim) = self.claims.get_mut(&id) else { return };
         let ArrivalState::Unsettled { look, .. } = claim.state else { return };
         let (run, task) = (std::mem::take(&mut claim.run), std::mem::take(&mut claim.task));
-        let folder = claim.told.folder.take().unwrap_or_else(|| task.clone());
+        let folder = claim.report.folder.take().unwrap_or_else(|| task.clone());
         let cause = claim.cause.take();
         self.bytes = self.bytes - claim.look.size_bytes + look.size_bytes;
         (claim.look, claim.is_exact) = (look, true);
-        (claim.told, claim.key, claim.same_as) = (TaskReport::default(), None, None);
+        (claim.report, claim.key, claim.same_as) = (TaskReport::default(), None, None);
         let name = text_of(&claim.relative);
         self.counts.changed += 1;
         self.by_task.remove(&(run.clone(), task.clone()));
@@ -289,7 +289,7 @@ impl DropFolder {
             if let Some(stream) = self.streams.get_mut(&claim.run) {
                 stream.open.remove(&id);
             }
-            (claim.run, claim.task, claim.told) = (run.clone(), task.clone(), TaskReport::default());
+            (claim.run, claim.task, claim.report) = (run.clone(), task.clone(), TaskReport::default());
             let place = claim.place.clone();
             self.by_task.insert((run.clone(), task), id);
             if let Some(stream) = self.streams.get_mut(&run) {
@@ -319,11 +319,11 @@ impl DropFolder {
         ctx: &mut Context<Self>,
     ) {
         let Some(claim) = self.claims.get_mut(&id) else { return };
-        claim.told.stderr_tail = stderr_tail;
+        claim.report.stderr_tail = stderr_tail;
         let cause = cause.unwrap_or_default();
         let closing = match verdict {
             Verdict::Succeeded => Closing::Succeeded,
-            Verdict::Failed if claim.told.ended.is_some() => Closing::Failed(cause),
+            Verdict::Failed if claim.report.ended.is_some() => Closing::Failed(cause),
             Verdict::Failed => Closing::Refused(cause),
             Verdict::Unfinished => Closing::Untried(cause),
         };
@@ -396,9 +396,9 @@ impl Handler<StreamEvent> for DropFolder {
         let Some(claim) = self.claims.get_mut(&id) else { return };
         claim.cause = Some(event.seq);
         match event.happening {
-            Happening::TaskEnded(ending) => claim.told.ended = Some(ending),
+            Happening::TaskEnded(ending) => claim.report.ended = Some(ending),
             Happening::OutputDelivered { folder, files } => {
-                (claim.told.folder, claim.told.files) = (Some(folder), files);
+                (claim.report.folder, claim.report.files) = (Some(folder), files);
             }
             Happening::TaskClosed { verdict, cause, stderr_tail, .. } => {
                 self.closed(id, verdict, cause, stderr_tail, ctx);

@@ -47,12 +47,12 @@ impl DropFolder {
 
     fn parcel(&self, id: u32, outcome: &Outcome) -> Option<Parcel> {
         let claim = self.claims.get(&id)?;
-        let told = &claim.told;
+        let report = &claim.report;
         let attempt = match claim.state {
             ArrivalState::Publishing { attempt, .. } => attempt,
             _ => 1,
         };
-        let ended = told.ended.as_ref();
+        let ended = report.ended.as_ref();
         let mut note = json!({
             "input": text_of(&claim.relative),
             "run": claim.run,
@@ -69,14 +69,14 @@ impl DropFolder {
             "ended": ended.and_then(|ended| ended.ended),
             "retries": ended.map_or(0, |ended| ended.retries),
             "requeues": ended.map_or(0, |ended| ended.requeues),
-            "files": told.files,
+            "files": report.files,
         });
         if let Some((run, task)) = &claim.same_as {
             note["same_as"] = json!({ "run": run, "task": task });
         }
         if let Outcome::Failed { cause } = outcome {
             note["cause"] = cause.clone().into();
-            note["stderr_tail"] = told.stderr_tail.clone().into();
+            note["stderr_tail"] = report.stderr_tail.clone().into();
         }
         tracing::debug!(task = %claim.task, attempt, "put in its place");
         let failed = matches!(outcome, Outcome::Failed { .. });
@@ -130,7 +130,7 @@ impl DropFolder {
 
 /// Returns run and folder of what a claim's task left.
 fn results_of(claim: &Claim) -> (String, String) {
-    let folder = claim.told.folder.as_deref().unwrap_or(&claim.task);
+    let folder = claim.report.folder.as_deref().unwrap_or(&claim.task);
     (claim.run.clone(), folder.to_owned())
 }
 
