@@ -46,6 +46,8 @@ pub struct Stored {
 pub struct OnShelf {
     /// The input, if it went with the result.
     pub input: Option<Stored>,
+    /// Content of the input when the result was published: its writer can still write to it.
+    pub published: Vec<u8>,
     /// What the task left, by path.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The note of the parcel.
@@ -229,11 +231,13 @@ impl Inner {
         let (run, folder) = &parcel.results;
         let files = self.results.get(run).map(|place| place.take(folder)).unwrap_or_default();
         let input = self.joined.remove(&parcel.results).flatten();
+        let published = input.as_ref().map(|file| file.content.clone()).unwrap_or_default();
         let (input, spent) = if parcel.with_input { (input, None) } else { (None, input) };
         self.removed.extend(spent);
         let free = |place: &PathBuf| !self.shelves.contains_key(&(parcel.root, place.clone()));
         let place = (0..).map(|tries| beside_path(&parcel.relative, tries)).find(free).unwrap_or_default();
-        self.shelves.insert((parcel.root, place.clone()), OnShelf { input, files, note: parcel.note });
+        self.shelves
+            .insert((parcel.root, place.clone()), OnShelf { input, published, files, note: parcel.note });
         Ok(Published { place, left: false })
     }
 

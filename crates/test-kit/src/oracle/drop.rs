@@ -50,13 +50,13 @@ fn results(mill: &SimulatedMill, found: &mut Found) {
         found.unless(before.is_none(), "a file comes out once", || format!("{before:?} and {place:?}"));
         if root == Root::Done && shelf.note["outcome"] == "done" {
             let read = mill.fetched.get(&task);
-            found.unless(read == Some(&input.content), "a result is of the whole file", || {
+            found.unless(read == Some(&shelf.published), "a result is of the whole file", || {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 format!(
-                    "{}: the task read {:?}, the file holds {:?}",
+                    "{}: the task read {:?}, the file held {:?}",
                     named(),
                     read.map(|read| text(read)),
-                    text(&input.content)
+                    text(&shelf.published)
                 )
             });
         }
