@@ -414,13 +414,14 @@ impl Mill {
             answers
         };
         ctx.spawn(deleted.into_actor(self).map(|answers, mill, ctx| {
+            let all = answers.iter().all(|(_, answer)| answer.is_ok());
             for (pool, answer) in answers {
                 match answer {
                     Ok(()) => mill.runs.forget_pool(&pool),
                     Err(error) => mill.report(MillNotice::Say(error)),
                 }
             }
-            mill.happened(MillEvent::PoolsDeleted, ctx);
+            mill.happened(MillEvent::PoolsAnswered { all }, ctx);
         }));
     }
 }

@@ -84,7 +84,7 @@ mod tests {
         let mut shell = Shell::<Mill>::new(MillState::default(), limits);
         assert!(shell.apply(MillEvent::TimePassed, Elapsed(1)).is_empty());
         assert_eq!(shell.out_of_season, 0, "a tick is routine");
-        assert!(shell.apply(MillEvent::PoolsDeleted, Elapsed(2)).is_empty());
+        assert!(shell.apply(MillEvent::PoolsAnswered { all: true }, Elapsed(2)).is_empty());
         assert_eq!((shell.out_of_season, shell.state()), (1, &MillState::default()));
     }
 }

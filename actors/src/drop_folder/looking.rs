@@ -21,8 +21,8 @@ impl DropFolder {
         let folder = self.settings.directory.display().to_string();
         let polls = |folder: &mut Self, why: String| {
             folder.polls = true;
-            let told = format!("{why}; it is looked at every {:?}", folder.settings.poll);
-            folder.say(told);
+            let message = format!("{why}; it is looked at every {:?}", folder.settings.poll);
+            folder.say(message);
         };
         if let Some(why) = self.store.unreliable() {
             return polls(self, why);
@@ -100,13 +100,13 @@ impl DropFolder {
         let now = self.store.identity();
         if self.identity.is_some() && now != self.identity {
             let directory = self.settings.directory.display();
-            let told = format!(
+            let message = format!(
                 "{directory}: another folder is in its place, mounted or moved there; files are taken from that one, \
                  and found by looking every {:?}",
                 self.settings.rescan
             );
-            tracing::warn!("{told}");
-            self.say(told);
+            tracing::warn!("{message}");
+            self.say(message);
         }
         self.identity = now.or(self.identity);
     }

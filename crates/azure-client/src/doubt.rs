@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// Doubtful refusals in a row after which they are believed.
 pub const BELIEVED_AFTER: u32 = 5;
 /// Time from the first of them to the one that is believed: many calls at the same moment are refused for one reason.
-/// The fifth try of one call comes later than this, so a wrong key is told by then.
+/// The fifth try of one call comes later than this, so a wrong key is reported by then.
 pub const BELIEVED_NOT_BEFORE: Duration = Duration::from_secs(3);
 
 /// Who wrote a refusal, as far as its response shows.

@@ -36,6 +36,10 @@ pub enum MillState {
     },
     /// The pools are being deleted.
     Deleting {
+        /// Number of the attempt, from 1.
+        attempt: u32,
+        /// When the next attempt begins, after one that failed.
+        again_at: Option<Elapsed>,
         /// When patience ends.
         until: Elapsed,
     },
@@ -61,8 +65,11 @@ pub enum MillEvent {
     DrainAsked,
     /// Every file that was taken is in its place.
     Drained,
-    /// The pools are deleted, or their deletion failed and was reported.
-    PoolsDeleted,
+    /// The service was asked to delete the pools.
+    PoolsAnswered {
+        /// Whether it accepted all requests; what it did not accept was reported.
+        all: bool,
+    },
     /// The daemon must end at once.
     StopAsked,
     /// Time passed.
@@ -94,7 +101,7 @@ pub enum MillCommand {
 /// How long a daemon waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MillLimits {
-    /// Delays before the next run is opened, after one, two, … failures.
+    /// Delays before the next run is opened, or the pools are deleted again, after one, two, … failures.
     pub reopen: Delays,
     /// Longest time for files in flight to end after an order to drain.
     pub drain: Duration,
@@ -156,17 +163,26 @@ impl Machine for Mill {
                 (Is::Draining { until: now + limits.drain, cancelled: false }, vec![Do::StopTaking])
             }
             (Is::Draining { .. }, On::Drained) => {
-                (Is::Deleting { until: now + limits.deletion }, vec![Do::DeletePools])
+                let until = now + limits.deletion;
+                (Is::Deleting { attempt: 1, again_at: None, until }, vec![Do::DeletePools])
             }
             (Is::Draining { until, cancelled: false }, On::TimePassed) if now >= until => {
                 (Is::Draining { until: now + limits.ending, cancelled: true }, vec![Do::CancelRuns])
             }
-            (Is::Draining { until, cancelled: true } | Is::Deleting { until }, On::TimePassed)
+            (Is::Draining { until, cancelled: true } | Is::Deleting { until, .. }, On::TimePassed)
                 if now >= until =>
             {
                 (Is::Over, vec![Do::Finish])
             }
-            (Is::Deleting { .. }, On::PoolsDeleted) => (Is::Over, vec![Do::Finish]),
+            (Is::Deleting { .. }, On::PoolsAnswered { all: true }) => (Is::Over, vec![Do::Finish]),
+            // A pool that stays costs money: it is asked for again for as long as there is patience.
+            (Is::Deleting { attempt, until, .. }, On::PoolsAnswered { all: false }) => {
+                let again_at = Some(now + limits.delay(attempt));
+                (Is::Deleting { attempt, again_at, until }, vec![])
+            }
+            (Is::Deleting { attempt, again_at: Some(moment), until }, On::TimePassed) if now >= moment => {
+                (Is::Deleting { attempt: attempt + 1, again_at: None, until }, vec![Do::DeletePools])
+            }
 
             // Runs end and clocks tick in every state, a run that was being opened comes late, and files ask again.
             (
@@ -177,7 +193,7 @@ impl Machine for Mill {
                 | On::RunEnded { .. }
                 | On::DrainAsked
                 | On::Drained
-                | On::PoolsDeleted
+                | On::PoolsAnswered { .. }
                 | On::TimePassed,
             ) => (state, vec![]),
         }
@@ -186,7 +202,8 @@ impl Machine for Mill {
     fn wakes_at(state: &MillState, _: &MillLimits) -> Option<Elapsed> {
         match state {
             MillState::Waiting(backoff) => Some(backoff.until),
-            MillState::Draining { until, .. } | MillState::Deleting { until } => Some(*until),
+            MillState::Draining { until, .. } => Some(*until),
+            MillState::Deleting { again_at, until, .. } => Some(again_at.unwrap_or(*until).min(*until)),
             MillState::Ready(_) | MillState::Opening(_) | MillState::Over => None,
         }
     }
@@ -199,8 +216,12 @@ impl Machine for Mill {
 impl MillLimits {
     fn failed(&self, backoff: Backoff, now: Elapsed) -> (Backoff, Duration) {
         let failures = backoff.failures.saturating_add(1);
-        let longest = self.reopen.steps.last().copied().unwrap_or(Duration::from_secs(60));
-        let delay = self.reopen.after(failures, None).unwrap_or(longest);
+        let delay = self.delay(failures);
         (Backoff { failures, until: now + delay }, delay)
+    }
+
+    fn delay(&self, failures: u32) -> Duration {
+        let longest = self.reopen.steps.last().copied().unwrap_or(Duration::from_secs(60));
+        self.reopen.after(failures, None).unwrap_or(longest)
     }
 }

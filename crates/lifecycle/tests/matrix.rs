@@ -397,8 +397,9 @@ fn mill() {
         Is::Draining { until: TO_COME, cancelled: false },
         Is::Draining { until: OVER, cancelled: false },
         Is::Draining { until: OVER, cancelled: true },
-        Is::Deleting { until: TO_COME },
-        Is::Deleting { until: OVER },
+        Is::Deleting { attempt: 1, again_at: None, until: TO_COME },
+        Is::Deleting { attempt: 1, again_at: Some(OVER), until: TO_COME },
+        Is::Deleting { attempt: 1, again_at: Some(TO_COME), until: OVER },
         Is::Over,
     ];
     let events = [
@@ -409,7 +410,8 @@ fn mill() {
         MillEvent::RunEnded { well: false },
         MillEvent::DrainAsked,
         MillEvent::Drained,
-        MillEvent::PoolsDeleted,
+        MillEvent::PoolsAnswered { all: true },
+        MillEvent::PoolsAnswered { all: false },
         MillEvent::StopAsked,
         MillEvent::TimePassed,
     ];

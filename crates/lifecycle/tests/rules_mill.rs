@@ -18,6 +18,10 @@ fn backoff(failures: u32, until: Elapsed) -> Backoff {
     Backoff { failures, until }
 }
 
+fn deleting(attempt: u32, again_at: Option<u64>, until: u64) -> Is {
+    Is::Deleting { attempt, again_at: again_at.map(at), until: at(until) }
+}
+
 fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
     let what = format!("{state:?} + {event:?} at {now}");
     assert_eq!(
@@ -67,9 +71,22 @@ fn an_order_to_drain_is_carried_out_whatever_the_daemon_waits_for() {
         check(&state, On::DrainAsked, at(10), &draining, &[Do::StopTaking]);
     }
     check(&draining, On::Opened, at(11), &draining, &[]);
-    check(&draining, On::Drained, at(12), &Is::Deleting { until: at(32) }, &[Do::DeletePools]);
-    check(&Is::Deleting { until: at(32) }, On::PoolsDeleted, at(13), &Is::Over, &[Do::Finish]);
-    check(&Is::Deleting { until: at(32) }, On::TimePassed, at(32), &Is::Over, &[Do::Finish]);
+    check(&draining, On::Drained, at(12), &deleting(1, None, 32), &[Do::DeletePools]);
+    check(&deleting(1, None, 32), On::PoolsAnswered { all: true }, at(13), &Is::Over, &[Do::Finish]);
+    check(&deleting(1, None, 32), On::TimePassed, at(32), &Is::Over, &[Do::Finish]);
+}
+
+#[test]
+fn pools_that_the_service_did_not_delete_are_deleted_again_while_there_is_patience() {
+    let refused = On::PoolsAnswered { all: false };
+    check(&deleting(1, None, 32), refused.clone(), at(13), &deleting(1, Some(14), 32), &[]);
+    assert_eq!(Mill::wakes_at(&deleting(1, Some(14), 32), &limits()), Some(at(14)));
+    check(&deleting(1, Some(14), 32), On::TimePassed, at(13), &deleting(1, Some(14), 32), &[]);
+    check(&deleting(1, Some(14), 32), On::TimePassed, at(14), &deleting(2, None, 32), &[Do::DeletePools]);
+    check(&deleting(2, None, 32), refused, at(15), &deleting(2, Some(19), 32), &[]);
+    // Patience ends, also between two attempts.
+    assert_eq!(Mill::wakes_at(&deleting(9, Some(40), 32), &limits()), Some(at(32)));
+    check(&deleting(9, Some(40), 32), On::TimePassed, at(32), &Is::Over, &[Do::Finish]);
 }
 
 #[test]
@@ -87,7 +104,7 @@ fn an_order_to_stop_ends_the_daemon_at_once_and_once() {
         Is::Waiting(backoff(1, at(99))),
         Is::Opening(Backoff::default()),
         Is::Draining { until: at(40), cancelled: true },
-        Is::Deleting { until: at(40) },
+        deleting(1, None, 40),
     ];
     for state in states {
         check(&state, On::StopAsked, at(1), &Is::Over, &[Do::Finish]);

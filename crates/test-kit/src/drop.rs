@@ -23,7 +23,11 @@ use dropmill_actors::{
 };
 use dropmill_azure_client::in_process::InProcess;
 use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transport};
-use dropmill_journal::{SeenBefore, event::Event, trace};
+use dropmill_journal::{
+    SeenBefore,
+    event::{Event, Happening},
+    trace,
+};
 use dropmill_lifecycle::{mill::MillLimits, plan::RunPlan};
 use dropmill_local_azure::{
     runner::{PretendRunner, PretendSettings},
@@ -34,7 +38,7 @@ use rand_chacha::ChaCha8Rng;
 use runs::{MemoryRuns, StoredRuns};
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
@@ -376,9 +380,10 @@ impl Stage {
         tokio::select! {
             biased;
             () = self.doom.reached() => Lived::Crashed,
-            () = mill.over() => match cast.is_quiet() {
-                true if self.is_done() => Lived::Done,
-                _ => Lived::Restarted,
+            // What its patience was too short for, the next start finishes.
+            () = mill.over() => match cast.is_quiet() && self.is_done() && self.nothing_is_left(plan) {
+                true => Lived::Done,
+                false => Lived::Restarted,
             },
             stuck = self.watch(cast, &mill, deadline) => stuck,
         }
@@ -410,6 +415,18 @@ impl Stage {
         let left = |place: &String| place.starts_with("work/") || place.starts_with("drop/");
         let links = self.store.links();
         places.iter().filter(|(inode, _)| !links.contains(inode)).all(|(_, places)| !places.iter().any(left))
+    }
+
+    /// Returns whether every run has ended, and no pool may exist that the daemon should delete.
+    fn nothing_is_left(&self, plan: &MillPlan) -> bool {
+        let events = self.doom.events();
+        let ends: BTreeSet<&str> = events
+            .iter()
+            .filter(|event| matches!(event.happening, Happening::RunEnded { .. }))
+            .map(|event| event.run.as_str())
+            .collect();
+        let all_ended = self.stored.names().iter().all(|run| ends.contains(run.as_str()));
+        all_ended && (plan.keeps_pools || self.stored.has_no_pools())
     }
 
     fn check_places(&self, cast: &Rc<Cast>) {

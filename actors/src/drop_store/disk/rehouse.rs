@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(fs::read_to_string(path("deep/two")).unwrap(), "22");
         assert!(path("deep/empty").is_dir());
         assert_eq!(place.entries().unwrap().len(), 1, "nothing is left of the old folder");
-        // Whoever had a folder of it open has nothing to change any more.
+        // A process that had a folder of it open can change nothing any more.
         assert_ne!(place.folder("a/deep").unwrap().identity().unwrap(), folder.identity().unwrap());
         assert!(folder.create_file("late", 0o600).is_err());
     }

@@ -32,6 +32,11 @@ impl StoredRuns {
     pub fn names(&self) -> Vec<String> {
         self.plans.borrow().keys().cloned().collect()
     }
+
+    /// Returns whether the daemon knows of no pool.
+    pub fn has_no_pools(&self) -> bool {
+        self.pools.borrow().is_empty()
+    }
 }
 
 /// The runs as one process of the daemon sees them.
