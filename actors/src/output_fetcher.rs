@@ -104,7 +104,8 @@ impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
     pub fn new(errand: Errand, place: Arc<dyn ResultPlace>, tasks: Addr<TaskMonitor>, pulse: Pulse) -> Self {
         let Errand { plan, roster, services, record, past, .. } = errand;
-        let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.clone() };
+        // Computed results are worth the wait: the deadline alone ends their delivery, not a number of tries.
+        let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.until_deadline() };
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build().ok()?;
             Some((pattern.clone(), glob.compile_matcher()))

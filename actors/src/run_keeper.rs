@@ -417,14 +417,14 @@ pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Res
 /// How many tasks became what in earlier lives.
 fn tally_of(past: &Past, tasks: u32) -> Tally {
     let mut tally = Tally { open: tasks, ..Tally::default() };
-    for (verdict, undelivered) in past.tasks.values().filter_map(|task| task.closed) {
+    for last in past.tasks.values().filter_map(|task| task.closed.as_ref()) {
         tally.open = tally.open.saturating_sub(1);
-        match verdict {
+        match last.verdict {
             Verdict::Succeeded => tally.succeeded += 1,
             Verdict::Failed => tally.failed += 1,
             Verdict::Unfinished => tally.unfinished += 1,
         }
-        tally.undelivered += u32::from(undelivered);
+        tally.undelivered += u32::from(last.undelivered);
     }
     tally
 }

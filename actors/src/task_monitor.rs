@@ -280,18 +280,24 @@ impl TaskMonitor {
     }
 
     fn close(&mut self, index: u32, verdict: Verdict) {
-        let (event, closing, cause, delivered) = match verdict {
-            Verdict::Succeeded => (EventVerdict::Succeeded, Closing::Succeeded, None, true),
-            Verdict::Failed { cause, delivered } => {
-                (EventVerdict::Failed, Closing::Failed, Some(cause), delivered)
+        let (event, closing, cause, delivered, may_pass) = match verdict {
+            Verdict::Succeeded => (EventVerdict::Succeeded, Closing::Succeeded, None, true, false),
+            Verdict::Failed { cause, delivered, may_pass } => {
+                (EventVerdict::Failed, Closing::Failed, Some(cause), delivered, may_pass)
             }
             Verdict::Unfinished { cause, delivered } => {
-                (EventVerdict::Unfinished, Closing::Unfinished, Some(cause), delivered)
+                (EventVerdict::Unfinished, Closing::Unfinished, Some(cause), delivered, false)
             }
         };
         let tail = self.tasks[index as usize].stderr_tail.take().filter(|_| cause.is_some());
-        let undelivered = !delivered;
-        self.note(index, Happening::TaskClosed { verdict: event, cause, stderr_tail: tail, undelivered });
+        let closed = Happening::TaskClosed {
+            verdict: event,
+            cause,
+            stderr_tail: tail,
+            undelivered: !delivered,
+            may_pass,
+        };
+        self.note(index, closed);
         self.to.run.do_send(RunHappened(RunEvent::TaskClosed { closing, delivered }));
     }
 

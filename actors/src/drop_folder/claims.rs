@@ -10,7 +10,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_journal::{
     event::{DeliveredFile, Happening, TaskEnding, Verdict},
-    past::{PastClaim, PastTask},
+    past::{LastWord, PastClaim, PastTask},
 };
 use dropmill_lifecycle::{
     Elapsed,
@@ -126,9 +126,8 @@ impl DropFolder {
             },
             ..Claim::new(ArrivalState::Working { attempt }, place, look.unwrap_or(unknown), self.now())
         });
-        if let Some((verdict, _)) = past.closed {
-            let (cause, stderr_tail) = past.failure;
-            self.closed(id, verdict, cause, stderr_tail, ctx);
+        if let Some(last) = past.closed {
+            self.closed(id, last, ctx);
         }
         Some(id)
     }
@@ -310,19 +309,14 @@ impl DropFolder {
         }));
     }
 
-    pub(super) fn closed(
-        &mut self,
-        id: u32,
-        verdict: Verdict,
-        cause: Option<String>,
-        stderr_tail: Option<String>,
-        ctx: &mut Context<Self>,
-    ) {
+    pub(super) fn closed(&mut self, id: u32, last: LastWord, ctx: &mut Context<Self>) {
         let Some(claim) = self.claims.get_mut(&id) else { return };
-        claim.report.stderr_tail = stderr_tail;
-        let cause = cause.unwrap_or_default();
-        let closing = match verdict {
+        claim.report.stderr_tail = last.stderr_tail;
+        let cause = last.cause.unwrap_or_default();
+        let closing = match last.verdict {
             Verdict::Succeeded => Closing::Succeeded,
+            // Not even a file that ran: what cannot be delivered is made again, once the service answers.
+            Verdict::Failed if last.may_pass => Closing::Untried(cause),
             Verdict::Failed if claim.report.ended.is_some() => Closing::Failed(cause),
             Verdict::Failed => Closing::Refused(cause),
             Verdict::Unfinished => Closing::Untried(cause),
@@ -400,8 +394,8 @@ impl Handler<StreamEvent> for DropFolder {
             Happening::OutputDelivered { folder, files } => {
                 (claim.report.folder, claim.report.files) = (Some(folder), files);
             }
-            Happening::TaskClosed { verdict, cause, stderr_tail, .. } => {
-                self.closed(id, verdict, cause, stderr_tail, ctx);
+            Happening::TaskClosed { verdict, cause, stderr_tail, undelivered, may_pass } => {
+                self.closed(id, LastWord { verdict, undelivered, may_pass, cause, stderr_tail }, ctx);
             }
             _ => {}
         }

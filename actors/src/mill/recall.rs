@@ -129,7 +129,7 @@ fn finished(run: &str, past: &Past, store: &dyn DropStore) -> Vec<Finished> {
             input: claim.input.clone(),
             outcome,
             place: store.root(root).join(path_of(place)),
-            cause: past.failure.0.clone(),
+            cause: past.closed.as_ref().and_then(|last| last.cause.clone()),
         })
     });
     published.collect()

@@ -185,7 +185,13 @@ mod tests {
             said.push((
                 life(),
                 None,
-                Happening::TaskClosed { verdict, cause: None, stderr_tail: None, undelivered: false },
+                Happening::TaskClosed {
+                    verdict,
+                    cause: None,
+                    stderr_tail: None,
+                    undelivered: false,
+                    may_pass: false,
+                },
             ));
         }
         events(name, said)

@@ -195,6 +195,9 @@ pub enum Happening {
         /// Something it left is, or may be, at the service only.
         #[serde(default, skip_serializing_if = "is_false")]
         undelivered: bool,
+        /// It failed for a reason that is none of its own and may pass: another try may succeed.
+        #[serde(default, skip_serializing_if = "is_false")]
+        may_pass: bool,
     },
     /// A deadline passed.
     DeadlinePassed {

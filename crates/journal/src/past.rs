@@ -48,10 +48,8 @@ pub struct PastTask {
     pub ended: Option<TaskEnding>,
     /// What came home.
     pub delivered: Option<Vec<DeliveredFile>>,
-    /// Its last word, and whether something of it is at the service only.
-    pub closed: Option<(Verdict, bool)>,
-    /// Why it did not succeed, and the last lines of its standard error.
-    pub failure: (Option<String>, Option<String>),
+    /// Its last word.
+    pub closed: Option<LastWord>,
     /// The folder of what came home.
     pub folder: Option<String>,
     /// The file of the drop folder that it is made of.
@@ -60,6 +58,21 @@ pub struct PastTask {
     pub settled: bool,
     /// The latter: `done`, `duplicate` or `failed`, and the place below the folder of results or of failures.
     pub published: Option<(String, String)>,
+}
+
+/// The last word on a task, as its event says it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastWord {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Something of it is, or may be, at the service only.
+    pub undelivered: bool,
+    /// The reason is none of its own and may pass.
+    pub may_pass: bool,
+    /// Why it did not succeed, in one line.
+    pub cause: Option<String>,
+    /// The last lines of its standard error.
+    pub stderr_tail: Option<String>,
 }
 
 /// A file of a drop folder that a task is made of.
@@ -127,9 +140,10 @@ impl PastTask {
                 self.delivered = Some(files.clone());
                 self.folder = Some(folder.clone());
             }
-            Happening::TaskClosed { verdict, undelivered, cause, stderr_tail } => {
-                self.closed = Some((*verdict, *undelivered));
-                self.failure = (cause.clone(), stderr_tail.clone());
+            Happening::TaskClosed { verdict, undelivered, may_pass, cause, stderr_tail } => {
+                let (cause, stderr_tail) = (cause.clone(), stderr_tail.clone());
+                let (verdict, undelivered, may_pass) = (*verdict, *undelivered, *may_pass);
+                self.closed = Some(LastWord { verdict, undelivered, may_pass, cause, stderr_tail });
             }
             Happening::FileClaimed { input, place, attempt, look, .. } => {
                 let (input, place, look) = (input.clone(), place.clone(), look.clone());
@@ -193,12 +207,17 @@ mod tests {
         let past = fold(&[
             ("task/a", Happening::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
             ("task/a", Happening::TaskSubmitted { adopted: false }),
-            ("task/b", Happening::TaskClosed { verdict, cause, stderr_tail, undelivered: true }),
+            (
+                "task/b",
+                Happening::TaskClosed { verdict, cause, stderr_tail, undelivered: true, may_pass: false },
+            ),
             ("node/a", Happening::NodeChanged { state: "idle".into() }),
         ]);
         let a = &past.tasks["a"];
-        assert_eq!((a.uploaded, a.submitted, a.cause, a.closed), (Some(7), true, Some(2), None));
-        assert_eq!(past.tasks["b"].closed, Some((Verdict::Failed, true)));
+        assert_eq!((a.uploaded, a.submitted, a.cause, a.closed.is_none()), (Some(7), true, Some(2), true));
+        let last =
+            past.tasks["b"].closed.as_ref().map(|last| (last.verdict, last.undelivered, last.may_pass));
+        assert_eq!(last, Some((Verdict::Failed, true, false)));
         assert_eq!(past.tasks.len(), 2);
     }
 }

@@ -59,7 +59,7 @@ pub fn outline(events: &[Event]) -> String {
             continue;
         }
         let kind = life.split('/').next().unwrap_or_default().to_owned();
-        let story = steps.join(" > ");
+        let story = told(&steps);
         let key = format!("{kind}\n{story}");
         let life = names.life(&life);
         match by_story.get(&key) {
@@ -84,6 +84,15 @@ pub fn outline(events: &[Event]) -> String {
         let _ = writeln!(text, "{who}: {story}");
     }
     text
+}
+
+/// The steps in one line; one that repeats itself is told once, with how often.
+fn told(steps: &[String]) -> String {
+    let told = steps.chunk_by(|one, next| one == next).map(|same| match same {
+        [one] => one.clone(),
+        same => format!("{} ({} times)", same[0], same.len()),
+    });
+    told.collect::<Vec<_>>().join(" > ")
 }
 
 /// What each life did, step by step with its causes: what differs between two runs that did the same is left out.
@@ -346,6 +355,7 @@ mod tests {
                     cause: None,
                     stderr_tail: None,
                     undelivered: false,
+                    may_pass: false,
                 },
             ));
         }

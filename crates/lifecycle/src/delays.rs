@@ -12,7 +12,21 @@ pub struct Delays {
     pub for_ever: bool,
 }
 
+/// The longest rest of what goes on until its deadline.
+const LONGEST: Duration = Duration::from_secs(30);
+
 impl Delays {
+    /// The same rests, then doubling up to 30 s, again and again: for what only a deadline ends.
+    pub fn until_deadline(&self) -> Self {
+        let mut steps = self.steps.clone();
+        let mut last = steps.last().copied().unwrap_or(Duration::from_millis(500));
+        while last < LONGEST {
+            last = (last * 2).clamp(Duration::from_millis(1), LONGEST);
+            steps.push(last);
+        }
+        Self { steps, for_ever: true }
+    }
+
     /// The rest after try number `attempt` (from 1), at least what the service asked for.
     /// `None`: no more tries.
     pub fn after(&self, attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
@@ -23,5 +37,25 @@ impl Delays {
             None => return None,
         };
         Some(own.max(retry_after.unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_deadline_ends_rests_longer_and_longer_and_never_runs_out_of_tries() {
+        let seconds = |steps: &[u64]| Delays {
+            steps: steps.iter().map(|step| Duration::from_secs(*step)).collect(),
+            for_ever: false,
+        };
+        let unending = seconds(&[1, 3]).until_deadline();
+        let rests: Vec<_> = (1..=8).filter_map(|attempt| unending.after(attempt, None)).collect();
+        assert_eq!(rests, [1, 3, 6, 12, 24, 30, 30, 30].map(Duration::from_secs));
+        for limits in [seconds(&[]), seconds(&[0]), seconds(&[60])] {
+            let unending = limits.until_deadline();
+            assert!(unending.after(1_000, None) >= Some(LONGEST), "{limits:?}");
+        }
     }
 }

@@ -94,6 +94,8 @@ pub enum Verdict {
         cause: String,
         /// Nothing of it is left at the service only.
         delivered: bool,
+        /// The cause is none of its own and may pass: another try may succeed.
+        may_pass: bool,
     },
     /// The run ended before it did.
     Unfinished {
@@ -194,12 +196,14 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Waiting, On::InputFailed(trouble)) => close(Verdict::Failed {
             cause: format!("input not uploaded: {}", trouble.message),
             delivered: true,
+            may_pass: may_pass(&trouble),
         }),
         (Is::Recalled { .. }, On::InputReady) => (Is::Recalled { input_ready: true }, vec![]),
         // It was not there any more, so neither is the task.
         (Is::Recalled { .. }, On::InputFailed(trouble)) => close(Verdict::Failed {
             cause: format!("input not uploaded again: {}", trouble.message),
             delivered: false,
+            may_pass: may_pass(&trouble),
         }),
         (Is::Ready { .. }, On::Accepted { .. }) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
@@ -219,7 +223,11 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                 None if ambiguous || (unclear && trouble.fault == Fault::Transient) => {
                     (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
                 }
-                None => close(Verdict::Failed { cause: trouble.message, delivered: !unclear }),
+                None => close(Verdict::Failed {
+                    may_pass: may_pass(&trouble),
+                    cause: trouble.message,
+                    delivered: !unclear,
+                }),
             }
         }
         (Is::Resting { attempt, unclear, again_at }, On::TimePassed) if now >= again_at => {
@@ -300,6 +308,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                 Verdict::Succeeded => Verdict::Failed {
                     cause: format!("exit code 0, but no file fits outputs {patterns:?}"),
                     delivered: true,
+                    may_pass: false,
                 },
             })
         }
@@ -307,7 +316,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             close(verdict(&ending, stopped, Some(&trouble)))
         }
         (Is::Collecting { ending, stopped }, On::Abandoned) => {
-            let trouble = Trouble::permanent("Abandoned", "the run ended while they were fetched");
+            let trouble = Trouble::transient("Abandoned", "the run ended while they were fetched");
             close(verdict(&ending, stopped, Some(&trouble)))
         }
         (
@@ -367,8 +376,15 @@ fn stopped(why: StopReason, delivered: bool) -> Verdict {
     match why {
         StopReason::RunEnds => Verdict::Unfinished { cause: cause.into(), delivered },
         StopReason::QueueTimedOut | StopReason::RunTimedOut => {
-            Verdict::Failed { cause: cause.into(), delivered }
+            Verdict::Failed { cause: cause.into(), delivered, may_pass: false }
         }
+    }
+}
+
+fn may_pass(trouble: &Trouble) -> bool {
+    match trouble.fault {
+        Fault::Permanent => false,
+        Fault::Transient | Fault::Ambiguous => true,
     }
 }
 
@@ -379,13 +395,14 @@ fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Troubl
     match (ending.success, why) {
         (true, _) => match lost {
             None => Verdict::Succeeded,
-            Some(cause) => Verdict::Failed { cause, delivered },
+            Some(cause) => Verdict::Failed { cause, delivered, may_pass: undelivered.is_some_and(may_pass) },
         },
         (false, Some(StopReason::RunEnds)) => stopped(StopReason::RunEnds, delivered),
         (false, Some(why)) => stopped(why, delivered),
         (false, None) => {
             let cause = cause(ending);
-            Verdict::Failed { cause: lost.map(|lost| format!("{cause}; {lost}")).unwrap_or(cause), delivered }
+            let cause = lost.map(|lost| format!("{cause}; {lost}")).unwrap_or(cause);
+            Verdict::Failed { cause, delivered, may_pass: false }
         }
     }
 }

@@ -77,11 +77,12 @@ fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
 #[test]
 fn a_task_is_submitted_when_its_input_is_up_and_never_without() {
     check(&Is::Waiting, On::InputReady, at(5), &ready(1, false), &[Do::Submit]);
-    let Verdict::Failed { cause, delivered: true } = verdict(Is::Waiting, On::InputFailed(refused()), at(5))
-    else {
-        panic!("its input did not get there");
-    };
-    assert_eq!(cause, "input not uploaded: no");
+    for (trouble, cause, may_pass) in
+        [(refused(), "input not uploaded: no", false), (busy(), "input not uploaded: busy", true)]
+    {
+        let failed = Verdict::Failed { cause: cause.into(), delivered: true, may_pass };
+        assert_eq!(verdict(Is::Waiting, On::InputFailed(trouble), at(5)), failed);
+    }
 }
 
 #[test]
@@ -109,12 +110,12 @@ fn a_task_that_may_have_been_taken_is_never_called_refused() {
     }
     // Refused for good: it failed, but what an earlier try may have left at the service is not thrown away.
     for (was_unclear, delivered) in [(false, true), (true, false)] {
-        let failed = Verdict::Failed { cause: "no".into(), delivered };
+        let failed = Verdict::Failed { cause: "no".into(), delivered, may_pass: false };
         assert_eq!(verdict(ready(2, was_unclear), On::Refused(refused()), at(10)), failed);
     }
     assert_eq!(
         verdict(ready(3, false), On::Refused(busy()), at(10)),
-        Verdict::Failed { cause: "busy".into(), delivered: true }
+        Verdict::Failed { cause: "busy".into(), delivered: true, may_pass: true }
     );
 }
 
@@ -235,7 +236,8 @@ fn a_task_stopped_for_its_own_reason_keeps_it_when_the_run_ends() {
         let stopping = Is::Stopping { why, may_run: true, again_at: Some(at(5)), until: at(30) };
         check(&stopping, On::StopAsked, at(4), &stopping, &[]);
         for event in [On::JobEnded, On::Vanished] {
-            let Verdict::Failed { cause, delivered: true } = verdict(stopping.clone(), event.clone(), at(4))
+            let Verdict::Failed { cause, delivered: true, may_pass: false } =
+                verdict(stopping.clone(), event.clone(), at(4))
             else {
                 panic!("{why:?} {event:?}");
             };
@@ -256,6 +258,13 @@ fn the_last_word_follows_from_how_it_ended_why_and_whether_its_results_came_home
         (0, Some(time), On::Delivered, "succeeded"),
         (0, None, short(), "failed, delivered: exit code 0, but no file fits outputs [\"*.csv\"]"),
         (0, None, lost(), "failed, undelivered: results not delivered: no"),
+        (0, None, On::DeliveryFailed(busy()), "failed for now, undelivered: results not delivered: busy"),
+        (
+            3,
+            None,
+            On::DeliveryFailed(busy()),
+            "failed, undelivered: exit code 3; results not delivered: busy",
+        ),
         (3, None, On::Delivered, "failed, delivered: exit code 3"),
         (3, None, short(), "failed, delivered: exit code 3"),
         (3, None, lost(), "failed, undelivered: exit code 3; results not delivered: no"),
@@ -273,13 +282,15 @@ fn the_last_word_follows_from_how_it_ended_why_and_whether_its_results_came_home
             0,
             None,
             On::Abandoned,
-            "failed, undelivered: results not delivered: the run ended while they were fetched",
+            "failed for now, undelivered: results not delivered: the run ended while they were fetched",
         ),
     ] {
         let home = |delivered| if delivered { "delivered" } else { "undelivered" };
         let said = match verdict(collecting(exit_code, stopped), event.clone(), at(5)) {
             Verdict::Succeeded => "succeeded".to_owned(),
-            Verdict::Failed { cause, delivered } => format!("failed, {}: {cause}", home(delivered)),
+            Verdict::Failed { cause, delivered, may_pass } => {
+                format!("failed{}, {}: {cause}", if may_pass { " for now" } else { "" }, home(delivered))
+            }
             Verdict::Unfinished { cause, delivered } => format!("unfinished, {}: {cause}", home(delivered)),
         };
         assert_eq!(said, expected, "{exit_code} {stopped:?} {event:?}");
