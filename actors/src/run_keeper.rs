@@ -252,7 +252,7 @@ impl RunKeeper {
 
     fn finish(&mut self, reason: EndReason, tally: Tally, ctx: &mut Context<Self>) {
         let outcome = match reason {
-            EndReason::AllTasksClosed if tally.failed == 0 => Outcome::Succeeded,
+            EndReason::AllTasksClosed if tally.failed + tally.unfinished == 0 => Outcome::Succeeded,
             EndReason::AllTasksClosed => Outcome::TasksFailed,
             EndReason::Deadline => Outcome::Deadline,
             EndReason::Cancelled => Outcome::Cancelled,

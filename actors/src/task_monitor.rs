@@ -159,6 +159,7 @@ impl TaskMonitor {
             stopping: plan.deadlines.delivery,
             stop_again: plan.limits.poll_every,
             delays: plan.delays.clone(),
+            keep_unfinished: !plan.open_ended,
         };
         let now = record.clock().elapsed();
         let recalled = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);

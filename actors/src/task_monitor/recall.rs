@@ -10,19 +10,23 @@ use dropmill_lifecycle::{
 /// Where a task stands at the beginning of a life of the run.
 pub fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &TaskLimits) -> Task {
     let mut task = Task::fresh();
-    let stopped = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
+    let told = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
+    // That a run ends is told to its job, not to each task.
+    let ended_by_us = past.and_then(|past| past.ended.as_ref()).is_some_and(TaskEnding::was_ended);
+    let stopped = told.or((run_ends && ended_by_us).then_some(StopReason::RunEnds));
     task.state = match past {
         Some(PastTask { closed: Some(_), .. }) => TaskState::Closed,
+        // A look shows it again, and closes it.
+        Some(PastTask { ended: Some(ended), delivered: None, .. })
+            if !ended.success && stopped.is_some_and(|why| !why.is_failure()) =>
+        {
+            stopping(stopped, now, limits)
+        }
         Some(PastTask { ended: Some(ended), delivered, .. }) if delivered.is_some() || run_ends => {
             TaskState::Collecting { ending: ending_told(ended), stopped }
         }
         Some(PastTask { ended: None, .. }) if stopped.is_some_and(|why| why != StopReason::RunEnds) => {
-            TaskState::Stopping {
-                why: stopped.unwrap_or(StopReason::RunEnds),
-                may_run: true,
-                again_at: Some(now),
-                until: now + limits.stopping,
-            }
+            stopping(stopped, now, limits)
         }
         // A run that ends has nothing to submit; what it submitted without a record of it may have finished.
         _ if run_ends => TaskState::Recalled { input_ready: false },
@@ -35,9 +39,16 @@ pub fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &Ta
     task
 }
 
+fn stopping(why: Option<StopReason>, now: Elapsed, limits: &TaskLimits) -> TaskState {
+    let why = why.unwrap_or(StopReason::RunEnds);
+    let again_at = (why != StopReason::RunEnds).then_some(now);
+    TaskState::Stopping { why, may_run: true, again_at, until: now + limits.stopping }
+}
+
 /// What the record says of a task that is over, for its machine.
 pub fn ending_told(told: &TaskEnding) -> Ending {
     let failure =
         told.failure_code.clone().map(|code| (code, told.failure_message.clone().unwrap_or_default()));
-    Ending { success: told.success, exit_code: told.exit_code, failure }
+    let started = told.started.is_some() || told.exit_code.is_some();
+    Ending { success: told.success, started, exit_code: told.exit_code, failure }
 }

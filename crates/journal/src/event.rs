@@ -288,6 +288,13 @@ pub struct TaskEnding {
     pub requeues: u32,
 }
 
+impl TaskEnding {
+    /// Whether somebody asked the service to end it.
+    pub fn was_ended(&self) -> bool {
+        !self.success && self.failure_code.as_deref() == Some("TaskEnded")
+    }
+}
+
 /// One file of a delivered result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveredFile {
@@ -307,7 +314,8 @@ pub enum Verdict {
     Succeeded,
     /// It failed, or its results could not be delivered.
     Failed,
-    /// The run ended before it did.
+    /// It was not carried out to its end: the run ended before, or no node took it within `deadlines.queue`. What it
+    /// left is not delivered.
     Unfinished,
 }
 
@@ -331,7 +339,7 @@ pub enum EndReason {
 pub enum Outcome {
     /// Every task succeeded.
     Succeeded,
-    /// Some task failed.
+    /// Some task did not succeed.
     TasksFailed,
     /// A deadline ended it.
     Deadline,

@@ -77,6 +77,8 @@ pub enum StopReason {
 pub struct Ending {
     /// The service calls it a success.
     pub success: bool,
+    /// It began to run: it may have left something.
+    pub started: bool,
     /// Exit code; none if the command never ran.
     pub exit_code: Option<i32>,
     /// Code and words of the failure.
@@ -97,7 +99,7 @@ pub enum Verdict {
         /// The cause is none of its own and may pass: another try may succeed.
         may_pass: bool,
     },
-    /// The run ended before it did.
+    /// We ended it, or never began it. What it left is not a result: it stays at the service.
     Unfinished {
         /// In one line.
         cause: String,
@@ -183,6 +185,8 @@ pub struct TaskLimits {
     pub stop_again: Duration,
     /// Rests between tries to submit it.
     pub delays: Delays,
+    /// What a task left that we ended is kept at the service. Not in a drop folder, where its file is done again.
+    pub keep_unfinished: bool,
 }
 
 /// A state and what to do on entering it.
@@ -262,8 +266,13 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | Is::Resting { .. },
             On::SeenEnded(ending),
         ) => (Is::Collecting { ending, stopped: None }, vec![Do::Collect]),
-        (Is::Stopping { why, .. }, On::SeenEnded(ending)) => {
+        // It succeeded before it could be ended, or it is a failure of its own with evidence to fetch.
+        (Is::Stopping { why, .. }, On::SeenEnded(ending)) if ending.success || why.is_failure() => {
             (Is::Collecting { ending, stopped: Some(why) }, vec![Do::Collect])
+        }
+        // A file that we kept it from completing looks like a complete one.
+        (Is::Stopping { why, .. }, On::SeenEnded(ending)) => {
+            close(stopped(why, !(ending.started && limits.keep_unfinished)))
         }
         // Deleted behind our back: submit it again under its name.
         (Is::Queued { .. } | Is::Running { .. }, On::Vanished) => {
@@ -373,11 +382,9 @@ fn stopped(why: StopReason, delivered: bool) -> Verdict {
         StopReason::RunTimedOut => "it ran longer than task.timeout and did not end when told to",
         StopReason::RunEnds => "the run ended before it did",
     };
-    match why {
-        StopReason::RunEnds => Verdict::Unfinished { cause: cause.into(), delivered },
-        StopReason::QueueTimedOut | StopReason::RunTimedOut => {
-            Verdict::Failed { cause: cause.into(), delivered, may_pass: false }
-        }
+    match why.is_failure() {
+        false => Verdict::Unfinished { cause: cause.into(), delivered },
+        true => Verdict::Failed { cause: cause.into(), delivered, may_pass: false },
     }
 }
 
@@ -397,7 +404,6 @@ fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Troubl
             None => Verdict::Succeeded,
             Some(cause) => Verdict::Failed { cause, delivered, may_pass: undelivered.is_some_and(may_pass) },
         },
-        (false, Some(StopReason::RunEnds)) => stopped(StopReason::RunEnds, delivered),
         (false, Some(why)) => stopped(why, delivered),
         (false, None) => {
             let cause = cause(ending);
@@ -427,6 +433,14 @@ fn signal(exit: i32) -> Option<i32> {
 }
 
 impl StopReason {
+    /// Whether it is the task's own fault: then what it left is evidence, and is delivered.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::RunTimedOut => true,
+            Self::QueueTimedOut | Self::RunEnds => false,
+        }
+    }
+
     /// In a few words, for the record.
     pub fn told(self) -> &'static str {
         match self {

@@ -222,7 +222,7 @@ fn job() {
 
 fn ended(success: bool) -> Ending {
     let failure = (!success).then(|| ("FailureExitCode".to_owned(), "The task exited".to_owned()));
-    Ending { success, exit_code: Some(if success { 0 } else { 3 }), failure }
+    Ending { success, started: true, exit_code: Some(if success { 0 } else { 3 }), failure }
 }
 
 #[test]
@@ -260,6 +260,7 @@ fn task() {
         TaskEvent::SeenActive,
         TaskEvent::SeenRunning,
         TaskEvent::SeenEnded(ended(true)),
+        TaskEvent::SeenEnded(ended(false)),
         TaskEvent::Vanished,
         TaskEvent::StopAsked,
         TaskEvent::JobEnded,
@@ -275,6 +276,7 @@ fn task() {
         stopping: Duration::from_secs(30),
         stop_again: Duration::from_secs(5),
         delays: delays(),
+        keep_unfinished: true,
     };
     insta::assert_snapshot!(table(&states, &events, |state, event| task::apply(state, event, NOW, &limits)));
 }

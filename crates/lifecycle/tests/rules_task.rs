@@ -16,6 +16,7 @@ fn limits() -> TaskLimits {
         queue: Some(secs(600)),
         run: Some(secs(60)),
         stopping: secs(30),
+        keep_unfinished: true,
         stop_again: secs(5),
         delays: three_tries(),
     }
@@ -67,7 +68,7 @@ fn ending(until: u64, may_run: bool) -> Is {
 
 fn ended(exit_code: i32) -> Ending {
     let failure = (exit_code != 0).then(|| ("FailureExitCode".to_owned(), "The task exited".to_owned()));
-    Ending { success: exit_code == 0, exit_code: Some(exit_code), failure }
+    Ending { success: exit_code == 0, started: true, exit_code: Some(exit_code), failure }
 }
 
 fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
@@ -212,6 +213,10 @@ fn when_the_run_ends_what_may_have_run_is_looked_at_before_it_is_called_unfinish
             &collecting(0, Some(StopReason::RunEnds)),
             &[Do::Collect],
         );
+        // What it wrote until then may look complete: it is not delivered, and kept. What never began left nothing.
+        assert_eq!(verdict(ending(35, may_run), On::SeenEnded(ended(137)), at(6)), unfinished(false));
+        let never_began = Ending { started: false, exit_code: None, ..ended(137) };
+        assert_eq!(verdict(ending(35, may_run), On::SeenEnded(never_began), at(6)), unfinished(true));
         assert_eq!(verdict(ending(35, may_run), On::JobEnded, at(6)), unfinished(true));
         // No look came: what it left, if anything, stays at the service.
         check(&ending(35, may_run), On::TimePassed, Elapsed(34_999), &ending(35, may_run), &[]);
@@ -230,18 +235,19 @@ fn a_refusal_closes_an_ending_task_only_if_no_try_can_have_been_taken() {
 
 #[test]
 fn a_task_stopped_for_its_own_reason_keeps_it_when_the_run_ends() {
-    for (why, words) in
-        [(StopReason::QueueTimedOut, "no node took it"), (StopReason::RunTimedOut, "it ran longer")]
-    {
+    for (why, words, is_failure) in [
+        (StopReason::QueueTimedOut, "no node took it", false),
+        (StopReason::RunTimedOut, "it ran longer", true),
+    ] {
         let stopping = Is::Stopping { why, may_run: true, again_at: Some(at(5)), until: at(30) };
         check(&stopping, On::StopAsked, at(4), &stopping, &[]);
         for event in [On::JobEnded, On::Vanished] {
-            let Verdict::Failed { cause, delivered: true, may_pass: false } =
-                verdict(stopping.clone(), event.clone(), at(4))
-            else {
-                panic!("{why:?} {event:?}");
+            let (cause, failed) = match verdict(stopping.clone(), event.clone(), at(4)) {
+                Verdict::Failed { cause, delivered: true, may_pass: false } => (cause, true),
+                Verdict::Unfinished { cause, delivered: true } => (cause, false),
+                other => panic!("{why:?} {event:?} {other:?}"),
             };
-            assert!(cause.starts_with(words), "{cause}");
+            assert!(cause.starts_with(words) && failed == is_failure, "{cause}");
         }
     }
 }
@@ -271,7 +277,7 @@ fn the_last_word_follows_from_how_it_ended_why_and_whether_its_results_came_home
         (137, None, On::Delivered, "failed, delivered: exit code 137 (killed by signal 9)"),
         (137, Some(run), On::Delivered, "unfinished, delivered: the run ended before it did"),
         (137, Some(run), lost(), "unfinished, undelivered: the run ended before it did"),
-        (137, Some(queue), On::Delivered, "failed, delivered: no node took it within deadlines.queue"),
+        (137, Some(queue), On::Delivered, "unfinished, delivered: no node took it within deadlines.queue"),
         (
             137,
             Some(time),
