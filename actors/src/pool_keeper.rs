@@ -71,6 +71,7 @@ struct Ring;
 struct NodeSeen {
     id: String,
     state: wire::NodeState,
+    is_spot: bool,
     start_task: Option<wire::NodeTaskInfo>,
     stderr_tail: String,
     errors: Vec<String>,
@@ -83,6 +84,7 @@ impl PoolKeeper {
         let limits = PoolLimits {
             allocation: plan.deadlines.allocation,
             start_task: plan.deadlines.start_task,
+            unusable: plan.deadlines.unusable,
             deletion: plan.deadlines.cleanup,
             look_every: if services.hints.is_some() {
                 Duration::from_millis(20)
@@ -241,7 +243,7 @@ impl PoolKeeper {
         let look = async move {
             let pool = batch.get_pool(&id).await?;
             let mut nodes = vec![];
-            for node in batch.list_nodes(&id, None, Some("id,state,startTaskInfo,errors")).await? {
+            for node in batch.list_nodes(&id, None, Some("id,state,isDedicated,startTaskInfo,errors")).await? {
                 let failed = node.state == Some(wire::NodeState::StartTaskFailed);
                 let news = known.get(&node.id).map(String::as_str) != Some("starttaskfailed");
                 let stderr_tail = if failed && news {
@@ -252,6 +254,7 @@ impl PoolKeeper {
                 nodes.push(NodeSeen {
                     id: node.id,
                     state: node.state.unwrap_or(wire::NodeState::Unknown),
+                    is_spot: node.is_dedicated == Some(false),
                     start_task: node.start_task_info,
                     stderr_tail,
                     errors: node.errors.iter().flatten().filter_map(|error| error.message.clone()).collect(),
@@ -296,7 +299,10 @@ impl PoolKeeper {
             match node.state {
                 wire::NodeState::Idle | wire::NodeState::Running => view.ready += 1,
                 wire::NodeState::StartTaskFailed => view.start_task_failed += 1,
-                wire::NodeState::Unusable => view.unusable += 1,
+                wire::NodeState::Unusable => {
+                    view.unusable += 1;
+                    view.spot_unusable |= node.is_spot;
+                }
                 _ => {}
             }
             let state = node.state.as_str().to_owned();

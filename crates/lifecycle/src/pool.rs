@@ -45,6 +45,8 @@ pub enum PoolState {
         resize_at: Elapsed,
         /// End of patience.
         until: Elapsed,
+        /// No node is of use: end of patience with them.
+        dead_at: Option<Elapsed>,
     },
     /// Its nodes are ready, or as many as there will be.
     Steady {
@@ -52,6 +54,8 @@ pub enum PoolState {
         ready: u32,
         /// When to look again.
         look_at: Elapsed,
+        /// No node is of use: end of patience with them.
+        dead_at: Option<Elapsed>,
     },
     /// It was never made, the run was told why: nothing is there to be deleted.
     Unmade,
@@ -85,8 +89,11 @@ pub struct PoolView {
     pub ready: u32,
     /// Nodes whose start task failed.
     pub start_task_failed: u32,
-    /// Nodes that will not become ready by themselves for another reason.
+    /// Nodes that are unusable for another reason. They may recover: a node by itself within the hour, a spot node when it is
+    /// replaced, because it can be shown as unusable before it is shown as preempted.
     pub unusable: u32,
+    /// Some of these are spot nodes.
+    pub spot_unusable: bool,
     /// Code and message of what kept the service from adding nodes.
     pub resize_errors: Vec<(String, String)>,
     /// Somebody told the service to have fewer nodes than are asked for here.
@@ -166,6 +173,8 @@ pub struct PoolLimits {
     pub allocation: Duration,
     /// From then until their start task is done.
     pub start_task: Duration,
+    /// While all nodes are unusable, until they recover; twice as long if some of them are spot nodes.
+    pub unusable: Duration,
     /// From the request to delete until it is gone.
     pub deletion: Duration,
     /// Between two looks while it starts.
@@ -221,6 +230,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 look_at: now + limits.look_every,
                 resize_at: now + limits.resize_every,
                 until,
+                dead_at: None,
             };
             (starting, vec![Do::TellCreated, Do::Look])
         }
@@ -243,11 +253,17 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             (Is::Creating { attempt: attempt + 1, unclear, until }, vec![Do::Create])
         }
 
-        (Is::Starting { allocated, ready, until, .. }, On::TimePassed) if now >= until => {
+        (
+            Is::Starting { dead_at: Some(dead_at), .. } | Is::Steady { dead_at: Some(dead_at), .. },
+            On::TimePassed,
+        ) if now >= dead_at => {
+            lose(Trouble::permanent("NodesUnusable", "all nodes are unusable, and did not recover in time"))
+        }
+        (Is::Starting { allocated, ready, until, dead_at: None, .. }, On::TimePassed) if now >= until => {
             let which = if allocated { "start_task" } else { "allocation" };
             if ready > 0 {
                 let said = format!("{ready} nodes are ready, the others are not within the {which} deadline");
-                let watched = Is::Steady { ready, look_at: now + limits.watch_every };
+                let watched = Is::Steady { ready, look_at: now + limits.watch_every, dead_at: None };
                 return (
                     watched,
                     vec![Do::TellDeadline(which), Do::TellDegraded(said), Do::TellReady { nodes: ready }],
@@ -257,28 +273,39 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             told.insert(0, Do::TellDeadline(which));
             (state, told)
         }
-        (Is::Starting { allocated, ready, look_at, resize_at, until }, On::TimePassed) if now >= look_at => (
-            Is::Starting { allocated, ready, look_at: now + limits.look_every, resize_at, until },
-            vec![Do::Look],
-        ),
-        (Is::Starting { allocated, look_at, resize_at, until, .. }, On::Seen(view)) => {
-            starting(allocated, look_at, resize_at, until, &view, now, limits)
+        (Is::Starting { allocated, ready, look_at, resize_at, until, dead_at }, On::TimePassed)
+            if now >= look_at =>
+        {
+            let look_at = now + limits.look_every;
+            (Is::Starting { allocated, ready, look_at, resize_at, until, dead_at }, vec![Do::Look])
+        }
+        (Is::Starting { allocated, look_at, resize_at, until, dead_at, .. }, On::Seen(view)) => {
+            let (dead_at, mut told) = match use_of(&view, dead_at, now, limits) {
+                Ok(use_of) => use_of,
+                Err(trouble) => return lose(trouble),
+            };
+            let (mut state, more) = starting(allocated, look_at, resize_at, until, &view, now, limits);
+            if let Is::Starting { dead_at: since, .. } = &mut state {
+                *since = dead_at;
+            }
+            told.extend(more);
+            (state, told)
         }
 
-        (Is::Steady { ready, look_at }, On::TimePassed) if now >= look_at => {
-            (Is::Steady { ready, look_at: now + limits.watch_every }, vec![Do::Look])
+        (Is::Steady { ready, look_at, dead_at }, On::TimePassed) if now >= look_at => {
+            (Is::Steady { ready, look_at: now + limits.watch_every, dead_at }, vec![Do::Look])
         }
-        (Is::Steady { look_at, ready }, On::Seen(view)) => match hopeless(&view) {
-            Some(trouble) => lose(trouble),
-            None => {
-                let mut told = vec![];
-                if view.ready < ready {
+        (Is::Steady { look_at, ready, dead_at }, On::Seen(view)) => match use_of(&view, dead_at, now, limits)
+        {
+            Err(trouble) => lose(trouble),
+            Ok((dead_at, mut told)) => {
+                if view.ready < ready && told.is_empty() {
                     told.push(Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
                 }
                 if view.steady && view.shrunk {
                     told.push(Do::Resize);
                 }
-                (Is::Steady { ready: view.ready, look_at }, told)
+                (Is::Steady { ready: view.ready, look_at, dead_at }, told)
             }
         },
         // Whoever asks for more waits for more, with patience of its own.
@@ -289,6 +316,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 look_at: now + limits.look_every,
                 resize_at: now + limits.resize_every,
                 until: now + limits.allocation,
+                dead_at: None,
             };
             (starting, vec![Do::Resize])
         }
@@ -361,9 +389,6 @@ fn starting(
     limits: &PoolLimits,
 ) -> Step {
     use PoolCommand as Do;
-    if let Some(trouble) = hopeless(view) {
-        return lose(trouble);
-    }
     let all_there = view.steady && view.present >= view.target;
     let decided = view.ready + view.start_task_failed + view.unusable;
     if all_there && decided >= view.present && view.ready > 0 {
@@ -371,7 +396,8 @@ fn starting(
         if view.ready < view.target {
             told.insert(0, Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
         }
-        return (PoolState::Steady { ready: view.ready, look_at: now + limits.watch_every }, told);
+        let look_at = now + limits.watch_every;
+        return (PoolState::Steady { ready: view.ready, look_at, dead_at: None }, told);
     }
     let until = if all_there && !allocated { now + limits.start_task } else { until };
     let short = view.steady && view.present < view.target;
@@ -381,7 +407,7 @@ fn starting(
         false => (resize_at, vec![]),
     };
     let allocated = allocated || all_there;
-    (PoolState::Starting { allocated, ready: view.ready, look_at, resize_at, until }, commands)
+    (PoolState::Starting { allocated, ready: view.ready, look_at, resize_at, until, dead_at: None }, commands)
 }
 
 /// Each eighth turn asks again instead of looking, whatever looks say: a request that was lost must be repeated,
@@ -390,19 +416,32 @@ fn look_or_ask_again(turn: u32) -> PoolCommand {
     if turn.is_multiple_of(8) { PoolCommand::Delete } else { PoolCommand::Look }
 }
 
-/// Every node that was asked for is there and none will ever take a task.
-fn hopeless(view: &PoolView) -> Option<Trouble> {
+/// When patience ends with nodes none of which is of use, and what to say of it.
+///
+/// # Errors
+/// Why none of them ever will be.
+fn use_of(
+    view: &PoolView,
+    dead_at: Option<Elapsed>,
+    now: Elapsed,
+    limits: &PoolLimits,
+) -> Result<(Option<Elapsed>, Vec<PoolCommand>), Trouble> {
     let dead = view.start_task_failed + view.unusable;
     if view.target == 0 || !view.steady || view.ready > 0 || dead < view.target || dead < view.present {
-        return None;
+        return Ok((None, vec![]));
     }
-    Some(if view.start_task_failed > 0 {
+    // A start task that failed was tried as often as the run file says.
+    if view.unusable == 0 {
         let message =
             format!("the start task failed on {} of {} nodes", view.start_task_failed, view.present);
-        Trouble::permanent("StartTaskFailed", message)
-    } else {
-        Trouble::permanent("NodesUnusable", format!("all {} nodes are unusable", view.present))
-    })
+        return Err(Trouble::permanent("StartTaskFailed", message));
+    }
+    if dead_at.is_some() {
+        return Ok((dead_at, vec![]));
+    }
+    let patience = limits.unusable * if view.spot_unusable { 2 } else { 1 };
+    let told = format!("none of {} nodes is of use; waiting for them to recover, {patience:?}", view.present);
+    Ok((Some(now + patience), vec![PoolCommand::TellDegraded(told)]))
 }
 
 fn too_late(allocated: bool, limits: &PoolLimits) -> Trouble {
@@ -428,8 +467,10 @@ impl PoolState {
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
             Self::Resting { again_at, .. } => Some(*again_at),
-            Self::Starting { look_at, until, .. } => Some(*look_at.min(until)),
-            Self::Steady { look_at, .. } => Some(*look_at),
+            Self::Starting { look_at, until, dead_at, .. } => Some(*look_at.min(&dead_at.unwrap_or(*until))),
+            Self::Steady { look_at, dead_at, .. } => {
+                Some(dead_at.map_or(*look_at, |dead_at| dead_at.min(*look_at)))
+            }
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
             Self::Absent
             | Self::Recalled

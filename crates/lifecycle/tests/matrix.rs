@@ -53,8 +53,9 @@ fn table<S: Clone + Debug + PartialEq, E: Clone + Debug, C: Debug>(
 fn short(value: &impl Debug) -> String {
     let text = format!("{value:?}");
     let text = text.replace("Elapsed(", "(").replace("attempt: ", "#");
-    let text =
-        text.replace("PoolView { ", "{").replace(", unusable: 0, resize_errors: [], shrunk: false }", "}");
+    let text = text
+        .replace("PoolView { ", "{")
+        .replace(", unusable: 0, spot_unusable: false, resize_errors: [], shrunk: false }", "}");
     let trouble = |fault: &str| format!("Trouble {{ fault: {fault}, code:");
     let mut text = text.replace(&trouble("Transient"), "Soon {").replace(&trouble("Permanent"), "Never {");
     for kind in ["Soon {", "Never {"] {
@@ -97,8 +98,14 @@ fn effort() {
 #[test]
 fn pool() {
     use PoolState as Is;
-    let starting =
-        |look_at, until| Is::Starting { allocated: false, ready: 0, look_at, resize_at: OVER, until };
+    let starting = |look_at, until| Is::Starting {
+        allocated: false,
+        ready: 0,
+        look_at,
+        resize_at: OVER,
+        until,
+        dead_at: None,
+    };
     let states = [
         Is::Absent,
         Is::Recalled,
@@ -111,8 +118,17 @@ fn pool() {
         starting(TO_COME, TO_COME),
         starting(OVER, TO_COME),
         starting(OVER, OVER),
-        Is::Starting { allocated: true, ready: 1, look_at: OVER, resize_at: OVER, until: OVER },
-        Is::Steady { ready: 3, look_at: OVER },
+        Is::Starting {
+            allocated: true,
+            ready: 1,
+            look_at: OVER,
+            resize_at: OVER,
+            until: OVER,
+            dead_at: None,
+        },
+        Is::Steady { ready: 3, look_at: OVER, dead_at: None },
+        Is::Steady { ready: 0, look_at: TO_COME, dead_at: Some(OVER) },
+        Is::Steady { ready: 0, look_at: OVER, dead_at: Some(TO_COME) },
         Is::Lost,
         Is::Deleting { looks: 0, again_at: OVER, until: TO_COME },
         Is::Deleting { looks: 8, again_at: TO_COME, until: TO_COME },
@@ -137,6 +153,7 @@ fn pool() {
         PoolEvent::Seen(view(true, 3, 3, 0)),
         PoolEvent::Seen(view(true, 3, 2, 1)),
         PoolEvent::Seen(view(true, 3, 0, 3)),
+        PoolEvent::Seen(PoolView { unusable: 3, ..view(true, 3, 0, 0) }),
         PoolEvent::Seen(view(true, 1, 1, 0)),
         PoolEvent::LookFailed(soon()),
         PoolEvent::FoundMissing,
@@ -150,6 +167,7 @@ fn pool() {
     let limits = PoolLimits {
         allocation: Duration::from_secs(600),
         start_task: Duration::from_secs(300),
+        unusable: Duration::from_secs(1000),
         deletion: Duration::from_secs(120),
         look_every: Duration::from_secs(2),
         watch_every: Duration::from_secs(15),

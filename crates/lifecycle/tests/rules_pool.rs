@@ -13,6 +13,7 @@ fn limits() -> PoolLimits {
     PoolLimits {
         allocation: secs(600),
         start_task: secs(300),
+        unusable: secs(1000),
         deletion: secs(120),
         look_every: secs(2),
         watch_every: secs(15),
@@ -35,7 +36,7 @@ fn creating(attempt: u32, unclear: bool) -> Is {
 }
 
 fn starting(allocated: bool, ready: u32) -> Is {
-    Is::Starting { allocated, ready, look_at: at(700), resize_at: at(60), until: at(600) }
+    Is::Starting { allocated, ready, look_at: at(700), resize_at: at(60), until: at(600), dead_at: None }
 }
 
 fn deleting(now: u64) -> Is {
@@ -80,7 +81,7 @@ fn startup_ends_at_its_deadline_and_not_before() {
 #[test]
 fn a_deadline_that_finds_some_nodes_ready_goes_on_with_them_and_says_so() {
     let (next, commands) = apply(starting(false, 2), On::TimePassed, at(600));
-    assert_eq!(next, Is::Steady { ready: 2, look_at: at(615) });
+    assert_eq!(next, Is::Steady { ready: 2, look_at: at(615), dead_at: None });
     assert!(
         matches!(
             &commands[..],
@@ -183,7 +184,7 @@ fn missing_nodes_are_asked_for_again_in_due_time_and_only_while_the_service_rest
 #[test]
 fn nodes_that_somebody_took_away_are_asked_for_at_once() {
     let seen = |steady, shrunk| PoolView { shrunk, ..view(steady, 0, 0) };
-    for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900) }] {
+    for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900), dead_at: None }] {
         for (seen, asks) in [(seen(true, true), true), (seen(false, true), false), (seen(true, false), false)]
         {
             let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(10));
@@ -225,14 +226,15 @@ fn a_pool_without_a_node_that_will_ever_work_is_lost_at_once_and_one_with_hope_i
     };
     for (seen, code) in [
         (dead(3, 0, 3, 0), Some("StartTaskFailed")),
-        (dead(1, 2, 3, 0), Some("StartTaskFailed")),
-        (dead(0, 3, 3, 0), Some("NodesUnusable")),
+        // Unusable nodes may recover.
+        (dead(1, 2, 3, 0), None),
+        (dead(0, 3, 3, 0), None),
         (dead(2, 0, 3, 0), None),
         (dead(2, 0, 3, 1), None),
         (dead(2, 0, 2, 0), None),
         (PoolView { steady: false, ..dead(3, 0, 3, 0) }, None),
     ] {
-        for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900) }] {
+        for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900), dead_at: None }] {
             let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(10));
             let told: Option<&Trouble> = commands.iter().find_map(|command| match command {
                 Do::TellLost(trouble) => Some(trouble),
@@ -245,8 +247,33 @@ fn a_pool_without_a_node_that_will_ever_work_is_lost_at_once_and_one_with_hope_i
 }
 
 #[test]
+fn a_pool_whose_nodes_are_all_unusable_is_lost_only_when_its_patience_is_over() {
+    let unusable = |spot_unusable| PoolView { unusable: 3, spot_unusable, ..view(true, 3, 0) };
+    for (spot, patience) in [(false, 1000), (true, 2000)] {
+        for state in [starting(true, 0), Is::Steady { ready: 3, look_at: at(20), dead_at: None }] {
+            let (waiting, told) = apply(state.clone(), On::Seen(unusable(spot)), at(10));
+            assert!(
+                matches!(&told[..], [Do::TellDegraded(said)] if said.contains("waiting for them to recover")),
+                "{state:?} {told:?}"
+            );
+            // It is said once, and patience is not begun anew; no other deadline ends it meanwhile.
+            let (waiting, told) = apply(waiting, On::Seen(unusable(spot)), at(700));
+            assert_eq!(told, [], "{state:?}");
+            let (waiting, told) = apply(waiting, On::TimePassed, at(9 + patience));
+            assert_eq!(told, [Do::Look], "{state:?}");
+            // They recover, and what breaks later has a patience of its own.
+            let (recovered, _) = apply(waiting.clone(), On::Seen(view(true, 3, 3)), at(900));
+            assert!(matches!(recovered, Is::Steady { ready: 3, dead_at: None, .. }), "{recovered:?}");
+            let (lost, told) = apply(waiting, On::TimePassed, at(10 + patience));
+            assert_eq!(lost, Is::Lost, "{state:?}");
+            assert!(matches!(&told[..], [Do::TellLost(why)] if why.code == "NodesUnusable"), "{told:?}");
+        }
+    }
+}
+
+#[test]
 fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
-    for state in [starting(false, 0), Is::Steady { ready: 3, look_at: at(20) }] {
+    for state in [starting(false, 0), Is::Steady { ready: 3, look_at: at(20), dead_at: None }] {
         let (next, commands) = apply(state, On::FoundMissing, at(10));
         assert_eq!(next, Is::Lost);
         assert!(
@@ -258,7 +285,7 @@ fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
 
 #[test]
 fn fewer_ready_nodes_are_said_once_not_at_every_look() {
-    let steady = Is::Steady { ready: 3, look_at: at(20) };
+    let steady = Is::Steady { ready: 3, look_at: at(20), dead_at: None };
     let (fewer, commands) = apply(steady, On::Seen(view(true, 3, 1)), at(10));
     assert!(matches!(&commands[..], [Do::TellDegraded(_)]), "{commands:?}");
     let (_, commands) = apply(fewer, On::Seen(view(true, 3, 1)), at(11));
@@ -304,7 +331,12 @@ fn a_pool_that_will_not_go_is_left_at_the_deadline_and_named() {
 
 #[test]
 fn a_released_pool_stands_and_nothing_is_asked_of_the_service() {
-    for state in [creating(1, false), starting(true, 1), Is::Steady { ready: 1, look_at: at(9) }, Is::Lost] {
+    for state in [
+        creating(1, false),
+        starting(true, 1),
+        Is::Steady { ready: 1, look_at: at(9), dead_at: None },
+        Is::Lost,
+    ] {
         let (next, commands) = apply(state, On::Released, at(5));
         assert_eq!(next, Is::Left);
         assert!(matches!(&commands[..], [Do::TellLeft(_)]), "{commands:?}");
@@ -412,8 +444,15 @@ fn a_pool_that_grows_asks_at_once_and_is_patient_anew() {
         look_at: at(now + 2),
         resize_at: at(now + 60),
         until: at(now + 600),
+        dead_at: None,
     };
-    check(&Is::Steady { ready: 1, look_at: at(5000) }, On::Grown, at(1000), &grown(1000, 1), &[Do::Resize]);
+    check(
+        &Is::Steady { ready: 1, look_at: at(5000), dead_at: None },
+        On::Grown,
+        at(1000),
+        &grown(1000, 1),
+        &[Do::Resize],
+    );
     check(&starting(true, 0), On::Grown, at(100), &grown(100, 0), &[Do::Resize]);
     // Before it is made, it will be made so; once it ends, nothing grows.
     for state in [Is::Absent, creating(1, false), Is::Lost, deleting(10), Is::Gone] {
@@ -423,7 +462,10 @@ fn a_pool_that_grows_asks_at_once_and_is_patient_anew() {
     let (state, told) = apply(grown(1000, 1), On::Seen(view(true, 1, 1)), at(1001));
     assert_eq!((state, told), (grown(1000, 1), vec![]));
     let (state, told) = apply(grown(1000, 1), On::Seen(view(true, 3, 3)), at(1001));
-    assert_eq!((state, told), (Is::Steady { ready: 3, look_at: at(1016) }, vec![Do::TellReady { nodes: 3 }]));
+    assert_eq!(
+        (state, told),
+        (Is::Steady { ready: 3, look_at: at(1016), dead_at: None }, vec![Do::TellReady { nodes: 3 }])
+    );
     let (_, told) = apply(grown(1000, 1), On::TimePassed, at(1600));
     assert!(told.contains(&Do::TellDeadline("allocation")), "{told:?}");
 }

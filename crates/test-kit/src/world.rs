@@ -51,6 +51,7 @@ impl World {
     pub fn relent(&self, what: &Interference) {
         match what {
             Interference::PreemptNodes { .. } => self.service.befall(&Condition::Return),
+            Interference::BreakNodes { .. } => self.service.befall(&Condition::Recover),
             Interference::Quota { .. } | Interference::StallResizes => {
                 self.service.befall(&Condition::Supply(Supply::quota(u32::MAX)));
             }

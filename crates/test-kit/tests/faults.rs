@@ -75,7 +75,7 @@ fn what_does_not_pass_is_told() {
             "[[incident]]\nat = \"10m\"\ndo = \"break-nodes\"\nnodes = 3",
             Outcome::Infrastructure,
             0,
-            "all 3 nodes are unusable",
+            "all nodes are unusable, and did not recover in time",
         ),
         ("[clock]\nahead = \"20m\"", Outcome::Infrastructure, 0, "this machine's clock is 20 min behind"),
         ("[clock]\nbehind = \"20m\"", Outcome::Infrastructure, 0, "this machine's clock is 20 min ahead"),

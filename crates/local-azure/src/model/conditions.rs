@@ -20,6 +20,8 @@ pub enum Condition {
     },
     /// Preempted nodes come back and boot.
     Return,
+    /// Unusable nodes recover: they boot, and take tasks again.
+    Recover,
     /// Nodes cannot be used any more. Their tasks are queued again.
     Break {
         /// How many.
@@ -88,9 +90,13 @@ impl Model {
                     self.lose_node(&pool, &node, NodeState::Unusable, moment);
                 }
             }
-            Condition::Return => {
-                let preempted: Vec<_> = self.nodes_that(|node| node.state == NodeState::Preempted).collect();
-                for (pool, node) in preempted {
+            Condition::Return | Condition::Recover => {
+                let lost = match condition {
+                    Condition::Recover => NodeState::Unusable,
+                    _ => NodeState::Preempted,
+                };
+                let lost: Vec<_> = self.nodes_that(|node| node.state == lost).collect();
+                for (pool, node) in lost {
                     self.set_node_state(&pool, &node, NodeState::Starting, moment);
                     self.boot(&pool, &node);
                     self.keep_pool(&pool);

@@ -195,8 +195,7 @@ impl IncidentSection {
     fn checked(self) -> Result<Incident, String> {
         use {Interference as Is, InterferenceName as Name};
         let many = matches!(self.what, Name::PreemptNodes | Name::BreakNodes | Name::Quota);
-        let lasting =
-            matches!(self.what, Name::PreemptNodes | Name::Quota | Name::StallResizes | Name::MoveClock);
+        let lasting = many || matches!(self.what, Name::StallResizes | Name::MoveClock);
         if self.nodes.is_some() && !many {
             return Err("nodes belongs to preempt-nodes, break-nodes and quota".into());
         }
@@ -205,7 +204,8 @@ impl IncidentSection {
         }
         if self.lasts.is_some() && !lasting {
             return Err(
-                "for belongs to what can be undone: preempt-nodes, quota, stall-resizes, move-clock".into()
+                "for belongs to what can be undone: preempt-nodes, break-nodes, quota, stall-resizes, move-clock"
+                    .into()
             );
         }
         let ahead = skew(self.ahead, self.behind)?;
@@ -415,7 +415,7 @@ mod tests {
             ("[[fault]]\non = [\"store outputs\"]\ndo = \"delay\"\ndelay = \"1s\"", "can happen only on"),
             ("[[incident]]\nat = \"1s\"\ndo = \"quota\"", "quota needs nodes"),
             ("[[incident]]\nat = \"1s\"\ndo = \"cancel\"\nnodes = 2", "nodes belongs to"),
-            ("[[incident]]\nat = \"1s\"\ndo = \"break-nodes\"\nfor = \"2s\"", "what can be undone"),
+            ("[[incident]]\nat = \"1s\"\ndo = \"reboot-node\"\nfor = \"2s\"", "what can be undone"),
             ("[[incident]]\nat = \"1s\"\ndo = \"move-clock\"", "is needed there"),
             ("[clock]\nahead = \"1s\"\nbehind = \"1s\"", "clock: give ahead or behind"),
             ("[[fault]]\ndo = \"refuse\"\nstatus = 503", "belong to do = \"status\""),
