@@ -126,9 +126,13 @@ pub struct RunArgs {
     /// Go on with the latest run of each file that was cut off; where there is none, start one.
     #[arg(long)]
     pub resume: bool,
-    /// Leave out inputs that succeeded in an earlier run of the file, unchanged since, whose results are still there.
+    /// Leave out inputs whose results are there: made by an earlier run of the file, from the same input, with the same
+    /// command, environment, application and outputs.
     #[arg(long)]
     pub skip_done: bool,
+    /// With --skip-done: compare the content of results, not their lengths alone.
+    #[arg(long, requires = "skip_done")]
+    pub check_content: bool,
     /// Keep every request and answer in this folder, without secrets, for `simulate --replay`.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
@@ -223,6 +227,12 @@ pub struct PlanArgs {
     /// The plan as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Say for each input whether `run --skip-done` leaves it out, and if not, why.
+    #[arg(long)]
+    pub skip_done: bool,
+    /// With --skip-done: compare the content of results, not their lengths alone.
+    #[arg(long, requires = "skip_done")]
+    pub check_content: bool,
 }
 
 /// Arguments of `serve`.

@@ -3,6 +3,7 @@
 //! The program is made of this library: settings become a checked plan, the plan is carried out by the actors of
 //! `dropmill-actors`, and what they say is shown.
 
+mod again;
 pub mod cli;
 mod commands;
 mod daemon;

@@ -1,6 +1,7 @@
 //! One life of a run: from its folder in the state to its actors at work. A run that was cut off has another.
 
 use crate::{
+    again::begin_record,
     commands::{Mistake, services},
     record::Record,
     settings::{Loaded, ServiceKind, Task, load},
@@ -74,6 +75,7 @@ impl Life {
         state: &State,
         clock: &SharedClock,
     ) -> Result<Self> {
+        begin_record(&plan, state)?;
         let folder = state.new_run(&plan.run, clock.now())?;
         let body = serde_json::to_vec_pretty(&plan)?;
         write_private(&folder.path.join("plan.json"), &body)?;
@@ -119,7 +121,7 @@ impl Life {
     }
 
     fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
-        let place = Arc::new(DiskPlace::new(&self.plan.run, &self.plan.output));
+        let place = Arc::new(DiskPlace::of(&self.plan));
         self.begin_with(services, place, Arc::new(PathInputs), clock)
     }
 

@@ -76,7 +76,9 @@ fn the_same_run_twice_has_the_same_outline() {
     let outlines = [(); 2].map(|()| {
         let said = desk.run("run.toml");
         said.exited(1);
-        text(&desk, &["trace", said.report["run"].as_str().unwrap(), "--outline"])
+        let outline = text(&desk, &["trace", said.report["run"].as_str().unwrap(), "--outline"]);
+        // The run may be over before a look shows all nodes ready.
+        outline.replace(" > ready (3 nodes)", "")
     });
     assert_eq!(outlines[0], outlines[1]);
     assert!(outlines[0].contains("11 x task"), "equal lives are one line:\n{}", outlines[0]);

@@ -57,7 +57,11 @@ fn results_that_differ_are_kept_side_by_side() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
     let command = r#"["/bin/sh", "-c", "echo $DROPMILL_RUN > run.txt"]"#;
-    desk.write("run.toml", run_file(command, "").replace("command =", "outputs = [\"*.txt\"]\ncommand ="));
+    desk.write(
+        "run.toml",
+        run_file(command, "existing = \"keep-both\"")
+            .replace("command =", "outputs = [\"*.txt\"]\ncommand ="),
+    );
     let first = desk.run("run.toml");
     let second = desk.run("run.toml");
     assert_eq!(desk.read("out/data/a.txt/run.txt").trim(), first.exited(0).report["run"].as_str().unwrap());

@@ -7,7 +7,7 @@ use crate::{
     alarms::Alarms,
     errand::Errand,
     output_names::{output_name, result_path},
-    place::{Delivery, PlaceError, ResultPlace, may_pass},
+    place::{Delivery, InputOf, PlaceError, Placed, ResultPlace, may_pass},
     pulse::Pulse,
     record::Recorder,
     roster::Roster,
@@ -63,6 +63,8 @@ pub struct OutputFetcher {
 
 struct FetchWork {
     state: EffortState,
+    /// The service calls the task a success.
+    success: bool,
     cause: Option<u64>,
     home: Option<Home>,
     kept: Kept,
@@ -81,8 +83,7 @@ struct KeptFile {
 
 /// What came home of one task.
 struct Home {
-    folder: String,
-    files: Vec<DeliveredFile>,
+    placed: Placed,
     stderr_tail: String,
 }
 
@@ -92,6 +93,8 @@ struct Home {
 pub struct Fetch {
     /// Index of its item.
     pub index: u32,
+    /// The service calls it a success.
+    pub success: bool,
     /// The event that told its end.
     pub cause: Option<u64>,
 }
@@ -179,11 +182,22 @@ impl OutputFetcher {
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
         let Some(work) = self.fetches.get_mut(&index) else { return };
         let mut kept = std::mem::take(&mut work.kept);
+        let success = work.success;
         let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
+        let patterns = self.patterns.clone();
         let item = self.roster.item(index);
         let call = async move {
             let before = kept.len();
-            let outcome = bring_home(&services, &*place, &plan, &item, &mut kept).await;
+            let outcome = match bring(&services, &*place, &plan, &item, &mut kept).await {
+                Ok((files, stderr_tail)) => {
+                    let success = success && missing(&patterns, &files).is_empty();
+                    let placed = publish(&*place, &item, success, files).await;
+                    // What could not be made durable is fetched anew: a later flush that succeeds proves nothing.
+                    kept.clear();
+                    placed.map(|placed| Home { placed, stderr_tail })
+                }
+                Err(trouble) => Err(trouble),
+            };
             let further = kept.len() > before;
             (outcome, kept, further)
         };
@@ -208,8 +222,9 @@ impl OutputFetcher {
 
     fn delivered(&mut self, index: u32) {
         let Some(FetchWork { cause, home: Some(home), .. }) = self.fetches.remove(&index) else { return };
-        let event = self.judged(&home.files);
-        let happening = Happening::OutputDelivered { folder: home.folder, files: home.files };
+        let Placed { folder, files, replaced, beside } = home.placed;
+        let event = self.judged(&files);
+        let happening = Happening::OutputDelivered { folder, files, replaced, beside };
         let seq = self.record.note(ME, self.subject(index), cause, happening);
         if !home.stderr_tail.is_empty() {
             self.tasks.do_send(TailSeen { index, tail: home.stderr_tail });
@@ -219,12 +234,7 @@ impl OutputFetcher {
 
     /// Whether every pattern of `task.outputs` has its file.
     fn judged(&self, files: &[DeliveredFile]) -> TaskEvent {
-        let short: Vec<String> = self
-            .patterns
-            .iter()
-            .filter(|(_, pattern)| !files.iter().any(|file| pattern.is_match(output_name(&file.path))))
-            .map(|(pattern, _)| pattern.clone())
-            .collect();
+        let short = missing(&self.patterns, files);
         if short.is_empty() { TaskEvent::Delivered } else { TaskEvent::DeliveredShort(short) }
     }
 
@@ -253,15 +263,17 @@ impl Actor for OutputFetcher {
 
 impl Handler<Fetch> for OutputFetcher {
     type Result = ();
-    fn handle(&mut self, Fetch { index, cause }: Fetch, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Fetch { index, success, cause }: Fetch, ctx: &mut Context<Self>) {
         // An earlier life of the run recorded that it came home.
         let item = self.roster.item(index);
         if let Some(files) = self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()) {
             let event = self.judged(files);
             return self.tasks.do_send(TaskHappened { index, event, cause });
         }
-        self.fetches
-            .insert(index, FetchWork { state: EffortState::Waiting, cause, home: None, kept: Kept::new() });
+        self.fetches.insert(
+            index,
+            FetchWork { state: EffortState::Waiting, success, cause, home: None, kept: Kept::new() },
+        );
         self.queue.push_back(index);
         self.fill(ctx);
     }
@@ -278,13 +290,20 @@ impl Handler<Ring> for OutputFetcher {
     }
 }
 
-async fn bring_home(
+/// The patterns that no file fits.
+fn missing(patterns: &[(String, GlobMatcher)], files: &[DeliveredFile]) -> Vec<String> {
+    let fits = |pattern: &GlobMatcher| files.iter().any(|file| pattern.is_match(output_name(&file.path)));
+    patterns.iter().filter(|(_, pattern)| !fits(pattern)).map(|(text, _)| text.clone()).collect()
+}
+
+/// Stages the files that a task left, and the end of its standard error.
+async fn bring(
     services: &Services,
     place: &dyn ResultPlace,
     plan: &RunPlan,
     item: &Item,
     kept: &mut Kept,
-) -> Result<Home, Trouble> {
+) -> Result<(Vec<DeliveredFile>, String), Trouble> {
     let container = plan.output_container();
     let prefix = format!("{}/", item.task);
     let most = plan.limits.result_files as usize;
@@ -295,7 +314,7 @@ async fn bring_home(
         return Err(Trouble::permanent("TooManyFiles", told));
     }
     stage(place, item, &blobs, kept)?;
-    let mut home = Home { folder: String::new(), files: vec![], stderr_tail: String::new() };
+    let (mut files, mut tail) = (vec![], String::new());
     for blob in &blobs {
         let path = result_path(&item.task, &blob.name)
             .map_err(|reason| Trouble::permanent("HostileName", reason))?;
@@ -305,34 +324,46 @@ async fn bring_home(
             kept.insert(blob.name.clone(), KeptFile { listed: blob.clone(), file, stderr_tail });
         }
         let KeptFile { file, stderr_tail, .. } = &kept[&blob.name];
-        home.files.push(file.clone());
-        home.stderr_tail.push_str(stderr_tail);
+        files.push(file.clone());
+        tail.push_str(stderr_tail);
     }
     // A task that never got so far as to store its streams may have left them on its node.
     for stream in ["stdout.txt", "stderr.txt"] {
-        if !home.files.iter().any(|file| file.path == stream)
+        if !files.iter().any(|file: &DeliveredFile| file.path == stream)
             && let Ok(bytes) = services.batch.get_task_file(&plan.job.id, &item.task, stream).await
         {
             let file = keep_bytes(place, item, stream, &bytes)?;
             if stream == "stderr.txt" {
-                home.stderr_tail = last_lines(&bytes);
+                tail = last_lines(&bytes);
             }
-            home.files.push(file);
+            files.push(file);
         }
     }
-    home.files.sort_by(|one, other| one.path.cmp(&other.path));
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok((files, tail))
+}
+
+/// Puts a staged result in its place.
+async fn publish(
+    place: &dyn ResultPlace,
+    item: &Item,
+    success: bool,
+    files: Vec<DeliveredFile>,
+) -> Result<Placed, Trouble> {
     let delivery = Delivery {
         task: item.task.clone(),
         folder: item.result_folder.clone(),
-        input: item.file_name.clone(),
-        files: home.files.clone(),
+        input: InputOf {
+            relative: item.relative.clone(),
+            name: item.file_name.clone(),
+            bytes: item.size_bytes,
+            modified: item.modified,
+        },
+        success,
+        files,
         supersedes: item.supersedes.clone(),
     };
-    let published = place.publish(delivery).await;
-    // What could not be made durable is fetched anew: a later flush that succeeds proves nothing.
-    kept.clear();
-    home.folder = published.map_err(trouble)?;
-    Ok(home)
+    place.publish(delivery).await.map_err(trouble)
 }
 
 /// Prepares the staging place; what an earlier try brought of the same blobs stays.
@@ -383,7 +414,7 @@ async fn bring_file(
     if path == "stderr.txt" {
         *stderr_tail = last_lines(&tail.lock().unwrap_or_else(PoisonError::into_inner));
     }
-    Ok(DeliveredFile { path: path.to_owned(), bytes: downloaded.bytes, md5: downloaded.md5 })
+    Ok(DeliveredFile { path: path.to_owned(), bytes: downloaded.bytes, md5: downloaded.md5, at: None })
 }
 
 fn keep_bytes(
@@ -395,7 +426,7 @@ fn keep_bytes(
     let mut writer = place.create(&item.task, path).map_err(trouble)?;
     writer.write_all(bytes).and_then(|()| writer.flush()).map_err(|error| local(path, &error))?;
     let md5 = if bytes.is_empty() { EMPTY_MD5.to_owned() } else { md5_hex(bytes) };
-    Ok(DeliveredFile { path: path.to_owned(), bytes: bytes.len() as u64, md5 })
+    Ok(DeliveredFile { path: path.to_owned(), bytes: bytes.len() as u64, md5, at: None })
 }
 
 fn md5_hex(bytes: &[u8]) -> String {

@@ -6,11 +6,16 @@
 
 mod disk;
 mod memory;
+mod publisher;
+mod same;
+mod taken;
 
 pub use disk::DiskPlace;
 pub(crate) use disk::{may_pass, refused};
 pub use memory::MemoryPlace;
+pub use same::{content_is, lies_there};
 
+use dropmill_azure_wire::time::Timestamp;
 use dropmill_journal::event::DeliveredFile;
 use dropmill_lifecycle::plan::Superseded;
 use futures_util::future::BoxFuture;
@@ -31,9 +36,8 @@ pub trait ResultPlace: Send + Sync {
     /// When it cannot be made.
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError>;
 
-    /// Makes a staged result durable and puts it in its place; tells the folder it went to, which is
-    /// another one than wanted if that was taken by another result and both are kept.
-    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>>;
+    /// Makes a staged result durable and puts it in its place, or beside it if that is taken and both are kept.
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>>;
 
     /// Throws a staged result away.
     fn discard(&self, task: &str);
@@ -46,12 +50,40 @@ pub struct Delivery {
     pub task: String,
     /// Folder below the output folder; empty for a flat layout.
     pub folder: String,
-    /// Name of the input: what standard output and error are called by in a flat layout.
-    pub input: String,
+    /// The input that it is made of.
+    pub input: InputOf,
+    /// Whether its task succeeded.
+    pub success: bool,
     /// Its files.
     pub files: Vec<DeliveredFile>,
     /// The result of an earlier try that it takes the place of, if that is still as it was delivered.
     pub supersedes: Option<Superseded>,
+}
+
+/// The input of a result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InputOf {
+    /// Its path, as the plan names it.
+    pub relative: String,
+    /// Its own name: what standard output and error are called by in a flat layout.
+    pub name: String,
+    /// Its length when the plan was made.
+    pub bytes: u64,
+    /// When it was last changed, as the file system said when the plan was made.
+    pub modified: Option<Timestamp>,
+}
+
+/// Where a result went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Its folder below the output folder; empty if its files lie there singly.
+    pub folder: String,
+    /// Its files, each with its place if that does not follow from its path.
+    pub files: Vec<DeliveredFile>,
+    /// It took the place of an earlier result.
+    pub replaced: bool,
+    /// What it lies beside, because that is in its place, in one line.
+    pub beside: Option<String>,
 }
 
 /// Why a result could not be put in its place.

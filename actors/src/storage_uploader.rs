@@ -534,7 +534,8 @@ impl Handler<CleanContainers> for StorageUploader {
         if !delete {
             for role in &roles {
                 let reason =
-                    "kept, as cleanup.containers says or because what tasks left in it is not delivered".into();
+                    "kept, as cleanup.containers says or because what tasks left in it is not delivered"
+                        .into();
                 let subject = self.subject(What::Deletion(*role));
                 self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
             }

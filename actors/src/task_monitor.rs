@@ -263,7 +263,11 @@ impl TaskMonitor {
                 self.tasks[index as usize].cause = Some(seq);
             }
             TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
-            TaskCommand::Collect => self.to.outputs.do_send(Fetch { index, cause }),
+            TaskCommand::Collect => {
+                let state = &self.tasks[index as usize].state;
+                let success = matches!(state, TaskState::Collecting { ending, .. } if ending.success);
+                self.to.outputs.do_send(Fetch { index, success, cause });
+            }
             TaskCommand::Close(verdict) => self.close(index, verdict),
         }
     }

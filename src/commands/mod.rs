@@ -48,7 +48,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Status(arguments) => status::status(&arguments, &state),
         Command::Resume { run, showing } => run::resume(&run, &showing, &state),
         Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
-        Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Plan(arguments) => plan::plan(&arguments, &state),
         Command::Serve(arguments) => serve::serve(&arguments, &state),
         Command::Env => env::env(&state),
         Command::Runs { json } => runs::runs(&state, json),

@@ -2,29 +2,57 @@
 
 use super::load_all;
 use crate::{
+    again::{own_results, why},
     cli::PlanArgs,
     plan,
     render::say::{self, length, shown, size},
+    state::State,
 };
 use anyhow::Result;
 use dropmill_lifecycle::plan::RunPlan;
 use serde::Serialize;
+use serde_json::json;
 
 /// Tasks that are listed.
 const MOST_LINES: usize = 20;
 
 /// Shows the plan of every file.
-pub fn plan(arguments: &PlanArgs) -> Result<u8> {
+pub fn plan(arguments: &PlanArgs, state: &State) -> Result<u8> {
     for loaded in load_all(&arguments.files)? {
         let run = format!("{}-planned", loaded.settings.run.name);
         let plan = plan::plan(&loaded, &run, &|_| true)?;
-        if arguments.json {
-            say::json(&plan);
-        } else {
-            tell(&plan);
+        match (arguments.skip_done, arguments.json) {
+            (true, json) => tell_what_is_done(&plan, state, arguments.check_content, json)?,
+            (false, true) => {
+                say::json(&plan);
+            }
+            (false, false) => tell(&plan),
         }
     }
     Ok(0)
+}
+
+/// A line for each input: done, or done again and why. As JSON, one object for each.
+fn tell_what_is_done(plan: &RunPlan, state: &State, check_content: bool, json: bool) -> Result<()> {
+    let own = own_results(plan, state)?;
+    let mut again = 0;
+    for item in &plan.items {
+        let why = why(item, plan, &own, check_content).map(|why| why.to_string());
+        again += usize::from(why.is_some());
+        if json {
+            say::json(&json!({ "input": item.relative, "done": why.is_none(), "why": why }));
+            continue;
+        }
+        say::line(&match why {
+            None => format!("done      {}", shown(&item.relative)),
+            Some(why) => format!("run       {}: {}", shown(&item.relative), shown(&why)),
+        });
+    }
+    if !json {
+        let (name, all) = (&plan.name, plan.items.len());
+        say::line(&format!("{name}: {again} of {all} inputs to run, {} done", all - again));
+    }
+    Ok(())
 }
 
 fn tell(plan: &RunPlan) {

@@ -2,6 +2,7 @@
 
 use super::{Mistake, ask, environment, load_all};
 use crate::{
+    again::{own_results, why},
     cli::{RunArgs, Showing},
     life::{Found, Life},
     notify::{Notifier, notice_id},
@@ -126,11 +127,20 @@ fn todo(loaded: Loaded, arguments: &RunArgs, state: &State, clock: &SharedClock)
         let found = as_it_is_now(found, &loaded)?;
         return Ok(Todo::Rest(Box::new((found, loaded))));
     }
+    if arguments.resume {
+        say_what_was_last(&loaded, arguments, state)?;
+    }
     let mut fresh = plan::plan(&loaded, &new_name(&loaded, clock)?, &ask)?;
     if arguments.skip_done {
-        let done = done(&fresh, &state.runs_of(&loaded.file)?)?;
+        let own = own_results(&fresh, state)?;
         let before = fresh.items.len();
-        plan::keep(&mut fresh, |item| !done.contains(&item.relative));
+        let done: BTreeSet<u32> = fresh
+            .items
+            .iter()
+            .filter(|item| why(item, &fresh, &own, arguments.check_content).is_none())
+            .map(|item| item.index)
+            .collect();
+        plan::keep(&mut fresh, |item| !done.contains(&item.index));
         let skipped = before - fresh.items.len();
         if fresh.items.is_empty() {
             let name = &loaded.settings.run.name;
@@ -141,6 +151,28 @@ fn todo(loaded: Loaded, arguments: &RunArgs, state: &State, clock: &SharedClock)
         }
     }
     Ok(Todo::Fresh(Box::new((loaded, fresh))))
+}
+
+/// Says why `--resume` begins anew when a run of the file left something undone.
+fn say_what_was_last(loaded: &Loaded, arguments: &RunArgs, state: &State) -> Result<()> {
+    let Some((path, _)) = state.runs_of(&loaded.file)?.into_iter().next() else { return Ok(()) };
+    let report = ReportFold::of(&Found::at(&path)?.events);
+    let undone = report.tasks.total - report.tasks.succeeded;
+    let word = match report.outcome {
+        Some(Outcome::Cancelled) => "was cancelled",
+        Some(Outcome::Deadline) => "was ended by a deadline",
+        Some(Outcome::Infrastructure) => "was ended by an error of the service",
+        Some(Outcome::Succeeded | Outcome::TasksFailed) | None => "is over",
+    };
+    if undone > 0 && !arguments.showing.json {
+        let run = &report.run;
+        let hint = match arguments.skip_done {
+            true => String::new(),
+            false => format!(" (`dropmill retry {run}` does only those)"),
+        };
+        say::note(&format!("{run} {word} with {undone} tasks undone: this is a new run{hint}"));
+    }
+    Ok(())
 }
 
 /// `dropmill resume`: goes on with a run as it was planned.
@@ -181,7 +213,13 @@ pub fn retry(run: &str, only_failed: bool, showing: &Showing, state: &State) -> 
     let tried: BTreeMap<&str, &Item> =
         found.plan.items.iter().filter(|item| wanted(item)).map(|item| (&*item.relative, item)).collect();
     if tried.is_empty() {
-        say::note(&format!("{name}: nothing to retry"));
+        let unfinished = found.plan.items.len() as u64 - report.tasks.succeeded;
+        say::note(&match unfinished {
+            0 => format!("{name}: nothing to retry, every task succeeded"),
+            _ => format!(
+                "{name}: nothing failed, and {unfinished} are unfinished: `dropmill retry {name}` runs them"
+            ),
+        });
         return Ok(0);
     }
     let clock: SharedClock = Arc::new(WallClock);
@@ -248,39 +286,6 @@ fn as_it_is_now(mut found: Found, loaded: &Loaded) -> Result<Found> {
     }
     (then.deadlines, then.limits, then.delays) = (now.deadlines, now.limits, now.delays);
     Ok(found)
-}
-
-/// Inputs of this plan that succeeded in one of these runs, unchanged since, and whose results are still there.
-fn done(
-    plan: &RunPlan,
-    runs: &[(std::path::PathBuf, dropmill_journal::RunHeader)],
-) -> Result<BTreeSet<String>> {
-    let items: BTreeMap<&str, &Item> = plan.items.iter().map(|item| (&*item.task, item)).collect();
-    let mut done = BTreeSet::new();
-    for (path, _) in runs {
-        let found = Found::at(path)?;
-        if found.plan.output.directory != plan.output.directory {
-            continue;
-        }
-        let report = ReportFold::of(&found.events);
-        let succeeded: BTreeMap<&str, Option<&str>> = report
-            .results
-            .iter()
-            .filter(|result| result.verdict == Some(Verdict::Succeeded))
-            .map(|result| (result.task.as_str(), result.folder.as_deref()))
-            .collect();
-        for then in &found.plan.items {
-            let (Some(now), Some(folder)) = (items.get(&*then.task), succeeded.get(&*then.task)) else {
-                continue;
-            };
-            let content = |item: &Item| (item.size_bytes, item.modified);
-            let there = folder.is_none_or(|folder| plan.output.directory.join(folder).exists());
-            if content(now) == content(then) && now.modified.is_some() && there {
-                done.insert(now.relative.clone());
-            }
-        }
-    }
-    Ok(done)
 }
 
 fn one(life: Life, showing: &Showing, clock: &SharedClock) -> Result<u8> {

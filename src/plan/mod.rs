@@ -18,6 +18,7 @@ use dropmill_lifecycle::{
 use files::Found;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +56,9 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     if !problems.is_empty() {
         return Err(loaded.problems(problems));
     }
-    Ok(whole(settings, run, application, items, output_folder, ask))
+    let mut plan = whole(settings, run, application, items, output_folder, ask);
+    plan.run_file = std::fs::canonicalize(&loaded.file).ok();
+    Ok(plan)
 }
 
 fn whole(
@@ -74,7 +77,6 @@ fn whole(
             ServiceKind::Azure => "azure".into(),
         },
         pool: pool(settings, run, &application),
-        application,
         shared_application: None,
         items,
         open_ended: false,
@@ -99,6 +101,9 @@ fn whole(
         deadlines: deadlines(settings),
         limits: limits(settings),
         delays: delays(settings, run),
+        recipe: recipe(settings, &application),
+        run_file: None,
+        application,
     }
 }
 
@@ -273,10 +278,48 @@ fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut V
                 format!("{} and {} would both be called {name} on the node", other.relative, file.relative);
             problems.push(Problem::new("application.files", what));
         }
+        let digest = match content_digest(&file.path) {
+            Ok(digest) => Some(digest),
+            Err(error) => {
+                problems.push(Problem::new("application.files", format!("{}: {error}", file.relative)));
+                continue;
+            }
+        };
         let (source, size_bytes, executable) = (file.path.clone(), file.size_bytes, file.executable);
-        files.push(AppFile { source, name, size_bytes, executable });
+        files.push(AppFile { source, name, size_bytes, executable, digest });
     }
     files
+}
+
+/// SHA-256 of a file's content, 64 hex digits.
+fn content_digest(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut hash) = (std::fs::File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer)? {
+            0 => break,
+            read => hash.update(&buffer[..read]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Digests of what a run file does with each input, by part. The parts are compared as the run file writes them: what
+/// stands for an input's name follows from the input.
+fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, String> {
+    let (task, start_task) = (&settings.task, &settings.application.start_task);
+    let files: Vec<_> = application.iter().map(|file| (&file.name, file.executable, &file.digest)).collect();
+    let parts = [
+        ("command", json!([task.command, task.shell])),
+        ("environment", json!(task.env)),
+        ("application", json!([files, start_task])),
+        ("outputs", json!(task.outputs)),
+    ];
+    let digest = |value: &Value| {
+        let digest = Sha256::digest(value.to_string().as_bytes());
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    parts.iter().map(|(part, value)| ((*part).to_owned(), digest(value))).collect()
 }
 
 fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Problem>) -> Vec<Item> {
@@ -324,11 +367,13 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
             supersedes: None,
         });
     }
-    if flat && settings.output.existing == Existing::Replace && inputs.len() > 1 {
-        let fixed: Vec<_> =
-            settings.task.outputs.iter().filter(|pattern| !pattern.contains(['*', '?', '['])).collect();
-        if let Some(name) = fixed.first() {
-            let what = format!("every task leaves {name}: in one folder each would replace the one before");
+    if flat && inputs.len() > 1 {
+        let fixed = settings.task.outputs.iter().find(|pattern| !pattern.contains(['*', '?', '[']));
+        if let Some(name) = fixed {
+            let what = format!(
+                "every task leaves {name}, and one folder has room for one: name outputs after their inputs, or use \
+                 layout = \"by-input\""
+            );
             problems.push(Problem::new("output.layout", what));
         }
     }
@@ -368,6 +413,7 @@ fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {
     for file in application {
         hash.update(file.name.as_bytes());
         hash.update(file.size_bytes.to_le_bytes());
+        hash.update(file.digest.as_deref().unwrap_or_default());
     }
     plan.fingerprint = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     PoolPlan { id, ..plan }
@@ -395,6 +441,7 @@ fn deadlines(settings: &Settings) -> Deadlines {
         run: settings.run.deadline.0,
         allocation: stages.allocation.0,
         start_task: stages.start_task.0,
+        unusable: stages.unusable.0,
         queue: stages.queue.map(|length| length.0),
         upload: stages.upload.0,
         delivery: stages.delivery.0,

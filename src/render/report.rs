@@ -9,6 +9,8 @@ use std::{fmt::Write, path::Path};
 
 /// More tasks than this, and only those that did not succeed have a line.
 const MOST_LINES: usize = 50;
+/// Lines about results that lie beside others.
+const MOST_BESIDE: usize = 5;
 /// Lines of a task's standard error.
 const MOST_STDERR: usize = 5;
 
@@ -34,6 +36,21 @@ pub fn lines(report: &Report, output: Option<&Path>) -> Vec<String> {
     }
     for left in &report.left_behind {
         lines.push(format!("left        {}: {}", left.what, left.reason));
+    }
+    if report.replaced > 0 {
+        lines.push(format!("replaced    {} earlier results", report.replaced));
+    }
+    if report.beside > 0 {
+        let beside = report.results.iter().filter_map(|task| Some((task, task.beside.as_ref()?)));
+        lines.push(format!(
+            "beside      {} results lie beside what is in their places, as NAME~2:",
+            report.beside
+        ));
+        lines.extend(
+            beside
+                .take(MOST_BESIDE)
+                .map(|(task, what)| format!("            {}: {}", title(task), shown(what))),
+        );
     }
     let tasks = &report.tasks;
     let mut counts = vec![format!("{} of {} tasks succeeded", tasks.succeeded, tasks.total)];

@@ -61,6 +61,8 @@ sections! {
         pub allocation: Length,
         /// From then until the start task is done on a node.
         pub start_task: Length,
+        /// While all nodes are unusable, until they recover.
+        pub unusable: Length,
         /// A task waiting for a node while nodes are ready.
         pub queue: Option<Length>,
         /// One file's upload.
@@ -350,6 +352,7 @@ enum LayoutName {
 #[serde(rename_all = "kebab-case")]
 #[allow(dead_code)]
 enum ExistingName {
+    ReplaceOwn,
     KeepBoth,
     Replace,
     Refuse,

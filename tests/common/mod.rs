@@ -126,7 +126,7 @@ impl Desk {
         Going { child, lines, seen: String::new() }
     }
 
-    /// Every file below a folder, relative to it, sorted.
+    /// Every file below a folder, relative to it, sorted; but not the record of results in it.
     pub fn files(&self, folder: &str) -> Vec<String> {
         let top = self.path(folder);
         let mut found = vec![];
@@ -135,7 +135,9 @@ impl Desk {
             for entry in fs::read_dir(&folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    folders.push(path);
+                    if !path.ends_with(".dropmill") {
+                        folders.push(path);
+                    }
                 } else {
                     found.push(path.strip_prefix(&top).unwrap().to_string_lossy().into_owned());
                 }

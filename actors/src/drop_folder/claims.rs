@@ -391,7 +391,7 @@ impl Handler<StreamEvent> for DropFolder {
         claim.cause = Some(event.seq);
         match event.happening {
             Happening::TaskEnded(ending) => claim.report.ended = Some(ending),
-            Happening::OutputDelivered { folder, files } => {
+            Happening::OutputDelivered { folder, files, .. } => {
                 (claim.report.folder, claim.report.files) = (Some(folder), files);
             }
             Happening::TaskClosed { verdict, cause, stderr_tail, undelivered, may_pass } => {

@@ -274,7 +274,7 @@ impl DropStore for DiskDropStore {
     }
 
     fn results(&self, plan: &RunPlan) -> Arc<dyn ResultPlace> {
-        Arc::new(DiskPlace::new(&plan.run, &plan.output))
+        Arc::new(DiskPlace::of(plan))
     }
 }
 

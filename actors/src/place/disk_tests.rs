@@ -1,9 +1,14 @@
 #![allow(clippy::unwrap_used)]
-use super::*;
+use super::{super::publisher::exchange, super::same::hex, *};
+use crate::place::InputOf;
+use dropmill_journal::event::DeliveredFile;
+use dropmill_lifecycle::plan::Existing;
+use md5::{Digest, Md5};
 use tempfile::TempDir;
 
 fn place(folder: &TempDir, layout: Layout, existing: Existing) -> DiskPlace {
-    DiskPlace::new("run-1", &OutputPlan { directory: folder.path().join("out"), layout, existing })
+    let output = OutputPlan { directory: folder.path().join("out"), layout, existing };
+    DiskPlace::with("run-1", &output, None, BTreeMap::new())
 }
 
 fn deliver(
@@ -19,16 +24,18 @@ fn deliver(
         file.write_all(content.as_bytes()).unwrap();
         file.flush().unwrap();
         let md5 = hex(&Md5::digest(content.as_bytes()));
-        delivered.push(DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5 });
+        delivered.push(DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5, at: None });
     }
     let delivery = Delivery {
         task: task.into(),
         folder: folder.into(),
-        input: "a.txt".into(),
+        input: InputOf { name: "a.txt".into(), ..InputOf::default() },
+        success: true,
         files: delivered,
         supersedes: None,
     };
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(place.publish(delivery))
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(place.publish(delivery)).map(|placed| placed.folder)
 }
 
 fn read(folder: &TempDir, path: &str) -> String {
@@ -126,11 +133,13 @@ fn many_results_at_once_all_arrive() {
             let task = format!("t{number}");
             place.stage(&task, 0, &BTreeSet::new()).unwrap();
             place.create(&task, "o").unwrap();
-            let files = vec![DeliveredFile { path: "o".into(), bytes: 0, md5: hex(&Md5::digest(b"")) }];
+            let files =
+                vec![DeliveredFile { path: "o".into(), bytes: 0, md5: hex(&Md5::digest(b"")), at: None }];
             place.publish(Delivery {
                 task: task.clone(),
                 folder: task,
-                input: "i".into(),
+                input: InputOf { name: "i".into(), ..InputOf::default() },
+                success: true,
                 files,
                 supersedes: None,
             })
@@ -138,7 +147,7 @@ fn many_results_at_once_all_arrive() {
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for published in runtime.block_on(futures_util::future::join_all(publishing)) {
-        assert!(folder.path().join("out").join(published.unwrap()).join("o").exists());
+        assert!(folder.path().join("out").join(published.unwrap().folder).join("o").exists());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Results in memory, for simulations: no thread, no file.
 
-use super::{Delivery, PlaceError, ResultPlace};
+use super::{Delivery, PlaceError, Placed, ResultPlace};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -85,13 +85,14 @@ impl ResultPlace for MemoryPlace {
         Ok(Box::new(Writing { inner: self.inner.clone(), task: task.to_owned(), path: path.to_owned() }))
     }
 
-    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>> {
         let mut inner = self.lock();
         for (path, bytes) in inner.staged.remove(&delivery.task).unwrap_or_default() {
             let place = if delivery.folder.is_empty() { path } else { format!("{}/{path}", delivery.folder) };
             inner.published.insert(place, bytes);
         }
-        Box::pin(async move { Ok(delivery.folder) })
+        let Delivery { folder, files, .. } = delivery;
+        Box::pin(async move { Ok(Placed { folder, files, replaced: false, beside: None }) })
     }
 
     fn discard(&self, task: &str) {

@@ -181,6 +181,12 @@ pub enum Happening {
         folder: String,
         /// Its files.
         files: Vec<DeliveredFile>,
+        /// It took the place of an earlier result of the same input.
+        #[serde(default, skip_serializing_if = "is_false")]
+        replaced: bool,
+        /// What is in its place, so that it lies beside that as `NAME~2`, in one line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beside: Option<String>,
     },
     /// The last word on a task: exactly one for each.
     TaskClosed {
@@ -296,7 +302,7 @@ impl TaskEnding {
 }
 
 /// One file of a delivered result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveredFile {
     /// Path below the result's folder, `/` between segments.
     pub path: String,
@@ -304,6 +310,9 @@ pub struct DeliveredFile {
     pub bytes: u64,
     /// MD5 of its content, 32 hex digits.
     pub md5: String,
+    /// Its place below the output folder, if that does not follow from the folder and the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 /// What became of a task.

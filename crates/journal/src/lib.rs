@@ -13,6 +13,7 @@ mod outbox;
 pub mod past;
 pub mod progress;
 pub mod report;
+pub mod results;
 pub mod schema;
 mod seen_before;
 mod shown;

@@ -136,7 +136,7 @@ impl PastTask {
             Happening::TaskSubmitted { .. } => self.submitted = true,
             Happening::TaskTerminateAsked { reason } => self.terminated = Some(reason.clone()),
             Happening::TaskEnded(ending) => self.ended = Some(ending.clone()),
-            Happening::OutputDelivered { files, folder } => {
+            Happening::OutputDelivered { files, folder, .. } => {
                 self.delivered = Some(files.clone());
                 self.folder = Some(folder.clone());
             }

@@ -38,6 +38,12 @@ pub struct Report {
     pub uploaded_bytes: u64,
     /// Bytes of results that came home.
     pub delivered_bytes: u64,
+    /// Results that took the place of an earlier result of the same input.
+    #[serde(default)]
+    pub replaced: u64,
+    /// Results that lie beside what was in their place: [`TaskResult::beside`] says what.
+    #[serde(default)]
+    pub beside: u64,
 }
 
 /// What became of the tasks of a run.
@@ -85,6 +91,9 @@ pub struct TaskResult {
     pub files: u64,
     /// Their length together.
     pub bytes: u64,
+    /// What is in the place of its results, so that they lie beside that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// Last lines of its standard error, when it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_tail: Option<String>,
@@ -115,6 +124,8 @@ pub struct ReportFold {
     retries: u64,
     uploaded_bytes: u64,
     delivered_bytes: u64,
+    replaced: u64,
+    beside: u64,
 }
 
 impl ReportFold {
@@ -158,10 +169,13 @@ impl ReportFold {
                     task.retries = ending.retries;
                 });
             }
-            Happening::OutputDelivered { folder, files } => {
+            Happening::OutputDelivered { folder, files, replaced, beside } => {
                 let bytes = files.iter().map(|file| file.bytes).sum();
                 self.delivered_bytes += bytes;
+                self.replaced += u64::from(*replaced);
+                self.beside += u64::from(beside.is_some());
                 self.task(event, |task| {
+                    task.beside.clone_from(beside);
                     task.folder = Some(folder.clone());
                     task.files = files.len() as u64;
                     task.bytes = bytes;
@@ -248,6 +262,8 @@ impl ReportFold {
             retries: self.retries,
             uploaded_bytes: self.uploaded_bytes,
             delivered_bytes: self.delivered_bytes,
+            replaced: self.replaced,
+            beside: self.beside,
         }
     }
 }

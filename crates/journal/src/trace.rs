@@ -272,7 +272,7 @@ impl Names {
                 }
                 line + ")"
             }
-            Happening::OutputDelivered { folder, files } => {
+            Happening::OutputDelivered { folder, files, .. } => {
                 let names: Vec<_> =
                     files.iter().map(|file| format!("{}{}", file.path, size(file.bytes, whole))).collect();
                 let folder = if whole { format!(" to {folder}") } else { String::new() };

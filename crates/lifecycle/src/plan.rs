@@ -38,6 +38,13 @@ pub struct RunPlan {
     pub limits: Limits,
     /// The rests between tries of a call.
     pub delays: Delays,
+    /// What the run file does with each input: a digest for each part of it, by the part's name. Equal digests mean that a
+    /// task would do the same again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipe: BTreeMap<String, String>,
+    /// The canonical path of the run file, if results of its earlier runs may be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_file: Option<PathBuf>,
 }
 
 /// One file of the application.
@@ -51,6 +58,9 @@ pub struct AppFile {
     pub size_bytes: u64,
     /// Whether its owner may execute it: the node gets mode 0755 rather than 0644.
     pub executable: bool,
+    /// SHA-256 of its content when the plan was made, 64 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// One input and the task made of it.
@@ -163,9 +173,12 @@ pub enum Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Existing {
+    /// A success takes the place of the own result of the same input: one that a run of this run file put there and nobody
+    /// changed. Everything else stays, and the new result is delivered beside it.
+    ReplaceOwn,
     /// Deliver beside it as `name~2`, `name~3`, …: nothing is ever overwritten.
     KeepBoth,
-    /// Put the new result in its place.
+    /// Put the new result in its place, whatever is there, unless that is the result of another input.
     Replace,
     /// The task fails with that reason; its outputs stay in the container.
     Refuse,
@@ -203,6 +216,9 @@ pub struct Deadlines {
     pub allocation: Duration,
     /// Until a node that is there has finished its start task.
     pub start_task: Duration,
+    /// While all nodes are unusable, until they recover; twice as long if some are spot nodes.
+    #[serde(default = "unusable")]
+    pub unusable: Duration,
     /// A task waiting for a node while the pool is steady.
     pub queue: Option<Duration>,
     /// One input's upload, all tries together.
@@ -272,6 +288,11 @@ pub fn slug(text: &str, longest: usize) -> String {
         }
     }
     slug.trim_end_matches('-').to_owned()
+}
+
+/// The patience of plans that were made before there was a key for it.
+fn unusable() -> Duration {
+    Duration::from_secs(45 * 60)
 }
 
 /// What plans meant that were made before there was a limit to say.

@@ -3,7 +3,7 @@
 //! nothing), after each result is in its place.
 
 use crate::{Scenario, oracle::Violation, player::Player};
-use dropmill_actors::place::{Delivery, PlaceError, ResultPlace};
+use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
 use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
 use dropmill_journal::{JournalError, event::Event};
 use futures_util::future::{BoxFuture, pending};
@@ -217,7 +217,7 @@ impl ResultPlace for Mortal<dyn ResultPlace> {
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
         self.inner.create(task, path)
     }
-    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>> {
         let (doom, inner) = (self.doom.clone(), self.inner.clone());
         Box::pin(async move {
             let published = inner.publish(delivery).await;

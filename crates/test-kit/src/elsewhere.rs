@@ -5,7 +5,7 @@ use crate::{
     operation::{DELIVER, FETCH, Operation, STORE},
     scenario::{Deed, Fault},
 };
-use dropmill_actors::place::{Delivery, PlaceError, ResultPlace};
+use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
 use dropmill_azure_wire::{secret::without_query, uri::decode};
 use dropmill_local_azure::orders::{BlobDoor, DoorError};
 use futures_util::future::BoxFuture;
@@ -111,7 +111,7 @@ impl ResultPlace for FaultyPlace {
         self.inner.create(task, path)
     }
 
-    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>> {
         match self.fails("publish", delivery.task.clone()) {
             Ok(()) => self.inner.publish(delivery),
             Err(error) => Box::pin(async move { Err(error) }),

@@ -1,6 +1,6 @@
 //! Where results come home in a replay: memory, in the time that it took then.
 
-use dropmill_actors::place::{Delivery, MemoryPlace, PlaceError, ResultPlace};
+use dropmill_actors::place::{Delivery, MemoryPlace, PlaceError, Placed, ResultPlace};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +35,7 @@ impl ResultPlace for UnhurriedPlace {
         self.inner.create(task, path)
     }
 
-    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<String, PlaceError>> {
+    fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>> {
         let (inner, moment) = (self.inner.clone(), self.moments.get(&delivery.task).copied());
         Box::pin(async move {
             if let Some(moment) = moment {

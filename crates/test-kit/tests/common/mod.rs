@@ -64,6 +64,7 @@ pub fn plan(tasks: u32) -> RunPlan {
             run: secs(3600),
             allocation: secs(900),
             start_task: secs(600),
+            unusable: secs(2700),
             queue: None,
             upload: secs(600),
             delivery: secs(600),
@@ -81,6 +82,8 @@ pub fn plan(tasks: u32) -> RunPlan {
             call_timeout: secs(30),
         },
         delays: Delays { steps: vec![secs(1), secs(2), secs(4)], for_ever: false },
+        recipe: std::collections::BTreeMap::new(),
+        run_file: None,
     }
 }
 

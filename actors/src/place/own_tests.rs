@@ -1,0 +1,201 @@
+//! Results of later runs of the same run file, and of others, in one output folder.
+#![allow(clippy::unwrap_used)]
+use super::{
+    super::{InputOf, Placed, same::hex},
+    *,
+};
+use dropmill_journal::event::DeliveredFile;
+use dropmill_lifecycle::plan::Existing;
+use md5::{Digest, Md5};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// An output folder, and a run file whose runs put results there.
+struct Rig {
+    folder: TempDir,
+    output: OutputPlan,
+    runs: u32,
+}
+
+/// An input, whether its task succeeded, and its files.
+type Left<'a> = (&'a str, bool, &'a [(&'a str, &'a str)]);
+
+impl Rig {
+    fn new(layout: Layout, existing: Existing) -> Self {
+        let folder = TempDir::new().unwrap();
+        let output = OutputPlan { directory: folder.path().join("out"), layout, existing };
+        Self { folder, output, runs: 0 }
+    }
+
+    /// A run that delivers these results, one after the other.
+    fn run(&mut self, results: &[Left<'_>]) -> Vec<Result<Placed, PlaceError>> {
+        self.run_of("/desk/run.toml", results)
+    }
+
+    fn run_of(&mut self, file: &str, results: &[Left<'_>]) -> Vec<Result<Placed, PlaceError>> {
+        self.runs += 1;
+        let flat = self.output.layout == Layout::Flat;
+        let own = OwnResults::open(&self.output.directory, Path::new(file), flat).unwrap();
+        let place = DiskPlace::with(&format!("run-{}", self.runs), &self.output, Some(own), BTreeMap::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let deliver = |(at, (input, success, left)): (usize, &Left<'_>)| {
+            let task = format!("t{at}");
+            place.stage(&task, 0, &BTreeSet::new()).unwrap();
+            let files = left.iter().map(|(path, content)| {
+                let mut file = place.create(&task, path).unwrap();
+                file.write_all(content.as_bytes()).and_then(|()| file.flush()).unwrap();
+                let md5 = hex(&Md5::digest(content.as_bytes()));
+                DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5, at: None }
+            });
+            let files = files.collect();
+            let name = input.rsplit('/').next().unwrap().to_owned();
+            let input = InputOf { relative: (*input).to_owned(), name, ..InputOf::default() };
+            let folder = if flat { String::new() } else { input.relative.clone() };
+            let delivery = Delivery { task, folder, input, success: *success, files, supersedes: None };
+            let placed = runtime.block_on(place.publish(delivery));
+            if placed.is_err() {
+                place.discard(&format!("t{at}"));
+            }
+            placed
+        };
+        results.iter().enumerate().map(deliver).collect()
+    }
+
+    /// Everything in the output folder but the record, as `path=content`.
+    fn there(&self) -> Vec<String> {
+        let mut found = vec![];
+        let mut folders = vec![self.output.directory.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let below = path.strip_prefix(&self.output.directory).unwrap().display().to_string();
+                match path.is_dir() {
+                    true if below == dropmill_journal::results::FOLDER => {}
+                    true => folders.push(path),
+                    false => found.push(format!("{below}={}", fs::read_to_string(&path).unwrap())),
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        fs::write(self.output.directory.join(path), content).unwrap();
+    }
+}
+
+#[test]
+fn a_success_takes_the_place_of_the_earlier_result_with_files_that_it_lacks() {
+    for layout in [Layout::ByInput, Layout::Flat] {
+        let mut rig = Rig::new(layout, Existing::ReplaceOwn);
+        rig.run(&[("d/a", true, &[("o", "1"), ("old", "x")])]);
+        let again = rig.run(&[("d/a", true, &[("o", "2"), ("new", "y")])]).remove(0).unwrap();
+        let (replaced, beside) = (again.replaced, again.beside);
+        assert!(replaced && beside.is_none(), "{layout:?}");
+        let expected = match layout {
+            Layout::ByInput => ["d/a/new=y", "d/a/o=2"],
+            Layout::Flat => ["new=y", "o=2"],
+        };
+        assert_eq!(rig.there(), expected, "{layout:?}");
+    }
+}
+
+#[test]
+fn a_failure_lies_beside_a_success_until_the_next_success_removes_it() {
+    let mut rig = Rig::new(Layout::ByInput, Existing::ReplaceOwn);
+    rig.run(&[("a", true, &[("o", "good")])]);
+    let failed = rig.run(&[("a", false, &[("o", "bad")])]).remove(0).unwrap();
+    assert_eq!(failed.folder, "a~2");
+    assert!(failed.beside.unwrap().contains("succeeded"));
+    // A second failure takes the place of the first.
+    rig.run(&[("a", false, &[("o", "worse")])]);
+    assert_eq!(rig.there(), ["a/o=good", "a~2/o=worse"]);
+    rig.run(&[("a", true, &[("o", "better")])]);
+    assert_eq!(rig.there(), ["a/o=better"]);
+
+    let mut rig = Rig::new(Layout::Flat, Existing::ReplaceOwn);
+    rig.run(&[("d/a", true, &[("o", "good")])]);
+    rig.run(&[("d/a", false, &[("o", "bad"), ("stderr.txt", "no")])]);
+    assert_eq!(rig.there(), [".failed/d/a/o=bad", ".failed/d/a/stderr.txt=no", "o=good"]);
+    rig.run(&[("d/a", true, &[("o", "better")])]);
+    assert_eq!(rig.there(), ["o=better"]);
+    assert!(!rig.output.directory.join(".failed").exists());
+}
+
+#[test]
+fn what_somebody_else_put_there_or_changed_is_never_touched() {
+    for layout in [Layout::ByInput, Layout::Flat] {
+        let mut rig = Rig::new(layout, Existing::ReplaceOwn);
+        let (own, other) = if layout == Layout::ByInput { ("a/o", "a/mine") } else { ("o", "mine") };
+        rig.run(&[("a", true, &[("o", "1")])]);
+        rig.write(own, "2, by hand");
+        rig.write(other, "precious");
+        let again = rig.run(&[("a", true, &[("o", "3")])]).remove(0).unwrap();
+        assert!(again.beside.as_ref().unwrap().contains("changed since"), "{again:?}");
+        let by_hand = [format!("{own}=2, by hand"), format!("{other}=precious")];
+        for file in &by_hand {
+            assert!(rig.there().contains(file), "{layout:?}: {:?}", rig.there());
+        }
+        // The next result takes the place of the one beside: there are never three.
+        rig.run(&[("a", true, &[("o", "4")])]);
+        let there = rig.there();
+        assert!(there.len() == 3 && there.iter().any(|file| file.ends_with("=4")), "{there:?}");
+    }
+}
+
+#[test]
+fn a_result_whose_files_were_deleted_or_emptied_is_still_our_own() {
+    let mut rig = Rig::new(Layout::ByInput, Existing::ReplaceOwn);
+    rig.run(&[("a", true, &[("o", "1"), ("p", "1")]), ("b", true, &[("o", "1")])]);
+    fs::remove_file(rig.output.directory.join("a/p")).unwrap();
+    rig.write("b/o", "");
+    rig.run(&[("a", true, &[("o", "2"), ("p", "2")]), ("b", true, &[("o", "2")])]);
+    assert_eq!(rig.there(), ["a/o=2", "a/p=2", "b/o=2"]);
+}
+
+#[test]
+fn the_results_of_two_inputs_never_replace_each_other_and_stay_where_they_are() {
+    for existing in [Existing::ReplaceOwn, Existing::Replace, Existing::KeepBoth] {
+        let mut rig = Rig::new(Layout::Flat, existing);
+        let placed = rig.run(&[("d/x.png", true, &[("x", "png")]), ("d/x.jpg", true, &[("x", "jpg")])]);
+        let beside = placed[1].as_ref().unwrap().beside.clone().unwrap();
+        assert_eq!(beside, "x is the result of d/x.png", "{existing:?}");
+        assert_eq!(rig.there(), ["x=png", "x~2=jpg"], "{existing:?}");
+    }
+    // Whichever comes first the next time, each goes back to its own place; equal content is no reason to share one.
+    let mut rig = Rig::new(Layout::Flat, Existing::ReplaceOwn);
+    rig.run(&[("d/x.png", true, &[("x", "1")]), ("d/x.jpg", true, &[("x", "1")])]);
+    assert_eq!(rig.there(), ["x=1", "x~2=1"]);
+    rig.run(&[("d/x.jpg", true, &[("x", "jpg")]), ("d/x.png", true, &[("x", "png")])]);
+    assert_eq!(rig.there(), ["x=png", "x~2=jpg"]);
+}
+
+#[test]
+fn results_of_another_run_file_are_foreign_and_foreign_files_are_replaced_only_when_told() {
+    for (existing, expected) in [
+        (Existing::ReplaceOwn, vec!["a/o=1", "a~2/o=2"]),
+        (Existing::KeepBoth, vec!["a/o=1", "a~2/o=2"]),
+        (Existing::Replace, vec!["a/o=2"]),
+        (Existing::Refuse, vec!["a/o=1"]),
+    ] {
+        let mut rig = Rig::new(Layout::ByInput, existing);
+        rig.run_of("/desk/other.toml", &[("a", true, &[("o", "1")])]);
+        let placed = rig.run(&[("a", true, &[("o", "2")])]).remove(0);
+        assert_eq!(placed.is_err(), existing == Existing::Refuse, "{existing:?}");
+        assert_eq!(rig.there(), expected, "{existing:?}");
+    }
+}
+
+#[test]
+fn a_result_beside_goes_when_its_own_place_is_free_again() {
+    let mut rig = Rig::new(Layout::ByInput, Existing::ReplaceOwn);
+    fs::create_dir_all(rig.output.directory.join("a")).unwrap();
+    rig.write("a/foreign", "x");
+    rig.run(&[("a", true, &[("o", "1")])]);
+    assert_eq!(rig.there(), ["a/foreign=x", "a~2/o=1"]);
+    fs::remove_dir_all(rig.output.directory.join("a")).unwrap();
+    rig.run(&[("a", true, &[("o", "2")])]);
+    assert_eq!(rig.there(), ["a/o=2"]);
+    let _ = rig.folder.path();
+}

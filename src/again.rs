@@ -1,0 +1,165 @@
+//! Which inputs `--skip-done` leaves out, and why each of the others is done again.
+//!
+//! An input is done if the latest success of it is still in its place, and was made from the same content by the same
+//! recipe: command, environment, application, outputs. Each is compared; nothing is believed because it succeeded once.
+
+use crate::state::State;
+use anyhow::{Context, Result};
+use dropmill_actors::place::{content_is, lies_there};
+use dropmill_journal::{
+    event::{Happening, Verdict},
+    results::{MadeFrom, OwnResult, OwnResults},
+};
+use dropmill_lifecycle::plan::{Item, Layout, RunPlan};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+
+/// Why an input is done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// No run of this run file succeeded with it.
+    NeverDone,
+    /// A file of its result is not there, or has another length.
+    ResultGone(String),
+    /// A file of its result has other content.
+    ResultChanged(String),
+    /// Its length or its time is another one.
+    InputChanged,
+    /// These parts of the recipe are other ones: `command`, `environment`, `application`, `outputs`.
+    RecipeChanged(Vec<String>),
+    /// Nothing says what its result was made from.
+    Unknown,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverDone => f.write_str("no run succeeded with it"),
+            Self::ResultGone(path) => write!(f, "{path} is gone, or has another length"),
+            Self::ResultChanged(path) => write!(f, "{path} has other content"),
+            Self::InputChanged => f.write_str("the input changed"),
+            Self::RecipeChanged(parts) => write!(f, "changed since: {}", parts.join(", ")),
+            Self::Unknown => f.write_str("it is not known what its result was made from"),
+        }
+    }
+}
+
+/// Returns the results that a run file's runs put into its output folder: from their record, or, if there is none, from the
+/// journals of its runs.
+///
+/// # Errors
+/// Fails if the record, or a journal, cannot be read.
+pub fn own_results(plan: &RunPlan, state: &State) -> Result<OwnResults> {
+    let file = plan.run_file.as_deref().context("the run file has no canonical path")?;
+    let mut own = OwnResults::open(&plan.output.directory, file, true)?;
+    for result in unrecorded(plan, file, &own, state)? {
+        own.learn(Arc::new(result));
+    }
+    Ok(own)
+}
+
+/// Begins the record of a run file's own results, if there is none, with what the journals of its runs say.
+///
+/// # Errors
+/// As [`own_results`], or if the record cannot be written.
+pub fn begin_record(plan: &RunPlan, state: &State) -> Result<()> {
+    let Some(file) = plan.run_file.as_deref() else { return Ok(()) };
+    let mut own = OwnResults::open(&plan.output.directory, file, false)?;
+    for result in unrecorded(plan, file, &own, state)? {
+        own.add(result)?;
+    }
+    Ok(own.sync()?)
+}
+
+/// Results of a release that kept no record. In one folder for all inputs, their names cannot be told any more.
+fn unrecorded(plan: &RunPlan, file: &Path, own: &OwnResults, state: &State) -> Result<Vec<OwnResult>> {
+    let output = &plan.output.directory;
+    let mut found = vec![];
+    if own.is_empty() && output.is_dir() && plan.output.layout == Layout::ByInput {
+        for (path, _) in state.runs_of(file)?.into_iter().rev() {
+            found.extend(recorded(&path, output)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The results that a run put into this output folder.
+fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
+    let found = crate::life::Found::at(run)?;
+    if found.plan.output.directory != output {
+        return Ok(vec![]);
+    }
+    let items: BTreeMap<&str, &Item> = found.plan.items.iter().map(|item| (&*item.task, item)).collect();
+    let mut results: BTreeMap<String, OwnResult> = BTreeMap::new();
+    for event in &found.events {
+        let Some(item) = event.subject.strip_prefix("task/").and_then(|task| items.get(task)) else {
+            continue;
+        };
+        match &event.happening {
+            Happening::OutputDelivered { folder, files, .. } if !folder.is_empty() => {
+                let made_from = MadeFrom {
+                    bytes: item.size_bytes,
+                    modified: item.modified,
+                    recipe: found.plan.recipe.clone(),
+                };
+                let result = OwnResult {
+                    input: item.relative.clone(),
+                    run: found.plan.run.clone(),
+                    success: false,
+                    folder: folder.clone(),
+                    files: files.clone(),
+                    made_from: Some(made_from),
+                };
+                results.insert(item.task.clone(), result);
+            }
+            Happening::TaskClosed { verdict, .. } => {
+                if let Some(result) = results.get_mut(&item.task) {
+                    result.success = *verdict == Verdict::Succeeded;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(results.into_values().collect())
+}
+
+/// Returns why an input is done again; none if it is done. `check_content` compares the content of results, which reads
+/// them, where otherwise their lengths are enough.
+pub fn why(item: &Item, plan: &RunPlan, own: &OwnResults, check_content: bool) -> Option<Why> {
+    let mut successes = own.of_input(&item.relative).filter(|result| result.success);
+    let Some(latest) = successes.next() else { return Some(Why::NeverDone) };
+    let Some(made_from) = &latest.made_from else { return Some(Why::Unknown) };
+    if made_from.modified.is_none() || made_from.recipe.is_empty() {
+        return Some(Why::Unknown);
+    }
+    if (made_from.bytes, made_from.modified) != (item.size_bytes, item.modified) {
+        return Some(Why::InputChanged);
+    }
+    let other = plan.recipe.iter().filter(|(part, digest)| made_from.recipe.get(*part) != Some(*digest));
+    let changed: Vec<String> = other.map(|(part, _)| part.clone()).collect();
+    if !changed.is_empty() {
+        return Some(Why::RecipeChanged(changed));
+    }
+    // It is recorded before it is in its place: after a crash an earlier one of the same lengths may lie there.
+    let may_be_earlier = successes.any(|earlier| lengths(earlier) == lengths(latest));
+    for file in &latest.files {
+        let place = match latest.folder.as_str() {
+            "" => file.path.clone(),
+            folder => format!("{folder}/{}", file.path),
+        };
+        let path = plan.output.directory.join(&place);
+        if !lies_there(&path, file) {
+            return Some(Why::ResultGone(place));
+        }
+        if (check_content || may_be_earlier) && !content_is(&path, file) {
+            return Some(Why::ResultChanged(place));
+        }
+    }
+    None
+}
+
+fn lengths(result: &Arc<OwnResult>) -> (&str, Vec<(&str, u64)>) {
+    (&result.folder, result.files.iter().map(|file| (file.path.as_str(), file.bytes)).collect())
+}
+
+#[cfg(test)]
+mod tests;
