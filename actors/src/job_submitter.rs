@@ -527,7 +527,10 @@ fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, item: &Item) -
         });
     } else if item.source.is_some() {
         let url = services.blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
-        resource_files.push(wire::ResourceFile::from_url(url, &item.file_name));
+        resource_files.push(wire::ResourceFile {
+            file_mode: item.mode.map(|mode| format!("0{mode:o}")),
+            ..wire::ResourceFile::from_url(url, &item.file_name)
+        });
     }
     let output = |pattern: &str, path: String| {
         let container = signed.output_container.clone();

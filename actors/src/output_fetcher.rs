@@ -3,6 +3,8 @@
 //! Only what this run's task stored is fetched, only under names that stay in its folder; files are
 //! staged and checked while they come, and published together.
 
+mod streams;
+
 use crate::{
     alarms::Alarms,
     errand::Errand,
@@ -31,14 +33,11 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, Write},
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+use streams::{Shortened, Tail, last_lines};
 
 const ME: &str = "output_fetcher";
-/// How much of a task's standard error is kept for the report.
-const TAIL_BYTES: usize = 2048;
-/// How many of its lines.
-const TAIL_LINES: usize = 10;
 /// MD5 of nothing: an empty file needs no call.
 const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
@@ -190,7 +189,9 @@ impl OutputFetcher {
             let before = kept.len();
             let outcome = match bring(&services, &*place, &plan, &item, &mut kept).await {
                 Ok((files, stderr_tail)) => {
-                    let success = success && missing(&patterns, &files).is_empty();
+                    let is_whole =
+                        !plan.limits.fail_on_overflow || files.iter().all(|file| file.left_out == 0);
+                    let success = success && is_whole && missing(&patterns, &files).is_empty();
                     let placed = publish(&*place, &item, success, files).await;
                     // What could not be made durable is fetched anew: a later flush that succeeds proves nothing.
                     kept.clear();
@@ -234,6 +235,10 @@ impl OutputFetcher {
 
     /// Whether every pattern of `task.outputs` has its file.
     fn judged(&self, files: &[DeliveredFile]) -> TaskEvent {
+        let limits = &self.plan.limits;
+        if let Some(file) = files.iter().find(|file| file.left_out > 0 && limits.fail_on_overflow) {
+            return TaskEvent::DeliveredCut(file.path.clone());
+        }
         let short = missing(&self.patterns, files);
         if short.is_empty() { TaskEvent::Delivered } else { TaskEvent::DeliveredShort(short) }
     }
@@ -320,7 +325,7 @@ async fn bring(
             .map_err(|reason| Trouble::permanent("HostileName", reason))?;
         if !kept.contains_key(&blob.name) {
             let mut stderr_tail = String::new();
-            let file = bring_file(services, place, &container, item, blob, &path, &mut stderr_tail).await?;
+            let file = bring_file(services, place, plan, item, blob, &path, &mut stderr_tail).await?;
             kept.insert(blob.name.clone(), KeptFile { listed: blob.clone(), file, stderr_tail });
         }
         let KeptFile { file, stderr_tail, .. } = &kept[&blob.name];
@@ -393,28 +398,45 @@ fn length_of(blobs: &[BlobListing]) -> Result<u64, Trouble> {
     })
 }
 
+/// Stages one file, and keeps the end of it if it is standard error.
 async fn bring_file(
     services: &Services,
     place: &dyn ResultPlace,
-    container: &str,
+    plan: &RunPlan,
     item: &Item,
     blob: &BlobListing,
     path: &str,
     stderr_tail: &mut String,
 ) -> Result<DeliveredFile, Trouble> {
-    if blob.size_bytes == 0 {
-        return keep_bytes(place, item, path, &[]);
-    }
-    let writer = place.create(&item.task, path).map_err(trouble)?;
-    let tail = Arc::<Mutex<Vec<u8>>>::default();
-    let mut writer = Tail { writer, tail: tail.clone(), wanted: path == "stderr.txt" };
-    let downloaded = services.blob.download_listed(container, blob, &mut writer).await;
-    let downloaded = downloaded.map_err(|error| error.trouble())?;
-    writer.flush().map_err(|error| local(path, &error))?;
-    if path == "stderr.txt" {
-        *stderr_tail = last_lines(&tail.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-    Ok(DeliveredFile { path: path.to_owned(), bytes: downloaded.bytes, md5: downloaded.md5, at: None })
+    let mut file = if blob.size_bytes == 0 {
+        keep_bytes(place, item, path, &[])?
+    } else {
+        let writer = place.create(&item.task, path).map_err(trouble)?;
+        let is_stream = matches!(path, "stdout.txt" | "stderr.txt");
+        // What the node has shortened already is a little longer than the limit.
+        let limit = plan.limits.stream_bytes;
+        let is_long = is_stream && blob.size_bytes > limit && blob.file.left_out_bytes == 0;
+        let kept_bytes = if is_long { limit } else { u64::MAX };
+        let mut writer = Tail::new(Shortened::new(writer, blob.size_bytes, kept_bytes), path == "stderr.txt");
+        let downloaded = services.blob.download_listed(&plan.output_container(), blob, &mut writer).await;
+        let downloaded = downloaded.map_err(|error| error.trouble())?;
+        writer.flush().map_err(|error| local(path, &error))?;
+        *stderr_tail = last_lines(writer.tail());
+        let mut file = DeliveredFile {
+            path: path.to_owned(),
+            bytes: downloaded.bytes,
+            md5: downloaded.md5,
+            ..DeliveredFile::default()
+        };
+        if let Some(shortened) = writer.into_inner().ended() {
+            (file.bytes, file.md5, file.left_out) =
+                (shortened.bytes, shortened.md5, shortened.left_out_bytes);
+        }
+        file
+    };
+    file.left_out += blob.file.left_out_bytes;
+    place.settle(&item.task, path, &blob.file).map_err(trouble)?;
+    Ok(file)
 }
 
 fn keep_bytes(
@@ -426,7 +448,7 @@ fn keep_bytes(
     let mut writer = place.create(&item.task, path).map_err(trouble)?;
     writer.write_all(bytes).and_then(|()| writer.flush()).map_err(|error| local(path, &error))?;
     let md5 = if bytes.is_empty() { EMPTY_MD5.to_owned() } else { md5_hex(bytes) };
-    Ok(DeliveredFile { path: path.to_owned(), bytes: bytes.len() as u64, md5, at: None })
+    Ok(DeliveredFile { path: path.to_owned(), bytes: bytes.len() as u64, md5, ..DeliveredFile::default() })
 }
 
 fn md5_hex(bytes: &[u8]) -> String {
@@ -448,54 +470,22 @@ fn local(path: &str, error: &io::Error) -> Trouble {
     Trouble { fault, ..Trouble::permanent("Disk", format!("write {path}: {error}")) }
 }
 
-/// Passes bytes on and remembers the last of them.
-struct Tail {
-    writer: Box<dyn Write + Send>,
-    tail: Arc<Mutex<Vec<u8>>>,
-    wanted: bool,
-}
-
-impl Write for Tail {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.writer.write(bytes)?;
-        if self.wanted {
-            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-            tail.extend_from_slice(&bytes[..written]);
-            let surplus = tail.len().saturating_sub(TAIL_BYTES);
-            tail.drain(..surplus);
-        }
-        Ok(written)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-fn last_lines(bytes: &[u8]) -> String {
-    let from = bytes.len().saturating_sub(TAIL_BYTES);
-    let text = String::from_utf8_lossy(&bytes[from..]);
-    let lines: Vec<_> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lengths_that_a_list_names_do_not_wrap_when_they_are_added() {
-        let blob = |size_bytes| BlobListing { name: "n".into(), size_bytes, md5: None, etag: "e".into() };
+        let blob = |size_bytes| BlobListing {
+            name: "n".into(),
+            size_bytes,
+            md5: None,
+            etag: "e".into(),
+            file: dropmill_azure_wire::blob::FileFacts::default(),
+        };
         assert_eq!(length_of(&[blob(2), blob(3)]).ok(), Some(5));
         assert_eq!(length_of(&[blob(u64::MAX), blob(0)]).ok(), Some(u64::MAX));
         let refused = length_of(&[blob(u64::MAX), blob(2)]).err();
         assert_eq!(refused.map(|trouble| trouble.fault), Some(Fault::Transient));
-    }
-
-    #[test]
-    fn the_tail_is_the_last_lines() {
-        let text: String = (0..100).map(|number| format!("line {number}\n")).collect();
-        let tail = last_lines(text.as_bytes());
-        assert!(tail.starts_with("line 90\n") && tail.ends_with("line 99"), "{tail}");
-        assert_eq!(last_lines(b""), "");
     }
 }

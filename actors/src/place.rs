@@ -15,7 +15,7 @@ pub(crate) use disk::{may_pass, refused};
 pub use memory::MemoryPlace;
 pub use same::{content_is, lies_there};
 
-use dropmill_azure_wire::time::Timestamp;
+use dropmill_azure_wire::{blob::FileFacts, time::Timestamp};
 use dropmill_journal::event::DeliveredFile;
 use dropmill_lifecycle::plan::Superseded;
 use futures_util::future::BoxFuture;
@@ -35,6 +35,15 @@ pub trait ResultPlace: Send + Sync {
     /// # Errors
     /// When it cannot be made.
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError>;
+
+    /// Gives a staged file the mode and the time that its blob remembers.
+    ///
+    /// # Errors
+    /// Fails if the file system refuses.
+    fn settle(&self, task: &str, path: &str, facts: &FileFacts) -> Result<(), PlaceError> {
+        let _ = (task, path, facts);
+        Ok(())
+    }
 
     /// Makes a staged result durable and puts it in its place, or beside it if that is taken and both are kept.
     fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>>;

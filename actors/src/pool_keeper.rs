@@ -243,7 +243,8 @@ impl PoolKeeper {
         let look = async move {
             let pool = batch.get_pool(&id).await?;
             let mut nodes = vec![];
-            for node in batch.list_nodes(&id, None, Some("id,state,isDedicated,startTaskInfo,errors")).await? {
+            for node in batch.list_nodes(&id, None, Some("id,state,isDedicated,startTaskInfo,errors")).await?
+            {
                 let failed = node.state == Some(wire::NodeState::StartTaskFailed);
                 let news = known.get(&node.id).map(String::as_str) != Some("starttaskfailed");
                 let stderr_tail = if failed && news {

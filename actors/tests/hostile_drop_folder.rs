@@ -206,6 +206,7 @@ fn item(source: PathBuf, whole_folder: bool) -> Item {
         file_name: "input".into(),
         size_bytes: 0,
         modified: None,
+        mode: None,
         command_line: String::new(),
         environment: vec![],
         result_folder: String::new(),

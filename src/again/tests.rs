@@ -29,7 +29,12 @@ impl Rig {
     fn success(&self, files: &[(&str, &str)]) -> OwnResult {
         let files = files.iter().map(|(path, content)| {
             let md5 = md5_hex(content);
-            DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5, at: None }
+            DeliveredFile {
+                path: (*path).into(),
+                bytes: content.len() as u64,
+                md5,
+                ..DeliveredFile::default()
+            }
         });
         OwnResult {
             input: "data/a".into(),

@@ -21,12 +21,13 @@ pub fn plan(arguments: &PlanArgs, state: &State) -> Result<u8> {
     for loaded in load_all(&arguments.files)? {
         let run = format!("{}-planned", loaded.settings.run.name);
         let plan = plan::plan(&loaded, &run, &|_| true)?;
+        plan::machine::check(&loaded, &plan, state.folder())?;
         match (arguments.skip_done, arguments.json) {
             (true, json) => tell_what_is_done(&plan, state, arguments.check_content, json)?,
             (false, true) => {
                 say::json(&plan);
             }
-            (false, false) => tell(&plan),
+            (false, false) => tell(&plan, state),
         }
     }
     Ok(0)
@@ -55,7 +56,7 @@ fn tell_what_is_done(plan: &RunPlan, state: &State, check_content: bool, json: b
     Ok(())
 }
 
-fn tell(plan: &RunPlan) {
+fn tell(plan: &RunPlan, state: &State) {
     let pool = &plan.pool;
     let bytes: u64 = plan.items.iter().map(|item| item.size_bytes).sum();
     let application: u64 = plan.application.iter().map(|file| file.size_bytes).sum();
@@ -76,6 +77,15 @@ fn tell(plan: &RunPlan) {
     }
     line(format!("upload    {} application files ({})", plan.application.len(), size(application)));
     line(format!("          {} inputs ({})", plan.items.len(), size(bytes)));
+    for note in &plan.notes {
+        line(format!("          {}", shown(note)));
+    }
+    if plan.service == "embedded"
+        && let Some(room) = plan::machine::room(plan, state.folder())
+    {
+        let (needs, free) = (size(room.needs_bytes), size(room.free_bytes));
+        line(format!("disk      {needs} in {} at the most at once, {free} free", state.folder().display()));
+    }
     line(format!("tasks     {}", plan.items.len()));
     for item in plan.items.iter().take(MOST_LINES) {
         line(format!(

@@ -103,6 +103,7 @@ pub fn start_of(loaded: Loaded, resume: bool, state: &State, clock: &SharedClock
         Some(found) => Life::next(as_it_is_now(found, &loaded)?, loaded, state, clock),
         None => {
             let plan = plan::plan(&loaded, &new_name(&loaded, clock)?, &|_| true)?;
+            plan::machine::check(&loaded, &plan, state.folder())?;
             Life::first(loaded, plan, None, state, clock)
         }
     }
@@ -131,6 +132,10 @@ fn todo(loaded: Loaded, arguments: &RunArgs, state: &State, clock: &SharedClock)
         say_what_was_last(&loaded, arguments, state)?;
     }
     let mut fresh = plan::plan(&loaded, &new_name(&loaded, clock)?, &ask)?;
+    plan::machine::check(&loaded, &fresh, state.folder())?;
+    if !arguments.showing.json {
+        fresh.notes.iter().for_each(|note| say::note(note));
+    }
     if arguments.skip_done {
         let own = own_results(&fresh, state)?;
         let before = fresh.items.len();
@@ -225,6 +230,7 @@ pub fn retry(run: &str, only_failed: bool, showing: &Showing, state: &State) -> 
     let clock: SharedClock = Arc::new(WallClock);
     let loaded = found.load(environment())?;
     let mut fresh = plan::plan(&loaded, &new_name(&loaded, &clock)?, &ask)?;
+    plan::machine::check(&loaded, &fresh, state.folder())?;
     plan::keep(&mut fresh, |item| tried.contains_key(item.relative.as_str()));
     let there: BTreeSet<&str> = fresh.items.iter().map(|item| item.relative.as_str()).collect();
     if let Some(missing) = tried.keys().find(|relative| !there.contains(*relative)) {

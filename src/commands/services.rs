@@ -30,7 +30,7 @@ pub fn open(
 ) -> Result<(Services, Option<LocalAzure>)> {
     match loaded.settings.service.kind {
         ServiceKind::Embedded => {
-            let service = embedded(folder, clock)?;
+            let service = embedded(loaded, folder, clock)?;
             let services = in_process(&service, loaded, clock, record)?;
             Ok((services, Some(service)))
         }
@@ -38,7 +38,7 @@ pub fn open(
     }
 }
 
-fn embedded(folder: &Path, clock: &SharedClock) -> Result<LocalAzure> {
+fn embedded(loaded: &Loaded, folder: &Path, clock: &SharedClock) -> Result<LocalAzure> {
     // Names of nodes and calls need only differ from those of other services.
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -46,6 +46,7 @@ fn embedded(folder: &Path, clock: &SharedClock) -> Result<LocalAzure> {
         seed: u64::from_le_bytes(bytes),
         // The run's journal and its results are flushed; what the service forgets is done again.
         durability: Durability::Process,
+        stream_bytes: loaded.settings.limits.stream_bytes.0,
         ..ServiceSettings::at(folder)
     };
     LocalAzure::open(settings, clock.clone(), RunnerChoice::Processes).context("start the embedded service")

@@ -34,7 +34,9 @@ impl Template {
     /// Gaps that nothing fills, and gaps where a shell would read them.
     pub fn of(task: &Task) -> Result<Self, Vec<Problem>> {
         let Some(command) = &task.command else {
-            return Ok(Self::Shell(task.shell.clone().unwrap_or_default()));
+            let line = task.shell.clone().unwrap_or_default();
+            let wrong: Vec<_> = gaps_in_shell(&line).map(|what| Problem::new("task.shell", what)).collect();
+            return if wrong.is_empty() { Ok(Self::Shell(line)) } else { Err(wrong) };
         };
         let mut problems = vec![];
         let mut wrong = |what: String| problems.push(Problem::new("task.command", what));
@@ -86,6 +88,29 @@ impl Template {
             }
         }
     }
+}
+
+/// What is wrong with words in braces that stand for something in `task.command` alone: in a line for the shell they would be
+/// text, and a name in their place could be a program.
+fn gaps_in_shell(line: &str) -> impl Iterator<Item = String> {
+    let instead = |name: &str| match name {
+        "input" => Some("\"$DROPMILL_INPUT\""),
+        "name" => Some("\"$DROPMILL_INPUT_NAME\""),
+        "stem" => Some("\"${DROPMILL_INPUT_NAME%.*}\""),
+        _ => None,
+    };
+    let is_gap = |name: &str| {
+        let found = line.match_indices(&format!("{{{name}}}")).map(|(at, _)| &line[..at]).collect::<Vec<_>>();
+        found.iter().any(|before| !before.ends_with(['$', '{']))
+    };
+    let gaps: Vec<_> = PLACEHOLDERS.iter().filter(|name| is_gap(name)).collect();
+    gaps.into_iter().map(move |name| match instead(name) {
+        Some(variable) => format!("{{{name}}} stands for nothing in a line for the shell: write {variable}"),
+        None => format!(
+            "{{{name}}} stands for nothing in a line for the shell: use task.command = [\"sh\", \"-c\", \"…\", \"sh\", \
+             \"{{{name}}}\"], where the line has it as \"$1\""
+        ),
+    })
 }
 
 /// A line for the node's shell as a command line.
@@ -166,6 +191,21 @@ mod tests {
     use super::*;
     use dropmill_azure_wire::command_line::split;
 
+    #[test]
+    fn a_line_for_the_shell_names_its_variables_and_every_other_brace_is_its_own() {
+        let told = |line: &str| gaps_in_shell(line).collect::<Vec<_>>().join("\n");
+        assert!(told("wc {input}").contains("write \"$DROPMILL_INPUT\""));
+        assert!(told("mv x {stem}.csv").contains("%.*"));
+        assert!(told("echo {index}").contains("as \"$1\""));
+        for line in [
+            "awk '{print}'",
+            "echo ${input} {{input}} {input,output} {} { input; }",
+            "docker --format '{{.Name}}'",
+        ] {
+            assert_eq!(told(line), "", "{line}");
+        }
+    }
+
     fn found(relative: &str) -> Found {
         Found {
             path: "/x".into(),
@@ -173,7 +213,7 @@ mod tests {
             below: String::new(),
             size_bytes: 0,
             modified: None,
-            executable: false,
+            mode: None,
         }
     }
 

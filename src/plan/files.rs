@@ -4,8 +4,12 @@ use crate::settings::Problem;
 use dropmill_azure_wire::time::Timestamp;
 use globset::{GlobBuilder, GlobMatcher};
 use std::{
-    fs,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    collections::BTreeMap,
+    fs, io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -22,11 +26,16 @@ pub struct Found {
     pub size_bytes: u64,
     /// When its content was last changed.
     pub modified: Option<Timestamp>,
-    /// Whether its owner may execute it.
-    pub executable: bool,
+    /// Its permissions, if they are known.
+    pub mode: Option<u32>,
 }
 
 impl Found {
+    /// Whether its owner may execute it.
+    pub fn is_executable(&self) -> bool {
+        self.mode.is_some_and(|mode| mode & 0o100 != 0)
+    }
+
     /// Its own name.
     pub fn name(&self) -> &str {
         self.relative.rsplit('/').next().unwrap_or(&self.relative)
@@ -43,7 +52,6 @@ impl Found {
 }
 
 struct Pattern {
-    text: String,
     matcher: GlobMatcher,
     /// The folder below which anything can match.
     top: PathBuf,
@@ -51,16 +59,47 @@ struct Pattern {
     hidden: bool,
 }
 
-/// Files that match any of the patterns, sorted by their relative paths. Links are not followed. A pattern that finds
-/// nothing is a mistake.
-pub fn find(
-    key: &str,
-    patterns: &[String],
-    base: &Path,
-    output: &Path,
-    problems: &mut Vec<Problem>,
-) -> Vec<Found> {
+/// Entries that match a pattern and are left out, because nobody can mean them: by what they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut(BTreeMap<&'static str, Vec<PathBuf>>);
+
+impl LeftOut {
+    fn add(&mut self, what: &'static str, path: &Path) {
+        self.0.entry(what).or_default().push(path.to_owned());
+    }
+
+    /// A line for each kind: how many there are, and the first of them.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |(what, paths): (&&str, &Vec<PathBuf>)| {
+            let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+            match paths.len() {
+                1 => format!("left out: {first} is {what}"),
+                count => format!("left out: {count} entries, of which each is {what}, for example {first}"),
+            }
+        };
+        self.0.iter().map(line).collect()
+    }
+}
+
+/// Where files are looked for, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// The key that the patterns stand in.
+    pub key: &'a str,
+    /// The folder that patterns are relative to.
+    pub base: &'a Path,
+    /// The folder of results, in which nothing is looked for.
+    pub output: &'a Path,
+    /// Links lead to what is meant.
+    pub follow_links: bool,
+}
+
+/// Files that match any of the patterns, sorted by their relative paths, and what matches and is left out. A pattern that
+/// finds nothing is a mistake.
+pub fn find(search: Search<'_>, patterns: &[String], problems: &mut Vec<Problem>) -> (Vec<Found>, LeftOut) {
+    let Search { key, base, .. } = search;
     let mut found: Vec<Found> = vec![];
+    let mut left_out = LeftOut::default();
     for text in patterns {
         let pattern = match pattern(text, base) {
             Ok(pattern) => pattern,
@@ -70,16 +109,30 @@ pub fn find(
             }
         };
         let before = found.len();
-        let mut walk = Walk { key, base, output, pattern: &pattern, found: &mut found, problems };
-        walk.folder(&pattern.top.clone());
+        let mut walk = Walk {
+            search,
+            pattern: &pattern,
+            found: &mut found,
+            left_out: &mut left_out,
+            above: vec![],
+            problems,
+        };
+        walk.entry(&pattern.top.clone());
         if found.len() == before && !problems.iter().any(|problem| problem.key == key) {
-            let what = format!("{text:?} matches no file below {}", pattern.top.display());
+            let mut what = format!("{text:?} matches no file below {}", pattern.top.display());
+            if pattern.top.is_dir() && !text.contains(['*', '?', '[', '{']) {
+                what = format!("{text:?} is a folder: say {:?}", format!("{}/*", text.trim_end_matches('/')));
+            }
+            for line in left_out.lines() {
+                what.push_str("; ");
+                what.push_str(&line);
+            }
             problems.push(Problem::new(key, what));
         }
     }
     found.sort_by(|one, other| one.relative.cmp(&other.relative));
     found.dedup_by(|one, other| one.path == other.path);
-    found
+    (found, left_out)
 }
 
 fn pattern(text: &str, base: &Path) -> Result<Pattern, String> {
@@ -116,7 +169,7 @@ fn pattern(text: &str, base: &Path) -> Result<Pattern, String> {
         .build()
         .map_err(|error| format!("{text:?} is no pattern: {}", error.kind()))?;
     let hidden = text.split('/').any(|segment| segment.starts_with('.') && segment != "." && segment != "..");
-    Ok(Pattern { text: text.to_owned(), matcher: glob.compile_matcher(), top, hidden })
+    Ok(Pattern { matcher: glob.compile_matcher(), top, hidden })
 }
 
 /// A path without `.` and `..`.
@@ -135,67 +188,120 @@ pub fn normal(path: &Path) -> PathBuf {
 }
 
 struct Walk<'a> {
-    key: &'a str,
-    base: &'a Path,
-    output: &'a Path,
+    search: Search<'a>,
     pattern: &'a Pattern,
     found: &'a mut Vec<Found>,
+    left_out: &'a mut LeftOut,
+    /// The folders above, by device and inode: a link that leads to one of them goes in a circle.
+    above: Vec<(u64, u64)>,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Walk<'_> {
     fn wrong(&mut self, what: String) {
-        self.problems.push(Problem::new(self.key, what));
+        self.problems.push(Problem::new(self.search.key, what));
     }
 
-    fn folder(&mut self, path: &Path) {
+    fn matches(&self, path: &Path) -> bool {
+        self.pattern.matcher.is_match(path)
+    }
+
+    fn entry(&mut self, path: &Path) {
         let facts = match fs::symlink_metadata(path) {
             Ok(facts) => facts,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.wrong(format!("{}: {error}", path.display())),
         };
+        if !facts.is_symlink() {
+            return self.plain(path, &facts);
+        }
+        if !self.search.follow_links {
+            return self.leave(path, "a link, and input.follow_links is false");
+        }
+        match fs::metadata(path) {
+            // What a run made is no input of the next, whatever leads to it.
+            Ok(facts) if facts.is_dir() && leads_below(path, self.search.output) => {}
+            Ok(facts) => self.plain(path, &facts),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.leave(path, "a link that leads nowhere")
+            }
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                self.leave(path, "a link that leads in a circle");
+            }
+            Err(error) => self.wrong(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Leaves out what matches.
+    fn leave(&mut self, path: &Path, what: &'static str) {
+        if self.matches(path) {
+            self.left_out.add(what, path);
+        }
+    }
+
+    fn plain(&mut self, path: &Path, facts: &fs::Metadata) {
         if !facts.is_dir() {
-            return self.file(path, &facts);
+            return self.file(path, facts);
         }
         // Results of an earlier run are no inputs of the next.
-        if path.starts_with(self.output) {
+        if path.starts_with(self.search.output) {
+            return;
+        }
+        let this = (facts.dev(), facts.ino());
+        if self.above.contains(&this) {
+            self.left_out.add("a link that leads in a circle", path);
             return;
         }
         let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
             Err(error) => return self.wrong(format!("{}: {error}", path.display())),
         };
+        self.above.push(this);
         for entry in entries {
             match entry {
                 Ok(entry) if entry.file_name().as_bytes().starts_with(b".") && !self.pattern.hidden => {}
-                Ok(entry) => self.folder(&entry.path()),
+                Ok(entry) => self.entry(&entry.path()),
                 Err(error) => self.wrong(format!("{}: {error}", path.display())),
             }
         }
+        self.above.pop();
     }
 
     fn file(&mut self, path: &Path, facts: &fs::Metadata) {
-        if !self.pattern.matcher.is_match(path) {
+        if !self.matches(path) {
             return;
         }
-        let shown = path.display();
-        if facts.is_symlink() {
-            return self
-                .wrong(format!("{shown} is a link, and links are not followed: name the file itself"));
-        }
         if !facts.is_file() {
-            return self
-                .wrong(format!("{shown} is neither a file nor a folder (pattern {:?})", self.pattern.text));
+            return self.left_out.add(kind_of(facts), path);
         }
+        let shown = path.display();
         if let Err(error) = fs::File::open(path) {
             return self.wrong(format!("{shown} cannot be read: {error}"));
         }
-        let relative = relative(path, self.base);
-        let executable = facts.permissions().mode() & 0o100 != 0;
+        let relative = relative(path, self.search.base);
+        let mode = Some(facts.permissions().mode() & 0o777);
         let modified = facts.modified().ok().and_then(|moment| Timestamp::try_from(moment).ok());
         let size_bytes = facts.len();
         let below = String::new();
-        self.found.push(Found { path: path.to_owned(), relative, below, size_bytes, modified, executable });
+        self.found.push(Found { path: path.to_owned(), relative, below, size_bytes, modified, mode });
+    }
+}
+
+/// Whether a link leads to the folder of results, or into it.
+fn leads_below(link: &Path, output: &Path) -> bool {
+    match (fs::canonicalize(link), fs::canonicalize(output)) {
+        (Ok(target), Ok(output)) => target.starts_with(output),
+        _ => false,
+    }
+}
+
+fn kind_of(facts: &fs::Metadata) -> &'static str {
+    let kind = facts.file_type();
+    match () {
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_block_device() || kind.is_char_device() => "a device",
+        () => "no plain file",
     }
 }
 
@@ -236,6 +342,16 @@ pub fn bad_output(pattern: &str) -> Option<String> {
     if pattern.is_empty() || pattern.starts_with('/') || pattern.split('/').any(|segment| segment == "..") {
         return Some(format!("{pattern:?} does not lie in the task's working folder"));
     }
+    if let Some(folder) = pattern.strip_suffix('/') {
+        return Some(format!(
+            "{pattern:?} names a folder: {:?} means all files in it",
+            format!("{folder}/**")
+        ));
+    }
+    let plain: Vec<&str> = pattern.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
+    if plain.len() != pattern.split('/').count() {
+        return Some(format!("{pattern:?} would match nothing on a node: say {:?}", plain.join("/")));
+    }
     let built = GlobBuilder::new(pattern).literal_separator(true).build();
     built.err().map(|error| format!("{pattern:?} is no pattern: {}", error.kind()))
 }
@@ -246,10 +362,26 @@ mod tests {
     use super::*;
 
     fn search(folder: &Path, patterns: &[&str]) -> (Vec<String>, Vec<Problem>) {
+        let (found, _, problems) = search_with(folder, patterns, true);
+        (found, problems)
+    }
+
+    fn search_with(
+        folder: &Path,
+        patterns: &[&str],
+        follow_links: bool,
+    ) -> (Vec<String>, Vec<String>, Vec<Problem>) {
         let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
         let mut problems = vec![];
-        let found = find("input.files", &patterns, folder, &folder.join("out"), &mut problems);
-        (found.into_iter().map(|found| found.relative).collect(), problems)
+        let output = folder.join("out");
+        let search = Search { key: "input.files", base: folder, output: &output, follow_links };
+        let (found, left_out) = find(search, &patterns, &mut problems);
+        let shown = |line: String| line.replace(&format!("{}/", folder.display()), "");
+        (
+            found.into_iter().map(|found| found.relative).collect(),
+            left_out.lines().into_iter().map(shown).collect(),
+            problems,
+        )
     }
 
     #[test]
@@ -279,11 +411,80 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_file_is_said_by_name() {
+    fn links_are_followed_and_what_is_no_file_is_left_out_and_counted() {
+        use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link.txt")).unwrap();
-        let (found, problems) = search(folder.path(), &["*.txt"]);
-        assert!(found.is_empty() && problems[0].what.contains("link.txt"), "{problems:?}");
+        let base = folder.path();
+        for path in ["data/a.txt", "elsewhere/b.txt", "elsewhere/deep/c.txt", "out/result.txt"] {
+            let path = base.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        for (target, link) in [
+            ("../elsewhere/b.txt", "data/link.txt"),
+            ("../elsewhere", "data/folder"),
+            ("..", "data/circle"),
+            ("nowhere", "data/dangling.txt"),
+            ("self.txt", "data/self.txt"),
+            ("../out", "data/results"),
+        ] {
+            symlink(target, base.join(link)).unwrap();
+        }
+        for number in 0..3 {
+            let path = base.join(format!("data/pipe{number}.txt"));
+            rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        }
+        let _socket = std::os::unix::net::UnixListener::bind(base.join("data/socket.txt")).unwrap();
+        let (found, left_out, problems) = search_with(base, &["data/**/*.txt"], true);
+        assert_eq!(problems, []);
+        let expected = ["data/a.txt", "data/folder/b.txt", "data/folder/deep/c.txt", "data/link.txt"];
+        assert_eq!(
+            found.iter().filter(|path| !path.contains("circle")).collect::<Vec<_>>(),
+            expected.iter().collect::<Vec<_>>()
+        );
+        let expected = [
+            "left out: 3 entries, of which each is a FIFO, for example data/pipe0.txt",
+            "left out: data/self.txt is a link that leads in a circle",
+            "left out: data/dangling.txt is a link that leads nowhere",
+            "left out: data/socket.txt is a socket",
+        ];
+        for line in expected.iter().filter(|line| !line.contains("entries") && !line.contains("circle")) {
+            assert!(left_out.contains(&(*line).to_owned()), "{left_out:?}");
+        }
+        assert!(left_out.iter().any(|line| line.contains("FIFO")), "{left_out:?}");
+        assert!(left_out.iter().any(|line| line.contains("in a circle")), "{left_out:?}");
+        let (found, left_out, _) = search_with(base, &["data/**/*.txt"], false);
+        assert_eq!(found, ["data/a.txt"]);
+        assert!(
+            left_out.iter().any(|line| line.contains("3 entries") && line.contains("follow_links")),
+            "{left_out:?}"
+        );
+        // The folder itself may be a link.
+        symlink("elsewhere", base.join("linked")).unwrap();
+        assert_eq!(search(base, &["linked/*"]).0, ["linked/b.txt"]);
+        let (_, problems) = search(base, &["linked"]);
+        assert!(problems[0].what.contains("is a folder: say \"linked/*\""), "{problems:?}");
+        let (_, problems) = search(base, &["data/dangling.txt"]);
+        assert!(problems[0].what.contains("leads nowhere"), "{problems:?}");
+    }
+
+    #[test]
+    fn patterns_of_outputs_that_can_match_nothing_are_named_with_what_to_say() {
+        for (pattern, said) in [
+            ("./r.txt", "say \"r.txt\""),
+            ("d//r.txt", "say \"d/r.txt\""),
+            ("d/./r", "say \"d/r\""),
+            ("d/", "\"d/**\" means all files"),
+            ("/etc/x", "does not lie"),
+            ("../x", "does not lie"),
+            ("", "does not lie"),
+        ] {
+            let what = bad_output(pattern).unwrap_or_default();
+            assert!(what.contains(said), "{pattern}: {what}");
+        }
+        for pattern in ["r.txt", "d/r.txt", "**", "d/**/*.txt", ".hidden", "...", "a..b"] {
+            assert_eq!(bad_output(pattern), None, "{pattern}");
+        }
     }
 
     #[test]

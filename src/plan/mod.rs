@@ -2,10 +2,11 @@
 
 mod command;
 mod files;
+pub mod machine;
 pub use files::normal;
 mod name;
 
-use crate::settings::{Loaded, Policy, Problem, Problems, ServiceKind, Settings, Task};
+use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings, Task};
 use command::Template;
 use dropmill_actors::drop_folder::NewItem;
 use dropmill_lifecycle::{
@@ -15,7 +16,7 @@ use dropmill_lifecycle::{
         RunPlan, When, shared_application,
     },
 };
-use files::Found;
+use files::{Found, Search};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -31,6 +32,9 @@ pub use name::run_name;
 /// A deadline of what has none.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// Nodes of the embedded service, all pools together.
+const EMBEDDED_NODES: u32 = dropmill_local_azure::service::NODE_QUOTA;
+
 /// Answers the question whether something shall be deleted at the end, for `cleanup.* = "ask"`.
 pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
 
@@ -44,8 +48,13 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     check(settings, &mut problems);
     let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
     let application = application(settings, &loaded.base, &output_folder, &mut problems);
-    let inputs =
-        files::find("input.files", &settings.input.files, &loaded.base, &output_folder, &mut problems);
+    let search = Search {
+        key: "input.files",
+        base: &loaded.base,
+        output: &output_folder,
+        follow_links: settings.input.follow_links,
+    };
+    let (inputs, left_out) = files::find(search, &settings.input.files, &mut problems);
     if settings.input.files.is_empty() {
         problems.push(Problem::new(
             "input.files",
@@ -58,6 +67,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     }
     let mut plan = whole(settings, run, application, items, output_folder, ask);
     plan.run_file = std::fs::canonicalize(&loaded.file).ok();
+    plan.notes = left_out.lines();
     Ok(plan)
 }
 
@@ -103,6 +113,7 @@ fn whole(
         delays: delays(settings, run),
         recipe: recipe(settings, &application),
         run_file: None,
+        notes: vec![],
         application,
     }
 }
@@ -143,7 +154,7 @@ pub fn dropped(task: &Task, file: &NewItem) -> Item {
         below,
         size_bytes: file.size_bytes,
         modified: None,
-        executable: false,
+        mode: None,
     };
     let command_line = Template::of(task).map(|template| template.write(&found, 0)).unwrap_or_default();
     Item {
@@ -154,6 +165,7 @@ pub fn dropped(task: &Task, file: &NewItem) -> Item {
         file_name: found.name().to_owned(),
         size_bytes: file.size_bytes,
         modified: None,
+        mode: None,
         command_line,
         environment: environment(task, &found, &file.run),
         result_folder: file.task.clone(),
@@ -176,6 +188,11 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     let (pool, task) = (&settings.pool, &settings.task);
     if pool.nodes + pool.spot_nodes == 0 {
         wrong("pool.nodes", "a pool without nodes runs no task: ask for at least one".into());
+    }
+    let nodes = u64::from(pool.nodes) + u64::from(pool.spot_nodes);
+    if settings.service.kind == ServiceKind::Embedded && nodes > u64::from(EMBEDDED_NODES) {
+        let what = format!("{nodes} nodes: the embedded service has room for {EMBEDDED_NODES}");
+        wrong(if pool.nodes > EMBEDDED_NODES { "pool.nodes" } else { "pool.spot_nodes" }, what);
     }
     if !(1..=256).contains(&pool.slots_per_node) {
         wrong("pool.slots_per_node", "it must be from 1 to 256".into());
@@ -267,7 +284,10 @@ fn service(settings: &Settings, wrong: &mut impl FnMut(&str, String)) {
 }
 
 fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut Vec<Problem>) -> Vec<AppFile> {
-    let found = files::find("application.files", &settings.application.files, base, output, problems);
+    let search = Search { key: "application.files", base, output, follow_links: true };
+    let (found, left_out) = files::find(search, &settings.application.files, problems);
+    // Nobody chooses a program by a pattern that may match anything.
+    problems.extend(left_out.lines().into_iter().map(|line| Problem::new("application.files", line)));
     let mut names: BTreeMap<String, &Found> = BTreeMap::new();
     let mut files = vec![];
     for file in &found {
@@ -285,7 +305,7 @@ fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut V
                 continue;
             }
         };
-        let (source, size_bytes, executable) = (file.path.clone(), file.size_bytes, file.executable);
+        let (source, size_bytes, executable) = (file.path.clone(), file.size_bytes, file.is_executable());
         files.push(AppFile { source, name, size_bytes, executable, digest });
     }
     files
@@ -360,6 +380,7 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
             file_name: input.name().to_owned(),
             size_bytes: input.size_bytes,
             modified: input.modified,
+            mode: input.mode,
             command_line: template.write(input, index),
             environment,
             result_folder: if flat { String::new() } else { input.relative.clone() },
@@ -458,6 +479,8 @@ fn limits(settings: &Settings) -> Limits {
         submissions: limits.submissions,
         fetches: limits.fetches,
         result_files: limits.result_files,
+        stream_bytes: limits.stream_bytes.0,
+        fail_on_overflow: limits.on_overflow == Overflow::Fail,
         poll_every: limits.poll_every.0,
         // A hint costs nothing to follow at once; this only gathers those of one moment.
         poll_at_most_every: Duration::from_millis(4),

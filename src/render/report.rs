@@ -107,6 +107,9 @@ fn task_lines(lines: &mut Vec<String>, task: &TaskResult, width: usize) {
             let _ = write!(line, ", in {folder}");
         }
     }
+    if task.left_out > 0 {
+        let _ = write!(line, ", {} of its streams left out", size(task.left_out));
+    }
     lines.push(line);
     lines.extend(task.cause.iter().map(|cause| format!("            {cause}")));
     let tail: Vec<_> = task.stderr_tail.iter().flat_map(|tail| tail.lines()).collect();

@@ -109,6 +109,8 @@ sections! {
     pub struct Input {
         /// Globs; one task per file.
         pub files: Vec<String>,
+        /// Links to files and folders lead to what is meant.
+        pub follow_links: bool,
     }
 
     /// The nodes.
@@ -187,6 +189,10 @@ sections! {
         pub fetches: u32,
         /// Files that come home of one task.
         pub result_files: u32,
+        /// Bytes kept of each of a task's standard output and error.
+        pub stream_bytes: Size,
+        /// What more of them means for the task.
+        pub on_overflow: Overflow,
         /// Longest time between two looks.
         pub poll_every: Length,
         /// Longest wait for one answer.
@@ -314,6 +320,16 @@ pub enum ServiceKind {
     Embedded,
     /// On a service that speaks the protocols of Azure Batch and Blob.
     Azure,
+}
+
+/// What it means for a task that part of its standard output or error was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Overflow {
+    /// Nothing.
+    Cut,
+    /// It failed.
+    Fail,
 }
 
 /// When something is deleted.

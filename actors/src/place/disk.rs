@@ -5,6 +5,7 @@
 
 use super::{Delivery, PlaceError, Placed, ResultPlace, publisher::Publisher};
 use crate::output_names::OURS;
+use dropmill_azure_wire::blob::FileFacts;
 use dropmill_journal::results::OwnResults;
 use dropmill_lifecycle::plan::{Layout, OutputPlan, RunPlan};
 use futures_util::future::BoxFuture;
@@ -13,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs::{self, File},
     io::{self, BufWriter, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
@@ -149,6 +151,19 @@ fn create_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
     Ok(openat(&at, name, anew, Mode::from_raw_mode(0o666))?.into())
 }
 
+/// Opens a file below a folder; no link is followed on the way.
+fn open_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
+    let as_folder = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = openat(CWD, folder, as_folder, Mode::empty())?;
+    let mut segments: Vec<&str> = path.split('/').collect();
+    let name = segments.pop().unwrap_or_default();
+    for segment in segments {
+        at = openat(&at, segment, as_folder, Mode::empty())?;
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(openat(&at, name, flags, Mode::empty())?.into())
+}
+
 /// Removes the files of a staging folder that are not in `keep`; all of them, if one in `keep` is missing. Returns whether
 /// those in `keep` are there.
 fn empty_but_for(folder: &Path, keep: &BTreeSet<String>) -> io::Result<bool> {
@@ -206,6 +221,17 @@ impl ResultPlace for DiskPlace {
         let file = create_beneath(&staged, path)
             .map_err(|error| refused("create", &staged.join(path), &error.into()))?;
         Ok(Box::new(BufWriter::with_capacity(64 * 1024, file)))
+    }
+
+    fn settle(&self, task: &str, path: &str, facts: &FileFacts) -> Result<(), PlaceError> {
+        let (Some(mode), Some(modified)) = (facts.mode, facts.modified) else { return Ok(()) };
+        let staged = self.staged(task);
+        let settle = || -> io::Result<()> {
+            let file = open_beneath(&staged, path)?;
+            file.set_modified(modified)?;
+            file.set_permissions(fs::Permissions::from_mode(mode))
+        };
+        settle().map_err(|error| refused("set mode and time of", &staged.join(path), &error))
     }
 
     fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>> {

@@ -24,7 +24,12 @@ fn deliver(
         file.write_all(content.as_bytes()).unwrap();
         file.flush().unwrap();
         let md5 = hex(&Md5::digest(content.as_bytes()));
-        delivered.push(DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5, at: None });
+        delivered.push(DeliveredFile {
+            path: (*path).into(),
+            bytes: content.len() as u64,
+            md5,
+            ..DeliveredFile::default()
+        });
     }
     let delivery = Delivery {
         task: task.into(),
@@ -133,8 +138,12 @@ fn many_results_at_once_all_arrive() {
             let task = format!("t{number}");
             place.stage(&task, 0, &BTreeSet::new()).unwrap();
             place.create(&task, "o").unwrap();
-            let files =
-                vec![DeliveredFile { path: "o".into(), bytes: 0, md5: hex(&Md5::digest(b"")), at: None }];
+            let files = vec![DeliveredFile {
+                path: "o".into(),
+                bytes: 0,
+                md5: hex(&Md5::digest(b"")),
+                ..DeliveredFile::default()
+            }];
             place.publish(Delivery {
                 task: task.clone(),
                 folder: task,

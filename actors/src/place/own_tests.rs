@@ -45,7 +45,12 @@ impl Rig {
                 let mut file = place.create(&task, path).unwrap();
                 file.write_all(content.as_bytes()).and_then(|()| file.flush()).unwrap();
                 let md5 = hex(&Md5::digest(content.as_bytes()));
-                DeliveredFile { path: (*path).into(), bytes: content.len() as u64, md5, at: None }
+                DeliveredFile {
+                    path: (*path).into(),
+                    bytes: content.len() as u64,
+                    md5,
+                    ..DeliveredFile::default()
+                }
             });
             let files = files.collect();
             let name = input.rsplit('/').next().unwrap().to_owned();

@@ -70,8 +70,10 @@ async fn upload_part(
     below: Option<&Path>,
 ) -> Result<(), Trouble> {
     let path = inputs::path_of(item, below).unwrap_or_default();
-    let source = (path.as_path(), inputs.open(item, below));
-    let put = blob.put_source(container, name, source, PutOptions::default()).await;
+    let source = inputs.open(item, below);
+    let metadata = source.as_ref().map(|source| source.facts().metadata()).unwrap_or_default();
+    let options = PutOptions { metadata, ..PutOptions::default() };
+    let put = blob.put_source(container, name, (path.as_path(), source), options).await;
     put.map(|_| ()).map_err(|error| error.trouble())
 }
 

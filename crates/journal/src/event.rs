@@ -259,6 +259,10 @@ fn is_first(attempt: &u32) -> bool {
     *attempt == 1
 }
 
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -313,6 +317,9 @@ pub struct DeliveredFile {
     /// Its place below the output folder, if that does not follow from the folder and the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// Bytes of a task's standard output or error that were left out of its middle (`limits.stream_bytes`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// What became of a task.

@@ -91,12 +91,19 @@ pub struct TaskResult {
     pub files: u64,
     /// Their length together.
     pub bytes: u64,
+    /// Bytes of its standard output and error that were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
     /// What is in the place of its results, so that they lie beside that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<String>,
     /// Last lines of its standard error, when it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_tail: Option<String>,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Something that still exists.
@@ -176,6 +183,7 @@ impl ReportFold {
                 self.beside += u64::from(beside.is_some());
                 self.task(event, |task| {
                     task.beside.clone_from(beside);
+                    task.left_out = files.iter().map(|file| file.left_out).sum();
                     task.folder = Some(folder.clone());
                     task.files = files.len() as u64;
                     task.bytes = bytes;

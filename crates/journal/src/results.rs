@@ -275,7 +275,8 @@ mod tests {
     use std::fs;
 
     fn result(input: &str, folder: &str, success: bool, md5: &str) -> OwnResult {
-        let files = vec![DeliveredFile { path: "o".into(), bytes: 1, md5: md5.into(), at: None }];
+        let files =
+            vec![DeliveredFile { path: "o".into(), bytes: 1, md5: md5.into(), ..DeliveredFile::default() }];
         OwnResult {
             input: input.into(),
             run: "r".into(),

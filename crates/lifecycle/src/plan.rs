@@ -1,5 +1,7 @@
 //! A run as it will be carried out: settings checked, files found, names given. Holds no secret.
 
+mod stored_path;
+
 use crate::delays::Delays;
 use dropmill_azure_wire::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,14 +45,18 @@ pub struct RunPlan {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recipe: BTreeMap<String, String>,
     /// The canonical path of the run file, if results of its earlier runs may be replaced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "stored_path::optional", skip_serializing_if = "Option::is_none")]
     pub run_file: Option<PathBuf>,
+    /// What was left out when inputs were looked for, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One file of the application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppFile {
     /// The file on this machine.
+    #[serde(with = "stored_path")]
     pub source: PathBuf,
     /// Its path in the start task's working folder (in each task's if there is no start task), and its blob name.
     pub name: String,
@@ -73,6 +79,7 @@ pub struct Item {
     /// Path relative to the run file's folder with `/` between segments; bytes that are not UTF-8 as `%XX`.
     pub relative: String,
     /// The file on this machine; none for a task without an input file.
+    #[serde(with = "stored_path::optional", default)]
     pub source: Option<PathBuf>,
     /// The source is a folder: all files in it are the input, in the task's working folder below `<task>/<file name>/`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -84,6 +91,9 @@ pub struct Item {
     /// When its content was last changed, as the file system told when the plan was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<Timestamp>,
+    /// Its permissions when the plan was made: the lowest nine bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
     /// The complete command line, quoted for the node's splitter; contains no secret.
     pub command_line: String,
     /// Environment of this task: `DROPMILL_*` and `task.env`, in order.
@@ -152,6 +162,7 @@ pub struct JobPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputPlan {
     /// Absolute folder on this machine.
+    #[serde(with = "stored_path")]
     pub directory: PathBuf,
     /// One folder per input, or all files in one.
     pub layout: Layout,
@@ -245,6 +256,12 @@ pub struct Limits {
     /// Files that come home of one task.
     #[serde(default = "result_files")]
     pub result_files: u32,
+    /// Bytes kept of each of a task's standard output and error; of more, the middle is left out.
+    #[serde(default = "stream_bytes")]
+    pub stream_bytes: u64,
+    /// A task of which something was left out has failed.
+    #[serde(default)]
+    pub fail_on_overflow: bool,
     /// Longest time between two looks at the service.
     pub poll_every: Duration,
     /// Shortest time between two looks, when the service hints at news.
@@ -288,6 +305,11 @@ pub fn slug(text: &str, longest: usize) -> String {
         }
     }
     slug.trim_end_matches('-').to_owned()
+}
+
+/// Of plans that were made before there was a limit to say.
+fn stream_bytes() -> u64 {
+    1 << 30
 }
 
 /// The patience of plans that were made before there was a key for it.

@@ -140,6 +140,8 @@ pub enum TaskEvent {
     Delivered,
     /// They are, but no file fits these patterns of `task.outputs`.
     DeliveredShort(Vec<String>),
+    /// They are, but part of this stream was left out, and that is a failure.
+    DeliveredCut(String),
     /// They will not get there.
     DeliveryFailed(Trouble),
     /// Some time passed; how much, the moment tells.
@@ -321,6 +323,17 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                 },
             })
         }
+        (Is::Collecting { ending, stopped }, On::DeliveredCut(stream)) => {
+            let whole = verdict(&ending, stopped, None);
+            close(match whole {
+                Verdict::Failed { .. } | Verdict::Unfinished { .. } => whole,
+                Verdict::Succeeded => Verdict::Failed {
+                    cause: format!("{stream} is longer than limits.stream_bytes: its middle was left out"),
+                    delivered: true,
+                    may_pass: false,
+                },
+            })
+        }
         (Is::Collecting { ending, stopped }, On::DeliveryFailed(trouble)) => {
             close(verdict(&ending, stopped, Some(&trouble)))
         }
@@ -355,6 +368,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | On::Abandoned
             | On::Delivered
             | On::DeliveredShort(_)
+            | On::DeliveredCut(_)
             | On::DeliveryFailed(_),
         ) => (state, vec![]),
     }

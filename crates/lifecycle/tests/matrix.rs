@@ -285,6 +285,7 @@ fn task() {
         TaskEvent::Abandoned,
         TaskEvent::Delivered,
         TaskEvent::DeliveredShort(vec!["*.csv".into()]),
+        TaskEvent::DeliveredCut("stdout.txt".into()),
         TaskEvent::DeliveryFailed(never()),
         TaskEvent::TimePassed,
     ];

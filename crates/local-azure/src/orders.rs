@@ -4,7 +4,7 @@
 //! (for simulations) stand behind the same three traits.
 
 pub use crate::applications::PackageOrder;
-use dropmill_azure_wire::time::Timestamp;
+use dropmill_azure_wire::{blob::FileFacts, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     ops::{AddAssign, Sub},
@@ -319,11 +319,11 @@ pub struct FileEntry {
 
 /// The way from a node to blobs: by URL and SAS, checked as any client's request is. Blocking.
 pub trait BlobDoor: Send + Sync {
-    /// Writes the content of a blob to a new file; returns its length.
+    /// Writes the content of a blob to a new file; returns what the blob remembers of the file that it was made of.
     ///
     /// # Errors
     /// See [`DoorError`].
-    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError>;
+    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError>;
     /// Names of the blobs of a container that begin with `prefix`, sorted.
     ///
     /// # Errors
@@ -333,7 +333,7 @@ pub trait BlobDoor: Send + Sync {
     ///
     /// # Errors
     /// See [`DoorError`]; some may have been stored.
-    fn store(&self, container_url: &str, files: &[(String, std::path::PathBuf)]) -> Result<(), DoorError>;
+    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError>;
     /// As [`BlobDoor::fetch`], for a node that has no files: the content itself.
     ///
     /// # Errors
@@ -344,6 +344,17 @@ pub trait BlobDoor: Send + Sync {
     /// # Errors
     /// See [`DoorError`]; some may have been stored.
     fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError>;
+}
+
+/// A file that becomes a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileToStore {
+    /// The blob's name.
+    pub name: String,
+    /// Where the file is.
+    pub path: std::path::PathBuf,
+    /// What the blob remembers of it.
+    pub facts: FileFacts,
 }
 
 /// Why a blob could not be had or stored. Messages hold no SAS.

@@ -36,6 +36,9 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub std::net::IpAddr);
 
+/// Most nodes in all pools, unless told otherwise.
+pub const NODE_QUOTA: u32 = 1000;
+
 /// What the service shall be.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
@@ -60,6 +63,8 @@ pub struct ServiceSettings {
     pub cores: u32,
     /// Application packages that pools and tasks may name; of an application's versions the last is its default.
     pub applications: Vec<ApplicationPackage>,
+    /// Bytes kept of each of a task's standard output and error; of more, the middle is left out.
+    pub stream_bytes: u64,
     /// Most nodes there may be in all pools; a resize beyond it falls short with `AccountCoreQuotaReached`.
     pub node_quota: u32,
 }
@@ -78,7 +83,8 @@ impl ServiceSettings {
             seed: 0,
             cores: 4,
             applications: vec![],
-            node_quota: 1000,
+            stream_bytes: 1 << 30,
+            node_quota: NODE_QUOTA,
         }
     }
 
@@ -218,7 +224,11 @@ impl LocalAzure {
                     None => std::env::temp_dir().join(format!("dropmill-nodes-{}", std::process::id())),
                 };
                 let batch = &connection.batch;
-                let settings = RunnerSettings::new(root, &batch.account, format!("{}/", batch.endpoint));
+                let account_url = format!("{}/", batch.endpoint);
+                let settings = RunnerSettings {
+                    max_output_bytes: settings.stream_bytes,
+                    ..RunnerSettings::new(root, &batch.account, account_url)
+                };
                 ProcessRunner::start(settings, clock, reports, blobs.door())?
             }
         };

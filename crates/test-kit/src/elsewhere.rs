@@ -6,15 +6,11 @@ use crate::{
     scenario::{Deed, Fault},
 };
 use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
+use dropmill_azure_wire::blob::FileFacts;
 use dropmill_azure_wire::{secret::without_query, uri::decode};
-use dropmill_local_azure::orders::{BlobDoor, DoorError};
+use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore};
 use futures_util::future::BoxFuture;
-use std::{
-    collections::BTreeSet,
-    io::Write,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io::Write, path::Path, sync::Arc};
 
 /// The way from nodes to blobs, with faults on it.
 pub struct FaultyDoor {
@@ -53,7 +49,7 @@ fn first<T>(files: &[(String, T)]) -> &str {
 }
 
 impl BlobDoor for FaultyDoor {
-    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
+    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
         self.pass(FETCH, url, "")?;
         self.inner.fetch(url, to)
     }
@@ -63,8 +59,8 @@ impl BlobDoor for FaultyDoor {
         self.inner.list(container_url, prefix)
     }
 
-    fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
-        self.pass(STORE, container_url, first(files))?;
+    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
+        self.pass(STORE, container_url, files.first().map_or("", |file| &file.name))?;
         self.inner.store(container_url, files)
     }
 

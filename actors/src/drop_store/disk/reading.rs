@@ -134,6 +134,7 @@ mod tests {
             file_name: "a".into(),
             size_bytes: 0,
             modified: None,
+            mode: None,
             command_line: String::new(),
             environment: vec![],
             result_folder: String::new(),

@@ -1,6 +1,7 @@
 //! Reading a file so that it is known afterwards what was read: whether it stood still meanwhile.
 
 use bytes::Bytes;
+use dropmill_azure_wire::blob::FileFacts;
 use std::{
     fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
@@ -44,6 +45,7 @@ pub struct FileSource {
     /// Whether `label` is a path that must still lead to the file after it was read.
     check_path: bool,
     opened: Look,
+    facts: FileFacts,
 }
 
 #[derive(Debug, Clone)]
@@ -111,18 +113,29 @@ impl FileSource {
             label: label.to_owned(),
             check_path: false,
             opened,
+            facts: FileFacts {
+                mode: Some(metadata.mode() & 0o777),
+                modified: metadata.modified().ok(),
+                left_out_bytes: 0,
+            },
         })
     }
 
     /// Reads from memory; `label` names the content in errors, `version` tells it from others.
     pub fn from_bytes(bytes: Bytes, label: &Path, version: u64) -> Self {
         let opened = Look { length: bytes.len() as u64, place: (0, version), ..Look::default() };
-        Self { content: Content::Memory(bytes), label: label.to_owned(), check_path: false, opened }
+        let facts = FileFacts::default();
+        Self { content: Content::Memory(bytes), label: label.to_owned(), check_path: false, opened, facts }
     }
 
     /// Returns the length in bytes.
     pub fn length(&self) -> u64 {
         self.opened.length
+    }
+
+    /// Returns mode and time of the file; nothing of memory.
+    pub fn facts(&self) -> FileFacts {
+        self.facts
     }
 
     /// Returns the name that errors use.

@@ -3,7 +3,7 @@
 use super::{BlobApi, digest::Md5Sum};
 use crate::{error::BlobError, operation::Operation as Op};
 use dropmill_azure_wire::{
-    blob::{BlobList, Entry},
+    blob::{BlobList, Entry, FileFacts},
     uri::encode,
 };
 use http::Method;
@@ -23,6 +23,8 @@ pub struct BlobListing {
     pub md5: Option<String>,
     /// Changes with every change of the blob.
     pub etag: String,
+    /// What it remembers of the file that it was made of.
+    pub file: FileFacts,
 }
 
 impl BlobApi {
@@ -45,7 +47,7 @@ impl BlobApi {
         prefix: &str,
         most: usize,
     ) -> Result<Vec<BlobListing>, BlobError> {
-        let mut query = "&comp=list".to_owned();
+        let mut query = "&comp=list&include=metadata".to_owned();
         if !prefix.is_empty() {
             query.push_str("&prefix=");
             query.push_str(&encode(prefix));
@@ -82,5 +84,6 @@ fn listing(entry: Entry) -> Option<BlobListing> {
         size_bytes: blob.properties.content_length,
         md5: blob.properties.content_md5.as_deref().and_then(Md5Sum::from_base64).map(Md5Sum::hex),
         etag: blob.properties.etag.as_str().to_owned(),
+        file: blob.metadata.as_ref().map(FileFacts::of).unwrap_or_default(),
     })
 }

@@ -176,7 +176,13 @@ async fn a_body_longer_than_told_is_not_taken() {
 }
 
 fn listed(size_bytes: u64) -> BlobListing {
-    BlobListing { name: "b".into(), size_bytes, md5: Some(MD5.1.into()), etag: "0x1".into() }
+    BlobListing {
+        name: "b".into(),
+        size_bytes,
+        md5: Some(MD5.1.into()),
+        etag: "0x1".into(),
+        file: Default::default(),
+    }
 }
 
 #[tokio::test]

@@ -401,8 +401,8 @@ async fn a_list_of_blobs_is_followed_to_its_end() {
     assert_eq!(
         queries,
         [
-            "restype=container&comp=list&prefix=dir%20a%2F",
-            "restype=container&comp=list&prefix=dir%20a%2F&marker=2%21m%2F"
+            "restype=container&comp=list&include=metadata&prefix=dir%20a%2F",
+            "restype=container&comp=list&include=metadata&prefix=dir%20a%2F&marker=2%21m%2F"
         ]
     );
 }

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod containers;
+mod file_facts;
 mod list;
 mod properties;
 mod tags;
@@ -11,6 +12,7 @@ mod tags;
 pub use crate::xml::BadXml;
 pub use blocks::{Block, BlockChoice, BlockList, BlockSource, read_block_choices, write_block_choices};
 pub use containers::{ContainerItem, ContainerList};
+pub use file_facts::FileFacts;
 pub use list::{BlobItem, BlobList, Entry};
 pub use properties::{BlobProperties, BlobType, CopyProperties, Metadata, metadata_of, put_metadata};
 pub use tags::{FoundByTags, TagFilter, Tags, are_valid_tags, read_tags, tags_of_header, write_tags};

@@ -10,13 +10,17 @@ use super::{
     store::{BlobFacts, ContentHeaders, Described, IN_DATABASE, Incoming, Listing, Reading, Refused, Told},
     sums::{Sums, md5_of},
 };
-use crate::orders::{BlobDoor, DoorError};
+use crate::orders::{BlobDoor, DoorError, FileToStore};
 use bytes::Bytes;
-use dropmill_azure_wire::{sas::Action, secret::without_query};
+use dropmill_azure_wire::{
+    blob::{FileFacts, Metadata},
+    sas::Action,
+    secret::without_query,
+};
 use std::{
     fs::File,
     io::{self, Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -79,7 +83,7 @@ impl Door {
         sas_rights(&self.0, query, address, action, HERE).map_err(|refused| denied(address, &refused))
     }
 
-    fn readable(&self, url: &str) -> Result<Reading, DoorError> {
+    fn readable(&self, url: &str) -> Result<(Reading, FileFacts), DoorError> {
         let Named { address, query } = self.named(url)?;
         if address.blob.is_empty() {
             return Err(DoorError::NotFound(format!("{address} names a container, not a blob")));
@@ -87,14 +91,15 @@ impl Door {
         self.rights(&address, query, Action::ReadBlob)?;
         let blob = self.0.store.blob(&address.container, &address.blob).told_blocking();
         let blob = blob.map_err(|refused| failed(&address, refused))?;
-        Ok(self.0.store.read(&blob.body, 0, blob.length()))
+        let facts = FileFacts::of(&blob.facts.metadata);
+        Ok((self.0.store.read(&blob.body, 0, blob.length()), facts))
     }
 
     /// Puts contents under names, and waits once for all of them (or for some, when many bytes are on their way).
     fn put_all(
         &self,
         container_url: &str,
-        contents: impl Iterator<Item = Result<(String, Incoming, String), DoorError>>,
+        contents: impl Iterator<Item = Result<(String, Incoming, String, Metadata), DoorError>>,
     ) -> Result<(), DoorError> {
         let Named { address: of, query } = self.named(container_url)?;
         let settle = |tickets: &mut Vec<(Address, Told<_>)>| {
@@ -108,7 +113,7 @@ impl Door {
         };
         let (mut tickets, mut unwritten) = (vec![], 0);
         for content in contents {
-            let (blob, bytes, md5) = content?;
+            let (blob, bytes, md5, metadata) = content?;
             let address = Address { container: of.container.clone(), blob };
             if address.blob.is_empty() || address.check().is_err() {
                 return Err(DoorError::Other(format!(
@@ -129,7 +134,7 @@ impl Door {
                 unwritten += bytes.len();
             }
             let headers = ContentHeaders { md5: Some(md5.into()), ..ContentHeaders::default() };
-            let described = Described { headers, ..Described::default() };
+            let described = Described { headers, metadata, ..Described::default() };
             let told = self.0.store.put_blob(&address.container, &address.blob, bytes, described, &allow);
             tickets.push((address, told));
             if unwritten > UNWRITTEN {
@@ -187,10 +192,10 @@ fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorErr
 }
 
 impl BlobDoor for Door {
-    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
-        let reading = self.readable(url)?;
+    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
+        let (reading, facts) = self.readable(url)?;
         let mut file = File::create(to).map_err(local(to))?;
-        pour(reading, &mut file, to)
+        pour(reading, &mut file, to).map(|_| facts)
     }
 
     fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
@@ -210,16 +215,16 @@ impl BlobDoor for Door {
         }
     }
 
-    fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
-        let file = |(name, path): &(String, PathBuf)| {
-            let (bytes, md5) = self.file(path)?;
-            Ok((name.clone(), bytes, md5))
+    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
+        let file = |file: &FileToStore| {
+            let (bytes, md5) = self.file(&file.path)?;
+            Ok((file.name.clone(), bytes, md5, file.facts.metadata()))
         };
         self.put_all(container_url, files.iter().map(file))
     }
 
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {
-        let mut reading = self.readable(url)?;
+        let (mut reading, _) = self.readable(url)?;
         let mut bytes = vec![];
         while reading.left() > 0 {
             bytes
@@ -230,7 +235,8 @@ impl BlobDoor for Door {
 
     fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError> {
         let content = |(name, bytes): &(String, Vec<u8>)| {
-            Ok((name.clone(), Incoming::Bytes(Bytes::copy_from_slice(bytes)), md5_of(bytes)))
+            let content = Incoming::Bytes(Bytes::copy_from_slice(bytes));
+            Ok((name.clone(), content, md5_of(bytes), Metadata::new()))
         };
         self.put_all(container_url, files.iter().map(content))
     }

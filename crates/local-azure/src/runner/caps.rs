@@ -7,11 +7,15 @@
 
 use rustix::fs::{FallocateFlags, fallocate};
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+/// Bytes that were left out of files.
+pub(super) type LeftOut = BTreeMap<PathBuf, u64>;
 
 const FILES: [&str; 2] = ["stdout.txt", "stderr.txt"];
 /// Holes are made of whole pages.
@@ -35,18 +39,24 @@ pub(super) fn thin(directory: &Path, limit_bytes: u64) {
     }
 }
 
-/// Leaves head and tail of files longer than `limit_bytes`; for commands that are over.
-pub(super) fn cut(directory: &Path, limit_bytes: u64) {
+/// Leaves head and tail of files longer than `limit_bytes`; for commands that are over. Returns how many bytes were left
+/// out of which file.
+pub(super) fn cut(directory: &Path, limit_bytes: u64) -> LeftOut {
+    let mut left_out = LeftOut::new();
     for name in FILES {
         let path = directory.join(name);
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_file()
-            && metadata.len() > limit_bytes
-            && let Err(error) = shorten(&path, metadata.len(), limit_bytes)
-        {
-            tracing::warn!(path = %path.display(), %error, "a large output could not be shortened");
+        if !metadata.is_file() || metadata.len() <= limit_bytes {
+            continue;
+        }
+        match shorten(&path, metadata.len(), limit_bytes) {
+            Ok(bytes) => drop(left_out.insert(path, bytes)),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a large output could not be shortened");
+            }
         }
     }
+    left_out
 }
 
 /// Where head ends and tail begins.
@@ -56,7 +66,7 @@ fn hole(length: u64, limit_bytes: u64) -> (u64, u64) {
     (half.min(tail), tail)
 }
 
-fn shorten(path: &Path, length: u64, limit_bytes: u64) -> io::Result<()> {
+fn shorten(path: &Path, length: u64, limit_bytes: u64) -> io::Result<u64> {
     let (head, tail) = hole(length, limit_bytes);
     let mut long = open(path)?;
     let new = path.with_extension("short");
@@ -65,7 +75,7 @@ fn shorten(path: &Path, length: u64, limit_bytes: u64) -> io::Result<()> {
     write!(short, "\n[... {} bytes left out by the node ...]\n", tail - head)?;
     long.seek(SeekFrom::Start(tail))?;
     io::copy(&mut long, &mut short)?;
-    fs::rename(&new, path)
+    fs::rename(&new, path).map(|()| tail - head)
 }
 
 fn open(path: &Path) -> io::Result<File> {

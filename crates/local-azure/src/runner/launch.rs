@@ -90,7 +90,7 @@ impl Work<'_> {
     fn command(&self, tree: &mut Tree<'_>, prints: Prints) -> Result<Outcome, NodeFailure> {
         let running = self.start(tree, &self.launch.command_line, prints, false)?;
         let exit_code = tree.end(running)?;
-        caps::cut(&self.place.directory, self.shared.settings.max_output_bytes);
+        let left_out = caps::cut(&self.place.directory, self.shared.settings.max_output_bytes);
 
         let asked = self.handle.asked();
         if asked > Some(Ask::Kill) {
@@ -101,7 +101,8 @@ impl Work<'_> {
         let orders = self.launch.output_files.iter();
         let due: Vec<_> = orders.filter(|order| outputs::is_due(order, exit_code, last_try)).collect();
         let go_on = || self.handle.asked() == asked;
-        let failure = outputs::store(&due, self.place, self.environment, &*self.shared.door, &go_on);
+        let failure =
+            outputs::store(&due, self.place, self.environment, &left_out, &*self.shared.door, &go_on);
         Ok((Some(exit_code), failure))
     }
 

@@ -1,22 +1,26 @@
 //! Output files: found by their patterns when a command is over, and stored through the door.
 
 use super::{
+    caps::LeftOut,
     environment::{Environment, expand},
     failures,
     pattern::{Pattern, as_text, has_wildcard},
     place::TaskPlace,
 };
-use crate::orders::{BlobDoor, DoorError, NodeFailure, OutputFileOrder, UploadCondition};
-use dropmill_azure_wire::secret::without_query;
+use crate::orders::{BlobDoor, DoorError, FileToStore, NodeFailure, OutputFileOrder, UploadCondition};
+use dropmill_azure_wire::{blob::FileFacts, secret::without_query};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 /// Files stored by one call: many enough to share one commit, few enough to be asked in between whether to stop.
 const TOGETHER: usize = 256;
+/// Variable of a task of ours.
+const KEEP_FACTS: &str = "DROPMILL_RUN";
 /// What Batch calls its two logs of this, in the task's folder.
 const LOGS: [&str; 2] = ["fileuploadout.txt", "fileuploaderr.txt"];
 
@@ -94,6 +98,7 @@ pub(super) fn store(
     due: &[&OutputFileOrder],
     place: &TaskPlace,
     environment: &Environment,
+    left_out: &LeftOut,
     door: &dyn BlobDoor,
     go_on: &dyn Fn() -> bool,
 ) -> Option<NodeFailure> {
@@ -103,7 +108,7 @@ pub(super) fn store(
     for log in LOGS {
         let _ = fs::remove_file(place.directory.join(log));
     }
-    let mut store = Store::new(place, environment, door, go_on);
+    let mut store = Store::new(place, environment, left_out, door, go_on);
     for order in due {
         store.take(order);
     }
@@ -118,10 +123,11 @@ pub(super) fn store(
 struct Store<'a> {
     place: &'a TaskPlace,
     environment: &'a Environment,
+    left_out: &'a LeftOut,
     door: &'a dyn BlobDoor,
     go_on: &'a dyn Fn() -> bool,
     /// Found but not sent yet, all for the container of the first order that found one.
-    found: Vec<(String, PathBuf)>,
+    found: Vec<FileToStore>,
     order: Option<&'a OutputFileOrder>,
     /// What became which blob: two files for one name is a mistake that must be told.
     names: BTreeMap<(&'a str, String), PathBuf>,
@@ -135,12 +141,14 @@ impl<'a> Store<'a> {
     fn new(
         place: &'a TaskPlace,
         environment: &'a Environment,
+        left_out: &'a LeftOut,
         door: &'a dyn BlobDoor,
         go_on: &'a dyn Fn() -> bool,
     ) -> Self {
         Self {
             place,
             environment,
+            left_out,
             door,
             go_on,
             found: Vec::new(),
@@ -198,8 +206,21 @@ impl<'a> Store<'a> {
             None => drop(self.names.insert((&order.container_url, name.clone()), file.clone())),
         }
         self.order.get_or_insert(order);
-        self.found.push((name, file));
+        let facts = self.facts(&file);
+        self.found.push(FileToStore { name, path: file, facts });
         true
+    }
+
+    /// What a blob remembers of its file: asked for by a variable, because blobs of others have no pairs that they did not
+    /// set.
+    fn facts(&self, file: &Path) -> FileFacts {
+        let left_out_bytes = self.left_out.get(file).copied().unwrap_or(0);
+        let is_stream = file.parent() == Some(&self.place.directory);
+        if !self.environment.contains_key(KEEP_FACTS) || (is_stream && left_out_bytes == 0) {
+            return FileFacts::default();
+        }
+        let Ok(metadata) = fs::metadata(file) else { return FileFacts::default() };
+        FileFacts { mode: Some(metadata.mode() & 0o777), modified: metadata.modified().ok(), left_out_bytes }
     }
 
     fn send(&mut self) {

@@ -59,14 +59,14 @@ pub struct RunnerSettings {
 }
 
 impl RunnerSettings {
-    /// A grace of 5 seconds, 256 MiB of output, 5 seconds for cleaning up, the keeper of this process.
+    /// A grace of 5 seconds, 1 GiB of output, 5 seconds for cleaning up, the keeper of this process.
     pub fn new(root: PathBuf, account_name: impl Into<String>, account_url: impl Into<String>) -> Self {
         Self {
             root,
             account_name: account_name.into(),
             account_url: account_url.into(),
             grace: Duration::from_secs(5),
-            max_output_bytes: 256 << 20,
+            max_output_bytes: 1 << 30,
             environment: default_environment(),
             keeper: KeeperProgram::of_this_process(),
             cleanup_at_stop: Duration::from_secs(5),

@@ -2,9 +2,11 @@
 
 use super::{failures, place::beneath};
 use crate::orders::{BlobDoor, DoorError, NodeFailure, ResourceFileOrder, ResourceSource};
+use dropmill_azure_wire::blob::FileFacts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -38,20 +40,31 @@ pub(super) fn bring(
         if !go_on() {
             return Ok(false);
         }
-        let mode = mode(file)?;
+        let asked = mode(file)?;
         for wanted in wanted(file, door)? {
             if !go_on() {
                 return Ok(false);
             }
             let place = make_place(working, &wanted.below)
                 .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
-            door.fetch(&wanted.url, &place)
+            let facts = door
+                .fetch(&wanted.url, &place)
                 .map_err(|error| failures::resource(file, &wanted.path, &error))?;
-            fs::set_permissions(&place, fs::Permissions::from_mode(mode))
+            settle(&place, asked, &facts)
                 .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
         }
     }
     Ok(true)
+}
+
+/// Gives a file the mode that was asked for, else the one that its blob remembers; and the time that it remembers.
+fn settle(place: &Path, asked: Option<u32>, facts: &FileFacts) -> io::Result<()> {
+    if let Some(modified) = facts.modified {
+        // For an owner without the right to read, too: the file is opened before its mode is set.
+        File::options().write(true).open(place)?.set_modified(modified)?;
+    }
+    let mode = asked.or(facts.mode).unwrap_or(DEFAULT_MODE);
+    fs::set_permissions(place, fs::Permissions::from_mode(mode))
 }
 
 /// The files that one order stands for.
@@ -122,15 +135,14 @@ fn make_place(working: &Path, below: &Path) -> io::Result<PathBuf> {
 }
 
 /// Permissions only: no set-user-id for a file that came from elsewhere.
-fn mode(file: &ResourceFileOrder) -> Result<u32, NodeFailure> {
-    let Some(text) = &file.file_mode else { return Ok(DEFAULT_MODE) };
+fn mode(file: &ResourceFileOrder) -> Result<Option<u32>, NodeFailure> {
+    let Some(text) = &file.file_mode else { return Ok(None) };
     let digits = text.strip_prefix("0o").unwrap_or(text);
-    u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777).map(|mode| mode & 0o777).ok_or_else(
-        || {
-            let what = format!("{text} is no octal file mode");
-            failures::resource_path(true, file, &file.file_path, &what)
-        },
-    )
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777).map(|mode| mode & 0o777);
+    mode.map(Some).ok_or_else(|| {
+        let what = format!("{text} is no octal file mode");
+        failures::resource_path(true, file, &file.file_path, &what)
+    })
 }
 
 /// The content of a file brought to a node without files.
@@ -177,7 +189,7 @@ mod tests {
             (Some("rwx"), None),
             (Some("100644"), None),
         ] {
-            assert_eq!(mode(&file(text)).ok(), expected, "{text:?}");
+            assert_eq!(mode(&file(text)).ok().map(|mode| mode.unwrap_or(DEFAULT_MODE)), expected, "{text:?}");
         }
     }
 }

@@ -15,12 +15,13 @@ use dropmill_actors::{
     place::{PlaceError, ResultPlace},
 };
 use dropmill_azure_client::blob::FileSource;
+use dropmill_azure_wire::blob::FileFacts;
 use dropmill_azure_wire::secret::without_query;
 use dropmill_lifecycle::{
     Trouble,
     plan::{Item, RunPlan},
 };
-use dropmill_local_azure::orders::{BlobDoor, DoorError};
+use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore};
 use futures_util::future::{BoxFuture, pending};
 use std::{
     collections::BTreeMap,
@@ -152,13 +153,13 @@ struct RecordingDoor {
 }
 
 impl BlobDoor for RecordingDoor {
-    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
+    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
         self.inner.fetch(url, to)
     }
     fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
         self.inner.list(container_url, prefix)
     }
-    fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
+    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
         self.inner.store(container_url, files)
     }
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {

@@ -19,6 +19,7 @@ pub fn plan(tasks: u32) -> RunPlan {
         file_name: String::new(),
         size_bytes: 0,
         modified: None,
+        mode: None,
         command_line: "/bin/work".into(),
         environment: vec![],
         result_folder: format!("task-{index}"),
@@ -77,6 +78,8 @@ pub fn plan(tasks: u32) -> RunPlan {
             submissions: 4,
             fetches: 8,
             result_files: 100,
+            stream_bytes: 1 << 30,
+            fail_on_overflow: false,
             poll_every: secs(5),
             poll_at_most_every: Duration::from_millis(10),
             call_timeout: secs(30),
@@ -84,6 +87,7 @@ pub fn plan(tasks: u32) -> RunPlan {
         delays: Delays { steps: vec![secs(1), secs(2), secs(4)], for_ever: false },
         recipe: std::collections::BTreeMap::new(),
         run_file: None,
+        notes: vec![],
     }
 }
 

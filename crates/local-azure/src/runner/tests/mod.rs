@@ -20,10 +20,10 @@ use super::{
     keeper::{self, KeeperProgram},
 };
 use crate::orders::{
-    BlobDoor, DoorError, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order, OutputFileOrder,
-    ResourceFileOrder, ResourceSource, Runner, UploadCondition,
+    BlobDoor, DoorError, FileToStore, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order,
+    OutputFileOrder, ResourceFileOrder, ResourceSource, Runner, UploadCondition,
 };
-use dropmill_azure_wire::{command_line, secret::without_query, time::WallClock};
+use dropmill_azure_wire::{blob::FileFacts, command_line, secret::without_query, time::WallClock};
 use std::{
     collections::BTreeMap,
     fs,
@@ -262,11 +262,11 @@ impl MemoryDoor {
 }
 
 impl BlobDoor for MemoryDoor {
-    fn fetch(&self, url: &str, to: &Path) -> Result<u64, DoorError> {
+    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
         let content = self.fetch_bytes(url)?;
         assert!(!to.exists() && to.is_absolute(), "{to:?}");
         fs::write(to, &content).map_err(|error| DoorError::Local(error.to_string()))?;
-        Ok(content.len() as u64)
+        Ok(FileFacts::default())
     }
     fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
         let container = self.call(container_url)?;
@@ -274,8 +274,8 @@ impl BlobDoor for MemoryDoor {
         let names = blobs.keys().filter_map(|name| name.strip_prefix(&format!("{container}/")));
         Ok(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
     }
-    fn store(&self, container_url: &str, files: &[(String, PathBuf)]) -> Result<(), DoorError> {
-        let read = |(name, path): &(String, PathBuf)| Ok((name.clone(), fs::read(path).unwrap()));
+    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
+        let read = |file: &FileToStore| Ok((file.name.clone(), fs::read(&file.path).unwrap()));
         self.store_bytes(container_url, &files.iter().map(read).collect::<Result<Vec<_>, DoorError>>()?)
     }
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {

@@ -1,0 +1,72 @@
+//! What a blob that was made of a file remembers of it, beside its content.
+//!
+//! Azure keeps no modes and no times of files; one pair of the blob's metadata does: `dropmill_file`, whose value is
+//! `<mode, octal> <seconds since 1970>.<nanoseconds, 9 digits>`, followed by ` <bytes>` if so many bytes were left out
+//! of the middle of the content.
+
+use super::Metadata;
+use std::time::{Duration, SystemTime};
+
+/// Name of the pair.
+const NAME: &str = "dropmill_file";
+
+/// Mode and times of a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Permissions: the lowest nine bits.
+    pub mode: Option<u32>,
+    /// When its content was last changed; nothing before 1970.
+    pub modified: Option<SystemTime>,
+    /// Bytes that were left out of the middle of its content.
+    pub left_out_bytes: u64,
+}
+
+impl FileFacts {
+    /// Reads what the metadata of a blob says; nothing if it says nothing that can be understood.
+    pub fn of(metadata: &Metadata) -> Self {
+        let found = metadata.iter().find(|(name, _)| name.eq_ignore_ascii_case(NAME));
+        found.and_then(|(_, value)| Self::read(value)).unwrap_or_default()
+    }
+
+    fn read(value: &str) -> Option<Self> {
+        let mut words = value.split(' ');
+        let mode = u32::from_str_radix(words.next()?, 8).ok()? & 0o777;
+        let (seconds, nanoseconds) = words.next()?.split_once('.')?;
+        let nanoseconds = nanoseconds.parse().ok().filter(|nanoseconds| *nanoseconds < 1_000_000_000)?;
+        let since = Duration::new(seconds.parse().ok()?, nanoseconds);
+        let left_out_bytes = words.next().map_or(Some(0), |bytes| bytes.parse().ok())?;
+        Some(Self { mode: Some(mode), modified: SystemTime::UNIX_EPOCH.checked_add(since), left_out_bytes })
+    }
+
+    /// Returns the metadata that says so; none if the mode or the time is missing.
+    pub fn metadata(&self) -> Metadata {
+        let since = self.modified.and_then(|moment| moment.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let (Some(mode), Some(since)) = (self.mode, since) else { return Metadata::new() };
+        let mut value = format!("{:o} {}.{:09}", mode & 0o777, since.as_secs(), since.subsec_nanos());
+        if self.left_out_bytes > 0 {
+            value.push_str(&format!(" {}", self.left_out_bytes));
+        }
+        [(NAME.to_owned(), value)].into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_nonsense_says_nothing() {
+        let modified = SystemTime::UNIX_EPOCH + Duration::new(1_764_475_200, 5);
+        for left_out_bytes in [0, 7] {
+            let facts = FileFacts { mode: Some(0o4755), modified: Some(modified), left_out_bytes };
+            let read = FileFacts::of(&facts.metadata());
+            assert_eq!(read, FileFacts { mode: Some(0o755), ..facts });
+        }
+        assert_eq!(FileFacts::default().metadata(), Metadata::new());
+        for value in ["", "644", "9 1.0", "644 1", "644 -1.0", "644 1.9999999999", "644 1.0 x"] {
+            let metadata = [("Dropmill_File".to_owned(), value.to_owned())].into();
+            assert_eq!(FileFacts::of(&metadata), FileFacts::default(), "{value:?}");
+        }
+    }
+}

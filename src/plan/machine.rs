@@ -1,0 +1,90 @@
+//! Whether this machine can do what a plan says: found out before the first task, not after the last.
+
+use crate::{
+    plan::files::normal,
+    settings::{Loaded, Problem, Problems, ServiceKind},
+};
+use dropmill_lifecycle::plan::RunPlan;
+use rustix::fs::{Access, access};
+use std::path::Path;
+
+/// What the embedded service needs of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that inputs and application take up at the most at once.
+    pub needs_bytes: u64,
+    /// Bytes that are free where the state folder is.
+    pub free_bytes: u64,
+}
+
+/// Checks that results can be put into the output folder, that keys are to be had, and that there is room.
+///
+/// # Errors
+/// Everything that this machine cannot do.
+pub fn check(loaded: &Loaded, plan: &RunPlan, state: &Path) -> Result<(), Problems> {
+    let mut problems = vec![];
+    problems.extend(output(&plan.output.directory));
+    match loaded.settings.service.kind {
+        ServiceKind::Embedded => {
+            if let Some(Room { needs_bytes, free_bytes }) = room(plan, state).filter(|room| room.is_short()) {
+                let what = format!(
+                    "they take {needs_bytes} B in {}, where {free_bytes} B are free: free some, or name a state folder \
+                     elsewhere with --state",
+                    state.display()
+                );
+                problems.push(Problem::new("input.files", what));
+            }
+        }
+        ServiceKind::Azure => {
+            let service = &loaded.settings.service;
+            for (key, source) in [("batch_key", &service.batch_key), ("storage_key", &service.storage_key)] {
+                if let Some(Err(what)) = source.as_ref().map(|source| source.fetch(&loaded.base)) {
+                    problems.push(Problem::new(&format!("service.{key}"), what));
+                }
+            }
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }
+}
+
+/// What is wrong with the folder of results, if anything is.
+fn output(directory: &Path) -> Option<Problem> {
+    let wrong = |what: String| Some(Problem::new("output.directory", what));
+    let directory = normal(directory);
+    let there = directory.ancestors().find(|folder| folder.symlink_metadata().is_ok())?;
+    let shown = there.display();
+    match there.metadata() {
+        Err(error) => return wrong(format!("{shown}: {error}")),
+        Ok(facts) if !facts.is_dir() => {
+            return wrong(format!("{shown} is no folder: move it away, or name another"));
+        }
+        Ok(_) => {}
+    }
+    match access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => None,
+        Err(error) => wrong(format!("nothing can be put into {shown}: {}", std::io::Error::from(error))),
+    }
+}
+
+/// What the embedded service needs: all inputs and the application in its containers, and once more what the nodes work
+/// on at the same time. None if nothing can be said of the disk.
+pub fn room(plan: &RunPlan, state: &Path) -> Option<Room> {
+    let nodes = plan.pool.nodes.saturating_add(plan.pool.spot_nodes);
+    let slots = usize::try_from(nodes.saturating_mul(plan.pool.slots_per_node)).unwrap_or(usize::MAX);
+    let sum = |bytes: &mut dyn Iterator<Item = u64>| bytes.fold(0, u64::saturating_add);
+    let mut sizes: Vec<u64> = plan.items.iter().map(|item| item.size_bytes).collect();
+    sizes.sort_unstable_by(|one, other| other.cmp(one));
+    let inputs = sum(&mut sizes.iter().copied());
+    let at_work = sum(&mut sizes.iter().take(slots).copied());
+    let application = sum(&mut plan.application.iter().map(|file| file.size_bytes));
+    let application = application.saturating_mul(u64::from(nodes) + 1);
+    let there = state.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
+    let free_bytes = there.f_bavail.saturating_mul(there.f_frsize);
+    Some(Room { needs_bytes: inputs.saturating_add(at_work).saturating_add(application), free_bytes })
+}
+
+impl Room {
+    fn is_short(&self) -> bool {
+        self.needs_bytes > self.free_bytes
+    }
+}
