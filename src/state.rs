@@ -90,7 +90,7 @@ impl State {
             let path = entry?.path();
             let journal = path.join("journal.db");
             // A folder without one is of a run that never began.
-            if journal.is_file() {
+            if Journal::exists(&journal) {
                 let Some(header) = header_of(&journal)? else { continue };
                 if header.file.as_deref() == Some(&file) && header.watch.is_none() {
                     found.push((path, header));
@@ -107,7 +107,7 @@ impl State {
         for entry in fs::read_dir(self.folder.join("runs")).into_iter().flatten() {
             let path = entry?.path();
             let journal = path.join("journal.db");
-            if journal.is_file() {
+            if Journal::exists(&journal) {
                 let Some(header) = header_of(&journal)? else { continue };
                 if header.watch.as_deref() == Some(work) {
                     found.push((path, header));
@@ -177,7 +177,7 @@ pub async fn taken_away(folder: PathBuf) -> anyhow::Error {
     }
 }
 
-/// What a journal says of itself; nothing if its run was cut off before it began.
+/// Returns what a journal says of itself; nothing if its run was interrupted before it began.
 fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
     match Journal::header(journal) {
         Ok(header) => Ok(Some(header)),

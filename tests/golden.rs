@@ -47,7 +47,7 @@ fn the_tutorials_job() {
 
     assert_eq!(
         desk.files(&format!("state/runs/{run}")),
-        ["journal.db", "lock", "plan.json"],
+        ["journal.db", "journal.db-mark", "lock", "plan.json"],
         "no service is left"
     );
 

@@ -35,7 +35,7 @@ pub fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
 }
 
 fn refused(path: &Path, error: &dyn std::fmt::Display) -> JournalError {
-    JournalError::Refused { path: path.into(), reason: error.to_string() }
+    JournalError::refused(path, error)
 }
 
 /// Makes a database ready that this version can read: later formats are refused, what is missing is made.
@@ -51,7 +51,7 @@ pub fn ready(
     let refused = |error: rusqlite::Error| refused(path, &error);
     let found: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refused)?;
     if found > format {
-        return Err(JournalError::Newer { path: path.into(), found });
+        return Err(JournalError::Newer { path: path.into(), found, known: format });
     }
     database.execute_batch(schema).map_err(refused)?;
     database.pragma_update(None, "user_version", format).map_err(refused)?;

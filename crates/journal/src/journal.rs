@@ -3,27 +3,29 @@
 //! A file journal has one writer thread. What waits is committed in one transaction (WAL, synchronous=FULL),
 //! and an append is answered only after its commit: an event that was acknowledged survives a crash. Each
 //! event carries a checksum over all its fields; a journal that is damaged is refused, never skipped over.
+//!
+//! Three files make a journal: the database, its log (`-wal`) while it is open or after a crash, and its mark (`-mark`).
+//! [`files`] checks them before SQLite opens them, and the mark tells how many events there must be.
 
 use crate::{
-    database,
+    Damage, JournalError, database,
     event::{Event, Happening},
+    files,
+    mark::{LogUse, Mark, MarkFile},
+    row::{self, Row},
+    writer::{APPLICATION, FORMAT, Order, Store, WITH_MARK, Writer},
 };
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use std::{
     future::Future,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Sender, channel},
     task::{Context, Poll},
     thread::JoinHandle,
 };
-
-/// Version of the file's format.
-const FORMAT: i64 = 1;
-/// `drml`: what tells a journal from another database.
-const APPLICATION: i64 = 0x6472_6d6c;
 
 /// What a journal says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,10 @@ pub struct RunHeader {
     /// The work folder of the daemon that it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<PathBuf>,
+    /// What the journal uses that a release must know to read it. Empty: nothing beyond its format. Only later releases
+    /// fill it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
 }
 
 impl RunHeader {
@@ -67,75 +73,13 @@ impl RunHeader {
             set: vec![],
             service: String::new(),
             watch: None,
+            needs: vec![],
         }
     }
 }
 
-/// Why events could not be kept or read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum JournalError {
-    /// There is a journal already.
-    #[error("journal {path} exists: a run has one journal, made once")]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file was written by a later version.
-    #[error("journal {path} has format {found}, this program reads up to {FORMAT}: use a newer dropmill")]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: i64,
-    },
-    /// The file is no journal.
-    #[error("{path} is not a journal of dropmill")]
-    NoJournal {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Whoever made the file was cut off before anything was in it: there is no run to go on with.
-    #[error("journal {path} is empty: its run was cut off before it began")]
-    NeverBegun {
-        /// The file.
-        path: PathBuf,
-    },
-    /// An event is missing or changed.
-    #[error(
-        "journal {path} is damaged at event {seq}: {reason}; nothing after it can be trusted: restore the file from a copy, or start a new run"
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The event.
-        seq: u64,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The disk or the database refused.
-    #[error("journal {path}: {reason}")]
-    Refused {
-        /// The file.
-        path: PathBuf,
-        /// What came back.
-        reason: String,
-    },
-    /// A flush failed. The kernel tells that once and then forgets it, so a later flush that succeeds says nothing of
-    /// what was written before: nothing more is taken in.
-    #[error(
-        "journal {path}: a flush failed ({reason}), so what it holds is known only by reading it again: \
-         the next life of the run does that"
-    )]
-    Unsure {
-        /// The file.
-        path: PathBuf,
-        /// What came back.
-        reason: String,
-    },
-    /// The journal was closed.
-    #[error("the journal is closed")]
-    Closed,
-}
+/// Number of attempts to read a journal that seems damaged: another process may be writing it.
+const ATTEMPTS: u32 = 3;
 
 /// Resolves when events are durable, or cannot be made so.
 #[must_use = "an event counts only when its commit is done"]
@@ -162,13 +106,8 @@ enum Inner {
 /// Somebody else's way to keep events.
 type Keep = dyn Fn(Vec<Event>) -> Option<Result<(), JournalError>> + Send + Sync;
 
-struct Order {
-    events: Vec<Event>,
-    answer: async_channel::Sender<Result<(), JournalError>>,
-}
-
 impl Journal {
-    /// A new journal in a file of its own, readable by its owner alone.
+    /// Creates a journal in a file of its own, which only its owner can read.
     ///
     /// # Errors
     /// [`JournalError::Exists`] if there is one, [`JournalError::Refused`] if it cannot be made.
@@ -178,23 +117,29 @@ impl Journal {
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
                 return Err(JournalError::Exists { path: path.into() });
             }
-            Err(error) => return Err(refused(path, &error)),
+            Err(error) => return Err(JournalError::refused(path, &error)),
         }
-        let database = database::open(path)?;
-        set_up(&database, header).map_err(|error| refused(path, &error))?;
-        Ok(Self::over(path, database, 0))
+        // Before anything is in the journal: from its first content on, a journal without a mark is damaged.
+        let mark = Mark { run: header.run.clone(), last: 0, log: LogUse::Optional };
+        let mark = MarkFile::begin(path, mark)?;
+        Ok(Self::over(Store::create(path, mark, header)?, 0))
     }
 
-    /// An existing journal, to go on with; every event in it is checked.
+    /// Opens an existing journal to append to it; every event in it is checked. With the first events that are appended, one
+    /// of an earlier format becomes one of the present format.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub fn open(path: &Path) -> Result<(Self, RunHeader, Vec<Event>), JournalError> {
-        let (header, events) = Self::read(path)?;
-        let database = database::open(path)?;
-        database.pragma_update(None, "synchronous", "FULL").map_err(|error| refused(path, &error))?;
+        let (header, events) = settled(|| {
+            let read = read_once(path)?;
+            check_structure(path)?;
+            Ok(read)
+        })?;
         let last = events.last().map_or(0, |event| event.seq);
-        Ok((Self::over(path, database, last), header, events))
+        let log = Mark::read(path)?.map_or(LogUse::Optional, |mark| mark.log);
+        let mark = MarkFile::begin(path, Mark { run: header.run.clone(), last, log })?;
+        Ok((Self::over(Store::resume(path, mark)?, last), header, events))
     }
 
     /// A journal without a file or a thread, for simulations: whoever wants its events subscribes to them.
@@ -214,9 +159,9 @@ impl Journal {
         Self { inner: Inner::Elsewhere(Box::new(keep)), last: 0 }
     }
 
-    fn over(path: &Path, database: Connection, last: u64) -> Self {
+    fn over(store: Store, last: u64) -> Self {
         let (orders, waiting) = channel();
-        let writer = Writer { path: path.into(), database, broken: None };
+        let writer = Writer::new(store);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.work(&waiting));
         Self { inner: Inner::File { orders: Some(orders), writer: thread.ok() }, last }
     }
@@ -247,46 +192,30 @@ impl Journal {
         }
     }
 
-    /// What a journal says of itself.
+    /// Returns whether a journal is there, or what is left of one: its log or its mark alone is damage, which reading
+    /// reports, and no run that never began.
+    pub fn exists(path: &Path) -> bool {
+        files::exist(path)
+    }
+
+    /// Returns what a journal says of itself. It changes nothing.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub fn header(path: &Path) -> Result<RunHeader, JournalError> {
-        let database = database::open_to_read(path)?;
-        read_header(path, &database)
+        settled(|| {
+            let mark = files::check(path)?;
+            let database = database::open_to_read(path)?;
+            Ok(read_header(path, &database, mark.as_ref())?.0)
+        })
     }
 
-    /// Every event of a journal, checked; also while a run writes it.
+    /// Returns every event of a journal, checked; also while a run writes it. It changes nothing.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub fn read(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
-        let database = database::open_to_read(path)?;
-        let header = read_header(path, &database)?;
-        let mut events = vec![];
-        let mut rows = database
-            .prepare(
-                "SELECT seq, at, elapsed_ms, cause, actor, subject, happening, sum FROM events ORDER BY seq",
-            )
-            .map_err(|error| refused(path, &error))?;
-        let mut rows = rows.query([]).map_err(|error| refused(path, &error))?;
-        loop {
-            let next = events.len() as u64 + 1;
-            let damaged = |reason: String| JournalError::Damaged { path: path.into(), seq: next, reason };
-            let row = match rows.next() {
-                Ok(Some(row)) => row,
-                Ok(None) => return Ok((header, events)),
-                Err(error) => return Err(damaged(error.to_string())),
-            };
-            let row = Row::read(row).map_err(|error| damaged(error.to_string()))?;
-            if row.seq != next {
-                return Err(damaged(format!("event {} follows", row.seq)));
-            }
-            if row.sum != row.checksum(&header.run) {
-                return Err(damaged("its checksum is wrong".into()));
-            }
-            events.push(row.event(&header.run).map_err(damaged)?);
-        }
+        settled(|| read_once(path))
     }
 }
 
@@ -301,188 +230,128 @@ impl Drop for Journal {
     }
 }
 
-fn set_up(database: &Connection, header: &RunHeader) -> rusqlite::Result<()> {
-    database.pragma_update(None, "journal_mode", "WAL")?;
-    database.pragma_update(None, "synchronous", "FULL")?;
-    // One transaction: each of its own would be flushed for itself.
-    let transaction = database.unchecked_transaction()?;
-    database.pragma_update(None, "application_id", APPLICATION)?;
-    database.pragma_update(None, "user_version", FORMAT)?;
-    database.execute_batch(
-        "CREATE TABLE header (body TEXT NOT NULL) STRICT;
-         CREATE TABLE events (
-             seq INTEGER PRIMARY KEY, at TEXT NOT NULL, elapsed_ms INTEGER NOT NULL, cause INTEGER,
-             actor TEXT NOT NULL, subject TEXT NOT NULL, happening TEXT NOT NULL, sum INTEGER NOT NULL
-         ) STRICT;",
-    )?;
-    let body = serde_json::to_string(header).expect("a header has only text for keys");
-    database.execute("INSERT INTO header VALUES (?1)", [body])?;
-    transaction.commit()
+/// Repeats an attempt that found damage. A process that writes the journal meanwhile may be between two steps; damage stays.
+fn settled<T>(attempt: impl Fn() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(error) if error.may_pass() => {}
+            outcome => return outcome,
+        }
+    }
+    attempt()
 }
 
-fn read_header(path: &Path, database: &Connection) -> Result<RunHeader, JournalError> {
+fn read_once(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
+    let mark = files::check(path)?;
+    let database = database::open_to_read(path)?;
+    let (header, format) = read_header(path, &database, mark.as_ref())?;
+    let events = read_events(path, &database, &header.run)?;
+    let Some(mark) = mark else {
+        // A run that has ended says so in its last event, which is checked like all others.
+        let has_ended = matches!(events.last(), Some(Event { happening: Happening::RunEnded { .. }, .. }));
+        return match format < WITH_MARK || has_ended {
+            true => Ok((header, events)),
+            false => Err(Damage::MarkMissing.in_file(Mark::path(path))),
+        };
+    };
+    let (expected, found) = (mark.last, events.len() as u64);
+    if found < expected {
+        return Err(Damage::Lost { expected, found }.in_file(path));
+    }
+    Ok((header, events))
+}
+
+/// Checks what reading events does not: the free part of each page. Writing to a page that names a wrong place for its next row
+/// would destroy others.
+fn check_structure(path: &Path) -> Result<(), JournalError> {
+    let database = database::open_to_read(path)?;
+    let checked = database.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    match checked.map_err(|error| error.to_string()) {
+        Ok(text) if text == "ok" => Ok(()),
+        Ok(reason) | Err(reason) => Err(Damage::Structure { reason }.in_file(path)),
+    }
+}
+
+fn read_header(
+    path: &Path,
+    database: &Connection,
+    mark: Option<&Mark>,
+) -> Result<(RunHeader, i64), JournalError> {
     let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let no_journal = || JournalError::NoJournal { path: path.into() };
+    // What has a mark was a journal once.
+    let no_journal = || match mark {
+        Some(_) => Damage::NoJournal.in_file(path),
+        None => JournalError::NoJournal { path: path.into() },
+    };
+    let blank = || match mark.is_some_and(Mark::has_begun) {
+        true => Damage::Blank.in_file(path),
+        false => JournalError::NeverBegun { path: path.into() },
+    };
     let application = number("application_id").map_err(|error| match error.sqlite_error() {
         // Something to roll back, other than a log, is there only until the first lines of the setting up are written.
-        Some(error) if error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK => {
-            JournalError::NeverBegun { path: path.into() }
-        }
+        Some(error) if error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK => blank(),
         _ => no_journal(),
     })?;
-    // It is set in the same transaction as everything else: a file with neither is one that nobody wrote to.
+    // It is set in the same transaction as everything else: a file with neither is one that no process wrote to.
     if application == 0 && number("schema_version").map_err(|_| no_journal())? == 0 {
-        return Err(JournalError::NeverBegun { path: path.into() });
+        return Err(blank());
     }
     if application != APPLICATION {
         return Err(no_journal());
     }
-    let format = number("user_version").map_err(|error| refused(path, &error))?;
-    if format > FORMAT {
-        return Err(JournalError::Newer { path: path.into(), found: format });
-    }
     let damaged = |reason: String| JournalError::Damaged { path: path.into(), seq: 0, reason };
-    let body: Option<String> = database
-        .query_row("SELECT body FROM header", [], |row| row.get(0))
+    let format = number("user_version").map_err(|error| JournalError::refused(path, &error))?;
+    match format {
+        1..=FORMAT => {}
+        _ if format > FORMAT => {
+            return Err(JournalError::Newer { path: path.into(), found: format, known: FORMAT });
+        }
+        _ => return Err(damaged(format!("expected format 1 to {FORMAT}, found {format}"))),
+    }
+    let select = match format < WITH_MARK {
+        true => "SELECT body, NULL FROM header",
+        false => "SELECT body, sum FROM header",
+    };
+    let row: Option<(String, Option<u32>)> = database
+        .query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .map_err(|error| damaged(error.to_string()))?;
-    let body = body.ok_or_else(|| damaged("its header is missing".into()))?;
-    serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))
+    let (body, sum) = row.ok_or_else(|| damaged("its header is missing".into()))?;
+    if sum.is_some_and(|sum| sum != crc32fast::hash(body.as_bytes())) {
+        return Err(damaged("the checksum of its header is wrong".into()));
+    }
+    let header: RunHeader = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
+    if let Some(mark) = mark.filter(|mark| mark.run != header.run) {
+        let found = mark.run.clone();
+        return Err(Damage::OtherRun { expected: header.run, found }.in_file(Mark::path(path)));
+    }
+    if !header.needs.is_empty() {
+        return Err(JournalError::Needs { path: path.into(), needs: header.needs });
+    }
+    Ok((header, format))
 }
 
-struct Writer {
-    path: PathBuf,
-    database: Connection,
-    /// A flush failed: why nothing is taken in any more.
-    broken: Option<JournalError>,
-}
-
-impl Writer {
-    fn work(mut self, waiting: &Receiver<Order>) {
-        while let Ok(first) = waiting.recv() {
-            let orders: Vec<Order> = std::iter::once(first).chain(waiting.try_iter()).collect();
-            let outcome = match self.broken.clone() {
-                Some(broken) => Err(broken),
-                None => {
-                    let committed = self.commit(&orders);
-                    self.judged(committed)
-                }
-            };
-            for order in orders {
-                // Whoever asked may be gone; the events are kept all the same.
-                let _ = order.answer.try_send(outcome.clone());
-            }
+fn read_events(path: &Path, database: &Connection, run: &str) -> Result<Vec<Event>, JournalError> {
+    let mut events = vec![];
+    let mut rows = database.prepare(row::SELECT).map_err(|error| JournalError::refused(path, &error))?;
+    let mut rows = rows.query([]).map_err(|error| JournalError::refused(path, &error))?;
+    loop {
+        let next = events.len() as u64 + 1;
+        let damaged = |reason: String| JournalError::Damaged { path: path.into(), seq: next, reason };
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(events),
+            Err(error) => return Err(damaged(error.to_string())),
+        };
+        let row = Row::read(row).map_err(|error| damaged(error.to_string()))?;
+        if row.seq != next {
+            return Err(damaged(format!("event {} follows", row.seq)));
         }
-    }
-
-    /// What a commit means for this journal and for those that come after it.
-    fn judged(&mut self, committed: rusqlite::Result<()>) -> Result<(), JournalError> {
-        use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
-        let Err(error) = committed else { return Ok(()) };
-        let code = error.sqlite_error().map(|error| error.extended_code);
-        if !matches!(code, Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC)) {
-            return Err(refused(&self.path, &error));
+        if !row.is_intact(run) {
+            return Err(damaged("its checksum is wrong".into()));
         }
-        let unsure = JournalError::Unsure { path: self.path.clone(), reason: error.to_string() };
-        self.broken = Some(unsure.clone());
-        Err(unsure)
+        events.push(row.event(path, run)?);
     }
-
-    fn commit(&mut self, orders: &[Order]) -> rusqlite::Result<()> {
-        let transaction = self.database.transaction()?;
-        {
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-            for event in orders.iter().flat_map(|order| &order.events) {
-                let row = Row::of(event);
-                insert.execute(params![
-                    row.seq.cast_signed(),
-                    row.at,
-                    row.elapsed_ms.cast_signed(),
-                    row.cause.map(u64::cast_signed),
-                    row.actor,
-                    row.subject,
-                    row.happening,
-                    row.checksum(&event.run),
-                ])?;
-            }
-        }
-        transaction.commit()
-    }
-}
-
-/// An event as the table keeps it.
-struct Row {
-    seq: u64,
-    at: String,
-    elapsed_ms: u64,
-    cause: Option<u64>,
-    actor: String,
-    subject: String,
-    happening: String,
-    sum: u32,
-}
-
-impl Row {
-    fn of(event: &Event) -> Self {
-        Self {
-            seq: event.seq,
-            at: event.at.to_string(),
-            elapsed_ms: event.elapsed_ms,
-            cause: event.cause,
-            actor: event.actor.clone(),
-            subject: event.subject.clone(),
-            happening: serde_json::to_string(&event.happening).expect("happenings have only text for keys"),
-            sum: 0,
-        }
-    }
-
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            seq: row.get::<_, i64>(0)?.cast_unsigned(),
-            at: row.get(1)?,
-            elapsed_ms: row.get::<_, i64>(2)?.cast_unsigned(),
-            cause: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
-            actor: row.get(4)?,
-            subject: row.get(5)?,
-            happening: row.get(6)?,
-            sum: row.get(7)?,
-        })
-    }
-
-    /// Over every field, and over the run, so that an event of another journal does not pass.
-    fn checksum(&self, run: &str) -> u32 {
-        let mut hash = crc32fast::Hasher::new_with_initial(1);
-        for number in [self.seq, self.elapsed_ms, self.cause.unwrap_or(0)] {
-            hash.update(&number.to_le_bytes());
-        }
-        for text in [run, &self.at, &self.actor, &self.subject, &self.happening] {
-            hash.update(&(text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        }
-        hash.finalize()
-    }
-
-    fn event(self, run: &str) -> Result<Event, String> {
-        let at = self.at.parse().map_err(|error: jiff::Error| error.to_string())?;
-        let happening: Happening =
-            serde_json::from_str(&self.happening).map_err(|error| error.to_string())?;
-        let (seq, elapsed_ms, cause) = (self.seq, self.elapsed_ms, self.cause);
-        Ok(Event {
-            seq,
-            at,
-            elapsed_ms,
-            run: run.into(),
-            actor: self.actor,
-            subject: self.subject,
-            cause,
-            happening,
-        })
-    }
-}
-
-fn refused(path: &Path, error: &impl std::fmt::Display) -> JournalError {
-    JournalError::Refused { path: path.into(), reason: error.to_string() }
 }
 
 #[cfg(test)]

@@ -112,46 +112,11 @@ fn other_files_and_later_formats_are_refused_by_name() {
     let path = written(&folder, 1);
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     assert!(matches!(Journal::read(&path), Err(JournalError::Newer { found: 9, .. })));
+    let told = Journal::read(&path).unwrap_err().to_string();
+    assert!(told.contains("was made by a later release: its format is 9"), "{told}");
     let text = folder.path().join("text");
     std::fs::write(&text, "hello, this is no database at all, but long enough to be looked at").unwrap();
     assert!(matches!(Journal::read(&text), Err(JournalError::NoJournal { .. })));
-}
-
-#[test]
-fn a_full_disk_is_told_and_passes() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("journal.db");
-    drop(Journal::create(&path, &header()).unwrap());
-    let database = Connection::open(&path).unwrap();
-    database.pragma_update(None, "max_page_count", 8).unwrap();
-    let (mut writer, big) =
-        (Writer { path: path.clone(), database, broken: None }, (1..=400).map(event).collect());
-    let (answer, _answered) = async_channel::bounded(1);
-    let orders = [Order { events: big, answer }];
-    assert!(writer.commit(&orders).is_err());
-    assert_eq!(Journal::read(&path).unwrap().1, vec![], "nothing half written");
-    writer.database.pragma_update(None, "max_page_count", 100_000).unwrap();
-    writer.commit(&orders).unwrap();
-    assert_eq!(Journal::read(&path).unwrap().1.len(), 400);
-}
-
-#[test]
-fn a_flush_that_failed_ends_the_journal_whatever_the_next_one_would_say() {
-    let folder = TempDir::new().unwrap();
-    let path = written(&folder, 1);
-    let failed = |code| Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
-    let mut writer = Writer { path: path.clone(), database: Connection::open(&path).unwrap(), broken: None };
-    assert!(matches!(writer.judged(failed(rusqlite::ffi::SQLITE_FULL)), Err(JournalError::Refused { .. })));
-    assert!(writer.broken.is_none(), "a full disk passes");
-    let flush = failed(rusqlite::ffi::SQLITE_IOERR_FSYNC);
-    assert!(matches!(writer.judged(flush), Err(JournalError::Unsure { .. })));
-    let (orders, waiting) = channel();
-    let (answer, answered) = async_channel::bounded(1);
-    orders.send(Order { events: vec![event(2)], answer }).unwrap();
-    drop(orders);
-    writer.work(&waiting);
-    assert!(matches!(answered.try_recv().unwrap(), Err(JournalError::Unsure { .. })));
-    assert_eq!(Journal::read(&path).unwrap().1, vec![event(1)]);
 }
 
 #[test]
@@ -184,4 +149,49 @@ fn a_journal_whose_making_was_cut_off_within_its_first_write_was_never_begun() {
         "{:?}",
         Journal::header(&left)
     );
+}
+
+#[test]
+fn what_a_later_release_needs_is_named_and_not_taken_for_damage() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("needs.db");
+    let needs = vec!["folded-tasks".to_owned()];
+    drop(Journal::create(&path, &RunHeader { needs: needs.clone(), ..header() }).unwrap());
+    match Journal::open(&path).map(|_| ()) {
+        Err(JournalError::Needs { needs: found, .. }) => assert_eq!(found, needs),
+        other => panic!("{other:?}"),
+    }
+    // An event of a kind that this release does not know, as its writer left it.
+    let path = written(&folder, 2);
+    let database = Connection::open(&path).unwrap();
+    let mut row = Row::of(&event(3));
+    row.set_happening("r-1", r#"{"kind":"task_folded","payload":{}}"#);
+    row.insert(&mut database.prepare(row::INSERT).unwrap()).unwrap();
+    match Journal::read(&path) {
+        Err(error @ JournalError::UnknownEvent { seq: 3, .. }) => {
+            assert!(error.to_string().contains("made by a later release"), "{error}");
+            assert!(error.to_string().contains("task_folded"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn damage_that_passes_was_another_process_between_two_steps() {
+    let path = Path::new("journal.db");
+    let tried = std::cell::Cell::new(0);
+    let after = |attempts: u32, error: fn(&Path) -> JournalError| {
+        tried.set(0);
+        settled(|| {
+            tried.set(tried.get() + 1);
+            if tried.get() > attempts { Ok(()) } else { Err(error(path)) }
+        })
+    };
+    let missing = |path: &Path| Damage::LogMissing.in_file(path);
+    after(ATTEMPTS - 1, missing).unwrap();
+    assert!(matches!(after(ATTEMPTS, missing), Err(JournalError::Broken { .. })));
+    assert_eq!(tried.get(), ATTEMPTS);
+    let never_begun = |path: &Path| JournalError::NeverBegun { path: path.into() };
+    assert!(matches!(after(1, never_begun), Err(JournalError::NeverBegun { .. })));
+    assert_eq!(tried.get(), 1, "nothing else is tried again");
 }

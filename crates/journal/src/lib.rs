@@ -6,20 +6,27 @@
 pub mod claims;
 pub mod compare;
 mod database;
+mod error;
 pub mod event;
+mod files;
 mod journal;
 mod list;
+mod mark;
 mod outbox;
 pub mod past;
 pub mod progress;
 pub mod report;
 pub mod results;
+mod row;
 pub mod schema;
 mod seen_before;
 mod shown;
 pub mod trace;
+mod wal;
+mod writer;
 
-pub use journal::{Committed, Journal, JournalError, RunHeader};
+pub use error::{Damage, JournalError};
+pub use journal::{Committed, Journal, RunHeader};
 pub use list::{RunSummary, list_runs};
 pub use outbox::{Notice, Outbox};
 pub use seen_before::SeenBefore;

@@ -46,7 +46,7 @@ pub fn list_runs(state: &Path) -> std::io::Result<Vec<RunSummary>> {
     for entry in entries {
         let folder = entry?.path();
         let journal = folder.join("journal.db");
-        if !journal.is_file() {
+        if !Journal::exists(&journal) {
             continue;
         }
         let found = Journal::read(&journal).map(|(header, events)| {

@@ -1,10 +1,10 @@
 //! Journals that earlier versions wrote are read by this one. `golden/` holds one for each format, or set of kinds, that
-//! was ever released: they are only added to. `GOLDEN=NAME cargo test -p dropmill-journal --test golden -- --ignored`
-//! writes another, with every kind of event that there is then.
+//! was ever released, and one as a killed process left it: they are only added to.
+//! `GOLDEN=NAME cargo test -p dropmill-journal --test golden -- --ignored` writes others, with every kind of event that there is then.
 #![allow(clippy::unwrap_used)]
 
 use dropmill_journal::{
-    Journal, RunHeader,
+    Damage, Journal, JournalError, RunHeader,
     event::{Event, Happening},
     past::Past,
     report::ReportFold,
@@ -23,7 +23,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Every journal of the folder, copied: to open one makes files beside it.
+/// Every journal of the folder that was closed. They are copied: to open one makes files beside it.
 fn journals() -> BTreeMap<String, (RunHeader, Vec<Event>)> {
     let folder = tempfile::tempdir().unwrap();
     let mut found = BTreeMap::new();
@@ -31,7 +31,7 @@ fn journals() -> BTreeMap<String, (RunHeader, Vec<Event>)> {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "db") {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let copy = folder.path().join("journal.db");
+            let copy = folder.path().join(&name).with_extension("db");
             fs::copy(&path, &copy).unwrap();
             found.insert(name, Journal::read(&copy).unwrap());
         }
@@ -39,19 +39,62 @@ fn journals() -> BTreeMap<String, (RunHeader, Vec<Event>)> {
     found
 }
 
+/// Copies a journal as a killed process left it; returns its path.
+fn interrupted(name: &str, to: &Path) -> PathBuf {
+    for entry in fs::read_dir(golden().join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+    to.join("journal.db")
+}
+
+fn lines(events: &[Event]) -> Vec<String> {
+    events.iter().map(|event| serde_json::to_string(event).unwrap()).collect()
+}
+
 #[test]
 fn journals_of_earlier_versions_are_read_as_they_were_written() {
     let journals = journals();
-    assert!(journals.contains_key("format-1"), "today's format");
+    for format in ["format-1", "format-2"] {
+        assert!(journals.contains_key(format), "{format}");
+    }
     for (name, (header, events)) in journals {
         assert_eq!(header.run, "golden-run", "{name}");
-        let told: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
         let written = fs::read_to_string(golden().join(format!("{name}.jsonl"))).unwrap();
-        assert_eq!(told, written.lines().collect::<Vec<_>>(), "{name}");
+        assert_eq!(lines(&events), written.lines().collect::<Vec<_>>(), "{name}");
         // And understood: folded, told, and gone on with.
         assert!(ReportFold::of(&events).outcome.is_some(), "{name}");
         assert_eq!(Past::of(&events).last, events.len() as u64, "{name}");
         assert!(!trace::outline(&events).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn interrupted_runs_of_earlier_versions_are_resumed_and_protected_from_then_on() {
+    for name in ["format-1-interrupted", "format-2-interrupted"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = interrupted(name, folder.path());
+        let written = fs::read_to_string(folder.path().join("journal.jsonl")).unwrap();
+        let (journal, header, events) = Journal::open(&path).unwrap();
+        assert_eq!((header.run.as_str(), header.needs.len()), ("golden-run", 0), "{name}");
+        assert_eq!(lines(&events), written.lines().collect::<Vec<_>>(), "{name}");
+        let seq = events.len() as u64 + 1;
+        let next = Event { seq, happening: Happening::JobDeleted {}, ..events[0].clone() };
+        append(&journal, std::slice::from_ref(&next));
+        assert_eq!(Journal::read(&path).unwrap().1.last(), Some(&next), "{name}");
+        // Killed, and without its log.
+        let killed = tempfile::tempdir().unwrap();
+        let copy = killed.path().join("journal.db");
+        for ending in ["", "-mark"] {
+            fs::copy(format!("{}{ending}", path.display()), format!("{}{ending}", copy.display())).unwrap();
+        }
+        let lost = Journal::read(&copy);
+        assert!(
+            matches!(lost, Err(JournalError::Broken { damage: Damage::LogMissing, .. })),
+            "{name}: {lost:?}"
+        );
+        drop(journal);
+        assert_eq!(Journal::open(&path).unwrap().2.last(), Some(&next), "{name}");
     }
 }
 
@@ -63,8 +106,8 @@ fn every_kind_of_event_is_in_a_journal_that_is_kept() {
 }
 
 #[test]
-#[ignore = "writes a journal to be kept, for whoever changes the format or adds a kind of event"]
-fn a_journal_to_be_kept_is_written() {
+#[ignore = "writes journals to be kept, for whoever changes the format or adds a kind of event"]
+fn journals_to_be_kept_are_written() {
     let name = std::env::var("GOLDEN").unwrap();
     let events: Vec<Event> = kinds()
         .into_iter()
@@ -80,19 +123,32 @@ fn a_journal_to_be_kept_is_written() {
             happening,
         })
         .collect();
+    let header = RunHeader::of("golden-run", "golden", "2026-11-28T10:00:00Z".parse().unwrap(), "0123");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
-    let header = RunHeader::of("golden-run", "golden", "2026-11-28T10:00:00Z".parse().unwrap(), "0123");
     let journal = Journal::create(&path, &header).unwrap();
-    let mut committed = pin!(journal.append(events.clone()));
-    while committed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-        std::thread::yield_now();
-    }
+    append(&journal, &events);
     drop(journal);
     // Closing folded the log into the file.
     fs::copy(&path, golden().join(format!("{name}.db"))).unwrap();
-    let lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
-    fs::write(golden().join(format!("{name}.jsonl")), lines.join("\n") + "\n").unwrap();
+    fs::write(golden().join(format!("{name}.jsonl")), lines(&events).join("\n") + "\n").unwrap();
+
+    let kept = golden().join(format!("{name}-interrupted"));
+    fs::create_dir(&kept).unwrap();
+    let (path, events) = (folder.path().join("other.db"), &events[..events.len() - 1]);
+    let journal = Journal::create(&path, &header).unwrap();
+    events.chunks(7).for_each(|some| append(&journal, some));
+    for ending in ["", "-wal", "-mark"] {
+        fs::copy(format!("{}{ending}", path.display()), kept.join(format!("journal.db{ending}"))).unwrap();
+    }
+    fs::write(kept.join("journal.jsonl"), lines(events).join("\n") + "\n").unwrap();
+}
+
+fn append(journal: &Journal, events: &[Event]) {
+    let mut committed = pin!(journal.append(events.to_vec()));
+    while committed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        std::thread::yield_now();
+    }
 }
 
 fn kind_of(event: &Event) -> String {
