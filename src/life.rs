@@ -3,6 +3,7 @@
 use crate::{
     again::begin_record,
     commands::{Mistake, services},
+    plan::stored,
     record::Record,
     settings::{Loaded, ServiceKind, Task, load},
     state::{RunFolder, State, write_private},
@@ -77,7 +78,7 @@ impl Life {
     ) -> Result<Self> {
         begin_record(&plan, state)?;
         let folder = state.new_run(&plan.run, clock.now())?;
-        let body = serde_json::to_vec_pretty(&plan)?;
+        let body = stored::to_bytes(&plan)?;
         write_private(&folder.path.join("plan.json"), &body)?;
         let header = RunHeader {
             file: Some(fs::canonicalize(&loaded.file)?),
@@ -158,7 +159,7 @@ impl Found {
                 file.display()
             );
         }
-        let plan = serde_json::from_slice(&body).with_context(|| format!("read {}", file.display()))?;
+        let plan = stored::from_bytes(&file, &body)?;
         Ok(Self { path: path.to_owned(), header, plan, events })
     }
 

@@ -5,6 +5,7 @@ mod files;
 pub mod machine;
 pub use files::normal;
 mod name;
+pub mod stored;
 
 use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings, Task};
 use command::Template;

@@ -1,0 +1,133 @@
+//! `plan.json`: the plan of a run on the disk, with the version of its format.
+//!
+//! `docs/decisions/0003-format-of-journal-and-plan.md` says when the version changes.
+
+use dropmill_lifecycle::plan::RunPlan;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Version of the format that this release writes; it reads all earlier ones. A plan without a version has format 1.
+const FORMAT: u32 = 2;
+
+/// Why a stored plan cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A later release wrote it.
+    #[error(
+        "{} was made by a later release: its format is {found}, this release reads up to {FORMAT}; \
+         use that release or a later one",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A later release wrote it and uses something in it that this release must not ignore.
+    #[error(
+        "{} was made by a later release: it uses {}, which this release does not know; use that release or a later one",
+        path.display(),
+        needs.join(", ")
+    )]
+    Needs {
+        /// The file.
+        path: PathBuf,
+        /// What it uses.
+        needs: Vec<String>,
+    },
+    /// It is not the plan of a run.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the parser reports.
+        source: serde_json::Error,
+    },
+}
+
+/// What every format of a plan has, so that a release can tell what it does not know.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default = "first")]
+    format: u32,
+    #[serde(default)]
+    needs: Vec<String>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    format: u32,
+    #[serde(flatten)]
+    plan: &'a RunPlan,
+}
+
+/// Returns the content of `plan.json`.
+///
+/// # Errors
+/// Fails if the plan has a key that JSON cannot write, which no plan has.
+pub fn to_bytes(plan: &RunPlan) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec_pretty(&Stored { format: FORMAT, plan })
+}
+
+/// Reads the content of `plan.json`, also as earlier releases wrote it.
+///
+/// # Errors
+/// [`PlanError::Newer`] and [`PlanError::Needs`] if a later release wrote it, [`PlanError::Unreadable`] if it is no plan.
+pub fn from_bytes(path: &Path, body: &[u8]) -> Result<RunPlan, PlanError> {
+    let unreadable = |source| PlanError::Unreadable { path: path.into(), source };
+    // The version first: what follows may be something that this release cannot read.
+    let Version { format, needs } = serde_json::from_slice(body).map_err(unreadable)?;
+    if format > FORMAT {
+        return Err(PlanError::Newer { path: path.into(), found: format });
+    }
+    if !needs.is_empty() {
+        return Err(PlanError::Needs { path: path.into(), needs });
+    }
+    serde_json::from_slice(body).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::Value;
+
+    /// A plan as the release wrote it that had no version of the format: kept, never written again.
+    const FORMAT_1: &str = include_str!("golden/format-1.json");
+    /// The same plan in the format of this release.
+    const FORMAT_2: &str = include_str!("golden/format-2.json");
+
+    fn read(text: &str) -> Result<RunPlan, PlanError> {
+        from_bytes(Path::new("runs/r/plan.json"), text.as_bytes())
+    }
+
+    #[test]
+    fn plans_of_earlier_releases_are_read_and_written_in_the_present_format() {
+        let plan = read(FORMAT_1).unwrap();
+        assert_eq!((plan.items.len(), plan.items[5].relative.as_str()), (6, "data/6.txt"));
+        let written = String::from_utf8(to_bytes(&plan).unwrap()).unwrap();
+        assert_eq!(written, FORMAT_2.trim_end(), "the format changed: keep another plan, and its version");
+        assert_eq!(read(FORMAT_2).unwrap(), plan);
+    }
+
+    #[test]
+    fn plans_of_later_releases_are_refused_before_anything_else_is_read() {
+        let mut later: Value = serde_json::from_str(FORMAT_2).unwrap();
+        later["items"] = "something else".into();
+        assert!(matches!(read(&later.to_string()), Err(PlanError::Unreadable { .. })));
+        later["needs"] = vec!["named-files", "chunks"].into();
+        let told = read(&later.to_string()).unwrap_err().to_string();
+        assert!(
+            told.starts_with("runs/r/plan.json was made by a later release: it uses named-files, chunks"),
+            "{told}"
+        );
+        later["format"] = 3.into();
+        let told = read(&later.to_string()).unwrap_err().to_string();
+        assert!(told.contains("its format is 3, this release reads up to 2"), "{told}");
+    }
+}
