@@ -169,7 +169,7 @@ def journal_kills():
         assert killed >= 5, f"only {killed} lives"
         delivered_once(made, 12)
     folding = 0
-    # Nothing but the folding of its log, at the end, writes to the file itself; no page of it may be missing then.
+    # Only checkpoints write to the file itself, at the beginning and at the end; no page of it may be missing then.
     for number in range(1, 6):
         with workplace() as folder:
             made = desk(folder, shell=GATED)
@@ -182,6 +182,64 @@ def journal_kills():
             delivered_once(made, 4)
     assert folding >= 2, f"only {folding} were killed while the log was folded"
     return f"{killed} lives of one run were killed, each one call later than the one before; {folding} while its log was folded"
+
+
+def damages(path, others):
+    """Every damage of one file: what was done, and the bytes that are left, or none if it is deleted."""
+    whole = Path(path).read_bytes()
+    places = [len(whole) * part // 6 for part in range(1, 6)]
+    yield "deleted", None
+    yield "emptied", b""
+    yield from ((f"cut at {at}", whole[:at]) for at in places)
+    for at in places:
+        yield f"bit flipped at {at}", whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1:]
+        end = min(len(whole), at + 900)
+        yield f"zeros at {at}", whole[:at] + bytes(end - at) + whole[end:]
+        yield f"garbage at {at}", whole[:at] + bytes(number * 89 % 251 for number in range(end - at)) + whole[end:]
+    yield from (("swapped", Path(other).read_bytes()) for other in others if Path(other).exists())
+
+
+def journal_damage():
+    """17: one file of an interrupted run's journal is damaged: the run is refused, or no delivered task is executed again."""
+    shell = ('echo "$DROPMILL_INPUT_NAME" >> {wall}.executed; case "$DROPMILL_INPUT_NAME" in [345].txt) '
+             'while test -e {wall}; do sleep 0.02; done;; esac; cat "$DROPMILL_INPUT" > out.txt')
+    refused = intact = 0
+    with workplace() as folder, workplace() as other:
+        made, foreign = desk(folder, files=6, shell=shell), desk(other, shell=GATED)
+        cut_off(foreign)
+        (made.folder / "wall").touch()
+        life = made.start("run", "run.toml", "--json", "--quiet")
+        until(lambda: (made.folder / "log").read_text(errors="replace").count('"output_delivered"') == 3, "three are delivered")
+        life.kill()
+        life.wait()
+        (made.folder / "wall").unlink()
+        kept, places = Path(folder) / "kept", ["state", "out", "wall.executed"]
+        kept.mkdir()
+        for name in places:
+            subprocess.run(["cp", "-a", made.folder / name, kept], check=True)
+        journal = glob.glob(str(made.folder / "state/runs/*/journal.db"))[0]
+        for ending in ["", "-wal", "-mark"]:
+            swaps = [path + ending for path in glob.glob(str(foreign.folder / "state/runs/*/journal.db"))]
+            for damage, left in list(damages(journal + ending, swaps)):
+                for name in places:
+                    subprocess.run(["rm", "-rf", made.folder / name], check=True)
+                    subprocess.run(["cp", "-a", kept / name, made.folder], check=True)
+                os.unlink(journal + ending)
+                if left is not None:
+                    Path(journal + ending).write_bytes(left)
+                    os.chmod(journal + ending, 0o600)
+                after = program(made, "run", "run.toml", "--resume", "--quiet")
+                what = f"journal.db{ending} {damage}: {after.returncode} {after.stderr}"
+                executed = (made.folder / "wall.executed").read_text().split()
+                assert all(executed.count(f"{number}.txt") == 1 for number in range(3)), f"executed again: {what}"
+                if after.returncode == 0:
+                    intact += 1
+                    delivered_once(made, 6)
+                else:
+                    refused += 1
+                    assert after.returncode == 3 and "journal.db" in after.stderr, what
+        assert refused > 40 and intact > 3, f"{refused} refused, {intact} intact"
+        return f"{refused} damages were refused by name, {intact} harmed nothing, no delivered task was executed again"
 
 
 def result_flush():
@@ -472,7 +530,7 @@ def many_tasks():
         return f"{files} tasks, {most} at once in 4 slots, no dead child left"
 
 
-PLAIN = [journal_kills, journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, few_handles, no_permission, silent_actor,
+PLAIN = [journal_kills, journal_full, journal_flush, journal_damage, result_flush, unreadable_input, folder_flushed, few_handles, no_permission, silent_actor,
          many_tasks]
 # In a mount namespace of their own.
 MOUNTING = [full_output, read_only, unmounted]
