@@ -37,6 +37,11 @@ pub enum Command {
         #[command(flatten)]
         showing: Showing,
     },
+    /// Bring results home that a run which is over left at its service, because the output folder took none.
+    Deliver {
+        /// Its name, or the beginning of it.
+        run: String,
+    },
     /// Run again what did not succeed in a run that is over, as the run file now says.
     Retry {
         /// Its name, or the beginning of it.

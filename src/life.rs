@@ -28,8 +28,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
+/// Ending of a folder that is of no use any more.
+const GONE: &str = "gone";
+/// How long the end of a run waits for the removal of such a folder.
+const REMOVING: Duration = Duration::from_millis(500);
 /// What the tasks of a drop folder's run do, beside its plan.
 const TASK: &str = "task.json";
 
@@ -76,6 +81,7 @@ impl Life {
         state: &State,
         clock: &SharedClock,
     ) -> Result<Self> {
+        sweep(state);
         begin_record(&plan, state)?;
         let folder = state.new_run(&plan.run, clock.now())?;
         let body = stored::to_bytes(&plan)?;
@@ -97,14 +103,7 @@ impl Life {
 
     /// Goes on with a run that was cut off, as it was planned.
     pub fn next(found: Found, loaded: Loaded, state: &State, clock: &SharedClock) -> Result<Self> {
-        let service = identity(&loaded);
-        if service != found.header.service {
-            let told = format!(
-                "run {} uses {}, the run file now names {service}: what it made is not there, so it cannot go on",
-                found.header.run, found.header.service
-            );
-            return Err(Mistake(told).into());
-        }
+        same_service(&found.header, &loaded)?;
         let folder = state.hold_run(&found.path, clock.now())?;
         // Read again now that nobody else writes.
         let (journal, _, events) = Journal::open(&found.path.join("journal.db"))?;
@@ -251,10 +250,41 @@ impl AtWork {
         }
         // What is still there only then is what was asked to be kept, or could not be delivered.
         if report.left_behind.is_empty() {
-            clear(&self.folder.path.join("service"))?;
+            discard(&self.folder.path.join("service"));
         }
         Ok(report)
     }
+}
+
+/// Removes a folder for a moment, and leaves the rest of it to the next start: a run that is over does not wait for the
+/// folders of a thousand tasks.
+pub fn discard(folder: &Path) {
+    let gone = folder.with_extension(GONE);
+    if let Err(error) = fs::rename(folder, &gone) {
+        if error.kind() != std::io::ErrorKind::NotFound {
+            tracing::warn!(%error, folder = %folder.display(), "not removed: the next start removes it");
+        }
+        return;
+    }
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = fs::remove_dir_all(&gone);
+        drop(done);
+    });
+    let _ = is_done.recv_timeout(REMOVING);
+}
+
+/// Removes what earlier runs had no time to remove, while this one begins.
+pub fn sweep(state: &State) {
+    let runs = state.folder().join("runs");
+    std::thread::spawn(move || {
+        for run in fs::read_dir(runs).into_iter().flatten().flatten() {
+            let gone = run.path().join("service").with_extension(GONE);
+            if gone.exists() {
+                let _ = fs::remove_dir_all(gone);
+            }
+        }
+    });
 }
 
 fn clear(folder: &Path) -> Result<()> {
@@ -268,6 +298,19 @@ fn clear(folder: &Path) -> Result<()> {
 
 fn hash(body: &[u8]) -> String {
     Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Checks that a run file still names the service of a run.
+pub fn same_service(header: &RunHeader, loaded: &Loaded) -> Result<()> {
+    let service = identity(loaded);
+    if service != header.service {
+        let told = format!(
+            "run {} uses {}, the run file now names {service}: what it made is not there, so it cannot go on",
+            header.run, header.service
+        );
+        return Err(Mistake(told).into());
+    }
+    Ok(())
 }
 
 /// Which services a run file names, without a secret.

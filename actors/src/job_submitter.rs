@@ -343,17 +343,27 @@ impl JobSubmitter {
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, submitter, ctx| {
             submitter.in_flight -= 1;
-            submitter.answered(chunk, outcome);
+            submitter.answered(chunk, outcome, ctx);
             submitter.fill(ctx);
         }));
     }
 
-    fn answered(&mut self, chunk: Vec<Waiting>, outcome: Result<Vec<Result<bool, Trouble>>, Trouble>) {
+    fn answered(
+        &mut self,
+        chunk: Vec<Waiting>,
+        outcome: Result<Vec<Result<bool, Trouble>>, Trouble>,
+        ctx: &mut Context<Self>,
+    ) {
         let verdicts = match outcome {
             Ok(verdicts) => verdicts,
             Err(trouble) if trouble.code == "RequestBodyTooLarge" && chunk.len() > 1 => {
                 self.chunk = (chunk.len() / 2).max(1);
                 self.queue.extend(chunk.into_iter().map(|waiting| (waiting.index, waiting)));
+                return;
+            }
+            Err(trouble) if has_ended(Some(&trouble.code)) => {
+                // Not the tasks' fault: the run ends, and its end closes them as unfinished.
+                self.happened(JobEvent::FoundEnded(trouble), ctx);
                 return;
             }
             Err(trouble) => {

@@ -32,5 +32,6 @@ pub mod services;
 pub mod wiring;
 
 pub use feeder::Feeder;
+pub use output_fetcher::deliver as deliver_now;
 pub use services::Services;
 pub use wiring::{Canceller, RunError, RunHandle, RunParts, start};

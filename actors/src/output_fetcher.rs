@@ -348,6 +348,27 @@ async fn bring(
     Ok((files, tail))
 }
 
+/// Brings the results of one task home that a run left at the service: once, without a record.
+///
+/// # Errors
+/// Why they did not come.
+pub async fn deliver(
+    services: &Services,
+    place: &dyn ResultPlace,
+    plan: &RunPlan,
+    item: &Item,
+) -> Result<Placed, Trouble> {
+    let brought = bring(services, place, plan, item, &mut Kept::new()).await;
+    let placed = match brought {
+        Ok((files, _)) => publish(place, item, true, files).await,
+        Err(trouble) => Err(trouble),
+    };
+    if placed.is_err() {
+        place.discard(&item.task);
+    }
+    placed
+}
+
 /// Puts a staged result in its place.
 async fn publish(
     place: &dyn ResultPlace,

@@ -11,14 +11,16 @@ use crate::{
 use actix::prelude::*;
 use dropmill_journal::{
     Journal, JournalError,
-    event::Event,
+    event::{EndReason, Event, Happening},
     report::{Report, ReportFold},
 };
 use dropmill_lifecycle::run::RunEvent;
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 /// How long to wait before a commit that failed is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+/// How long an interrupted run waits for a record that the disk refuses.
+const RECORD_PATIENCE: Duration = Duration::from_secs(20);
 /// Shortest time between two commits while nobody waits for one: a flush costs as much as a short task.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(10);
 /// The same in a run whose events somebody waits for: each file of a drop folder.
@@ -43,8 +45,14 @@ pub struct ResultCollector {
     awaited: Vec<(u64, tokio::sync::oneshot::Sender<()>)>,
     settle_asked: Option<Addr<RunKeeper>>,
     finish: Option<async_channel::Sender<Report>>,
+    /// When somebody interrupted the run.
+    interrupted: Option<tokio::time::Instant>,
+    unrecorded: Unrecorded,
     _pulse: Pulse,
 }
+
+/// Why events could not be recorded in the end, if they could not.
+pub type Unrecorded = std::sync::Arc<std::sync::Mutex<Option<String>>>;
 
 /// An event was noted.
 #[derive(Message)]
@@ -78,6 +86,7 @@ impl ResultCollector {
         commit_every: Duration,
         (last, fold): (u64, ReportFold),
         subscribers: Vec<async_channel::Sender<Event>>,
+        unrecorded: Unrecorded,
         pulse: Pulse,
     ) -> Self {
         Self {
@@ -95,6 +104,8 @@ impl ResultCollector {
             awaited: vec![],
             settle_asked: None,
             finish: None,
+            interrupted: None,
+            unrecorded,
             _pulse: pulse,
         }
     }
@@ -152,6 +163,9 @@ impl Handler<Noted> for ResultCollector {
     type Result = ();
     fn handle(&mut self, Noted(event): Noted, ctx: &mut Context<Self>) {
         self.last_noted = event.seq;
+        if matches!(event.happening, Happening::EndAsked { reason: EndReason::Cancelled, .. }) {
+            self.interrupted = Some(tokio::time::Instant::now());
+        }
         self.waiting.push(event);
         self.order_commit(ctx);
     }
@@ -178,6 +192,13 @@ impl Handler<Commit> for ResultCollector {
                 Err(error @ (JournalError::Closed | JournalError::Unsure { .. })) => {
                     // No later try will succeed: better the run ends than waits for ever.
                     tracing::error!(%error, "events cannot be recorded any more");
+                    ctx.stop();
+                    return async {}.into_actor(collector).boxed_local();
+                }
+                Err(error) if collector.interrupted.is_some_and(|since| since.elapsed() >= RECORD_PATIENCE) => {
+                    tracing::error!(%error, "events not recorded, and the run was interrupted: it ends without them");
+                    let mut unrecorded = collector.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+                    *unrecorded = Some(error.to_string());
                     ctx.stop();
                     return async {}.into_actor(collector).boxed_local();
                 }

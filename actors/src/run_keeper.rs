@@ -95,6 +95,7 @@ impl RunKeeper {
             run: plan.deadlines.run,
             no_progress: plan.deadlines.no_progress,
             ending: plan.deadlines.delivery,
+            cancelled: plan.deadlines.cancelled,
             hurry: Duration::from_secs(5),
             // Each part has its own patience; this is for a part that has died.
             cleanup: plan.deadlines.cleanup + Duration::from_secs(30),

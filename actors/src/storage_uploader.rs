@@ -136,7 +136,7 @@ impl StorageUploader {
     /// An uploader for one run.
     pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
         let Errand { plan, roster, services, inputs, record, past } = errand;
-        let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.clone() };
+        let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.until_deadline() };
         Self {
             plan,
             roster,

@@ -12,7 +12,7 @@ use crate::{
     pool_keeper::PoolKeeper,
     pulse::Pulse,
     record::Recorder,
-    result_collector::{COMMIT_EVERY, COMMIT_SOON, ResultCollector},
+    result_collector::{COMMIT_EVERY, COMMIT_SOON, ResultCollector, Unrecorded},
     roster::Roster,
     run_keeper::{ActorDied, Crew, Part, RunHappened, RunKeeper, StartRun, delete_part},
     services::Services,
@@ -32,7 +32,10 @@ use dropmill_lifecycle::{
     plan::{RunPlan, When},
     run::RunEvent,
 };
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{Arc, PoisonError},
+};
 
 /// Events that a subscriber may be behind before the record waits for it.
 const SUBSCRIPTION: usize = 4096;
@@ -44,6 +47,7 @@ pub struct RunHandle {
     events: async_channel::Receiver<Event>,
     report: async_channel::Receiver<Report>,
     deaths: async_channel::Receiver<&'static str>,
+    unrecorded: Unrecorded,
     services: Services,
     plan: Rc<RunPlan>,
     actors: Vec<Recipient<Leave>>,
@@ -79,6 +83,25 @@ pub enum RunError {
         /// Which.
         actor: &'static str,
     },
+    /// It was interrupted, and its record could not be written.
+    #[error(
+        "the run ended, and its last events are not recorded ({why}): make room and `dropmill resume` it, nothing that was \
+         delivered is done again"
+    )]
+    Unrecorded {
+        /// What the disk said.
+        why: String,
+    },
+}
+
+impl RunError {
+    /// Why a run has no report: its record was refused, or the actor died.
+    fn of(actor: &'static str, unrecorded: &Unrecorded) -> Self {
+        match unrecorded.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(why) => Self::Unrecorded { why },
+            None => Self::ActorLost { actor },
+        }
+    }
 }
 
 /// Lets somebody else end a run.
@@ -157,8 +180,9 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
 
     let commit_every = if plan.open_ended { COMMIT_SOON } else { COMMIT_EVERY };
     let collecting = pulse("result_collector");
-    let collector =
-        ResultCollector::new(journal, commit_every, (past.last, fold), vec![subscriber], collecting);
+    let unrecorded = Unrecorded::default();
+    let (so_far, said) = ((past.last, fold), unrecorded.clone());
+    let collector = ResultCollector::new(journal, commit_every, so_far, vec![subscriber], said, collecting);
     let collector = collector.start();
     let record = Recorder::new(&plan.run, clock, past.last, collector.clone());
     let crew = Crew {
@@ -204,7 +228,7 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
     run.run(RunKeeper::new(errand, crew, reported, pulse("run_keeper")));
 
     keeper.do_send(StartRun);
-    RunHandle { keeper, feeder, events, report, deaths, services, plan, actors }
+    RunHandle { keeper, feeder, events, report, deaths, unrecorded, services, plan, actors }
 }
 
 impl RunHandle {
@@ -236,7 +260,7 @@ impl RunHandle {
     }
 
     async fn outcome(self) -> Result<Report, RunError> {
-        let Self { keeper, feeder, events, report, deaths, services, plan, .. } = self;
+        let Self { keeper, feeder, events, report, deaths, unrecorded, services, plan, .. } = self;
         drop(feeder);
         let heard = events.downgrade();
         drop(events);
@@ -263,7 +287,7 @@ impl RunHandle {
                     "result_collector" => {
                         keeper.do_send(ActorDied(actor));
                         wait_for_the_end(&keeper, &deaths).await;
-                        return Err(RunError::ActorLost { actor });
+                        return Err(RunError::of(actor, &unrecorded));
                     }
                     _ => keeper.do_send(ActorDied(actor)),
                 },

@@ -1,6 +1,7 @@
 //! The commands, one room each.
 
 mod crash;
+mod deliver;
 mod env;
 mod health;
 mod host;
@@ -47,6 +48,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Watch(arguments) => watch::watch(&arguments, &state),
         Command::Status(arguments) => status::status(&arguments, &state),
         Command::Resume { run, showing } => run::resume(&run, &showing, &state),
+        Command::Deliver { run } => deliver::deliver(&run, &state),
         Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
         Command::Plan(arguments) => plan::plan(&arguments, &state),
         Command::Serve(arguments) => serve::serve(&arguments, &state),

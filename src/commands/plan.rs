@@ -22,6 +22,7 @@ pub fn plan(arguments: &PlanArgs, state: &State) -> Result<u8> {
         let run = format!("{}-planned", loaded.settings.run.name);
         let plan = plan::plan(&loaded, &run, &|_| true)?;
         plan::machine::check(&loaded, &plan, state.folder())?;
+        plan::machine::keys(&loaded)?;
         match (arguments.skip_done, arguments.json) {
             (true, json) => tell_what_is_done(&plan, state, arguments.check_content, json)?,
             (false, true) => {

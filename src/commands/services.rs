@@ -46,6 +46,8 @@ fn embedded(loaded: &Loaded, folder: &Path, clock: &SharedClock) -> Result<Local
         seed: u64::from_le_bytes(bytes),
         // The run's journal and its results are flushed; what the service forgets is done again.
         durability: Durability::Process,
+        // All of it goes with the run.
+        cleanup_at_stop: Duration::ZERO,
         stream_bytes: loaded.settings.limits.stream_bytes.0,
         ..ServiceSettings::at(folder)
     };

@@ -17,31 +17,38 @@ pub struct Room {
     pub free_bytes: u64,
 }
 
-/// Checks that results can be put into the output folder, that keys are to be had, and that there is room.
+/// Checks that results can be put into the output folder, and that there is room for the inputs.
 ///
 /// # Errors
 /// Everything that this machine cannot do.
 pub fn check(loaded: &Loaded, plan: &RunPlan, state: &Path) -> Result<(), Problems> {
     let mut problems = vec![];
     problems.extend(output(&plan.output.directory));
-    match loaded.settings.service.kind {
-        ServiceKind::Embedded => {
-            if let Some(Room { needs_bytes, free_bytes }) = room(plan, state).filter(|room| room.is_short()) {
-                let what = format!(
-                    "they take {needs_bytes} B in {}, where {free_bytes} B are free: free some, or name a state folder \
-                     elsewhere with --state",
-                    state.display()
-                );
-                problems.push(Problem::new("input.files", what));
-            }
-        }
-        ServiceKind::Azure => {
-            let service = &loaded.settings.service;
-            for (key, source) in [("batch_key", &service.batch_key), ("storage_key", &service.storage_key)] {
-                if let Some(Err(what)) = source.as_ref().map(|source| source.fetch(&loaded.base)) {
-                    problems.push(Problem::new(&format!("service.{key}"), what));
-                }
-            }
+    if loaded.settings.service.kind == ServiceKind::Embedded
+        && let Some(Room { needs_bytes, free_bytes }) = room(plan, state).filter(|room| room.is_short())
+    {
+        let what = format!(
+            "they take {needs_bytes} B in {}, where {free_bytes} B are free: free some, or name a state folder elsewhere \
+             with --state",
+            state.display()
+        );
+        problems.push(Problem::new("input.files", what));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }
+}
+
+/// Checks that the keys of the service are to be had. A run finds that out by itself before its first call.
+///
+/// # Errors
+/// Each key that is not, and why.
+pub fn keys(loaded: &Loaded) -> Result<(), Problems> {
+    let service = &loaded.settings.service;
+    let mut problems = vec![];
+    for (key, source) in [("batch_key", &service.batch_key), ("storage_key", &service.storage_key)] {
+        if service.kind == ServiceKind::Azure
+            && let Some(Err(what)) = source.as_ref().map(|source| source.fetch(&loaded.base))
+        {
+            problems.push(Problem::new(format!("service.{key}"), what));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }

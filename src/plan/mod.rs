@@ -467,6 +467,7 @@ fn deadlines(settings: &Settings) -> Deadlines {
         queue: stages.queue.map(|length| length.0),
         upload: stages.upload.0,
         delivery: stages.delivery.0,
+        cancelled: stages.cancelled.0,
         no_progress: stages.no_progress.map(|length| length.0),
         cleanup: stages.cleanup.0,
     }

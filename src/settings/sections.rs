@@ -71,6 +71,8 @@ sections! {
         pub delivery: Length,
         /// Nothing moved.
         pub no_progress: Option<Length>,
+        /// Of a run that was interrupted: until the next result is home.
+        pub cancelled: Length,
         /// Deleting what the run made.
         pub cleanup: Length,
     }

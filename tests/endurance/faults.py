@@ -44,6 +44,7 @@ rescan = "500ms"
 """
 COPY = 'cat "$DROPMILL_INPUT" > out.txt'
 GATED = 'while test -e {wall}; do sleep 0.02; done; cat "$DROPMILL_INPUT" > out.txt'
+WRITES_FIRST = 'cat "$DROPMILL_INPUT" > out.txt; while test -e {wall}; do sleep 0.02; done'
 PATIENCE = 60
 
 
@@ -345,6 +346,91 @@ def full_output():
         return told
 
 
+def interrupted(life, seconds):
+    """Ends a run as Ctrl-C would; its exit code, which must come within so many seconds."""
+    life.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    code = life.wait(PATIENCE * 2)
+    took = time.monotonic() - began
+    assert took < seconds, f"it took {took:.0f} s to end: {Path(life.told).read_text()}"
+    return code
+
+
+def run_name(made):
+    return os.listdir(made.folder / "state" / "runs")[0]
+
+
+def full_output_interrupted():
+    """A full output folder does not hold a run that is told to end; what is not delivered stays and is named."""
+    with workplace() as folder:
+        made = desk(folder, files=3, shell=GATED, bytes_each=1 << 20)
+        (made.folder / "wall").touch()
+        out = mounted(made.folder / "out")
+        fill(out, 256 << 10)
+        life = running(made, "run", "run.toml", "--json", "--set", "run.deadlines.cancelled=3s")
+        (made.folder / "wall").unlink()
+        until(lambda: said(life, "B are free"), "it is said how much is missing")
+        ended = lambda: Path(life.told).read_text(errors="replace").count('"task_ended"')
+        until(lambda: ended() == 3, "all tasks end")
+        code = interrupted(life, 30)
+        text = Path(life.told).read_text()
+        assert code == 130 and '"left_behind"' in text, f"{code}: {text}"
+        (out / "filler").unlink()
+        brought = program(made, "deliver", run_name(made))
+        assert brought.returncode == 0, brought.stderr
+        delivered_once(made, 3)
+        return "it ended, named what it left, and `deliver` brought it"
+
+
+def full_journal_interrupted():
+    """A disk that takes no record does not hold a run that is told to end, and the next life does not call its tasks failed."""
+    with workplace() as folder:
+        made = desk(folder, files=4, shell=GATED)
+        (made.folder / "wall").touch()
+        state = mounted(made.folder / "state", "24m")
+        life = running(made, "run", "run.toml", "--json")
+        until(lambda: said(life, '"task_running"'), "a task runs")
+        fill(state, 0)
+        (made.folder / "wall").unlink()
+        until(lambda: said(life, "events not recorded"), "it says that nothing can be recorded")
+        code = interrupted(life, 60)
+        text = Path(life.told).read_text()
+        assert code == 3 and "last events are not recorded" in text, f"{code}: {text}"
+        (state / "filler").unlink()
+        after = program(made, "resume", run_name(made), "--json")
+        report = json.loads(after.stdout.splitlines()[-1])
+        assert report["tasks"]["failed"] == 0, f"{report}"
+        if after.returncode != 0:
+            again = program(made, "run", "run.toml", "--skip-done")
+            assert again.returncode == 0, again.stderr
+        delivered_once(made, 4)
+        return f"it ended; its next life: {report['tasks']}"
+
+
+def full_state():
+    """The disk of the embedded service: too small, and a run does not begin; full on the way, and it waits and says so."""
+    with workplace() as folder:
+        made = desk(folder, files=2, shell=WRITES_FIRST, nodes=1, bytes_each=1 << 20)
+        state = mounted(made.folder / "state", "16m")
+        fill(state, 2 << 20)
+        refused = program(made, "run", "run.toml")
+        assert refused.returncode == 2 and "B are free" in refused.stderr, refused.stderr
+        (state / "filler").unlink()
+        (made.folder / "wall").touch()
+        life = running(made, "run", "run.toml", "--json")
+        until(lambda: glob.glob(str(state / "runs/*/service/nodes/**/out.txt"), recursive=True), "a task has written its output")
+        until(lambda: os.path.getsize(glob.glob(str(state / "runs/*/service/nodes/**/out.txt"), recursive=True)[0]) == 1 << 20, "all of it")
+        # There is room for records, and none for another copy of the output.
+        fill(state, 512 << 10)
+        (made.folder / "wall").unlink()
+        until(lambda: said(life, "the disk is full: a task waits"), "it says why it waits")
+        assert life.poll() is None, Path(life.told).read_text()
+        (state / "filler").unlink()
+        assert life.wait(PATIENCE) == 0, Path(life.told).read_text()
+        delivered_once(made, 2)
+        return "it did not begin without room; on the way it waited, said so, and no task failed"
+
+
 def read_only():
     """20: a file system that cannot be written to, at the start and in between."""
     with workplace() as folder:
@@ -533,7 +619,7 @@ def many_tasks():
 PLAIN = [journal_kills, journal_full, journal_flush, journal_damage, result_flush, unreadable_input, folder_flushed, few_handles, no_permission, silent_actor,
          many_tasks]
 # In a mount namespace of their own.
-MOUNTING = [full_output, read_only, unmounted]
+MOUNTING = [full_output, full_output_interrupted, full_journal_interrupted, full_state, read_only, unmounted]
 ALL = {work.__name__.replace("_", "-"): work for work in PLAIN + MOUNTING}
 NEEDS = {"strace": [journal_kills, journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, silent_actor],
          "unshare": MOUNTING, "prlimit": [few_handles], "setpriv": [no_permission]}

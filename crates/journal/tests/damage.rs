@@ -51,7 +51,7 @@ fn event(run: &str, seq: u64, happening: Happening) -> Event {
 /// The delivery of a task: what must never be forgotten.
 fn delivery(run: &str, seq: u64) -> Event {
     let folder = format!("data/{seq}.txt");
-    event(run, seq, Happening::OutputDelivered { folder, files: vec![] })
+    event(run, seq, Happening::OutputDelivered { folder, files: vec![], replaced: false, beside: None })
 }
 
 fn commit(journal: &Journal, events: &[Event]) {

@@ -104,6 +104,8 @@ pub enum JobEvent {
     SeenThere,
     /// A look found no such job.
     FoundMissing,
+    /// It has ended, and takes none of the tasks that it lacks.
+    FoundEnded(Trouble),
     /// Deleting failed.
     DeleteFailed(Trouble),
     /// Some time passed; how much, the moment tells.
@@ -186,6 +188,10 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
 
         (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundMissing) => {
             let trouble = Trouble::permanent("JobNotFound", "the job was deleted by somebody else");
+            (Is::Lost, vec![Do::TellLost(trouble)])
+        }
+
+        (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundEnded(trouble)) => {
             (Is::Lost, vec![Do::TellLost(trouble)])
         }
 
@@ -288,7 +294,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         (Is::Sealed | Is::Terminated, On::Released) => keep(""),
 
         // Clocks tick and looks answer in every state; mostly that is no news.
-        (state, On::TimePassed | On::SeenThere | On::FoundMissing) => (state, vec![]),
+        (state, On::TimePassed | On::SeenThere | On::FoundMissing | On::FoundEnded(_)) => (state, vec![]),
         // Answers to requests made before something else was asked, and requests repeated.
         (
             state,

@@ -236,6 +236,9 @@ pub struct Deadlines {
     pub upload: Duration,
     /// Fetching one task's results, all tries together.
     pub delivery: Duration,
+    /// Of a run that was interrupted: until the next result is home.
+    #[serde(default = "cancelled")]
+    pub cancelled: Duration,
     /// No task moved to another state for so long.
     pub no_progress: Option<Duration>,
     /// Deleting what the run made, after its end.
@@ -305,6 +308,11 @@ pub fn slug(text: &str, longest: usize) -> String {
         }
     }
     slug.trim_end_matches('-').to_owned()
+}
+
+/// The patience of plans that were made before there was a key for it.
+fn cancelled() -> Duration {
+    Duration::from_secs(120)
 }
 
 /// Of plans that were made before there was a limit to say.

@@ -202,6 +202,8 @@ pub struct RunLimits {
     pub no_progress: Option<Duration>,
     /// From asking the end until tasks that do not end are abandoned.
     pub ending: Duration,
+    /// The same when somebody asked for the end: from then, and from each task that ended since.
+    pub cancelled: Duration,
     /// The same when an actor died, or when tasks were abandoned.
     pub hurry: Duration,
     /// Deleting.
@@ -229,7 +231,8 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             (Is::Settling { reason, tally }, vec![Do::Settle])
         }
         (Is::Fresh, On::Resumed { tally, ending: Some(reason), .. }) => {
-            let ending = Is::Ending { reason, tally, until: now + limits.ending, abandoned: false };
+            let until = now + limits.patience(reason);
+            let ending = Is::Ending { reason, tally, until, abandoned: false };
             (ending, vec![Do::EndTasks { reason: for_the_service(reason) }])
         }
         // Nothing was begun: nothing is to be ended but the wait.
@@ -274,10 +277,14 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
         (Is::Ending { reason, tally, until, abandoned }, On::TaskClosed { closing, delivered }) => {
             let tally = tally.with(closing, delivered);
             if tally.open == 0 {
-                (Is::Settling { reason, tally }, vec![Do::Settle])
-            } else {
-                (Is::Ending { reason, tally, until, abandoned }, vec![])
+                return (Is::Settling { reason, tally }, vec![Do::Settle]);
             }
+            // Whoever asked for the end waits for what comes home, and not for what does not.
+            let until = match (reason, abandoned) {
+                (EndReason::Cancelled, false) => until.max(now + limits.patience(reason)),
+                _ => until,
+            };
+            (Is::Ending { reason, tally, until, abandoned }, vec![])
         }
         (Is::Ending { reason, tally, until, abandoned }, On::ActorLost(_)) => {
             (Is::Ending { reason, tally, until: until.min(now + limits.hurry), abandoned }, vec![])
@@ -374,7 +381,17 @@ fn end(reason: EndReason, detail: String, tally: Tally, now: Elapsed, limits: &R
         return (RunState::Settling { reason, tally }, vec![told, RunCommand::Settle]);
     }
     let commands = vec![told, RunCommand::EndTasks { reason: for_the_service(reason) }];
-    (RunState::Ending { reason, tally, until: now + limits.ending, abandoned: false }, commands)
+    (RunState::Ending { reason, tally, until: now + limits.patience(reason), abandoned: false }, commands)
+}
+
+impl RunLimits {
+    /// How long tasks may take to end, and their results to come home.
+    fn patience(&self, reason: EndReason) -> Duration {
+        match reason {
+            EndReason::Cancelled => self.cancelled.min(self.ending),
+            EndReason::AllTasksClosed | EndReason::Deadline | EndReason::Infrastructure => self.ending,
+        }
+    }
 }
 
 fn for_the_service(reason: EndReason) -> &'static str {

@@ -19,6 +19,7 @@ fn limits() -> RunLimits {
         run: secs(3600),
         no_progress: Some(secs(600)),
         ending: secs(120),
+        cancelled: secs(60),
         hurry: secs(5),
         cleanup: secs(300),
         policy: CleanupPlan { pool: When::Always, job: When::Success, containers: When::Success },
@@ -116,7 +117,7 @@ fn doing_nothing_ends_a_run_and_any_progress_puts_that_off() {
 fn whatever_ends_a_run_its_tasks_are_told_to_end_and_the_cause_is_named() {
     let trouble = refused();
     for (event, reason, service_hears, until) in [
-        (On::CancelAsked("Ctrl-C".into()), EndReason::Cancelled, "Cancelled", 220),
+        (On::CancelAsked("Ctrl-C".into()), EndReason::Cancelled, "Cancelled", 160),
         (On::Lost(trouble.clone()), EndReason::Infrastructure, "Infrastructure", 220),
         (On::DeadlinePassed(trouble.clone()), EndReason::Deadline, "Deadline", 220),
         // Whoever should close the tasks may be the one who died.
@@ -127,6 +128,32 @@ fn whatever_ends_a_run_its_tasks_are_told_to_end_and_the_cause_is_named() {
         let told = [Do::TellEnd { reason, detail: detail.into() }, Do::EndTasks { reason: service_hears }];
         check(&working(2), event, at(100), &next, &told);
     }
+}
+
+#[test]
+fn an_interrupted_run_waits_for_what_comes_home_and_not_for_what_does_not() {
+    let coming = closed(Closing::Succeeded, true);
+    let (state, _) = apply(ending(3, 160, false), coming.clone(), at(150));
+    assert_eq!(
+        state,
+        Is::Ending {
+            reason: EndReason::Cancelled,
+            tally: Tally { open: 2, succeeded: 1, ..Tally::default() },
+            until: at(210),
+            abandoned: false,
+        }
+    );
+    // Once what is left was given up, nothing prolongs it.
+    let (state, _) = apply(ending(3, 160, true), coming.clone(), at(150));
+    assert!(matches!(state, Is::Ending { until, .. } if until == at(160)), "{state:?}");
+    let deadline = |until| Is::Ending {
+        reason: EndReason::Deadline,
+        tally: open(2),
+        until: at(until),
+        abandoned: false,
+    };
+    let (state, _) = apply(deadline(160), coming, at(150));
+    assert!(matches!(state, Is::Ending { until, .. } if until == at(160)), "{state:?}");
 }
 
 #[test]

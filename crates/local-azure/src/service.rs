@@ -29,6 +29,7 @@ use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -65,6 +66,8 @@ pub struct ServiceSettings {
     pub applications: Vec<ApplicationPackage>,
     /// Bytes kept of each of a task's standard output and error; of more, the middle is left out.
     pub stream_bytes: u64,
+    /// How long the end of the service may go on removing the folders of nodes; the next start removes the rest.
+    pub cleanup_at_stop: Duration,
     /// Most nodes there may be in all pools; a resize beyond it falls short with `AccountCoreQuotaReached`.
     pub node_quota: u32,
 }
@@ -84,6 +87,7 @@ impl ServiceSettings {
             cores: 4,
             applications: vec![],
             stream_bytes: 1 << 30,
+            cleanup_at_stop: Duration::from_secs(5),
             node_quota: NODE_QUOTA,
         }
     }
@@ -227,6 +231,7 @@ impl LocalAzure {
                 let account_url = format!("{}/", batch.endpoint);
                 let settings = RunnerSettings {
                     max_output_bytes: settings.stream_bytes,
+                    cleanup_at_stop: settings.cleanup_at_stop,
                     ..RunnerSettings::new(root, &batch.account, account_url)
                 };
                 ProcessRunner::start(settings, clock, reports, blobs.door())?

@@ -52,6 +52,8 @@ fn failed(address: &Address, refused: Refused) -> DoorError {
         Refused::BlobExists | Refused::NotReplaceable => {
             DoorError::Denied(format!("{address} exists, and the SAS does not allow to replace it"))
         }
+        // Whoever has the node has the disk: its reason is worth more than "internal error".
+        Refused::Failed(error) => DoorError::Other(format!("{address}: {error}")),
         other => {
             let Refusal { error, .. } = other.into();
             DoorError::Other(format!("{address}: {}: {}", error.code, error.text()))

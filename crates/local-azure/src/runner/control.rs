@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// Locks, also after a panic elsewhere: what these locks protect is whole between any two statements.
@@ -72,6 +73,13 @@ impl Handle {
     /// Why it is to end, if it is.
     pub fn asked(&self) -> Option<Ask> {
         lock(&self.state).asked
+    }
+
+    /// Waits for so long, or until it is asked for another end than `before`.
+    pub fn wait_unless_asked(&self, before: Option<Ask>, length: Duration) {
+        let state = lock(&self.state);
+        let waited = self.changed.wait_timeout_while(state, length, |state| state.asked == before);
+        drop(waited);
     }
 
     /// Asks it to end and sends SIGTERM to its processes, if there are some yet.

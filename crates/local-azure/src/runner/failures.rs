@@ -107,6 +107,9 @@ pub(super) fn output(order: &OutputFileOrder, error: &DoorError) -> NodeFailure 
         DoorError::Denied(_) => {
             ("FileUploadAccessDenied", "Access for the specified output file container is denied")
         }
+        DoorError::Local(what) | DoorError::Other(what) if disk_full(what) => {
+            ("DiskFull", "There is not enough disk space on the node")
+        }
         DoorError::Local(_) | DoorError::Other(_) => {
             ("FileUploadMiscError", "Miscellaneous error encountered while uploading one of the output files")
         }
@@ -122,6 +125,11 @@ fn source(file: &ResourceFileOrder) -> &str {
     without_query(url)
 }
 
+/// Whether a node that waits may be able to do it later: a disk without room, or a quota that is used up.
+pub(super) fn is_disk_full(failure: &NodeFailure) -> bool {
+    failure.code == "DiskFull"
+}
+
 fn disk_full(what: &str) -> bool {
-    what.contains("os error 28")
+    ["os error 28", "os error 122", "database or disk is full"].iter().any(|said| what.contains(said))
 }

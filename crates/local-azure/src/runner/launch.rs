@@ -7,13 +7,14 @@ use super::{
     failures,
     keeper::Start,
     outputs,
+    patience::while_full,
     place::TaskPlace,
     processes::Shared,
     program::Prints,
     resources,
     tree::{Running, Tree},
 };
-use crate::orders::{Coordination, Launch, LaunchEnding, NodeEvent, NodeFailure};
+use crate::orders::{Coordination, Launch, LaunchEnding, NodeEvent, NodeFailure, ResourceFileOrder};
 use dropmill_private_files::create_folder;
 use std::{fs, io, path::Path};
 
@@ -51,11 +52,11 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     }
     let mut tree = Tree::new(shared, handle, launch.id, &place.directory)
         .map_err(|error| failures::launch_failed(false, &launch.command_line, &error.to_string()))?;
-    {
+    while_full(handle, || {
         let _turn = shared.starts.take();
         make_folders(shared, &place)
-            .map_err(|error| failures::no_directory(&launch.directory, &error.to_string()))?;
-    }
+            .map_err(|error| failures::no_directory(&launch.directory, &error.to_string()))
+    })?;
     shared.packages.provide(&place.node, &launch.packages, false)?;
     if !wanted() {
         return Err(failures::ended());
@@ -64,8 +65,10 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     let folder = place.directory.parent().unwrap_or(&place.node);
     let coordination = launch.coordination.as_ref();
     let common = coordination.map(|coordination| &*coordination.common_resource_files).unwrap_or_default();
-    let brought = resources::bring(common, folder, &*shared.door, wanted)?
-        && resources::bring(&launch.resource_files, &place.working, &*shared.door, wanted)?;
+    let bring = |files: &[ResourceFileOrder], folder: &Path| {
+        while_full(handle, || resources::bring(files, folder, &*shared.door, wanted))
+    };
+    let brought = bring(common, folder)? && bring(&launch.resource_files, &place.working)?;
     if !brought || !wanted() {
         return Err(failures::ended());
     }
@@ -101,8 +104,9 @@ impl Work<'_> {
         let orders = self.launch.output_files.iter();
         let due: Vec<_> = orders.filter(|order| outputs::is_due(order, exit_code, last_try)).collect();
         let go_on = || self.handle.asked() == asked;
-        let failure =
-            outputs::store(&due, self.place, self.environment, &left_out, &*self.shared.door, &go_on);
+        let store =
+            || outputs::store(&due, self.place, self.environment, &left_out, &*self.shared.door, &go_on);
+        let failure = while_full(self.handle, || store().map_or(Ok(()), Err)).err();
         Ok((Some(exit_code), failure))
     }
 

@@ -17,6 +17,7 @@ mod memory;
 mod orphans;
 mod outputs;
 mod packages;
+mod patience;
 mod pattern;
 mod place;
 mod pretend;

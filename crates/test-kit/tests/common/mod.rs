@@ -68,6 +68,7 @@ pub fn plan(tasks: u32) -> RunPlan {
             unusable: secs(2700),
             queue: None,
             upload: secs(600),
+            cancelled: secs(120),
             delivery: secs(600),
             no_progress: None,
             cleanup: secs(600),

@@ -1,0 +1,133 @@
+//! `dropmill deliver`: brings results home that a run left at its service.
+
+use super::{Mistake, environment, services};
+use crate::{
+    life::{self, Found},
+    render::say::{self, shown},
+    state::State,
+};
+use anyhow::Result;
+use dropmill_actors::{
+    deliver_now,
+    place::{DiskPlace, Placed},
+};
+use dropmill_azure_client::blob::BlobApi;
+use dropmill_azure_wire::time::{SharedClock, WallClock};
+use dropmill_lifecycle::{
+    Fault, Trouble,
+    plan::{Item, RunPlan},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Rests between tries.
+const RESTS: [u64; 3] = [1, 5, 15];
+
+/// Delivers what succeeded and is not home; the exit code is 0 if all of it is.
+pub fn deliver(run: &str, state: &State) -> Result<u8> {
+    let found = Found::at(&state.find_run(run)?)?;
+    let name = found.header.run.clone();
+    let past = found.past();
+    if past.ended.is_none() {
+        let told = format!("{name} is not over: `dropmill resume {name}` delivers what it still has");
+        return Err(Mistake(told).into());
+    }
+    let task = |item: &Item| past.tasks.get(&item.task);
+    let is_left = |item: &&Item| {
+        task(item).is_some_and(|task| task.closed.as_ref().is_some_and(|last| last.undelivered))
+    };
+    let has_result =
+        |item: &Item| task(item).is_some_and(|task| task.ended.as_ref().is_some_and(|ended| ended.success));
+    let (wanted, unfinished): (Vec<&Item>, Vec<&Item>) =
+        found.plan.items.iter().filter(is_left).partition(|item| has_result(item));
+    if wanted.is_empty() {
+        let more = match unfinished.len() {
+            0 => String::new(),
+            count => format!(", and {count} have none: `dropmill retry {name}` runs them again"),
+        };
+        say::note(&format!("{name}: nothing to deliver, every result is home{more}"));
+        return Ok(0);
+    }
+    let clock: SharedClock = Arc::new(WallClock);
+    let loaded = found.load(environment())?;
+    life::same_service(&found.header, &loaded)?;
+    let folder = state.hold_run(&found.path, clock.now())?;
+    let service = folder.path.join("service");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let failed = runtime.block_on(async {
+        let (services, embedded) = services::open(&loaded, &service, &clock, None)?;
+        let place = DiskPlace::of(&found.plan);
+        let mut failed = 0;
+        for item in &wanted {
+            let mut outcome = deliver_now(&services, &place, &found.plan, item).await;
+            for rest in RESTS {
+                match &outcome {
+                    Err(trouble) if trouble.fault != Fault::Permanent => {
+                        say::note(&format!(
+                            "{}: {}: again in {rest} s",
+                            shown(&item.relative),
+                            shown(&trouble.message)
+                        ));
+                        tokio::time::sleep(Duration::from_secs(rest)).await;
+                        outcome = deliver_now(&services, &place, &found.plan, item).await;
+                    }
+                    _ => break,
+                }
+            }
+            failed += u32::from(outcome.is_err());
+            tell(item, &outcome);
+        }
+        drop(place);
+        if failed == 0 && unfinished.is_empty() {
+            remove(&services.blob, &found.plan).await;
+        }
+        if let Some(embedded) = embedded {
+            embedded.stop();
+        }
+        anyhow::Ok(failed)
+    })?;
+    let (all, home) = (wanted.len(), wanted.len() - failed as usize);
+    if failed == 0
+        && unfinished.is_empty()
+        && loaded.settings.service.kind == crate::settings::ServiceKind::Embedded
+    {
+        life::discard(&service);
+    }
+    let left = match unfinished.len() {
+        0 => String::new(),
+        count => format!(
+            "; {count} tasks were not finished (`dropmill retry {name}` runs them again), and their containers stay"
+        ),
+    };
+    say::note(&format!(
+        "{name}: {home} of {all} results delivered to {}{left}",
+        found.plan.output.directory.display()
+    ));
+    Ok(u8::from(failed > 0))
+}
+
+fn tell(item: &Item, outcome: &Result<Placed, Trouble>) {
+    let input = shown(&item.relative);
+    say::line(&match outcome {
+        Ok(Placed { beside: Some(what), folder, .. }) => {
+            format!("delivered   {input} in {}: {}", shown(folder), shown(what))
+        }
+        Ok(_) => format!("delivered   {input}"),
+        Err(trouble) => format!("failed      {input}: {}", shown(&trouble.message)),
+    });
+}
+
+/// Nothing of the run is left at the service only.
+async fn remove(blob: &BlobApi, plan: &RunPlan) {
+    let mut containers = vec![plan.input_container(), plan.output_container()];
+    if plan.shared_application.is_none() && !plan.application.is_empty() {
+        containers.push(plan.app_container());
+    }
+    for container in containers {
+        match blob.delete_container(&container).await {
+            Err(error) if error.code() != Some("ContainerNotFound") => {
+                say::note(&format!("left: container {container}: {}", shown(&error.to_string())));
+            }
+            _ => {}
+        }
+    }
+}
