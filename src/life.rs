@@ -81,7 +81,7 @@ impl Life {
         state: &State,
         clock: &SharedClock,
     ) -> Result<Self> {
-        sweep(state);
+        drop(sweep(state));
         begin_record(&plan, state)?;
         let folder = state.new_run(&plan.run, clock.now())?;
         let body = stored::to_bytes(&plan)?;
@@ -275,7 +275,7 @@ pub fn discard(folder: &Path) {
 }
 
 /// Removes what earlier runs had no time to remove, while this one begins.
-pub fn sweep(state: &State) {
+pub fn sweep(state: &State) -> std::thread::JoinHandle<()> {
     let runs = state.folder().join("runs");
     std::thread::spawn(move || {
         for run in fs::read_dir(runs).into_iter().flatten().flatten() {
@@ -284,7 +284,7 @@ pub fn sweep(state: &State) {
                 let _ = fs::remove_dir_all(gone);
             }
         }
-    });
+    })
 }
 
 fn clear(folder: &Path) -> Result<()> {
@@ -328,5 +328,28 @@ fn identity(loaded: &Loaded) -> String {
                 text(&service.storage_account)
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_folder_of_no_use_is_out_of_its_place_at_once_and_removed_by_the_next_start_at_the_latest() {
+        let state = tempfile::tempdir().unwrap();
+        let run = state.path().join("runs/r");
+        for number in 0..50 {
+            fs::create_dir_all(run.join(format!("service/nodes/{number}"))).unwrap();
+        }
+        discard(&run.join("service"));
+        assert!(!run.join("service").exists());
+        discard(&run.join("service"));
+        // As if the program had ended before it was removed.
+        fs::create_dir_all(run.join("service.gone/nodes/1")).unwrap();
+        let removing = sweep(&State::at(Some(state.path().to_owned())).unwrap());
+        removing.join().unwrap();
+        assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
     }
 }

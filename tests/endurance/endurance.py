@@ -99,7 +99,13 @@ def end(mill):
         raise SystemExit(f"it ended with {code}")
 
 
+# So many of the first files have 8 to 16 MiB.
+LARGE = 0
+
+
 def content(number):
+    if number < LARGE:
+        return f"file {number:09}\n".encode() * ((8 + 8 * number // LARGE << 20) // 15)
     return f"file {number}\n".encode() * (number % 50 + 1)
 
 
@@ -444,11 +450,25 @@ def one_flood(folder, files):
     return seconds / files
 
 
+def one_run(folder, files):
+    """Seconds for each task of a run of many tasks that do nothing."""
+    desk = Desk(folder, TRUE.format(stable="1s"))
+    for number in range(files):
+        (desk.folder / "data" / f"{number:06}").write_bytes(b"x" * 100)
+    began = time.perf_counter()
+    life = desk.start("run", "run.toml", "--quiet")
+    assert life.wait() == 0, (desk.folder / "log").read_text(errors="replace")
+    return (time.perf_counter() - began) / files
+
+
 def pair(arguments):
     """Latency and throughput of this program and another one, in turn: only their ratios mean something."""
     global PROGRAM
     programs = {"this": PROGRAM, "other": Path(arguments.with_program).resolve()}
-    for name, measure, files in (("latency", one_latency, 100), ("flood", one_flood, arguments.files)):
+    measures = (("run", one_run, arguments.files), ("latency", one_latency, 100), ("flood", one_flood, arguments.files))
+    for name, measure, files in measures:
+        if arguments.only and name not in arguments.only:
+            continue
         ratios = []
         for number in range(arguments.rounds):
             seconds = {}
@@ -549,10 +569,13 @@ def main():
     parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="with --proxy: these kinds of damage")
     parser.add_argument("--log", help="with --proxy: a file for one line for each damaged request")
     parser.add_argument("--calm", action="store_true", help="with kills-watch: no kills, for the memory of one process")
+    parser.add_argument("--large", type=int, default=0, help="with kills-run: so many files of 8 to 16 MiB")
     parser.add_argument("--pause", type=float, default=0.02, help="with kills-watch: longest time between two files")
     parser.add_argument("--with", dest="with_program", help="with pair: the other program")
     parser.add_argument("--rounds", type=int, default=7, help="with pair: how often both are measured")
     arguments = parser.parse_args()
+    global LARGE
+    LARGE = arguments.large
     of = {"kills-run": (kills_run, 500), "kills-watch": (kills_watch, 0), "latency": (latency, 500),
           "many": (many, 100_000), "pair": (pair, 2000), "slow-writer": (slow_writer, 0), "full-disk": (full_disk, 0),
           "two-daemons": (two_daemons, 1000)}
