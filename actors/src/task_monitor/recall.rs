@@ -50,5 +50,6 @@ pub fn ending_told(told: &TaskEnding) -> Ending {
     let failure =
         told.failure_code.clone().map(|code| (code, told.failure_message.clone().unwrap_or_default()));
     let started = told.started.is_some() || told.exit_code.is_some();
-    Ending { success: told.success, started, exit_code: told.exit_code, failure }
+    let by_request = told.was_ended();
+    Ending { success: told.success, started, by_request, exit_code: told.exit_code, failure }
 }

@@ -299,9 +299,11 @@ pub struct TaskEnding {
 }
 
 impl TaskEnding {
-    /// Whether somebody asked the service to end it.
+    /// Whether somebody asked the service to end it. A task that ran longer than it may has the same code.
     pub fn was_ended(&self) -> bool {
-        !self.success && self.failure_code.as_deref() == Some("TaskEnded")
+        let by_limit =
+            self.failure_message.as_deref().is_some_and(|told| told.to_lowercase().contains("wall"));
+        !self.success && self.failure_code.as_deref() == Some("TaskEnded") && !by_limit
     }
 }
 

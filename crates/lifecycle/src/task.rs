@@ -79,6 +79,8 @@ pub struct Ending {
     pub success: bool,
     /// It began to run: it may have left something.
     pub started: bool,
+    /// Somebody asked for its end.
+    pub by_request: bool,
     /// Exit code; none if the command never ran.
     pub exit_code: Option<i32>,
     /// Code and words of the failure.
@@ -259,6 +261,10 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         (Is::Running { until: Some(until) }, On::TimePassed) if now >= until => {
             stop(StopReason::RunTimedOut, now, limits)
+        }
+        // The life before ended it, and did not live to record that.
+        (Is::Recalled { .. }, On::SeenEnded(ending)) if ending.by_request => {
+            close(stopped(StopReason::RunEnds, !(ending.started && limits.keep_unfinished)))
         }
         (
             Is::Recalled { .. }

@@ -241,7 +241,13 @@ fn job() {
 
 fn ended(success: bool) -> Ending {
     let failure = (!success).then(|| ("FailureExitCode".to_owned(), "The task exited".to_owned()));
-    Ending { success, started: true, exit_code: Some(if success { 0 } else { 3 }), failure }
+    Ending {
+        success,
+        started: true,
+        by_request: false,
+        exit_code: Some(if success { 0 } else { 3 }),
+        failure,
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn ending(until: u64, may_run: bool) -> Is {
 
 fn ended(exit_code: i32) -> Ending {
     let failure = (exit_code != 0).then(|| ("FailureExitCode".to_owned(), "The task exited".to_owned()));
-    Ending { success: exit_code == 0, started: true, exit_code: Some(exit_code), failure }
+    Ending { success: exit_code == 0, started: true, by_request: false, exit_code: Some(exit_code), failure }
 }
 
 fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
@@ -308,6 +308,19 @@ fn results_on_their_way_home_are_waited_for_when_the_run_ends() {
     for event in [On::StopAsked, On::JobEnded, On::Vanished, On::TimePassed] {
         check(&collecting(0, None), event, at(99_999), &collecting(0, None), &[]);
     }
+}
+
+#[test]
+fn a_task_that_an_earlier_life_ended_is_unfinished_and_not_failed() {
+    let by_request = Ending { by_request: true, ..ended(143) };
+    for input_ready in [false, true] {
+        let recalled = Is::Recalled { input_ready };
+        assert_eq!(verdict(recalled.clone(), On::SeenEnded(by_request.clone()), at(5)), unfinished(false));
+        check(&recalled, On::SeenEnded(ended(143)), at(5), &collecting(143, None), &[Do::Collect]);
+    }
+    // Ended while this life looks on, by somebody else: that is how it ended.
+    let collecting = Is::Collecting { ending: by_request.clone(), stopped: None };
+    check(&running(), On::SeenEnded(by_request), at(5), &collecting, &[Do::Collect]);
 }
 
 #[test]
