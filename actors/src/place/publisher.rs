@@ -153,7 +153,7 @@ impl Publisher {
                     remove_any(&staged).map_err(|error| refused("remove", &staged, &error))?;
                 }
                 Placing::Beside => {
-                    beside_what.get_or_insert_with(|| occupant.told(&folder));
+                    beside_what.get_or_insert_with(|| occupant.explain(&folder));
                     continue;
                 }
                 Placing::Refuse => return Err(PlaceError::Taken { path: place.display().to_string() }),
@@ -249,7 +249,7 @@ impl Publisher {
                 };
                 let placing = placing(self.output.existing, delivery.success, &occupant);
                 if placing == Placing::Beside {
-                    beside_what.get_or_insert_with(|| occupant.told(&place));
+                    beside_what.get_or_insert_with(|| occupant.explain(&place));
                     return None;
                 }
                 Some(Single { file, place, placing })
@@ -294,7 +294,7 @@ impl Publisher {
         }
     }
 
-    /// Whose result lies in a place that is taken; `its_own` tells whether it is still as it was put there.
+    /// Finds whose result lies in a place that is taken; `its_own` checks that it is still as it was put there.
     fn owner(&self, delivery: &Delivery, place: &str, its_own: impl Fn(&OwnResult) -> bool) -> Occupant {
         let mut claims = self.own.iter().flat_map(|own| own.at_place(place));
         match claims.find(|own| its_own(own)) {

@@ -57,7 +57,7 @@ pub fn placing(existing: Existing, success: bool, occupant: &Occupant) -> Placin
 
 impl Occupant {
     /// Says what a result lies beside, for the report.
-    pub fn told(&self, place: &str) -> String {
+    pub fn explain(&self, place: &str) -> String {
         match self {
             Self::OfAnother(input) => format!("{place} is the result of {input}"),
             Self::Own { success: true } => format!("{place} is a result of the same input that succeeded"),

@@ -10,10 +10,10 @@ use dropmill_lifecycle::{
 /// Where a task stands at the beginning of a life of the run.
 pub fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &TaskLimits) -> Task {
     let mut task = Task::fresh();
-    let told = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
-    // That a run ends is told to its job, not to each task.
+    let asked = past.and_then(|past| past.terminated.as_deref()).and_then(StopReason::of);
+    // At the end of a run the service is asked to end the job, not each task.
     let ended_by_us = past.and_then(|past| past.ended.as_ref()).is_some_and(TaskEnding::was_ended);
-    let stopped = told.or((run_ends && ended_by_us).then_some(StopReason::RunEnds));
+    let stopped = asked.or((run_ends && ended_by_us).then_some(StopReason::RunEnds));
     task.state = match past {
         Some(PastTask { closed: Some(_), .. }) => TaskState::Closed,
         // A look shows it again, and closes it.
