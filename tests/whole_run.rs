@@ -182,17 +182,66 @@ fn a_task_that_fails_tells_why_and_its_outputs_come_home() {
     }
 }
 
+/// Fails twice with a leaving each, and succeeds with a result of its own; says what it found before it.
+const THIRD_TIME_LUCKY: &str = r#"["/bin/sh", "-c", """
+echo x >> COUNTER; try=$(wc -l < COUNTER)
+found=$(ls); echo "$found" > found-$try.txt; echo $try > r.txt
+echo tried $try >&2; test $try -ge 3 || exit 7
+"""]"#;
+
 #[test]
-fn a_retried_task_may_still_succeed() {
+fn each_attempt_begins_in_an_empty_folder_and_only_the_last_ones_result_comes_home() {
     let desk = Desk::new();
     desk.write("data/a.txt", "");
     desk.write("tries", "");
-    let counter = desk.path("tries").display().to_string();
-    let command = format!(r#"["/bin/sh", "-c", "echo x >> {counter}; test $(wc -l < {counter}) -ge 3"]"#);
-    desk.write("run.toml", run_file(&command, "").replace("command =", "max_retries = 3\ncommand ="));
+    let command = THIRD_TIME_LUCKY.replace("COUNTER", &desk.path("tries").display().to_string());
+    let keys = "outputs = [\"found-*\", \"r.txt\"]\nmax_retries = 3\ncommand =";
+    desk.write("run.toml", run_file(&command, "").replace("command =", keys));
     let said = desk.run("run.toml");
     said.exited(0);
-    assert_eq!(said.of("task_ended")[0]["retries"], 2);
+    let retries: Vec<_> = said.of("task_ended").iter().map(|ended| ended["retries"].clone()).collect();
+    assert_eq!(retries, [0, 1, 2]);
+    let retried: Vec<_> =
+        said.of("task_retried").iter().map(|told| (told["attempt"].clone(), told["cause"].clone())).collect();
+    assert_eq!(retried, [(2.into(), "exit code 7".into()), (3.into(), "exit code 7".into())]);
+    assert_eq!(said.report["results"][0]["retries"], 2);
+    let folder = desk.path("out/data/a.txt");
+    let mut names: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let streams = ["1.stderr", "1.stdout", "2.stderr", "2.stdout"].map(|of| format!("attempt-{of}.txt"));
+    let last = ["found-3.txt", "r.txt", "stderr.txt", "stdout.txt"].map(str::to_owned);
+    assert_eq!(names, [&streams[..], &last[..]].concat());
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    // The input is there, and nothing that an earlier attempt left.
+    assert_eq!(read("found-3.txt"), "a.txt\n");
+    assert_eq!(
+        ["attempt-1.stderr.txt", "attempt-2.stderr.txt", "stderr.txt"].map(read),
+        ["tried 1\n", "tried 2\n", "tried 3\n"]
+    );
+}
+
+#[test]
+fn after_its_last_attempt_a_task_has_failed_and_all_that_it_wrote_to_its_streams_is_kept() {
+    let desk = Desk::new();
+    for name in ["a.txt", "b.txt"] {
+        desk.write(format!("data/{name}"), "");
+    }
+    let command = r#"["/bin/sh", "-c", "echo $AZ_BATCH_TASK_ID >&2; exit 7"]"#;
+    let flat = "[output]\nlayout = \"flat\"\ndirectory = \"out\"";
+    let text = run_file(command, "").replace("command =", "max_retries = 1\ncommand =");
+    let text = text.replace("[output]\ndirectory = \"out\"", flat);
+    desk.write("run.toml", &text);
+    let said = desk.run("run.toml");
+    said.exited(1);
+    assert_eq!(said.of("task_retried").len(), 2);
+    assert_eq!(said.of("task_closed")[0]["cause"], "exit code 7");
+    let folder = desk.path("out/.failed/data/a.txt");
+    let id = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap().trim().to_owned();
+    let first = id("attempt-1.stderr.txt");
+    assert_eq!(id("stderr.txt"), format!("{first}-2"));
 }
 
 #[test]

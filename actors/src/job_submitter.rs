@@ -14,7 +14,7 @@ use crate::{
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     storage_uploader::blob_name,
-    task_monitor::{JobEnded, TaskHappened, TaskMonitor},
+    task_monitor::{Answered, JobEnded, TaskMonitor},
 };
 use actix::prelude::*;
 use adoption::{added_before, verdict};
@@ -24,7 +24,7 @@ use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     job::{self, JobCommand, JobEvent, JobLimits, JobState},
-    plan::{Item, RunPlan},
+    plan::{Item, RunPlan, attempt_id},
     run::RunEvent,
     task::TaskEvent,
 };
@@ -65,7 +65,15 @@ pub struct JobSubmitter {
 
 struct Waiting {
     index: u32,
+    attempt: u32,
     cause: Option<u64>,
+}
+
+impl Waiting {
+    fn answered(self, event: TaskEvent) -> Answered {
+        let Self { index, attempt, cause } = self;
+        Answered { index, attempt, event, cause }
+    }
 }
 
 /// What all tasks of the run share, signed once.
@@ -97,6 +105,8 @@ pub struct ApplicationUp;
 pub struct Submit {
     /// Index of its item.
     pub index: u32,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
     /// The event that made it ready.
     pub cause: Option<u64>,
 }
@@ -323,7 +333,10 @@ impl JobSubmitter {
         let services = &self.services;
         let tasks: Vec<_> = chunk
             .iter()
-            .map(|waiting| task_add(&self.plan, services, &signed, &self.roster.item(waiting.index)))
+            .map(|waiting| {
+                let item = self.roster.item(waiting.index);
+                task_add(&self.plan, services, &signed, &item, waiting.attempt)
+            })
             .collect();
         let (batch, job) = (services.batch.clone(), self.plan.job.id.clone());
         let call = async move {
@@ -389,7 +402,7 @@ impl JobSubmitter {
                 Ok(adopted) => TaskEvent::Accepted { adopted },
                 Err(trouble) => TaskEvent::Refused(trouble),
             };
-            self.tasks.do_send(TaskHappened { index: waiting.index, event, cause: waiting.cause });
+            self.tasks.do_send(waiting.answered(event));
         }
     }
 
@@ -397,7 +410,7 @@ impl JobSubmitter {
     fn refuse_queue(&mut self) {
         for waiting in std::mem::take(&mut self.queue).into_values() {
             let event = TaskEvent::Refused(Trouble::permanent("JobTerminated", "the job was told to end"));
-            self.tasks.do_send(TaskHappened { index: waiting.index, event, cause: waiting.cause });
+            self.tasks.do_send(waiting.answered(event));
         }
     }
 
@@ -448,7 +461,7 @@ impl Handler<ApplicationUp> for JobSubmitter {
 
 impl Handler<Submit> for JobSubmitter {
     type Result = ();
-    fn handle(&mut self, Submit { index, cause }: Submit, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Submit { index, attempt, cause }: Submit, ctx: &mut Context<Self>) {
         self.all_in = false;
         let refuses = matches!(
             self.state,
@@ -460,7 +473,7 @@ impl Handler<Submit> for JobSubmitter {
                 | JobState::Gone
                 | JobState::Left
         );
-        self.queue.insert(index, Waiting { index, cause });
+        self.queue.insert(index, Waiting { index, attempt, cause });
         if refuses {
             self.refuse_queue();
         } else if self.queue.len() == 1 {
@@ -527,7 +540,14 @@ pub fn still_unclear(look: Trouble) -> Trouble {
     }
 }
 
-fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, item: &Item) -> wire::TaskAdd {
+fn task_add(
+    plan: &RunPlan,
+    services: &Services,
+    signed: &Signed,
+    item: &Item,
+    attempt: u32,
+) -> wire::TaskAdd {
+    let id = attempt_id(&item.task, attempt);
     let mut resource_files = signed.application.clone();
     if item.whole_folder {
         // One line for however many files: a task's description may not grow with them.
@@ -546,15 +566,15 @@ fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, item: &Item) -
         let container = signed.output_container.clone();
         wire::OutputFile::to_container(pattern, container, Some(path), wire::UploadCondition::TaskCompletion)
     };
-    let mut output_files = vec![output("../std*.txt", item.task.clone())];
+    let mut output_files = vec![output("../std*.txt", id.clone())];
     for pattern in &plan.job.outputs {
         let wildcard = pattern.contains(['*', '?', '[']);
-        let folder = format!("{}/wd", item.task);
+        let folder = format!("{id}/wd");
         // With a wildcard `path` is a folder, without it is the blob's name.
         output_files.push(output(pattern, if wildcard { folder } else { format!("{folder}/{pattern}") }));
     }
     wire::TaskAdd {
-        id: item.task.clone(),
+        id,
         command_line: item.command_line.clone(),
         resource_files: Some(resource_files),
         output_files: Some(output_files),
@@ -563,7 +583,8 @@ fn task_add(plan: &RunPlan, services: &Services, signed: &Signed, item: &Item) -
         ),
         constraints: Some(wire::TaskConstraints {
             max_wall_clock_time: plan.job.task_timeout.map(Into::into),
-            max_task_retry_count: Some(plan.job.max_retries),
+            // The service would try again in the same folder, among what the failed attempt left (Azure/Batch#14).
+            max_task_retry_count: Some(0),
             ..Default::default()
         }),
         required_slots: Some(crate::pool_keeper::signed(plan.job.required_slots)),

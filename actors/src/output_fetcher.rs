@@ -8,7 +8,7 @@ mod streams;
 use crate::{
     alarms::Alarms,
     errand::Errand,
-    output_names::{output_name, result_path},
+    output_names::{STREAMS, earlier_stream, is_stream, output_name, result_path},
     place::{Delivery, InputOf, PlaceError, Placed, ResultPlace, may_pass},
     pulse::Pulse,
     record::Recorder,
@@ -25,7 +25,7 @@ use dropmill_journal::{
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
-    plan::{Item, RunPlan},
+    plan::{Item, RunPlan, attempt_id},
     task::TaskEvent,
 };
 use globset::{GlobBuilder, GlobMatcher};
@@ -62,6 +62,8 @@ pub struct OutputFetcher {
 
 struct FetchWork {
     state: EffortState,
+    /// Number of the attempt whose results they are, from 1.
+    attempt: u32,
     /// The service calls the task a success.
     success: bool,
     cause: Option<u64>,
@@ -92,6 +94,8 @@ struct Home {
 pub struct Fetch {
     /// Index of its item.
     pub index: u32,
+    /// Number of its last attempt, from 1.
+    pub attempt: u32,
     /// The service calls it a success.
     pub success: bool,
     /// The event that told its end.
@@ -181,13 +185,13 @@ impl OutputFetcher {
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
         let Some(work) = self.fetches.get_mut(&index) else { return };
         let mut kept = std::mem::take(&mut work.kept);
-        let success = work.success;
+        let (attempt, success) = (work.attempt, work.success);
         let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
         let patterns = self.patterns.clone();
         let item = self.roster.item(index);
         let call = async move {
             let before = kept.len();
-            let outcome = match bring(&services, &*place, &plan, &item, &mut kept).await {
+            let outcome = match bring(&services, &*place, &plan, &item, attempt, &mut kept).await {
                 Ok((files, stderr_tail)) => {
                     let is_whole =
                         !plan.limits.fail_on_overflow || files.iter().all(|file| file.left_out == 0);
@@ -268,17 +272,15 @@ impl Actor for OutputFetcher {
 
 impl Handler<Fetch> for OutputFetcher {
     type Result = ();
-    fn handle(&mut self, Fetch { index, success, cause }: Fetch, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Fetch { index, attempt, success, cause }: Fetch, ctx: &mut Context<Self>) {
         // An earlier life of the run recorded that it came home.
         let item = self.roster.item(index);
         if let Some(files) = self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()) {
             let event = self.judged(files);
             return self.tasks.do_send(TaskHappened { index, event, cause });
         }
-        self.fetches.insert(
-            index,
-            FetchWork { state: EffortState::Waiting, success, cause, home: None, kept: Kept::new() },
-        );
+        let (state, kept) = (EffortState::Waiting, Kept::new());
+        self.fetches.insert(index, FetchWork { state, attempt, success, cause, home: None, kept });
         self.queue.push_back(index);
         self.fill(ctx);
     }
@@ -297,35 +299,42 @@ impl Handler<Ring> for OutputFetcher {
 
 /// The patterns that no file fits.
 fn missing(patterns: &[(String, GlobMatcher)], files: &[DeliveredFile]) -> Vec<String> {
-    let fits = |pattern: &GlobMatcher| files.iter().any(|file| pattern.is_match(output_name(&file.path)));
+    // A task's streams are none of its outputs, whatever they are called.
+    let outputs = || files.iter().filter(|file| !is_stream(&file.path));
+    let fits = |pattern: &GlobMatcher| outputs().any(|file| pattern.is_match(output_name(&file.path)));
     patterns.iter().filter(|(_, pattern)| !fits(pattern)).map(|(text, _)| text.clone()).collect()
 }
 
-/// Stages the files that a task left, and the end of its standard error.
+/// Stages the files that the last attempt of a task left, and what the attempts before it wrote to standard output and
+/// error; returns them and the end of standard error.
 async fn bring(
     services: &Services,
     place: &dyn ResultPlace,
     plan: &RunPlan,
     item: &Item,
+    attempt: u32,
     kept: &mut Kept,
 ) -> Result<(Vec<DeliveredFile>, String), Trouble> {
-    let container = plan.output_container();
-    let prefix = format!("{}/", item.task);
-    let most = plan.limits.result_files as usize;
-    let blobs = services.blob.list_some_blobs(&container, &prefix, most).await;
-    let blobs = blobs.map_err(|error| error.trouble())?;
-    if blobs.len() > most {
-        let told = format!("it left more than {most} files (limits.result_files): none is fetched");
-        return Err(Trouble::permanent("TooManyFiles", told));
+    let id = attempt_id(&item.task, attempt);
+    let mut left = vec![];
+    for blob in list(services, plan, &format!("{id}/")).await? {
+        let path =
+            result_path(&id, &blob.name).map_err(|reason| Trouble::permanent("HostileName", reason))?;
+        left.push((blob, path));
     }
-    stage(place, item, &blobs, kept)?;
+    for earlier in 1..attempt {
+        let id = attempt_id(&item.task, earlier);
+        for blob in list(services, plan, &format!("{id}/std")).await? {
+            let stream = STREAMS.into_iter().find(|stream| blob.name == format!("{id}/{stream}"));
+            left.extend(stream.map(|stream| (blob, earlier_stream(earlier, stream))));
+        }
+    }
+    stage(place, item, &left, kept)?;
     let (mut files, mut tail) = (vec![], String::new());
-    for blob in &blobs {
-        let path = result_path(&item.task, &blob.name)
-            .map_err(|reason| Trouble::permanent("HostileName", reason))?;
+    for (blob, path) in &left {
         if !kept.contains_key(&blob.name) {
             let mut stderr_tail = String::new();
-            let file = bring_file(services, place, plan, item, blob, &path, &mut stderr_tail).await?;
+            let file = bring_file(services, place, plan, item, blob, path, &mut stderr_tail).await?;
             kept.insert(blob.name.clone(), KeptFile { listed: blob.clone(), file, stderr_tail });
         }
         let KeptFile { file, stderr_tail, .. } = &kept[&blob.name];
@@ -333,9 +342,9 @@ async fn bring(
         tail.push_str(stderr_tail);
     }
     // A task that never got so far as to store its streams may have left them on its node.
-    for stream in ["stdout.txt", "stderr.txt"] {
+    for stream in STREAMS {
         if !files.iter().any(|file: &DeliveredFile| file.path == stream)
-            && let Ok(bytes) = services.batch.get_task_file(&plan.job.id, &item.task, stream).await
+            && let Ok(bytes) = services.batch.get_task_file(&plan.job.id, &id, stream).await
         {
             let file = keep_bytes(place, item, stream, &bytes)?;
             if stream == "stderr.txt" {
@@ -348,7 +357,19 @@ async fn bring(
     Ok((files, tail))
 }
 
-/// Brings the results of one task home that a run left at the service: once, without a record.
+/// The blobs of the output container whose names begin so.
+async fn list(services: &Services, plan: &RunPlan, prefix: &str) -> Result<Vec<BlobListing>, Trouble> {
+    let most = plan.limits.result_files as usize;
+    let blobs = services.blob.list_some_blobs(&plan.output_container(), prefix, most).await;
+    let blobs = blobs.map_err(|error| error.trouble())?;
+    if blobs.len() > most {
+        let told = format!("it left more than {most} files (limits.result_files): none is fetched");
+        return Err(Trouble::permanent("TooManyFiles", told));
+    }
+    Ok(blobs)
+}
+
+/// Brings the results of one task's last attempt home that a run left at the service: once, without a record.
 ///
 /// # Errors
 /// Why they did not come.
@@ -357,8 +378,9 @@ pub async fn deliver(
     place: &dyn ResultPlace,
     plan: &RunPlan,
     item: &Item,
+    attempt: u32,
 ) -> Result<Placed, Trouble> {
-    let brought = bring(services, place, plan, item, &mut Kept::new()).await;
+    let brought = bring(services, place, plan, item, attempt, &mut Kept::new()).await;
     let placed = match brought {
         Ok((files, _)) => publish(place, item, true, files).await,
         Err(trouble) => Err(trouble),
@@ -396,13 +418,13 @@ async fn publish(
 fn stage(
     place: &dyn ResultPlace,
     item: &Item,
-    blobs: &[BlobListing],
+    left: &[(BlobListing, String)],
     kept: &mut Kept,
 ) -> Result<(), Trouble> {
-    let listed: BTreeMap<&str, &BlobListing> = blobs.iter().map(|blob| (blob.name.as_str(), blob)).collect();
+    let listed: BTreeMap<&str, &BlobListing> = left.iter().map(|(blob, _)| (&*blob.name, blob)).collect();
     kept.retain(|name, kept| listed.get(name.as_str()) == Some(&&kept.listed));
     let here = kept.values().map(|kept| kept.listed.size_bytes).sum::<u64>();
-    let needs_bytes = length_of(blobs)?.saturating_sub(here);
+    let needs_bytes = length_of(listed.into_values())?.saturating_sub(here);
     let keep = kept.values().map(|kept| kept.file.path.clone()).collect();
     if !place.stage(&item.task, needs_bytes, &keep).map_err(trouble)? {
         kept.clear();
@@ -411,8 +433,8 @@ fn stage(
 }
 
 /// The length of all blobs of a list. The service names these numbers: nothing says that they add up to one.
-fn length_of(blobs: &[BlobListing]) -> Result<u64, Trouble> {
-    let sum = blobs.iter().try_fold(0u64, |sum, blob| sum.checked_add(blob.size_bytes));
+fn length_of<'a>(blobs: impl IntoIterator<Item = &'a BlobListing>) -> Result<u64, Trouble> {
+    let sum = blobs.into_iter().try_fold(0u64, |sum, blob| sum.checked_add(blob.size_bytes));
     sum.ok_or_else(|| {
         let message = "list blobs: the lengths in the list add up to more than 16 EiB";
         Trouble::transient("BrokenAnswer", message)
@@ -433,10 +455,9 @@ async fn bring_file(
         keep_bytes(place, item, path, &[])?
     } else {
         let writer = place.create(&item.task, path).map_err(trouble)?;
-        let is_stream = matches!(path, "stdout.txt" | "stderr.txt");
         // What the node has shortened already is a little longer than the limit.
         let limit = plan.limits.stream_bytes;
-        let is_long = is_stream && blob.size_bytes > limit && blob.file.left_out_bytes == 0;
+        let is_long = is_stream(path) && blob.size_bytes > limit && blob.file.left_out_bytes == 0;
         let kept_bytes = if is_long { limit } else { u64::MAX };
         let mut writer = Tail::new(Shortened::new(writer, blob.size_bytes, kept_bytes), path == "stderr.txt");
         let downloaded = services.blob.download_listed(&plan.output_container(), blob, &mut writer).await;

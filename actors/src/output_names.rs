@@ -8,8 +8,26 @@
 /// What the names of our own folders in an output folder begin with.
 pub(crate) const OURS: &str = ".dropmill";
 
-/// Returns the path below a task's result folder for blob `name` of `task`: `<task>/stdout.txt` becomes `stdout.txt`,
-/// `<task>/wd/a/b` becomes `a/b`. An output of the task that is called like its standard output or error
+/// A task's standard output and error, as the service calls them.
+pub const STREAMS: [&str; 2] = ["stdout.txt", "stderr.txt"];
+
+/// Returns the path below a task's result folder for the standard output or error of an attempt that another followed:
+/// `attempt-1.stderr.txt`.
+pub fn earlier_stream(attempt: u32, stream: &str) -> String {
+    format!("attempt-{attempt}.{stream}")
+}
+
+/// Whether a path below a task's result folder is standard output or error, of its last attempt or an earlier one.
+pub fn is_stream(path: &str) -> bool {
+    let stream = match path.strip_prefix("attempt-").and_then(|rest| rest.split_once('.')) {
+        Some((number, stream)) if number.parse::<u32>().is_ok() => stream,
+        _ => path,
+    };
+    STREAMS.contains(&stream)
+}
+
+/// Returns the path below a task's result folder for blob `name` of attempt `task`: `<task>/stdout.txt` becomes
+/// `stdout.txt`, `<task>/wd/a/b` becomes `a/b`. An output of the task that is called like a standard output or error
 /// keeps its `wd/`.
 ///
 /// # Errors
@@ -20,8 +38,8 @@ pub fn result_path(task: &str, name: &str) -> Result<String, String> {
         .and_then(|rest| rest.strip_prefix('/'))
         .ok_or_else(|| format!("blob {name:?} does not belong to task {task}"))?;
     let path = match inner.strip_prefix("wd/") {
-        Some("stdout.txt" | "stderr.txt") | None => inner,
-        Some(output) => output,
+        Some(output) if !is_stream(output) => output,
+        Some(_) | None => inner,
     };
     let path = guarded(path);
     for segment in path.split('/') {
@@ -112,6 +130,9 @@ mod tests {
             ("t/wd/lines.txt", "lines.txt"),
             ("t/wd/a/b c.txt", "a/b c.txt"),
             ("t/wd/stdout.txt", "wd/stdout.txt"),
+            ("t/wd/attempt-1.stderr.txt", "wd/attempt-1.stderr.txt"),
+            ("t/wd/attempt-x.stderr.txt", "attempt-x.stderr.txt"),
+            ("t/wd/attempt-1.txt", "attempt-1.txt"),
             ("t/wd/wd/x", "wd/x"),
             ("t/wd/C:\\x", "C:\\x"),
         ];

@@ -25,7 +25,7 @@ use dropmill_journal::event::{Happening, TaskEnding, Verdict as EventVerdict};
 use dropmill_lifecycle::{
     Elapsed,
     job::JobEvent,
-    plan::{Item, RunPlan},
+    plan::{Item, RunPlan, attempt_id},
     run::{Closing, RunEvent},
     task::{self, StopReason, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
 };
@@ -49,8 +49,10 @@ pub struct TaskMonitor {
     by_id: BTreeMap<String, u32>,
     alarms: Alarms,
     alarm: Option<(Elapsed, SpawnHandle)>,
-    /// Tasks that the service does not have yet; when none is left the job is sealed.
+    /// Tasks that may still be submitted, once or again; when none is left the job is sealed.
     unsubmitted: u32,
+    /// Attempts that another followed: the service has them beside the tasks' latest.
+    retried: u32,
     /// More tasks may come: the job is not sealed before.
     open_ended: bool,
     watched: u32,
@@ -77,6 +79,8 @@ pub struct Listeners {
 
 struct Task {
     state: TaskState,
+    /// Attempts before the latest.
+    retries: u32,
     /// What was noted of its end.
     ended: Option<TaskEnding>,
     /// The last event of its life.
@@ -88,7 +92,18 @@ struct Task {
 
 impl Task {
     fn fresh() -> Self {
-        Self { state: TaskState::Waiting, ended: None, cause: None, submitted: false, stderr_tail: None }
+        Self {
+            state: TaskState::Waiting,
+            retries: 0,
+            ended: None,
+            cause: None,
+            submitted: false,
+            stderr_tail: None,
+        }
+    }
+
+    fn attempt(&self) -> u32 {
+        self.retries + 1
     }
 }
 
@@ -101,6 +116,20 @@ pub struct TaskHappened {
     /// What.
     pub event: TaskEvent,
     /// The event that led to it.
+    pub cause: Option<u64>,
+}
+
+/// The service answered to the submission of an attempt.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Answered {
+    /// Index of the task's item.
+    pub index: u32,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// `Accepted` or `Refused`.
+    pub event: TaskEvent,
+    /// The event that led to the submission.
     pub cause: Option<u64>,
 }
 
@@ -155,17 +184,19 @@ impl TaskMonitor {
         let limits = TaskLimits {
             queue: plan.deadlines.queue,
             // The service ends it first; this is for a service that does not.
-            run: plan.job.task_timeout.map(|limit| (limit + Duration::from_secs(60)) * tries(&plan)),
+            run: plan.job.task_timeout.map(|limit| limit + Duration::from_secs(60)),
             stopping: plan.deadlines.delivery,
             stop_again: plan.limits.poll_every,
             delays: plan.delays.clone(),
             keep_unfinished: !plan.open_ended,
+            retries: u32::try_from(plan.job.max_retries).unwrap_or(u32::MAX),
         };
         let now = record.clock().elapsed();
         let recalled = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
         let items = roster.items();
         let tasks: Vec<_> = items.iter().map(|item| recalled(item)).collect();
-        let by_id = items.iter().map(|item| (item.task.clone(), item.index)).collect();
+        let id = |item: &Item| attempt_id(&item.task, tasks[item.index as usize].attempt());
+        let by_id = items.iter().map(|item| (id(item), item.index)).collect();
         let open_ended = plan.open_ended;
         let mut looks = Looks::new(Pace {
             least: first_pause(&services, &plan),
@@ -177,12 +208,13 @@ impl TaskMonitor {
         if past.lives > 0 {
             looks.ask_for_all();
         }
-        let count = |wanted: fn(&TaskState) -> bool| {
-            u32::try_from(tasks.iter().filter(|task| wanted(&task.state)).count()).unwrap_or(u32::MAX)
+        let count = |wanted: &dyn Fn(&Task) -> bool| {
+            u32::try_from(tasks.iter().filter(|task| wanted(task)).count()).unwrap_or(u32::MAX)
         };
         Self {
-            unsubmitted: count(is_unsubmitted),
-            watched: count(TaskState::is_watched),
+            unsubmitted: count(&|task| task.state.may_be_submitted(task.attempt(), &limits)),
+            watched: count(&|task| task.state.is_watched()),
+            retried: tasks.iter().map(|task| task.retries).sum(),
             plan,
             open_ended,
             roster,
@@ -206,12 +238,13 @@ impl TaskMonitor {
     fn happened(&mut self, index: u32, event: TaskEvent, ctx: &mut Context<Self>) {
         let now = self.record.clock().elapsed();
         let task = &mut self.tasks[index as usize];
-        let (was_watched, was_unsubmitted) = (task.state.is_watched(), is_unsubmitted(&task.state));
+        let was_watched = task.state.is_watched();
+        let was_unsubmitted = task.state.may_be_submitted(task.attempt(), &self.limits);
         let state = std::mem::replace(&mut task.state, TaskState::Closed);
         let (state, commands) = task::apply(state, event, now, &self.limits);
         tracing::trace!(%now, index, after = ?state, "task");
         self.alarms.set(index, state.wakes_at());
-        let (is_watched, is_unsubmitted) = (state.is_watched(), is_unsubmitted(&state));
+        let is_watched = state.is_watched();
         task.state = state;
         match (was_watched, is_watched) {
             (false, true) => {
@@ -224,6 +257,8 @@ impl TaskMonitor {
         for command in commands {
             self.carry_out(index, command, ctx);
         }
+        let task = &self.tasks[index as usize];
+        let is_unsubmitted = task.state.may_be_submitted(task.attempt(), &self.limits);
         match (was_unsubmitted, is_unsubmitted) {
             (true, false) => {
                 self.unsubmitted -= 1;
@@ -246,6 +281,11 @@ impl TaskMonitor {
         format!("task/{}", self.roster.item(index).task)
     }
 
+    /// The id of its latest attempt.
+    fn id(&self, index: u32) -> String {
+        attempt_id(&self.roster.item(index).task, self.tasks[index as usize].attempt())
+    }
+
     fn note(&mut self, index: u32, happening: Happening) -> u64 {
         self.record.note(ME, self.subject(index), self.tasks[index as usize].cause, happening)
     }
@@ -253,7 +293,11 @@ impl TaskMonitor {
     fn carry_out(&mut self, index: u32, command: TaskCommand, ctx: &mut Context<Self>) {
         let cause = self.tasks[index as usize].cause;
         match command {
-            TaskCommand::Submit => self.to.job.do_send(Submit { index, cause }),
+            TaskCommand::Submit => {
+                let attempt = self.tasks[index as usize].attempt();
+                self.to.job.do_send(Submit { index, attempt, cause });
+            }
+            TaskCommand::TellRetry { attempt, cause } => self.retry(index, attempt, cause),
             TaskCommand::TellRest { attempt, rest, trouble } => {
                 tracing::info!(task = %self.subject(index), attempt, ?rest, %trouble, "not submitted; trying again");
             }
@@ -264,18 +308,29 @@ impl TaskMonitor {
             }
             TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
             TaskCommand::Collect => {
-                let state = &self.tasks[index as usize].state;
-                let success = matches!(state, TaskState::Collecting { ending, .. } if ending.success);
-                self.to.outputs.do_send(Fetch { index, success, cause });
+                let task = &self.tasks[index as usize];
+                let success = matches!(&task.state, TaskState::Collecting { ending, .. } if ending.success);
+                self.to.outputs.do_send(Fetch { index, attempt: task.attempt(), success, cause });
             }
             TaskCommand::Close(verdict) => self.close(index, verdict),
         }
     }
 
+    /// Turns to the next attempt: what looks show of the one before is no news any more.
+    fn retry(&mut self, index: u32, attempt: u32, cause: String) {
+        let seq = self.note(index, Happening::TaskRetried { attempt, cause });
+        self.by_id.remove(&self.id(index));
+        let task = &mut self.tasks[index as usize];
+        (task.retries, task.cause) = (attempt - 1, Some(seq));
+        (task.submitted, task.ended) = (false, None);
+        self.by_id.insert(self.id(index), index);
+        self.retried += 1;
+    }
+
     fn terminate(&mut self, index: u32, why: StopReason, ctx: &mut Context<Self>) {
         self.note(index, Happening::TaskTerminateAsked { reason: why.told().into() });
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
-        let task = self.roster.item(index).task.clone();
+        let task = self.id(index);
         let call = async move { batch.terminate_task(&job, &task).await };
         ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
             if let Err(error) = outcome {
@@ -383,6 +438,19 @@ impl Handler<TaskHappened> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, TaskHappened { index, event, cause }: TaskHappened, ctx: &mut Context<Self>) {
         let task = &mut self.tasks[index as usize];
+        task.cause = cause.or(task.cause);
+        self.happened(index, event, ctx);
+    }
+}
+
+impl Handler<Answered> for TaskMonitor {
+    type Result = ();
+    fn handle(&mut self, answer: Answered, ctx: &mut Context<Self>) {
+        let Answered { index, attempt, event, cause } = answer;
+        let task = &mut self.tasks[index as usize];
+        if task.attempt() != attempt {
+            return;
+        }
         match event {
             // A look may have shown it before the answer to the request came.
             TaskEvent::Accepted { adopted } if !task.submitted => {
@@ -470,15 +538,4 @@ impl Handler<Ring> for TaskMonitor {
         }
         self.set_alarm(ctx);
     }
-}
-
-fn is_unsubmitted(state: &TaskState) -> bool {
-    matches!(
-        state,
-        TaskState::Waiting | TaskState::Recalled { .. } | TaskState::Ready { .. } | TaskState::Resting { .. }
-    )
-}
-
-fn tries(plan: &RunPlan) -> u32 {
-    u32::try_from(plan.job.max_retries).map_or(u32::MAX, |retries| retries.saturating_add(1)).min(1000)
 }

@@ -13,6 +13,7 @@ use dropmill_actors::{
 };
 use dropmill_azure_client::blob::BlobApi;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
+use dropmill_journal::past::PastTask;
 use dropmill_lifecycle::{
     Fault, Trouble,
     plan::{Item, RunPlan},
@@ -58,7 +59,8 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
         let place = DiskPlace::of(&found.plan);
         let mut failed = 0;
         for item in &wanted {
-            let mut outcome = deliver_now(&services, &place, &found.plan, item).await;
+            let attempt = task(item).map_or(1, PastTask::attempt);
+            let mut outcome = deliver_now(&services, &place, &found.plan, item, attempt).await;
             for rest in RESTS {
                 match &outcome {
                     Err(trouble) if trouble.fault != Fault::Permanent => {
@@ -68,7 +70,7 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
                             shown(&trouble.message)
                         ));
                         tokio::time::sleep(Duration::from_secs(rest)).await;
-                        outcome = deliver_now(&services, &place, &found.plan, item).await;
+                        outcome = deliver_now(&services, &place, &found.plan, item, attempt).await;
                     }
                     _ => break,
                 }

@@ -6,7 +6,7 @@ use super::{
     same::{holds_only, is_as_delivered, same_folder},
     taken::{Occupant, Placing, placing},
 };
-use crate::output_names::guarded;
+use crate::output_names::{guarded, is_stream};
 use dropmill_journal::{
     event::DeliveredFile,
     results::{MadeFrom, OwnResult, OwnResults, RecordError},
@@ -394,10 +394,7 @@ impl Publisher {
 
 /// In a flat layout standard output and error carry the input's name, outputs their own, which is guarded already.
 fn flat_name(input: &str, path: &str) -> String {
-    match path {
-        "stdout.txt" | "stderr.txt" => guarded(&format!("{input}.{path}")),
-        _ => path.to_owned(),
-    }
+    if is_stream(path) { guarded(&format!("{input}.{path}")) } else { path.to_owned() }
 }
 
 fn is_free(place: &Path) -> bool {

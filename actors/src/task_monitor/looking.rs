@@ -78,8 +78,10 @@ impl TaskMonitor {
                 let ended = submitted().filter(|task| !task.state.is_watched()).count();
                 let there =
                     i64::from(counts.active) + i64::from(counts.running) + i64::from(counts.completed);
+                let there = there - i64::from(self.retried);
+                let completed = i64::from(counts.completed) - i64::from(self.retried);
                 let all_there = there >= i64::try_from(submitted().count()).unwrap_or(i64::MAX);
-                let all_seen = i64::from(counts.completed) <= i64::try_from(ended).unwrap_or(i64::MAX);
+                let all_seen = completed <= i64::try_from(ended).unwrap_or(i64::MAX);
                 self.looks.counted(all_there && all_seen);
             }
             Err(error) => self.look_failed(Look::Count, &error, ctx),
@@ -148,14 +150,16 @@ impl TaskMonitor {
                     return false;
                 }
                 self.submitted(index, false);
-                let (told, ending) = ending_of(status);
+                let attempt = self.tasks[index as usize].attempt();
+                let (mut told, ending) = ending_of(status);
+                told.retries += attempt - 1;
                 // An earlier life may have said it.
                 if self.tasks[index as usize].ended.as_ref() != Some(&told) {
                     self.tasks[index as usize].ended = Some(told.clone());
                     let seq = self.note(index, Happening::TaskEnded(told));
                     self.tasks[index as usize].cause = Some(seq);
                 }
-                self.happened(index, TaskEvent::SeenEnded(ending), ctx);
+                self.happened(index, TaskEvent::SeenEnded { attempt, ending }, ctx);
                 true
             }
             wire::TaskState::Running => {

@@ -35,6 +35,7 @@ pub fn recall(past: Option<&PastTask>, run_ends: bool, now: Elapsed, limits: &Ta
     };
     if let Some(past) = past {
         (task.ended, task.cause, task.submitted) = (past.ended.clone(), past.cause, past.submitted);
+        task.retries = past.retries;
     }
     task
 }

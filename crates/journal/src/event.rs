@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the event contract.
-pub const VERSION: &str = "1.1";
+pub const VERSION: &str = "1.2";
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -175,6 +175,13 @@ pub enum Happening {
     },
     /// The service says the task is over.
     TaskEnded(TaskEnding),
+    /// An attempt failed, and another follows in an empty folder. What comes next on the task is of that one.
+    TaskRetried {
+        /// Number of the attempt that follows, from 2.
+        attempt: u32,
+        /// Why the one before failed, in one line.
+        cause: String,
+    },
     /// The task's results are in the output folder, whole.
     OutputDelivered {
         /// Folder below the output folder; empty for a flat layout.
@@ -268,7 +275,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// What the service says of a task that is over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskEnding {
     /// The service calls it a success.
     pub success: bool,
@@ -292,7 +299,7 @@ pub struct TaskEnding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended: Option<Timestamp>,
-    /// How often it was tried again because it exited with another code than 0.
+    /// Attempts before this one, which exited with another code than 0.
     pub retries: u32,
     /// How often it was queued again because its node was lost.
     pub requeues: u32,

@@ -40,6 +40,8 @@ pub struct PastTask {
     pub cause: Option<u64>,
     /// Length of its input in its container.
     pub uploaded: Option<u64>,
+    /// Attempts before the latest, which all that follows is about.
+    pub retries: u32,
     /// The service had it.
     pub submitted: bool,
     /// Why the service was told to end it, if it was.
@@ -129,6 +131,11 @@ impl Past {
 }
 
 impl PastTask {
+    /// Number of its latest attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.retries + 1
+    }
+
     fn apply(&mut self, event: &Event) {
         self.cause = Some(event.seq);
         match &event.happening {
@@ -136,6 +143,10 @@ impl PastTask {
             Happening::TaskSubmitted { .. } => self.submitted = true,
             Happening::TaskTerminateAsked { reason } => self.terminated = Some(reason.clone()),
             Happening::TaskEnded(ending) => self.ended = Some(ending.clone()),
+            Happening::TaskRetried { attempt, .. } => {
+                self.retries = attempt.saturating_sub(1);
+                (self.submitted, self.terminated, self.ended) = (false, None, None);
+            }
             Happening::OutputDelivered { files, folder, .. } => {
                 self.delivered = Some(files.clone());
                 self.folder = Some(folder.clone());
@@ -199,6 +210,26 @@ mod tests {
         let past = fold(&[made, gone].concat());
         assert_eq!((past.pool, past.job, past.containers.len()), (None, None, 0));
         assert_eq!((past.last, past.elapsed_ms), (6, 50));
+    }
+
+    #[test]
+    fn of_a_task_that_is_tried_again_only_the_latest_attempt_is_told() {
+        let told = || TaskEnding { exit_code: Some(7), ..TaskEnding::default() };
+        let said = [
+            ("task/a", Happening::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
+            ("task/a", Happening::TaskSubmitted { adopted: false }),
+            ("task/a", Happening::TaskEnded(told())),
+            ("task/a", Happening::TaskRetried { attempt: 2, cause: "exit code 7".into() }),
+            ("task/a", Happening::TaskSubmitted { adopted: false }),
+            ("task/a", Happening::TaskEnded(told())),
+        ];
+        let facts = |past: &Past| {
+            let a = &past.tasks["a"];
+            (a.attempt(), a.uploaded, a.submitted, a.ended.is_some())
+        };
+        assert_eq!(facts(&fold(&said[..3])), (1, Some(7), true, true));
+        assert_eq!(facts(&fold(&said[..4])), (2, Some(7), false, false));
+        assert_eq!(facts(&fold(&said)), (2, Some(7), true, true));
     }
 
     #[test]

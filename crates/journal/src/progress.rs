@@ -75,6 +75,10 @@ impl Progress {
                 self.running_tasks.remove(&event.subject);
                 self.ended += 1;
             }
+            Happening::TaskRetried { .. } => {
+                self.submitted = self.submitted.saturating_sub(1);
+                self.ended = self.ended.saturating_sub(1);
+            }
             Happening::OutputDelivered { files, .. } => {
                 self.delivered_bytes += files.iter().map(|file| file.bytes).sum::<u64>();
             }

@@ -231,6 +231,7 @@ impl ReportFold {
             | Happening::JobCreated { .. }
             | Happening::TaskSubmitted { .. }
             | Happening::TaskRunning { .. }
+            | Happening::TaskRetried { .. }
             | Happening::TaskTerminateAsked { .. }
             | Happening::DeadlinePassed { .. }
             | Happening::JobTerminated { .. }

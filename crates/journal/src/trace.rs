@@ -272,6 +272,7 @@ impl Names {
                 }
                 line + ")"
             }
+            Happening::TaskRetried { attempt, cause } => format!("attempt {attempt} follows: {cause}"),
             Happening::OutputDelivered { folder, files, .. } => {
                 let names: Vec<_> =
                     files.iter().map(|file| format!("{}{}", file.path, size(file.bytes, whole))).collect();

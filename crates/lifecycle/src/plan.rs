@@ -289,6 +289,12 @@ impl RunPlan {
     }
 }
 
+/// Returns the id under which an attempt of a task is submitted: the task's own for the first, `<task>-2` for the second.
+/// Each attempt has a folder of its own on its node, and stores what it left under its own id.
+pub fn attempt_id(task: &str, attempt: u32) -> String {
+    if attempt <= 1 { task.to_owned() } else { format!("{task}-{attempt}") }
+}
+
 /// Returns the container of the application that all runs on a daemon's pool share.
 pub fn shared_application(pool: &str) -> String {
     format!("{pool}-app")

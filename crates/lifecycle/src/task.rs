@@ -128,8 +128,13 @@ pub enum TaskEvent {
     SeenActive,
     /// A look showed it running.
     SeenRunning,
-    /// A look showed it over.
-    SeenEnded(Ending),
+    /// A look showed an attempt of it over, the one that was submitted last.
+    SeenEnded {
+        /// Number of the attempt, from 1.
+        attempt: u32,
+        /// How it ended.
+        ending: Ending,
+    },
     /// The service knows it no more.
     Vanished,
     /// The run ends.
@@ -155,6 +160,13 @@ pub enum TaskEvent {
 pub enum TaskCommand {
     /// Put it into the next chunk.
     Submit,
+    /// Say that another attempt follows one that failed; what is submitted next is that one.
+    TellRetry {
+        /// Number of the attempt that follows, from 2.
+        attempt: u32,
+        /// Why the one before failed, in one line.
+        cause: String,
+    },
     /// Say that submitting it failed and how long the rest is.
     TellRest {
         /// Number of the try that failed.
@@ -189,6 +201,8 @@ pub struct TaskLimits {
     pub stop_again: Duration,
     /// Rests between tries to submit it.
     pub delays: Delays,
+    /// Attempts after the first, when one exits with another code than 0.
+    pub retries: u32,
     /// What a task left that we ended is kept at the service. Not in a drop folder, where its file is done again.
     pub keep_unfinished: bool,
 }
@@ -263,8 +277,20 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             stop(StopReason::RunTimedOut, now, limits)
         }
         // The life before ended it, and did not live to record that.
-        (Is::Recalled { .. }, On::SeenEnded(ending)) if ending.by_request => {
+        (Is::Recalled { .. }, On::SeenEnded { ending, .. }) if ending.by_request => {
             close(stopped(StopReason::RunEnds, !(ending.started && limits.keep_unfinished)))
+        }
+        // An attempt of its own, in a folder that nothing was written to.
+        (
+            Is::Recalled { .. }
+            | Is::Queued { .. }
+            | Is::Running { .. }
+            | Is::Ready { .. }
+            | Is::Resting { .. },
+            On::SeenEnded { attempt, ending },
+        ) if attempt <= limits.retries && ending.may_differ() => {
+            let told = Do::TellRetry { attempt: attempt + 1, cause: cause(&ending) };
+            (Is::Ready { attempt: 1, unclear: false }, vec![told, Do::Submit])
         }
         (
             Is::Recalled { .. }
@@ -272,14 +298,14 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | Is::Running { .. }
             | Is::Ready { .. }
             | Is::Resting { .. },
-            On::SeenEnded(ending),
+            On::SeenEnded { ending, .. },
         ) => (Is::Collecting { ending, stopped: None }, vec![Do::Collect]),
         // It succeeded before it could be ended, or it is a failure of its own with evidence to fetch.
-        (Is::Stopping { why, .. }, On::SeenEnded(ending)) if ending.success || why.is_failure() => {
+        (Is::Stopping { why, .. }, On::SeenEnded { ending, .. }) if ending.success || why.is_failure() => {
             (Is::Collecting { ending, stopped: Some(why) }, vec![Do::Collect])
         }
         // A file that we kept it from completing looks like a complete one.
-        (Is::Stopping { why, .. }, On::SeenEnded(ending)) => {
+        (Is::Stopping { why, .. }, On::SeenEnded { ending, .. }) => {
             close(stopped(why, !(ending.started && limits.keep_unfinished)))
         }
         // Deleted behind our back: submit it again under its name.
@@ -359,7 +385,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         ) => close(stopped(StopReason::RunEnds, false)),
 
         // Clocks tick and looks answer in every state; mostly that is no news.
-        (state, On::TimePassed | On::SeenActive | On::SeenRunning | On::SeenEnded(_) | On::Vanished) => {
+        (state, On::TimePassed | On::SeenActive | On::SeenRunning | On::SeenEnded { .. } | On::Vanished) => {
             (state, vec![])
         }
         // Answers that come after the question lost its meaning.
@@ -452,6 +478,15 @@ fn signal(exit: i32) -> Option<i32> {
     (129..=159).contains(&exit).then_some(exit - 128)
 }
 
+impl Ending {
+    /// Whether it is the end of a command that another attempt may bring to a better one: it exited with another code
+    /// than 0. Whatever else ends a task (its time limit, a request, a program that is not there) would end the next.
+    fn may_differ(&self) -> bool {
+        let by_code = self.failure.as_ref().is_none_or(|(code, _)| code == "FailureExitCode");
+        !self.success && !self.by_request && by_code && self.exit_code.is_some_and(|code| code != 0)
+    }
+}
+
 impl StopReason {
     /// Whether it is the task's own fault: then what it left is evidence, and is delivered.
     pub fn is_failure(self) -> bool {
@@ -490,6 +525,15 @@ impl TaskState {
             | Self::Ready { .. }
             | Self::Collecting { .. }
             | Self::Closed => None,
+        }
+    }
+
+    /// Whether it may still be submitted, once or again, while `attempt` is its latest attempt.
+    pub fn may_be_submitted(&self, attempt: u32, limits: &TaskLimits) -> bool {
+        match self {
+            Self::Waiting | Self::Recalled { .. } | Self::Ready { .. } | Self::Resting { .. } => true,
+            Self::Queued { .. } | Self::Running { .. } => attempt <= limits.retries,
+            Self::Stopping { .. } | Self::Collecting { .. } | Self::Closed => false,
         }
     }
 

@@ -284,8 +284,8 @@ fn task() {
         TaskEvent::Refused(never()),
         TaskEvent::SeenActive,
         TaskEvent::SeenRunning,
-        TaskEvent::SeenEnded(ended(true)),
-        TaskEvent::SeenEnded(ended(false)),
+        TaskEvent::SeenEnded { attempt: 1, ending: ended(true) },
+        TaskEvent::SeenEnded { attempt: 1, ending: ended(false) },
         TaskEvent::Vanished,
         TaskEvent::StopAsked,
         TaskEvent::JobEnded,
@@ -303,6 +303,7 @@ fn task() {
         stop_again: Duration::from_secs(5),
         delays: delays(),
         keep_unfinished: true,
+        retries: 1,
     };
     insta::assert_snapshot!(table(&states, &events, |state, event| task::apply(state, event, NOW, &limits)));
 }

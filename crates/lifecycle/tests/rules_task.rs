@@ -19,6 +19,7 @@ fn limits() -> TaskLimits {
         keep_unfinished: true,
         stop_again: secs(5),
         delays: three_tries(),
+        retries: 0,
     }
 }
 
@@ -69,6 +70,11 @@ fn ending(until: u64, may_run: bool) -> Is {
 fn ended(exit_code: i32) -> Ending {
     let failure = (exit_code != 0).then(|| ("FailureExitCode".to_owned(), "The task exited".to_owned()));
     Ending { success: exit_code == 0, started: true, by_request: false, exit_code: Some(exit_code), failure }
+}
+
+/// A look shows the first attempt over.
+fn seen(ending: Ending) -> On {
+    On::SeenEnded { attempt: 1, ending }
 }
 
 fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
@@ -123,10 +129,10 @@ fn a_task_that_may_have_been_taken_is_never_called_refused() {
 #[test]
 fn a_look_that_shows_the_end_counts_even_before_the_submission_is_answered() {
     for state in [ready(1, false), resting(true), queued(), running()] {
-        check(&state, On::SeenEnded(ended(0)), at(5), &collecting(0, None), &[Do::Collect]);
+        check(&state, seen(ended(0)), at(5), &collecting(0, None), &[Do::Collect]);
     }
     // The answer that comes then changes nothing.
-    for late in [On::Accepted { adopted: false }, On::Refused(unclear()), On::SeenEnded(ended(1))] {
+    for late in [On::Accepted { adopted: false }, On::Refused(unclear()), seen(ended(1))] {
         check(&collecting(0, None), late, at(6), &collecting(0, None), &[]);
     }
 }
@@ -208,15 +214,15 @@ fn when_the_run_ends_what_may_have_run_is_looked_at_before_it_is_called_unfinish
         check(&state, On::StopAsked, at(5), &ending(35, may_run), &[]);
         check(
             &ending(35, may_run),
-            On::SeenEnded(ended(0)),
+            seen(ended(0)),
             at(6),
             &collecting(0, Some(StopReason::RunEnds)),
             &[Do::Collect],
         );
         // What it wrote until then may look complete: it is not delivered, and kept. What never began left nothing.
-        assert_eq!(verdict(ending(35, may_run), On::SeenEnded(ended(137)), at(6)), unfinished(false));
+        assert_eq!(verdict(ending(35, may_run), seen(ended(137)), at(6)), unfinished(false));
         let never_began = Ending { started: false, exit_code: None, ..ended(137) };
-        assert_eq!(verdict(ending(35, may_run), On::SeenEnded(never_began), at(6)), unfinished(true));
+        assert_eq!(verdict(ending(35, may_run), seen(never_began), at(6)), unfinished(true));
         assert_eq!(verdict(ending(35, may_run), On::JobEnded, at(6)), unfinished(true));
         // No look came: what it left, if anything, stays at the service.
         check(&ending(35, may_run), On::TimePassed, Elapsed(34_999), &ending(35, may_run), &[]);
@@ -315,12 +321,71 @@ fn a_task_that_an_earlier_life_ended_is_unfinished_and_not_failed() {
     let by_request = Ending { by_request: true, ..ended(143) };
     for input_ready in [false, true] {
         let recalled = Is::Recalled { input_ready };
-        assert_eq!(verdict(recalled.clone(), On::SeenEnded(by_request.clone()), at(5)), unfinished(false));
-        check(&recalled, On::SeenEnded(ended(143)), at(5), &collecting(143, None), &[Do::Collect]);
+        assert_eq!(verdict(recalled.clone(), seen(by_request.clone()), at(5)), unfinished(false));
+        check(&recalled, seen(ended(143)), at(5), &collecting(143, None), &[Do::Collect]);
     }
     // Ended while this life looks on, by somebody else: that is how it ended.
     let collecting = Is::Collecting { ending: by_request.clone(), stopped: None };
-    check(&running(), On::SeenEnded(by_request), at(5), &collecting, &[Do::Collect]);
+    check(&running(), seen(by_request), at(5), &collecting, &[Do::Collect]);
+}
+
+#[test]
+fn an_attempt_that_exits_with_a_failure_is_followed_by_another_and_nothing_else_is() {
+    let limits = TaskLimits { retries: 2, ..limits() };
+    let apply = |state: &Is, attempt, ending: &Ending| {
+        let event = On::SeenEnded { attempt, ending: ending.clone() };
+        task::apply(state.clone(), event, at(5), &limits)
+    };
+    let failed_with = |code: &str, exit_code| {
+        let failure = Some((code.to_owned(), "words".to_owned()));
+        Ending { success: false, started: true, by_request: false, exit_code, failure }
+    };
+    let again = |attempt| {
+        let told = Do::TellRetry { attempt, cause: "exit code 7".into() };
+        (ready(1, false), vec![told, Do::Submit])
+    };
+    let over =
+        |ending: &Ending| (Is::Collecting { ending: ending.clone(), stopped: None }, vec![Do::Collect]);
+    let recalled = Is::Recalled { input_ready: false };
+    for state in [ready(1, true), resting(false), queued(), running(), recalled.clone()] {
+        for attempt in [1, 2] {
+            assert_eq!(apply(&state, attempt, &ended(7)), again(attempt + 1), "{state:?}");
+        }
+        // The last attempt, a success, a task that never ran, a time limit: that is how it ended.
+        assert_eq!(apply(&state, 3, &ended(7)), over(&ended(7)), "{state:?}");
+        assert_eq!(apply(&state, 1, &ended(0)), over(&ended(0)), "{state:?}");
+        for final_one in [
+            failed_with("CommandProgramNotFound", None),
+            failed_with("TaskEnded", Some(137)),
+            failed_with("FileUploadMiscError", Some(0)),
+        ] {
+            assert_eq!(apply(&state, 1, &final_one), over(&final_one), "{state:?}");
+        }
+    }
+    // What was told to end is not begun anew.
+    let by_request = Ending { by_request: true, ..failed_with("TaskEnded", Some(143)) };
+    assert_eq!(apply(&running(), 1, &by_request), over(&by_request));
+    assert!(matches!(apply(&recalled, 1, &by_request).0, Is::Closed));
+    assert!(matches!(apply(&ending(35, true), 1, &ended(7)).0, Is::Closed));
+}
+
+#[test]
+fn a_task_with_attempts_left_keeps_its_job_open() {
+    let limits = TaskLimits { retries: 2, ..limits() };
+    for (state, with_attempts_left, at_the_last) in [
+        (Is::Waiting, true, true),
+        (ready(1, false), true, true),
+        (resting(true), true, true),
+        (queued(), true, false),
+        (running(), true, false),
+        (ending(30, true), false, false),
+        (collecting(7, None), false, false),
+        (Is::Closed, false, false),
+    ] {
+        for (attempt, expected) in [(1, with_attempts_left), (2, with_attempts_left), (3, at_the_last)] {
+            assert_eq!(state.may_be_submitted(attempt, &limits), expected, "{state:?} {attempt}");
+        }
+    }
 }
 
 #[test]
@@ -342,7 +407,7 @@ fn some_event(dice: &mut Dice) -> On {
         6 | 7 => On::Refused(fails(dice)),
         8 => On::SeenActive,
         9 | 10 => On::SeenRunning,
-        11 => On::SeenEnded(ended(if dice.below(2) == 0 { 0 } else { 3 })),
+        11 => seen(ended(if dice.below(2) == 0 { 0 } else { 3 })),
         12 => On::Vanished,
         13 if dice.below(3) == 0 => On::StopAsked,
         14 => On::JobEnded,
@@ -358,12 +423,18 @@ fn some_event(dice: &mut Dice) -> On {
 fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
     for seed in 0..WALKS * 4 {
         let dice = &mut Dice::of(seed);
+        let limits = TaskLimits { retries: dice.below(3), ..limits() };
+        let apply = |state: Is, event: On, now: Elapsed| task::apply(state, event, now, &limits);
+        let mut attempt = 1;
         let (mut state, mut now, mut closings, mut story) = (Is::Waiting, at(0), 0, vec![]);
         // The service may have the task, and with it results that nobody fetched.
         let mut may_have_run = false;
         for _ in 0..STEPS {
             now = dice.moment(now, state.wakes_at());
-            let event = some_event(dice);
+            let event = match some_event(dice) {
+                On::SeenEnded { ending, .. } => On::SeenEnded { attempt, ending },
+                event => event,
+            };
             story.push(format!("{now} {state:?} + {event:?}"));
             let (next, commands) = apply(state.clone(), event.clone(), now);
             let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
@@ -376,6 +447,11 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
                 On::Vanished | On::JobEnded if state.is_watched() => may_have_run = false,
                 On::Delivered | On::DeliveredShort(_) => may_have_run = false,
                 _ => {}
+            }
+            if let Some(Do::TellRetry { attempt: next, .. }) = commands.first() {
+                // What a failed attempt left is no result.
+                (attempt, may_have_run) = (*next, false);
+                assert!(attempt <= limits.retries + 1, "{}", told());
             }
             for command in &commands {
                 let Do::Close(verdict) = command else { continue };
@@ -427,7 +503,7 @@ fn a_task_of_an_earlier_life_is_looked_for_before_it_is_submitted_again() {
     check(&after, On::Vanished, at(1), &ready(1, false), &[Do::Submit]);
     for state in [&before, &after] {
         check(state, On::SeenActive, at(0), &queued(), &[]);
-        check(state, On::SeenEnded(ended(0)), at(0), &collecting(0, None), &[Do::Collect]);
+        check(state, seen(ended(0)), at(0), &collecting(0, None), &[Do::Collect]);
         assert!(matches!(apply(state.clone(), On::SeenRunning, at(0)).0, Is::Running { .. }));
         // It may run: whatever ends the run must not call it unsubmitted.
         let (state, commands) = apply(state.clone(), On::StopAsked, at(0));

@@ -96,6 +96,8 @@ fn position(events: &[Event], wanted: impl Fn(&Happening) -> bool) -> Option<usi
 #[derive(Default)]
 struct Life {
     uploaded: bool,
+    /// Attempts that another followed.
+    attempts: u32,
     submitted: bool,
     ended: bool,
     delivered: u32,
@@ -114,6 +116,14 @@ fn tasks(run: &Simulated, found: &mut Found) {
             Happening::InputUploaded { .. } => life.uploaded = true,
             Happening::TaskSubmitted { .. } => life.submitted = true,
             Happening::TaskEnded(_) => life.ended = true,
+            Happening::TaskRetried { attempt, .. } => {
+                life.attempts += 1;
+                let in_turn = life.ended && *attempt == life.attempts + 1;
+                found.unless(in_turn, "an attempt follows one that ended", || {
+                    format!("{task}: attempt {attempt} after {} others", life.attempts)
+                });
+                (life.submitted, life.ended) = (false, false);
+            }
             Happening::OutputDelivered { .. } => life.delivered += 1,
             Happening::TaskClosed { verdict, .. } => life.closed.push(*verdict),
             _ => {}

@@ -91,10 +91,17 @@ impl Launches {
     }
 }
 
-/// The task that a launch is for; none for a start task.
+/// The task that a launch is for, whatever attempt at it; none for a start task.
 fn task_of(launch: &Launch) -> Option<String> {
-    let is_task = launch.directory != "startup";
-    is_task.then(|| variable(launch, "AZ_BATCH_TASK_ID"))
+    let id = (launch.directory != "startup").then(|| variable(launch, "AZ_BATCH_TASK_ID"))?;
+    // Ids of tasks end in twelve hexadecimal digits, those of later attempts in a number of few.
+    let task = match id.rsplit_once('-') {
+        Some((task, number)) if number.len() < 6 && number.parse::<u32>().is_ok_and(|number| number > 1) => {
+            task.to_owned()
+        }
+        _ => id,
+    };
+    Some(task)
 }
 
 fn variable(launch: &Launch, name: &str) -> String {
