@@ -29,6 +29,7 @@ pub mod inputs;
 pub mod mill;
 pub mod place;
 pub mod services;
+pub mod space_keeper;
 pub mod wiring;
 
 pub use feeder::Feeder;

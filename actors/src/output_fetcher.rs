@@ -14,6 +14,7 @@ use crate::{
     record::Recorder,
     roster::Roster,
     services::Services,
+    space_keeper::{ResultDelivered, SpaceKeeper},
     task_monitor::{TailSeen, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
@@ -49,6 +50,7 @@ pub struct OutputFetcher {
     place: Arc<dyn ResultPlace>,
     record: Recorder,
     tasks: Addr<TaskMonitor>,
+    space: Addr<SpaceKeeper>,
     past: Rc<Past>,
     limits: EffortLimits,
     patterns: Rc<Vec<(String, GlobMatcher)>>,
@@ -108,7 +110,13 @@ struct Ring;
 
 impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
-    pub fn new(errand: Errand, place: Arc<dyn ResultPlace>, tasks: Addr<TaskMonitor>, pulse: Pulse) -> Self {
+    pub fn new(
+        errand: Errand,
+        place: Arc<dyn ResultPlace>,
+        tasks: Addr<TaskMonitor>,
+        space: Addr<SpaceKeeper>,
+        pulse: Pulse,
+    ) -> Self {
         let Errand { plan, roster, services, record, past, .. } = errand;
         // Computed results are worth the wait: the deadline alone ends their delivery, not a number of tries.
         let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.until_deadline() };
@@ -124,6 +132,7 @@ impl OutputFetcher {
             place,
             record,
             tasks,
+            space,
             past,
             limits,
             patterns,
@@ -226,15 +235,19 @@ impl OutputFetcher {
     }
 
     fn delivered(&mut self, index: u32) {
-        let Some(FetchWork { cause, home: Some(home), .. }) = self.fetches.remove(&index) else { return };
+        let Some(FetchWork { attempt, cause, home: Some(home), .. }) = self.fetches.remove(&index) else {
+            return;
+        };
         let Placed { folder, files, replaced, beside } = home.placed;
         let event = self.judged(&files);
+        let bytes = files.iter().map(|file| file.bytes).sum();
         let happening = Happening::OutputDelivered { folder, files, replaced, beside };
         let seq = self.record.note(ME, self.subject(index), cause, happening);
         if !home.stderr_tail.is_empty() {
             self.tasks.do_send(TailSeen { index, tail: home.stderr_tail });
         }
         self.tasks.do_send(TaskHappened { index, event, cause: Some(seq) });
+        self.space.do_send(ResultDelivered { index, attempt, bytes });
     }
 
     /// Whether every pattern of `task.outputs` has its file.

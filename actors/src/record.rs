@@ -1,10 +1,10 @@
 //! Where actors say what happened. Sequence numbers are given here, in the order of saying.
 
 use crate::{
-    result_collector::{Noted, ResultCollector},
+    result_collector::{Noted, ResultCollector, WhenDurable},
     time::RunClock,
 };
-use actix::Addr;
+use actix::{Addr, dev::Request};
 use dropmill_journal::event::{Event, Happening};
 use std::{cell::Cell, rc::Rc};
 
@@ -46,6 +46,11 @@ impl Recorder {
         tracing::debug!(seq, actor, subject = %event.subject, happening = ?event.happening, "event");
         self.collector.do_send(Noted(event));
         seq
+    }
+
+    /// Asks the collector to be told once every event so far is durable.
+    pub fn when_durable(&self) -> Request<ResultCollector, WhenDurable> {
+        self.collector.send(WhenDurable)
     }
 
     /// The run's time.

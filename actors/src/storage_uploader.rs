@@ -302,9 +302,17 @@ impl StorageUploader {
             What::Container(role) => {
                 let container = self.container(role);
                 let turn = self.turns[role as usize].clone();
+                // What an earlier life made is looked for: a request to make it that arrives late, after its sender's
+                // death and the end of the run, would leave a container behind.
+                let known = self.past.containers.contains(&container);
                 let call = async move {
                     let _turn = turn.lock().await;
-                    blob.create_container(&container).await.map_err(|error| error.trouble())
+                    let there =
+                        known && blob.container_exists(&container).await.map_err(|error| error.trouble())?;
+                    match there {
+                        true => Ok(true),
+                        false => blob.create_container(&container).await.map_err(|error| error.trouble()),
+                    }
                 };
                 ctx.spawn(call.into_actor(self).map(answer));
             }

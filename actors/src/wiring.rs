@@ -16,6 +16,7 @@ use crate::{
     roster::Roster,
     run_keeper::{ActorDied, Crew, Part, RunHappened, RunKeeper, StartRun, delete_part},
     services::Services,
+    space_keeper::SpaceKeeper,
     storage_uploader::{self, StorageUploader},
     task_monitor::{self, TaskMonitor},
     time::RunClock,
@@ -69,7 +70,16 @@ macro_rules! leaves {
     )+ };
 }
 
-leaves!(RunKeeper, StorageUploader, PoolKeeper, JobSubmitter, TaskMonitor, OutputFetcher, ResultCollector);
+leaves!(
+    RunKeeper,
+    StorageUploader,
+    PoolKeeper,
+    JobSubmitter,
+    TaskMonitor,
+    OutputFetcher,
+    SpaceKeeper,
+    ResultCollector
+);
 
 /// Why a run has no report.
 #[derive(Debug, thiserror::Error)]
@@ -195,8 +205,9 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
     let (keeper, fetcher) = (run.address(), outputs.address());
 
     let errand = Errand { plan: plan.clone(), roster, services: services.clone(), inputs, record, past };
+    let space = SpaceKeeper::new(errand.clone()).start();
     let fetching = pulse("output_fetcher");
-    outputs.run(OutputFetcher::new(errand.clone(), place, crew.tasks.clone(), fetching));
+    outputs.run(OutputFetcher::new(errand.clone(), place, crew.tasks.clone(), space.clone(), fetching));
     let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher.clone(), run: keeper.clone() };
     tasks.run(TaskMonitor::new(errand.clone(), to, pulse("task_monitor")));
     let submitting = pulse("job_submitter");
@@ -223,6 +234,7 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
         crew.job.clone().recipient(),
         crew.tasks.clone().recipient(),
         fetcher.recipient(),
+        space.recipient(),
         crew.collector.clone().recipient(),
     ];
     run.run(RunKeeper::new(errand, crew, reported, pulse("run_keeper")));

@@ -85,7 +85,10 @@ fn tell(plan: &RunPlan, state: &State) {
         && let Some(room) = plan::machine::room(plan, state.folder())
     {
         let (needs, free) = (size(room.needs_bytes), size(room.free_bytes));
-        line(format!("disk      {needs} in {} at the most at once, {free} free", state.folder().display()));
+        let place = state.folder().display();
+        line(format!(
+            "disk      {needs} at the most for inputs in {place}, besides results on their way; {free} free"
+        ));
     }
     line(format!("tasks     {}", plan.items.len()));
     for item in plan.items.iter().take(MOST_LINES) {

@@ -4,6 +4,7 @@ use crate::{
     plan::files::normal,
     settings::{Loaded, Problem, Problems, ServiceKind},
 };
+use dropmill_actors::space_keeper::{EARLY_FROM_BYTES, may_delete_early};
 use dropmill_lifecycle::plan::RunPlan;
 use rustix::fs::{Access, access};
 use std::path::Path;
@@ -73,8 +74,8 @@ fn output(directory: &Path) -> Option<Problem> {
     }
 }
 
-/// What the embedded service needs: all inputs and the application in its containers, and once more what the nodes work
-/// on at the same time. None if nothing can be said of the disk.
+/// What the embedded service needs: all inputs and the application in its containers, and once more what lies in the
+/// folders of tasks at the same time. None if nothing can be said of the disk.
 pub fn room(plan: &RunPlan, state: &Path) -> Option<Room> {
     let nodes = plan.pool.nodes.saturating_add(plan.pool.spot_nodes);
     let slots = usize::try_from(nodes.saturating_mul(plan.pool.slots_per_node)).unwrap_or(usize::MAX);
@@ -82,7 +83,9 @@ pub fn room(plan: &RunPlan, state: &Path) -> Option<Room> {
     let mut sizes: Vec<u64> = plan.items.iter().map(|item| item.size_bytes).collect();
     sizes.sort_unstable_by(|one, other| other.cmp(one));
     let inputs = sum(&mut sizes.iter().copied());
-    let at_work = sum(&mut sizes.iter().take(slots).copied());
+    // The folder of a task with a large input is emptied once its result is delivered; small ones stay until the end.
+    let freed = sizes.iter().take_while(|size| may_delete_early(plan) && **size >= EARLY_FROM_BYTES).count();
+    let at_work = sum(&mut sizes[..freed].iter().take(slots).chain(&sizes[freed..]).copied());
     let application = sum(&mut plan.application.iter().map(|file| file.size_bytes));
     let application = application.saturating_mul(u64::from(nodes) + 1);
     let there = state.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;

@@ -433,6 +433,28 @@ def full_state():
         return "it did not begin without room; on the way it waited, said so, and no task failed"
 
 
+def little_room():
+    """A disk with room for all inputs and little more: files of delivered tasks are deleted early."""
+    with workplace() as folder:
+        files, each = 16, 4 << 20
+        made = desk(folder, files=files, nodes=1, bytes_each=each)
+        # Kept until the end, inputs and results of all tasks and their copies in the tasks' folders would be 256 MiB.
+        state = mounted(made.folder / "state", "112m")
+        life = running(made, "run", "run.toml", "--json")
+        most = 0
+        while life.poll() is None:
+            most = max(most, used(state))
+        assert life.returncode == 0, Path(life.told).read_text()
+        delivered_once(made, files)
+        assert not said(life, "the disk is full"), "no task had to wait"
+        return f"{files * each >> 20} MiB in and out took at most {most >> 20} MiB"
+
+
+def used(path):
+    room = os.statvfs(path)
+    return (room.f_blocks - room.f_bfree) * room.f_frsize
+
+
 def read_only():
     """20: a file system that cannot be written to, at the start and in between."""
     with workplace() as folder:
@@ -621,7 +643,7 @@ def many_tasks():
 PLAIN = [journal_kills, journal_full, journal_flush, journal_damage, result_flush, unreadable_input, folder_flushed, few_handles, no_permission, silent_actor,
          many_tasks]
 # In a mount namespace of their own.
-MOUNTING = [full_output, full_output_interrupted, full_journal_interrupted, full_state, read_only, unmounted]
+MOUNTING = [full_output, full_output_interrupted, full_journal_interrupted, full_state, little_room, read_only, unmounted]
 ALL = {work.__name__.replace("_", "-"): work for work in PLAIN + MOUNTING}
 NEEDS = {"strace": [journal_kills, journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, silent_actor],
          "unshare": MOUNTING, "prlimit": [few_handles], "setpriv": [no_permission]}

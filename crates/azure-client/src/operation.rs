@@ -79,6 +79,7 @@ operations! {
     ReactivateTask Batch Once "reactivate task",
     ListTaskFiles Batch Reads "list files of task",
     GetTaskFile Batch Reads "get file of task",
+    DeleteTaskFile Batch Repeatable "delete file of task",
     GetNodeFile Batch Reads "get file of node",
     CreateContainer Blob Once "create container",
     DeleteContainer Blob Repeatable "delete container",

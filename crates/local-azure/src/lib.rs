@@ -13,3 +13,4 @@ pub mod reception;
 pub mod runner;
 pub mod service;
 mod store;
+mod turns;

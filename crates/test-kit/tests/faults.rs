@@ -4,8 +4,14 @@
 mod common;
 
 use common::{plan, secs, work};
+use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
 use dropmill_journal::event::{Happening, Outcome};
-use dropmill_test_kit::{Scenario, Simulated, Simulation, oracle};
+use dropmill_test_kit::{Scenario, Simulated, Simulation, crash::CrashPoint, oracle};
+use futures_util::future::BoxFuture;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 fn told(text: &str, spot: u32) -> Simulated {
     let mut plan = plan(6);
@@ -108,4 +114,41 @@ fn half_of_a_collection_is_added_once_and_the_rest_later() {
     let text = format!("{text}\nstatus = 400\ncode = \"InvalidPropertyValue\"");
     let run = told(&text, 0);
     assert_eq!((run.report.tasks.succeeded, run.report.tasks.failed), (3, 3), "{}", run.outline());
+}
+
+/// Counts the requests to make a container.
+struct Creations {
+    inner: Arc<dyn Transport>,
+    seen: Arc<AtomicU32>,
+}
+
+impl Transport for Creations {
+    fn send(
+        &self,
+        request: http::Request<RequestBody>,
+    ) -> BoxFuture<'static, Result<http::Response<ResponseBody>, TransportError>> {
+        let is_one =
+            request.method() == http::Method::PUT && request.uri().to_string().contains("restype=container");
+        self.seen.fetch_add(u32::from(is_one), Ordering::Relaxed);
+        self.inner.send(request)
+    }
+}
+
+#[test]
+fn a_later_life_makes_no_container_that_an_earlier_one_has_recorded() {
+    // The last commits: everything that the run needs is made by then.
+    let whole = Simulation::of(plan(3)).script(|_| work(60)).run();
+    for commit in 4..=whole.counts.commits {
+        let seen = Arc::<AtomicU32>::default();
+        let told = seen.clone();
+        let run = Simulation::of(plan(3))
+            .script(|_| work(60))
+            .wire(move |inner| Arc::new(Creations { inner, seen: told }))
+            .crash_at(vec![CrashPoint::AfterCommit(commit)])
+            .run();
+        let recorded = count(&run, |told| matches!(told, Happening::ContainerReady {}));
+        assert_eq!((run.deaths, recorded), (1, 1), "{}", run.outline());
+        // A request that arrives after the end of the run would leave what it makes.
+        assert_eq!(seen.load(Ordering::Relaxed), 1, "after commit {commit}\n{}", run.outline());
+    }
 }

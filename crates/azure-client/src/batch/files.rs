@@ -76,6 +76,17 @@ impl BatchApi {
         self.file_part(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path, part).await
     }
 
+    /// Deletes a file or a folder of a task with all that is in it; `file` is relative to the task's folder.
+    ///
+    /// # Errors
+    /// `FileNotFound` if it is not there; see [`BatchError`].
+    pub async fn delete_task_file(&self, job: &str, task: &str, file: &str) -> Result<(), BatchError> {
+        let path = ["jobs", job, "tasks", task, "files", file];
+        let subject = format!("{job}/{task}/{file}");
+        let call = self.call_with(Op::DeleteTaskFile, Method::DELETE, subject, &path, "&recursive=true");
+        self.done(call.ok(&[200])).await
+    }
+
     /// A file of a node, whole; `file` is relative to the node's root: `startup/stderr.txt`.
     ///
     /// # Errors

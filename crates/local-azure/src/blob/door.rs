@@ -10,7 +10,10 @@ use super::{
     store::{BlobFacts, ContentHeaders, Described, IN_DATABASE, Incoming, Listing, Reading, Refused, Told},
     sums::{Sums, md5_of},
 };
-use crate::orders::{BlobDoor, DoorError, FileToStore};
+use crate::{
+    orders::{BlobDoor, DoorError, FileToStore},
+    turns::{Turn, Turns},
+};
 use bytes::Bytes;
 use dropmill_azure_wire::{
     blob::{FileFacts, Metadata},
@@ -28,11 +31,18 @@ use std::{
 const PART: usize = 1 << 20;
 /// Bytes on their way to the disk that one caller may have in memory before it waits.
 const UNWRITTEN: usize = 16 << 20;
+/// Files longer than this take turns: more copies at a time would only make each slower, and fill a disk sooner.
+const LONG: u64 = 1 << 20;
+/// Long files copied at the same time.
+const COPIES: usize = 2;
 /// Names listed at a time.
 const NAMES: usize = 5000;
 
 /// The door of one service.
-pub struct Door(pub Arc<Inner>);
+pub struct Door {
+    inner: Arc<Inner>,
+    copies: Turns,
+}
 
 /// What a URL of ours names, and its query.
 struct Named<'a> {
@@ -66,8 +76,18 @@ fn local(path: &Path) -> impl Fn(io::Error) -> DoorError {
 }
 
 impl Door {
+    /// The door of this service.
+    pub fn new(inner: Arc<Inner>) -> Self {
+        Self { inner, copies: Turns::new(COPIES) }
+    }
+
+    /// Waits for a turn to copy so many bytes, if they are many.
+    fn turn(&self, bytes: u64) -> Option<Turn<'_>> {
+        (bytes > LONG).then(|| self.copies.take())
+    }
+
     fn named<'a>(&self, url: &'a str) -> Result<Named<'a>, DoorError> {
-        let inside = inside_url(&self.0.endpoint, self.0.key.account(), url).ok_or_else(|| {
+        let inside = inside_url(&self.inner.endpoint, self.inner.key.account(), url).ok_or_else(|| {
             let host = without_query(url).split('/').nth(2).unwrap_or_default();
             DoorError::Denied(format!("host {host} is not this service's, or its path names another account"))
         })?;
@@ -82,7 +102,7 @@ impl Door {
     }
 
     fn rights(&self, address: &Address, query: &str, action: Action) -> Result<Rights, DoorError> {
-        sas_rights(&self.0, query, address, action, HERE).map_err(|refused| denied(address, &refused))
+        sas_rights(&self.inner, query, address, action, HERE).map_err(|refused| denied(address, &refused))
     }
 
     fn readable(&self, url: &str) -> Result<(Reading, FileFacts), DoorError> {
@@ -91,10 +111,10 @@ impl Door {
             return Err(DoorError::NotFound(format!("{address} names a container, not a blob")));
         }
         self.rights(&address, query, Action::ReadBlob)?;
-        let blob = self.0.store.blob(&address.container, &address.blob).told_blocking();
+        let blob = self.inner.store.blob(&address.container, &address.blob).told_blocking();
         let blob = blob.map_err(|refused| failed(&address, refused))?;
         let facts = FileFacts::of(&blob.facts.metadata);
-        Ok((self.0.store.read(&blob.body, 0, blob.length()), facts))
+        Ok((self.inner.store.read(&blob.body, 0, blob.length()), facts))
     }
 
     /// Puts contents under names, and waits once for all of them (or for some, when many bytes are on their way).
@@ -123,7 +143,7 @@ impl Door {
                 )));
             }
             let rights = self.rights(&address, query, Action::CreateBlob)?;
-            let clock = self.0.clock.clone();
+            let clock = self.inner.clock.clone();
             let allow = move |found: Option<&BlobFacts>| match found {
                 Some(_) if !rights.may_replace() => Err(Refused::NotReplaceable),
                 // No output names a lease.
@@ -137,7 +157,7 @@ impl Door {
             }
             let headers = ContentHeaders { md5: Some(md5.into()), ..ContentHeaders::default() };
             let described = Described { headers, metadata, ..Described::default() };
-            let told = self.0.store.put_blob(&address.container, &address.blob, bytes, described, &allow);
+            let told = self.inner.store.put_blob(&address.container, &address.blob, bytes, described, &allow);
             tickets.push((address, told));
             if unwritten > UNWRITTEN {
                 settle(&mut tickets)?;
@@ -150,12 +170,13 @@ impl Door {
     /// A file on its way in: short ones in memory, long ones copied into the store.
     fn file(&self, path: &Path) -> Result<(Incoming, String), DoorError> {
         let mut from = File::open(path).map_err(local(path))?;
+        let _turn = self.turn(from.metadata().map_err(local(path))?.len());
         let mut bytes = vec![];
         Read::by_ref(&mut from).take(IN_DATABASE as u64 + 1).read_to_end(&mut bytes).map_err(local(path))?;
         let kept =
             |error: &dyn std::fmt::Display| DoorError::Other(format!("keep {}: {error}", path.display()));
         let new_file = match bytes.len() > IN_DATABASE {
-            true => self.0.store.new_file().map_err(|error| kept(&error))?,
+            true => self.inner.store.new_file().map_err(|error| kept(&error))?,
             false => None,
         };
         let Some(mut to) = new_file else {
@@ -196,6 +217,7 @@ fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorErr
 impl BlobDoor for Door {
     fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
         let (reading, facts) = self.readable(url)?;
+        let _turn = self.turn(reading.left());
         let mut file = File::create(to).map_err(local(to))?;
         pour(reading, &mut file, to).map(|_| facts)
     }
@@ -207,7 +229,7 @@ impl BlobDoor for Door {
         let (mut names, mut from) = (vec![], String::new());
         loop {
             let listing = Listing { prefix, delimiter: "", from: &from, limit: NAMES };
-            let page = self.0.store.blobs(&address.container, &listing).told_blocking();
+            let page = self.inner.store.blobs(&address.container, &listing).told_blocking();
             let page = page.map_err(|refused| failed(&address, refused))?;
             names.extend(page.entries.into_iter().map(|(name, _)| name));
             match page.next {

@@ -75,7 +75,7 @@ impl BlobService {
 
     /// The way from nodes of the same service.
     pub fn door(&self) -> Arc<dyn BlobDoor> {
-        Arc::new(door::Door(self.inner.clone()))
+        Arc::new(door::Door::new(self.inner.clone()))
     }
 
     /// Makes everything durable and ends the writer. What comes later fails.

@@ -30,7 +30,6 @@ mod resources;
 mod spent;
 mod supervisor;
 mod tree;
-mod turns;
 
 pub use environment::default_environment;
 pub use files::DiskFiles;

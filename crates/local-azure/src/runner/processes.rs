@@ -14,11 +14,13 @@ use super::{
     registry::Registry,
     removal::Removal,
     supervisor::Supervisor,
-    turns::Turns,
 };
-use crate::orders::{
-    BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, PackageOrder, Reports,
-    Runner, Spent,
+use crate::{
+    orders::{
+        BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, PackageOrder,
+        Reports, Runner, Spent,
+    },
+    turns::Turns,
 };
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_private_files as private_files;

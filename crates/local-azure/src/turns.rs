@@ -1,10 +1,9 @@
 //! So many at a time, the others wait.
 
-use super::control::lock;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A number of turns to take.
-pub(super) struct Turns {
+pub(crate) struct Turns {
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -15,7 +14,7 @@ struct State {
 }
 
 /// One taken turn; dropping it gives it back.
-pub(super) struct Turn<'a>(&'a Turns);
+pub(crate) struct Turn<'a>(&'a Turns);
 
 impl Turns {
     /// `number` at a time.
@@ -25,7 +24,7 @@ impl Turns {
 
     /// Waits for a turn.
     pub fn take(&self) -> Turn<'_> {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         while state.free == 0 {
             state.waiting += 1;
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -34,11 +33,15 @@ impl Turns {
         state.free -= 1;
         Turn(self)
     }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.lock();
         state.free += 1;
         if state.waiting > 0 {
             self.0.freed.notify_one();

@@ -1,0 +1,112 @@
+//! Deletes large files of delivered tasks from the embedded service while the run continues.
+//!
+//! With the embedded service an input lies in its container and in its task's folder; a result lies there, in its
+//! container and in the output folder. Without this actor all copies would stay until the end of the run. On Azure
+//! disk space is not scarce, and the containers are deleted at the end.
+
+use crate::{errand::Errand, services::Services};
+use actix::prelude::*;
+use dropmill_lifecycle::plan::{RunPlan, When, attempt_id};
+use std::rc::Rc;
+
+/// Bytes of input and result from which a task's files are deleted early. For smaller tasks the calls would cost more
+/// than the disk space is worth.
+pub const EARLY_FROM_BYTES: u64 = 1 << 20;
+/// Blobs up to this length lie in the database of the embedded service; deleting them frees no disk space.
+const SMALL: u64 = 64 << 10;
+
+/// The actor.
+pub struct SpaceKeeper {
+    errand: Errand,
+    spent: Vec<ResultDelivered>,
+    freeing: bool,
+}
+
+/// Notifies that all files of a task are delivered, so the service's copies are no longer needed.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ResultDelivered {
+    /// Index of its item.
+    pub index: u32,
+    /// Number of its last attempt, from 1.
+    pub attempt: u32,
+    /// Total length of the delivered files.
+    pub bytes: u64,
+}
+
+impl SpaceKeeper {
+    /// Creates the actor for one run.
+    pub fn new(errand: Errand) -> Self {
+        Self { errand, spent: vec![], freeing: false }
+    }
+
+    /// Deletes the files of delivered tasks, one task after the other. Failures are left to the cleanup at the end.
+    fn free(&mut self, ctx: &mut Context<Self>) {
+        if self.freeing || self.spent.is_empty() {
+            return;
+        }
+        self.freeing = true;
+        let spent = std::mem::take(&mut self.spent);
+        let tasks: Vec<_> = spent
+            .iter()
+            .map(|spent| (self.errand.roster.item(spent.index).task.clone(), spent.attempt))
+            .collect();
+        let (plan, services) = (self.errand.plan.clone(), self.errand.services.clone());
+        let durable = self.errand.record.when_durable();
+        let call = async move {
+            // After a crash the journal must say that they are delivered: they cannot be fetched again.
+            let Ok(waiting) = durable.await else { return };
+            if waiting.await.is_err() {
+                return;
+            }
+            for (task, attempt) in tasks {
+                free(&services, &plan, &task, attempt).await;
+            }
+        };
+        ctx.spawn(call.into_actor(self).map(|(), keeper, ctx| {
+            keeper.freeing = false;
+            keeper.free(ctx);
+        }));
+    }
+}
+
+/// Returns whether the plan deletes job and containers in any case, so their files may be deleted early.
+pub fn may_delete_early(plan: &RunPlan) -> bool {
+    [plan.cleanup.job, plan.cleanup.containers].iter().all(|when| *when == When::Always)
+}
+
+/// Deletes the working folders of a task's attempts, its input, and what it stored.
+async fn free(services: &Services, plan: &Rc<RunPlan>, task: &str, attempt: u32) {
+    let (inputs, outputs) = (plan.input_container(), plan.output_container());
+    let ids: Vec<_> = (1..=attempt).map(|attempt| attempt_id(task, attempt)).collect();
+    for id in &ids {
+        let _ = services.batch.delete_task_file(&plan.job.id, id, "wd").await.inspect_err(untold);
+    }
+    let stored = ids.iter().map(|id| (&outputs, id.as_str()));
+    for (container, id) in std::iter::once((&inputs, task)).chain(stored) {
+        let blobs = services.blob.list_blobs(container, &format!("{id}/")).await.inspect_err(untold);
+        for blob in blobs.into_iter().flatten().filter(|blob| blob.size_bytes > SMALL) {
+            let _ = services.blob.delete_blob(container, &blob.name).await.inspect_err(untold);
+        }
+    }
+}
+
+fn untold(error: &impl std::fmt::Display) {
+    tracing::debug!(%error, "not deleted early; the cleanup at the end deletes it");
+}
+
+impl Actor for SpaceKeeper {
+    type Context = Context<Self>;
+}
+
+impl Handler<ResultDelivered> for SpaceKeeper {
+    type Result = ();
+    fn handle(&mut self, home: ResultDelivered, ctx: &mut Context<Self>) {
+        let input = self.errand.roster.item(home.index).size_bytes;
+        let is_worth_it = input.saturating_add(home.bytes) >= EARLY_FROM_BYTES;
+        if is_worth_it && self.errand.services.hints.is_some() && may_delete_early(&self.errand.plan) {
+            self.spent.push(home);
+            self.free(ctx);
+        }
+    }
+}
