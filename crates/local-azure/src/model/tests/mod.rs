@@ -9,6 +9,7 @@ mod nodes;
 mod packages;
 mod preemption;
 mod random;
+mod rebuilt;
 mod revival;
 mod schedules;
 pub mod states;

@@ -1,0 +1,223 @@
+//! Every index is what the facts say, in whatever order pools, jobs, schedules and tasks are made, deleted and made again.
+
+use super::{World, with};
+use crate::model::{Job, Model, jobs::hunger, key};
+use dropmill_azure_wire::batch::{JobState, TaskResult, TaskState};
+use proptest::prelude::*;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+
+const POOLS: [&str; 2] = ["p", "Q"];
+const JOBS: [&str; 2] = ["j", "K"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    MakePool { pool: usize, nodes: u8 },
+    DeletePool { pool: usize },
+    Resize { pool: usize, nodes: u8 },
+    MakeJob { job: usize, pool: usize, waits: bool },
+    DeleteJob { job: usize },
+    TerminateJob { job: usize },
+    DisableJob { job: usize },
+    EnableJob { job: usize },
+    MoveJob { job: usize, pool: usize, priority: i32 },
+    MakeSchedule { pool: usize },
+    DeleteSchedule,
+    AddTask { job: usize, task: u8, slots: u8, waits: bool },
+    DeleteTask { job: usize, task: u8 },
+    TerminateTask { job: usize, task: u8 },
+    Reactivate { job: usize, task: u8 },
+    Exit { at: usize, well: bool },
+    Boot,
+    EndKilled,
+    Pass { seconds: u16 },
+    Anew,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (pool, job) = (|| 0..POOLS.len(), || 0..JOBS.len());
+    prop_oneof![
+        4 => (pool(), 0..3_u8).prop_map(|(pool, nodes)| Step::MakePool { pool, nodes }),
+        3 => pool().prop_map(|pool| Step::DeletePool { pool }),
+        2 => (pool(), 0..3_u8).prop_map(|(pool, nodes)| Step::Resize { pool, nodes }),
+        4 => (job(), pool(), any::<bool>()).prop_map(|(job, pool, waits)| Step::MakeJob { job, pool, waits }),
+        2 => job().prop_map(|job| Step::DeleteJob { job }),
+        1 => job().prop_map(|job| Step::TerminateJob { job }),
+        1 => job().prop_map(|job| Step::DisableJob { job }),
+        1 => job().prop_map(|job| Step::EnableJob { job }),
+        2 => (job(), pool(), -2..3_i32).prop_map(|(job, pool, priority)| Step::MoveJob { job, pool, priority }),
+        1 => pool().prop_map(|pool| Step::MakeSchedule { pool }),
+        1 => Just(Step::DeleteSchedule),
+        8 => (job(), 0..5_u8, 1..3_u8, any::<bool>())
+            .prop_map(|(job, task, slots, waits)| Step::AddTask { job, task, slots, waits }),
+        2 => (job(), 0..5_u8).prop_map(|(job, task)| Step::DeleteTask { job, task }),
+        1 => (job(), 0..5_u8).prop_map(|(job, task)| Step::TerminateTask { job, task }),
+        1 => (job(), 0..5_u8).prop_map(|(job, task)| Step::Reactivate { job, task }),
+        6 => (0..6_usize, any::<bool>()).prop_map(|(at, well)| Step::Exit { at, well }),
+        3 => Just(Step::Boot),
+        3 => Just(Step::EndKilled),
+        1 => (1..5000_u16).prop_map(|seconds| Step::Pass { seconds }),
+        1 => Just(Step::Anew),
+    ]
+}
+
+/// Whether the service did it, or had a reason not to, is no matter here.
+fn take(mut world: World, step: &Step) -> World {
+    let now = world.now;
+    let read = |body| serde_json::from_value(body);
+    match step {
+        Step::MakePool { pool, nodes } => {
+            let _ =
+                world.add_pool(POOLS[*pool], json!({"targetDedicatedNodes": nodes, "taskSlotsPerNode": 2}));
+        }
+        Step::DeletePool { pool } => drop(world.model.delete_pool(POOLS[*pool], now)),
+        Step::Resize { pool, nodes } => {
+            let resize = serde_json::from_value(json!({"targetDedicatedNodes": nodes})).unwrap();
+            let _ = world.model.resize_pool(POOLS[*pool], &resize, now);
+        }
+        Step::MakeJob { job, pool, waits } => {
+            let more = json!({"poolInfo": {"poolId": POOLS[*pool]}, "usesTaskDependencies": waits});
+            let _ = world.add_job(JOBS[*job], more);
+        }
+        Step::DeleteJob { job } => drop(world.model.delete_job(JOBS[*job], now)),
+        Step::TerminateJob { job } => drop(world.model.terminate_job(JOBS[*job], None, now)),
+        Step::DisableJob { job } => {
+            drop(world.model.disable_job(JOBS[*job], &"requeue".into(), now));
+        }
+        Step::EnableJob { job } => drop(world.model.enable_job(JOBS[*job], now)),
+        Step::MoveJob { job, pool, priority } => {
+            let patch = json!({"poolInfo": {"poolId": POOLS[*pool]}, "priority": priority});
+            let _ = world.model.patch_job(JOBS[*job], serde_json::from_value(patch).unwrap(), now);
+        }
+        Step::MakeSchedule { pool } => {
+            let job = json!({"poolInfo": {"poolId": POOLS[*pool]},
+                             "jobManagerTask": {"id": "manager", "commandLine": "true"}});
+            let recurs = json!({"recurrenceInterval": "PT20M"});
+            let ask = json!({"id": "s", "schedule": recurs, "jobSpecification": job});
+            let _ = world.model.create_schedule(serde_json::from_value(ask).unwrap(), now);
+        }
+        Step::DeleteSchedule => drop(world.model.delete_schedule("s", now)),
+        Step::AddTask { job, task, slots, waits } => {
+            let on = if *waits { json!({"dependsOn": {"taskIds": ["0"]}}) } else { json!({}) };
+            let body = json!({"id": task.to_string(), "commandLine": "true", "requiredSlots": slots,
+                              "constraints": {"maxTaskRetryCount": 1}});
+            let _ = world.model.add_task(JOBS[*job], read(with(body, on)).unwrap(), now);
+            world.model.schedule_job(JOBS[*job], now);
+        }
+        Step::DeleteTask { job, task } => {
+            drop(world.model.delete_task(JOBS[*job], &task.to_string(), now));
+        }
+        Step::TerminateTask { job, task } => {
+            drop(world.model.terminate_task(JOBS[*job], &task.to_string(), now));
+        }
+        Step::Reactivate { job, task } => {
+            drop(world.model.reactivate_task(JOBS[*job], &task.to_string(), now));
+        }
+        Step::Exit { at, well } => {
+            if let Some(launch) = world.running.keys().nth(*at).copied() {
+                world.end_launch(launch, i32::from(!well));
+            }
+        }
+        Step::Boot => world.boot_all(),
+        Step::EndKilled => world.end_killed(),
+        Step::Pass { seconds } => world.pass(u64::from(*seconds)),
+        Step::Anew => {
+            let (boots, ends) = (world.boots_by_hand, world.ends_by_hand);
+            world = world.begin_anew_as(boots, ends);
+        }
+    }
+    world.settle();
+    world
+}
+
+/// Compares every index with one that is built from the facts alone.
+fn check(model: &Model) {
+    for (key, job) in &model.jobs {
+        check_job(key, job);
+    }
+    for (key, pool) in &model.pools {
+        let has_room = |node: &&crate::model::Node| node.takes_tasks() && node.slots < pool.slots_per_node();
+        let room: BTreeSet<_> =
+            pool.nodes.values().filter(has_room).map(|node| (node.slots, node.id.clone())).collect();
+        assert_eq!(pool.room, room, "nodes of {key} with room");
+        let is_hungry = |(_, job): &(&String, &Job)| {
+            super::super::key(job.pool_id().unwrap_or_default()) == *key
+                && job.state == JobState::Active
+                && !job.ready.is_empty()
+        };
+        let hungry: BTreeSet<_> =
+            model.jobs.iter().filter(is_hungry).map(|(key, job)| hunger(job, key)).collect();
+        assert_eq!(pool.hungry, hungry, "jobs of {key} with ready tasks");
+    }
+}
+
+fn check_job(job_key: &str, job: &Job) {
+    let mut by_state: BTreeMap<TaskState, BTreeSet<_>> = BTreeMap::new();
+    let (mut ready, mut succeeded, mut slots) = (BTreeSet::new(), 0, [0; 4]);
+    let satisfied: BTreeSet<_> = job
+        .tasks
+        .iter()
+        .filter(|(_, task)| crate::model::exit_conditions::satisfies(task))
+        .map(|(key, _)| key.clone())
+        .collect();
+    for (task_key, task) in &job.tasks {
+        let facts = &task.facts;
+        by_state.entry(facts.state.clone()).or_default().insert((facts.state_at, task_key.clone()));
+        let at = match facts.state {
+            TaskState::Active => 0,
+            TaskState::Preparing | TaskState::Running => 1,
+            _ => 2,
+        };
+        slots[at] += task.slots();
+        if facts.info.result == Some(TaskResult::Success) && facts.state == TaskState::Completed {
+            succeeded += 1;
+            slots[3] += task.slots();
+        }
+        let on = task.add.depends_on.iter().flat_map(|on| on.task_ids.iter().flatten());
+        if facts.state == TaskState::Active && on.clone().all(|id| satisfied.contains(&key(id))) {
+            ready.insert((facts.number, task_key.clone()));
+        }
+    }
+    let listed: BTreeMap<_, _> = job
+        .by_state
+        .iter()
+        .filter(|(_, list)| !list.is_empty())
+        .map(|(state, list)| (state.clone(), list.clone()))
+        .collect();
+    assert_eq!(listed, by_state, "tasks of {job_key} by state");
+    assert_eq!(job.ready, ready, "ready tasks of {job_key}");
+    assert_eq!((job.succeeded, job.slots), (succeeded, slots), "counts of {job_key}");
+}
+
+/// No task waits that could run.
+fn check_progress(model: &Model) {
+    for job in model.jobs.values().filter(|job| job.state == JobState::Active) {
+        let Some(pool) = job.pool_id().and_then(|id| model.pools.get(&key(id))) else { continue };
+        if pool.deleting {
+            continue;
+        }
+        let most_free = pool.nodes.values().filter(|node| node.takes_tasks());
+        let most_free = most_free.map(|node| pool.slots_per_node() - node.slots).max().unwrap_or(0);
+        for (_, task) in &job.ready {
+            let slots = job.tasks[task].slots();
+            assert!(slots > most_free, "task {task} of {} waits, {most_free} slots are free", job.spec.id);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn every_index_is_what_the_facts_say_in_whatever_order_things_are_made_and_deleted(
+        by_hand in any::<(bool, bool)>(),
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mut world = World::new();
+        (world.boots_by_hand, world.ends_by_hand) = by_hand;
+        for step in &steps {
+            world = take(world, step);
+            check(&world.model);
+            check_progress(&world.model);
+        }
+    }
+}
