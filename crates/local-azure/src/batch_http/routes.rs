@@ -5,12 +5,9 @@ use super::{
     answer::{Outcome, empty, entity, json, named, tagged},
     jobs, pools, schedules,
 };
-use crate::model::{
-    Model, Refusal,
-    query::{Fields, Select, Value},
-};
+use crate::model::{Model, Refusal, images, query::Select};
 use dropmill_azure_wire::{
-    batch::{self as wire, JobAdd, Page, PoolAdd, limit},
+    batch::{JobAdd, Page, PoolAdd, limit},
     etag::ETag,
     time::{Timestamp, parse_http_date, parse_iso},
     uri::{decode, encode, pairs},
@@ -183,56 +180,9 @@ fn pool_usage(ask: &Ask<'_>) -> Outcome {
     ask.slice("poolusagemetrics", limit::PAGE, wanted.collect())
 }
 
-impl Fields for wire::PoolUsageMetrics {
-    fn field(&self, name: &str) -> Option<Value> {
-        (name == "poolId").then(|| Value::Text(self.pool_id.clone()))
-    }
-}
-
-impl Fields for wire::PoolNodeCounts {
-    fn field(&self, name: &str) -> Option<Value> {
-        (name == "poolId").then(|| Value::Text(self.pool_id.clone()))
-    }
-}
-
-/// Publisher, offer, sku and node agent of images that a pool may name. Any other is accepted as well: all of them
-/// are this machine.
-const IMAGES: &[(&str, &str, &str, &str)] = &[
-    ("almalinux", "almalinux-x86_64", "9-gen2", "batch.node.el 9"),
-    ("canonical", "0001-com-ubuntu-server-focal", "20_04-lts", "batch.node.ubuntu 20.04"),
-    ("canonical", "0001-com-ubuntu-server-jammy", "22_04-lts", "batch.node.ubuntu 22.04"),
-    ("canonical", "ubuntu-24_04-lts", "server", "batch.node.ubuntu 24.04"),
-    ("debian", "debian-12", "12", "batch.node.debian 12"),
-    ("microsoft-dsvm", "ubuntu-hpc", "2204", "batch.node.ubuntu 22.04"),
-];
-
-impl Fields for wire::ImageInformation {
-    fn field(&self, name: &str) -> Option<Value> {
-        Some(Value::Text(match name {
-            "osType" => self.os_type.as_str().to_owned(),
-            "verificationType" => self.verification_type.as_str().to_owned(),
-            _ => self.node_agent_sku_id.clone(),
-        }))
-    }
-}
-
 fn supported_images(ask: &Ask<'_>) -> Outcome {
     let filter = ask.filter(&["osType", "verificationType", "nodeAgentSKUId"])?;
-    let image = |(publisher, offer, sku, agent): &(&str, &str, &str, &str)| wire::ImageInformation {
-        node_agent_sku_id: (*agent).into(),
-        image_reference: wire::ImageReference {
-            publisher: Some((*publisher).into()),
-            offer: Some((*offer).into()),
-            sku: Some((*sku).into()),
-            version: Some("latest".into()),
-            ..wire::ImageReference::default()
-        },
-        os_type: wire::OsType::Linux,
-        capabilities: None,
-        batch_support_end_of_life: None,
-        verification_type: wire::VerificationType::Verified,
-    };
-    let all = IMAGES.iter().map(image);
+    let all = images::supported();
     let wanted = all.filter(|image| filter.as_ref().is_none_or(|filter| filter.lets(image)));
     ask.slice("supportedimages", limit::PAGE, wanted.collect())
 }

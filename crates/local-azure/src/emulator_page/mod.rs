@@ -11,7 +11,7 @@ mod probe;
 mod recorded;
 mod values;
 
-use crate::{batch_http::operations::OPERATIONS, model::tests::states::TABLES};
+use crate::batch_http::operations::OPERATIONS;
 use described::Described;
 use std::path::Path;
 
@@ -89,9 +89,12 @@ fn subject(path: &str) -> &'static str {
 
 /// What is answered in which state: the table that the model is held to.
 fn states(of: &str) -> String {
-    let table = TABLES.iter().find(|table| table.of == of).unwrap_or_else(|| panic!("no states of {of}"));
+    let file = format!("../batch-model/states/{}.txt", of.replace(' ', "-"));
+    let table = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));
+    let table = table.unwrap_or_else(|error| panic!("{file}: {error}"));
     let mut text = String::new();
-    for (number, line) in table.cells().iter().enumerate() {
+    for (number, line) in table.lines().enumerate() {
+        let line: Vec<_> = line.split('|').map(str::trim).collect();
         let shown = |cell: &&str| match *cell {
             _ if number == 0 => (*cell).to_owned(),
             "ok" => "yes".to_owned(),

@@ -10,6 +10,7 @@ mod conditions;
 mod dependencies;
 mod exit_conditions;
 mod facts;
+pub mod images;
 mod instances;
 mod job_specs;
 mod job_views;
@@ -259,4 +260,4 @@ fn key(id: &str) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -4,18 +4,15 @@ use super::World;
 use serde_json::json;
 
 /// What is asked of one kind of thing, and what is answered, by the state it is in. Also shown in `docs/emulator.md`.
-pub struct Table {
-    /// The kind of thing.
-    pub of: &'static str,
+struct Table {
     /// Words between `|`: a line of states, then lines of a request and its answers.
-    pub text: &'static str,
+    text: &'static str,
     /// A world with the thing in a state.
     make: fn(&str) -> World,
 }
 
 impl Table {
-    /// Its lines, and what is in them.
-    pub fn cells(&self) -> Vec<Vec<&'static str>> {
+    fn cells(&self) -> Vec<Vec<&'static str>> {
         let lines = self.text.lines().map(str::trim).filter(|line| !line.is_empty());
         lines.map(|line| line.split('|').map(str::trim).collect()).collect()
     }
@@ -43,9 +40,6 @@ fn check(table: &Table) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// All of them.
-pub const TABLES: &[Table] = &[POOLS, NODES, JOBS, TASKS, SCHEDULES];
-
 fn job_in(state: &str) -> World {
     let mut world = World::with_job(json!({}));
     world.add_task("t", json!({})).unwrap();
@@ -68,22 +62,7 @@ fn job_in(state: &str) -> World {
     world
 }
 
-const JOBS: Table = Table {
-    of: "jobs",
-    text: "
-    request           | active       | disabling    | disabled | terminating    | completed    | deleting    | gone
-    patch job         | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    put job           | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    disable job requeue   | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    disable job terminate | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    disable job wait      | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    enable job        | JobNotDisabled | JobNotDisabled | ok   | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    terminate job     | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    delete job        | ok       | ok       | ok       | ok         | ok       | JobBeingDeleted | JobNotFound
-    add task          | ok       | ok       | ok       | JobBeingTerminated | JobCompleted | JobBeingDeleted | JobNotFound
-    ",
-    make: job_in,
-};
+const JOBS: Table = Table { text: include_str!("../../../states/jobs.txt"), make: job_in };
 
 #[test]
 fn jobs_answer_by_their_state() {
@@ -110,17 +89,7 @@ fn task_in(state: &str) -> World {
     world
 }
 
-const TASKS: Table = Table {
-    of: "tasks",
-    text: "
-    request     | active       | running      | succeeded     | failed    | failed, job over | gone
-    put task    | ok           | ok           | TaskCompleted | TaskCompleted | TaskCompleted    | TaskNotFound
-    terminate task  | ok           | ok           | TaskCompleted | TaskCompleted | TaskCompleted    | TaskNotFound
-    reactivate task | TaskNotCompleted | TaskNotCompleted | TaskSucceeded | ok        | JobCompleted     | TaskNotFound
-    delete task     | ok           | ok           | ok        | ok        | ok           | TaskNotFound
-    ",
-    make: task_in,
-};
+const TASKS: Table = Table { text: include_str!("../../../states/tasks.txt"), make: task_in };
 
 #[test]
 fn tasks_answer_by_their_state() {
@@ -146,22 +115,7 @@ fn pool_in(state: &str) -> World {
     world
 }
 
-const POOLS: Table = Table {
-    of: "pools",
-    text: "
-    request            | steady | resizing         | with a formula | deleting         | gone
-    patch pool         | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
-    update pool        | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
-    resize pool        | ok     | PoolBeingResized | OperationInvalidForCurrentState | PoolBeingDeleted | PoolNotFound
-    stop resize        | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
-    remove nodes       | ok     | PoolBeingResized | ok             | PoolBeingDeleted | PoolNotFound
-    enable autoscale   | ok     | PoolBeingResized | ok             | PoolBeingDeleted | PoolNotFound
-    evaluate autoscale | OperationInvalidForCurrentState | OperationInvalidForCurrentState | ok | PoolBeingDeleted | PoolNotFound
-    disable autoscale  | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
-    delete pool        | ok     | ok               | ok             | PoolBeingDeleted | PoolNotFound
-    ",
-    make: pool_in,
-};
+const POOLS: Table = Table { text: include_str!("../../../states/pools.txt"), make: pool_in };
 
 #[test]
 fn pools_answer_by_their_state() {
@@ -202,20 +156,7 @@ fn node_in(state: &str) -> World {
     world
 }
 
-const NODES: Table = Table {
-    of: "nodes",
-    text: "
-    request            | idle                               | running                            | taking no tasks                    | start task failed                  | rebooting                          | reimaging                          | deallocating                       | deallocated                        | starting
-    reboot node        | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
-    reimage node       | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
-    deallocate node    | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
-    start node         | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | ok                                 | NodeBeingStarted
-    disable scheduling | ok                                 | ok                                 | NodeAlreadyInTargetSchedulingState | ok                                 | ok                                 | ok                                 | ok                                 | ok                                 | ok
-    enable scheduling  | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | ok                                 | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState | NodeAlreadyInTargetSchedulingState
-    add user           | ok                                 | ok                                 | ok                                 | ok                                 | NodeBeingRebooted                  | NodeBeingReimaged                  | OperationInvalidForCurrentState    | OperationInvalidForCurrentState    | NodeBeingStarted
-    ",
-    make: node_in,
-};
+const NODES: Table = Table { text: include_str!("../../../states/nodes.txt"), make: node_in };
 
 #[test]
 fn nodes_answer_by_their_state() {
@@ -255,19 +196,7 @@ fn schedule_in(state: &str) -> World {
     world
 }
 
-const SCHEDULES: Table = Table {
-    of: "job schedules",
-    text: "
-    request            | active | disabled | terminating | completed | deleting | gone
-    patch schedule     | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
-    put schedule       | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
-    disable schedule   | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
-    enable schedule    | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
-    terminate schedule | ok | ok | JobScheduleBeingTerminated | JobScheduleCompleted | JobScheduleBeingDeleted | JobScheduleNotFound
-    delete schedule    | ok | ok | ok                         | ok                   | JobScheduleBeingDeleted | JobScheduleNotFound
-    ",
-    make: schedule_in,
-};
+const SCHEDULES: Table = Table { text: include_str!("../../../states/job-schedules.txt"), make: schedule_in };
 
 #[test]
 fn schedules_answer_by_their_state() {

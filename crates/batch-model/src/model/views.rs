@@ -5,7 +5,9 @@ use super::{
     facts::OnNode,
     query::{Fields as FieldsTrait, Filter, Value},
 };
-use dropmill_azure_wire::batch::{AllocationState, NodeTaskInfo, PoolState};
+use dropmill_azure_wire::batch::{
+    AllocationState, NodeTaskInfo, PoolNodeCounts, PoolState, PoolUsageMetrics,
+};
 
 pub use super::query::Fields;
 
@@ -206,4 +208,16 @@ pub(super) fn page<'a, T: Fields + 'a, V>(
         found.push(see(entry));
     }
     (found, None)
+}
+
+impl Fields for PoolUsageMetrics {
+    fn field(&self, name: &str) -> Option<Value> {
+        (name == "poolId").then(|| Value::Text(self.pool_id.clone()))
+    }
+}
+
+impl Fields for PoolNodeCounts {
+    fn field(&self, name: &str) -> Option<Value> {
+        (name == "poolId").then(|| Value::Text(self.pool_id.clone()))
+    }
 }
