@@ -58,6 +58,8 @@ pub struct JobSubmitter {
     /// The last task was accepted, though the job may not be known to be there.
     all_in: bool,
     made: bool,
+    /// A previous process recorded that it was created.
+    recorded: bool,
     signed: Option<Rc<Signed>>,
     cause: Option<u64>,
     _pulse: Pulse,
@@ -147,6 +149,7 @@ impl JobSubmitter {
             looking: false,
             all_in: false,
             made: past.job.is_some(),
+            recorded: past.job.is_some(),
             signed: None,
             cause: past.job,
             _pulse: pulse,
@@ -211,12 +214,20 @@ impl JobSubmitter {
 
     fn create(&mut self, ctx: &mut Context<Self>) {
         let (batch, plan, turn) = (self.services.batch.clone(), self.plan.clone(), self.turn.clone());
+        let recorded = self.recorded;
         let call = async move {
             let _turn = turn.lock().await;
+            // A creation that arrived late, after a crash and the end of the run, would leave a job behind.
+            if recorded && found_ours(&batch, &plan).await? {
+                return Ok(true);
+            }
             match batch.create_job(&job_add(&plan)).await {
                 Ok(()) => Ok(false),
                 Err(error) if error.code() == Some("JobExists") || error.is_ambiguous() => {
-                    adopt(&batch, &plan, error.trouble()).await
+                    match found_ours(&batch, &plan).await? {
+                        true => Ok(true),
+                        false => Err(Trouble { fault: Fault::Transient, ..error.trouble() }),
+                    }
                 }
                 Err(error) => Err(error.trouble()),
             }
@@ -515,15 +526,16 @@ fn job_add(plan: &RunPlan) -> wire::JobAdd {
     }
 }
 
-/// The job is there already, or may be: it is ours if it carries this run's name.
-async fn adopt(batch: &BatchApi, plan: &RunPlan, trouble: Trouble) -> Result<bool, Trouble> {
-    let found = batch.get_job(&plan.job.id).await.map_err(|error| {
-        if error.is_not_found() {
-            Trouble { fault: Fault::Transient, ..trouble }
-        } else {
-            still_unclear(error.trouble())
-        }
-    })?;
+/// Looks for the job; whether it is there. It is ours if it carries this run's name.
+///
+/// # Errors
+/// Fails if another job has its id, or if the service does not answer.
+async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
+    let found = match batch.get_job(&plan.job.id).await {
+        Ok(found) => found,
+        Err(missing) if missing.is_not_found() => return Ok(false),
+        Err(other) => return Err(still_unclear(other.trouble())),
+    };
     let mine = |item: &wire::MetadataItem| item.name == "dropmill-run" && item.value == plan.run;
     if found.metadata.iter().flatten().any(mine) {
         return Ok(true);

@@ -44,6 +44,8 @@ pub struct PoolKeeper {
     wanted: Nodes,
     /// What each node was when it was last seen.
     nodes: BTreeMap<String, String>,
+    /// A previous process recorded that it was created.
+    recorded: bool,
     cause: Option<u64>,
     _pulse: Pulse,
 }
@@ -112,6 +114,7 @@ impl PoolKeeper {
             turn: Arc::default(),
             looking: false,
             nodes: BTreeMap::new(),
+            recorded: past.pool.is_some(),
             cause: past.pool,
             _pulse: pulse,
         }
@@ -183,13 +186,22 @@ impl PoolKeeper {
         let (batch, blob) = (self.services.batch.clone(), self.services.blob.clone());
         let (plan, turn) = (self.plan.clone(), self.turn.clone());
         let (expiry, nodes) = (sas_expiry(&self.record, &plan), self.wanted);
+        let recorded = self.recorded;
         let call = async move {
             let _turn = turn.lock().await;
+            // A creation that arrived late, after a crash and the end of the run, would leave a pool behind.
+            if recorded && found_ours(&batch, &plan).await? {
+                return Ok(true);
+            }
             let pool = pool_add(&plan, nodes, &blob, expiry);
             match batch.create_pool(&pool).await {
                 Ok(()) => Ok(false),
                 Err(error) if error.code() == Some("PoolExists") || error.is_ambiguous() => {
-                    adopt(&batch, &plan, error).await
+                    match found_ours(&batch, &plan).await? {
+                        true => Ok(true),
+                        // It was not made after all: the first error stands.
+                        false => Err(error.trouble()),
+                    }
                 }
                 Err(error) => Err(error.trouble()),
             }
@@ -492,13 +504,15 @@ pub fn application_files(
     files.collect()
 }
 
-/// The pool is there already, or may be: it is ours if it carries our fingerprint and this run's name, or if the
-/// run file names it and it fits.
-async fn adopt(batch: &BatchApi, plan: &RunPlan, error: BatchError) -> Result<bool, Trouble> {
+/// Looks for the pool; whether it is there. It is ours if it carries our fingerprint and this run's name, or if the run
+/// file names it and it fits.
+///
+/// # Errors
+/// Fails if another pool has its id, or if the service does not answer.
+async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
     let found = match batch.get_pool(&plan.pool.id).await {
         Ok(found) => found,
-        // It was not made after all: the first trouble stands.
-        Err(missing) if missing.is_not_found() => return Err(error.trouble()),
+        Err(missing) if missing.is_not_found() => return Ok(false),
         Err(other) => return Err(still_unclear(other.trouble())),
     };
     let value = |name: &str| {

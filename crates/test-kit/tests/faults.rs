@@ -116,10 +116,10 @@ fn half_of_a_collection_is_added_once_and_the_rest_later() {
     assert_eq!((run.report.tasks.succeeded, run.report.tasks.failed), (3, 3), "{}", run.outline());
 }
 
-/// Counts the requests to make a container.
+/// Counts the requests that create a container, a pool or a job.
 struct Creations {
     inner: Arc<dyn Transport>,
-    seen: Arc<AtomicU32>,
+    seen: [Arc<AtomicU32>; 3],
 }
 
 impl Transport for Creations {
@@ -127,28 +127,45 @@ impl Transport for Creations {
         &self,
         request: http::Request<RequestBody>,
     ) -> BoxFuture<'static, Result<http::Response<ResponseBody>, TransportError>> {
-        let is_one =
-            request.method() == http::Method::PUT && request.uri().to_string().contains("restype=container");
-        self.seen.fetch_add(u32::from(is_one), Ordering::Relaxed);
+        let (method, address) = (request.method().as_str(), request.uri().to_string());
+        let path = request.uri().path();
+        let is_one = [
+            method == "PUT" && address.contains("restype=container"),
+            method == "POST" && path == "/pools",
+            method == "POST" && path == "/jobs",
+        ];
+        for (seen, is_one) in self.seen.iter().zip(is_one) {
+            seen.fetch_add(u32::from(is_one), Ordering::Relaxed);
+        }
         self.inner.send(request)
     }
 }
 
+/// A request that the network delivers after the end of the run would leave what it creates.
 #[test]
-fn a_later_life_makes_no_container_that_an_earlier_one_has_recorded() {
-    // The last commits: everything that the run needs is made by then.
+fn after_a_crash_nothing_is_created_that_is_recorded_as_created() {
     let whole = Simulation::of(plan(3)).script(|_| work(60)).run();
-    for commit in 4..=whole.counts.commits {
-        let seen = Arc::<AtomicU32>::default();
-        let told = seen.clone();
+    let mut recorded_at_all = 0;
+    for commit in 1..=whole.counts.commits {
+        let seen: [Arc<AtomicU32>; 3] = Default::default();
+        let counted = seen.clone();
         let run = Simulation::of(plan(3))
             .script(|_| work(60))
-            .wire(move |inner| Arc::new(Creations { inner, seen: told }))
+            .wire(move |inner| Arc::new(Creations { inner, seen: counted }))
             .crash_at(vec![CrashPoint::AfterCommit(commit)])
             .run();
-        let recorded = count(&run, |told| matches!(told, Happening::ContainerReady {}));
-        assert_eq!((run.deaths, recorded), (1, 1), "{}", run.outline());
-        // A request that arrives after the end of the run would leave what it makes.
-        assert_eq!(seen.load(Ordering::Relaxed), 1, "after commit {commit}\n{}", run.outline());
+        let resumed = |told: &Happening| matches!(told, Happening::RunResumed { .. });
+        let before: Vec<_> = run.events.iter().take_while(|event| !resumed(&event.happening)).collect();
+        let recorded = [
+            before.iter().any(|event| matches!(event.happening, Happening::ContainerReady {})),
+            before.iter().any(|event| matches!(event.happening, Happening::PoolCreated { .. })),
+            before.iter().any(|event| matches!(event.happening, Happening::JobCreated { .. })),
+        ];
+        for (what, (seen, recorded)) in ["container", "pool", "job"].iter().zip(seen.iter().zip(recorded)) {
+            let seen = seen.load(Ordering::Relaxed);
+            assert!(!recorded || seen == 1, "{what}: {seen} after commit {commit}\n{}", run.outline());
+            recorded_at_all += u32::from(recorded);
+        }
     }
+    assert!(recorded_at_all > 6, "{recorded_at_all}");
 }
