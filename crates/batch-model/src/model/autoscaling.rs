@@ -177,16 +177,16 @@ impl Model {
         let Some(pool) = self.pools.get(key) else { return Sight::default() };
         let mut sight = Sight { slots: pool.slots_per_node().into(), ..Sight::default() };
         let number = |count: usize| count as f64;
-        for (job_key, job) in &self.jobs {
+        for (job_key, job) in self.jobs.iter() {
             if self.pool_of(job_key) != key {
                 continue;
             }
             if job.state == JobState::Active {
-                sight.active += number(job.ready.len());
+                sight.active += number(job.tasks.ready().len());
             }
             sight.running += number(job.on_nodes_now());
-            sight.succeeded += f64::from(job.succeeded);
-            sight.failed += number(job.count(TaskState::Completed)) - f64::from(job.succeeded);
+            sight.succeeded += f64::from(job.tasks.succeeded());
+            sight.failed += number(job.count(TaskState::Completed)) - f64::from(job.tasks.succeeded());
         }
         for node in pool.nodes.values().filter(|node| !node.leaving) {
             *(if node.dedicated { &mut sight.dedicated } else { &mut sight.low_priority }) += 1.0;

@@ -164,7 +164,9 @@ impl Model {
 
     fn lose_node(&mut self, pool: &str, node: &str, state: NodeState, moment: Timestamp) {
         let Some(id) = self.pools.get(pool).map(|pool| pool.spec.id.clone()) else { return };
-        let Some(found) = self.pools.get_mut(pool).and_then(|pool| pool.nodes.get_mut(node)) else { return };
+        let Some(mut found) = self.pools.get_mut(pool).and_then(|pool| pool.nodes.change(node)) else {
+            return;
+        };
         let launches: Vec<_> = found.launches.iter().copied().collect();
         if state == NodeState::Unusable {
             found.errors.push(ComputeNodeError {
@@ -173,6 +175,7 @@ impl Model {
                 error_details: None,
             });
         }
+        drop(found);
         self.set_node_state(pool, node, state.clone(), moment);
         for launch in launches {
             self.end_launch(launch, Ending::Requeued);

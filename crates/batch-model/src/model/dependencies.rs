@@ -8,80 +8,119 @@ use std::collections::{BTreeMap, BTreeSet};
 const MOST_RANGES: usize = 4_000;
 
 /// The dependencies between the tasks of one job. Tasks are named by their keys.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dependencies {
-    /// How many tasks each waiting task still waits for.
-    left: BTreeMap<String, u64>,
-    by_id: BTreeMap<String, Vec<String>>,
-    /// Tasks that wait for a range, by its end and start, so that those before a number are passed over.
-    ranges: BTreeMap<(i32, i32), Vec<String>>,
-    /// Tasks nobody need wait for any longer; those whose ids are numbers also as numbers.
+    /// How many tasks each waiting task still waits for, and its age.
+    left: BTreeMap<String, (u64, u64)>,
+    /// Tasks that name a task, whether they wait for it or not.
+    by_id: BTreeMap<String, BTreeSet<String>>,
+    /// Tasks that name a range, by its end and start, so that those before a number are passed over.
+    ranges: BTreeMap<(i32, i32), BTreeSet<String>>,
+    /// Tasks that no other needs to wait for any longer; those whose ids are numbers also as numbers.
     satisfied: BTreeSet<String>,
     satisfied_numbers: BTreeSet<i32>,
 }
 
 impl Dependencies {
-    /// Takes in a task that waits for others. `true`: for none that is not satisfied already.
-    pub fn add(&mut self, task: &str, on: &TaskDependencies) -> bool {
+    /// Takes in an active task that names others. Returns whether all of those are satisfied already.
+    pub fn add(&mut self, task: &str, age: u64, on: &TaskDependencies) -> bool {
         let mut left = 0_u64;
-        let ids: BTreeSet<String> = on.task_ids.iter().flatten().map(|id| key(id)).collect();
-        for id in ids {
-            if !self.satisfied.contains(&id) {
-                self.by_id.entry(id).or_default().push(task.to_owned());
-                left += 1;
-            }
+        for id in ids(on) {
+            left += u64::from(!self.satisfied.contains(&id));
+            self.by_id.entry(id).or_default().insert(task.to_owned());
         }
-        let ranges: BTreeSet<_> =
-            on.task_id_ranges.iter().flatten().map(|range| (range.end, range.start)).collect();
-        for (end, start) in ranges {
+        for (end, start) in ranges(on) {
             let all = u64::try_from(i64::from(end) - i64::from(start) + 1).unwrap_or(0);
             let done = if all == 0 { 0 } else { self.satisfied_numbers.range(start..=end).count() as u64 };
-            if done < all {
-                self.ranges.entry((end, start)).or_default().push(task.to_owned());
-                left += all - done;
-            }
+            left += all.saturating_sub(done);
+            self.ranges.entry((end, start)).or_default().insert(task.to_owned());
         }
         if left > 0 {
-            self.left.insert(task.to_owned(), left);
+            self.left.insert(task.to_owned(), (left, age));
         }
         left == 0
     }
 
-    /// A task is gone: it waits for nobody.
+    /// A task is not active any more: it waits for none.
     pub fn forget(&mut self, task: &str) {
         self.left.remove(task);
     }
 
-    /// Nobody need wait for this task any longer. The tasks that may start now.
-    pub fn satisfy(&mut self, task: &str) -> Vec<String> {
+    /// A task is deleted: it names none.
+    pub fn remove(&mut self, task: &str, on: &TaskDependencies) {
+        self.forget(task);
+        for id in ids(on) {
+            remove_from(&mut self.by_id, &id, task);
+        }
+        for range in ranges(on) {
+            remove_from(&mut self.ranges, &range, task);
+        }
+    }
+
+    /// Tasks that name this one and do not wait any more.
+    pub fn released_by(&self, task: &str) -> Vec<String> {
+        self.naming(task).filter(|task| !self.left.contains_key(*task)).cloned().collect()
+    }
+
+    fn naming(&self, task: &str) -> impl Iterator<Item = &String> {
+        let of_number = number(task).into_iter().flat_map(|number| {
+            let ranges = self.ranges.range((number, i32::MIN)..);
+            ranges.filter(move |((_, start), _)| *start <= number).flat_map(|(_, tasks)| tasks)
+        });
+        self.by_id.get(task).into_iter().flatten().chain(of_number)
+    }
+
+    /// No task needs to wait for this one any longer. Returns age and key of those that may start now.
+    pub fn satisfy(&mut self, task: &str) -> Vec<(u64, String)> {
         if !self.satisfied.insert(task.to_owned()) {
             return Vec::new();
         }
-        let mut waiting = self.by_id.remove(task).unwrap_or_default();
+        let mut waiting: Vec<_> = self.by_id.get(task).into_iter().flatten().cloned().collect();
         if let Some(number) = number(task).filter(|number| self.satisfied_numbers.insert(*number)) {
             let ranges = self.ranges.range((number, i32::MIN)..);
-            waiting.extend(
-                ranges.filter(|((_, start), _)| *start <= number).flat_map(|(_, tasks)| tasks.clone()),
-            );
+            let ranges = ranges.filter(|((_, start), _)| *start <= number);
+            waiting.extend(ranges.flat_map(|(_, tasks)| tasks.iter().cloned()));
         }
         let mut free = Vec::new();
         for task in waiting {
-            let Some(left) = self.left.get_mut(&task) else { continue };
+            let Some((left, age)) = self.left.get_mut(&task) else { continue };
             *left -= 1;
             if *left == 0 {
+                free.push((*age, task.clone()));
                 self.left.remove(&task);
-                free.push(task);
             }
         }
         free
     }
 
-    /// A task that was satisfied is deleted: who comes later and names it waits for another of that id.
+    /// A task that was satisfied is deleted, or active again: a task that names it from now on waits.
     pub fn unsatisfy(&mut self, task: &str) {
         if self.satisfied.remove(task)
             && let Some(number) = number(task)
         {
-            self.satisfied_numbers.remove(&number);
+            // Another id may be the same number.
+            let same = |id: &String| self::number(id) == Some(number);
+            if !self.satisfied.iter().any(same) {
+                self.satisfied_numbers.remove(&number);
+            }
+        }
+    }
+}
+
+fn ids(on: &TaskDependencies) -> BTreeSet<String> {
+    on.task_ids.iter().flatten().map(|id| key(id)).collect()
+}
+
+/// End and start of each range.
+fn ranges(on: &TaskDependencies) -> BTreeSet<(i32, i32)> {
+    on.task_id_ranges.iter().flatten().map(|range| (range.end, range.start)).collect()
+}
+
+fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<String>>, at: &K, task: &str) {
+    if let Some(tasks) = map.get_mut(at) {
+        tasks.remove(task);
+        if tasks.is_empty() {
+            map.remove(at);
         }
     }
 }
@@ -134,39 +173,52 @@ mod tests {
         }
     }
 
+    fn freed(all: &mut Dependencies, task: &str) -> Vec<String> {
+        all.satisfy(task).into_iter().map(|(_, task)| task).collect()
+    }
+
     #[test]
     fn a_task_starts_when_all_it_waits_for_is_satisfied() {
         let mut all = Dependencies::default();
-        assert!(all.add("0", &on(&[], &[])));
-        assert!(!all.add("1", &on(&["A", "b", "a"], &[])));
+        assert!(all.add("0", 1, &on(&[], &[])));
+        assert!(!all.add("1", 2, &on(&["A", "b", "a"], &[])));
         assert!(all.satisfy("b").is_empty());
         assert!(all.satisfy("b").is_empty(), "the same again");
-        assert_eq!(all.satisfy("a"), ["1"]);
-        assert!(all.add("2", &on(&["A", "B"], &[])), "they are satisfied already");
+        assert_eq!(all.satisfy("a"), [(2, "1".to_owned())]);
+        assert!(all.add("2", 3, &on(&["A", "B"], &[])), "they are satisfied already");
+        assert_eq!(all.released_by("a"), ["1", "2"]);
         all.unsatisfy("a");
-        assert!(!all.add("3", &on(&["A"], &[])), "the task is gone");
+        assert!(!all.add("3", 4, &on(&["A"], &[])), "the task is gone");
+        assert_eq!(all.released_by("a"), ["1", "2"], "3 waits");
     }
 
     #[test]
     fn ranges_count_numbers_without_leading_zeros() {
         let mut all = Dependencies::default();
         all.satisfy("0002");
-        assert!(!all.add("1", &on(&[], &[(1, 3), (7, 7)])));
-        assert!(!all.add("2", &on(&[], &[(3, 3)])));
-        assert!(all.satisfy("x3").is_empty());
-        assert_eq!(all.satisfy("03"), ["2"]);
-        assert!(all.satisfy("3").is_empty(), "the same number");
-        assert!(all.satisfy("1").is_empty());
-        assert_eq!(all.satisfy("7"), ["1"]);
-        assert!(all.add("3", &on(&[], &[(1, 3)])));
-        assert!(!all.add("4", &on(&[], &[(i32::MIN, i32::MAX)])), "the longest range costs no more than any");
+        assert!(!all.add("1", 1, &on(&[], &[(1, 3), (7, 7)])));
+        assert!(!all.add("2", 2, &on(&[], &[(3, 3)])));
+        assert!(freed(&mut all, "x3").is_empty());
+        assert_eq!(freed(&mut all, "03"), ["2"]);
+        assert!(freed(&mut all, "3").is_empty(), "the same number");
+        assert!(freed(&mut all, "1").is_empty());
+        assert_eq!(freed(&mut all, "7"), ["1"]);
+        assert!(all.add("3", 3, &on(&[], &[(1, 3)])));
+        all.unsatisfy("3");
+        assert!(all.add("4", 4, &on(&[], &[(3, 3)])), "03 is the same number");
+        assert!(
+            !all.add("5", 5, &on(&[], &[(i32::MIN, i32::MAX)])),
+            "the longest range costs no more than any"
+        );
     }
 
     #[test]
     fn a_task_that_is_gone_does_not_start() {
         let mut all = Dependencies::default();
-        all.add("1", &on(&["a"], &[]));
-        all.forget("1");
-        assert!(all.satisfy("a").is_empty());
+        for (task, on) in [("1", on(&["a"], &[])), ("2", on(&[], &[(8, 9)]))] {
+            all.add(task, 1, &on);
+            all.remove(task, &on);
+        }
+        assert!(all.satisfy("a").is_empty() && all.satisfy("8").is_empty() && all.satisfy("9").is_empty());
     }
 }

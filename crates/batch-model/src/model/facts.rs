@@ -1,6 +1,6 @@
 //! What the model knows: pools with their nodes, jobs with their tasks.
 
-use super::dependencies::Dependencies;
+use super::books::{Nodes, Tasks};
 use crate::{
     autoscale::Samples,
     orders::{LaunchEnding, LaunchId, Spent},
@@ -125,14 +125,8 @@ pub struct Pool {
     /// What it did lately, if it has a formula.
     #[serde(skip)]
     pub samples: Samples,
-    /// Its nodes by id.
-    pub nodes: BTreeMap<String, Node>,
-    /// Nodes with room, by slots taken: where the next task may go.
-    #[serde(skip)]
-    pub room: BTreeSet<(i32, String)>,
-    /// Jobs with tasks that are ready, by priority (highest first) and age.
-    #[serde(skip)]
-    pub hungry: BTreeSet<(i32, u64, String)>,
+    /// Its nodes.
+    pub nodes: Nodes,
 }
 
 /// A node.
@@ -264,22 +258,7 @@ pub struct Job {
     pub on_nodes: BTreeMap<String, OnNode>,
     /// Its tasks.
     #[serde(skip)]
-    pub tasks: BTreeMap<String, Task>,
-    /// Its tasks by state, in the order in which they entered it.
-    #[serde(skip)]
-    pub by_state: BTreeMap<TaskState, BTreeSet<(Timestamp, String)>>,
-    /// Tasks that may run, oldest first.
-    #[serde(skip)]
-    pub ready: BTreeSet<(u64, String)>,
-    /// Which of its tasks wait for which.
-    #[serde(skip)]
-    pub dependencies: Dependencies,
-    /// Completed tasks that succeeded; the rest failed.
-    #[serde(skip)]
-    pub succeeded: i32,
-    /// Slots of its tasks by state: active, running, completed, succeeded.
-    #[serde(skip)]
-    pub slots: [i32; 4],
+    pub tasks: Tasks,
 }
 
 /// A job on a node that runs, or ran, its preparation.
@@ -357,6 +336,9 @@ pub struct TaskFacts {
     /// Its files were deleted.
     #[serde(default)]
     pub files_gone: bool,
+    /// What it depended on was satisfied, and has been deleted or made active since: it waits for that no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
     /// Its other instances, if it runs, or ran, on several nodes at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Box<Group>>,
@@ -480,7 +462,7 @@ impl Job {
 
     /// How many of its tasks are in a state.
     pub fn count(&self, state: TaskState) -> usize {
-        self.by_state.get(&state).map_or(0, BTreeSet::len)
+        self.tasks.count(&state)
     }
 
     /// How many of its tasks are on nodes.

@@ -179,7 +179,7 @@ impl Model {
     /// An instance's coordination ended well; after the last one the primary goes on.
     pub(super) fn coordinated(&mut self, launch: LaunchId) {
         let Some(What::Task { job, task, number }) = self.launches.get(&launch).cloned() else { return };
-        let Some(found) = self.task_mut(&job, &task) else { return };
+        let Some(mut found) = self.task_mut(&job, &task) else { return };
         let (ending, primary) = (found.facts.ending, found.facts.launch);
         let Some(group) = &mut found.facts.group else { return };
         match number.checked_sub(1) {
@@ -194,6 +194,7 @@ impl Model {
         let whole = all && ending.is_none() && group.broken.is_none() && !group.goes_on;
         if let Some(primary) = primary.filter(|_| whole) {
             group.goes_on = true;
+            drop(found);
             self.order(Order::GoOn(primary));
         }
     }
@@ -207,7 +208,8 @@ impl Model {
         ended: LaunchEnding,
         moment: Timestamp,
     ) {
-        let Some(found) = self.task_mut(job, task) else { return };
+        let Some(mut guard) = self.task_mut(job, task) else { return };
+        let found = &mut *guard;
         let Some((pool_id, node)) = found.nodes().nth(number).cloned() else { return };
         let success = ended.exit_code == Some(0) && ended.failure.is_none();
         let ending = found.facts.ending;
@@ -231,6 +233,7 @@ impl Model {
         let in_order = group.goes_on && ending.is_none() && group.broken.is_none();
         let rest = found.live_launches();
         let pool = key(&pool_id);
+        drop(guard);
         self.free(&pool, &node, (job, task, number), Some(launch), Some(success), moment);
         if rest.is_empty() {
             return self.group_over(job, task, moment);
@@ -246,7 +249,7 @@ impl Model {
     }
 
     fn group_over(&mut self, job: &str, task: &str, moment: Timestamp) {
-        let Some(found) = self.task_mut(job, task) else { return };
+        let Some(mut found) = self.task_mut(job, task) else { return };
         let asked = found.facts.ending.take();
         let Some(group) = &mut found.facts.group else { return };
         let Some((mut ended, ending)) = group.over.take() else { return };
@@ -256,6 +259,7 @@ impl Model {
         if let Some((_, broken)) = broken {
             ended = LaunchEnding { started: ended.started, ended: ended.ended.max(broken.ended), ..broken };
         }
+        drop(found);
         self.conclude(job, task, ending, ended, subtask, moment);
     }
 

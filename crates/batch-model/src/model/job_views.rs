@@ -81,7 +81,7 @@ impl Model {
         size: usize,
     ) -> Result<PageOf<wire::Job>, Refusal> {
         let filter = read_filter(filter, JOB_PROPERTIES)?;
-        Ok(page(self.jobs.range(after.to_owned()..), filter.as_ref(), size, |job| self.see_job(job, select)))
+        Ok(page(self.jobs.range(after), filter.as_ref(), size, |job| self.see_job(job, select)))
     }
 
     /// How many tasks of a job are in which state: kept while they change, so that asking costs nothing.
@@ -90,12 +90,10 @@ impl Model {
     /// `JobNotFound`.
     pub fn task_counts(&self, job: &str) -> Result<TaskCountsResult, Refusal> {
         let job = self.job(job)?;
-        let count = |state| {
-            i32::try_from(job.by_state.get(&state).map_or(0, |tasks| tasks.len())).unwrap_or(i32::MAX)
-        };
+        let count = |state| i32::try_from(job.tasks.count(&state)).unwrap_or(i32::MAX);
         let (active, completed) = (count(TaskState::Active), count(TaskState::Completed));
         let running = count(TaskState::Running) + count(TaskState::Preparing);
-        let [slots_active, slots_running, slots_completed, slots_succeeded] = job.slots;
+        let slots = job.tasks.slots();
         let counts = |active, running, completed, succeeded| TaskCounts {
             active,
             running,
@@ -104,8 +102,8 @@ impl Model {
             failed: completed - succeeded,
         };
         Ok(TaskCountsResult {
-            task_counts: counts(active, running, completed, job.succeeded),
-            task_slot_counts: counts(slots_active, slots_running, slots_completed, slots_succeeded),
+            task_counts: counts(active, running, completed, job.tasks.succeeded()),
+            task_slot_counts: counts(slots.active, slots.running, slots.completed, slots.succeeded),
         })
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Alarm, Change, Job, Model, Refusal,
     auto_pools::checked_auto_pool,
-    dependencies::Dependencies,
+    books::{JobGuard, Tasks},
     facts::{Ending, json},
     job_specs::{self, checked_constraints, checked_numbers, fill},
     key,
@@ -21,7 +21,7 @@ use dropmill_azure_wire::{
     etag::ETag,
     time::Timestamp,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 impl Model {
     /// Makes a job.
@@ -61,6 +61,7 @@ impl Model {
             }
         }
         let moment = self.moment(now);
+        let uses_dependencies = spec.uses_task_dependencies == Some(true);
         let job = Job {
             number: self.number(),
             spec,
@@ -75,12 +76,7 @@ impl Model {
             auto_pool,
             scheduling_error,
             on_nodes: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-            by_state: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            dependencies: Dependencies::default(),
-            succeeded: 0,
-            slots: [0; 4],
+            tasks: Tasks::new(uses_dependencies),
         };
         let stillborn = job.scheduling_error.is_some();
         self.jobs.insert(key.clone(), job);
@@ -173,8 +169,8 @@ impl Model {
     }
 
     /// A job that may still be changed.
-    fn live_job(&mut self, id: &str) -> Result<&mut Job, Refusal> {
-        let job = self.jobs.get_mut(&key(id)).ok_or_else(|| Refusal::not_found("JobNotFound"))?;
+    fn live_job<'a>(&'a mut self, key: &'a str) -> Result<JobGuard<'a>, Refusal> {
+        let job = self.jobs.change(key).ok_or_else(|| Refusal::not_found("JobNotFound"))?;
         match job.state {
             JobState::Deleting => Err(Refusal::conflict("JobBeingDeleted")),
             JobState::Completed => Err(Refusal::conflict("JobCompleted")),
@@ -193,15 +189,16 @@ impl Model {
         patch: JobPatch,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        self.live_job(id)?;
+        self.live_job(&key(id))?;
         checked_numbers(patch.priority, patch.max_parallel_tasks)?;
         checked_constraints(patch.constraints.as_ref())?;
         if let Some(pool_info) = &patch.pool_info {
             self.checked_move(id, pool_info)?;
         }
         let moment = self.moment(now);
-        self.leave_pool(&key(id));
-        let spec = &mut self.live_job(id)?.spec;
+        let key = key(id);
+        let mut job = self.live_job(&key)?;
+        let spec = &mut job.spec;
         macro_rules! take {
             ($($field:ident),+) => { $( if patch.$field.is_some() { spec.$field = patch.$field; } )+ };
         }
@@ -218,6 +215,7 @@ impl Model {
             spec.pool_info = pool_info;
         }
         fill(spec);
+        drop(job);
         Ok(self.changed(id, moment))
     }
 
@@ -231,13 +229,14 @@ impl Model {
         update: JobUpdate,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        self.live_job(id)?;
+        self.live_job(&key(id))?;
         checked_numbers(update.priority, update.max_parallel_tasks)?;
         checked_constraints(update.constraints.as_ref())?;
         self.checked_move(id, &update.pool_info)?;
         let moment = self.moment(now);
-        self.leave_pool(&key(id));
-        let spec = &mut self.live_job(id)?.spec;
+        let key = key(id);
+        let mut job = self.live_job(&key)?;
+        let spec = &mut job.spec;
         spec.priority = update.priority;
         spec.max_parallel_tasks = update.max_parallel_tasks;
         spec.allow_task_preemption = update.allow_task_preemption;
@@ -246,17 +245,17 @@ impl Model {
         spec.metadata = update.metadata;
         spec.on_all_tasks_complete = update.on_all_tasks_complete;
         fill(spec);
+        drop(job);
         Ok(self.changed(id, moment))
     }
 
     fn changed(&mut self, id: &str, moment: Timestamp) -> (ETag, Timestamp) {
         let key = key(id);
-        if let Some(job) = self.jobs.get_mut(&key) {
+        if let Some(mut job) = self.jobs.change(&key) {
             (job.etag, job.modified) = (tag(moment), moment);
         }
         self.watch_job(&key);
         self.keep_job(&key);
-        self.feed(&key);
         let pool = self.pool_of(&key);
         self.schedule(&pool, moment);
         self.end_if_done(&key, moment);
@@ -269,29 +268,20 @@ impl Model {
     }
 
     pub(super) fn set_job_state(&mut self, key: &str, state: JobState, moment: Timestamp) {
-        if let Some(job) = self.jobs.get_mut(key) {
+        if let Some(mut job) = self.jobs.change(key) {
             let before = std::mem::replace(&mut job.state, state);
             job.previous = Some((before, job.state_at));
             job.state_at = moment;
         }
-        self.feed(key);
         self.keep_job(key);
-    }
-
-    /// A job may go to another pool: the one it had knows nothing of it any more.
-    fn leave_pool(&mut self, key: &str) {
-        let pool = self.pool_of(key);
-        if let (Some(job), Some(pool)) = (self.jobs.get(key), self.pools.get_mut(&pool)) {
-            pool.hungry.remove(&hunger(job, key));
-        }
     }
 
     /// Ends the tasks of a job that are on nodes.
     fn end_tasks(&mut self, key: &str, ending: Ending, moment: Timestamp) {
         let Some(job) = self.jobs.get(key) else { return };
-        let in_state = |state| job.by_state.get(&state).into_iter().flatten().map(|(_, task)| task.clone());
+        let in_state = |state| job.tasks.in_state(&state).map(|(_, task)| task.clone()).collect::<Vec<_>>();
         let (running, preparing): (Vec<_>, Vec<_>) =
-            (in_state(TaskState::Running).collect(), in_state(TaskState::Preparing).collect());
+            (in_state(TaskState::Running), in_state(TaskState::Preparing));
         for task in running {
             let launch =
                 self.jobs.get(key).and_then(|job| job.tasks.get(&task)?.live_launches().first().copied());
@@ -310,7 +300,7 @@ impl Model {
     /// `JobNotFound`; `JobNotActive` unless it is active, disabling or disabled.
     pub fn disable_job(&mut self, id: &str, tasks: &DisableTasks, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
-        let state = self.live_job(id)?.state.clone();
+        let state = self.live_job(&key(id))?.state.clone();
         if let DisableTasks::Other(other) = tasks {
             let reason = "It must be requeue, terminate or wait";
             return Err(Refusal::invalid("disableTasks", &**other, reason));
@@ -338,7 +328,7 @@ impl Model {
     /// `JobNotFound`; `JobNotDisabled` unless it is disabled.
     pub fn enable_job(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
-        if self.live_job(id)?.state != JobState::Disabled {
+        if self.live_job(&key(id))?.state != JobState::Disabled {
             return Err(Refusal::conflict("JobNotDisabled"));
         }
         let key = key(id);
@@ -355,13 +345,13 @@ impl Model {
     /// `JobNotFound`, `JobCompleted`, `JobBeingTerminated`, `JobBeingDeleted`.
     pub fn terminate_job(&mut self, id: &str, reason: Option<String>, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
-        self.live_job(id)?;
+        self.live_job(&key(id))?;
         self.end_job(&key(id), reason.unwrap_or_else(|| "UserTerminate".into()), moment);
         Ok(())
     }
 
     pub(super) fn end_job(&mut self, key: &str, reason: String, moment: Timestamp) {
-        if let Some(job) = self.jobs.get_mut(key) {
+        if let Some(mut job) = self.jobs.change(key) {
             job.terminate_reason = Some(reason);
         }
         self.set_job_state(key, JobState::Terminating, moment);
@@ -408,7 +398,7 @@ impl Model {
                 if !self.released(key, moment) {
                     return;
                 }
-                if let Some(job) = self.jobs.get_mut(key) {
+                if let Some(mut job) = self.jobs.change(key) {
                     job.ended = Some(moment);
                 }
                 self.set_job_state(key, JobState::Completed, moment);
@@ -423,11 +413,7 @@ impl Model {
 
     fn bury_job(&mut self, key: &str, moment: Timestamp) {
         self.drop_auto_pool(key, moment);
-        let pool = self.pool_of(key);
         let Some(job) = self.jobs.remove(key) else { return };
-        if let Some(pool) = self.pools.get_mut(&pool) {
-            pool.hungry.remove(&hunger(&job, key));
-        }
         for task in job.tasks.values().filter(|task| !task.facts.files_gone) {
             self.remove_files(task, &job.spec.id);
         }
@@ -450,23 +436,6 @@ impl Model {
             self.end_job(key, "AllTasksComplete".into(), moment);
         }
     }
-
-    /// Tells a job's pool whether the job has tasks that may run now.
-    pub(super) fn feed(&mut self, key: &str) {
-        let pool = self.pool_of(key);
-        let (Some(job), Some(pool)) = (self.jobs.get(key), self.pools.get_mut(&pool)) else { return };
-        let hunger = hunger(job, key);
-        // Its priority may have changed: an entry with another one must not stay.
-        pool.hungry.retain(|(_, number, _)| *number != job.number);
-        if job.state == JobState::Active && !job.ready.is_empty() {
-            pool.hungry.insert(hunger);
-        }
-    }
-}
-
-/// A job's place among those of its pool that have tasks ready: more important first, then older.
-pub(super) fn hunger(job: &Job, key: &str) -> (i32, u64, String) {
-    (-job.spec.priority.unwrap_or(0), job.number, key.to_owned())
 }
 
 /// The task that a job's manager is.

@@ -6,6 +6,7 @@
 
 mod auto_pools;
 mod autoscaling;
+mod books;
 mod conditions;
 mod dependencies;
 mod exit_conditions;
@@ -37,6 +38,7 @@ mod tasks;
 mod usage;
 mod views;
 
+pub use books::{Nodes, Tasks};
 pub use conditions::{Condition, Supply};
 pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
 pub use refusal::Refusal;
@@ -47,6 +49,7 @@ pub use views::Fields;
 
 use crate::{
     applications::Applications,
+    model::books::Jobs,
     orders::{LaunchId, Order},
 };
 use dropmill_azure_wire::{etag::ETag, time::Timestamp};
@@ -77,7 +80,7 @@ pub struct Effects {
 pub struct Model {
     identity: Identity,
     pools: BTreeMap<String, Pool>,
-    jobs: BTreeMap<String, Job>,
+    jobs: Jobs,
     schedules: BTreeMap<String, Schedule>,
     launches: BTreeMap<LaunchId, What>,
     alarms: BTreeSet<(Timestamp, Alarm)>,
@@ -145,7 +148,7 @@ impl Model {
         Self {
             identity,
             pools: BTreeMap::new(),
-            jobs: BTreeMap::new(),
+            jobs: Jobs::default(),
             schedules: BTreeMap::new(),
             launches: BTreeMap::new(),
             alarms: BTreeSet::new(),

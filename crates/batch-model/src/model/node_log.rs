@@ -88,7 +88,7 @@ impl Model {
     }
 
     fn note_on(&mut self, node: &NodeRef, moment: Timestamp, words: String) {
-        if let Some(of) = self.node_mut(&super::key(&node.pool), &node.node) {
+        if let Some(mut of) = self.node_mut(&super::key(&node.pool), &node.node) {
             of.note(moment, words);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     Model, Node, Refusal, What,
+    books::NodeGuard,
     facts::{Act, Ending, Patience},
     key,
     plans::checked_option,
@@ -56,26 +57,29 @@ impl Model {
         }
     }
 
-    pub(super) fn node_mut(&mut self, pool: &str, node: &str) -> Option<&mut Node> {
-        self.pools.get_mut(pool)?.nodes.get_mut(node)
+    pub(super) fn node_mut(&mut self, pool: &str, node: &str) -> Option<NodeGuard<'_>> {
+        self.pools.get_mut(pool)?.nodes.change(node)
     }
 
     fn booted(&mut self, of: &NodeRef, moment: Timestamp) {
         let key = key(&of.pool);
         let Some(pool) = self.pools.get_mut(&key) else { return };
         let start_task = pool.spec.start_task.clone();
-        let Some(node) = pool.nodes.get_mut(&of.node).filter(|node| !node.leaving) else { return };
+        let Some(mut node) = pool.nodes.change(&of.node).filter(|node| !node.leaving) else { return };
         node.booted = Some(moment);
         node.errors.clear();
-        if node.state == NodeState::Starting {
+        let has_other_machine = node.state == NodeState::Starting;
+        if start_task.is_some() {
+            node.start_task = Some(begun(moment));
+        }
+        drop(node);
+        if has_other_machine {
             // Its machine is another one than before.
             self.void_preparations(&of.node, Act::Reimage);
         }
-        let Some(node) = self.node_mut(&key, &of.node) else { return };
         match start_task {
             None => self.set_node_state(&key, &of.node, NodeState::Idle, moment),
             Some(start_task) => {
-                node.start_task = Some(begun(moment));
                 let waits = start_task.wait_for_success != Some(false);
                 let state = if waits { NodeState::WaitingForStartTask } else { NodeState::Idle };
                 self.set_node_state(&key, &of.node, state, moment);
@@ -110,7 +114,7 @@ impl Model {
             last_try: most >= 0 && retries >= most,
         };
         self.launches.insert(id, What::StartTask { pool: pool.to_owned(), node: node.to_owned() });
-        if let Some(node) = self.node_mut(pool, node) {
+        if let Some(mut node) = self.node_mut(pool, node) {
             node.launches.insert(id);
         }
         self.order(Order::Launch(Box::new(launch)));
@@ -136,20 +140,25 @@ impl Model {
         moment: Timestamp,
     ) {
         let start_task = self.pools.get(pool).and_then(|pool| pool.spec.start_task.clone());
-        let Some(of) = self.node_mut(pool, node) else { return };
+        let Some(mut guard) = self.node_mut(pool, node) else { return };
+        let of = &mut *guard;
         of.launches.remove(&launch);
         let restarts = of.leaving || of.plan.is_some_and(|plan| plan.patience == Patience::None);
         let (Some(info), Some(start_task), false) = (&mut of.start_task, start_task, restarts) else {
+            drop(guard);
             return self.pursue(pool, node, moment);
         };
         if note_try(info, ending, start_task.max_task_retry_count.unwrap_or(0), moment) {
+            drop(guard);
             self.launch_start_task(pool, node, &start_task);
             self.keep_pool(pool);
             return;
         }
         let success = info.result == Some(TaskResult::Success);
         let waits = start_task.wait_for_success != Some(false);
-        if of.state == NodeState::WaitingForStartTask {
+        let waited = of.state == NodeState::WaitingForStartTask;
+        drop(guard);
+        if waited {
             let state = if success || !waits { NodeState::Idle } else { NodeState::StartTaskFailed };
             self.set_node_state(pool, node, state, moment);
         }
@@ -159,7 +168,7 @@ impl Model {
         self.schedule(pool, moment);
     }
 
-    /// Sets what a node does, and whether tasks may be put on it.
+    /// Sets what a node does.
     pub(super) fn set_node_state(&mut self, pool: &str, node: &str, state: NodeState, moment: Timestamp) {
         match state {
             NodeState::Deallocated | NodeState::Preempted => self.end_lease(pool, node, moment),
@@ -167,17 +176,11 @@ impl Model {
             _ => {}
         }
         let Some(found) = self.pools.get_mut(pool) else { return };
-        let most = found.slots_per_node();
-        let Some(of) = found.nodes.get_mut(node) else { return };
+        let Some(mut of) = found.nodes.change(node) else { return };
         if of.state != state {
-            of.note(moment, format!("from {} to {state}", of.state));
+            let told = format!("from {} to {state}", of.state);
+            of.note(moment, told);
             (of.state, of.state_at) = (state, moment);
-        }
-        let entry = (of.slots, of.id.clone());
-        if of.takes_tasks() && of.slots < most {
-            found.room.insert(entry);
-        } else {
-            found.room.remove(&entry);
         }
     }
 
@@ -211,7 +214,7 @@ impl Model {
         }
         let key = key(pool);
         let launches: Vec<_> = self.node(pool, node)?.launches.iter().copied().collect();
-        if let Some(node) = self.node_mut(&key, node) {
+        if let Some(mut node) = self.node_mut(&key, node) {
             node.scheduling = false;
         }
         if option != Some(&NodeDeallocationOption::TaskCompletion) {
@@ -235,7 +238,7 @@ impl Model {
             return Err(Refusal::conflict("NodeAlreadyInTargetSchedulingState"));
         }
         let key = key(pool);
-        if let Some(node) = self.node_mut(&key, node) {
+        if let Some(mut node) = self.node_mut(&key, node) {
             node.scheduling = true;
         }
         self.rest_node(&key, node, moment);
@@ -246,7 +249,7 @@ impl Model {
 
     /// What a node does when what it did is over: running, idle, or offline if it takes no tasks.
     pub(super) fn rest_node(&mut self, pool: &str, node: &str, moment: Timestamp) {
-        let Some(of) = self.node_mut(pool, node) else { return };
+        let Some(of) = self.pools.get(pool).and_then(|pool| pool.nodes.get(node)) else { return };
         let state = match (&of.state, of.scheduling, of.slots > 0) {
             (NodeState::Idle | NodeState::Running | NodeState::Offline, true, true) => NodeState::Running,
             (NodeState::Idle | NodeState::Running | NodeState::Offline, true, false) => NodeState::Idle,

@@ -21,9 +21,10 @@ impl Model {
         let Some(found) = self.pools.get_mut(pool) else { return };
         let references = found.spec.application_package_references.clone().unwrap_or_default();
         let of_node = NodeRef { pool: found.spec.id.clone(), node: node.to_owned() };
-        let Some(of) = found.nodes.get_mut(node) else { return };
+        let Some(mut of) = found.nodes.change(node) else { return };
         let packages = self.applications.orders(&references);
         of.packages = references;
+        drop(of);
         self.order(Order::Boot { node: of_node, packages });
     }
 
@@ -42,13 +43,14 @@ impl Model {
     /// A node is up but for a package: nothing can run there until it boots with what it needs.
     pub(super) fn boot_failed(&mut self, node: &NodeRef, failure: &NodeFailure, moment: Timestamp) {
         let key = key(&node.pool);
-        let Some(of) = self.node_mut(&key, &node.node).filter(|of| !of.leaving) else { return };
+        let Some(mut of) = self.node_mut(&key, &node.node).filter(|of| !of.leaving) else { return };
         let details = failure.details.iter().map(|(name, value)| NameValuePair::new(name, value));
         of.errors.push(ComputeNodeError {
             code: Some(failure.code.clone()),
             message: Some(failure.message.clone()),
             error_details: Some(details.collect()),
         });
+        drop(of);
         self.set_node_state(&key, &node.node, NodeState::Unusable, moment);
         self.settle_allocation(&key, moment);
         self.keep_pool(&key);

@@ -44,13 +44,14 @@ impl Model {
         moment: Timestamp,
     ) {
         let (patience, ending) = manners(option);
-        let Some(of) = self.node_mut(pool, node) else { return };
+        let Some(mut of) = self.node_mut(pool, node) else { return };
         if of.leaving && of.plan.is_none() {
             return;
         }
         of.leaving |= act == Act::Leave;
         of.plan = Some(Plan { act, patience });
         let (state, launches) = (of.state.clone(), of.launches.clone());
+        drop(of);
         if patience == Patience::None {
             self.set_node_state(pool, node, act.state(), moment);
             for launch in launches {
@@ -80,7 +81,7 @@ impl Model {
             return;
         }
         let of_node = NodeRef { pool: found.spec.id.clone(), node: node.to_owned() };
-        if let Some(of) = self.node_mut(pool, node) {
+        if let Some(mut of) = self.node_mut(pool, node) {
             of.plan = None;
         }
         self.set_node_state(pool, node, plan.act.state(), moment);
@@ -108,7 +109,10 @@ impl Model {
     pub(super) fn stay(&mut self, pool: &str, moment: Timestamp) {
         let Some(found) = self.pools.get_mut(pool) else { return };
         let mut staying = vec![];
-        for of in found.nodes.values_mut().filter(|of| of.plan.is_some_and(|plan| plan.act == Act::Leave)) {
+        let leaves = |of: &&Node| of.plan.is_some_and(|plan| plan.act == Act::Leave);
+        let leaving: Vec<_> = found.nodes.values().filter(leaves).map(|of| of.id.clone()).collect();
+        for id in leaving {
+            let Some(mut of) = found.nodes.change(&id) else { continue };
             (of.plan, of.leaving) = (None, false);
             staying.push((of.id.clone(), of.state.clone()));
         }
@@ -236,8 +240,8 @@ impl Model {
         use NodeState::{Idle, Offline, Running, StartTaskFailed, WaitingForStartTask};
         self.node_to_tell(pool, node, &[Idle, Running, Offline, StartTaskFailed, WaitingForStartTask])?;
         let key = key(pool);
-        if let Some(of) = self.node_mut(&key, node) {
-            call(of)?;
+        if let Some(mut of) = self.node_mut(&key, node) {
+            call(&mut of)?;
         }
         self.keep_pool(&key);
         Ok(())

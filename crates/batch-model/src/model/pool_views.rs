@@ -213,9 +213,7 @@ impl Model {
     ) -> Result<PageOf<ComputeNode>, Refusal> {
         let filter = read_filter(filter, NODE_PROPERTIES)?;
         let pool = self.pool(pool)?;
-        Ok(page(pool.nodes.range(after.to_owned()..), filter.as_ref(), size, |node| {
-            self.see_node(pool, node, select)
-        }))
+        Ok(page(pool.nodes.range(after), filter.as_ref(), size, |node| self.see_node(pool, node, select)))
     }
 
     /// How many nodes of each pool are in which state.

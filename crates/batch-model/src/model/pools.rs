@@ -1,7 +1,7 @@
 //! Pools: made, resized, changed, deleted.
 
 use super::{
-    Alarm, Change, Model, Node, Pool, Refusal, autoscaling,
+    Alarm, Change, Model, Node, Nodes, Pool, Refusal, autoscaling,
     facts::{Act, json},
     job_specs::checked_chore,
     key,
@@ -86,9 +86,7 @@ impl Model {
             autoscale_run: None,
             formula_at: None,
             samples: Samples::default(),
-            nodes: BTreeMap::new(),
-            room: BTreeSet::new(),
-            hungry: BTreeSet::new(),
+            nodes: Nodes::of_slots(slots),
         };
         self.pools.insert(key.clone(), pool);
         self.watch_resize(&key, None, moment);
@@ -179,6 +177,7 @@ impl Model {
             spec.vm_size = vm_size;
         }
         (pool.etag, pool.modified) = (tag(moment), moment);
+        pool.nodes.set_slots(pool.slots_per_node());
         self.keep_pool(&key(id));
         Ok((tag(moment), moment))
     }
@@ -331,7 +330,7 @@ impl Model {
         if pool.resizing {
             return Err(Refusal::conflict("PoolBeingResized"));
         }
-        if remove.node_list.iter().any(|node| !pool.nodes.contains_key(node)) {
+        if remove.node_list.iter().any(|node| pool.nodes.get(node).is_none()) {
             return Err(Refusal::not_found("NodeNotFound"));
         }
         (pool.resizing, pool.allocation_at) = (true, moment);
@@ -356,7 +355,7 @@ impl Model {
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
         (pool.deleting, pool.state_at) = (true, moment);
-        let nodes: Vec<String> = pool.nodes.keys().cloned().collect();
+        let nodes: Vec<String> = pool.nodes.values().map(|node| node.id.clone()).collect();
         let key = key(id);
         for node in nodes {
             self.plan_node(&key, &node, Act::Leave, None, moment);
@@ -413,7 +412,7 @@ impl Model {
                     log: VecDeque::new(),
                 };
                 if let Some(pool) = self.pools.get_mut(key) {
-                    pool.nodes.insert(id.clone(), node);
+                    pool.nodes.insert(node);
                 }
                 self.boot(key, &id);
             }

@@ -1,6 +1,6 @@
 //! Tasks that give way: a more important job that finds no room takes it from jobs that allow it.
 
-use super::{Job, Model, Pool, Task, facts::Ending};
+use super::{Job, Model, Pool, Task, facts::Ending, key};
 use crate::orders::LaunchId;
 use dropmill_azure_wire::batch::TaskState;
 use std::cmp::Reverse;
@@ -17,7 +17,7 @@ impl Model {
 
     fn victim_of_next(&self, pool_key: &str) -> Option<LaunchId> {
         let pool = self.pools.get(pool_key).filter(|pool| !pool.deleting)?;
-        let (least, ..) = pool.hungry.first()?;
+        let (least, ..) = self.jobs.with_ready_tasks(&key(&pool.spec.id)).next()?;
         let gives_way = |job: &Job| {
             job.spec.allow_task_preemption == Some(true) && job.spec.priority.unwrap_or(0) < -*least
         };
@@ -43,19 +43,19 @@ impl Model {
     /// The task that waits for room first, by its job and the slots it needs; one on several nodes takes none from
     /// others.
     fn waiting_task<'a>(&'a self, pool: &Pool) -> Option<(&'a Job, i32)> {
-        let (_, _, job) = pool.hungry.first()?;
+        let (_, _, job) = self.jobs.with_ready_tasks(&key(&pool.spec.id)).next()?;
         let job = self.jobs.get(job)?;
         let parallel = job.spec.max_parallel_tasks.unwrap_or(-1);
         if parallel >= 0 && job.on_nodes_now() >= usize::try_from(parallel).unwrap_or(usize::MAX) {
             return None;
         }
-        let (_, task) = job.ready.first()?;
+        let (_, task) = job.tasks.ready().first()?;
         let task = job.tasks.get(task).filter(|task| !task.is_multi())?;
         Some((job, task.slots()))
     }
 }
 
 fn running_of(job: &Job) -> impl Iterator<Item = &Task> {
-    let running = job.by_state.get(&TaskState::Running).into_iter().flatten();
+    let running = job.tasks.in_state(&TaskState::Running);
     running.filter_map(|(_, task)| job.tasks.get(task))
 }

@@ -84,7 +84,7 @@ impl Job {
 impl Model {
     /// Whether a job's task may start on a node now. If the job's preparation has not run there, it starts.
     pub(super) fn prepare(&mut self, job: &str, pool: &str, node: &str, moment: Timestamp) -> bool {
-        let Some(found) = self.jobs.get_mut(job) else { return true };
+        let Some(mut found) = self.jobs.change(job) else { return true };
         if found.spec.job_preparation_task.is_none() {
             return true;
         }
@@ -94,6 +94,7 @@ impl Model {
         }
         let pool_id = self.pools.get(pool).map(|pool| pool.spec.id.clone()).unwrap_or_default();
         found.on_nodes.insert(node.to_owned(), OnNode::new(pool_id, begun(moment)));
+        drop(found);
         self.launch_chore(job, node, false);
         self.keep_job(job);
         !waits
@@ -135,10 +136,10 @@ impl Model {
             output_files: vec![],
             last_try: true,
         };
-        if let Some(on) = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(node)) {
+        if let Some(on) = self.jobs.on_node(job, node) {
             (on.launch, on.ending) = (Some(id), None);
         }
-        if let Some(of) = self.node_mut(&pool, node) {
+        if let Some(mut of) = self.node_mut(&pool, node) {
             of.launches.insert(id);
         }
         self.launches.insert(id, What::Chore { job: job.to_owned(), node: node.to_owned(), release });
@@ -155,24 +156,24 @@ impl Model {
         moment: Timestamp,
     ) {
         self.forget_limit(launch);
-        let Some(on) = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(node)) else { return };
+        let Some(on) = self.jobs.on_node(job, node) else { return };
         on.launch = None;
         let (ending, pool) = (on.ending.take(), key(&on.pool));
         // A preparation that took too long failed; nobody ended the tasks that wait for it.
         let asked = ending.filter(|ending| *ending != Ending::WallClock);
         let node_stays = match self.node_mut(&pool, node) {
-            Some(of) => {
+            Some(mut of) => {
                 of.launches.remove(&launch);
                 matches!(of.state, NodeState::Idle | NodeState::Running | NodeState::Offline)
                     && of.plan.is_none()
             }
             None => false,
         };
-        let Some(found) = self.jobs.get_mut(job) else { return };
+        let Some(found) = self.jobs.get(job) else { return };
         let prepares = found.spec.job_preparation_task.as_ref();
         let most = prepares.and_then(|task| task.constraints.as_ref()?.max_task_retry_count).unwrap_or(0);
         let alive = matches!(found.state, JobState::Active | JobState::Disabling | JobState::Disabled);
-        let Some(on) = found.on_nodes.get_mut(node) else { return };
+        let Some(on) = self.jobs.on_node(job, node) else { return };
         if let Some(release) = &mut on.release {
             // A release is not tried again, and how it went changes nothing.
             note_try(release, ended, 0, moment);
@@ -204,12 +205,12 @@ impl Model {
 
     /// Takes a task that waits for a preparation off its node; it ends, or waits for another node.
     pub(super) fn unplace(&mut self, job: &str, task: &str, ending: Option<Ending>, moment: Timestamp) {
-        let Some(found) = self.task_mut(job, task) else { return };
-        let number = found.facts.number;
+        let Some(mut found) = self.task_mut(job, task) else { return };
         let nodes: Vec<_> = found.nodes().cloned().collect();
         (found.facts.node, found.facts.group) = (None, None);
+        drop(found);
         for (place, (pool, node)) in nodes.into_iter().enumerate() {
-            if let Some(on) = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(&node)) {
+            if let Some(on) = self.jobs.on_node(job, &node) {
                 on.waiting.remove(task);
             }
             self.free(&key(&pool), &node, (job, task, place), None, None, moment);
@@ -219,22 +220,18 @@ impl Model {
             Some(Ending::Deleted) => self.bury_task(job, task),
             Some(Ending::Requeued) | None => {
                 self.set_task_state(job, task, TaskState::Active, moment);
-                if let Some(found) = self.task_mut(job, task).filter(|_| ending.is_some()) {
+                if let Some(mut found) = self.task_mut(job, task).filter(|_| ending.is_some()) {
                     found.facts.info.requeue_count += 1;
                     found.facts.info.last_requeue_time = Some(moment);
                 }
-                if let Some(job) = self.jobs.get_mut(job) {
-                    job.ready.insert((number, task.to_owned()));
-                }
                 self.keep_task(job, task);
-                self.feed(job);
             }
         }
     }
 
     /// Ends a task that runs nowhere.
     pub(super) fn end_unstarted(&mut self, job: &str, task: &str, moment: Timestamp) {
-        if let Some(found) = self.task_mut(job, task) {
+        if let Some(mut found) = self.task_mut(job, task) {
             let info = &mut found.facts.info;
             info.end_time = Some(moment);
             info.result = Some(TaskResult::Failure);
@@ -245,7 +242,7 @@ impl Model {
 
     /// Whether a job that ends has nothing left to run on any node. What is left is started, or ended.
     pub(super) fn released(&mut self, job: &str, moment: Timestamp) -> bool {
-        let Some(found) = self.jobs.get_mut(job) else { return true };
+        let Some(mut found) = self.jobs.change(job) else { return true };
         let releases = found.spec.job_release_task.is_some();
         let (mut all, mut to_end, mut to_start) = (true, vec![], vec![]);
         for (node, on) in &mut found.on_nodes {
@@ -279,6 +276,7 @@ impl Model {
                 _ => {}
             }
         }
+        drop(found);
         for launch in to_end {
             self.end_launch(launch, Ending::Terminated);
         }
@@ -302,7 +300,8 @@ impl Model {
     /// A node begins anew: which preparations are void there?
     pub(super) fn void_preparations(&mut self, node: &str, act: Act) {
         let mut void = vec![];
-        for (key, job) in &mut self.jobs {
+        for key in self.jobs.keys() {
+            let Some(mut job) = self.jobs.change(&key) else { continue };
             let (Some(task), Some(on)) = (&job.spec.job_preparation_task, job.on_nodes.get(node)) else {
                 continue;
             };
@@ -311,7 +310,8 @@ impl Model {
             let ends = matches!(job.state, JobState::Terminating | JobState::Deleting | JobState::Completed);
             if on.release.is_none() && !ends && (act != Act::Reboot || again) && act != Act::Leave {
                 job.on_nodes.remove(node);
-                void.push(key.clone());
+                drop(job);
+                void.push(key);
             }
         }
         for job in void {

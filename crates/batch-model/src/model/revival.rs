@@ -1,6 +1,6 @@
 //! The life of a service that was closed, or cut off, is taken up again.
 
-use super::{Job, Model, Pool, Task};
+use super::{Job, Model, Pool, Task, Tasks};
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{JobState, NodeState, TaskState},
@@ -30,11 +30,14 @@ impl Model {
         let moment = self.moment(now);
         for (key, mut pool) in pools {
             let id = pool.spec.id.clone();
-            let (leaving, staying): (Vec<_>, Vec<_>) = pool.nodes.values_mut().partition(|node| node.leaving);
-            let going = leaving.iter().map(|node| NodeRef { pool: id.clone(), node: node.id.clone() });
+            pool.nodes.set_slots(pool.slots_per_node());
+            let ids: Vec<_> = pool.nodes.values().map(|node| (node.id.clone(), node.leaving)).collect();
+            let (leaving, staying): (Vec<_>, Vec<_>) = ids.into_iter().partition(|(_, leaving)| *leaving);
+            let going = leaving.into_iter().map(|(node, _)| NodeRef { pool: id.clone(), node });
             self.effects.orders.extend(going.map(Order::Remove));
             let mut booting = vec![];
-            for node in staying {
+            for (node, _) in staying {
+                let Some(mut node) = pool.nodes.change(&node) else { continue };
                 node.plan = None;
                 if matches!(node.state, NodeState::Deallocated | NodeState::Deallocating) {
                     node.state = NodeState::Deallocated;
@@ -54,6 +57,7 @@ impl Model {
             let task = job.spec.job_preparation_task.as_ref();
             let reruns = task.is_some_and(|task| task.rerun_on_node_reboot_after_success != Some(false));
             job.on_nodes.retain(|_, on| on.outlives_a_restart(ends, reruns));
+            job.tasks = Tasks::new(job.spec.uses_task_dependencies == Some(true));
             self.jobs.insert(key, job);
         }
         for (job, task_key, mut task) in tasks {
@@ -67,15 +71,15 @@ impl Model {
                 facts.group = None;
             }
             let is_kept = task.facts.state == TaskState::Completed && !task.facts.files_gone;
-            self.enter(&job, task_key.clone(), task);
+            if let Some(mut job) = self.jobs.change(&job) {
+                job.tasks.insert(task_key.clone(), task);
+            }
             if is_kept {
                 self.watch_retention(&job, &task_key);
             }
         }
-        let keys: Vec<_> = self.jobs.keys().cloned().collect();
-        for key in keys {
+        for key in self.jobs.keys() {
             self.watch_job(&key);
-            self.feed(&key);
             if self.jobs.get(&key).is_some_and(|job| {
                 matches!(job.state, JobState::Terminating | JobState::Disabling | JobState::Deleting)
             }) {

@@ -32,17 +32,17 @@ impl Model {
     /// The next task and the nodes it goes to.
     fn next_placement(&self, pool_key: &str) -> Option<(String, String, Vec<String>)> {
         let pool = self.pools.get(pool_key).filter(|pool| !pool.deleting)?;
-        if pool.room.is_empty() {
+        if pool.nodes.room().is_empty() {
             return None;
         }
         let most = pool.slots_per_node();
-        for (_, _, job_key) in &pool.hungry {
+        for (_, _, job_key) in self.jobs.with_ready_tasks(pool_key) {
             let job = self.jobs.get(job_key)?;
             let parallel = job.spec.max_parallel_tasks.unwrap_or(-1);
             if parallel >= 0 && job.on_nodes_now() >= usize::try_from(parallel).unwrap_or(usize::MAX) {
                 continue;
             }
-            for (_, task_key) in job.ready.iter().take(LOOK_AHEAD) {
+            for (_, task_key) in job.tasks.ready().iter().take(LOOK_AHEAD) {
                 let task = job.tasks.get(task_key)?;
                 if task.is_multi() {
                     match self.instances_of(pool, job, task) {
@@ -57,14 +57,14 @@ impl Model {
                     |(taken, node): &&(i32, String)| taken + slots <= most && !job.is_barred_from(node);
                 let liked = task.add.affinity_info.as_ref().and_then(|info| {
                     let of = pool.nodes.get(info.affinity_id.strip_prefix("TVM:")?)?;
-                    pool.room.get(&(of.slots, of.id.clone())).filter(fits)
+                    pool.nodes.room().get(&(of.slots, of.id.clone())).filter(fits)
                 });
                 // Spread: where least runs. Pack: where most runs that still leaves room.
                 let node = match (liked, pool.packs(), job.on_nodes.is_empty()) {
                     (Some(node), ..) => Some(node),
-                    (None, true, _) => pool.room.iter().rev().find(fits),
-                    (None, false, true) => pool.room.first().filter(fits),
-                    (None, false, false) => pool.room.iter().find(fits),
+                    (None, true, _) => pool.nodes.room().iter().rev().find(fits),
+                    (None, false, true) => pool.nodes.room().first().filter(fits),
+                    (None, false, false) => pool.nodes.room().iter().find(fits),
                 };
                 if let Some((_, node)) = node {
                     return Some((job_key.clone(), task_key.clone(), vec![node.clone()]));
@@ -80,7 +80,7 @@ impl Model {
         if !pool.takes_instances() {
             return Placement::Never;
         }
-        let free = pool.room.iter().filter(|(taken, node)| *taken == 0 && !job.is_barred_from(node));
+        let free = pool.nodes.room().iter().filter(|(taken, node)| *taken == 0 && !job.is_barred_from(node));
         let mut free: Vec<String> = free.map(|(_, node)| node.clone()).collect();
         if free.len() >= number {
             let liked = task.add.affinity_info.as_ref().map(|info| &*info.affinity_id);
@@ -94,10 +94,9 @@ impl Model {
 
     fn launch_task(&mut self, pool: &str, nodes: &[String], job: &str, task: &str, moment: Timestamp) {
         let Some(found) = self.pools.get_mut(pool) else { return };
-        let Some(task_found) = self.jobs.get_mut(job).and_then(|job| job.tasks.get_mut(task)) else { return };
+        let Some(mut task_found) = self.jobs.change_task(job, task) else { return };
         for node in nodes {
-            let Some(of) = found.nodes.get_mut(node) else { return };
-            found.room.remove(&(of.slots, node.clone()));
+            let Some(mut of) = found.nodes.change(node) else { return };
             of.slots += task_found.slots();
         }
         let mut places: Vec<_> = nodes.iter().map(|node| (found.spec.id.clone(), node.clone())).collect();
@@ -105,21 +104,19 @@ impl Model {
             task_found.is_multi().then(|| Box::new(Group::on(&places.split_off(1), moment)));
         task_found.facts.node = places.pop();
         task_found.facts.files_gone = false;
+        drop(task_found);
         let mut prepared = true;
         for node in nodes {
             if self.prepare(job, pool, node, moment) {
                 continue;
             }
             prepared = false;
-            let on = self.jobs.get_mut(job).and_then(|job| job.on_nodes.get_mut(node));
-            on.map(|on| on.waiting.insert(task.to_owned()));
+            if let Some(on) = self.jobs.on_node(job, node) {
+                on.waiting.insert(task.to_owned());
+            }
         }
         let state = if prepared { TaskState::Running } else { TaskState::Preparing };
         self.set_task_state(job, task, state, moment);
-        let Some(job_found) = self.jobs.get_mut(job) else { return };
-        if job_found.ready.is_empty() {
-            self.feed(job);
-        }
         if prepared {
             self.start_task(job, task, moment);
         }
@@ -137,24 +134,27 @@ impl Model {
 
     fn start_instance(&mut self, job: &str, task: &str, number: usize, moment: Timestamp) {
         let id = self.launch_id();
-        let Some(job_found) = self.jobs.get_mut(job) else { return };
+        let Some(job_found) = self.jobs.get(job) else { return };
         let job_id = job_found.spec.id.clone();
         let preparation = job_found.preparation_variables();
-        let Some(task_found) = job_found.tasks.get_mut(task) else { return };
+        let common: Vec<_> = settings(job_found.spec.common_environment_settings.as_deref()).collect();
+        let Some(mut task_found) = self.jobs.change_task(job, task) else { return };
         let Some((pool_id, node)) = task_found.nodes().nth(number).cloned() else { return };
-        let Some(of) = self.pools.get_mut(&key(&pool_id)).and_then(|pool| pool.nodes.get_mut(&node)) else {
+        let Some(mut of) = self.pools.get_mut(&key(&pool_id)).and_then(|pool| pool.nodes.change(&node))
+        else {
             return;
         };
         let dedicated = of.dedicated;
         of.launches.insert(id);
-        Self::instance_begins(task_found, number, Some(id), moment);
+        Self::instance_begins(&mut task_found, number, Some(id), moment);
         let most = task_found.max_retries();
         let last_try = most >= 0 && task_found.facts.info.retry_count >= most;
-        let (directory, task_found) = (task_found.directory_of(&job_id, number), task_found.clone());
-        let common: Vec<_> = settings(job_found.spec.common_environment_settings.as_deref()).collect();
+        let directory = task_found.directory_of(&job_id, number);
+        drop((task_found, of));
+        let Some(task_found) = self.jobs.get(job).and_then(|job| job.tasks.get(task)) else { return };
         let add = &task_found.add;
         let mut environment = self.environment_of(&pool_id, &node, dedicated);
-        environment.extend(self.instance_variables(&job_id, &task_found, number));
+        environment.extend(self.instance_variables(&job_id, task_found, number));
         environment.push(("AZ_BATCH_JOB_ID".into(), job_id));
         environment.push(("AZ_BATCH_TASK_ID".into(), add.id.clone()));
         environment.extend(preparation);
@@ -198,11 +198,10 @@ impl Model {
     ) {
         let slots = self.jobs.get(job).and_then(|job| job.tasks.get(task)).map_or(0, super::Task::slots);
         let Some(found) = self.pools.get_mut(pool) else { return };
-        let Some(of) = found.nodes.get_mut(node) else { return };
+        let Some(mut of) = found.nodes.change(node) else { return };
         if launch.is_some_and(|launch| !of.launches.remove(&launch)) {
             return;
         }
-        found.room.remove(&(of.slots, node.to_owned()));
         of.slots -= slots;
         if let Some(success) = success {
             of.total += 1;
@@ -214,6 +213,7 @@ impl Model {
                 of.recent.pop_front();
             }
         }
+        drop(of);
         self.rest_node(pool, node, moment);
     }
 }

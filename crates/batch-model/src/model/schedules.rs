@@ -374,8 +374,8 @@ impl Model {
 
     fn jobs_of(&self, schedule: &str) -> impl Iterator<Item = (&String, &Job)> {
         let prefix = format!("{schedule}:");
-        let from = self.jobs.range(prefix.clone()..);
-        from.take_while(move |(key, _)| key.starts_with(&prefix))
+        let from = self.jobs.range(&prefix);
+        from.take_while(move |(key, _)| key.strip_prefix(schedule).is_some_and(|rest| rest.starts_with(':')))
     }
 
     /// The id of its job that is not over.

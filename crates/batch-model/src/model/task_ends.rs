@@ -1,12 +1,8 @@
 //! How tasks end: by themselves, by order, by their limits; and what follows.
 
 use super::{
-    Alarm, Change, Model, Task, What,
-    exit_conditions::{exit_options, satisfies},
-    facts::Ending,
-    key,
+    Alarm, Change, Model, Task, What, books::TaskGuard, exit_conditions::exit_options, facts::Ending, key,
     nodes::failure_of,
-    tasks::count_slots,
 };
 use crate::orders::{LaunchEnding, LaunchId, Order, Spent};
 use dropmill_azure_wire::{
@@ -29,11 +25,13 @@ impl Model {
             }
             _ => return,
         };
-        let Some(found) = self.task_mut(&job, &task).filter(|task| task.facts.launch == Some(launch)) else {
+        let Some(mut found) = self.task_mut(&job, &task).filter(|task| task.facts.launch == Some(launch))
+        else {
             return;
         };
         (found.facts.process, found.facts.spent) = (process, Spent::default());
         let limit = found.add.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
+        drop(found);
         self.limit_launch(launch, limit, moment);
         if self.durable {
             self.keep_task(&job, &task);
@@ -71,7 +69,7 @@ impl Model {
         match what {
             What::Task { job, task, number } => {
                 let found = self.task_mut(&job, &task).filter(|task| task.launch_of(number) == Some(launch));
-                if let Some(found) = found {
+                if let Some(mut found) = found {
                     // A task on several nodes ends on all of them.
                     launches = found.live_launches();
                     if outranks(found.facts.ending) {
@@ -80,7 +78,7 @@ impl Model {
                 }
             }
             What::Chore { job, node, .. } => {
-                let found = self.jobs.get_mut(&job).and_then(|job| job.on_nodes.get_mut(&node));
+                let found = self.jobs.on_node(&job, &node);
                 if let Some(found) = found.filter(|on| on.launch == Some(launch) && outranks(on.ending)) {
                     found.ending = Some(ending);
                 }
@@ -105,17 +103,19 @@ impl Model {
         moment: Timestamp,
     ) {
         self.forget_limit(launch);
-        let found = self.task_mut(job, task).filter(|task| task.launch_of(number) == Some(launch));
-        let Some(found) = found else { return };
+        let of_it = |task: &TaskGuard<'_>| task.launch_of(number) == Some(launch);
+        let Some(mut found) = self.task_mut(job, task).filter(of_it) else { return };
         found.facts.spent += ended.spent;
         if found.is_multi() {
+            drop(found);
             return self.instance_ended((job, task), number, launch, ended, moment);
         }
         let (ending, node) = (found.facts.ending.take(), found.facts.node.clone());
         (found.facts.launch, found.facts.process) = (None, None);
+        let tried = !found.tries_again(ending, &ended);
+        drop(found);
         if let Some((pool, node)) = node {
             let success = ending.is_none() && ended.exit_code == Some(0) && ended.failure.is_none();
-            let tried = !found.tries_again(ending, &ended);
             self.free(&key(&pool), &node, (job, task, 0), Some(launch), tried.then_some(success), moment);
         }
         self.conclude(job, task, ending, ended, None, moment);
@@ -132,7 +132,7 @@ impl Model {
         subtask: Option<usize>,
         moment: Timestamp,
     ) {
-        let Some(found) = self.task_mut(job, task) else { return };
+        let Some(mut found) = self.task_mut(job, task) else { return };
         let nodes: Vec<_> = found.nodes().map(|(pool, node)| (key(pool), node.clone())).collect();
         let again = found.tries_again(ending, &ended);
         let info = &mut found.facts.info;
@@ -150,19 +150,15 @@ impl Model {
                 failure.details.get_or_insert_default().push(detail);
             }
         }
-        let number = found.facts.number;
+        if again && ending == Some(Ending::Requeued) {
+            (found.facts.node, found.facts.group) = (None, None);
+        }
+        drop(found);
+        // Its job may be gone afterwards; others still want the slots that are free now.
+        let pool = self.pool_of(job);
         if again {
-            if ending == Some(Ending::Requeued)
-                && let Some(found) = self.task_mut(job, task)
-            {
-                (found.facts.node, found.facts.group) = (None, None);
-            }
             self.set_task_state(job, task, TaskState::Active, moment);
-            if let Some(job) = self.jobs.get_mut(job) {
-                job.ready.insert((number, task.to_owned()));
-            }
             self.keep_task(job, task);
-            self.feed(job);
         } else if ending == Some(Ending::Deleted)
             && self.jobs.get(job).is_some_and(|job| job.state != JobState::Deleting)
         {
@@ -175,24 +171,16 @@ impl Model {
         }
         self.job_quiet(job, moment);
         self.end_if_done(job, moment);
-        let pool = self.pool_of(job);
         self.schedule(&pool, moment);
     }
 
     /// A task is over: whoever waited for it may go, and its job may end.
     pub(super) fn complete(&mut self, job: &str, task: &str, moment: Timestamp) {
         self.set_task_state(job, task, TaskState::Completed, moment);
-        if let Some(found) = self.jobs.get_mut(job)
-            && found.tasks.get(task).is_some_and(|task| task.facts.info.result == Some(TaskResult::Success))
-        {
-            found.succeeded += 1;
-            found.slots[3] += found.tasks.get(task).map_or(0, Task::slots);
-        }
         self.keep_task(job, task);
-        let Some(found) = self.task_mut(job, task) else { return };
+        let Some(found) = self.jobs.get(job).and_then(|job| job.tasks.get(task)) else { return };
         let options = exit_options(found).cloned();
         self.watch_retention(job, task);
-        self.release(job, task);
         let Some(found) = self.jobs.get(job) else { return };
         let manages = found.spec.job_manager_task.as_ref().is_some_and(|manager| {
             manager.kill_job_on_completion != Some(false) && manager.id.eq_ignore_ascii_case(task)
@@ -214,22 +202,6 @@ impl Model {
         }
     }
 
-    /// Makes ready what waited for a task that is over.
-    fn release(&mut self, job: &str, task: &str) {
-        let Some(found) = self.jobs.get_mut(job) else { return };
-        if found.spec.uses_task_dependencies != Some(true) || !found.tasks.get(task).is_some_and(satisfies) {
-            return;
-        }
-        for waiter in found.dependencies.satisfy(task) {
-            if let Some(waiting) =
-                found.tasks.get(&waiter).filter(|task| task.facts.state == TaskState::Active)
-            {
-                found.ready.insert((waiting.facts.number, waiter));
-            }
-        }
-        self.feed(job);
-    }
-
     /// Sets the alarm of a completed task's files.
     pub(super) fn watch_retention(&mut self, job: &str, task: &str) {
         let Some(found) = self.jobs.get(job).and_then(|job| job.tasks.get(task)) else { return };
@@ -239,13 +211,9 @@ impl Model {
     }
 
     pub(super) fn retention_over(&mut self, job: &str, task: &str, now: Timestamp) {
-        let Some(found) = self.jobs.get_mut(job) else { return };
-        let id = found.spec.id.clone();
-        let Some(task_found) =
-            found.tasks.get_mut(task).filter(|task| task.facts.state == TaskState::Completed)
-        else {
-            return;
-        };
+        let Some(id) = self.jobs.get(job).map(|job| job.spec.id.clone()) else { return };
+        let is_over = |found: &TaskGuard<'_>| found.facts.state == TaskState::Completed;
+        let Some(mut task_found) = self.task_mut(job, task).filter(is_over) else { return };
         // A task that ran once more since then is kept longer.
         if task_found.kept_until().is_none_or(|until| until > now) {
             return;
@@ -254,27 +222,19 @@ impl Model {
             return;
         }
         let gone = task_found.clone();
+        drop(task_found);
         self.remove_files(&gone, &id);
         self.keep_task(job, task);
     }
 
     pub(super) fn bury_task(&mut self, job: &str, task: &str) {
-        let Some(found) = self.jobs.get_mut(job) else { return };
+        let Some(mut found) = self.jobs.change(job) else { return };
         let id = found.spec.id.clone();
         let Some(gone) = found.tasks.remove(task) else { return };
-        if let Some(list) = found.by_state.get_mut(&gone.facts.state) {
-            list.remove(&(gone.facts.state_at, task.to_owned()));
-        }
-        found.ready.remove(&(gone.facts.number, task.to_owned()));
-        found.dependencies.forget(task);
-        found.dependencies.unsatisfy(task);
-        count_slots(&mut found.slots, &gone, -1);
-        if gone.facts.state == TaskState::Completed && gone.facts.info.result == Some(TaskResult::Success) {
-            found.succeeded -= 1;
-        }
+        drop(found);
+        self.keep_marked(job);
         self.remove_files(&gone, &id);
         self.keep(|| Change::DropTask { job: job.to_owned(), key: task.to_owned() });
-        self.feed(job);
     }
 }
 

@@ -77,13 +77,11 @@ impl Model {
         let job = self.job(job)?;
         let state = filter.as_ref().and_then(|filter| filter.must_equal("state"));
         let Some(Value::Text(state)) = state else {
-            return Ok(page(job.tasks.range(after.to_owned()..), filter.as_ref(), size, |task| {
+            return Ok(page(job.tasks.range(after), filter.as_ref(), size, |task| {
                 self.see_task(job, task, select)
             }));
         };
-        let Some(in_state) = job.by_state.get(&TaskState::from(state.as_str())) else {
-            return Ok((vec![], None));
-        };
+        let state = TaskState::from(state.as_str());
         let since = filter.as_ref().and_then(|filter| filter.not_before("stateTransitionTime"));
         let from = match after.split_once('|') {
             Some((moment, key)) => {
@@ -95,7 +93,7 @@ impl Model {
             None => (since.unwrap_or(Timestamp::MIN), String::new()),
         };
         let mut found = vec![];
-        for entry in in_state.range(from..) {
+        for entry in job.tasks.in_state_from(&state, from) {
             let Some(task) = job.tasks.get(&entry.1) else { continue };
             if !filter.as_ref().is_none_or(|filter| filter.lets(task)) {
                 continue;

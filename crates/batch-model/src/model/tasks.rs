@@ -1,8 +1,9 @@
 //! Tasks: added, run, tried again, ended, deleted.
 
 use super::{
-    Change, Model, Refusal, Task, TaskFacts, dependencies,
-    exit_conditions::satisfies,
+    Change, Model, Refusal, Task, TaskFacts,
+    books::TaskGuard,
+    dependencies,
     facts::{Ending, json},
     instances::checked_instances,
     job_specs::{checked_environment, checked_limits},
@@ -75,6 +76,7 @@ impl Model {
             ending: None,
             spent: Spent::default(),
             files_gone: false,
+            released: false,
             group: None,
         };
         let task = Task { add: Box::new(add), facts };
@@ -90,39 +92,10 @@ impl Model {
         };
         self.effects.visible = true;
         self.effects.changes.extend(change);
-        self.enter(&job_key, task_key, task);
+        if let Some(mut job) = self.jobs.change(&job_key) {
+            job.tasks.insert(task_key, task);
+        }
         Ok((tag(moment), moment))
-    }
-
-    /// Puts a task into its job's lists.
-    pub(super) fn enter(&mut self, job_key: &str, task_key: String, task: Task) {
-        let Some(job) = self.jobs.get_mut(job_key) else { return };
-        let state = task.facts.state.clone();
-        job.by_state.entry(state.clone()).or_default().insert((task.facts.state_at, task_key.clone()));
-        count_slots(&mut job.slots, &task, 1);
-        if state == TaskState::Completed && task.facts.info.result == Some(TaskResult::Success) {
-            job.succeeded += 1;
-        }
-        let mut ready = vec![];
-        if state == TaskState::Active {
-            let on = task.add.depends_on.as_ref();
-            if on.is_none_or(|on| job.dependencies.add(&task_key, on)) {
-                ready.push((task.facts.number, task_key.clone()));
-            }
-        } else if job.spec.uses_task_dependencies == Some(true) && satisfies(&task) {
-            // Only a service that begins anew gets tasks that are over.
-            for waiter in job.dependencies.satisfy(&task_key) {
-                if let Some(waiting) = job.tasks.get(&waiter) {
-                    ready.push((waiting.facts.number, waiter));
-                }
-            }
-        }
-        job.tasks.insert(task_key, task);
-        let was_hungry = !job.ready.is_empty();
-        job.ready.extend(ready);
-        if !was_hungry && !job.ready.is_empty() {
-            self.feed(job_key);
-        }
     }
 
     /// Puts what was added on nodes; called once for a whole collection.
@@ -140,8 +113,8 @@ impl Model {
         self.job(job)?.tasks.get(&key(task)).ok_or_else(|| Refusal::not_found("TaskNotFound"))
     }
 
-    pub(super) fn task_mut(&mut self, job: &str, task: &str) -> Option<&mut Task> {
-        self.jobs.get_mut(job)?.tasks.get_mut(task)
+    pub(super) fn task_mut<'a>(&'a mut self, job: &'a str, task: &'a str) -> Option<TaskGuard<'a>> {
+        self.jobs.change_task(job, task)
     }
 
     pub(super) fn keep_task(&mut self, job: &str, task: &str) {
@@ -149,27 +122,25 @@ impl Model {
         if !self.durable {
             return;
         }
-        let Some(facts) = self.task_mut(job, task).map(|task| json(&task.facts)) else { return };
+        let found = self.jobs.get(job).and_then(|job| job.tasks.get(task));
+        let Some(facts) = found.map(|task| json(&task.facts)) else { return };
         self.effects.changes.push(Change::PutTaskFacts { job: job.to_owned(), key: task.to_owned(), facts });
     }
 
-    /// Moves a task to another state, in every list.
+    /// Keeps tasks whose facts changed because one that they depended on did.
+    pub(super) fn keep_marked(&mut self, job: &str) {
+        let marked = self.jobs.change(job).map(|mut job| job.tasks.take_marked());
+        for task in marked.unwrap_or_default() {
+            self.keep_task(job, &task);
+        }
+    }
+
+    /// Moves a task to another state.
     pub(super) fn set_task_state(&mut self, job: &str, task: &str, state: TaskState, moment: Timestamp) {
-        let Some(job) = self.jobs.get_mut(job) else { return };
-        let Some(found) = job.tasks.get_mut(task) else { return };
-        let (before, since) = (found.facts.state.clone(), found.facts.state_at);
-        if let Some(list) = job.by_state.get_mut(&before) {
-            list.remove(&(since, task.to_owned()));
-        }
-        job.ready.remove(&(found.facts.number, task.to_owned()));
-        count_slots(&mut job.slots, found, -1);
-        if before == TaskState::Completed && found.facts.info.result == Some(TaskResult::Success) {
-            job.succeeded -= 1;
-        }
-        found.facts.previous = Some((before, since));
-        (found.facts.state, found.facts.state_at) = (state.clone(), moment);
-        count_slots(&mut job.slots, found, 1);
-        job.by_state.entry(state).or_default().insert((moment, task.to_owned()));
+        let Some(mut found) = self.task_mut(job, task) else { return };
+        let before = std::mem::replace(&mut found.facts.state, state);
+        found.facts.previous = Some((before, found.facts.state_at));
+        found.facts.state_at = moment;
     }
 
     /// Ends a task.
@@ -196,9 +167,9 @@ impl Model {
 
     /// A task was ended or deleted: its job may be over, and others may have its place.
     fn after_task(&mut self, job: &str, moment: Timestamp) {
+        let pool = self.pool_of(job);
         self.job_quiet(job, moment);
         self.end_if_done(job, moment);
-        let pool = self.pool_of(job);
         self.schedule(&pool, moment);
     }
 
@@ -216,20 +187,16 @@ impl Model {
         if found.facts.info.result == Some(TaskResult::Success) {
             return Err(Refusal::conflict("TaskSucceeded"));
         }
-        let number = found.facts.number;
         let (job, task) = (key(job), key(task));
         self.set_task_state(&job, &task, TaskState::Active, moment);
-        if let Some(found) = self.task_mut(&job, &task) {
+        if let Some(mut found) = self.task_mut(&job, &task) {
             let requeues = (found.facts.info.requeue_count, found.facts.info.last_requeue_time);
             let (requeue_count, last_requeue_time) = requeues;
             found.facts.info =
                 TaskExecutionInfo { requeue_count, last_requeue_time, ..TaskExecutionInfo::default() };
         }
-        if let Some(found) = self.jobs.get_mut(&job) {
-            found.ready.insert((number, task.clone()));
-        }
+        self.keep_marked(&job);
         self.keep_task(&job, &task);
-        self.feed(&job);
         let pool = self.pool_of(&job);
         self.schedule(&pool, moment);
         Ok(())
@@ -270,34 +237,21 @@ impl Model {
             return Err(Refusal::conflict("TaskCompleted"));
         }
         let (job, task) = (key(job), key(task));
-        let Some(found) = self.task_mut(&job, &task) else { return Err(Refusal::not_found("TaskNotFound")) };
+        let Some(mut found) = self.task_mut(&job, &task) else {
+            return Err(Refusal::not_found("TaskNotFound"));
+        };
         if let Some(limits) = &constraints {
             checked_limits(limits)?;
         }
         found.add.constraints = constraints;
         fill(&mut found.add, None);
         (found.facts.etag, found.facts.modified) = (tag(moment), moment);
-        if self.durable
-            && let Some(found) = self.task_mut(&job, &task)
-        {
-            let (add, facts) = (json(&found.add), json(&found.facts));
+        let (add, facts) = (json(&found.add), json(&found.facts));
+        drop(found);
+        if self.durable {
             self.effects.changes.push(Change::PutTask { job, key: task, add, facts });
         }
         Ok((tag(moment), moment))
-    }
-}
-
-/// Slots by state: active, running, completed. (Those of tasks that succeeded are counted when they do.)
-pub(super) fn count_slots(slots: &mut [i32; 4], task: &Task, by: i32) {
-    let at = match task.facts.state {
-        TaskState::Active => 0,
-        TaskState::Running | TaskState::Preparing => 1,
-        TaskState::Completed => 2,
-        TaskState::Other(_) => return,
-    };
-    slots[at] += by * task.slots();
-    if at == 2 && by < 0 && task.facts.info.result == Some(TaskResult::Success) {
-        slots[3] -= task.slots();
     }
 }
 

@@ -48,7 +48,7 @@ impl Model {
 
     /// A node gets a machine.
     pub(super) fn begin_lease(&mut self, pool: &str, node: &str, moment: Timestamp) {
-        if let Some(of) = self.node_mut(pool, node) {
+        if let Some(mut of) = self.node_mut(pool, node) {
             of.leased.get_or_insert(moment);
         }
     }
@@ -56,10 +56,11 @@ impl Model {
     /// A node's machine is gone.
     pub(super) fn end_lease(&mut self, pool: &str, node: &str, moment: Timestamp) {
         let Some(found) = self.pools.get_mut(pool) else { return };
-        let Some(of) = found.nodes.get_mut(node) else { return };
+        let Some(mut of) = found.nodes.change(node) else { return };
         let Some(from) = of.leased.take() else { return };
         let (pool, vm_size) = (found.spec.id.clone(), found.spec.vm_size.clone());
         let lease = Lease { pool, vm_size, dedicated: of.dedicated, from, to: moment };
+        drop(of);
         let body = json(&lease);
         self.leases.push_back(lease);
         if self.leases.len() > MOST_LEASES {
@@ -181,7 +182,7 @@ impl Model {
                 retries += u64::try_from(task.facts.info.retry_count).unwrap_or(0);
             }
             let completed = job.count(TaskState::Completed) as u64;
-            let well = u64::try_from(job.succeeded).unwrap_or(0);
+            let well = u64::try_from(job.tasks.succeeded()).unwrap_or(0);
             (succeeded, failed) = (succeeded + well, failed + completed.saturating_sub(well));
         }
         JobStatistics {

@@ -122,22 +122,14 @@ fn check(world: &World) {
     let model = &world.model;
     let mut slots: BTreeMap<&str, i32> = BTreeMap::new();
     for job in model.jobs.values() {
-        let listed: usize = job.by_state.values().map(|list| list.len()).sum();
-        assert_eq!(listed, job.tasks.len());
-        for (key, task) in &job.tasks {
+        for (key, task) in job.tasks.iter() {
             let state = &task.facts.state;
-            assert!(job.by_state[state].contains(&(task.facts.state_at, key.clone())), "{key} {state}");
-            let ready = job.ready.contains(&(task.facts.number, key.clone()));
-            assert!(!ready || *state == TaskState::Active, "{key} is ready while {state}");
             let on_node = matches!(state, TaskState::Running | TaskState::Preparing);
             assert_eq!(!task.live_launches().is_empty(), *state == TaskState::Running, "{key} {state}");
             for (number, (_, node)) in task.nodes().enumerate().filter(|_| on_node) {
                 let runs = task.launch_of(number).is_some() || *state == TaskState::Preparing;
                 *slots.entry(node).or_default() += i32::from(runs) * task.slots();
             }
-        }
-        for (_, key) in &job.ready {
-            assert!(job.tasks.contains_key(key), "{key} is ready and gone");
         }
         let counts = model.task_counts(&job.spec.id).unwrap();
         let (tasks, slots) = (counts.task_counts, counts.task_slot_counts);
@@ -148,11 +140,9 @@ fn check(world: &World) {
         for node in pool.nodes.values() {
             let taken = slots.get(&*node.id).copied().unwrap_or(0);
             assert_eq!(node.slots, taken, "{node:?}");
-            let has_room = node.takes_tasks() && node.slots < pool.slots_per_node();
-            assert_eq!(pool.room.contains(&(node.slots, node.id.clone())), has_room, "{node:?}");
         }
-        assert!(pool.room.iter().all(|(_, node)| pool.nodes.contains_key(node)));
     }
+    super::rebuilt::check(model);
 }
 
 proptest! {

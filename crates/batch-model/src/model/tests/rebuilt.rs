@@ -1,11 +1,10 @@
 //! Every index is what the facts say, in whatever order pools, jobs, schedules and tasks are made, deleted and made again.
 
 use super::{World, with};
-use crate::model::{Job, Model, jobs::hunger, key};
-use dropmill_azure_wire::batch::{JobState, TaskResult, TaskState};
+use crate::model::{Condition, Model, Supply, key};
+use dropmill_azure_wire::batch::JobState;
 use proptest::prelude::*;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
 
 const POOLS: [&str; 2] = ["p", "Q"];
 const JOBS: [&str; 2] = ["j", "K"];
@@ -23,7 +22,9 @@ enum Step {
     MoveJob { job: usize, pool: usize, priority: i32 },
     MakeSchedule { pool: usize },
     DeleteSchedule,
-    AddTask { job: usize, task: u8, slots: u8, waits: bool },
+    AddTask { job: usize, task: u8, slots: u8, waits: u8 },
+    Befall { which: usize },
+    PatchPool { pool: usize, slots: u8 },
     DeleteTask { job: usize, task: u8 },
     TerminateTask { job: usize, task: u8 },
     Reactivate { job: usize, task: u8 },
@@ -48,8 +49,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (job(), pool(), -2..3_i32).prop_map(|(job, pool, priority)| Step::MoveJob { job, pool, priority }),
         1 => pool().prop_map(|pool| Step::MakeSchedule { pool }),
         1 => Just(Step::DeleteSchedule),
-        8 => (job(), 0..5_u8, 1..3_u8, any::<bool>())
+        8 => (job(), 0..5_u8, 1..3_u8, 0..4_u8)
             .prop_map(|(job, task, slots, waits)| Step::AddTask { job, task, slots, waits }),
+        1 => (0..5_usize).prop_map(|which| Step::Befall { which }),
+        1 => (pool(), 1..4_u8).prop_map(|(pool, slots)| Step::PatchPool { pool, slots }),
         2 => (job(), 0..5_u8).prop_map(|(job, task)| Step::DeleteTask { job, task }),
         1 => (job(), 0..5_u8).prop_map(|(job, task)| Step::TerminateTask { job, task }),
         1 => (job(), 0..5_u8).prop_map(|(job, task)| Step::Reactivate { job, task }),
@@ -98,11 +101,31 @@ fn take(mut world: World, step: &Step) -> World {
         }
         Step::DeleteSchedule => drop(world.model.delete_schedule("s", now)),
         Step::AddTask { job, task, slots, waits } => {
-            let on = if *waits { json!({"dependsOn": {"taskIds": ["0"]}}) } else { json!({}) };
+            // A failure of what others wait for may satisfy them, too.
+            let on = match waits {
+                0 => json!({"exitConditions": {"default": {"dependencyAction": "satisfy"}}}),
+                1 => json!({"dependsOn": {"taskIds": ["0"]}}),
+                2 => json!({"dependsOn": {"taskIds": ["0"], "taskIdRanges": [{"start": 0, "end": 1}]}}),
+                _ => json!({}),
+            };
             let body = json!({"id": task.to_string(), "commandLine": "true", "requiredSlots": slots,
                               "constraints": {"maxTaskRetryCount": 1}});
             let _ = world.model.add_task(JOBS[*job], read(with(body, on)).unwrap(), now);
             world.model.schedule_job(JOBS[*job], now);
+        }
+        Step::Befall { which } => {
+            let all = [
+                Condition::Preempt { nodes: 1 },
+                Condition::Return,
+                Condition::Break { nodes: 1 },
+                Condition::Recover,
+                Condition::Supply(Supply::quota(2)),
+            ];
+            world.model.befall(&all[*which], now);
+        }
+        Step::PatchPool { pool, slots } => {
+            let patch = serde_json::from_value(json!({"taskSlotsPerNode": slots})).unwrap();
+            let _ = world.model.patch_pool(POOLS[*pool], patch, now);
         }
         Step::DeleteTask { job, task } => {
             drop(world.model.delete_task(JOBS[*job], &task.to_string(), now));
@@ -131,62 +154,11 @@ fn take(mut world: World, step: &Step) -> World {
 }
 
 /// Compares every index with one that is built from the facts alone.
-fn check(model: &Model) {
-    for (key, job) in &model.jobs {
-        check_job(key, job);
+pub fn check(model: &Model) {
+    model.jobs.check();
+    for pool in model.pools.values() {
+        pool.nodes.check();
     }
-    for (key, pool) in &model.pools {
-        let has_room = |node: &&crate::model::Node| node.takes_tasks() && node.slots < pool.slots_per_node();
-        let room: BTreeSet<_> =
-            pool.nodes.values().filter(has_room).map(|node| (node.slots, node.id.clone())).collect();
-        assert_eq!(pool.room, room, "nodes of {key} with room");
-        let is_hungry = |(_, job): &(&String, &Job)| {
-            super::super::key(job.pool_id().unwrap_or_default()) == *key
-                && job.state == JobState::Active
-                && !job.ready.is_empty()
-        };
-        let hungry: BTreeSet<_> =
-            model.jobs.iter().filter(is_hungry).map(|(key, job)| hunger(job, key)).collect();
-        assert_eq!(pool.hungry, hungry, "jobs of {key} with ready tasks");
-    }
-}
-
-fn check_job(job_key: &str, job: &Job) {
-    let mut by_state: BTreeMap<TaskState, BTreeSet<_>> = BTreeMap::new();
-    let (mut ready, mut succeeded, mut slots) = (BTreeSet::new(), 0, [0; 4]);
-    let satisfied: BTreeSet<_> = job
-        .tasks
-        .iter()
-        .filter(|(_, task)| crate::model::exit_conditions::satisfies(task))
-        .map(|(key, _)| key.clone())
-        .collect();
-    for (task_key, task) in &job.tasks {
-        let facts = &task.facts;
-        by_state.entry(facts.state.clone()).or_default().insert((facts.state_at, task_key.clone()));
-        let at = match facts.state {
-            TaskState::Active => 0,
-            TaskState::Preparing | TaskState::Running => 1,
-            _ => 2,
-        };
-        slots[at] += task.slots();
-        if facts.info.result == Some(TaskResult::Success) && facts.state == TaskState::Completed {
-            succeeded += 1;
-            slots[3] += task.slots();
-        }
-        let on = task.add.depends_on.iter().flat_map(|on| on.task_ids.iter().flatten());
-        if facts.state == TaskState::Active && on.clone().all(|id| satisfied.contains(&key(id))) {
-            ready.insert((facts.number, task_key.clone()));
-        }
-    }
-    let listed: BTreeMap<_, _> = job
-        .by_state
-        .iter()
-        .filter(|(_, list)| !list.is_empty())
-        .map(|(state, list)| (state.clone(), list.clone()))
-        .collect();
-    assert_eq!(listed, by_state, "tasks of {job_key} by state");
-    assert_eq!(job.ready, ready, "ready tasks of {job_key}");
-    assert_eq!((job.succeeded, job.slots), (succeeded, slots), "counts of {job_key}");
 }
 
 /// No task waits that could run.
@@ -198,8 +170,8 @@ fn check_progress(model: &Model) {
         }
         let most_free = pool.nodes.values().filter(|node| node.takes_tasks());
         let most_free = most_free.map(|node| pool.slots_per_node() - node.slots).max().unwrap_or(0);
-        for (_, task) in &job.ready {
-            let slots = job.tasks[task].slots();
+        for (_, task) in job.tasks.ready() {
+            let slots = job.tasks.get(task).unwrap().slots();
             assert!(slots > most_free, "task {task} of {} waits, {most_free} slots are free", job.spec.id);
         }
     }

@@ -236,3 +236,58 @@ fn a_container_of_the_accounts_own_storage_is_read_with_a_signature_for_it() {
     assert_eq!((&**prefix, &*order.file_path), ("a/", "in"));
     assert!(!format!("{order:?}").contains("sig="));
 }
+
+#[test]
+fn a_task_that_was_released_stays_so_when_what_it_depended_on_is_deleted() {
+    let mut world = World::with_job(json!({"usesTaskDependencies": true}));
+    world.add_task("first", json!({})).unwrap();
+    world.exit("first", 0);
+    world.add_task("busy", json!({})).unwrap();
+    let on = |ids: &[&str]| json!({"dependsOn": {"taskIds": ids}});
+    world.add_task("released", on(&["first"])).unwrap();
+    world.model.delete_task("j", "first", world.now).unwrap();
+    world.settle();
+    // One that comes later waits for the next task of that id.
+    world.add_task("later", on(&["first"])).unwrap();
+    for anew in [false, true] {
+        if anew {
+            world = world.begin_anew();
+        }
+        assert_eq!(world.runs(), ["busy"], "the only slot is taken");
+    }
+    world.exit("busy", 0);
+    assert_eq!(world.runs(), ["released"]);
+    world.exit("released", 0);
+    assert_eq!(world.runs(), Vec::<String>::new());
+}
+
+#[test]
+fn tasks_of_a_job_run_in_a_pool_that_is_made_after_it() {
+    for anew in [false, true] {
+        let mut world = World::with_job(json!({}));
+        world.ask("disable scheduling");
+        world.add_task("t", json!({})).unwrap();
+        world.ask("delete pool");
+        if anew {
+            world = world.begin_anew();
+        }
+        world.add_pool("P", json!({"targetDedicatedNodes": 1})).unwrap();
+        assert_eq!(world.runs(), ["t"]);
+        world.exit("t", 0);
+        world.add_task("u", json!({})).unwrap();
+        assert_eq!(world.runs(), ["u"]);
+    }
+}
+
+#[test]
+fn slots_that_a_deleted_job_gives_back_are_taken_by_others() {
+    let mut world = World::with_job(json!({}));
+    world.add_job("k", json!({})).unwrap();
+    let task = |id: &str| serde_json::from_value(json!({"id": id, "commandLine": "x"})).unwrap();
+    world.add_task("t", json!({})).unwrap();
+    world.model.add_task("k", task("u"), world.now).unwrap();
+    world.model.schedule_job("k", world.now);
+    assert_eq!(world.runs(), ["t"]);
+    assert_eq!(world.ask("delete job"), "ok");
+    assert_eq!(world.runs(), ["u"]);
+}

@@ -1,0 +1,149 @@
+//! The nodes of a pool, and which of them have room.
+
+use crate::model::Node;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Deref, DerefMut},
+};
+
+/// The nodes of one pool.
+#[derive(Debug, Clone, Default)]
+pub struct Nodes {
+    all: BTreeMap<String, Node>,
+    /// Slots of one node.
+    slots: i32,
+    /// Nodes that take tasks and have free slots, by slots taken.
+    room: BTreeSet<(i32, String)>,
+}
+
+/// A node that is being changed.
+pub struct NodeGuard<'a> {
+    node: &'a mut Node,
+    slots: i32,
+    room: &'a mut BTreeSet<(i32, String)>,
+    before: Option<i32>,
+}
+
+/// Slots taken of a node that has room for a task.
+fn room_of(node: &Node, slots: i32) -> Option<i32> {
+    (node.takes_tasks() && node.slots < slots).then_some(node.slots)
+}
+
+impl Nodes {
+    /// No nodes, of so many slots each.
+    pub fn of_slots(slots: i32) -> Self {
+        Self { slots, ..Self::default() }
+    }
+
+    /// Sets the slots of each node.
+    pub fn set_slots(&mut self, slots: i32) {
+        self.slots = slots;
+        self.room =
+            self.all.values().filter_map(|node| Some((room_of(node, slots)?, node.id.clone()))).collect();
+    }
+
+    /// A node by its id.
+    pub fn get(&self, id: &str) -> Option<&Node> {
+        self.all.get(id)
+    }
+
+    /// Opens a node for a change.
+    pub fn change(&mut self, id: &str) -> Option<NodeGuard<'_>> {
+        let node = self.all.get_mut(id)?;
+        let before = room_of(node, self.slots);
+        Some(NodeGuard { node, slots: self.slots, room: &mut self.room, before })
+    }
+
+    /// Adds a node.
+    pub fn insert(&mut self, node: Node) {
+        self.remove(&node.id);
+        if let Some(taken) = room_of(&node, self.slots) {
+            self.room.insert((taken, node.id.clone()));
+        }
+        self.all.insert(node.id.clone(), node);
+    }
+
+    /// Removes a node.
+    pub fn remove(&mut self, id: &str) -> Option<Node> {
+        let node = self.all.remove(id)?;
+        if let Some(taken) = room_of(&node, self.slots) {
+            self.room.remove(&(taken, node.id.clone()));
+        }
+        Some(node)
+    }
+
+    /// All nodes, by id.
+    pub fn values(&self) -> impl Iterator<Item = &Node> {
+        self.all.values()
+    }
+
+    /// All nodes from an id on.
+    pub fn range<'a>(&'a self, from: &str) -> impl Iterator<Item = (&'a String, &'a Node)> + use<'a> {
+        self.all.range(from.to_owned()..)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Panics unless the index is what a new one would be, made of the facts alone.
+    #[cfg(test)]
+    pub fn check(&self) {
+        let mut new = self.clone();
+        new.set_slots(self.slots);
+        assert_eq!(new.room, self.room);
+    }
+
+    /// Slots taken and id of each node that takes tasks and has a free slot, the emptiest first.
+    pub fn room(&self) -> &BTreeSet<(i32, String)> {
+        &self.room
+    }
+}
+
+impl Deref for NodeGuard<'_> {
+    type Target = Node;
+    fn deref(&self) -> &Node {
+        self.node
+    }
+}
+
+impl DerefMut for NodeGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Node {
+        self.node
+    }
+}
+
+impl Drop for NodeGuard<'_> {
+    fn drop(&mut self) {
+        let after = room_of(self.node, self.slots);
+        if self.before == after {
+            return;
+        }
+        if let Some(taken) = self.before {
+            self.room.remove(&(taken, self.node.id.clone()));
+        }
+        if let Some(taken) = after {
+            self.room.insert((taken, self.node.id.clone()));
+        }
+    }
+}
+
+// Stored as a map of nodes; whoever reads a pool sets the slots.
+impl Serialize for Nodes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.all.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { all: BTreeMap::deserialize(deserializer)?, ..Self::default() })
+    }
+}
