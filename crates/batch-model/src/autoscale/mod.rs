@@ -14,7 +14,7 @@ pub use samples::{Samples, Sight};
 
 use dropmill_azure_wire::batch::NodeDeallocationOption;
 use dropmill_azure_wire::time::Timestamp;
-use parser::{Expression, Statement};
+use parser::{Expression, Place, Statement};
 use std::collections::BTreeMap;
 use value::Value;
 
@@ -44,8 +44,13 @@ impl FormulaError {
         Self { is_syntax: true, message: message.into(), results: None }
     }
 
-    fn at(message: &str, text: &str, at: usize) -> Self {
-        Self::syntax(&format!("{message}: line {}, character {at}", text[..at].matches('\n').count() + 1))
+    fn at(message: &str, place: Place) -> Self {
+        Self::syntax(&format!("{message} at {place}"))
+    }
+
+    /// An error while the statement at `place` was evaluated.
+    fn within(self, place: Place) -> Self {
+        Self { message: format!("{} in the statement at {place}", self.message), ..self }
     }
 
     pub(crate) fn evaluation(message: &str) -> Self {
@@ -99,11 +104,12 @@ impl Formula {
 
     fn run(&self, scope: &mut Scope<'_>) -> Result<Wish, FormulaError> {
         for statement in &self.0 {
-            let value = scope.value(&statement.value)?;
+            let within = |error: FormulaError| error.within(statement.place);
+            let value = scope.value(&statement.value).map_err(within)?;
             if scope.stopped {
                 break;
             }
-            scope.assign(&statement.name, value)?;
+            scope.assign(&statement.name, value).map_err(within)?;
         }
         let option = match &scope.variables["$NodeDeallocationOption"] {
             Value::Text(text) => NodeDeallocationOption::from(text.as_str()),
@@ -125,6 +131,11 @@ impl Formula {
 
 /// Variables of the service that a formula sets.
 const TARGETS: [&str; 3] = ["$TargetDedicatedNodes", "$TargetLowPriorityNodes", "$NodeDeallocationOption"];
+
+/// Returns today's name of a variable: the service once had one kind of nodes.
+fn current(name: &str) -> &str {
+    if name == "$TargetDedicated" { "$TargetDedicatedNodes" } else { name }
+}
 
 /// Units of time by the name that comes after `TimeInterval_`, in seconds.
 const UNITS: &[(&str, f64)] = &[
@@ -165,8 +176,7 @@ impl Scope<'_> {
     }
 
     fn assign(&mut self, name: &str, value: Value) -> Result<(), FormulaError> {
-        // The service once had one kind of nodes.
-        let name = if name == "$TargetDedicated" { "$TargetDedicatedNodes" } else { name };
+        let name = current(name);
         if Samples::knows(name) || name.starts_with("TimeInterval_") {
             return Err(FormulaError::evaluation(&format!("{name} cannot be set")));
         }
@@ -237,6 +247,7 @@ impl Scope<'_> {
     }
 
     fn named(&self, name: &str) -> Result<Value, FormulaError> {
+        let name = current(name);
         if let Some(value) = self.variables.get(name) {
             return Ok(value.clone());
         }

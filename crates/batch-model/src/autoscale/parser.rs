@@ -7,9 +7,32 @@ const DEEPEST: usize = 64;
 /// Operators and members of one statement. `1+1+1` and `x.a.a` are nested as deeply as they are long.
 const LONGEST: usize = 1_000;
 
+/// A place in the text of a formula; line and character count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    line: usize,
+    character: usize,
+}
+
+impl Place {
+    fn of(text: &str, at: usize) -> Self {
+        let before = &text[..at];
+        let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self { line: before.matches('\n').count() + 1, character: before[begin..].chars().count() + 1 }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}, character {}", self.line, self.character)
+    }
+}
+
 /// `name = value`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
+    /// Where it begins.
+    pub place: Place,
     /// As it was written.
     pub name: String,
     /// What it shall be.
@@ -65,7 +88,7 @@ enum Token {
 /// What is wrong, and where.
 pub fn parse(text: &str) -> Result<Vec<Statement>, FormulaError> {
     let tokens = tokens(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0, length: 0 };
+    let mut parser = Parser { text, tokens: &tokens, at: 0, depth: 0, length: 0 };
     let mut statements = vec![];
     while parser.at < tokens.len() {
         if parser.takes(";") {
@@ -92,15 +115,21 @@ fn tokens(text: &str) -> Result<Vec<(Token, usize)>, FormulaError> {
             at += rest.find('\n').unwrap_or(rest.len());
             continue;
         } else if rest.starts_with("/*") {
-            at += rest.find("*/").ok_or_else(|| FormulaError::at("A comment has no end", text, at))? + 2;
+            at += rest
+                .find("*/")
+                .ok_or_else(|| FormulaError::at("A comment has no end", Place::of(text, at)))?
+                + 2;
             continue;
         } else if first.is_ascii_digit() {
             let length = run(|c| c.is_ascii_digit() || c == '.');
-            let number =
-                rest[..length].parse().map_err(|_| FormulaError::at("That is no number", text, at))?;
+            let number = rest[..length]
+                .parse()
+                .map_err(|_| FormulaError::at("Invalid number", Place::of(text, at)))?;
             (Token::Number(number), length)
         } else if first == '"' {
-            let end = rest[1..].find('"').ok_or_else(|| FormulaError::at("A text has no end", text, at))?;
+            let end = rest[1..]
+                .find('"')
+                .ok_or_else(|| FormulaError::at("A text has no end", Place::of(text, at)))?;
             (Token::Text(rest[1..=end].to_owned()), end + 2)
         } else if first.is_ascii_alphabetic() || first == '_' || first == '$' {
             let length = 1 + rest[1..]
@@ -110,7 +139,7 @@ fn tokens(text: &str) -> Result<Vec<(Token, usize)>, FormulaError> {
         } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
             (Token::Sign(sign), sign.len())
         } else {
-            return Err(FormulaError::at("That is part of no formula", text, at));
+            return Err(FormulaError::at("Unexpected character", Place::of(text, at)));
         };
         tokens.push((token, at));
         at += length;
@@ -119,6 +148,7 @@ fn tokens(text: &str) -> Result<Vec<(Token, usize)>, FormulaError> {
 }
 
 struct Parser<'a> {
+    text: &'a str,
     tokens: &'a [(Token, usize)],
     at: usize,
     depth: usize,
@@ -143,41 +173,42 @@ impl Parser<'_> {
 
     fn unexpected(&self) -> FormulaError {
         match self.tokens.get(self.at) {
-            None => FormulaError::syntax("The formula ends too early"),
+            None => {
+                let end = self.text.trim_end().len();
+                FormulaError::at("The formula ends too early", Place::of(self.text, end))
+            }
             Some((token, at)) => {
-                FormulaError::syntax(&format!("Unexpected {} at character {at}", shown(token)))
+                FormulaError::at(&format!("Unexpected {}", shown(token)), Place::of(self.text, *at))
             }
         }
     }
 
+    /// An error at the token that comes next, or at the end.
+    fn here(&self, message: &str) -> FormulaError {
+        let at = self.tokens.get(self.at).map_or(self.text.trim_end().len(), |(_, at)| *at);
+        FormulaError::at(message, Place::of(self.text, at))
+    }
+
     fn deeper(&mut self) -> Result<(), FormulaError> {
         self.depth += 1;
-        if self.depth > DEEPEST {
-            Err(FormulaError::syntax("The formula is nested too deeply"))
-        } else {
-            Ok(())
-        }
+        if self.depth > DEEPEST { Err(self.here("The formula is nested too deeply")) } else { Ok(()) }
     }
 
     fn longer(&mut self) -> Result<(), FormulaError> {
         self.length += 1;
-        if self.length > LONGEST {
-            Err(FormulaError::syntax("A statement of the formula is too long"))
-        } else {
-            Ok(())
-        }
+        if self.length > LONGEST { Err(self.here("A statement of the formula is too long")) } else { Ok(()) }
     }
 
     fn statement(&mut self) -> Result<Statement, FormulaError> {
         self.length = 0;
-        let Some((Token::Name(name), _)) = self.tokens.get(self.at) else { return Err(self.unexpected()) };
-        let name = name.clone();
+        let Some((Token::Name(name), at)) = self.tokens.get(self.at) else { return Err(self.unexpected()) };
+        let (name, place) = (name.clone(), Place::of(self.text, *at));
         if !matches!(self.tokens.get(self.at + 1), Some((Token::Sign("="), _))) {
             // A call for its effect, `stop();`, or a value for none.
-            return Ok(Statement { name: String::new(), value: self.expression()? });
+            return Ok(Statement { place, name: String::new(), value: self.expression()? });
         }
         self.at += 2;
-        Ok(Statement { name, value: self.expression()? })
+        Ok(Statement { place, name, value: self.expression()? })
     }
 
     fn expression(&mut self) -> Result<Expression, FormulaError> {

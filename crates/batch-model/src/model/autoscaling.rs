@@ -122,25 +122,37 @@ impl Model {
     /// # Errors
     /// `PoolNotFound`, a pool without autoscale. What is wrong with the formula is part of the answer.
     pub fn evaluate_autoscale(
-        &mut self,
+        &self,
         id: &str,
         formula: &str,
         now: Timestamp,
     ) -> Result<AutoScaleRun, Refusal> {
-        if self.live_pool(id)?.spec.enable_auto_scale != Some(true) {
+        let pool = self.pool(id)?;
+        if pool.deleting {
+            return Err(Refusal::conflict("PoolBeingDeleted"));
+        }
+        if pool.spec.enable_auto_scale != Some(true) {
             let words = "The operation needs a pool with autoscale.";
             return Err(Refusal::new(409, "OperationInvalidForCurrentState", words));
         }
-        let key = key(id);
-        self.take_sample(&key, now);
-        let wish = Formula::read(formula).and_then(|formula| self.evaluate(&key, &formula, now));
+        // A question changes nothing: it sees the pool as it is now, and leaves samples and chance as they were.
+        let (key, mut rng) = (key(id), self.rng.clone());
+        let mut samples = pool.samples.clone();
+        samples.take(now, self.sight(&key));
+        let wish = Formula::read(formula)
+            .and_then(|formula| formula.evaluate(&samples, self.targets(&key), now, &mut || rng.random()));
         Ok(run_of(now, &wish))
     }
 
+    fn targets(&self, key: &str) -> (i32, i32) {
+        let spec = self.pools.get(key).map(|pool| &pool.spec);
+        let of = |target: fn(&PoolAdd) -> Option<i32>| spec.and_then(target).unwrap_or(0);
+        (of(|spec| spec.target_dedicated_nodes), of(|spec| spec.target_low_priority_nodes))
+    }
+
     fn evaluate(&mut self, key: &str, formula: &Formula, now: Timestamp) -> Result<Wish, FormulaError> {
+        let targets = self.targets(key);
         let Some(pool) = self.pools.get(key) else { return Err(gone()) };
-        let targets =
-            (pool.spec.target_dedicated_nodes.unwrap_or(0), pool.spec.target_low_priority_nodes.unwrap_or(0));
         let rng = &mut self.rng;
         formula.evaluate(&pool.samples, targets, now, &mut || rng.random())
     }
@@ -205,10 +217,9 @@ impl Model {
             self.alarms.insert((next, Alarm::Scale(key.to_owned())));
         }
         let wish = Formula::read(&formula).and_then(|formula| self.evaluate(key, &formula, now));
+        let targets = self.targets(key);
         let Some(pool) = self.pools.get_mut(key) else { return };
         pool.autoscale_run = Some(run_of(now, &wish));
-        let targets =
-            (pool.spec.target_dedicated_nodes.unwrap_or(0), pool.spec.target_low_priority_nodes.unwrap_or(0));
         let resizing = pool.resizing;
         if let Ok(wish) = wish
             && targets != (wish.dedicated, wish.low_priority)

@@ -27,7 +27,7 @@ impl Model {
     /// Makes a job.
     ///
     /// # Errors
-    /// `JobExists`, `PoolNotFound`, or what is wrong with it.
+    /// `JobExists`, or what is wrong with it. Its pool need not exist yet: its tasks wait for it.
     pub fn create_job(&mut self, spec: JobAdd, now: Timestamp) -> Result<(ETag, Timestamp), Refusal> {
         checked_id(&spec.id)?;
         self.make_job(spec, None, now)
@@ -115,7 +115,7 @@ impl Model {
                 Err(Refusal::invalid("poolInfo", "", reason))
             }
             (None, Some(auto)) => checked_auto_pool(auto),
-            (Some(pool), None) => self.pool(pool).map(drop),
+            (Some(pool), None) => checked_id(pool),
             (None, None) => Err(Refusal::missing("poolInfo")),
         }
     }

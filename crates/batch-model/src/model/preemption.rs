@@ -49,9 +49,10 @@ impl Model {
         if parallel >= 0 && job.on_nodes_now() >= usize::try_from(parallel).unwrap_or(usize::MAX) {
             return None;
         }
-        let (_, task) = job.tasks.ready().first()?;
-        let task = job.tasks.get(task).filter(|task| !task.is_multi())?;
-        Some((job, task.slots()))
+        let most = pool.slots_per_node();
+        let ready = job.tasks.ready().iter().filter_map(|(_, key)| job.tasks.get(key));
+        let next = ready.filter(|task| task.slots() <= most).next();
+        next.filter(|task| !task.is_multi()).map(|task| (job, task.slots()))
     }
 }
 

@@ -42,8 +42,9 @@ impl Model {
             if parallel >= 0 && job.on_nodes_now() >= usize::try_from(parallel).unwrap_or(usize::MAX) {
                 continue;
             }
-            for (_, task_key) in job.tasks.ready().iter().take(LOOK_AHEAD) {
-                let task = job.tasks.get(task_key)?;
+            // A task that needs more slots than any node has waits, and holds up no other.
+            let ready = job.tasks.ready().iter().filter_map(|(_, key)| Some((key, job.tasks.get(key)?)));
+            for (task_key, task) in ready.filter(|(_, task)| task.slots() <= most).take(LOOK_AHEAD) {
                 if task.is_multi() {
                     match self.instances_of(pool, job, task) {
                         Placement::On(nodes) => return Some((job_key.clone(), task_key.clone(), nodes)),

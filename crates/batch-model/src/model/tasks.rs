@@ -47,13 +47,6 @@ impl Model {
         if let Some(code) = id_of_chore(found, &add.id) {
             return Err(Refusal::conflict(code));
         }
-        let pool = found.pool_id().unwrap_or_default();
-        let slots = *add.required_slots.get_or_insert(1);
-        let most = self.pools.get(&key(pool)).map_or(i32::MAX, super::Pool::slots_per_node);
-        if slots > most {
-            let reason = "A node of the job's pool has fewer slots";
-            return Err(Refusal::invalid("requiredSlots", slots.to_string(), reason));
-        }
         let task_key = key(&add.id);
         if found.tasks.contains_key(&task_key) {
             return Err(Refusal::conflict("TaskExists"));

@@ -80,7 +80,7 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
         ("POST", ["evaluateautoscale"]) => {
             let evaluate: wire::PoolEvaluateAutoScale = ask.body()?;
             let formula = evaluate.auto_scale_formula;
-            let run = core.change(|model, now| model.evaluate_autoscale(pool, &formula, now)).await?;
+            let run = core.look(|model| model.evaluate_autoscale(pool, &formula, core.now()))?;
             Ok(entity(core.base(), "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", &run))
         }
         ("GET", ["nodes"]) => page(ask, "nodes", limit::PAGE, |model, filter, select, after, size| {

@@ -109,3 +109,27 @@ fn wrong_formulas_make_no_pool() {
         assert_eq!(told(world.add_pool("p", more.clone())), expected, "{more}");
     }
 }
+
+#[test]
+fn a_question_about_a_formula_changes_nothing() {
+    let formula = json!({"enableAutoScale": true, "autoScaleFormula": "$TargetDedicatedNodes = 1;"});
+    let two = || {
+        let mut world = World::new();
+        world.add_pool("p", formula.clone()).unwrap();
+        world
+    };
+    let (mut asked, mut not_asked) = (two(), two());
+    let ask = |world: &World| {
+        let text = "x = $ActiveTasks.Count(); y = rand(); z = $CurrentDedicatedNodes;";
+        world.model.evaluate_autoscale("p", text, world.now).unwrap().results
+    };
+    assert_eq!(ask(&asked), ask(&asked), "the same answer each time");
+    for _ in 0..3 {
+        ask(&asked);
+        asked.pass(30);
+        not_asked.pass(30);
+        assert_eq!(ask(&asked), ask(&not_asked));
+    }
+    assert_eq!(asked.pool("p"), not_asked.pool("p"));
+    assert_eq!(asked.node_ids(), not_asked.node_ids());
+}

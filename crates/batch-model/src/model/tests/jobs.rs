@@ -204,7 +204,7 @@ fn a_pool_made_for_a_job_goes_with_it_unless_it_shall_stay() {
         );
         world.add_task("t", json!({})).unwrap();
         world.exit("/t", 0);
-        assert_eq!(world.ask("put job"), "404 PoolNotFound");
+        assert_eq!(world.ask("put job"), "409 JobNotDisabled");
         assert_eq!(world.ask("terminate job"), "ok");
         assert_eq!(world.model.pool(&id).is_ok(), keeps);
     }
@@ -247,7 +247,7 @@ fn wrong_jobs_are_refused_by_name() {
         (json!({"constraints": {"maxTaskRetryCount": -2}}), "400 InvalidPropertyValue"),
         (json!({"constraints": {"maxWallClockTime": "PT0S"}}), "400 InvalidPropertyValue"),
         (json!({"poolInfo": {}}), "400 MissingRequiredProperty"),
-        (json!({"poolInfo": {"poolId": "none"}}), "404 PoolNotFound"),
+        (json!({"poolInfo": {"poolId": "a b"}}), "400 InvalidPropertyValue"),
         (
             json!({"poolInfo": {"autoPoolSpecification": {"poolLifetimeOption": "job"}}}),
             "400 MissingRequiredProperty",

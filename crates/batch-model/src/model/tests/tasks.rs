@@ -159,7 +159,7 @@ fn wrong_tasks_are_refused_by_name() {
         (json!({"id": "a/b"}), "400 InvalidPropertyValue"),
         (json!({"commandLine": " "}), "400 MissingRequiredProperty"),
         (json!({"requiredSlots": 0}), "400 InvalidPropertyValue"),
-        (json!({"requiredSlots": 2}), "400 InvalidPropertyValue"),
+        (json!({"requiredSlots": 2}), "ok"),
         (json!({"dependsOn": {"taskIds": ["x"]}}), "400 TaskDependenciesNotSpecifiedOnJob"),
         (json!({"constraints": {"maxTaskRetryCount": -2}}), "400 InvalidPropertyValue"),
         (json!({"constraints": {"maxWallClockTime": "PT0S"}}), "400 InvalidPropertyValue"),
@@ -290,4 +290,60 @@ fn slots_that_a_deleted_job_gives_back_are_taken_by_others() {
     assert_eq!(world.runs(), ["t"]);
     assert_eq!(world.ask("delete job"), "ok");
     assert_eq!(world.runs(), ["u"]);
+}
+
+#[test]
+fn a_job_may_be_made_before_its_pool_by_every_way_and_waits_for_it() {
+    let read = |body| serde_json::from_value(body).unwrap();
+    let schedule = json!({"id": "s", "schedule": {"recurrenceInterval": "PT1H"},
+                          "jobSpecification": {"poolInfo": {"poolId": "later"}}});
+    for way in ["job", "patch", "put", "schedule"] {
+        let mut world = World::new();
+        let pool = json!({"poolInfo": {"poolId": "later"}});
+        let first = if matches!(way, "patch" | "put") { json!({}) } else { pool.clone() };
+        world.add_job("j", first).unwrap();
+        let now = world.now;
+        let mut id = "j";
+        match way {
+            "patch" | "put" => {
+                world.ask("disable job");
+                match way {
+                    "patch" => {
+                        drop(world.model.patch_job("j", serde_json::from_value(pool).unwrap(), now).unwrap())
+                    }
+                    _ => {
+                        drop(world.model.update_job("j", serde_json::from_value(pool).unwrap(), now).unwrap())
+                    }
+                }
+                world.ask("enable job");
+            }
+            "schedule" => {
+                world.model.create_schedule(serde_json::from_value(schedule.clone()).unwrap(), now).unwrap();
+                id = "s:job-1";
+            }
+            _ => {}
+        }
+        world.model.add_task(id, read(json!({"id": "t", "commandLine": "true"})), now).unwrap();
+        world.model.schedule_job(id, now);
+        world.settle();
+        assert_eq!(world.runs(), Vec::<String>::new(), "{way}");
+        world.add_pool("later", json!({"targetDedicatedNodes": 1})).unwrap();
+        assert_eq!(world.runs(), ["t"], "{way}");
+    }
+}
+
+#[test]
+fn tasks_that_need_more_slots_than_a_node_has_wait_and_hold_up_no_other() {
+    let mut world = World::with_job(json!({}));
+    for number in 0..100 {
+        world.add_task(&format!("big-{number}"), json!({"requiredSlots": 2})).unwrap();
+    }
+    world.add_task("small", json!({})).unwrap();
+    assert_eq!(world.runs(), ["small"]);
+    world.exit("small", 0);
+    assert_eq!(world.runs(), Vec::<String>::new());
+    // A pool with larger nodes takes them.
+    world.ask("delete pool");
+    world.add_pool("p", json!({"targetDedicatedNodes": 1, "taskSlotsPerNode": 2})).unwrap();
+    assert_eq!(world.runs(), ["big-0"]);
 }
