@@ -66,6 +66,10 @@ class Service:
             return error.code, dict(error.headers), read(error.read())
 
 
+# Headers that say what an answer is about.
+ABOUT = ("etag", "last-modified", "dataserviceid", "location", "content-type")
+
+
 def read(body):
     try:
         return json.loads(body) if body else None
@@ -125,8 +129,8 @@ def beside(real, ours):
 class Session:
     """One recording, played against a service of its own."""
 
-    def __init__(self, calls, service):
-        self.calls, self.service = calls, service
+    def __init__(self, calls, service, carried=()):
+        self.calls, self.service, self.carried = calls, service, carried
         self.preparation = Preparation(calls, service)
         self.nodes, self.pages = {}, {}
 
@@ -192,10 +196,30 @@ class Session:
             headers = {key: value for key, value in (call.get("request_headers") or {}).items() if key in kept}
             body = call.get("request_body_json")
             body = self.with_our_nodes(body) if "request_headers" in call else self.preparation.body_of(call, node)
-            status, _, ours = self.service.call(call["method"], path, query, headers, body)
+            status, answered, ours = self.service.call(call["method"], path, query, headers, body)
             self.note_next_page(call.get("response_body_json"), ours)
-            for place, what in self.compare(call, status, ours):
+            for place, what in [*self.compare(call, status, ours), *self.compare_headers(call, status, answered)]:
                 yield f"{name} {call['status']}", place, what
+
+    def compare_headers(self, call, status, ours):
+        """The headers that say what an answer is about: which there are, and which path their addresses name."""
+        real = {name.lower(): value for name, value in (call.get("response_headers") or {}).items()}
+        ours = {name.lower(): value for name, value in ours.items()}
+        if status != call["status"] or status >= 300:
+            return
+        # Some recordings were stripped of tags and times.
+        for name in self.carried:
+            if (name in real) != (name in ours):
+                yield f"header.{name}", "only there" if name in real else "only here"
+            elif name in ("dataserviceid", "location") and name in real:
+                paths = [self.with_known_nodes(urllib.parse.unquote(urllib.parse.urlsplit(each[name]).path)) for each in (real, ours)]
+                if paths[0].lower() != paths[1].lower():
+                    yield f"header.{name}", "other path"
+
+    def with_known_nodes(self, path):
+        for there, here in self.nodes.items():
+            path = path.replace(there, here)
+        return path
 
     def compare(self, call, status, ours):
         real = call.get("response_body_json")

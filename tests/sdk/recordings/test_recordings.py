@@ -10,21 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from replay import Service, Session
+from replay import ABOUT, Service, Session
 
 HERE = Path(__file__).resolve().parent
 RECORDINGS = HERE.parent.parent / "recordings"
 
 
 def sessions():
-    """Every recorded session by its name: a file of its own, or one of the cases of a file."""
+    """Every recorded session by its name: a file of its own, or one of the cases of a file. With its calls and the headers that
+    its file carries at all."""
     for path in sorted(RECORDINGS.glob("*/*.json")):
         recording = json.loads(path.read_text())
         name = f"{path.parent.name}/{path.stem}"
         if "interactions" in recording:
-            yield name, recording["interactions"]
-        for case, calls in recording.get("cases", {}).items():
-            yield f"{name}/{case}", calls
+            yield name, (recording["interactions"], carried(recording["interactions"]))
+        cases = recording.get("cases", {})
+        of_file = carried(call for calls in cases.values() for call in calls)
+        for case, calls in cases.items():
+            yield f"{name}/{case}", (calls, of_file)
+
+
+def carried(calls):
+    """Headers that say what an answer is about, and are in any of these answers."""
+    names = {name.lower() for call in calls for name in call.get("response_headers") or {}}
+    return [name for name in ABOUT if name in names]
 
 
 SESSIONS = dict(sessions())
@@ -67,7 +76,8 @@ def service():
 
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session_goes_as_it_was_recorded(service, name):
-    session = Session(SESSIONS[name], service)
+    calls, headers = SESSIONS[name]
+    session = Session(calls, service, headers)
     unlisted = [difference for difference in session.play() if not listed(name, *difference)]
     played.add(name)
     assert not unlisted, "\n".join(" | ".join(each) for each in unlisted)

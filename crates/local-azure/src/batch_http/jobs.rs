@@ -25,6 +25,10 @@ pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
         let job = model.job(job)?;
         check_conditions(ask, &job.etag, job.modified)
     };
+    let tags = |model: &Model| {
+        let job = model.job(job)?;
+        Ok((job.etag.clone(), job.modified))
+    };
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
             let select = ask.select();
@@ -56,19 +60,36 @@ pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
         ("POST", ["disable"]) => {
             let disable: wire::JobDisable = ask.body()?;
             let tasks = disable.disable_tasks;
-            core.change(|model, now| check(model).and_then(|()| model.disable_job(job, &tasks, now))).await?;
-            Ok(empty(202))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.disable_job(job, &tasks, now)?;
+                    tags(model)
+                })
+                .await?;
+            Ok(changed(ask, 202, made))
         }
         ("POST", ["enable"]) => {
-            core.change(|model, now| check(model).and_then(|()| model.enable_job(job, now))).await?;
-            Ok(empty(202))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.enable_job(job, now)?;
+                    tags(model)
+                })
+                .await?;
+            Ok(changed(ask, 202, made))
         }
         ("POST", ["terminate"]) => {
             let terminate: JobTerminate = ask.body_or_default()?;
             let reason = terminate.terminate_reason;
-            core.change(|model, now| check(model).and_then(|()| model.terminate_job(job, reason, now)))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.terminate_job(job, reason, now)?;
+                    tags(model)
+                })
                 .await?;
-            Ok(empty(202))
+            Ok(changed(ask, 202, made))
         }
         ("GET", ["taskcounts"]) => {
             let counts = core.look(|model| model.task_counts(job))?;
@@ -148,6 +169,10 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
         let task = model.task(job, task)?;
         check_conditions(ask, &task.facts.etag, task.facts.modified)
     };
+    let tags = |model: &Model| {
+        let task = model.task(job, task)?;
+        Ok((task.facts.etag.clone(), task.facts.modified))
+    };
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
             let select = ask.select();
@@ -176,14 +201,25 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             Ok(empty(200))
         }
         ("POST", ["terminate"]) => {
-            core.change(|model, now| check(model).and_then(|()| model.terminate_task(job, task, now)))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.terminate_task(job, task, now)?;
+                    tags(model)
+                })
                 .await?;
-            Ok(empty(204))
+            Ok(changed(ask, 204, made))
         }
         ("POST", ["reactivate"]) => {
-            core.change(|model, now| check(model).and_then(|()| model.reactivate_task(job, task, now)))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.reactivate_task(job, task, now)?;
+                    tags(model)
+                })
                 .await?;
-            Ok(empty(204))
+            let (etag, modified) = made;
+            Ok(tagged(empty(204), &etag, modified))
         }
         ("GET", ["subtasksinfo"]) => {
             let select = ask.select();

