@@ -293,7 +293,11 @@ pub(super) fn checked_files(list: Option<&[ResourceFile]>) -> Result<(), Refusal
     Ok(())
 }
 
+/// Fills in the service's defaults, and gives back the room that reading left in lists.
 fn fill(add: &mut TaskAdd, retries: Option<i32>) {
+    add.resource_files.iter_mut().for_each(Vec::shrink_to_fit);
+    add.output_files.iter_mut().for_each(Vec::shrink_to_fit);
+    add.environment_settings.iter_mut().for_each(Vec::shrink_to_fit);
     let constraints = add.constraints.get_or_insert_with(TaskConstraints::default);
     constraints.max_wall_clock_time.get_or_insert(IsoDuration::UNLIMITED);
     constraints.retention_time.get_or_insert(IsoDuration::from_days(7));

@@ -79,6 +79,8 @@ impl Store {
             }
             (Incoming::Bytes(bytes), _) => {
                 let length = bytes.len() as u64;
+                // A few bytes of a request would keep the whole buffer that they were read into.
+                let bytes = if bytes.len() <= INLINE { Bytes::copy_from_slice(&bytes) } else { bytes };
                 (Content::Bytes(bytes), length, None)
             }
         };

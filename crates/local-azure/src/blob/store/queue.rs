@@ -25,8 +25,8 @@ pub struct Ticket(Option<Arc<Outcome>>);
 #[derive(Debug)]
 struct Outcome {
     told: OnceLock<Result<(), StoreError>>,
-    /// Closes when it is told; nothing is ever sent.
-    closed: Receiver<Infallible>,
+    /// Closes when it is told; nothing is ever sent. None afterwards: a blob keeps its ticket for as long as it is there.
+    closed: Mutex<Option<Receiver<Infallible>>>,
 }
 
 impl Ticket {
@@ -44,8 +44,8 @@ impl Ticket {
     /// When it could not be made durable.
     pub async fn durable(&self) -> Result<(), StoreError> {
         let Some(outcome) = &self.0 else { return Ok(()) };
-        if outcome.told.get().is_none() {
-            let _ = outcome.closed.recv().await;
+        if let Some(closed) = outcome.closed() {
+            let _ = closed.recv().await;
         }
         outcome.read()
     }
@@ -56,8 +56,8 @@ impl Ticket {
     /// When it could not be made durable.
     pub fn durable_blocking(&self) -> Result<(), StoreError> {
         let Some(outcome) = &self.0 else { return Ok(()) };
-        if outcome.told.get().is_none() {
-            let _ = outcome.closed.recv_blocking();
+        if let Some(closed) = outcome.closed() {
+            let _ = closed.recv_blocking();
         }
         outcome.read()
     }
@@ -75,6 +75,11 @@ impl Ticket {
 }
 
 impl Outcome {
+    /// What closes when it is told; none if it is.
+    fn closed(&self) -> Option<Receiver<Infallible>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn read(&self) -> Result<(), StoreError> {
         self.told.get().cloned().unwrap_or_else(|| Err(StoreError::closed()))
     }
@@ -104,13 +109,14 @@ pub struct Group {
 impl Group {
     fn new() -> Self {
         let (open, closed) = async_channel::bounded(1);
-        let outcome = Arc::new(Outcome { told: OnceLock::new(), closed });
+        let outcome = Arc::new(Outcome { told: OnceLock::new(), closed: Mutex::new(Some(closed)) });
         Self { changes: vec![], marks: Marks::default(), outcome, open }
     }
 
     /// Tells everybody who waits; gives the changes back.
     pub fn tell(self, outcome: Result<(), StoreError>) -> Vec<Change> {
         let _ = self.outcome.told.set(outcome);
+        self.outcome.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(self.open);
         self.changes
     }
