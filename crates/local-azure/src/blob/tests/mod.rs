@@ -9,6 +9,7 @@ mod copies;
 mod delegation;
 mod hostile;
 mod leases;
+mod resources;
 mod sums;
 mod tags;
 
