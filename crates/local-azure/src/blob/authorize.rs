@@ -30,6 +30,20 @@ impl Rights {
             Self::Sas(rights) => rights.allow(Action::ReplaceBlob),
         }
     }
+
+    /// Checks whether the blob's tags may be read and set.
+    ///
+    /// # Errors
+    /// Returns 403 for a SAS without `t`.
+    pub fn check_tags(self) -> Result<(), Refusal> {
+        match self {
+            Self::Sas(rights) if !rights.allow(Action::TagBlob) => {
+                let words = "This request is not authorized to perform this operation using this permission.";
+                Err(refuse(403, "AuthorizationPermissionMismatch", words))
+            }
+            Self::Owner | Self::Sas(_) => Ok(()),
+        }
+    }
 }
 
 /// Checks a request about what its path names.
@@ -56,7 +70,7 @@ pub fn authorize(
                 let error = BlobErrorBody::new(refused.code(Scheme::Storage), words)
                     .with("AuthenticationErrorDetail", refused.detail());
                 let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
-                Err(Refusal { status, error })
+                Err(Refusal::new(status, error))
             }
         };
     }
@@ -97,6 +111,6 @@ pub fn sas_rights(
         if let Some(detail) = refused.detail() {
             error = error.with("AuthenticationErrorDetail", detail);
         }
-        Refusal { status: StatusCode::FORBIDDEN, error }
+        Refusal::new(StatusCode::FORBIDDEN, error)
     })
 }

@@ -1,6 +1,6 @@
 //! One request whose sender is known: its headers and query, read and checked.
 
-use super::answer::{Refusal, not_here, refuse};
+use super::answer::{Refusal, invalid_md5, not_here, refuse};
 use crate::blob::{
     Inner,
     address::Address,
@@ -138,7 +138,7 @@ impl Ask<'_> {
         };
         let md5 = self.header(name::BLOB_CONTENT_MD5).filter(|text| !text.is_empty());
         if md5.is_some_and(|md5| !is_md5(md5)) {
-            return Err(refuse(400, "InvalidMd5", "The MD5 value specified in the request is invalid."));
+            return Err(invalid_md5());
         }
         let headers = ContentHeaders {
             content_type: either(name::BLOB_CONTENT_TYPE, "content-type"),

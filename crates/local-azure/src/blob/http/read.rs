@@ -2,7 +2,7 @@
 
 use super::{
     Answered,
-    answer::{Refusal, empty, put, refuse, xml},
+    answer::{Refusal, empty, no_such_range, put, refuse, xml},
     ask::Ask,
     conditions::{Conditions, Unread},
     outflow::{body_of, bytes_of},
@@ -80,10 +80,7 @@ impl Ask<'_> {
         let length = blob.length();
         let asked = self.header(name::RANGE).or_else(|| self.header("range"));
         let range = match asked.and_then(|text| ranges::parse(text, length)) {
-            Some(None) => {
-                let words = "The range specified is invalid for the current size of the resource.";
-                return Err(refuse(416, "InvalidRange", words));
-            }
+            Some(None) => return Err(no_such_range(length)),
             Some(range) => range,
             None => None,
         };

@@ -12,12 +12,14 @@ mod leases;
 mod resources;
 mod sums;
 mod tags;
+mod tiers;
 
 use super::{BlobService, BlobSettings};
 use crate::durability::Durability;
 use ::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::body::Body;
 use dropmill_azure_wire::{
+    sas::{Grant, Permissions},
     secret::Secret,
     sign::{Scheme, SharedKey},
     time::{Clock, Timestamp, http_date, parse_iso},
@@ -77,6 +79,17 @@ fn signed(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> R
     let mut request = request.body(Body::from(body.to_owned())).unwrap();
     key().authorize(Scheme::Storage, &mut request, Noon::default().now());
     request
+}
+
+/// The URL of a blob of `box` with a SAS that allows to read it.
+fn readable(name: &str) -> String {
+    with_sas(name, Permissions::READ)
+}
+
+/// The URL of a blob of `box` with a SAS for the container.
+fn with_sas(name: &str, permissions: Permissions) -> String {
+    let sas = Grant::to_container("box", permissions, parse_iso("2026-07-02").unwrap()).sign(&key());
+    format!("http://127.0.0.1:10000/acc/box/{name}?{}", sas.expose())
 }
 
 impl Desk {

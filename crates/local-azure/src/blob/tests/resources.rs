@@ -1,7 +1,6 @@
 //! Paths with and without `restype`: only the two together name a container.
 
 use super::*;
-use dropmill_azure_wire::sas::{Grant, Permissions};
 
 /// The container's list of blobs and its metadata, as a whole.
 async fn state(desk: &Desk) -> (String, String, String) {
