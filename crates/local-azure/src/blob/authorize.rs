@@ -103,9 +103,8 @@ pub fn sas_rights(
     action: Action,
     from: IpAddr,
 ) -> Result<Rights, Refusal> {
-    // What does not come over TLS comes over loopback, which cannot be overheard: what asks for HTTPS is content with it.
     let Address { container, blob } = address;
-    let asked = Asked { container, blob, action, now: inner.clock.now(), https: true, from };
+    let asked = Asked { container, blob, action, now: inner.clock.now(), https: inner.https, from };
     sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {
         let mut error = BlobErrorBody::new(refused.code(), refused.message());
         if let Some(detail) = refused.detail() {

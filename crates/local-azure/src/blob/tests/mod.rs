@@ -9,6 +9,7 @@ mod copies;
 mod delegation;
 mod hostile;
 mod leases;
+mod protocol;
 mod resources;
 mod sums;
 mod tags;
@@ -81,6 +82,18 @@ fn signed(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> R
     request
 }
 
+/// Those of a service in memory, reached without TLS.
+fn settings() -> BlobSettings {
+    BlobSettings {
+        state_dir: None,
+        durability: Durability::Process,
+        account: "acc".into(),
+        key: Secret::new(KEY),
+        endpoint: "http://127.0.0.1:10000/acc".into(),
+        allow_https_only_sas: false,
+    }
+}
+
 /// The URL of a blob of `box` with a SAS that allows to read it.
 fn readable(name: &str) -> String {
     with_sas(name, Permissions::READ)
@@ -100,18 +113,12 @@ impl Desk {
 
     /// In a folder, or in memory.
     async fn at(state_dir: Option<PathBuf>) -> Self {
+        Self::with(BlobSettings { state_dir, ..settings() }).await
+    }
+
+    async fn with(settings: BlobSettings) -> Self {
         let clock = Arc::new(Noon::default());
-        let service = BlobService::open(
-            BlobSettings {
-                state_dir,
-                durability: Durability::Process,
-                account: "acc".into(),
-                key: Secret::new(KEY),
-                endpoint: "http://127.0.0.1:10000/acc".into(),
-            },
-            clock.clone(),
-        );
-        let desk = Self(service.unwrap(), clock);
+        let desk = Self(BlobService::open(settings, clock.clone()).unwrap(), clock);
         if desk.own("GET", "/acc/box?restype=container", &[], "").await.status == 200 {
             return desk;
         }
