@@ -118,6 +118,12 @@ fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
     }
 }
 
+/// Returns the label behind the account's in a host of the account's own: `queue` of `account.queue.localhost`.
+pub fn host_label<'a>(host: &'a str, account: &str) -> Option<&'a str> {
+    let (_, rest) = host_name(host).split_once('.').filter(|_| is_of(host, account))?;
+    rest.split_once('.').map(|(label, _)| label)
+}
+
 /// Whether a host's first label is the account: `account.localhost`, `account.blob.localhost`.
 fn is_of(host: &str, account: &str) -> bool {
     let name = host_name(host);

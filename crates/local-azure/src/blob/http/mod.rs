@@ -12,6 +12,7 @@ mod conditions;
 mod containers;
 mod copies;
 mod delegation;
+mod elsewhere;
 mod intake;
 mod leases;
 mod outflow;
@@ -80,6 +81,10 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     let inside = inside(host, parts.uri.path(), inner.key.account());
     let inside =
         inside.ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
+    // Before its signature is checked: other services sign otherwise, and the client would blame the key.
+    if let Some(service) = elsewhere::recognise(inner.key.account(), host, inside, parts) {
+        return Err(elsewhere::refused(service));
+    }
     let query = parts.uri.query().unwrap_or_default();
     if parts.method == Method::POST && batches::is_one(query) {
         resource::named(inside, &restype_of(query))?;

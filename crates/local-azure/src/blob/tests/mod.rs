@@ -7,6 +7,7 @@ mod appends;
 mod batches;
 mod copies;
 mod delegation;
+mod elsewhere;
 mod hostile;
 mod leases;
 mod protocol;
