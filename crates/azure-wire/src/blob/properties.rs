@@ -11,7 +11,8 @@ use crate::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 
-/// Names and values that only the owner understands. HTTP carries names in lower case.
+/// Names and values that only the owner understands. Blob storage keeps the letter case of names and ignores it when it
+/// compares them; requests and responses within a process carry them in lower case.
 pub type Metadata = BTreeMap<String, String>;
 
 /// What is known of a blob beside its content.

@@ -1,14 +1,17 @@
 //! How the service answers: headers that every answer has, refusals by status and code.
 
-use crate::blob::{
-    StoreError,
-    address::BadAddress,
-    lease::Denied,
-    store::{Blob, Refused},
+use crate::{
+    blob::{
+        StoreError,
+        address::BadAddress,
+        lease::Denied,
+        store::{Blob, Refused},
+    },
+    reception::Spelling,
 };
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{
-    blob::{VERSION, header as name},
+    blob::{Metadata, VERSION, header as name, put_metadata},
     error::BlobErrorBody,
     etag::ETag,
     time::{Timestamp, http_date, iso},
@@ -241,6 +244,15 @@ pub fn xml(text: String) -> Response {
 pub fn put(answer: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
+    }
+}
+
+/// Puts metadata into an answer, its names spelled as they were given.
+pub fn put_named(answer: &mut Response, metadata: &Metadata) {
+    put_metadata(metadata, answer.headers_mut());
+    if metadata.keys().any(|key| key.bytes().any(|byte| byte.is_ascii_uppercase())) {
+        let names = metadata.keys().map(|key| format!("{}{key}", name::METADATA_PREFIX));
+        answer.extensions_mut().insert(Spelling::of(names));
     }
 }
 

@@ -109,7 +109,8 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
     if parts.method == Method::PUT {
         address.check_new()?;
     }
-    let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights, from };
+    let spelling = parts.extensions.get();
+    let ask = Ask { inner, headers: &parts.headers, query, spelling, address: &address, rights, from };
     ask.check()?;
     let value = |name| uri::value(query, name).unwrap_or_default().to_ascii_lowercase();
     let (restype, comp) = (restype_of(query), value("comp"));

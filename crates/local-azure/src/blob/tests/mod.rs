@@ -10,6 +10,7 @@ mod delegation;
 mod elsewhere;
 mod hostile;
 mod leases;
+mod metadata;
 mod protocol;
 mod resources;
 mod sums;
