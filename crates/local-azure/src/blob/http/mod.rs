@@ -87,7 +87,12 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     }
     let query = parts.uri.query().unwrap_or_default();
     if parts.method == Method::POST && batches::is_one(query) {
-        resource::named(inside, &restype_of(query))?;
+        // Where the account is in the path, the client for Node.js takes it for a container and says so.
+        if !inside.trim_end_matches('/').is_empty()
+            && resource::named(inside, &restype_of(query))? != Resource::Container
+        {
+            return Err(resource::no_root());
+        }
         return batches::carry_out(inner, parts, inside, body, request_id).await;
     }
     act(inner, parts, inside, body).await

@@ -48,7 +48,7 @@ pub fn named(inside: &str, restype: &str) -> Result<Resource, Refusal> {
     }
 }
 
-/// Returns the refusal of a path with one segment where there is no [`ROOT`].
+/// Returns the refusal of a path with one segment that names neither a container nor a blob of [`ROOT`].
 pub fn no_root() -> Refusal {
     nothing("a container needs restype=container, and there is no container $root whose blob it could be")
 }
