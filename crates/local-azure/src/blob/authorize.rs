@@ -86,13 +86,13 @@ pub fn authorize(
             "This request is not authorized to perform this operation.",
         ));
     };
-    sas_rights(inner, query, address, action, from)
+    sas_rights(inner, query, address, action, from, inner.https)
 }
 
 /// Where calls within the process come from.
 pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Checks the SAS of a query for one action.
+/// Checks the SAS of a query for one action; `https`: whether a SAS that demands HTTPS counts.
 ///
 /// # Errors
 /// Why it does not allow that.
@@ -102,9 +102,10 @@ pub fn sas_rights(
     address: &Address,
     action: Action,
     from: IpAddr,
+    https: bool,
 ) -> Result<Rights, Refusal> {
     let Address { container, blob } = address;
-    let asked = Asked { container, blob, action, now: inner.clock.now(), https: inner.https, from };
+    let asked = Asked { container, blob, action, now: inner.clock.now(), https, from };
     sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {
         let mut error = BlobErrorBody::new(refused.code(), refused.message());
         if let Some(detail) = refused.detail() {

@@ -155,7 +155,12 @@ impl Ask<'_> {
         }
         match (access, self.rights) {
             (Access::OfRequest, Rights::Owner) => Ok(Rights::Owner),
-            _ if sas::is_present(query) => sas_rights(self.inner, query, from, Action::ReadBlob, self.from),
+            _ if sas::is_present(query) => {
+                // Tools that make the URL of an account's name make it for HTTPS, and its SAS too.
+                let https = self.inner.https
+                    || self.header(name::COPY_SOURCE).is_some_and(|url| url.starts_with("https://"));
+                sas_rights(self.inner, query, from, Action::ReadBlob, self.from, https)
+            }
             _ => Err(refuse(
                 401,
                 "NoAuthenticationInformation",

@@ -25,6 +25,9 @@ async fn a_sas_for_https_alone_counts_over_https_or_where_the_settings_allow_it(
             let headers = [("x-ms-copy-source", &*url), ("x-ms-requires-sync", "true")];
             let said = desk.own("PUT", "/acc/box/to", &headers, "").await;
             assert_eq!(said.status, if counts { 202 } else { 403 }, "a copy, {endpoint}: {}", said.body);
+            let url = format!("https://acc.blob.core.windows.net/box/a?{}", sas.expose());
+            let headers = [("x-ms-copy-source", &*url), ("x-ms-requires-sync", "true")];
+            assert_eq!(desk.own("PUT", "/acc/box/to", &headers, "").await.status, 202, "a source over HTTPS");
         }
     }
 }
