@@ -258,6 +258,9 @@ pub struct ServeArgs {
     /// The name of this machine in the addresses that clients are told; the certificate must be for it.
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
+    /// Accept a SAS that demands HTTPS (`spr=https`) although Blob is served without TLS. Azure rejects it.
+    #[arg(long)]
+    pub allow_https_only_sas: bool,
     /// Let the faults and incidents of a scenario strike whoever uses the service; /__faults and /__clock change them.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,

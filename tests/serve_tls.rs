@@ -6,6 +6,7 @@ mod common;
 use axum::http::Request;
 use common::{Desk, Served};
 use dropmill_azure_wire::{
+    sas::{Grant, Permissions},
     sign::{Scheme, SharedKey},
     time::{Clock, WallClock},
 };
@@ -86,6 +87,24 @@ async fn clients_are_told_the_name_that_the_certificate_is_for() {
     let (status, _) = get(&trusting, &served, "blob", Scheme::Storage, "?comp=list").await.unwrap();
     assert_eq!(status, 200);
     assert_eq!(served.end(), Some(0));
+}
+
+#[tokio::test]
+async fn a_sas_for_https_alone_is_accepted_without_tls_only_if_that_is_allowed() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().no_proxy().build().unwrap();
+    // Who is let in finds that there is no such container.
+    for (switch, status) in [(None, 403), (Some("--allow-https-only-sas"), 404)] {
+        let desk = Desk::new();
+        let served = Served::with(&desk, switch.as_slice());
+        let key = SharedKey::new(served.text("/blob/account"), &served.text("/blob/key").into()).unwrap();
+        let expires = WallClock.now() + std::time::Duration::from_secs(3600);
+        let grant = Grant { https_only: true, ..Grant::to_container("none", Permissions::LIST, expires) };
+        let (endpoint, sas) = (served.text("/blob/endpoint"), grant.sign(&key));
+        let url = format!("{endpoint}/none?restype=container&comp=list&{}", sas.expose());
+        assert_eq!(client.get(url).send().await.unwrap().status(), status, "{switch:?}");
+        assert_eq!(served.end(), Some(0));
+    }
 }
 
 #[test]

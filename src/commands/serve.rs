@@ -38,6 +38,7 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let folder = state.service();
     let mut settings = ServiceSettings::at(&folder);
     settings.applications = applications;
+    settings.allow_https_only_sas = arguments.allow_https_only_sas;
     let scheme = if tls.is_some() { "https" } else { "http" };
     // As clients write it.
     let reached = |at: SocketAddr| host.map_or(at.to_string(), |host| format!("{host}:{}", at.port()));

@@ -5,6 +5,7 @@
 
 mod patience;
 mod seats;
+mod spelling;
 
 use crate::service::Peer;
 use axum::{Router, body::Body};
@@ -17,6 +18,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::{PatientBody, PatientStream};
 use seats::{Seat, Seats};
+pub use spelling::Spelling;
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -124,18 +126,23 @@ where
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        let request = request.map(|body| match body.is_end_stream() {
-            true => Body::empty(),
-            false => Body::new(PatientBody::new(body, bounds.silence)),
-        });
         let answer = seat.answer();
-        // A router is always ready: it need not be waited for.
-        let called = router.clone().call(request);
-        async move { called.await.map(|response| response.map(answer)) }
+        let mut router = router.clone();
+        async move {
+            spelling::keep(&mut request).await;
+            let request = request.map(|body| match body.is_end_stream() {
+                true => Body::empty(),
+                false => Body::new(PatientBody::new(body, bounds.silence)),
+            });
+            // A router is always ready: it need not be waited for.
+            let mut response = router.call(request).await?;
+            spelling::write(&mut response).await;
+            Ok::<_, std::convert::Infallible>(response.map(answer))
+        }
     });
     let stream = TokioIo::new(PatientStream::new(stream, bounds.silence));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+    builder.timer(TokioTimer::new()).header_read_timeout(bounds.head).preserve_header_case(true);
     if let Err(error) = builder.serve_connection(stream, service).await {
         let error: io::Error = io::Error::other(error);
         tracing::debug!(%error, "a connection ended early");

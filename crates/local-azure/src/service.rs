@@ -70,6 +70,8 @@ pub struct ServiceSettings {
     pub cleanup_at_stop: Duration,
     /// Most nodes there may be in all pools; a resize beyond it falls short with `AccountCoreQuotaReached`.
     pub node_quota: u32,
+    /// Whether a SAS that demands HTTPS (`spr=https`) is accepted although the Blob endpoint is `http`.
+    pub allow_https_only_sas: bool,
 }
 
 impl ServiceSettings {
@@ -89,6 +91,7 @@ impl ServiceSettings {
             stream_bytes: 1 << 30,
             cleanup_at_stop: Duration::from_secs(5),
             node_quota: NODE_QUOTA,
+            allow_https_only_sas: false,
         }
     }
 
@@ -194,6 +197,7 @@ impl LocalAzure {
                 account: connection.blob.account.clone(),
                 key: connection.blob.key.clone(),
                 endpoint: connection.blob.endpoint.clone(),
+                allow_https_only_sas: settings.allow_https_only_sas,
             },
             clock.clone(),
         )?;

@@ -42,6 +42,7 @@ impl Desk {
             account: "local".into(),
             key: "a2V5".into(),
             endpoint: "http://127.0.0.1/local".into(),
+            allow_https_only_sas: false,
         };
         let blobs = BlobService::open(settings, Arc::new(WallClock)).expect("blobs in memory");
         let settings = RunnerSettings::new(folder.path().join("nodes"), "local", "http://127.0.0.1");

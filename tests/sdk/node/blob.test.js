@@ -82,9 +82,10 @@ it("copies are done at once", async () => {
   assert.equal((await (await to.beginCopyFromURL(from.url)).pollUntilDone()).copyStatus, "success");
   assert.equal((await to.downloadToBuffer()).toString(), "content");
   await to.syncCopyFromURL(await from.generateSasUrl({ permissions: BlobSASPermissions.parse("r"), expiresOn }));
-  await to.syncUploadFromURL(from.url);
+  const readable = await from.generateSasUrl({ permissions: BlobSASPermissions.parse("r"), expiresOn });
+  await to.syncUploadFromURL(readable);
   assert.equal((await to.downloadToBuffer()).toString(), "content");
-  await to.stageBlockFromURL("QUFB", from.url, 2, 3);
+  await to.stageBlockFromURL("QUFB", readable, 2, 3);
   await to.commitBlockList(["QUFB"]);
   assert.equal((await to.downloadToBuffer()).toString(), "nte");
 });
@@ -115,6 +116,13 @@ it("a SAS allows what it says", async () => {
   assert.deepEqual(await through("l"), ["list"]);
   assert.deepEqual(await through("w"), ["write"]);
   assert.deepEqual(await through("d"), ["delete"]);
+});
+
+it("a blob without a name is none, and its deletion leaves the container", async () => {
+  const container = await newContainer();
+  await container.getBlockBlobClient("kept").upload("x", 1);
+  assert.equal((await refused(() => container.deleteBlob(""))).statusCode, 400);
+  assert.equal((await container.getBlobClient("kept").downloadToBuffer()).toString(), "x");
 });
 
 it("many are deleted in one request", async () => {

@@ -60,6 +60,8 @@ pub mod header {
     pub const ACCESS_TIER: &str = "x-ms-access-tier";
     /// Whether nobody chose the tier.
     pub const ACCESS_TIER_INFERRED: &str = "x-ms-access-tier-inferred";
+    /// When the tier was chosen.
+    pub const ACCESS_TIER_CHANGE_TIME: &str = "x-ms-access-tier-change-time";
     /// `unlocked` or `locked`.
     pub const LEASE_STATUS: &str = "x-ms-lease-status";
     /// `available`, `leased`, ….

@@ -11,7 +11,8 @@ use crate::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 
-/// Names and values that only the owner understands. HTTP carries names in lower case.
+/// Names and values that only the owner understands. Blob storage keeps the letter case of names and ignores it when it
+/// compares them; requests and responses within a process carry them in lower case.
 pub type Metadata = BTreeMap<String, String>;
 
 /// What is known of a blob beside its content.
@@ -43,6 +44,8 @@ pub struct BlobProperties {
     pub access_tier: Option<String>,
     /// Whether nobody chose the tier.
     pub access_tier_inferred: bool,
+    /// When the tier was chosen, if a client chose it.
+    pub access_tier_change_time: Option<Timestamp>,
     /// `unlocked` or `locked`.
     pub lease_status: Option<String>,
     /// `available`, `leased`, ….
@@ -101,6 +104,7 @@ impl BlobProperties {
             blob_type: BlobType::Block,
             access_tier: None,
             access_tier_inferred: false,
+            access_tier_change_time: None,
             lease_status: None,
             lease_state: None,
             lease_duration: None,
@@ -139,6 +143,7 @@ impl BlobProperties {
             blob_type: text(name::BLOB_TYPE).map_or(BlobType::Block, |text| text.as_str().into()),
             access_tier: text(name::ACCESS_TIER),
             access_tier_inferred: is_true(name::ACCESS_TIER_INFERRED),
+            access_tier_change_time: moment(name::ACCESS_TIER_CHANGE_TIME),
             lease_status: text(name::LEASE_STATUS),
             lease_state: text(name::LEASE_STATE),
             lease_duration: text(name::LEASE_DURATION),
@@ -168,6 +173,7 @@ impl BlobProperties {
         put(name::CREATION_TIME, self.creation_time.map(http_date).as_deref());
         put(name::ACCESS_TIER, self.access_tier.as_deref());
         put(name::ACCESS_TIER_INFERRED, self.access_tier_inferred.then_some("true"));
+        put(name::ACCESS_TIER_CHANGE_TIME, self.access_tier_change_time.map(http_date).as_deref());
         put(name::LEASE_STATUS, self.lease_status.as_deref());
         put(name::LEASE_STATE, self.lease_state.as_deref());
         put(name::LEASE_DURATION, self.lease_duration.as_deref());
@@ -209,6 +215,7 @@ impl BlobProperties {
             blob_type: element.leaf("BlobType").map_or(BlobType::Block, BlobType::from),
             access_tier: text("AccessTier"),
             access_tier_inferred: is_true("AccessTierInferred"),
+            access_tier_change_time: moment("AccessTierChangeTime"),
             lease_status: text("LeaseStatus"),
             lease_state: text("LeaseState"),
             lease_duration: text("LeaseDuration"),
@@ -240,6 +247,7 @@ impl BlobProperties {
         xml.leaf("BlobType", self.blob_type.as_str());
         xml.leaf_if("AccessTier", self.access_tier.as_ref());
         xml.leaf_if("AccessTierInferred", self.access_tier_inferred.then_some("true"));
+        xml.leaf_if("AccessTierChangeTime", self.access_tier_change_time.map(http_date));
         xml.leaf_if("LeaseStatus", self.lease_status.as_ref());
         xml.leaf_if("LeaseState", self.lease_state.as_ref());
         xml.leaf_if("LeaseDuration", self.lease_duration.as_ref());

@@ -17,6 +17,7 @@ fn properties() -> BlobProperties {
         cache_control: Some("no-cache".into()),
         access_tier: Some("Hot".into()),
         access_tier_inferred: true,
+        access_tier_change_time: Some(moment),
         lease_status: Some("locked".into()),
         lease_state: Some("leased".into()),
         lease_duration: Some("fixed".into()),

@@ -91,6 +91,24 @@ pub fn inside_url<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a
     same.then_some(path)
 }
 
+/// What the URL of a copy's source names, with its query: what [`inside_url`] takes for this service's, and
+/// `ACCOUNT.blob.SUFFIX` whatever its scheme, suffix and port. Tools that are given an account's name make such a source
+/// of it (`https://local.blob.core.windows.net/…`).
+pub fn inside_source<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a str> {
+    inside_url(endpoint, account, url).or_else(|| {
+        let (scheme, rest) = url.split_once("://")?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (host, path) = rest.split_at(end);
+        let mut labels = host_name(host).split('.').map(str::to_ascii_lowercase);
+        let ours = matches!(scheme, "http" | "https")
+            && !host.contains('@')
+            && labels.next() == Some(account.to_ascii_lowercase())
+            && labels.next().as_deref() == Some("blob")
+            && labels.next().is_some_and(|suffix| !suffix.is_empty());
+        ours.then(|| path.strip_prefix('/').unwrap_or(path))
+    })
+}
+
 /// What follows the account's segment; a query may follow at once.
 fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(account)?;
@@ -98,6 +116,12 @@ fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
         Some(inside) => Some(inside),
         None => (rest.is_empty() || rest.starts_with('?')).then_some(rest),
     }
+}
+
+/// Returns the label behind the account's in a host of the account's own: `queue` of `account.queue.localhost`.
+pub fn host_label<'a>(host: &'a str, account: &str) -> Option<&'a str> {
+    let (_, rest) = host_name(host).split_once('.').filter(|_| is_of(host, account))?;
+    rest.split_once('.').map(|(label, _)| label)
 }
 
 /// Whether a host's first label is the account: `account.localhost`, `account.blob.localhost`.
@@ -201,6 +225,28 @@ mod tests {
             ("acc/con", None),
         ] {
             assert_eq!(inside_url("http://127.0.0.1:10000/acc", "acc", url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_ours_by_the_accounts_blob_host_too() {
+        for (url, expected) in [
+            ("http://127.0.0.1:10000/acc/con/a?sig=x", Some("con/a?sig=x")),
+            ("https://acc.blob.core.windows.net/con/a?sig=x", Some("con/a?sig=x")),
+            ("http://ACC.Blob.core.chinacloudapi.cn:443/con/a", Some("con/a")),
+            ("http://acc.blob.localhost:10001/con/a", Some("con/a")),
+            ("https://acc.blob.storage.azure.net?sig=x", Some("?sig=x")),
+            ("https://other.blob.core.windows.net/con/a", None),
+            ("https://accx.blob.core.windows.net/con/a", None),
+            ("https://acc.queue.core.windows.net/con/a", None),
+            ("https://acc.core.windows.net/con/a", None),
+            ("https://acc.blob/con/a", None),
+            ("https://acc.blob./con/a", None),
+            ("https://acc.blob.core.windows.net@example.org/con/a", None),
+            ("ftp://acc.blob.core.windows.net/con/a", None),
+            ("acc.blob.core.windows.net/con/a", None),
+        ] {
+            assert_eq!(inside_source("http://127.0.0.1:10000/acc", "acc", url), expected, "{url}");
         }
     }
 

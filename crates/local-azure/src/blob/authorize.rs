@@ -30,6 +30,20 @@ impl Rights {
             Self::Sas(rights) => rights.allow(Action::ReplaceBlob),
         }
     }
+
+    /// Checks whether the blob's tags may be read and set.
+    ///
+    /// # Errors
+    /// Returns 403 for a SAS without `t`.
+    pub fn check_tags(self) -> Result<(), Refusal> {
+        match self {
+            Self::Sas(rights) if !rights.allow(Action::TagBlob) => {
+                let words = "This request is not authorized to perform this operation using this permission.";
+                Err(refuse(403, "AuthorizationPermissionMismatch", words))
+            }
+            Self::Owner | Self::Sas(_) => Ok(()),
+        }
+    }
 }
 
 /// Checks a request about what its path names.
@@ -56,7 +70,7 @@ pub fn authorize(
                 let error = BlobErrorBody::new(refused.code(Scheme::Storage), words)
                     .with("AuthenticationErrorDetail", refused.detail());
                 let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
-                Err(Refusal { status, error })
+                Err(Refusal::new(status, error))
             }
         };
     }
@@ -72,13 +86,13 @@ pub fn authorize(
             "This request is not authorized to perform this operation.",
         ));
     };
-    sas_rights(inner, query, address, action, from)
+    sas_rights(inner, query, address, action, from, inner.https)
 }
 
 /// Where calls within the process come from.
 pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Checks the SAS of a query for one action.
+/// Checks the SAS of a query for one action; `https`: whether a SAS that demands HTTPS counts.
 ///
 /// # Errors
 /// Why it does not allow that.
@@ -88,15 +102,15 @@ pub fn sas_rights(
     address: &Address,
     action: Action,
     from: IpAddr,
+    https: bool,
 ) -> Result<Rights, Refusal> {
-    // What does not come over TLS comes over loopback, which cannot be overheard: what asks for HTTPS is content with it.
     let Address { container, blob } = address;
-    let asked = Asked { container, blob, action, now: inner.clock.now(), https: true, from };
+    let asked = Asked { container, blob, action, now: inner.clock.now(), https, from };
     sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {
         let mut error = BlobErrorBody::new(refused.code(), refused.message());
         if let Some(detail) = refused.detail() {
             error = error.with("AuthenticationErrorDetail", detail);
         }
-        Refusal { status: StatusCode::FORBIDDEN, error }
+        Refusal::new(StatusCode::FORBIDDEN, error)
     })
 }

@@ -102,7 +102,9 @@ impl Door {
     }
 
     fn rights(&self, address: &Address, query: &str, action: Action) -> Result<Rights, DoorError> {
-        sas_rights(&self.inner, query, address, action, HERE).map_err(|refused| denied(address, &refused))
+        let https = self.inner.https;
+        sas_rights(&self.inner, query, address, action, HERE, https)
+            .map_err(|refused| denied(address, &refused))
     }
 
     fn readable(&self, url: &str) -> Result<(Reading, FileFacts), DoorError> {

@@ -35,6 +35,8 @@ pub struct BlobSettings {
     pub key: Secret,
     /// How clients address it: `http://host:port/<account>`.
     pub endpoint: String,
+    /// Whether a SAS that demands HTTPS (`spr=https`) is accepted over an `http` endpoint too, which Azure never does.
+    pub allow_https_only_sas: bool,
 }
 
 /// A blob service. Cheap to clone.
@@ -47,6 +49,8 @@ struct Inner {
     store: store::Store,
     key: SharedKey,
     endpoint: String,
+    /// Whether a SAS that demands HTTPS counts here: the endpoint has it, or the settings waive it.
+    https: bool,
     clock: SharedClock,
     /// How many leases were given an id.
     leases: AtomicU64,
@@ -65,7 +69,8 @@ impl BlobService {
             None => store::Store::in_memory(clock.clone()),
         };
         let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
-        Ok(Self { inner: Arc::new(Inner { store, key, endpoint, clock, leases: AtomicU64::new(0) }) })
+        let https = endpoint.starts_with("https://") || settings.allow_https_only_sas;
+        Ok(Self { inner: Arc::new(Inner { store, key, endpoint, https, clock, leases: AtomicU64::new(0) }) })
     }
 
     /// The HTTP face.

@@ -20,11 +20,21 @@ const BOUNDS: Bounds = Bounds {
     silence: Duration::from_secs(60),
 };
 
-/// Answers with the length of the body, or 400 if it broke off; `/long` with more than any buffer holds.
+/// Answers with the length of the body, or 400 if it broke off; `/long` with more than any buffer holds; `/names` with
+/// the metadata of the request, and how it was spelled.
 fn router() -> Router {
     Router::new().fallback(|request: Asked| async {
         if request.uri().path() == "/long" {
             return Response::new(Body::from(vec![b'x'; 8 << 20]));
+        }
+        if request.uri().path() == "/names" {
+            let (parts, _) = request.into_parts();
+            let spelling = parts.extensions.get::<Spelling>().cloned().unwrap_or_default();
+            let mut response = Response::new(Body::from(format!("{spelling:?}")));
+            *response.headers_mut() = parts.headers;
+            response.headers_mut().remove("content-length");
+            response.extensions_mut().insert(spelling);
+            return response;
         }
         match request.into_body().collect().await {
             Ok(body) => Response::new(Body::from(body.to_bytes().len().to_string())),
@@ -200,4 +210,33 @@ async fn slow_heads_and_idle_connections_end_at_their_deadline() {
         assert_eq!(answer.starts_with("HTTP/1.1 200"), is_answered, "{said:?}: {answer}");
     }
     serving.abort();
+}
+
+#[tokio::test]
+async fn names_of_metadata_are_spelled_as_the_client_does() {
+    let (mut client, attended) = connect();
+    // Two requests on one connection, and none of the second's names in a body or another request.
+    for (names, body) in [
+        (
+            "X-Ms-Meta-FooBar: 1\r\nx-ms-meta-lower: 2\r\nx-ms-META-_X: 3\r\nX-Other: 4\r\n",
+            "x-ms-meta-lOWER: 2\r\n\r\n",
+        ),
+        ("x-ms-meta-foobar: 1\r\n", ""),
+    ] {
+        let length = body.len();
+        let head = format!("PUT /names HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{names}\r\n{body}");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        while !answer.contains("])") {
+            let mut part = [0; 4096];
+            let length = client.read(&mut part).await.unwrap();
+            answer.push_str(std::str::from_utf8(&part[..length]).unwrap());
+        }
+        for line in names.lines().filter(|line| line.to_ascii_lowercase().starts_with("x-ms-meta-")) {
+            assert!(answer.contains(&format!("\r\n{line}\r\n")), "{line}: {answer}");
+        }
+        assert!(answer.contains("\r\nhost: a\r\n") && !answer.contains("lOWER"), "{answer}");
+    }
+    drop(client);
+    attended.await.unwrap();
 }

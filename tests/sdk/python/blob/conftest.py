@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from azure.storage.blob import BlobServiceClient
+from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +30,21 @@ def container(blobs, fresh):
 def later():
     """Moments from now on."""
     return lambda **delta: dt.datetime.now(dt.timezone.utc) + dt.timedelta(**delta)
+
+
+@pytest.fixture(scope="session")
+def readable(blobs, key, later):
+    """The URL of a blob, with a SAS that allows to read it."""
+
+    def url(blob, **permissions):
+        sas = generate_blob_sas(
+            blobs.account_name,
+            blob.container_name,
+            blob.blob_name,
+            account_key=key,
+            permission=BlobSasPermissions(**(permissions or {"read": True})),
+            expiry=later(hours=1),
+        )
+        return f"{blob.url}?{sas}"
+
+    return url

@@ -156,6 +156,12 @@ def test_metadata_is_kept_and_set_anew(container):
 def test_names_of_metadata_keep_their_capitals(container):
     blob = container.upload_blob("m", b"x", metadata={"CamelCase": "1"})
     assert blob.get_blob_properties().metadata == {"CamelCase": "1"}
+    blob.set_blob_metadata({"camelCASE": "2", "lower": "3"})
+    assert blob.get_blob_properties().metadata == {"camelCASE": "2", "lower": "3"}
+    assert blob.download_blob().properties.metadata == {"camelCASE": "2", "lower": "3"}
+    assert [each.metadata for each in container.list_blobs(include=["metadata"])] == [{"camelCASE": "2", "lower": "3"}]
+    container.set_container_metadata({"OfContainer": "4"})
+    assert container.get_container_properties().metadata == {"OfContainer": "4"}
 
 
 def test_tiers(container):
@@ -227,12 +233,12 @@ def test_a_blob_that_is_not_there_and_a_container_that_is_not_there(container, b
     assert code(nowhere) == (404, "ContainerNotFound")
 
 
-def test_a_copy_has_contents_headers_and_metadata_of_its_source(container):
+def test_a_copy_has_contents_headers_and_metadata_of_its_source(container, readable):
     source = container.get_blob_client("from")
     source.upload_blob(b"content", metadata={"k": "v"}, content_settings=ContentSettings(content_type="text/x"))
     for copied in (
         lambda to: to.start_copy_from_url(source.url),
-        lambda to: to.start_copy_from_url(source.url, requires_sync=True),
+        lambda to: to.start_copy_from_url(readable(source), requires_sync=True),
     ):
         to = container.get_blob_client("to")
         assert copied(to)["copy_status"] == "success"
@@ -249,7 +255,7 @@ def test_a_copy_has_contents_headers_and_metadata_of_its_source(container):
     assert to.download_blob().readall() == b"content"
     with pytest.raises(HttpResponseError) as gone:
         to.start_copy_from_url(source.url)
-    assert gone.value.status_code == 404
+    assert code(gone) == (404, "BlobNotFound")
 
 
 def test_a_copy_from_elsewhere_is_refused(container):
@@ -258,21 +264,63 @@ def test_a_copy_from_elsewhere_is_refused(container):
     assert code(foreign) == (404, "CannotVerifyCopySource")
 
 
-def test_blocks_are_staged_from_another_blob(container):
+AT_ONCE = {
+    "a copy": lambda to, source: to.start_copy_from_url(source, requires_sync=True),
+    "a blob": lambda to, source: to.upload_blob_from_url(source),
+    "a block": lambda to, source: to.stage_block_from_url("aa", source, source_offset=0, source_length=1),
+    "an append": lambda to, source: to.append_block_from_url(source, source_offset=0, source_length=1),
+}
+
+
+@pytest.mark.parametrize("how", AT_ONCE)
+def test_a_private_source_is_read_with_its_own_sas_alone(container, readable, how):
+    source, to = container.get_blob_client("from"), container.get_blob_client("to")
+    source.upload_blob(b"content")
+    if how == "an append":
+        to.create_append_blob()
+    missing = readable(container.get_blob_client("none"))
+    for url, status in [
+        (source.url, 401),
+        (readable(source, write=True), 403),
+        (readable(source).replace("sp=r", "sp=rw"), 403),
+        (missing, 404),
+    ]:
+        with pytest.raises(HttpResponseError) as refused:
+            AT_ONCE[how](to, url)
+        assert code(refused) == (status, "CannotVerifyCopySource"), url
+    AT_ONCE[how](to, readable(source))
+
+
+def test_a_tier_is_no_change_of_the_blob(container):
+    blob = container.upload_blob("b", b"x")
+    before = blob.get_blob_properties()
+    blob.set_standard_blob_tier(StandardBlobTier.COOL)
+    after = blob.get_blob_properties()
+    assert (after.etag, after.last_modified) == (before.etag, before.last_modified)
+    assert after.blob_tier == "Cool" and after.blob_tier_change_time and not before.blob_tier_change_time
+
+
+def test_an_empty_block_is_refused(container):
+    with pytest.raises(HttpResponseError) as empty:
+        container.get_blob_client("b").stage_block("aa", b"")
+    assert code(empty) == (400, "InvalidHeaderValue")
+
+
+def test_blocks_are_staged_from_another_blob(container, readable):
     source = container.get_blob_client("from")
     source.upload_blob(b"0123456789")
     to = container.get_blob_client("to")
-    to.stage_block_from_url("aa", source.url, source_offset=2, source_length=3)
-    to.stage_block_from_url("bb", source.url)
+    to.stage_block_from_url("aa", readable(source), source_offset=2, source_length=3)
+    to.stage_block_from_url("bb", readable(source))
     to.commit_block_list([BlobBlock("aa"), BlobBlock("bb")])
     assert to.download_blob().readall() == b"2340123456789"
 
 
-def test_a_blob_is_put_from_the_url_of_another(container):
+def test_a_blob_is_put_from_the_url_of_another(container, readable):
     source = container.get_blob_client("from")
     source.upload_blob(b"content")
     to = container.get_blob_client("to")
-    to.upload_blob_from_url(source.url)
+    to.upload_blob_from_url(readable(source))
     assert to.download_blob().readall() == b"content"
 
 

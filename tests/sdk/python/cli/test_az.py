@@ -104,4 +104,8 @@ def test_blobs_go_up_and_come_back(az, fresh):
     az("storage", "blob", "download", "-c", container, "-n", "a/b c.bin", "-f", "back.bin", "--no-progress")
     assert (az.home / "back.bin").read_bytes() == (az.home / "in.bin").read_bytes()
     assert az("storage", "blob", "show", "-c", container, "-n", "a/b c.bin")["properties"]["contentLength"] == 256_000
+    # The command line makes the source's URL of the account's name: https://ACCOUNT.blob.core.windows.net/...
+    source = ("--source-container", container, "--source-blob", "a/b c.bin")
+    copied = az("storage", "blob", "copy", "start", *source, "--destination-container", container, "--destination-blob", "copy")
+    assert copied["copy_status"] == "success"
     az("storage", "container", "delete", "--name", container)

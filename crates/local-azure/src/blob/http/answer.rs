@@ -1,14 +1,17 @@
 //! How the service answers: headers that every answer has, refusals by status and code.
 
-use crate::blob::{
-    StoreError,
-    address::BadAddress,
-    lease::Denied,
-    store::{Blob, Refused},
+use crate::{
+    blob::{
+        StoreError,
+        address::BadAddress,
+        lease::Denied,
+        store::{Blob, Refused},
+    },
+    reception::Spelling,
 };
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{
-    blob::{VERSION, header as name},
+    blob::{Metadata, VERSION, header as name, put_metadata},
     error::BlobErrorBody,
     etag::ETag,
     time::{Timestamp, http_date, iso},
@@ -22,12 +25,54 @@ pub struct Refusal {
     pub status: StatusCode,
     /// The rest.
     pub error: BlobErrorBody,
+    /// Headers that the answer has beside those of every refusal.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Refusal {
+    /// Creates a refusal without headers of its own.
+    pub fn new(status: StatusCode, error: BlobErrorBody) -> Self {
+        Self { status, error, headers: vec![] }
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
 }
 
 /// Refuses with a code and words.
 pub fn refuse(status: u16, code: &str, words: &str) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Refusal { status, error: BlobErrorBody::new(code, words) }
+    Refusal::new(status, BlobErrorBody::new(code, words))
+}
+
+/// Refuses a range that begins behind the end of a content of `length` bytes.
+pub fn no_such_range(length: u64) -> Refusal {
+    let words = "The range specified is invalid for the current size of the resource.";
+    refuse(416, "InvalidRange", words).with_header("content-range", format!("bytes */{length}"))
+}
+
+/// Refuses an MD5 that is not base64 of 16 bytes.
+pub fn invalid_md5() -> Refusal {
+    let words = "The MD5 value specified in the request is invalid. The MD5 value must be 128 bits and Base64-encoded.";
+    refuse(400, "InvalidMd5", words)
+}
+
+/// Reports what the source of a copy answered as an error of the copy, with the source's status.
+pub fn of_source(refusal: Refusal) -> Refusal {
+    let Refusal { status, error, .. } = refusal;
+    // A failure of this service is none of the source.
+    if status.is_server_error() {
+        return Refusal::new(status, error);
+    }
+    let (code, source) = (status.as_str().to_owned(), error.code);
+    let error = BlobErrorBody { code: "CannotVerifyCopySource".into(), ..error };
+    Refusal::new(status, error)
+        .with_header("x-ms-copy-source-status-code", code)
+        .with_header("x-ms-copy-source-error-code", source)
 }
 
 /// The service failed, not the caller.
@@ -202,6 +247,15 @@ pub fn put(answer: &mut Response, name: &'static str, value: &str) {
     }
 }
 
+/// Puts metadata into an answer, its names spelled as they were given.
+pub fn put_named(answer: &mut Response, metadata: &Metadata) {
+    put_metadata(metadata, answer.headers_mut());
+    if metadata.keys().any(|key| key.bytes().any(|byte| byte.is_ascii_uppercase())) {
+        let names = metadata.keys().map(|key| format!("{}{key}", name::METADATA_PREFIX));
+        answer.extensions_mut().insert(Spelling::of(names));
+    }
+}
+
 /// An answer with tag and moment.
 pub fn tagged(status: StatusCode, etag: &ETag, modified: Timestamp) -> Response {
     let mut answer = empty(status);
@@ -242,10 +296,11 @@ pub fn refusal(refusal: Refusal, is_head: bool, request_id: &str, now: Timestamp
     let mut answer = if is_head || refusal.status == StatusCode::NOT_MODIFIED {
         empty(refusal.status)
     } else {
-        let mut answer = xml(refusal.error.told_at(request_id, &iso(now)).write());
+        let mut answer = xml(refusal.error.clone().told_at(request_id, &iso(now)).write());
         *answer.status_mut() = refusal.status;
         answer
     };
     answer.headers_mut().insert(name::ERROR_CODE, code);
+    refusal.headers.iter().for_each(|(name, value)| put(&mut answer, name, value));
     answer
 }

@@ -4,7 +4,7 @@ use super::{
     Answered,
     answer::{Refusal, put, refuse, written},
     ask::Ask,
-    intake::take_in,
+    intake::{declared, no_content, take_in},
 };
 use crate::blob::{
     address::Address,
@@ -13,11 +13,11 @@ use crate::blob::{
 };
 use axum::body::Body;
 use dropmill_azure_wire::blob::{header as name, limit};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
 impl Ask<'_> {
     pub(super) async fn create_append_blob(&self) -> Answered {
-        if self.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        if declared(self.headers)? != 0 {
             let words = "An append blob begins empty: Content-Length must be 0.";
             return Err(refuse(400, "InvalidHeaderValue", words));
         }
@@ -46,6 +46,10 @@ impl Ask<'_> {
             None => Ok(None),
             Some(text) => text.parse::<u64>().map(Some).map_err(|_| no_number(header)),
         };
+        let length = declared(headers)?;
+        if length == 0 {
+            return Err(no_content());
+        }
         let limits =
             AppendLimits { at: number(name::APPEND_POSITION)?, longest: number(name::APPEND_MAX_SIZE)? };
         let change = self.allow_change()?;
@@ -56,14 +60,6 @@ impl Ask<'_> {
         let sums = Sums::wanting(md5, !md5 || headers.contains_key(name::CONTENT_CRC64));
         let store = &self.inner.store;
         let taken = take_in(store, headers, body, limit::APPEND_BYTES, sums).await?;
-        let length = match &taken.bytes {
-            Incoming::Bytes(bytes) => bytes.len() as u64,
-            Incoming::File(_, length) => *length,
-            Incoming::Of(_) | Incoming::Nothing => 0,
-        };
-        if length == 0 {
-            return Err(refuse(400, "InvalidHeaderValue", "An append has at least one byte."));
-        }
         let Address { container, blob } = self.address;
         let blob = store.append_block(container, blob, taken.bytes, limits, &allow).told().await?;
         let mut answer = written(StatusCode::CREATED, &blob);

@@ -1,15 +1,18 @@
 //! One request whose sender is known: its headers and query, read and checked.
 
-use super::answer::{Refusal, not_here, refuse};
-use crate::blob::{
-    Inner,
-    address::Address,
-    authorize::Rights,
-    store::{ContentHeaders, Described, Kind},
-    sums::is_md5,
+use super::answer::{Refusal, invalid_md5, not_here, refuse};
+use crate::{
+    blob::{
+        Inner,
+        address::Address,
+        authorize::Rights,
+        store::{ContentHeaders, Described, Kind},
+        sums::is_md5,
+    },
+    reception::Spelling,
 };
 use dropmill_azure_wire::{
-    blob::{Metadata, header as name, is_valid_metadata_name, limit, metadata_of},
+    blob::{Metadata, header as name, is_valid_metadata_name, limit},
     uri,
 };
 use http::HeaderMap;
@@ -23,6 +26,8 @@ pub struct Ask<'a> {
     pub headers: &'a HeaderMap,
     /// Its query as sent.
     pub query: &'a str,
+    /// How the names of its metadata are spelled, if it came over a socket.
+    pub spelling: Option<&'a Spelling>,
     /// What its path names.
     pub address: &'a Address,
     /// What its sender may do.
@@ -112,7 +117,15 @@ impl Ask<'_> {
     /// # Errors
     /// When it may not be such.
     pub fn metadata(&self) -> Result<Metadata, Refusal> {
-        let metadata = metadata_of(self.headers);
+        let mut metadata = Metadata::new();
+        for header in self.headers.keys().filter(|header| header.as_str().starts_with(name::METADATA_PREFIX))
+        {
+            let spelled = self.spelling.map_or(header.as_str(), |spelling| spelling.spell(header.as_str()));
+            // As Azure does: of a name that is given more than once, whatever its case, the values are joined.
+            let values = self.headers.get_all(header).iter();
+            let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+            metadata.insert(spelled.split_at(name::METADATA_PREFIX.len()).1.to_owned(), values.join(","));
+        }
         if let Some(name) = metadata.keys().find(|name| !is_valid_metadata_name(name)) {
             let words = format!(
                 "The metadata specified is invalid. It has characters that are not permitted: {name:?}."
@@ -138,7 +151,7 @@ impl Ask<'_> {
         };
         let md5 = self.header(name::BLOB_CONTENT_MD5).filter(|text| !text.is_empty());
         if md5.is_some_and(|md5| !is_md5(md5)) {
-            return Err(refuse(400, "InvalidMd5", "The MD5 value specified in the request is invalid."));
+            return Err(invalid_md5());
         }
         let headers = ContentHeaders {
             content_type: either(name::BLOB_CONTENT_TYPE, "content-type"),

@@ -125,6 +125,7 @@ mod tests {
             headers: ContentHeaders::default(),
             metadata: Default::default(),
             tier: None,
+            tier_changed: None,
             copied: None,
             tags: Default::default(),
             kind: Default::default(),

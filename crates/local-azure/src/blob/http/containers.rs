@@ -2,7 +2,7 @@
 
 use super::{
     Answered,
-    answer::{empty, not_here, put, refuse, tagged, xml},
+    answer::{empty, not_here, put, put_named, refuse, tagged, xml},
     ask::Ask,
     conditions::Conditions,
 };
@@ -11,9 +11,7 @@ use crate::blob::{
     store::{ContainerFacts, Listing},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE};
-use dropmill_azure_wire::blob::{
-    BlobItem, BlobList, ContainerItem, ContainerList, Entry, header as name, put_metadata,
-};
+use dropmill_azure_wire::blob::{BlobItem, BlobList, ContainerItem, ContainerList, Entry, header as name};
 use http::StatusCode;
 
 const NO_POLICIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers />";
@@ -68,7 +66,7 @@ impl Ask<'_> {
         named.allow_use(&facts)?;
         let (lease, now) = (facts.lease.as_deref(), self.inner.clock.now());
         let mut answer = tagged(StatusCode::OK, &facts.etag(), facts.modified);
-        put_metadata(&facts.metadata, answer.headers_mut());
+        put_named(&mut answer, &facts.metadata);
         put(&mut answer, name::LEASE_STATUS, lease::state(lease, now).status());
         put(&mut answer, name::LEASE_STATE, lease::state(lease, now).as_str());
         lease::duration(lease, now).into_iter().for_each(|kind| put(&mut answer, name::LEASE_DURATION, kind));

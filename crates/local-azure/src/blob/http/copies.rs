@@ -2,19 +2,25 @@
 
 use super::{
     Answered,
-    answer::{Refusal, put, refuse, written},
+    answer::{Refusal, no_such_range, of_source, put, refuse, written},
     ask::Ask,
     conditions::Conditions,
     outflow::body_of,
     ranges::{self, Range},
+    resource::{self, Resource},
 };
 use crate::blob::{
-    address::{Address, inside_url},
+    address::{Address, inside_source},
     authorize::{Rights, sas_rights},
     store::{Blob, BlobFacts, Copied, Incoming, Kind, Refused},
 };
 use axum::{body::Body, response::Response};
-use dropmill_azure_wire::{blob::header as name, sas::Action, secret::without_query};
+use dropmill_azure_wire::{
+    blob::header as name,
+    sas::{self, Action},
+    secret::without_query,
+    uri,
+};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use std::sync::Arc;
 
@@ -26,7 +32,10 @@ impl Ask<'_> {
         if self.header(name::BLOB_TYPE).is_some_and(|kind| kind != "BlockBlob") {
             return Err(refuse(400, "InvalidHeaderValue", "Only block blobs are put from a URL."));
         }
-        let (source, found) = self.found_source().await?;
+        let is_sync = self.header(name::REQUIRES_SYNC).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let copies_tags = self.copies_tags()?;
+        let access = if is_put || is_sync { Access::OfUrl } else { Access::OfRequest };
+        let (source, found) = self.found_source(access, copies_tags).await?;
         let mut described = self.described(false)?;
         // A copy is of its source's kind, a put of the kind it names.
         described.kind = if is_put { Kind::Block } else { found.facts.kind };
@@ -37,8 +46,7 @@ impl Ask<'_> {
         if described.metadata.is_empty() {
             described.metadata = found.facts.metadata.clone();
         }
-        let copies = |text: &str| text.eq_ignore_ascii_case("copy");
-        if self.header("x-ms-copy-source-tag-option").is_some_and(copies) {
+        if copies_tags {
             described.tags = found.facts.tags.clone();
         }
         let at = self.inner.clock.now();
@@ -70,14 +78,16 @@ impl Ask<'_> {
 
     /// The part of another blob that the request names, as a body with headers of its own.
     pub(super) async fn sourced(&self) -> Result<(HeaderMap, Body), Refusal> {
-        let (_, found) = self.found_source().await?;
+        let (_, found) = self.found_source(Access::OfUrl, false).await?;
         let length = found.length();
         let range = match self.header("x-ms-source-range").map(|text| ranges::parse(text, length)) {
             None => Range { from: 0, length },
             Some(Some(Some(range))) => range,
-            Some(_) => {
-                let words = "The range specified is invalid for the current size of the source.";
-                return Err(refuse(416, "InvalidRange", words));
+            Some(Some(None)) => return Err(of_source(no_such_range(length))),
+            Some(None) => {
+                let words =
+                    "The value for one of the HTTP headers is not in the correct format: x-ms-source-range.";
+                return Err(refuse(400, "InvalidHeaderValue", words));
             }
         };
         let mut headers = HeaderMap::new();
@@ -92,27 +102,75 @@ impl Ask<'_> {
         Ok((headers, body))
     }
 
+    /// Whether the copy takes over the source's tags.
+    ///
+    /// # Errors
+    /// Returns 409 when the request gives tags of its own beside that, 400 when the option is none.
+    fn copies_tags(&self) -> Result<bool, Refusal> {
+        let option = self.header("x-ms-copy-source-tag-option").unwrap_or("REPLACE");
+        if option.eq_ignore_ascii_case("replace") {
+            return Ok(false);
+        }
+        if !option.eq_ignore_ascii_case("copy") {
+            let words = "The value for one of the HTTP headers is not in the correct format: x-ms-copy-source-tag-option.";
+            return Err(refuse(400, "InvalidHeaderValue", words));
+        }
+        if self.headers.contains_key(name::TAGS) {
+            let words = "x-ms-tags must not be given when x-ms-copy-source-tag-option is COPY.";
+            return Err(refuse(409, "BothUserTagsAndSourceTagsCopyPresentException", words));
+        }
+        self.rights.check_tags()?;
+        Ok(true)
+    }
+
     /// The blob that the request names as its source, and its URL without what is secret in it.
-    async fn found_source(&self) -> Result<(String, Arc<Blob>), Refusal> {
+    async fn found_source(&self, access: Access, with_tags: bool) -> Result<(String, Arc<Blob>), Refusal> {
         let source = self.header(name::COPY_SOURCE).unwrap_or_default();
         let (from, query) = self.source(source)?;
-        from.check()?;
-        if let Rights::Sas(_) = self.rights {
-            sas_rights(self.inner, query, &from, Action::ReadBlob, self.from)?;
+        from.check().map_err(|bad| of_source(bad.into()))?;
+        let rights = self.rights_to_source(access, query, &from).map_err(of_source)?;
+        if with_tags {
+            rights.check_tags().map_err(of_source)?;
         }
-        let of_source = Conditions::of_source(self.headers)?;
+        let of_conditions = Conditions::of_source(self.headers)?;
         let lease = self.lease_named_by(name::SOURCE_LEASE_ID)?;
-        let found = self.inner.store.blob(&from.container, &from.blob).told().await?;
+        let found = self.inner.store.blob(&from.container, &from.blob).told().await;
+        let found = found.map_err(|refused| match (access, refused) {
+            (Access::OfRequest, Refused::NoBlob) => Refused::NoBlob.into(),
+            (_, refused) => of_source(refused.into()),
+        })?;
         lease.allow_read(Some(&found.facts))?;
-        if of_source.allow_read(&found.facts).is_err() {
+        if of_conditions.allow_read(&found.facts).is_err() {
             let words = "The source condition specified using HTTP conditional header(s) is not met.";
             return Err(refuse(412, "SourceConditionNotMet", words));
         }
         Ok((without_query(source).to_owned(), found))
     }
 
+    /// Returns what may be done with the source, if it may be read: as if it were requested with the query of its URL.
+    fn rights_to_source(&self, access: Access, query: &str, from: &Address) -> Result<Rights, Refusal> {
+        let value = |name| uri::value(query, name).unwrap_or_default();
+        if !value("snapshot").is_empty() || !value("versionid").is_empty() {
+            return Err(Refused::NoBlob.into());
+        }
+        match (access, self.rights) {
+            (Access::OfRequest, Rights::Owner) => Ok(Rights::Owner),
+            _ if sas::is_present(query) => {
+                // Tools that make the URL of an account's name make it for HTTPS, and its SAS too.
+                let https = self.inner.https
+                    || self.header(name::COPY_SOURCE).is_some_and(|url| url.starts_with("https://"));
+                sas_rights(self.inner, query, from, Action::ReadBlob, self.from, https)
+            }
+            _ => Err(refuse(
+                401,
+                "NoAuthenticationInformation",
+                "Server failed to authenticate the request: the URL of the source has no SAS that allows to read it.",
+            )),
+        }
+    }
+
     /// What a source's URL names, and its query. It is ours if it begins as our endpoint does, or as the address does
-    /// that this very request was sent to.
+    /// that this very request was sent to, or if its host is `ACCOUNT.blob.SUFFIX`.
     fn source<'u>(&self, url: &'u str) -> Result<(Address, &'u str), Refusal> {
         let words = "The copy source is not a blob of this service: copies from elsewhere are not supported.";
         let foreign = || refuse(404, "CannotVerifyCopySource", words);
@@ -121,9 +179,23 @@ impl Ask<'_> {
         let scheme = endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
         let reached = host.map(|host| format!("{scheme}://{host}/{account}"));
         let mut bases = std::iter::once(endpoint).chain(reached.as_deref());
-        let inside = bases.find_map(|base| inside_url(base, account, url)).ok_or_else(foreign)?;
+        let inside = bases.find_map(|base| inside_source(base, account, url)).ok_or_else(foreign)?;
         let (path, query) = inside.split_once('?').unwrap_or((inside, ""));
-        let address = Address::read(path)?;
-        if address.blob.is_empty() { Err(foreign()) } else { Ok((address, query)) }
+        let address = Address::read(path).map_err(|bad| of_source(bad.into()))?;
+        match resource::named(path, "") {
+            Ok(Resource::Blob) => Ok((address, query)),
+            Ok(Resource::BlobOfRoot) => Ok((resource::in_root(address), query)),
+            _ => Err(foreign()),
+        }
     }
+}
+
+/// With which rights an operation reads its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// With those of the request itself where that is signed with the account's key, otherwise with the SAS of the
+    /// source's URL: Copy Blob.
+    OfRequest,
+    /// With the SAS of the source's URL, whoever sent the request: every operation that is done when the answer comes.
+    OfUrl,
 }

@@ -1,16 +1,15 @@
 //! Bodies on their way in: short ones into memory, long ones into a file of the store, whatever their length a few
 //! batches in memory. Writing and hashing go on beside the reading, on a thread that may wait for the disk.
 
-use super::answer::{Refusal, internal, mismatch, refuse, too_large};
+use super::answer::{Refusal, internal, invalid_md5, mismatch, refuse, too_large};
 use crate::blob::{
     StoreError,
     store::{IN_DATABASE, Incoming, NewFile, Store},
-    sums::{Made, Sums},
+    sums::{Made, Sums, is_md5},
 };
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use std::{io::Write, mem::take};
 use tokio::task::JoinHandle;
@@ -40,21 +39,22 @@ pub async fn take_in(
     longest: u64,
     sums: Sums,
 ) -> Result<Taken, Refusal> {
-    let length = declared(headers, body)?;
+    let length = declared(headers)?;
     if length > longest {
         return Err(too_large());
     }
+    let md5 = given_md5(headers)?;
     let file = if length > IN_DATABASE as u64 { store.new_file()? } else { None };
     let (bytes, made) = match file {
         Some(file) => into_file(body, length, file, sums).await?,
         None => into_memory(body, length, sums).await?,
     };
-    let given = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let crc64 = headers.get("x-ms-content-crc64").map(|value| value.to_str().unwrap_or_default());
     let differs = |given: Option<&str>, made: &Option<String>| given.is_some() && given != made.as_deref();
-    if differs(given("content-md5"), &made.md5) {
+    if differs(md5, &made.md5) {
         return Err(mismatch("MD5"));
     }
-    if differs(given("x-ms-content-crc64"), &made.crc64) {
+    if differs(crc64, &made.crc64) {
         return Err(mismatch("CRC64"));
     }
     Ok(Taken { bytes, sums: made })
@@ -84,14 +84,34 @@ pub async fn drain(body: &mut Body) {
     }
 }
 
-fn declared(headers: &HeaderMap, body: &Body) -> Result<u64, Refusal> {
+/// Returns the length that the headers declare. Azure demands it of every request with a content.
+///
+/// # Errors
+/// Returns 411 when there is none, 400 when it is not a number.
+pub fn declared(headers: &HeaderMap) -> Result<u64, Refusal> {
     match headers.get(http::header::CONTENT_LENGTH).map(|value| value.to_str().unwrap_or_default().parse()) {
         Some(Ok(length)) => Ok(length),
         Some(Err(_)) => Err(refuse(400, "InvalidHeaderValue", "Content-Length is no number.")),
-        None => body.size_hint().exact().ok_or_else(|| {
-            refuse(411, "MissingContentLengthHeader", "The Content-Length header was not specified.")
-        }),
+        None => {
+            Err(refuse(411, "MissingContentLengthHeader", "The Content-Length header was not specified."))
+        }
     }
+}
+
+/// Returns the MD5 of the body that the headers give.
+///
+/// # Errors
+/// Returns 400 when it cannot be the MD5 of anything.
+pub fn given_md5(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let given = headers.get("content-md5").map(|value| value.to_str().unwrap_or_default());
+    if given.is_some_and(|text| !is_md5(text)) { Err(invalid_md5()) } else { Ok(given) }
+}
+
+/// Returns the refusal of a block without content.
+pub fn no_content() -> Refusal {
+    let words = "The value for one of the HTTP headers is not in the correct format: Content-Length is 0, and a block \
+                 has at least one byte.";
+    refuse(400, "InvalidHeaderValue", words)
 }
 
 fn broken_off() -> Refusal {

@@ -12,11 +12,13 @@ mod conditions;
 mod containers;
 mod copies;
 mod delegation;
+mod elsewhere;
 mod intake;
 mod leases;
 mod outflow;
 mod ranges;
 mod read;
+mod resource;
 mod tags;
 mod write;
 
@@ -24,6 +26,7 @@ use super::{
     Inner,
     address::{Address, inside},
     authorize::{HERE, authorize},
+    store::Refused,
 };
 use crate::service::Peer;
 use answer::{Refusal, dress, empty, internal, not_here, refusal, refuse, xml};
@@ -32,6 +35,7 @@ use axum::{body::Body, extract::Request, response::Response};
 use dropmill_azure_wire::{blob::header as name, uri};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
+use resource::Resource;
 use std::{
     panic::AssertUnwindSafe,
     sync::{
@@ -77,8 +81,18 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     let inside = inside(host, parts.uri.path(), inner.key.account());
     let inside =
         inside.ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
+    // Before its signature is checked: other services sign otherwise, and the client would blame the key.
+    if let Some(service) = elsewhere::recognise(inner.key.account(), host, inside, parts) {
+        return Err(elsewhere::refused(service));
+    }
     let query = parts.uri.query().unwrap_or_default();
     if parts.method == Method::POST && batches::is_one(query) {
+        // Where the account is in the path, the client for Node.js takes it for a container and says so.
+        if !inside.trim_end_matches('/').is_empty()
+            && resource::named(inside, &restype_of(query))? != Resource::Container
+        {
+            return Err(resource::no_root());
+        }
         return batches::carry_out(inner, parts, inside, body, request_id).await;
     }
     act(inner, parts, inside, body).await
@@ -87,23 +101,30 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
 /// Carries out one request about what `inside` names.
 async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let address = Address::read(inside)?;
+    let (mut address, resource) = (Address::read(inside)?, resource::named(inside, &restype_of(query))?);
+    if resource == Resource::BlobOfRoot {
+        address = resource::in_root(address);
+    }
     let from = parts.extensions.get().map_or(HERE, |Peer(from)| *from);
     let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address, from)?;
+    if resource == Resource::BlobOfRoot {
+        check_root(inner).await?;
+    }
     address.check()?;
     if parts.method == Method::PUT {
         address.check_new()?;
     }
-    let ask = Ask { inner, headers: &parts.headers, query, address: &address, rights, from };
+    let spelling = parts.extensions.get();
+    let ask = Ask { inner, headers: &parts.headers, query, spelling, address: &address, rights, from };
     ask.check()?;
     let value = |name| uri::value(query, name).unwrap_or_default().to_ascii_lowercase();
-    let (restype, comp) = (value("restype"), value("comp"));
+    let (restype, comp) = (restype_of(query), value("comp"));
     let method = parts.method.as_str();
     let unknown = || {
         let what = if comp.is_empty() { "this call".to_owned() } else { format!("comp={comp}") };
         not_here(&format!("{method} of {what}"))
     };
-    if address.container.is_empty() {
+    if resource == Resource::Account {
         return match (method, &*restype, &*comp) {
             ("GET", _, "list") => ask.list_containers().await,
             ("GET", _, "blobs") => ask.find_by_tags().await,
@@ -113,9 +134,10 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
             _ => Err(unknown()),
         };
     }
-    if address.blob.is_empty() {
+    if resource == Resource::Container {
         return match (method, &*comp) {
             ("GET" | "HEAD", "properties") if restype == "account" => Ok(account_properties()),
+            _ if restype != "container" => Err(unknown()),
             ("PUT", "") => ask.create_container().await,
             ("GET" | "HEAD", "" | "metadata") => ask.container().await,
             ("PUT", "metadata") => ask.set_container_metadata().await,
@@ -126,6 +148,9 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
             ("PUT", "lease") => ask.lease_container().await,
             _ => Err(unknown()),
         };
+    }
+    if restype == "account" && (comp != "properties" || !matches!(method, "GET" | "HEAD")) {
+        return Err(unknown());
     }
     match (method, &*comp) {
         ("PUT", "" | "copy") if parts.headers.contains_key(name::COPY_SOURCE) => ask.copy_blob().await,
@@ -153,6 +178,19 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
         ("GET" | "HEAD", "properties") if restype == "account" => Ok(account_properties()),
         _ => Err(unknown()),
     }
+}
+
+/// Refuses a path with one segment where there is no `$root` that it could name a blob of.
+async fn check_root(inner: &Inner) -> Result<(), Refusal> {
+    match inner.store.container(resource::ROOT).told().await {
+        Ok(_) => Ok(()),
+        Err(Refused::NoContainer) => Err(resource::no_root()),
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+fn restype_of(query: &str) -> String {
+    uri::value(query, "restype").unwrap_or_default().to_ascii_lowercase()
 }
 
 /// Nothing is logged, counted, shared across origins or kept after its deletion; clients want to be told each.

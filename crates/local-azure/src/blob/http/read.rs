@@ -2,7 +2,7 @@
 
 use super::{
     Answered,
-    answer::{Refusal, empty, put, refuse, xml},
+    answer::{Refusal, empty, no_such_range, put, put_named, refuse, xml},
     ask::Ask,
     conditions::{Conditions, Unread},
     outflow::{body_of, bytes_of},
@@ -14,7 +14,7 @@ use crate::blob::{
 };
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{
-    blob::{Block, BlockList, header as name, put_metadata},
+    blob::{Block, BlockList, header as name},
     time::http_date,
 };
 use http::{HeaderValue, StatusCode, header};
@@ -56,7 +56,7 @@ impl Ask<'_> {
         if blob.facts.kind == Kind::Append {
             headers.insert(name::COMMITTED_BLOCKS, blob.body.pieces.len().into());
         }
-        put_metadata(&blob.facts.metadata, headers);
+        put_named(answer, &blob.facts.metadata);
         for (query, header) in REPLACED {
             let value = self.value(query);
             if !value.is_empty() {
@@ -80,10 +80,7 @@ impl Ask<'_> {
         let length = blob.length();
         let asked = self.header(name::RANGE).or_else(|| self.header("range"));
         let range = match asked.and_then(|text| ranges::parse(text, length)) {
-            Some(None) => {
-                let words = "The range specified is invalid for the current size of the resource.";
-                return Err(refuse(416, "InvalidRange", words));
-            }
+            Some(None) => return Err(no_such_range(length)),
             Some(range) => range,
             None => None,
         };

@@ -6,14 +6,11 @@ use super::{
     ask::Ask,
     intake::small,
 };
-use crate::blob::{authorize::Rights, store::BlobFacts};
+use crate::blob::store::BlobFacts;
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose::URL_SAFE};
-use dropmill_azure_wire::{
-    blob::{
-        FoundByTags, TagFilter, Tags, are_valid_tags, header as name, read_tags, tags_of_header, write_tags,
-    },
-    sas::Action,
+use dropmill_azure_wire::blob::{
+    FoundByTags, TagFilter, Tags, are_valid_tags, header as name, read_tags, tags_of_header, write_tags,
 };
 use http::StatusCode;
 
@@ -27,12 +24,7 @@ impl Ask<'_> {
     /// When they may not be such, or not be set.
     pub fn tags(&self) -> Result<Tags, Refusal> {
         let Some(text) = self.header(name::TAGS) else { return Ok(Tags::new()) };
-        if let Rights::Sas(rights) = self.rights
-            && !rights.allow(Action::TagBlob)
-        {
-            let words = "This request is not authorized to perform this operation using this permission.";
-            return Err(refuse(403, "AuthorizationPermissionMismatch", words));
-        }
+        self.rights.check_tags()?;
         valid(tags_of_header(text))
     }
 
@@ -43,7 +35,8 @@ impl Ask<'_> {
         let (tags, lease) = (valid(Some(tags))?, self.named_lease()?);
         let allow = |found: Option<&BlobFacts>| lease.allow_write(found);
         let (container, blob) = (&self.address.container, &self.address.blob);
-        self.inner.store.tag_blob(container, blob, &allow, tags).told().await?;
+        let set = |facts: &mut BlobFacts| facts.tags = tags;
+        self.inner.store.annotate_blob(container, blob, &allow, set).told().await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 

@@ -5,7 +5,7 @@ use super::{
     answer::{Refusal, empty, mismatch, not_here, put, refuse, written},
     ask::Ask,
     conditions::Conditions,
-    intake::{small, take_in},
+    intake::{declared, given_md5, no_content, small, take_in},
 };
 use crate::blob::{
     address::Address,
@@ -98,6 +98,9 @@ impl Ask<'_> {
                 "The specified block ID is invalid. The block ID must be Base64-encoded, of 1 to 64 bytes.";
             return Err(refuse(400, "InvalidQueryParameterValue", words));
         }
+        if declared(headers)? == 0 {
+            return Err(no_content());
+        }
         let (store, lease) = (&self.inner.store, self.named_lease()?);
         let allow = |found: Option<&BlobFacts>| lease.allow_write(found);
         self.foresee(&allow).await?;
@@ -116,8 +119,9 @@ impl Ask<'_> {
 
     pub(super) async fn put_block_list(&self, body: &mut Body) -> Answered {
         let (allow, described) = (self.allow()?, self.described(false)?);
+        let (_, md5) = (declared(self.headers)?, given_md5(self.headers)?);
         let body = small(body, LONGEST_XML).await?;
-        if self.header("content-md5").is_some_and(|given| given != md5_of(&body)) {
+        if md5.is_some_and(|given| given != md5_of(&body)) {
             return Err(mismatch("MD5"));
         }
         let choices = read_block_choices(&body).map_err(|error| {
@@ -157,7 +161,12 @@ impl Ask<'_> {
             lease.allow_read(found)?;
             if found.is_some_and(|blob| blob.kind == Kind::Append) { Err(Refused::OtherKind) } else { Ok(()) }
         };
-        self.change(&allow, |facts| facts.tier = Some(tier)).await
+        let Address { container, blob } = self.address;
+        let now = self.inner.clock.now();
+        let set = |facts: &mut BlobFacts| (facts.tier, facts.tier_changed) = (Some(tier), Some(now));
+        self.inner.store.annotate_blob(container, blob, &allow, set).told().await?;
+        // The tier is no part of the blob's content or properties: tag and moment stay, and are not reported.
+        Ok(empty(StatusCode::OK))
     }
 
     async fn change(&self, allow: Condition<'_>, change: impl FnOnce(&mut BlobFacts)) -> Answered {

@@ -11,7 +11,7 @@ use super::{
 use crate::blob::lease::{self, Denied, Lease};
 use bytes::Bytes;
 use dropmill_azure_wire::{
-    blob::{BlockChoice, BlockSource, Tags, limit},
+    blob::{BlockChoice, BlockSource, limit},
     time::Timestamp,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -227,20 +227,20 @@ impl Store {
         self.keep_facts(&mut index, container, name, blob)
     }
 
-    /// Sets a blob's tags, which does not count as a change of the blob.
-    pub fn tag_blob(
+    /// Changes what is no part of the blob itself (its tags, its tier): its ETag and moment stay.
+    pub fn annotate_blob(
         &self,
         container: &str,
         name: &str,
         condition: Condition<'_>,
-        tags: Tags,
+        change: impl FnOnce(&mut BlobFacts),
     ) -> Told<Arc<Blob>> {
         let mut index = self.lock();
         let mut blob = match present(&index, container, name, condition) {
             Ok(old) => Blob::clone(&old),
             Err(told) => return told.map(),
         };
-        blob.facts.tags = tags;
+        change(&mut blob.facts);
         self.keep_facts(&mut index, container, name, blob)
     }
 
@@ -334,7 +334,9 @@ impl Store {
         // A lease is on the name, and stays while it is held.
         let mut lease = replaced.as_ref().and_then(|old| old.facts.lease.clone());
         lease::written(&mut lease, now);
-        let facts = BlobFacts { created, modified, headers, metadata, tier, copied, tags, kind, lease };
+        let tier_changed = tier.as_ref().map(|_| modified);
+        let facts =
+            BlobFacts { created, modified, headers, metadata, tier, tier_changed, copied, tags, kind, lease };
         let blob = Arc::new(Blob { facts, body: Arc::new(body) });
         let (id, name_of) = (found.id, name.to_owned());
         changes.push(Change::PutBlob { container: id, name: name_of, blob: blob.clone(), replaced });

@@ -56,6 +56,9 @@ pub struct BlobFacts {
     /// The tier its owner chose; kept and shown, without effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Box<str>>,
+    /// When the tier was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier_changed: Option<Timestamp>,
     /// How it was copied, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<Box<Copied>>,
@@ -178,7 +181,8 @@ impl Blob {
 
     /// What is known of it at a moment, as answers and lists tell it.
     pub fn properties(&self, now: Timestamp) -> BlobProperties {
-        let BlobFacts { created, modified, headers, tier, copied, kind, lease, .. } = &self.facts;
+        let BlobFacts { created, modified, headers, tier, tier_changed, copied, kind, lease, .. } =
+            &self.facts;
         let state = lease::state(lease.as_deref(), now);
         // Tiers are of block blobs alone.
         let is_block = kind.is_block();
@@ -202,6 +206,7 @@ impl Blob {
             blob_type: if is_block { BlobType::Block } else { BlobType::Append },
             access_tier: is_block.then(|| text(tier).unwrap_or_else(|| "Hot".into())),
             access_tier_inferred: is_block && tier.is_none(),
+            access_tier_change_time: tier_changed.filter(|_| is_block),
             lease_status: Some(state.status().into()),
             lease_state: Some(state.as_str().into()),
             lease_duration: lease::duration(lease.as_deref(), now).map(Into::into),

@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::service::Peer;
-use dropmill_azure_wire::{
-    sas::{Grant, Permissions},
-    uri::Query,
-};
+use dropmill_azure_wire::uri::Query;
 
 /// A request to a host, signed as it is sent there.
 fn sent_to(host: &str, method: &str, target: &str, headers: Headers<'_>, body: &str) -> Request<Body> {

@@ -53,6 +53,28 @@ async fn each_part_has_an_answer_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_batch_is_sent_to_the_account_or_to_a_container() {
+    let desk = Desk::new().await;
+    for (target, status) in [
+        ("/acc?comp=batch", 202),
+        ("/acc/?comp=batch", 202),
+        ("/acc?restype=container&comp=batch", 202),
+        ("/acc/box?restype=container&comp=batch", 202),
+        ("/acc/box?comp=batch", 400),
+        ("/acc/box/?comp=batch", 400),
+        ("/acc/box/a?comp=batch", 400),
+        ("/acc/box/a?restype=container&comp=batch", 400),
+    ] {
+        desk.put("a", "x").await;
+        let body = part(0, "DELETE", "/acc/box/a", &[]) + "--cut--";
+        let said = desk.own("POST", target, &[KIND], &body).await;
+        assert_eq!(said.status, status, "{target}: {}", said.body);
+        let left = desk.own("HEAD", "/acc/box/a", &[], "").await.status;
+        assert_eq!(left, if status == 202 { 404 } else { 200 }, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_of_a_container_is_about_its_blobs_alone() {
     let desk = Desk::new().await;
     assert_eq!(desk.own("PUT", "/acc/other?restype=container", &[], "").await.status, 201);

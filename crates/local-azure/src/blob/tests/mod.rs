@@ -7,16 +7,22 @@ mod appends;
 mod batches;
 mod copies;
 mod delegation;
+mod elsewhere;
 mod hostile;
 mod leases;
+mod metadata;
+mod protocol;
+mod resources;
 mod sums;
 mod tags;
+mod tiers;
 
 use super::{BlobService, BlobSettings};
 use crate::durability::Durability;
 use ::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::body::Body;
 use dropmill_azure_wire::{
+    sas::{Grant, Permissions},
     secret::Secret,
     sign::{Scheme, SharedKey},
     time::{Clock, Timestamp, http_date, parse_iso},
@@ -78,6 +84,29 @@ fn signed(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> R
     request
 }
 
+/// Those of a service in memory, reached without TLS.
+fn settings() -> BlobSettings {
+    BlobSettings {
+        state_dir: None,
+        durability: Durability::Process,
+        account: "acc".into(),
+        key: Secret::new(KEY),
+        endpoint: "http://127.0.0.1:10000/acc".into(),
+        allow_https_only_sas: false,
+    }
+}
+
+/// The URL of a blob of `box` with a SAS that allows to read it.
+fn readable(name: &str) -> String {
+    with_sas(name, Permissions::READ)
+}
+
+/// The URL of a blob of `box` with a SAS for the container.
+fn with_sas(name: &str, permissions: Permissions) -> String {
+    let sas = Grant::to_container("box", permissions, parse_iso("2026-07-02").unwrap()).sign(&key());
+    format!("http://127.0.0.1:10000/acc/box/{name}?{}", sas.expose())
+}
+
 impl Desk {
     /// In memory.
     async fn new() -> Self {
@@ -86,18 +115,12 @@ impl Desk {
 
     /// In a folder, or in memory.
     async fn at(state_dir: Option<PathBuf>) -> Self {
+        Self::with(BlobSettings { state_dir, ..settings() }).await
+    }
+
+    async fn with(settings: BlobSettings) -> Self {
         let clock = Arc::new(Noon::default());
-        let service = BlobService::open(
-            BlobSettings {
-                state_dir,
-                durability: Durability::Process,
-                account: "acc".into(),
-                key: Secret::new(KEY),
-                endpoint: "http://127.0.0.1:10000/acc".into(),
-            },
-            clock.clone(),
-        );
-        let desk = Self(service.unwrap(), clock);
+        let desk = Self(BlobService::open(settings, clock.clone()).unwrap(), clock);
         if desk.own("GET", "/acc/box?restype=container", &[], "").await.status == 200 {
             return desk;
         }

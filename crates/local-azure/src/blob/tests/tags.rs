@@ -1,7 +1,6 @@
 //! Tags, and what is found by them.
 
 use super::*;
-use dropmill_azure_wire::sas::{Grant, Permissions};
 
 const BLOCK: (&str, &str) = ("x-ms-blob-type", "BlockBlob");
 
@@ -87,6 +86,26 @@ async fn tags_are_copied_only_if_that_is_wanted_and_need_a_right_of_their_own() 
             count,
             "{headers:?}"
         );
+    }
+    let both = [source, ("x-ms-copy-source-tag-option", "COPY"), ("x-ms-tags", "a=1")];
+    let said = desk.own("PUT", "/acc/box/both", &both, "").await;
+    assert_eq!(said.status, 409, "{}", said.body);
+    let odd = [source, ("x-ms-copy-source-tag-option", "MOVE")];
+    assert_eq!(desk.own("PUT", "/acc/box/both", &odd, "").await.status, 400);
+    assert_eq!(desk.own("HEAD", "/acc/box/both", &[], "").await.status, 404);
+    // The tags are read with the rights to the source, and set with those to the target.
+    let (plain, tags) =
+        (Permissions::READ | Permissions::WRITE, Permissions::READ | Permissions::WRITE | Permissions::TAGS);
+    for (of_target, of_source, status, code) in [
+        (plain, tags, 403, "AuthorizationPermissionMismatch"),
+        (tags, plain, 403, "CannotVerifyCopySource"),
+        (tags, tags, 202, ""),
+    ] {
+        let target = with_sas("to", of_target).replace("http://127.0.0.1:10000", "");
+        let request = Request::put(target).header("x-ms-copy-source", with_sas("from", of_source));
+        let request = request.header("x-ms-copy-source-tag-option", "COPY").header("content-length", "0");
+        let said = desk.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!((said.status.as_u16(), said.header("x-ms-error-code")), (status, code), "{of_target:?}");
     }
     let until = parse_iso("2026-07-02").unwrap();
     for (rights, status) in [(Permissions::WRITE, 403), (Permissions::WRITE | Permissions::TAGS, 201)] {
