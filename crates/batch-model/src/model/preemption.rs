@@ -50,8 +50,8 @@ impl Model {
             return None;
         }
         let most = pool.slots_per_node();
-        let ready = job.tasks.ready().iter().filter_map(|(_, key)| job.tasks.get(key));
-        let next = ready.filter(|task| task.slots() <= most).next();
+        let mut ready = job.tasks.ready().iter().filter_map(|(_, key)| job.tasks.get(key));
+        let next = ready.find(|task| task.slots() <= most);
         next.filter(|task| !task.is_multi()).map(|task| (job, task.slots()))
     }
 }

@@ -115,7 +115,7 @@ impl Door {
         self.rights(&address, query, Action::ReadBlob)?;
         let blob = self.inner.store.blob(&address.container, &address.blob).told_blocking();
         let blob = blob.map_err(|refused| failed(&address, refused))?;
-        let facts = FileFacts::of(&blob.facts.metadata);
+        let facts = FileFacts::of(&blob.facts.metadata.to_metadata());
         Ok((self.inner.store.read(&blob.body, 0, blob.length()), facts))
     }
 

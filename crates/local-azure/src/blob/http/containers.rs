@@ -130,7 +130,7 @@ impl Ask<'_> {
             Some(blob) => {
                 let mut properties = blob.properties(now);
                 properties.copy = properties.copy.filter(|_| included("copy"));
-                let metadata = included("metadata").then(|| blob.facts.metadata.clone());
+                let metadata = included("metadata").then(|| blob.facts.metadata.to_metadata());
                 let tags = included("tags").then(|| blob.facts.tags.clone()).filter(|tags| !tags.is_empty());
                 Entry::Blob(BlobItem { name, properties, metadata, tags }.into())
             }

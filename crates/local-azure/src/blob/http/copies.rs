@@ -44,7 +44,7 @@ impl Ask<'_> {
             described.headers = found.facts.headers.clone();
         }
         if described.metadata.is_empty() {
-            described.metadata = found.facts.metadata.clone();
+            described.metadata = found.facts.metadata.to_metadata();
         }
         if copies_tags {
             described.tags = found.facts.tags.clone();

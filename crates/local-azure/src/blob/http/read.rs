@@ -56,7 +56,7 @@ impl Ask<'_> {
         if blob.facts.kind == Kind::Append {
             headers.insert(name::COMMITTED_BLOCKS, blob.body.pieces.len().into());
         }
-        put_named(answer, &blob.facts.metadata);
+        put_named(answer, &blob.facts.metadata.to_metadata());
         for (query, header) in REPLACED {
             let value = self.value(query);
             if !value.is_empty() {

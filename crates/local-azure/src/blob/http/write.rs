@@ -142,7 +142,7 @@ impl Ask<'_> {
 
     pub(super) async fn set_metadata(&self) -> Answered {
         let (metadata, allow) = (self.metadata()?, self.allow_change()?);
-        self.change(&allow, |facts| facts.metadata = metadata).await
+        self.change(&allow, |facts| facts.metadata = metadata.into()).await
     }
 
     /// All of them: one that is not given is not there any more.

@@ -331,6 +331,7 @@ impl Store {
         let replaced = found.blobs.get(name).map(|entry| entry.blob.clone());
         let created = replaced.as_ref().map_or(modified, |old| old.facts.created);
         let Described { headers, metadata, tier, copied, tags, kind } = described;
+        let metadata = metadata.into();
         // A lease is on the name, and stays while it is held.
         let mut lease = replaced.as_ref().and_then(|old| old.facts.lease.clone());
         lease::written(&mut lease, now);

@@ -51,8 +51,8 @@ pub struct BlobFacts {
     #[serde(default)]
     pub headers: ContentHeaders,
     /// Pairs that only the owner understands.
-    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
-    pub metadata: Metadata,
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub metadata: Pairs,
     /// The tier its owner chose; kept and shown, without effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Box<str>>,
@@ -71,6 +71,35 @@ pub struct BlobFacts {
     /// The lease on it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
+}
+
+/// Metadata as a blob keeps it. A map of one pair would take half a kilobyte.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Metadata", into = "Metadata")]
+pub struct Pairs(Box<[(Box<str>, Box<str>)]>);
+
+impl Pairs {
+    /// Whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the pairs as a map.
+    pub fn to_metadata(&self) -> Metadata {
+        self.0.iter().map(|(name, value)| (String::from(&**name), String::from(&**value))).collect()
+    }
+}
+
+impl From<Metadata> for Pairs {
+    fn from(metadata: Metadata) -> Self {
+        Self(metadata.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl From<Pairs> for Metadata {
+    fn from(pairs: Pairs) -> Self {
+        pairs.to_metadata()
+    }
 }
 
 /// How a content comes about.
