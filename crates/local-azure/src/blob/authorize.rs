@@ -30,6 +30,14 @@ impl Rights {
             Self::Sas(rights) => rights.allow(Action::ReplaceBlob),
         }
     }
+
+    /// Whether the query may replace headers of the answer: only what is signed counts.
+    pub fn may_replace_headers(self) -> bool {
+        match self {
+            Self::Owner => true,
+            Self::Sas(rights) => rights.sign_answer_headers(),
+        }
+    }
 }
 
 /// Checks a request about what its path names.
@@ -89,14 +97,41 @@ pub fn sas_rights(
     action: Action,
     from: IpAddr,
 ) -> Result<Rights, Refusal> {
+    verify(inner, query, address, action, from).map(Rights::Sas).map_err(denied)
+}
+
+/// Checks that a query holds a SAS of this account that is good now and here, whatever it allows.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_signature(inner: &Inner, query: &str, address: &Address, from: IpAddr) -> Result<(), Refusal> {
+    use sas::Refusal::{BeyondContainer, Permission, ResourceType};
+    match verify(inner, query, address, Action::DeleteBlob, from) {
+        Ok(_) | Err(BeyondContainer | Permission | ResourceType) => Ok(()),
+        Err(refused) => Err(denied(refused)),
+    }
+}
+
+fn verify(
+    inner: &Inner,
+    query: &str,
+    address: &Address,
+    action: Action,
+    from: IpAddr,
+) -> Result<sas::Rights, sas::Refusal> {
     // What does not come over TLS comes over loopback, which cannot be overheard: what asks for HTTPS is content with it.
     let Address { container, blob } = address;
-    let asked = Asked { container, blob, action, now: inner.clock.now(), https: true, from };
-    sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {
-        let mut error = BlobErrorBody::new(refused.code(), refused.message());
-        if let Some(detail) = refused.detail() {
-            error = error.with("AuthenticationErrorDetail", detail);
-        }
-        Refusal { status: StatusCode::FORBIDDEN, error }
-    })
+    sas::verify(
+        &inner.key,
+        query,
+        &Asked { container, blob, action, now: inner.clock.now(), https: true, from },
+    )
+}
+
+fn denied(refused: sas::Refusal) -> Refusal {
+    let mut error = BlobErrorBody::new(refused.code(), refused.message());
+    if let Some(detail) = refused.detail() {
+        error = error.with("AuthenticationErrorDetail", detail);
+    }
+    Refusal { status: StatusCode::FORBIDDEN, error }
 }
