@@ -202,7 +202,7 @@ fn what_another_user_planted_in_the_folder_is_not_used() {
 
 #[test]
 fn connection_json_is_a_new_file_whatever_stood_in_its_place() {
-    let stand: [(&str, fn(&Path, &Path)); 3] = [
+    let stand: [(&str, Plant); 3] = [
         ("a file that others may read", |path, _| {
             fs::write(path, "old").unwrap();
             set_mode(path, 0o644);
