@@ -29,14 +29,14 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// Listens where `watch.listen` says.
-pub async fn listen(address: &str) -> Result<TcpListener> {
+pub fn listen(address: &str) -> Result<TcpListener> {
     let parsed: SocketAddr = address.parse().map_err(|_| {
         Mistake(format!("watch.listen {address}: write it as address:port, as in 127.0.0.1:9464"))
     })?;
     if !parsed.ip().is_loopback() {
         return Err(Mistake(format!("watch.listen {address}: only loopback addresses are allowed")).into());
     }
-    TcpListener::bind(parsed).await.with_context(|| format!("watch.listen {address}"))
+    reception::listen(parsed).with_context(|| format!("watch.listen {address}"))
 }
 
 /// Reads the overview that `dropmill status` shows.

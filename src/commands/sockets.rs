@@ -61,17 +61,11 @@ fn read_address(address: &str, has_tls: bool, has_name: bool) -> Result<SocketAd
 ///
 /// # Errors
 /// When it is none, cannot be had, or is one that others can reach and there is no TLS.
-pub async fn listen(
-    address: &str,
-    option: &str,
-    tls: Option<&Tls>,
-    host: Option<&str>,
-) -> Result<TcpListener> {
+pub fn listen(address: &str, option: &str, tls: Option<&Tls>, host: Option<&str>) -> Result<TcpListener> {
     let parsed = read_address(address, tls.is_some(), host.is_some())
         .map_err(|why| Mistake(format!("{option} {address}: {why}")))?;
     let port = parsed.port();
-    TcpListener::bind(parsed)
-        .await
+    reception::listen(parsed)
         .with_context(|| format!("{option} {address}: port {port} cannot be had; port 0 takes any free one"))
 }
 

@@ -22,11 +22,16 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::Pace;
 use seats::{Seat, Seats};
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use stream::PatientStream;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tower::Service;
@@ -86,6 +91,22 @@ impl Bounds {
 
 /// How long to wait when no connection can be accepted (no handles are left, for instance).
 const BREATH: Duration = Duration::from_secs(1);
+
+/// Connections that the kernel holds until they are accepted. While its queue is full it ignores whoever connects, who tries
+/// again after a second: a burst of clients would delay all others.
+const BACKLOG: u32 = 1024;
+
+/// Listens on an address.
+///
+/// # Errors
+/// Fails if the address is in use, or not one of this machine.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections that were closed a moment ago must not keep the next process from its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// A connection that is used as it is.
 ///

@@ -236,7 +236,7 @@ async fn connected(address: std::net::SocketAddr, said: &str) -> TcpStream {
 
 #[tokio::test]
 async fn clients_that_keep_silent_never_keep_another_one_out() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let bounds = Bounds { connections: 32, ..PATIENT };
     let serving = tokio::spawn(serve(listener, router(), bounds, plain));
@@ -266,7 +266,7 @@ async fn clients_that_keep_silent_never_keep_another_one_out() {
 
 #[tokio::test]
 async fn a_request_that_is_answered_is_never_cut_off_for_another_client() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (arrived, may_end) = (Arc::new(Notify::new()), Arc::new(tokio::sync::Semaphore::new(0)));
     let (told, waits) = (arrived.clone(), may_end.clone());
@@ -292,4 +292,17 @@ async fn a_request_that_is_answered_is_never_cut_off_for_another_client() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
     }
     serving.abort();
+}
+
+#[tokio::test]
+async fn a_burst_of_clients_waits_in_the_queue_of_the_socket() {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let most = most.trim().parse().unwrap_or(BACKLOG).min(BACKLOG) / 2;
+    let mut clients = vec![];
+    for _ in 0..most {
+        // Nobody accepts it. One that does not fit into the queue is tried again and again.
+        clients.push(TcpStream::connect(address).await.unwrap());
+    }
 }
