@@ -41,7 +41,7 @@ use tower::Service;
 pub struct Bounds {
     /// Connections at once. When a client connects and there are that many, the server closes the one that has kept it
     /// waiting longest for a request, for the rest of a head, for a body that it discards, or for more than 5 seconds
-    /// for a body that it reads; of the peer with the most connections first. So clients must be able to repeat their
+    /// for a body that it reads or with an answer; of the peer with the most connections first. So clients must be able to repeat their
     /// requests: one may be sent at the moment at which its connection is closed.
     pub connections: usize,
     /// Connections at once of one peer: an IPv4 address, or an IPv6 network of 64 bits, which is what one host has.
@@ -88,6 +88,10 @@ impl Bounds {
         Pace { silence: self.silence, grace: self.grace, bytes_per_second: self.bytes_per_second }
     }
 }
+
+/// How long a client may keep the server waiting for a body, or with an answer, before its connection may be closed for
+/// another one.
+const GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
 
 /// How long to wait when no connection can be accepted (no handles are left, for instance).
 const BREATH: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Bodies of requests: how slow they may come, and what becomes of the rest of one that is not read.
 
 use super::{
-    Bounds,
+    Bounds, GIVES_WAY_AFTER,
     patience::{Pace, Patience, Waited},
     seats::Seat,
 };
@@ -16,9 +16,6 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-
-/// How long a client whose body is read may keep the server waiting before its connection may be closed for another one.
-const GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
 
 /// The body of a request. What is left of it when it is dropped is in its [`Leftover`].
 pub struct PatientBody {

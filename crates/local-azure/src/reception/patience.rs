@@ -55,20 +55,6 @@ impl Patience {
         }
     }
 
-    /// As [`Patience::wait`], for what is not measured.
-    pub fn with<T>(
-        &mut self,
-        moved: Poll<io::Result<T>>,
-        at_most: Duration,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        match self.wait(moved, || at_most, context) {
-            Waited::Moved(moved, _) => Poll::Ready(moved),
-            Waited::Waits(_) => Poll::Pending,
-            Waited::TooLong(error) => Poll::Ready(Err(error)),
-        }
-    }
-
     /// Returns whether something is waited for.
     pub fn waits(&self) -> bool {
         self.since.is_some()

@@ -145,15 +145,15 @@ impl Seat {
         move |body| AnswerBody { body, _answering: answering }
     }
 
-    /// Marks the connection as one that may be closed for another one, though a request is answered.
+    /// Marks the connection as one that may be closed for another one from then on, though its client is sent an answer.
     pub fn gives_way(&self, after: Duration) {
         self.change(|seat| seat.gives_way_from = Some(Instant::now() + after));
         self.seats.changed.notify_one();
     }
 
-    /// Marks the connection as one whose client is not awaited any more.
+    /// Marks the connection as one whose client is not awaited any more, unless for its next request.
     pub fn is_served(&self) {
-        self.change(|seat| seat.gives_way_from = None);
+        self.change(|seat| seat.gives_way_from = (!seat.is_answering).then(Instant::now));
     }
 
     fn change(&self, change: impl FnOnce(&mut Connection)) {

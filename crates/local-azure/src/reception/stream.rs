@@ -1,8 +1,8 @@
 //! A connection that gives up when its client takes nothing of an answer, or too long for the head of a request.
 
 use super::{
-    Bounds,
-    patience::{HeadClock, Patience},
+    Bounds, GIVES_WAY_AFTER,
+    patience::{HeadClock, Patience, Waited},
     seats::Seat,
 };
 use std::{
@@ -13,6 +13,9 @@ use std::{
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Longest answer that a client gets without credentials, and more.
+const SHORT: usize = 16 << 10;
 
 /// A connection. How long its client may take for a body, and between two requests, is bounded elsewhere.
 pub struct PatientStream<S> {
@@ -28,6 +31,31 @@ impl<S> PatientStream<S> {
     pub fn new(stream: S, bounds: &Bounds, seat: Arc<Seat>) -> Self {
         let (head, silence) = (HeadClock::new(bounds.head), bounds.silence);
         Self { stream, seat, head, silence, patience: Patience::new() }
+    }
+
+    /// Returns what a write of this many bytes came to, or an error if the client takes nothing for too long.
+    fn taken(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        length: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match self.patience.wait(written, || self.silence, context) {
+            Waited::Moved(written, waited) => {
+                if waited.is_some() {
+                    self.seat.is_served();
+                }
+                Poll::Ready(written)
+            }
+            Waited::Waits(begins) => {
+                // What is left of a short answer does not keep an idle connection from giving way at once.
+                if begins && (length > SHORT || self.seat.awaited_request().is_none()) {
+                    self.seat.gives_way(GIVES_WAY_AFTER);
+                }
+                Poll::Pending
+            }
+            Waited::TooLong(error) => Poll::Ready(Err(error)),
+        }
     }
 }
 
@@ -54,9 +82,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, patience, silence, .. } = &mut *self;
-        let written = Pin::new(stream).poll_write(context, bytes);
-        patience.with(written, *silence, context)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.taken(written, bytes.len(), context)
     }
 
     fn poll_write_vectored(
@@ -64,9 +91,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, patience, silence, .. } = &mut *self;
-        let written = Pin::new(stream).poll_write_vectored(context, bytes);
-        patience.with(written, *silence, context)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        let length = bytes.iter().map(|bytes| bytes.len()).sum();
+        self.taken(written, length, context)
     }
 
     fn is_write_vectored(&self) -> bool {

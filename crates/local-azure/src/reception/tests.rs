@@ -220,6 +220,29 @@ async fn a_client_that_stops_in_a_body_gives_way_to_a_new_one() {
     assert!(attended.await.unwrap_err().is_cancelled());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_no_answers_gives_way_to_a_new_one() {
+    // Answers of many requests that were sent at once, and one long answer.
+    for (said, least, most) in
+        [(WHOLE.repeat(100), 0, 0), ("GET /long HTTP/1.1\r\nhost: a\r\n\r\n".into(), 4, 6)]
+    {
+        let seats = Seats::new(1, 1);
+        let here = Ipv4Addr::LOCALHOST.into();
+        let (mut client, server) = duplex(4 << 10);
+        let seat = seats.take(here).await.unwrap();
+        let id = seat.id();
+        let attended = tokio::spawn(attend(server, here, router(), PATIENT, seat));
+        seats.served_by(id, attended.abort_handle());
+        client.write_all(said.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let began = Instant::now();
+        assert!(seats.take(here).await.is_some());
+        let waited = began.elapsed().as_secs();
+        assert!((least..=most).contains(&waited), "{waited} s: {}", &said[..9]);
+        assert!(attended.await.unwrap_err().is_cancelled());
+    }
+}
+
 /// Reads until the server closes the connection; what came.
 async fn to_the_end(mut client: TcpStream) -> String {
     let mut answer = vec![];
