@@ -93,3 +93,49 @@ fn a_start_task_that_fails_and_a_refused_key_tell_no_secret_either() {
         assert_silent("the log", &output.stderr, &[batch, blob, batch_key]);
     }
 }
+
+/// A task that reads the environment of every process, and tries to read the memory of the one with this command line.
+const PRY: &str = r#"["/bin/sh", "-c", "cat /proc/[0-9]*/environ 2> denied.txt | tr '\\0' '\\n' > seen.txt; for p in /proc/[0-9]*; do if tr '\\0' ' ' < $p/cmdline 2> /dev/null | grep -q 'dropmill [r]un run.toml'; then echo of $p >> denied.txt; cat $p/environ $p/maps $p/auxv 2>> denied.txt >> memory.txt; fi; done; true"]"#;
+
+#[test]
+fn a_task_reads_neither_environment_nor_memory_of_the_program() {
+    const FOUND: &str = "of-a-process-that-hides-nothing";
+    const HIDDEN: &str = "of-the-program-itself";
+    let desk = Desk::new();
+    desk.write("run.toml", run_file(PRY, "").replace("command =", "outputs = [\"*.txt\"]\ncommand ="));
+    desk.write("data/a.txt", "a");
+    // Root may read everything: another user runs program and tasks.
+    let mut bystander = by_a_user(&desk, &std::process::Command::new("/bin/cat"));
+    let bystander = bystander.env("SECRET", FOUND).stdin(std::process::Stdio::piped());
+    let _bystander = common::Ending(bystander.spawn().unwrap());
+    let mut run = by_a_user(&desk, &desk.dropmill(&["run", "run.toml", "-q"]));
+    let output = run.env("SECRET", HIDDEN).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let result = |name: &str| desk.read(format!("out/data/a.txt/{name}"));
+    let (seen, denied) = (result("seen.txt"), result("denied.txt"));
+    // What was seen is not shown: it is the environment of everything that this user runs.
+    assert!(seen.contains(FOUND), "a task sees the environment of another process of its user");
+    assert!(!seen.contains(HIDDEN), "a task sees the environment of the program");
+    assert!(denied.contains("of /proc/"), "the program was found: {denied}");
+    let memory = fs::read(desk.path("out/data/a.txt/memory.txt")).unwrap();
+    assert!(
+        memory.is_empty(),
+        "a task reads the environment or the layout of the memory of the program: {denied}"
+    );
+}
+
+/// The same command as a user who is not root and owns the desk.
+fn by_a_user(desk: &Desk, command: &std::process::Command) -> std::process::Command {
+    let mut other = std::process::Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        let mut folders = vec![desk.path(".")];
+        while let Some(folder) = folders.pop() {
+            std::os::unix::fs::chown(&folder, Some(65534), Some(65534)).unwrap();
+            let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+            folders.extend(entries.filter(|path| path.is_dir()));
+        }
+        other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    other.arg(command.get_program()).args(command.get_args()).current_dir(desk.path("."));
+    other
+}

@@ -12,12 +12,20 @@ use dropmill_azure_wire::{
 };
 use reqwest::{Certificate, Client};
 use serde_json::Value;
+use std::{fs, os::unix::fs::PermissionsExt};
+
+/// Writes a file that only its owner can read.
+fn write_secret(desk: &Desk, name: &str, content: &str) {
+    desk.write(name, content);
+    fs::set_permissions(desk.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+}
 
 /// A certificate for these names, and its key, in the desk's folder; the certificate's text.
 fn certificate(desk: &Desk, names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
-    desk.write("cert.pem", made.cert.pem()).write("key.pem", made.signing_key.serialize_pem());
+    desk.write("cert.pem", made.cert.pem());
+    write_secret(desk, "key.pem", &made.signing_key.serialize_pem());
     made.cert.pem()
 }
 
@@ -111,9 +119,11 @@ async fn a_sas_for_https_alone_is_accepted_without_tls_only_if_that_is_allowed()
 fn what_cannot_be_served_is_refused_with_its_reason_before_anything_begins() {
     let desk = Desk::new();
     certificate(&desk, &["localhost"]);
-    desk.write("empty.pem", "");
+    write_secret(&desk, "empty.pem", "");
     let other = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
-    desk.write("other.pem", other.signing_key.serialize_pem());
+    write_secret(&desk, "other.pem", &other.signing_key.serialize_pem());
+    fs::copy(desk.path("key.pem"), desk.path("open.pem")).unwrap();
+    fs::set_permissions(desk.path("open.pem"), fs::Permissions::from_mode(0o644)).unwrap();
     let plain = ["--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"];
     let everywhere = ["--batch", "0.0.0.0:0", "--blob", "127.0.0.1:0"];
     for (more, expected) in [
@@ -128,6 +138,10 @@ fn what_cannot_be_served_is_refused_with_its_reason_before_anything_begins() {
         ),
         (&[&plain[..], &["--tls-cert", "cert.pem", "--tls-key", "empty.pem"]].concat(), "empty.pem"),
         (&[&plain[..], &["--tls-cert", "cert.pem", "--tls-key", "other.pem"]].concat(), "cert.pem"),
+        (
+            &[&plain[..], &["--tls-cert", "cert.pem", "--tls-key", "open.pem"]].concat(),
+            "cannot use open.pem: other users can read it (mode 0644); run `chmod 600 open.pem`",
+        ),
     ] {
         let output = desk.output(&[&["serve"], more].concat());
         let told = String::from_utf8_lossy(&output.stderr);

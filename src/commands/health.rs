@@ -7,30 +7,36 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use dropmill_local_azure::reception::{self, Bounds, WhenFull};
+use dropmill_local_azure::reception::{self, Bounds};
 use std::{fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 /// How long a daemon may take to answer before it counts as ill.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Few clients ask, each request is short and can be repeated: connections that wait give way to others.
+/// Few clients ask, each request is short and can be repeated.
 const BOUNDS: Bounds = Bounds {
     connections: 32,
-    when_full: WhenFull::CloseOldestIdle,
+    per_peer: 32,
+    idle: Duration::from_secs(5),
     head: Duration::from_secs(5),
     silence: Duration::from_secs(5),
+    // No request has a body that is read.
+    grace: Duration::from_secs(5),
+    bytes_per_second: 1 << 10,
+    drained: 64 << 10,
+    drain: Duration::from_secs(1),
 };
 
 /// Listens where `watch.listen` says.
-pub async fn listen(address: &str) -> Result<TcpListener> {
+pub fn listen(address: &str) -> Result<TcpListener> {
     let parsed: SocketAddr = address.parse().map_err(|_| {
         Mistake(format!("watch.listen {address}: write it as address:port, as in 127.0.0.1:9464"))
     })?;
     if !parsed.ip().is_loopback() {
         return Err(Mistake(format!("watch.listen {address}: only loopback addresses are allowed")).into());
     }
-    TcpListener::bind(parsed).await.with_context(|| format!("watch.listen {address}"))
+    reception::listen(parsed).with_context(|| format!("watch.listen {address}"))
 }
 
 /// Reads the overview that `dropmill status` shows.

@@ -39,6 +39,7 @@ pub use run::start_of;
 /// Does what the command line says; the exit code says how it went.
 pub fn run_command(cli: Cli) -> ExitCode {
     log(cli.log_json);
+    keep_secrets();
     let state = match State::at(cli.state) {
         Ok(state) => state,
         Err(error) => return failed(&error, WRONG_INPUT),
@@ -72,6 +73,15 @@ pub fn run_command(cli: Cli) -> ExitCode {
             let code = if wrong { WRONG_INPUT } else { INFRASTRUCTURE };
             failed(&error, code)
         }
+    }
+}
+
+/// Keeps other processes of the same user, such as tasks, from reading the environment and the memory of this one, and the
+/// kernel from writing them to a core file. What this process starts is not affected.
+fn keep_secrets() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "tasks can read the environment of this process");
     }
 }
 

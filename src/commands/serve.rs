@@ -32,8 +32,8 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let applications = arguments.applications.iter().map(|text| application(text));
     let applications = applications.collect::<Result<_, _>>()?;
     let host = arguments.host.as_deref();
-    let batch = sockets::listen(&arguments.batch, "--batch", tls.as_ref(), host).await?;
-    let blob = sockets::listen(&arguments.blob, "--blob", tls.as_ref(), host).await?;
+    let batch = sockets::listen(&arguments.batch, "--batch", tls.as_ref(), host)?;
+    let blob = sockets::listen(&arguments.blob, "--blob", tls.as_ref(), host)?;
     state.create()?;
     let folder = state.service();
     let mut settings = ServiceSettings::at(&folder);

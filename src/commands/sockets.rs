@@ -6,11 +6,12 @@ use super::Mistake;
 use anyhow::{Context, Result};
 use axum::Router;
 use dropmill_local_azure::reception::{self, Bounds};
+use dropmill_private_files as private_files;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{io::BufReader, net::SocketAddr, path::Path, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -22,7 +23,7 @@ impl Tls {
     /// Reads a certificate (with those that vouch for it) and its key, both PEM.
     ///
     /// # Errors
-    /// When a file cannot be read or does not hold that, or the key is not the certificate's.
+    /// When a file cannot be read or does not hold that, the key is not the certificate's, or others can read the key.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
         let unreadable =
             |path: &Path, error: &dyn std::fmt::Display| Mistake(format!("{}: {error}", path.display()));
@@ -32,7 +33,9 @@ impl Tls {
         if chain.is_empty() {
             return Err(unreadable(certificate, &"it holds no certificate in PEM").into());
         }
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+        let file = private_files::open_secret(key).map_err(|error| Mistake(format!("--tls-key: {error}")))?;
+        let secret = PrivateKeyDer::from_pem_reader(BufReader::new(file));
+        let secret = secret.map_err(|error| unreadable(key, &error))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let config = config.with_no_client_auth().with_single_cert(chain, secret);
@@ -58,17 +61,11 @@ fn read_address(address: &str, has_tls: bool, has_name: bool) -> Result<SocketAd
 ///
 /// # Errors
 /// When it is none, cannot be had, or is one that others can reach and there is no TLS.
-pub async fn listen(
-    address: &str,
-    option: &str,
-    tls: Option<&Tls>,
-    host: Option<&str>,
-) -> Result<TcpListener> {
+pub fn listen(address: &str, option: &str, tls: Option<&Tls>, host: Option<&str>) -> Result<TcpListener> {
     let parsed = read_address(address, tls.is_some(), host.is_some())
         .map_err(|why| Mistake(format!("{option} {address}: {why}")))?;
     let port = parsed.port();
-    TcpListener::bind(parsed)
-        .await
+    reception::listen(parsed)
         .with_context(|| format!("{option} {address}: port {port} cannot be had; port 0 takes any free one"))
 }
 

@@ -42,7 +42,7 @@ async fn live(daemon: Daemon, loaded: &Loaded, state: &State, json: bool) -> Res
     let (notices, noticed) = async_channel::bounded(1024);
     let last_notice = noticed.clone();
     if let Some(address) = &loaded.settings.watch.listen {
-        let listener = super::health::listen(address).await?;
+        let listener = super::health::listen(address)?;
         let (file, set, state) = (loaded.file.clone(), loaded.set.clone(), state.clone());
         // Read anew each time, as `dropmill status` does: they never show different things.
         let read = Arc::new(move || Overview::read(&load(&file, &set, environment())?, &state));

@@ -117,6 +117,64 @@ fn tree(text: &str) -> Result<Element<'_>, String> {
     }
 }
 
+/// Reads a flat document: a root, and in it elements that hold a text and nothing else. Nothing is kept of what was read,
+/// and reading ends at the first error, of the document or of `each`, and when `each` returns `false`.
+pub(crate) fn read_flat(
+    body: &[u8],
+    root: &'static str,
+    mut each: impl FnMut(&str, &str) -> Result<bool, String>,
+) -> Result<(), BadXml> {
+    let mut read = || -> Result<(), String> {
+        let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+        let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
+        let (mut has_begun, mut name, mut text): (_, Option<BytesStart<'_>>, _) =
+            (false, None, String::new());
+        loop {
+            let event = reader.read_event().map_err(|error| error.to_string())?;
+            match event {
+                Event::Start(start) | Event::Empty(start)
+                    if !has_begun && start.name().into_inner() != root =>
+                {
+                    return Err(format!("the root is <{}>", start.name().into_inner()));
+                }
+                Event::Start(_) if !has_begun => has_begun = true,
+                Event::Empty(_) if !has_begun => return Ok(()),
+                Event::Start(start) | Event::Empty(start) if name.is_some() => {
+                    return Err(format!(
+                        "<{}> is in an element that holds a text",
+                        start.name().into_inner()
+                    ));
+                }
+                Event::Start(start) => {
+                    text.clear();
+                    name = Some(start);
+                }
+                Event::Empty(start) => {
+                    if !each(start.name().into_inner(), "")? {
+                        return Ok(());
+                    }
+                }
+                Event::End(_) => match name.take() {
+                    Some(start) => {
+                        if !each(start.name().into_inner(), &text)? {
+                            return Ok(());
+                        }
+                    }
+                    None if has_begun => return Ok(()),
+                    None => return Err("an end without a start".into()),
+                },
+                Event::Text(more) if name.is_some() => text.push_str(&more.xml10_content()),
+                Event::CData(more) if name.is_some() => text.push_str(&more.xml10_content()),
+                Event::GeneralRef(reference) => text.push(character(&reference)?),
+                Event::Text(_) | Event::CData(_) | Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+                Event::DocType(_) => return Err("a document type is not allowed".into()),
+                Event::Eof => return Err("it ends too early".into()),
+            }
+        }
+    };
+    read().map_err(|reason| BadXml { of: root, reason })
+}
+
 fn push_text(open: &mut [Element<'_>], text: &str) {
     if let Some(element) = open.last_mut() {
         element.text.push_str(text);
@@ -230,7 +288,53 @@ mod tests {
         assert!(Element::read(&[0xff, 0xfe], "A").is_err());
     }
 
+    fn flat(body: &str) -> Result<Vec<String>, String> {
+        let mut read = vec![];
+        let each = |name: &str, text: &str| {
+            read.push(format!("{name}={text}"));
+            if name == "bad" { Err("bad".into()) } else { Ok(name != "last") }
+        };
+        read_flat(body.as_bytes(), "A", each).map(|()| read).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn a_flat_document_is_read_element_by_element_up_to_the_first_that_does_not_belong() {
+        for (body, expected) in [
+            ("<A/>", Ok(&[][..])),
+            ("\u{feff}<?xml version=\"1.0\"?>\n<A>\n<x>1</x> <y/><!-- c --></A>", Ok(&["x=1", "y="])),
+            ("<A><x>a &amp;&#x41;<![CDATA[<b>]]></x></A>", Ok(&["x=a &A<b>"])),
+            // Text between elements is nobody's.
+            ("<A>lost &amp; <x>1</x></A>", Ok(&["x=1"])),
+            // What follows the last one is not read at all.
+            ("<A><x/><last/><x><x><x><<<", Ok(&["x=", "last="])),
+            ("<B><x/></B>", Err("the root is <B>")),
+            ("<A><bad/><x><<<", Err("bad")),
+            ("<A><x><y/></x></A>", Err("<y> is in an element that holds a text")),
+            ("<A><x>1</x>", Err("it ends too early")),
+            ("", Err("it ends too early")),
+            ("<!DOCTYPE A []><A/>", Err("a document type is not allowed")),
+            ("<A><x>&other;</x></A>", Err("the entity &other; is not known")),
+        ] {
+            let expected = expected.map(|all| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+            assert_eq!(flat(body), expected.map_err(ToOwned::to_owned), "{body}");
+        }
+        assert!(flat("</A>").is_err() && flat("<A></B>").is_err() && flat("<A><x></A></x>").is_err());
+    }
+
     proptest! {
+        #[test]
+        fn a_flat_document_is_read_as_its_tree_is(
+            parts in proptest::collection::vec("<x>|</x>|<y/>|<A>|</A>|<!-- -->|a|&amp;|<!\\[CDATA\\[b\\]\\]>", 0..8),
+        ) {
+            let body = format!("<A>{}</A>", parts.concat());
+            if let Ok(read) = flat(&body) {
+                let root = Element::read(body.as_bytes(), "A").unwrap();
+                let tree: Vec<_> =
+                    root.children().iter().map(|child| format!("{}={}", child.name(), child.text())).collect();
+                prop_assert_eq!(read, tree);
+            }
+        }
+
         #[test]
         fn every_name_is_read_back_as_written(name in any::<String>()) {
             let mut document = Document::new("A", &[("at", "<\"&\">")]);
@@ -243,7 +347,7 @@ mod tests {
 
         #[test]
         fn reading_never_panics(body in "[<>/A&#;x!\\[\\]\" =?-]{0,40}") {
-            let _ = root(&body);
+            let _ = (root(&body), flat(&body));
         }
     }
 }

@@ -37,6 +37,8 @@ use std::{
 pub const FOLDER: u32 = 0o700;
 /// Mode of a file that only its owner can use.
 pub const FILE: u32 = 0o600;
+/// The permissions of the group and of other users.
+const OTHERS: u32 = 0o077;
 
 /// A file or folder of ours cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,14 @@ pub enum PrivateError {
     )]
     Writable {
         /// The file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Other users can read a secret.
+    #[error("cannot use {0}: other users can read it (mode {mode:04o}); run `chmod 600 {0}`", path.display())]
+    Readable {
+        /// The file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
@@ -367,6 +377,21 @@ pub fn open_existing(path: &Path) -> Result<File, PrivateError> {
         return Err(PrivateError::Names { path: path.to_owned(), names: facts.st_nlink.into() });
     }
     Ok(file)
+}
+
+/// Opens a secret of the user's, such as a private key, for reading. It is used as it is, also behind a link, but only if
+/// neither its group nor other users can read or change it.
+///
+/// # Errors
+/// Fails if it cannot be opened, or others have rights to it.
+pub fn open_secret(path: &Path) -> Result<File, PrivateError> {
+    let file: File =
+        open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", path))?.into();
+    let facts = fstat(&file).map_err(failed("check", path))?;
+    match mode(&facts) & OTHERS {
+        0 => Ok(file),
+        _ => Err(PrivateError::Readable { path: path.to_owned(), mode: mode(&facts) }),
+    }
 }
 
 fn refused(path: &Path, facts: &Stat) -> PrivateError {

@@ -125,3 +125,32 @@ fn other_kinds_of_files_are_named_and_not_waited_for() {
     folder(&inner).unwrap();
     assert!(message(open_or_create(&inner)).contains("found a folder"));
 }
+
+#[test]
+fn a_secret_that_others_can_use_is_refused_with_the_command_that_mends_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (key, link) = (home.path().join("key.pem"), home.path().join("link.pem"));
+    fs::write(&key, "secret").unwrap();
+    symlink(&key, &link).unwrap();
+    for (mode, is_used) in [
+        (0o600, true),
+        (0o400, true),
+        (0o700, true),
+        (0o640, false),
+        (0o604, false),
+        (0o620, false),
+        (0o602, false),
+        (0o601, false),
+        (0o644, false),
+        (0o777, false),
+    ] {
+        set_mode(&key, mode);
+        for path in [&key, &link] {
+            let refused = message(open_secret(path));
+            let fix = format!("(mode {mode:04o}); run `chmod 600 {}`", path.display());
+            assert_eq!(refused.contains(&fix), !is_used, "{mode:o}: {refused}");
+        }
+        assert_eq!(mode_of(&key), mode, "what is refused is not changed");
+    }
+    assert!(message(open_secret(&home.path().join("none"))).contains("cannot open"));
+}

@@ -1,7 +1,7 @@
 //! Block lists: of which blocks a blob shall be made, and of which it is.
 
-use super::BadXml;
-use crate::xml::{Document, Element};
+use super::{BadXml, limit};
+use crate::xml::{Document, Element, read_flat};
 
 const ROOT: &str = "BlockList";
 
@@ -34,22 +34,23 @@ pub fn write_block_choices<'a>(latest: impl IntoIterator<Item = &'a str>) -> Str
     xml.end(ROOT)
 }
 
-/// Reads the body of Put Block List.
+/// Reads the body of Put Block List, but not further than one block beyond the most that a blob can have.
 ///
 /// # Errors
 /// When it is not such a list, or names another source.
 pub fn read_block_choices(body: &[u8]) -> Result<Vec<BlockChoice>, BadXml> {
-    let root = Element::read(body, ROOT)?;
-    let choice = |element: &Element<'_>| {
-        let source = match element.name() {
+    let mut choices = Vec::new();
+    read_flat(body, ROOT, |name, text| {
+        let source = match name {
             "Committed" => BlockSource::Committed,
             "Uncommitted" => BlockSource::Uncommitted,
             "Latest" => BlockSource::Latest,
-            other => return Err(BadXml { of: ROOT, reason: format!("<{other}> is no source of blocks") }),
+            other => return Err(format!("<{other}> is no source of blocks")),
         };
-        Ok(BlockChoice { source, id: element.text().trim().into() })
-    };
-    root.children().iter().map(choice).collect()
+        choices.push(BlockChoice { source, id: text.trim().into() });
+        Ok(choices.len() <= limit::BLOCKS)
+    })?;
+    Ok(choices)
 }
 
 /// The answer to Get Block List. A list that was not asked for is `None`.

@@ -198,6 +198,13 @@ fn a_block_list_keeps_order_and_sources() {
     let ours = read_block_choices(write_block_choices(["AA==", "AB=="]).as_bytes()).unwrap();
     assert_eq!(ours[1], BlockChoice { source: Latest, id: "AB==".into() });
     assert!(read_block_choices(b"<BlockList><Oldest>AA==</Oldest></BlockList>").is_err());
+    assert!(read_block_choices(b"<BlockList><Latest>AA==<Latest/></Latest></BlockList>").is_err());
+    // What follows the first that does not belong, and the first that is too many, is not read.
+    let unread = "<<<".repeat(9);
+    let error = read_block_choices(format!("<BlockList><a/>{unread}").as_bytes()).unwrap_err();
+    assert_eq!(error.reason, "<a> is no source of blocks");
+    let many = format!("<BlockList>{}{unread}", "<Latest/>".repeat(limit::BLOCKS + 1));
+    assert_eq!(read_block_choices(many.as_bytes()).unwrap().len(), limit::BLOCKS + 1);
 
     let block = |id: &str, size_bytes| Block { id: id.into(), size_bytes };
     for list in [

@@ -40,12 +40,19 @@ pub struct Asked<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights {
     permissions: Permissions,
+    /// An account SAS does not sign the headers of answers, so that anybody could add them to it.
+    signs_answer_headers: bool,
 }
 
 impl Rights {
     /// Whether it also allows another action on the same thing, such as [`Action::ReplaceBlob`].
     pub fn allow(&self, action: Action) -> bool {
         self.permissions.allow_any(action.needs())
+    }
+
+    /// Whether it signs the headers that replace those of the answer: `rscc`, `rscd`, `rsce`, `rscl`, `rsct`.
+    pub fn sign_answer_headers(&self) -> bool {
+        self.signs_answer_headers
     }
 }
 
@@ -89,7 +96,8 @@ pub fn verify(key: &SharedKey, query: &str, asked: &Asked<'_>) -> Result<Rights,
     } else if !asked.action.is_within_container() {
         return Err(Refusal::BeyondContainer);
     }
-    let rights = Rights { permissions: Permissions::parse(fields.get("sp")) };
+    let rights =
+        Rights { permissions: Permissions::parse(fields.get("sp")), signs_answer_headers: !account_wide };
     if rights.allow(asked.action) { Ok(rights) } else { Err(Refusal::Permission) }
 }
 

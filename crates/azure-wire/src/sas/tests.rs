@@ -134,6 +134,21 @@ fn an_account_sas_names_services_and_kinds_of_resources() {
 }
 
 #[test]
+fn an_account_sas_signs_no_headers_of_answers_and_a_service_sas_refuses_what_it_does_not_sign() {
+    let asked = asked("c1", "b", Action::ReadBlob);
+    for name in ["rscc", "rscd", "rsce", "rscl", "rsct"] {
+        let appended = |sas: &str| format!("{sas}&{name}=text/html");
+        let of_account = account("r", "b", "o");
+        for query in [of_account.clone(), appended(&of_account)] {
+            assert!(!verify(&key(), &query, &asked).unwrap().sign_answer_headers(), "{query}");
+        }
+        let of_service = service("r", "c", CONTAINER);
+        assert!(verify(&key(), &of_service, &asked).unwrap().sign_answer_headers());
+        assert_eq!(outcome(&appended(&of_service), &asked), "AuthenticationFailed", "{name}");
+    }
+}
+
+#[test]
 fn each_version_signs_its_own_lines() {
     let blob = "/blob/devstoreaccount1/c1/b";
     let full = "rscc=no-cache&rsct=text/plain&ses=scope&sip=127.0.0.1&spr=https,http&st=2026-01-01";

@@ -44,6 +44,14 @@ impl Rights {
             Self::Owner | Self::Sas(_) => Ok(()),
         }
     }
+
+    /// Whether the query may replace headers of the answer: only what is signed counts.
+    pub fn may_replace_headers(self) -> bool {
+        match self {
+            Self::Owner => true,
+            Self::Sas(rights) => rights.sign_answer_headers(),
+        }
+    }
 }
 
 /// Checks a request about what its path names.
@@ -104,13 +112,37 @@ pub fn sas_rights(
     from: IpAddr,
     https: bool,
 ) -> Result<Rights, Refusal> {
+    verify(inner, query, address, action, from, https).map(Rights::Sas).map_err(denied)
+}
+
+/// Checks that a query holds a SAS of this account that is good now and here, whatever it allows.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_signature(inner: &Inner, query: &str, address: &Address, from: IpAddr) -> Result<(), Refusal> {
+    use sas::Refusal::{BeyondContainer, Permission, ResourceType};
+    match verify(inner, query, address, Action::DeleteBlob, from, inner.https) {
+        Ok(_) | Err(BeyondContainer | Permission | ResourceType) => Ok(()),
+        Err(refused) => Err(denied(refused)),
+    }
+}
+
+fn verify(
+    inner: &Inner,
+    query: &str,
+    address: &Address,
+    action: Action,
+    from: IpAddr,
+    https: bool,
+) -> Result<sas::Rights, sas::Refusal> {
     let Address { container, blob } = address;
-    let asked = Asked { container, blob, action, now: inner.clock.now(), https, from };
-    sas::verify(&inner.key, query, &asked).map(Rights::Sas).map_err(|refused| {
-        let mut error = BlobErrorBody::new(refused.code(), refused.message());
-        if let Some(detail) = refused.detail() {
-            error = error.with("AuthenticationErrorDetail", detail);
-        }
-        Refusal::new(StatusCode::FORBIDDEN, error)
-    })
+    sas::verify(&inner.key, query, &Asked { container, blob, action, now: inner.clock.now(), https, from })
+}
+
+fn denied(refused: sas::Refusal) -> Refusal {
+    let mut error = BlobErrorBody::new(refused.code(), refused.message());
+    if let Some(detail) = refused.detail() {
+        error = error.with("AuthenticationErrorDetail", detail);
+    }
+    Refusal::new(StatusCode::FORBIDDEN, error)
 }

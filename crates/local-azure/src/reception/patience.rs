@@ -1,140 +1,145 @@
-//! Bodies and streams that give up when nothing moves for too long.
+//! How long a client is waited for.
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep},
-};
+use tokio::time::{Instant, Sleep, sleep};
 
-/// Waits as long as it was told to, anew after everything that moves.
-struct Patience {
-    length: Duration,
+/// Waits for a limited time for something that moves.
+pub struct Patience {
     end: Pin<Box<Sleep>>,
-    waits: bool,
+    since: Option<Instant>,
+}
+
+/// What a wait for something that moves came to.
+pub enum Waited<T> {
+    /// It moved; how long it was waited for, if it was.
+    Moved(T, Option<Duration>),
+    /// It did not move yet; `true` in the poll with which the wait began.
+    Waits(bool),
+    /// It did not move in time.
+    TooLong(io::Error),
 }
 
 impl Patience {
-    fn new(length: Duration) -> Self {
-        Self { length, end: Box::pin(sleep(length)), waits: false }
+    /// Creates one that waits for nothing yet.
+    pub fn new() -> Self {
+        Self { end: Box::pin(sleep(Duration::ZERO)), since: None }
     }
 
-    /// `moved` as it is; when it has been pending for too long, an error in its place.
-    fn with<T>(&mut self, moved: Poll<T>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Returns what `moved` came to, when it may take as long as `at_most` from the first poll in which it is pending.
+    pub fn wait<T>(
+        &mut self,
+        moved: Poll<T>,
+        at_most: impl FnOnce() -> Duration,
+        context: &mut Context<'_>,
+    ) -> Waited<T> {
         if let Poll::Ready(moved) = moved {
-            self.waits = false;
-            return Poll::Ready(Ok(moved));
+            return Waited::Moved(moved, self.since.take().map(|since| since.elapsed()));
         }
-        if !self.waits {
-            self.waits = true;
-            self.end.as_mut().reset(Instant::now() + self.length);
+        let begins = self.since.is_none();
+        if begins {
+            let now = Instant::now();
+            self.since = Some(now);
+            self.end.as_mut().reset(now + at_most());
+        }
+        match self.end.as_mut().poll(context) {
+            Poll::Pending => Waited::Waits(begins),
+            Poll::Ready(()) => {
+                self.since = None;
+                Waited::TooLong(io::Error::new(io::ErrorKind::TimedOut, "the client was too slow"))
+            }
+        }
+    }
+
+    /// Returns whether something is waited for.
+    pub fn waits(&self) -> bool {
+        self.since.is_some()
+    }
+}
+
+/// How fast a body must be.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The longest wait without a byte.
+    pub silence: Duration,
+    /// For how long the body may be slower than it must.
+    pub grace: Duration,
+    /// The least bytes in a second of waiting.
+    pub bytes_per_second: u32,
+}
+
+impl Pace {
+    /// Returns how much longer to wait for a body of which `bytes` have arrived within `waited`.
+    pub fn left(&self, bytes: u64, waited: Duration) -> Duration {
+        let earned = Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_second.max(1)));
+        self.grace.saturating_add(earned).saturating_sub(waited).min(self.silence)
+    }
+}
+
+/// The deadline of the head that is being received.
+pub struct HeadClock {
+    at_most: Duration,
+    end: Pin<Box<Sleep>>,
+    /// The number of the request whose head has begun.
+    begun: Option<u64>,
+}
+
+impl HeadClock {
+    /// Creates one for a new connection, whose client is to send its first request at once.
+    pub fn new(at_most: Duration) -> Self {
+        Self { at_most, end: Box::pin(sleep(at_most)), begun: Some(0) }
+    }
+
+    /// Notes a read while `request` is the number of the next request, none while one is answered, and whether bytes
+    /// arrived. Ready when the head takes too long.
+    pub fn poll(
+        &mut self,
+        request: Option<u64>,
+        arrived: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Error> {
+        if self.begun != request {
+            self.begun = None;
+            if let Some(next) = request.filter(|_| arrived) {
+                self.begun = Some(next);
+                self.end.as_mut().reset(Instant::now() + self.at_most);
+            }
+        }
+        if self.begun.is_none() {
+            return Poll::Pending;
         }
         ready!(self.end.as_mut().poll(context));
-        self.waits = false;
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client kept silent for too long")))
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the head of a request took too long"))
     }
 }
 
-/// The body of a request.
-pub struct PatientBody<B> {
-    body: B,
-    patience: Patience,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<B> PatientBody<B> {
-    pub fn new(body: B, length: Duration) -> Self {
-        Self { body, patience: Patience::new(length) }
-    }
-}
-
-impl<B> Body for PatientBody<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Self { body, patience } = &mut *self;
-        let frame = Pin::new(body).poll_frame(context);
-        Poll::Ready(match ready!(patience.with(frame, context)) {
-            Ok(frame) => frame.map(|frame| frame.map_err(io::Error::other)),
-            Err(silent) => Some(Err(silent)),
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A connection whose client must go on taking what it is sent. What it must send is bounded elsewhere: between two
-/// requests, and while one is carried out, it may keep silent.
-pub struct PatientStream<S> {
-    stream: S,
-    patience: Patience,
-}
-
-impl<S> PatientStream<S> {
-    pub fn new(stream: S, length: Duration) -> Self {
-        Self { stream, patience: Patience::new(length) }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let Self { stream, patience } = &mut *self;
-        let written = Pin::new(stream).poll_write(context, bytes);
-        patience.with(written, context).map(|written| written.flatten())
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let Self { stream, patience } = &mut *self;
-        let written = Pin::new(stream).poll_write_vectored(context, bytes);
-        patience.with(written, context).map(|written| written.flatten())
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    #[test]
+    fn a_body_may_be_slow_for_a_while_and_earns_time_with_its_bytes() {
+        let secs = Duration::from_secs;
+        let pace = Pace { silence: secs(60), grace: secs(20), bytes_per_second: 1000 };
+        for (bytes, waited, expected) in [
+            (0, 0, 20),
+            (0, 5, 15),
+            (0, 20, 0),
+            (0, 21, 0),
+            (1, 20, 0),
+            (1000, 20, 1),
+            (10_000, 20, 10),
+            (10_000, 31, 0),
+            // However much came before: silence has its own bound.
+            (1 << 40, 20, 60),
+            (u64::MAX, 0, 60),
+        ] {
+            let left = pace.left(bytes, secs(waited)).as_secs();
+            assert_eq!(left, expected, "{bytes} bytes in {waited} s");
+        }
     }
 }

@@ -1,21 +1,29 @@
 //! The connections that are open, and which one goes when there are too many.
 
-use super::WhenFull;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
+
+/// How often to check whether a connection may be closed by now, where none could.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The places for connections.
 pub struct Seats {
     most: usize,
-    when_full: WhenFull,
+    per_peer: usize,
     taken: Mutex<Taken>,
     /// A connection ended or became idle.
     changed: Notify,
@@ -23,15 +31,17 @@ pub struct Seats {
 
 #[derive(Default)]
 struct Taken {
-    /// Counts connections, and the times at which one became idle.
-    next: u64,
+    connections: u64,
     by_id: BTreeMap<u64, Connection>,
 }
 
 struct Connection {
     peer: IpAddr,
-    /// When it began to wait for a request, as a number that grows; `None` while one is answered.
-    idle_since: Option<u64>,
+    /// Requests that were received.
+    requests: u64,
+    is_answering: bool,
+    /// From when on it may be closed for another one; none while its client is not awaited.
+    gives_way_from: Option<Instant>,
     task: Option<AbortHandle>,
 }
 
@@ -45,41 +55,47 @@ pub struct Seat {
 struct Answering(Arc<Seat>);
 
 impl Seats {
-    /// Creates places for this many connections.
-    pub fn new(most: usize, when_full: WhenFull) -> Arc<Self> {
-        Arc::new(Self { most: most.max(1), when_full, taken: Mutex::default(), changed: Notify::new() })
+    /// Creates places for this many connections, and for this many of one peer.
+    pub fn new(most: usize, per_peer: usize) -> Arc<Self> {
+        let (most, per_peer) = (most.max(1), per_peer.max(1));
+        Arc::new(Self { most, per_peer, taken: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Waits until there is room for one more; makes some, where that is allowed.
-    pub async fn room(&self) {
+    /// Takes a place for a connection, which is idle at first. If all are taken, closes another connection or waits until
+    /// one can be closed. None if the peer has too many, all of which are busy.
+    pub async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Seat>> {
+        let peer = peer_of(address);
         loop {
             let changed = self.changed.notified();
             {
                 let mut taken = self.lock();
-                if taken.by_id.len() < self.most {
-                    return;
-                }
-                if self.when_full == WhenFull::CloseOldestIdle {
-                    let all = taken.by_id.iter().map(|(id, seat)| (*id, seat.peer, seat.idle_since));
-                    if let Some(id) = to_close(all) {
-                        tracing::debug!(id, "a connection that waits is closed: there are too many");
+                match decide(&taken.facts(), peer, self.most, self.per_peer, Instant::now()) {
+                    Decision::Take => return Some(self.seat(&mut taken, peer)),
+                    Decision::Close(id) => {
+                        tracing::debug!(
+                            id,
+                            "a connection whose client is awaited is closed: there are too many"
+                        );
                         let closed = taken.by_id.remove(&id).and_then(|seat| seat.task);
+                        let seat = self.seat(&mut taken, peer);
                         drop(taken);
                         closed.iter().for_each(AbortHandle::abort);
-                        continue;
+                        return Some(seat);
                     }
+                    Decision::Reject => return None,
+                    Decision::Wait => {}
                 }
             }
-            changed.await;
+            let _ = timeout(CHECK_EVERY, changed).await;
         }
     }
 
-    /// Takes a place for a connection, which is idle at first.
-    pub fn take(self: &Arc<Self>, peer: IpAddr) -> Arc<Seat> {
-        let mut taken = self.lock();
-        taken.next += 1;
-        let id = taken.next;
-        taken.by_id.insert(id, Connection { peer, idle_since: Some(id), task: None });
+    fn seat(self: &Arc<Self>, taken: &mut Taken, peer: IpAddr) -> Arc<Seat> {
+        taken.connections += 1;
+        let id = taken.connections;
+        let gives_way_from = Some(Instant::now());
+        let connection = Connection { peer, requests: 0, is_answering: false, gives_way_from, task: None };
+        taken.by_id.insert(id, connection);
         Arc::new(Seat { id, seats: self.clone() })
     }
 
@@ -95,19 +111,55 @@ impl Seats {
     }
 }
 
+impl Taken {
+    fn facts(&self) -> Vec<Facts> {
+        let facts = |(id, seat): (&u64, &Connection)| Facts {
+            id: *id,
+            peer: seat.peer,
+            gives_way_from: seat.gives_way_from,
+        };
+        self.by_id.iter().map(facts).collect()
+    }
+}
+
 impl Seat {
     /// Returns the number of the connection.
     pub fn id(&self) -> u64 {
         self.id
     }
 
+    /// Returns the number of the request that the client is to send next; none while one is answered.
+    pub fn awaited_request(&self) -> Option<u64> {
+        let mut taken = self.seats.lock();
+        let seat = taken.by_id.get_mut(&self.id)?;
+        (!seat.is_answering).then_some(seat.requests)
+    }
+
     /// Marks the connection as busy until the body of the answer was sent.
     pub fn answer<B>(self: &Arc<Self>) -> impl FnOnce(B) -> AnswerBody<B> + use<B> {
-        if let Some(seat) = self.seats.lock().by_id.get_mut(&self.id) {
-            seat.idle_since = None;
-        }
+        self.change(|seat| {
+            seat.requests += 1;
+            (seat.is_answering, seat.gives_way_from) = (true, None);
+        });
         let answering = Answering(self.clone());
         move |body| AnswerBody { body, _answering: answering }
+    }
+
+    /// Marks the connection as one that may be closed for another one from then on, though its client is sent an answer.
+    pub fn gives_way(&self, after: Duration) {
+        self.change(|seat| seat.gives_way_from = Some(Instant::now() + after));
+        self.seats.changed.notify_one();
+    }
+
+    /// Marks the connection as one whose client is not awaited any more, unless for its next request.
+    pub fn is_served(&self) {
+        self.change(|seat| seat.gives_way_from = (!seat.is_answering).then(Instant::now));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Connection)) {
+        if let Some(seat) = self.seats.lock().by_id.get_mut(&self.id) {
+            change(seat);
+        }
     }
 }
 
@@ -120,31 +172,68 @@ impl Drop for Seat {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let seats = &self.0.seats;
-        let mut taken = seats.lock();
-        taken.next += 1;
-        let now = taken.next;
-        if let Some(seat) = taken.by_id.get_mut(&self.0.id) {
-            seat.idle_since = Some(now);
-        }
-        drop(taken);
-        seats.changed.notify_one();
+        self.0.change(|seat| (seat.is_answering, seat.gives_way_from) = (false, Some(Instant::now())));
+        self.0.seats.changed.notify_one();
     }
 }
 
-/// Chooses the connection that goes when there are too many: of the peer with the most connections, the one that has
-/// waited longest for a request or for the rest of one. `None` while all are answered.
-fn to_close(all: impl Iterator<Item = (u64, IpAddr, Option<u64>)>) -> Option<u64> {
-    let mut peers: BTreeMap<IpAddr, (usize, Option<(u64, u64)>)> = BTreeMap::new();
-    for (id, peer, idle_since) in all {
-        let (count, oldest) = peers.entry(peer).or_default();
+/// What is known of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    id: u64,
+    peer: IpAddr,
+    gives_way_from: Option<Instant>,
+}
+
+/// What to do with a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    /// There is a place.
+    Take,
+    /// It has the place of this one.
+    Close(u64),
+    /// Its peer has enough.
+    Reject,
+    /// There is no place, and none can be made yet.
+    Wait,
+}
+
+/// Decides about a new connection of a peer.
+fn decide(all: &[Facts], peer: IpAddr, most: usize, per_peer: usize, now: Instant) -> Decision {
+    let own: Vec<_> = all.iter().filter(|seat| seat.peer == peer).copied().collect();
+    if own.len() >= per_peer && !peer.is_loopback() {
+        return to_close(&own, now).map_or(Decision::Reject, Decision::Close);
+    }
+    if all.len() < most {
+        return Decision::Take;
+    }
+    to_close(all, now).map_or(Decision::Wait, Decision::Close)
+}
+
+/// Chooses the connection that goes: of the peer with the most connections, the one whose client has been awaited longest.
+/// `None` while all are busy.
+fn to_close(all: &[Facts], now: Instant) -> Option<u64> {
+    let mut peers: BTreeMap<IpAddr, (usize, Option<(Instant, u64)>)> = BTreeMap::new();
+    for seat in all {
+        let (count, oldest) = peers.entry(seat.peer).or_default();
         *count += 1;
-        if let Some(since) = idle_since {
-            *oldest = Some(oldest.map_or((since, id), |oldest| oldest.min((since, id))));
+        if let Some(since) = seat.gives_way_from.filter(|from| *from <= now) {
+            *oldest = Some(oldest.map_or((since, seat.id), |oldest| oldest.min((since, seat.id))));
         }
     }
     let waiting = peers.into_values().filter_map(|(count, oldest)| Some((count, oldest?)));
-    waiting.max_by_key(|(count, (since, _))| (*count, std::cmp::Reverse(*since))).map(|(_, (_, id))| id)
+    waiting.max_by_key(|(count, oldest)| (*count, Reverse(*oldest))).map(|(_, (_, id))| id)
+}
+
+/// Returns what connections are counted by: an IPv4 address, or the first half of an IPv6 address, because whoever has a
+/// network has all addresses in it.
+fn peer_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) if !six.is_loopback() => {
+            Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 64)).into()
+        }
+        other => other,
+    }
 }
 
 /// The body of an answer.
@@ -175,30 +264,94 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::net::Ipv4Addr;
 
+    fn loopback(number: u8) -> IpAddr {
+        Ipv4Addr::new(127, 0, 0, number).into()
+    }
+
+    /// (peer, since how many seconds it waits for its client); ids count from 0.
+    fn facts(all: &[(IpAddr, Option<u64>)], now: Instant) -> Vec<Facts> {
+        let seat = |(id, (peer, waits)): (usize, &(IpAddr, Option<u64>))| Facts {
+            id: id as u64,
+            peer: *peer,
+            gives_way_from: waits.map(|seconds| now - Duration::from_secs(seconds)),
+        };
+        all.iter().enumerate().map(seat).collect()
+    }
+
+    fn long_ago() -> Instant {
+        Instant::now() + Duration::from_secs(1000)
+    }
+
     #[test]
     fn the_connection_that_waited_longest_goes_and_first_that_of_the_peer_with_the_most() {
-        let peer = |number| IpAddr::from(Ipv4Addr::new(127, 0, 0, number));
-        // (peer, since when it is idle); ids count from 0.
+        let now = long_ago();
         for (all, expected) in [
             (&[][..], None),
             (&[(1, None)], None),
             (&[(1, None), (1, None), (2, None)], None),
             (&[(1, Some(5))], Some(0)),
-            (&[(1, Some(5)), (1, Some(3)), (1, Some(4))], Some(1)),
-            (&[(1, None), (1, Some(9))], Some(1)),
+            (&[(1, Some(5)), (1, Some(7)), (1, Some(6))], Some(1)),
+            // Both since the same moment: the one that came first.
+            (&[(1, Some(5)), (1, Some(5))], Some(0)),
+            (&[(1, None), (1, Some(1))], Some(1)),
             // One of two peers has more, though the other waits longer.
-            (&[(2, Some(1)), (1, Some(7)), (1, Some(6))], Some(2)),
+            (&[(2, Some(9)), (1, Some(3)), (1, Some(4))], Some(2)),
             // The one that has more is busy with all of them.
-            (&[(2, Some(1)), (1, None), (1, None)], Some(0)),
+            (&[(2, Some(9)), (1, None), (1, None)], Some(0)),
             // As many each: the longest.
-            (&[(2, Some(8)), (1, Some(7))], Some(1)),
-            (&[(2, Some(6)), (1, Some(7))], Some(0)),
+            (&[(2, Some(7)), (1, Some(8))], Some(1)),
+            (&[(2, Some(8)), (1, Some(7))], Some(0)),
         ] {
-            let all = all.iter().enumerate().map(|(id, (who, since))| (id as u64, peer(*who), *since));
-            assert_eq!(to_close(all.clone()), expected, "{:?}", all.collect::<Vec<_>>());
+            let all: Vec<_> = all.iter().map(|(peer, waits)| (loopback(*peer), *waits)).collect();
+            assert_eq!(to_close(&facts(&all, now), now), expected, "{all:?}");
+        }
+        // A client that is awaited, but not long enough yet.
+        let soon = Facts { id: 0, peer: loopback(1), gives_way_from: Some(now + Duration::from_millis(1)) };
+        assert_eq!(to_close(&[soon], now), None);
+        assert_eq!(to_close(&[soon], now + Duration::from_millis(1)), Some(0));
+    }
+
+    #[test]
+    fn a_peer_has_a_bound_of_its_own_and_only_its_own_connections_go_for_it() {
+        use Decision::{Close, Reject, Take, Wait};
+        let (far, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let now = long_ago();
+        for (all, peer, expected) in [
+            (&[][..], far, Take),
+            (&[(far, None)], far, Take),
+            // Two of one peer, of four in all.
+            (&[(far, None), (far, None)], far, Reject),
+            (&[(far, None), (far, Some(1)), (other, Some(9))], far, Close(1)),
+            (&[(far, Some(1)), (far, Some(1))], other, Take),
+            (&[(far, Some(1)), (far, Some(1)), (other, None), (other, None)], loopback(1), Close(0)),
+            (&[(far, None), (far, None), (other, None), (other, None)], loopback(1), Wait),
+            // Clients on loopback share an address.
+            (&[(loopback(1), None), (loopback(1), None), (loopback(1), None)], loopback(1), Take),
+            (&[(loopback(1), None); 4], loopback(1), Wait),
+            (&[(loopback(1), Some(1)); 4], loopback(1), Close(0)),
+        ] {
+            assert_eq!(decide(&facts(all, now), peer, 4, 2, now), expected, "{all:?} {peer}");
+        }
+    }
+
+    #[test]
+    fn all_addresses_of_a_network_are_one_peer() {
+        for (one, other, is_same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        ] {
+            let peer = |text: &str| peer_of(text.parse().unwrap());
+            assert_eq!(peer(one) == peer(other), is_same, "{one} {other}");
+        }
+        for loopback in ["127.0.0.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(peer_of(loopback.parse().unwrap()).is_loopback(), "{loopback}");
         }
     }
 }

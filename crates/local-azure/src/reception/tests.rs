@@ -15,17 +15,29 @@ use tokio::{
 
 const BOUNDS: Bounds = Bounds {
     connections: 2,
-    when_full: WhenFull::Wait,
-    head: Duration::from_secs(100),
+    per_peer: 1,
+    idle: Duration::from_secs(100),
+    head: Duration::from_secs(15),
     silence: Duration::from_secs(60),
+    grace: Duration::from_secs(20),
+    bytes_per_second: 1000,
+    drained: 1 << 20,
+    drain: Duration::from_secs(3),
 };
 
-/// Answers with the length of the body, or 400 if it broke off; `/long` with more than any buffer holds; `/names` with
-/// the metadata of the request, and how it was spelled.
+/// Bounds in which no deadline comes to help.
+const PATIENT: Bounds =
+    Bounds { idle: HOURS, head: HOURS, silence: HOURS, grace: HOURS, drain: HOURS, ..BOUNDS };
+const HOURS: Duration = Duration::from_secs(36_000);
+
+/// Answers with the length of the body, or 400 if it broke off; `/long` with more than any buffer holds; `/unread` with
+/// 403 and without reading; `/names` with the metadata of the request, and how it was spelled.
 fn router() -> Router {
     Router::new().fallback(|request: Asked| async {
-        if request.uri().path() == "/long" {
-            return Response::new(Body::from(vec![b'x'; 8 << 20]));
+        match request.uri().path() {
+            "/long" => return Response::new(Body::from(vec![b'x'; 8 << 20])),
+            "/unread" => return Response::builder().status(403).body(Body::from("no")).unwrap(),
+            _ => {}
         }
         if request.uri().path() == "/names" {
             let (parts, _) = request.into_parts();
@@ -47,49 +59,102 @@ fn router() -> Router {
 fn connect() -> (DuplexStream, tokio::task::JoinHandle<Instant>) {
     let (client, server) = duplex(4 << 10);
     let attended = tokio::spawn(async {
-        let seat = Seats::new(1, WhenFull::Wait).take(Ipv4Addr::LOCALHOST.into());
+        let seat = Seats::new(1, 1).take(Ipv4Addr::LOCALHOST.into()).await.unwrap();
         attend(server, Ipv4Addr::LOCALHOST.into(), router(), BOUNDS, seat).await;
         Instant::now()
     });
     (client, attended)
 }
 
+/// A client that has sent this.
+async fn connect_and_say(said: &str) -> (DuplexStream, tokio::task::JoinHandle<Instant>) {
+    let (mut client, attended) = connect();
+    client.write_all(said.as_bytes()).await.unwrap();
+    (client, attended)
+}
+
+/// The next bytes that arrive.
+async fn some(client: &mut DuplexStream) -> String {
+    let mut answer = vec![0; 4096];
+    let length = client.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+const WHOLE: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
 #[tokio::test(start_paused = true)]
-async fn whoever_says_nothing_or_half_a_head_is_cut_off() {
-    for said in ["", "GET / HTTP/1.1\r\nhost: a\r\nx-", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+async fn a_client_that_says_nothing_or_half_a_head_is_cut_off_soon_and_an_idle_one_later() {
+    for (said, expected) in
+        [("", BOUNDS.head), ("GET / HTTP/1.1\r\nhost: a\r\nx-", BOUNDS.head), (WHOLE, BOUNDS.idle)]
+    {
         let began = Instant::now();
-        let (mut client, attended) = connect();
-        client.write_all(said.as_bytes()).await.unwrap();
+        let (mut client, attended) = connect_and_say(said).await;
         let mut answer = vec![];
         client.read_to_end(&mut answer).await.unwrap();
-        assert_eq!(attended.await.unwrap() - began, BOUNDS.head, "{said}");
+        assert_eq!(attended.await.unwrap() - began, expected, "{said}");
         assert_eq!(answer.starts_with(b"HTTP/1.1 200"), said.ends_with("\r\n\r\n"), "{said}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_may_come_slowly_and_may_not_stop() {
-    let (mut client, _attended) = connect();
-    let head = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n";
-    client.write_all(head.as_bytes()).await.unwrap();
-    for _ in 0..4 {
-        tokio::time::sleep(BOUNDS.silence - Duration::from_secs(1)).await;
-        client.write_all(b"x").await.unwrap();
+async fn a_later_head_has_the_same_time_from_its_first_byte_however_it_trickles() {
+    let (mut client, attended) = connect_and_say(WHOLE).await;
+    for _ in 0..3 {
+        assert!(some(&mut client).await.starts_with("HTTP/1.1 200"));
+        tokio::time::sleep(BOUNDS.idle - Duration::from_secs(1)).await;
+        let (first, rest) = WHOLE.split_at(9);
+        client.write_all(first.as_bytes()).await.unwrap();
+        tokio::time::sleep(BOUNDS.head - Duration::from_secs(14)).await;
+        client.write_all(rest.as_bytes()).await.unwrap();
     }
-    let mut answer = vec![0; 4096];
-    let length = client.read(&mut answer).await.unwrap();
-    assert!(answer[..length].starts_with(b"HTTP/1.1 200") && answer[..length].ends_with(b"4"));
-
+    assert!(some(&mut client).await.starts_with("HTTP/1.1 200"));
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let began = Instant::now();
-    client.write_all(head.as_bytes()).await.unwrap();
-    client.write_all(b"xxx").await.unwrap();
-    let length = client.read(&mut answer).await.unwrap();
-    assert!(answer[..length].starts_with(b"HTTP/1.1 400"));
+    for byte in WHOLE.bytes().cycle() {
+        if client.write_all(&[b"x: \r\n"[0], byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(attended.await.unwrap() - began, BOUNDS.head);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_come_slowly_for_a_while_and_may_not_stop() {
+    let head = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 90000\r\n\r\n";
+    // As fast as it must be, for longer than any single wait.
+    let (mut client, _attended) = connect_and_say(head).await;
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+    }
+    let answer = some(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("90000"), "{answer}");
+    // Nothing at all, and a byte now and then.
+    for step in [1000, 19, 7, 1] {
+        let (mut client, attended) = connect_and_say(head).await;
+        let began = Instant::now();
+        let trickles = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(step)).await;
+                client.write_all(b"x").await.unwrap();
+            }
+        };
+        assert!(timeout(BOUNDS.grace + Duration::from_millis(100), trickles).await.is_err());
+        assert!(some(&mut client).await.starts_with("HTTP/1.1 400"), "every {step} s");
+        let ended = attended.await.unwrap() - began;
+        assert!(ended >= BOUNDS.grace && ended < BOUNDS.grace + Duration::from_millis(100), "{ended:?}");
+    }
+    // Fast, and then nothing.
+    let (mut client, _attended) = connect_and_say(head).await;
+    client.write_all(&[b'x'; 89_999]).await.unwrap();
+    let began = Instant::now();
+    assert!(some(&mut client).await.starts_with("HTTP/1.1 400"));
     assert_eq!(began.elapsed(), BOUNDS.silence);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_does_not_read_the_answer_is_cut_off() {
+async fn a_client_that_does_not_read_the_answer_is_cut_off() {
     let began = Instant::now();
     let (mut client, attended) = connect();
     client.write_all(b"GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -100,31 +165,91 @@ async fn whoever_does_not_read_the_answer_is_cut_off() {
     assert!(answer.len() < 1 << 20, "{}", answer.len());
 }
 
-#[tokio::test]
-async fn who_is_one_too_many_waits_until_another_goes() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let arrived = Arc::new(Notify::new());
-    let told = arrived.clone();
-    let router = Router::new().fallback(move || {
-        told.notify_one();
-        async { "" }
-    });
-    let serving = tokio::spawn(serve(listener, router, BOUNDS, plain));
-    let mut clients = vec![];
-    for number in 0..=BOUNDS.connections {
-        let mut client = TcpStream::connect(address).await.unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        if number < BOUNDS.connections {
-            arrived.notified().await;
-        }
-        clients.push(client);
+fn rejected(length: usize, more: &str) -> String {
+    format!("PUT /unread HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n{more}\r\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_all_of_a_rejected_body_receives_the_answer_and_keeps_its_connection() {
+    let began = Instant::now();
+    let (mut client, _attended) = connect();
+    for _ in 0..2 {
+        // More than the buffers between the two hold.
+        client.write_all(rejected(1 << 20, "").as_bytes()).await.unwrap();
+        client.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
+        let answer = some(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.ends_with("no"), "{answer}");
     }
-    // It is in the queue of the socket; nothing of its request can have been seen, however long one looks.
-    assert!(timeout(Duration::from_millis(50), arrived.notified()).await.is_err());
-    drop(clients.remove(0));
-    arrived.notified().await;
-    serving.abort();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_body_is_not_waited_for_for_long_and_not_at_all_if_it_is_long_or_needs_leave() {
+    let pending = "transfer-encoding: chunked\r\n";
+    let chunked = rejected(0, pending).replace("content-length: 0\r\n", "");
+    for (head, expected) in [
+        (rejected(5, ""), BOUNDS.drain),
+        (chunked, BOUNDS.drain),
+        (rejected((1 << 20) + 1, ""), Duration::ZERO),
+        (rejected(5, "expect: 100-continue\r\n"), Duration::ZERO),
+    ] {
+        let began = Instant::now();
+        let (mut client, attended) = connect_and_say(&head).await;
+        let trickles = async {
+            let mut answer = vec![];
+            client.read_to_end(&mut answer).await.unwrap();
+            String::from_utf8(answer).unwrap()
+        };
+        let answer = trickles.await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{head}: {answer}");
+        assert_eq!(attended.await.unwrap() - began, expected, "{head}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_in_a_body_gives_way_to_a_new_one() {
+    let seats = Seats::new(1, 1);
+    let here = Ipv4Addr::LOCALHOST.into();
+    let (mut client, server) = duplex(4 << 10);
+    let seat = seats.take(here).await.unwrap();
+    let id = seat.id();
+    let attended = tokio::spawn(attend(server, here, router(), PATIENT, seat));
+    seats.served_by(id, attended.abort_handle());
+    client.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+    // The server has read the head.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    for _ in 0..3 {
+        // While the body comes, nobody else gets the place.
+        client.write_all(b"x").await.unwrap();
+        assert!(timeout(Duration::from_secs(4), seats.take(here)).await.is_err());
+    }
+    let began = Instant::now();
+    assert!(seats.take(here).await.is_some());
+    assert!(began.elapsed() <= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(attended.await.unwrap_err().is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_no_answers_gives_way_to_a_new_one() {
+    // Answers of many requests that were sent at once, and one long answer.
+    for (said, least, most) in
+        [(WHOLE.repeat(100), 0, 0), ("GET /long HTTP/1.1\r\nhost: a\r\n\r\n".into(), 4, 6)]
+    {
+        let seats = Seats::new(1, 1);
+        let here = Ipv4Addr::LOCALHOST.into();
+        let (mut client, server) = duplex(4 << 10);
+        let seat = seats.take(here).await.unwrap();
+        let id = seat.id();
+        let attended = tokio::spawn(attend(server, here, router(), PATIENT, seat));
+        seats.served_by(id, attended.abort_handle());
+        client.write_all(said.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let began = Instant::now();
+        assert!(seats.take(here).await.is_some());
+        let waited = began.elapsed().as_secs();
+        assert!((least..=most).contains(&waited), "{waited} s: {}", &said[..9]);
+        assert!(attended.await.unwrap_err().is_cancelled());
+    }
 }
 
 /// Reads until the server closes the connection; what came.
@@ -143,15 +268,20 @@ async fn connected(address: std::net::SocketAddr, said: &str) -> TcpStream {
 
 #[tokio::test]
 async fn clients_that_keep_silent_never_keep_another_one_out() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    // No deadline comes to help.
-    let bounds = Bounds { connections: 32, when_full: WhenFull::CloseOldestIdle, ..BOUNDS };
+    let bounds = Bounds { connections: 32, ..PATIENT };
     let serving = tokio::spawn(serve(listener, router(), bounds, plain));
-    let asks = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-    for (number, said) in
-        [(32, ""), (512, "GET / HTTP/1.1\r\nx-"), (512, asks), (512, &asks[..asks.len() - 2])]
-    {
+    let unread = rejected(9, "");
+    let begun = unread.clone() + "x";
+    for (number, said) in [
+        (32, ""),
+        (512, "GET / HTTP/1.1\r\nx-"),
+        (512, WHOLE),
+        (512, &WHOLE[..WHOLE.len() - 2]),
+        (512, &*unread),
+        (512, &*begun),
+    ] {
         let mut silent = vec![];
         for _ in 0..number {
             silent.push(connected(address, said).await);
@@ -161,14 +291,14 @@ async fn clients_that_keep_silent_never_keep_another_one_out() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{number} of {said:?}: {answer}");
         // The first ones went, so that the last one could come.
         let first = to_the_end(silent.remove(0)).await;
-        assert_eq!(first.is_empty(), said != asks, "{first}");
+        assert_eq!(first.is_empty(), said != WHOLE, "{first}");
     }
     serving.abort();
 }
 
 #[tokio::test]
 async fn a_request_that_is_answered_is_never_cut_off_for_another_client() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (arrived, may_end) = (Arc::new(Notify::new()), Arc::new(tokio::sync::Semaphore::new(0)));
     let (told, waits) = (arrived.clone(), may_end.clone());
@@ -180,8 +310,7 @@ async fn a_request_that_is_answered_is_never_cut_off_for_another_client() {
             "done"
         }
     });
-    let bounds = Bounds { when_full: WhenFull::CloseOldestIdle, ..BOUNDS };
-    let serving = tokio::spawn(serve(listener, router, bounds, plain));
+    let serving = tokio::spawn(serve(listener, router, PATIENT, plain));
     let asks = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     let mut clients = vec![];
     for _ in 0..BOUNDS.connections {
@@ -198,18 +327,16 @@ async fn a_request_that_is_answered_is_never_cut_off_for_another_client() {
 }
 
 #[tokio::test]
-async fn slow_heads_and_idle_connections_end_at_their_deadline() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn a_burst_of_clients_waits_in_the_queue_of_the_socket() {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let bounds = Bounds { head: Duration::from_millis(50), ..BOUNDS };
-    let serving = tokio::spawn(serve(listener, router(), bounds, plain));
-    for (said, is_answered) in
-        [("", false), ("GET / HTTP/1.1\r\nx-", false), ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true)]
-    {
-        let answer = to_the_end(connected(address, said).await).await;
-        assert_eq!(answer.starts_with("HTTP/1.1 200"), is_answered, "{said:?}: {answer}");
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let most = most.trim().parse().unwrap_or(BACKLOG).min(BACKLOG) / 2;
+    let mut clients = vec![];
+    for _ in 0..most {
+        // Nobody accepts it. One that does not fit into the queue is tried again and again.
+        clients.push(TcpStream::connect(address).await.unwrap());
     }
-    serving.abort();
 }
 
 #[tokio::test]

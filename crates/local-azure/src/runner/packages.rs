@@ -91,18 +91,28 @@ fn identity(source: &Path) -> io::Result<Option<String>> {
     Ok(Some(format!("{} {} {}", source.display(), metadata.len(), changed.as_nanos())))
 }
 
+/// Puts a package in its place. If that fails, nothing of it stays on the node: a file that is rejected only when most of
+/// it is unpacked would fill the disk of each node.
 fn put(source: &Path, root: &Path, place: &Path) -> io::Result<()> {
     let staging = root.join(STAGING);
     clear(&staging)?;
-    private_files::create_folders(&staging)?;
-    if fs::metadata(source)?.is_dir() {
-        copy(source, &staging)?
-    } else {
-        unpack(source, &staging)?
+    let outcome = stage(source, &staging).and_then(|()| {
+        clear(place)?;
+        place.parent().map_or(Ok(()), private_files::create_folders)?;
+        fs::rename(&staging, place)
+    });
+    if outcome.is_err()
+        && let Err(error) = clear(&staging)
+    {
+        let folder = staging.display();
+        tracing::warn!(%folder, %error, "cannot remove what was unpacked of a package that is rejected");
     }
-    clear(place)?;
-    place.parent().map_or(Ok(()), private_files::create_folders)?;
-    fs::rename(&staging, place)
+    outcome
+}
+
+fn stage(source: &Path, staging: &Path) -> io::Result<()> {
+    private_files::create_folders(staging)?;
+    if fs::metadata(source)?.is_dir() { copy(source, staging) } else { unpack(source, staging) }
 }
 
 fn clear(path: &Path) -> io::Result<()> {

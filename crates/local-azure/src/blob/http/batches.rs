@@ -9,8 +9,9 @@ use super::{
 use crate::blob::{
     Inner,
     address::{Address, inside},
-    authorize::{HERE, authorize},
+    authorize::{HERE, authorize, check_signature},
 };
+use crate::service::Peer;
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{sas, uri};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -35,10 +36,14 @@ pub async fn carry_out(
     request_id: &str,
 ) -> Answered {
     let query = parts.uri.query().unwrap_or_default();
-    // It does nothing by itself: with a SAS, what each part proves is what counts.
+    let address = Address::read(inside)?;
     if parts.headers.contains_key(header::AUTHORIZATION) || !sas::is_present(query) {
-        let address = Address::read(inside)?;
         authorize(inner, &parts.method, parts.uri.path(), query, &parts.headers, &address, HERE)?;
+    } else {
+        // It does nothing by itself: what each part proves is what counts. But from a client that proves nothing, no
+        // body is received.
+        let from = parts.extensions.get().map_or(HERE, |Peer(from)| *from);
+        check_signature(inner, query, &address, from)?;
     }
     let boundary =
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| boundary_of(value.to_str().ok()?));

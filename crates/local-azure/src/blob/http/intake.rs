@@ -16,8 +16,6 @@ use tokio::task::JoinHandle;
 
 /// Bytes gathered before they are written: one batch is written while the next arrives.
 const BATCH: usize = 1 << 20;
-/// Bytes of a refused body that are read and thrown away before the connection is given up.
-const DRAINED: usize = 64 << 20;
 
 /// What a body became.
 #[derive(Debug)]
@@ -69,18 +67,6 @@ pub async fn small(body: &mut Body, longest: usize) -> Result<Bytes, Refusal> {
         Ok(read) => Ok(read.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Err(_) => Err(broken_off()),
-    }
-}
-
-/// Throws away what is left of a body, within reason.
-pub async fn drain(body: &mut Body) {
-    let mut left = DRAINED;
-    while let Some(Ok(frame)) = body.frame().await {
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        if length > left {
-            return;
-        }
-        left -= length;
     }
 }
 

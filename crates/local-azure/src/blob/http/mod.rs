@@ -66,11 +66,7 @@ async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
     let outcome = outcome.unwrap_or_else(|_| Err(internal()));
     let mut answer = match outcome {
         Ok(answer) => answer,
-        Err(refused) => {
-            // Whoever is still sending would not see an answer before it has sent all.
-            let _ = AssertUnwindSafe(intake::drain(&mut body)).catch_unwind().await;
-            refusal(refused, is_head, &request_id, now)
-        }
+        Err(refused) => refusal(refused, is_head, &request_id, now),
     };
     dress(&mut answer, &parts.headers, &request_id, now);
     answer

@@ -57,7 +57,7 @@ impl Ask<'_> {
             headers.insert(name::COMMITTED_BLOCKS, blob.body.pieces.len().into());
         }
         put_named(answer, &blob.facts.metadata.to_metadata());
-        for (query, header) in REPLACED {
+        for (query, header) in REPLACED.into_iter().filter(|_| self.rights.may_replace_headers()) {
             let value = self.value(query);
             if !value.is_empty() {
                 put(answer, header, &value);

@@ -109,3 +109,31 @@ async fn a_batch_that_cannot_be_read_does_nothing() {
     assert_eq!(desk.send(unsigned.unwrap()).await.status, 401);
     assert_eq!(desk.content("a").await, "x");
 }
+
+#[tokio::test]
+async fn a_batch_with_a_sas_is_received_only_if_the_sas_is_good() {
+    use dropmill_azure_wire::sas::{Grant, Permissions};
+    let desk = Desk::new().await;
+    desk.put("a", "x").await;
+    let until = parse_iso("2026-07-02").unwrap();
+    let over = parse_iso("2026-07-01").unwrap();
+    let sas = |container: &str, until| Grant::to_container(container, Permissions::LIST, until).sign(&key());
+    for (what, query, status) in [
+        ("no SAS at all", "sig=x".to_owned(), 403),
+        ("another container", sas("other", until).expose().to_owned(), 403),
+        ("one that is over", sas("box", over).expose().to_owned(), 403),
+        // What it allows is checked for each part.
+        ("one of the container", sas("box", until).expose().to_owned(), 202),
+    ] {
+        let body = part(0, "DELETE", "/acc/box/none", &[]) + "--cut--";
+        let target = format!("/acc/box?restype=container&comp=batch&{query}");
+        // A body that is read breaks.
+        let unread = http_body_util::StreamBody::new(futures_util::stream::once(async {
+            Err::<::http_body::Frame<bytes::Bytes>, _>(std::io::Error::other("it was read"))
+        }));
+        let body = if status == 202 { Body::from(body) } else { Body::new(unread) };
+        let said = desk.send(Request::post(target).header(KIND.0, KIND.1).body(body).unwrap()).await;
+        assert_eq!(said.status, status, "{what}: {}", said.body);
+    }
+    assert_eq!(desk.content("a").await, "x");
+}

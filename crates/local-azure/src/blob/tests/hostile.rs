@@ -131,6 +131,49 @@ async fn a_sas_without_the_right_to_replace_makes_new_blobs_alone() {
     assert_eq!(desk.content("a").await, "x");
 }
 
+/// A SAS of a text that is signed by hand; `fields` as they stand in the query.
+fn sas_of(fields: &str, text: &str) -> String {
+    format!("{fields}&sig={}", dropmill_azure_wire::uri::encode(&key().sign(text)))
+}
+
+#[tokio::test]
+async fn headers_of_answers_that_a_sas_does_not_sign_are_ignored_or_refused() {
+    let desk = Desk::new().await;
+    desk.put("a", "x").await;
+    let until = "2026-07-02T00:00:00Z";
+    let of_account = sas_of(
+        &format!("sv=2025-01-05&ss=b&srt=o&sp=r&se={until}"),
+        &format!("acc\nr\nb\no\n\n{until}\n\n\n2025-01-05\n\n"),
+    );
+    let fields = format!("sv=2025-01-05&sr=b&sp=r&se={until}");
+    let lines = format!("r\n\n{until}\n/blob/acc/box/a\n\n\n\n2025-01-05\nb\n\n\n");
+    let of_service = sas_of(&fields, &format!("{lines}\n\n\n\n"));
+    for (name, header) in [
+        ("rscc", "cache-control"),
+        ("rscd", "content-disposition"),
+        ("rsce", "content-encoding"),
+        ("rscl", "content-language"),
+        ("rsct", "content-type"),
+    ] {
+        let position =
+            ["rscc", "rscd", "rsce", "rscl", "rsct"].iter().position(|known| *known == name).unwrap();
+        let values: Vec<_> = (0..5).map(|at| if at == position { "evil" } else { "" }).collect();
+        let signed = sas_of(&format!("{fields}&{name}=evil"), &(lines.clone() + &values.join("\n")));
+        for (what, query, status, is_replaced) in [
+            ("an account SAS", format!("{of_account}&{name}=evil"), 200, false),
+            ("a service SAS that does not sign it", format!("{of_service}&{name}=evil"), 403, false),
+            ("a service SAS that signs it", signed, 200, true),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let request = Request::builder().method(method).uri(format!("/acc/box/a?{query}"));
+                let said = desk.send(request.body(Body::empty()).unwrap()).await;
+                assert_eq!(said.status, status, "{what}, {name}: {}", said.body);
+                assert_eq!(said.header(header) == "evil", is_replaced, "{what}, {name}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn xml_that_would_grow_or_go_deep_is_refused() {
     let desk = Desk::new().await;

@@ -159,7 +159,7 @@ fn what_leads_out_of_a_package_is_refused_and_nothing_is_written_outside() {
         fs::remove_file(package.source.unwrap()).unwrap();
         let after = tree(rig.folder.path());
         let new = after.iter().filter(|path| !before.contains(path) && !path.contains("/workitems/job"));
-        let new: Vec<_> = new.filter(|path| !path.contains("/applications/.unpacking")).collect();
+        let new: Vec<_> = new.filter(|path| !path.ends_with("/applications")).collect();
         assert!(new.is_empty(), "{what}: {new:?}");
     }
 }
@@ -181,6 +181,50 @@ fn a_bomb_is_given_up_before_the_disk_is_full() {
     let message = failure.details.iter().find(|(name, _)| name == "Message").unwrap();
     assert!(message.1.contains("too long"), "{message:?}");
     assert!(!rig.node().join("applications/mill/1.0").exists());
+    assert_eq!(left_of_packages(&rig), [""; 0], "nothing of it fills the disk");
+}
+
+/// What is in a node's folder of packages.
+fn left_of_packages(rig: &Rig) -> Vec<String> {
+    let entries = fs::read_dir(rig.node().join("applications")).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn nothing_stays_of_a_package_that_is_rejected_and_an_earlier_one_stays_whole() {
+    let mut writer = ZipWriter::new(Cursor::new(vec![]));
+    writer.start_file("first", DEFLATED).unwrap();
+    writer.write_all(&[b'x'; 1 << 20]).unwrap();
+    writer.add_symlink("link", "first", DEFLATED).unwrap();
+    let late_link = writer.finish().unwrap().into_inner();
+    // The content of the second file is damaged: its name and place are as they should be.
+    let stored = DEFLATED.compression_method(CompressionMethod::Stored);
+    let mut writer = ZipWriter::new(Cursor::new(vec![]));
+    for (name, text) in [("one", "the first content"), ("two", "the second content")] {
+        writer.start_file(name, stored).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+    }
+    let mut damaged = writer.finish().unwrap().into_inner();
+    let at = damaged.windows(6).position(|part| part == b"second").unwrap();
+    damaged[at] = b'S';
+    for (what, content) in [("a link behind a file", late_link), ("a damaged file", damaged)] {
+        let mut rig = Rig::new();
+        let mut launch = rig.shell("echo never");
+        launch.packages = vec![package(&rig, "1.0", &content)];
+        assert!(rig.run(&launch).failure.is_some(), "{what}");
+        assert_eq!(left_of_packages(&rig), [""; 0], "{what}");
+        // Over one that is there already.
+        let good = package(&rig, "1.0", &archive("grain"));
+        boot(&rig, &[good]);
+        let bad = package(&rig, "1.0", &content);
+        rig.runner.carry_out(Order::Boot { node: node(), packages: vec![bad] });
+        assert!(matches!(rig.event(), NodeEvent::BootFailed { .. }), "{what}");
+        let mut left = left_of_packages(&rig);
+        left.sort();
+        assert_eq!(left, ["mill"], "{what}");
+        let kept = rig.node().join("applications/mill/1.0/data.txt");
+        assert_eq!(fs::read_to_string(kept).unwrap(), "grain", "{what}");
+    }
 }
 
 #[test]
