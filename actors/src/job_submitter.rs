@@ -4,6 +4,7 @@
 //! tasks wait, so that those which come meanwhile share the next; full chunks go side by side.
 
 mod adoption;
+mod bodies;
 
 use crate::{
     errand::Errand,
@@ -13,18 +14,18 @@ use crate::{
     roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
-    storage_uploader::blob_name,
     task_monitor::{Answered, JobEnded, TaskMonitor},
 };
 use actix::prelude::*;
 use adoption::{added_before, verdict};
+use bodies::{job_add, task_add};
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
     Elapsed, Fault, Trouble,
     job::{self, JobCommand, JobEvent, JobLimits, JobState},
-    plan::{Item, RunPlan, attempt_id},
+    plan::RunPlan,
     run::RunEvent,
     task::TaskEvent,
 };
@@ -516,16 +517,6 @@ fn has_ended(code: Option<&str>) -> bool {
     matches!(code, Some("JobCompleted" | "JobBeingTerminated" | "JobTerminating" | "JobBeingDeleted"))
 }
 
-fn job_add(plan: &RunPlan) -> wire::JobAdd {
-    wire::JobAdd {
-        id: plan.job.id.clone(),
-        pool_info: wire::PoolInfo { pool_id: Some(plan.pool.id.clone()), ..Default::default() },
-        priority: Some(plan.job.priority),
-        metadata: Some(vec![wire::MetadataItem::new("dropmill-run", &plan.run)]),
-        ..Default::default()
-    }
-}
-
 /// Looks for the job; whether it is there. It is ours if it carries this run's name.
 ///
 /// # Errors
@@ -549,57 +540,5 @@ pub fn still_unclear(look: Trouble) -> Trouble {
     match look.fault {
         Fault::Permanent => look,
         Fault::Transient | Fault::Ambiguous => Trouble { fault: Fault::Ambiguous, ..look },
-    }
-}
-
-fn task_add(
-    plan: &RunPlan,
-    services: &Services,
-    signed: &Signed,
-    item: &Item,
-    attempt: u32,
-) -> wire::TaskAdd {
-    let id = attempt_id(&item.task, attempt);
-    let mut resource_files = signed.application.clone();
-    if item.whole_folder {
-        // One line for however many files: a task's description may not grow with them.
-        resource_files.push(wire::ResourceFile {
-            blob_prefix: Some(format!("{}/", item.task)),
-            ..wire::ResourceFile::from_container(signed.input_container.clone())
-        });
-    } else if item.source.is_some() {
-        let url = services.blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
-        resource_files.push(wire::ResourceFile {
-            file_mode: item.mode.map(|mode| format!("0{mode:o}")),
-            ..wire::ResourceFile::from_url(url, &item.file_name)
-        });
-    }
-    let output = |pattern: &str, path: String| {
-        let container = signed.output_container.clone();
-        wire::OutputFile::to_container(pattern, container, Some(path), wire::UploadCondition::TaskCompletion)
-    };
-    let mut output_files = vec![output("../std*.txt", id.clone())];
-    for pattern in &plan.job.outputs {
-        let wildcard = pattern.contains(['*', '?', '[']);
-        let folder = format!("{id}/wd");
-        // With a wildcard `path` is a folder, without it is the blob's name.
-        output_files.push(output(pattern, if wildcard { folder } else { format!("{folder}/{pattern}") }));
-    }
-    wire::TaskAdd {
-        id,
-        command_line: item.command_line.clone(),
-        resource_files: Some(resource_files),
-        output_files: Some(output_files),
-        environment_settings: Some(
-            item.environment.iter().map(|(name, value)| wire::EnvironmentSetting::new(name, value)).collect(),
-        ),
-        constraints: Some(wire::TaskConstraints {
-            max_wall_clock_time: plan.job.task_timeout.map(Into::into),
-            // The service would try again in the same folder, among what the failed attempt left (Azure/Batch#14).
-            max_task_retry_count: Some(0),
-            ..Default::default()
-        }),
-        required_slots: Some(crate::pool_keeper::signed(plan.job.required_slots)),
-        ..Default::default()
     }
 }

@@ -1,0 +1,70 @@
+//! The bodies of the requests that add the job and its tasks.
+
+use super::Signed;
+use crate::{services::Services, storage_uploader::blob_name};
+use dropmill_azure_wire::batch as wire;
+use dropmill_lifecycle::plan::{Item, RunPlan, attempt_id};
+
+/// Returns the job of a run.
+pub(super) fn job_add(plan: &RunPlan) -> wire::JobAdd {
+    wire::JobAdd {
+        id: plan.job.id.clone(),
+        pool_info: wire::PoolInfo { pool_id: Some(plan.pool.id.clone()), ..Default::default() },
+        priority: Some(plan.job.priority),
+        metadata: Some(vec![wire::MetadataItem::new("dropmill-run", &plan.run)]),
+        ..Default::default()
+    }
+}
+
+/// Returns the task of an attempt at an item.
+pub(super) fn task_add(
+    plan: &RunPlan,
+    services: &Services,
+    signed: &Signed,
+    item: &Item,
+    attempt: u32,
+) -> wire::TaskAdd {
+    let id = attempt_id(&item.task, attempt);
+    let mut resource_files = signed.application.clone();
+    if item.whole_folder {
+        // One line for however many files: a task's description may not grow with them.
+        resource_files.push(wire::ResourceFile {
+            blob_prefix: Some(format!("{}/", item.task)),
+            ..wire::ResourceFile::from_container(signed.input_container.clone())
+        });
+    } else if item.source.is_some() {
+        let url = services.blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
+        resource_files.push(wire::ResourceFile {
+            file_mode: item.mode.map(|mode| format!("0{mode:o}")),
+            ..wire::ResourceFile::from_url(url, &item.file_name)
+        });
+    }
+    let output = |pattern: &str, path: String| {
+        let container = signed.output_container.clone();
+        wire::OutputFile::to_container(pattern, container, Some(path), wire::UploadCondition::TaskCompletion)
+    };
+    let mut output_files = vec![output("../std*.txt", id.clone())];
+    for pattern in &plan.job.outputs {
+        let wildcard = pattern.contains(['*', '?', '[']);
+        let folder = format!("{id}/wd");
+        // With a wildcard `path` is a folder, without it is the blob's name.
+        output_files.push(output(pattern, if wildcard { folder } else { format!("{folder}/{pattern}") }));
+    }
+    wire::TaskAdd {
+        id,
+        command_line: item.command_line.clone(),
+        resource_files: Some(resource_files),
+        output_files: Some(output_files),
+        environment_settings: Some(
+            item.environment.iter().map(|(name, value)| wire::EnvironmentSetting::new(name, value)).collect(),
+        ),
+        constraints: Some(wire::TaskConstraints {
+            max_wall_clock_time: plan.job.task_timeout.map(Into::into),
+            // The service would try again in the same folder, among what the failed attempt left (Azure/Batch#14).
+            max_task_retry_count: Some(0),
+            ..Default::default()
+        }),
+        required_slots: Some(crate::pool_keeper::signed(plan.job.required_slots)),
+        ..Default::default()
+    }
+}
