@@ -261,6 +261,10 @@ pub struct ServeArgs {
     /// Accept a SAS that demands HTTPS (`spr=https`) although Blob is served without TLS. Azure rejects it.
     #[arg(long)]
     pub allow_https_only_sas: bool,
+    /// Reject requests with properties that Azure Batch does not have, such as `dependson` for `dependsOn`. By default each
+    /// such property is logged once and ignored.
+    #[arg(long)]
+    pub strict: bool,
     /// Let the faults and incidents of a scenario strike whoever uses the service; /__faults and /__clock change them.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,

@@ -39,6 +39,7 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let mut settings = ServiceSettings::at(&folder);
     settings.applications = applications;
     settings.allow_https_only_sas = arguments.allow_https_only_sas;
+    settings.strict = arguments.strict;
     let scheme = if tls.is_some() { "https" } else { "http" };
     // As clients write it.
     let reached = |at: SocketAddr| host.map_or(at.to_string(), |host| format!("{host}:{}", at.port()));

@@ -376,3 +376,53 @@ fn every_value_of_an_enum_is_known_and_written_as_described() {
         VerificationType: "ImageInformation.verificationType",
     }
 }
+
+/// The kind of a property, as `src/batch/requests.txt` writes it.
+fn kind(description: &Description, property: &serde_json::Value) -> String {
+    let words = |words: &serde_json::Value| {
+        let words = words.as_array()?.iter().filter_map(|word| word.as_str());
+        let words: Vec<_> = words.collect();
+        Some(words.join("|") + if words.len() == 1 { "|" } else { "" })
+    };
+    if let Some(name) = property["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
+        let definition = description.definition(name);
+        return words(&definition["enum"]).unwrap_or_else(|| match definition["type"].as_str() {
+            Some("string") => "text".into(),
+            _ => name.into(),
+        });
+    }
+    match property["type"].as_str() {
+        Some("string") => words(&property["enum"]).unwrap_or_else(|| "text".into()),
+        Some("integer" | "number") => "number".into(),
+        Some("boolean") => "truth".into(),
+        Some("array") => format!("[{}]", kind(description, &property["items"])),
+        _ => "any".into(),
+    }
+}
+
+#[test]
+fn the_list_of_what_requests_may_hold_is_the_description() {
+    let description = Description::of_20();
+    let list = include_str!("../src/batch/requests.txt");
+    let (requests, definitions) = list.split_once("\n\n").unwrap();
+    let mut names = vec![];
+    for line in definitions.lines() {
+        let name = line.split(' ').next().unwrap();
+        let definition = description.definition(name);
+        let property =
+            |each: &str| format!(" {each}:{}", kind(&description, &definition["properties"][each]));
+        let expected: String = description.properties(name).into_iter().map(property).collect();
+        assert_eq!(line, format!("{name}{expected}"));
+        names.push(name);
+    }
+    for line in requests.lines() {
+        assert!(names.contains(&line.rsplit(' ').next().unwrap()), "{line}");
+    }
+    // Every definition that a listed one refers to is listed.
+    for word in
+        definitions.split([' ', ':', '[', ']', '\n']).filter(|word| word.starts_with(char::is_uppercase))
+    {
+        let is_words = word.contains('|') || description.is_word(word);
+        assert!(is_words || names.contains(&word), "{word}");
+    }
+}

@@ -72,6 +72,9 @@ pub struct ServiceSettings {
     pub node_quota: u32,
     /// Whether a SAS that demands HTTPS (`spr=https`) is accepted although the Blob endpoint is `http`.
     pub allow_https_only_sas: bool,
+    /// Whether a request with a property that the API does not have is rejected. Without it, each is logged once and
+    /// ignored.
+    pub strict: bool,
 }
 
 impl ServiceSettings {
@@ -92,6 +95,7 @@ impl ServiceSettings {
             cleanup_at_stop: Duration::from_secs(5),
             node_quota: NODE_QUOTA,
             allow_https_only_sas: false,
+            strict: false,
         }
     }
 
@@ -208,7 +212,7 @@ impl LocalAzure {
             endpoint: connection.blob.endpoint.clone(),
             key: SharedKey::new(&connection.blob.account, &connection.blob.key)?,
         };
-        let core = Arc::new(Core::open(
+        let core = Core::open(
             folder.as_deref(),
             settings.durability,
             identity,
@@ -216,7 +220,8 @@ impl LocalAzure {
             (storage, applications),
             settings.seed,
             clock.clone(),
-        )?);
+        )?;
+        let core = Arc::new(core.strict(settings.strict));
         core.befall(&Condition::Supply(Supply::quota(settings.node_quota)));
         let weak = Arc::downgrade(&core);
         let reports: Reports = Arc::new(move |event: NodeEvent| {

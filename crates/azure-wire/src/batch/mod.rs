@@ -17,6 +17,7 @@ mod node;
 mod page;
 mod pool;
 mod pool_calls;
+pub mod requests;
 mod statistics;
 mod task;
 mod task_calls;

@@ -29,6 +29,11 @@ impl Description {
         self.definitions.get(name).unwrap_or_else(|| panic!("{name} is not defined"))
     }
 
+    /// Whether no definition has that name: it is a word of an enum then.
+    pub fn is_word(&self, name: &str) -> bool {
+        !self.definitions.contains_key(name)
+    }
+
     /// The names of a definition's properties, sorted.
     pub fn properties(&self, name: &str) -> Vec<&str> {
         let properties = self.definition(name)["properties"].as_object();

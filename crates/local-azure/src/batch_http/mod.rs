@@ -12,7 +12,7 @@ use answer::{Outcome, dress, refused};
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use dropmill_azure_wire::{
-    batch::{Page, limit},
+    batch::{Page, limit, requests},
     error::BatchErrorBody,
     sign::{Refusal as SignRefusal, Scheme},
     uri,
@@ -160,7 +160,18 @@ impl Ask<'_> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// The body, checked for what reading it would pass over: unknown words and names.
     fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let report = requests::check(self.method.as_str(), &self.path, &self.body);
+        if let Some(wrong) = report.wrong {
+            return Err(Refusal::invalid(&wrong.property, wrong.value, &wrong.reason));
+        }
+        for property in &report.unknown {
+            if self.core.rejects_unknown(report.definition, property) {
+                let words = "The specified request body has a property that the API does not have.";
+                return Err(Refusal::new(400, "InvalidRequestBody", words).with("PropertyName", property));
+            }
+        }
         let error = match serde_json::from_slice(&self.body) {
             Ok(body) => return Ok(body),
             Err(error) => error,

@@ -61,6 +61,10 @@ impl Reply {
 impl Rig {
     /// A service whose tasks print `stdout`.
     fn new(stdout: &str) -> Self {
+        Self::with(stdout, ServiceSettings::in_memory())
+    }
+
+    fn with(stdout: &str, settings: ServiceSettings) -> Self {
         let stdout = stdout.to_owned();
         let clock: SharedClock = Arc::new(Fixed);
         let runner_clock = clock.clone();
@@ -71,7 +75,7 @@ impl Rig {
             };
             PretendRunner::start(settings, runner_clock, reports, door)
         }));
-        let azure = LocalAzure::open(ServiceSettings::in_memory(), clock, make).unwrap();
+        let azure = LocalAzure::open(settings, clock, make).unwrap();
         let batch = azure.connection().batch;
         Self { key: SharedKey::new(&batch.account, &batch.key).unwrap(), azure }
     }
@@ -274,6 +278,60 @@ async fn what_every_call_may_say_is_checked() {
     assert_eq!(rig.ask("HEAD", "pools/p", &[], None).await.status, 200);
     assert_eq!(rig.ask("HEAD", "pools/none", &[], None).await.status, 404);
     assert_eq!(rig.ask("PUT", "pools/p", &[], None).await.told(), "405 UnsupportedHttpVerb");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_words_are_rejected_and_unknown_names_if_the_service_is_strict() {
+    for strict in [false, true] {
+        let rig = Rig::with("", ServiceSettings { strict, ..ServiceSettings::in_memory() });
+        rig.post("pools", pool("p")).await;
+        rig.post("jobs", json!({"id": "j", "poolInfo": {"poolId": "p"}})).await;
+        let on_pool = |more: Value| {
+            let mut body = json!({"id": "k", "poolInfo": {"poolId": "p"}, "commandLine": "x"});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let file = |condition: &str| {
+            let to = json!({"container": {"containerUrl": "http://127.0.0.1:1/c"}});
+            json!([{"filePattern": "x", "destination": to, "uploadOptions": {"uploadCondition": condition}}])
+        };
+        let auto_user = json!({"userIdentity": {"autoUser": {"elevationLevel": "root"}}});
+        let exit = json!({"exitConditions": {"default": {"jobAction": "stop"}}});
+        for (path, more, property) in [
+            ("jobs", json!({"onAllTasksComplete": "end"}), "onAllTasksComplete"),
+            ("jobs", json!({"onTaskFailure": "end"}), "onTaskFailure"),
+            (
+                "jobs/j/tasks",
+                json!({"outputFiles": file("always")}),
+                "outputFiles[].uploadOptions.uploadCondition",
+            ),
+            ("jobs/j/tasks", auto_user, "userIdentity.autoUser.elevationLevel"),
+            ("jobs/j/tasks", exit, "exitConditions.default.jobAction"),
+            ("pools/p/resize", json!({"nodeDeallocationOption": "gently"}), "nodeDeallocationOption"),
+            ("jobs/j/tasks", json!({"commandLine": {}}), "commandLine"),
+        ] {
+            let reply = rig.post(path, on_pool(more)).await;
+            assert_eq!(reply.told(), "400 InvalidPropertyValue", "{path} {property}");
+            assert_eq!(reply.body["values"][0]["value"], property);
+        }
+        let mut policy = pool("q");
+        policy["taskSchedulingPolicy"] = json!({"nodeFillType": "fill"});
+        assert_eq!(rig.post("pools", policy).await.told(), "400 InvalidPropertyValue");
+        for (path, body, property) in [
+            (
+                "jobs",
+                json!({"id": "k", "poolInfo": {"poolId": "p"}, "maxTasksPerNode": 2}),
+                "maxTasksPerNode",
+            ),
+            ("jobs/j/tasks", json!({"id": "t", "commandLine": "x", "dependson": {}}), "dependson"),
+        ] {
+            let reply = rig.post(path, body).await;
+            assert_eq!(reply.told(), if strict { "400 InvalidRequestBody" } else { "201" }, "{path}");
+            if strict {
+                assert_eq!(reply.body["values"][0]["value"], property);
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,12 +15,15 @@ use dropmill_azure_wire::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
+
+/// Unknown properties that are logged, at most.
+const MOST_UNKNOWN: usize = 1000;
 
 /// The middle of the service.
 pub struct Core {
@@ -39,6 +42,10 @@ pub struct Core {
     key: SharedKey,
     base: String,
     account: String,
+    /// Rejects requests with unknown properties.
+    strict: bool,
+    /// Unknown properties that were logged already.
+    unknown: Mutex<BTreeSet<String>>,
 }
 
 impl Core {
@@ -76,7 +83,26 @@ impl Core {
             clock,
             key,
             base,
+            strict: false,
+            unknown: Mutex::default(),
         })
+    }
+
+    /// Sets whether requests with unknown properties are rejected.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Takes note of a property that the API does not have; whether the request is to be rejected. Logs each once.
+    pub fn rejects_unknown(&self, definition: &str, property: &str) -> bool {
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        // Clients may make up any number of names.
+        if !self.strict && unknown.len() < MOST_UNKNOWN && unknown.insert(format!("{definition} {property}"))
+        {
+            tracing::warn!(request = definition, property, "the API has no such property: it is ignored");
+        }
+        self.strict
     }
 
     /// Gives it its nodes; what was decided before is carried out now.
