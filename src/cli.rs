@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::settings::Length;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use dropmill_test_kit::crash::CrashPoint;
 use std::path::PathBuf;
 
@@ -59,8 +59,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Offer the local Azure Batch and Blob service to the SDKs of any language.
     Serve(ServeArgs),
-    /// Print shell exports that make official tools use the service of `serve`.
-    Env,
+    /// Print variables that make official tools use the service of `serve`, for a shell or as JSON.
+    Env(EnvArgs),
     /// List the runs of the state folder.
     Runs {
         /// One JSON object a line.
@@ -238,6 +238,27 @@ pub struct PlanArgs {
     /// With --skip-done: compare the content of results, not their lengths alone.
     #[arg(long, requires = "skip_done")]
     pub check_content: bool,
+}
+
+/// Arguments of `env`.
+#[derive(Debug, Args)]
+pub struct EnvArgs {
+    /// The syntax: `posix` for bash, zsh and sh.
+    #[arg(long, value_enum, default_value_t = Shell::Posix)]
+    pub shell: Shell,
+}
+
+/// What reads the variables that `env` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash, zsh, sh: `export NAME=value`.
+    Posix,
+    /// fish: `set -gx NAME 'value'`.
+    Fish,
+    /// PowerShell: `$Env:NAME = 'value'`.
+    Powershell,
+    /// A JSON object, for other programs.
+    Json,
 }
 
 /// Arguments of `serve`.

@@ -158,6 +158,18 @@ fn env_prints_exports_that_a_shell_can_read_and_only_the_owner_can_read_the_keys
     let expected = ["/batch/account", "/batch/key", "/batch/endpoint", "/connection_string"];
     let expected: Vec<_> = expected.iter().map(|pointer| served.text(pointer)).collect();
     assert_eq!(String::from_utf8_lossy(&read.stdout), expected.join("|"));
+    let json: serde_json::Value = serde_json::from_str(&text(&desk, &["env", "--shell", "json"])).unwrap();
+    assert_eq!(
+        (json["AZURE_BATCH_ACCOUNT"].as_str(), json.as_object().unwrap().len()),
+        (Some(expected[0]), 4)
+    );
+    let running = desk.output(&["env"]);
+    assert_eq!(String::from_utf8_lossy(&running.stderr), "");
+    served.kill();
+    let over = desk.output(&["env", "--shell", "fish"]);
+    assert!(over.status.success());
+    assert!(String::from_utf8_lossy(&over.stderr).contains("start it with `dropmill serve`"));
+    assert!(String::from_utf8_lossy(&over.stdout).starts_with("set -gx AZURE_BATCH_ACCOUNT '"));
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
         Command::Plan(arguments) => plan::plan(&arguments, &state),
         Command::Serve(arguments) => serve::serve(&arguments, &state),
-        Command::Env => env::env(&state),
+        Command::Env(arguments) => env::env(&state, arguments.shell),
         Command::Runs { json } => runs::runs(&state, json),
         Command::Show { run, json } => show::show(&state, &run, json),
         Command::Simulate(arguments) => simulate::simulate(&arguments),

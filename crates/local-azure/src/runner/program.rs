@@ -37,6 +37,13 @@ pub(super) enum Prints {
 /// With the failure to show if no process could be made.
 pub(super) fn start(start: &Start) -> Result<Child, NodeFailure> {
     let Start { line, place, environment, prints, .. } = start;
+    let output = |name: &str| {
+        let path = place.directory.join(name);
+        let file = if *prints == Prints::Anew { new_file(&path) } else { same_file(&path) };
+        file.map_err(|error| failures::no_directory(&place.directory.to_string_lossy(), &error.to_string()))
+    };
+    // As on Azure, both are there whether or not there is a program.
+    let (stdout, stderr) = (output("stdout.txt")?, output("stderr.txt")?);
     let arguments =
         command_line::split(line).map_err(|error| failures::launch_failed(true, line, &error.to_string()))?;
     let Some((name, arguments)) = arguments.split_first() else {
@@ -44,15 +51,10 @@ pub(super) fn start(start: &Start) -> Result<Child, NodeFailure> {
     };
     let program = find(name, place, environment)
         .ok_or_else(|| failures::program_not_found(line, &format!("there is no program {name}")))?;
-    let output = |name: &str| {
-        let path = place.directory.join(name);
-        let file = if *prints == Prints::Anew { new_file(&path) } else { same_file(&path) };
-        file.map_err(|error| failures::no_directory(&place.directory.to_string_lossy(), &error.to_string()))
-    };
     let mut command = Command::new(&program);
     command.arg0(name).args(arguments).current_dir(&place.working).process_group(0);
     command.env_clear().envs(environment);
-    command.stdin(Stdio::null()).stdout(output("stdout.txt")?).stderr(output("stderr.txt")?);
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let child = spawn(&mut command).map_err(|error| why_not(&error, line, &program, place))?;
     give_way(child.id());
     Ok(child)

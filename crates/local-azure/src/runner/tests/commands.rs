@@ -65,6 +65,9 @@ fn what_cannot_be_started_says_why() {
         assert_eq!((ending.exit_code, failure.user_error, &*failure.code), (None, true, code), "{line}");
         assert_eq!(failure.details[0], ("CommandLine".into(), line.clone()));
         assert!(failure.details[1].1.contains(message), "{line}: {failure:?}");
+        for stream in ["stdout.txt", "stderr.txt"] {
+            assert_eq!(fs::read(rig.path(&launch, stream)).unwrap(), b"", "{line}: {stream}");
+        }
     }
 }
 
