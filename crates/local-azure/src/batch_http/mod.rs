@@ -92,7 +92,23 @@ fn authorize(core: &Core, parts: &http::request::Parts) -> Result<(), Refusal> {
         SignRefusal::Missing => error,
         other => error.with("AuthenticationErrorDetail", other.detail()),
     };
+    let error = match way_out(&refusal) {
+        Some(way_out) => error.with("Reason", way_out),
+        None => error,
+    };
     Err(Refusal { status: refusal.status(), error: Box::new(error) })
+}
+
+/// What a client that signs in otherwise has to do; none if that is clear from the error.
+pub(crate) fn way_out(refusal: &SignRefusal) -> Option<&'static str> {
+    match refusal {
+        SignRefusal::OtherKind { kind } if kind.eq_ignore_ascii_case("bearer") => Some(
+            "This service knows no users and takes no tokens: use the name and key of the account (SharedKey, a named key \
+             credential), or the connection string for Blob; `dropmill env` prints them",
+        ),
+        SignRefusal::OtherAccount { .. } => Some("Use the account's name and key that `dropmill env` prints"),
+        _ => None,
+    }
 }
 
 /// What every call may say in its query.
@@ -128,7 +144,11 @@ fn check_version(query: &str) -> Result<(), Refusal> {
     }
     let words = "The specified api version string is invalid.";
     Err(Refusal::new(400, "UnsupportedRequestVersion", words)
-        .with("QueryParameterValue", version.into_owned()))
+        .with("QueryParameterValue", version.into_owned())
+        .with(
+            "Reason",
+            "This service speaks version 2022-10-01.16.0 and later ones; use a newer client library",
+        ))
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {

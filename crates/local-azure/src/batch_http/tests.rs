@@ -239,6 +239,34 @@ async fn lists_are_filtered_selected_and_paged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_rejected_learns_what_to_do() {
+    let rig = Rig::new("");
+    let told = rig.get("jobs?api-version=2021-06-01.14.0").await;
+    assert!(told.body["values"].to_string().contains("2022-10-01.16.0 and later"), "{}", told.body);
+    for (authorization, status, words) in [
+        ("Bearer abc", 400, "dropmill env"),
+        ("SharedKey other:AAAA", 403, "dropmill env"),
+        ("Basic abc", 400, ""),
+    ] {
+        let request =
+            Request::get(format!("http://batch/jobs?{VERSION}")).header("authorization", authorization);
+        let request =
+            request.header("ocp-date", "Mon, 02 Mar 2026 10:11:12 GMT").body(Body::empty()).unwrap();
+        let answer = rig.azure.batch_router().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{authorization}");
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(text.contains("dropmill env"), !words.is_empty(), "{authorization}: {text}");
+    }
+    let request =
+        Request::get("http://127.0.0.1:10000/devstoreaccount1/c?restype=container").body(Body::empty());
+    let answer = rig.azure.blob_router().oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 404);
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&text).contains("UseDevelopmentStorage=true"), "{text:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_every_call_may_say_is_checked() {
     let rig = Rig::with_tasks().await;
     let table = [

@@ -77,6 +77,10 @@ pub fn authorize(
                              is formed correctly including the signature.";
                 let error = BlobErrorBody::new(refused.code(Scheme::Storage), words)
                     .with("AuthenticationErrorDetail", refused.detail());
+                let error = match crate::batch_http::way_out(&refused) {
+                    Some(way_out) => error.with("Reason", way_out),
+                    None => error,
+                };
                 let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
                 Err(Refusal::new(status, error))
             }

@@ -72,11 +72,18 @@ async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
     answer
 }
 
+const NO_ACCOUNT: &str = "The specified account does not exist.";
+const DEVELOPMENT_STORAGE: &str = "The specified account does not exist: UseDevelopmentStorage=true names the account devstoreaccount1 \
+                                   with a key that everybody knows. Use the connection string that `dropmill env` prints.";
+
 async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: &str) -> Answered {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let inside = inside(host, parts.uri.path(), inner.key.account());
-    let inside =
-        inside.ok_or_else(|| refuse(404, "ResourceNotFound", "The specified account does not exist."))?;
+    let inside = inside.ok_or_else(|| {
+        // What clients make of `UseDevelopmentStorage=true`.
+        let well_known = parts.uri.path().starts_with("/devstoreaccount1");
+        refuse(404, "ResourceNotFound", if well_known { DEVELOPMENT_STORAGE } else { NO_ACCOUNT })
+    })?;
     // Before its signature is checked: other services sign otherwise, and the client would blame the key.
     if let Some(service) = elsewhere::recognise(inner.key.account(), host, inside, parts) {
         return Err(elsewhere::refused(service));
