@@ -7,11 +7,14 @@
 use crate::{errand::Errand, services::Services};
 use actix::prelude::*;
 use dropmill_lifecycle::plan::{RunPlan, When, attempt_id};
+use futures_util::{StreamExt, stream};
 use std::rc::Rc;
 
 /// Bytes of input and result from which a task's files are deleted early. For smaller tasks the calls would cost more
 /// than the disk space is worth.
 pub const EARLY_FROM_BYTES: u64 = 1 << 20;
+/// Tasks whose files are deleted at the same time.
+const AT_ONCE: usize = 4;
 /// Blobs up to this length lie in the database of the embedded service; deleting them frees no disk space.
 const SMALL: u64 = 64 << 10;
 
@@ -40,7 +43,7 @@ impl SpaceKeeper {
         Self { errand, spent: vec![], freeing: false }
     }
 
-    /// Deletes the files of delivered tasks, one task after the other. Failures are left to the cleanup at the end.
+    /// Deletes the files of delivered tasks. Failures are left to the cleanup at the end.
     fn free(&mut self, ctx: &mut Context<Self>) {
         if self.freeing || self.spent.is_empty() {
             return;
@@ -59,9 +62,11 @@ impl SpaceKeeper {
             if waiting.await.is_err() {
                 return;
             }
-            for (task, attempt) in tasks {
-                free(&services, &plan, &task, attempt).await;
-            }
+            let free = |(task, attempt): (String, u32)| {
+                let (services, plan) = (&services, &plan);
+                async move { free(services, plan, &task, attempt).await }
+            };
+            stream::iter(tasks).for_each_concurrent(AT_ONCE, free).await;
         };
         ctx.spawn(call.into_actor(self).map(|(), keeper, ctx| {
             keeper.freeing = false;
