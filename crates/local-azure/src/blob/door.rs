@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     orders::{BlobDoor, DoorError, FileToStore},
+    room,
     turns::{Turn, Turns},
 };
 use bytes::Bytes;
@@ -172,7 +173,9 @@ impl Door {
     /// A file on its way in: short ones in memory, long ones copied into the store.
     fn file(&self, path: &Path) -> Result<(Incoming, String), DoorError> {
         let mut from = File::open(path).map_err(local(path))?;
-        let _turn = self.turn(from.metadata().map_err(local(path))?.len());
+        let length = from.metadata().map_err(local(path))?.len();
+        let _turn = self.turn(length);
+        room::check(path, length).map_err(local(path))?;
         let mut bytes = vec![];
         Read::by_ref(&mut from).take(IN_DATABASE as u64 + 1).read_to_end(&mut bytes).map_err(local(path))?;
         let kept =
@@ -220,6 +223,7 @@ impl BlobDoor for Door {
     fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
         let (reading, facts) = self.readable(url)?;
         let _turn = self.turn(reading.left());
+        room::check(to.parent().unwrap_or(to), reading.left()).map_err(local(to))?;
         let mut file = File::create(to).map_err(local(to))?;
         pour(reading, &mut file, to).map(|_| facts)
     }

@@ -51,6 +51,9 @@ impl Store {
         let Some(disk) = &self.disk else { return Ok(None) };
         let id = self.lock().next_id();
         let path = disk.contents.path(id);
+        // Its length is not known yet: at least the reserve stays.
+        crate::room::check(path.parent().unwrap_or(&path), 0)
+            .map_err(|error| StoreError::new("make", &path, &error))?;
         let kept = Kept::new(id, Place::File, disk.queue.clone());
         let file = dropmill_private_files::create_new(&path);
         let file = file.map_err(|error| StoreError::new("make", &path, &error))?;

@@ -1,0 +1,51 @@
+//! A reserve of disk space for records.
+//!
+//! Large files are deleted from a full disk only after the records that allow it are written. So files of tasks and
+//! blobs leave some space to the databases.
+
+use std::{io, path::Path};
+
+/// Bytes of the reserve, and the largest part of the file system that it may be: `all / PART`.
+const RESERVE: u64 = 16 << 20;
+const PART: u64 = 16;
+
+/// Checks that so many bytes fit where `at` is, beside the reserve.
+///
+/// # Errors
+/// Fails with `StorageFull` if they do not. A file system that cannot be asked passes.
+pub(crate) fn check(at: &Path, bytes: u64) -> io::Result<()> {
+    let Ok(found) = rustix::fs::statvfs(at) else { return Ok(()) };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let all = found.f_blocks.saturating_mul(found.f_frsize);
+    match fits(free, all, bytes) {
+        true => Ok(()),
+        false => Err(rustix::io::Errno::NOSPC.into()),
+    }
+}
+
+fn fits(free: u64, all: u64, bytes: u64) -> bool {
+    free >= bytes.saturating_add(RESERVE.min(all / PART))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn files_leave_the_reserve_to_records() {
+        let (mib, gib) = (1 << 20, 1 << 30);
+        for (free, all, bytes, expected) in [
+            (100 * gib, 200 * gib, gib, true),
+            (16 * mib, 200 * gib, 0, true),
+            (16 * mib, 200 * gib, 1, false),
+            (17 * mib, 200 * gib, mib, true),
+            // The reserve of a small file system is small.
+            (2 * mib, 16 * mib, mib, true),
+            (2 * mib, 16 * mib, mib + 1, false),
+            (0, 0, 0, true),
+            (u64::MAX, u64::MAX, u64::MAX, false),
+        ] {
+            assert_eq!(fits(free, all, bytes), expected, "{free} of {all} for {bytes}");
+        }
+    }
+}
