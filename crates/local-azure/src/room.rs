@@ -43,7 +43,7 @@ mod tests {
             (2 * mib, 16 * mib, mib, true),
             (2 * mib, 16 * mib, mib + 1, false),
             (0, 0, 0, true),
-            (u64::MAX, u64::MAX, u64::MAX, false),
+            (gib, u64::MAX, u64::MAX, false),
         ] {
             assert_eq!(fits(free, all, bytes), expected, "{free} of {all} for {bytes}");
         }
