@@ -19,7 +19,7 @@ use crate::{
     operation::{Operation, Service},
 };
 use dropmill_azure_wire::{
-    batch::{REQUEST_CONTENT_TYPE, limit},
+    batch::{REQUEST_CONTENT_TYPE, limit, version},
     time::SharedClock,
     transport::Transport,
     uri::{Query, encode},
@@ -34,7 +34,7 @@ use std::{
 };
 
 /// The API version that is spoken unless told otherwise.
-pub const API_VERSION: &str = "2024-07-01.20.0";
+pub const API_VERSION: &str = version::CURRENT;
 /// How long a call may take unless told otherwise: what the service itself allows, and the way there and back.
 pub const TIMEOUT: Duration = Duration::from_secs(limit::TIMEOUT_SECONDS as u64 + 10);
 
@@ -42,7 +42,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(limit::TIMEOUT_SECONDS as u64 
 #[derive(Clone)]
 pub struct BatchApi {
     caller: Arc<Caller>,
-    /// `api-version=…&timeout=…`, which every query begins with.
+    /// `api-version=…&timeOut=…`, which every query begins with.
     query: Arc<str>,
 }
 
@@ -84,7 +84,7 @@ impl BatchApi {
         let BatchOptions { endpoint, credential, transport, clock, rng, api_version, timeout } = options;
         // The service gives up when we do, so that it does not go on with what nobody waits for.
         let seconds = timeout.as_secs().clamp(1, limit::TIMEOUT_SECONDS.into());
-        let query = Query::default().with("api-version", &api_version).with("timeout", &seconds.to_string());
+        let query = Query::default().with("api-version", &api_version).with("timeOut", &seconds.to_string());
         let rng = Mutex::new(rng);
         let caller = Caller {
             transport,

@@ -42,6 +42,11 @@ impl Seen {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
+    /// Names of all headers.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.keys().map(http::HeaderName::as_str)
+    }
+
     /// Method, path and query in one line.
     pub fn line(&self) -> String {
         format!("{} {}?{}", self.method, self.path, self.query)

@@ -1,9 +1,9 @@
 //! The nouns of Azure Batch: what it returns and what it is sent, as serde shapes.
 //!
 //! One vocabulary for client and service. Types named `…Add`, `…Patch`, `…Update` or after a verb are
-//! sent, the others come back; parts that are the same in both are one type. Every property of API version
-//! 2024-07-01.20.0 (and `cloudServiceConfiguration`, which ended with 19.0) is either typed or kept as a
-//! [`Subtree`]; what neither knows is ignored. Nothing here decides or checks: limits are only named.
+//! sent, the others come back; parts that are the same in both are one type. Every property of the API versions 2025-06-01
+//! and 2024-07-01.20.0 (and `cloudServiceConfiguration`, which ended with 19.0) is either typed or kept as a
+//! [`Subtree`]; what neither has is ignored. Nothing here decides or checks: limits are only named.
 
 mod application;
 mod common;
@@ -21,6 +21,7 @@ pub mod requests;
 mod statistics;
 mod task;
 mod task_calls;
+pub mod version;
 
 pub use application::*;
 pub use common::*;

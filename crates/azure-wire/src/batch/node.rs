@@ -145,6 +145,11 @@ wire_struct! {
         pub remote_login_ip_address: String,
         /// Port.
         pub remote_login_port: i32,
+        /// Public IPv6 address; since 2025-06-01.
+        #[serde(rename = "ipv6RemoteLoginIPAddress")]
+        pub ipv6_remote_login_ip_address: Option<String>,
+        /// Its port; since 2025-06-01.
+        pub ipv6_remote_login_port: Option<i32>,
     }
 
     /// A new user on a node.

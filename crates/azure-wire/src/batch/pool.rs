@@ -138,6 +138,8 @@ wire_struct! {
     pub struct TaskSchedulingPolicy {
         /// Spread or packed.
         pub node_fill_type: NodeFillType,
+        /// Whose tasks come first among jobs of one priority; since 2025-06-01.
+        pub job_default_order: Option<JobDefaultOrder>,
     }
 
     /// Why a resize fell short.
@@ -198,6 +200,14 @@ open_enum! {
         Spread = "spread",
         /// As many as fit on one node before the next gets any.
         Pack = "pack",
+    }
+
+    /// Whose tasks come first among jobs of one priority.
+    pub enum JobDefaultOrder {
+        /// Those of all jobs in turn.
+        None = "none",
+        /// Those of the job that was made first.
+        CreationTime = "creationtime",
     }
 
     /// How nodes talk to the service.

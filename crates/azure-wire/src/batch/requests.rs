@@ -3,11 +3,12 @@
 //! Reading a body into its type skips unknown names and keeps unknown words. This check reports both, and names the
 //! property of a value of the wrong kind. The list is `requests.txt`; a test compares it with the description.
 
+use super::version::Family;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 /// A line `METHOD /path definition` for each request with a body, an empty line, and a line for each definition:
-/// its name, and `property:kind` for each property. A kind is `text`, `number`, `truth`, `any`, another definition, words
+/// its name, and `property:kind` for each property; `-property` ended with version 2025-06-01, `+property` came with it. A kind is `text`, `number`, `truth`, `any`, another definition, words
 /// with `|` between them (behind it, if there is one alone), or one of these in brackets for a list.
 const LIST: &str = include_str!("requests.txt");
 
@@ -46,7 +47,13 @@ enum Kind {
 }
 
 /// Properties of a definition, by name.
-type Shape = BTreeMap<&'static str, Kind>;
+type Shape = BTreeMap<&'static str, Property>;
+
+struct Property {
+    kind: Kind,
+    /// The family of versions that has it alone; none if both have it.
+    only: Option<Family>,
+}
 
 struct Described {
     requests: Vec<(&'static str, Vec<&'static str>, &'static str)>,
@@ -71,6 +78,17 @@ impl Kind {
     }
 }
 
+impl Property {
+    fn read(name: &'static str, kind: Kind) -> (&'static str, Self) {
+        let only = match name.as_bytes().first() {
+            Some(b'-') => Some(Family::Numbered),
+            Some(b'+') => Some(Family::Dated),
+            _ => None,
+        };
+        (name.trim_start_matches(['-', '+']), Self { kind, only })
+    }
+}
+
 fn described() -> &'static Described {
     static READ: OnceLock<Described> = OnceLock::new();
     READ.get_or_init(|| {
@@ -84,7 +102,7 @@ fn described() -> &'static Described {
             let mut parts = line.split(' ');
             let name = parts.next()?;
             let properties = parts.filter_map(|part| part.split_once(':'));
-            Some((name, properties.map(|(name, kind)| (name, Kind::read(kind))).collect()))
+            Some((name, properties.map(|(name, kind)| Property::read(name, Kind::read(kind))).collect()))
         };
         Described {
             requests: requests.lines().filter_map(request).collect(),
@@ -93,9 +111,9 @@ fn described() -> &'static Described {
     })
 }
 
-/// Checks the body of a request; `path` is its segments. Nothing is reported of requests that the description does not
+/// Checks the body of a request of a family of versions; `path` is its segments. Nothing is reported of requests that the description does not
 /// give a body, and of bodies that are not JSON.
-pub fn check(method: &str, path: &[&str], body: &[u8]) -> Report {
+pub fn check(family: Family, method: &str, path: &[&str], body: &[u8]) -> Report {
     let fits = |wanted: &[&str]| {
         wanted.len() == path.len()
             && wanted.iter().zip(path).all(|(wanted, part)| *wanted == "*" || wanted == part)
@@ -107,7 +125,7 @@ pub fn check(method: &str, path: &[&str], body: &[u8]) -> Report {
         let mut reader = serde_json::Deserializer::from_slice(body);
         let place = Place { kind: &Kind::Object(definition), above: None, name: "" };
         // What is no JSON is reported by whoever reads the body.
-        let _ = Check { place: &place, report: &mut report }.deserialize(&mut reader);
+        let _ = Check { place: &place, family, report: &mut report }.deserialize(&mut reader);
     }
     report
 }
@@ -132,6 +150,7 @@ impl Place<'_> {
 
 struct Check<'a> {
     place: &'a Place<'a>,
+    family: Family,
     report: &'a mut Report,
 }
 
@@ -217,7 +236,8 @@ impl<'de> Visitor<'de> for Check<'_> {
             return Ok(());
         };
         let place = Place { kind: of, above: Some(self.place), name: "[]" };
-        while list.next_element_seed(Check { place: &place, report: &mut *self.report })?.is_some() {}
+        let family = self.family;
+        while list.next_element_seed(Check { place: &place, family, report: &mut *self.report })?.is_some() {}
         Ok(())
     }
 
@@ -229,10 +249,12 @@ impl<'de> Visitor<'de> for Check<'_> {
         };
         let shape = described().shapes.get(name);
         while let Some(Name(name)) = map.next_key()? {
-            match shape.and_then(|shape| shape.get_key_value(&*name)) {
-                Some((name, kind)) => {
+            let property = shape.and_then(|shape| shape.get_key_value(&*name));
+            match property.filter(|(_, property)| property.only.is_none_or(|only| only == self.family)) {
+                Some((name, Property { kind, .. })) => {
                     let place = Place { kind, above: Some(self.place), name };
-                    map.next_value_seed(Check { place: &place, report: &mut *self.report })?;
+                    let family = self.family;
+                    map.next_value_seed(Check { place: &place, family, report: &mut *self.report })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -350,7 +372,7 @@ mod tests {
         ] {
             let (method, path) = request.split_once(" /").unwrap_or_default();
             let path: Vec<_> = path.split('/').collect();
-            let found = Report { definition: "", ..check(method, &path, body.as_bytes()) };
+            let found = Report { definition: "", ..check(Family::Dated, method, &path, body.as_bytes()) };
             assert_eq!(found, expected, "{request} {body}");
         }
     }

@@ -2,9 +2,28 @@
 
 use serde_json::{Map, Value, json};
 
+/// What an official client of version 2025-06-01 sends.
+const MODELS: &str = include_str!("azure-batch-15.1.0.wire.json");
+
 /// The definitions of one version of the API.
 pub struct Description {
     definitions: Map<String, Value>,
+}
+
+/// The operation of version 2025-06-01 that a request is, as the official client sends it: `method`, `path`, names in
+/// `query`, `headers`, `success` codes.
+#[allow(dead_code, reason = "the tests of one crate alone ask for it")]
+pub fn operation(method: &str, path: &str) -> Value {
+    let document: Value = serde_json::from_str(MODELS).expect("the models are JSON");
+    let fits = |known: &str| {
+        let (known, path): (Vec<_>, Vec<_>) = (known.split('/').collect(), path.split('/').collect());
+        known.len() == path.len()
+            && known.iter().zip(&path).all(|(known, part)| known.starts_with('{') || known == part)
+    };
+    let operations = document["operations"].as_array().expect("a list of operations");
+    let found =
+        operations.iter().find(|each| each["method"] == method && each["path"].as_str().is_some_and(fits));
+    found.unwrap_or_else(|| panic!("{method} {path} is no operation")).clone()
 }
 
 impl Description {
@@ -13,7 +32,42 @@ impl Description {
         Self::read(include_str!("BatchService-2024-07-01.20.0.definitions.json"))
     }
 
-    /// Version 2024-02-01.19.0, which our client speaks.
+    /// Version 2025-06-01, which our client speaks: the models of an official client, under the names of the older
+    /// descriptions.
+    pub fn of_2025() -> Self {
+        let document: Value = serde_json::from_str(MODELS).expect("the models are JSON");
+        let models = document["models"].as_object().expect("models by name");
+        let define = |model: &str| {
+            let properties = models[model].as_object().expect("properties by name");
+            let required: Vec<&String> = properties
+                .iter()
+                .filter(|(_, each)| each["required"] == json!(true))
+                .map(|(name, _)| name)
+                .collect();
+            let schema =
+                |each: &Value| schema_of(each["type"].as_str().unwrap_or_default(), &document["enums"]);
+            let properties: Map<String, Value> =
+                properties.iter().map(|(name, each)| (name.clone(), schema(each))).collect();
+            let mut definition = json!({"type": "object", "properties": properties});
+            if !required.is_empty() {
+                definition["required"] = json!(required);
+            }
+            definition
+        };
+        let same = models
+            .keys()
+            .filter(|model| RENAMED.iter().all(|(_, new)| new != model))
+            .map(|model| (&**model, &**model));
+        let definitions = RENAMED.iter().copied().chain(same);
+        Self { definitions: definitions.map(|(name, model)| (name.to_owned(), define(model))).collect() }
+    }
+
+    /// Whether a definition is known by that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.definitions.contains_key(name)
+    }
+
+    /// Version 2024-02-01.19.0.
     pub fn of_19() -> Self {
         Self::read(include_str!("BatchService-2024-02-01.19.0.definitions.json"))
     }
@@ -27,11 +81,6 @@ impl Description {
     /// A definition by its name.
     pub fn definition(&self, name: &str) -> &Value {
         self.definitions.get(name).unwrap_or_else(|| panic!("{name} is not defined"))
-    }
-
-    /// Whether no definition has that name: it is a word of an enum then.
-    pub fn is_word(&self, name: &str) -> bool {
-        !self.definitions.contains_key(name)
     }
 
     /// The names of a definition's properties, sorted.
@@ -84,6 +133,134 @@ impl Description {
                 }
                 None => json!({"any": "thing"}),
             },
+        }
+    }
+}
+
+/// Names of definitions, and of the models that took their place with 2025-06-01; the others kept their names.
+const RENAMED: &[(&str, &str)] = &[
+    ("AffinityInformation", "BatchAffinityInfo"),
+    ("ApplicationPackageReference", "BatchApplicationPackageReference"),
+    ("ApplicationSummary", "BatchApplication"),
+    ("AutoPoolSpecification", "BatchAutoPoolSpecification"),
+    ("AutomaticOSUpgradePolicy", "AutomaticOsUpgradePolicy"),
+    ("CIFSMountConfiguration", "CifsMountConfiguration"),
+    ("CloudJob", "BatchJob"),
+    ("CloudJobSchedule", "BatchJobSchedule"),
+    ("CloudPool", "BatchPool"),
+    ("CloudTask", "BatchTask"),
+    ("ComputeNode", "BatchNode"),
+    ("ComputeNodeEndpointConfiguration", "BatchNodeEndpointConfiguration"),
+    ("ComputeNodeError", "BatchNodeError"),
+    ("ComputeNodeGetRemoteLoginSettingsResult", "BatchNodeRemoteLoginSettings"),
+    ("ComputeNodeIdentityReference", "BatchNodeIdentityReference"),
+    ("ComputeNodeInformation", "BatchNodeInfo"),
+    ("ComputeNodeUser", "BatchNodeUserCreateOptions"),
+    ("ContainerConfiguration", "BatchContainerConfiguration"),
+    ("ContainerRegistry", "ContainerRegistryReference"),
+    ("DiffDiskSettings", "BatchDiffDiskSettings"),
+    ("ErrorMessage", "BatchErrorMessage"),
+    ("HttpHeader", "OutputFileUploadHeader"),
+    ("ImageInformation", "BatchSupportedImage"),
+    ("ImageReference", "BatchVmImageReference"),
+    ("InboundNATPool", "BatchInboundNatPool"),
+    ("JobAddParameter", "BatchJobCreateOptions"),
+    ("JobConstraints", "BatchJobConstraints"),
+    ("JobDisableParameter", "BatchJobDisableOptions"),
+    ("JobExecutionInformation", "BatchJobExecutionInfo"),
+    ("JobManagerTask", "BatchJobManagerTask"),
+    ("JobNetworkConfiguration", "BatchJobNetworkConfiguration"),
+    ("JobPatchParameter", "BatchJobUpdateOptions"),
+    ("JobPreparationAndReleaseTaskExecutionInformation", "BatchJobPreparationAndReleaseTaskStatus"),
+    ("JobPreparationTask", "BatchJobPreparationTask"),
+    ("JobPreparationTaskExecutionInformation", "BatchJobPreparationTaskExecutionInfo"),
+    ("JobReleaseTask", "BatchJobReleaseTask"),
+    ("JobReleaseTaskExecutionInformation", "BatchJobReleaseTaskExecutionInfo"),
+    ("JobScheduleAddParameter", "BatchJobScheduleCreateOptions"),
+    ("JobScheduleExecutionInformation", "BatchJobScheduleExecutionInfo"),
+    ("JobSchedulePatchParameter", "BatchJobScheduleUpdateOptions"),
+    ("JobScheduleStatistics", "BatchJobScheduleStatistics"),
+    ("JobScheduleUpdateParameter", "BatchJobScheduleUpdateOptions"),
+    ("JobSchedulingError", "BatchJobSchedulingError"),
+    ("JobSpecification", "BatchJobSpecification"),
+    ("JobStatistics", "BatchJobStatistics"),
+    ("MetadataItem", "BatchMetadataItem"),
+    ("NFSMountConfiguration", "NfsMountConfiguration"),
+    ("NodeAgentInformation", "BatchNodeAgentInfo"),
+    ("NodeCounts", "BatchNodeCounts"),
+    ("NodeDisableSchedulingParameter", "BatchNodeDisableSchedulingOptions"),
+    ("NodeFile", "BatchNodeFile"),
+    ("NodePlacementConfiguration", "BatchNodePlacementConfiguration"),
+    ("NodeRemoveParameter", "BatchNodeRemoveOptions"),
+    ("NodeUpdateUserParameter", "BatchNodeUserReplaceOptions"),
+    ("NodeVMExtension", "BatchNodeVMExtension"),
+    ("OSDisk", "BatchOsDisk"),
+    ("OutputFileUploadOptions", "OutputFileUploadConfiguration"),
+    ("PoolAddParameter", "BatchPoolCreateOptions"),
+    ("PoolEnableAutoScaleParameter", "BatchPoolEnableAutoScaleOptions"),
+    ("PoolEndpointConfiguration", "BatchPoolEndpointConfiguration"),
+    ("PoolEvaluateAutoScaleParameter", "BatchPoolEvaluateAutoScaleOptions"),
+    ("PoolInformation", "BatchPoolInfo"),
+    ("PoolNodeCounts", "BatchPoolNodeCounts"),
+    ("PoolPatchParameter", "BatchPoolUpdateOptions"),
+    ("PoolResizeParameter", "BatchPoolResizeOptions"),
+    ("PoolSpecification", "BatchPoolSpecification"),
+    ("PoolStatistics", "BatchPoolStatistics"),
+    ("PoolUpdatePropertiesParameter", "BatchPoolReplaceOptions"),
+    ("PoolUsageMetrics", "BatchPoolUsageMetrics"),
+    ("PublicIPAddressConfiguration", "BatchPublicIpAddressConfiguration"),
+    ("RecentJob", "RecentBatchJob"),
+    ("ResourceStatistics", "BatchPoolResourceStatistics"),
+    ("Schedule", "BatchJobScheduleConfiguration"),
+    ("StartTask", "BatchStartTask"),
+    ("StartTaskInformation", "BatchStartTaskInfo"),
+    ("SubtaskInformation", "BatchSubtask"),
+    ("TaskAddCollectionParameter", "BatchTaskGroup"),
+    ("TaskAddCollectionResult", "BatchCreateTaskCollectionResult"),
+    ("TaskAddParameter", "BatchTaskCreateOptions"),
+    ("TaskAddResult", "BatchTaskCreateResult"),
+    ("TaskConstraints", "BatchTaskConstraints"),
+    ("TaskContainerExecutionInformation", "BatchTaskContainerExecutionInfo"),
+    ("TaskContainerSettings", "BatchTaskContainerSettings"),
+    ("TaskCounts", "BatchTaskCounts"),
+    ("TaskCountsResult", "BatchTaskCountsResult"),
+    ("TaskDependencies", "BatchTaskDependencies"),
+    ("TaskExecutionInformation", "BatchTaskExecutionInfo"),
+    ("TaskFailureInformation", "BatchTaskFailureInfo"),
+    ("TaskIdRange", "BatchTaskIdRange"),
+    ("TaskInformation", "BatchTaskInfo"),
+    ("TaskSchedulingPolicy", "BatchTaskSchedulingPolicy"),
+    ("TaskSlotCounts", "BatchTaskSlotCounts"),
+    ("TaskStatistics", "BatchTaskStatistics"),
+    ("UefiSettings", "BatchUefiSettings"),
+    ("UploadBatchServiceLogsConfiguration", "UploadBatchServiceLogsOptions"),
+    ("UsageStatistics", "BatchPoolUsageStatistics"),
+    ("UserAssignedIdentity", "BatchUserAssignedIdentity"),
+    ("VMDiskSecurityProfile", "BatchVmDiskSecurityProfile"),
+];
+
+/// The schema of a property by its type in the Python client: `list[Union[str, DiskEncryptionTarget]]`.
+fn schema_of(kind: &str, enums: &Value) -> Value {
+    if let Some(of) = kind.strip_prefix("list[").and_then(|of| of.strip_suffix(']')) {
+        return json!({"type": "array", "items": schema_of(of, enums)});
+    }
+    let word = kind.strip_prefix("enum ");
+    if let Some(word) =
+        word.or_else(|| kind.strip_prefix("Union[str, ").and_then(|word| word.strip_suffix(']')))
+    {
+        return json!({"type": "string", "enum": enums[word]});
+    }
+    match kind {
+        "str" => json!({"type": "string"}),
+        "datetime" => json!({"type": "string", "format": "date-time"}),
+        "timedelta" => json!({"type": "string", "format": "duration"}),
+        "int" => json!({"type": "integer"}),
+        "float" => json!({"type": "number"}),
+        "bool" => json!({"type": "boolean"}),
+        "dict[str, str]" => json!({"type": "object"}),
+        model => {
+            let name = RENAMED.iter().find(|(_, new)| *new == model).map_or(model, |(name, _)| name);
+            json!({"$ref": format!("#/definitions/{name}")})
         }
     }
 }

@@ -65,7 +65,10 @@ impl Model {
         spec.target_low_priority_nodes.get_or_insert(0);
         spec.enable_auto_scale.get_or_insert(false);
         spec.enable_inter_node_communication.get_or_insert(false);
-        let spread = wire::TaskSchedulingPolicy { node_fill_type: wire::NodeFillType::Spread };
+        let spread = wire::TaskSchedulingPolicy {
+            node_fill_type: wire::NodeFillType::Spread,
+            job_default_order: None,
+        };
         spec.task_scheduling_policy.get_or_insert(spread);
         if let Some(start_task) = &mut spec.start_task {
             complete_start_task(start_task)?;

@@ -3,7 +3,7 @@
 use super::Refusal;
 use crate::orders::UploadCondition as OrderCondition;
 use dropmill_azure_wire::{
-    batch::UploadCondition,
+    batch::{UploadCondition, version::Family},
     time::{Timestamp, parse_http_date, parse_iso},
 };
 use std::cmp::Ordering;
@@ -344,6 +344,8 @@ pub struct Select {
     names: Option<Vec<String>>,
     /// For when statistics are wanted, if they are.
     stats_at: Option<Timestamp>,
+    /// The client's family of versions.
+    family: Family,
 }
 
 impl Select {
@@ -351,7 +353,13 @@ impl Select {
     pub fn parse(text: &str) -> Self {
         let names: Vec<String> =
             text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Self { names: (!names.is_empty()).then_some(names), stats_at: None }
+        Self { names: (!names.is_empty()).then_some(names), ..Self::default() }
+    }
+
+    /// Likewise; only what the client's version has.
+    #[must_use]
+    pub fn for_family(self, family: Family) -> Self {
+        Self { family, ..self }
     }
 
     /// Likewise; statistics are wanted, as they are now, if they are selected or expanded.
@@ -362,10 +370,11 @@ impl Select {
         self
     }
 
-    /// Whether a property is wanted.
+    /// Whether a property is wanted, and the client's version has it.
     pub fn wants(&self, name: &str) -> bool {
         // A handful of names, asked for each property of each entry: most differ in their length already.
         self.names.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
+            && self.family.has(name)
     }
 
     /// The value of a wanted property.

@@ -12,7 +12,7 @@ use answer::{Outcome, dress, refused};
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use dropmill_azure_wire::{
-    batch::{Page, limit, requests},
+    batch::{Page, limit, requests, version::Family},
     error::BatchErrorBody,
     sign::{Refusal as SignRefusal, Scheme},
     uri,
@@ -69,6 +69,7 @@ struct Ask<'a> {
     /// Segments of the path, percent-encoding kept.
     path: Vec<&'a str>,
     query: &'a str,
+    family: Family,
     headers: &'a HeaderMap,
     body: Bytes,
 }
@@ -76,10 +77,10 @@ struct Ask<'a> {
 async fn handle(core: &Arc<Core>, parts: &http::request::Parts, body: Body) -> Outcome {
     authorize(core, parts)?;
     let query = parts.uri.query().unwrap_or_default();
-    check_query(query)?;
+    let family = check_query(query)?;
     let body = read(body).await?;
     let path: Vec<&str> = parts.uri.path().trim_start_matches('/').split('/').collect();
-    let ask = Ask { core, method: &parts.method, path, query, headers: &parts.headers, body };
+    let ask = Ask { core, method: &parts.method, path, query, family, headers: &parts.headers, body };
     routes::route(&ask).await
 }
 
@@ -111,9 +112,9 @@ pub(crate) fn way_out(refusal: &SignRefusal) -> Option<&'static str> {
     }
 }
 
-/// What every call may say in its query.
-fn check_query(query: &str) -> Result<(), Refusal> {
-    check_version(query)?;
+/// What every call may say in its query. Returns the family of the version that it names.
+fn check_query(query: &str) -> Result<Family, Refusal> {
+    let family = check_version(query)?;
     if let Some(timeout) = uri::value(query, "timeout").filter(|timeout| timeout.parse::<u32>().is_err()) {
         return Err(Refusal::bad_query("timeout", "It must be a number of seconds")
             .with("QueryParameterValue", timeout.into_owned()));
@@ -124,23 +125,18 @@ fn check_query(query: &str) -> Result<(), Refusal> {
         return Err(Refusal::bad_query("$expand", "It can only name stats")
             .with("QueryParameterValue", expand.into_owned()));
     }
-    Ok(())
+    Ok(family)
 }
 
-/// Every version from 2022-10-01.16.0 on is spoken; what a newer one adds is not known here.
-fn check_version(query: &str) -> Result<(), Refusal> {
+/// Every version from 2022-10-01.16.0 on is spoken; what one that is newer than 2025-06-01 adds is not known here.
+fn check_version(query: &str) -> Result<Family, Refusal> {
     let Some(version) = uri::value(query, "api-version") else {
         let words = "A query parameter that's mandatory for this request is not specified.";
         let refusal = Refusal::new(400, "MissingRequiredQueryParameter", words);
         return Err(refusal.with("QueryParameterName", "api-version"));
     };
-    let date = version.get(..10).unwrap_or_default();
-    let is_date = date.bytes().enumerate().all(|(at, byte)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    });
-    if date.len() == 10 && is_date && date >= "2022-10-01" {
-        return Ok(());
+    if let Some(family) = Family::of(&version) {
+        return Ok(family);
     }
     let words = "The specified api version string is invalid.";
     Err(Refusal::new(400, "UnsupportedRequestVersion", words)
@@ -173,7 +169,9 @@ impl Ask<'_> {
 
     /// The properties to be shown.
     fn select(&self) -> Select {
-        Select::parse(&self.value("$select")).expanding(&self.value("$expand"), self.core.now())
+        Select::parse(&self.value("$select"))
+            .expanding(&self.value("$expand"), self.core.now())
+            .for_family(self.family)
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -182,7 +180,7 @@ impl Ask<'_> {
 
     /// The body, checked for what reading it would pass over: unknown words and names.
     fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
-        let report = requests::check(self.method.as_str(), &self.path, &self.body);
+        let report = requests::check(self.family, self.method.as_str(), &self.path, &self.body);
         if let Some(wrong) = report.wrong {
             return Err(Refusal::invalid(&wrong.property, wrong.value, &wrong.reason));
         }
@@ -192,12 +190,14 @@ impl Ask<'_> {
                 return Err(Refusal::new(400, "InvalidRequestBody", words).with("PropertyName", property));
             }
         }
-        let error = match serde_json::from_slice(&self.body) {
+        let ignored = without(&self.body, &report.unknown);
+        let body = ignored.as_deref().unwrap_or(&self.body);
+        let error = match serde_json::from_slice(body) {
             Ok(body) => return Ok(body),
             Err(error) => error,
         };
         if error.is_data()
-            && let Ok(mut loose) = serde_json::from_slice::<serde_json::Value>(&self.body)
+            && let Ok(mut loose) = serde_json::from_slice::<serde_json::Value>(body)
             && numbers_of_texts(&mut loose)
             && let Ok(body) = serde_json::from_value(loose)
         {
@@ -252,6 +252,32 @@ impl Ask<'_> {
     }
 }
 
+/// A body without the properties at these paths; none if there are no paths, or it is no JSON. What the client's version
+/// does not have is ignored, also if another version has it.
+fn without(body: &[u8], paths: &[String]) -> Option<Vec<u8>> {
+    fn remove(value: &mut serde_json::Value, path: &str) {
+        let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+        let (name, lists) = (name.trim_end_matches("[]"), name.ends_with("[]"));
+        match (value.as_object_mut(), rest) {
+            (Some(object), None) => drop(object.remove(name)),
+            (Some(object), Some(rest)) => match object.get_mut(name) {
+                Some(serde_json::Value::Array(list)) if lists => {
+                    list.iter_mut().for_each(|each| remove(each, rest))
+                }
+                Some(below) => remove(below, rest),
+                None => {}
+            },
+            (None, _) => {}
+        }
+    }
+    if paths.is_empty() {
+        return None;
+    }
+    let mut value = serde_json::from_slice(body).ok()?;
+    paths.iter().for_each(|path| remove(&mut value, path));
+    serde_json::to_vec(&value).ok()
+}
+
 /// Properties that are numbers, which some clients write as texts and the service reads all the same.
 const NUMBERS: &[&str] = &[
     "targetDedicatedNodes",
@@ -286,6 +312,8 @@ fn numbers_of_texts(value: &mut serde_json::Value) -> bool {
     any
 }
 
+#[cfg(test)]
+mod families;
 #[cfg(test)]
 pub(crate) mod operations;
 #[cfg(test)]

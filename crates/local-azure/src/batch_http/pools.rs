@@ -207,6 +207,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             let settings = wire::RemoteLoginSettings {
                 remote_login_ip_address: "127.0.0.1".into(),
                 remote_login_port: 22,
+                ..wire::RemoteLoginSettings::default()
             };
             let answer = entity(core.base(), "remoteloginsettings", &settings);
             Ok(named(answer, &format!("{}/{}", core.base(), ask.path.join("/"))))

@@ -64,7 +64,7 @@ impl Rig {
         Self::with(stdout, ServiceSettings::in_memory())
     }
 
-    fn with(stdout: &str, settings: ServiceSettings) -> Self {
+    pub fn with(stdout: &str, settings: ServiceSettings) -> Self {
         let stdout = stdout.to_owned();
         let clock: SharedClock = Arc::new(Fixed);
         let runner_clock = clock.clone();
