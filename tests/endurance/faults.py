@@ -335,7 +335,7 @@ def full_output():
         until(lambda: said(life, "B are free"), "it is said how much is missing")
         told = re.search(r"find room in [^\"]*", Path(life.told).read_text()).group()
         assert re.search(r"needs 1048576 B, 5\d{5} B are free", told), f"told only when it was full: {told}"
-        # One fits now; those that are fetched beside it find out on the way.
+        # One fits now; its room is reserved until it is complete, however many are fetched at once.
         os.truncate(out / "filler", os.path.getsize(out / "filler") - (1088 << 10))
         until(lambda: said(life, '"output_delivered"'), "what fits is delivered")
         assert life.poll() is None, "the others wait"

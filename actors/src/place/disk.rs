@@ -16,7 +16,10 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -62,8 +65,8 @@ pub(super) type Published = (Delivery, oneshot::Sender<Result<Placed, PlaceError
 
 #[derive(Default)]
 struct Waiting {
-    /// Tasks whose results are being fetched: neither published nor discarded.
-    staged: BTreeSet<String>,
+    /// Tasks whose results are being fetched, neither published nor discarded, with the bytes that are still to come.
+    staged: BTreeMap<String, Arc<AtomicU64>>,
     deliveries: VecDeque<Published>,
     closed: bool,
 }
@@ -116,20 +119,50 @@ impl DiskPlace {
         self.staging.join(task)
     }
 
-    /// Whether so many bytes fit: better than to find out when most of them are here.
-    fn find_room(&self, needs_bytes: u64) -> Result<(), PlaceError> {
+    /// Reserves room for a task's result, beside what other results still need. Without this, results that are fetched
+    /// together would each take a part of the space that one needs, and none would be complete.
+    fn reserve(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
         let directory = &self.output.directory;
+        let mut waiting = lock(&self.queue);
+        waiting.staged.remove(task);
         let free = directory.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
         let free_bytes = free.map_or(u64::MAX, |facts| facts.f_bavail.saturating_mul(facts.f_frsize));
-        match free_bytes < needs_bytes {
-            false => Ok(()),
-            true => Err(PlaceError::Refused {
-                what: "find room in",
-                path: directory.display().to_string(),
-                reason: format!("a result needs {needs_bytes} B, {free_bytes} B are free"),
-                may_pass: true,
-            }),
+        let others = waiting.staged.values().map(|bytes| bytes.load(Relaxed));
+        let reserved_bytes = others.fold(0, u64::saturating_add);
+        if needs_bytes == 0 || needs_bytes <= free_bytes.saturating_sub(reserved_bytes) {
+            waiting.staged.insert(task.to_owned(), Arc::new(needs_bytes.into()));
+            return Ok(());
         }
+        let reserved = match reserved_bytes {
+            0 => String::new(),
+            bytes => format!(", of which {bytes} B are reserved for other results"),
+        };
+        Err(PlaceError::Refused {
+            what: "find room in",
+            path: directory.display().to_string(),
+            reason: format!("a result needs {needs_bytes} B, {free_bytes} B are free{reserved}"),
+            may_pass: true,
+        })
+    }
+}
+
+/// A file of a result. What is written no longer has to be reserved.
+struct Reserved {
+    file: File,
+    left_bytes: Option<Arc<AtomicU64>>,
+}
+
+impl Write for Reserved {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        if let Some(left) = &self.left_bytes {
+            let _ = left.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(written as u64)));
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -203,24 +236,26 @@ impl Drop for DiskPlace {
 
 impl ResultPlace for DiskPlace {
     fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
-        lock(&self.queue).staged.insert(task.to_owned());
         let folder = self.staged(task);
-        self.find_room(needs_bytes)?;
-        self.make_staging().map_err(|error| refused("make folder", &self.staging, &error))?;
-        match fs::create_dir(&folder) {
-            Ok(()) => Ok(keep.is_empty()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                empty_but_for(&folder, keep).map_err(|error| refused("empty folder", &folder, &error))
+        // What an earlier try left is removed first: it may be what fills the disk.
+        let kept = match folder.exists() {
+            true => {
+                empty_but_for(&folder, keep).map_err(|error| refused("empty folder", &folder, &error))?
             }
-            Err(error) => Err(refused("make folder", &folder, &error)),
-        }
+            false => keep.is_empty(),
+        };
+        self.reserve(task, needs_bytes)?;
+        let make = || self.make_staging().and_then(|()| fs::create_dir_all(&folder));
+        make().map_err(|error| refused("make folder", &folder, &error))?;
+        Ok(kept)
     }
 
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError> {
         let staged = self.staged(task);
         let file = create_beneath(&staged, path)
             .map_err(|error| refused("create", &staged.join(path), &error.into()))?;
-        Ok(Box::new(BufWriter::with_capacity(64 * 1024, file)))
+        let left_bytes = lock(&self.queue).staged.get(task).cloned();
+        Ok(Box::new(BufWriter::with_capacity(64 * 1024, Reserved { file, left_bytes })))
     }
 
     fn settle(&self, task: &str, path: &str, facts: &FileFacts) -> Result<(), PlaceError> {

@@ -178,6 +178,58 @@ fn a_result_that_does_not_fit_is_not_begun() {
 }
 
 #[test]
+fn room_is_reserved_for_each_result_until_it_is_written_or_discarded() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    let none = BTreeSet::new();
+    let facts = rustix::fs::statvfs(folder.path()).unwrap();
+    // More than half: two do not fit, however much others write to this disk meanwhile.
+    let most = facts.f_bavail * facts.f_frsize / 4 * 3;
+    place.stage("t1", most, &none).unwrap();
+    for _ in 0..2 {
+        match place.stage("t2", most, &none) {
+            Err(PlaceError::Refused { reason, may_pass: true, .. }) => {
+                assert!(
+                    reason.ends_with(&format!("of which {most} B are reserved for other results")),
+                    "{reason}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(place.stage("t1", most, &none).unwrap(), "its own reservation is not in its way");
+    place.stage("t3", 0, &none).unwrap();
+    let mut file = place.create("t1", "a").unwrap();
+    file.write_all(&[7; 1000]).unwrap();
+    file.flush().unwrap();
+    match place.stage("t2", most, &none) {
+        Err(PlaceError::Refused { reason, .. }) => {
+            assert!(reason.contains(&format!("{} B are reserved", most - 1000)), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    place.discard("t1");
+    place.stage("t2", most, &none).unwrap();
+}
+
+#[test]
+fn what_an_earlier_try_left_is_removed_before_room_is_looked_for() {
+    let folder = TempDir::new().unwrap();
+    let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
+    place.stage("t1", 4, &BTreeSet::new()).unwrap();
+    for name in ["whole", "half"] {
+        let mut file = place.create("t1", name).unwrap();
+        file.write_all(b"ab").unwrap();
+        file.flush().unwrap();
+    }
+    let keep = BTreeSet::from(["whole".to_owned()]);
+    place.stage("t1", u64::MAX, &keep).unwrap_err();
+    let staged = folder.path().join("out/.dropmill-run-1/t1");
+    assert!(staged.join("whole").exists(), "what is complete stays");
+    assert!(!staged.join("half").exists(), "the part of a file is what filled the disk");
+}
+
+#[test]
 fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
