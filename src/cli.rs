@@ -286,6 +286,10 @@ pub struct ServeArgs {
     /// such property is logged once and ignored.
     #[arg(long)]
     pub strict: bool,
+    /// Print a line on standard error for each request: time, sender, service, status, error code, milliseconds until the
+    /// answer began, method and address. Signatures are left out.
+    #[arg(long)]
+    pub log_requests: bool,
     /// Let the faults and incidents of a scenario strike whoever uses the service; /__faults and /__clock change them.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,

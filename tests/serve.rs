@@ -229,3 +229,36 @@ fn packages_that_cannot_be_used_are_refused_before_anything_is_served() {
         assert_eq!((output.status.code(), error.contains(words)), (Some(2), true), "{package}: {error}");
     }
 }
+
+#[test]
+fn requests_are_logged_with_their_errors_and_without_signatures() {
+    let desk = Desk::new();
+    let log = desk.path("requests.log");
+    let served = Served::writing_to(&desk, &["--log-requests"], &log);
+    let (batch, blob) = clients(&served);
+    on_own_runtime(async {
+        batch.create_pool(&pool(0)).await.unwrap();
+        batch.create_pool(&pool(0)).await.unwrap_err();
+        blob.create_container("box").await.unwrap();
+        blob.get_blob("box", "missing", 1).await.unwrap_err();
+    });
+    let endpoint = served.text("/blob/endpoint").to_owned();
+    let secret = on_own_runtime(async {
+        let url = format!("{endpoint}/box/b?sv=2022-11-02&sr=b&sp=r&sig=c2VjcmV0");
+        reqwest::get(url).await.unwrap().status()
+    });
+    assert_eq!(secret, 403);
+    served.end();
+    let lines = std::fs::read_to_string(log).unwrap();
+    // Without the time before and the milliseconds.
+    let told: Vec<String> = lines
+        .lines()
+        .filter(|line| line.contains(" ms "))
+        .map(|line| {
+            let parts: Vec<_> = line.split(' ').collect();
+            [&parts[1..5], &parts[7..]].concat().join(" ")
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+    assert!(!lines.contains("c2VjcmV0"), "{lines}");
+}

@@ -8,8 +8,9 @@ use super::{
 use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
 use anyhow::{Result, bail};
 use dropmill_azure_wire::time::{SharedClock, WallClock};
-use dropmill_local_azure::service::{
-    ApplicationPackage, LocalAzure, OpenError, RunnerChoice, ServiceSettings,
+use dropmill_local_azure::{
+    request_log::logged,
+    service::{ApplicationPackage, LocalAzure, OpenError, RunnerChoice, ServiceSettings},
 };
 use dropmill_test_kit::{
     ShiftedClock,
@@ -71,6 +72,13 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
             (served.batch_router(), served.blob_router())
         }
     };
+    let log = |router, service| match arguments.log_requests {
+        true => {
+            logged(router, service, Arc::new(WallClock), Arc::new(|request| say::note(&request.to_string())))
+        }
+        false => router,
+    };
+    let (batch_router, blob_router) = (log(batch_router, "batch"), log(blob_router, "blob"));
     let connection = serde_json::to_string(&service.connection())?;
     let alarms = service.clone();
     tokio::spawn(async move { alarms.alarms().await });

@@ -301,6 +301,13 @@ impl Served {
         Self::begin(Self::command(desk, more))
     }
 
+    /// With further arguments; what it writes to standard error goes to a file.
+    pub fn writing_to(desk: &Desk, more: &[&str], errors: &Path) -> Self {
+        let mut command = Self::command(desk, more);
+        command.stderr(fs::File::create(errors).unwrap());
+        Self::begin(command)
+    }
+
     /// One that creates its files under another umask.
     pub fn under(desk: &Desk, umask: &str, more: &[&str]) -> Self {
         Self::begin(under(umask, &Self::command(desk, more)))

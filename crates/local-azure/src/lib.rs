@@ -6,6 +6,7 @@ pub mod durability;
 #[cfg(test)]
 mod emulator_page;
 pub mod reception;
+pub mod request_log;
 mod room;
 pub mod runner;
 pub mod service;

@@ -1,6 +1,6 @@
 //! How the Batch service answers.
 
-use crate::model::Refusal;
+use crate::{model::Refusal, request_log::ErrorCode};
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{
     batch::{RESPONSE_CONTENT_TYPE, header as name},
@@ -74,8 +74,10 @@ pub fn refused(refusal: Refusal, is_head: bool, base: &str, request_id: &str, no
     if is_head || refusal.status == 304 {
         return empty(refusal.status);
     }
+    let code = refusal.error.code.clone();
     let error = refusal.error.told_at(request_id, &iso(now)).as_answer_of(base);
     let mut answer = json(&error);
+    answer.extensions_mut().insert(ErrorCode(code));
     *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if refusal.status == 401 {
         put(&mut answer, "www-authenticate", "SharedKey");
