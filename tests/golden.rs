@@ -72,7 +72,9 @@ fn the_tutorials_job() {
     let report = &said.report;
     writeln!(story, "{} {} left: {}", report["outcome"], report["tasks"], report["left_behind"]).unwrap();
     let outline = desk.output(&["trace", run, "--outline"]);
-    write!(story, "\n{}", String::from_utf8(outline.stdout).unwrap()).unwrap();
+    // On a busy machine all tasks are over before somebody looks at the pool.
+    let outline = String::from_utf8(outline.stdout).unwrap().replace(" > ready (3 nodes)", "");
+    write!(story, "\n{outline}").unwrap();
     insta::assert_snapshot!(story);
 
     assert_eq!(desk.processes(), Vec::<String>::new());
