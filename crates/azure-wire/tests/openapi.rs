@@ -437,32 +437,49 @@ fn kind(description: &Description, property: &serde_json::Value) -> String {
     }
 }
 
-/// The line of a definition in `src/batch/requests.txt`.
-fn line_of(name: &str, old: &Description, new: &Description) -> String {
-    let of = |description: &Description| -> BTreeMap<String, String> {
-        let properties = if description.has(name) { description.properties(name) } else { vec![] };
+/// Properties of no description of ours that old clients still send.
+const OLDER: &[(&str, &str)] = &[("ResourceFile", "blobSource")];
+
+/// The line of a definition in `src/batch/requests.txt`, from the descriptions of 19.0, 20.0 and 2025-06-01.
+fn line_of(name: &str, versions: &[Description; 3]) -> String {
+    let of = |description: &Description| -> Option<BTreeMap<String, String>> {
         let kind = |each: &str| kind(description, &description.definition(name)["properties"][each]);
-        properties.into_iter().map(|each| (each.to_owned(), kind(each))).collect()
+        let properties = description.has(name).then(|| description.properties(name))?;
+        Some(properties.into_iter().map(|each| (each.to_owned(), kind(each))).collect())
     };
-    let (old, new) = (of(old), of(new));
-    let both = !old.is_empty() && !new.is_empty();
-    let properties: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let property = |each: &String| {
-        let mark = match (both, old.contains_key(each), new.contains_key(each)) {
-            (true, true, false) => "-",
-            (true, false, true) => "+",
-            _ => "",
+    let versions = versions.each_ref().map(of);
+    let mut properties: BTreeMap<String, String> =
+        versions.iter().flatten().rev().flatten().map(|(name, kind)| (name.clone(), kind.clone())).collect();
+    for (_, older) in OLDER.iter().filter(|(of, _)| *of == name) {
+        properties.insert((*older).to_owned(), "text".to_owned());
+    }
+    let property = |(each, kind): (&String, &String)| {
+        // A description that lacks the whole definition says nothing.
+        let has = versions
+            .each_ref()
+            .map(|version| version.as_ref().map(|properties| properties.contains_key(each)));
+        let mark = match has {
+            [_, Some(false), Some(false)] => "<=19.0",
+            [_, Some(true), Some(false)] => "<=20.0",
+            [Some(false), Some(false), Some(true)] => ">=2025-06-01",
+            [Some(false), Some(true), Some(true) | None] => ">=20.0",
+            [Some(true) | None, Some(true) | None, Some(true) | None] => "",
+            [Some(true), Some(false), None] => "<=19.0",
+            other => panic!("{name}.{each}: {other:?}"),
         };
-        // The newer version's words: the older one's are among them.
-        let words = new.get(each).filter(|kind| kind.contains('|'));
-        format!(" {mark}{each}:{}", words.or(old.get(each)).or(new.get(each)).unwrap())
+        // The newest version's words: the older ones' are among them.
+        let words = versions[2]
+            .as_ref()
+            .and_then(|properties| properties.get(each))
+            .filter(|kind| kind.contains('|'));
+        format!(" {each}{mark}:{}", words.unwrap_or(kind))
     };
-    format!("{name}{}", properties.into_iter().map(property).collect::<String>())
+    format!("{name}{}", properties.iter().map(property).collect::<String>())
 }
 
 #[test]
 fn the_list_of_what_requests_may_hold_is_the_description() {
-    let (old, new) = (Description::of_20(), Description::of_2025());
+    let versions = [Description::of_19(), Description::of_20(), Description::of_2025()];
     let list = include_str!("../src/batch/requests.txt");
     let (requests, _) = list.split_once("\n\n").unwrap();
     // Every definition of a request, and every one that a listed one refers to.
@@ -473,10 +490,10 @@ fn the_list_of_what_requests_may_hold_is_the_description() {
         if lines.contains_key(&name) {
             continue;
         }
-        let line = line_of(&name, &old, &new);
+        let line = line_of(&name, &versions);
         let kinds = line.split(' ').filter_map(|part| part.split_once(':'));
         let kinds = kinds.map(|(_, kind)| kind.trim_matches(['[', ']']));
-        open.extend(kinds.filter(|kind| old.has(kind) || new.has(kind)).map(str::to_owned));
+        open.extend(kinds.filter(|kind| versions.iter().any(|version| version.has(kind))).map(str::to_owned));
         lines.insert(name, line);
     }
     let lines: Vec<_> = lines.into_values().collect();

@@ -5,10 +5,10 @@
 
 use super::version::Family;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::{collections::BTreeMap, fmt, sync::OnceLock};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::OnceLock};
 
 /// A line `METHOD /path definition` for each request with a body, an empty line, and a line for each definition:
-/// its name, and `property:kind` for each property; `-property` ended with version 2025-06-01, `+property` came with it. A kind is `text`, `number`, `truth`, `any`, another definition, words
+/// its name, and `property:kind` for each property; `property<=19.0` ended with that version, and `property>=2025-06-01` began with it. A kind is `text`, `number`, `truth`, `any`, another definition, words
 /// with `|` between them (behind it, if there is one alone), or one of these in brackets for a list.
 const LIST: &str = include_str!("requests.txt");
 
@@ -51,8 +51,8 @@ type Shape = BTreeMap<&'static str, Property>;
 
 struct Property {
     kind: Kind,
-    /// The family of versions that has it alone; none if both have it.
-    only: Option<Family>,
+    /// The families of versions that have it.
+    families: RangeInclusive<Family>,
 }
 
 struct Described {
@@ -80,12 +80,15 @@ impl Kind {
 
 impl Property {
     fn read(name: &'static str, kind: Kind) -> (&'static str, Self) {
-        let only = match name.as_bytes().first() {
-            Some(b'-') => Some(Family::Numbered),
-            Some(b'+') => Some(Family::Dated),
-            _ => None,
+        let (first, last) = (Family::Nineteen, Family::Dated);
+        let (name, families) = match (name.split_once("<="), name.split_once(">=")) {
+            (Some((name, "19.0")), _) => (name, first..=Family::Nineteen),
+            (Some((name, _)), _) => (name, first..=Family::Twenty),
+            (None, Some((name, "20.0"))) => (name, Family::Twenty..=last),
+            (None, Some((name, _))) => (name, Family::Dated..=last),
+            (None, None) => (name, first..=last),
         };
-        (name.trim_start_matches(['-', '+']), Self { kind, only })
+        (name, Self { kind, families })
     }
 }
 
@@ -250,7 +253,7 @@ impl<'de> Visitor<'de> for Check<'_> {
         let shape = described().shapes.get(name);
         while let Some(Name(name)) = map.next_key()? {
             let property = shape.and_then(|shape| shape.get_key_value(&*name));
-            match property.filter(|(_, property)| property.only.is_none_or(|only| only == self.family)) {
+            match property.filter(|(_, property)| property.families.contains(&self.family)) {
                 Some((name, Property { kind, .. })) => {
                     let place = Place { kind, above: Some(self.place), name };
                     let family = self.family;

@@ -1,33 +1,39 @@
 //! Versions of the API. A request names one in `api-version`.
 //!
-//! Two families are spoken. Versions up to 2024-07-01.20.0 have a date and a number. From 2025-06-01 on they have a date
-//! alone, and some properties went and others came with it; `requests.txt` marks them. Source: the description of
-//! 2024-07-01.20.0, and the models and operations of the Python package azure-batch 15.1.0.
+//! Three families are spoken, because some properties ended and others began with 2024-07-01.20.0 and with 2025-06-01;
+//! `requests.txt` marks them. Versions up to 20.0 have a date and a number, later ones a date alone. Source: the
+//! descriptions of 2024-02-01.19.0 and 2024-07-01.20.0, and the models and operations of the Python package azure-batch
+//! 15.1.0.
 
 /// The version that our client speaks, and the newest that is known here.
 pub const CURRENT: &str = "2025-06-01";
 /// Date of the oldest version that is understood: 2022-10-01.16.0.
 const OLDEST: &str = "2022-10-01";
-/// Properties of answers that versions from 2025-06-01 on do not have.
-const GONE: &[&str] = &[
-    "authenticationTokenSettings",
-    "certificateReferences",
-    "currentNodeCommunicationMode",
-    "resourceTags",
-    "targetNodeCommunicationMode",
-];
-/// Properties of answers that came with 2025-06-01.
-const NEW: &[&str] = &["ipv6Address"];
+/// Date of 2024-07-01.20.0.
+const TWENTY: &str = "2024-07-01";
 
-/// A family of versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A family of versions, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Family {
-    /// Up to 2024-07-01.20.0.
-    Numbered,
+    /// Up to 2024-02-01.19.0.
+    Nineteen,
+    /// 2024-07-01.20.0.
+    Twenty,
     /// From 2025-06-01 on.
     #[default]
     Dated,
 }
+
+/// Properties of answers that ended, and the last family that has them.
+const ENDED: &[(&str, Family)] = &[
+    ("applicationLicenses", Family::Nineteen),
+    ("cloudServiceConfiguration", Family::Nineteen),
+    ("authenticationTokenSettings", Family::Twenty),
+    ("certificateReferences", Family::Twenty),
+    ("currentNodeCommunicationMode", Family::Twenty),
+    ("resourceTags", Family::Twenty),
+    ("targetNodeCommunicationMode", Family::Twenty),
+];
 
 impl Family {
     /// The family of a version: `2024-07-01.20.0`, `2025-06-01`. None if it is no version, or older than 2022-10-01.
@@ -38,15 +44,16 @@ impl Family {
             4 | 7 => byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-        (is_date && date >= OLDEST).then_some(if date < CURRENT { Self::Numbered } else { Self::Dated })
+        (is_date && date >= OLDEST).then_some(match date {
+            _ if date < TWENTY => Self::Nineteen,
+            _ if date < CURRENT => Self::Twenty,
+            _ => Self::Dated,
+        })
     }
 
-    /// Whether answers of this family have a property.
+    /// Whether answers of this family have a property that this service knows.
     pub fn has(self, property: &str) -> bool {
-        match self {
-            Self::Numbered => !NEW.contains(&property),
-            Self::Dated => !GONE.contains(&property),
-        }
+        ENDED.iter().all(|(ended, last)| *ended != property || self <= *last)
     }
 }
 
@@ -57,9 +64,10 @@ mod tests {
     #[test]
     fn a_version_belongs_to_a_family_or_is_not_understood() {
         for (version, expected) in [
-            ("2022-10-01.16.0", Some(Family::Numbered)),
-            ("2024-07-01.20.0", Some(Family::Numbered)),
-            ("2025-05-31.21.0", Some(Family::Numbered)),
+            ("2022-10-01.16.0", Some(Family::Nineteen)),
+            ("2024-02-01.19.0", Some(Family::Nineteen)),
+            ("2024-07-01.20.0", Some(Family::Twenty)),
+            ("2025-05-31.21.0", Some(Family::Twenty)),
             (CURRENT, Some(Family::Dated)),
             ("2026-08-01", Some(Family::Dated)),
             ("2022-09-30.15.9", None),
