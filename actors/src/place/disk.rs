@@ -239,9 +239,7 @@ impl ResultPlace for DiskPlace {
         let folder = self.staged(task);
         // What an earlier try left is removed first: it may be what fills the disk.
         let kept = match folder.exists() {
-            true => {
-                empty_but_for(&folder, keep).map_err(|error| refused("empty folder", &folder, &error))?
-            }
+            true => empty_but_for(&folder, keep).map_err(|error| refused("empty folder", &folder, &error))?,
             false => keep.is_empty(),
         };
         self.reserve(task, needs_bytes)?;

@@ -225,7 +225,10 @@ class Session:
         real = call.get("response_body_json")
         if status != call["status"]:
             code = (ours or {}).get("code", "") if isinstance(ours, dict) else ""
-            yield "status", f"{status} {code}".strip()
+            # Named with the property that the recorded refusal is about, so that one reason does not excuse another property.
+            details = (real or {}).get("values", []) if isinstance(real, dict) else []
+            about = next((each["value"] for each in details if isinstance(each, dict) and each.get("key") == "PropertyName"), "")
+            yield f"status of {about}" if about else "status", f"{status} {code}".strip()
             return
         if real is None:
             return

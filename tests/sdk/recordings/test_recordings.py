@@ -1,5 +1,6 @@
 """Each recorded session of the real service against ours: every difference is listed in differences.toml, with its reason."""
 
+import ast
 import json
 import os
 import subprocess
@@ -16,6 +17,31 @@ HERE = Path(__file__).resolve().parent
 RECORDINGS = HERE.parent.parent / "recordings"
 
 
+def unwrapped(value):
+    """What a recorder wrote as Python writes it, once or more often: `b'{"id": ...}'` is the object in it."""
+    while isinstance(value, (str, bytes)):
+        value = value.decode() if isinstance(value, bytes) else value
+        for read in (json.loads, ast.literal_eval):
+            try:
+                value = read(value)
+                break
+            except (ValueError, SyntaxError):
+                pass
+        else:
+            return value
+    return value
+
+
+def whole(calls):
+    """The calls, each body as the object that it holds."""
+    for call in calls:
+        if call.get("request_body") and not call.get("request_body_json"):
+            call["request_body_json"] = unwrapped(call["request_body"])
+        if isinstance(call.get("response_body_json"), str):
+            call["response_body_json"] = unwrapped(call["response_body_json"])
+    return calls
+
+
 def sessions():
     """Every recorded session by its name: a file of its own, or one of the cases of a file. With its calls and the headers that
     its file carries at all."""
@@ -23,11 +49,11 @@ def sessions():
         recording = json.loads(path.read_text())
         name = f"{path.parent.name}/{path.stem}"
         if "interactions" in recording:
-            yield name, (recording["interactions"], carried(recording["interactions"]))
+            yield name, (whole(recording["interactions"]), carried(recording["interactions"]))
         cases = recording.get("cases", {})
         of_file = carried(call for calls in cases.values() for call in calls)
         for case, calls in cases.items():
-            yield f"{name}/{case}", (calls, of_file)
+            yield f"{name}/{case}", (whole(calls), of_file)
 
 
 def carried(calls):

@@ -10,9 +10,6 @@ use dropmill_azure_wire::{
 };
 use rand::RngExt;
 
-/// The longest beginning of such a pool's id.
-const LONGEST_PREFIX: usize = 20;
-
 impl Model {
     /// Makes the pool of a job or schedule; its id.
     ///
@@ -46,26 +43,6 @@ impl Model {
             let _ = self.delete_pool(&pool, now);
         }
     }
-}
-
-/// What is wrong with the specification before any pool is made.
-///
-/// # Errors
-/// `InvalidPropertyValue`, `MissingRequiredProperty`.
-pub(super) fn checked_auto_pool(auto: &AutoPoolSpecification) -> Result<(), Refusal> {
-    let prefix = auto.auto_pool_id_prefix.as_deref().unwrap_or_default();
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if prefix.len() > LONGEST_PREFIX || !prefix.bytes().all(fine) {
-        let reason = "It has up to 20 letters, digits, hyphens and underscores";
-        return Err(Refusal::invalid("autoPoolIdPrefix", prefix, reason));
-    }
-    if let PoolLifetime::Other(other) = &auto.pool_lifetime_option {
-        return Err(Refusal::invalid("poolLifetimeOption", &**other, "It must be job or jobschedule"));
-    }
-    if auto.pool.is_none() {
-        return Err(Refusal::missing("pool"));
-    }
-    Ok(())
 }
 
 fn failure(refusal: &Refusal) -> FailureInfo {

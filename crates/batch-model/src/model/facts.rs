@@ -174,12 +174,25 @@ pub struct Node {
     /// Its users.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, NodeUser>,
-    /// Tasks that ended on it last, by job and task key and number of the instance, the oldest first.
+    /// Tasks that ended on it last, the oldest first.
     #[serde(skip)]
-    pub recent: VecDeque<(String, String, usize)>,
+    pub recent: VecDeque<Recent>,
     /// What happened on it, the oldest first.
     #[serde(skip)]
     pub log: VecDeque<(Timestamp, Box<str>)>,
+}
+
+/// A task that ended on a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recent {
+    /// Key of its job.
+    pub job: String,
+    /// Its key.
+    pub task: String,
+    /// Number of the instance; 0 if there is one alone.
+    pub number: usize,
+    /// What it was, if it has been deleted.
+    pub gone: Option<Box<wire::TaskInformation>>,
 }
 
 /// What a node shall do once nothing runs on it any more.

@@ -17,7 +17,7 @@ use crate::orders::{Coordination, LaunchEnding, LaunchId, NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{self as wire, TaskAdd, TaskExecutionInfo, TaskNodeInfo, TaskState},
     time::Timestamp,
-    uri::encode,
+    uri::encode_path,
 };
 
 /// The address of every node.
@@ -297,7 +297,7 @@ impl Model {
         let node_url = format!("{}/pools/{pool}/nodes/{node}", self.identity.base);
         TaskNodeInfo {
             affinity_id: Some(format!("TVM:{node}")),
-            task_root_directory_url: Some(format!("{node_url}/files/{}", encode(directory))),
+            task_root_directory_url: Some(format!("{node_url}/files/{}", encode_path(directory))),
             node_url: Some(node_url),
             pool_id: Some(pool.clone()),
             node_id: Some(node.clone()),

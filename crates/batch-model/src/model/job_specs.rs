@@ -1,6 +1,6 @@
 //! What a job may be: checks of what is asked for, and the service's defaults.
 
-use super::{Refusal, pools::default_identity, refusal::checked_id, tasks::checked_files};
+use super::{Refusal, pool_specs, pools::default_identity, refusal::checked_id, tasks::checked_files};
 use dropmill_azure_wire::{
     batch::{
         self as wire, EnvironmentSetting, JobAdd, OnAllTasksComplete, OnTaskFailure, ResourceFile,
@@ -77,6 +77,9 @@ pub(super) fn complete(spec: &mut JobAdd) -> Result<(), Refusal> {
         task.kill_job_on_completion.get_or_insert(true);
         task.run_exclusive.get_or_insert(true);
         task.allow_low_priority_node.get_or_insert(true);
+    }
+    if let Some(auto) = &mut spec.pool_info.auto_pool_specification {
+        pool_specs::complete_auto(auto)?;
     }
     fill(spec);
     Ok(())

@@ -11,7 +11,7 @@ use dropmill_azure_wire::{
         self as wire, JobExecutionInfo, JobPreparationAndReleaseStatus, NodeTaskInfo, TaskCounts,
         TaskCountsResult, TaskState,
     },
-    uri::encode,
+    uri::encode_path,
 };
 
 impl Model {
@@ -137,7 +137,7 @@ impl Model {
             let told = |info: &NodeTaskInfo, release| {
                 let directory = job.chore_directory(release);
                 NodeTaskInfo {
-                    task_root_directory_url: Some(format!("{node_url}/files/{}", encode(&directory))),
+                    task_root_directory_url: Some(format!("{node_url}/files/{}", encode_path(&directory))),
                     task_root_directory: Some(directory),
                     ..info.clone()
                 }

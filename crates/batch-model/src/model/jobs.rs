@@ -2,7 +2,6 @@
 
 use super::{
     Alarm, Change, Job, Model, Refusal,
-    auto_pools::checked_auto_pool,
     books::{JobGuard, Tasks},
     facts::{Ending, json},
     job_specs::{self, checked_constraints, checked_numbers, fill},
@@ -114,7 +113,8 @@ impl Model {
                 let reason = "Either poolId or autoPoolSpecification can be given";
                 Err(Refusal::invalid("poolInfo", "", reason))
             }
-            (None, Some(auto)) => checked_auto_pool(auto),
+            // Checked where the service's defaults are filled in.
+            (None, Some(_)) => Ok(()),
             (Some(pool), None) => checked_id(pool),
             (None, None) => Err(Refusal::missing("poolInfo")),
         }
@@ -414,8 +414,11 @@ impl Model {
     fn bury_job(&mut self, key: &str, moment: Timestamp) {
         self.drop_auto_pool(key, moment);
         let Some(job) = self.jobs.remove(key) else { return };
-        for task in job.tasks.values().filter(|task| !task.facts.files_gone) {
-            self.remove_files(task, &job.spec.id);
+        for (task_key, task) in job.tasks.iter() {
+            self.remember_task((key, &job.spec.id), task_key, task);
+            if !task.facts.files_gone {
+                self.remove_files(task, &job.spec.id);
+            }
         }
         for (node, on) in &job.on_nodes {
             for release in [false, true].into_iter().take(1 + usize::from(on.release.is_some())) {

@@ -20,6 +20,7 @@ mod node_log;
 mod nodes;
 mod packages;
 mod plans;
+mod pool_specs;
 mod pool_views;
 mod pools;
 mod preemption;

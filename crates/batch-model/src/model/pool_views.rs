@@ -1,7 +1,9 @@
 //! What clients see of pools and nodes.
 
 use super::{
-    Model, Node, Pool, Refusal,
+    Model, Node, Pool, Refusal, Task,
+    facts::Recent,
+    pool_specs,
     query::Select,
     secrets::without_secrets,
     views::{NODE_PROPERTIES, POOL_PROPERTIES, PageOf, page, read_filter},
@@ -138,9 +140,9 @@ impl Model {
                 })
             }),
             virtual_machine_info: select.take("virtualMachineInfo", || {
-                let image = pool.spec.virtual_machine_configuration.as_ref()?.image_reference.clone();
+                let machine = pool.spec.virtual_machine_configuration.as_ref()?;
                 Some(wire::VirtualMachineInfo {
-                    image_reference: Some(image),
+                    image_reference: Some(pool_specs::image_of_node(&machine.image_reference)),
                     scale_set_vm_resource_id: None,
                 })
             }),
@@ -151,23 +153,46 @@ impl Model {
     /// Tasks that run on a node, then those that ended there last, the latest first.
     fn recent_tasks(&self, node: &Node) -> Option<Vec<wire::TaskInformation>> {
         let running = node.launches.iter().filter_map(|launch| match self.launches.get(launch)? {
-            super::What::Task { job, task, number } => Some((job.clone(), task.clone(), *number)),
+            super::What::Task { job, task, number } => self.task_information(job, task, *number),
             _ => None,
         });
-        let all = running.chain(node.recent.iter().rev().cloned()).filter_map(|(job, task, number)| {
-            let job = self.jobs.get(&job)?;
-            let task = job.tasks.get(&task)?;
-            Some(wire::TaskInformation {
-                task_url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
-                job_id: Some(job.spec.id.clone()),
-                task_id: Some(task.add.id.clone()),
-                subtask_id: i32::try_from(number).ok().filter(|number| *number > 0),
-                task_state: task.facts.state.clone(),
-                execution_info: Some(task.facts.info.clone()),
-            })
+        let ended = node.recent.iter().rev().filter_map(|recent| match &recent.gone {
+            Some(gone) => Some((**gone).clone()),
+            None => self.task_information(&recent.job, &recent.task, recent.number),
         });
-        let all: Vec<_> = all.collect();
+        let all: Vec<_> = running.chain(ended).collect();
         (!all.is_empty()).then_some(all)
+    }
+
+    /// What a node tells of a task, by the keys of its job and its own.
+    fn task_information(&self, job: &str, task: &str, number: usize) -> Option<wire::TaskInformation> {
+        let job = self.jobs.get(job)?;
+        Some(self.information_of(&job.spec.id, job.tasks.get(task)?, number))
+    }
+
+    fn information_of(&self, job_id: &str, task: &Task, number: usize) -> wire::TaskInformation {
+        wire::TaskInformation {
+            task_url: self.url(&format!("jobs/{job_id}/tasks/{}", task.add.id)),
+            job_id: Some(job_id.to_owned()),
+            task_id: Some(task.add.id.clone()),
+            subtask_id: i32::try_from(number).ok().filter(|number| *number > 0),
+            task_state: task.facts.state.clone(),
+            execution_info: Some(task.facts.info.clone()),
+        }
+    }
+
+    /// A task is no more: the nodes that it was on last tell it as it was.
+    pub(super) fn remember_task(&mut self, job: (&str, &str), key: &str, task: &Task) {
+        for (number, (pool, node)) in task.nodes().enumerate() {
+            let gone = self.information_of(job.1, task, number);
+            let Some(pool) = self.pools.get_mut(&super::key(pool)) else { continue };
+            let Some(mut node) = pool.nodes.change(node) else { continue };
+            let is_it =
+                |recent: &&mut Recent| recent.job == job.0 && recent.task == key && recent.number == number;
+            if let Some(recent) = node.recent.iter_mut().filter(is_it).last() {
+                recent.gone = Some(Box::new(gone));
+            }
+        }
     }
 
     fn is_task(&self, launch: u64) -> bool {

@@ -1,11 +1,12 @@
 //! Pools: made, resized, changed, deleted.
 
 use super::{
-    Alarm, Change, Model, Node, Nodes, Pool, Refusal, autoscaling,
+    Alarm, Change, Model, Node, Nodes, Pool, Refusal,
     facts::{Act, json},
     job_specs::checked_chore,
     key,
     plans::checked_option,
+    pool_specs,
     refusal::checked_id,
     tag,
 };
@@ -33,45 +34,12 @@ impl Model {
     /// `PoolExists`, or what is wrong with it.
     pub fn create_pool(&mut self, mut spec: PoolAdd, now: Timestamp) -> Result<(ETag, Timestamp), Refusal> {
         checked_id(&spec.id)?;
-        if spec.vm_size.is_empty() {
-            return Err(Refusal::missing("vmSize"));
-        }
-        if spec.virtual_machine_configuration.is_none() && spec.cloud_service_configuration.is_none() {
-            return Err(Refusal::missing("virtualMachineConfiguration"));
-        }
-        autoscaling::complete(&mut spec)?;
+        pool_specs::complete(&mut spec)?;
         self.checked_packages(spec.application_package_references.as_deref())?;
-        if let Some(machine) = &mut spec.virtual_machine_configuration {
-            let image = &mut machine.image_reference;
-            if image.publisher.is_some() && image.virtual_machine_image_id.is_none() {
-                image.version.get_or_insert_with(|| "latest".into());
-            }
-        }
-        for (name, count) in [
-            ("targetDedicatedNodes", spec.target_dedicated_nodes),
-            ("targetLowPriorityNodes", spec.target_low_priority_nodes),
-        ] {
-            checked_count(name, count)?;
-        }
-        checked_timeout(spec.resize_timeout)?;
-        let slots = *spec.task_slots_per_node.get_or_insert(1);
-        checked_slots(slots)?;
+        let slots = spec.task_slots_per_node.unwrap_or(1);
         let key = key(&spec.id);
         if let Some(found) = self.pools.get(&key) {
             return Err(Refusal::conflict(if found.deleting { "PoolBeingDeleted" } else { "PoolExists" }));
-        }
-        spec.resize_timeout.get_or_insert(IsoDuration::from_secs(15 * 60));
-        spec.target_dedicated_nodes.get_or_insert(0);
-        spec.target_low_priority_nodes.get_or_insert(0);
-        spec.enable_auto_scale.get_or_insert(false);
-        spec.enable_inter_node_communication.get_or_insert(false);
-        let spread = wire::TaskSchedulingPolicy {
-            node_fill_type: wire::NodeFillType::Spread,
-            job_default_order: None,
-        };
-        spec.task_scheduling_policy.get_or_insert(spread);
-        if let Some(start_task) = &mut spec.start_task {
-            complete_start_task(start_task)?;
         }
         let moment = self.moment(now);
         let pool = Pool {
@@ -134,7 +102,7 @@ impl Model {
     pub fn patch_pool(
         &mut self,
         id: &str,
-        patch: PoolPatch,
+        mut patch: PoolPatch,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
         self.checked_packages(patch.application_package_references.as_deref())?;
@@ -144,6 +112,8 @@ impl Model {
             false => complete_start_task(&mut start_task).map(|()| Some(start_task)),
         };
         let start_task = patch.start_task.map(complete).transpose()?;
+        pool_specs::checked_machine(patch.virtual_machine_configuration.as_ref())?;
+        patch.virtual_machine_configuration.as_mut().map(pool_specs::fill_machine);
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
         if let Some(slots) = patch.task_slots_per_node {
@@ -468,7 +438,7 @@ fn resize_error(code: &str, words: &str) -> wire::ResizeError {
     wire::ResizeError { code: Some(code.into()), message: Some(words.into()), values: None }
 }
 
-fn checked_timeout(timeout: Option<IsoDuration>) -> Result<(), Refusal> {
+pub(super) fn checked_timeout(timeout: Option<IsoDuration>) -> Result<(), Refusal> {
     match timeout {
         Some(timeout) if timeout < IsoDuration::from_secs(5 * 60) => {
             Err(Refusal::invalid("resizeTimeout", timeout.to_string(), "It must be at least 5 minutes"))
@@ -477,14 +447,14 @@ fn checked_timeout(timeout: Option<IsoDuration>) -> Result<(), Refusal> {
     }
 }
 
-fn checked_slots(slots: i32) -> Result<(), Refusal> {
+pub(super) fn checked_slots(slots: i32) -> Result<(), Refusal> {
     if (1..=MOST_SLOTS).contains(&slots) {
         return Ok(());
     }
     Err(Refusal::invalid("taskSlotsPerNode", slots.to_string(), "It must be from 1 to 256"))
 }
 
-fn checked_count(name: &str, count: Option<i32>) -> Result<(), Refusal> {
+pub(super) fn checked_count(name: &str, count: Option<i32>) -> Result<(), Refusal> {
     match count {
         Some(count) if !(0..=MOST_NODES).contains(&count) => {
             Err(Refusal::invalid(name, count.to_string(), "It must be from 0 to 1000"))
@@ -495,16 +465,26 @@ fn checked_count(name: &str, count: Option<i32>) -> Result<(), Refusal> {
 
 /// What is wrong with a start task, and the service's defaults of it.
 fn complete_start_task(start_task: &mut wire::StartTask) -> Result<(), Refusal> {
+    checked_start_task(start_task)?;
+    fill_start_task(start_task);
+    Ok(())
+}
+
+/// What is wrong with a start task.
+pub(super) fn checked_start_task(start_task: &wire::StartTask) -> Result<(), Refusal> {
     checked_chore(
         &start_task.command_line,
         start_task.container_settings.as_ref(),
         start_task.resource_files.as_deref(),
         start_task.environment_settings.as_deref(),
-    )?;
+    )
+}
+
+/// The service's defaults of a start task.
+pub(super) fn fill_start_task(start_task: &mut wire::StartTask) {
     start_task.wait_for_success.get_or_insert(true);
     start_task.max_task_retry_count.get_or_insert(0);
     start_task.user_identity.get_or_insert_with(default_identity);
-    Ok(())
 }
 
 /// What a task runs as when it does not say.

@@ -1,6 +1,12 @@
 //! Which task runs where: the most important job's oldest task, on a node with room.
 
-use super::{Job, Model, Pool, Task, What, facts::Group, key, nodes::settings, query::upload_condition};
+use super::{
+    Job, Model, Pool, Task, What,
+    facts::{Group, Recent},
+    key,
+    nodes::settings,
+    query::upload_condition,
+};
 use crate::orders::{Launch, LaunchId, NodeRef, Order, OutputFileOrder};
 use dropmill_azure_wire::{batch::TaskState, time::Timestamp};
 
@@ -209,7 +215,8 @@ impl Model {
             of.succeeded += i32::from(success);
         }
         if launch.is_some() {
-            of.recent.push_back((job.to_owned(), task.to_owned(), number));
+            let (job, task) = (job.to_owned(), task.to_owned());
+            of.recent.push_back(Recent { job, task, number, gone: None });
             if of.recent.len() > MOST_RECENT {
                 of.recent.pop_front();
             }

@@ -2,7 +2,6 @@
 
 use super::{
     Alarm, Change, Fields, Job, Model, Refusal,
-    auto_pools::checked_auto_pool,
     facts::json,
     job_specs, key,
     query::{Filter, Select, Value as FieldValue},
@@ -194,10 +193,7 @@ impl Model {
         job_specs::complete(&mut job)?;
         let manager = job.job_manager_task.as_ref();
         self.checked_packages(manager.and_then(|task| task.application_package_references.as_deref()))?;
-        match &job.pool_info.auto_pool_specification {
-            Some(auto) if job.pool_info.pool_id.is_none() => checked_auto_pool(auto)?,
-            _ => self.checked_pool(&job.pool_info)?,
-        }
+        self.checked_pool(&job.pool_info)?;
         let Ok(Value::Object(mut whole)) = serde_json::to_value(&job) else {
             return Ok(specification.clone());
         };

@@ -233,6 +233,7 @@ impl Model {
         let Some(gone) = found.tasks.remove(task) else { return };
         drop(found);
         self.keep_marked(job);
+        self.remember_task((job, &id), task, &gone);
         self.remove_files(&gone, &id);
         self.keep(|| Change::DropTask { job: job.to_owned(), key: task.to_owned() });
     }

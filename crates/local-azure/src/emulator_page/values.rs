@@ -10,6 +10,7 @@ pub const VALUES: &[(&str, &str)] = &[
     ("storageContainerUrl", r#""http://127.0.0.1:1/c""#),
     ("containerUrl", r#""http://127.0.0.1:1/c""#),
     ("taskIds", r#"["t"]"#),
+    ("virtualMachineImageId", r#""/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/i""#),
     ("OutputFile.filePattern", r#""*.txt""#),
 ];
 

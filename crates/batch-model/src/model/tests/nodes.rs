@@ -240,3 +240,48 @@ fn users_of_nodes_come_and_go() {
     assert_eq!(told(model.add_user("p", "other", &user("ann"), now)), "404 NodeNotFound");
     assert!(!format!("{:?}", model.take_effects().changes).contains("secret"));
 }
+
+#[test]
+fn a_node_tells_the_tasks_that_ended_on_it_also_when_they_were_deleted() {
+    let mut world = World::with_job(json!({}));
+    for id in ["a", "b", "c"] {
+        world.add_task(id, json!({})).unwrap();
+        world.exit(id, 0);
+    }
+    let recent = |world: &World| {
+        let told = world.nodes()[0]["recentTasks"].as_array().unwrap().clone();
+        told.iter()
+            .map(|task| (task["taskId"].as_str().unwrap().to_owned(), task.clone()))
+            .collect::<Vec<_>>()
+    };
+    let before = recent(&world);
+    assert_eq!(before.iter().map(|(id, _)| &**id).collect::<Vec<_>>(), ["c", "b", "a"]);
+    world.model.delete_task("j", "b", world.now).unwrap();
+    world.settle();
+    assert_eq!(recent(&world), before);
+    world.model.delete_job("j", world.now).unwrap();
+    world.settle();
+    assert!(world.model.job("j").is_err());
+    assert_eq!(recent(&world), before);
+}
+
+#[test]
+fn a_node_tells_which_version_of_its_image_it_has() {
+    for (version, exact) in [
+        (json!("latest"), json!("1.0.0")),
+        (json!("22.04.1"), json!("22.04.1")),
+        (json!(null), json!("1.0.0")),
+    ] {
+        let mut world = World::new();
+        let image = json!({"publisher": "canonical", "offer": "o", "sku": "s", "version": version});
+        let machine = json!({"imageReference": image, "nodeAgentSKUId": "x"});
+        world
+            .add_pool("p", json!({"targetDedicatedNodes": 1, "virtualMachineConfiguration": machine}))
+            .unwrap();
+        assert_eq!(
+            world.nodes()[0]["virtualMachineInfo"]["imageReference"]["exactVersion"],
+            exact,
+            "{version}"
+        );
+    }
+}
