@@ -1,6 +1,6 @@
 //! Text that must not be seen: account keys, signatures, URLs that carry a SAS.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A secret text. `Debug` prints `***` and there is no `Display`; who needs the text asks for it by name.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
@@ -49,6 +49,17 @@ pub fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
+/// A URL as messages may show it: without its query and fragment, and without a user name and password before its host.
+pub fn shown_url(url: &str) -> Cow<'_, str> {
+    let url = without_query(url);
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let host = &rest[..rest.find('/').unwrap_or(rest.len())];
+    match host.rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]).into(),
+        None => url.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +68,13 @@ mod tests {
     fn a_secret_does_not_show_itself() {
         assert_eq!(format!("{:?}", Secret::new("key")), "***");
         assert_eq!(without_query("http://h/c/b?sig=abc"), "http://h/c/b");
+        for (url, shown) in [
+            ("http://h/c/b?sig=abc", "http://h/c/b"),
+            ("https://me:word@h:1/c/@b#x", "https://h:1/c/@b"),
+            ("https://a@b@h?x", "https://h"),
+            ("c/b?sig=abc", "c/b"),
+        ] {
+            assert_eq!(shown_url(url), shown, "{url}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     sums::{Sums, md5_of},
 };
 use crate::{
-    orders::{BlobDoor, DoorError, FileToStore},
+    orders::{BlobDoor, DoorError, FileToStore, GoOn},
     room,
     turns::{Turn, Turns},
 };
@@ -220,7 +220,7 @@ fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorErr
 }
 
 impl BlobDoor for Door {
-    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, _go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
         let (reading, facts) = self.readable(url)?;
         let _turn = self.turn(reading.left());
         room::check(to.parent().unwrap_or(to), reading.left()).map_err(local(to))?;
@@ -228,7 +228,7 @@ impl BlobDoor for Door {
         pour(reading, &mut file, to).map(|_| facts)
     }
 
-    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
+    fn list(&self, container_url: &str, prefix: &str, _go_on: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         let Named { address, query } = self.named(container_url)?;
         let address = Address { blob: String::new(), ..address };
         self.rights(&address, query, Action::ListBlobs)?;
@@ -245,7 +245,7 @@ impl BlobDoor for Door {
         }
     }
 
-    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
+    fn store(&self, container_url: &str, files: &[FileToStore], _go_on: GoOn<'_>) -> Result<(), DoorError> {
         let file = |file: &FileToStore| {
             let (bytes, md5) = self.file(&file.path)?;
             Ok((file.name.clone(), bytes, md5, file.facts.metadata()))

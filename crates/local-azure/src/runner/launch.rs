@@ -66,7 +66,7 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     let coordination = launch.coordination.as_ref();
     let common = coordination.map(|coordination| &*coordination.common_resource_files).unwrap_or_default();
     let bring = |files: &[ResourceFileOrder], folder: &Path| {
-        while_full(handle, || resources::bring(files, folder, &*shared.door, wanted))
+        while_full(handle, || resources::bring(files, folder, &*shared.door, &wanted))
     };
     let brought = bring(common, folder)? && bring(&launch.resource_files, &place.working)?;
     if !brought || !wanted() {

@@ -114,3 +114,17 @@ fn what_does_not_come_is_told_without_its_signature() {
     }
     assert_eq!(rig.door.stored(), [""; 0]);
 }
+
+#[test]
+fn a_task_that_is_to_end_waits_for_no_download() {
+    let mut rig = Rig::new();
+    let (comes, open) = rig.door.close();
+    let mut launch = rig.shell("true");
+    launch.resource_files = vec![resource("endless", "f")];
+    rig.order(&launch);
+    comes.recv_timeout(SOON).unwrap();
+    drop(open);
+    rig.kill(&launch);
+    let ending = rig.ended(&launch);
+    assert_eq!((ending.exit_code, ending.failure.unwrap().code.as_str()), (None, "TaskEnded"));
+}
