@@ -19,7 +19,7 @@ use bytes::Bytes;
 use dropmill_azure_wire::{
     blob::{FileFacts, Metadata},
     sas::Action,
-    secret::without_query,
+    secret::shown_url,
 };
 use std::{
     fs::File,
@@ -89,15 +89,16 @@ impl Door {
 
     fn named<'a>(&self, url: &'a str) -> Result<Named<'a>, DoorError> {
         let inside = inside_url(&self.inner.endpoint, self.inner.key.account(), url).ok_or_else(|| {
-            let host = without_query(url).split('/').nth(2).unwrap_or_default();
+            let shown = shown_url(url);
+            let host = shown.split('/').nth(2).unwrap_or_default();
             DoorError::Denied(format!("host {host} is not this service's, or its path names another account"))
         })?;
         let (path, query) = inside.split_once('?').unwrap_or((inside, ""));
         // A container's URL may end in a slash.
         let address = Address::read(path).and_then(|address| address.check().map(|()| address));
-        let address = address.map_err(|bad| DoorError::NotFound(format!("{}: {bad}", without_query(url))))?;
+        let address = address.map_err(|bad| DoorError::NotFound(format!("{}: {bad}", shown_url(url))))?;
         if address.container.is_empty() {
-            return Err(DoorError::NotFound(format!("{} names no container", without_query(url))));
+            return Err(DoorError::NotFound(format!("{} names no container", shown_url(url))));
         }
         Ok(Named { address, query })
     }

@@ -26,7 +26,8 @@ pub(super) enum Verdict {
 /// Judges an answer by its status and, of a storage service, its error code (`x-ms-error-code`).
 pub(super) fn judge(status: u16, code: &str) -> Verdict {
     match (status, code) {
-        (200..=299, _) => Verdict::Done,
+        // Neither part of a file (206) nor a promise of one (202) is the file.
+        (200 | 201 | 203 | 204, _) => Verdict::Done,
         (301 | 302 | 303 | 307 | 308, _) => Verdict::Moved,
         (404 | 410, _) => Verdict::Absent,
         // Storage accounts that allow nobody without a signature answer 409.
@@ -128,6 +129,17 @@ pub(super) fn redirect(from: &Url, location: Option<&str>) -> Result<Url, Failed
     }
 }
 
+/// Checks that a request can name a blob: every reader of URLs drops segments `.` and `..`, so a request would name another blob.
+///
+/// # Errors
+/// [`DoorError::Other`] if it cannot.
+pub(super) fn check_name(container: &str, blob: &str) -> Result<(), DoorError> {
+    match blob.split('/').any(|part| matches!(part, "." | "..")) {
+        true => Err(DoorError::Other(format!("{container}: no request can name a blob {blob:?}"))),
+        false => Ok(()),
+    }
+}
+
 /// The address of a container, or with a name of a blob in it, with more of a query behind its SAS.
 ///
 /// # Errors
@@ -138,11 +150,7 @@ pub(super) fn of_container(container_url: &str, blob: &str, query: &str) -> Resu
     if !blob.is_empty() {
         text = format!("{text}/{}", encode_path(blob));
     }
-    let is_named = !blob.split('/').any(|part| matches!(part, "." | ".."));
-    if !is_named {
-        let shown = shown_url(address);
-        return Err(DoorError::Other(format!("{shown}: no request can name a blob {blob:?}")));
-    }
+    check_name(&shown_url(address), blob)?;
     let parts = [sas.trim_end_matches('&'), query];
     let query: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     if !query.is_empty() {
@@ -170,7 +178,10 @@ mod tests {
         for (status, code, expected) in [
             (200, "", Verdict::Done),
             (201, "", Verdict::Done),
-            (206, "", Verdict::Done),
+            (202, "", Verdict::Fails),
+            (203, "", Verdict::Done),
+            (204, "", Verdict::Done),
+            (206, "", Verdict::Fails),
             (301, "", Verdict::Moved),
             (302, "", Verdict::Moved),
             (303, "", Verdict::Moved),

@@ -66,7 +66,7 @@ impl Line {
         let mut url = url.clone();
         for _ in 0..=self.limits.redirects {
             let subject = shown_url(url.as_str()).into_owned();
-            let answer = self.send(self.request(Method::GET, url.clone()), self.limits.idle).await?;
+            let answer = self.send(self.request(Method::GET, url.clone())?, self.limits.idle).await?;
             match judge(answer.status().as_u16(), &code(&answer)) {
                 Verdict::Done => return self.write(&subject, answer, to).await.map(Fetched::File),
                 Verdict::Moved => {}

@@ -9,7 +9,7 @@ use crate::{
     orders::{DoorError, GoOn},
 };
 use dropmill_azure_wire::{blob::header as name, secret::shown_url};
-use reqwest::{Client, Method, Request, Response, redirect};
+use reqwest::{Client, ClientBuilder, Method, Request, Response, redirect};
 use std::{error::Error, io, time::Duration};
 use tokio::{
     runtime::{self, Handle},
@@ -50,9 +50,8 @@ impl Line {
                 .tcp_nodelay(true)
                 .user_agent(concat!("dropmill/", env!("CARGO_PKG_VERSION")))
         };
-        let told = |error: reqwest::Error| causes(&error);
-        let outside = builder().build().map_err(told)?;
-        let loopback = builder().no_proxy().build().map_err(told)?;
+        let outside = client(builder)?;
+        let loopback = client(|| builder().no_proxy())?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
@@ -115,9 +114,13 @@ impl Line {
         }
     }
 
-    /// Returns the request for an address.
-    pub fn request(&self, method: Method, url: Url) -> Request {
-        Request::new(method, url)
+    /// Returns the request for an address. A user name and password in it become its `Authorization`.
+    ///
+    /// # Errors
+    /// A permanent failure if no request can be made of it.
+    pub fn request(&self, method: Method, url: Url) -> Result<Request, Failed> {
+        let subject = shown_url(url.as_str()).into_owned();
+        self.outside.request(method, url).build().map_err(|error| failure(&subject, &error))
     }
 
     /// Sends a request and waits for the head of the answer. No proxy stands before this machine.
@@ -149,6 +152,15 @@ impl Line {
             }
         }
     }
+}
+
+/// Builds a client. A system without certificates still reaches `http` addresses.
+fn client(builder: impl Fn() -> ClientBuilder) -> Result<Client, String> {
+    builder().build().or_else(|error| {
+        let reason = causes(&error);
+        tracing::warn!(reason, "cannot read the certificates of this system: files of https addresses fail");
+        builder().tls_certs_only([]).build().map_err(|error| causes(&error))
+    })
 }
 
 /// The failure that an answer is which was not redirected.

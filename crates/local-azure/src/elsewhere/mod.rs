@@ -43,6 +43,8 @@ pub(crate) struct Limits {
     pub page_bytes: u64,
     /// Blobs of one page of a listing.
     pub page: u32,
+    /// Bytes of all names of one listing.
+    pub names_bytes: usize,
     /// Redirects that one download follows.
     pub redirects: usize,
     /// Delays before further tries.
@@ -66,6 +68,7 @@ impl Default for Limits {
             file_bytes: 1 << 40,
             page_bytes: 64 << 20,
             page: 5000,
+            names_bytes: 256 << 20,
             redirects: 10,
             delays: [1, 2, 4, 8].map(seconds).into(),
             longest_delay: seconds(60),

@@ -38,10 +38,17 @@ impl Line {
     pub fn list(&self, container_url: &str, prefix: &str, go_on: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         let subject = shown_url(container_url).into_owned();
         let pages = async {
-            let (mut names, mut marker) = (vec![], String::new());
+            let (mut names, mut bytes, mut marker) = (vec![], 0, String::new());
             loop {
                 let page = self.tries(async || self.page(container_url, prefix, &marker).await).await?;
-                names.extend(page.blobs().map(|blob| blob.name.clone()));
+                for blob in page.blobs() {
+                    decide::check_name(&subject, &blob.name)?;
+                    bytes += size_of::<String>() + blob.name.len();
+                    names.push(blob.name.clone());
+                }
+                if bytes > self.limits.names_bytes {
+                    return Err(DoorError::Other(format!("{subject}: it has too many blobs")));
+                }
                 match page.next_marker {
                     None => return Ok(names),
                     Some(next) if next == marker => {
@@ -65,7 +72,7 @@ impl Line {
         }
         let query = query.with("maxresults", &self.limits.page.to_string());
         let url = decide::of_container(container_url, "", query.as_str()).map_err(Failed::finally)?;
-        let mut answer = self.send(self.storage(Method::GET, url), self.limits.idle).await?;
+        let mut answer = self.send(self.storage(Method::GET, url)?, self.limits.idle).await?;
         done(&subject, &answer)?;
         let mut body = vec![];
         while let Some(part) = self.part(&subject, &mut answer).await? {
@@ -178,7 +185,7 @@ impl Line {
     ) -> Result<(), DoorError> {
         let subject = shown_url(url.as_str());
         self.tries(async || {
-            let mut request = self.storage(Method::PUT, url.clone());
+            let mut request = self.storage(Method::PUT, url.clone())?;
             put(request.headers_mut(), CONTENT_TYPE.as_str(), BYTES);
             // Without a body the client would leave it out.
             request.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
@@ -191,13 +198,13 @@ impl Line {
     }
 
     /// A request for a storage service. A SAS names the version of the protocol that it is for; without one it is named here.
-    fn storage(&self, method: Method, url: Url) -> Request {
+    fn storage(&self, method: Method, url: Url) -> Result<Request, Failed> {
         let is_named = uri::value(url.query().unwrap_or_default(), "sv").is_some();
-        let mut request = self.request(method, url);
+        let mut request = self.request(method, url)?;
         if !is_named {
             put(request.headers_mut(), name::VERSION, VERSION);
         }
-        request
+        Ok(request)
     }
 }
 

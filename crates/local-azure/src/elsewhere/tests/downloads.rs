@@ -43,6 +43,34 @@ fn what_a_blob_remembers_of_its_file_comes_with_it() {
 }
 
 #[test]
+fn a_password_in_an_address_goes_to_its_host_and_to_no_other() {
+    let rig = Rig::new();
+    let other = Server::start(|_, _| answer(200, &[], b"x"));
+    let to = other.url("/other");
+    let server = Server::start(move |path, _| match path {
+        "/a" => moved("/b"),
+        "/b" => moved(&to),
+        _ => answer(403, &[], b""),
+    });
+    let with_password = |path: &str| server.url(path).replace("http://", "http://me:secret@");
+    assert_eq!(rig.fetch(&with_password("/a")).unwrap(), b"x");
+    rig.fails(&with_password("/403"));
+    for head in server.requests() {
+        assert!(head.contains("authorization: Basic bWU6c2VjcmV0\r\n") && !head.contains("me:"), "{head}");
+    }
+    let head = &other.requests()[0];
+    assert!(!head.contains("authorization"), "{head}");
+}
+
+#[test]
+fn a_part_of_a_file_is_not_taken_for_the_file() {
+    let rig = Rig::new();
+    let server = Server::start(|_, _| answer(206, &["content-range: bytes 0-3/10"], b"0123"));
+    assert!(rig.fails(&server.url("/a")).to_string().ends_with("the server answers 206"));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
 fn redirects_are_followed_to_an_end() {
     let rig = Rig::new();
     let server = Server::start(|path, _| match path {
@@ -219,6 +247,27 @@ fn a_certificate_that_nobody_signed_is_refused_at_once() {
     assert!(shown.contains("invalid peer certificate: UnknownIssuer"), "{shown}");
     assert_eq!(connections.load(Ordering::Acquire), 1, "another try would meet the same certificate");
     assert!(server.requests().is_empty());
+}
+
+/// The variables of this process cannot change while other tests run, so another process has them.
+#[test]
+fn a_system_without_certificates_reaches_http_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let this = module_path!().split_once("::").unwrap().1;
+    child.args(["--exact", &format!("{this}::without_certificates"), "--ignored", "--nocapture"]);
+    child.env("SSL_CERT_FILE", folder.path().join("none")).env("SSL_CERT_DIR", folder.path());
+    let ended = child.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("1 passed"), "{ended:?}");
+}
+
+#[test]
+#[ignore = "the other half of the test before: it is for a system without certificates"]
+fn without_certificates() {
+    let rig = Rig::new();
+    let server = Server::start(|_, _| answer(200, &[], b"x"));
+    assert_eq!(rig.fetch(&server.url("/a")).unwrap(), b"x");
 }
 
 #[test]

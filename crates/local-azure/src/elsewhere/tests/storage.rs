@@ -191,10 +191,18 @@ fn an_upload_that_may_pass_is_sent_again_with_all_that_belongs_to_it() {
 
 #[test]
 fn a_list_that_is_none_or_does_not_end_is_an_error() {
-    let rig = Rig::with(|limits| limits.page_bytes = 1000);
+    let rig = Rig::with(|limits| (limits.page_bytes, limits.names_bytes) = (1000, 200));
     let page =
         "<?xml version=\"1.0\"?><EnumerationResults><Blobs /><NextMarker>m</NextMarker></EnumerationResults>";
-    let server = Server::start(move |path, _| match path.split('?').next().unwrap() {
+    let named = |name: &str, number: usize| {
+        let properties = "<Last-Modified>Mon, 01 Dec 2025 00:00:00 GMT</Last-Modified><Etag>x</Etag>";
+        let blob = format!("<Blob><Name>{name}</Name><Properties>{properties}</Properties></Blob>");
+        let next = format!("<NextMarker>{number}</NextMarker>");
+        format!("<EnumerationResults><Blobs>{blob}</Blobs>{next}</EnumerationResults>")
+    };
+    let server = Server::start(move |path, number| match path.split('?').next().unwrap() {
+        "/endless" => answer(200, &[], named("a", number).as_bytes()),
+        "/dots" => answer(200, &[], named("a/../b", number).as_bytes()),
         "/again" => answer(200, &[], page.as_bytes()),
         "/html" => answer(200, &[], b"<html>"),
         "/long" => answer(200, &[], &[b' '; 2000]),
@@ -204,6 +212,8 @@ fn a_list_that_is_none_or_does_not_end_is_an_error() {
         ("/again", "does not get on"),
         ("/html", "no list of blobs"),
         ("/long", "too long"),
+        ("/endless", "too many blobs"),
+        ("/dots", "no request can name a blob \"a/../b\""),
         ("/moved", "the server answers 302"),
     ] {
         let error = rig.doors.list(&server.url(&format!("{path}?sig=secret")), "p q", &|| true).unwrap_err();
