@@ -1,6 +1,6 @@
 //! Resource files: brought into the working folder before a command starts, and nowhere else.
 
-use super::{failures, place::beneath};
+use super::{control::Handle, failures, patience::while_full, place::beneath};
 use crate::orders::{BlobDoor, DoorError, GoOn, NodeFailure, ResourceFileOrder, ResourceSource};
 use dropmill_azure_wire::blob::FileFacts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -26,7 +26,8 @@ pub(super) struct Wanted {
     pub below: PathBuf,
 }
 
-/// Brings all files in order; `Ok(false)` if told to stop in between.
+/// Brings all files in order; `Ok(false)` if the launch is asked to end in between. While the disk is full, it waits with the file
+/// that finds no room: those before it are not downloaded again.
 ///
 /// # Errors
 /// With the failure to show for the first file that could not be brought.
@@ -34,8 +35,9 @@ pub(super) fn bring(
     files: &[ResourceFileOrder],
     working: &Path,
     door: &dyn BlobDoor,
-    go_on: GoOn<'_>,
+    handle: &Handle,
 ) -> Result<bool, NodeFailure> {
+    let go_on: GoOn<'_> = &|| handle.asked().is_none();
     for file in files {
         if !go_on() {
             return Ok(false);
@@ -45,13 +47,15 @@ pub(super) fn bring(
             if !go_on() {
                 return Ok(false);
             }
-            let place = make_place(working, &wanted.below)
-                .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
-            let facts = door
-                .fetch(&wanted.url, &place, go_on)
-                .map_err(|error| failures::resource(file, &wanted.path, &error))?;
-            settle(&place, asked, &facts)
-                .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
+            let local =
+                |error: io::Error| failures::resource_path(false, file, &wanted.path, &error.to_string());
+            while_full(handle, || {
+                let place = make_place(working, &wanted.below).map_err(local)?;
+                let facts = door
+                    .fetch(&wanted.url, &place, go_on)
+                    .map_err(|error| failures::resource(file, &wanted.path, &error))?;
+                settle(&place, asked, &facts).map_err(local)
+            })?;
         }
     }
     Ok(true)

@@ -213,6 +213,8 @@ struct MemoryDoor {
     blobs: Mutex<BTreeMap<String, Vec<u8>>>,
     calls: Mutex<usize>,
     gate: Mutex<Option<Gate>>,
+    /// So many further downloads of a blob `wide` find the disk full.
+    full: Mutex<usize>,
 }
 
 /// Stops calls: tells that one came, and waits until it may go on.
@@ -271,6 +273,11 @@ impl BlobDoor for MemoryDoor {
             return Err(DoorError::Stopped);
         }
         let content = self.fetch_bytes(url)?;
+        if without_query(url).ends_with("/wide") && *self.full.lock().unwrap() > 0 {
+            *self.full.lock().unwrap() -= 1;
+            fs::write(to, "part").unwrap();
+            return Err(DoorError::Local("no space (os error 28)".into()));
+        }
         assert!(!to.exists() && to.is_absolute(), "{to:?}");
         fs::write(to, &content).map_err(|error| DoorError::Local(error.to_string()))?;
         Ok(FileFacts::default())
