@@ -8,7 +8,7 @@ use std::{
     net::TcpStream,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -213,8 +213,8 @@ fn a_caller_that_is_to_stop_does_not_wait_for_the_end() {
     assert!(!rig.place().exists());
 }
 
-#[test]
-fn a_certificate_that_nobody_signed_is_refused_at_once() {
+/// A server of `https://localhost` that answers `x`: its certificate as PEM, and how many connections there were.
+fn over_tls() -> (Server, String, Arc<AtomicUsize>) {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -225,9 +225,9 @@ fn a_certificate_that_nobody_signed_is_refused_at_once() {
         .with_single_cert(vec![certificate.cert.der().clone()], key)
         .unwrap();
     let config = Arc::new(config);
-    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let connections = Arc::new(AtomicUsize::new(0));
     let count = connections.clone();
-    let over_tls = move |stream: TcpStream| {
+    let open = move |stream: TcpStream| {
         // The end of the server comes in plain text.
         let mut first = [0];
         stream.peek(&mut first).ok()?;
@@ -238,7 +238,13 @@ fn a_certificate_that_nobody_signed_is_refused_at_once() {
         let session = rustls::ServerConnection::new(config.clone()).ok()?;
         Some(Box::new(rustls::StreamOwned::new(session, stream)) as _)
     };
-    let server = Server::speaking(|_, _| answer(200, &[], b"x"), over_tls);
+    let server = Server::speaking(|_, _| answer(200, &[], b"x"), open);
+    (server, certificate.cert.pem(), connections)
+}
+
+#[test]
+fn a_certificate_that_nobody_signed_is_refused_at_once() {
+    let (server, _, connections) = over_tls();
     let url = server.url("/a?sig=secret").replace("http://127.0.0.1", "https://localhost");
     // A thread of a node has a small stack.
     let small = std::thread::Builder::new().stack_size(512 * 1024);
@@ -249,25 +255,44 @@ fn a_certificate_that_nobody_signed_is_refused_at_once() {
     assert!(server.requests().is_empty());
 }
 
-/// The variables of this process cannot change while other tests run, so another process has them.
-#[test]
-fn a_system_without_certificates_reaches_http_addresses() {
-    let folder = tempfile::tempdir().unwrap();
+/// The address that `a_download_of_its_own` requests.
+const URL: &str = "DROPMILL_TEST_URL";
+
+/// Downloads an address in another process, whose trusted certificates are those of a file: the variables of this process cannot
+/// change while other tests run.
+fn download_trusting(certificates: &Path, url: &str) {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     let this = module_path!().split_once("::").unwrap().1;
-    child.args(["--exact", &format!("{this}::without_certificates"), "--ignored", "--nocapture"]);
-    child.env("SSL_CERT_FILE", folder.path().join("none")).env("SSL_CERT_DIR", folder.path());
+    child.args(["--exact", &format!("{this}::a_download_of_its_own"), "--ignored", "--nocapture"]);
+    child.env("SSL_CERT_FILE", certificates).env_remove("SSL_CERT_DIR").env(URL, url);
     let ended = child.output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success() && said.contains("1 passed"), "{ended:?}");
 }
 
 #[test]
-#[ignore = "the other half of the test before: it is for a system without certificates"]
-fn without_certificates() {
-    let rig = Rig::new();
+fn a_certificate_of_the_users_own_is_trusted() {
+    let (server, pem, _) = over_tls();
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = folder.path().join("own.pem");
+    fs::write(&certificates, pem).unwrap();
+    download_trusting(&certificates, &server.url("/a").replace("http://127.0.0.1", "https://localhost"));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_system_without_certificates_reaches_http_addresses() {
+    let folder = tempfile::tempdir().unwrap();
     let server = Server::start(|_, _| answer(200, &[], b"x"));
-    assert_eq!(rig.fetch(&server.url("/a")).unwrap(), b"x");
+    download_trusting(&folder.path().join("none"), &server.url("/a"));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+#[ignore = "the other half of the tests before: its process has other certificates"]
+fn a_download_of_its_own() {
+    let Ok(url) = std::env::var(URL) else { return };
+    assert_eq!(Rig::new().fetch(&url).unwrap(), b"x");
 }
 
 #[test]
