@@ -102,6 +102,10 @@ fn only_private_files_creates_what_is_ours() {
             "crates/local-azure/src/blob/door.rs",
             "a resource file, which gets the mode that its task asks for",
         ),
+        (
+            "crates/local-azure/src/elsewhere/fetch.rs",
+            "a resource file, which gets the mode that its task asks for",
+        ),
         ("crates/local-azure/src/runner/packages.rs", "contents of packages, which have modes of their own"),
         ("crates/local-azure/src/runner/program.rs", "streams of tasks with our mode; the kernel's files"),
         ("crates/local-azure/src/runner/caps.rs", "opens what exists"),

@@ -1,6 +1,6 @@
 //! Text that must not be seen: account keys, signatures, URLs that carry a SAS.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A secret text. `Debug` prints `***` and there is no `Display`; who needs the text asks for it by name.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
@@ -49,6 +49,20 @@ pub fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
+/// A URL as messages may show it: without its query and fragment, and without a user name and password before its host.
+pub fn shown_url(url: &str) -> Cow<'_, str> {
+    let url = without_query(url);
+    let Some((scheme, rest)) = url.split_once(':') else { return url.into() };
+    // Readers of URLs take any number of slashes of either kind before a host, none included.
+    let slashes = ['/', '\\'];
+    let rest = rest.trim_start_matches(slashes);
+    let host = &rest[..rest.find(slashes).unwrap_or(rest.len())];
+    match host.rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]).into(),
+        None => url.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +71,17 @@ mod tests {
     fn a_secret_does_not_show_itself() {
         assert_eq!(format!("{:?}", Secret::new("key")), "***");
         assert_eq!(without_query("http://h/c/b?sig=abc"), "http://h/c/b");
+        for (url, shown) in [
+            ("http://h/c/b?sig=abc", "http://h/c/b"),
+            ("https://me:word@h:1/c/@b#x", "https://h:1/c/@b"),
+            ("https://a@b@h?x", "https://h"),
+            ("https:me:word@h/a", "https://h/a"),
+            ("https:\\\\me:word@h\\a@b", "https://h\\a@b"),
+            ("https:///me:word@h", "https://h"),
+            ("http://h:1/a", "http://h:1/a"),
+            ("c/b?sig=abc", "c/b"),
+        ] {
+            assert_eq!(shown_url(url), shown, "{url}");
+        }
     }
 }

@@ -125,7 +125,7 @@ pub enum ResourceSource {
 impl std::fmt::Debug for ResourceSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (Self::Url(url) | Self::Container { url, .. }) = self;
-        f.write_str(dropmill_azure_wire::secret::without_query(url))
+        f.write_str(&dropmill_azure_wire::secret::shown_url(url))
     }
 }
 
@@ -317,23 +317,27 @@ pub struct FileEntry {
     pub mode: u32,
 }
 
+/// Returns `false` as soon as a call of a [`BlobDoor`] is to stop. A call that only copies files of this machine need not ask.
+pub type GoOn<'a> = &'a dyn Fn() -> bool;
+
 /// The way from a node to blobs: by URL and SAS, checked as any client's request is. Blocking.
 pub trait BlobDoor: Send + Sync {
-    /// Writes the content of a blob to a new file; returns what the blob remembers of the file that it was made of.
+    /// Writes the content of a blob, or of another web address, to a new file; returns what the blob remembers of the file
+    /// that it was made of.
     ///
     /// # Errors
     /// See [`DoorError`].
-    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError>;
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError>;
     /// Names of the blobs of a container that begin with `prefix`, sorted.
     ///
     /// # Errors
     /// See [`DoorError`].
-    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError>;
+    fn list(&self, container_url: &str, prefix: &str, go_on: GoOn<'_>) -> Result<Vec<String>, DoorError>;
     /// Stores each file under its blob name; returns when all are durable.
     ///
     /// # Errors
     /// See [`DoorError`]; some may have been stored.
-    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError>;
+    fn store(&self, container_url: &str, files: &[FileToStore], go_on: GoOn<'_>) -> Result<(), DoorError>;
     /// As [`BlobDoor::fetch`], for a node that has no files: the content itself.
     ///
     /// # Errors
@@ -363,9 +367,15 @@ pub enum DoorError {
     /// No such blob or container.
     #[error("not found: {0}")]
     NotFound(String),
-    /// The signature does not allow it, or the host is none that this service knows.
+    /// The signature does not allow it, or the address is none that this node can reach.
     #[error("access denied: {0}")]
     Denied(String),
+    /// There was no answer, or no end of it, within a time bound.
+    #[error("timed out: {0}")]
+    TimedOut(String),
+    /// [`GoOn`] said to stop.
+    #[error("stopped")]
+    Stopped,
     /// The local file could not be read or written.
     #[error("{0}")]
     Local(String),

@@ -12,7 +12,7 @@
 use dropmill_azure_wire::blob::FileFacts;
 use dropmill_azure_wire::time::WallClock;
 use dropmill_local_azure::{
-    orders::{BlobDoor, DoorError, FileToStore, Launch, NodeEvent, NodeRef, Order, Runner},
+    orders::{BlobDoor, DoorError, FileToStore, GoOn, Launch, NodeEvent, NodeRef, Order, Runner},
     runner::{ProcessRunner, RunnerSettings, keeper::run_as_keeper},
 };
 use std::{
@@ -175,13 +175,13 @@ fn own_cpu_seconds() -> f64 {
 struct NoDoor;
 
 impl BlobDoor for NoDoor {
-    fn fetch(&self, url: &str, _: &Path) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, _: &Path, _: GoOn<'_>) -> Result<FileFacts, DoorError> {
         Err(DoorError::NotFound(url.into()))
     }
-    fn list(&self, container_url: &str, _: &str) -> Result<Vec<String>, DoorError> {
+    fn list(&self, container_url: &str, _: &str, _: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         Err(DoorError::NotFound(container_url.into()))
     }
-    fn store(&self, container_url: &str, _: &[FileToStore]) -> Result<(), DoorError> {
+    fn store(&self, container_url: &str, _: &[FileToStore], _: GoOn<'_>) -> Result<(), DoorError> {
         Err(DoorError::NotFound(container_url.into()))
     }
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {

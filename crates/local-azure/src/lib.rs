@@ -3,6 +3,7 @@
 mod batch_http;
 pub mod blob;
 pub mod durability;
+mod elsewhere;
 #[cfg(test)]
 mod emulator_page;
 pub mod reception;

@@ -1,7 +1,8 @@
 //! The whole local service in one value: model, store, blobs and nodes, put together.
 //!
-//! `LocalAzure` opens no socket and spawns no task: its caller serves the two routers (or calls them
-//! in process) and runs [`LocalAzure::alarms`] on its own runtime. In memory and with a pretending
+//! `LocalAzure` listens on no socket and spawns no task: its caller serves the two routers (or calls them
+//! in process) and runs [`LocalAzure::alarms`] on its own runtime. Only nodes that run processes make connections, and
+//! only when a task names an address that is not the service's. In memory and with a pretending
 //! runner everything happens on the caller's thread, in the caller's time.
 
 mod core;
@@ -13,6 +14,7 @@ use crate::{
     applications::Applications,
     batch_http,
     blob::{BlobService, BlobSettings},
+    elsewhere::{Doors, Limits},
     model::{AutoStorage, Condition, Identity, Supply},
     orders::{BlobDoor, NodeEvent, Reports, Runner},
     runner::{ProcessRunner, RunnerSettings, check_package},
@@ -243,7 +245,8 @@ impl LocalAzure {
                     cleanup_at_stop: settings.cleanup_at_stop,
                     ..RunnerSettings::new(root, &batch.account, account_url)
                 };
-                ProcessRunner::start(settings, clock, reports, blobs.door())?
+                let doors = Doors::new(blobs.door(), &connection.blob.endpoint, Limits::default());
+                ProcessRunner::start(settings, clock, reports, Arc::new(doors))?
             }
         };
         core.employ(runner, blobs.door());

@@ -8,7 +8,7 @@ use crate::{
 use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
 use dropmill_azure_wire::blob::FileFacts;
 use dropmill_azure_wire::{secret::without_query, uri::decode};
-use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore};
+use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore, GoOn};
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeSet, io::Write, path::Path, sync::Arc};
 
@@ -49,19 +49,19 @@ fn first<T>(files: &[(String, T)]) -> &str {
 }
 
 impl BlobDoor for FaultyDoor {
-    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
         self.pass(FETCH, url, "")?;
-        self.inner.fetch(url, to)
+        self.inner.fetch(url, to, go_on)
     }
 
-    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
+    fn list(&self, container_url: &str, prefix: &str, go_on: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         self.pass(FETCH, container_url, prefix)?;
-        self.inner.list(container_url, prefix)
+        self.inner.list(container_url, prefix, go_on)
     }
 
-    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
+    fn store(&self, container_url: &str, files: &[FileToStore], go_on: GoOn<'_>) -> Result<(), DoorError> {
         self.pass(STORE, container_url, files.first().map_or("", |file| &file.name))?;
-        self.inner.store(container_url, files)
+        self.inner.store(container_url, files, go_on)
     }
 
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {

@@ -5,6 +5,8 @@ use dropmill_azure_wire::{
     uri::encode_path,
 };
 use percent_encoding::percent_decode_str;
+use std::net::IpAddr;
+use url::{Host, Url};
 
 /// What a path below the account names; empty where it names nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,8 +73,39 @@ pub fn inside<'a>(host: &str, path: &'a str, account: &str) -> Option<&'a str> {
     if is_of(host, account) { Some(rest) } else { below(rest, account) }
 }
 
-/// What a URL of this service names, with its query. `endpoint` is `scheme://host:port/account`; the account's own host
-/// at the same port leads to the same place.
+/// Whether a URL leads to the host and port of this service, whatever its scheme and path. All names and addresses of this
+/// machine are one host.
+pub fn is_here(endpoint: &str, url: &str) -> bool {
+    let (Ok(own), Ok(url)) = (Url::parse(endpoint), Url::parse(url)) else { return false };
+    let same_port = own.port_or_known_default() == url.port_or_known_default();
+    let both_loopback = is_loopback(&own) && is_loopback(&url);
+    same_port && (own.host() == url.host() || both_loopback)
+}
+
+/// Whether a URL's host is this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => is_loopback_name(name),
+        Some(Host::Ipv4(address)) => is_loopback_address(address.into()),
+        Some(Host::Ipv6(address)) => is_loopback_address(address.into()),
+        None => false,
+    }
+}
+
+/// `localhost` and every name below it.
+fn is_loopback_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// A connection to the unspecified address reaches this machine, too.
+fn is_loopback_address(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified()
+}
+
+/// What a URL of this service names, with its query. `endpoint` is `scheme://host:port/account`; another name of this machine
+/// and the account's own host lead to the same place at the same port.
 pub fn inside_url<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a str> {
     let (scheme, base) = endpoint.split_once("://")?;
     let rest = url.strip_prefix(scheme)?.strip_prefix("://")?;
@@ -80,14 +113,17 @@ pub fn inside_url<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a
     let (host, path) = rest.split_at(end);
     let ours = base.split('/').next().unwrap_or_default();
     let path = path.strip_prefix('/').unwrap_or(path);
-    if host.eq_ignore_ascii_case(ours) {
+    let port = |host: &str| host.rsplit_once(':').map(|(_, port)| port.to_owned()).unwrap_or_default();
+    let is_alias = |host: &str| {
+        let name = host_name(host).trim_start_matches('[').trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback_address)
+    };
+    let same_machine = is_alias(host) && is_alias(ours) && port(host) == port(ours);
+    if host.eq_ignore_ascii_case(ours) || same_machine {
         return below(path, account);
     }
-    let port = |host: &'a str| host.rsplit_once(':').map_or("", |(_, port)| port);
     let local = host_name(host).to_ascii_lowercase();
-    let same = is_of(host, account)
-        && local.ends_with(".localhost")
-        && port(host) == ours.rsplit_once(':').map_or("", |(_, port)| port);
+    let same = is_of(host, account) && local.ends_with(".localhost") && port(host) == port(ours);
     same.then_some(path)
 }
 
@@ -214,6 +250,11 @@ mod tests {
             ("http://127.0.0.1:10000/acc?sig=x", Some("?sig=x")),
             ("http://acc.blob.localhost:10000/con/a?sig=x", Some("con/a?sig=x")),
             ("http://acc.localhost:10000/con", Some("con")),
+            ("http://localhost:10000/acc/con", Some("con")),
+            ("http://[::1]:10000/acc/con", Some("con")),
+            ("http://localhost:10001/acc/con", None),
+            ("http://localhost/acc/con", None),
+            ("http://other.localhost:10000/acc/con", None),
             ("http://acc.localhost:10001/con", None),
             ("http://acc.example.org:10000/con", None),
             ("http://other.localhost:10000/con", None),
@@ -225,6 +266,36 @@ mod tests {
             ("acc/con", None),
         ] {
             assert_eq!(inside_url("http://127.0.0.1:10000/acc", "acc", url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_leads_here_by_its_host_and_port() {
+        let local = "http://127.0.0.1:10000/acc";
+        let named = "https://blobs.example.org/acc";
+        for (endpoint, url, expected) in [
+            (local, "http://127.0.0.1:10000/acc/con/a?sig=x", true),
+            (local, "http://127.0.0.1:10000/devstoreaccount1/con", true),
+            (local, "https://127.0.0.1:10000/acc", true),
+            (local, "http://LOCALHOST:10000", true),
+            (local, "http://[::1]:10000/", true),
+            (local, "http://[::ffff:127.0.0.1]:10000/", true),
+            (local, "http://0.0.0.0:10000/", true),
+            (local, "http://2130706433:10000/acc/con", true),
+            (local, "http://me:word@localhost:10000/", true),
+            (local, "http://acc.blob.localhost.:10000/con", true),
+            (local, "http://127.0.0.1:10001/acc/con", false),
+            (local, "http://127.0.0.1/acc/con", false),
+            (local, "http://127.0.0.1:10000@example.org/acc/con", false),
+            (local, "http://example.org:10000/acc/con", false),
+            (local, "https://acc.blob.core.windows.net/con", false),
+            (local, "acc/con", false),
+            (named, "https://BLOBS.example.org:443/acc/con", true),
+            (named, "http://blobs.example.org:443/acc/con", true),
+            (named, "http://blobs.example.org/acc/con", false),
+            (named, "https://127.0.0.1/acc/con", false),
+        ] {
+            assert_eq!(is_here(endpoint, url), expected, "{url}");
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     sums::{Sums, md5_of},
 };
 use crate::{
-    orders::{BlobDoor, DoorError, FileToStore},
+    orders::{BlobDoor, DoorError, FileToStore, GoOn},
     room,
     turns::{Turn, Turns},
 };
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use dropmill_azure_wire::{
     blob::{FileFacts, Metadata},
     sas::Action,
-    secret::without_query,
+    secret::shown_url,
 };
 use std::{
     fs::File,
@@ -89,15 +89,16 @@ impl Door {
 
     fn named<'a>(&self, url: &'a str) -> Result<Named<'a>, DoorError> {
         let inside = inside_url(&self.inner.endpoint, self.inner.key.account(), url).ok_or_else(|| {
-            let host = without_query(url).split('/').nth(2).unwrap_or_default();
+            let shown = shown_url(url);
+            let host = shown.split('/').nth(2).unwrap_or_default();
             DoorError::Denied(format!("host {host} is not this service's, or its path names another account"))
         })?;
         let (path, query) = inside.split_once('?').unwrap_or((inside, ""));
         // A container's URL may end in a slash.
         let address = Address::read(path).and_then(|address| address.check().map(|()| address));
-        let address = address.map_err(|bad| DoorError::NotFound(format!("{}: {bad}", without_query(url))))?;
+        let address = address.map_err(|bad| DoorError::NotFound(format!("{}: {bad}", shown_url(url))))?;
         if address.container.is_empty() {
-            return Err(DoorError::NotFound(format!("{} names no container", without_query(url))));
+            return Err(DoorError::NotFound(format!("{} names no container", shown_url(url))));
         }
         Ok(Named { address, query })
     }
@@ -220,7 +221,7 @@ fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorErr
 }
 
 impl BlobDoor for Door {
-    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, _go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
         let (reading, facts) = self.readable(url)?;
         let _turn = self.turn(reading.left());
         room::check(to.parent().unwrap_or(to), reading.left()).map_err(local(to))?;
@@ -228,7 +229,7 @@ impl BlobDoor for Door {
         pour(reading, &mut file, to).map(|_| facts)
     }
 
-    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
+    fn list(&self, container_url: &str, prefix: &str, _go_on: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         let Named { address, query } = self.named(container_url)?;
         let address = Address { blob: String::new(), ..address };
         self.rights(&address, query, Action::ListBlobs)?;
@@ -245,7 +246,7 @@ impl BlobDoor for Door {
         }
     }
 
-    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
+    fn store(&self, container_url: &str, files: &[FileToStore], _go_on: GoOn<'_>) -> Result<(), DoorError> {
         let file = |file: &FileToStore| {
             let (bytes, md5) = self.file(&file.path)?;
             Ok((file.name.clone(), bytes, md5, file.facts.metadata()))

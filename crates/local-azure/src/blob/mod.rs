@@ -10,7 +10,7 @@ mod door;
 mod http;
 mod lease;
 mod store;
-mod sums;
+pub(crate) mod sums;
 
 use crate::durability::Durability;
 use crate::orders::BlobDoor;
@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+pub(crate) use address::{is_here, is_loopback};
 pub use store::StoreError;
 
 /// What a blob service needs to know.

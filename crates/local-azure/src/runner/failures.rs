@@ -1,7 +1,12 @@
 //! Failures as a Batch node words them (section "failureInfo" of the protocol).
 
 use crate::orders::{DoorError, NodeFailure, OutputFileOrder, ResourceFileOrder, ResourceSource};
-use dropmill_azure_wire::secret::without_query;
+use dropmill_azure_wire::secret::shown_url;
+use std::borrow::Cow;
+
+/// Category, code and message.
+const ENDED: (bool, &str, &str) = (true, "TaskEnded", "The task was ended by request");
+const DISK_FULL: (bool, &str, &str) = (false, "DiskFull", "There is not enough disk space on the node");
 
 fn failure(user_error: bool, code: &str, message: &str, details: &[(&str, &str)]) -> NodeFailure {
     let details = details.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -22,17 +27,17 @@ pub(super) fn launch_failed(user_error: bool, command_line: &str, what: &str) ->
 
 /// The task's folders could not be made.
 pub(super) fn no_directory(directory: &str, what: &str) -> NodeFailure {
-    let (code, message) = if disk_full(what) {
-        ("DiskFull", "There is not enough disk space on the node")
-    } else {
-        ("ResourceDirectoryCreateFailed", "A folder of the task could not be made")
+    let (_, code, message) = match disk_full(what) {
+        true => DISK_FULL,
+        false => (false, "ResourceDirectoryCreateFailed", "A folder of the task could not be made"),
     };
     failure(false, code, message, &[("Directory", directory), ("Message", what)])
 }
 
 /// It was told to end before it had a process, or while its outputs were stored.
 pub(super) fn ended() -> NodeFailure {
-    failure(true, "TaskEnded", "The task was ended by request", &[])
+    let (user_error, code, message) = ENDED;
+    failure(user_error, code, message, &[])
 }
 
 /// An application package could not be put on the node.
@@ -54,75 +59,110 @@ pub(super) fn resource_path(
     path: &str,
     what: &str,
 ) -> NodeFailure {
-    let details = [("BlobSource", source(file)), ("FilePath", path), ("Message", what)];
+    let details = [("BlobSource", &*source(file)), ("FilePath", path), ("Message", what)];
     let message = "A file could not be made for one of the specified resource files";
     failure(user_error, "ResourceFileCreateFailed", message, &details)
 }
 
-/// A resource file could not be fetched.
-pub(super) fn resource(file: &ResourceFileOrder, path: &str, error: &DoorError) -> NodeFailure {
-    let container = matches!(file.source, ResourceSource::Container { .. }) && path == file.file_path;
-    let (user_error, code, message) = match (error, container) {
-        (DoorError::NotFound(_), false) => {
+/// What a node was doing with files when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// Downloading one address of a resource file.
+    Downloading,
+    /// Listing the container of a resource file.
+    Listing,
+    /// Uploading an output file.
+    Uploading,
+}
+
+/// Category (whether it is the user's error), code and message of a failure with files: the codes of Azure's
+/// `TaskFailureInformationCodes`, with Azure's messages where they are known.
+fn of_files(doing: Doing, error: &DoorError) -> (bool, &'static str, &'static str) {
+    use {Doing as Is, DoorError as On};
+    match (doing, error) {
+        (_, On::Stopped) => ENDED,
+        (_, On::Local(what)) if disk_full(what) => DISK_FULL,
+        (Is::Uploading, On::Other(what)) if disk_full(what) => DISK_FULL,
+
+        (Is::Downloading, On::NotFound(_)) => {
             (true, "BlobNotFound", "One of the specified Azure Blob(s) is not found")
         }
-        (DoorError::Denied(_), false) => {
+        (Is::Downloading, On::Denied(_)) => {
             (true, "BlobAccessDenied", "Access for one of the specified Azure Blob(s) is denied")
         }
-        (DoorError::NotFound(_), true) => {
-            (true, "ResourceContainerNotFound", "One of the specified resource containers is not found")
-        }
-        (DoorError::Denied(_), true) => (
-            true,
-            "ResourceContainerAccessDenied",
-            "Access for one of the specified resource containers is denied",
+        (Is::Downloading, On::TimedOut(_)) => (
+            false,
+            "BlobDownloadTimedOut",
+            "Timeout encountered while downloading one of the specified Azure Blob(s)",
         ),
-        (DoorError::Local(what), _) if disk_full(what) => {
-            (false, "DiskFull", "There is not enough disk space on the node")
-        }
-        (DoorError::Local(_), _) => {
-            (false, "ResourceFileWriteFailed", "One of the specified resource files could not be written")
-        }
-        (DoorError::Other(_), false) => (
+        (Is::Downloading, On::Other(_)) => (
             false,
             "BlobDownloadMiscError",
             "Miscellaneous error encountered while downloading one of the specified Azure Blob(s)",
         ),
-        (DoorError::Other(_), true) => (
-            false,
-            "ResourceContainerMiscError",
-            "Miscellaneous error encountered while listing one of the specified resource containers",
+        (Is::Downloading | Is::Listing, On::Local(_)) => {
+            (false, "ResourceFileWriteFailed", "One of the specified resource files could not be written")
+        }
+
+        (Is::Listing, On::NotFound(_)) => {
+            (true, "ResourceContainerNotFound", "One of the specified Azure Blob container(s) is not found")
+        }
+        (Is::Listing, On::Denied(_)) => (
+            true,
+            "ResourceContainerAccessDenied",
+            "Access for one of the specified Azure Blob container(s) is denied",
         ),
-    };
-    let details = [("BlobSource", source(file)), ("FilePath", path), ("Message", &error.to_string())];
+        (Is::Listing, On::TimedOut(_)) => (
+            false,
+            "ResourceContainerListTimedOut",
+            "Timeout encountered while listing one of the specified Azure Blob container(s)",
+        ),
+        (Is::Listing, On::Other(_)) => (
+            false,
+            "ResourceContainerListMiscError",
+            "Miscellaneous error encountered while listing one of the specified Azure Blob container(s)",
+        ),
+
+        (Is::Uploading, On::NotFound(_)) => (
+            true,
+            "FileUploadContainerNotFound",
+            "One of the specified Azure container(s) was not found while attempting to upload an output file",
+        ),
+        (Is::Uploading, On::Denied(_)) => {
+            (true, "FileUploadAccessDenied", "Access for the specified output file container is denied")
+        }
+        (Is::Uploading, On::TimedOut(_)) => {
+            (true, "FileUploadTimedOut", "Timeout encountered while uploading one of the output files")
+        }
+        (Is::Uploading, On::Local(_) | On::Other(_)) => (
+            true,
+            "FileUploadMiscError",
+            "Miscellaneous error encountered while uploading one of the output files",
+        ),
+    }
+}
+
+/// A resource file could not be fetched.
+pub(super) fn resource(file: &ResourceFileOrder, path: &str, error: &DoorError) -> NodeFailure {
+    let is_container = matches!(file.source, ResourceSource::Container { .. }) && path == file.file_path;
+    let doing = if is_container { Doing::Listing } else { Doing::Downloading };
+    let (user_error, code, message) = of_files(doing, error);
+    let details = [("BlobSource", &*source(file)), ("FilePath", path), ("Message", &error.to_string())];
     failure(user_error, code, message, &details)
 }
 
 /// Output files could not be stored.
 pub(super) fn output(order: &OutputFileOrder, error: &DoorError) -> NodeFailure {
-    let (code, message) = match error {
-        DoorError::NotFound(_) => {
-            ("FileUploadContainerNotFound", "The specified output file container is not found")
-        }
-        DoorError::Denied(_) => {
-            ("FileUploadAccessDenied", "Access for the specified output file container is denied")
-        }
-        DoorError::Local(what) | DoorError::Other(what) if disk_full(what) => {
-            ("DiskFull", "There is not enough disk space on the node")
-        }
-        DoorError::Local(_) | DoorError::Other(_) => {
-            ("FileUploadMiscError", "Miscellaneous error encountered while uploading one of the output files")
-        }
-    };
-    let container = without_query(&order.container_url);
+    let (user_error, code, message) = of_files(Doing::Uploading, error);
+    let container = shown_url(&order.container_url);
     let details =
-        [("FilePattern", &*order.pattern), ("Container", container), ("Message", &error.to_string())];
-    failure(true, code, message, &details)
+        [("FilePattern", &*order.pattern), ("Container", &*container), ("Message", &error.to_string())];
+    failure(user_error, code, message, &details)
 }
 
-fn source(file: &ResourceFileOrder) -> &str {
+fn source(file: &ResourceFileOrder) -> Cow<'_, str> {
     let (ResourceSource::Url(url) | ResourceSource::Container { url, .. }) = &file.source;
-    without_query(url)
+    shown_url(url)
 }
 
 /// Whether a node that waits may be able to do it later: a disk without room, or a quota that is used up.
@@ -132,4 +172,56 @@ pub(super) fn is_disk_full(failure: &NodeFailure) -> bool {
 
 fn disk_full(what: &str) -> bool {
     ["os error 28", "os error 122", "database or disk is full"].iter().any(|said| what.contains(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_the_code_of_what_the_node_was_doing() {
+        use Doing::{Downloading, Listing, Uploading};
+        let error = |make: fn(String) -> DoorError| make("why".into());
+        let (absent, denied) = (error(DoorError::NotFound), error(DoorError::Denied));
+        let (late, other, local) =
+            (error(DoorError::TimedOut), error(DoorError::Other), error(DoorError::Local));
+        let full = DoorError::Local("write: No space left on device (os error 28)".into());
+        let full_store = DoorError::Other("database or disk is full".into());
+        for (doing, error, user_error, code) in [
+            (Downloading, &absent, true, "BlobNotFound"),
+            (Downloading, &denied, true, "BlobAccessDenied"),
+            (Downloading, &late, false, "BlobDownloadTimedOut"),
+            (Downloading, &other, false, "BlobDownloadMiscError"),
+            (Downloading, &full_store, false, "BlobDownloadMiscError"),
+            (Downloading, &local, false, "ResourceFileWriteFailed"),
+            (Downloading, &full, false, "DiskFull"),
+            (Downloading, &DoorError::Stopped, true, "TaskEnded"),
+            (Listing, &absent, true, "ResourceContainerNotFound"),
+            (Listing, &denied, true, "ResourceContainerAccessDenied"),
+            (Listing, &late, false, "ResourceContainerListTimedOut"),
+            (Listing, &other, false, "ResourceContainerListMiscError"),
+            (Uploading, &absent, true, "FileUploadContainerNotFound"),
+            (Uploading, &denied, true, "FileUploadAccessDenied"),
+            (Uploading, &late, true, "FileUploadTimedOut"),
+            (Uploading, &other, true, "FileUploadMiscError"),
+            (Uploading, &local, true, "FileUploadMiscError"),
+            (Uploading, &full, false, "DiskFull"),
+            (Uploading, &full_store, false, "DiskFull"),
+        ] {
+            let (is_users, found, _) = of_files(doing, error);
+            assert_eq!((is_users, found), (user_error, code), "{doing:?} {error:?}");
+        }
+    }
+
+    #[test]
+    fn details_show_no_secret_of_an_address() {
+        let file = ResourceFileOrder {
+            source: ResourceSource::Url("https://me:secret@h/a?sig=secret#secret".into()),
+            file_path: "f".into(),
+            file_mode: None,
+        };
+        let shown = format!("{:?}", resource(&file, "f", &DoorError::NotFound("x".into())));
+        assert!(shown.contains("https://h/a") && !shown.contains("secret"), "{shown}");
+        assert!(!format!("{file:?}").contains("secret"));
+    }
 }

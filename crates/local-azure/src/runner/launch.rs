@@ -65,9 +65,8 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     let folder = place.directory.parent().unwrap_or(&place.node);
     let coordination = launch.coordination.as_ref();
     let common = coordination.map(|coordination| &*coordination.common_resource_files).unwrap_or_default();
-    let bring = |files: &[ResourceFileOrder], folder: &Path| {
-        while_full(handle, || resources::bring(files, folder, &*shared.door, wanted))
-    };
+    let bring =
+        |files: &[ResourceFileOrder], folder: &Path| resources::bring(files, folder, &*shared.door, handle);
     let brought = bring(common, folder)? && bring(&launch.resource_files, &place.working)?;
     if !brought || !wanted() {
         return Err(failures::ended());

@@ -7,8 +7,8 @@ use super::{
     pattern::{Pattern, as_text, has_wildcard},
     place::TaskPlace,
 };
-use crate::orders::{BlobDoor, DoorError, FileToStore, NodeFailure, OutputFileOrder, UploadCondition};
-use dropmill_azure_wire::{blob::FileFacts, secret::without_query};
+use crate::orders::{BlobDoor, DoorError, FileToStore, GoOn, NodeFailure, OutputFileOrder, UploadCondition};
+use dropmill_azure_wire::{blob::FileFacts, secret::shown_url};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -100,7 +100,7 @@ pub(super) fn store(
     environment: &Environment,
     left_out: &LeftOut,
     door: &dyn BlobDoor,
-    go_on: &dyn Fn() -> bool,
+    go_on: GoOn<'_>,
 ) -> Option<NodeFailure> {
     if due.is_empty() {
         return None;
@@ -125,7 +125,7 @@ struct Store<'a> {
     environment: &'a Environment,
     left_out: &'a LeftOut,
     door: &'a dyn BlobDoor,
-    go_on: &'a dyn Fn() -> bool,
+    go_on: GoOn<'a>,
     /// Found but not sent yet, all for the container of the first order that found one.
     found: Vec<FileToStore>,
     order: Option<&'a OutputFileOrder>,
@@ -143,7 +143,7 @@ impl<'a> Store<'a> {
         environment: &'a Environment,
         left_out: &'a LeftOut,
         door: &'a dyn BlobDoor,
-        go_on: &'a dyn Fn() -> bool,
+        go_on: GoOn<'a>,
     ) -> Self {
         Self {
             place,
@@ -232,9 +232,10 @@ impl<'a> Store<'a> {
         if self.stopped {
             return;
         }
-        match self.door.store(&order.container_url, &files) {
+        match self.door.store(&order.container_url, &files, self.go_on) {
+            Err(DoorError::Stopped) => self.stopped = true,
             Ok(()) => {
-                let container = without_query(&order.container_url);
+                let container = shown_url(&order.container_url);
                 let _ = writeln!(self.said, "{} files stored in {container}", files.len());
             }
             Err(error) => self.fail(order, &error),

@@ -1,7 +1,7 @@
 //! Resource files: brought into the working folder before a command starts, and nowhere else.
 
-use super::{failures, place::beneath};
-use crate::orders::{BlobDoor, DoorError, NodeFailure, ResourceFileOrder, ResourceSource};
+use super::{control::Handle, failures, patience::while_full, place::beneath};
+use crate::orders::{BlobDoor, DoorError, GoOn, NodeFailure, ResourceFileOrder, ResourceSource};
 use dropmill_azure_wire::blob::FileFacts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::{
@@ -26,7 +26,8 @@ pub(super) struct Wanted {
     pub below: PathBuf,
 }
 
-/// Brings all files in order; `Ok(false)` if told to stop in between.
+/// Brings all files in order; `Ok(false)` if the launch is asked to end in between. While the disk is full, it waits with the file
+/// that finds no room: those before it are not downloaded again.
 ///
 /// # Errors
 /// With the failure to show for the first file that could not be brought.
@@ -34,24 +35,27 @@ pub(super) fn bring(
     files: &[ResourceFileOrder],
     working: &Path,
     door: &dyn BlobDoor,
-    go_on: impl Fn() -> bool,
+    handle: &Handle,
 ) -> Result<bool, NodeFailure> {
+    let go_on: GoOn<'_> = &|| handle.asked().is_none();
     for file in files {
         if !go_on() {
             return Ok(false);
         }
         let asked = mode(file)?;
-        for wanted in wanted(file, door)? {
+        for wanted in wanted(file, door, go_on)? {
             if !go_on() {
                 return Ok(false);
             }
-            let place = make_place(working, &wanted.below)
-                .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
-            let facts = door
-                .fetch(&wanted.url, &place)
-                .map_err(|error| failures::resource(file, &wanted.path, &error))?;
-            settle(&place, asked, &facts)
-                .map_err(|error| failures::resource_path(false, file, &wanted.path, &error.to_string()))?;
+            let local =
+                |error: io::Error| failures::resource_path(false, file, &wanted.path, &error.to_string());
+            while_full(handle, || {
+                let place = make_place(working, &wanted.below).map_err(local)?;
+                let facts = door
+                    .fetch(&wanted.url, &place, go_on)
+                    .map_err(|error| failures::resource(file, &wanted.path, &error))?;
+                settle(&place, asked, &facts).map_err(local)
+            })?;
         }
     }
     Ok(true)
@@ -71,7 +75,11 @@ fn settle(place: &Path, asked: Option<u32>, facts: &FileFacts) -> io::Result<()>
 ///
 /// # Errors
 /// With the failure to show if a path leads out of the working folder or a container cannot be listed.
-pub(super) fn wanted(file: &ResourceFileOrder, door: &dyn BlobDoor) -> Result<Vec<Wanted>, NodeFailure> {
+pub(super) fn wanted(
+    file: &ResourceFileOrder,
+    door: &dyn BlobDoor,
+    go_on: GoOn<'_>,
+) -> Result<Vec<Wanted>, NodeFailure> {
     let refused = |path: &str| {
         failures::resource_path(true, file, path, "the path is empty or leads out of the working folder")
     };
@@ -82,8 +90,9 @@ pub(super) fn wanted(file: &ResourceFileOrder, door: &dyn BlobDoor) -> Result<Ve
             Ok(vec![Wanted { url: url.clone(), path: file.file_path.clone(), below: folder }])
         }
         ResourceSource::Container { url, prefix } => {
-            let names =
-                door.list(url, prefix).map_err(|error| failures::resource(file, &file.file_path, &error))?;
+            let names = door
+                .list(url, prefix, go_on)
+                .map_err(|error| failures::resource(file, &file.file_path, &error))?;
             // A name that ends in `/` marks a folder in tools that know folders; there is nothing to fetch.
             let names = names.iter().filter(|name| !name.ends_with('/'));
             names

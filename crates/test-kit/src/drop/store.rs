@@ -21,7 +21,7 @@ use dropmill_lifecycle::{
     Trouble,
     plan::{Item, RunPlan},
 };
-use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore};
+use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore, GoOn};
 use futures_util::future::{BoxFuture, pending};
 use std::{
     collections::BTreeMap,
@@ -153,14 +153,14 @@ struct RecordingDoor {
 }
 
 impl BlobDoor for RecordingDoor {
-    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
-        self.inner.fetch(url, to)
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
+        self.inner.fetch(url, to, go_on)
     }
-    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
-        self.inner.list(container_url, prefix)
+    fn list(&self, container_url: &str, prefix: &str, go_on: GoOn<'_>) -> Result<Vec<String>, DoorError> {
+        self.inner.list(container_url, prefix, go_on)
     }
-    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
-        self.inner.store(container_url, files)
+    fn store(&self, container_url: &str, files: &[FileToStore], go_on: GoOn<'_>) -> Result<(), DoorError> {
+        self.inner.store(container_url, files, go_on)
     }
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {
         let bytes = self.inner.fetch_bytes(url)?;

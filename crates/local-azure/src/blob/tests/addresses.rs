@@ -48,6 +48,9 @@ async fn a_sas_counts_under_both_addresses_and_for_nodes_too() {
     }
     let elsewhere = format!("http://acc.blob.localhost:10001/box/a?{}", sas.expose());
     assert!(door.fetch_bytes(&elsewhere).is_err());
+    let shown =
+        door.fetch_bytes("http://me:secret@127.0.0.1:10000/other/box/a?sig=secret").unwrap_err().to_string();
+    assert!(shown.contains("127.0.0.1:10000") && !shown.contains("secret"), "{shown}");
 }
 
 #[tokio::test]

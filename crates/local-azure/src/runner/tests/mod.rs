@@ -20,7 +20,7 @@ use super::{
     keeper::{self, KeeperProgram},
 };
 use crate::orders::{
-    BlobDoor, DoorError, FileToStore, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order,
+    BlobDoor, DoorError, FileToStore, GoOn, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order,
     OutputFileOrder, ResourceFileOrder, ResourceSource, Runner, UploadCondition,
 };
 use dropmill_azure_wire::{blob::FileFacts, command_line, secret::without_query, time::WallClock};
@@ -213,6 +213,8 @@ struct MemoryDoor {
     blobs: Mutex<BTreeMap<String, Vec<u8>>>,
     calls: Mutex<usize>,
     gate: Mutex<Option<Gate>>,
+    /// So many further downloads of a blob `wide` find the disk full.
+    full: Mutex<usize>,
 }
 
 /// Stops calls: tells that one came, and waits until it may go on.
@@ -262,19 +264,38 @@ impl MemoryDoor {
 }
 
 impl BlobDoor for MemoryDoor {
-    fn fetch(&self, url: &str, to: &Path) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
+        if without_query(url).ends_with("/endless") {
+            self.call(url)?;
+            while go_on() {
+                std::thread::yield_now();
+            }
+            return Err(DoorError::Stopped);
+        }
         let content = self.fetch_bytes(url)?;
+        if without_query(url).ends_with("/wide") && *self.full.lock().unwrap() > 0 {
+            *self.full.lock().unwrap() -= 1;
+            fs::write(to, "part").unwrap();
+            return Err(DoorError::Local("no space (os error 28)".into()));
+        }
         assert!(!to.exists() && to.is_absolute(), "{to:?}");
         fs::write(to, &content).map_err(|error| DoorError::Local(error.to_string()))?;
         Ok(FileFacts::default())
     }
-    fn list(&self, container_url: &str, prefix: &str) -> Result<Vec<String>, DoorError> {
+    fn list(&self, container_url: &str, prefix: &str, _: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         let container = self.call(container_url)?;
         let blobs = self.blobs.lock().unwrap();
         let names = blobs.keys().filter_map(|name| name.strip_prefix(&format!("{container}/")));
         Ok(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
     }
-    fn store(&self, container_url: &str, files: &[FileToStore]) -> Result<(), DoorError> {
+    fn store(&self, container_url: &str, files: &[FileToStore], go_on: GoOn<'_>) -> Result<(), DoorError> {
+        if files.iter().any(|file| file.name.ends_with("/endless")) {
+            self.call(container_url)?;
+            while go_on() {
+                std::thread::yield_now();
+            }
+            return Err(DoorError::Stopped);
+        }
         let read = |file: &FileToStore| Ok((file.name.clone(), fs::read(&file.path).unwrap()));
         self.store_bytes(container_url, &files.iter().map(read).collect::<Result<Vec<_>, DoorError>>()?)
     }

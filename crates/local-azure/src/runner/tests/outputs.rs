@@ -141,3 +141,19 @@ fn many_files_go_in_few_calls() {
     assert_eq!(rig.door.stored().len(), 602);
     assert_eq!(*rig.door.calls.lock().unwrap(), 3);
 }
+
+#[test]
+fn a_task_that_is_to_end_waits_for_no_upload() {
+    let mut rig = Rig::new();
+    let (comes, open) = rig.door.close();
+    let mut launch = rig.shell("touch endless");
+    launch.output_files = vec![output("*", "x")];
+    rig.order(&launch);
+    rig.started(&launch);
+    comes.recv_timeout(SOON).unwrap();
+    drop(open);
+    rig.kill(&launch);
+    let ending = rig.ended(&launch);
+    assert_eq!((ending.exit_code, ending.failure.unwrap().code.as_str()), (Some(0), "TaskEnded"));
+    assert_eq!(rig.door.stored(), [""; 0]);
+}

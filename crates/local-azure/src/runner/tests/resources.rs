@@ -114,3 +114,34 @@ fn what_does_not_come_is_told_without_its_signature() {
     }
     assert_eq!(rig.door.stored(), [""; 0]);
 }
+
+#[test]
+fn a_task_that_is_to_end_waits_for_no_download() {
+    let mut rig = Rig::new();
+    let (comes, open) = rig.door.close();
+    let mut launch = rig.shell("true");
+    launch.resource_files = vec![resource("endless", "f")];
+    rig.order(&launch);
+    comes.recv_timeout(SOON).unwrap();
+    drop(open);
+    rig.kill(&launch);
+    let ending = rig.ended(&launch);
+    assert_eq!((ending.exit_code, ending.failure.unwrap().code.as_str()), (None, "TaskEnded"));
+}
+
+#[test]
+fn a_file_that_finds_the_disk_full_waits_and_those_before_it_are_not_downloaded_again() {
+    let mut rig = Rig::new();
+    rig.door.put("in/a", b"a");
+    rig.door.put("in/wide", b"wide");
+    *rig.door.full.lock().unwrap() = 1;
+    let mut launch = rig.shell("cat in/a in/wide");
+    launch.resource_files = vec![ResourceFileOrder {
+        source: ResourceSource::Container { url: "http://blob/in?sig=secret".into(), prefix: "in/".into() },
+        file_path: String::new(),
+        file_mode: None,
+    }];
+    assert_eq!(rig.run(&launch).exit_code, Some(0), "{}", rig.error(&launch));
+    assert_eq!(rig.output(&launch), "awide");
+    assert_eq!(*rig.door.calls.lock().unwrap(), 4, "a list, one file, and another one twice");
+}
