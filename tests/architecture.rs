@@ -226,3 +226,93 @@ fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
+
+/// The rooms of the local service, each with the rooms of the same crate that it may use: both HTTP faces stand above the
+/// service that they show, and nothing below them knows them.
+const ROOMS: &[(&str, &[&str])] = &[
+    (
+        "service",
+        &[
+            "batch_core",
+            "batch_http",
+            "blob",
+            "durability",
+            "elsewhere",
+            "reception",
+            "runner",
+            "store",
+            "turns",
+        ],
+    ),
+    ("batch_http", &["admission", "batch_core", "request_log"]),
+    ("request_log", &["reception"]),
+    ("batch_core", &["durability", "store"]),
+    ("blob", &["admission", "durability", "reception", "room", "turns"]),
+    ("elsewhere", &["blob", "room"]),
+    ("runner", &["room", "turns"]),
+    ("store", &["durability", "turns"]),
+    ("reception", &[]),
+    ("durability", &[]),
+    ("room", &[]),
+    ("turns", &[]),
+    ("admission", &[]),
+];
+
+#[test]
+fn rooms_of_the_local_service_use_only_those_below_them() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/local-azure/src");
+    let rooms: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
+    for path in sources(&source) {
+        let name = path.strip_prefix(&source).unwrap().with_extension("");
+        let room = name.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
+        if matches!(&*room, "lib" | "emulator_page")
+            || name.components().any(|part| part.as_os_str() == "tests")
+        {
+            continue;
+        }
+        let may_use =
+            ROOMS.iter().find(|(of, _)| *of == room).unwrap_or_else(|| panic!("{room} is not in ROOMS")).1;
+        let text = fs::read_to_string(&path).unwrap();
+        let is_test = text.contains("#![allow(clippy::unwrap_used)]");
+        for used in own_modules(text.split("#[cfg(test)]").next().unwrap()) {
+            let fine = is_test || used == room || !rooms.contains(&*used) || may_use.contains(&&*used);
+            assert!(fine, "{} uses {used}, which is not below it", path.display());
+        }
+    }
+}
+
+/// The modules of its own crate that a source names by `crate::`, one by one or in a list.
+fn own_modules(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for rest in text.split("crate::").skip(1) {
+        let word =
+            |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let Some(list) = rest.strip_prefix('{') else {
+            found.insert(word(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut starts = true;
+        for (at, letter) in list.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => starts = true,
+                _ if letter.is_whitespace() => {}
+                _ if starts => {
+                    found.insert(word(&list[at..]));
+                    starts = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_are_found_one_by_one_and_in_lists() {
+    let text = "use crate::a::B;\nuse crate::{\n    c::{D, E},\n    f, g::H,\n};\nlet x = crate::i::j();";
+    assert_eq!(own_modules(text), ["a", "c", "f", "g", "i"].map(String::from).into());
+}

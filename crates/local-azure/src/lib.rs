@@ -1,5 +1,7 @@
 //! A local Azure Batch and Blob service that really runs its tasks.
 
+mod admission;
+mod batch_core;
 mod batch_http;
 pub mod blob;
 pub mod durability;

@@ -10,7 +10,6 @@ mod seats;
 mod spelling;
 mod stream;
 
-use crate::service::Peer;
 use axum::{Router, body::Body};
 use body::{Leftover, PatientBody, drain};
 use hyper::{
@@ -37,6 +36,10 @@ use tokio::{
     task::JoinSet,
 };
 use tower::Service;
+
+/// The address a request came from, as an extension of the request. One without came from this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub std::net::IpAddr);
 
 /// Bounds of what clients may take.
 #[derive(Debug, Clone, Copy)]

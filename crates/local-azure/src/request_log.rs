@@ -1,6 +1,6 @@
 //! A line for each request: who asked for what, and how it was answered.
 
-use crate::service::Peer;
+use crate::reception::Peer;
 use axum::{
     Router,
     extract::Request,

@@ -5,14 +5,12 @@
 //! only when a task names an address that is not the service's. In memory and with a pretending
 //! runner everything happens on the caller's thread, in the caller's time.
 
-mod core;
 mod home;
-
-pub(crate) use self::core::Core;
 
 use crate::{
     applications::Applications,
-    batch_http,
+    batch_core::Core,
+    batch_http::{self, Front},
     blob::{BlobService, BlobSettings},
     elsewhere::{Doors, Limits},
     model::{AutoStorage, Condition, Identity, Supply},
@@ -34,10 +32,6 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-
-/// The address a request came from, as an extension of the request. One without came from this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub std::net::IpAddr);
 
 /// Most nodes in all pools, unless told otherwise.
 pub const NODE_QUOTA: u32 = 1000;
@@ -172,6 +166,7 @@ pub struct LocalAzure {
 struct Inside {
     connection: Connection,
     core: Arc<Core>,
+    front: Arc<Front>,
     blobs: BlobService,
     /// Holds the lock of the state folder.
     _home: Option<Home>,
@@ -210,6 +205,7 @@ impl LocalAzure {
         let identity =
             Identity { base: connection.batch.endpoint.clone(), account: connection.batch.account.clone() };
         let key = SharedKey::new(&connection.batch.account, &connection.batch.key)?;
+        let front = Arc::new(Front::new(identity.clone(), key, settings.strict));
         let storage = AutoStorage {
             endpoint: connection.blob.endpoint.clone(),
             key: SharedKey::new(&connection.blob.account, &connection.blob.key)?,
@@ -218,12 +214,11 @@ impl LocalAzure {
             folder.as_deref(),
             settings.durability,
             identity,
-            key,
             (storage, applications),
             settings.seed,
             clock.clone(),
         )?;
-        let core = Arc::new(core.strict(settings.strict));
+        let core = Arc::new(core);
         core.befall(&Condition::Supply(Supply::quota(settings.node_quota)));
         let weak = Arc::downgrade(&core);
         let reports: Reports = Arc::new(move |event: NodeEvent| {
@@ -250,12 +245,12 @@ impl LocalAzure {
             }
         };
         core.employ(runner, blobs.door());
-        Ok(Self { inside: Arc::new(Inside { connection, core, blobs, _home: home }) })
+        Ok(Self { inside: Arc::new(Inside { connection, core, front, blobs, _home: home }) })
     }
 
     /// The HTTP face of Batch.
     pub fn batch_router(&self) -> axum::Router {
-        batch_http::router(self.inside.core.clone())
+        batch_http::router(self.inside.core.clone(), self.inside.front.clone())
     }
 
     /// The HTTP face of Blob.

@@ -5,9 +5,9 @@ use super::{
     answer::{Outcome, empty, json, put},
 };
 use crate::{
+    batch_core::Core,
     model::Refusal,
     orders::{FileEntry, NodeFiles, NodeRef},
-    service::Core,
 };
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -61,7 +61,7 @@ pub fn list(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place) -> Outcome {
         entries.into_iter().filter(|entry| entry.name >= after && entry.name.starts_with(&prefix));
     let value = entries.by_ref().take(size).map(|entry| seen(place, entry)).collect();
     let page = Page {
-        odata_metadata: Some(format!("{}/$metadata#files", ask.core.base())),
+        odata_metadata: Some(format!("{}/$metadata#files", ask.base())),
         value,
         next_link: entries.next().map(|entry| super::routes::next_link(ask, &entry.name)),
     };

@@ -37,7 +37,7 @@ pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
                 let job = model.job(job)?;
                 Ok((model.see_job(job, &select), job.etag.clone(), job.modified))
             })?;
-            Ok(tagged(entity(core.base(), "jobs", &seen), &etag, modified))
+            Ok(tagged(entity(ask.base(), "jobs", &seen), &etag, modified))
         }
         ("PATCH", []) => {
             let patch: JobPatch = ask.body()?;
@@ -93,7 +93,7 @@ pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
         }
         ("GET", ["taskcounts"]) => {
             let counts = core.look(|model| model.task_counts(job))?;
-            Ok(entity(core.base(), "taskcounts", &counts))
+            Ok(entity(ask.base(), "taskcounts", &counts))
         }
         ("GET", ["jobpreparationandreleasetaskstatus"]) => {
             let kind = "jobpreparationandreleasetaskstatuslist";
@@ -107,7 +107,7 @@ pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
         }),
         ("POST", ["tasks"]) => {
             let task: TaskAdd = ask.body()?;
-            let url = format!("{}/jobs/{job}/tasks/{}", core.base(), task.id);
+            let url = format!("{}/jobs/{job}/tasks/{}", ask.base(), task.id);
             let made = core
                 .change(|model, now| {
                     let made = model.add_task(job, task, now);
@@ -129,7 +129,7 @@ async fn add_collection(ask: &Ask<'_>, job: &str) -> Outcome {
     if !(1..=limit::TASKS_PER_COLLECTION).contains(&count) {
         return Err(Refusal::invalid("value", count.to_string(), "A collection has 1 to 100 tasks"));
     }
-    let base = ask.core.base().to_owned();
+    let base = ask.base().to_owned();
     let value = ask
         .core
         .change(|model, now| {
@@ -160,7 +160,7 @@ async fn add_collection(ask: &Ask<'_>, job: &str) -> Outcome {
             Ok(results)
         })
         .await?;
-    Ok(entity(ask.core.base(), "taskaddresult", &TaskAddCollectionResult { value }))
+    Ok(entity(ask.base(), "taskaddresult", &TaskAddCollectionResult { value }))
 }
 
 async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outcome {
@@ -185,7 +185,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
                     task.facts.modified,
                 ))
             })?;
-            Ok(tagged(entity(core.base(), "tasks", &seen), &etag, modified))
+            Ok(tagged(entity(ask.base(), "tasks", &seen), &etag, modified))
         }
         ("PUT", []) => {
             let update: TaskUpdate = ask.body()?;
@@ -225,7 +225,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             let select = ask.select();
             let value = core.look(|model| model.subtasks(job, task, &select))?;
             Ok(json(&Page {
-                odata_metadata: Some(format!("{}/$metadata#subtaskinfo", core.base())),
+                odata_metadata: Some(format!("{}/$metadata#subtaskinfo", ask.base())),
                 value,
                 next_link: None,
             }))
@@ -236,7 +236,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
                 let id = &model.job(job)?.spec.id;
                 let (pool, node) =
                     found.facts.node.clone().ok_or_else(|| Refusal::conflict("TaskFilesUnavailable"))?;
-                let url = format!("{}/jobs/{id}/tasks/{}/files", core.base(), found.add.id);
+                let url = format!("{}/jobs/{id}/tasks/{}/files", ask.base(), found.add.id);
                 let gone = found.facts.files_gone.then_some("TaskFilesCleanedup");
                 Ok(Place { node: NodeRef { pool, node }, folder: found.directory(id), url, gone })
             })?;

@@ -2,19 +2,24 @@
 
 mod answer;
 mod files;
+mod front;
 mod jobs;
 mod pools;
 mod routes;
 mod schedules;
 
-use crate::service::Core;
+use crate::batch_core::Core;
+pub(crate) use front::Front;
+
+use crate::admission::way_out;
 use answer::{Outcome, dress, refused};
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use dropmill_azure_wire::{
     batch::{Page, limit, requests, version::Family},
     error::BatchErrorBody,
-    sign::{Refusal as SignRefusal, Scheme},
+    sign::{Refusal as SignRefusal, Scheme, SharedKey},
+    time::Timestamp,
     uri,
 };
 use futures_util::FutureExt;
@@ -34,22 +39,23 @@ use crate::model::{
 };
 
 /// The routes; everything is decided by the raw path, whose percent-encoding is part of what was signed.
-pub fn router(core: Arc<Core>) -> axum::Router {
+pub fn router(core: Arc<Core>, front: Arc<Front>) -> axum::Router {
     let calls = Arc::new(AtomicU64::new(1));
     axum::Router::new().fallback(move |request: Request| {
-        let (core, number) = (core.clone(), calls.fetch_add(1, Ordering::Relaxed));
-        async move { serve(core, request, number).await }
+        let (core, front) = (core.clone(), front.clone());
+        let number = calls.fetch_add(1, Ordering::Relaxed);
+        async move { serve(&core, &front, request, number).await }
     })
 }
 
-async fn serve(core: Arc<Core>, request: Request, number: u64) -> Response {
+async fn serve(core: &Arc<Core>, front: &Front, request: Request, number: u64) -> Response {
     let now = core.now();
     // Not secret and unique within this service: the moment it was told, and a count.
     let request_id = format!("{:08x}-0000-4000-8000-{number:012x}", now.as_second() & 0xffff_ffff);
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
-    let outcome = AssertUnwindSafe(handle(&core, &parts, body)).catch_unwind().await;
-    let base = core.base();
+    let outcome = AssertUnwindSafe(handle(core, front, &parts, body)).catch_unwind().await;
+    let base = &*front.identity.base;
     let mut answer = match outcome {
         Ok(Ok(answer)) => answer,
         Ok(Err(refusal)) => refused(refusal, is_head, base, &request_id, now),
@@ -65,6 +71,7 @@ async fn serve(core: Arc<Core>, request: Request, number: u64) -> Response {
 /// One request, its sender known.
 struct Ask<'a> {
     core: &'a Arc<Core>,
+    front: &'a Front,
     method: &'a Method,
     /// Segments of the path, percent-encoding kept.
     path: Vec<&'a str>,
@@ -74,18 +81,18 @@ struct Ask<'a> {
     body: Bytes,
 }
 
-async fn handle(core: &Arc<Core>, parts: &http::request::Parts, body: Body) -> Outcome {
-    authorize(core, parts)?;
+async fn handle(core: &Arc<Core>, front: &Front, parts: &http::request::Parts, body: Body) -> Outcome {
+    authorize(&front.key, parts, core.now())?;
     let query = parts.uri.query().unwrap_or_default();
     let family = check_query(query)?;
     let body = read(body).await?;
     let path: Vec<&str> = parts.uri.path().trim_start_matches('/').split('/').collect();
-    let ask = Ask { core, method: &parts.method, path, query, family, headers: &parts.headers, body };
+    let ask = Ask { core, front, method: &parts.method, path, query, family, headers: &parts.headers, body };
     routes::route(&ask).await
 }
 
-fn authorize(core: &Core, parts: &http::request::Parts) -> Result<(), Refusal> {
-    let Err(refusal) = core.key().verify(Scheme::Batch, parts, core.now()) else { return Ok(()) };
+fn authorize(key: &SharedKey, parts: &http::request::Parts, now: Timestamp) -> Result<(), Refusal> {
+    let Err(refusal) = key.verify(Scheme::Batch, parts, now) else { return Ok(()) };
     let words = "Server failed to authenticate the request. Make sure the value of Authorization header is formed \
                  correctly including the signature.";
     let error = BatchErrorBody::new(refusal.code(Scheme::Batch), words);
@@ -98,18 +105,6 @@ fn authorize(core: &Core, parts: &http::request::Parts) -> Result<(), Refusal> {
         None => error,
     };
     Err(Refusal { status: refusal.status(), error: Box::new(error) })
-}
-
-/// What a client that signs in otherwise has to do; none if that is clear from the error.
-pub(crate) fn way_out(refusal: &SignRefusal) -> Option<&'static str> {
-    match refusal {
-        SignRefusal::OtherKind { kind } if kind.eq_ignore_ascii_case("bearer") => Some(
-            "This service knows no users and takes no tokens: use the name and key of the account (SharedKey, a named key \
-             credential), or the connection string for Blob; `dropmill env` prints them",
-        ),
-        SignRefusal::OtherAccount { .. } => Some("Use the account's name and key that `dropmill env` prints"),
-        _ => None,
-    }
 }
 
 /// What every call may say in its query. Returns the family of the version that it names.
@@ -163,6 +158,11 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
 }
 
 impl Ask<'_> {
+    /// `http://host:port`, as clients reach the service.
+    fn base(&self) -> &str {
+        &self.front.identity.base
+    }
+
     fn value(&self, name: &str) -> String {
         uri::value(self.query, name).unwrap_or_default().into_owned()
     }
@@ -185,7 +185,7 @@ impl Ask<'_> {
             return Err(Refusal::invalid(&wrong.property, wrong.value, &wrong.reason));
         }
         for property in &report.unknown {
-            if self.core.rejects_unknown(report.definition, property) {
+            if self.front.rejects_unknown(report.definition, property) {
                 let words = "The specified request body has a property that the API does not have.";
                 return Err(Refusal::new(400, "InvalidRequestBody", words).with("PropertyName", property));
             }
@@ -236,7 +236,7 @@ impl Ask<'_> {
         let mut value = all.split_off(from.min(all.len()));
         let next_link = (value.len() > size).then(|| routes::next_link(self, &(from + size).to_string()));
         value.truncate(size);
-        let odata_metadata = Some(format!("{}/$metadata#{kind}", self.core.base()));
+        let odata_metadata = Some(format!("{}/$metadata#{kind}", self.base()));
         Ok(answer::json(&Page { odata_metadata, value, next_link }))
     }
 

@@ -36,7 +36,7 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
                 Ok((model.see_pool(pool, &select), pool.etag.clone(), pool.modified))
             })?;
             let answer =
-                if *ask.method == Method::HEAD { empty(200) } else { entity(core.base(), "pools", &seen) };
+                if *ask.method == Method::HEAD { empty(200) } else { entity(ask.base(), "pools", &seen) };
             Ok(tagged(answer, &etag, modified))
         }
         ("PATCH", []) => {
@@ -111,8 +111,8 @@ pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
             let evaluate: wire::PoolEvaluateAutoScale = ask.body()?;
             let formula = evaluate.auto_scale_formula;
             let run = core.look(|model| model.evaluate_autoscale(pool, &formula, core.now()))?;
-            let answer = entity(core.base(), "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", &run);
-            Ok(named(answer, &format!("{}/{}", core.base(), ask.path.join("/"))))
+            let answer = entity(ask.base(), "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", &run);
+            Ok(named(answer, &format!("{}/{}", ask.base(), ask.path.join("/"))))
         }
         ("GET", ["nodes"]) => page(ask, "nodes", limit::PAGE, |model, filter, select, after, size| {
             model.list_nodes(pool, filter, select, after, size)
@@ -129,7 +129,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             let select = ask.select();
             let seen =
                 core.look(|model| Ok(model.see_node(model.pool(pool)?, model.node(pool, node)?, &select)))?;
-            Ok(entity(core.base(), "nodes", &seen))
+            Ok(entity(ask.base(), "nodes", &seen))
         }
         ("POST", ["reboot"]) => {
             let reboot: wire::NodeReboot = ask.body_or_default()?;
@@ -151,7 +151,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
         ("POST", ["users"]) => {
             let user: wire::NodeUserAdd = ask.body()?;
             core.change(|model, now| model.add_user(pool, node, &user, now)).await?;
-            let url = format!("{}/{}/{}", core.base(), ask.path.join("/"), user.name);
+            let url = format!("{}/{}/{}", ask.base(), ask.path.join("/"), user.name);
             let mut answer = named(empty(201), &url);
             put(&mut answer, "location", url);
             Ok(answer)
@@ -168,7 +168,8 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
         ("POST", ["uploadbatchservicelogs"]) => {
             let logs: wire::UploadNodeLogs = ask.body()?;
             let log = core.look(|model| model.node_log(pool, node, logs.start_time, logs.end_time))?;
-            let folder = format!("{}/{pool}/{node}/{}", core.account(), core.now().as_microsecond());
+            let folder =
+                format!("{}/{pool}/{node}/{}", ask.front.identity.account, core.now().as_microsecond());
             // As on Azure, the answer does not tell why a container took nothing.
             let stored = log.is_some_and(|log| {
                 let file = (format!("{folder}/agent-debug.log"), log.into_bytes());
@@ -179,7 +180,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
                 number_of_files_uploaded: stored.into(),
             };
             let kind = "Microsoft.Azure.Batch.Protocol.Entities.UploadBatchServiceLogsResult";
-            Ok(entity(core.base(), kind, &result))
+            Ok(entity(ask.base(), kind, &result))
         }
         ("GET", ["extensions"]) => {
             let all = core.look(|model| model.node_extensions(pool, node))?;
@@ -190,7 +191,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             let name = decode(name);
             let found = all.iter().find(|extension| extension["vmExtension"]["name"] == *name);
             let found = found.ok_or_else(|| Refusal::not_found("ResourceNotFound"))?;
-            Ok(entity(core.base(), "extensions", found))
+            Ok(entity(ask.base(), "extensions", found))
         }
         ("POST", ["disablescheduling"]) => {
             let disable: wire::NodeDisableScheduling = ask.body_or_default()?;
@@ -209,15 +210,15 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
                 remote_login_port: 22,
                 ..wire::RemoteLoginSettings::default()
             };
-            let answer = entity(core.base(), "remoteloginsettings", &settings);
-            Ok(named(answer, &format!("{}/{}", core.base(), ask.path.join("/"))))
+            let answer = entity(ask.base(), "remoteloginsettings", &settings);
+            Ok(named(answer, &format!("{}/{}", ask.base(), ask.path.join("/"))))
         }
         (_, ["files", file @ ..]) => {
             let id = core.look(|model| {
                 model.node(pool, node)?;
                 Ok(model.pool(pool)?.spec.id.clone())
             })?;
-            let url = format!("{}/pools/{id}/nodes/{node}/files", core.base());
+            let url = format!("{}/pools/{id}/nodes/{node}/files", ask.base());
             let place = Place {
                 node: NodeRef { pool: id, node: node.to_owned() },
                 folder: String::new(),

@@ -24,7 +24,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         }),
         ("POST", ["pools"]) => {
             let pool: PoolAdd = ask.body()?;
-            let url = format!("{}/pools/{}", ask.core.base(), pool.id);
+            let url = format!("{}/pools/{}", ask.base(), pool.id);
             let made = ask.core.change(|model, now| model.create_pool(pool, now)).await?;
             Ok(created(made, &url))
         }
@@ -38,7 +38,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         ("POST", ["jobs"]) => {
             let job: JobAdd = ask.body()?;
             // Azure gives each new job this address, whatever its id.
-            let url = format!("{}/jobs/job-1", ask.core.base());
+            let url = format!("{}/jobs/job-1", ask.base());
             let made = ask.core.change(|model, now| model.create_job(job, now)).await?;
             Ok(created(made, &url))
         }
@@ -58,7 +58,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
                 let found = model.applications().get(&decode(id));
                 found.ok_or_else(|| Refusal::not_found("ApplicationNotFound"))
             })?;
-            Ok(entity(ask.core.base(), "getapplicationsummaryresponse", &found))
+            Ok(entity(ask.base(), "getapplicationsummaryresponse", &found))
         }
         (_, ["jobschedules", rest @ ..]) => schedules::schedule_call(ask, rest).await,
         (_, ["applications", _]) => Err(no_such_verb()),
@@ -79,13 +79,13 @@ pub fn created((etag, modified): (ETag, Timestamp), url: &str) -> axum::response
 }
 
 pub fn changed(ask: &Ask<'_>, status: u16, (etag, modified): (ETag, Timestamp)) -> axum::response::Response {
-    let url = format!("{}/{}", ask.core.base(), ask.path.join("/"));
+    let url = format!("{}/{}", ask.base(), ask.path.join("/"));
     named(tagged(empty(status), &etag, modified), &url)
 }
 
 /// The answer to an action on a node: its address, and nothing about the node.
 pub fn acted(ask: &Ask<'_>, status: u16) -> axum::response::Response {
-    named(empty(status), &format!("{}/{}", ask.core.base(), ask.path.join("/")))
+    named(empty(status), &format!("{}/{}", ask.base(), ask.path.join("/")))
 }
 
 /// The request's conditions on what it reads or writes: at most one of the four.
@@ -141,18 +141,14 @@ pub fn page<T: Serialize>(
     let (filter, after) = (ask.value("$filter"), ask.value("$skiptoken"));
     let (value, next) = ask.core.look(|model| list(model, &filter, &select, &after, size))?;
     let next_link = next.map(|token| next_link(ask, &token));
-    Ok(json(&Page {
-        odata_metadata: Some(format!("{}/$metadata#{shape}", ask.core.base())),
-        value,
-        next_link,
-    }))
+    Ok(json(&Page { odata_metadata: Some(format!("{}/$metadata#{shape}", ask.base())), value, next_link }))
 }
 
 /// The address of the next page: this request's, with the token; built from the host that was asked.
 pub fn next_link(ask: &Ask<'_>, token: &str) -> String {
     let base = match ask.header("host") {
-        Some(host) => format!("{}://{host}", ask.core.base().split("://").next().unwrap_or("http")),
-        None => ask.core.base().to_owned(),
+        Some(host) => format!("{}://{host}", ask.base().split("://").next().unwrap_or("http")),
+        None => ask.base().to_owned(),
     };
     let mut query = String::new();
     for (name, value) in pairs(ask.query).filter(|(name, _)| name != "$skiptoken") {

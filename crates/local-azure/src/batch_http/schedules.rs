@@ -20,7 +20,7 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
         }
         ("POST", []) => {
             let schedule: ScheduleAsk = ask.body()?;
-            let url = format!("{}/jobschedules/{}", core.base(), schedule.id);
+            let url = format!("{}/jobschedules/{}", ask.base(), schedule.id);
             let made = core.change(|model, now| model.create_schedule(schedule, now)).await?;
             return Ok(created(made, &url));
         }
@@ -45,7 +45,7 @@ pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
                 Ok((model.see_schedule(schedule, &select), schedule.etag.clone(), schedule.modified))
             })?;
             let heads = *ask.method == Method::HEAD;
-            let answer = if heads { empty(200) } else { entity(core.base(), "jobschedules", &seen) };
+            let answer = if heads { empty(200) } else { entity(ask.base(), "jobschedules", &seen) };
             Ok(tagged(answer, &etag, modified))
         }
         ("PATCH" | "PUT", []) => {

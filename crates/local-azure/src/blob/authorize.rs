@@ -77,7 +77,7 @@ pub fn authorize(
                              is formed correctly including the signature.";
                 let error = BlobErrorBody::new(refused.code(Scheme::Storage), words)
                     .with("AuthenticationErrorDetail", refused.detail());
-                let error = match crate::batch_http::way_out(&refused) {
+                let error = match crate::admission::way_out(&refused) {
                     Some(way_out) => error.with("Reason", way_out),
                     None => error,
                 };

@@ -11,7 +11,7 @@ use crate::blob::{
     address::{Address, inside},
     authorize::{HERE, authorize, check_signature},
 };
-use crate::service::Peer;
+use crate::reception::Peer;
 use axum::{body::Body, response::Response};
 use dropmill_azure_wire::{sas, uri};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};

@@ -28,7 +28,7 @@ use super::{
     authorize::{HERE, authorize},
     store::Refused,
 };
-use crate::service::Peer;
+use crate::reception::Peer;
 use answer::{Refusal, dress, empty, internal, not_here, refusal, refuse, xml};
 use ask::Ask;
 use axum::{body::Body, extract::Request, response::Response};

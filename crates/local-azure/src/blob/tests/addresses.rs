@@ -1,7 +1,7 @@
 //! The account's name in the path, or in the host.
 
 use super::*;
-use crate::service::Peer;
+use crate::reception::Peer;
 use dropmill_azure_wire::uri::Query;
 
 /// A request to a host, signed as it is sent there.

@@ -1,31 +1,25 @@
-//! The model and what moves it: requests, reports of nodes, alarms. Its lock is held for decisions alone.
+//! The Batch service below its HTTP face: the model, what moves it (requests, reports of nodes, alarms), and where its
+//! decisions go (store, runner). The model's lock is held for decisions alone.
 
-use super::OpenError;
 use crate::{
     applications::Applications,
     durability::Durability,
     model::{AutoStorage, Condition, Identity, Model, Refusal},
     orders::{BlobDoor, NodeEvent, NodeFiles, Order, Runner},
-    store::{Store, Ticket},
+    store::{Store, StoreError, Ticket},
 };
-use dropmill_azure_wire::{
-    sign::SharedKey,
-    time::{SharedClock, Timestamp},
-};
+use dropmill_azure_wire::time::{SharedClock, Timestamp};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
 
-/// Unknown properties that are logged, at most.
-const MOST_UNKNOWN: usize = 1000;
-
-/// The middle of the service.
+/// The model with its store and its nodes.
 pub struct Core {
     model: Mutex<Model>,
     store: Store,
@@ -39,13 +33,6 @@ pub struct Core {
     changes: watch::Sender<u64>,
     alarm_moved: Notify,
     clock: SharedClock,
-    key: SharedKey,
-    base: String,
-    account: String,
-    /// Rejects requests with unknown properties.
-    strict: bool,
-    /// Unknown properties that were logged already.
-    unknown: Mutex<BTreeSet<String>>,
 }
 
 impl Core {
@@ -54,16 +41,14 @@ impl Core {
         folder: Option<&Path>,
         durability: Durability,
         identity: Identity,
-        key: SharedKey,
         (storage, applications): (AutoStorage, Applications),
         seed: u64,
         clock: SharedClock,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, StoreError> {
         let now = clock.now();
         // A service with a past takes the moment into its seed and its numbers, so that it never makes an id twice.
         let moment = u64::try_from(now.as_microsecond()).unwrap_or_default();
         let (seed, first) = if folder.is_some() { (seed ^ moment, moment << 8) } else { (seed, 0) };
-        let (base, account) = (identity.base.clone(), identity.account.clone());
         let model = Model::new(identity, ChaCha8Rng::seed_from_u64(seed), first, folder.is_some());
         let mut model = model.with_storage(storage).with_applications(applications);
         let store = match folder {
@@ -75,34 +60,12 @@ impl Core {
             store,
             runner: OnceLock::new(),
             door: OnceLock::new(),
-            account,
             orders: Mutex::default(),
             carrying: Mutex::default(),
             changes: watch::Sender::new(0),
             alarm_moved: Notify::new(),
             clock,
-            key,
-            base,
-            strict: false,
-            unknown: Mutex::default(),
         })
-    }
-
-    /// Sets whether requests with unknown properties are rejected.
-    #[must_use]
-    pub fn strict(self, strict: bool) -> Self {
-        Self { strict, ..self }
-    }
-
-    /// Takes note of a property that the API does not have; whether the request is to be rejected. Logs each once.
-    pub fn rejects_unknown(&self, definition: &str, property: &str) -> bool {
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        // Clients may make up any number of names.
-        if !self.strict && unknown.len() < MOST_UNKNOWN && unknown.insert(format!("{definition} {property}"))
-        {
-            tracing::warn!(request = definition, property, "the API has no such property: it is ignored");
-        }
-        self.strict
     }
 
     /// Gives it its nodes; what was decided before is carried out now.
@@ -121,21 +84,6 @@ impl Core {
     /// Wall time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// The account's key.
-    pub fn key(&self) -> &SharedKey {
-        &self.key
-    }
-
-    /// `http://host:port`.
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    /// The account's name.
-    pub fn account(&self) -> &str {
-        &self.account
     }
 
     /// Stores a file of the service's own in a container; whether it could. Blocks until it is durable.
