@@ -86,7 +86,7 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     })?;
     // Before its signature is checked: other services sign otherwise, and the client would blame the key.
     if let Some(service) = elsewhere::recognise(inner.key.account(), host, inside, parts) {
-        return Err(elsewhere::refused(service));
+        return Err(elsewhere::refused(service, parts.uri.query().unwrap_or_default()));
     }
     let query = parts.uri.query().unwrap_or_default();
     if parts.method == Method::POST && batches::is_one(query) {
