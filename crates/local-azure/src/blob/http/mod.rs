@@ -157,6 +157,7 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
     }
     match (method, &*comp) {
         ("PUT", "" | "copy") if parts.headers.contains_key(name::COPY_SOURCE) => ask.copy_blob().await,
+        ("PUT", "copy") => ask.abort_copy().await,
         ("PUT", "") => ask.put_blob(body).await,
         ("PUT", "block") if parts.headers.contains_key(name::COPY_SOURCE) => ask.put_block_from_url().await,
         ("PUT", "block") => ask.put_block(body).await,
