@@ -70,6 +70,21 @@ impl Ask<'_> {
         Ok(answer)
     }
 
+    /// Rejects Abort Copy Blob: a copy is complete when its request is answered, so that none is ever pending.
+    pub(super) async fn abort_copy(&self) -> Answered {
+        if !self.header("x-ms-copy-action").is_some_and(|action| action.eq_ignore_ascii_case("abort")) {
+            let message =
+                "An HTTP header that's mandatory for this request is not specified: x-ms-copy-action: abort.";
+            return Err(refuse(400, "MissingRequiredHeader", message));
+        }
+        if self.value("copyid").is_empty() {
+            let message = "A query parameter that's mandatory for this request is not specified: copyid.";
+            return Err(refuse(400, "MissingRequiredQueryParameter", message));
+        }
+        self.inner.store.blob(&self.address.container, &self.address.blob).told().await?;
+        Err(refuse(409, "NoPendingCopyOperation", "There is currently no pending copy operation."))
+    }
+
     /// A block whose bytes are part of another blob: taken in as if they had been sent.
     pub(super) async fn put_block_from_url(&self) -> Answered {
         let (headers, mut body) = self.sourced().await?;

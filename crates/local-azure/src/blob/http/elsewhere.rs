@@ -20,6 +20,9 @@ pub enum Service {
     DataLake,
 }
 
+const FLAT: &str =
+    "This operation is only supported on a hierarchical namespace account, and this account has a flat one.";
+
 /// Names in a query that only one service has.
 const OF_QUERY: &[(&str, Service)] = &[
     ("popreceipt", Service::Queue),
@@ -32,6 +35,8 @@ const OF_QUERY: &[(&str, Service)] = &[
     ("$select", Service::Table),
     ("nextpartitionkey", Service::Table),
     ("nexttablename", Service::Table),
+    // A folder that is to be deleted with all that is in it would be a blob that does not exist.
+    ("recursive", Service::DataLake),
 ];
 
 /// Values of a query that only one service has.
@@ -81,7 +86,10 @@ pub fn recognise(account: &str, host: &str, inside: &str, parts: &Parts) -> Opti
 }
 
 /// Returns the refusal of a request for another service.
-pub fn refused(service: Service) -> Refusal {
+pub fn refused(service: Service, query: &str) -> Refusal {
+    if service == Service::DataLake && asks_for_access_control(query) {
+        return refuse(400, "HierarchicalNamespaceNotEnabled", FLAT);
+    }
     let name = match service {
         Service::Queue => "Queue storage",
         Service::Table => "Table storage",
@@ -92,6 +100,15 @@ pub fn refused(service: Service) -> Refusal {
         "{name} is not emulated: this is a Blob endpoint, and only Blob storage is. Use another endpoint for this client."
     );
     refuse(501, "NotImplemented", &message)
+}
+
+/// Whether a request asks for the access control list of a path. Apache Arrow and Hadoop ask for that of a container's
+/// root to learn whether the account has a hierarchical namespace, and use Blob alone when Azure's answer for a flat
+/// account comes.
+fn asks_for_access_control(query: &str) -> bool {
+    uri::pairs(query).any(|(name, value)| {
+        name.eq_ignore_ascii_case("action") && value.eq_ignore_ascii_case("getAccessControl")
+    })
 }
 
 fn of_host(account: &str, host: &str) -> Option<Service> {
@@ -210,6 +227,7 @@ mod tests {
             ("PATCH", "fs/a?action=append&position=0", Some(DataLake)),
             ("PATCH", "fs/a", Some(DataLake)),
             ("HEAD", "fs/a?action=getStatus", Some(DataLake)),
+            ("DELETE", "fs/d?recursive=true", Some(DataLake)),
             ("PUT", "share?restype=share", Some(File)),
             ("PUT", "share/dir?restype=directory", Some(File)),
             // Blob's own, or what could be.
@@ -226,6 +244,25 @@ mod tests {
             ("PUT", "con", None),
         ] {
             assert_eq!(recognised("127.0.0.1:10000", method, target, &[]), expected, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn only_the_question_for_access_control_is_answered_as_by_a_flat_account() {
+        for (service, query, expected) in [
+            (DataLake, "action=getAccessControl", (400, "HierarchicalNamespaceNotEnabled")),
+            (DataLake, "upn=false&Action=getaccesscontrol", (400, "HierarchicalNamespaceNotEnabled")),
+            (DataLake, "action=setAccessControl", (501, "NotImplemented")),
+            (DataLake, "action=getStatus", (501, "NotImplemented")),
+            (DataLake, "", (501, "NotImplemented")),
+            (Queue, "action=getAccessControl", (501, "NotImplemented")),
+        ] {
+            let refusal = refused(service, query);
+            assert_eq!(
+                (refusal.status.as_u16(), refusal.error.code.as_str()),
+                expected,
+                "{service:?} {query}"
+            );
         }
     }
 

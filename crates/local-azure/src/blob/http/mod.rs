@@ -86,7 +86,7 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     })?;
     // Before its signature is checked: other services sign otherwise, and the client would blame the key.
     if let Some(service) = elsewhere::recognise(inner.key.account(), host, inside, parts) {
-        return Err(elsewhere::refused(service));
+        return Err(elsewhere::refused(service, parts.uri.query().unwrap_or_default()));
     }
     let query = parts.uri.query().unwrap_or_default();
     if parts.method == Method::POST && batches::is_one(query) {
@@ -157,6 +157,7 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
     }
     match (method, &*comp) {
         ("PUT", "" | "copy") if parts.headers.contains_key(name::COPY_SOURCE) => ask.copy_blob().await,
+        ("PUT", "copy") => ask.abort_copy().await,
         ("PUT", "") => ask.put_blob(body).await,
         ("PUT", "block") if parts.headers.contains_key(name::COPY_SOURCE) => ask.put_block_from_url().await,
         ("PUT", "block") => ask.put_block(body).await,

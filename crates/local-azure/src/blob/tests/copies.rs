@@ -180,3 +180,26 @@ async fn a_source_of_one_segment_is_a_blob_of_the_root_container() {
     assert_eq!(desk.own("PUT", "/acc/box/to", &source, "").await.status, 202);
     assert_eq!(desk.content("to").await, "root");
 }
+
+#[tokio::test]
+async fn a_copy_is_complete_when_it_is_answered_so_that_none_can_be_aborted() {
+    let desk = Desk::new().await;
+    desk.put("from", "x").await;
+    let copied = desk.own("PUT", "/acc/box/to", &[("x-ms-copy-source", SOURCE)], "").await;
+    let abort = format!("/acc/box/to?comp=copy&copyid={}", copied.header("x-ms-copy-id"));
+    let action: Headers = &[("x-ms-copy-action", "abort")];
+    let other: Headers = &[("x-ms-copy-action", "pause")];
+    for (target, headers, status, code) in [
+        (&*abort, action, 409, "NoPendingCopyOperation"),
+        ("/acc/box/from?comp=copy&copyid=1", action, 409, "NoPendingCopyOperation"),
+        ("/acc/box/none?comp=copy&copyid=1", action, 404, "BlobNotFound"),
+        ("/acc/none/to?comp=copy&copyid=1", action, 404, "ContainerNotFound"),
+        ("/acc/box/to?comp=copy", action, 400, "MissingRequiredQueryParameter"),
+        (&*abort, &[], 400, "MissingRequiredHeader"),
+        (&*abort, other, 400, "MissingRequiredHeader"),
+    ] {
+        let said = desk.own("PUT", target, headers, "").await;
+        assert_eq!((said.status.as_u16(), said.header("x-ms-error-code")), (status, code), "{target}");
+    }
+    assert_eq!(desk.content("to").await, "x");
+}

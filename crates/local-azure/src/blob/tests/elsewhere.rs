@@ -42,3 +42,13 @@ async fn requests_for_other_services_are_refused_by_the_name_of_the_service() {
     }
     assert_eq!(desk.content("messages").await, "a blob");
 }
+
+#[tokio::test]
+async fn a_client_learns_that_the_namespace_is_flat() {
+    let desk = Desk::new().await;
+    let said = desk.send(signed("HEAD", "/acc/box/?action=getAccessControl&upn=false", &[], "")).await;
+    assert_eq!(
+        (said.status.as_u16(), said.header("x-ms-error-code")),
+        (400, "HierarchicalNamespaceNotEnabled")
+    );
+}
