@@ -8,6 +8,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("crates/azure-wire", "dropmill-azure-wire", &[]),
     ("crates/azure-client", "dropmill-azure-client", &["dropmill-azure-wire"]),
     ("crates/lifecycle", "dropmill-lifecycle", &["dropmill-azure-wire"]),
+    ("crates/inputs", "dropmill-inputs", &[]),
     ("crates/private-files", "dropmill-private-files", &[]),
     ("crates/journal", "dropmill-journal", &["dropmill-azure-wire", "dropmill-private-files"]),
     ("crates/batch-model", "dropmill-batch-model", &["dropmill-azure-wire"]),
@@ -78,7 +79,12 @@ fn every_folder_of_the_picture_is_there_and_every_package_is_in_it() {
 /// Deciding stays apart from doing: the machines and the wire neither wait, nor read clocks, nor touch files.
 #[test]
 fn machines_do_nothing_but_decide() {
-    for folder in ["crates/lifecycle/src", "crates/batch-model/src", "crates/local-azure/src/blob/lease"] {
+    for folder in [
+        "crates/lifecycle/src",
+        "crates/inputs/src",
+        "crates/batch-model/src",
+        "crates/local-azure/src/blob/lease",
+    ] {
         for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
             let text = fs::read_to_string(&path).unwrap();
             for word in
