@@ -17,6 +17,7 @@ pub mod doubt;
 pub mod endpoint;
 pub mod error;
 pub mod in_process;
+#[cfg(feature = "live")]
 pub mod live;
 pub mod operation;
 pub mod record;

@@ -20,7 +20,9 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-pub(crate) use address::{is_here, is_loopback};
+pub(crate) use address::is_here;
+#[cfg(feature = "web")]
+pub(crate) use address::is_loopback;
 pub use store::StoreError;
 
 /// What a blob service needs to know.

@@ -6,11 +6,17 @@
 //!
 //! Nothing here reaches this service itself: its own addresses go to its own door, without a socket and without a proxy.
 
+#[cfg(feature = "web")]
 mod decide;
+#[cfg(feature = "web")]
 mod fetch;
+#[cfg(feature = "web")]
 mod line;
+#[cfg(not(feature = "web"))]
+mod no_web;
+#[cfg(feature = "web")]
 mod storage;
-#[cfg(test)]
+#[cfg(all(test, feature = "web"))]
 mod tests;
 
 use crate::{
@@ -18,16 +24,19 @@ use crate::{
     orders::{BlobDoor, DoorError, FileToStore, GoOn},
 };
 use dropmill_azure_wire::{blob::FileFacts, secret::shown_url};
-use fetch::Fetched;
-use line::Line;
+#[cfg(not(feature = "web"))]
+use no_web::{Fetched, Line};
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
+#[cfg(feature = "web")]
+use {fetch::Fetched, line::Line};
 
 /// What one address may cost.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "web"), expect(dead_code, reason = "there is no client to bound"))]
 pub(crate) struct Limits {
     /// For a connection, with its TLS.
     pub connect: Duration,

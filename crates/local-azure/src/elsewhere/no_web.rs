@@ -1,0 +1,49 @@
+//! Stands in for the HTTP client in a build without the feature `web`: it cannot be opened.
+
+use super::Limits;
+use crate::orders::{DoorError, FileToStore, GoOn};
+use dropmill_azure_wire::blob::FileFacts;
+use std::path::Path;
+
+/// A client that does not exist.
+pub(super) enum Line {}
+
+/// What a download led to.
+#[expect(dead_code, reason = "nothing is downloaded")]
+pub(super) enum Fetched {
+    /// The file is there.
+    File(FileFacts),
+    /// A redirect leads to this address of the service itself.
+    LeadsHome(String),
+}
+
+impl Line {
+    /// Returns the missing feature.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn open(_: Limits) -> Result<Self, String> {
+        Err("addresses of other services need the feature `tls` of the crate `dropmill`".into())
+    }
+
+    /// Never called.
+    pub fn fetch(
+        &self,
+        _: &str,
+        _: &Path,
+        _: GoOn<'_>,
+        _: &dyn Fn(&str) -> bool,
+    ) -> Result<Fetched, DoorError> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn list(&self, _: &str, _: &str, _: GoOn<'_>) -> Result<Vec<String>, DoorError> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn store(&self, _: &str, _: &[FileToStore], _: GoOn<'_>) -> Result<(), DoorError> {
+        match *self {}
+    }
+}
