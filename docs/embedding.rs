@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example embedding -- FOLDER` works in FOLDER, which is made if it is not there.
 
-use dropmill::{Daemon, Notice, Run};
+use dropmill::{Daemon, DaemonEvent, Run};
 use std::{error::Error, fs, path::PathBuf};
 
 const RUN_FILE: &str = r#"
@@ -40,7 +40,7 @@ async fn work() -> Result<(), Box<dyn Error>> {
     fs::write(&file, RUN_FILE)?;
 
     // One run, to its end: each event is durable before it is told.
-    let (run, events) = Run::of_file(&file).state(folder.join("state")).set("pool.nodes=2").start()?;
+    let (run, events) = Run::from_file(&file).state(folder.join("state")).set("pool.nodes=2").start()?;
     println!("{}", run.name());
     while let Ok(event) = events.recv().await {
         println!("{:>3} {:<16} {}", event.seq, event.actor, event.subject);
@@ -49,10 +49,10 @@ async fn work() -> Result<(), Box<dyn Error>> {
     println!("{} of {} succeeded", report.tasks.succeeded, report.tasks.total);
 
     // A drop folder, for as long as you like; here until one file has come out.
-    let (daemon, notices) = Daemon::of_file(&file).state(folder.join("state")).start()?;
+    let (daemon, notices) = Daemon::from_file(&file).state(folder.join("state")).start()?;
     fs::write(folder.join("drop/letter.txt"), "dear\nyou\n")?;
     while let Ok(notice) = notices.recv().await {
-        if let Notice::Finished { input, outcome, place, .. } = notice {
+        if let DaemonEvent::Finished { input, outcome, place, .. } = notice {
             println!("{input}: {outcome}, {}", place.display());
             break;
         }

@@ -3,7 +3,7 @@
 //! An input is done if the latest success of it is still in its place, and was made from the same content by the same
 //! recipe: command, environment, application, outputs. Each is compared; nothing is believed because it succeeded once.
 
-use crate::state::State;
+use crate::{state::State, stored_run::StoredRun};
 use anyhow::{Context, Result};
 use dropmill_actors::place::{content_is, lies_there};
 use dropmill_journal::{
@@ -84,7 +84,7 @@ fn unrecorded(plan: &RunPlan, file: &Path, own: &OwnResults, state: &State) -> R
 
 /// The results that a run put into this output folder.
 fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
-    let found = crate::life::Found::at(run)?;
+    let found = StoredRun::at(run)?;
     if found.plan.output.directory != output {
         return Ok(vec![]);
     }

@@ -1,42 +1,40 @@
 //! The daemon over a drop folder: opens its folders, wires the mill, and passes orders, questions and notices on.
 
 mod folders;
+#[cfg(feature = "cli")]
 mod overview;
 mod pools;
 mod runs;
+#[cfg(feature = "simulate")]
+mod simulated;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 pub use overview::LeftAlone;
+#[cfg(feature = "cli")]
 pub use overview::Overview;
+#[cfg(feature = "simulate")]
+pub use simulated::simulated;
 
 use crate::{
-    commands::services,
     notify::{Notifier, notice_id},
-    plan,
+    plan, services,
     settings::{Loaded, Policy, Settings, Task},
     state::{RunFolder, State},
 };
 use anyhow::{Result, anyhow};
 use dropmill_actors::{
     drop_folder::{DropCounts, DropSettings, Maker, NewItem},
-    drop_store::{DIRECTORY, DropStore, text_of},
+    drop_store::{DropStore, text_of},
     mill::{Finished, MillHandle, MillNotice, MillParts},
 };
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{Outbox, SeenBefore, event::Event};
 use dropmill_lifecycle::{delays::Delays, mill::MillLimits};
-use dropmill_test_kit::drop::MillPlan;
 use folders::{Folders, drop_settings, name_of, own_id, remember};
 use pools::Pools;
 use runs::DiskRuns;
 use serde_json::json;
-use std::{
-    cell::RefCell,
-    path::{Path, PathBuf},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 /// Seconds for which a delivered notification is remembered, so that it is not sent again.
 const REMEMBER_NOTICES: i64 = 30 * 24 * 3600;
@@ -47,34 +45,34 @@ const ENDING: Duration = Duration::from_secs(10);
 /// Longest wait for the last notices to be received.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
 
-/// What a daemon tells.
+/// An event of a daemon.
 #[derive(Debug, Clone)]
-pub enum Notice {
-    /// It is at work.
+pub enum DaemonEvent {
+    /// The daemon is running.
     Ready,
-    /// A file is in its place.
+    /// The result or failure of a file was delivered.
     Finished {
-        /// The run and the task that it was.
+        /// The name of its run.
         run: String,
-        /// See `run`.
+        /// The id of its task.
         task: String,
-        /// Its path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+        /// The path of the input below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
         input: String,
         /// `done`, `duplicate` or `failed`.
         outcome: &'static str,
-        /// Where it is.
+        /// The folder of the result, or of the failure.
         place: PathBuf,
-        /// Why it failed.
+        /// Why it failed, if it did.
         cause: Option<String>,
     },
-    /// No files are left: the service was told to take the nodes of this pool away until the next one comes.
+    /// No files are left: the service removes the nodes of this pool until the next file arrives.
     NodesReleased {
-        /// Its id.
+        /// The id of the pool.
         pool: String,
     },
-    /// The run file was read again: the next run does what it says now.
+    /// The run file was read again: the next run uses it.
     Reloaded {
-        /// Keys that changed too, and are read by the next start only.
+        /// Keys that changed too, and take effect at the next start only.
         later: Vec<&'static str>,
     },
     /// An event of one of its runs.
@@ -83,7 +81,7 @@ pub enum Notice {
     Say(String),
 }
 
-/// What a daemon is told.
+/// An order to a daemon.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Take nothing more, end what goes on, then end.
@@ -133,6 +131,7 @@ impl Daemon {
     /// # Errors
     /// Fails if the run file has mistakes, another process watches the folder, or a folder cannot be made.
     pub fn open(loaded: Loaded, state: State, clock: SharedClock) -> Result<Self> {
+        services::check(&loaded.settings)?;
         let folders = Folders::of(&loaded)?;
         // Mistakes of the run file must not be found when the first file comes.
         let checked = plan::stream(&loaded, "checked", "checked", &folders.work)?;
@@ -159,12 +158,12 @@ impl Daemon {
         self,
         orders: async_channel::Receiver<Command>,
         asks: async_channel::Receiver<tokio::sync::oneshot::Sender<Status>>,
-        notices: async_channel::Sender<Notice>,
+        notices: async_channel::Sender<DaemonEvent>,
     ) -> Result<()> {
         let (services, embedded) =
             services::open(&self.loaded, &self.home.path.join("service"), &self.clock, None)?;
-        if let Some(service) = embedded.clone() {
-            actix::spawn(async move { service.alarms().await });
+        if let Some(service) = &embedded {
+            actix::spawn(service.clone().alarms());
         }
         let notifier = Notifier::begin(&self.loaded, &self.clock, || {
             let outbox = Outbox::open(&self.home.path.join("notices.db"))?;
@@ -199,7 +198,7 @@ impl Daemon {
             notices: said,
             events: Rc::new(move |event| {
                 let to = to.clone();
-                Box::pin(async move { send(&to, Notice::Event(Box::new(event))).await })
+                Box::pin(async move { send(&to, DaemonEvent::Event(Box::new(event))).await })
             }),
         };
         let mill = parts.start().map_err(|error| anyhow!(error))?;
@@ -207,15 +206,15 @@ impl Daemon {
         let watching = mill.watch(&directory, self.settings.rules.recursive);
         if let Err(error) = &watching {
             let line = format!("cannot watch {}: {error}; polling instead", directory.display());
-            send(&notices, Notice::Say(line)).await;
+            send(&notices, DaemonEvent::Say(line)).await;
         }
-        send(&notices, Notice::Ready).await;
+        send(&notices, DaemonEvent::Ready).await;
         let answering = actix::spawn(answer(mill.clone(), asks, directory));
         let passing = actix::spawn(pass_on(says.clone(), notifier, notices.clone()));
         let orders =
             Orders { mill, orders, loaded, settings: self.settings, work: self.work, pool: self.pool };
         let outcome = tokio::select! {
-            gone = crate::state::taken_away(self.home.path.clone()) => Err(gone),
+            gone = crate::state::taken_away(self.home.path.clone()) => Err(gone.into()),
             () = orders.carry_out(&notices) => Ok(()),
         };
         drop(watching);
@@ -234,29 +233,6 @@ impl Daemon {
     }
 }
 
-/// Returns what the simulated world needs of a run file with a drop folder.
-///
-/// # Errors
-/// Fails if the run file has mistakes.
-pub fn simulated(loaded: &Loaded) -> Result<MillPlan> {
-    let folders = Folders::of(loaded)?;
-    plan::stream(loaded, "checked", "mill", Path::new("/work"))?;
-    let mut settings = drop_settings(loaded, &folders);
-    settings.directory = DIRECTORY.into();
-    let whole = loaded.clone();
-    let stream = move |run: &str| {
-        let results = Path::new("/work").join(run).join(".results");
-        plan::stream(&whole, run, "mill", &results).expect("the run file was checked")
-    };
-    Ok(MillPlan {
-        settings,
-        make: maker(&loaded.settings.task),
-        stream: Arc::new(stream),
-        limits: limits(&loaded.settings),
-        keeps_pools: keeps_pools(&loaded.settings),
-    })
-}
-
 /// Answers questions, whatever the mill waits for.
 async fn answer(
     mill: MillHandle,
@@ -273,7 +249,7 @@ async fn answer(
 async fn pass_on(
     says: async_channel::Receiver<MillNotice>,
     notifier: Option<Notifier>,
-    notices: async_channel::Sender<Notice>,
+    notices: async_channel::Sender<DaemonEvent>,
 ) -> Option<Notifier> {
     while let Ok(notice) = says.recv().await {
         if let (MillNotice::Finished(finished) | MillNotice::FinishedBefore(finished), Some(notifier)) =
@@ -285,10 +261,10 @@ async fn pass_on(
             MillNotice::FinishedBefore(_) => continue,
             MillNotice::Finished(finished) => {
                 let Finished { run, task, input, outcome, place, cause } = finished;
-                Notice::Finished { run, task, input, outcome, place, cause }
+                DaemonEvent::Finished { run, task, input, outcome, place, cause }
             }
-            MillNotice::NodesReleased { pool } => Notice::NodesReleased { pool },
-            MillNotice::Say(line) => Notice::Say(line),
+            MillNotice::NodesReleased { pool } => DaemonEvent::NodesReleased { pool },
+            MillNotice::Say(line) => DaemonEvent::Say(line),
         };
         send(&notices, notice).await;
     }
@@ -317,7 +293,7 @@ struct Orders {
 
 impl Orders {
     /// Carries orders out until the mill has ended.
-    async fn carry_out(mut self, notices: &async_channel::Sender<Notice>) {
+    async fn carry_out(mut self, notices: &async_channel::Sender<DaemonEvent>) {
         let over = self.mill.clone();
         let mut over = std::pin::pin!(over.over());
         loop {
@@ -342,20 +318,20 @@ impl Orders {
     }
 
     /// Goes on as the run file says now, from the next run on; folders and service stay until the next start.
-    fn reload(&mut self, mut loaded: Loaded) -> Notice {
+    fn reload(&mut self, mut loaded: Loaded) -> DaemonEvent {
         let later = keep_what_stays(&self.loaded.borrow().settings, &mut loaded.settings);
         let checked = plan::stream(&loaded, "checked", &self.pool, &self.work);
         let folders = Folders::of(&loaded);
         let (Ok(_), Ok(folders)) = (&checked, &folders) else {
             let why = checked.err().map(|problems| problems.to_string());
             let why = why.or(folders.err().map(|error| error.to_string())).unwrap_or_default();
-            return Notice::Say(format!("not reloaded, the settings stay as they are: {why}"));
+            return DaemonEvent::Say(format!("not reloaded, the settings stay as they are: {why}"));
         };
         self.settings = drop_settings(&loaded, folders);
         let (make, limits) = (maker(&loaded.settings.task), limits(&loaded.settings));
         self.mill.reload(self.settings.clone(), make, limits, keeps_pools(&loaded.settings));
         *self.loaded.borrow_mut() = loaded;
-        Notice::Reloaded { later }
+        DaemonEvent::Reloaded { later }
     }
 }
 
@@ -377,7 +353,7 @@ fn keeps_pools(settings: &Settings) -> bool {
     settings.cleanup.pool == Policy::Never
 }
 
-async fn send(notices: &async_channel::Sender<Notice>, notice: Notice) {
+async fn send(notices: &async_channel::Sender<DaemonEvent>, notice: DaemonEvent) {
     // A receiver that is gone does not stop the daemon.
     let _ = notices.send(notice).await;
 }

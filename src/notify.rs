@@ -4,14 +4,21 @@
 //! Webhooks asks (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>), so that
 //! libraries of every language can check it. What cannot be told after its tries is said in the log, and the work goes on.
 
+mod failed;
 mod queue;
+#[cfg(feature = "tls")]
 mod signature;
+#[cfg(feature = "tls")]
+mod webhook;
+#[cfg(not(feature = "tls"))]
+#[path = "notify/no_webhook.rs"]
+mod webhook;
 
 use crate::settings::{Loaded, Notify, Problem};
-use dropmill_azure_wire::{secret::Secret, time::SharedClock};
+use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{JournalError, Notice, Outbox};
+use failed::Failed;
 use queue::{Delivery, Queue, Receiver};
-use reqwest::{StatusCode, Url, redirect};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
@@ -26,6 +33,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::Instant,
 };
+use url::Url;
+use webhook::Webhook;
 
 /// Notices that are in memory: those that are sent and those that rest.
 const IN_HAND: usize = 1024;
@@ -54,13 +63,11 @@ pub fn notice_id(about: &[&str]) -> String {
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Who is told.
+/// The receivers of notifications.
 struct Listener {
     program: Option<Vec<String>>,
-    address: Option<(Url, reqwest::Client)>,
-    key: Option<Secret>,
+    webhook: Option<Webhook>,
     base: PathBuf,
-    clock: SharedClock,
     timeout: Duration,
     tries: u32,
 }
@@ -81,29 +88,27 @@ impl Notifier {
         if command.is_none() && url.is_none() {
             return Ok(None);
         }
-        let address = match url {
+        let key = secret.as_ref().map(|source| source.fetch(&loaded.base)).transpose();
+        let key = key.map_err(|what| problem("notify.secret", what))?;
+        let webhook = match url {
             None => None,
             Some(text) => {
                 let url = address(text, loaded.settings.service.allow_plain_http)
                     .map_err(|what| problem("notify.url", what))?;
-                crate::commands::services::install_tls();
-                let client = reqwest::Client::builder().redirect(redirect::Policy::none()).build();
-                Some((url, client.map_err(|error| problem("notify.url", error.to_string()))?))
+                let webhook = Webhook::new(url, key, clock.clone());
+                Some(webhook.map_err(|what| problem("notify.url", what))?)
             }
         };
-        let key = secret.as_ref().map(|source| source.fetch(&loaded.base)).transpose();
         let listener = Arc::new(Listener {
             program: command.clone(),
-            address,
-            key: key.map_err(|what| problem("notify.secret", what))?,
+            webhook,
             base: loaded.base.clone(),
-            clock: clock.clone(),
             timeout: timeout.0,
             tries: (*tries).max(1),
         });
         let outbox = Arc::new(Mutex::new(outbox()?));
         let (wake, woken) = async_channel::bounded(1);
-        let worker = tokio::spawn(deliver(outbox.clone(), woken, listener));
+        let worker = tokio::spawn(deliver(outbox.clone(), woken, listener, clock.clone()));
         Ok(Some(Self { outbox, wake, worker, patience: timeout.0 }))
     }
 
@@ -138,9 +143,14 @@ fn open(outbox: &Shared) -> MutexGuard<'_, Outbox> {
 }
 
 /// Delivers what waits in the outbox until the wake channel is closed and nothing waits.
-async fn deliver(outbox: Shared, wake: async_channel::Receiver<()>, listener: Arc<Listener>) {
+async fn deliver(
+    outbox: Shared,
+    wake: async_channel::Receiver<()>,
+    listener: Arc<Listener>,
+    clock: SharedClock,
+) {
     let began = Instant::now();
-    let mut work = Work { outbox, listener, queue: Queue::default(), in_hand: BTreeMap::new() };
+    let mut work = Work { outbox, listener, clock, queue: Queue::default(), in_hand: BTreeMap::new() };
     let mut attempts = JoinSet::new();
     let mut active = HashMap::new();
     let mut closed = false;
@@ -161,7 +171,7 @@ async fn deliver(outbox: Shared, wake: async_channel::Receiver<()>, listener: Ar
             Some(ended) = attempts.join_next_with_id(), if !active.is_empty() => {
                 let (id, outcome) = match ended {
                     Ok((id, outcome)) => (id, outcome),
-                    Err(error) => (error.id(), Err(Refusal::for_now(format!("interrupted: {error}")))),
+                    Err(error) => (error.id(), Err(Failed::for_now(format!("interrupted: {error}")))),
                 };
                 if let Some(delivery) = active.remove(&id) {
                     work.tried(delivery, outcome, began.elapsed());
@@ -176,6 +186,7 @@ async fn deliver(outbox: Shared, wake: async_channel::Receiver<()>, listener: Ar
 struct Work {
     outbox: Shared,
     listener: Arc<Listener>,
+    clock: SharedClock,
     queue: Queue,
     /// Notices that were read from the outbox, and how many receivers each still has.
     in_hand: BTreeMap<String, usize>,
@@ -199,16 +210,16 @@ impl Work {
     }
 
     /// Notes how an attempt ended.
-    fn tried(&mut self, delivery: Delivery, outcome: Result<(), Refusal>, now: Duration) {
+    fn tried(&mut self, delivery: Delivery, outcome: Result<(), Failed>, now: Duration) {
         self.queue.ended(&delivery);
         let (id, attempt) = (&delivery.notice.id, delivery.attempt);
         match outcome {
             Ok(()) => self.over(&delivery),
-            Err(Refusal { why, for_good, .. }) if for_good || attempt >= self.listener.tries => {
+            Err(Failed { why, for_good, .. }) if for_good || attempt >= self.listener.tries => {
                 tracing::error!(id, attempt, why, "not told");
                 self.over(&delivery);
             }
-            Err(Refusal { why, after, .. }) => {
+            Err(Failed { why, after, .. }) => {
                 let rest = queue::rest(attempt, after);
                 tracing::info!(id, attempt, ?rest, why, "not told; trying again");
                 self.queue.repeat(delivery, now, rest);
@@ -224,7 +235,7 @@ impl Work {
         if *left > 0 {
             return;
         }
-        let now = self.listener.clock.now().as_second();
+        let now = self.clock.now().as_second();
         match open(&self.outbox).settle(id, now) {
             Ok(()) => drop(self.in_hand.remove(id)),
             // It stays in hand: this process does not send it again.
@@ -236,82 +247,40 @@ impl Work {
 impl Listener {
     fn receivers(&self) -> Vec<Receiver> {
         let program = self.program.as_ref().map(|_| Receiver::Program);
-        program.into_iter().chain(self.address.as_ref().map(|_| Receiver::Address)).collect()
+        program.into_iter().chain(self.webhook.as_ref().map(|_| Receiver::Address)).collect()
     }
 
-    async fn attempt(&self, delivery: &Delivery) -> Result<(), Refusal> {
+    async fn attempt(&self, delivery: &Delivery) -> Result<(), Failed> {
         let notice = &delivery.notice;
         let attempt = async {
-            match (delivery.to, &self.program, &self.address) {
+            match (delivery.to, &self.program, &self.webhook) {
                 (Receiver::Program, Some(program), _) => self.run(program, notice).await,
-                (Receiver::Address, _, Some((url, client))) => self.post(url, client, notice).await,
+                (Receiver::Address, _, Some(webhook)) => webhook.post(notice).await,
                 _ => Ok(()),
             }
         };
         let outcome = tokio::time::timeout(self.timeout, attempt).await;
-        outcome.unwrap_or_else(|_| Err(Refusal::for_now(format!("no answer within {:?}", self.timeout))))
+        outcome.unwrap_or_else(|_| Err(Failed::for_now(format!("no answer within {:?}", self.timeout))))
     }
 
-    async fn run(&self, program: &[String], notice: &Notice) -> Result<(), Refusal> {
-        let (name, arguments) = program.split_first().ok_or_else(|| Refusal::ever("no program".into()))?;
+    async fn run(&self, program: &[String], notice: &Notice) -> Result<(), Failed> {
+        let (name, arguments) = program.split_first().ok_or_else(|| Failed::ever("no program".into()))?;
         let mut command = tokio::process::Command::new(name);
         command.args(arguments).current_dir(&self.base).env("DROPMILL_NOTICE", &notice.kind);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| Refusal::for_now(format!("{name}: {error}")))?;
+        let mut child = command.spawn().map_err(|error| Failed::for_now(format!("{name}: {error}")))?;
         if let Some(mut input) = child.stdin.take() {
             // A program that does not read it may still do its work.
             let _ = input.write_all(notice.body.as_bytes()).await;
         }
         let output = child.wait_with_output().await;
-        let output = output.map_err(|error| Refusal::for_now(format!("{name}: {error}")))?;
+        let output = output.map_err(|error| Failed::for_now(format!("{name}: {error}")))?;
         if output.status.success() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let from = said.char_indices().rev().nth(TAIL - 1).map_or(0, |(at, _)| at);
-        Err(Refusal::for_now(format!("{name}: {}: {}", output.status, said[from..].trim())))
-    }
-
-    async fn post(&self, url: &Url, client: &reqwest::Client, notice: &Notice) -> Result<(), Refusal> {
-        let seconds = self.clock.now().as_second();
-        let mut request = client
-            .post(url.clone())
-            .header("content-type", "application/json")
-            .header("webhook-id", &notice.id)
-            .header("webhook-timestamp", seconds.to_string());
-        if let Some(key) = &self.key {
-            let signed = signature::sign(key, &notice.id, seconds, &notice.body).map_err(Refusal::ever)?;
-            request = request.header("webhook-signature", signed);
-        }
-        let answer = request.body(notice.body.clone()).send().await;
-        // Addresses may hold secrets: they are not repeated.
-        let answer = answer.map_err(|error| Refusal::for_now(error.without_url().to_string()))?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let later = status.is_server_error()
-            || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-        let seconds = |value: &reqwest::header::HeaderValue| value.to_str().ok()?.parse().ok();
-        let after = answer.headers().get("retry-after").and_then(seconds).map(Duration::from_secs);
-        Err(Refusal { why: format!("answered with {status}"), for_good: !later, after })
-    }
-}
-
-#[derive(Debug)]
-struct Refusal {
-    why: String,
-    for_good: bool,
-    after: Option<Duration>,
-}
-
-impl Refusal {
-    fn for_now(why: String) -> Self {
-        Self { why, for_good: false, after: None }
-    }
-
-    fn ever(why: String) -> Self {
-        Self { why, for_good: true, after: None }
+        Err(Failed::for_now(format!("{name}: {}: {}", output.status, said[from..].trim())))
     }
 }
 

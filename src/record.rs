@@ -1,6 +1,6 @@
-//! `run --record` and `simulate --replay`: what a run said to its services, kept in a folder.
+//! Records the requests of a run and the responses to them in a folder, for `simulate --replay`.
 
-use crate::{commands::Mistake, state::write_private};
+use crate::{error::UsageError, services::account::Account, state::write_private};
 use anyhow::{Context, Result};
 use dropmill_azure_client::record::{FORMAT, Opening, Recorder, Sink};
 use dropmill_azure_wire::{
@@ -13,55 +13,60 @@ use dropmill_journal::{
     trace,
 };
 use dropmill_lifecycle::plan::RunPlan;
-use dropmill_local_azure::service::Access;
 use dropmill_private_files as private_files;
-use dropmill_test_kit::replay::{Recording, Replayed};
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
-const PLAN: &str = "plan.json";
-const EXCHANGES: &str = "exchanges.jsonl";
-const DELIVERIES: &str = "deliveries.json";
-const OUTLINE: &str = "recorded.outline";
+/// The plan of the run.
+pub const PLAN: &str = "plan.json";
+/// Requests and responses.
+pub const EXCHANGES: &str = "exchanges.jsonl";
+/// When each result was delivered; only of a run that came to its end.
+pub const DELIVERIES: &str = "deliveries.json";
+/// The outline of the run's trace.
+pub const OUTLINE: &str = "recorded.outline";
 
-/// A recording that is being made.
+/// A recording in progress.
 pub struct Record {
     folder: PathBuf,
     sink: Sink,
     kept_bytes: usize,
-    /// The moment from which the recording counts.
+    /// The time from which the recording counts.
     began: OnceLock<Timestamp>,
 }
 
 impl Record {
-    /// Begins one in a folder of its own.
+    /// Begins a recording in a new folder.
+    ///
+    /// # Errors
+    /// Fails if there is a recording already, or the folder cannot be written.
     pub fn begin(folder: &Path, kept_bytes: usize, plan: &RunPlan) -> Result<Self> {
-        let told = |what: &str| format!("--record {}: {what}", folder.display());
-        private_files::folder_of_user(folder).with_context(|| told("make the folder"))?;
+        let argument = || format!("--record {}", folder.display());
+        private_files::folder_of_user(folder).with_context(|| format!("{}: make the folder", argument()))?;
         let file = match private_files::create_new(&folder.join(EXCHANGES)) {
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
-                return Err(Mistake(told("there is a recording already")).into());
+                let problem = "there is a recording already".into();
+                return Err(UsageError::Argument { argument: argument(), problem }.into());
             }
-            file => file.with_context(|| told("make its file"))?,
+            file => file.with_context(|| format!("{}: make its file", argument()))?,
         };
         write_private(&folder.join(PLAN), &serde_json::to_vec_pretty(plan)?)?;
         Ok(Self { folder: folder.to_owned(), sink: Sink::new(file), kept_bytes, began: OnceLock::new() })
     }
 
-    /// The way to the services, recorded.
+    /// Returns a transport that records what goes through another.
     pub fn of(
         &self,
         transport: Arc<dyn Transport>,
-        batch: &Access,
-        blob: &Access,
+        batch: &Account,
+        blob: &Account,
         hints: bool,
         clock: &SharedClock,
     ) -> Arc<dyn Transport> {
-        let name = |access: &Access| (access.endpoint.clone(), access.account.clone());
+        let name = |account: &Account| (account.endpoint.clone(), account.account.clone());
         let began = *self.began.get_or_init(|| clock.now());
         self.sink.open(&Opening {
             dropmill_recording: FORMAT,
@@ -74,7 +79,10 @@ impl Record {
         Arc::new(Recorder::new(transport, self.sink.clone(), self.kept_bytes, quiet))
     }
 
-    /// Ends it, with what the run did beside it.
+    /// Ends the recording, and writes the outcome of the run beside it.
+    ///
+    /// # Errors
+    /// Fails if the recording is not complete.
     pub fn end(&self, journal: &Path) -> Result<()> {
         if let Some(failure) = self.sink.failure() {
             anyhow::bail!("the recording in {} is not whole: {failure}", self.folder.display());
@@ -95,27 +103,4 @@ impl Record {
         write_private(&self.folder.join(OUTLINE), trace::outline(&events).as_bytes())?;
         Ok(())
     }
-}
-
-/// Plays a recording; the outline that was recorded comes with it, if the run came to its end.
-pub fn replay(folder: &Path) -> Result<(Replayed, Option<String>)> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        fs::read_to_string(&path).map_err(|error| Mistake(format!("{}: {error}", path.display())))
-    };
-    let plan: RunPlan = serde_json::from_str(&read(PLAN)?).context("the recording's plan")?;
-    let mut recording = Recording::read(&read(EXCHANGES)?)?;
-    // A run that was cut off has none.
-    if folder.join(DELIVERIES).exists() {
-        recording.delivered_ms =
-            serde_json::from_str(&read(DELIVERIES)?).context("the recording's deliveries")?;
-    }
-    if let Some(missing) =
-        plan.items.iter().filter_map(|item| item.source.as_ref()).find(|source| !source.exists())
-    {
-        let told = format!("{} is not here: a replay reads the inputs that the run read", missing.display());
-        return Err(Mistake(told).into());
-    }
-    let replayed = recording.replay(&plan)?;
-    Ok((replayed, fs::read_to_string(folder.join(OUTLINE)).ok()))
 }

@@ -1,7 +1,7 @@
 //! The state folder: one folder for each run, made for its owner alone and held while the run goes on.
 
-use crate::commands::Mistake;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::error::{StateError, UsageError};
+use anyhow::Result;
 use dropmill_azure_wire::time::{Timestamp, iso_seconds};
 use dropmill_journal::{Journal, JournalError, RunHeader};
 use dropmill_private_files as private_files;
@@ -34,14 +34,18 @@ pub struct RunFolder {
 
 impl State {
     /// The folder that was named, or the one that the environment names.
-    pub fn at(named: Option<PathBuf>) -> Result<Self> {
+    pub fn at(named: Option<PathBuf>) -> Result<Self, UsageError> {
         if let Some(folder) = named {
-            return Ok(Self { folder: std::path::absolute(folder)? });
+            let absolute = std::path::absolute(&folder);
+            let absolute = absolute.map_err(|error| UsageError::Argument {
+                argument: format!("state folder {:?}", folder.display().to_string()),
+                problem: error.to_string(),
+            });
+            return Ok(Self { folder: absolute? });
         }
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
-        let base =
-            base.context("there is neither XDG_STATE_HOME nor HOME: name a state folder with --state DIR")?;
+        let base = base.ok_or(UsageError::NoStateFolder)?;
         Ok(Self { folder: base.join("dropmill") })
     }
 
@@ -51,6 +55,7 @@ impl State {
     }
 
     /// The folder where `serve` keeps its service.
+    #[cfg(feature = "cli")]
     pub fn service(&self) -> PathBuf {
         self.folder.join("service")
     }
@@ -59,6 +64,7 @@ impl State {
     ///
     /// # Errors
     /// Fails if another user owns it or can write to it, with what to do.
+    #[cfg(feature = "cli")]
     pub fn create(&self) -> Result<()> {
         Ok(private_files::folder(&self.folder)?)
     }
@@ -82,9 +88,9 @@ impl State {
         Ok(RunFolder { path: path.to_owned(), _lock: lock })
     }
 
-    /// The journals of the runs of a run file, the latest first.
-    pub fn runs_of(&self, file: &Path) -> Result<Vec<(PathBuf, RunHeader)>> {
-        let file = fs::canonicalize(file)?;
+    /// Returns the journals of the runs with the same settings, by [`Loaded::identity`](crate::settings::Loaded::identity),
+    /// the latest first.
+    pub fn runs_of(&self, identity: &Path) -> Result<Vec<(PathBuf, RunHeader)>> {
         let mut found = vec![];
         for entry in fs::read_dir(self.folder.join("runs")).into_iter().flatten() {
             let path = entry?.path();
@@ -92,7 +98,7 @@ impl State {
             // A folder without one is of a run that never began.
             if Journal::exists(&journal) {
                 let Some(header) = header_of(&journal)? else { continue };
-                if header.file.as_deref() == Some(&file) && header.watch.is_none() {
+                if header.file.as_deref() == Some(identity) && header.watch.is_none() {
                     found.push((path, header));
                 }
             }
@@ -129,7 +135,7 @@ impl State {
     }
 
     /// The folder of a run, by its name or the beginning of it.
-    pub fn find_run(&self, name: &str) -> Result<PathBuf> {
+    pub fn find_run(&self, name: &str) -> Result<PathBuf, UsageError> {
         let runs = self.folder.join("runs");
         let mut found: Vec<String> = match fs::read_dir(&runs) {
             Ok(entries) => {
@@ -144,20 +150,15 @@ impl State {
         let mut like: Vec<_> = found.into_iter().filter(|run| run.starts_with(name)).collect();
         match (like.len(), like.pop()) {
             (1, Some(run)) => Ok(runs.join(run)),
-            (0, _) => {
-                let folder = self.folder.display();
-                Err(Mistake(format!("there is no run {name} in {folder}: `dropmill runs` lists them")).into())
-            }
-            (count, _) => {
-                Err(Mistake(format!("{count} runs begin with {name}: `dropmill runs` lists them")).into())
-            }
+            (0, _) => Err(UsageError::UnknownRun { run: name.to_owned(), state: self.folder.clone() }),
+            (count, _) => Err(UsageError::AmbiguousRun { run: name.to_owned(), count }),
         }
     }
 }
 
-/// Resolves, with what to say, once a folder that is held was removed or replaced. Files that are open stay open then, and
-/// everything would go on as if it was kept, until nobody finds it.
-pub async fn taken_away(folder: PathBuf) -> anyhow::Error {
+/// Resolves with the error once a folder that is locked was removed or replaced. Open files stay open then, so that
+/// everything would seem to be kept, and nothing of it could be found later.
+pub async fn taken_away(folder: PathBuf) -> StateError {
     let lock = folder.join("lock");
     let identity = || fs::metadata(&lock).map(|facts| (facts.dev(), facts.ino()));
     let held = identity().ok();
@@ -168,11 +169,7 @@ pub async fn taken_away(folder: PathBuf) -> anyhow::Error {
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         };
         if gone {
-            let folder = folder.display();
-            return anyhow!(
-                "{folder} was removed or replaced: what is kept there would be lost, so nothing more is begun; \
-                 put it back and start again"
-            );
+            return StateError::Removed { folder };
         }
     }
 }
@@ -187,12 +184,14 @@ fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
 }
 
 /// Whether somebody holds a run's folder: then the run goes on.
+#[cfg(feature = "cli")]
 pub fn is_held(run: &Path) -> bool {
     let Ok(lock) = private_files::open_to_read(&run.join("lock")) else { return false };
     flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
 }
 
 /// Who holds a folder: `pid 12 since …`; nobody if it is not held.
+#[cfg(any(test, feature = "cli"))]
 pub fn holder(folder: &Path) -> Option<String> {
     let mut lock = private_files::open_to_read(&folder.join("lock")).ok()?;
     if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
@@ -224,7 +223,8 @@ fn hold_after(path: &Path, now: Timestamp, mut rest: impl FnMut()) -> Result<Fil
         let _ = lock.read_to_string(&mut holder);
         // A process that a killed program was just about to start holds what that one held, until it runs.
         if is_alive(&holder) || Instant::now() >= until {
-            bail!("{} is in use by {}", path.display(), holder.trim());
+            let holder = holder.trim().to_owned();
+            return Err(StateError::InUse { path: path.to_owned(), holder }.into());
         }
         rest();
         lock.rewind()?;

@@ -37,7 +37,7 @@ fn main() {
 
 fn run_until_killed(folder: &Path, token: &str) {
     let (_run, events) =
-        dropmill::Run::of_file(folder.join("run.toml")).state(folder.join("state")).start().unwrap();
+        dropmill::Run::from_file(folder.join("run.toml")).state(folder.join("state")).start().unwrap();
     drop(events);
     until_running(token, 1);
     let own = rustix::process::getpid();

@@ -88,7 +88,7 @@ fn a_program_is_a_keeper_if_it_says_so() {
     dropmill::use_keeper(env!("CARGO_BIN_EXE_dropmill")).unwrap();
     let (desk, escape) = desk();
     let (run, events) =
-        dropmill::Run::of_file(desk.path("run.toml")).state(desk.path("state")).start().unwrap();
+        dropmill::Run::from_file(desk.path("run.toml")).state(desk.path("state")).start().unwrap();
     drop(events);
     escape.until_running();
     run.cancel("the test is over");

@@ -1,7 +1,10 @@
 //! `dropmill trace crash`: the orchestrator of every scenario dies at every point, and a later life goes on.
 
-use super::simulate::{read_scenario, read_whole};
-use crate::render::{say, say::length};
+use super::environment;
+use crate::{
+    render::{say, say::length},
+    simulate::{read_scenario, read_whole},
+};
 use anyhow::Result;
 use dropmill_test_kit::crash::{self, Death};
 use std::{
@@ -17,7 +20,7 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
     let began = Instant::now();
     let (mut points, mut broken) = (0, 0);
     for path in scenarios {
-        let (plan, scenario) = read_whole(path)?;
+        let (plan, scenario) = read_whole(path, environment())?;
         let survey = crash::every_point(plan.player(), &scenario, 1);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         say::line(&format!(

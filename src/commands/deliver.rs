@@ -1,10 +1,13 @@
 //! `dropmill deliver`: brings results home that a run left at its service.
 
-use super::{Mistake, environment, services};
+use super::environment;
 use crate::{
-    life::{self, Found},
+    error::UsageError,
     render::say::{self, shown},
+    services,
+    session::{discard, same_service},
     state::State,
+    stored_run::StoredRun,
 };
 use anyhow::Result;
 use dropmill_actors::{
@@ -25,12 +28,11 @@ const RESTS: [u64; 3] = [1, 5, 15];
 
 /// Delivers what succeeded and is not home; the exit code is 0 if all of it is.
 pub fn deliver(run: &str, state: &State) -> Result<u8> {
-    let found = Found::at(&state.find_run(run)?)?;
+    let found = StoredRun::find(run, state)?;
     let name = found.header.run.clone();
     let past = found.past();
     if past.ended.is_none() {
-        let told = format!("{name} is not over: `dropmill resume {name}` delivers what it still has");
-        return Err(Mistake(told).into());
+        return Err(UsageError::NotEnded { run: name }.into());
     }
     let task = |item: &Item| past.tasks.get(&item.task);
     let is_left = |item: &&Item| {
@@ -49,8 +51,8 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
         return Ok(0);
     }
     let clock: SharedClock = Arc::new(WallClock);
-    let loaded = found.load(environment())?;
-    life::same_service(&found.header, &loaded)?;
+    let loaded = found.load(&[], environment())?;
+    same_service(&found.header, &loaded)?;
     let folder = state.hold_run(&found.path, clock.now())?;
     let service = folder.path.join("service");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -92,7 +94,7 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
         && unfinished.is_empty()
         && loaded.settings.service.kind == crate::settings::ServiceKind::Embedded
     {
-        life::discard(&service);
+        discard(&service);
     }
     let left = match unfinished.len() {
         0 => String::new(),

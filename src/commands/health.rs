@@ -1,8 +1,9 @@
 //! Health, metrics and status of a daemon, on loopback.
 
-use super::{Mistake, host};
+use super::host;
 use crate::{
     daemon::{AskStatus, Overview, Status},
+    error::UsageError,
     render::{overview, say::shown},
 };
 use anyhow::{Context, Result};
@@ -30,11 +31,14 @@ const BOUNDS: Bounds = Bounds {
 
 /// Listens where `watch.listen` says.
 pub fn listen(address: &str) -> Result<TcpListener> {
-    let parsed: SocketAddr = address.parse().map_err(|_| {
-        Mistake(format!("watch.listen {address}: write it as address:port, as in 127.0.0.1:9464"))
-    })?;
+    let wrong = |problem: &str| UsageError::Argument {
+        argument: format!("watch.listen {address}"),
+        problem: problem.to_owned(),
+    };
+    let parsed: SocketAddr =
+        address.parse().map_err(|_| wrong("write it as address:port, as in 127.0.0.1:9464"))?;
     if !parsed.ip().is_loopback() {
-        return Err(Mistake(format!("watch.listen {address}: only loopback addresses are allowed")).into());
+        return Err(wrong("only loopback addresses are allowed").into());
     }
     reception::listen(parsed).with_context(|| format!("watch.listen {address}"))
 }

@@ -1,7 +1,6 @@
 //! `dropmill init`: a run file to begin with.
 
-use super::Mistake;
-use crate::render::say;
+use crate::{error::UsageError, render::say};
 use anyhow::{Context, Result};
 use std::{
     fs::OpenOptions,
@@ -47,7 +46,8 @@ pub fn init(folder: &Path) -> Result<u8> {
     let path = folder.join("run.toml");
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Mistake(format!("{}: an existing file is not overwritten", path.display())).into());
+            let problem = "an existing file is not overwritten".into();
+            return Err(UsageError::File { path, problem }.into());
         }
         opened => opened.with_context(|| format!("write {}", path.display()))?,
     };

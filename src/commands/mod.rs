@@ -12,10 +12,8 @@ mod run;
 mod runs;
 mod schema;
 mod serve;
-pub mod services;
 mod show;
 mod simulate;
-mod simulated;
 mod sockets;
 mod status;
 mod trace;
@@ -23,18 +21,12 @@ mod watch;
 
 use crate::{
     cli::{Cli, Command, FileArgs},
+    error::Error,
     render::say,
     settings::{Loaded, Problems, load},
     state::State,
 };
 use std::{ffi::OsString, io::IsTerminal, process::ExitCode};
-
-/// Run file or arguments are wrong; nothing was called.
-const WRONG_INPUT: u8 = 2;
-/// Service, credentials or infrastructure.
-const INFRASTRUCTURE: u8 = 3;
-
-pub use run::start_of;
 
 /// Does what the command line says; the exit code says how it went.
 pub fn run_command(cli: Cli) -> ExitCode {
@@ -42,7 +34,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
     keep_secrets();
     let state = match State::at(cli.state) {
         Ok(state) => state,
-        Err(error) => return failed(&error, WRONG_INPUT),
+        Err(error) => return failed(error.into()),
     };
     let outcome = match cli.command {
         Command::Run(arguments) => run::run(&arguments, &state),
@@ -68,11 +60,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            let wrong = error.is::<Problems>() || error.is::<Mistake>();
-            let code = if wrong { WRONG_INPUT } else { INFRASTRUCTURE };
-            failed(&error, code)
-        }
+        Err(error) => failed(error.into()),
     }
 }
 
@@ -85,18 +73,13 @@ fn keep_secrets() {
     }
 }
 
-/// The command line asks for what cannot be.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Mistake(pub String);
-
-fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    // Mistakes of a run file are lines of their own, as compilers write them.
-    match error.downcast_ref::<Problems>() {
-        Some(problems) => say::notes(problems.to_string().lines()),
-        None => say::note(&format!("dropmill: {error:#}")),
+fn failed(error: Error) -> ExitCode {
+    match &error {
+        // Mistakes of a run file are lines of their own, as compilers write them.
+        Error::Settings(problems) => say::notes(problems.to_string().lines()),
+        other => say::note(&format!("dropmill: {other}")),
     }
-    ExitCode::from(code)
+    ExitCode::from(error.exit_code())
 }
 
 fn log(json: bool) {
@@ -121,17 +104,14 @@ fn environment() -> Vec<(String, String)> {
 /// Reads every file before anything is done with the first.
 fn load_all(arguments: &FileArgs) -> Result<Vec<Loaded>, Problems> {
     let mut loaded = vec![];
-    let mut wrong: Option<Problems> = None;
+    let mut wrong = Problems::default();
     for file in &arguments.files {
         match load(file, &arguments.set, environment()) {
             Ok(file) => loaded.push(file),
-            Err(problems) => match &mut wrong {
-                None => wrong = Some(problems),
-                Some(wrong) => wrong.found.extend(problems.found),
-            },
+            Err(problems) => wrong.found.extend(problems.found),
         }
     }
-    wrong.map_or(Ok(loaded), Err)
+    if wrong.found.is_empty() { Ok(loaded) } else { Err(wrong) }
 }
 
 /// Asks on a terminal; elsewhere the answer is yes.

@@ -1,11 +1,13 @@
 //! `dropmill serve`: the local Azure Batch and Blob service on sockets.
 
-use super::{
-    Mistake,
+use super::sockets::{self, Tls};
+use crate::{
+    cli::ServeArgs,
+    error::UsageError,
+    render::say,
     simulate::read_scenario,
-    sockets::{self, Tls},
+    state::{State, write_private},
 };
-use crate::{cli::ServeArgs, render::say, state::State, state::write_private};
 use anyhow::{Result, bail};
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use dropmill_local_azure::{
@@ -54,15 +56,20 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     let service =
         LocalAzure::open(settings, Arc::new(clock.clone()), RunnerChoice::Processes).map_err(|error| {
             match error {
-                OpenError::Application(bad) => Mistake(format!("--application: {bad}")).into(),
+                OpenError::Application(bad) => {
+                    UsageError::Argument { argument: "--application".into(), problem: bad.to_string() }.into()
+                }
                 other => anyhow::Error::from(other),
             }
         })?;
     let (batch_router, blob_router) = match &scenario {
         None => (service.batch_router(), service.blob_router()),
         Some(scenario) => {
-            let served = Served::new(scenario, service.clone(), clock, wall, arguments.seed)
-                .map_err(|error| Mistake(error.to_string()))?;
+            let served = Served::new(scenario, service.clone(), clock, wall, arguments.seed);
+            let served = served.map_err(|error| UsageError::Argument {
+                argument: "--scenario".into(),
+                problem: error.to_string(),
+            })?;
             served.begin(scenario);
             let ignored = served::ignored(scenario);
             if !ignored.is_empty() {
@@ -103,7 +110,7 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
         _ = terminate.recv() => {}
         gone = crate::state::taken_away(folder) => {
             service.stop();
-            return Err(gone);
+            return Err(gone.into());
         }
         ended = &mut batch_end => bail!("Batch stopped serving: {ended:?}"),
         ended = &mut blob_end => bail!("Blob stopped serving: {ended:?}"),
@@ -115,10 +122,12 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
 }
 
 /// `ID@VERSION=PATH`.
-fn application(text: &str) -> Result<ApplicationPackage, Mistake> {
+fn application(text: &str) -> Result<ApplicationPackage, UsageError> {
     let parts = text.split_once('=').and_then(|(name, path)| Some((name.split_once('@')?, path)));
-    let ((application, version), path) = parts.filter(|(_, path)| !path.is_empty()).ok_or_else(|| {
-        Mistake(format!("--application {text}: write it as ID@VERSION=PATH, as in blender@4.2=blender.zip"))
-    })?;
+    let ((application, version), path) =
+        parts.filter(|(_, path)| !path.is_empty()).ok_or_else(|| UsageError::Argument {
+            argument: format!("--application {text}"),
+            problem: "write it as ID@VERSION=PATH, as in blender@4.2=blender.zip".into(),
+        })?;
     Ok(ApplicationPackage { application: application.into(), version: version.into(), path: path.into() })
 }

@@ -1,10 +1,11 @@
 //! `dropmill simulate` and `dropmill trace test`: run files in a simulated world, and what they did there as text to keep.
 
-use super::{Mistake, simulated::Simulated};
+use super::environment;
 use crate::{
     cli::SimulateArgs,
-    record,
+    error::UsageError,
     render::{say, say::length},
+    simulate::{Simulated, read_scenario, read_whole, replay},
 };
 use anyhow::{Context, Result};
 use dropmill_journal::{compare, event::Outcome, trace};
@@ -36,7 +37,7 @@ pub fn simulate(arguments: &SimulateArgs) -> Result<u8> {
         Some(path) => read_scenario(path)?.1,
         None => Scenario::uneventful(),
     };
-    let plan = Simulated::read(file, &arguments.set, &scenario)?;
+    let plan = Simulated::read(file, &arguments.set, environment(), &scenario)?;
     if let Some(seeds) = &arguments.seeds {
         return many(arguments, plan.player(), &scenario, range(seeds)?);
     }
@@ -117,7 +118,7 @@ fn one_run(arguments: &SimulateArgs, plan: RunPlan, scenario: Scenario) -> Resul
 
 /// Plays a recording, and compares what it told then with what it tells now.
 fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
-    let (run, recorded) = record::replay(folder)?;
+    let (run, recorded) = replay(folder)?;
     let outline = run.outline();
     if arguments.json {
         for event in &run.events {
@@ -145,18 +146,11 @@ fn replayed(arguments: &SimulateArgs, folder: &Path) -> Result<u8> {
     }
 }
 
-/// A scenario, and the run file that its first line may name: `# run: FILE`.
-pub fn read_scenario(path: &Path) -> Result<(Option<PathBuf>, Scenario)> {
-    let wrong = |what: String| Mistake(format!("{}: {what}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let scenario = Scenario::parse(&text).map_err(|error| wrong(error.to_string()))?;
-    let run = text.lines().next().and_then(|line| line.strip_prefix("# run:"));
-    let run = run.map(|name| path.with_file_name("").join(name.trim()));
-    Ok((run, scenario))
-}
-
 fn range(text: &str) -> Result<RangeInclusive<u64>> {
-    let wrong = || Mistake(format!("--seeds {text}: write two numbers as in 1..1000, the smaller first"));
+    let wrong = || UsageError::Argument {
+        argument: format!("--seeds {text}"),
+        problem: "write two numbers as in 1..1000, the smaller first".into(),
+    };
     let (from, to) = text.split_once("..").ok_or_else(wrong)?;
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
     let (from, to) = (number(from)?, number(to)?);
@@ -201,13 +195,13 @@ pub fn traces(what: &str, folder: &Path) -> Result<u8> {
         "test" => false,
         "crash" => return super::crash::every_scenario(&scenarios(folder)?),
         "accept" if std::env::var_os("CI").is_some() => {
-            return Err(
-                Mistake("outlines are never accepted in CI: do it where somebody reads them".into()).into()
-            );
+            let problem = "outlines are never accepted in CI: do it where somebody reads them".into();
+            return Err(UsageError::Argument { argument: "trace accept".into(), problem }.into());
         }
         "accept" => true,
         other => {
-            return Err(Mistake(format!("trace {other} DIR: there are `test`, `accept` and `crash`")).into());
+            let problem = "there are `test`, `accept` and `crash`".into();
+            return Err(UsageError::Argument { argument: format!("trace {other} DIR"), problem }.into());
         }
     };
     let scenarios = scenarios(folder)?;
@@ -229,23 +223,15 @@ fn scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     scenarios.sort();
     if scenarios.is_empty() {
-        return Err(Mistake(format!("{}: there is no *{SCENARIO}", folder.display())).into());
+        let problem = format!("there is no *{SCENARIO}");
+        return Err(UsageError::File { path: folder.to_owned(), problem }.into());
     }
     Ok(scenarios)
 }
 
-/// A scenario and the plan of the run file that it names.
-pub fn read_whole(path: &Path) -> Result<(Simulated, Scenario)> {
-    let (run_file, scenario) = read_scenario(path)?;
-    let run_file = run_file.ok_or_else(|| {
-        Mistake(format!("{}: its first line must name a run file: # run: FILE", path.display()))
-    })?;
-    Ok((Simulated::read(&run_file, &[], &scenario)?, scenario))
-}
-
 /// Whether a scenario does what its outline says.
 fn one_trace(path: &Path, accept: bool) -> Result<bool> {
-    let (plan, scenario) = read_whole(path)?;
+    let (plan, scenario) = read_whole(path, environment())?;
     let played = plan.player().play(&scenario, 1, vec![], Duration::ZERO);
     let mut outline = format!("{}\n", played.outline.trim_end());
     for violation in played.violations {

@@ -2,7 +2,7 @@
 //!
 //! Who is let in, and for how long, the service's own reception decides.
 
-use super::Mistake;
+use crate::error::UsageError;
 use anyhow::{Context, Result};
 use axum::Router;
 use dropmill_local_azure::reception::{self, Bounds};
@@ -25,15 +25,21 @@ impl Tls {
     /// # Errors
     /// When a file cannot be read or does not hold that, the key is not the certificate's, or others can read the key.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
-        let unreadable =
-            |path: &Path, error: &dyn std::fmt::Display| Mistake(format!("{}: {error}", path.display()));
+        let unreadable = |path: &Path, error: &dyn std::fmt::Display| UsageError::File {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        };
         let chain =
             CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let chain = chain.map_err(|error| unreadable(certificate, &error))?;
         if chain.is_empty() {
             return Err(unreadable(certificate, &"it holds no certificate in PEM").into());
         }
-        let file = private_files::open_secret(key).map_err(|error| Mistake(format!("--tls-key: {error}")))?;
+        let file = private_files::open_secret(key);
+        let file = file.map_err(|error| UsageError::Argument {
+            argument: "--tls-key".into(),
+            problem: error.to_string(),
+        })?;
         let secret = PrivateKeyDer::from_pem_reader(BufReader::new(file));
         let secret = secret.map_err(|error| unreadable(key, &error))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -62,8 +68,9 @@ fn read_address(address: &str, has_tls: bool, has_name: bool) -> Result<SocketAd
 /// # Errors
 /// When it is none, cannot be had, or is one that others can reach and there is no TLS.
 pub fn listen(address: &str, option: &str, tls: Option<&Tls>, host: Option<&str>) -> Result<TcpListener> {
-    let parsed = read_address(address, tls.is_some(), host.is_some())
-        .map_err(|why| Mistake(format!("{option} {address}: {why}")))?;
+    let parsed = read_address(address, tls.is_some(), host.is_some()).map_err(|why| {
+        UsageError::Argument { argument: format!("{option} {address}"), problem: why.to_owned() }
+    })?;
     let port = parsed.port();
     reception::listen(parsed)
         .with_context(|| format!("{option} {address}: port {port} cannot be had; port 0 takes any free one"))

@@ -1,7 +1,6 @@
 //! `dropmill trace`: what happened in a run.
 
-use super::Mistake;
-use crate::{render::say, state::State};
+use crate::{error::UsageError, render::say, state::State};
 use anyhow::{Context, Result};
 use dropmill_journal::{Journal, compare, event::Event, trace as canonical};
 use std::{fs, path::Path};
@@ -24,7 +23,10 @@ pub fn trace(state: &State, run: &str, outline: bool, json: bool) -> Result<u8> 
 
 /// Tells what two runs did differently: exit code 1 if anything.
 pub fn compare(state: &State, one: &Path, other: Option<&Path>) -> Result<u8> {
-    let other = other.ok_or_else(|| Mistake("trace compare A B: the second run is missing".into()))?;
+    let other = other.ok_or_else(|| UsageError::Argument {
+        argument: "trace compare A B".into(),
+        problem: "the second run is missing".into(),
+    })?;
     let difference = compare::runs(&events(state, one)?, &events(state, other)?);
     if difference.is_empty() {
         say::line("they did the same");
@@ -42,11 +44,8 @@ fn events(state: &State, of: &Path) -> Result<Vec<Event>> {
     }
     let text = fs::read_to_string(of).with_context(|| of.display().to_string())?;
     let wrong = |(at, error): (usize, serde_json::Error)| {
-        Mistake(format!(
-            "{}: line {}: {error}; it should hold events as --json prints them",
-            of.display(),
-            at + 1
-        ))
+        let problem = format!("line {}: {error}; it should hold events as --json prints them", at + 1);
+        UsageError::File { path: of.to_owned(), problem }
     };
     let mut events = vec![];
     for (at, line) in text.lines().enumerate() {

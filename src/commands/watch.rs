@@ -3,7 +3,7 @@
 use super::{environment, manager};
 use crate::{
     cli::WatchArgs,
-    daemon::{Command, Daemon, Notice, Overview},
+    daemon::{Command, Daemon, DaemonEvent, Overview},
     render::say,
     settings::{Loaded, load},
     state::State,
@@ -29,11 +29,12 @@ pub fn watch(arguments: &WatchArgs, state: &State) -> Result<u8> {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
     };
-    actix::System::with_tokio_rt(runtime).block_on(live(daemon, &loaded, state, arguments.json))?;
+    actix::System::with_tokio_rt(runtime).block_on(live(daemon, arguments, &loaded, state))?;
     Ok(0)
 }
 
-async fn live(daemon: Daemon, loaded: &Loaded, state: &State, json: bool) -> Result<()> {
+async fn live(daemon: Daemon, arguments: &WatchArgs, loaded: &Loaded, state: &State) -> Result<()> {
+    let (file, json) = (&arguments.file, arguments.json);
     // Before anything is reported: a manager may send a signal as soon as the daemon is ready.
     let signals =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
@@ -43,7 +44,7 @@ async fn live(daemon: Daemon, loaded: &Loaded, state: &State, json: bool) -> Res
     let last_notice = noticed.clone();
     if let Some(address) = &loaded.settings.watch.listen {
         let listener = super::health::listen(address)?;
-        let (file, set, state) = (loaded.file.clone(), loaded.set.clone(), state.clone());
+        let (file, set, state) = (file.to_owned(), loaded.set.clone(), state.clone());
         // Read anew each time, as `dropmill status` does: they never show different things.
         let read = Arc::new(move || Overview::read(&load(&file, &set, environment())?, &state));
         actix::spawn(super::health::serve(listener, asks.clone(), read));
@@ -59,7 +60,7 @@ async fn live(daemon: Daemon, loaded: &Loaded, state: &State, json: bool) -> Res
         }
         let _ = printed.send(());
     })?;
-    let (file, set) = (loaded.file.clone(), loaded.set.clone());
+    let (file, set) = (file.to_owned(), loaded.set.clone());
     let listening = actix::spawn(async move {
         let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
             tracing::error!("signals cannot be heard: interrupting ends the program at once");
@@ -113,12 +114,12 @@ fn unused(loaded: &Loaded) -> Option<String> {
         matches!(section, "input" | "output") || *key == "cleanup.job"
     };
     let keys: Vec<&str> = loaded.given.iter().filter(is_unused).map(String::as_str).collect();
-    (!keys.is_empty()).then(|| format!("{}: watch does not use {}", loaded.file.display(), keys.join(", ")))
+    (!keys.is_empty()).then(|| format!("{}: watch does not use {}", loaded.shown(), keys.join(", ")))
 }
 
-fn tell(notice: &Notice, json: bool) {
+fn tell(notice: &DaemonEvent, json: bool) {
     match notice {
-        Notice::Ready => {
+        DaemonEvent::Ready => {
             manager::tell("READY=1");
             if json {
                 say::json(&json!({ "kind": "ready" }));
@@ -126,36 +127,38 @@ fn tell(notice: &Notice, json: bool) {
                 say::note(&timed("ready"));
             }
         }
-        Notice::Event(event) if json => {
+        DaemonEvent::Event(event) if json => {
             say::json(event);
         }
-        Notice::Event(_) => {}
-        Notice::Finished { run, task, input, outcome, place, cause } if json => {
+        DaemonEvent::Event(_) => {}
+        DaemonEvent::Finished { run, task, input, outcome, place, cause } if json => {
             let place = text_of(place);
             let line = json!({
                 "kind": "finished", "at": now(), "run": run, "task": task, "input": input, "outcome": outcome, "place": place, "cause": cause,
             });
             say::json(&line);
         }
-        Notice::Finished { input, outcome, place, cause, .. } => {
+        DaemonEvent::Finished { input, outcome, place, cause, .. } => {
             let why = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
             say::line(&timed(&format!("{outcome:<7} {input} -> {}{why}", place.display())));
         }
-        Notice::NodesReleased { pool } if json => {
+        DaemonEvent::NodesReleased { pool } if json => {
             say::json(&json!({ "kind": "nodes_released", "pool": pool }));
         }
-        Notice::NodesReleased { pool } => tracing::info!(pool, "no files are left: its nodes are taken away"),
-        Notice::Reloaded { later } if json => {
+        DaemonEvent::NodesReleased { pool } => {
+            tracing::info!(pool, "no files are left: its nodes are taken away")
+        }
+        DaemonEvent::Reloaded { later } if json => {
             say::json(&json!({ "kind": "reloaded", "later": later }));
         }
-        Notice::Reloaded { later } => {
+        DaemonEvent::Reloaded { later } => {
             let later = match later.is_empty() {
                 true => String::new(),
                 false => format!("; {} changed too, which takes a new start", later.join(", ")),
             };
             say::note(&timed(&format!("reloaded: the next run does what the run file says{later}")));
         }
-        Notice::Say(line) => say::note(&timed(line)),
+        DaemonEvent::Say(line) => say::note(&timed(line)),
     }
 }
 

@@ -76,9 +76,10 @@ impl Folders {
         let settings = drop_settings(loaded, self);
         let rules = Rules::new(settings.rules);
         let directory = resolved(&self.directory);
-        let own = [("the run file", loaded.file.as_path()), ("the state folder", state)];
+        let run_file = loaded.file.iter().map(|file| ("the run file", file.as_path()));
+        let own = run_file.chain([("the state folder", state)]);
         let application = application.iter().map(|file| ("a file of the application", file.source.as_path()));
-        for (what, path) in own.into_iter().chain(application) {
+        for (what, path) in own.chain(application) {
             let path = resolved(path);
             let Ok(below) = path.strip_prefix(&directory) else { continue };
             let entry = match rules.unit() {

@@ -2,21 +2,20 @@
 
 use super::pools::Pools;
 use crate::{
-    life::{AtWork, Found, Life},
     plan,
+    session::{ActiveRun, RunSession},
     settings::Loaded,
     state::{State, write_private},
+    stored_run::StoredRun,
 };
 use anyhow::{Context, Result};
 use dropmill_actors::{
     Services,
     drop_folder::NewItem,
     drop_store::DropStore,
-    mill::{RunStore, StartedRun, StoredRun},
+    mill::{self, RunStore, StartedRun},
 };
 use dropmill_azure_wire::time::SharedClock;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc};
 
 /// In the folder of a run that has ended and matters no more.
@@ -36,45 +35,42 @@ pub(super) struct DiskRuns {
     pub pool: String,
     pub pools: Pools,
     /// Runs of previous processes that were read, by name.
-    pub found: RefCell<BTreeMap<String, Found>>,
+    pub found: RefCell<BTreeMap<String, StoredRun>>,
 }
 
 impl DiskRuns {
     fn make(&self) -> Result<StartedRun> {
         let loaded = self.loaded.borrow().clone();
-        let mut bytes = [0; 32];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        let name = &loaded.settings.run.name;
-        let run = plan::run_name(name, self.clock.now(), &mut ChaCha8Rng::from_seed(bytes));
+        let run = plan::new_run_name(&loaded.settings.run.name, self.clock.now())?;
         let results = self.work.join(&run).join(".results");
         dropmill_private_files::folder(&results)?;
         let plan = plan::stream(&loaded, &run, &self.pool, &results)?;
-        let life = Life::first(loaded, plan, Some(self.work.clone()), &self.state, &self.clock)?;
-        self.begin(life)
+        let session = RunSession::first(loaded, plan, Some(self.work.clone()), &self.state, &self.clock)?;
+        self.begin(session)
     }
 
-    fn begin(&self, life: Life) -> Result<StartedRun> {
-        let (run, pool) = (life.plan.run.clone(), life.plan.pool.id.clone());
+    fn begin(&self, session: RunSession) -> Result<StartedRun> {
+        let (run, pool) = (session.plan.run.clone(), session.plan.pool.id.clone());
         self.pools.remember(&pool)?;
-        let place = self.store.results(&life.plan);
-        let running = life.begin_with(self.services.clone(), place, self.store.clone(), &self.clock);
+        let place = self.store.results(&session.plan);
+        let running = session.begin_with(self.services.clone(), place, self.store.clone(), &self.clock);
         Ok(started(run, pool, running))
     }
 
-    fn read(&self) -> Result<Vec<StoredRun>> {
+    fn read(&self) -> Result<Vec<mill::StoredRun>> {
         let mut stored = vec![];
         for (path, _) in self.state.runs_of_daemon(&self.work)? {
             if path.join(OVER).exists() {
                 continue;
             }
-            let found = Found::at(&path)?;
-            stored.push(StoredRun { run: found.plan.run.clone(), past: found.past() });
+            let found = StoredRun::at(&path)?;
+            stored.push(mill::StoredRun { run: found.plan.run.clone(), past: found.past() });
             self.found.borrow_mut().insert(found.plan.run.clone(), found);
         }
         Ok(stored)
     }
 
-    fn take(&self, run: &str) -> Result<Found> {
+    fn take(&self, run: &str) -> Result<StoredRun> {
         self.found.borrow_mut().remove(run).with_context(|| format!("run {run} is not stored"))
     }
 
@@ -86,7 +82,7 @@ impl DiskRuns {
             item.index = u32::try_from(found.plan.items.len()).unwrap_or(u32::MAX);
             found.plan.items.push(item);
         }
-        self.begin(Life::next(found, self.loaded.borrow().clone(), &self.state, &self.clock)?)
+        self.begin(RunSession::next(found, self.loaded.borrow().clone(), &self.state, &self.clock)?)
     }
 
     fn end(&self, run: &str) -> Result<()> {
@@ -96,7 +92,7 @@ impl DiskRuns {
     }
 }
 
-fn started(run: String, pool: String, running: AtWork) -> StartedRun {
+fn started(run: String, pool: String, running: ActiveRun) -> StartedRun {
     StartedRun {
         run,
         pool,
@@ -112,7 +108,7 @@ impl RunStore for DiskRuns {
         self.make().map_err(|error| format!("{error:#}"))
     }
 
-    fn stored(&self) -> Result<Vec<StoredRun>, String> {
+    fn stored(&self) -> Result<Vec<mill::StoredRun>, String> {
         self.read().map_err(|error| format!("{error:#}"))
     }
 

@@ -1,6 +1,6 @@
 //! The command of each task, written so that no name is ever more than a name.
 
-use super::files::Found;
+use super::files::InputFile;
 use crate::settings::{Problem, Task};
 use dropmill_azure_wire::command_line::quote;
 
@@ -71,7 +71,7 @@ impl Template {
     }
 
     /// The command line of one task, for the node's splitter.
-    pub fn write(&self, input: &Found, index: u32) -> String {
+    pub fn write(&self, input: &InputFile, index: u32) -> String {
         match self {
             Self::Shell(line) => shell_line(line),
             Self::Arguments(arguments) => {
@@ -123,7 +123,7 @@ pub fn as_argument(name: &str) -> String {
     if name.starts_with('-') { format!("./{name}") } else { name.to_owned() }
 }
 
-fn value(name: &str, input: &Found, index: u32) -> String {
+fn value(name: &str, input: &InputFile, index: u32) -> String {
     let file = input.name();
     match name {
         "input" => as_argument(&input.place()),
@@ -206,8 +206,8 @@ mod tests {
         }
     }
 
-    fn found(relative: &str) -> Found {
-        Found {
+    fn found(relative: &str) -> InputFile {
+        InputFile {
             path: "/x".into(),
             relative: relative.into(),
             below: String::new(),

@@ -15,7 +15,7 @@ use std::{
 
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct InputFile {
     /// Where it is.
     pub path: PathBuf,
     /// Relative to the run file's folder, `/` between segments; a byte that is not UTF-8 as `%XX`.
@@ -30,7 +30,7 @@ pub struct Found {
     pub mode: Option<u32>,
 }
 
-impl Found {
+impl InputFile {
     /// Whether its owner may execute it.
     pub fn is_executable(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o100 != 0)
@@ -96,9 +96,13 @@ pub struct Search<'a> {
 
 /// Files that match any of the patterns, sorted by their relative paths, and what matches and is left out. A pattern that
 /// finds nothing is a mistake.
-pub fn find(search: Search<'_>, patterns: &[String], problems: &mut Vec<Problem>) -> (Vec<Found>, LeftOut) {
+pub fn find(
+    search: Search<'_>,
+    patterns: &[String],
+    problems: &mut Vec<Problem>,
+) -> (Vec<InputFile>, LeftOut) {
     let Search { key, base, .. } = search;
-    let mut found: Vec<Found> = vec![];
+    let mut found: Vec<InputFile> = vec![];
     let mut left_out = LeftOut::default();
     for text in patterns {
         let pattern = match pattern(text, base) {
@@ -190,7 +194,7 @@ pub fn normal(path: &Path) -> PathBuf {
 struct Walk<'a> {
     search: Search<'a>,
     pattern: &'a Pattern,
-    found: &'a mut Vec<Found>,
+    found: &'a mut Vec<InputFile>,
     left_out: &'a mut LeftOut,
     /// The folders above, by device and inode: a link that leads to one of them goes in a circle.
     above: Vec<(u64, u64)>,
@@ -283,7 +287,7 @@ impl Walk<'_> {
         let modified = facts.modified().ok().and_then(|moment| Timestamp::try_from(moment).ok());
         let size_bytes = facts.len();
         let below = String::new();
-        self.found.push(Found { path: path.to_owned(), relative, below, size_bytes, modified, mode });
+        self.found.push(InputFile { path: path.to_owned(), relative, below, size_bytes, modified, mode });
     }
 }
 

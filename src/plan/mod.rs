@@ -17,7 +17,7 @@ use dropmill_lifecycle::{
         RunPlan, When, shared_application,
     },
 };
-use files::{Found, Search};
+use files::{InputFile, Search};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -28,13 +28,13 @@ use std::{
     time::Duration,
 };
 
-pub use name::run_name;
+pub use name::{new_run_name, run_name};
 
 /// A deadline of what has none.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Nodes of the embedded service, all pools together.
-const EMBEDDED_NODES: u32 = dropmill_local_azure::service::NODE_QUOTA;
+pub const EMBEDDED_NODES: u32 = 1000;
 
 /// Answers the question whether something shall be deleted at the end, for `cleanup.* = "ask"`.
 pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
@@ -67,7 +67,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
         return Err(loaded.problems(problems));
     }
     let mut plan = whole(settings, run, application, items, output_folder, ask);
-    plan.run_file = std::fs::canonicalize(&loaded.file).ok();
+    plan.run_file = loaded.identity().ok();
     plan.notes = left_out.lines();
     Ok(plan)
 }
@@ -149,7 +149,7 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
 pub fn dropped(task: &Task, file: &NewItem) -> Item {
     // The blobs of a folder come under their whole names, which begin with the task's.
     let below = if file.whole_folder { format!("{}/", file.task) } else { String::new() };
-    let found = Found {
+    let found = InputFile {
         path: file.source.clone(),
         relative: file.relative.clone(),
         below,
@@ -289,7 +289,7 @@ fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut V
     let (found, left_out) = files::find(search, &settings.application.files, problems);
     // Nobody chooses a program by a pattern that may match anything.
     problems.extend(left_out.lines().into_iter().map(|line| Problem::new("application.files", line)));
-    let mut names: BTreeMap<String, &Found> = BTreeMap::new();
+    let mut names: BTreeMap<String, &InputFile> = BTreeMap::new();
     let mut files = vec![];
     for file in &found {
         // The application lies flat in the working folder of its start task.
@@ -343,7 +343,7 @@ fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, Stri
     parts.iter().map(|(part, value)| ((*part).to_owned(), digest(value))).collect()
 }
 
-fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Problem>) -> Vec<Item> {
+fn items(settings: &Settings, run: &str, inputs: &[InputFile], problems: &mut Vec<Problem>) -> Vec<Item> {
     let template = match Template::of(&settings.task) {
         Ok(template) => template,
         Err(found) => {
@@ -403,7 +403,7 @@ fn items(settings: &Settings, run: &str, inputs: &[Found], problems: &mut Vec<Pr
 }
 
 /// What a task finds in its environment.
-fn environment(task: &Task, input: &Found, run: &str) -> Vec<(String, String)> {
+fn environment(task: &Task, input: &InputFile, run: &str) -> Vec<(String, String)> {
     let mut environment = vec![
         ("DROPMILL_RUN".to_owned(), run.to_owned()),
         ("DROPMILL_INPUT".to_owned(), command::as_argument(&input.place())),
@@ -499,6 +499,3 @@ fn delays(settings: &Settings, run: &str) -> Delays {
     let steps = dropmill_azure_client::delays::delays(&mut rng, first, 2.0, longest, tries);
     Delays { steps, for_ever: false }
 }
-
-#[cfg(test)]
-mod tests;

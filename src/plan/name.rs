@@ -2,7 +2,8 @@
 
 use dropmill_azure_wire::time::Timestamp;
 use dropmill_lifecycle::plan::slug;
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -15,6 +16,16 @@ pub fn run_name(name: &str, now: Timestamp, rng: &mut impl Rng) -> String {
     let moment = now.strftime("%Y%m%d-%H%M%S");
     let random: String = (0..6).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect();
     format!("{slug}-{moment}-{random}")
+}
+
+/// Returns a new name of a run, with random letters of the operating system.
+///
+/// # Errors
+/// Fails if the system has no random numbers.
+pub fn new_run_name(name: &str, now: Timestamp) -> std::io::Result<String> {
+    let mut bytes = [0; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(run_name(name, now, &mut ChaCha8Rng::from_seed(bytes)))
 }
 
 /// `<slug of the file name>-<12 hex digits>`: people recognise the first part, the second tells files apart whose

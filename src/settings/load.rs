@@ -4,7 +4,7 @@
 
 use super::{
     Settings,
-    problems::{Problem, Problems, nearest},
+    problems::{Located, Problem, Problems, nearest},
 };
 use config::{Config, File, FileFormat};
 use serde_json::Value;
@@ -17,30 +17,55 @@ use std::{
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Begins the variables that override keys: `DROPMILL__POOL__NODES=5`.
 const PREFIX: &str = "DROPMILL__";
+/// Ends the path that stands for settings made in code.
+const IN_CODE: &str = ".settings";
 /// More mistakes than this are no help.
 const MOST_PROBLEMS: usize = 50;
 
-/// A run file that could be read.
+/// Settings that could be read, and where they come from.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The file.
-    pub file: PathBuf,
-    /// The folder that its paths are relative to.
+    /// The run file; none for settings that were made in code.
+    pub file: Option<PathBuf>,
+    /// The folder that paths in the settings are relative to.
     pub base: PathBuf,
-    /// What it says, laid over the defaults.
+    /// The settings, laid over the defaults.
     pub settings: Settings,
-    /// What the command line set over it.
+    /// `section.key=value` that were set over the run file.
     pub set: Vec<String>,
-    /// Where its keys stand.
+    /// Where the keys of the run file stand.
     pub lines: Lines,
     /// Keys that the file, the environment or the command line sets, whatever to: `output.layout`.
     pub given: BTreeSet<String>,
 }
 
 impl Loaded {
-    /// Mistakes found later, with their lines.
+    /// Adds file and lines to mistakes that were found later.
     pub fn problems(&self, found: Vec<Problem>) -> Problems {
-        problems(&self.file, found, &self.lines)
+        problems(self.file.as_deref(), found, &self.lines)
+    }
+
+    /// Returns the path that tells the runs of these settings from those of others: the real path of the run file. For
+    /// settings made in code it is made of their folder and `run.name`, and no file has it.
+    ///
+    /// # Errors
+    /// Fails if the run file or the folder does not exist.
+    pub fn identity(&self) -> std::io::Result<PathBuf> {
+        match &self.file {
+            Some(file) => std::fs::canonicalize(file),
+            None => {
+                let name = dropmill_lifecycle::plan::slug(&self.settings.run.name, 60);
+                Ok(std::fs::canonicalize(&self.base)?.join(format!("{name}{IN_CODE}")))
+            }
+        }
+    }
+
+    /// Returns the name of the run file for messages.
+    pub fn shown(&self) -> String {
+        match &self.file {
+            Some(file) => file.display().to_string(),
+            None => format!("the settings of {}", self.settings.run.name),
+        }
     }
 }
 
@@ -48,16 +73,23 @@ impl Loaded {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lines(BTreeMap<String, usize>);
 
+impl Default for Settings {
+    /// Returns the settings of `config/default.toml`.
+    fn default() -> Self {
+        serde_json::from_value(defaults()).expect("the defaults are settings")
+    }
+}
+
 /// Reads a run file. `set` holds `section.key=value` of the command line.
 ///
 /// # Errors
-/// Every mistake in it.
+/// Returns every mistake in it.
 pub fn load(
     file: &Path,
     set: &[String],
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Problems> {
-    let whole = |what: String| problems(file, vec![Problem::new("", what)], &Lines::default());
+    let whole = |what: String| problems(Some(file), vec![Problem::new("", what)], &Lines::default());
     let text = std::fs::read_to_string(file).map_err(|error| {
         whole(match error.kind() {
             std::io::ErrorKind::NotFound => {
@@ -76,17 +108,59 @@ pub fn load(
     };
     let lines = if format == FileFormat::Toml {
         lines_of(&text).map_err(|(line, what)| Problems {
-            file: file.to_owned(),
-            found: vec![(line, Problem::new("", what))],
+            found: vec![Located { file: Some(file.to_owned()), line, problem: Problem::new("", what) }],
         })?
     } else {
         Lines::default()
     };
-    let mut builder = Config::builder()
-        .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
-        .add_source(File::from_str(&text, format));
+    let from = Origin { file: Some(file), base, lines };
+    lay_over(from, &text, format, set, environment)
+}
+
+/// Takes settings that were made in code. `base` is the folder that their paths are relative to, `set` holds
+/// `section.key=value` to lay over them.
+///
+/// # Errors
+/// Returns every mistake in `set`. Settings that make no sense are found when a run is planned.
+pub fn in_code(settings: &Settings, base: &Path, set: &[String]) -> Result<Loaded, Problems> {
+    let whole = |what: String| problems(None, vec![Problem::new("", what)], &Lines::default());
+    let base = std::path::absolute(base).map_err(|error| whole(format!("{}: {error}", base.display())))?;
+    if set.is_empty() {
+        return Ok(Loaded {
+            file: None,
+            base,
+            settings: settings.clone(),
+            set: vec![],
+            lines: Lines::default(),
+            given: BTreeSet::new(),
+        });
+    }
+    let text = serde_json::to_string(settings).map_err(|error| whole(error.to_string()))?;
+    lay_over(Origin { file: None, base, lines: Lines::default() }, &text, FileFormat::Json, set, [])
+}
+
+/// Where settings come from.
+struct Origin<'a> {
+    file: Option<&'a Path>,
+    base: PathBuf,
+    lines: Lines,
+}
+
+/// Lays a run file over the defaults, and the environment and `set` over both. Settings made in code are complete.
+fn lay_over(
+    Origin { file, base, lines }: Origin<'_>,
+    text: &str,
+    format: FileFormat,
+    set: &[String],
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
+    let mut builder = Config::builder();
+    if file.is_some() {
+        builder = builder.add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    }
+    builder = builder.add_source(File::from_str(text, format));
     let mut given = BTreeSet::new();
-    let own = Config::builder().add_source(File::from_str(&text, format)).build();
+    let own = Config::builder().add_source(File::from_str(text, format)).build();
     // Whatever is wrong with it is found below.
     if let Ok(own) = own.and_then(Config::try_deserialize) {
         leaves("", &own, &mut given);
@@ -99,14 +173,14 @@ pub fn load(
             Err(error) => found.push(Problem::new(&key, format!("{from}: {error}"))),
         }
     }
-    let tree: Value = builder
-        .build()
-        .and_then(Config::try_deserialize)
-        .map_err(|error| whole(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+    let tree: Value = builder.build().and_then(Config::try_deserialize).map_err(|error| {
+        let what = error.to_string().lines().next().unwrap_or_default().to_owned();
+        problems(file, vec![Problem::new("", what)], &Lines::default())
+    })?;
     let settings = read(tree, &mut found);
     match (settings, found.is_empty()) {
         (Some(settings), true) => {
-            Ok(Loaded { file: file.to_owned(), base, settings, set: set.to_vec(), lines, given })
+            Ok(Loaded { file: file.map(Path::to_owned), base, settings, set: set.to_vec(), lines, given })
         }
         _ => Err(problems(file, found, &lines)),
     }
@@ -131,10 +205,12 @@ pub fn defaults() -> Value {
     serde_json::to_value(table).expect("TOML fits into JSON")
 }
 
-fn problems(file: &Path, found: Vec<Problem>, lines: &Lines) -> Problems {
-    let mut found: Vec<_> = found.into_iter().map(|problem| (lines.of(&problem.key), problem)).collect();
-    found.sort_by_key(|(line, problem)| (line.unwrap_or(usize::MAX), problem.key.clone()));
-    Problems { file: file.to_owned(), found }
+fn problems(file: Option<&Path>, found: Vec<Problem>, lines: &Lines) -> Problems {
+    let located =
+        |problem: Problem| Located { file: file.map(Path::to_owned), line: lines.of(&problem.key), problem };
+    let mut found: Vec<_> = found.into_iter().map(located).collect();
+    found.sort_by_key(|located| (located.line.unwrap_or(usize::MAX), located.problem.key.clone()));
+    Problems { found }
 }
 
 /// What environment and command line say, the command line last.

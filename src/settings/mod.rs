@@ -1,4 +1,4 @@
-//! A run file as it is written: read, laid over the defaults, every mistake found and shown at its line.
+//! The settings of a run: a run file, read and laid over the defaults, or made in code. Every mistake is found at once.
 
 mod length;
 mod load;
@@ -6,8 +6,8 @@ mod problems;
 mod sections;
 
 pub use length::{Length, Size};
-pub use load::{DEFAULTS, Lines, Loaded, load};
-pub use problems::{Problem, Problems, nearest as nearest_of};
+pub use load::{DEFAULTS, Lines, Loaded, in_code, load};
+pub use problems::{Located, Problem, Problems, nearest as nearest_of};
 
 pub use sections::*;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a run file: all mistakes at once, each with its line.
+//! Mistakes in settings: all of them at once, each with its file and line.
 
 use dropmill_journal::Shown;
 use std::{fmt, path::PathBuf};
@@ -19,26 +19,36 @@ impl Problem {
     }
 }
 
-/// All mistakes of a file.
+/// A mistake and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The run file; none for settings that were made in code.
+    pub file: Option<PathBuf>,
+    /// The line in it, if it is known.
+    pub line: Option<usize>,
+    /// The mistake.
+    pub problem: Problem,
+}
+
+/// All mistakes in the settings of one or several runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems {
-    /// The file.
-    pub file: PathBuf,
-    /// Each mistake, with its line if the file tells.
-    pub found: Vec<(Option<usize>, Problem)>,
+    /// Each mistake, by file and line.
+    pub found: Vec<Located>,
 }
 
 impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (line, problem)) in self.found.iter().enumerate() {
+        for (at, Located { file, line, problem }) in self.found.iter().enumerate() {
             if at > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", Shown(self.file.display()))?;
-            if let Some(line) = line {
-                write!(f, ":{line}")?;
+            match (file, line) {
+                (Some(file), Some(line)) => write!(f, "{}:{line}", Shown(file.display()))?,
+                (Some(file), None) => write!(f, "{}", Shown(file.display()))?,
+                (None, _) => f.write_str("settings")?,
             }
             if problem.key.is_empty() {
                 write!(f, ": {}", Shown(&problem.what))?;
@@ -76,6 +86,22 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_mistake_is_shown_with_its_own_file() {
+        let located = |file: Option<&str>, line, key: &str| Located {
+            file: file.map(PathBuf::from),
+            line,
+            problem: Problem::new(key, "wrong"),
+        };
+        let found = vec![
+            located(Some("a.toml"), Some(3), "run.name"),
+            located(Some("b.toml"), None, ""),
+            located(None, None, "pool.nodes"),
+        ];
+        let shown = Problems { found }.to_string();
+        assert_eq!(shown, "a.toml:3: run.name: wrong\nb.toml: wrong\nsettings: pool.nodes: wrong");
+    }
 
     #[test]
     fn a_slip_of_the_pen_is_recognised() {

@@ -1,29 +1,25 @@
-//! One life of a run: from its folder in the state to its actors at work. A run that was cut off has another.
+//! One process's work on a run: from the run's folder in the state to its running actors. A run that was interrupted is
+//! resumed by another session.
 
 use crate::{
     again::begin_record,
-    commands::{Mistake, services},
+    error::UsageError,
     plan::stored,
     record::Record,
-    settings::{Loaded, ServiceKind, Task, load},
+    services::{self, Embedded},
+    settings::{Loaded, ServiceKind},
     state::{RunFolder, State, write_private},
+    stored_run::{SETTINGS, StoredRun, StoredSettings, TASK, hash},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use dropmill_actors::{
     Canceller, Feeder, RunHandle, RunParts, Services,
     inputs::{Inputs, PathInputs},
     place::{DiskPlace, ResultPlace},
 };
 use dropmill_azure_wire::time::SharedClock;
-use dropmill_journal::{
-    Journal, RunHeader,
-    event::Event,
-    past::Past,
-    report::{Report, ReportFold},
-};
+use dropmill_journal::{Journal, RunHeader, event::Event, report::Report};
 use dropmill_lifecycle::plan::RunPlan;
-use dropmill_local_azure::service::LocalAzure;
-use sha2::{Digest, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -35,45 +31,33 @@ use std::{
 const GONE: &str = "gone";
 /// How long the end of a run waits for the removal of such a folder.
 const REMOVING: Duration = Duration::from_millis(500);
-/// What the tasks of a drop folder's run do, beside its plan.
-const TASK: &str = "task.json";
-
-/// A run with its folder, ready to be carried out.
-pub struct Life {
-    /// The settings that its services are reached by.
+/// A run whose folder this process holds, before its actors are started.
+pub struct RunSession {
+    /// The settings that name the service.
     pub loaded: Loaded,
-    /// What it does.
+    /// The plan of the run.
     pub plan: RunPlan,
-    /// What its earlier lives left in its journal, if it had any.
+    /// The journal of previous sessions, if there were any.
     pub earlier: Option<Vec<Event>>,
-    /// Where its requests are kept, if they are.
+    /// Where requests and responses are recorded, if they are.
     pub record: Option<Record>,
     journal: Journal,
     folder: RunFolder,
 }
 
-/// A run that was made before.
-pub struct Found {
-    /// Its folder.
-    pub path: PathBuf,
-    /// What its journal says of itself.
-    pub header: RunHeader,
-    /// What it did.
-    pub plan: RunPlan,
-    /// What it said.
-    pub events: Vec<Event>,
-}
-
-/// A run at work in the current actix system.
-pub struct AtWork {
+/// A run whose actors are running in the current actix system.
+pub struct ActiveRun {
     run: RunHandle,
-    embedded: Option<LocalAzure>,
+    embedded: Option<Embedded>,
     folder: RunFolder,
     record: Option<Record>,
 }
 
-impl Life {
-    /// The first life of a run.
+impl RunSession {
+    /// Creates the folder of a new run.
+    ///
+    /// # Errors
+    /// Fails if a feature is missing, or the folder, the plan or the journal cannot be written.
     pub fn first(
         loaded: Loaded,
         plan: RunPlan,
@@ -81,13 +65,14 @@ impl Life {
         state: &State,
         clock: &SharedClock,
     ) -> Result<Self> {
+        services::check(&loaded.settings)?;
         drop(sweep(state));
         begin_record(&plan, state)?;
         let folder = state.new_run(&plan.run, clock.now())?;
         let body = stored::to_bytes(&plan)?;
         write_private(&folder.path.join("plan.json"), &body)?;
         let header = RunHeader {
-            file: Some(fs::canonicalize(&loaded.file)?),
+            file: Some(loaded.identity()?),
             set: loaded.set.clone(),
             service: identity(&loaded),
             watch,
@@ -97,30 +82,42 @@ impl Life {
             // Items that come while it goes on are made again from this, whatever the run file says then.
             write_private(&folder.path.join(TASK), &serde_json::to_vec_pretty(&loaded.settings.task)?)?;
         }
+        if loaded.file.is_none() {
+            let stored = StoredSettings { base: loaded.base.clone(), settings: loaded.settings.clone() };
+            write_private(&folder.path.join(SETTINGS), &serde_json::to_vec_pretty(&stored)?)?;
+        }
         let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
         Ok(Self { loaded, plan, earlier: None, record: None, journal, folder })
     }
 
-    /// Goes on with a run that was cut off, as it was planned.
-    pub fn next(found: Found, loaded: Loaded, state: &State, clock: &SharedClock) -> Result<Self> {
-        same_service(&found.header, &loaded)?;
-        let folder = state.hold_run(&found.path, clock.now())?;
-        // Read again now that nobody else writes.
-        let (journal, _, events) = Journal::open(&found.path.join("journal.db"))?;
-        Ok(Self { loaded, plan: found.plan, earlier: Some(events), record: None, journal, folder })
+    /// Resumes a run that was interrupted, as it was planned.
+    ///
+    /// # Errors
+    /// Fails if a feature is missing, the settings name another service, another process works on the run, or its journal
+    /// cannot be read.
+    pub fn next(stored: StoredRun, loaded: Loaded, state: &State, clock: &SharedClock) -> Result<Self> {
+        services::check(&loaded.settings)?;
+        same_service(&stored.header, &loaded)?;
+        let folder = state.hold_run(&stored.path, clock.now())?;
+        // Read again now that no other process writes.
+        let (journal, _, events) = Journal::open(&stored.path.join("journal.db"))?;
+        Ok(Self { loaded, plan: stored.plan, earlier: Some(events), record: None, journal, folder })
     }
 
-    /// Puts the actors to work.
-    pub fn begin(self, clock: &SharedClock) -> Result<AtWork> {
+    /// Opens the services and starts the actors.
+    ///
+    /// # Errors
+    /// Fails if the services cannot be opened.
+    pub fn begin(self, clock: &SharedClock) -> Result<ActiveRun> {
         let (services, embedded) =
             services::open(&self.loaded, &self.folder.path.join("service"), clock, self.record.as_ref())?;
-        if let Some(service) = embedded.clone() {
-            actix::spawn(async move { service.alarms().await });
+        if let Some(service) = &embedded {
+            actix::spawn(service.clone().alarms());
         }
-        Ok(AtWork { embedded, ..self.begin_on(services, clock) })
+        Ok(ActiveRun { embedded, ..self.begin_on(services, clock) })
     }
 
-    fn begin_on(self, services: Services, clock: &SharedClock) -> AtWork {
+    fn begin_on(self, services: Services, clock: &SharedClock) -> ActiveRun {
         let place = Arc::new(DiskPlace::of(&self.plan));
         self.begin_with(services, place, Arc::new(PathInputs), clock)
     }
@@ -132,7 +129,7 @@ impl Life {
         place: Arc<dyn ResultPlace>,
         inputs: Arc<dyn Inputs>,
         clock: &SharedClock,
-    ) -> AtWork {
+    ) -> ActiveRun {
         let parts = RunParts {
             plan: self.plan,
             services,
@@ -142,84 +139,36 @@ impl Life {
             clock: clock.clone(),
             earlier: self.earlier,
         };
-        AtWork { run: parts.start(), embedded: None, folder: self.folder, record: self.record }
+        ActiveRun { run: parts.start(), embedded: None, folder: self.folder, record: self.record }
     }
 }
 
-impl Found {
-    /// Reads a run's folder; every event is checked.
-    pub fn at(path: &Path) -> Result<Self> {
-        let (header, events) = Journal::read(&path.join("journal.db"))?;
-        let file = path.join("plan.json");
-        let body = dropmill_private_files::read(&file)?;
-        if hash(&body) != header.plan {
-            bail!(
-                "{} is not the plan that the run's journal names: restore it from a copy, or start a new run",
-                file.display()
-            );
-        }
-        let plan = stored::from_bytes(&file, &body)?;
-        Ok(Self { path: path.to_owned(), header, plan, events })
-    }
-
-    /// What its events tell.
-    pub fn past(&self) -> Past {
-        Past::of(&self.events)
-    }
-
-    /// Removes what a life that was cut off in its last moments, after the end of its run, had no time to remove.
-    pub fn tidy(&self, state: &State, clock: &SharedClock) -> Result<()> {
-        let service = self.path.join("service");
-        if self.past().ended.is_some()
-            && service.exists()
-            && ReportFold::of(&self.events).left_behind.is_empty()
-        {
-            let _held = state.hold_run(&self.path, clock.now())?;
-            clear(&service)?;
-        }
-        // Empty, or something in it waits to be looked at.
-        let _ = fs::remove_dir(DiskPlace::staging(&self.plan.run, &self.plan.output));
-        Ok(())
-    }
-
-    /// What tasks do that are made while it goes on.
-    pub fn task(&self) -> Result<Task> {
-        let file = self.path.join(TASK);
-        let body = dropmill_private_files::read(&file)?;
-        serde_json::from_slice(&body).with_context(|| format!("read {}", file.display()))
-    }
-
-    /// The run file as it is now.
-    pub fn load(&self, environment: Vec<(String, String)>) -> Result<Loaded> {
-        let run = &self.header.run;
-        let file = self.header.file.as_ref();
-        let file = file.with_context(|| format!("the journal of run {run} names no run file"))?;
-        Ok(load(file, &self.header.set, environment)?)
-    }
-}
-
-impl AtWork {
-    /// Every event once it is durable, in order.
+impl ActiveRun {
+    /// Returns a receiver of every event once it is durable, in order.
     pub fn events(&self) -> async_channel::Receiver<Event> {
         self.run.events()
     }
 
-    /// Somebody else's means to end the run.
+    /// Returns a handle that cancels the run.
     pub fn canceller(&self) -> Canceller {
         self.run.canceller()
     }
 
-    /// Somebody else's means to add tasks, if the plan is open-ended.
+    /// Returns a handle that adds tasks, if the plan is open-ended.
     pub fn feeder(&self) -> Feeder {
         self.run.feeder()
     }
 
-    /// Its embedded service, if it has one.
-    pub fn embedded(&self) -> Option<LocalAzure> {
+    /// Returns the embedded service of the run, if it has one.
+    #[cfg(feature = "cli")]
+    pub fn embedded(&self) -> Option<Embedded> {
         self.embedded.clone()
     }
 
     /// Waits for the end; events must be received meanwhile.
+    ///
+    /// # Errors
+    /// Fails if the run has no report, or its folder was removed.
     pub async fn finished(self) -> Result<Report> {
         let (canceller, events) = (self.run.canceller(), self.run.events().downgrade());
         let mut finished = std::pin::pin!(self.run.finished());
@@ -227,28 +176,28 @@ impl AtWork {
             finished = &mut finished => finished,
             gone = crate::state::taken_away(self.folder.path.clone()) => {
                 match &self.embedded {
-                    // It is gone with its folder: nobody can end the run in order.
+                    // It is gone with its folder: the run cannot be ended in order.
                     Some(service) => service.stop(),
                     None => {
                         canceller.cancel(&gone.to_string());
                         let _ = finished.await;
                     }
                 }
-                // No last event will come: whoever listens is not to wait for it.
+                // No last event will come, and receivers must not wait for it.
                 if let Some(events) = events.upgrade() {
                     events.close();
                 }
-                return Err(gone);
+                return Err(gone.into());
             }
         };
         if let Some(service) = self.embedded {
             service.stop();
         }
-        let report = finished.context("the run could not be carried to its end")?;
+        let report = finished?;
         if let Some(record) = &self.record {
             record.end(&self.folder.path.join("journal.db"))?;
         }
-        // What is still there only then is what was asked to be kept, or could not be delivered.
+        // Otherwise something is still there that was to be kept, or could not be delivered.
         if report.left_behind.is_empty() {
             discard(&self.folder.path.join("service"));
         }
@@ -256,8 +205,8 @@ impl AtWork {
     }
 }
 
-/// Removes a folder for a moment, and leaves the rest of it to the next start: a run that is over does not wait for the
-/// folders of a thousand tasks.
+/// Removes a folder for half a second, and leaves what remains to the next start: the end of a run does not wait for the
+/// removal of a thousand task folders.
 pub fn discard(folder: &Path) {
     let gone = folder.with_extension(GONE);
     if let Err(error) = fs::rename(folder, &gone) {
@@ -274,7 +223,7 @@ pub fn discard(folder: &Path) {
     let _ = is_done.recv_timeout(REMOVING);
 }
 
-/// Removes what earlier runs had no time to remove, while this one begins.
+/// Removes what previous runs had no time to remove, in the background.
 pub fn sweep(state: &State) -> std::thread::JoinHandle<()> {
     let runs = state.folder().join("runs");
     std::thread::spawn(move || {
@@ -287,33 +236,21 @@ pub fn sweep(state: &State) -> std::thread::JoinHandle<()> {
     })
 }
 
-fn clear(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", folder.display()))
+/// Checks that the settings still name the service of a run.
+///
+/// # Errors
+/// Fails if they name another one.
+pub fn same_service(header: &RunHeader, loaded: &Loaded) -> Result<(), UsageError> {
+    let now = identity(loaded);
+    match now == header.service {
+        true => Ok(()),
+        false => {
+            Err(UsageError::ServiceChanged { run: header.run.clone(), was: header.service.clone(), now })
         }
-        _ => Ok(()),
     }
 }
 
-fn hash(body: &[u8]) -> String {
-    Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Checks that a run file still names the service of a run.
-pub fn same_service(header: &RunHeader, loaded: &Loaded) -> Result<()> {
-    let service = identity(loaded);
-    if service != header.service {
-        let told = format!(
-            "run {} uses {}, the run file now names {service}: what it made is not there, so it cannot go on",
-            header.run, header.service
-        );
-        return Err(Mistake(told).into());
-    }
-    Ok(())
-}
-
-/// Which services a run file names, without a secret.
+/// Returns the service that the settings name, without a secret.
 fn identity(loaded: &Loaded) -> String {
     let service = &loaded.settings.service;
     match service.kind {

@@ -1,0 +1,25 @@
+//! Stands in for webhooks in a build without the feature `tls`: none can be set up.
+
+use super::failed::Failed;
+use crate::error::MissingFeature;
+use dropmill_azure_wire::{secret::Secret, time::SharedClock};
+use dropmill_journal::Notice;
+use url::Url;
+
+/// An address that does not exist.
+pub enum Webhook {}
+
+impl Webhook {
+    /// Returns the missing feature.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn new(_: Url, _: Option<Secret>, _: SharedClock) -> Result<Self, String> {
+        Err(MissingFeature { feature: "tls", needed_by: "notify.url" }.to_string())
+    }
+
+    /// Never called.
+    pub async fn post(&self, _: &Notice) -> Result<(), Failed> {
+        match *self {}
+    }
+}

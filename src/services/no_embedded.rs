@@ -1,0 +1,41 @@
+//! Stands in for the embedded service in a build without the feature `embedded`: it cannot be opened.
+
+use super::account::Account;
+use crate::{error::MissingFeature, settings::Loaded};
+use anyhow::Result;
+use dropmill_azure_wire::{time::SharedClock, transport::Transport};
+use std::{convert::Infallible, path::Path, sync::Arc};
+
+/// A service that does not exist.
+#[derive(Clone)]
+pub struct Embedded(Infallible);
+
+impl Embedded {
+    /// Returns the missing feature.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn open(_: &Loaded, _: &Path, _: &SharedClock) -> Result<Self> {
+        Err(MissingFeature { feature: "embedded", needed_by: "service.kind = \"embedded\"" }.into())
+    }
+
+    /// Never called.
+    pub fn transport(&self) -> (Arc<dyn Transport>, Account, Account) {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub async fn alarms(self) {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn stop(&self) {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,104 @@
+//! Run files in the simulated world of `dropmill-test-kit`: one run, or the daemon of a drop folder.
+
+mod replay;
+
+pub use replay::replay;
+
+use crate::{
+    daemon,
+    error::UsageError,
+    plan,
+    settings::{Loaded, load},
+};
+use anyhow::{Context, Result};
+use dropmill_lifecycle::plan::RunPlan;
+use dropmill_test_kit::{Player, Scenario, drop::MillPlan};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The time at which every simulation begins, from which the names of its runs are made.
+const BEGINNING: i64 = 1_767_225_600;
+
+/// A plan to simulate.
+pub enum Simulated {
+    /// One run.
+    Run(Box<RunPlan>),
+    /// The daemon of a drop folder.
+    Mill(Box<MillPlan>),
+}
+
+impl Simulated {
+    /// Reads a run file, and makes its plan for this scenario.
+    ///
+    /// # Errors
+    /// As [`Simulated::new`], and if the run file cannot be read.
+    pub fn read(
+        file: &Path,
+        set: &[String],
+        environment: Vec<(String, String)>,
+        scenario: &Scenario,
+    ) -> Result<Self> {
+        Self::new(&load(file, set, environment)?, scenario)
+    }
+
+    /// Makes the plan of settings. A scenario that changes files needs a drop folder.
+    ///
+    /// # Errors
+    /// Fails if the settings have mistakes, or no `[watch]` section and the scenario needs one.
+    pub fn new(loaded: &Loaded, scenario: &Scenario) -> Result<Self> {
+        if scenario.files.is_empty() {
+            return Ok(Self::Run(Box::new(plan_of(loaded)?)));
+        }
+        if loaded.settings.watch.directory.is_none() {
+            let problem =
+                "the scenario changes files ([[file]]), but the run file has no watch.directory".into();
+            return Err(UsageError::Argument { argument: loaded.shown(), problem }.into());
+        }
+        Ok(Self::Mill(Box::new(daemon::simulated(loaded)?)))
+    }
+
+    /// Returns the plan as something that can be played.
+    pub fn player(&self) -> &dyn Player {
+        match self {
+            Self::Run(plan) => &**plan,
+            Self::Mill(plan) => &**plan,
+        }
+    }
+}
+
+/// Returns a plan whose names are those of a simulated time, the same every time.
+fn plan_of(loaded: &Loaded) -> Result<RunPlan> {
+    let moment = jiff::Timestamp::from_second(BEGINNING).context("a time of this century")?;
+    let run = plan::run_name(&loaded.settings.run.name, moment, &mut ChaCha8Rng::seed_from_u64(0));
+    Ok(plan::plan(loaded, &run, &|_| true)?)
+}
+
+/// Reads a scenario, and the run file that its first line may name: `# run: FILE`.
+///
+/// # Errors
+/// Fails if the file cannot be read or is no scenario.
+pub fn read_scenario(path: &Path) -> Result<(Option<PathBuf>, Scenario), UsageError> {
+    let wrong = |problem: String| UsageError::File { path: path.to_owned(), problem };
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let scenario = Scenario::parse(&text).map_err(|error| wrong(error.to_string()))?;
+    let run = text.lines().next().and_then(|line| line.strip_prefix("# run:"));
+    let run = run.map(|name| path.with_file_name("").join(name.trim()));
+    Ok((run, scenario))
+}
+
+/// Reads a scenario, and makes the plan of the run file that it names.
+///
+/// # Errors
+/// Fails if one of them cannot be read, or the scenario names no run file.
+pub fn read_whole(path: &Path, environment: Vec<(String, String)>) -> Result<(Simulated, Scenario)> {
+    let (run_file, scenario) = read_scenario(path)?;
+    let run_file = run_file.ok_or_else(|| UsageError::File {
+        path: path.to_owned(),
+        problem: "its first line must name a run file: # run: FILE".into(),
+    })?;
+    Ok((Simulated::read(&run_file, &[], environment, &scenario)?, scenario))
+}
