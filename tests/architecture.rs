@@ -1,6 +1,9 @@
 //! The picture in `docs/architecture.md` is the code's: dependencies point right, never back.
 #![allow(clippy::unwrap_used)]
 
+#[path = "architecture/imports.rs"]
+mod imports;
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// What each package may stand on, of the packages of this project.

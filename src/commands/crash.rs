@@ -6,7 +6,7 @@ use crate::{
     simulate::{read_scenario, read_whole},
 };
 use anyhow::Result;
-use dropmill_test_kit::crash::{self, Death};
+use dropmill_test_kit::survey::{self, Death};
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -21,7 +21,7 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
     let (mut points, mut broken) = (0, 0);
     for path in scenarios {
         let (plan, scenario) = read_whole(path, environment())?;
-        let survey = crash::every_point(plan.player(), &scenario, 1);
+        let survey = survey::every_point(plan.player(), &scenario, 1);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         say::line(&format!(
             "{name}: {} points, {} with the same results, {} broken",

@@ -16,6 +16,7 @@ pub mod scenario;
 mod script;
 pub mod served;
 mod simulation;
+pub mod survey;
 mod wire;
 mod world;
 

@@ -9,8 +9,8 @@ use dropmill_lifecycle::plan::When;
 use dropmill_local_azure::runner::Pretend;
 use dropmill_test_kit::{
     Player, Scenario, Simulation,
-    crash::every_point,
     scenario::{Case, Work},
+    survey::every_point,
 };
 use futures_util::future::BoxFuture;
 use std::{
