@@ -49,3 +49,8 @@ pub use error::{Error, Failure, MissingFeature, NothingToDo, StateError, UsageEr
 /// The former name of [`DaemonEvent`].
 #[deprecated(note = "use `DaemonEvent`")]
 pub type Notice = DaemonEvent;
+
+/// Compiles the examples of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingPage;
