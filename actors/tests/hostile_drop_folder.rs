@@ -211,5 +211,9 @@ fn item(source: PathBuf, whole_folder: bool) -> Item {
         environment: vec![],
         result_folder: String::new(),
         supersedes: None,
+        blob: None,
+        more_files: vec![],
+        values: vec![],
+        outputs: None,
     }
 }

@@ -20,8 +20,6 @@ pub struct InputFile {
     pub path: PathBuf,
     /// Relative to the run file's folder, `/` between segments; a byte that is not UTF-8 as `%XX`.
     pub relative: String,
-    /// Folder of a task's working folder that it is put into, `/` at its end; empty for the working folder itself.
-    pub below: String,
     /// Its length now.
     pub size_bytes: u64,
     /// When its content was last changed.
@@ -40,15 +38,6 @@ impl InputFile {
     pub fn name(&self) -> &str {
         self.relative.rsplit('/').next().unwrap_or(&self.relative)
     }
-
-    /// Its path in a task's working folder. What is put into a folder there goes by the names of its blobs, which have no
-    /// control characters.
-    pub fn place(&self) -> String {
-        match self.below.as_str() {
-            "" => self.name().to_owned(),
-            below => format!("{below}{}", self.name().replace(char::is_control, "_")),
-        }
-    }
 }
 
 struct Pattern {
@@ -66,6 +55,13 @@ pub struct LeftOut(BTreeMap<&'static str, Vec<PathBuf>>);
 impl LeftOut {
     fn add(&mut self, what: &'static str, path: &Path) {
         self.0.entry(what).or_default().push(path.to_owned());
+    }
+
+    /// Adds what another search left out.
+    pub fn extend(&mut self, other: Self) {
+        for (what, paths) in other.0 {
+            self.0.entry(what).or_default().extend(paths);
+        }
     }
 
     /// A line for each kind: how many there are, and the first of them.
@@ -92,6 +88,10 @@ pub struct Search<'a> {
     pub output: &'a Path,
     /// Links lead to what is meant.
     pub follow_links: bool,
+    /// Patterns of files and folders that are left out.
+    pub exclude: &'a [String],
+    /// Patterns match whatever the case of letters.
+    pub ignore_case: bool,
 }
 
 /// Files that match any of the patterns, sorted by their relative paths, and what matches and is left out. A pattern that
@@ -101,11 +101,18 @@ pub fn find(
     patterns: &[String],
     problems: &mut Vec<Problem>,
 ) -> (Vec<InputFile>, LeftOut) {
-    let Search { key, base, .. } = search;
+    let Search { key, base, ignore_case, .. } = search;
+    let mut excluded = vec![];
+    for text in search.exclude {
+        match pattern(text, base, ignore_case) {
+            Ok(pattern) => excluded.push(pattern.matcher),
+            Err(what) => problems.push(Problem::new("input.exclude", what)),
+        }
+    }
     let mut found: Vec<InputFile> = vec![];
     let mut left_out = LeftOut::default();
     for text in patterns {
-        let pattern = match pattern(text, base) {
+        let pattern = match pattern(text, base, ignore_case) {
             Ok(pattern) => pattern,
             Err(what) => {
                 problems.push(Problem::new(key, what));
@@ -116,6 +123,7 @@ pub fn find(
         let mut walk = Walk {
             search,
             pattern: &pattern,
+            excluded: &excluded,
             found: &mut found,
             left_out: &mut left_out,
             above: vec![],
@@ -139,7 +147,7 @@ pub fn find(
     (found, left_out)
 }
 
-fn pattern(text: &str, base: &Path) -> Result<Pattern, String> {
+fn pattern(text: &str, base: &Path, ignore_case: bool) -> Result<Pattern, String> {
     if text.is_empty() {
         return Err("a pattern is empty".into());
     }
@@ -157,7 +165,9 @@ fn pattern(text: &str, base: &Path) -> Result<Pattern, String> {
                 rest.pop();
             }
             Component::Normal(name) => match name.to_string_lossy() {
-                plain if rest.is_empty() && !plain.contains(['*', '?', '[', '{', '\\']) => top.push(name),
+                plain if rest.is_empty() && !ignore_case && !plain.contains(['*', '?', '[', '{', '\\']) => {
+                    top.push(name)
+                }
                 name => rest.push(name.into_owned()),
             },
         }
@@ -170,6 +180,7 @@ fn pattern(text: &str, base: &Path) -> Result<Pattern, String> {
     let glob = GlobBuilder::new(&whole)
         .literal_separator(true)
         .backslash_escape(true)
+        .case_insensitive(ignore_case)
         .build()
         .map_err(|error| format!("{text:?} is no pattern: {}", error.kind()))?;
     let hidden = text.split('/').any(|segment| segment.starts_with('.') && segment != "." && segment != "..");
@@ -194,6 +205,7 @@ pub fn normal(path: &Path) -> PathBuf {
 struct Walk<'a> {
     search: Search<'a>,
     pattern: &'a Pattern,
+    excluded: &'a [GlobMatcher],
     found: &'a mut Vec<InputFile>,
     left_out: &'a mut LeftOut,
     /// The folders above, by device and inode: a link that leads to one of them goes in a circle.
@@ -211,6 +223,9 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, path: &Path) {
+        if self.excluded.iter().any(|excluded| excluded.is_match(path)) {
+            return;
+        }
         let facts = match fs::symlink_metadata(path) {
             Ok(facts) => facts,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
@@ -282,13 +297,53 @@ impl Walk<'_> {
         if let Err(error) = fs::File::open(path) {
             return self.wrong(format!("{shown} cannot be read: {error}"));
         }
-        let relative = relative(path, self.search.base);
-        let mode = Some(facts.permissions().mode() & 0o777);
-        let modified = facts.modified().ok().and_then(|moment| Timestamp::try_from(moment).ok());
-        let size_bytes = facts.len();
-        let below = String::new();
-        self.found.push(InputFile { path: path.to_owned(), relative, below, size_bytes, modified, mode });
+        self.found.push(found(path, self.search.base, facts));
     }
+}
+
+/// Looks at one file that a table names.
+///
+/// # Errors
+/// Returns why it cannot be an input.
+pub fn one(path: &Path, base: &Path) -> Result<InputFile, String> {
+    let facts = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !facts.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    fs::File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    Ok(found(path, base, &facts))
+}
+
+fn found(path: &Path, base: &Path, facts: &fs::Metadata) -> InputFile {
+    InputFile {
+        path: path.to_owned(),
+        relative: relative(path, base),
+        size_bytes: facts.len(),
+        modified: facts.modified().ok().and_then(|moment| Timestamp::try_from(moment).ok()),
+        mode: Some(facts.permissions().mode() & 0o777),
+    }
+}
+
+/// Returns a pattern of absolute paths: what the folder's own name holds is no pattern.
+pub fn absolute_pattern(base: &Path, pattern: &str) -> String {
+    let mut folder = normal(base);
+    let mut rest: Vec<&str> = vec![];
+    for segment in pattern.split('/') {
+        match segment {
+            "." => {}
+            "" if rest.is_empty() => folder = PathBuf::from("/"),
+            ".." if rest.is_empty() => drop(folder.pop()),
+            ".." => drop(rest.pop()),
+            segment => rest.push(segment),
+        }
+    }
+    let folder = globset::escape(&text(&folder));
+    format!("{}/{}", folder.trim_end_matches('/'), rest.join("/"))
+}
+
+/// Returns a path as text, as names of inputs have it.
+pub fn text(path: &Path) -> String {
+    text_of(path.as_os_str().as_bytes())
 }
 
 /// Whether a link leads to the folder of results, or into it.
@@ -378,7 +433,14 @@ mod tests {
         let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
         let mut problems = vec![];
         let output = folder.join("out");
-        let search = Search { key: "input.files", base: folder, output: &output, follow_links };
+        let search = Search {
+            key: "input.files",
+            base: folder,
+            output: &output,
+            follow_links,
+            exclude: &[],
+            ignore_case: false,
+        };
         let (found, left_out) = find(search, &patterns, &mut problems);
         let shown = |line: String| line.replace(&format!("{}/", folder.display()), "");
         (

@@ -5,16 +5,22 @@ mod files;
 pub mod machine;
 pub use files::normal;
 mod name;
+mod sources;
 pub mod stored;
 
 use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings, Task};
 use command::Template;
 use dropmill_actors::drop_folder::NewItem;
+use dropmill_inputs::{
+    Draft, NamedFile,
+    names::file_name,
+    template::{Template as Text, Unknown},
+};
 use dropmill_lifecycle::{
     delays::Delays,
     plan::{
-        AppFile, CleanupPlan, Deadlines, Existing, Item, JobPlan, Layout, Limits, OutputPlan, PoolPlan,
-        RunPlan, When, shared_application,
+        AppFile, CleanupPlan, Deadlines, Existing, Item, ItemFile, JobPlan, Layout, Limits, OutputPlan,
+        PoolPlan, RunPlan, When, shared_application,
     },
 };
 use files::{InputFile, Search};
@@ -22,6 +28,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use sources::{Declared, Sources};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -49,26 +56,14 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     check(settings, &mut problems);
     let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
     let application = application(settings, &loaded.base, &output_folder, &mut problems);
-    let search = Search {
-        key: "input.files",
-        base: &loaded.base,
-        output: &output_folder,
-        follow_links: settings.input.follow_links,
-    };
-    let (inputs, left_out) = files::find(search, &settings.input.files, &mut problems);
-    if settings.input.files.is_empty() {
-        problems.push(Problem::new(
-            "input.files",
-            "there is no input: name files, for example [\"data/**/*.txt\"]",
-        ));
-    }
-    let items = items(settings, run, &inputs, &mut problems);
+    let sources = sources::read(loaded, &output_folder, &mut problems);
+    let items = items(settings, run, &sources, &mut problems);
     if !problems.is_empty() {
         return Err(loaded.problems(problems));
     }
     let mut plan = whole(settings, run, application, items, output_folder, ask);
     plan.run_file = loaded.identity().ok();
-    plan.notes = left_out.lines();
+    plan.notes = sources.notes;
     Ok(plan)
 }
 
@@ -127,7 +122,7 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     let mut problems = vec![];
     let settings = &loaded.settings;
     check(settings, &mut problems);
-    if let Err(found) = Template::of(&settings.task) {
+    if let Err(found) = Template::of(&settings.task, &Declared::of_a_file()) {
         problems.extend(found);
     }
     let application = application(settings, &loaded.base, results, &mut problems);
@@ -147,31 +142,31 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
 
 /// Makes the item of a file of a drop folder; that the command makes sense was checked.
 pub fn dropped(task: &Task, file: &NewItem) -> Item {
-    // The blobs of a folder come under their whole names, which begin with the task's.
-    let below = if file.whole_folder { format!("{}/", file.task) } else { String::new() };
-    let found = InputFile {
-        path: file.source.clone(),
-        relative: file.relative.clone(),
-        below,
-        size_bytes: file.size_bytes,
-        modified: None,
-        mode: None,
-    };
-    let command_line = Template::of(task).map(|template| template.write(&found, 0)).unwrap_or_default();
+    let mut draft = Draft::of_file(&file.relative);
+    // The blobs of a folder come under their whole names, which begin with the task's and have no control characters.
+    if file.whole_folder {
+        let name = draft.files[0].place.replace(char::is_control, "_");
+        draft.files[0].place = format!("{}/{name}", file.task);
+    }
+    let template = Template::of(task, &Declared::of_a_file());
     Item {
         index: 0,
         task: file.task.clone(),
         relative: file.relative.clone(),
         source: Some(file.source.clone()),
-        file_name: found.name().to_owned(),
+        file_name: file_name(&file.relative).to_owned(),
         size_bytes: file.size_bytes,
         modified: None,
         mode: None,
-        command_line,
-        environment: environment(task, &found, &file.run),
+        command_line: template.map(|template| template.write(&draft, 0)).unwrap_or_default(),
+        environment: environment(task, &draft, &file.run, 0, &Declared::of_a_file()),
         result_folder: file.task.clone(),
         whole_folder: file.whole_folder,
         supersedes: None,
+        blob: None,
+        more_files: vec![],
+        values: vec![],
+        outputs: None,
     }
 }
 
@@ -285,7 +280,14 @@ fn service(settings: &Settings, wrong: &mut impl FnMut(&str, String)) {
 }
 
 fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut Vec<Problem>) -> Vec<AppFile> {
-    let search = Search { key: "application.files", base, output, follow_links: true };
+    let search = Search {
+        key: "application.files",
+        base,
+        output,
+        follow_links: true,
+        exclude: &[],
+        ignore_case: false,
+    };
     let (found, left_out) = files::find(search, &settings.application.files, problems);
     // Nobody chooses a program by a pattern that may match anything.
     problems.extend(left_out.lines().into_iter().map(|line| Problem::new("application.files", line)));
@@ -343,73 +345,179 @@ fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, Stri
     parts.iter().map(|(part, value)| ((*part).to_owned(), digest(value))).collect()
 }
 
-fn items(settings: &Settings, run: &str, inputs: &[InputFile], problems: &mut Vec<Problem>) -> Vec<Item> {
-    let template = match Template::of(&settings.task) {
+fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Item> {
+    let template = match Template::of(&settings.task, &sources.declared) {
         Ok(template) => template,
         Err(found) => {
             problems.extend(found);
             return vec![];
         }
     };
+    problems.extend(unknown_placeholders(settings, &sources.declared));
+    if !problems.is_empty() {
+        return vec![];
+    }
     let flat = settings.output.layout == Layout::Flat;
-    let mut places: BTreeMap<String, &str> = BTreeMap::new();
+    if flat {
+        problems.extend(same_names_in_one_folder(settings, sources));
+    }
+    let shared = shared_files(&sources.drafts);
     let mut ids = BTreeSet::new();
     let mut items = vec![];
-    for (index, input) in inputs.iter().enumerate() {
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
-        if flat && let Some(other) = places.insert(input.name().to_owned(), &input.relative) {
-            let what = format!(
-                "{other} and {} are both called {}: use layout = \"by-input\"",
-                input.relative,
-                input.name()
-            );
-            problems.push(Problem::new("output.layout", what));
-        }
-        let task = name::task_name(&input.relative);
+    for (index, draft) in sources.drafts.iter().enumerate() {
+        let task = name::task_name(&draft.name);
         if !ids.insert(task.clone()) {
-            problems.push(Problem::new(
-                "input.files",
-                format!("{} has the task id of another file", input.relative),
-            ));
+            let what = format!("{} has the task id of another task", draft.name);
+            problems.push(Problem::new("input", what));
         }
-        let environment = environment(&settings.task, input, run);
+        let blob = |file: &NamedFile| {
+            shared
+                .get(file.path.as_str())
+                .cloned()
+                .unwrap_or_else(|| format!("{task}/{}", without_controls(&file.place)))
+        };
+        let (source, more_files) = files_of(draft, sources, &blob);
+        let file = source.map(|file| &sources.files[&file.path]);
         items.push(Item {
-            index,
-            task,
-            relative: input.relative.clone(),
-            source: Some(input.path.clone()),
-            file_name: input.name().to_owned(),
-            size_bytes: input.size_bytes,
-            modified: input.modified,
-            mode: input.mode,
-            command_line: template.write(input, index),
-            environment,
-            result_folder: if flat { String::new() } else { input.relative.clone() },
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            relative: draft.name.clone(),
+            source: file.map(|file| file.path.clone()),
+            file_name: source.map(|file| file_name(&file.place).to_owned()).unwrap_or_default(),
+            size_bytes: file.map_or(0, |file| file.size_bytes),
+            modified: file.and_then(|file| file.modified),
+            mode: file.and_then(|file| file.mode),
+            command_line: template.write(draft, index),
+            environment: environment(&settings.task, draft, run, index, &sources.declared),
+            result_folder: if flat { String::new() } else { draft.name.clone() },
             whole_folder: false,
             supersedes: None,
+            blob: source.and_then(|file| shared.get(file.path.as_str()).cloned()),
+            more_files,
+            values: draft.values.clone(),
+            outputs: outputs(&settings.task, draft, index, &sources.declared),
+            task,
         });
-    }
-    if flat && inputs.len() > 1 {
-        let fixed = settings.task.outputs.iter().find(|pattern| !pattern.contains(['*', '?', '[']));
-        if let Some(name) = fixed {
-            let what = format!(
-                "every task leaves {name}, and one folder has room for one: name outputs after their inputs, or use \
-                 layout = \"by-input\""
-            );
-            problems.push(Problem::new("output.layout", what));
-        }
     }
     items
 }
 
+/// The first file of a task, and the others.
+fn files_of<'a>(
+    draft: &'a Draft,
+    sources: &Sources,
+    blob: &dyn Fn(&NamedFile) -> String,
+) -> (Option<&'a NamedFile>, Vec<ItemFile>) {
+    let more = |file: &NamedFile| {
+        let found = &sources.files[&file.path];
+        ItemFile {
+            source: found.path.clone(),
+            place: file.place.clone(),
+            blob: blob(file),
+            size_bytes: found.size_bytes,
+            modified: found.modified,
+            mode: found.mode,
+        }
+    };
+    let mut files = draft.files.iter();
+    (files.next(), files.map(more).collect())
+}
+
+/// Names of blobs of files that several tasks share: each is uploaded once.
+fn shared_files(drafts: &[Draft]) -> BTreeMap<&str, String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for file in drafts.iter().flat_map(|draft| &draft.files) {
+        *counts.entry(&file.path).or_default() += 1;
+    }
+    let name = |path: &str| {
+        let digest = Sha256::digest(path.as_bytes());
+        let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        format!("shared/{hash}/{}", without_controls(file_name(path)))
+    };
+    counts.into_iter().filter(|(_, count)| *count > 1).map(|(path, _)| (path, name(path))).collect()
+}
+
+/// No blob has control characters in its name.
+fn without_controls(name: &str) -> String {
+    name.replace(char::is_control, "_")
+}
+
+/// What cannot lie in one folder for all results.
+fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Problem> {
+    let mut problems = vec![];
+    let mut places: BTreeMap<String, &str> = BTreeMap::new();
+    for draft in &sources.drafts {
+        let name = file_name(&draft.name).to_owned();
+        if let Some(other) = places.insert(name.clone(), &draft.name) {
+            let what =
+                format!("{other} and {} are both called {name}: use layout = \"by-input\"", draft.name);
+            problems.push(Problem::new("output.layout", what));
+        }
+    }
+    let is_fixed = |pattern: &&String| {
+        let template = Text::parse(pattern, &sources.declared.all(), Unknown::Text);
+        !pattern.contains(['*', '?', '[']) && template.is_ok_and(|template| template.names().next().is_none())
+    };
+    if sources.drafts.len() > 1
+        && let Some(name) = settings.task.outputs.iter().find(is_fixed)
+    {
+        let what = format!(
+            "every task leaves {name}, and one folder has room for one: name outputs after their inputs, or use \
+             layout = \"by-input\""
+        );
+        problems.push(Problem::new("output.layout", what));
+    }
+    problems
+}
+
+/// Placeholders of outputs and variables that stand for nothing, and variables that hide built-in ones.
+fn unknown_placeholders(settings: &Settings, declared: &Declared) -> Vec<Problem> {
+    let mut problems = vec![];
+    for name in settings.task.env.keys().filter(|name| sources::is_built_in_variable(name, declared)) {
+        problems
+            .push(Problem::new("task.env", format!("{name} would hide the built-in variable of that name")));
+    }
+    problems
+}
+
+/// The patterns of a task's outputs, if they have placeholders. What a placeholder stands for is no pattern.
+fn outputs(task: &Task, draft: &Draft, index: usize, declared: &Declared) -> Option<Vec<String>> {
+    let names = declared.all();
+    let templates: Vec<_> =
+        task.outputs.iter().filter_map(|pattern| Text::parse(pattern, &names, Unknown::Text).ok()).collect();
+    if templates.iter().all(|template| template.names().next().is_none()) {
+        return None;
+    }
+    let value = |name: &str| globset::escape(&draft.value(name, index).unwrap_or_default());
+    Some(templates.iter().map(|template| template.fill(value)).collect())
+}
+
 /// What a task finds in its environment.
-fn environment(task: &Task, input: &InputFile, run: &str) -> Vec<(String, String)> {
-    let mut environment = vec![
-        ("DROPMILL_RUN".to_owned(), run.to_owned()),
-        ("DROPMILL_INPUT".to_owned(), command::as_argument(&input.place())),
-        ("DROPMILL_INPUT_NAME".to_owned(), input.name().to_owned()),
-    ];
-    environment.extend(task.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+fn environment(
+    task: &Task,
+    draft: &Draft,
+    run: &str,
+    index: usize,
+    declared: &Declared,
+) -> Vec<(String, String)> {
+    let mut environment = vec![("DROPMILL_RUN".to_owned(), run.to_owned())];
+    for file in &draft.files {
+        let Some(name) = &file.name else { continue };
+        let place = command::as_argument(&file.place);
+        if name == "input" {
+            environment.push(("DROPMILL_INPUT".into(), place));
+            environment.push(("DROPMILL_INPUT_NAME".into(), file_name(&file.path).to_owned()));
+        } else {
+            environment.push((format!("DROPMILL_FILE_{}", name.to_ascii_uppercase()), place));
+        }
+    }
+    for (name, value) in &draft.values {
+        environment.push((format!("DROPMILL_VALUE_{}", name.to_ascii_uppercase()), value.clone()));
+    }
+    for (name, text) in &task.env {
+        let filled = Text::parse(text, &declared.all(), Unknown::Text)
+            .map(|template| template.fill(|name| command::value(name, draft, index)));
+        environment.push((name.clone(), filled.unwrap_or_else(|_| text.clone())));
+    }
     environment
 }
 

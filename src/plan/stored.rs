@@ -2,7 +2,7 @@
 //!
 //! `docs/decisions/0003-format-of-journal-and-plan.md` says when the version changes.
 
-use dropmill_lifecycle::plan::RunPlan;
+use dropmill_lifecycle::plan::{Item, RunPlan};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -59,9 +59,14 @@ fn first() -> u32 {
     1
 }
 
+/// Tasks have files beside their source, values, or outputs of their own.
+const NAMED_FILES: &str = "named-files";
+
 #[derive(Serialize)]
 struct Stored<'a> {
     format: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    needs: Vec<&'static str>,
     #[serde(flatten)]
     plan: &'a RunPlan,
 }
@@ -71,7 +76,11 @@ struct Stored<'a> {
 /// # Errors
 /// Fails if the plan has a key that JSON cannot write, which no plan has.
 pub fn to_bytes(plan: &RunPlan) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec_pretty(&Stored { format: FORMAT, plan })
+    let is_plain = |item: &Item| {
+        item.more_files.is_empty() && item.blob.is_none() && item.values.is_empty() && item.outputs.is_none()
+    };
+    let needs = if plan.items.iter().all(is_plain) { vec![] } else { vec![NAMED_FILES] };
+    serde_json::to_vec_pretty(&Stored { format: FORMAT, needs, plan })
 }
 
 /// Reads the content of `plan.json`, also as earlier releases wrote it.
@@ -85,8 +94,9 @@ pub fn from_bytes(path: &Path, body: &[u8]) -> Result<RunPlan, PlanError> {
     if format > FORMAT {
         return Err(PlanError::Newer { path: path.into(), found: format });
     }
-    if !needs.is_empty() {
-        return Err(PlanError::Needs { path: path.into(), needs });
+    let unknown: Vec<String> = needs.into_iter().filter(|need| need != NAMED_FILES).collect();
+    if !unknown.is_empty() {
+        return Err(PlanError::Needs { path: path.into(), needs: unknown });
     }
     serde_json::from_slice(body).map_err(unreadable)
 }
@@ -120,10 +130,10 @@ mod tests {
         let mut later: Value = serde_json::from_str(FORMAT_2).unwrap();
         later["items"] = "something else".into();
         assert!(matches!(read(&later.to_string()), Err(PlanError::Unreadable { .. })));
-        later["needs"] = vec!["named-files", "chunks"].into();
+        later["needs"] = vec!["named-files", "stages", "chunks"].into();
         let told = read(&later.to_string()).unwrap_err().to_string();
         assert!(
-            told.starts_with("runs/r/plan.json was made by a later release: it uses named-files, chunks"),
+            told.starts_with("runs/r/plan.json was made by a later release: it uses stages, chunks"),
             "{told}"
         );
         later["format"] = 3.into();

@@ -7,6 +7,7 @@ use super::{
     problems::{Located, Problem, Problems, nearest},
 };
 use config::{Config, File, FileFormat};
+use dropmill_inputs::sweep::{self, Axis};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +38,8 @@ pub struct Loaded {
     pub lines: Lines,
     /// Keys that the file, the environment or the command line sets, whatever to: `output.layout`.
     pub given: BTreeSet<String>,
+    /// Axes of `[input.sweep]`, with the text of numbers as the file has it if it is TOML.
+    pub sweep: Vec<Axis>,
 }
 
 impl Loaded {
@@ -133,6 +136,8 @@ pub fn in_code(settings: &Settings, base: &Path, set: &[String]) -> Result<Loade
             set: vec![],
             lines: Lines::default(),
             given: BTreeSet::new(),
+            sweep: sweep(&settings.input.sweep, vec![], &BTreeSet::new())
+                .map_err(|found| problems(None, found, &Lines::default()))?,
         });
     }
     let text = serde_json::to_string(settings).map_err(|error| whole(error.to_string()))?;
@@ -166,8 +171,10 @@ fn lay_over(
         leaves("", &own, &mut given);
     }
     let mut found = vec![];
+    let mut overridden = BTreeSet::new();
     for (key, value, from) in overrides(set, environment, &mut found) {
         given.insert(key.clone());
+        overridden.insert(key.clone());
         match builder.clone().set_override(&key, value) {
             Ok(next) => builder = next,
             Err(error) => found.push(Problem::new(&key, format!("{from}: {error}"))),
@@ -178,12 +185,48 @@ fn lay_over(
         problems(file, vec![Problem::new("", what)], &Lines::default())
     })?;
     let settings = read(tree, &mut found);
+    let written = match format {
+        FileFormat::Toml => sweep::of_toml(text).unwrap_or_default(),
+        _ => vec![],
+    };
+    let sweep = settings.as_ref().map(|settings| sweep(&settings.input.sweep, written, &overridden));
+    let sweep = sweep.unwrap_or(Ok(vec![])).unwrap_or_else(|wrong| {
+        found.extend(wrong);
+        vec![]
+    });
     match (settings, found.is_empty()) {
         (Some(settings), true) => {
-            Ok(Loaded { file: file.map(Path::to_owned), base, settings, set: set.to_vec(), lines, given })
+            let (file, set) = (file.map(Path::to_owned), set.to_vec());
+            Ok(Loaded { file, base, settings, set, lines, given, sweep })
         }
         _ => Err(problems(file, found, &lines)),
     }
+}
+
+/// Returns the axes of a sweep: as the file writes them, unless the environment or the command line sets another value.
+fn sweep(
+    settings: &BTreeMap<String, Value>,
+    written: Vec<Axis>,
+    overridden: &BTreeSet<String>,
+) -> Result<Vec<Axis>, Vec<Problem>> {
+    let is_written = |name: &str| {
+        !overridden.contains("input.sweep") && !overridden.contains(&format!("input.sweep.{name}"))
+    };
+    let mut axes: Vec<Axis> = written
+        .into_iter()
+        .filter(|axis| settings.contains_key(&axis.name) && is_written(&axis.name))
+        .collect();
+    let mut problems = vec![];
+    for (name, value) in settings {
+        if axes.iter().any(|axis| axis.name == *name) {
+            continue;
+        }
+        match sweep::of_json(name, value) {
+            Ok(axis) => axes.push(axis),
+            Err(problem) => problems.push(problem.into()),
+        }
+    }
+    if problems.is_empty() { Ok(axes) } else { Err(problems) }
 }
 
 /// Adds the keys of a tree that hold no further keys.

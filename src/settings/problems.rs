@@ -12,6 +12,12 @@ pub struct Problem {
     pub what: String,
 }
 
+impl From<dropmill_inputs::Problem> for Problem {
+    fn from(problem: dropmill_inputs::Problem) -> Self {
+        Self { key: problem.key, what: problem.message }
+    }
+}
+
 impl Problem {
     /// A mistake at a key.
     pub fn new(key: impl Into<String>, what: impl Into<String>) -> Self {

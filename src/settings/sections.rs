@@ -107,12 +107,38 @@ sections! {
         pub start_task_retries: u16,
     }
 
-    /// Of what tasks are made.
+    /// What tasks are made of: exactly one of `files`, `parts`, `table` and `lines`, multiplied by `sweep`, or `sweep` alone.
     pub struct Input {
-        /// Globs; one task per file.
+        /// Glob patterns of input files; each file becomes one task.
         pub files: Vec<String>,
-        /// Links to files and folders lead to what is meant.
+        /// Glob patterns of files and folders to leave out of `files` and `parts`.
+        pub exclude: Vec<String>,
+        /// Whether patterns match whatever the case of letters.
+        pub ignore_case: bool,
+        /// Whether links to files and folders are followed.
         pub follow_links: bool,
+        /// Patterns of files that go with each input file, relative to its folder; `?` at the end makes one optional.
+        pub with: Vec<String>,
+        /// Named patterns with wildcards; files with the same wildcard values become one task.
+        pub parts: BTreeMap<String, String>,
+        /// What to do with a set of `parts` that lacks a file.
+        pub incomplete: Incomplete,
+        /// A table (.csv, .tsv, .jsonl), or `-` for standard input; each row becomes one task.
+        pub table: Option<PathBuf>,
+        /// Format of the table, if its name does not say it.
+        pub table_format: Option<TableFormat>,
+        /// Columns that name files, relative to the table's folder.
+        pub table_files: Vec<String>,
+        /// New names for columns, by their names in the table.
+        pub rename: BTreeMap<String, String>,
+        /// A text file, or `-` for standard input; each line that is not empty becomes one task.
+        pub lines: Option<PathBuf>,
+        /// Values by name: each combination becomes one task. A list of values, or a range such as "1..100".
+        pub sweep: BTreeMap<String, serde_json::Value>,
+        /// Name of a task and of its result folder, with placeholders.
+        pub name: Option<String>,
+        /// Order in which tasks are submitted.
+        pub order: InputOrder,
     }
 
     /// The nodes.
@@ -276,6 +302,40 @@ sections! {
         /// Address of health and metrics, on loopback.
         pub listen: Option<String>,
     }
+}
+
+/// What to do with a set of files that is not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Incomplete {
+    /// The run does not start.
+    Error,
+    /// The set is left out and reported.
+    Skip,
+}
+
+/// Format of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TableFormat {
+    /// Values separated by commas.
+    Csv,
+    /// Values separated by tabs.
+    Tsv,
+    /// A JSON object in each line.
+    Jsonl,
+}
+
+/// Order in which tasks are submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InputOrder {
+    /// As they are listed: files by path, rows and lines as they stand.
+    Listed,
+    /// By name.
+    Name,
+    /// The largest input first.
+    SizeDesc,
 }
 
 /// What happens to a file that was done before.

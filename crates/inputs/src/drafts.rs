@@ -146,6 +146,21 @@ pub fn check_names(drafts: &[Draft], has_template: bool) -> Vec<Problem> {
         }
         by_name.entry(&draft.name).or_default().push(index);
     }
+    let is_inside = |name: &str| {
+        name.match_indices('/')
+            .map(|(at, _)| &name[..at])
+            .find(|above| by_name.contains_key(above))
+            .map(ToOwned::to_owned)
+    };
+    let inside: Vec<_> =
+        by_name.iter().filter_map(|(name, of)| Some((*name, of[0], is_inside(name)?))).collect();
+    for (name, index, above) in inside.iter().take(MOST_SHOWN) {
+        let message = format!(
+            "{} would be named {name:?}, inside the folder of {above:?}: set input.name so that no name is the folder of another",
+            origin(&drafts[*index], *index)
+        );
+        problems.push(Problem::new("input.name", message));
+    }
     let twice: Vec<_> = by_name.iter().filter(|(name, of)| of.len() > 1 && !name.is_empty()).collect();
     for (name, of) in twice.iter().take(MOST_SHOWN) {
         let whose: Vec<_> = of.iter().take(MOST_SHOWN).map(|index| origin(&drafts[*index], *index)).collect();
@@ -285,6 +300,17 @@ mod tests {
         assert_eq!(messages.len(), 3, "{messages:?}");
         assert!(messages[0].starts_with("line 4 would be named \"\""));
         assert!(messages[2].starts_with("line 2, line 3 would all be named \"x\""), "{messages:?}");
+    }
+
+    #[test]
+    fn no_name_is_the_folder_of_another() {
+        let drafts: Vec<_> = ["a/b", "a", "ab", "c/d"].map(Draft::of_file).into();
+        let problems = check_names(&drafts, false);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].message.starts_with("a/b would be named \"a/b\", inside the folder of \"a\""),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -52,7 +52,13 @@ impl Part {
         Ok(Self { name: name.to_owned(), pattern: parsed, files: files.into_iter().collect() })
     }
 
-    fn wildcards(&self) -> BTreeSet<&str> {
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the names of its wildcards.
+    pub fn wildcards(&self) -> BTreeSet<&str> {
         self.pattern.wildcards().collect()
     }
 }

@@ -6,6 +6,8 @@ use toml_edit::{DocumentMut, Item, TableLike, Value};
 /// Most values of one axis.
 const MOST_VALUES: usize = 1_000_000;
 const KEY: &str = "input.sweep";
+const SCALARS: &str = "expected a list of texts, numbers or truth values";
+const VALUES: &str = "expected a list of values, or a range such as \"1..100\"";
 
 /// A name and the values that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +55,11 @@ fn axes(table: &dyn TableLike) -> Result<Vec<Axis>, Vec<Problem>> {
             problems.push(Problem::new(&key, problem));
         }
         let values = match item.as_value() {
-            Some(Value::Array(values)) => values
-                .iter()
-                .map(scalar)
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(|| "expected a list of texts, numbers or truth values".to_owned()),
+            Some(Value::Array(values)) => {
+                values.iter().map(scalar).collect::<Option<Vec<_>>>().ok_or_else(|| SCALARS.to_owned())
+            }
             Some(Value::String(text)) => range(text.value()),
-            _ => Err("expected a list of values, or a range such as \"1..100\"".to_owned()),
+            _ => Err(VALUES.to_owned()),
         };
         match values.and_then(|values| check(&values).map(|()| values)) {
             Ok(values) => axes.push(Axis { name: name.to_owned(), values }),
@@ -67,6 +67,31 @@ fn axes(table: &dyn TableLike) -> Result<Vec<Axis>, Vec<Problem>> {
         }
     }
     if problems.is_empty() { Ok(axes) } else { Err(problems) }
+}
+
+/// Reads an axis of a run file that is not TOML, or of the command line: a list of values, or the text of a range.
+///
+/// # Errors
+/// Returns what is wrong with it.
+pub fn of_json(name: &str, value: &serde_json::Value) -> Result<Axis, Problem> {
+    use serde_json::Value as Json;
+    let text = |value: &Json| match value {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(_) | Json::Bool(_) => Some(value.to_string()),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    };
+    let values = match value {
+        Json::Array(values) => {
+            values.iter().map(text).collect::<Option<Vec<_>>>().ok_or_else(|| SCALARS.to_owned())
+        }
+        Json::String(text) => range(text),
+        _ => Err(VALUES.to_owned()),
+    };
+    let named = names::problem_of(name).map_or(Ok(()), Err);
+    let values = named.and(values).and_then(|values| check(&values).map(|()| values));
+    values
+        .map(|values| Axis { name: name.to_owned(), values })
+        .map_err(|message| Problem::new(format!("{KEY}.{name}"), message))
 }
 
 /// Returns what is wrong with the values of an axis.
@@ -155,6 +180,17 @@ mod tests {
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
         let expected = ["a", "b", "c", "input", "d", "2e", "f"].map(|name| format!("input.sweep.{name}"));
         assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn axes_of_json_are_lists_or_ranges() {
+        use serde_json::json;
+        assert_eq!(of_json("a", &json!(["x", 1, true])), Ok(Axis::new("a", ["x", "1", "true"])));
+        assert_eq!(of_json("a", &json!("1..2")), Ok(Axis::new("a", ["1", "2"])));
+        for wrong in [json!(1), json!([[]]), json!([null]), json!({}), json!([])] {
+            assert!(of_json("a", &wrong).is_err(), "{wrong}");
+        }
+        assert!(of_json("input", &json!([1])).is_err());
     }
 
     #[test]

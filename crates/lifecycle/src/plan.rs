@@ -103,6 +103,50 @@ pub struct Item {
     /// The delivered result of an earlier try of the same input, which this one's takes the place of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<Superseded>,
+    /// Name of the blob of `source` if several tasks share it; otherwise it is `<task>/<file name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
+    /// Files that the task gets beside `source`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_files: Vec<ItemFile>,
+    /// Values by name, as text: wildcards, columns, the line, the sweep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<(String, String)>,
+    /// Patterns of this task's outputs, if they differ from those of the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Vec<String>>,
+}
+
+/// A file that a task gets beside its source: a companion, another part of a set, a file that a row names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemFile {
+    /// The file on this machine.
+    #[serde(with = "stored_path")]
+    pub source: PathBuf,
+    /// Its path in the task's working folder, `/` between segments.
+    pub place: String,
+    /// Name of its blob in the container of the inputs. Tasks that share a file have the same name for it.
+    pub blob: String,
+    /// Length when the plan was made.
+    pub size_bytes: u64,
+    /// When its content was last changed, as the file system reported when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<Timestamp>,
+    /// Its permissions when the plan was made: the lowest nine bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+}
+
+impl Item {
+    /// Returns the length of all its files.
+    pub fn all_bytes(&self) -> u64 {
+        self.more_files.iter().fold(self.size_bytes, |sum, file| sum.saturating_add(file.size_bytes))
+    }
+
+    /// Returns the patterns of its outputs.
+    pub fn output_patterns<'a>(&'a self, job: &'a JobPlan) -> &'a [String] {
+        self.outputs.as_deref().unwrap_or(&job.outputs)
+    }
 }
 
 /// A result that another takes the place of, if it is still as it was delivered.

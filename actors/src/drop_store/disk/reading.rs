@@ -139,6 +139,10 @@ mod tests {
             environment: vec![],
             result_folder: String::new(),
             supersedes: None,
+            blob: None,
+            more_files: vec![],
+            values: vec![],
+            outputs: None,
         }
     }
 

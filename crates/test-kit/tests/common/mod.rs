@@ -25,6 +25,10 @@ pub fn plan(tasks: u32) -> RunPlan {
         result_folder: format!("task-{index}"),
         whole_folder: false,
         supersedes: None,
+        blob: None,
+        more_files: vec![],
+        values: vec![],
+        outputs: None,
     };
     RunPlan {
         run: "lines-20260101-000000-abcdef".into(),
