@@ -6,11 +6,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// What each package may stand on, of the packages of this project.
 const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("crates/azure-wire", "dropmill-azure-wire", &[]),
-    ("crates/azure-client", "dropmill-azure-client", &["dropmill-azure-wire"]),
-    ("crates/lifecycle", "dropmill-lifecycle", &["dropmill-azure-wire"]),
+    ("crates/azure-client", "dropmill-azure-client", &["dropmill-azure-wire", "dropmill-lifecycle"]),
+    ("crates/lifecycle", "dropmill-lifecycle", &[]),
     ("crates/inputs", "dropmill-inputs", &[]),
     ("crates/private-files", "dropmill-private-files", &[]),
-    ("crates/journal", "dropmill-journal", &["dropmill-azure-wire", "dropmill-private-files"]),
+    ("crates/journal", "dropmill-journal", &["dropmill-private-files"]),
     ("crates/batch-model", "dropmill-batch-model", &["dropmill-azure-wire"]),
     (
         "crates/local-azure",

@@ -23,7 +23,7 @@ use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
-    Elapsed, Fault, Trouble,
+    Code, Elapsed, Failure, FailureKind,
     job::{self, JobCommand, JobEvent, JobLimits, JobState},
     plan::RunPlan,
     run::RunEvent,
@@ -185,16 +185,16 @@ impl JobSubmitter {
                     self.happened(JobEvent::AllTasksIn, ctx);
                 }
             }
-            JobCommand::TellRest { what, attempt, rest, trouble } => {
+            JobCommand::TellRest { what, attempt, rest, failure } => {
                 self.note(Happening::Retrying {
                     what: what.into(),
                     attempt,
                     after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
+                    error: failure.message,
                 });
             }
-            JobCommand::TellLost(trouble) => {
-                self.run.do_send(RunHappened(RunEvent::Lost(trouble)));
+            JobCommand::TellLost(failure) => {
+                self.run.do_send(RunHappened(RunEvent::Lost(failure)));
             }
             JobCommand::TellTerminated => {
                 self.refuse_queue();
@@ -224,13 +224,13 @@ impl JobSubmitter {
             }
             match batch.create_job(&job_add(&plan)).await {
                 Ok(()) => Ok(false),
-                Err(error) if error.code() == Some("JobExists") || error.is_ambiguous() => {
+                Err(error) if error.code() == Some(Code::JobExists) || error.is_ambiguous() => {
                     match found_ours(&batch, &plan).await? {
                         true => Ok(true),
-                        false => Err(Trouble { fault: Fault::Transient, ..error.trouble() }),
+                        false => Err(Failure { kind: FailureKind::Transient, ..error.failure() }),
                     }
                 }
-                Err(error) => Err(error.trouble()),
+                Err(error) => Err(error.failure()),
             }
         };
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
@@ -240,7 +240,7 @@ impl JobSubmitter {
                 submitter.cause = Some(seq);
                 submitter.happened(JobEvent::Created, ctx);
             }
-            Err(trouble) => submitter.happened(JobEvent::CreateFailed(trouble), ctx),
+            Err(failure) => submitter.happened(JobEvent::CreateFailed(failure), ctx),
         }));
     }
 
@@ -257,7 +257,7 @@ impl JobSubmitter {
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| {
             let event = match outcome {
                 Ok(()) => JobEvent::SealSucceeded,
-                Err(error) => JobEvent::SealFailed(error.trouble()),
+                Err(error) => JobEvent::SealFailed(error.failure()),
             };
             submitter.happened(event, ctx);
         }));
@@ -275,10 +275,10 @@ impl JobSubmitter {
                 submitter.note(Happening::JobTerminated { reason });
                 submitter.happened(JobEvent::TerminateSucceeded, ctx);
             }
-            Err(error) if error.is_not_found() || has_ended(error.code()) => {
+            Err(error) if error.is_not_found() || has_ended(error.code().as_ref()) => {
                 submitter.happened(JobEvent::TerminateSucceeded, ctx);
             }
-            Err(error) => submitter.happened(JobEvent::TerminateFailed(error.trouble()), ctx),
+            Err(error) => submitter.happened(JobEvent::TerminateFailed(error.failure()), ctx),
         }));
     }
 
@@ -292,8 +292,8 @@ impl JobSubmitter {
             // Gone at once is possible with a local service: look before the first rest is over.
             Ok(()) => submitter.look(ctx),
             Err(error) if error.is_not_found() => submitter.happened(JobEvent::FoundMissing, ctx),
-            Err(error) if error.code() == Some("JobBeingDeleted") => {}
-            Err(error) => submitter.happened(JobEvent::DeleteFailed(error.trouble()), ctx),
+            Err(error) if error.code() == Some(Code::JobBeingDeleted) => {}
+            Err(error) => submitter.happened(JobEvent::DeleteFailed(error.failure()), ctx),
         }));
     }
 
@@ -354,10 +354,10 @@ impl JobSubmitter {
         let call = async move {
             let results = match batch.add_tasks(&job, &tasks).await {
                 Ok(results) => results,
-                Err(error) if has_ended(error.code()) => {
-                    return added_before(&batch, &job, &tasks, error.trouble()).await;
+                Err(error) if has_ended(error.code().as_ref()) => {
+                    return added_before(&batch, &job, &tasks, error.failure()).await;
                 }
-                Err(error) => return Err(error.trouble()),
+                Err(error) => return Err(error.failure()),
             };
             let mut verdicts = vec![];
             for task in &tasks {
@@ -376,43 +376,43 @@ impl JobSubmitter {
     fn answered(
         &mut self,
         chunk: Vec<Waiting>,
-        outcome: Result<Vec<Result<bool, Trouble>>, Trouble>,
+        outcome: Result<Vec<Result<bool, Failure>>, Failure>,
         ctx: &mut Context<Self>,
     ) {
         let verdicts = match outcome {
             Ok(verdicts) => verdicts,
-            Err(trouble) if trouble.code == "RequestBodyTooLarge" && chunk.len() > 1 => {
+            Err(failure) if failure.code == Code::RequestBodyTooLarge && chunk.len() > 1 => {
                 self.chunk = (chunk.len() / 2).max(1);
                 self.queue.extend(chunk.into_iter().map(|waiting| (waiting.index, waiting)));
                 return;
             }
-            Err(trouble) if has_ended(Some(&trouble.code)) => {
-                // Not the tasks' fault: the run ends, and its end closes them as unfinished.
-                self.happened(JobEvent::FoundEnded(trouble), ctx);
+            Err(failure) if has_ended(Some(&failure.code)) => {
+                // Not the tasks' kind: the run ends, and its end closes them as unfinished.
+                self.happened(JobEvent::FoundEnded(failure), ctx);
                 return;
             }
-            Err(trouble) => {
+            Err(failure) => {
                 // Said once for the call, not for each of its tasks.
-                let happening = match trouble.fault {
-                    Fault::Permanent => {
-                        Happening::Degraded { reason: format!("tasks not added: {}", trouble.message) }
+                let happening = match failure.kind {
+                    FailureKind::Permanent => {
+                        Happening::Degraded { reason: format!("tasks not added: {}", failure.message) }
                     }
                     // How long each task rests is its own affair.
-                    Fault::Transient | Fault::Ambiguous => Happening::Retrying {
+                    FailureKind::Transient | FailureKind::Ambiguous => Happening::Retrying {
                         what: "add tasks".into(),
                         attempt: 1,
                         after_ms: 0,
-                        error: trouble.message.clone(),
+                        error: failure.message.clone(),
                     },
                 };
                 self.note(happening);
-                vec![Err(trouble); chunk.len()]
+                vec![Err(failure); chunk.len()]
             }
         };
         for (waiting, verdict) in chunk.into_iter().zip(verdicts) {
             let event = match verdict {
                 Ok(adopted) => TaskEvent::Accepted { adopted },
-                Err(trouble) => TaskEvent::Refused(trouble),
+                Err(failure) => TaskEvent::Refused(failure),
             };
             self.tasks.do_send(waiting.answered(event));
         }
@@ -421,7 +421,8 @@ impl JobSubmitter {
     /// The job takes no more tasks: what waits for it hears so.
     fn refuse_queue(&mut self) {
         for waiting in std::mem::take(&mut self.queue).into_values() {
-            let event = TaskEvent::Refused(Trouble::permanent("JobTerminated", "the job was told to end"));
+            let event =
+                TaskEvent::Refused(Failure::permanent(Code::JobTerminated, "the job was told to end"));
             self.tasks.do_send(waiting.answered(event));
         }
     }
@@ -513,32 +514,33 @@ impl Handler<Ring> for JobSubmitter {
 }
 
 /// Codes that say: this job has ended or is about to.
-fn has_ended(code: Option<&str>) -> bool {
-    matches!(code, Some("JobCompleted" | "JobBeingTerminated" | "JobTerminating" | "JobBeingDeleted"))
+fn has_ended(code: Option<&Code>) -> bool {
+    use Code::{JobBeingDeleted, JobBeingTerminated, JobCompleted, JobTerminating};
+    matches!(code, Some(JobCompleted | JobBeingTerminated | JobTerminating | JobBeingDeleted))
 }
 
 /// Looks for the job; whether it is there. It is ours if it carries this run's name.
 ///
 /// # Errors
 /// Fails if another job has its id, or if the service does not answer.
-async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
+async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Failure> {
     let found = match batch.get_job(&plan.job.id).await {
         Ok(found) => found,
         Err(missing) if missing.is_not_found() => return Ok(false),
-        Err(other) => return Err(still_unclear(other.trouble())),
+        Err(other) => return Err(still_unclear(other.failure())),
     };
     let mine = |item: &wire::MetadataItem| item.name == "dropmill-run" && item.value == plan.run;
     if found.metadata.iter().flatten().any(mine) {
         return Ok(true);
     }
     let message = format!("job {} exists and is not of this run: nothing was added to it", plan.job.id);
-    Err(Trouble::permanent("JobExists", message))
+    Err(Failure::permanent(Code::JobExists, message))
 }
 
 /// Something may have been made, and the look that should have told could not: that stays unclear.
-pub fn still_unclear(look: Trouble) -> Trouble {
-    match look.fault {
-        Fault::Permanent => look,
-        Fault::Transient | Fault::Ambiguous => Trouble { fault: Fault::Ambiguous, ..look },
+pub fn still_unclear(look: Failure) -> Failure {
+    match look.kind {
+        FailureKind::Permanent => look,
+        FailureKind::Transient | FailureKind::Ambiguous => Failure { kind: FailureKind::Ambiguous, ..look },
     }
 }

@@ -27,7 +27,7 @@ use dropmill_journal::{
     report::Report,
 };
 use dropmill_lifecycle::{
-    Elapsed,
+    Code, Elapsed,
     mill::{Mill as MillMachine, MillCommand, MillEvent, MillLimits, MillState},
     plan::shared_application,
     release::{Release, ReleaseCommand, ReleaseEvent, ReleaseLimits, ReleaseState},
@@ -501,7 +501,7 @@ fn matters(event: &Event) -> bool {
 /// Deletes a pool and the container of its application.
 async fn delete_pool(services: &Services, pool: &str) -> Result<(), String> {
     match services.batch.delete_pool(pool).await {
-        Err(error) if !error.is_not_found() && error.code() != Some("PoolBeingDeleted") => {
+        Err(error) if !error.is_not_found() && error.code() != Some(Code::PoolBeingDeleted) => {
             return Err(format!("cannot delete pool {pool}: {error}"));
         }
         _ => {}

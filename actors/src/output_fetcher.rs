@@ -24,7 +24,7 @@ use dropmill_journal::{
     past::Past,
 };
 use dropmill_lifecycle::{
-    Elapsed, Fault, Trouble,
+    Code, Elapsed, Failure, FailureKind,
     effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan, attempt_id},
     task::TaskEvent,
@@ -167,21 +167,21 @@ impl OutputFetcher {
     fn carry_out(&mut self, index: u32, command: EffortCommand, ctx: &mut Context<Self>) {
         match command {
             EffortCommand::Try => self.fetch(index, ctx),
-            EffortCommand::TellRest { attempt, rest, trouble } => {
+            EffortCommand::TellRest { attempt, rest, failure } => {
                 let cause = self.fetches.get(&index).and_then(|work| work.cause);
                 let happening = Happening::Retrying {
                     what: "fetch results".into(),
                     attempt,
                     after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
+                    error: failure.message,
                 };
                 self.record.note(ME, self.subject(index), cause, happening);
             }
             EffortCommand::TellDone => self.delivered(index),
-            EffortCommand::TellFailed(trouble) => {
+            EffortCommand::TellFailed(failure) => {
                 let cause = self.fetches.remove(&index).and_then(|work| work.cause);
                 self.place.discard(&self.roster.item(index).task);
-                let event = TaskEvent::DeliveryFailed(trouble);
+                let event = TaskEvent::DeliveryFailed(failure);
                 self.tasks.do_send(TaskHappened { index, event, cause });
             }
         }
@@ -210,7 +210,7 @@ impl OutputFetcher {
                     kept.clear();
                     placed.map(|placed| Home { placed, stderr_tail })
                 }
-                Err(trouble) => Err(trouble),
+                Err(failure) => Err(failure),
             };
             let further = kept.len() > before;
             (outcome, kept, further)
@@ -223,11 +223,11 @@ impl OutputFetcher {
                     work.home = Some(home);
                     fetcher.happened(index, EffortEvent::Succeeded, ctx);
                 }
-                Err(trouble) => {
+                Err(failure) => {
                     if further {
                         fetcher.happened(index, EffortEvent::GotFurther, ctx);
                     }
-                    fetcher.happened(index, EffortEvent::TryFailed(trouble), ctx);
+                    fetcher.happened(index, EffortEvent::TryFailed(failure), ctx);
                 }
             }
             fetcher.fill(ctx);
@@ -327,12 +327,12 @@ async fn bring(
     item: &Item,
     attempt: u32,
     kept: &mut Kept,
-) -> Result<(Vec<DeliveredFile>, String), Trouble> {
+) -> Result<(Vec<DeliveredFile>, String), Failure> {
     let id = attempt_id(&item.task, attempt);
     let mut left = vec![];
     for blob in list(services, plan, &format!("{id}/")).await? {
         let path =
-            result_path(&id, &blob.name).map_err(|reason| Trouble::permanent("HostileName", reason))?;
+            result_path(&id, &blob.name).map_err(|reason| Failure::permanent(Code::HostileName, reason))?;
         left.push((blob, path));
     }
     for earlier in 1..attempt {
@@ -371,13 +371,13 @@ async fn bring(
 }
 
 /// The blobs of the output container whose names begin so.
-async fn list(services: &Services, plan: &RunPlan, prefix: &str) -> Result<Vec<BlobListing>, Trouble> {
+async fn list(services: &Services, plan: &RunPlan, prefix: &str) -> Result<Vec<BlobListing>, Failure> {
     let most = plan.limits.result_files as usize;
     let blobs = services.blob.list_some_blobs(&plan.output_container(), prefix, most).await;
-    let blobs = blobs.map_err(|error| error.trouble())?;
+    let blobs = blobs.map_err(|error| error.failure())?;
     if blobs.len() > most {
         let told = format!("it left more than {most} files (limits.result_files): none is fetched");
-        return Err(Trouble::permanent("TooManyFiles", told));
+        return Err(Failure::permanent(Code::TooManyFiles, told));
     }
     Ok(blobs)
 }
@@ -392,11 +392,11 @@ pub async fn deliver(
     plan: &RunPlan,
     item: &Item,
     attempt: u32,
-) -> Result<Placed, Trouble> {
+) -> Result<Placed, Failure> {
     let brought = bring(services, place, plan, item, attempt, &mut Kept::new()).await;
     let placed = match brought {
         Ok((files, _)) => publish(place, item, true, files).await,
-        Err(trouble) => Err(trouble),
+        Err(failure) => Err(failure),
     };
     if placed.is_err() {
         place.discard(&item.task);
@@ -410,7 +410,7 @@ async fn publish(
     item: &Item,
     success: bool,
     files: Vec<DeliveredFile>,
-) -> Result<Placed, Trouble> {
+) -> Result<Placed, Failure> {
     let delivery = Delivery {
         task: item.task.clone(),
         folder: item.result_folder.clone(),
@@ -424,7 +424,7 @@ async fn publish(
         files,
         supersedes: item.supersedes.clone(),
     };
-    place.publish(delivery).await.map_err(trouble)
+    place.publish(delivery).await.map_err(failure)
 }
 
 /// Prepares the staging place; what an earlier try brought of the same blobs stays.
@@ -433,24 +433,24 @@ fn stage(
     item: &Item,
     left: &[(BlobListing, String)],
     kept: &mut Kept,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let listed: BTreeMap<&str, &BlobListing> = left.iter().map(|(blob, _)| (&*blob.name, blob)).collect();
     kept.retain(|name, kept| listed.get(name.as_str()) == Some(&&kept.listed));
     let here = kept.values().map(|kept| kept.listed.size_bytes).sum::<u64>();
     let needs_bytes = length_of(listed.into_values())?.saturating_sub(here);
     let keep = kept.values().map(|kept| kept.file.path.clone()).collect();
-    if !place.stage(&item.task, needs_bytes, &keep).map_err(trouble)? {
+    if !place.stage(&item.task, needs_bytes, &keep).map_err(failure)? {
         kept.clear();
     }
     Ok(())
 }
 
 /// The length of all blobs of a list. The service names these numbers: nothing says that they add up to one.
-fn length_of<'a>(blobs: impl IntoIterator<Item = &'a BlobListing>) -> Result<u64, Trouble> {
+fn length_of<'a>(blobs: impl IntoIterator<Item = &'a BlobListing>) -> Result<u64, Failure> {
     let sum = blobs.into_iter().try_fold(0u64, |sum, blob| sum.checked_add(blob.size_bytes));
     sum.ok_or_else(|| {
         let message = "list blobs: the lengths in the list add up to more than 16 EiB";
-        Trouble::transient("BrokenAnswer", message)
+        Failure::transient(Code::BrokenAnswer, message)
     })
 }
 
@@ -463,18 +463,18 @@ async fn bring_file(
     blob: &BlobListing,
     path: &str,
     stderr_tail: &mut String,
-) -> Result<DeliveredFile, Trouble> {
+) -> Result<DeliveredFile, Failure> {
     let mut file = if blob.size_bytes == 0 {
         keep_bytes(place, item, path, &[])?
     } else {
-        let writer = place.create(&item.task, path).map_err(trouble)?;
+        let writer = place.create(&item.task, path).map_err(failure)?;
         // What the node has shortened already is a little longer than the limit.
         let limit = plan.limits.stream_bytes;
         let is_long = is_stream(path) && blob.size_bytes > limit && blob.file.left_out_bytes == 0;
         let kept_bytes = if is_long { limit } else { u64::MAX };
         let mut writer = Tail::new(Shortened::new(writer, blob.size_bytes, kept_bytes), path == "stderr.txt");
         let downloaded = services.blob.download_listed(&plan.output_container(), blob, &mut writer).await;
-        let downloaded = downloaded.map_err(|error| error.trouble())?;
+        let downloaded = downloaded.map_err(|error| error.failure())?;
         writer.flush().map_err(|error| local(path, &error))?;
         *stderr_tail = last_lines(writer.tail());
         let mut file = DeliveredFile {
@@ -490,7 +490,7 @@ async fn bring_file(
         file
     };
     file.left_out += blob.file.left_out_bytes;
-    place.settle(&item.task, path, &blob.file).map_err(trouble)?;
+    place.settle(&item.task, path, &blob.file).map_err(failure)?;
     Ok(file)
 }
 
@@ -499,8 +499,8 @@ fn keep_bytes(
     item: &Item,
     path: &str,
     bytes: &[u8],
-) -> Result<DeliveredFile, Trouble> {
-    let mut writer = place.create(&item.task, path).map_err(trouble)?;
+) -> Result<DeliveredFile, Failure> {
+    let mut writer = place.create(&item.task, path).map_err(failure)?;
     writer.write_all(bytes).and_then(|()| writer.flush()).map_err(|error| local(path, &error))?;
     let md5 = if bytes.is_empty() { EMPTY_MD5.to_owned() } else { md5_hex(bytes) };
     Ok(DeliveredFile { path: path.to_owned(), bytes: bytes.len() as u64, md5, ..DeliveredFile::default() })
@@ -511,18 +511,18 @@ fn md5_hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn trouble(error: PlaceError) -> Trouble {
+fn failure(error: PlaceError) -> Failure {
     match &error {
-        PlaceError::Refused { may_pass: true, .. } => Trouble::transient("Disk", error.to_string()),
+        PlaceError::Refused { may_pass: true, .. } => Failure::transient(Code::Disk, error.to_string()),
         PlaceError::Refused { .. } | PlaceError::Taken { .. } => {
-            Trouble::permanent("Disk", error.to_string())
+            Failure::permanent(Code::Disk, error.to_string())
         }
     }
 }
 
-fn local(path: &str, error: &io::Error) -> Trouble {
-    let fault = if may_pass(error) { Fault::Transient } else { Fault::Permanent };
-    Trouble { fault, ..Trouble::permanent("Disk", format!("write {path}: {error}")) }
+fn local(path: &str, error: &io::Error) -> Failure {
+    let kind = if may_pass(error) { FailureKind::Transient } else { FailureKind::Permanent };
+    Failure { kind, ..Failure::permanent(Code::Disk, format!("write {path}: {error}")) }
 }
 
 #[cfg(test)]
@@ -541,6 +541,6 @@ mod tests {
         assert_eq!(length_of(&[blob(2), blob(3)]).ok(), Some(5));
         assert_eq!(length_of(&[blob(u64::MAX), blob(0)]).ok(), Some(u64::MAX));
         let refused = length_of(&[blob(u64::MAX), blob(2)]).err();
-        assert_eq!(refused.map(|trouble| trouble.fault), Some(Fault::Transient));
+        assert_eq!(refused.map(|failure| failure.kind), Some(FailureKind::Transient));
     }
 }

@@ -13,7 +13,7 @@ use dropmill_azure_client::{batch::BatchApi, blob::BlobApi, error::BatchError};
 use dropmill_azure_wire::batch as wire;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Code, Elapsed, Failure,
     job::JobEvent,
     plan::RunPlan,
     pool::{self, Nodes, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
@@ -144,12 +144,12 @@ impl PoolKeeper {
             PoolCommand::TellCreated => {
                 self.job.do_send(JobHappened { event: JobEvent::Wanted, cause: self.cause });
             }
-            PoolCommand::TellRest { attempt, rest, trouble } => {
+            PoolCommand::TellRest { attempt, rest, failure } => {
                 self.note(Happening::Retrying {
                     what: "create pool".into(),
                     attempt,
                     after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
+                    error: failure.message,
                 });
             }
             PoolCommand::TellReady { nodes } => {
@@ -163,10 +163,11 @@ impl PoolKeeper {
             PoolCommand::TellDeadline(which) => {
                 self.note(Happening::DeadlinePassed { which: which.into() });
             }
-            PoolCommand::TellLost(trouble) => {
-                let timed_out = trouble.code == "AllocationTimedOut" || trouble.code == "StartTaskTimedOut";
+            PoolCommand::TellLost(failure) => {
+                let timed_out =
+                    failure.code == Code::AllocationTimedOut || failure.code == Code::StartTaskTimedOut;
                 let event =
-                    if timed_out { RunEvent::DeadlinePassed(trouble) } else { RunEvent::Lost(trouble) };
+                    if timed_out { RunEvent::DeadlinePassed(failure) } else { RunEvent::Lost(failure) };
                 self.run.do_send(RunHappened(event));
             }
             PoolCommand::TellGone => {
@@ -196,14 +197,14 @@ impl PoolKeeper {
             let pool = pool_add(&plan, nodes, &blob, expiry);
             match batch.create_pool(&pool).await {
                 Ok(()) => Ok(false),
-                Err(error) if error.code() == Some("PoolExists") || error.is_ambiguous() => {
+                Err(error) if error.code() == Some(Code::PoolExists) || error.is_ambiguous() => {
                     match found_ours(&batch, &plan).await? {
                         true => Ok(true),
                         // It was not made after all: the first error stands.
-                        false => Err(error.trouble()),
+                        false => Err(error.failure()),
                     }
                 }
-                Err(error) => Err(error.trouble()),
+                Err(error) => Err(error.failure()),
             }
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| match outcome {
@@ -213,7 +214,7 @@ impl PoolKeeper {
                 keeper.cause = Some(seq);
                 keeper.happened(PoolEvent::Created, ctx);
             }
-            Err(trouble) => keeper.happened(PoolEvent::CreateFailed(trouble), ctx),
+            Err(failure) => keeper.happened(PoolEvent::CreateFailed(failure), ctx),
         }));
     }
 
@@ -241,8 +242,8 @@ impl PoolKeeper {
             // Gone at once is possible with a local service: look before the first rest is over.
             Ok(()) => keeper.look(ctx),
             Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
-            Err(error) if error.code() == Some("PoolBeingDeleted") => {}
-            Err(error) => keeper.happened(PoolEvent::DeleteFailed(error.trouble()), ctx),
+            Err(error) if error.code() == Some(Code::PoolBeingDeleted) => {}
+            Err(error) => keeper.happened(PoolEvent::DeleteFailed(error.failure()), ctx),
         }));
     }
 
@@ -285,7 +286,7 @@ impl PoolKeeper {
                 Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
                 Err(error) => {
                     tracing::info!(%error, "look at the pool failed; the next one follows");
-                    keeper.happened(PoolEvent::LookFailed(error.trouble()), ctx);
+                    keeper.happened(PoolEvent::LookFailed(error.failure()), ctx);
                 }
             }
         }));
@@ -509,11 +510,11 @@ pub fn application_files(
 ///
 /// # Errors
 /// Fails if another pool has its id, or if the service does not answer.
-async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
+async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Failure> {
     let found = match batch.get_pool(&plan.pool.id).await {
         Ok(found) => found,
         Err(missing) if missing.is_not_found() => return Ok(false),
-        Err(other) => return Err(still_unclear(other.trouble())),
+        Err(other) => return Err(still_unclear(other.failure())),
     };
     let value = |name: &str| {
         found.metadata.iter().flatten().find(|item| item.name == name).map(|item| item.value.as_str())
@@ -529,7 +530,7 @@ async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
         value("dropmill-fingerprint").unwrap_or("absent"),
         plan.pool.fingerprint,
     );
-    Err(Trouble::permanent("PoolExists", message))
+    Err(Failure::permanent(Code::PoolExists, message))
 }
 
 async fn start_task_stderr(batch: &BatchApi, pool: &str, node: &str) -> String {

@@ -19,7 +19,7 @@ use dropmill_journal::{
     report::Report,
 };
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Code, Elapsed, Failure,
     job::JobEvent,
     plan::RunPlan,
     pool::PoolEvent,
@@ -225,7 +225,7 @@ impl RunKeeper {
         let call = async move {
             match delete {
                 true => delete_part(&services, &plan, part).await,
-                false => Err(Trouble::permanent("Kept", "kept; who looked after it is lost")),
+                false => Err(Failure::permanent(Code::Kept, "kept; who looked after it is lost")),
             }
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| {
@@ -234,8 +234,8 @@ impl RunKeeper {
                 Part::Pool => ("pool", RunEvent::PoolDone),
                 Part::Containers => ("containers", RunEvent::ContainersDone),
             };
-            if let Err(trouble) = outcome {
-                let happening = Happening::LeftBehind { reason: trouble.message };
+            if let Err(failure) = outcome {
+                let happening = Happening::LeftBehind { reason: failure.message };
                 keeper.record.note(ME, subject, Some(keeper.started), happening);
             }
             keeper.happened(done, ctx);
@@ -355,7 +355,7 @@ impl Handler<ActorDied> for RunKeeper {
         }
         self.note(Happening::ActorLost { actor: actor.into() });
         let message = format!("actor {actor} died: a defect of this program; its log tells where");
-        self.happened(RunEvent::ActorLost(Trouble::permanent("ActorLost", message)), ctx);
+        self.happened(RunEvent::ActorLost(Failure::permanent(Code::ActorLost, message)), ctx);
         if matches!(self.state, RunState::Settling { .. }) && !self.crew.collector.connected() {
             self.happened(RunEvent::Settled, ctx);
         }
@@ -383,19 +383,19 @@ pub enum Part {
 }
 
 /// Deletes a part of what the run made, without an actor: for when one has died. The service may be at it already.
-pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Result<(), Trouble> {
+pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Result<(), Failure> {
     match part {
         Part::Job => match services.batch.delete_job(&plan.job.id).await {
-            Err(error) if !error.is_not_found() && error.code() != Some("JobBeingDeleted") => {
-                Err(error.trouble())
+            Err(error) if !error.is_not_found() && error.code() != Some(Code::JobBeingDeleted) => {
+                Err(error.failure())
             }
             _ => Ok(()),
         },
         // A pool that the run file names is shared: it is never ours to delete.
         Part::Pool if !plan.pool.own => Ok(()),
         Part::Pool => match services.batch.delete_pool(&plan.pool.id).await {
-            Err(error) if !error.is_not_found() && error.code() != Some("PoolBeingDeleted") => {
-                Err(error.trouble())
+            Err(error) if !error.is_not_found() && error.code() != Some(Code::PoolBeingDeleted) => {
+                Err(error.failure())
             }
             _ => Ok(()),
         },
@@ -404,8 +404,10 @@ pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Res
             let others = [plan.input_container(), plan.output_container()];
             for container in application.into_iter().chain(others) {
                 match services.blob.delete_container(&container).await {
-                    Err(error) if !error.is_not_found() && error.code() != Some("ContainerBeingDeleted") => {
-                        return Err(error.trouble());
+                    Err(error)
+                        if !error.is_not_found() && error.code() != Some(Code::ContainerBeingDeleted) =>
+                    {
+                        return Err(error.failure());
                     }
                     _ => {}
                 }

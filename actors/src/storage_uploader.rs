@@ -23,7 +23,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
-    Elapsed, Fault, Trouble,
+    Elapsed, Failure, FailureKind,
     effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan},
     pool::PoolEvent,
@@ -220,8 +220,8 @@ impl StorageUploader {
     fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
         let now = self.record.clock().elapsed();
         let work = &mut self.work[number as usize];
-        if let EffortEvent::TryFailed(trouble) = &event {
-            work.unclear |= trouble.fault == Fault::Ambiguous;
+        if let EffortEvent::TryFailed(failure) = &event {
+            work.unclear |= failure.kind == FailureKind::Ambiguous;
             work.may_stand = work.unclear;
         }
         let was_trying = matches!(work.state, EffortState::Trying { .. });
@@ -255,7 +255,7 @@ impl StorageUploader {
                 self.work[number as usize].may_stand = true;
                 self.call(number, what, ctx);
             }
-            EffortCommand::TellRest { attempt, rest, trouble } => {
+            EffortCommand::TellRest { attempt, rest, failure } => {
                 let what_tried = match what {
                     What::Container(_) => "create container",
                     What::Survey(_) => "list container",
@@ -266,12 +266,12 @@ impl StorageUploader {
                     what: what_tried.into(),
                     attempt,
                     after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
+                    error: failure.message,
                 };
                 self.record.note(ME, self.subject(what), Some(self.started), happening);
             }
             EffortCommand::TellDone => self.done(number, what, ctx),
-            EffortCommand::TellFailed(trouble) => self.failed(what, trouble, ctx),
+            EffortCommand::TellFailed(failure) => self.failed(what, failure, ctx),
         }
     }
 
@@ -287,13 +287,13 @@ impl StorageUploader {
 
     fn call(&mut self, number: u32, what: What, ctx: &mut Context<Self>) {
         let blob = self.services.blob.clone();
-        let answer = move |outcome: Result<bool, Trouble>, uploader: &mut Self, ctx: &mut Context<Self>| {
+        let answer = move |outcome: Result<bool, Failure>, uploader: &mut Self, ctx: &mut Context<Self>| {
             let event = match outcome {
                 Ok(skipped) => {
                     uploader.work[number as usize].skipped = skipped;
                     EffortEvent::Succeeded
                 }
-                Err(trouble) => EffortEvent::TryFailed(trouble),
+                Err(failure) => EffortEvent::TryFailed(failure),
             };
             uploader.happened(number, event, ctx);
             uploader.fill(ctx);
@@ -308,10 +308,10 @@ impl StorageUploader {
                 let call = async move {
                     let _turn = turn.lock().await;
                     let there =
-                        known && blob.container_exists(&container).await.map_err(|error| error.trouble())?;
+                        known && blob.container_exists(&container).await.map_err(|error| error.failure())?;
                     match there {
                         true => Ok(true),
-                        false => blob.create_container(&container).await.map_err(|error| error.trouble()),
+                        false => blob.create_container(&container).await.map_err(|error| error.failure()),
                     }
                 };
                 ctx.spawn(call.into_actor(self).map(answer));
@@ -320,7 +320,7 @@ impl StorageUploader {
                 let container = self.container(role);
                 let call = async move { blob.list_blobs(&container, "").await };
                 ctx.spawn(call.into_actor(self).map(move |outcome, uploader, ctx| {
-                    let outcome = outcome.map_err(|error| error.trouble()).map(|blobs| {
+                    let outcome = outcome.map_err(|error| error.failure()).map(|blobs| {
                         uploader.found.extend(blobs.into_iter().map(|blob| (blob.name, blob.size_bytes)));
                         false
                     });
@@ -336,7 +336,7 @@ impl StorageUploader {
                     match blob.delete_container(&container).await {
                         Ok(()) => Ok(false),
                         Err(error) if error.is_not_found() => Ok(true),
-                        Err(error) => Err(error.trouble()),
+                        Err(error) => Err(error.failure()),
                     }
                 };
                 ctx.spawn(call.into_actor(self).map(answer));
@@ -398,19 +398,19 @@ impl StorageUploader {
         }
     }
 
-    fn failed(&mut self, what: What, trouble: Trouble, ctx: &mut Context<Self>) {
+    fn failed(&mut self, what: What, failure: Failure, ctx: &mut Context<Self>) {
         match what {
             // What cannot be seen there is uploaded once more.
             What::Survey(_) => self.container_ready(ctx),
             What::Container(_) | What::Application(_) => {
-                self.to.run.do_send(RunHappened(RunEvent::Lost(trouble)));
+                self.to.run.do_send(RunHappened(RunEvent::Lost(failure)));
             }
             What::Input(index) => {
-                let event = TaskEvent::InputFailed(trouble);
+                let event = TaskEvent::InputFailed(failure);
                 self.to.tasks.do_send(TaskHappened { index, event, cause: Some(self.started) });
             }
             What::Deletion(_) => {
-                let happening = Happening::LeftBehind { reason: trouble.message };
+                let happening = Happening::LeftBehind { reason: failure.message };
                 self.record.note(ME, self.subject(what), Some(self.started), happening);
                 self.deleted();
             }

@@ -298,8 +298,8 @@ impl TaskMonitor {
                 self.to.job.do_send(Submit { index, attempt, cause });
             }
             TaskCommand::TellRetry { attempt, cause } => self.retry(index, attempt, cause),
-            TaskCommand::TellRest { attempt, rest, trouble } => {
-                tracing::info!(task = %self.subject(index), attempt, ?rest, %trouble, "not submitted; trying again");
+            TaskCommand::TellRest { attempt, rest, failure } => {
+                tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "not submitted; trying again");
             }
             TaskCommand::TellRunning => {}
             TaskCommand::TellDeadline(which) => {
@@ -497,7 +497,7 @@ impl Handler<JobEnded> for TaskMonitor {
             {
                 // Without that look nobody knows what has finished. The patience of each task bounds the tries.
                 if monitor.watched > 0 {
-                    let asked = error.trouble().retry_after.unwrap_or_default();
+                    let asked = error.failure().retry_after.unwrap_or_default();
                     ctx.notify_later(JobEnded, asked.max(LOOK_AGAIN));
                 }
                 return;

@@ -285,9 +285,9 @@ impl RunHandle {
                     "run_keeper" => {
                         for (part, when) in [(Part::Job, plan.cleanup.job), (Part::Pool, plan.cleanup.pool)] {
                             if when == When::Always
-                                && let Err(trouble) = delete_part(&services, &plan, part).await
+                                && let Err(failure) = delete_part(&services, &plan, part).await
                             {
-                                tracing::error!(?part, %trouble, "not deleted");
+                                tracing::error!(?part, %failure, "not deleted");
                             }
                         }
                         // No last event will come: whoever listens is not to wait for it.

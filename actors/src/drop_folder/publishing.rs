@@ -12,7 +12,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Code, Elapsed, Failure,
     arrival::{ArrivalEvent, ArrivalState, Outcome},
 };
 use serde_json::json;
@@ -28,7 +28,7 @@ impl DropFolder {
                     folder.published(id, &outcome, &published, ctx);
                     ArrivalEvent::Published
                 }
-                Err(NotPublished::Refused(error)) => ArrivalEvent::PublishFailed(trouble(&error)),
+                Err(NotPublished::Refused(error)) => ArrivalEvent::PublishFailed(failure(&error)),
                 Err(NotPublished::Changed(look)) => ArrivalEvent::Changed(look),
             };
             folder.happened(id, event, ctx);
@@ -134,11 +134,11 @@ fn results_of(claim: &Claim) -> (String, String) {
     (claim.run.clone(), folder.to_owned())
 }
 
-fn trouble(error: &PlaceError) -> Trouble {
+fn failure(error: &PlaceError) -> Failure {
     match error {
-        PlaceError::Refused { may_pass: true, .. } => Trouble::transient("Disk", error.to_string()),
+        PlaceError::Refused { may_pass: true, .. } => Failure::transient(Code::Disk, error.to_string()),
         PlaceError::Refused { .. } | PlaceError::Taken { .. } => {
-            Trouble::permanent("Disk", error.to_string())
+            Failure::permanent(Code::Disk, error.to_string())
         }
     }
 }

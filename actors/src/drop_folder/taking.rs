@@ -8,7 +8,7 @@ use crate::drop_store::{NotTaken, Take, Taken, text_of};
 use actix::prelude::*;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
-    Trouble,
+    Code, Failure,
     arrival::{ArrivalEvent, ArrivalState, Look, Outcome},
     plan::slug,
 };
@@ -166,7 +166,7 @@ impl DropFolder {
                     NotTaken::Refused(error) => error.to_string(),
                 };
                 // Whatever is still there, the next look at the folder sees.
-                ArrivalEvent::NotTaken(Trouble::transient("NotTaken", message))
+                ArrivalEvent::NotTaken(Failure::transient(Code::NotTaken, message))
             }
         };
         self.happened(id, event, ctx);

@@ -5,7 +5,7 @@ use crate::{
     inputs::{self, Inputs},
 };
 use dropmill_azure_client::blob::{BlobApi, PutOptions};
-use dropmill_lifecycle::{Trouble, plan::Item};
+use dropmill_lifecycle::{Code, Failure, plan::Item};
 use futures_util::stream::{self, StreamExt};
 use std::{
     collections::BTreeMap,
@@ -32,9 +32,9 @@ pub(super) async fn upload(
     container: String,
     name: String,
     source: PathBuf,
-) -> Result<bool, Trouble> {
+) -> Result<bool, Failure> {
     let put = blob.put_file(&container, &name, &source, PutOptions::default()).await;
-    put.map(|_| false).map_err(|error| error.trouble())
+    put.map(|_| false).map_err(|error| error.failure())
 }
 
 /// Uploads an input: one file, or all files of a folder under its name. Files that an earlier attempt uploaded are
@@ -44,7 +44,7 @@ pub(super) async fn upload_input(
     container: String,
     inputs: Arc<dyn Inputs>,
     item: Item,
-) -> Result<bool, Trouble> {
+) -> Result<bool, Failure> {
     let name = blob_name(&item);
     if !item.whole_folder {
         upload_part(&blob, &container, &*inputs, &item, &name, None).await?;
@@ -68,24 +68,24 @@ async fn upload_part(
     item: &Item,
     name: &str,
     below: Option<&Path>,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let path = inputs::path_of(item, below).unwrap_or_default();
     let source = inputs.open(item, below);
     let metadata = source.as_ref().map(|source| source.facts().metadata()).unwrap_or_default();
     let options = PutOptions { metadata, ..PutOptions::default() };
     let put = blob.put_source(container, name, (path.as_path(), source), options).await;
-    put.map(|_| ()).map_err(|error| error.trouble())
+    put.map(|_| ()).map_err(|error| error.failure())
 }
 
 /// What the files of a folder are called on the node, and where each is.
-fn names(paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<String, PathBuf>, Trouble> {
+fn names(paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut names = BTreeMap::new();
     for path in paths {
         let name = without_controls(&text_of(&path));
         if let Some(other) = names.insert(name.clone(), path.clone()) {
             let (one, other) = (text_of(&path), text_of(&other));
             let message = format!("{one:?} and {other:?} would both be called {name:?} on the node");
-            return Err(Trouble::permanent("Source", message));
+            return Err(Failure::permanent(Code::Source, message));
         }
     }
     Ok(names)
