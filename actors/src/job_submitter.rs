@@ -10,10 +10,11 @@ use crate::{
     errand::Errand,
     pool_keeper::{application_files, sas_expiry},
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{Drives, Shell},
     task_monitor::{Answered, JobEnded, TaskMonitor},
 };
 use actix::prelude::*;
@@ -24,7 +25,7 @@ use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
     Code, Elapsed, Failure, FailureKind,
-    job::{self, JobCommand, JobEvent, JobLimits, JobState},
+    job::{Job, JobCommand, JobEvent, JobLimits, JobState},
     plan::RunPlan,
     run::RunEvent,
     task::TaskEvent,
@@ -45,9 +46,7 @@ pub struct JobSubmitter {
     record: Recorder,
     tasks: Addr<TaskMonitor>,
     run: Addr<RunKeeper>,
-    limits: JobLimits,
-    state: JobState,
-    alarm: Option<(Elapsed, SpawnHandle)>,
+    shell: Shell<Job>,
     /// Calls about the job itself take turns.
     turn: Arc<Mutex<()>>,
     /// Tasks to be added, by their place in the plan: they are added, and so begun, in its order.
@@ -116,10 +115,6 @@ pub struct Submit {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Ring;
-
-#[derive(Message)]
-#[rtype(result = "()")]
 struct Fill;
 
 impl JobSubmitter {
@@ -140,9 +135,7 @@ impl JobSubmitter {
             record,
             tasks,
             run,
-            limits,
-            state: if past.lives > 0 { JobState::Recalled } else { JobState::Absent },
-            alarm: None,
+            shell: Shell::new(if past.lives > 0 { JobState::Recalled } else { JobState::Absent }, limits),
             turn: Arc::default(),
             queue: BTreeMap::new(),
             chunk: CHUNK,
@@ -157,60 +150,8 @@ impl JobSubmitter {
         }
     }
 
-    fn happened(&mut self, event: JobEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let (next, commands) = job::apply(self.state.clone(), event.clone(), now, &self.limits);
-        tracing::trace!(%now, before = ?self.state, ?event, after = ?next, "job");
-        self.state = next;
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
     fn note(&mut self, happening: Happening) -> u64 {
         self.record.note(ME, SUBJECT, self.cause, happening)
-    }
-
-    fn carry_out(&mut self, command: JobCommand, ctx: &mut Context<Self>) {
-        match command {
-            JobCommand::Create => self.create(ctx),
-            JobCommand::Seal => self.seal(ctx),
-            JobCommand::Terminate(reason) => self.terminate(reason, ctx),
-            JobCommand::Delete => self.delete(ctx),
-            JobCommand::Look => self.look(ctx),
-            JobCommand::TellOpen => {
-                self.fill(ctx);
-                if self.all_in {
-                    self.happened(JobEvent::AllTasksIn, ctx);
-                }
-            }
-            JobCommand::TellRest { what, attempt, rest, failure } => {
-                self.note(Happening::Retrying {
-                    what: what.into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: failure.message,
-                });
-            }
-            JobCommand::TellLost(failure) => {
-                self.run.do_send(RunHappened(RunEvent::Lost(failure)));
-            }
-            JobCommand::TellTerminated => {
-                self.refuse_queue();
-                self.tasks.do_send(JobEnded);
-            }
-            JobCommand::TellGone => {
-                if self.made {
-                    self.note(Happening::JobDeleted {});
-                }
-                self.run.do_send(RunHappened(RunEvent::JobDone));
-            }
-            JobCommand::TellLeft(reason) => {
-                self.note(Happening::LeftBehind { reason });
-                self.run.do_send(RunHappened(RunEvent::JobDone));
-            }
-        }
     }
 
     fn create(&mut self, ctx: &mut Context<Self>) {
@@ -313,20 +254,9 @@ impl JobSubmitter {
         }));
     }
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.state.wakes_at();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
-
     /// Sends chunks while there is something to send and room for it.
     fn fill(&mut self, ctx: &mut Context<Self>) {
-        while self.state.takes_tasks() && !self.queue.is_empty() {
+        while self.shell.state().takes_tasks() && !self.queue.is_empty() {
             let full = self.queue.len() >= self.chunk && self.in_flight < self.plan.limits.submissions;
             if self.in_flight > 0 && !full {
                 return;
@@ -398,12 +328,9 @@ impl JobSubmitter {
                         Happening::Degraded { reason: format!("tasks not added: {}", failure.message) }
                     }
                     // How long each task rests is its own affair.
-                    FailureKind::Transient | FailureKind::Ambiguous => Happening::Retrying {
-                        what: "add tasks".into(),
-                        attempt: 1,
-                        after_ms: 0,
-                        error: failure.message.clone(),
-                    },
+                    FailureKind::Transient | FailureKind::Ambiguous => {
+                        retrying("add tasks", 1, Duration::ZERO, failure.clone())
+                    }
                 };
                 self.note(happening);
                 vec![Err(failure); chunk.len()]
@@ -446,6 +373,52 @@ impl JobSubmitter {
     }
 }
 
+impl Drives<Job> for JobSubmitter {
+    fn shell(&mut self) -> &mut Shell<Job> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn carry_out(&mut self, command: JobCommand, ctx: &mut Context<Self>) {
+        match command {
+            JobCommand::Create => self.create(ctx),
+            JobCommand::Seal => self.seal(ctx),
+            JobCommand::Terminate(reason) => self.terminate(reason, ctx),
+            JobCommand::Delete => self.delete(ctx),
+            JobCommand::Look => self.look(ctx),
+            JobCommand::TellOpen => {
+                self.fill(ctx);
+                if self.all_in {
+                    self.happened(JobEvent::AllTasksIn, ctx);
+                }
+            }
+            JobCommand::TellRest { what, attempt, rest, failure } => {
+                self.note(retrying(what, attempt, rest, failure));
+            }
+            JobCommand::TellLost(failure) => {
+                self.run.do_send(RunHappened(RunEvent::Lost(failure)));
+            }
+            JobCommand::TellTerminated => {
+                self.refuse_queue();
+                self.tasks.do_send(JobEnded);
+            }
+            JobCommand::TellGone => {
+                if self.made {
+                    self.note(Happening::JobDeleted {});
+                }
+                self.run.do_send(RunHappened(RunEvent::JobDone));
+            }
+            JobCommand::TellLeft(reason) => {
+                self.note(Happening::LeftBehind { reason });
+                self.run.do_send(RunHappened(RunEvent::JobDone));
+            }
+        }
+    }
+}
+
 impl Actor for JobSubmitter {
     type Context = Context<Self>;
 }
@@ -477,7 +450,7 @@ impl Handler<Submit> for JobSubmitter {
     fn handle(&mut self, Submit { index, attempt, cause }: Submit, ctx: &mut Context<Self>) {
         self.all_in = false;
         let refuses = matches!(
-            self.state,
+            self.shell.state(),
             JobState::Unmade
                 | JobState::Lost
                 | JobState::Terminating { .. }
@@ -502,14 +475,6 @@ impl Handler<Fill> for JobSubmitter {
     type Result = ();
     fn handle(&mut self, _: Fill, ctx: &mut Context<Self>) {
         self.fill(ctx);
-    }
-}
-
-impl Handler<Ring> for JobSubmitter {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        self.happened(JobEvent::TimePassed, ctx);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     },
     drop_store::DropStore,
     services::Services,
-    shell::{Ring, Shell},
+    shell::{Drives, Shell},
     wiring::Canceller,
 };
 use actix::prelude::*;
@@ -248,53 +248,21 @@ struct ReloadMill {
 struct GetRuns;
 
 impl Mill {
-    fn now(&self) -> Elapsed {
+    fn elapsed(&self) -> Elapsed {
         Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn mill_happened(&mut self, event: MillEvent, ctx: &mut Context<Self>) {
+        Drives::<MillMachine>::happened(self, event, ctx);
+    }
+
+    fn nodes_happened(&mut self, event: ReleaseEvent, ctx: &mut Context<Self>) {
+        Drives::<Release>::happened(self, event, ctx);
     }
 
     fn report(&self, notice: MillNotice) {
         // The program has stopped listening: it ends.
         let _ = self.notices.try_send(notice);
-    }
-
-    fn happened(&mut self, event: MillEvent, ctx: &mut Context<Self>) {
-        let commands = self.shell.apply(event, self.now());
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.shell.set_alarm(self.now(), ctx);
-    }
-
-    fn nodes_happened(&mut self, event: ReleaseEvent, ctx: &mut Context<Self>) {
-        for command in self.nodes.apply(event, self.now()) {
-            match command {
-                ReleaseCommand::CheckIdle => self.check_idle(ctx),
-                ReleaseCommand::Release => self.release(ctx),
-            }
-        }
-        self.nodes.set_alarm(self.now(), ctx);
-    }
-
-    fn carry_out(&mut self, command: MillCommand, ctx: &mut Context<Self>) {
-        match command {
-            MillCommand::Open => self.open(ctx),
-            MillCommand::StopTaking => self.folder.do_send(Drain),
-            MillCommand::CancelRuns => {
-                let message = "files in flight did not end within watch.drain: their tasks are ended, and they wait for the next start";
-                self.report(MillNotice::Say(message.into()));
-                self.streams.values().for_each(|run| run.cancel("the daemon ends"));
-            }
-            MillCommand::DeletePools => self.delete_pools(ctx),
-            MillCommand::ReportDelay { delay, cause } => {
-                self.report(MillNotice::Say(format!(
-                    "cannot begin a run: {cause}; next attempt in {delay:?}"
-                )));
-            }
-            MillCommand::Finish => {
-                let _ = self.ended.try_send(());
-                ctx.stop();
-            }
-        }
     }
 
     fn open(&mut self, ctx: &mut Context<Self>) {
@@ -350,7 +318,7 @@ impl Mill {
             self.report(MillNotice::Say(format!("{run} ended: {reason}")));
         }
         self.folder.do_send(StreamEnded { run, reason });
-        self.happened(MillEvent::RunEnded { well }, ctx);
+        self.mill_happened(MillEvent::RunEnded { well }, ctx);
         if well {
             self.check_idle(ctx);
         }
@@ -421,8 +389,57 @@ impl Mill {
                     Err(error) => mill.report(MillNotice::Say(error)),
                 }
             }
-            mill.happened(MillEvent::PoolsAnswered { all }, ctx);
+            mill.mill_happened(MillEvent::PoolsAnswered { all }, ctx);
         }));
+    }
+}
+
+impl Drives<MillMachine> for Mill {
+    fn shell(&mut self) -> &mut Shell<MillMachine> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.elapsed()
+    }
+
+    fn carry_out(&mut self, command: MillCommand, ctx: &mut Context<Self>) {
+        match command {
+            MillCommand::Open => self.open(ctx),
+            MillCommand::StopTaking => self.folder.do_send(Drain),
+            MillCommand::CancelRuns => {
+                let message = "files in flight did not end within watch.drain: their tasks are ended, and they wait for the next start";
+                self.report(MillNotice::Say(message.into()));
+                self.streams.values().for_each(|run| run.cancel("the daemon ends"));
+            }
+            MillCommand::DeletePools => self.delete_pools(ctx),
+            MillCommand::ReportDelay { delay, cause } => {
+                self.report(MillNotice::Say(format!(
+                    "cannot begin a run: {cause}; next attempt in {delay:?}"
+                )));
+            }
+            MillCommand::Finish => {
+                let _ = self.ended.try_send(());
+                ctx.stop();
+            }
+        }
+    }
+}
+
+impl Drives<Release> for Mill {
+    fn shell(&mut self) -> &mut Shell<Release> {
+        &mut self.nodes
+    }
+
+    fn now(&self) -> Elapsed {
+        self.elapsed()
+    }
+
+    fn carry_out(&mut self, command: ReleaseCommand, ctx: &mut Context<Self>) {
+        match command {
+            ReleaseCommand::CheckIdle => self.check_idle(ctx),
+            ReleaseCommand::Release => self.release(ctx),
+        }
     }
 }
 
@@ -438,31 +455,15 @@ impl Actor for Mill {
         }
         leftovers.into_iter().for_each(|leftover| self.folder.do_send(leftover));
         adopted.into_iter().for_each(|adopt| self.folder.do_send(adopt));
-        self.shell.set_alarm(self.now(), ctx);
-        self.nodes.set_alarm(self.now(), ctx);
+        Drives::<MillMachine>::set_timer(self, ctx);
+        Drives::<Release>::set_timer(self, ctx);
     }
 }
 
 impl Handler<MillHappened> for Mill {
     type Result = ();
     fn handle(&mut self, MillHappened(event): MillHappened, ctx: &mut Context<Self>) {
-        self.happened(event, ctx);
-    }
-}
-
-impl Handler<Ring<MillMachine>> for Mill {
-    type Result = ();
-    fn handle(&mut self, _: Ring<MillMachine>, ctx: &mut Context<Self>) {
-        self.shell.rang();
-        self.happened(MillEvent::TimePassed, ctx);
-    }
-}
-
-impl Handler<Ring<Release>> for Mill {
-    type Result = ();
-    fn handle(&mut self, _: Ring<Release>, ctx: &mut Context<Self>) {
-        self.nodes.rang();
-        self.nodes_happened(ReleaseEvent::TimePassed, ctx);
+        self.mill_happened(event, ctx);
     }
 }
 

@@ -6,14 +6,14 @@
 mod streams;
 
 use crate::{
-    alarms::Alarms,
     errand::Errand,
     output_names::{STREAMS, earlier_stream, is_stream, output_name, result_path},
     place::{Delivery, InputOf, PlaceError, Placed, ResultPlace, may_pass},
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     roster::Roster,
     services::Services,
+    shell::{DrivesMany, Shells},
     space_keeper::{ResultDelivered, SpaceKeeper},
     task_monitor::{TailSeen, TaskHappened, TaskMonitor},
 };
@@ -25,7 +25,7 @@ use dropmill_journal::{
 };
 use dropmill_lifecycle::{
     Code, Elapsed, Failure, FailureKind,
-    effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
+    effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan, attempt_id},
     task::TaskEvent,
 };
@@ -52,13 +52,11 @@ pub struct OutputFetcher {
     tasks: Addr<TaskMonitor>,
     space: Addr<SpaceKeeper>,
     past: Rc<Past>,
-    limits: EffortLimits,
+    shells: Shells<Effort>,
     patterns: Rc<Vec<(String, GlobMatcher)>>,
     fetches: BTreeMap<u32, FetchWork>,
     queue: VecDeque<u32>,
     in_flight: u32,
-    alarms: Alarms,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     _pulse: Pulse,
 }
 
@@ -104,10 +102,6 @@ pub struct Fetch {
     pub cause: Option<u64>,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
     pub fn new(
@@ -134,56 +128,12 @@ impl OutputFetcher {
             tasks,
             space,
             past,
-            limits,
+            shells: Shells::new(limits),
             patterns,
             fetches: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: 0,
-            alarms: Alarms::default(),
-            alarm: None,
             _pulse: pulse,
-        }
-    }
-
-    fn happened(&mut self, index: u32, event: EffortEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let Some(work) = self.fetches.get_mut(&index) else { return };
-        let was_trying = matches!(work.state, EffortState::Trying { .. });
-        let (state, commands) = effort::apply(work.state.clone(), event, now, &self.limits);
-        let is_trying = matches!(state, EffortState::Trying { .. });
-        self.alarms.set(index, state.wakes_at());
-        work.state = state;
-        match (was_trying, is_trying) {
-            (false, true) => self.in_flight += 1,
-            (true, false) => self.in_flight -= 1,
-            (true, true) | (false, false) => {}
-        }
-        for command in commands {
-            self.carry_out(index, command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
-    fn carry_out(&mut self, index: u32, command: EffortCommand, ctx: &mut Context<Self>) {
-        match command {
-            EffortCommand::Try => self.fetch(index, ctx),
-            EffortCommand::TellRest { attempt, rest, failure } => {
-                let cause = self.fetches.get(&index).and_then(|work| work.cause);
-                let happening = Happening::Retrying {
-                    what: "fetch results".into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: failure.message,
-                };
-                self.record.note(ME, self.subject(index), cause, happening);
-            }
-            EffortCommand::TellDone => self.delivered(index),
-            EffortCommand::TellFailed(failure) => {
-                let cause = self.fetches.remove(&index).and_then(|work| work.cause);
-                self.place.discard(&self.roster.item(index).task);
-                let event = TaskEvent::DeliveryFailed(failure);
-                self.tasks.do_send(TaskHappened { index, event, cause });
-            }
         }
     }
 
@@ -266,16 +216,45 @@ impl OutputFetcher {
             self.happened(index, EffortEvent::Begun, ctx);
         }
     }
+}
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.alarms.next();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
+impl DrivesMany<Effort> for OutputFetcher {
+    fn shells(&mut self) -> &mut Shells<Effort> {
+        &mut self.shells
+    }
+
+    fn machine(&mut self, index: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+        Some((&mut self.fetches.get_mut(&index)?.state, &mut self.shells))
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn changed(&mut self, index: u32, before: &EffortState, _: &mut Context<Self>) {
+        match (before.is_trying(), self.fetches.get(&index).is_some_and(|work| work.state.is_trying())) {
+            (false, true) => self.in_flight += 1,
+            (true, false) => self.in_flight -= 1,
+            (true, true) | (false, false) => {}
         }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
+    }
+
+    fn carry_out(&mut self, index: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+        match command {
+            EffortCommand::Try => self.fetch(index, ctx),
+            EffortCommand::TellRest { attempt, rest, failure } => {
+                let cause = self.fetches.get(&index).and_then(|work| work.cause);
+                let happening = retrying("fetch results", attempt, rest, failure);
+                self.record.note(ME, self.subject(index), cause, happening);
+            }
+            EffortCommand::TellDone => self.delivered(index),
+            EffortCommand::TellFailed(failure) => {
+                let cause = self.fetches.remove(&index).and_then(|work| work.cause);
+                self.place.discard(&self.roster.item(index).task);
+                let event = TaskEvent::DeliveryFailed(failure);
+                self.tasks.do_send(TaskHappened { index, event, cause });
+            }
         }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
     }
 }
 
@@ -296,17 +275,6 @@ impl Handler<Fetch> for OutputFetcher {
         self.fetches.insert(index, FetchWork { state, attempt, success, cause, home: None, kept });
         self.queue.push_back(index);
         self.fill(ctx);
-    }
-}
-
-impl Handler<Ring> for OutputFetcher {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        for index in self.alarms.due(self.record.clock().elapsed()) {
-            self.happened(index, EffortEvent::TimePassed, ctx);
-        }
-        self.set_alarm(ctx);
     }
 }
 

@@ -4,9 +4,10 @@ use crate::{
     errand::Errand,
     job_submitter::{JobHappened, JobSubmitter, still_unclear},
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{Drives, Shell},
 };
 use actix::prelude::*;
 use dropmill_azure_client::{batch::BatchApi, blob::BlobApi, error::BatchError};
@@ -16,7 +17,7 @@ use dropmill_lifecycle::{
     Code, Elapsed, Failure,
     job::JobEvent,
     plan::RunPlan,
-    pool::{self, Nodes, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
+    pool::{Nodes, Pool, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
     run::RunEvent,
 };
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
@@ -34,9 +35,7 @@ pub struct PoolKeeper {
     record: Recorder,
     job: Addr<JobSubmitter>,
     run: Addr<RunKeeper>,
-    limits: PoolLimits,
-    state: PoolState,
-    alarm: Option<(Elapsed, SpawnHandle)>,
+    shell: Shell<Pool>,
     /// Calls about the pool take turns, so that a delete never overtakes the create it undoes.
     turn: Arc<Mutex<()>>,
     looking: bool,
@@ -64,10 +63,6 @@ pub struct PoolHappened {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Backlog(pub u32);
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
 
 /// A node as one look showed it.
 struct NodeSeen {
@@ -108,9 +103,7 @@ impl PoolKeeper {
             record,
             job,
             run,
-            limits,
-            state: if past.lives > 0 { PoolState::Recalled } else { PoolState::Absent },
-            alarm: None,
+            shell: Shell::new(if past.lives > 0 { PoolState::Recalled } else { PoolState::Absent }, limits),
             turn: Arc::default(),
             looking: false,
             nodes: BTreeMap::new(),
@@ -120,67 +113,8 @@ impl PoolKeeper {
         }
     }
 
-    fn happened(&mut self, event: PoolEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let (next, commands) = pool::apply(self.state.clone(), event.clone(), now, &self.limits);
-        tracing::trace!(%now, before = ?self.state, ?event, after = ?next, "pool");
-        self.state = next;
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
     fn note(&mut self, happening: Happening) -> u64 {
         self.record.note(ME, SUBJECT, self.cause, happening)
-    }
-
-    fn carry_out(&mut self, command: PoolCommand, ctx: &mut Context<Self>) {
-        match command {
-            PoolCommand::Create => self.create(ctx),
-            PoolCommand::Look => self.look(ctx),
-            PoolCommand::Resize => self.resize(ctx),
-            PoolCommand::Delete => self.delete(ctx),
-            PoolCommand::TellCreated => {
-                self.job.do_send(JobHappened { event: JobEvent::Wanted, cause: self.cause });
-            }
-            PoolCommand::TellRest { attempt, rest, failure } => {
-                self.note(Happening::Retrying {
-                    what: "create pool".into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: failure.message,
-                });
-            }
-            PoolCommand::TellReady { nodes } => {
-                let seq = self.note(Happening::PoolReady { nodes });
-                self.cause = Some(seq);
-                self.run.do_send(RunHappened(RunEvent::Progressed));
-            }
-            PoolCommand::TellDegraded(reason) => {
-                self.note(Happening::Degraded { reason });
-            }
-            PoolCommand::TellDeadline(which) => {
-                self.note(Happening::DeadlinePassed { which: which.into() });
-            }
-            PoolCommand::TellLost(failure) => {
-                let timed_out =
-                    failure.code == Code::AllocationTimedOut || failure.code == Code::StartTaskTimedOut;
-                let event =
-                    if timed_out { RunEvent::DeadlinePassed(failure) } else { RunEvent::Lost(failure) };
-                self.run.do_send(RunHappened(event));
-            }
-            PoolCommand::TellGone => {
-                if !self.nodes.is_empty() || self.cause.is_some() {
-                    self.note(Happening::PoolDeleted {});
-                }
-                self.run.do_send(RunHappened(RunEvent::PoolDone));
-            }
-            PoolCommand::TellLeft(reason) => {
-                self.note(Happening::LeftBehind { reason });
-                self.run.do_send(RunHappened(RunEvent::PoolDone));
-            }
-        }
     }
 
     fn create(&mut self, ctx: &mut Context<Self>) {
@@ -347,17 +281,6 @@ impl PoolKeeper {
         view
     }
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.state.wakes_at();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
-
     /// A hint makes the keeper look at once while it waits for nodes to come or go.
     fn listen(&mut self, ctx: &mut Context<Self>) {
         let Some(mut hints) = self.services.hints.clone() else { return };
@@ -365,12 +288,65 @@ impl PoolKeeper {
         ctx.spawn(changed.into_actor(self).map(|outcome, keeper, ctx| {
             let Ok(hints) = outcome else { return };
             keeper.services.hints = Some(hints);
-            if matches!(keeper.state, PoolState::Starting { .. } | PoolState::Deleting { .. }) {
+            if matches!(keeper.shell.state(), PoolState::Starting { .. } | PoolState::Deleting { .. }) {
                 keeper.look(ctx);
             }
             // Many changes in one moment are one hint.
             ctx.run_later(Duration::from_millis(2), |keeper, ctx| keeper.listen(ctx));
         }));
+    }
+}
+
+impl Drives<Pool> for PoolKeeper {
+    fn shell(&mut self) -> &mut Shell<Pool> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn carry_out(&mut self, command: PoolCommand, ctx: &mut Context<Self>) {
+        match command {
+            PoolCommand::Create => self.create(ctx),
+            PoolCommand::Look => self.look(ctx),
+            PoolCommand::Resize => self.resize(ctx),
+            PoolCommand::Delete => self.delete(ctx),
+            PoolCommand::TellCreated => {
+                self.job.do_send(JobHappened { event: JobEvent::Wanted, cause: self.cause });
+            }
+            PoolCommand::TellRest { attempt, rest, failure } => {
+                self.note(retrying("create pool", attempt, rest, failure));
+            }
+            PoolCommand::TellReady { nodes } => {
+                let seq = self.note(Happening::PoolReady { nodes });
+                self.cause = Some(seq);
+                self.run.do_send(RunHappened(RunEvent::Progressed));
+            }
+            PoolCommand::TellDegraded(reason) => {
+                self.note(Happening::Degraded { reason });
+            }
+            PoolCommand::TellDeadline(which) => {
+                self.note(Happening::DeadlinePassed { which: which.into() });
+            }
+            PoolCommand::TellLost(failure) => {
+                let timed_out =
+                    failure.code == Code::AllocationTimedOut || failure.code == Code::StartTaskTimedOut;
+                let event =
+                    if timed_out { RunEvent::DeadlinePassed(failure) } else { RunEvent::Lost(failure) };
+                self.run.do_send(RunHappened(event));
+            }
+            PoolCommand::TellGone => {
+                if !self.nodes.is_empty() || self.cause.is_some() {
+                    self.note(Happening::PoolDeleted {});
+                }
+                self.run.do_send(RunHappened(RunEvent::PoolDone));
+            }
+            PoolCommand::TellLeft(reason) => {
+                self.note(Happening::LeftBehind { reason });
+                self.run.do_send(RunHappened(RunEvent::PoolDone));
+            }
+        }
     }
 }
 
@@ -399,14 +375,6 @@ impl Handler<Backlog> for PoolKeeper {
             self.wanted = wanted;
             self.happened(PoolEvent::Grown, ctx);
         }
-    }
-}
-
-impl Handler<Ring> for PoolKeeper {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        self.happened(PoolEvent::TimePassed, ctx);
     }
 }
 

@@ -6,7 +6,8 @@ use crate::{
 };
 use actix::{Addr, dev::Request};
 use dropmill_journal::event::{Event, Happening};
-use std::{cell::Cell, rc::Rc};
+use dropmill_lifecycle::Failure;
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 /// Takes events for the collector; cheap to clone, one thread.
 #[derive(Clone)]
@@ -56,5 +57,15 @@ impl Recorder {
     /// The run's time.
     pub fn clock(&self) -> &RunClock {
         &self.clock
+    }
+}
+
+/// Returns the event of a call that failed and is repeated after a delay.
+pub fn retrying(what: &str, attempt: u32, delay: Duration, failure: Failure) -> Happening {
+    Happening::Retrying {
+        what: what.into(),
+        attempt,
+        after_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        error: failure.message,
     }
 }

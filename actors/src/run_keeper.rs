@@ -9,6 +9,7 @@ use crate::{
     result_collector::{Finish, ResultCollector, Settle, WhenDurable},
     roster::Roster,
     services::Services,
+    shell::{Drives, Shell},
     storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
     task_monitor::{AbandonTasks, GoOn, StopTasks, TaskMonitor},
 };
@@ -23,7 +24,7 @@ use dropmill_lifecycle::{
     job::JobEvent,
     plan::RunPlan,
     pool::PoolEvent,
-    run::{self, EndReason, Open, RunCommand, RunEvent, RunLimits, RunState, Tally},
+    run::{EndReason, Open, Run, RunCommand, RunEvent, RunLimits, RunState, Tally},
 };
 use std::{rc::Rc, time::Duration};
 
@@ -39,9 +40,7 @@ pub struct RunKeeper {
     services: Services,
     record: Recorder,
     crew: Crew,
-    limits: RunLimits,
-    state: RunState,
-    alarm: Option<(Elapsed, SpawnHandle)>,
+    shell: Shell<Run>,
     /// The event that began this life of the run.
     started: u64,
     past: Rc<Past>,
@@ -83,10 +82,6 @@ pub struct ActorDied(pub &'static str);
 #[rtype(result = "()")]
 pub struct StartRun;
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 impl RunKeeper {
     /// A keeper for one run; the report goes out through `report`.
     pub fn new(errand: Errand, crew: Crew, report: async_channel::Sender<Report>, pulse: Pulse) -> Self {
@@ -107,9 +102,7 @@ impl RunKeeper {
             services,
             record,
             crew,
-            limits,
-            state: RunState::Fresh,
-            alarm: None,
+            shell: Shell::new(RunState::Fresh, limits).keeping_early_timers(),
             started: past.started,
             past,
             delete: Open { job: false, pool: false, containers: false },
@@ -119,46 +112,9 @@ impl RunKeeper {
         }
     }
 
-    fn happened(&mut self, event: RunEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let state = std::mem::replace(&mut self.state, RunState::Over);
-        tracing::trace!(%now, before = ?state, ?event, "run");
-        let (next, commands) = run::apply(state, event, now, &self.limits);
-        self.state = next;
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
     fn note(&mut self, happening: Happening) -> u64 {
         let cause = (self.started > 0).then_some(self.started);
         self.record.note(ME, SUBJECT, cause, happening)
-    }
-
-    fn carry_out(&mut self, command: RunCommand, ctx: &mut Context<Self>) {
-        match command {
-            RunCommand::TellDeadline(which) => {
-                self.note(Happening::DeadlinePassed { which: which.into() });
-            }
-            RunCommand::TellEnd { reason, detail } => {
-                self.note(Happening::EndAsked { reason: event_reason(reason), detail });
-            }
-            RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
-            RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
-            RunCommand::CloseTasks => {
-                let reason = "tasks could not be closed one by one: who watched them is lost".into();
-                self.note(Happening::Degraded { reason });
-            }
-            RunCommand::Settle => match self.crew.collector.connected() {
-                true => self.crew.collector.do_send(Settle(ctx.address())),
-                // Nothing can be recorded any more; what costs money goes all the same.
-                false => ctx.notify(RunHappened(RunEvent::Settled)),
-            },
-            RunCommand::CleanUp(delete) => self.clean_up(delete, ctx),
-            RunCommand::TellLeft(open) => self.tell_left(open),
-            RunCommand::Finish { reason, tally } => self.finish(reason, tally, ctx),
-        }
     }
 
     /// Once it is on record that the run ends: a later life must not take what was told to end for failed.
@@ -201,7 +157,7 @@ impl RunKeeper {
 
     /// Who dies while it cleans up has not done it, or not seen it done.
     fn take_over(&mut self, actor: &str, ctx: &mut Context<Self>) {
-        let RunState::Cleaning { open, .. } = &self.state else { return };
+        let RunState::Cleaning { open, .. } = &self.shell.state() else { return };
         match actor {
             "job_submitter" if open.job => self.clean_for_the_dead(Part::Job, ctx),
             "pool_keeper" if open.pool => self.clean_for_the_dead(Part::Pool, ctx),
@@ -272,23 +228,6 @@ impl RunKeeper {
             ctx.stop();
         }
     }
-
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.state.wakes_at();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        // News moves the alarm of no progress many times a second: let an earlier one ring, the state knows the time.
-        if let (Some((set, _)), Some(next)) = (&self.alarm, next)
-            && *set <= next
-        {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
 }
 
 impl RunKeeper {
@@ -312,8 +251,43 @@ impl RunKeeper {
         let ending = self.past.ending.map(machine_reason);
         self.happened(RunEvent::Resumed { tally, ending, open_ended: self.plan.open_ended }, ctx);
         self.crew.tasks.do_send(GoOn);
-        if matches!(self.state, RunState::Working { .. }) {
+        if matches!(self.shell.state(), RunState::Working { .. }) {
             self.crew.uploader.do_send(StartUploads(self.started));
+        }
+    }
+}
+
+impl Drives<Run> for RunKeeper {
+    fn shell(&mut self) -> &mut Shell<Run> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn carry_out(&mut self, command: RunCommand, ctx: &mut Context<Self>) {
+        match command {
+            RunCommand::TellDeadline(which) => {
+                self.note(Happening::DeadlinePassed { which: which.into() });
+            }
+            RunCommand::TellEnd { reason, detail } => {
+                self.note(Happening::EndAsked { reason: event_reason(reason), detail });
+            }
+            RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
+            RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
+            RunCommand::CloseTasks => {
+                let reason = "tasks could not be closed one by one: who watched them is lost".into();
+                self.note(Happening::Degraded { reason });
+            }
+            RunCommand::Settle => match self.crew.collector.connected() {
+                true => self.crew.collector.do_send(Settle(ctx.address())),
+                // Nothing can be recorded any more; what costs money goes all the same.
+                false => ctx.notify(RunHappened(RunEvent::Settled)),
+            },
+            RunCommand::CleanUp(delete) => self.clean_up(delete, ctx),
+            RunCommand::TellLeft(open) => self.tell_left(open),
+            RunCommand::Finish { reason, tally } => self.finish(reason, tally, ctx),
         }
     }
 }
@@ -346,7 +320,7 @@ impl Handler<ActorDied> for RunKeeper {
     type Result = ();
     fn handle(&mut self, ActorDied(actor): ActorDied, ctx: &mut Context<Self>) {
         tracing::error!(actor, "actor lost");
-        if self.state == RunState::Over {
+        if *self.shell.state() == RunState::Over {
             if !self.crew.collector.connected() {
                 // It has not handed the report out, and never will: stopping is what `RunHandle::finished` hears.
                 ctx.stop();
@@ -356,18 +330,10 @@ impl Handler<ActorDied> for RunKeeper {
         self.note(Happening::ActorLost { actor: actor.into() });
         let message = format!("actor {actor} died: a defect of this program; its log tells where");
         self.happened(RunEvent::ActorLost(Failure::permanent(Code::ActorLost, message)), ctx);
-        if matches!(self.state, RunState::Settling { .. }) && !self.crew.collector.connected() {
+        if matches!(self.shell.state(), RunState::Settling { .. }) && !self.crew.collector.connected() {
             self.happened(RunEvent::Settled, ctx);
         }
         self.take_over(actor, ctx);
-    }
-}
-
-impl Handler<Ring> for RunKeeper {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        self.happened(RunEvent::TimePassed, ctx);
     }
 }
 

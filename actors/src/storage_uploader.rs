@@ -8,23 +8,23 @@ mod uploading;
 pub use uploading::blob_name;
 
 use crate::{
-    alarms::Alarms,
     errand::Errand,
     inputs::Inputs,
     job_submitter::{ApplicationUp, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{DrivesMany, Shells},
     task_monitor::{TaskAdded, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_journal::{event::Happening, past::Past};
 use dropmill_lifecycle::{
     Elapsed, Failure, FailureKind,
-    effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
+    effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan},
     pool::PoolEvent,
     run::RunEvent,
@@ -48,10 +48,8 @@ pub struct StorageUploader {
     inputs: Arc<dyn Inputs>,
     record: Recorder,
     to: Listeners,
-    limits: EffortLimits,
+    shells: Shells<Effort>,
     work: Vec<Work>,
-    alarms: Alarms,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     /// Efforts that may begin when there is room.
     queue: VecDeque<u32>,
     in_flight: u32,
@@ -128,10 +126,6 @@ pub struct CleanContainers {
     pub delete: bool,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 impl StorageUploader {
     /// An uploader for one run.
     pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
@@ -144,10 +138,8 @@ impl StorageUploader {
             inputs,
             record,
             to,
-            limits,
+            shells: Shells::new(limits),
             work: vec![],
-            alarms: Alarms::default(),
-            alarm: None,
             queue: VecDeque::new(),
             in_flight: 0,
             bytes_in_flight: 0,
@@ -214,64 +206,6 @@ impl StorageUploader {
             }
             self.queue.pop_front();
             self.happened(number, EffortEvent::Begun, ctx);
-        }
-    }
-
-    fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let work = &mut self.work[number as usize];
-        if let EffortEvent::TryFailed(failure) = &event {
-            work.unclear |= failure.kind == FailureKind::Ambiguous;
-            work.may_stand = work.unclear;
-        }
-        let was_trying = matches!(work.state, EffortState::Trying { .. });
-        let state = std::mem::replace(&mut work.state, EffortState::Waiting);
-        let (state, commands) = effort::apply(state, event, now, &self.limits);
-        let is_trying = matches!(state, EffortState::Trying { .. });
-        self.alarms.set(number, state.wakes_at());
-        work.state = state;
-        let size = self.size(self.work[number as usize].what);
-        match (was_trying, is_trying) {
-            (false, true) => {
-                self.in_flight += 1;
-                self.bytes_in_flight += size;
-            }
-            (true, false) => {
-                self.in_flight -= 1;
-                self.bytes_in_flight -= size;
-            }
-            (true, true) | (false, false) => {}
-        }
-        for command in commands {
-            self.carry_out(number, command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
-    fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
-        let what = self.work[number as usize].what;
-        match command {
-            EffortCommand::Try => {
-                self.work[number as usize].may_stand = true;
-                self.call(number, what, ctx);
-            }
-            EffortCommand::TellRest { attempt, rest, failure } => {
-                let what_tried = match what {
-                    What::Container(_) => "create container",
-                    What::Survey(_) => "list container",
-                    What::Application(_) | What::Input(_) => "upload",
-                    What::Deletion(_) => "delete container",
-                };
-                let happening = Happening::Retrying {
-                    what: what_tried.into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: failure.message,
-                };
-                self.record.note(ME, self.subject(what), Some(self.started), happening);
-            }
-            EffortCommand::TellDone => self.done(number, what, ctx),
-            EffortCommand::TellFailed(failure) => self.failed(what, failure, ctx),
         }
     }
 
@@ -481,16 +415,67 @@ impl StorageUploader {
             self.happened(u32::try_from(number).unwrap_or(u32::MAX), EffortEvent::EndAsked, ctx);
         }
     }
+}
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.alarms.next();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
+impl DrivesMany<Effort> for StorageUploader {
+    fn shells(&mut self) -> &mut Shells<Effort> {
+        &mut self.shells
+    }
+
+    fn machine(&mut self, number: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+        Some((&mut self.work.get_mut(number as usize)?.state, &mut self.shells))
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn changed(&mut self, number: u32, before: &EffortState, _: &mut Context<Self>) {
+        let work = &self.work[number as usize];
+        let size = self.size(work.what);
+        match (before.is_trying(), work.state.is_trying()) {
+            (false, true) => {
+                self.in_flight += 1;
+                self.bytes_in_flight += size;
+            }
+            (true, false) => {
+                self.in_flight -= 1;
+                self.bytes_in_flight -= size;
+            }
+            (true, true) | (false, false) => {}
         }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
+    }
+
+    fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
+        if let EffortEvent::TryFailed(failure) = &event {
+            let work = &mut self.work[number as usize];
+            work.unclear |= failure.kind == FailureKind::Ambiguous;
+            work.may_stand = work.unclear;
         }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+        self.drive(number, event, ctx);
+        self.set_timer(ctx);
+    }
+
+    fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+        let what = self.work[number as usize].what;
+        match command {
+            EffortCommand::Try => {
+                self.work[number as usize].may_stand = true;
+                self.call(number, what, ctx);
+            }
+            EffortCommand::TellRest { attempt, rest, failure } => {
+                let what_tried = match what {
+                    What::Container(_) => "create container",
+                    What::Survey(_) => "list container",
+                    What::Application(_) | What::Input(_) => "upload",
+                    What::Deletion(_) => "delete container",
+                };
+                let happening = retrying(what_tried, attempt, rest, failure);
+                self.record.note(ME, self.subject(what), Some(self.started), happening);
+            }
+            EffortCommand::TellDone => self.done(number, what, ctx),
+            EffortCommand::TellFailed(failure) => self.failed(what, failure, ctx),
+        }
     }
 }
 
@@ -557,16 +542,5 @@ impl Handler<CleanContainers> for StorageUploader {
             let number = self.add(What::Deletion(role));
             self.happened(number, EffortEvent::Begun, ctx);
         }
-    }
-}
-
-impl Handler<Ring> for StorageUploader {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        for number in self.alarms.due(self.record.clock().elapsed()) {
-            self.happened(number, EffortEvent::TimePassed, ctx);
-        }
-        self.set_alarm(ctx);
     }
 }

@@ -8,7 +8,6 @@ mod looking;
 mod recall;
 
 use crate::{
-    alarms::Alarms,
     errand::Errand,
     job_submitter::{JobHappened, JobSubmitter, Submit},
     looks::{Look, Looks, Pace},
@@ -18,6 +17,7 @@ use crate::{
     roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{DrivesMany, Shells},
 };
 use actix::prelude::*;
 use dropmill_azure_wire::batch as wire;
@@ -27,7 +27,7 @@ use dropmill_lifecycle::{
     job::JobEvent,
     plan::{Item, RunPlan, attempt_id},
     run::{Closing, RunEvent},
-    task::{self, StopReason, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
+    task::{StopReason, Task as TaskMachine, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
 };
 use looking::first_pause;
 use recall::recall;
@@ -44,11 +44,9 @@ pub struct TaskMonitor {
     services: Services,
     record: Recorder,
     to: Listeners,
-    limits: TaskLimits,
+    shells: Shells<TaskMachine>,
     tasks: Vec<Task>,
     by_id: BTreeMap<String, u32>,
-    alarms: Alarms,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     /// Tasks that may still be submitted, once or again; when none is left the job is sealed.
     unsubmitted: u32,
     /// Attempts that another followed: the service has them beside the tasks' latest.
@@ -173,10 +171,6 @@ pub struct JobEnded;
 #[rtype(result = "()")]
 pub struct AbandonTasks;
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 impl TaskMonitor {
     /// A monitor for all tasks of one run.
     pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
@@ -221,11 +215,9 @@ impl TaskMonitor {
             services,
             record,
             to,
-            limits,
+            shells: Shells::new(limits),
             tasks,
             by_id,
-            alarms: Alarms::default(),
-            alarm: None,
             ending: false,
             looks,
             planned: None,
@@ -235,46 +227,16 @@ impl TaskMonitor {
         }
     }
 
-    fn happened(&mut self, index: u32, event: TaskEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let task = &mut self.tasks[index as usize];
-        let was_watched = task.state.is_watched();
-        let was_unsubmitted = task.state.may_be_submitted(task.attempt(), &self.limits);
-        let state = std::mem::replace(&mut task.state, TaskState::Closed);
-        let (state, commands) = task::apply(state, event, now, &self.limits);
-        tracing::trace!(%now, index, after = ?state, "task");
-        self.alarms.set(index, state.wakes_at());
-        let is_watched = state.is_watched();
-        task.state = state;
-        match (was_watched, is_watched) {
-            (false, true) => {
-                self.watched += 1;
-                self.plan_look(ctx);
-            }
-            (true, false) => self.watched -= 1,
-            (true, true) | (false, false) => {}
-        }
-        for command in commands {
-            self.carry_out(index, command, ctx);
-        }
-        let task = &self.tasks[index as usize];
-        let is_unsubmitted = task.state.may_be_submitted(task.attempt(), &self.limits);
-        match (was_unsubmitted, is_unsubmitted) {
-            (true, false) => {
-                self.unsubmitted -= 1;
-                self.seal();
-            }
-            (false, true) => self.unsubmitted += 1,
-            (true, true) | (false, false) => {}
-        }
-        self.set_alarm(ctx);
-    }
-
     /// Once no task will come and none is to be submitted, the job may end itself.
     fn seal(&self) {
         if self.unsubmitted == 0 && !self.ending && !self.open_ended {
             self.to.job.do_send(JobHappened { event: JobEvent::AllTasksIn, cause: None });
         }
+    }
+
+    fn may_be_submitted(&self, index: u32) -> bool {
+        let task = &self.tasks[index as usize];
+        task.state.may_be_submitted(task.attempt(), self.shells.limits())
     }
 
     fn subject(&self, index: u32) -> String {
@@ -288,32 +250,6 @@ impl TaskMonitor {
 
     fn note(&mut self, index: u32, happening: Happening) -> u64 {
         self.record.note(ME, self.subject(index), self.tasks[index as usize].cause, happening)
-    }
-
-    fn carry_out(&mut self, index: u32, command: TaskCommand, ctx: &mut Context<Self>) {
-        let cause = self.tasks[index as usize].cause;
-        match command {
-            TaskCommand::Submit => {
-                let attempt = self.tasks[index as usize].attempt();
-                self.to.job.do_send(Submit { index, attempt, cause });
-            }
-            TaskCommand::TellRetry { attempt, cause } => self.retry(index, attempt, cause),
-            TaskCommand::TellRest { attempt, rest, failure } => {
-                tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "not submitted; trying again");
-            }
-            TaskCommand::TellRunning => {}
-            TaskCommand::TellDeadline(which) => {
-                let seq = self.note(index, Happening::DeadlinePassed { which: which.into() });
-                self.tasks[index as usize].cause = Some(seq);
-            }
-            TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
-            TaskCommand::Collect => {
-                let task = &self.tasks[index as usize];
-                let success = matches!(&task.state, TaskState::Collecting { ending, .. } if ending.success);
-                self.to.outputs.do_send(Fetch { index, attempt: task.attempt(), success, cause });
-            }
-            TaskCommand::Close(verdict) => self.close(index, verdict),
-        }
     }
 
     /// Turns to the next attempt: what looks show of the one before is no news any more.
@@ -367,17 +303,6 @@ impl TaskMonitor {
         }
     }
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.alarms.next();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
-
     fn listen(&mut self, ctx: &mut Context<Self>) {
         let Some(mut hints) = self.services.hints.clone() else { return };
         let changed = async move { hints.changed().await.map(|()| hints) };
@@ -390,6 +315,71 @@ impl TaskMonitor {
             }
             monitor.listen(ctx);
         }));
+    }
+}
+
+impl DrivesMany<TaskMachine> for TaskMonitor {
+    fn shells(&mut self) -> &mut Shells<TaskMachine> {
+        &mut self.shells
+    }
+
+    fn machine(&mut self, index: u32) -> Option<(&mut TaskState, &mut Shells<TaskMachine>)> {
+        Some((&mut self.tasks.get_mut(index as usize)?.state, &mut self.shells))
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn changed(&mut self, index: u32, before: &TaskState, ctx: &mut Context<Self>) {
+        match (before.is_watched(), self.tasks[index as usize].state.is_watched()) {
+            (false, true) => {
+                self.watched += 1;
+                self.plan_look(ctx);
+            }
+            (true, false) => self.watched -= 1,
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn happened(&mut self, index: u32, event: TaskEvent, ctx: &mut Context<Self>) {
+        let was_unsubmitted = self.may_be_submitted(index);
+        self.drive(index, event, ctx);
+        match (was_unsubmitted, self.may_be_submitted(index)) {
+            (true, false) => {
+                self.unsubmitted -= 1;
+                self.seal();
+            }
+            (false, true) => self.unsubmitted += 1,
+            (true, true) | (false, false) => {}
+        }
+        self.set_timer(ctx);
+    }
+
+    fn carry_out(&mut self, index: u32, command: TaskCommand, ctx: &mut Context<Self>) {
+        let cause = self.tasks[index as usize].cause;
+        match command {
+            TaskCommand::Submit => {
+                let attempt = self.tasks[index as usize].attempt();
+                self.to.job.do_send(Submit { index, attempt, cause });
+            }
+            TaskCommand::TellRetry { attempt, cause } => self.retry(index, attempt, cause),
+            TaskCommand::TellRest { attempt, rest, failure } => {
+                tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "not submitted; trying again");
+            }
+            TaskCommand::TellRunning => {}
+            TaskCommand::TellDeadline(which) => {
+                let seq = self.note(index, Happening::DeadlinePassed { which: which.into() });
+                self.tasks[index as usize].cause = Some(seq);
+            }
+            TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
+            TaskCommand::Collect => {
+                let task = &self.tasks[index as usize];
+                let success = matches!(&task.state, TaskState::Collecting { ending, .. } if ending.success);
+                self.to.outputs.do_send(Fetch { index, attempt: task.attempt(), success, cause });
+            }
+            TaskCommand::Close(verdict) => self.close(index, verdict),
+        }
     }
 }
 
@@ -430,7 +420,7 @@ impl Handler<GoOn> for TaskMonitor {
             }
         }
         self.plan_look(ctx);
-        self.set_alarm(ctx);
+        self.set_timer(ctx);
     }
 }
 
@@ -526,16 +516,5 @@ impl Handler<AbandonTasks> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, _: AbandonTasks, ctx: &mut Context<Self>) {
         self.every(&TaskEvent::Abandoned, ctx);
-    }
-}
-
-impl Handler<Ring> for TaskMonitor {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        for index in self.alarms.due(self.record.clock().elapsed()) {
-            self.happened(index, TaskEvent::TimePassed, ctx);
-        }
-        self.set_alarm(ctx);
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     feeder::Feeder,
     mill::{LeftoverDone, MillHappened},
     place::PlaceError,
+    shell::DrivesMany,
 };
 use actix::prelude::*;
 use dropmill_journal::{
@@ -148,7 +149,7 @@ impl DropFolder {
         let Some(claim) = self.claims.remove(&id) else { return };
         self.bytes -= claim.look.size_bytes;
         self.by_task.remove(&(claim.run.clone(), claim.task));
-        self.alarms.set(id, None);
+        self.shells.remove_alarm(id);
         if let Some(stream) = self.streams.get_mut(&claim.run) {
             stream.open.remove(&id);
         }
@@ -439,9 +440,9 @@ impl Handler<Adopt> for DropFolder {
         let state = ArrivalState::Unsettled { look: found.look, since: self.now() };
         let task = place.clone();
         let claim = Claim { relative, task, attempts, ..Claim::new(state, place, found.look, self.now()) };
-        let wakes_at = claim.state.wakes_at(&self.settings.limits);
+        let state = claim.state.clone();
         let id = self.claim(claim);
-        self.alarms.set(id, wakes_at);
+        self.shells.set_alarm(id, &state);
         self.go_on(ctx);
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     drop_store::{NotPublished, Parcel, Published, Root, text_of},
     mill::{Finished, MillNotice},
     place::PlaceError,
+    shell::DrivesMany,
 };
 use actix::prelude::*;
 use dropmill_journal::event::Happening;

@@ -4,7 +4,10 @@ use super::{
     Blocker, DropFolder, Duplicates,
     claims::{Claim, ME},
 };
-use crate::drop_store::{NotTaken, Take, Taken, text_of};
+use crate::{
+    drop_store::{NotTaken, Take, Taken, text_of},
+    shell::DrivesMany,
+};
 use actix::prelude::*;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{

@@ -1,7 +1,9 @@
 //! Looks at the tasks of the job, and what they show.
 
 use super::{TaskMonitor, recall::ending_told};
-use crate::{job_submitter::JobHappened, looks::Look, run_keeper::RunHappened, services::Services};
+use crate::{
+    job_submitter::JobHappened, looks::Look, run_keeper::RunHappened, services::Services, shell::DrivesMany,
+};
 use actix::prelude::*;
 use dropmill_azure_client::error::BatchError;
 use dropmill_azure_wire::batch as wire;

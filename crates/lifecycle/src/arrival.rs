@@ -3,7 +3,7 @@
 //! A file is never lost: from the moment at which the intent to take it is durable it is in the drop folder, in the
 //! work folder, or in the folder of its result, and each step can be found again by looking.
 
-use crate::{Elapsed, Failure, FailureKind, delays::Delays};
+use crate::{Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::{fmt, str::FromStr, time::Duration};
 
 /// What a look at a file shows of it: two looks that are equal saw nobody write.
@@ -206,6 +206,34 @@ pub struct ArrivalLimits {
 
 /// A state and what to do on entering it.
 pub type Step = (ArrivalState, Vec<ArrivalCommand>);
+
+/// The machine of a file of the drop folder.
+#[derive(Debug)]
+pub struct Arrival;
+
+impl Machine for Arrival {
+    type State = ArrivalState;
+    type Event = ArrivalEvent;
+    type Command = ArrivalCommand;
+    type Limits = ArrivalLimits;
+    const NAME: &'static str = "arrival";
+
+    fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &ArrivalLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &ArrivalState, limits: &ArrivalLimits) -> Option<Elapsed> {
+        state.wakes_at(limits)
+    }
+
+    fn time_passed() -> ArrivalEvent {
+        ArrivalEvent::TimePassed
+    }
+
+    fn is_routine(event: &ArrivalEvent) -> bool {
+        matches!(event, ArrivalEvent::TimePassed | ArrivalEvent::Looked { .. } | ArrivalEvent::Gone)
+    }
+}
 
 /// What follows from `event` at `now`.
 pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &ArrivalLimits) -> Step {

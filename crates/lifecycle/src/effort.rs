@@ -5,7 +5,7 @@
 //! interrupt it. An ambiguous failure is tried again like a transient one, because whoever carries
 //! out `Try` asks the service what is true first.
 
-use crate::{Elapsed, Failure, FailureKind, delays::Delays};
+use crate::{Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where an effort stands.
@@ -88,6 +88,35 @@ pub struct EffortLimits {
 /// A state and what to do on entering it.
 pub type Step = (EffortState, Vec<EffortCommand>);
 
+/// A call that is repeated until it succeeds.
+#[derive(Debug)]
+pub struct Effort;
+
+impl Machine for Effort {
+    type State = EffortState;
+    type Event = EffortEvent;
+    type Command = EffortCommand;
+    type Limits = EffortLimits;
+    const NAME: &'static str = "effort";
+
+    fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &EffortLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &EffortState, _: &EffortLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> EffortEvent {
+        EffortEvent::TimePassed
+    }
+
+    fn is_routine(event: &EffortEvent) -> bool {
+        // The end is asked of all, and news of progress changes only the number of attempts.
+        matches!(event, EffortEvent::TimePassed | EffortEvent::EndAsked | EffortEvent::GotFurther)
+    }
+}
+
 /// What follows from `event` at `now`.
 pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &EffortLimits) -> Step {
     use {EffortCommand as Do, EffortEvent as On, EffortState as Is};
@@ -138,6 +167,11 @@ impl EffortState {
             Self::Resting { again_at, .. } => Some(*again_at),
             Self::Waiting | Self::Trying { .. } | Self::Done | Self::Failed(_) | Self::Dropped => None,
         }
+    }
+
+    /// Whether a call is on its way.
+    pub fn is_trying(&self) -> bool {
+        matches!(self, Self::Trying { .. })
     }
 
     /// Whether nothing more will happen.

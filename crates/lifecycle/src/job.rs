@@ -4,7 +4,7 @@
 //! it is told to end itself after the last of them ("sealed"): a dead client leaves no open job. It
 //! must not be told earlier, because a job without tasks counts as finished.
 
-use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays};
+use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where the job stands.
@@ -163,6 +163,41 @@ pub struct JobLimits {
 
 /// A state and what to do on entering it.
 pub type Step = (JobState, Vec<JobCommand>);
+
+/// The machine of a job.
+#[derive(Debug)]
+pub struct Job;
+
+impl Machine for Job {
+    type State = JobState;
+    type Event = JobEvent;
+    type Command = JobCommand;
+    type Limits = JobLimits;
+    const NAME: &'static str = "job";
+
+    fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &JobState, _: &JobLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> JobEvent {
+        JobEvent::TimePassed
+    }
+
+    fn is_routine(event: &JobEvent) -> bool {
+        matches!(
+            event,
+            JobEvent::TimePassed
+                | JobEvent::SeenThere
+                | JobEvent::FoundMissing
+                | JobEvent::FoundEnded(_)
+                | JobEvent::AllTasksIn
+        )
+    }
+}
 
 /// What follows from `event` at `now`.
 pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {

@@ -3,7 +3,7 @@
 //! Looks at the pool are commands, their answers events: so the time between two looks, the end of
 //! patience and the moment to ask for missing nodes again are all transitions of this table.
 
-use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays};
+use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where the pool stands.
@@ -212,6 +212,41 @@ impl Nodes {
 
 /// A state and what to do on entering it.
 pub type Step = (PoolState, Vec<PoolCommand>);
+
+/// The machine of a pool.
+#[derive(Debug)]
+pub struct Pool;
+
+impl Machine for Pool {
+    type State = PoolState;
+    type Event = PoolEvent;
+    type Command = PoolCommand;
+    type Limits = PoolLimits;
+    const NAME: &'static str = "pool";
+
+    fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &PoolState, _: &PoolLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> PoolEvent {
+        PoolEvent::TimePassed
+    }
+
+    fn is_routine(event: &PoolEvent) -> bool {
+        matches!(
+            event,
+            PoolEvent::TimePassed
+                | PoolEvent::Seen(_)
+                | PoolEvent::LookFailed(_)
+                | PoolEvent::FoundMissing
+                | PoolEvent::Grown
+        )
+    }
+}
 
 /// What follows from `event` at `now`.
 pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimits) -> Step {

@@ -3,7 +3,7 @@
 //! There is one way out. Whatever ends a run, its tasks are told to end, what finished is fetched,
 //! the record is made durable, and only then is deleted what costs money or is not needed any more.
 
-use crate::{Elapsed, Failure, plan::CleanupPlan, plan::When};
+use crate::{Elapsed, Failure, machine::Machine, plan::CleanupPlan, plan::When};
 use std::time::Duration;
 
 /// Where the run stands.
@@ -214,6 +214,43 @@ pub struct RunLimits {
 
 /// A state and what to do on entering it.
 pub type Step = (RunState, Vec<RunCommand>);
+
+/// The machine of a run.
+#[derive(Debug)]
+pub struct Run;
+
+impl Machine for Run {
+    type State = RunState;
+    type Event = RunEvent;
+    type Command = RunCommand;
+    type Limits = RunLimits;
+    const NAME: &'static str = "run";
+
+    fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &RunState, _: &RunLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> RunEvent {
+        RunEvent::TimePassed
+    }
+
+    fn is_routine(event: &RunEvent) -> bool {
+        // A run ends once; what goes wrong after that is in the record.
+        matches!(
+            event,
+            RunEvent::TimePassed
+                | RunEvent::Progressed
+                | RunEvent::Lost(_)
+                | RunEvent::ActorLost(_)
+                | RunEvent::CancelAsked(_)
+                | RunEvent::DeadlinePassed(_)
+        )
+    }
+}
 
 /// What follows from `event` at `now`.
 pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits) -> Step {

@@ -1,6 +1,6 @@
 //! The life of one task, from the file it is made of to its results at home.
 
-use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays};
+use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where a task stands.
@@ -209,6 +209,45 @@ pub struct TaskLimits {
 
 /// A state and what to do on entering it.
 pub type Step = (TaskState, Vec<TaskCommand>);
+
+/// The machine of a task.
+#[derive(Debug)]
+pub struct Task;
+
+impl Machine for Task {
+    type State = TaskState;
+    type Event = TaskEvent;
+    type Command = TaskCommand;
+    type Limits = TaskLimits;
+    const NAME: &'static str = "task";
+
+    fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &TaskState, _: &TaskLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> TaskEvent {
+        TaskEvent::TimePassed
+    }
+
+    fn is_routine(event: &TaskEvent) -> bool {
+        // A poll often shows a task before the response to its submission arrives.
+        matches!(
+            event,
+            TaskEvent::TimePassed
+                | TaskEvent::SeenActive
+                | TaskEvent::SeenRunning
+                | TaskEvent::SeenEnded { .. }
+                | TaskEvent::Accepted { .. }
+                | TaskEvent::StopAsked
+                | TaskEvent::JobEnded
+                | TaskEvent::Abandoned
+        )
+    }
+}
 
 /// What follows from `event` at `now`.
 pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
