@@ -154,6 +154,22 @@ fn only_say_prints() {
     }
 }
 
+/// Pools and jobs are deleted in one place, which knows what the service says of one that is gone or going.
+#[test]
+fn only_one_place_deletes_pools_and_jobs() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for path in sources(&project.join("actors/src")).into_iter().chain(sources(&project.join("src"))) {
+        let text = fs::read_to_string(&path).unwrap();
+        for call in ["batch.delete_pool(", "batch.delete_job("] {
+            assert!(
+                path.ends_with("actors/src/deletion.rs") || !text.contains(call),
+                "{} calls {call}..)",
+                path.display()
+            );
+        }
+    }
+}
+
 /// A file is a room: nobody finds anything in a hall.
 #[test]
 fn no_source_file_is_longer_than_600_lines() {

@@ -4,11 +4,12 @@
 //! tasks wait, so that those which come meanwhile share the next; full chunks go side by side.
 
 mod adoption;
-mod bodies;
 
 use crate::{
+    bodies::{Signed, job_add, sas_expiry, task_add},
+    deletion::{Deletion, delete_job},
     errand::Errand,
-    pool_keeper::{application_files, sas_expiry},
+    intervals::PollIntervals,
     pulse::Pulse,
     record::{Recorder, retrying},
     roster::Roster,
@@ -19,9 +20,8 @@ use crate::{
 };
 use actix::prelude::*;
 use adoption::{added_before, verdict};
-use bodies::{job_add, task_add};
 use dropmill_azure_client::batch::BatchApi;
-use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
+use dropmill_azure_wire::batch as wire;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
     Code, Elapsed, Failure, FailureKind,
@@ -78,14 +78,6 @@ impl Waiting {
     }
 }
 
-/// What all tasks of the run share, signed once.
-struct Signed {
-    application: Vec<wire::ResourceFile>,
-    input_container: Secret,
-    output_container: Secret,
-    expiry: Timestamp,
-}
-
 /// Something happened to the job: a call failed or succeeded, time passed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -121,11 +113,11 @@ impl JobSubmitter {
     /// A submitter for one run's job.
     pub fn new(errand: Errand, tasks: Addr<TaskMonitor>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
         let Errand { plan, roster, services, record, past, .. } = errand;
-        let local = services.hints.is_some();
+        let intervals = PollIntervals::new(&services, &plan);
         let limits = JobLimits {
             ending: plan.deadlines.cleanup,
-            look_every: if local { Duration::from_millis(5) } else { Duration::from_secs(2) },
-            watch_every: plan.limits.poll_every,
+            look_every: intervals.job,
+            watch_every: intervals.longest,
             delays: plan.delays.clone(),
         };
         Self {
@@ -227,13 +219,13 @@ impl JobSubmitter {
         let (batch, job, turn) = (self.services.batch.clone(), self.plan.job.id.clone(), self.turn.clone());
         let call = async move {
             let _turn = turn.lock().await;
-            batch.delete_job(&job).await
+            delete_job(&batch, &job).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
             // Gone at once is possible with a local service: look before the first rest is over.
-            Ok(()) => submitter.look(ctx),
-            Err(error) if error.is_not_found() => submitter.happened(JobEvent::FoundMissing, ctx),
-            Err(error) if error.code() == Some(Code::JobBeingDeleted) => {}
+            Ok(Deletion::Accepted) => submitter.look(ctx),
+            Ok(Deletion::Missing) => submitter.happened(JobEvent::FoundMissing, ctx),
+            Ok(Deletion::UnderWay) => {}
             Err(error) => submitter.happened(JobEvent::DeleteFailed(error.failure()), ctx),
         }));
     }
@@ -277,7 +269,7 @@ impl JobSubmitter {
             .iter()
             .map(|waiting| {
                 let item = self.roster.item(waiting.index);
-                task_add(&self.plan, services, &signed, &item, waiting.attempt)
+                task_add(&self.plan, &services.blob, &signed, &item, waiting.attempt)
             })
             .collect();
         let (batch, job) = (services.batch.clone(), self.plan.job.id.clone());
@@ -358,16 +350,8 @@ impl JobSubmitter {
         if let Some(signed) = &self.signed {
             return signed.clone();
         }
-        let expiry = sas_expiry(&self.record, &self.plan);
-        let blob = &self.services.blob;
-        // With a start task the application is on the node already.
-        let application = match self.plan.pool.start_task {
-            Some(_) => vec![],
-            None => application_files(&self.plan, blob, expiry),
-        };
-        let output_container = blob.container_sas(&self.plan.output_container(), "cw", expiry);
-        let input_container = blob.container_sas(&self.plan.input_container(), "rl", expiry);
-        let signed = Rc::new(Signed { application, input_container, output_container, expiry });
+        let expiry = sas_expiry(self.record.clock().now(), &self.plan);
+        let signed = Rc::new(Signed::new(&self.plan, &self.services.blob, expiry));
         self.signed = Some(signed.clone());
         signed
     }

@@ -9,6 +9,8 @@ mod runs;
 pub use runs::{RunStore, StartedRun, StoredRun};
 
 use crate::{
+    bodies::pool_resize,
+    deletion::delete_pool,
     drop_folder::{
         Drain, DropCounts, DropFolder, DropParts, DropSettings, Feeders, GetCounts, Hints, Maker, Reload,
         RescanNow, StreamEnded, StreamEvent, StreamOpened, watch,
@@ -19,7 +21,6 @@ use crate::{
     wiring::Canceller,
 };
 use actix::prelude::*;
-use dropmill_azure_wire::batch as wire;
 use dropmill_journal::{
     SeenBefore,
     event::{EndReason, Event, Happening, Outcome},
@@ -27,9 +28,10 @@ use dropmill_journal::{
     report::Report,
 };
 use dropmill_lifecycle::{
-    Code, Elapsed,
+    Elapsed,
     mill::{Mill as MillMachine, MillCommand, MillEvent, MillLimits, MillState},
     plan::shared_application,
+    pool::Nodes,
     release::{Release, ReleaseCommand, ReleaseEvent, ReleaseLimits, ReleaseState},
 };
 use futures_util::future::LocalBoxFuture;
@@ -345,7 +347,7 @@ impl Mill {
                 // Without a run of this process, the next one may ask for any of them.
                 let superseded = !keeps && current.as_ref().is_some_and(|current| *current != pool);
                 let answer = match superseded {
-                    true => delete_pool(&services, &pool).await,
+                    true => delete_pool_and_application(&services, &pool).await,
                     false => release_nodes(&services, &pool).await,
                 };
                 answers.push((pool, superseded, answer));
@@ -376,7 +378,7 @@ impl Mill {
         let deleted = async move {
             let mut answers = vec![];
             for pool in pools.into_iter().filter(|_| !keeps) {
-                let answer = delete_pool(&services, &pool).await;
+                let answer = delete_pool_and_application(&services, &pool).await;
                 answers.push((pool, answer));
             }
             answers
@@ -500,13 +502,10 @@ fn matters(event: &Event) -> bool {
 }
 
 /// Deletes a pool and the container of its application.
-async fn delete_pool(services: &Services, pool: &str) -> Result<(), String> {
-    match services.batch.delete_pool(pool).await {
-        Err(error) if !error.is_not_found() && error.code() != Some(Code::PoolBeingDeleted) => {
-            return Err(format!("cannot delete pool {pool}: {error}"));
-        }
-        _ => {}
-    }
+async fn delete_pool_and_application(services: &Services, pool: &str) -> Result<(), String> {
+    delete_pool(&services.batch, pool)
+        .await
+        .map_err(|error| format!("cannot delete pool {pool}: {error}"))?;
     let application = shared_application(pool);
     match services.blob.delete_container(&application).await {
         Err(error) if !error.is_not_found() => Err(format!("cannot delete container {application}: {error}")),
@@ -516,11 +515,7 @@ async fn delete_pool(services: &Services, pool: &str) -> Result<(), String> {
 
 /// Takes the nodes of a pool away. The next run finds that they are missing, and asks for them.
 async fn release_nodes(services: &Services, pool: &str) -> Result<(), String> {
-    let none = wire::PoolResize {
-        target_dedicated_nodes: Some(0),
-        target_low_priority_nodes: Some(0),
-        ..Default::default()
-    };
+    let none = pool_resize(Nodes { dedicated: 0, spot: 0 });
     match services.batch.resize_pool(pool, &none).await {
         Err(error) if !error.is_not_found() => {
             Err(format!("cannot release the nodes of pool {pool}: {error}"))

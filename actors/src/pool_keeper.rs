@@ -1,7 +1,10 @@
 //! One pool, from wanted to gone.
 
 use crate::{
+    bodies::{pool_add, pool_resize, sas_expiry, signed_count},
+    deletion::{Deletion, delete_pool},
     errand::Errand,
+    intervals::PollIntervals,
     job_submitter::{JobHappened, JobSubmitter, still_unclear},
     pulse::Pulse,
     record::{Recorder, retrying},
@@ -10,7 +13,7 @@ use crate::{
     shell::{Drives, Shell},
 };
 use actix::prelude::*;
-use dropmill_azure_client::{batch::BatchApi, blob::BlobApi, error::BatchError};
+use dropmill_azure_client::{batch::BatchApi, error::BatchError};
 use dropmill_azure_wire::batch as wire;
 use dropmill_journal::event::Happening;
 use dropmill_lifecycle::{
@@ -78,17 +81,14 @@ impl PoolKeeper {
     /// A keeper for one run's pool.
     pub fn new(errand: Errand, job: Addr<JobSubmitter>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
         let Errand { plan, services, record, past, .. } = errand;
+        let intervals = PollIntervals::new(&services, &plan);
         let limits = PoolLimits {
             allocation: plan.deadlines.allocation,
             start_task: plan.deadlines.start_task,
             unusable: plan.deadlines.unusable,
             deletion: plan.deadlines.cleanup,
-            look_every: if services.hints.is_some() {
-                Duration::from_millis(20)
-            } else {
-                Duration::from_secs(2)
-            },
-            watch_every: plan.limits.poll_every,
+            look_every: intervals.pool,
+            watch_every: intervals.longest,
             resize_every: Duration::from_secs(300),
             delays: plan.delays.clone(),
         };
@@ -120,7 +120,7 @@ impl PoolKeeper {
     fn create(&mut self, ctx: &mut Context<Self>) {
         let (batch, blob) = (self.services.batch.clone(), self.services.blob.clone());
         let (plan, turn) = (self.plan.clone(), self.turn.clone());
-        let (expiry, nodes) = (sas_expiry(&self.record, &plan), self.wanted);
+        let (expiry, nodes) = (sas_expiry(self.record.clock().now(), &plan), self.wanted);
         let recorded = self.recorded;
         let call = async move {
             let _turn = turn.lock().await;
@@ -157,7 +157,7 @@ impl PoolKeeper {
         let nodes = self.wanted;
         let call = async move {
             let _turn = turn.lock().await;
-            batch.resize_pool(&plan.pool.id, &resize(nodes)).await
+            batch.resize_pool(&plan.pool.id, &pool_resize(nodes)).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
             if let Err(error) = outcome {
@@ -170,13 +170,13 @@ impl PoolKeeper {
         let (batch, plan, turn) = (self.services.batch.clone(), self.plan.clone(), self.turn.clone());
         let call = async move {
             let _turn = turn.lock().await;
-            batch.delete_pool(&plan.pool.id).await
+            delete_pool(&batch, &plan.pool.id).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, keeper, ctx| match outcome {
             // Gone at once is possible with a local service: look before the first rest is over.
-            Ok(()) => keeper.look(ctx),
-            Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
-            Err(error) if error.code() == Some(Code::PoolBeingDeleted) => {}
+            Ok(Deletion::Accepted) => keeper.look(ctx),
+            Ok(Deletion::Missing) => keeper.happened(PoolEvent::FoundMissing, ctx),
+            Ok(Deletion::UnderWay) => {}
             Err(error) => keeper.happened(PoolEvent::DeleteFailed(error.failure()), ctx),
         }));
     }
@@ -378,22 +378,10 @@ impl Handler<Backlog> for PoolKeeper {
     }
 }
 
-/// A SAS outlives the run's deadlines by a day, so that no task waits longer than its input may be read.
-pub fn sas_expiry(record: &Recorder, plan: &RunPlan) -> dropmill_azure_wire::time::Timestamp {
-    let life = plan.deadlines.run + plan.deadlines.cleanup + Duration::from_secs(24 * 3600);
-    let now = record.clock().now();
-    now.checked_add(life).unwrap_or(dropmill_azure_wire::time::Timestamp::MAX)
-}
-
-/// The protocol counts in signed numbers.
-pub fn signed(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
 /// Whether the service was told to have fewer nodes than the plan asks for. What it could not give keeps its
 /// error, and a pool with a formula has its own mind.
 fn shrunk(pool: &wire::Pool, wanted: Nodes) -> bool {
-    let fewer = |wanted: u32, asked: Option<i32>| asked.is_some_and(|asked| asked < signed(wanted));
+    let fewer = |wanted: u32, asked: Option<i32>| asked.is_some_and(|asked| asked < signed_count(wanted));
     pool.enable_auto_scale != Some(true)
         && pool.resize_errors.iter().flatten().next().is_none()
         && (fewer(wanted.dedicated, pool.target_dedicated_nodes)
@@ -408,69 +396,6 @@ fn nodes_for(plan: &RunPlan, tasks: u32) -> Nodes {
     // A task takes so many of a node's slots.
     let at_once = plan.pool.slots_per_node / plan.job.required_slots.max(1);
     all_nodes(plan).for_tasks(tasks, at_once)
-}
-
-fn resize(nodes: Nodes) -> wire::PoolResize {
-    wire::PoolResize {
-        target_dedicated_nodes: Some(signed(nodes.dedicated)),
-        target_low_priority_nodes: Some(signed(nodes.spot)),
-        ..Default::default()
-    }
-}
-
-fn pool_add(
-    plan: &RunPlan,
-    nodes: Nodes,
-    blob: &BlobApi,
-    expiry: dropmill_azure_wire::time::Timestamp,
-) -> wire::PoolAdd {
-    let pool = &plan.pool;
-    let start_task = pool.start_task.as_ref().map(|line| wire::StartTask {
-        command_line: line.clone(),
-        resource_files: Some(application_files(plan, blob, expiry)),
-        max_task_retry_count: Some(pool.start_task_retries),
-        wait_for_success: Some(true),
-        ..Default::default()
-    });
-    wire::PoolAdd {
-        id: pool.id.clone(),
-        vm_size: pool.vm_size.clone(),
-        virtual_machine_configuration: Some(wire::VirtualMachineConfiguration {
-            image_reference: wire::ImageReference {
-                publisher: pool.image.get("publisher").cloned(),
-                offer: pool.image.get("offer").cloned(),
-                sku: pool.image.get("sku").cloned(),
-                version: pool.image.get("version").cloned(),
-                virtual_machine_image_id: pool.image.get("virtual_machine_image_id").cloned(),
-                ..Default::default()
-            },
-            node_agent_sku_id: pool.node_agent.clone(),
-            ..Default::default()
-        }),
-        target_dedicated_nodes: Some(signed(nodes.dedicated)),
-        target_low_priority_nodes: Some(signed(nodes.spot)),
-        task_slots_per_node: Some(signed(pool.slots_per_node)),
-        start_task,
-        metadata: Some(vec![
-            wire::MetadataItem::new("dropmill-run", &plan.run),
-            wire::MetadataItem::new("dropmill-fingerprint", &pool.fingerprint),
-        ]),
-        ..Default::default()
-    }
-}
-
-/// The application's files as resource files, each with a SAS to read that one blob.
-pub fn application_files(
-    plan: &RunPlan,
-    blob: &BlobApi,
-    expiry: dropmill_azure_wire::time::Timestamp,
-) -> Vec<wire::ResourceFile> {
-    let container = plan.app_container();
-    let files = plan.application.iter().map(|file| wire::ResourceFile {
-        file_mode: Some(if file.executable { "0755" } else { "0644" }.into()),
-        ..wire::ResourceFile::from_url(blob.blob_sas(&container, &file.name, "r", expiry), &file.name)
-    });
-    files.collect()
 }
 
 /// Looks for the pool; whether it is there. It is ours if it carries our fingerprint and this run's name, or if the run

@@ -1,6 +1,7 @@
 //! The whole run: when it ends, why, and what must be done before it is over.
 
 use crate::{
+    deletion::{Part, delete_part},
     errand::Errand,
     job_submitter::{JobHappened, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
@@ -334,52 +335,6 @@ impl Handler<ActorDied> for RunKeeper {
             self.happened(RunEvent::Settled, ctx);
         }
         self.take_over(actor, ctx);
-    }
-}
-
-/// What the run made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// Its job.
-    Job,
-    /// Its pool, if it is its own.
-    Pool,
-    /// Its containers.
-    Containers,
-}
-
-/// Deletes a part of what the run made, without an actor: for when one has died. The service may be at it already.
-pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Result<(), Failure> {
-    match part {
-        Part::Job => match services.batch.delete_job(&plan.job.id).await {
-            Err(error) if !error.is_not_found() && error.code() != Some(Code::JobBeingDeleted) => {
-                Err(error.failure())
-            }
-            _ => Ok(()),
-        },
-        // A pool that the run file names is shared: it is never ours to delete.
-        Part::Pool if !plan.pool.own => Ok(()),
-        Part::Pool => match services.batch.delete_pool(&plan.pool.id).await {
-            Err(error) if !error.is_not_found() && error.code() != Some(Code::PoolBeingDeleted) => {
-                Err(error.failure())
-            }
-            _ => Ok(()),
-        },
-        Part::Containers => {
-            let application = plan.shared_application.is_none().then(|| plan.app_container());
-            let others = [plan.input_container(), plan.output_container()];
-            for container in application.into_iter().chain(others) {
-                match services.blob.delete_container(&container).await {
-                    Err(error)
-                        if !error.is_not_found() && error.code() != Some(Code::ContainerBeingDeleted) =>
-                    {
-                        return Err(error.failure());
-                    }
-                    _ => {}
-                }
-            }
-            Ok(())
-        }
     }
 }
 

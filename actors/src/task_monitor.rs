@@ -9,8 +9,9 @@ mod recall;
 
 use crate::{
     errand::Errand,
+    intervals::PollIntervals,
     job_submitter::{JobHappened, JobSubmitter, Submit},
-    looks::{Look, Looks, Pace},
+    looks::{Look, Looks},
     output_fetcher::{Fetch, OutputFetcher},
     pulse::Pulse,
     record::Recorder,
@@ -29,7 +30,6 @@ use dropmill_lifecycle::{
     run::{Closing, RunEvent},
     task::{StopReason, Task as TaskMachine, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
 };
-use looking::first_pause;
 use recall::recall;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -192,13 +192,7 @@ impl TaskMonitor {
         let id = |item: &Item| attempt_id(&item.task, tasks[item.index as usize].attempt());
         let by_id = items.iter().map(|item| (id(item), item.index)).collect();
         let open_ended = plan.open_ended;
-        let mut looks = Looks::new(Pace {
-            least: first_pause(&services, &plan),
-            most: plan.limits.poll_every,
-            hinted: plan.limits.poll_at_most_every,
-            // The local service names moments in the order in which it shows them.
-            overlap: if services.hints.is_some() { Duration::ZERO } else { Duration::from_secs(10) },
-        });
+        let mut looks = Looks::new(PollIntervals::new(&services, &plan));
         if past.lives > 0 {
             looks.ask_for_all();
         }

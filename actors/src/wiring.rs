@@ -3,6 +3,7 @@
 //! The last listener starts first, so that nobody speaks to one who is not there.
 
 use crate::{
+    deletion::{Part, delete_part},
     errand::Errand,
     feeder::Feeder,
     inputs::{Inputs, PathInputs},
@@ -14,7 +15,7 @@ use crate::{
     record::Recorder,
     result_collector::{COMMIT_EVERY, COMMIT_SOON, ResultCollector, Unrecorded},
     roster::Roster,
-    run_keeper::{ActorDied, Crew, Part, RunHappened, RunKeeper, StartRun, delete_part},
+    run_keeper::{ActorDied, Crew, RunHappened, RunKeeper, StartRun},
     services::Services,
     space_keeper::SpaceKeeper,
     storage_uploader::{self, StorageUploader},
