@@ -23,7 +23,10 @@ use dropmill_actors::{
     mill::{Finished, MillHandle, MillNotice, MillParts},
 };
 use dropmill_azure_wire::time::SharedClock;
-use dropmill_journal::{Outbox, SeenBefore, event::Event};
+use dropmill_journal::{
+    Outbox, SeenBefore,
+    event::{Event, FileOutcome},
+};
 use dropmill_lifecycle::{delays::Delays, mill::MillLimits};
 use dropmill_test_kit::drop::MillPlan;
 use folders::{Folders, drop_settings, name_of, own_id, remember};
@@ -61,7 +64,8 @@ pub enum Notice {
         /// Its path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
         input: String,
         /// `done`, `duplicate` or `failed`.
-        outcome: &'static str,
+        /// How it ended: `done`, `duplicate` or `failed`.
+        outcome: FileOutcome,
         /// Where it is.
         place: PathBuf,
         /// Why it failed.

@@ -22,7 +22,7 @@ use actix::prelude::*;
 use adoption::{added_before, verdict};
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{Happening, Role, Subject};
 use dropmill_lifecycle::{
     Code, Elapsed, Failure, FailureKind,
     job::{Job, JobCommand, JobEvent, JobLimits, JobState},
@@ -33,8 +33,8 @@ use dropmill_lifecycle::{
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
-const ME: &str = "job_submitter";
-const SUBJECT: &str = "job";
+const ME: Role = Role::JobSubmitter;
+const SUBJECT: Subject = Subject::Job;
 /// The service takes at most so many tasks in one call.
 const CHUNK: usize = 100;
 

@@ -23,7 +23,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_journal::{
     SeenBefore,
-    event::{EndReason, Event, Happening, Outcome},
+    event::{EndReason, Event, FileOutcome, Happening, Outcome},
     past::PastTask,
     report::Report,
 };
@@ -67,8 +67,8 @@ pub struct Finished {
     pub task: String,
     /// Path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
     pub input: String,
-    /// `done`, `duplicate` or `failed`.
-    pub outcome: &'static str,
+    /// What became of it.
+    pub outcome: FileOutcome,
     /// Path of the result or failure.
     pub place: PathBuf,
     /// Why it failed.

@@ -20,7 +20,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::blob::BlobListing;
 use dropmill_journal::{
-    event::{DeliveredFile, Happening},
+    event::{DeliveredFile, Happening, Role, Subject},
     past::Past,
 };
 use dropmill_lifecycle::{
@@ -38,7 +38,7 @@ use std::{
 };
 use streams::{Shortened, Tail, last_lines};
 
-const ME: &str = "output_fetcher";
+const ME: Role = Role::OutputFetcher;
 /// MD5 of nothing: an empty file needs no call.
 const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
@@ -137,8 +137,8 @@ impl OutputFetcher {
         }
     }
 
-    fn subject(&self, index: u32) -> String {
-        format!("task/{}", self.roster.item(index).task)
+    fn subject(&self, index: u32) -> Subject {
+        Subject::of_task(&self.roster.item(index).task)
     }
 
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {

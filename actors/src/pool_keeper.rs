@@ -15,7 +15,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::{batch::BatchApi, error::BatchError};
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{Happening, Role, Subject};
 use dropmill_lifecycle::{
     Code, Elapsed, Failure,
     job::JobEvent,
@@ -23,11 +23,16 @@ use dropmill_lifecycle::{
     pool::{Nodes, Pool, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
     run::RunEvent,
 };
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::Mutex;
 
-const ME: &str = "pool_keeper";
-const SUBJECT: &str = "pool";
+const ME: Role = Role::PoolKeeper;
+const SUBJECT: Subject = Subject::Pool;
 /// How much of a failed start task's standard error is kept.
 const TAIL_BYTES: u64 = 2048;
 
@@ -44,8 +49,10 @@ pub struct PoolKeeper {
     looking: bool,
     /// What is asked for: all nodes of the plan, or as many as the work for an open-ended run needs.
     wanted: Nodes,
-    /// What each node was when it was last seen.
-    nodes: BTreeMap<String, String>,
+    /// What each node was when it was last seen. Running and idle are one: they change with every task.
+    nodes: BTreeMap<String, wire::NodeState>,
+    /// Codes of the errors that kept the service from adding nodes and are on record.
+    resize_errors: BTreeSet<String>,
     /// A previous process recorded that it was created.
     recorded: bool,
     cause: Option<u64>,
@@ -107,6 +114,7 @@ impl PoolKeeper {
             turn: Arc::default(),
             looking: false,
             nodes: BTreeMap::new(),
+            resize_errors: BTreeSet::new(),
             recorded: past.pool.is_some(),
             cause: past.pool,
             _pulse: pulse,
@@ -193,7 +201,7 @@ impl PoolKeeper {
             for node in batch.list_nodes(&id, None, Some("id,state,isDedicated,startTaskInfo,errors")).await?
             {
                 let failed = node.state == Some(wire::NodeState::StartTaskFailed);
-                let news = known.get(&node.id).map(String::as_str) != Some("starttaskfailed");
+                let news = known.get(&node.id) != Some(&wire::NodeState::StartTaskFailed);
                 let stderr_tail = if failed && news {
                     start_task_stderr(&batch, &id, &node.id).await
                 } else {
@@ -238,7 +246,7 @@ impl PoolKeeper {
         for error in pool.resize_errors.iter().flatten() {
             let code = error.code.clone().unwrap_or_default();
             let message = error.message.clone().unwrap_or_default();
-            if self.nodes.insert(format!("resize/{code}"), message.clone()).is_none() {
+            if self.resize_errors.insert(code.clone()) {
                 self.note(Happening::ResizeFailed { code: code.clone(), message: message.clone() });
             }
             view.resize_errors.push((code, message));
@@ -253,15 +261,18 @@ impl PoolKeeper {
                 }
                 _ => {}
             }
-            let state = node.state.as_str().to_owned();
-            // Idle and running change with every task; that a node works is news once.
-            let coarse = if state == "running" { "idle".to_owned() } else { state };
+            // That a node works is news once.
+            let coarse = match &node.state {
+                wire::NodeState::Running => wire::NodeState::Idle,
+                other => other.clone(),
+            };
             if self.nodes.get(&node.id) == Some(&coarse) {
                 continue;
             }
-            self.nodes.insert(node.id.clone(), coarse.clone());
-            let subject = format!("node/{}", node.id);
-            self.record.note(ME, subject.clone(), self.cause, Happening::NodeChanged { state: coarse });
+            let happening = Happening::NodeChanged { state: coarse.as_str().to_owned() };
+            self.nodes.insert(node.id.clone(), coarse);
+            let subject = Subject::Node(node.id);
+            self.record.note(ME, subject.clone(), self.cause, happening);
             self.run.do_send(RunHappened(RunEvent::Progressed));
             if node.state == wire::NodeState::StartTaskFailed {
                 let info = node.start_task;
@@ -337,7 +348,7 @@ impl Drives<Pool> for PoolKeeper {
                 self.run.do_send(RunHappened(event));
             }
             PoolCommand::TellGone => {
-                if !self.nodes.is_empty() || self.cause.is_some() {
+                if !self.nodes.is_empty() || !self.resize_errors.is_empty() || self.cause.is_some() {
                     self.note(Happening::PoolDeleted {});
                 }
                 self.run.do_send(RunHappened(RunEvent::PoolDone));

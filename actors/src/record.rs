@@ -5,7 +5,7 @@ use crate::{
     time::RunClock,
 };
 use actix::{Addr, dev::Request};
-use dropmill_journal::event::{Event, Happening};
+use dropmill_journal::event::{Event, Happening, Role, Subject};
 use dropmill_lifecycle::Failure;
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -25,13 +25,7 @@ impl Recorder {
     }
 
     /// Says what happened; answers with its number, to be named as the cause of what follows.
-    pub fn note(
-        &self,
-        actor: &str,
-        subject: impl Into<String>,
-        cause: Option<u64>,
-        happening: Happening,
-    ) -> u64 {
+    pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, happening: Happening) -> u64 {
         let seq = self.last.get() + 1;
         self.last.set(seq);
         let event = Event {
@@ -39,12 +33,12 @@ impl Recorder {
             at: self.clock.now(),
             elapsed_ms: self.clock.elapsed().0,
             run: self.run.to_string(),
-            actor: actor.into(),
-            subject: subject.into(),
+            actor,
+            subject,
             cause,
             happening,
         };
-        tracing::debug!(seq, actor, subject = %event.subject, happening = ?event.happening, "event");
+        tracing::debug!(seq, actor = %event.actor, subject = %event.subject, happening = ?event.happening, "event");
         self.collector.do_send(Noted(event));
         seq
     }

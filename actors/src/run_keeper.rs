@@ -16,7 +16,7 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{EndReason as EventReason, Happening, Outcome, VERSION, Verdict},
+    event::{EndReason as EventReason, Happening, Outcome, Role, Subject, VERSION, Verdict},
     past::Past,
     report::Report,
 };
@@ -29,8 +29,8 @@ use dropmill_lifecycle::{
 };
 use std::{rc::Rc, time::Duration};
 
-const ME: &str = "run_keeper";
-const SUBJECT: &str = "run";
+const ME: Role = Role::RunKeeper;
+const SUBJECT: Subject = Subject::Run;
 /// How long the end of tasks waits for its reason to be on record.
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -76,7 +76,7 @@ pub struct RunHappened(pub RunEvent);
 /// An actor died.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct ActorDied(pub &'static str);
+pub struct ActorDied(pub Role);
 
 /// Begin.
 #[derive(Message)]
@@ -157,12 +157,12 @@ impl RunKeeper {
     }
 
     /// Who dies while it cleans up has not done it, or not seen it done.
-    fn take_over(&mut self, actor: &str, ctx: &mut Context<Self>) {
+    fn take_over(&mut self, actor: &Role, ctx: &mut Context<Self>) {
         let RunState::Cleaning { open, .. } = &self.shell.state() else { return };
         match actor {
-            "job_submitter" if open.job => self.clean_for_the_dead(Part::Job, ctx),
-            "pool_keeper" if open.pool => self.clean_for_the_dead(Part::Pool, ctx),
-            "storage_uploader" if open.containers => self.clean_for_the_dead(Part::Containers, ctx),
+            Role::JobSubmitter if open.job => self.clean_for_the_dead(Part::Job, ctx),
+            Role::PoolKeeper if open.pool => self.clean_for_the_dead(Part::Pool, ctx),
+            Role::StorageUploader if open.containers => self.clean_for_the_dead(Part::Containers, ctx),
             _ => {}
         }
     }
@@ -187,9 +187,9 @@ impl RunKeeper {
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| {
             let (subject, done) = match part {
-                Part::Job => ("job", RunEvent::JobDone),
-                Part::Pool => ("pool", RunEvent::PoolDone),
-                Part::Containers => ("containers", RunEvent::ContainersDone),
+                Part::Job => (Subject::Job, RunEvent::JobDone),
+                Part::Pool => (Subject::Pool, RunEvent::PoolDone),
+                Part::Containers => (Subject::Containers, RunEvent::ContainersDone),
             };
             if let Err(failure) = outcome {
                 let happening = Happening::LeftBehind { reason: failure.message };
@@ -200,7 +200,9 @@ impl RunKeeper {
     }
 
     fn tell_left(&mut self, open: Open) {
-        for (is_open, subject) in [(open.job, "job"), (open.pool, "pool"), (open.containers, "containers")] {
+        for (is_open, subject) in
+            [(open.job, Subject::Job), (open.pool, Subject::Pool), (open.containers, Subject::Containers)]
+        {
             if is_open {
                 let reason = "not known to be gone when the cleanup deadline passed".into();
                 self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
@@ -320,7 +322,7 @@ impl Handler<RunHappened> for RunKeeper {
 impl Handler<ActorDied> for RunKeeper {
     type Result = ();
     fn handle(&mut self, ActorDied(actor): ActorDied, ctx: &mut Context<Self>) {
-        tracing::error!(actor, "actor lost");
+        tracing::error!(%actor, "actor lost");
         if *self.shell.state() == RunState::Over {
             if !self.crew.collector.connected() {
                 // It has not handed the report out, and never will: stopping is what `RunHandle::finished` hears.
@@ -328,13 +330,13 @@ impl Handler<ActorDied> for RunKeeper {
             }
             return;
         }
-        self.note(Happening::ActorLost { actor: actor.into() });
+        self.note(Happening::ActorLost { actor: actor.clone() });
         let message = format!("actor {actor} died: a defect of this program; its log tells where");
         self.happened(RunEvent::ActorLost(Failure::permanent(Code::ActorLost, message)), ctx);
         if matches!(self.shell.state(), RunState::Settling { .. }) && !self.crew.collector.connected() {
             self.happened(RunEvent::Settled, ctx);
         }
-        self.take_over(actor, ctx);
+        self.take_over(&actor, ctx);
     }
 }
 

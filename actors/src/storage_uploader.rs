@@ -21,7 +21,10 @@ use crate::{
     task_monitor::{TaskAdded, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
-use dropmill_journal::{event::Happening, past::Past};
+use dropmill_journal::{
+    event::{Happening, Role, Subject},
+    past::Past,
+};
 use dropmill_lifecycle::{
     Elapsed, Failure, FailureKind,
     effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
@@ -38,7 +41,7 @@ use std::{
 use tokio::sync::Mutex;
 use uploading::{upload, upload_input};
 
-const ME: &str = "storage_uploader";
+const ME: Role = Role::StorageUploader;
 
 /// The actor.
 pub struct StorageUploader {
@@ -93,16 +96,16 @@ struct Work {
 
 #[derive(Clone, Copy, PartialEq)]
 enum What {
-    Container(Role),
+    Container(ContainerKind),
     Application(u32),
     Input(u32),
     /// Looking what an earlier life uploaded.
-    Survey(Role),
-    Deletion(Role),
+    Survey(ContainerKind),
+    Deletion(ContainerKind),
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+enum ContainerKind {
     Application,
     Input,
     Output,
@@ -156,22 +159,22 @@ impl StorageUploader {
         }
     }
 
-    fn roles(&self) -> Vec<Role> {
-        let mut roles = vec![Role::Output];
+    fn kinds(&self) -> Vec<ContainerKind> {
+        let mut kinds = vec![ContainerKind::Output];
         if self.plan.open_ended || self.plan.items.iter().any(|item| item.source.is_some()) {
-            roles.insert(0, Role::Input);
+            kinds.insert(0, ContainerKind::Input);
         }
         if !self.plan.application.is_empty() {
-            roles.insert(0, Role::Application);
+            kinds.insert(0, ContainerKind::Application);
         }
-        roles
+        kinds
     }
 
-    fn container(&self, role: Role) -> String {
-        match role {
-            Role::Application => self.plan.app_container(),
-            Role::Input => self.plan.input_container(),
-            Role::Output => self.plan.output_container(),
+    fn container(&self, kind: ContainerKind) -> String {
+        match kind {
+            ContainerKind::Application => self.plan.app_container(),
+            ContainerKind::Input => self.plan.input_container(),
+            ContainerKind::Output => self.plan.output_container(),
         }
     }
 
@@ -182,8 +185,8 @@ impl StorageUploader {
     }
 
     /// Whether this life may have made the container.
-    fn may_stand(&self, role: Role) -> bool {
-        self.work.iter().any(|work| work.what == What::Container(role) && work.may_stand)
+    fn may_stand(&self, kind: ContainerKind) -> bool {
+        self.work.iter().any(|work| work.what == What::Container(kind) && work.may_stand)
     }
 
     fn size(&self, what: What) -> u64 {
@@ -209,13 +212,13 @@ impl StorageUploader {
         }
     }
 
-    fn subject(&self, what: What) -> String {
+    fn subject(&self, what: What) -> Subject {
         match what {
-            What::Container(role) | What::Survey(role) | What::Deletion(role) => {
-                format!("container/{}", self.container(role))
+            What::Container(kind) | What::Survey(kind) | What::Deletion(kind) => {
+                Subject::Container(self.container(kind))
             }
-            What::Application(index) => format!("file/{}", self.plan.application[index as usize].name),
-            What::Input(index) => format!("task/{}", self.roster.item(index).task),
+            What::Application(index) => Subject::File(self.plan.application[index as usize].name.clone()),
+            What::Input(index) => Subject::of_task(&self.roster.item(index).task),
         }
     }
 
@@ -233,9 +236,9 @@ impl StorageUploader {
             uploader.fill(ctx);
         };
         match what {
-            What::Container(role) => {
-                let container = self.container(role);
-                let turn = self.turns[role as usize].clone();
+            What::Container(kind) => {
+                let container = self.container(kind);
+                let turn = self.turns[kind as usize].clone();
                 // What an earlier life made is looked for: a request to make it that arrives late, after its sender's
                 // death and the end of the run, would leave a container behind.
                 let known = self.past.containers.contains(&container);
@@ -250,8 +253,8 @@ impl StorageUploader {
                 };
                 ctx.spawn(call.into_actor(self).map(answer));
             }
-            What::Survey(role) => {
-                let container = self.container(role);
+            What::Survey(kind) => {
+                let container = self.container(kind);
                 let call = async move { blob.list_blobs(&container, "").await };
                 ctx.spawn(call.into_actor(self).map(move |outcome, uploader, ctx| {
                     let outcome = outcome.map_err(|error| error.failure()).map(|blobs| {
@@ -261,9 +264,9 @@ impl StorageUploader {
                     answer(outcome, uploader, ctx);
                 }));
             }
-            What::Deletion(role) => {
-                let container = self.container(role);
-                let turn = self.turns[role as usize].clone();
+            What::Deletion(kind) => {
+                let container = self.container(kind);
+                let turn = self.turns[kind as usize].clone();
                 let call = async move {
                     // A creation that is on its way would otherwise come after.
                     let _turn = turn.lock().await;
@@ -295,13 +298,13 @@ impl StorageUploader {
         let cause = Some(self.started);
         self.to.run.do_send(RunHappened(RunEvent::Progressed));
         match what {
-            What::Container(role) => {
-                let known = self.past.containers.contains(&self.container(role));
+            What::Container(kind) => {
+                let known = self.past.containers.contains(&self.container(kind));
                 if !known {
                     self.record.note(ME, self.subject(what), cause, Happening::ContainerReady {});
                 }
-                if known && role != Role::Output {
-                    let number = self.add(What::Survey(role));
+                if known && kind != ContainerKind::Output {
+                    let number = self.add(What::Survey(kind));
                     return self.happened(number, EffortEvent::Begun, ctx);
                 }
                 self.container_ready(ctx);
@@ -322,9 +325,9 @@ impl StorageUploader {
                 let seq = self.record.note(ME, self.subject(what), cause, happening);
                 self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause: Some(seq) });
             }
-            What::Deletion(role) => {
+            What::Deletion(kind) => {
                 // In a later life of a run every name is tried: what never was, is not said to be gone.
-                if !skipped || self.may_stand(role) || self.past.containers.contains(&self.container(role)) {
+                if !skipped || self.may_stand(kind) || self.past.containers.contains(&self.container(kind)) {
                     self.record.note(ME, self.subject(what), cause, Happening::ContainerDeleted {});
                 }
                 self.deleted();
@@ -487,10 +490,10 @@ impl Handler<StartUploads> for StorageUploader {
     type Result = ();
     fn handle(&mut self, StartUploads(cause): StartUploads, ctx: &mut Context<Self>) {
         self.started = cause;
-        let roles = self.roles();
-        self.containers_open = u32::try_from(roles.len()).unwrap_or(u32::MAX);
-        for role in roles {
-            let number = self.add(What::Container(role));
+        let kinds = self.kinds();
+        self.containers_open = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
+        for kind in kinds {
+            let number = self.add(What::Container(kind));
             self.happened(number, EffortEvent::Begun, ctx);
         }
     }
@@ -520,26 +523,28 @@ impl Handler<CleanContainers> for StorageUploader {
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
         // A later life may still bring up what turned out to be needed no more.
         self.end_uploads(ctx);
-        let mut roles = self.roles();
+        let mut kinds = self.kinds();
         let resumed = self.past.lives > 0;
         let shared = self.plan.shared_application.is_some();
-        roles.retain(|role| !(shared && *role == Role::Application) && (resumed || self.may_stand(*role)));
+        kinds.retain(|kind| {
+            !(shared && *kind == ContainerKind::Application) && (resumed || self.may_stand(*kind))
+        });
         if !delete {
-            for role in &roles {
+            for kind in &kinds {
                 let reason =
                     "kept, as cleanup.containers says or because what tasks left in it is not delivered"
                         .into();
-                let subject = self.subject(What::Deletion(*role));
+                let subject = self.subject(What::Deletion(*kind));
                 self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
             }
         }
-        if roles.is_empty() || !delete {
+        if kinds.is_empty() || !delete {
             self.to.run.do_send(RunHappened(RunEvent::ContainersDone));
             return;
         }
-        self.deleting_open = u32::try_from(roles.len()).unwrap_or(u32::MAX);
-        for role in roles {
-            let number = self.add(What::Deletion(role));
+        self.deleting_open = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
+        for kind in kinds {
+            let number = self.add(What::Deletion(kind));
             self.happened(number, EffortEvent::Begun, ctx);
         }
     }

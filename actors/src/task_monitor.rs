@@ -22,7 +22,7 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::{Happening, TaskEnding, Verdict as EventVerdict};
+use dropmill_journal::event::{Happening, Role, Subject, TaskEnding, Verdict as EventVerdict};
 use dropmill_lifecycle::{
     Elapsed,
     job::JobEvent,
@@ -33,7 +33,7 @@ use dropmill_lifecycle::{
 use recall::recall;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-const ME: &str = "task_monitor";
+const ME: Role = Role::TaskMonitor;
 /// How long to wait before the look at the job's end is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -233,8 +233,8 @@ impl TaskMonitor {
         task.state.may_be_submitted(task.attempt(), self.shells.limits())
     }
 
-    fn subject(&self, index: u32) -> String {
-        format!("task/{}", self.roster.item(index).task)
+    fn subject(&self, index: u32) -> Subject {
+        Subject::of_task(&self.roster.item(index).task)
     }
 
     /// The id of its latest attempt.

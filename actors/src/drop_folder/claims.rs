@@ -10,7 +10,7 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{DeliveredFile, Happening, TaskEnding, Verdict},
+    event::{DeliveredFile, Happening, Role, Subject, TaskEnding, Verdict},
     past::{LastWord, PastClaim, PastTask},
 };
 use dropmill_lifecycle::{
@@ -20,7 +20,7 @@ use dropmill_lifecycle::{
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
-pub(super) const ME: &str = "drop_folder";
+pub(super) const ME: Role = Role::DropFolder;
 
 /// A run that goes on.
 pub struct Stream {
@@ -187,7 +187,7 @@ impl DropFolder {
             attempt: claim.attempts,
             look: claim.is_exact.then(|| claim.look.to_string()),
         };
-        claim.cause = Some(stream.feeder.note(ME, &format!("task/{}", claim.task), None, happening));
+        claim.cause = Some(stream.feeder.note(ME, Subject::of_task(&claim.task), None, happening));
     }
 
     /// Checks whether an input in the work folder stands still.
@@ -230,7 +230,7 @@ impl DropFolder {
         if let Some(stream) = self.streams.get_mut(&run) {
             stream.open.remove(&id);
             let reason = "it was written to after it was taken: it waits until it stands still".to_owned();
-            stream.feeder.note(ME, &format!("task/{task}"), cause, Happening::FileWithdrawn { reason });
+            stream.feeder.note(ME, Subject::of_task(&task), cause, Happening::FileWithdrawn { reason });
         }
         self.store.discard_results(&run, &folder);
         self.say(format!(
@@ -386,7 +386,7 @@ impl DropFolder {
 impl Handler<StreamEvent> for DropFolder {
     type Result = ();
     fn handle(&mut self, StreamEvent(event): StreamEvent, ctx: &mut Context<Self>) {
-        let Some(task) = event.subject.strip_prefix("task/") else { return };
+        let Some(task) = event.subject.task() else { return };
         let Some(&id) = self.by_task.get(&(event.run.clone(), task.to_owned())) else { return };
         let Some(claim) = self.claims.get_mut(&id) else { return };
         claim.cause = Some(event.seq);

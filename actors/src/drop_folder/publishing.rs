@@ -11,7 +11,7 @@ use crate::{
     shell::DrivesMany,
 };
 use actix::prelude::*;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{FileOutcome, Happening, Subject};
 use dropmill_lifecycle::{
     Code, Elapsed, Failure,
     arrival::{ArrivalEvent, ArrivalState, Outcome},
@@ -58,11 +58,7 @@ impl DropFolder {
             "input": text_of(&claim.relative),
             "run": claim.run,
             "task": claim.task,
-            "outcome": match outcome {
-                Outcome::Done => "done",
-                Outcome::Duplicate => "duplicate",
-                Outcome::Failed { .. } => "failed",
-            },
+            "outcome": file_outcome(outcome),
             "bytes": claim.look.size_bytes,
             "exit_code": ended.and_then(|ended| ended.exit_code),
             "node": ended.and_then(|ended| ended.node.clone()),
@@ -95,14 +91,14 @@ impl DropFolder {
     fn published(&mut self, id: u32, outcome: &Outcome, published: &Published, ctx: &mut Context<Self>) {
         let place = &published.place;
         let Some(claim) = self.claims.get(&id) else { return };
-        let (word, root, cause) = match outcome {
-            Outcome::Done => ("done", Root::Done, None),
-            Outcome::Duplicate => ("duplicate", Root::Done, None),
-            Outcome::Failed { cause } => ("failed", Root::Failed, Some(cause.clone())),
+        let (root, cause) = match outcome {
+            Outcome::Done | Outcome::Duplicate => (Root::Done, None),
+            Outcome::Failed { cause } => (Root::Failed, Some(cause.clone())),
         };
-        let happening = Happening::FilePublished { outcome: word.into(), place: text_of(place) };
+        let recorded = file_outcome(outcome);
+        let happening = Happening::FilePublished { outcome: recorded.clone(), place: text_of(place) };
         if let Some(feeder) = self.feeder(&claim.run) {
-            feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
+            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, happening);
         }
         if let (Outcome::Done, Some(key)) = (outcome, &claim.key) {
             let now = jiff::Timestamp::now().as_second();
@@ -118,7 +114,7 @@ impl DropFolder {
         }
         let input = text_of(&claim.relative);
         let (run, task, place) = (claim.run.clone(), claim.task.clone(), self.store.root(root).join(place));
-        let finished = Finished { run, task, input, outcome: word, place, cause };
+        let finished = Finished { run, task, input, outcome: recorded, place, cause };
         let _ = self.notices.try_send(MillNotice::Finished(finished));
         match outcome {
             Outcome::Done | Outcome::Duplicate => self.counts.done += 1,
@@ -126,6 +122,15 @@ impl DropFolder {
         }
         let taken_at = self.claims.get(&id).map_or(Elapsed(0), |claim| claim.taken_at);
         self.counts.work_ms += u64::try_from(self.now().since(taken_at).as_millis()).unwrap_or(0);
+    }
+}
+
+/// Returns an outcome as events and notes write it.
+fn file_outcome(outcome: &Outcome) -> FileOutcome {
+    match outcome {
+        Outcome::Done => FileOutcome::Done,
+        Outcome::Duplicate => FileOutcome::Duplicate,
+        Outcome::Failed { .. } => FileOutcome::Failed,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     shell::DrivesMany,
 };
 use actix::prelude::*;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{Happening, Subject};
 use dropmill_lifecycle::{
     Code, Failure,
     arrival::{ArrivalEvent, ArrivalState, Look, Outcome},
@@ -199,7 +199,7 @@ impl DropFolder {
         if let Some(feeder) = self.feeder(&claim.run) {
             let reason = "it went away, or was written to, before it was taken".into();
             let happening = Happening::FileWithdrawn { reason };
-            feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
+            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, happening);
         }
         self.store.release(&claim.place);
     }

@@ -18,10 +18,10 @@ pub async fn verdict(
     };
     let (code, message) = match (&result.status, &result.error) {
         (wire::TaskAddStatus::Success, _) => return Ok(false),
-        (_, Some(error)) => (error.code.clone(), error.text().to_owned()),
-        (_, None) => ("Unknown".to_owned(), "no error given".to_owned()),
+        (_, Some(error)) => (Code::from(error.code.as_str()), error.text().to_owned()),
+        (_, None) => (Code::Other("Unknown".to_owned()), "no error given".to_owned()),
     };
-    if code == "TaskExists" {
+    if code == Code::TaskExists {
         return adopt_task(batch, job, task).await.map_err(still_unclear);
     }
     let message = format!("add task {}: refused with {code}: {message}", task.id);

@@ -2,6 +2,7 @@
 //!
 //! Versioned with [`VERSION`]; within a major version fields and kinds are only added.
 
+pub use crate::names::{FileOutcome, Role, Subject};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,9 +24,11 @@ pub struct Event {
     pub run: String,
     /// Who says so: `storage_uploader`, `pool_keeper`, `job_submitter`, `task_monitor`, `output_fetcher`,
     /// `run_keeper`, `result_collector`.
-    pub actor: String,
+    #[schemars(with = "String")]
+    pub actor: Role,
     /// What it is about: `run`, `pool`, `job`, `node/<id>`, `container/<name>`, `file/<name>`, `task/<id>`.
-    pub subject: String,
+    #[schemars(with = "String")]
+    pub subject: Subject,
     /// `seq` of the event that led to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<u64>,
@@ -80,7 +83,8 @@ pub enum Happening {
     /// Its result, or its failure, is in its place.
     FilePublished {
         /// `done` or `failed`.
-        outcome: String,
+        #[schemars(with = "String")]
+        outcome: FileOutcome,
         /// Path below that folder, written as `input` is.
         place: String,
     },
@@ -243,7 +247,8 @@ pub enum Happening {
     /// An actor died; the run ends with that reason.
     ActorLost {
         /// Which.
-        actor: String,
+        #[schemars(with = "String")]
+        actor: Role,
     },
     /// The last event of a run.
     RunEnded {
