@@ -91,7 +91,7 @@ fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
     let items: BTreeMap<&str, &Item> = found.plan.items.iter().map(|item| (&*item.task, item)).collect();
     let mut results: BTreeMap<String, OwnResult> = BTreeMap::new();
     for event in &found.events {
-        let Some(item) = event.subject.strip_prefix("task/").and_then(|task| items.get(task)) else {
+        let Some(item) = event.subject.task().and_then(|task| items.get(task)) else {
             continue;
         };
         match &event.happening {

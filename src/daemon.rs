@@ -28,7 +28,10 @@ use dropmill_actors::{
     mill::{Finished, MillHandle, MillNotice, MillParts},
 };
 use dropmill_azure_wire::time::SharedClock;
-use dropmill_journal::{Outbox, SeenBefore, event::Event};
+use dropmill_journal::{
+    Outbox, SeenBefore,
+    event::{Event, FileOutcome},
+};
 use dropmill_lifecycle::{delays::Delays, mill::MillLimits};
 use folders::{Folders, drop_settings, name_of, own_id, remember};
 use pools::Pools;
@@ -58,8 +61,8 @@ pub enum DaemonEvent {
         task: String,
         /// The path of the input below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
         input: String,
-        /// `done`, `duplicate` or `failed`.
-        outcome: &'static str,
+        /// How it ended: `done`, `duplicate` or `failed`.
+        outcome: FileOutcome,
         /// The folder of the result, or of the failure.
         place: PathBuf,
         /// Why it failed, if it did.

@@ -292,7 +292,7 @@ mod tests {
             (removed.into(), 3),
             (in_use.into(), 3),
             (private.into(), 3),
-            (RunError::ActorLost { actor: "run_keeper" }.into(), 3),
+            (RunError::ActorLost { actor: dropmill_journal::event::Role::RunKeeper }.into(), 3),
             (PlanError::Newer { path: "plan.json".into(), found: 9 }.into(), 3),
             (none.into(), 3),
             (Error::ThreadEnded("run").into(), 3),

@@ -96,9 +96,8 @@ impl Record {
         };
         let delivered =
             events.iter().filter(|event| matches!(event.happening, Happening::OutputDelivered { .. }));
-        let moments: BTreeMap<&str, u64> = delivered
-            .filter_map(|event| Some((event.subject.strip_prefix("task/")?, after_ms(event))))
-            .collect();
+        let moments: BTreeMap<&str, u64> =
+            delivered.filter_map(|event| Some((event.subject.task()?, after_ms(event)))).collect();
         write_private(&self.folder.join(DELIVERIES), &serde_json::to_vec_pretty(&moments)?)?;
         write_private(&self.folder.join(OUTLINE), trace::outline(&events).as_bytes())?;
         Ok(())

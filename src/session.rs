@@ -9,7 +9,7 @@ use crate::{
     services::{self, Embedded},
     settings::{Loaded, ServiceKind},
     state::{RunFolder, State, write_private},
-    stored_run::{SETTINGS, StoredRun, StoredSettings, TASK, hash},
+    stored_run::{SETTINGS, STANDARD_INPUT, StoredRun, StoredSettings, TASK, hash},
 };
 use anyhow::Result;
 use dropmill_actors::{
@@ -81,6 +81,9 @@ impl RunSession {
         if header.watch.is_some() {
             // Items that come while it goes on are made again from this, whatever the run file says then.
             write_private(&folder.path.join(TASK), &serde_json::to_vec_pretty(&loaded.settings.task)?)?;
+        }
+        if let Some(list) = loaded.known_standard_input() {
+            write_private(&folder.path.join(STANDARD_INPUT), list)?;
         }
         if loaded.file.is_none() {
             let stored = StoredSettings { base: loaded.base.clone(), settings: loaded.settings.clone() };

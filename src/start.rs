@@ -9,7 +9,7 @@ use crate::{
     session::RunSession,
     settings::Loaded,
     state::State,
-    stored_run::StoredRun,
+    stored_run::{STANDARD_INPUT, StoredRun},
 };
 use anyhow::Result;
 use dropmill_azure_wire::time::SharedClock;
@@ -290,6 +290,9 @@ fn note_last_run(loaded: &Loaded, choices: Choices, context: &StartContext<'_>) 
 
 /// Takes over those settings that may change when a run is resumed; reports all other changes as an error.
 fn follow_settings(mut stored: StoredRun, loaded: &Loaded, context: &StartContext<'_>) -> Result<StoredRun> {
+    if let Ok(list) = std::fs::read(stored.path.join(STANDARD_INPUT)) {
+        loaded.set_standard_input(list);
+    }
     let then = &mut stored.plan;
     let now = plan::plan(loaded, &then.run, &|_| true)?;
     let changed = changes(then, &now);

@@ -22,6 +22,9 @@ pub const TASK: &str = "task.json";
 /// The settings of a run that has no run file.
 pub const SETTINGS: &str = "settings.json";
 
+/// What a run read from standard input, if it did.
+pub const STANDARD_INPUT: &str = "standard-input";
+
 /// A run as it is stored in the state folder.
 pub struct StoredRun {
     /// The folder of the run.

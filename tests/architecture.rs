@@ -9,11 +9,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// What each package may stand on, of the packages of this project.
 const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("crates/azure-wire", "dropmill-azure-wire", &[]),
-    ("crates/azure-client", "dropmill-azure-client", &["dropmill-azure-wire"]),
-    ("crates/lifecycle", "dropmill-lifecycle", &["dropmill-azure-wire"]),
+    ("crates/azure-client", "dropmill-azure-client", &["dropmill-azure-wire", "dropmill-lifecycle"]),
+    ("crates/lifecycle", "dropmill-lifecycle", &[]),
     ("crates/inputs", "dropmill-inputs", &[]),
     ("crates/private-files", "dropmill-private-files", &[]),
-    ("crates/journal", "dropmill-journal", &["dropmill-azure-wire", "dropmill-private-files"]),
+    ("crates/journal", "dropmill-journal", &["dropmill-private-files"]),
     ("crates/batch-model", "dropmill-batch-model", &["dropmill-azure-wire"]),
     (
         "crates/local-azure",
@@ -153,6 +153,22 @@ fn only_say_prints() {
             for call in ["print!(", "println!(", "dbg!(", "stdout()", "stderr()"] {
                 assert!(!line.contains(call), "{} prints: {line}", path.display());
             }
+        }
+    }
+}
+
+/// Pools and jobs are deleted in one place, which knows what the service says of one that is gone or going.
+#[test]
+fn only_one_place_deletes_pools_and_jobs() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for path in sources(&project.join("actors/src")).into_iter().chain(sources(&project.join("src"))) {
+        let text = fs::read_to_string(&path).unwrap();
+        for call in ["batch.delete_pool(", "batch.delete_job("] {
+            assert!(
+                path.ends_with("actors/src/deletion.rs") || !text.contains(call),
+                "{} calls {call}..)",
+                path.display()
+            );
         }
     }
 }

@@ -108,7 +108,7 @@ fn errors_of_settings_and_of_a_state_in_use_can_be_matched() {
     let run =
         |settings: &Settings| Run::from_settings(settings.clone(), desk.path(".")).state(desk.path("state"));
     let (running, events) = run(&settings).start().unwrap();
-    while !events.recv_blocking().unwrap().subject.starts_with("task/") {}
+    while !events.recv_blocking().unwrap().subject.to_string().starts_with("task/") {}
     let in_use = Run::resume(running.name()).state(desk.path("state")).start().err();
     assert!(matches!(in_use, Some(Error::State(StateError::InUse { .. }))), "{in_use:?}");
     let early = Run::retry(running.name()).state(desk.path("state")).start().err();

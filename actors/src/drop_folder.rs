@@ -17,17 +17,17 @@ pub use messages::{
 pub use watcher::{Hints, watch};
 
 use crate::{
-    alarms::Alarms,
     drop_store::{DropStore, Rules, RulesSettings, text_of},
     feeder::Feeder,
     mill::{Mill, MillHappened, MillNotice},
+    shell::{DrivesMany, Shells},
 };
 use actix::prelude::*;
 use claims::{Claim, Stream};
 use dropmill_journal::SeenBefore;
 use dropmill_lifecycle::{
     Elapsed,
-    arrival::{self, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState},
+    arrival::{Arrival, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState},
     gathering::Gathering,
     mill::MillEvent,
     plan::Item,
@@ -168,7 +168,7 @@ pub struct DropFolder {
     next_seen: u64,
     /// Which folder it is: another one may be mounted over it, or put in its place.
     identity: Option<(u64, u64)>,
-    alarms: Alarms,
+    shells: Shells<Arrival>,
     /// Claims of runs that ended before their files were in their places.
     leftovers: BTreeMap<String, BTreeSet<u32>>,
     /// Runs that are not over; the current one takes files.
@@ -188,14 +188,9 @@ pub struct DropFolder {
     draining: bool,
     drained: bool,
     counts: DropCounts,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     rescan: Option<SpawnHandle>,
     idle: Option<SpawnHandle>,
 }
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
 
 /// What keeps it from taking files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,6 +207,7 @@ impl DropFolder {
     /// Makes the actor of one drop folder.
     pub fn new(parts: DropParts) -> Self {
         let DropParts { settings, store, make, hints, feeders, known, mill, notices } = parts;
+        let limits = settings.limits.clone();
         Self {
             rules: Rules::new(settings.rules.clone()),
             gathering: gathering(&settings),
@@ -234,7 +230,7 @@ impl DropFolder {
             next_claim: 0,
             next_seen: 0,
             identity: None,
-            alarms: Alarms::default(),
+            shells: Shells::new(limits),
             leftovers: BTreeMap::new(),
             streams: BTreeMap::new(),
             current: None,
@@ -247,14 +243,9 @@ impl DropFolder {
             draining: false,
             drained: false,
             counts: DropCounts::default(),
-            alarm: None,
             rescan: None,
             idle: None,
         }
-    }
-
-    fn now(&self) -> Elapsed {
-        Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     fn say(&self, line: String) {
@@ -298,7 +289,7 @@ impl DropFolder {
         self.tell_backlog();
         self.watch_idleness(ctx);
         self.close_streams();
-        self.set_alarm(ctx);
+        self.set_timer(ctx);
         self.tell_drained();
     }
 
@@ -308,36 +299,49 @@ impl DropFolder {
             self.mill.do_send(MillHappened(MillEvent::Drained));
         }
     }
+}
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let look = self.looks.first().map(|(moment, _)| *moment);
-        let batch = self.gathering.wakes_at(self.waiting());
-        let next = [self.alarms.next(), look, batch].into_iter().flatten().min();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| {
-            let rest = moment.since(self.now()).max(Duration::from_millis(1));
-            (moment, ctx.notify_later(Ring, rest))
-        });
+fn gathering(settings: &DropSettings) -> Gathering {
+    Gathering::new(settings.gather, settings.roll_after)
+}
+
+impl DrivesMany<Arrival> for DropFolder {
+    fn shells(&mut self) -> &mut Shells<Arrival> {
+        &mut self.shells
     }
 
+    fn machine(&mut self, id: u32) -> Option<(&mut ArrivalState, &mut Shells<Arrival>)> {
+        Some((&mut self.claims.get_mut(&id)?.state, &mut self.shells))
+    }
+
+    fn now(&self) -> Elapsed {
+        Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn also_wakes_at(&self) -> Option<Elapsed> {
+        let look = self.looks.first().map(|(moment, _)| *moment);
+        look.into_iter().chain(self.gathering.wakes_at(self.waiting())).min()
+    }
+
+    /// Leaves the timer to `go_on`, which follows.
     fn happened(&mut self, id: u32, event: ArrivalEvent, ctx: &mut Context<Self>) {
-        let now = self.now();
-        let Some(claim) = self.claims.get_mut(&id) else { return };
-        let state = std::mem::replace(&mut claim.state, ArrivalState::Over);
-        let (state, commands) = arrival::apply(state, event, now, &self.settings.limits);
-        self.alarms.set(id, state.wakes_at(&self.settings.limits));
-        claim.state = state;
-        for command in commands {
-            self.carry_out(id, command, ctx);
-        }
+        self.drive(id, event, ctx);
         if self.claims.get(&id).is_some_and(|claim| claim.state == ArrivalState::Over) {
             self.let_go(id);
         }
+    }
+
+    fn rang(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        while let Some((moment, relative)) = self.looks.first().cloned() {
+            if moment > now {
+                break;
+            }
+            self.looks.remove(&(moment, relative.clone()));
+            self.look_at(&relative, false);
+        }
+        self.ring(ctx);
+        self.go_on(ctx);
     }
 
     fn carry_out(&mut self, id: u32, command: ArrivalCommand, ctx: &mut Context<Self>) {
@@ -360,10 +364,6 @@ impl DropFolder {
             }
         }
     }
-}
-
-fn gathering(settings: &DropSettings) -> Gathering {
-    Gathering::new(settings.gather, settings.roll_after)
 }
 
 impl Actor for DropFolder {
@@ -395,25 +395,6 @@ impl Handler<RescanNow> for DropFolder {
     }
 }
 
-impl Handler<Ring> for DropFolder {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        let now = self.now();
-        while let Some((moment, relative)) = self.looks.first().cloned() {
-            if moment > now {
-                break;
-            }
-            self.looks.remove(&(moment, relative.clone()));
-            self.look_at(&relative, false);
-        }
-        for id in self.alarms.due(now) {
-            self.happened(id, ArrivalEvent::TimePassed, ctx);
-        }
-        self.go_on(ctx);
-    }
-}
-
 impl Handler<Drain> for DropFolder {
     type Result = ();
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
@@ -429,6 +410,7 @@ impl Handler<Reload> for DropFolder {
         let directory = std::mem::take(&mut self.settings.directory);
         let (unit, recursive) = (self.settings.rules.unit, self.settings.rules.recursive);
         self.settings = DropSettings { directory, ..settings };
+        self.shells.set_limits(self.settings.limits.clone());
         (self.settings.rules.unit, self.settings.rules.recursive) = (unit, recursive);
         self.rules = Rules::new(self.settings.rules.clone());
         self.gathering = gathering(&self.settings);

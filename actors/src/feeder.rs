@@ -9,7 +9,7 @@ use crate::{
     task_monitor::{NoMoreTasks, TaskAdded},
 };
 use actix::Addr;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{Happening, Role, Subject};
 use dropmill_lifecycle::{plan::Item, run::RunEvent};
 
 /// Somebody's means to add tasks; cheap to clone.
@@ -49,7 +49,7 @@ impl Feeder {
     }
 
     /// Says in the run's record what happened; answers with the event's number.
-    pub fn note(&self, actor: &str, subject: &str, cause: Option<u64>, happening: Happening) -> u64 {
+    pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, happening: Happening) -> u64 {
         self.record.note(actor, subject, cause, happening)
     }
 

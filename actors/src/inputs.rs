@@ -2,7 +2,7 @@
 
 use crate::folder::{Folder, TreeError};
 use dropmill_azure_client::blob::FileSource;
-use dropmill_lifecycle::{Trouble, plan::Item};
+use dropmill_lifecycle::{Code, Failure, plan::Item};
 use futures_util::future::BoxFuture;
 use std::{
     io,
@@ -12,13 +12,21 @@ use std::{
 /// Opens the inputs of tasks.
 pub trait Inputs: Send + Sync {
     /// Lists the files of an input that is a folder, by path in it.
-    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>>;
+    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Failure>>;
 
     /// Opens an input that is a file, or one file of an input that is a folder.
     ///
     /// # Errors
     /// Fails if it is not there, is not a regular file or may not be read.
     fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource>;
+
+    /// Opens a file that a task gets beside its source, or that tasks share.
+    ///
+    /// # Errors
+    /// As [`Inputs::open`].
+    fn open_path(&self, path: &Path) -> io::Result<FileSource> {
+        FileSource::open(path)
+    }
 }
 
 /// Inputs at the paths that the plan names; links are followed.
@@ -35,14 +43,14 @@ pub(crate) fn path_of(item: &Item, below: Option<&Path>) -> io::Result<PathBuf> 
 }
 
 impl Inputs for PathInputs {
-    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>> {
+    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Failure>> {
         let folder = path_of(item, None);
         Box::pin(async move {
-            let folder = folder.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
+            let folder = folder.map_err(|error| Failure::permanent(Code::Source, error.to_string()))?;
             let list = move || Ok(Folder::open(&folder)?.tree("")?.into_paths());
             let files = tokio::task::spawn_blocking(list).await;
-            let files = files.map_err(|error| Trouble::transient("Thread", error.to_string()))?;
-            files.map_err(|error: TreeError| Trouble::permanent("Source", error.to_string()))
+            let files = files.map_err(|error| Failure::transient(Code::Thread, error.to_string()))?;
+            files.map_err(|error: TreeError| Failure::permanent(Code::Source, error.to_string()))
         })
     }
 

@@ -4,27 +4,28 @@
 //! tasks wait, so that those which come meanwhile share the next; full chunks go side by side.
 
 mod adoption;
-mod bodies;
 
 use crate::{
+    bodies::{Signed, job_add, sas_expiry, task_add},
+    deletion::{Deletion, delete_job},
     errand::Errand,
-    pool_keeper::{application_files, sas_expiry},
+    intervals::PollIntervals,
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{Drives, Shell},
     task_monitor::{Answered, JobEnded, TaskMonitor},
 };
 use actix::prelude::*;
 use adoption::{added_before, verdict};
-use bodies::{job_add, task_add};
 use dropmill_azure_client::batch::BatchApi;
-use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
-use dropmill_journal::event::Happening;
+use dropmill_azure_wire::batch as wire;
+use dropmill_journal::event::{Happening, Role, Subject};
 use dropmill_lifecycle::{
-    Elapsed, Fault, Trouble,
-    job::{self, JobCommand, JobEvent, JobLimits, JobState},
+    Code, Elapsed, Failure, FailureKind,
+    job::{Job, JobCommand, JobEvent, JobLimits, JobState},
     plan::RunPlan,
     run::RunEvent,
     task::TaskEvent,
@@ -32,8 +33,8 @@ use dropmill_lifecycle::{
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
-const ME: &str = "job_submitter";
-const SUBJECT: &str = "job";
+const ME: Role = Role::JobSubmitter;
+const SUBJECT: Subject = Subject::Job;
 /// The service takes at most so many tasks in one call.
 const CHUNK: usize = 100;
 
@@ -45,9 +46,7 @@ pub struct JobSubmitter {
     record: Recorder,
     tasks: Addr<TaskMonitor>,
     run: Addr<RunKeeper>,
-    limits: JobLimits,
-    state: JobState,
-    alarm: Option<(Elapsed, SpawnHandle)>,
+    shell: Shell<Job>,
     /// Calls about the job itself take turns.
     turn: Arc<Mutex<()>>,
     /// Tasks to be added, by their place in the plan: they are added, and so begun, in its order.
@@ -79,14 +78,6 @@ impl Waiting {
     }
 }
 
-/// What all tasks of the run share, signed once.
-struct Signed {
-    application: Vec<wire::ResourceFile>,
-    input_container: Secret,
-    output_container: Secret,
-    expiry: Timestamp,
-}
-
 /// Something happened to the job: a call failed or succeeded, time passed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -116,21 +107,17 @@ pub struct Submit {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Ring;
-
-#[derive(Message)]
-#[rtype(result = "()")]
 struct Fill;
 
 impl JobSubmitter {
     /// A submitter for one run's job.
     pub fn new(errand: Errand, tasks: Addr<TaskMonitor>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
         let Errand { plan, roster, services, record, past, .. } = errand;
-        let local = services.hints.is_some();
+        let intervals = PollIntervals::new(&services, &plan);
         let limits = JobLimits {
             ending: plan.deadlines.cleanup,
-            look_every: if local { Duration::from_millis(5) } else { Duration::from_secs(2) },
-            watch_every: plan.limits.poll_every,
+            look_every: intervals.job,
+            watch_every: intervals.longest,
             delays: plan.delays.clone(),
         };
         Self {
@@ -140,9 +127,7 @@ impl JobSubmitter {
             record,
             tasks,
             run,
-            limits,
-            state: if past.lives > 0 { JobState::Recalled } else { JobState::Absent },
-            alarm: None,
+            shell: Shell::new(if past.lives > 0 { JobState::Recalled } else { JobState::Absent }, limits),
             turn: Arc::default(),
             queue: BTreeMap::new(),
             chunk: CHUNK,
@@ -157,60 +142,8 @@ impl JobSubmitter {
         }
     }
 
-    fn happened(&mut self, event: JobEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let (next, commands) = job::apply(self.state.clone(), event.clone(), now, &self.limits);
-        tracing::trace!(%now, before = ?self.state, ?event, after = ?next, "job");
-        self.state = next;
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
     fn note(&mut self, happening: Happening) -> u64 {
         self.record.note(ME, SUBJECT, self.cause, happening)
-    }
-
-    fn carry_out(&mut self, command: JobCommand, ctx: &mut Context<Self>) {
-        match command {
-            JobCommand::Create => self.create(ctx),
-            JobCommand::Seal => self.seal(ctx),
-            JobCommand::Terminate(reason) => self.terminate(reason, ctx),
-            JobCommand::Delete => self.delete(ctx),
-            JobCommand::Look => self.look(ctx),
-            JobCommand::TellOpen => {
-                self.fill(ctx);
-                if self.all_in {
-                    self.happened(JobEvent::AllTasksIn, ctx);
-                }
-            }
-            JobCommand::TellRest { what, attempt, rest, trouble } => {
-                self.note(Happening::Retrying {
-                    what: what.into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
-                });
-            }
-            JobCommand::TellLost(trouble) => {
-                self.run.do_send(RunHappened(RunEvent::Lost(trouble)));
-            }
-            JobCommand::TellTerminated => {
-                self.refuse_queue();
-                self.tasks.do_send(JobEnded);
-            }
-            JobCommand::TellGone => {
-                if self.made {
-                    self.note(Happening::JobDeleted {});
-                }
-                self.run.do_send(RunHappened(RunEvent::JobDone));
-            }
-            JobCommand::TellLeft(reason) => {
-                self.note(Happening::LeftBehind { reason });
-                self.run.do_send(RunHappened(RunEvent::JobDone));
-            }
-        }
     }
 
     fn create(&mut self, ctx: &mut Context<Self>) {
@@ -224,13 +157,13 @@ impl JobSubmitter {
             }
             match batch.create_job(&job_add(&plan)).await {
                 Ok(()) => Ok(false),
-                Err(error) if error.code() == Some("JobExists") || error.is_ambiguous() => {
+                Err(error) if error.code() == Some(Code::JobExists) || error.is_ambiguous() => {
                     match found_ours(&batch, &plan).await? {
                         true => Ok(true),
-                        false => Err(Trouble { fault: Fault::Transient, ..error.trouble() }),
+                        false => Err(Failure { kind: FailureKind::Transient, ..error.failure() }),
                     }
                 }
-                Err(error) => Err(error.trouble()),
+                Err(error) => Err(error.failure()),
             }
         };
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
@@ -240,7 +173,7 @@ impl JobSubmitter {
                 submitter.cause = Some(seq);
                 submitter.happened(JobEvent::Created, ctx);
             }
-            Err(trouble) => submitter.happened(JobEvent::CreateFailed(trouble), ctx),
+            Err(failure) => submitter.happened(JobEvent::CreateFailed(failure), ctx),
         }));
     }
 
@@ -257,7 +190,7 @@ impl JobSubmitter {
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| {
             let event = match outcome {
                 Ok(()) => JobEvent::SealSucceeded,
-                Err(error) => JobEvent::SealFailed(error.trouble()),
+                Err(error) => JobEvent::SealFailed(error.failure()),
             };
             submitter.happened(event, ctx);
         }));
@@ -275,10 +208,10 @@ impl JobSubmitter {
                 submitter.note(Happening::JobTerminated { reason });
                 submitter.happened(JobEvent::TerminateSucceeded, ctx);
             }
-            Err(error) if error.is_not_found() || has_ended(error.code()) => {
+            Err(error) if error.is_not_found() || has_ended(error.code().as_ref()) => {
                 submitter.happened(JobEvent::TerminateSucceeded, ctx);
             }
-            Err(error) => submitter.happened(JobEvent::TerminateFailed(error.trouble()), ctx),
+            Err(error) => submitter.happened(JobEvent::TerminateFailed(error.failure()), ctx),
         }));
     }
 
@@ -286,14 +219,14 @@ impl JobSubmitter {
         let (batch, job, turn) = (self.services.batch.clone(), self.plan.job.id.clone(), self.turn.clone());
         let call = async move {
             let _turn = turn.lock().await;
-            batch.delete_job(&job).await
+            delete_job(&batch, &job).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
             // Gone at once is possible with a local service: look before the first rest is over.
-            Ok(()) => submitter.look(ctx),
-            Err(error) if error.is_not_found() => submitter.happened(JobEvent::FoundMissing, ctx),
-            Err(error) if error.code() == Some("JobBeingDeleted") => {}
-            Err(error) => submitter.happened(JobEvent::DeleteFailed(error.trouble()), ctx),
+            Ok(Deletion::Accepted) => submitter.look(ctx),
+            Ok(Deletion::Missing) => submitter.happened(JobEvent::FoundMissing, ctx),
+            Ok(Deletion::UnderWay) => {}
+            Err(error) => submitter.happened(JobEvent::DeleteFailed(error.failure()), ctx),
         }));
     }
 
@@ -313,20 +246,9 @@ impl JobSubmitter {
         }));
     }
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.state.wakes_at();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
-
     /// Sends chunks while there is something to send and room for it.
     fn fill(&mut self, ctx: &mut Context<Self>) {
-        while self.state.takes_tasks() && !self.queue.is_empty() {
+        while self.shell.state().takes_tasks() && !self.queue.is_empty() {
             let full = self.queue.len() >= self.chunk && self.in_flight < self.plan.limits.submissions;
             if self.in_flight > 0 && !full {
                 return;
@@ -347,17 +269,17 @@ impl JobSubmitter {
             .iter()
             .map(|waiting| {
                 let item = self.roster.item(waiting.index);
-                task_add(&self.plan, services, &signed, &item, waiting.attempt)
+                task_add(&self.plan, &services.blob, &signed, &item, waiting.attempt)
             })
             .collect();
         let (batch, job) = (services.batch.clone(), self.plan.job.id.clone());
         let call = async move {
             let results = match batch.add_tasks(&job, &tasks).await {
                 Ok(results) => results,
-                Err(error) if has_ended(error.code()) => {
-                    return added_before(&batch, &job, &tasks, error.trouble()).await;
+                Err(error) if has_ended(error.code().as_ref()) => {
+                    return added_before(&batch, &job, &tasks, error.failure()).await;
                 }
-                Err(error) => return Err(error.trouble()),
+                Err(error) => return Err(error.failure()),
             };
             let mut verdicts = vec![];
             for task in &tasks {
@@ -376,43 +298,40 @@ impl JobSubmitter {
     fn answered(
         &mut self,
         chunk: Vec<Waiting>,
-        outcome: Result<Vec<Result<bool, Trouble>>, Trouble>,
+        outcome: Result<Vec<Result<bool, Failure>>, Failure>,
         ctx: &mut Context<Self>,
     ) {
         let verdicts = match outcome {
             Ok(verdicts) => verdicts,
-            Err(trouble) if trouble.code == "RequestBodyTooLarge" && chunk.len() > 1 => {
+            Err(failure) if failure.code == Code::RequestBodyTooLarge && chunk.len() > 1 => {
                 self.chunk = (chunk.len() / 2).max(1);
                 self.queue.extend(chunk.into_iter().map(|waiting| (waiting.index, waiting)));
                 return;
             }
-            Err(trouble) if has_ended(Some(&trouble.code)) => {
-                // Not the tasks' fault: the run ends, and its end closes them as unfinished.
-                self.happened(JobEvent::FoundEnded(trouble), ctx);
+            Err(failure) if has_ended(Some(&failure.code)) => {
+                // Not the tasks' kind: the run ends, and its end closes them as unfinished.
+                self.happened(JobEvent::FoundEnded(failure), ctx);
                 return;
             }
-            Err(trouble) => {
+            Err(failure) => {
                 // Said once for the call, not for each of its tasks.
-                let happening = match trouble.fault {
-                    Fault::Permanent => {
-                        Happening::Degraded { reason: format!("tasks not added: {}", trouble.message) }
+                let happening = match failure.kind {
+                    FailureKind::Permanent => {
+                        Happening::Degraded { reason: format!("tasks not added: {}", failure.message) }
                     }
                     // How long each task rests is its own affair.
-                    Fault::Transient | Fault::Ambiguous => Happening::Retrying {
-                        what: "add tasks".into(),
-                        attempt: 1,
-                        after_ms: 0,
-                        error: trouble.message.clone(),
-                    },
+                    FailureKind::Transient | FailureKind::Ambiguous => {
+                        retrying("add tasks", 1, Duration::ZERO, failure.clone())
+                    }
                 };
                 self.note(happening);
-                vec![Err(trouble); chunk.len()]
+                vec![Err(failure); chunk.len()]
             }
         };
         for (waiting, verdict) in chunk.into_iter().zip(verdicts) {
             let event = match verdict {
                 Ok(adopted) => TaskEvent::Accepted { adopted },
-                Err(trouble) => TaskEvent::Refused(trouble),
+                Err(failure) => TaskEvent::Refused(failure),
             };
             self.tasks.do_send(waiting.answered(event));
         }
@@ -421,7 +340,8 @@ impl JobSubmitter {
     /// The job takes no more tasks: what waits for it hears so.
     fn refuse_queue(&mut self) {
         for waiting in std::mem::take(&mut self.queue).into_values() {
-            let event = TaskEvent::Refused(Trouble::permanent("JobTerminated", "the job was told to end"));
+            let event =
+                TaskEvent::Refused(Failure::permanent(Code::JobTerminated, "the job was told to end"));
             self.tasks.do_send(waiting.answered(event));
         }
     }
@@ -430,18 +350,56 @@ impl JobSubmitter {
         if let Some(signed) = &self.signed {
             return signed.clone();
         }
-        let expiry = sas_expiry(&self.record, &self.plan);
-        let blob = &self.services.blob;
-        // With a start task the application is on the node already.
-        let application = match self.plan.pool.start_task {
-            Some(_) => vec![],
-            None => application_files(&self.plan, blob, expiry),
-        };
-        let output_container = blob.container_sas(&self.plan.output_container(), "cw", expiry);
-        let input_container = blob.container_sas(&self.plan.input_container(), "rl", expiry);
-        let signed = Rc::new(Signed { application, input_container, output_container, expiry });
+        let expiry = sas_expiry(self.record.clock().now(), &self.plan);
+        let signed = Rc::new(Signed::new(&self.plan, &self.services.blob, expiry));
         self.signed = Some(signed.clone());
         signed
+    }
+}
+
+impl Drives<Job> for JobSubmitter {
+    fn shell(&mut self) -> &mut Shell<Job> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn carry_out(&mut self, command: JobCommand, ctx: &mut Context<Self>) {
+        match command {
+            JobCommand::Create => self.create(ctx),
+            JobCommand::Seal => self.seal(ctx),
+            JobCommand::Terminate(reason) => self.terminate(reason, ctx),
+            JobCommand::Delete => self.delete(ctx),
+            JobCommand::Look => self.look(ctx),
+            JobCommand::TellOpen => {
+                self.fill(ctx);
+                if self.all_in {
+                    self.happened(JobEvent::AllTasksIn, ctx);
+                }
+            }
+            JobCommand::TellRest { what, attempt, rest, failure } => {
+                self.note(retrying(what, attempt, rest, failure));
+            }
+            JobCommand::TellLost(failure) => {
+                self.run.do_send(RunHappened(RunEvent::Lost(failure)));
+            }
+            JobCommand::TellTerminated => {
+                self.refuse_queue();
+                self.tasks.do_send(JobEnded);
+            }
+            JobCommand::TellGone => {
+                if self.made {
+                    self.note(Happening::JobDeleted {});
+                }
+                self.run.do_send(RunHappened(RunEvent::JobDone));
+            }
+            JobCommand::TellLeft(reason) => {
+                self.note(Happening::LeftBehind { reason });
+                self.run.do_send(RunHappened(RunEvent::JobDone));
+            }
+        }
     }
 }
 
@@ -476,7 +434,7 @@ impl Handler<Submit> for JobSubmitter {
     fn handle(&mut self, Submit { index, attempt, cause }: Submit, ctx: &mut Context<Self>) {
         self.all_in = false;
         let refuses = matches!(
-            self.state,
+            self.shell.state(),
             JobState::Unmade
                 | JobState::Lost
                 | JobState::Terminating { .. }
@@ -504,41 +462,34 @@ impl Handler<Fill> for JobSubmitter {
     }
 }
 
-impl Handler<Ring> for JobSubmitter {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        self.happened(JobEvent::TimePassed, ctx);
-    }
-}
-
 /// Codes that say: this job has ended or is about to.
-fn has_ended(code: Option<&str>) -> bool {
-    matches!(code, Some("JobCompleted" | "JobBeingTerminated" | "JobTerminating" | "JobBeingDeleted"))
+fn has_ended(code: Option<&Code>) -> bool {
+    use Code::{JobBeingDeleted, JobBeingTerminated, JobCompleted, JobTerminating};
+    matches!(code, Some(JobCompleted | JobBeingTerminated | JobTerminating | JobBeingDeleted))
 }
 
 /// Looks for the job; whether it is there. It is ours if it carries this run's name.
 ///
 /// # Errors
 /// Fails if another job has its id, or if the service does not answer.
-async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
+async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Failure> {
     let found = match batch.get_job(&plan.job.id).await {
         Ok(found) => found,
         Err(missing) if missing.is_not_found() => return Ok(false),
-        Err(other) => return Err(still_unclear(other.trouble())),
+        Err(other) => return Err(still_unclear(other.failure())),
     };
     let mine = |item: &wire::MetadataItem| item.name == "dropmill-run" && item.value == plan.run;
     if found.metadata.iter().flatten().any(mine) {
         return Ok(true);
     }
     let message = format!("job {} exists and is not of this run: nothing was added to it", plan.job.id);
-    Err(Trouble::permanent("JobExists", message))
+    Err(Failure::permanent(Code::JobExists, message))
 }
 
 /// Something may have been made, and the look that should have told could not: that stays unclear.
-pub fn still_unclear(look: Trouble) -> Trouble {
-    match look.fault {
-        Fault::Permanent => look,
-        Fault::Transient | Fault::Ambiguous => Trouble { fault: Fault::Ambiguous, ..look },
+pub fn still_unclear(look: Failure) -> Failure {
+    match look.kind {
+        FailureKind::Permanent => look,
+        FailureKind::Transient | FailureKind::Ambiguous => Failure { kind: FailureKind::Ambiguous, ..look },
     }
 }

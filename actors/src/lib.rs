@@ -4,9 +4,12 @@
 //! commands become calls to the service or news for the next actor. `wiring` alone knows them all.
 
 mod alarms;
+mod bodies;
+mod deletion;
 mod errand;
 mod failure;
 mod feeder;
+mod intervals;
 mod job_submitter;
 mod looks;
 mod output_fetcher;

@@ -4,6 +4,7 @@
 //! nothing happens. What no filtered look can show, a task that somebody deleted, is noticed by counting; the whole
 //! list is asked for only when the count is short, and when the run ends.
 
+use crate::intervals::PollIntervals;
 use dropmill_azure_wire::time::Timestamp;
 use dropmill_lifecycle::Elapsed;
 use std::time::Duration;
@@ -35,23 +36,10 @@ pub enum Look {
     All,
 }
 
-/// How far apart looks are.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// After news.
-    pub least: Duration,
-    /// After a long quiet.
-    pub most: Duration,
-    /// After a hint.
-    pub hinted: Duration,
-    /// How far back of the newest moment the service may still show something new, for a while.
-    pub overlap: Duration,
-}
-
 /// Looks at the tasks of one job.
 #[derive(Debug)]
 pub struct Looks {
-    pace: Pace,
+    intervals: PollIntervals,
     pause: Duration,
     /// A look is on its way.
     pub in_flight: bool,
@@ -71,11 +59,11 @@ pub struct Looks {
 
 impl Looks {
     /// None was made yet.
-    pub fn new(pace: Pace) -> Self {
+    pub fn new(intervals: PollIntervals) -> Self {
         let never = Elapsed(0);
         Self {
-            pause: pace.least,
-            pace,
+            pause: intervals.tasks,
+            intervals,
             in_flight: false,
             follow_up: false,
             hinted: false,
@@ -93,7 +81,7 @@ impl Looks {
         let pause = match (self.follow_up, self.hinted) {
             (true, _) => Duration::ZERO,
             (false, true) if watched <= FEW => Duration::ZERO,
-            (false, true) => self.pace.hinted,
+            (false, true) => self.intervals.notified,
             (false, false) => self.pause,
         };
         self.last_began + pause
@@ -136,7 +124,7 @@ impl Looks {
     fn since(&self, now: Elapsed) -> Option<Timestamp> {
         let newest = self.newest?;
         let since = match now.since(self.last_news) < LATE {
-            true => newest.checked_sub(self.pace.overlap),
+            true => newest.checked_sub(self.intervals.overlap),
             false => newest.checked_add(TICK),
         };
         Some(since.unwrap_or(newest))
@@ -168,7 +156,7 @@ impl Looks {
     /// A look failed.
     pub fn failed(&mut self, look: Look) {
         self.short |= look == Look::All;
-        self.pause = (self.pause * 2).min(self.pace.most);
+        self.pause = (self.pause * 2).min(self.intervals.longest);
     }
 
     /// A look showed something new, or nothing.
@@ -178,7 +166,7 @@ impl Looks {
         }
         // They thin out: what comes after a long quiet is seen late by a twentieth of it at most.
         let quiet = now.since(self.last_news) / 20;
-        self.pause = quiet.min(self.pace.most).max(self.pace.least);
+        self.pause = quiet.min(self.intervals.longest).max(self.intervals.tasks);
     }
 }
 
@@ -188,7 +176,14 @@ mod tests {
 
     fn looks() -> Looks {
         let second = Duration::from_secs(1);
-        Looks::new(Pace { least: second / 2, most: second * 30, hinted: second / 100, overlap: second * 10 })
+        Looks::new(PollIntervals {
+            job: second,
+            pool: second,
+            tasks: second / 2,
+            notified: second / 100,
+            longest: second * 30,
+            overlap: second * 10,
+        })
     }
 
     /// Looks without news, from 0 to `until`; the moments in seconds.

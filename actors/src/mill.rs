@@ -9,20 +9,21 @@ mod runs;
 pub use runs::{RunStore, StartedRun, StoredRun};
 
 use crate::{
+    bodies::pool_resize,
+    deletion::delete_pool,
     drop_folder::{
         Drain, DropCounts, DropFolder, DropParts, DropSettings, Feeders, GetCounts, Hints, Maker, Reload,
         RescanNow, StreamEnded, StreamEvent, StreamOpened, watch,
     },
     drop_store::DropStore,
     services::Services,
-    shell::{Ring, Shell},
+    shell::{Drives, Shell},
     wiring::Canceller,
 };
 use actix::prelude::*;
-use dropmill_azure_wire::batch as wire;
 use dropmill_journal::{
     SeenBefore,
-    event::{EndReason, Event, Happening, Outcome},
+    event::{EndReason, Event, FileOutcome, Happening, Outcome},
     past::PastTask,
     report::Report,
 };
@@ -30,6 +31,7 @@ use dropmill_lifecycle::{
     Elapsed,
     mill::{Mill as MillMachine, MillCommand, MillEvent, MillLimits, MillState},
     plan::shared_application,
+    pool::Nodes,
     release::{Release, ReleaseCommand, ReleaseEvent, ReleaseLimits, ReleaseState},
 };
 use futures_util::future::LocalBoxFuture;
@@ -65,8 +67,8 @@ pub struct Finished {
     pub task: String,
     /// Path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
     pub input: String,
-    /// `done`, `duplicate` or `failed`.
-    pub outcome: &'static str,
+    /// What became of it.
+    pub outcome: FileOutcome,
     /// Path of the result or failure.
     pub place: PathBuf,
     /// Why it failed.
@@ -248,53 +250,21 @@ struct ReloadMill {
 struct GetRuns;
 
 impl Mill {
-    fn now(&self) -> Elapsed {
+    fn elapsed(&self) -> Elapsed {
         Elapsed(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn mill_happened(&mut self, event: MillEvent, ctx: &mut Context<Self>) {
+        Drives::<MillMachine>::happened(self, event, ctx);
+    }
+
+    fn nodes_happened(&mut self, event: ReleaseEvent, ctx: &mut Context<Self>) {
+        Drives::<Release>::happened(self, event, ctx);
     }
 
     fn report(&self, notice: MillNotice) {
         // The program has stopped listening: it ends.
         let _ = self.notices.try_send(notice);
-    }
-
-    fn happened(&mut self, event: MillEvent, ctx: &mut Context<Self>) {
-        let commands = self.shell.apply(event, self.now());
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.shell.set_alarm(self.now(), ctx);
-    }
-
-    fn nodes_happened(&mut self, event: ReleaseEvent, ctx: &mut Context<Self>) {
-        for command in self.nodes.apply(event, self.now()) {
-            match command {
-                ReleaseCommand::CheckIdle => self.check_idle(ctx),
-                ReleaseCommand::Release => self.release(ctx),
-            }
-        }
-        self.nodes.set_alarm(self.now(), ctx);
-    }
-
-    fn carry_out(&mut self, command: MillCommand, ctx: &mut Context<Self>) {
-        match command {
-            MillCommand::Open => self.open(ctx),
-            MillCommand::StopTaking => self.folder.do_send(Drain),
-            MillCommand::CancelRuns => {
-                let message = "files in flight did not end within watch.drain: their tasks are ended, and they wait for the next start";
-                self.report(MillNotice::Say(message.into()));
-                self.streams.values().for_each(|run| run.cancel("the daemon ends"));
-            }
-            MillCommand::DeletePools => self.delete_pools(ctx),
-            MillCommand::ReportDelay { delay, cause } => {
-                self.report(MillNotice::Say(format!(
-                    "cannot begin a run: {cause}; next attempt in {delay:?}"
-                )));
-            }
-            MillCommand::Finish => {
-                let _ = self.ended.try_send(());
-                ctx.stop();
-            }
-        }
     }
 
     fn open(&mut self, ctx: &mut Context<Self>) {
@@ -350,7 +320,7 @@ impl Mill {
             self.report(MillNotice::Say(format!("{run} ended: {reason}")));
         }
         self.folder.do_send(StreamEnded { run, reason });
-        self.happened(MillEvent::RunEnded { well }, ctx);
+        self.mill_happened(MillEvent::RunEnded { well }, ctx);
         if well {
             self.check_idle(ctx);
         }
@@ -377,7 +347,7 @@ impl Mill {
                 // Without a run of this process, the next one may ask for any of them.
                 let superseded = !keeps && current.as_ref().is_some_and(|current| *current != pool);
                 let answer = match superseded {
-                    true => delete_pool(&services, &pool).await,
+                    true => delete_pool_and_application(&services, &pool).await,
                     false => release_nodes(&services, &pool).await,
                 };
                 answers.push((pool, superseded, answer));
@@ -408,7 +378,7 @@ impl Mill {
         let deleted = async move {
             let mut answers = vec![];
             for pool in pools.into_iter().filter(|_| !keeps) {
-                let answer = delete_pool(&services, &pool).await;
+                let answer = delete_pool_and_application(&services, &pool).await;
                 answers.push((pool, answer));
             }
             answers
@@ -421,8 +391,57 @@ impl Mill {
                     Err(error) => mill.report(MillNotice::Say(error)),
                 }
             }
-            mill.happened(MillEvent::PoolsAnswered { all }, ctx);
+            mill.mill_happened(MillEvent::PoolsAnswered { all }, ctx);
         }));
+    }
+}
+
+impl Drives<MillMachine> for Mill {
+    fn shell(&mut self) -> &mut Shell<MillMachine> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.elapsed()
+    }
+
+    fn carry_out(&mut self, command: MillCommand, ctx: &mut Context<Self>) {
+        match command {
+            MillCommand::Open => self.open(ctx),
+            MillCommand::StopTaking => self.folder.do_send(Drain),
+            MillCommand::CancelRuns => {
+                let message = "files in flight did not end within watch.drain: their tasks are ended, and they wait for the next start";
+                self.report(MillNotice::Say(message.into()));
+                self.streams.values().for_each(|run| run.cancel("the daemon ends"));
+            }
+            MillCommand::DeletePools => self.delete_pools(ctx),
+            MillCommand::ReportDelay { delay, cause } => {
+                self.report(MillNotice::Say(format!(
+                    "cannot begin a run: {cause}; next attempt in {delay:?}"
+                )));
+            }
+            MillCommand::Finish => {
+                let _ = self.ended.try_send(());
+                ctx.stop();
+            }
+        }
+    }
+}
+
+impl Drives<Release> for Mill {
+    fn shell(&mut self) -> &mut Shell<Release> {
+        &mut self.nodes
+    }
+
+    fn now(&self) -> Elapsed {
+        self.elapsed()
+    }
+
+    fn carry_out(&mut self, command: ReleaseCommand, ctx: &mut Context<Self>) {
+        match command {
+            ReleaseCommand::CheckIdle => self.check_idle(ctx),
+            ReleaseCommand::Release => self.release(ctx),
+        }
     }
 }
 
@@ -438,31 +457,15 @@ impl Actor for Mill {
         }
         leftovers.into_iter().for_each(|leftover| self.folder.do_send(leftover));
         adopted.into_iter().for_each(|adopt| self.folder.do_send(adopt));
-        self.shell.set_alarm(self.now(), ctx);
-        self.nodes.set_alarm(self.now(), ctx);
+        Drives::<MillMachine>::set_timer(self, ctx);
+        Drives::<Release>::set_timer(self, ctx);
     }
 }
 
 impl Handler<MillHappened> for Mill {
     type Result = ();
     fn handle(&mut self, MillHappened(event): MillHappened, ctx: &mut Context<Self>) {
-        self.happened(event, ctx);
-    }
-}
-
-impl Handler<Ring<MillMachine>> for Mill {
-    type Result = ();
-    fn handle(&mut self, _: Ring<MillMachine>, ctx: &mut Context<Self>) {
-        self.shell.rang();
-        self.happened(MillEvent::TimePassed, ctx);
-    }
-}
-
-impl Handler<Ring<Release>> for Mill {
-    type Result = ();
-    fn handle(&mut self, _: Ring<Release>, ctx: &mut Context<Self>) {
-        self.nodes.rang();
-        self.nodes_happened(ReleaseEvent::TimePassed, ctx);
+        self.mill_happened(event, ctx);
     }
 }
 
@@ -499,13 +502,10 @@ fn matters(event: &Event) -> bool {
 }
 
 /// Deletes a pool and the container of its application.
-async fn delete_pool(services: &Services, pool: &str) -> Result<(), String> {
-    match services.batch.delete_pool(pool).await {
-        Err(error) if !error.is_not_found() && error.code() != Some("PoolBeingDeleted") => {
-            return Err(format!("cannot delete pool {pool}: {error}"));
-        }
-        _ => {}
-    }
+async fn delete_pool_and_application(services: &Services, pool: &str) -> Result<(), String> {
+    delete_pool(&services.batch, pool)
+        .await
+        .map_err(|error| format!("cannot delete pool {pool}: {error}"))?;
     let application = shared_application(pool);
     match services.blob.delete_container(&application).await {
         Err(error) if !error.is_not_found() => Err(format!("cannot delete container {application}: {error}")),
@@ -515,11 +515,7 @@ async fn delete_pool(services: &Services, pool: &str) -> Result<(), String> {
 
 /// Takes the nodes of a pool away. The next run finds that they are missing, and asks for them.
 async fn release_nodes(services: &Services, pool: &str) -> Result<(), String> {
-    let none = wire::PoolResize {
-        target_dedicated_nodes: Some(0),
-        target_low_priority_nodes: Some(0),
-        ..Default::default()
-    };
+    let none = pool_resize(Nodes { dedicated: 0, spot: 0 });
     match services.batch.resize_pool(pool, &none).await {
         Err(error) if !error.is_not_found() => {
             Err(format!("cannot release the nodes of pool {pool}: {error}"))

@@ -6,26 +6,26 @@
 mod streams;
 
 use crate::{
-    alarms::Alarms,
     errand::Errand,
     output_names::{STREAMS, earlier_stream, is_stream, output_name, result_path},
     place::{Delivery, InputOf, PlaceError, Placed, ResultPlace, may_pass},
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     roster::Roster,
     services::Services,
+    shell::{DrivesMany, Shells},
     space_keeper::{ResultDelivered, SpaceKeeper},
     task_monitor::{TailSeen, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_azure_client::blob::BlobListing;
 use dropmill_journal::{
-    event::{DeliveredFile, Happening},
+    event::{DeliveredFile, Happening, Role, Subject},
     past::Past,
 };
 use dropmill_lifecycle::{
-    Elapsed, Fault, Trouble,
-    effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
+    Code, Elapsed, Failure, FailureKind,
+    effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan, attempt_id},
     task::TaskEvent,
 };
@@ -38,7 +38,7 @@ use std::{
 };
 use streams::{Shortened, Tail, last_lines};
 
-const ME: &str = "output_fetcher";
+const ME: Role = Role::OutputFetcher;
 /// MD5 of nothing: an empty file needs no call.
 const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
@@ -52,13 +52,11 @@ pub struct OutputFetcher {
     tasks: Addr<TaskMonitor>,
     space: Addr<SpaceKeeper>,
     past: Rc<Past>,
-    limits: EffortLimits,
+    shells: Shells<Effort>,
     patterns: Rc<Vec<(String, GlobMatcher)>>,
     fetches: BTreeMap<u32, FetchWork>,
     queue: VecDeque<u32>,
     in_flight: u32,
-    alarms: Alarms,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     _pulse: Pulse,
 }
 
@@ -104,10 +102,6 @@ pub struct Fetch {
     pub cause: Option<u64>,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
     pub fn new(
@@ -120,11 +114,7 @@ impl OutputFetcher {
         let Errand { plan, roster, services, record, past, .. } = errand;
         // Computed results are worth the wait: the deadline alone ends their delivery, not a number of tries.
         let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.until_deadline() };
-        let matcher = |pattern: &String| {
-            let glob = GlobBuilder::new(pattern).literal_separator(true).build().ok()?;
-            Some((pattern.clone(), glob.compile_matcher()))
-        };
-        let patterns = Rc::new(plan.job.outputs.iter().filter_map(matcher).collect());
+        let patterns = Rc::new(matchers(&plan.job.outputs));
         Self {
             plan,
             roster,
@@ -134,61 +124,17 @@ impl OutputFetcher {
             tasks,
             space,
             past,
-            limits,
+            shells: Shells::new(limits),
             patterns,
             fetches: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: 0,
-            alarms: Alarms::default(),
-            alarm: None,
             _pulse: pulse,
         }
     }
 
-    fn happened(&mut self, index: u32, event: EffortEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let Some(work) = self.fetches.get_mut(&index) else { return };
-        let was_trying = matches!(work.state, EffortState::Trying { .. });
-        let (state, commands) = effort::apply(work.state.clone(), event, now, &self.limits);
-        let is_trying = matches!(state, EffortState::Trying { .. });
-        self.alarms.set(index, state.wakes_at());
-        work.state = state;
-        match (was_trying, is_trying) {
-            (false, true) => self.in_flight += 1,
-            (true, false) => self.in_flight -= 1,
-            (true, true) | (false, false) => {}
-        }
-        for command in commands {
-            self.carry_out(index, command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
-    fn carry_out(&mut self, index: u32, command: EffortCommand, ctx: &mut Context<Self>) {
-        match command {
-            EffortCommand::Try => self.fetch(index, ctx),
-            EffortCommand::TellRest { attempt, rest, trouble } => {
-                let cause = self.fetches.get(&index).and_then(|work| work.cause);
-                let happening = Happening::Retrying {
-                    what: "fetch results".into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
-                };
-                self.record.note(ME, self.subject(index), cause, happening);
-            }
-            EffortCommand::TellDone => self.delivered(index),
-            EffortCommand::TellFailed(trouble) => {
-                let cause = self.fetches.remove(&index).and_then(|work| work.cause);
-                self.place.discard(&self.roster.item(index).task);
-                let event = TaskEvent::DeliveryFailed(trouble);
-                self.tasks.do_send(TaskHappened { index, event, cause });
-            }
-        }
-    }
-
-    fn subject(&self, index: u32) -> String {
-        format!("task/{}", self.roster.item(index).task)
+    fn subject(&self, index: u32) -> Subject {
+        Subject::of_task(&self.roster.item(index).task)
     }
 
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
@@ -196,8 +142,8 @@ impl OutputFetcher {
         let mut kept = std::mem::take(&mut work.kept);
         let (attempt, success) = (work.attempt, work.success);
         let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
-        let patterns = self.patterns.clone();
         let item = self.roster.item(index);
+        let patterns = self.patterns_of(&item);
         let call = async move {
             let before = kept.len();
             let outcome = match bring(&services, &*place, &plan, &item, attempt, &mut kept).await {
@@ -210,7 +156,7 @@ impl OutputFetcher {
                     kept.clear();
                     placed.map(|placed| Home { placed, stderr_tail })
                 }
-                Err(trouble) => Err(trouble),
+                Err(failure) => Err(failure),
             };
             let further = kept.len() > before;
             (outcome, kept, further)
@@ -223,11 +169,11 @@ impl OutputFetcher {
                     work.home = Some(home);
                     fetcher.happened(index, EffortEvent::Succeeded, ctx);
                 }
-                Err(trouble) => {
+                Err(failure) => {
                     if further {
                         fetcher.happened(index, EffortEvent::GotFurther, ctx);
                     }
-                    fetcher.happened(index, EffortEvent::TryFailed(trouble), ctx);
+                    fetcher.happened(index, EffortEvent::TryFailed(failure), ctx);
                 }
             }
             fetcher.fill(ctx);
@@ -239,7 +185,7 @@ impl OutputFetcher {
             return;
         };
         let Placed { folder, files, replaced, beside } = home.placed;
-        let event = self.judged(&files);
+        let event = self.judged(&self.roster.item(index), &files);
         let bytes = files.iter().map(|file| file.bytes).sum();
         let happening = Happening::OutputDelivered { folder, files, replaced, beside };
         let seq = self.record.note(ME, self.subject(index), cause, happening);
@@ -250,13 +196,21 @@ impl OutputFetcher {
         self.space.do_send(ResultDelivered { index, attempt, bytes });
     }
 
-    /// Whether every pattern of `task.outputs` has its file.
-    fn judged(&self, files: &[DeliveredFile]) -> TaskEvent {
+    /// The patterns of a task's outputs.
+    fn patterns_of(&self, item: &Item) -> Rc<Vec<(String, GlobMatcher)>> {
+        match &item.outputs {
+            Some(own) => Rc::new(matchers(own)),
+            None => self.patterns.clone(),
+        }
+    }
+
+    /// Whether every pattern of the task's outputs has its file.
+    fn judged(&self, item: &Item, files: &[DeliveredFile]) -> TaskEvent {
         let limits = &self.plan.limits;
         if let Some(file) = files.iter().find(|file| file.left_out > 0 && limits.fail_on_overflow) {
             return TaskEvent::DeliveredCut(file.path.clone());
         }
-        let short = missing(&self.patterns, files);
+        let short = missing(&self.patterns_of(item), files);
         if short.is_empty() { TaskEvent::Delivered } else { TaskEvent::DeliveredShort(short) }
     }
 
@@ -266,16 +220,45 @@ impl OutputFetcher {
             self.happened(index, EffortEvent::Begun, ctx);
         }
     }
+}
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.alarms.next();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
+impl DrivesMany<Effort> for OutputFetcher {
+    fn shells(&mut self) -> &mut Shells<Effort> {
+        &mut self.shells
+    }
+
+    fn machine(&mut self, index: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+        Some((&mut self.fetches.get_mut(&index)?.state, &mut self.shells))
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn changed(&mut self, index: u32, before: &EffortState, _: &mut Context<Self>) {
+        match (before.is_trying(), self.fetches.get(&index).is_some_and(|work| work.state.is_trying())) {
+            (false, true) => self.in_flight += 1,
+            (true, false) => self.in_flight -= 1,
+            (true, true) | (false, false) => {}
         }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
+    }
+
+    fn carry_out(&mut self, index: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+        match command {
+            EffortCommand::Try => self.fetch(index, ctx),
+            EffortCommand::TellRest { attempt, rest, failure } => {
+                let cause = self.fetches.get(&index).and_then(|work| work.cause);
+                let happening = retrying("fetch results", attempt, rest, failure);
+                self.record.note(ME, self.subject(index), cause, happening);
+            }
+            EffortCommand::TellDone => self.delivered(index),
+            EffortCommand::TellFailed(failure) => {
+                let cause = self.fetches.remove(&index).and_then(|work| work.cause);
+                self.place.discard(&self.roster.item(index).task);
+                let event = TaskEvent::DeliveryFailed(failure);
+                self.tasks.do_send(TaskHappened { index, event, cause });
+            }
         }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
     }
 }
 
@@ -289,7 +272,7 @@ impl Handler<Fetch> for OutputFetcher {
         // An earlier life of the run recorded that it came home.
         let item = self.roster.item(index);
         if let Some(files) = self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()) {
-            let event = self.judged(files);
+            let event = self.judged(&item, files);
             return self.tasks.do_send(TaskHappened { index, event, cause });
         }
         let (state, kept) = (EffortState::Waiting, Kept::new());
@@ -299,15 +282,13 @@ impl Handler<Fetch> for OutputFetcher {
     }
 }
 
-impl Handler<Ring> for OutputFetcher {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        for index in self.alarms.due(self.record.clock().elapsed()) {
-            self.happened(index, EffortEvent::TimePassed, ctx);
-        }
-        self.set_alarm(ctx);
-    }
+/// Patterns that are not valid were rejected when the plan was made.
+fn matchers(patterns: &[String]) -> Vec<(String, GlobMatcher)> {
+    let matcher = |pattern: &String| {
+        let glob = GlobBuilder::new(pattern).literal_separator(true).build().ok()?;
+        Some((pattern.clone(), glob.compile_matcher()))
+    };
+    patterns.iter().filter_map(matcher).collect()
 }
 
 /// The patterns that no file fits.
@@ -327,12 +308,12 @@ async fn bring(
     item: &Item,
     attempt: u32,
     kept: &mut Kept,
-) -> Result<(Vec<DeliveredFile>, String), Trouble> {
+) -> Result<(Vec<DeliveredFile>, String), Failure> {
     let id = attempt_id(&item.task, attempt);
     let mut left = vec![];
     for blob in list(services, plan, &format!("{id}/")).await? {
         let path =
-            result_path(&id, &blob.name).map_err(|reason| Trouble::permanent("HostileName", reason))?;
+            result_path(&id, &blob.name).map_err(|reason| Failure::permanent(Code::HostileName, reason))?;
         left.push((blob, path));
     }
     for earlier in 1..attempt {
@@ -371,13 +352,13 @@ async fn bring(
 }
 
 /// The blobs of the output container whose names begin so.
-async fn list(services: &Services, plan: &RunPlan, prefix: &str) -> Result<Vec<BlobListing>, Trouble> {
+async fn list(services: &Services, plan: &RunPlan, prefix: &str) -> Result<Vec<BlobListing>, Failure> {
     let most = plan.limits.result_files as usize;
     let blobs = services.blob.list_some_blobs(&plan.output_container(), prefix, most).await;
-    let blobs = blobs.map_err(|error| error.trouble())?;
+    let blobs = blobs.map_err(|error| error.failure())?;
     if blobs.len() > most {
         let told = format!("it left more than {most} files (limits.result_files): none is fetched");
-        return Err(Trouble::permanent("TooManyFiles", told));
+        return Err(Failure::permanent(Code::TooManyFiles, told));
     }
     Ok(blobs)
 }
@@ -392,11 +373,11 @@ pub async fn deliver(
     plan: &RunPlan,
     item: &Item,
     attempt: u32,
-) -> Result<Placed, Trouble> {
+) -> Result<Placed, Failure> {
     let brought = bring(services, place, plan, item, attempt, &mut Kept::new()).await;
     let placed = match brought {
         Ok((files, _)) => publish(place, item, true, files).await,
-        Err(trouble) => Err(trouble),
+        Err(failure) => Err(failure),
     };
     if placed.is_err() {
         place.discard(&item.task);
@@ -410,7 +391,7 @@ async fn publish(
     item: &Item,
     success: bool,
     files: Vec<DeliveredFile>,
-) -> Result<Placed, Trouble> {
+) -> Result<Placed, Failure> {
     let delivery = Delivery {
         task: item.task.clone(),
         folder: item.result_folder.clone(),
@@ -424,7 +405,7 @@ async fn publish(
         files,
         supersedes: item.supersedes.clone(),
     };
-    place.publish(delivery).await.map_err(trouble)
+    place.publish(delivery).await.map_err(failure)
 }
 
 /// Prepares the staging place; what an earlier try brought of the same blobs stays.
@@ -433,24 +414,24 @@ fn stage(
     item: &Item,
     left: &[(BlobListing, String)],
     kept: &mut Kept,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let listed: BTreeMap<&str, &BlobListing> = left.iter().map(|(blob, _)| (&*blob.name, blob)).collect();
     kept.retain(|name, kept| listed.get(name.as_str()) == Some(&&kept.listed));
     let here = kept.values().map(|kept| kept.listed.size_bytes).sum::<u64>();
     let needs_bytes = length_of(listed.into_values())?.saturating_sub(here);
     let keep = kept.values().map(|kept| kept.file.path.clone()).collect();
-    if !place.stage(&item.task, needs_bytes, &keep).map_err(trouble)? {
+    if !place.stage(&item.task, needs_bytes, &keep).map_err(failure)? {
         kept.clear();
     }
     Ok(())
 }
 
 /// The length of all blobs of a list. The service names these numbers: nothing says that they add up to one.
-fn length_of<'a>(blobs: impl IntoIterator<Item = &'a BlobListing>) -> Result<u64, Trouble> {
+fn length_of<'a>(blobs: impl IntoIterator<Item = &'a BlobListing>) -> Result<u64, Failure> {
     let sum = blobs.into_iter().try_fold(0u64, |sum, blob| sum.checked_add(blob.size_bytes));
     sum.ok_or_else(|| {
         let message = "list blobs: the lengths in the list add up to more than 16 EiB";
-        Trouble::transient("BrokenAnswer", message)
+        Failure::transient(Code::BrokenAnswer, message)
     })
 }
 
@@ -463,18 +444,18 @@ async fn bring_file(
     blob: &BlobListing,
     path: &str,
     stderr_tail: &mut String,
-) -> Result<DeliveredFile, Trouble> {
+) -> Result<DeliveredFile, Failure> {
     let mut file = if blob.size_bytes == 0 {
         keep_bytes(place, item, path, &[])?
     } else {
-        let writer = place.create(&item.task, path).map_err(trouble)?;
+        let writer = place.create(&item.task, path).map_err(failure)?;
         // What the node has shortened already is a little longer than the limit.
         let limit = plan.limits.stream_bytes;
         let is_long = is_stream(path) && blob.size_bytes > limit && blob.file.left_out_bytes == 0;
         let kept_bytes = if is_long { limit } else { u64::MAX };
         let mut writer = Tail::new(Shortened::new(writer, blob.size_bytes, kept_bytes), path == "stderr.txt");
         let downloaded = services.blob.download_listed(&plan.output_container(), blob, &mut writer).await;
-        let downloaded = downloaded.map_err(|error| error.trouble())?;
+        let downloaded = downloaded.map_err(|error| error.failure())?;
         writer.flush().map_err(|error| local(path, &error))?;
         *stderr_tail = last_lines(writer.tail());
         let mut file = DeliveredFile {
@@ -490,7 +471,7 @@ async fn bring_file(
         file
     };
     file.left_out += blob.file.left_out_bytes;
-    place.settle(&item.task, path, &blob.file).map_err(trouble)?;
+    place.settle(&item.task, path, &blob.file).map_err(failure)?;
     Ok(file)
 }
 
@@ -499,8 +480,8 @@ fn keep_bytes(
     item: &Item,
     path: &str,
     bytes: &[u8],
-) -> Result<DeliveredFile, Trouble> {
-    let mut writer = place.create(&item.task, path).map_err(trouble)?;
+) -> Result<DeliveredFile, Failure> {
+    let mut writer = place.create(&item.task, path).map_err(failure)?;
     writer.write_all(bytes).and_then(|()| writer.flush()).map_err(|error| local(path, &error))?;
     let md5 = if bytes.is_empty() { EMPTY_MD5.to_owned() } else { md5_hex(bytes) };
     Ok(DeliveredFile { path: path.to_owned(), bytes: bytes.len() as u64, md5, ..DeliveredFile::default() })
@@ -511,18 +492,18 @@ fn md5_hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn trouble(error: PlaceError) -> Trouble {
+fn failure(error: PlaceError) -> Failure {
     match &error {
-        PlaceError::Refused { may_pass: true, .. } => Trouble::transient("Disk", error.to_string()),
+        PlaceError::Refused { may_pass: true, .. } => Failure::transient(Code::Disk, error.to_string()),
         PlaceError::Refused { .. } | PlaceError::Taken { .. } => {
-            Trouble::permanent("Disk", error.to_string())
+            Failure::permanent(Code::Disk, error.to_string())
         }
     }
 }
 
-fn local(path: &str, error: &io::Error) -> Trouble {
-    let fault = if may_pass(error) { Fault::Transient } else { Fault::Permanent };
-    Trouble { fault, ..Trouble::permanent("Disk", format!("write {path}: {error}")) }
+fn local(path: &str, error: &io::Error) -> Failure {
+    let kind = if may_pass(error) { FailureKind::Transient } else { FailureKind::Permanent };
+    Failure { kind, ..Failure::permanent(Code::Disk, format!("write {path}: {error}")) }
 }
 
 #[cfg(test)]
@@ -541,6 +522,6 @@ mod tests {
         assert_eq!(length_of(&[blob(2), blob(3)]).ok(), Some(5));
         assert_eq!(length_of(&[blob(u64::MAX), blob(0)]).ok(), Some(u64::MAX));
         let refused = length_of(&[blob(u64::MAX), blob(2)]).err();
-        assert_eq!(refused.map(|trouble| trouble.fault), Some(Fault::Transient));
+        assert_eq!(refused.map(|failure| failure.kind), Some(FailureKind::Transient));
     }
 }

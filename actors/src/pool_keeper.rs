@@ -1,29 +1,38 @@
 //! One pool, from wanted to gone.
 
 use crate::{
+    bodies::{pool_add, pool_resize, sas_expiry, signed_count},
+    deletion::{Deletion, delete_pool},
     errand::Errand,
+    intervals::PollIntervals,
     job_submitter::{JobHappened, JobSubmitter, still_unclear},
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{Drives, Shell},
 };
 use actix::prelude::*;
-use dropmill_azure_client::{batch::BatchApi, blob::BlobApi, error::BatchError};
+use dropmill_azure_client::{batch::BatchApi, error::BatchError};
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{Happening, Role, Subject};
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Code, Elapsed, Failure,
     job::JobEvent,
     plan::RunPlan,
-    pool::{self, Nodes, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
+    pool::{Nodes, Pool, PoolCommand, PoolEvent, PoolLimits, PoolState, PoolView},
     run::RunEvent,
 };
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::Mutex;
 
-const ME: &str = "pool_keeper";
-const SUBJECT: &str = "pool";
+const ME: Role = Role::PoolKeeper;
+const SUBJECT: Subject = Subject::Pool;
 /// How much of a failed start task's standard error is kept.
 const TAIL_BYTES: u64 = 2048;
 
@@ -34,16 +43,16 @@ pub struct PoolKeeper {
     record: Recorder,
     job: Addr<JobSubmitter>,
     run: Addr<RunKeeper>,
-    limits: PoolLimits,
-    state: PoolState,
-    alarm: Option<(Elapsed, SpawnHandle)>,
+    shell: Shell<Pool>,
     /// Calls about the pool take turns, so that a delete never overtakes the create it undoes.
     turn: Arc<Mutex<()>>,
     looking: bool,
     /// What is asked for: all nodes of the plan, or as many as the work for an open-ended run needs.
     wanted: Nodes,
-    /// What each node was when it was last seen.
-    nodes: BTreeMap<String, String>,
+    /// What each node was when it was last seen. Running and idle are one: they change with every task.
+    nodes: BTreeMap<String, wire::NodeState>,
+    /// Codes of the errors that kept the service from adding nodes and are on record.
+    resize_errors: BTreeSet<String>,
     /// A previous process recorded that it was created.
     recorded: bool,
     cause: Option<u64>,
@@ -65,10 +74,6 @@ pub struct PoolHappened {
 #[rtype(result = "()")]
 pub struct Backlog(pub u32);
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 /// A node as one look showed it.
 struct NodeSeen {
     id: String,
@@ -83,17 +88,14 @@ impl PoolKeeper {
     /// A keeper for one run's pool.
     pub fn new(errand: Errand, job: Addr<JobSubmitter>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
         let Errand { plan, services, record, past, .. } = errand;
+        let intervals = PollIntervals::new(&services, &plan);
         let limits = PoolLimits {
             allocation: plan.deadlines.allocation,
             start_task: plan.deadlines.start_task,
             unusable: plan.deadlines.unusable,
             deletion: plan.deadlines.cleanup,
-            look_every: if services.hints.is_some() {
-                Duration::from_millis(20)
-            } else {
-                Duration::from_secs(2)
-            },
-            watch_every: plan.limits.poll_every,
+            look_every: intervals.pool,
+            watch_every: intervals.longest,
             resize_every: Duration::from_secs(300),
             delays: plan.delays.clone(),
         };
@@ -108,84 +110,25 @@ impl PoolKeeper {
             record,
             job,
             run,
-            limits,
-            state: if past.lives > 0 { PoolState::Recalled } else { PoolState::Absent },
-            alarm: None,
+            shell: Shell::new(if past.lives > 0 { PoolState::Recalled } else { PoolState::Absent }, limits),
             turn: Arc::default(),
             looking: false,
             nodes: BTreeMap::new(),
+            resize_errors: BTreeSet::new(),
             recorded: past.pool.is_some(),
             cause: past.pool,
             _pulse: pulse,
         }
     }
 
-    fn happened(&mut self, event: PoolEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let (next, commands) = pool::apply(self.state.clone(), event.clone(), now, &self.limits);
-        tracing::trace!(%now, before = ?self.state, ?event, after = ?next, "pool");
-        self.state = next;
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
     fn note(&mut self, happening: Happening) -> u64 {
         self.record.note(ME, SUBJECT, self.cause, happening)
-    }
-
-    fn carry_out(&mut self, command: PoolCommand, ctx: &mut Context<Self>) {
-        match command {
-            PoolCommand::Create => self.create(ctx),
-            PoolCommand::Look => self.look(ctx),
-            PoolCommand::Resize => self.resize(ctx),
-            PoolCommand::Delete => self.delete(ctx),
-            PoolCommand::TellCreated => {
-                self.job.do_send(JobHappened { event: JobEvent::Wanted, cause: self.cause });
-            }
-            PoolCommand::TellRest { attempt, rest, trouble } => {
-                self.note(Happening::Retrying {
-                    what: "create pool".into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
-                });
-            }
-            PoolCommand::TellReady { nodes } => {
-                let seq = self.note(Happening::PoolReady { nodes });
-                self.cause = Some(seq);
-                self.run.do_send(RunHappened(RunEvent::Progressed));
-            }
-            PoolCommand::TellDegraded(reason) => {
-                self.note(Happening::Degraded { reason });
-            }
-            PoolCommand::TellDeadline(which) => {
-                self.note(Happening::DeadlinePassed { which: which.into() });
-            }
-            PoolCommand::TellLost(trouble) => {
-                let timed_out = trouble.code == "AllocationTimedOut" || trouble.code == "StartTaskTimedOut";
-                let event =
-                    if timed_out { RunEvent::DeadlinePassed(trouble) } else { RunEvent::Lost(trouble) };
-                self.run.do_send(RunHappened(event));
-            }
-            PoolCommand::TellGone => {
-                if !self.nodes.is_empty() || self.cause.is_some() {
-                    self.note(Happening::PoolDeleted {});
-                }
-                self.run.do_send(RunHappened(RunEvent::PoolDone));
-            }
-            PoolCommand::TellLeft(reason) => {
-                self.note(Happening::LeftBehind { reason });
-                self.run.do_send(RunHappened(RunEvent::PoolDone));
-            }
-        }
     }
 
     fn create(&mut self, ctx: &mut Context<Self>) {
         let (batch, blob) = (self.services.batch.clone(), self.services.blob.clone());
         let (plan, turn) = (self.plan.clone(), self.turn.clone());
-        let (expiry, nodes) = (sas_expiry(&self.record, &plan), self.wanted);
+        let (expiry, nodes) = (sas_expiry(self.record.clock().now(), &plan), self.wanted);
         let recorded = self.recorded;
         let call = async move {
             let _turn = turn.lock().await;
@@ -196,14 +139,14 @@ impl PoolKeeper {
             let pool = pool_add(&plan, nodes, &blob, expiry);
             match batch.create_pool(&pool).await {
                 Ok(()) => Ok(false),
-                Err(error) if error.code() == Some("PoolExists") || error.is_ambiguous() => {
+                Err(error) if error.code() == Some(Code::PoolExists) || error.is_ambiguous() => {
                     match found_ours(&batch, &plan).await? {
                         true => Ok(true),
                         // It was not made after all: the first error stands.
-                        false => Err(error.trouble()),
+                        false => Err(error.failure()),
                     }
                 }
-                Err(error) => Err(error.trouble()),
+                Err(error) => Err(error.failure()),
             }
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| match outcome {
@@ -213,7 +156,7 @@ impl PoolKeeper {
                 keeper.cause = Some(seq);
                 keeper.happened(PoolEvent::Created, ctx);
             }
-            Err(trouble) => keeper.happened(PoolEvent::CreateFailed(trouble), ctx),
+            Err(failure) => keeper.happened(PoolEvent::CreateFailed(failure), ctx),
         }));
     }
 
@@ -222,7 +165,7 @@ impl PoolKeeper {
         let nodes = self.wanted;
         let call = async move {
             let _turn = turn.lock().await;
-            batch.resize_pool(&plan.pool.id, &resize(nodes)).await
+            batch.resize_pool(&plan.pool.id, &pool_resize(nodes)).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
             if let Err(error) = outcome {
@@ -235,14 +178,14 @@ impl PoolKeeper {
         let (batch, plan, turn) = (self.services.batch.clone(), self.plan.clone(), self.turn.clone());
         let call = async move {
             let _turn = turn.lock().await;
-            batch.delete_pool(&plan.pool.id).await
+            delete_pool(&batch, &plan.pool.id).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, keeper, ctx| match outcome {
             // Gone at once is possible with a local service: look before the first rest is over.
-            Ok(()) => keeper.look(ctx),
-            Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
-            Err(error) if error.code() == Some("PoolBeingDeleted") => {}
-            Err(error) => keeper.happened(PoolEvent::DeleteFailed(error.trouble()), ctx),
+            Ok(Deletion::Accepted) => keeper.look(ctx),
+            Ok(Deletion::Missing) => keeper.happened(PoolEvent::FoundMissing, ctx),
+            Ok(Deletion::UnderWay) => {}
+            Err(error) => keeper.happened(PoolEvent::DeleteFailed(error.failure()), ctx),
         }));
     }
 
@@ -258,7 +201,7 @@ impl PoolKeeper {
             for node in batch.list_nodes(&id, None, Some("id,state,isDedicated,startTaskInfo,errors")).await?
             {
                 let failed = node.state == Some(wire::NodeState::StartTaskFailed);
-                let news = known.get(&node.id).map(String::as_str) != Some("starttaskfailed");
+                let news = known.get(&node.id) != Some(&wire::NodeState::StartTaskFailed);
                 let stderr_tail = if failed && news {
                     start_task_stderr(&batch, &id, &node.id).await
                 } else {
@@ -285,7 +228,7 @@ impl PoolKeeper {
                 Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
                 Err(error) => {
                     tracing::info!(%error, "look at the pool failed; the next one follows");
-                    keeper.happened(PoolEvent::LookFailed(error.trouble()), ctx);
+                    keeper.happened(PoolEvent::LookFailed(error.failure()), ctx);
                 }
             }
         }));
@@ -303,7 +246,7 @@ impl PoolKeeper {
         for error in pool.resize_errors.iter().flatten() {
             let code = error.code.clone().unwrap_or_default();
             let message = error.message.clone().unwrap_or_default();
-            if self.nodes.insert(format!("resize/{code}"), message.clone()).is_none() {
+            if self.resize_errors.insert(code.clone()) {
                 self.note(Happening::ResizeFailed { code: code.clone(), message: message.clone() });
             }
             view.resize_errors.push((code, message));
@@ -318,15 +261,18 @@ impl PoolKeeper {
                 }
                 _ => {}
             }
-            let state = node.state.as_str().to_owned();
-            // Idle and running change with every task; that a node works is news once.
-            let coarse = if state == "running" { "idle".to_owned() } else { state };
+            // That a node works is news once.
+            let coarse = match &node.state {
+                wire::NodeState::Running => wire::NodeState::Idle,
+                other => other.clone(),
+            };
             if self.nodes.get(&node.id) == Some(&coarse) {
                 continue;
             }
-            self.nodes.insert(node.id.clone(), coarse.clone());
-            let subject = format!("node/{}", node.id);
-            self.record.note(ME, subject.clone(), self.cause, Happening::NodeChanged { state: coarse });
+            let happening = Happening::NodeChanged { state: coarse.as_str().to_owned() };
+            self.nodes.insert(node.id.clone(), coarse);
+            let subject = Subject::Node(node.id);
+            self.record.note(ME, subject.clone(), self.cause, happening);
             self.run.do_send(RunHappened(RunEvent::Progressed));
             if node.state == wire::NodeState::StartTaskFailed {
                 let info = node.start_task;
@@ -346,17 +292,6 @@ impl PoolKeeper {
         view
     }
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.state.wakes_at();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
-
     /// A hint makes the keeper look at once while it waits for nodes to come or go.
     fn listen(&mut self, ctx: &mut Context<Self>) {
         let Some(mut hints) = self.services.hints.clone() else { return };
@@ -364,12 +299,65 @@ impl PoolKeeper {
         ctx.spawn(changed.into_actor(self).map(|outcome, keeper, ctx| {
             let Ok(hints) = outcome else { return };
             keeper.services.hints = Some(hints);
-            if matches!(keeper.state, PoolState::Starting { .. } | PoolState::Deleting { .. }) {
+            if matches!(keeper.shell.state(), PoolState::Starting { .. } | PoolState::Deleting { .. }) {
                 keeper.look(ctx);
             }
             // Many changes in one moment are one hint.
             ctx.run_later(Duration::from_millis(2), |keeper, ctx| keeper.listen(ctx));
         }));
+    }
+}
+
+impl Drives<Pool> for PoolKeeper {
+    fn shell(&mut self) -> &mut Shell<Pool> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn carry_out(&mut self, command: PoolCommand, ctx: &mut Context<Self>) {
+        match command {
+            PoolCommand::Create => self.create(ctx),
+            PoolCommand::Look => self.look(ctx),
+            PoolCommand::Resize => self.resize(ctx),
+            PoolCommand::Delete => self.delete(ctx),
+            PoolCommand::TellCreated => {
+                self.job.do_send(JobHappened { event: JobEvent::Wanted, cause: self.cause });
+            }
+            PoolCommand::TellRest { attempt, rest, failure } => {
+                self.note(retrying("create pool", attempt, rest, failure));
+            }
+            PoolCommand::TellReady { nodes } => {
+                let seq = self.note(Happening::PoolReady { nodes });
+                self.cause = Some(seq);
+                self.run.do_send(RunHappened(RunEvent::Progressed));
+            }
+            PoolCommand::TellDegraded(reason) => {
+                self.note(Happening::Degraded { reason });
+            }
+            PoolCommand::TellDeadline(which) => {
+                self.note(Happening::DeadlinePassed { which: which.into() });
+            }
+            PoolCommand::TellLost(failure) => {
+                let timed_out =
+                    failure.code == Code::AllocationTimedOut || failure.code == Code::StartTaskTimedOut;
+                let event =
+                    if timed_out { RunEvent::DeadlinePassed(failure) } else { RunEvent::Lost(failure) };
+                self.run.do_send(RunHappened(event));
+            }
+            PoolCommand::TellGone => {
+                if !self.nodes.is_empty() || !self.resize_errors.is_empty() || self.cause.is_some() {
+                    self.note(Happening::PoolDeleted {});
+                }
+                self.run.do_send(RunHappened(RunEvent::PoolDone));
+            }
+            PoolCommand::TellLeft(reason) => {
+                self.note(Happening::LeftBehind { reason });
+                self.run.do_send(RunHappened(RunEvent::PoolDone));
+            }
+        }
     }
 }
 
@@ -401,30 +389,10 @@ impl Handler<Backlog> for PoolKeeper {
     }
 }
 
-impl Handler<Ring> for PoolKeeper {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        self.happened(PoolEvent::TimePassed, ctx);
-    }
-}
-
-/// A SAS outlives the run's deadlines by a day, so that no task waits longer than its input may be read.
-pub fn sas_expiry(record: &Recorder, plan: &RunPlan) -> dropmill_azure_wire::time::Timestamp {
-    let life = plan.deadlines.run + plan.deadlines.cleanup + Duration::from_secs(24 * 3600);
-    let now = record.clock().now();
-    now.checked_add(life).unwrap_or(dropmill_azure_wire::time::Timestamp::MAX)
-}
-
-/// The protocol counts in signed numbers.
-pub fn signed(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
 /// Whether the service was told to have fewer nodes than the plan asks for. What it could not give keeps its
 /// error, and a pool with a formula has its own mind.
 fn shrunk(pool: &wire::Pool, wanted: Nodes) -> bool {
-    let fewer = |wanted: u32, asked: Option<i32>| asked.is_some_and(|asked| asked < signed(wanted));
+    let fewer = |wanted: u32, asked: Option<i32>| asked.is_some_and(|asked| asked < signed_count(wanted));
     pool.enable_auto_scale != Some(true)
         && pool.resize_errors.iter().flatten().next().is_none()
         && (fewer(wanted.dedicated, pool.target_dedicated_nodes)
@@ -441,79 +409,16 @@ fn nodes_for(plan: &RunPlan, tasks: u32) -> Nodes {
     all_nodes(plan).for_tasks(tasks, at_once)
 }
 
-fn resize(nodes: Nodes) -> wire::PoolResize {
-    wire::PoolResize {
-        target_dedicated_nodes: Some(signed(nodes.dedicated)),
-        target_low_priority_nodes: Some(signed(nodes.spot)),
-        ..Default::default()
-    }
-}
-
-fn pool_add(
-    plan: &RunPlan,
-    nodes: Nodes,
-    blob: &BlobApi,
-    expiry: dropmill_azure_wire::time::Timestamp,
-) -> wire::PoolAdd {
-    let pool = &plan.pool;
-    let start_task = pool.start_task.as_ref().map(|line| wire::StartTask {
-        command_line: line.clone(),
-        resource_files: Some(application_files(plan, blob, expiry)),
-        max_task_retry_count: Some(pool.start_task_retries),
-        wait_for_success: Some(true),
-        ..Default::default()
-    });
-    wire::PoolAdd {
-        id: pool.id.clone(),
-        vm_size: pool.vm_size.clone(),
-        virtual_machine_configuration: Some(wire::VirtualMachineConfiguration {
-            image_reference: wire::ImageReference {
-                publisher: pool.image.get("publisher").cloned(),
-                offer: pool.image.get("offer").cloned(),
-                sku: pool.image.get("sku").cloned(),
-                version: pool.image.get("version").cloned(),
-                virtual_machine_image_id: pool.image.get("virtual_machine_image_id").cloned(),
-                ..Default::default()
-            },
-            node_agent_sku_id: pool.node_agent.clone(),
-            ..Default::default()
-        }),
-        target_dedicated_nodes: Some(signed(nodes.dedicated)),
-        target_low_priority_nodes: Some(signed(nodes.spot)),
-        task_slots_per_node: Some(signed(pool.slots_per_node)),
-        start_task,
-        metadata: Some(vec![
-            wire::MetadataItem::new("dropmill-run", &plan.run),
-            wire::MetadataItem::new("dropmill-fingerprint", &pool.fingerprint),
-        ]),
-        ..Default::default()
-    }
-}
-
-/// The application's files as resource files, each with a SAS to read that one blob.
-pub fn application_files(
-    plan: &RunPlan,
-    blob: &BlobApi,
-    expiry: dropmill_azure_wire::time::Timestamp,
-) -> Vec<wire::ResourceFile> {
-    let container = plan.app_container();
-    let files = plan.application.iter().map(|file| wire::ResourceFile {
-        file_mode: Some(if file.executable { "0755" } else { "0644" }.into()),
-        ..wire::ResourceFile::from_url(blob.blob_sas(&container, &file.name, "r", expiry), &file.name)
-    });
-    files.collect()
-}
-
 /// Looks for the pool; whether it is there. It is ours if it carries our fingerprint and this run's name, or if the run
 /// file names it and it fits.
 ///
 /// # Errors
 /// Fails if another pool has its id, or if the service does not answer.
-async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
+async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Failure> {
     let found = match batch.get_pool(&plan.pool.id).await {
         Ok(found) => found,
         Err(missing) if missing.is_not_found() => return Ok(false),
-        Err(other) => return Err(still_unclear(other.trouble())),
+        Err(other) => return Err(still_unclear(other.failure())),
     };
     let value = |name: &str| {
         found.metadata.iter().flatten().find(|item| item.name == name).map(|item| item.value.as_str())
@@ -529,7 +434,7 @@ async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Trouble> {
         value("dropmill-fingerprint").unwrap_or("absent"),
         plan.pool.fingerprint,
     );
-    Err(Trouble::permanent("PoolExists", message))
+    Err(Failure::permanent(Code::PoolExists, message))
 }
 
 async fn start_task_stderr(batch: &BatchApi, pool: &str, node: &str) -> String {

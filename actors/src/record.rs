@@ -5,8 +5,9 @@ use crate::{
     time::RunClock,
 };
 use actix::{Addr, dev::Request};
-use dropmill_journal::event::{Event, Happening};
-use std::{cell::Cell, rc::Rc};
+use dropmill_journal::event::{Event, Happening, Role, Subject};
+use dropmill_lifecycle::Failure;
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 /// Takes events for the collector; cheap to clone, one thread.
 #[derive(Clone)]
@@ -24,13 +25,7 @@ impl Recorder {
     }
 
     /// Says what happened; answers with its number, to be named as the cause of what follows.
-    pub fn note(
-        &self,
-        actor: &str,
-        subject: impl Into<String>,
-        cause: Option<u64>,
-        happening: Happening,
-    ) -> u64 {
+    pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, happening: Happening) -> u64 {
         let seq = self.last.get() + 1;
         self.last.set(seq);
         let event = Event {
@@ -38,12 +33,12 @@ impl Recorder {
             at: self.clock.now(),
             elapsed_ms: self.clock.elapsed().0,
             run: self.run.to_string(),
-            actor: actor.into(),
-            subject: subject.into(),
+            actor,
+            subject,
             cause,
             happening,
         };
-        tracing::debug!(seq, actor, subject = %event.subject, happening = ?event.happening, "event");
+        tracing::debug!(seq, actor = %event.actor, subject = %event.subject, happening = ?event.happening, "event");
         self.collector.do_send(Noted(event));
         seq
     }
@@ -56,5 +51,15 @@ impl Recorder {
     /// The run's time.
     pub fn clock(&self) -> &RunClock {
         &self.clock
+    }
+}
+
+/// Returns the event of a call that failed and is repeated after a delay.
+pub fn retrying(what: &str, attempt: u32, delay: Duration, failure: Failure) -> Happening {
+    Happening::Retrying {
+        what: what.into(),
+        attempt,
+        after_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        error: failure.message,
     }
 }

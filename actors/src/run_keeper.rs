@@ -1,6 +1,7 @@
 //! The whole run: when it ends, why, and what must be done before it is over.
 
 use crate::{
+    deletion::{Part, delete_part},
     errand::Errand,
     job_submitter::{JobHappened, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
@@ -9,26 +10,27 @@ use crate::{
     result_collector::{Finish, ResultCollector, Settle, WhenDurable},
     roster::Roster,
     services::Services,
+    shell::{Drives, Shell},
     storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
     task_monitor::{AbandonTasks, GoOn, StopTasks, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{EndReason as EventReason, Happening, Outcome, VERSION, Verdict},
+    event::{EndReason as EventReason, Happening, Outcome, Role, Subject, VERSION, Verdict},
     past::Past,
     report::Report,
 };
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Code, Elapsed, Failure,
     job::JobEvent,
     plan::RunPlan,
     pool::PoolEvent,
-    run::{self, EndReason, Open, RunCommand, RunEvent, RunLimits, RunState, Tally},
+    run::{EndReason, Open, Run, RunCommand, RunEvent, RunLimits, RunState, Tally},
 };
 use std::{rc::Rc, time::Duration};
 
-const ME: &str = "run_keeper";
-const SUBJECT: &str = "run";
+const ME: Role = Role::RunKeeper;
+const SUBJECT: Subject = Subject::Run;
 /// How long the end of tasks waits for its reason to be on record.
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -39,9 +41,7 @@ pub struct RunKeeper {
     services: Services,
     record: Recorder,
     crew: Crew,
-    limits: RunLimits,
-    state: RunState,
-    alarm: Option<(Elapsed, SpawnHandle)>,
+    shell: Shell<Run>,
     /// The event that began this life of the run.
     started: u64,
     past: Rc<Past>,
@@ -76,16 +76,12 @@ pub struct RunHappened(pub RunEvent);
 /// An actor died.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct ActorDied(pub &'static str);
+pub struct ActorDied(pub Role);
 
 /// Begin.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StartRun;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
 
 impl RunKeeper {
     /// A keeper for one run; the report goes out through `report`.
@@ -107,9 +103,7 @@ impl RunKeeper {
             services,
             record,
             crew,
-            limits,
-            state: RunState::Fresh,
-            alarm: None,
+            shell: Shell::new(RunState::Fresh, limits).keeping_early_timers(),
             started: past.started,
             past,
             delete: Open { job: false, pool: false, containers: false },
@@ -119,46 +113,9 @@ impl RunKeeper {
         }
     }
 
-    fn happened(&mut self, event: RunEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let state = std::mem::replace(&mut self.state, RunState::Over);
-        tracing::trace!(%now, before = ?state, ?event, "run");
-        let (next, commands) = run::apply(state, event, now, &self.limits);
-        self.state = next;
-        for command in commands {
-            self.carry_out(command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
     fn note(&mut self, happening: Happening) -> u64 {
         let cause = (self.started > 0).then_some(self.started);
         self.record.note(ME, SUBJECT, cause, happening)
-    }
-
-    fn carry_out(&mut self, command: RunCommand, ctx: &mut Context<Self>) {
-        match command {
-            RunCommand::TellDeadline(which) => {
-                self.note(Happening::DeadlinePassed { which: which.into() });
-            }
-            RunCommand::TellEnd { reason, detail } => {
-                self.note(Happening::EndAsked { reason: event_reason(reason), detail });
-            }
-            RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
-            RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
-            RunCommand::CloseTasks => {
-                let reason = "tasks could not be closed one by one: who watched them is lost".into();
-                self.note(Happening::Degraded { reason });
-            }
-            RunCommand::Settle => match self.crew.collector.connected() {
-                true => self.crew.collector.do_send(Settle(ctx.address())),
-                // Nothing can be recorded any more; what costs money goes all the same.
-                false => ctx.notify(RunHappened(RunEvent::Settled)),
-            },
-            RunCommand::CleanUp(delete) => self.clean_up(delete, ctx),
-            RunCommand::TellLeft(open) => self.tell_left(open),
-            RunCommand::Finish { reason, tally } => self.finish(reason, tally, ctx),
-        }
     }
 
     /// Once it is on record that the run ends: a later life must not take what was told to end for failed.
@@ -200,12 +157,12 @@ impl RunKeeper {
     }
 
     /// Who dies while it cleans up has not done it, or not seen it done.
-    fn take_over(&mut self, actor: &str, ctx: &mut Context<Self>) {
-        let RunState::Cleaning { open, .. } = &self.state else { return };
+    fn take_over(&mut self, actor: &Role, ctx: &mut Context<Self>) {
+        let RunState::Cleaning { open, .. } = &self.shell.state() else { return };
         match actor {
-            "job_submitter" if open.job => self.clean_for_the_dead(Part::Job, ctx),
-            "pool_keeper" if open.pool => self.clean_for_the_dead(Part::Pool, ctx),
-            "storage_uploader" if open.containers => self.clean_for_the_dead(Part::Containers, ctx),
+            Role::JobSubmitter if open.job => self.clean_for_the_dead(Part::Job, ctx),
+            Role::PoolKeeper if open.pool => self.clean_for_the_dead(Part::Pool, ctx),
+            Role::StorageUploader if open.containers => self.clean_for_the_dead(Part::Containers, ctx),
             _ => {}
         }
     }
@@ -225,17 +182,17 @@ impl RunKeeper {
         let call = async move {
             match delete {
                 true => delete_part(&services, &plan, part).await,
-                false => Err(Trouble::permanent("Kept", "kept; who looked after it is lost")),
+                false => Err(Failure::permanent(Code::Kept, "kept; who looked after it is lost")),
             }
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| {
             let (subject, done) = match part {
-                Part::Job => ("job", RunEvent::JobDone),
-                Part::Pool => ("pool", RunEvent::PoolDone),
-                Part::Containers => ("containers", RunEvent::ContainersDone),
+                Part::Job => (Subject::Job, RunEvent::JobDone),
+                Part::Pool => (Subject::Pool, RunEvent::PoolDone),
+                Part::Containers => (Subject::Containers, RunEvent::ContainersDone),
             };
-            if let Err(trouble) = outcome {
-                let happening = Happening::LeftBehind { reason: trouble.message };
+            if let Err(failure) = outcome {
+                let happening = Happening::LeftBehind { reason: failure.message };
                 keeper.record.note(ME, subject, Some(keeper.started), happening);
             }
             keeper.happened(done, ctx);
@@ -243,7 +200,9 @@ impl RunKeeper {
     }
 
     fn tell_left(&mut self, open: Open) {
-        for (is_open, subject) in [(open.job, "job"), (open.pool, "pool"), (open.containers, "containers")] {
+        for (is_open, subject) in
+            [(open.job, Subject::Job), (open.pool, Subject::Pool), (open.containers, Subject::Containers)]
+        {
             if is_open {
                 let reason = "not known to be gone when the cleanup deadline passed".into();
                 self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
@@ -272,23 +231,6 @@ impl RunKeeper {
             ctx.stop();
         }
     }
-
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.state.wakes_at();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        // News moves the alarm of no progress many times a second: let an earlier one ring, the state knows the time.
-        if let (Some((set, _)), Some(next)) = (&self.alarm, next)
-            && *set <= next
-        {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
 }
 
 impl RunKeeper {
@@ -312,8 +254,43 @@ impl RunKeeper {
         let ending = self.past.ending.map(machine_reason);
         self.happened(RunEvent::Resumed { tally, ending, open_ended: self.plan.open_ended }, ctx);
         self.crew.tasks.do_send(GoOn);
-        if matches!(self.state, RunState::Working { .. }) {
+        if matches!(self.shell.state(), RunState::Working { .. }) {
             self.crew.uploader.do_send(StartUploads(self.started));
+        }
+    }
+}
+
+impl Drives<Run> for RunKeeper {
+    fn shell(&mut self) -> &mut Shell<Run> {
+        &mut self.shell
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn carry_out(&mut self, command: RunCommand, ctx: &mut Context<Self>) {
+        match command {
+            RunCommand::TellDeadline(which) => {
+                self.note(Happening::DeadlinePassed { which: which.into() });
+            }
+            RunCommand::TellEnd { reason, detail } => {
+                self.note(Happening::EndAsked { reason: event_reason(reason), detail });
+            }
+            RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
+            RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
+            RunCommand::CloseTasks => {
+                let reason = "tasks could not be closed one by one: who watched them is lost".into();
+                self.note(Happening::Degraded { reason });
+            }
+            RunCommand::Settle => match self.crew.collector.connected() {
+                true => self.crew.collector.do_send(Settle(ctx.address())),
+                // Nothing can be recorded any more; what costs money goes all the same.
+                false => ctx.notify(RunHappened(RunEvent::Settled)),
+            },
+            RunCommand::CleanUp(delete) => self.clean_up(delete, ctx),
+            RunCommand::TellLeft(open) => self.tell_left(open),
+            RunCommand::Finish { reason, tally } => self.finish(reason, tally, ctx),
         }
     }
 }
@@ -345,73 +322,21 @@ impl Handler<RunHappened> for RunKeeper {
 impl Handler<ActorDied> for RunKeeper {
     type Result = ();
     fn handle(&mut self, ActorDied(actor): ActorDied, ctx: &mut Context<Self>) {
-        tracing::error!(actor, "actor lost");
-        if self.state == RunState::Over {
+        tracing::error!(%actor, "actor lost");
+        if *self.shell.state() == RunState::Over {
             if !self.crew.collector.connected() {
                 // It has not handed the report out, and never will: stopping is what `RunHandle::finished` hears.
                 ctx.stop();
             }
             return;
         }
-        self.note(Happening::ActorLost { actor: actor.into() });
+        self.note(Happening::ActorLost { actor: actor.clone() });
         let message = format!("actor {actor} died: a defect of this program; its log tells where");
-        self.happened(RunEvent::ActorLost(Trouble::permanent("ActorLost", message)), ctx);
-        if matches!(self.state, RunState::Settling { .. }) && !self.crew.collector.connected() {
+        self.happened(RunEvent::ActorLost(Failure::permanent(Code::ActorLost, message)), ctx);
+        if matches!(self.shell.state(), RunState::Settling { .. }) && !self.crew.collector.connected() {
             self.happened(RunEvent::Settled, ctx);
         }
-        self.take_over(actor, ctx);
-    }
-}
-
-impl Handler<Ring> for RunKeeper {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        self.happened(RunEvent::TimePassed, ctx);
-    }
-}
-
-/// What the run made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// Its job.
-    Job,
-    /// Its pool, if it is its own.
-    Pool,
-    /// Its containers.
-    Containers,
-}
-
-/// Deletes a part of what the run made, without an actor: for when one has died. The service may be at it already.
-pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Result<(), Trouble> {
-    match part {
-        Part::Job => match services.batch.delete_job(&plan.job.id).await {
-            Err(error) if !error.is_not_found() && error.code() != Some("JobBeingDeleted") => {
-                Err(error.trouble())
-            }
-            _ => Ok(()),
-        },
-        // A pool that the run file names is shared: it is never ours to delete.
-        Part::Pool if !plan.pool.own => Ok(()),
-        Part::Pool => match services.batch.delete_pool(&plan.pool.id).await {
-            Err(error) if !error.is_not_found() && error.code() != Some("PoolBeingDeleted") => {
-                Err(error.trouble())
-            }
-            _ => Ok(()),
-        },
-        Part::Containers => {
-            let application = plan.shared_application.is_none().then(|| plan.app_container());
-            let others = [plan.input_container(), plan.output_container()];
-            for container in application.into_iter().chain(others) {
-                match services.blob.delete_container(&container).await {
-                    Err(error) if !error.is_not_found() && error.code() != Some("ContainerBeingDeleted") => {
-                        return Err(error.trouble());
-                    }
-                    _ => {}
-                }
-            }
-            Ok(())
-        }
+        self.take_over(&actor, ctx);
     }
 }
 

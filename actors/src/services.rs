@@ -13,3 +13,10 @@ pub struct Services {
     /// costs time only.
     pub hints: Option<tokio::sync::watch::Receiver<u64>>,
 }
+
+impl Services {
+    /// Returns whether the services are the embedded ones, in this process and on its disk: they alone notify of changes.
+    pub fn is_embedded(&self) -> bool {
+        self.hints.is_some()
+    }
+}

@@ -1,90 +1,348 @@
-//! What drives a machine inside an actor: it applies events, keeps one alarm, and hands out commands.
+//! What drives machines inside an actor: one place that applies events, logs them, sets the timer and hands out commands.
+//!
+//! An actor with one machine has a [`Shell`] and implements [`Drives`]; an actor with many of a kind has [`Shells`] and
+//! implements [`DrivesMany`]. What an actor writes itself is how it carries out a command.
 
+use crate::alarms::Alarms;
 use actix::prelude::*;
 use dropmill_lifecycle::{Elapsed, machine::Machine};
-use std::{marker::PhantomData, time::Duration};
+use std::time::Duration;
 
-/// A machine's state and alarm.
-pub(crate) struct Shell<M: Machine> {
-    state: M::State,
+/// Applies events to machines of one kind.
+struct Engine<M: Machine> {
     limits: M::Limits,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     /// Number of events that changed nothing though they are not routine.
     out_of_season: u64,
 }
 
-/// The alarm of a machine: time passed. It may come early or late; the state knows the time.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Ring<M: Machine + 'static>(PhantomData<fn() -> M>);
+impl<M: Machine> Engine<M> {
+    fn new(limits: M::Limits) -> Self {
+        Self { limits, out_of_season: 0 }
+    }
 
-impl<M: Machine + 'static> Shell<M> {
-    /// Starts in a state.
+    fn apply(&mut self, state: &mut M::State, event: M::Event, now: Elapsed) -> Vec<M::Command> {
+        tracing::trace!(machine = M::NAME, %now, before = ?state, ?event, "event");
+        let unusual = (!M::is_routine(&event)).then(|| event.clone());
+        let (next, commands) = M::apply(state.clone(), event, now, &self.limits);
+        tracing::trace!(machine = M::NAME, after = ?next, ?commands, "applied");
+        if let Some(event) = unusual.filter(|_| next == *state && commands.is_empty()) {
+            self.out_of_season += 1;
+            tracing::debug!(machine = M::NAME, ?state, ?event, count = self.out_of_season, "out of season");
+        }
+        *state = next;
+        commands
+    }
+}
+
+/// The one timer of an actor's machines.
+#[derive(Default)]
+struct Timer(Option<(Elapsed, SpawnHandle)>);
+
+impl Timer {
+    /// Sets, moves or removes the timer; `ring` is called when it is due.
+    fn set<A>(
+        &mut self,
+        at: Option<Elapsed>,
+        now: Elapsed,
+        ctx: &mut Context<A>,
+        ring: impl FnOnce(&mut A, &mut Context<A>) + 'static,
+    ) where
+        A: Actor<Context = Context<A>>,
+    {
+        if self.0.map(|(at, _)| at) == at {
+            return;
+        }
+        if let Some((_, handle)) = self.0.take() {
+            ctx.cancel_future(handle);
+        }
+        // At least a millisecond, so that a timer never spins.
+        let delay = |at: Elapsed| at.since(now).max(Duration::from_millis(1));
+        self.0 = at.map(|at| (at, ctx.run_later(delay(at), ring)));
+    }
+}
+
+/// A machine's state and timer.
+pub(crate) struct Shell<M: Machine> {
+    engine: Engine<M>,
+    state: M::State,
+    timer: Timer,
+    keeps_early_timers: bool,
+}
+
+impl<M: Machine> Shell<M> {
+    /// Creates the shell of a machine in a state.
     pub fn new(state: M::State, limits: M::Limits) -> Self {
-        Self { state, limits, alarm: None, out_of_season: 0 }
+        Self { engine: Engine::new(limits), state, timer: Timer::default(), keeps_early_timers: false }
+    }
+
+    /// Leaves a timer that is earlier than needed as it is. For machines that put off their deadline many times a second.
+    pub fn keeping_early_timers(self) -> Self {
+        Self { keeps_early_timers: true, ..self }
     }
 
     /// Returns the state.
-    #[cfg(test)]
     pub fn state(&self) -> &M::State {
         &self.state
     }
 
     /// Replaces the limits, from the next event on.
     pub fn set_limits(&mut self, limits: M::Limits) {
-        self.limits = limits;
+        self.engine.limits = limits;
     }
 
-    /// Applies an event and returns the commands that follow.
-    pub fn apply(&mut self, event: M::Event, now: Elapsed) -> Vec<M::Command> {
-        let (next, commands) = M::apply(self.state.clone(), event.clone(), now, &self.limits);
-        tracing::trace!(machine = M::NAME, %now, before = ?self.state, ?event, after = ?next, "applied");
-        if next == self.state && commands.is_empty() && !M::is_routine(&event) {
-            self.out_of_season += 1;
-            tracing::debug!(machine = M::NAME, state = ?next, ?event, count = self.out_of_season, "out of season");
+    fn apply(&mut self, event: M::Event, now: Elapsed) -> Vec<M::Command> {
+        self.engine.apply(&mut self.state, event, now)
+    }
+}
+
+/// An actor that carries out the commands of one machine.
+pub(crate) trait Drives<M: Machine + 'static>: Actor<Context = Context<Self>> {
+    /// Returns the shell of the machine.
+    fn shell(&mut self) -> &mut Shell<M>;
+
+    /// Returns the time by which the machine decides.
+    fn now(&self) -> Elapsed;
+
+    /// Carries out a command.
+    fn carry_out(&mut self, command: M::Command, ctx: &mut Context<Self>);
+
+    /// Applies an event, carries out the commands that follow, and sets the timer.
+    fn happened(&mut self, event: M::Event, ctx: &mut Context<Self>) {
+        let now = self.now();
+        for command in self.shell().apply(event, now) {
+            self.carry_out(command, ctx);
         }
-        self.state = next;
-        commands
+        self.set_timer(ctx);
     }
 
-    /// Sets the actor's timer to when the machine waits for time to pass.
-    pub fn set_alarm<A>(&mut self, now: Elapsed, ctx: &mut Context<A>)
-    where
-        A: Actor<Context = Context<A>> + Handler<Ring<M>>,
-    {
-        let next = M::wakes_at(&self.state, &self.limits);
-        if self.alarm.map(|(moment, _)| moment) == next {
+    /// Sets the timer to when the machine waits for time to pass.
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let shell = self.shell();
+        let at = M::wakes_at(&shell.state, &shell.engine.limits);
+        if let (true, Some((set, _)), Some(at)) = (shell.keeps_early_timers, shell.timer.0, at)
+            && set <= at
+        {
             return;
         }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| {
-            let delay = moment.since(now).max(Duration::from_millis(1));
-            (moment, ctx.notify_later(Ring(PhantomData), delay))
+        shell.timer.set(at, now, ctx, |actor: &mut Self, ctx| {
+            actor.shell().timer = Timer::default();
+            actor.happened(M::time_passed(), ctx);
         });
     }
+}
 
-    /// Records that the timer has fired.
-    pub fn rang(&mut self) {
-        self.alarm = None;
+/// What machines of one kind share: limits and the timer. Their states are kept by the actor.
+pub(crate) struct Shells<M: Machine> {
+    engine: Engine<M>,
+    alarms: Alarms,
+    timer: Timer,
+}
+
+impl<M: Machine> Shells<M> {
+    /// Creates the shell of machines with these limits.
+    pub fn new(limits: M::Limits) -> Self {
+        Self { engine: Engine::new(limits), alarms: Alarms::default(), timer: Timer::default() }
+    }
+
+    /// Returns the limits.
+    pub fn limits(&self) -> &M::Limits {
+        &self.engine.limits
+    }
+
+    /// Replaces the limits, from the next event on.
+    pub fn set_limits(&mut self, limits: M::Limits) {
+        self.engine.limits = limits;
+    }
+
+    /// Applies an event to a machine that has no number and thus no alarm; returns the commands that follow.
+    pub fn apply_unnumbered(
+        &mut self,
+        state: &mut M::State,
+        event: M::Event,
+        now: Elapsed,
+    ) -> Vec<M::Command> {
+        self.engine.apply(state, event, now)
+    }
+
+    /// Sets the alarm of a machine as its state says.
+    pub fn set_alarm(&mut self, number: u32, state: &M::State) {
+        self.alarms.set(number, M::wakes_at(state, &self.engine.limits));
+    }
+
+    /// Removes the alarm of a machine.
+    pub fn remove_alarm(&mut self, number: u32) {
+        self.alarms.set(number, None);
+    }
+
+    fn apply(&mut self, number: u32, state: &mut M::State, event: M::Event, now: Elapsed) -> Vec<M::Command> {
+        let commands = self.engine.apply(state, event, now);
+        self.set_alarm(number, state);
+        commands
+    }
+}
+
+/// An actor that carries out the commands of many machines of one kind, which are numbered.
+pub(crate) trait DrivesMany<M: Machine + 'static>: Actor<Context = Context<Self>> {
+    /// Returns what the machines share.
+    fn shells(&mut self) -> &mut Shells<M>;
+
+    /// Returns the state of a machine, and what it shares with the others; `None` if it does not exist any more.
+    fn machine(&mut self, number: u32) -> Option<(&mut M::State, &mut Shells<M>)>;
+
+    /// Returns the time by which the machines decide.
+    fn now(&self) -> Elapsed;
+
+    /// Carries out a command of a machine.
+    fn carry_out(&mut self, number: u32, command: M::Command, ctx: &mut Context<Self>);
+
+    /// Updates what depends on a state, before its commands are carried out.
+    fn changed(&mut self, _number: u32, _before: &M::State, _ctx: &mut Context<Self>) {}
+
+    /// Returns when the timer is due for another reason than a machine.
+    fn also_wakes_at(&self) -> Option<Elapsed> {
+        None
+    }
+
+    /// Applies an event to a machine and carries out the commands that follow.
+    fn drive(&mut self, number: u32, event: M::Event, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let Some((state, shells)) = self.machine(number) else { return };
+        let before = state.clone();
+        let commands = shells.apply(number, state, event, now);
+        self.changed(number, &before, ctx);
+        for command in commands {
+            self.carry_out(number, command, ctx);
+        }
+    }
+
+    /// Drives a machine and sets the timer.
+    fn happened(&mut self, number: u32, event: M::Event, ctx: &mut Context<Self>) {
+        self.drive(number, event, ctx);
+        self.set_timer(ctx);
+    }
+
+    /// Called when the timer is due.
+    fn rang(&mut self, ctx: &mut Context<Self>) {
+        self.ring(ctx);
+        self.set_timer(ctx);
+    }
+
+    /// Tells the machines whose alarm is due that time has passed.
+    fn ring(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        for number in self.shells().alarms.due(now) {
+            self.happened(number, M::time_passed(), ctx);
+        }
+    }
+
+    /// Sets the timer to the earliest alarm.
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        let (now, other) = (self.now(), self.also_wakes_at());
+        let shells = self.shells();
+        let at = shells.alarms.next().into_iter().chain(other).min();
+        shells.timer.set(at, now, ctx, |actor: &mut Self, ctx| {
+            actor.shells().timer = Timer::default();
+            actor.rang(ctx);
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dropmill_lifecycle::mill::{Mill, MillEvent, MillLimits, MillState};
+    use dropmill_lifecycle::{
+        delays::Delays,
+        effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
+        mill::{Mill, MillEvent, MillLimits, MillState},
+    };
 
     #[test]
     fn an_event_out_of_season_leaves_a_mark_and_changes_nothing() {
-        let reopen = dropmill_lifecycle::delays::Delays { steps: vec![], for_ever: false };
+        let reopen = Delays { steps: vec![], for_ever: false };
         let limits =
             MillLimits { reopen, drain: Duration::ZERO, ending: Duration::ZERO, deletion: Duration::ZERO };
         let mut shell = Shell::<Mill>::new(MillState::default(), limits);
         assert!(shell.apply(MillEvent::TimePassed, Elapsed(1)).is_empty());
-        assert_eq!(shell.out_of_season, 0, "a tick is routine");
+        assert_eq!(shell.engine.out_of_season, 0, "a tick is routine");
         assert!(shell.apply(MillEvent::PoolsAnswered { all: true }, Elapsed(2)).is_empty());
-        assert_eq!((shell.out_of_season, shell.state()), (1, &MillState::default()));
+        assert_eq!((shell.engine.out_of_season, shell.state()), (1, &MillState::default()));
+    }
+
+    /// Counts what its machines do.
+    struct Counter {
+        states: Vec<EffortState>,
+        shells: Shells<Effort>,
+        began: tokio::time::Instant,
+        /// Number of the machine, command, second.
+        done: async_channel::Sender<(u32, &'static str, u64)>,
+    }
+
+    impl Actor for Counter {
+        type Context = Context<Self>;
+        fn started(&mut self, ctx: &mut Context<Self>) {
+            self.happened(0, EffortEvent::Begun, ctx);
+            self.happened(1, EffortEvent::Begun, ctx);
+            self.happened(7, EffortEvent::Begun, ctx);
+        }
+    }
+
+    impl DrivesMany<Effort> for Counter {
+        fn shells(&mut self) -> &mut Shells<Effort> {
+            &mut self.shells
+        }
+        fn machine(&mut self, number: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+            Some((self.states.get_mut(number as usize)?, &mut self.shells))
+        }
+        fn now(&self) -> Elapsed {
+            Elapsed(u64::try_from(self.began.elapsed().as_millis()).expect("a test is short"))
+        }
+        fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+            // Timers round up to the next millisecond.
+            let now = self.now().0 / 1000;
+            match command {
+                // The first attempt of each fails.
+                EffortCommand::Try => {
+                    let _ = self.done.try_send((number, "try", now));
+                    let failure = dropmill_lifecycle::Failure::transient("ServerBusy", "busy");
+                    let event =
+                        if now == 0 { EffortEvent::TryFailed(failure) } else { EffortEvent::Succeeded };
+                    self.happened(number, event, ctx);
+                }
+                EffortCommand::TellRest { .. } => drop(self.done.try_send((number, "rest", now))),
+                EffortCommand::TellDone => drop(self.done.try_send((number, "done", now))),
+                EffortCommand::TellFailed(_) => drop(self.done.try_send((number, "failed", now))),
+            }
+        }
+    }
+
+    #[actix::test]
+    async fn machines_of_one_actor_share_a_timer_and_a_number_without_a_machine_does_nothing() {
+        tokio::time::pause();
+        let (done, heard) = async_channel::unbounded();
+        let delays = Delays { steps: vec![Duration::from_secs(2)], for_ever: true };
+        let limits = EffortLimits { whole: Duration::from_secs(60), delays };
+        let counter = Counter {
+            states: vec![EffortState::Waiting; 2],
+            shells: Shells::new(limits),
+            began: tokio::time::Instant::now(),
+            done,
+        };
+        counter.start();
+        let mut all = vec![];
+        for _ in 0..8 {
+            all.push(heard.recv().await.expect("the actor is at work"));
+        }
+        let expected = [
+            (0, "try", 0),
+            (0, "rest", 0),
+            (1, "try", 0),
+            (1, "rest", 0),
+            (0, "try", 2),
+            (0, "done", 2),
+            (1, "try", 2),
+            (1, "done", 2),
+        ];
+        assert_eq!(all, expected);
     }
 }

@@ -109,7 +109,7 @@ impl Handler<ResultDelivered> for SpaceKeeper {
     fn handle(&mut self, home: ResultDelivered, ctx: &mut Context<Self>) {
         let input = self.errand.roster.item(home.index).size_bytes;
         let is_worth_it = input.saturating_add(home.bytes) >= EARLY_FROM_BYTES;
-        if is_worth_it && self.errand.services.hints.is_some() && may_delete_early(&self.errand.plan) {
+        if is_worth_it && self.errand.services.is_embedded() && may_delete_early(&self.errand.plan) {
             self.spent.push(home);
             self.free(ctx);
         }

@@ -3,28 +3,33 @@
 //! Containers first, then the application (the pool waits for it), then the inputs; each is an effort
 //! of its own. At the end it deletes the containers, or says that they stay.
 
+mod awaited;
 mod uploading;
 
 pub use uploading::blob_name;
 
 use crate::{
-    alarms::Alarms,
     errand::Errand,
     inputs::Inputs,
     job_submitter::{ApplicationUp, JobSubmitter},
     pool_keeper::{PoolHappened, PoolKeeper},
     pulse::Pulse,
-    record::Recorder,
+    record::{Recorder, retrying},
     roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{DrivesMany, Shells},
     task_monitor::{TaskAdded, TaskHappened, TaskMonitor},
 };
 use actix::prelude::*;
-use dropmill_journal::{event::Happening, past::Past};
+use awaited::{Awaited, SharedFile, Wanted, own_files, shared_files};
+use dropmill_journal::{
+    event::{Happening, Role, Subject},
+    past::Past,
+};
 use dropmill_lifecycle::{
-    Elapsed, Fault, Trouble,
-    effort::{self, EffortCommand, EffortEvent, EffortLimits, EffortState},
+    Elapsed, Failure, FailureKind,
+    effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan},
     pool::PoolEvent,
     run::RunEvent,
@@ -36,9 +41,9 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::Mutex;
-use uploading::{upload, upload_input};
+use uploading::{upload, upload_input, upload_shared};
 
-const ME: &str = "storage_uploader";
+const ME: Role = Role::StorageUploader;
 
 /// The actor.
 pub struct StorageUploader {
@@ -48,10 +53,8 @@ pub struct StorageUploader {
     inputs: Arc<dyn Inputs>,
     record: Recorder,
     to: Listeners,
-    limits: EffortLimits,
+    shells: Shells<Effort>,
     work: Vec<Work>,
-    alarms: Alarms,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     /// Efforts that may begin when there is room.
     queue: VecDeque<u32>,
     in_flight: u32,
@@ -68,6 +71,10 @@ pub struct StorageUploader {
     past: Rc<Past>,
     /// Blobs that were found in this life, and their lengths: what an earlier one recorded is not believed blindly.
     found: BTreeMap<String, u64>,
+    /// What each task still waits for.
+    awaited: Awaited,
+    /// Files that tasks share and that are, or were, uploaded in this process.
+    shared: Vec<SharedFile>,
     _pulse: Pulse,
 }
 
@@ -95,16 +102,18 @@ struct Work {
 
 #[derive(Clone, Copy, PartialEq)]
 enum What {
-    Container(Role),
+    Container(ContainerKind),
     Application(u32),
     Input(u32),
+    /// A file that tasks share.
+    Shared(u32),
     /// Looking what an earlier life uploaded.
-    Survey(Role),
-    Deletion(Role),
+    Survey(ContainerKind),
+    Deletion(ContainerKind),
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+enum ContainerKind {
     Application,
     Input,
     Output,
@@ -128,10 +137,6 @@ pub struct CleanContainers {
     pub delete: bool,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 impl StorageUploader {
     /// An uploader for one run.
     pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
@@ -144,10 +149,8 @@ impl StorageUploader {
             inputs,
             record,
             to,
-            limits,
+            shells: Shells::new(limits),
             work: vec![],
-            alarms: Alarms::default(),
-            alarm: None,
             queue: VecDeque::new(),
             in_flight: 0,
             bytes_in_flight: 0,
@@ -160,26 +163,30 @@ impl StorageUploader {
             started: past.started,
             past,
             found: BTreeMap::new(),
+            awaited: Awaited::default(),
+            shared: vec![],
             _pulse: pulse,
         }
     }
 
-    fn roles(&self) -> Vec<Role> {
-        let mut roles = vec![Role::Output];
-        if self.plan.open_ended || self.plan.items.iter().any(|item| item.source.is_some()) {
-            roles.insert(0, Role::Input);
+    fn kinds(&self) -> Vec<ContainerKind> {
+        let mut kinds = vec![ContainerKind::Output];
+        if self.plan.open_ended
+            || self.plan.items.iter().any(|item| item.source.is_some() || !item.more_files.is_empty())
+        {
+            kinds.insert(0, ContainerKind::Input);
         }
         if !self.plan.application.is_empty() {
-            roles.insert(0, Role::Application);
+            kinds.insert(0, ContainerKind::Application);
         }
-        roles
+        kinds
     }
 
-    fn container(&self, role: Role) -> String {
-        match role {
-            Role::Application => self.plan.app_container(),
-            Role::Input => self.plan.input_container(),
-            Role::Output => self.plan.output_container(),
+    fn container(&self, kind: ContainerKind) -> String {
+        match kind {
+            ContainerKind::Application => self.plan.app_container(),
+            ContainerKind::Input => self.plan.input_container(),
+            ContainerKind::Output => self.plan.output_container(),
         }
     }
 
@@ -190,14 +197,21 @@ impl StorageUploader {
     }
 
     /// Whether this life may have made the container.
-    fn may_stand(&self, role: Role) -> bool {
-        self.work.iter().any(|work| work.what == What::Container(role) && work.may_stand)
+    fn may_stand(&self, kind: ContainerKind) -> bool {
+        self.work.iter().any(|work| work.what == What::Container(kind) && work.may_stand)
     }
 
     fn size(&self, what: What) -> u64 {
         match what {
             What::Application(index) => self.plan.application[index as usize].size_bytes,
-            What::Input(index) => self.roster.item(index).size_bytes,
+            What::Input(index) => {
+                let item = self.roster.item(index);
+                match item.whole_folder {
+                    true => item.size_bytes,
+                    false => own_files(&item).iter().map(|(_, bytes)| bytes).sum(),
+                }
+            }
+            What::Shared(index) => self.shared[index as usize].size_bytes,
             What::Container(_) | What::Survey(_) | What::Deletion(_) => 0,
         }
     }
@@ -217,126 +231,69 @@ impl StorageUploader {
         }
     }
 
-    fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let work = &mut self.work[number as usize];
-        if let EffortEvent::TryFailed(trouble) = &event {
-            work.unclear |= trouble.fault == Fault::Ambiguous;
-            work.may_stand = work.unclear;
-        }
-        let was_trying = matches!(work.state, EffortState::Trying { .. });
-        let state = std::mem::replace(&mut work.state, EffortState::Waiting);
-        let (state, commands) = effort::apply(state, event, now, &self.limits);
-        let is_trying = matches!(state, EffortState::Trying { .. });
-        self.alarms.set(number, state.wakes_at());
-        work.state = state;
-        let size = self.size(self.work[number as usize].what);
-        match (was_trying, is_trying) {
-            (false, true) => {
-                self.in_flight += 1;
-                self.bytes_in_flight += size;
-            }
-            (true, false) => {
-                self.in_flight -= 1;
-                self.bytes_in_flight -= size;
-            }
-            (true, true) | (false, false) => {}
-        }
-        for command in commands {
-            self.carry_out(number, command, ctx);
-        }
-        self.set_alarm(ctx);
-    }
-
-    fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
-        let what = self.work[number as usize].what;
-        match command {
-            EffortCommand::Try => {
-                self.work[number as usize].may_stand = true;
-                self.call(number, what, ctx);
-            }
-            EffortCommand::TellRest { attempt, rest, trouble } => {
-                let what_tried = match what {
-                    What::Container(_) => "create container",
-                    What::Survey(_) => "list container",
-                    What::Application(_) | What::Input(_) => "upload",
-                    What::Deletion(_) => "delete container",
-                };
-                let happening = Happening::Retrying {
-                    what: what_tried.into(),
-                    attempt,
-                    after_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
-                    error: trouble.message,
-                };
-                self.record.note(ME, self.subject(what), Some(self.started), happening);
-            }
-            EffortCommand::TellDone => self.done(number, what, ctx),
-            EffortCommand::TellFailed(trouble) => self.failed(what, trouble, ctx),
-        }
-    }
-
-    fn subject(&self, what: What) -> String {
+    fn subject(&self, what: What) -> Subject {
         match what {
-            What::Container(role) | What::Survey(role) | What::Deletion(role) => {
-                format!("container/{}", self.container(role))
+            What::Container(kind) | What::Survey(kind) | What::Deletion(kind) => {
+                Subject::Container(self.container(kind))
             }
-            What::Application(index) => format!("file/{}", self.plan.application[index as usize].name),
-            What::Input(index) => format!("task/{}", self.roster.item(index).task),
+            What::Application(index) => Subject::File(self.plan.application[index as usize].name.clone()),
+            What::Input(index) => Subject::of_task(&self.roster.item(index).task),
+            What::Shared(index) => Subject::File(self.shared[index as usize].blob.clone()),
         }
     }
 
     fn call(&mut self, number: u32, what: What, ctx: &mut Context<Self>) {
         let blob = self.services.blob.clone();
-        let answer = move |outcome: Result<bool, Trouble>, uploader: &mut Self, ctx: &mut Context<Self>| {
+        let answer = move |outcome: Result<bool, Failure>, uploader: &mut Self, ctx: &mut Context<Self>| {
             let event = match outcome {
                 Ok(skipped) => {
                     uploader.work[number as usize].skipped = skipped;
                     EffortEvent::Succeeded
                 }
-                Err(trouble) => EffortEvent::TryFailed(trouble),
+                Err(failure) => EffortEvent::TryFailed(failure),
             };
             uploader.happened(number, event, ctx);
             uploader.fill(ctx);
         };
         match what {
-            What::Container(role) => {
-                let container = self.container(role);
-                let turn = self.turns[role as usize].clone();
+            What::Container(kind) => {
+                let container = self.container(kind);
+                let turn = self.turns[kind as usize].clone();
                 // What an earlier life made is looked for: a request to make it that arrives late, after its sender's
                 // death and the end of the run, would leave a container behind.
                 let known = self.past.containers.contains(&container);
                 let call = async move {
                     let _turn = turn.lock().await;
                     let there =
-                        known && blob.container_exists(&container).await.map_err(|error| error.trouble())?;
+                        known && blob.container_exists(&container).await.map_err(|error| error.failure())?;
                     match there {
                         true => Ok(true),
-                        false => blob.create_container(&container).await.map_err(|error| error.trouble()),
+                        false => blob.create_container(&container).await.map_err(|error| error.failure()),
                     }
                 };
                 ctx.spawn(call.into_actor(self).map(answer));
             }
-            What::Survey(role) => {
-                let container = self.container(role);
+            What::Survey(kind) => {
+                let container = self.container(kind);
                 let call = async move { blob.list_blobs(&container, "").await };
                 ctx.spawn(call.into_actor(self).map(move |outcome, uploader, ctx| {
-                    let outcome = outcome.map_err(|error| error.trouble()).map(|blobs| {
+                    let outcome = outcome.map_err(|error| error.failure()).map(|blobs| {
                         uploader.found.extend(blobs.into_iter().map(|blob| (blob.name, blob.size_bytes)));
                         false
                     });
                     answer(outcome, uploader, ctx);
                 }));
             }
-            What::Deletion(role) => {
-                let container = self.container(role);
-                let turn = self.turns[role as usize].clone();
+            What::Deletion(kind) => {
+                let container = self.container(kind);
+                let turn = self.turns[kind as usize].clone();
                 let call = async move {
                     // A creation that is on its way would otherwise come after.
                     let _turn = turn.lock().await;
                     match blob.delete_container(&container).await {
                         Ok(()) => Ok(false),
                         Err(error) if error.is_not_found() => Ok(true),
-                        Err(error) => Err(error.trouble()),
+                        Err(error) => Err(error.failure()),
                     }
                 };
                 ctx.spawn(call.into_actor(self).map(answer));
@@ -346,6 +303,12 @@ impl StorageUploader {
                 let (container, name) = (self.plan.app_container(), file.name.clone());
                 let source = file.source.clone();
                 ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
+            }
+            What::Shared(index) => {
+                let SharedFile { blob: name, source, .. } = self.shared[index as usize].clone();
+                let (container, inputs) = (self.plan.input_container(), self.inputs.clone());
+                let upload = upload_shared(blob, container, inputs, (name, source));
+                ctx.spawn(upload.into_actor(self).map(answer));
             }
             What::Input(index) => {
                 let (item, inputs) = (self.roster.item(index), self.inputs.clone());
@@ -361,13 +324,13 @@ impl StorageUploader {
         let cause = Some(self.started);
         self.to.run.do_send(RunHappened(RunEvent::Progressed));
         match what {
-            What::Container(role) => {
-                let known = self.past.containers.contains(&self.container(role));
+            What::Container(kind) => {
+                let known = self.past.containers.contains(&self.container(kind));
                 if !known {
                     self.record.note(ME, self.subject(what), cause, Happening::ContainerReady {});
                 }
-                if known && role != Role::Output {
-                    let number = self.add(What::Survey(role));
+                if known && kind != ContainerKind::Output {
+                    let number = self.add(What::Survey(kind));
                     return self.happened(number, EffortEvent::Begun, ctx);
                 }
                 self.container_ready(ctx);
@@ -383,14 +346,22 @@ impl StorageUploader {
                 }
             }
             What::Input(index) => {
-                let input = self.roster.item(index).relative.clone();
-                let happening = Happening::InputUploaded { input, bytes: self.size(what), skipped };
-                let seq = self.record.note(ME, self.subject(what), cause, happening);
-                self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause: Some(seq) });
+                if self.awaited.own_uploaded(index) {
+                    self.input_ready(index, true, skipped);
+                }
             }
-            What::Deletion(role) => {
+            What::Shared(index) => {
+                let bytes = self.size(what);
+                let happening = Happening::SharedFileUploaded { bytes, skipped };
+                self.record.note(ME, self.subject(what), cause, happening);
+                let blob = self.shared[index as usize].blob.clone();
+                for index in self.awaited.shared_uploaded(&blob) {
+                    self.input_ready(index, false, false);
+                }
+            }
+            What::Deletion(kind) => {
                 // In a later life of a run every name is tried: what never was, is not said to be gone.
-                if !skipped || self.may_stand(role) || self.past.containers.contains(&self.container(role)) {
+                if !skipped || self.may_stand(kind) || self.past.containers.contains(&self.container(kind)) {
                     self.record.note(ME, self.subject(what), cause, Happening::ContainerDeleted {});
                 }
                 self.deleted();
@@ -398,19 +369,26 @@ impl StorageUploader {
         }
     }
 
-    fn failed(&mut self, what: What, trouble: Trouble, ctx: &mut Context<Self>) {
+    fn failed(&mut self, what: What, failure: Failure, ctx: &mut Context<Self>) {
         match what {
             // What cannot be seen there is uploaded once more.
             What::Survey(_) => self.container_ready(ctx),
             What::Container(_) | What::Application(_) => {
-                self.to.run.do_send(RunHappened(RunEvent::Lost(trouble)));
+                self.to.run.do_send(RunHappened(RunEvent::Lost(failure)));
             }
             What::Input(index) => {
-                let event = TaskEvent::InputFailed(trouble);
-                self.to.tasks.do_send(TaskHappened { index, event, cause: Some(self.started) });
+                if self.awaited.own_failed(index) {
+                    self.input_failed(index, failure);
+                }
+            }
+            What::Shared(index) => {
+                let blob = self.shared[index as usize].blob.clone();
+                for index in self.awaited.shared_failed(&blob, &failure) {
+                    self.input_failed(index, failure.clone());
+                }
             }
             What::Deletion(_) => {
-                let happening = Happening::LeftBehind { reason: trouble.message };
+                let happening = Happening::LeftBehind { reason: failure.message };
                 self.record.note(ME, self.subject(what), Some(self.started), happening);
                 self.deleted();
             }
@@ -442,19 +420,73 @@ impl StorageUploader {
         self.fill(ctx);
     }
 
-    /// Uploads the input of a task that is not closed, or says that it is there.
+    /// Uploads the files of a task that is not closed, or says that they are there.
     fn want_input(&mut self, item: &Item) {
         let past = self.past.tasks.get(&item.task);
         if past.is_some_and(|past| past.closed.is_some()) {
             return;
         }
         let recorded = past.and_then(|past| past.uploaded.as_ref());
-        if item.source.is_some() && !self.is_there(&blob_name(item), recorded) {
-            let number = self.add(What::Input(item.index));
-            return self.queue.push_back(number);
+        let has_own = match item.more_files.is_empty() {
+            true => {
+                item.source.is_some() && item.blob.is_none() && !self.is_there(&blob_name(item), recorded)
+            }
+            false => {
+                let is_there = |(blob, bytes): &(String, u64)| self.found.get(blob) == Some(bytes);
+                let own = own_files(item);
+                !own.is_empty() && !(recorded.is_some() && own.iter().all(is_there))
+            }
+        };
+        let shared = shared_files(item);
+        let has_shared = !shared.is_empty();
+        let (past_files, found) = (&self.past.shared_files, &self.found);
+        let is_there = |file: &SharedFile| {
+            let recorded = past_files.get(&file.blob);
+            recorded.is_some() && recorded == found.get(&file.blob)
+        };
+        match self.awaited.want(item.index, has_own, shared, is_there) {
+            Wanted::Failed(failure) => self.input_failed(item.index, failure),
+            Wanted::Nothing if recorded.is_none() && has_shared => self.input_ready(item.index, false, true),
+            Wanted::Nothing => {
+                let cause = past.and_then(|past| past.cause).or(Some(self.started));
+                self.to.tasks.do_send(TaskHappened {
+                    index: item.index,
+                    event: TaskEvent::InputReady,
+                    cause,
+                });
+            }
+            Wanted::Uploads(begin) => {
+                for file in begin {
+                    self.shared.push(file);
+                    let index = u32::try_from(self.shared.len() - 1).unwrap_or(u32::MAX);
+                    let number = self.add(What::Shared(index));
+                    self.queue.push_back(number);
+                }
+                if has_own {
+                    let number = self.add(What::Input(item.index));
+                    self.queue.push_back(number);
+                }
+            }
         }
-        let cause = past.and_then(|past| past.cause).or(Some(self.started));
-        self.to.tasks.do_send(TaskHappened { index: item.index, event: TaskEvent::InputReady, cause });
+    }
+
+    /// All files of a task are there; its own were uploaded just now, or not.
+    fn input_ready(&self, index: u32, uploaded_own: bool, skipped: bool) {
+        let item = self.roster.item(index);
+        let past = self.past.tasks.get(&item.task);
+        let mut cause = past.and_then(|past| past.cause).or(Some(self.started));
+        if uploaded_own || past.is_none_or(|past| past.uploaded.is_none()) {
+            let (input, bytes) = (item.relative.clone(), self.size(What::Input(index)));
+            let happening = Happening::InputUploaded { input, bytes, skipped };
+            cause =
+                Some(self.record.note(ME, self.subject(What::Input(index)), Some(self.started), happening));
+        }
+        self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause });
+    }
+
+    fn input_failed(&self, index: u32, failure: Failure) {
+        let event = TaskEvent::InputFailed(failure);
+        self.to.tasks.do_send(TaskHappened { index, event, cause: Some(self.started) });
     }
 
     /// Whether a blob that an earlier life recorded is there, as long as it was.
@@ -481,16 +513,67 @@ impl StorageUploader {
             self.happened(u32::try_from(number).unwrap_or(u32::MAX), EffortEvent::EndAsked, ctx);
         }
     }
+}
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.alarms.next();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
+impl DrivesMany<Effort> for StorageUploader {
+    fn shells(&mut self) -> &mut Shells<Effort> {
+        &mut self.shells
+    }
+
+    fn machine(&mut self, number: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+        Some((&mut self.work.get_mut(number as usize)?.state, &mut self.shells))
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn changed(&mut self, number: u32, before: &EffortState, _: &mut Context<Self>) {
+        let work = &self.work[number as usize];
+        let size = self.size(work.what);
+        match (before.is_trying(), work.state.is_trying()) {
+            (false, true) => {
+                self.in_flight += 1;
+                self.bytes_in_flight += size;
+            }
+            (true, false) => {
+                self.in_flight -= 1;
+                self.bytes_in_flight -= size;
+            }
+            (true, true) | (false, false) => {}
         }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
+    }
+
+    fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
+        if let EffortEvent::TryFailed(failure) = &event {
+            let work = &mut self.work[number as usize];
+            work.unclear |= failure.kind == FailureKind::Ambiguous;
+            work.may_stand = work.unclear;
         }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
+        self.drive(number, event, ctx);
+        self.set_timer(ctx);
+    }
+
+    fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+        let what = self.work[number as usize].what;
+        match command {
+            EffortCommand::Try => {
+                self.work[number as usize].may_stand = true;
+                self.call(number, what, ctx);
+            }
+            EffortCommand::TellRest { attempt, rest, failure } => {
+                let what_tried = match what {
+                    What::Container(_) => "create container",
+                    What::Survey(_) => "list container",
+                    What::Application(_) | What::Input(_) | What::Shared(_) => "upload",
+                    What::Deletion(_) => "delete container",
+                };
+                let happening = retrying(what_tried, attempt, rest, failure);
+                self.record.note(ME, self.subject(what), Some(self.started), happening);
+            }
+            EffortCommand::TellDone => self.done(number, what, ctx),
+            EffortCommand::TellFailed(failure) => self.failed(what, failure, ctx),
+        }
     }
 }
 
@@ -502,10 +585,10 @@ impl Handler<StartUploads> for StorageUploader {
     type Result = ();
     fn handle(&mut self, StartUploads(cause): StartUploads, ctx: &mut Context<Self>) {
         self.started = cause;
-        let roles = self.roles();
-        self.containers_open = u32::try_from(roles.len()).unwrap_or(u32::MAX);
-        for role in roles {
-            let number = self.add(What::Container(role));
+        let kinds = self.kinds();
+        self.containers_open = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
+        for kind in kinds {
+            let number = self.add(What::Container(kind));
             self.happened(number, EffortEvent::Begun, ctx);
         }
     }
@@ -535,38 +618,29 @@ impl Handler<CleanContainers> for StorageUploader {
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
         // A later life may still bring up what turned out to be needed no more.
         self.end_uploads(ctx);
-        let mut roles = self.roles();
+        let mut kinds = self.kinds();
         let resumed = self.past.lives > 0;
         let shared = self.plan.shared_application.is_some();
-        roles.retain(|role| !(shared && *role == Role::Application) && (resumed || self.may_stand(*role)));
+        kinds.retain(|kind| {
+            !(shared && *kind == ContainerKind::Application) && (resumed || self.may_stand(*kind))
+        });
         if !delete {
-            for role in &roles {
+            for kind in &kinds {
                 let reason =
                     "kept, as cleanup.containers says or because what tasks left in it is not delivered"
                         .into();
-                let subject = self.subject(What::Deletion(*role));
+                let subject = self.subject(What::Deletion(*kind));
                 self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
             }
         }
-        if roles.is_empty() || !delete {
+        if kinds.is_empty() || !delete {
             self.to.run.do_send(RunHappened(RunEvent::ContainersDone));
             return;
         }
-        self.deleting_open = u32::try_from(roles.len()).unwrap_or(u32::MAX);
-        for role in roles {
-            let number = self.add(What::Deletion(role));
+        self.deleting_open = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
+        for kind in kinds {
+            let number = self.add(What::Deletion(kind));
             self.happened(number, EffortEvent::Begun, ctx);
         }
-    }
-}
-
-impl Handler<Ring> for StorageUploader {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        for number in self.alarms.due(self.record.clock().elapsed()) {
-            self.happened(number, EffortEvent::TimePassed, ctx);
-        }
-        self.set_alarm(ctx);
     }
 }

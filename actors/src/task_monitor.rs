@@ -8,32 +8,32 @@ mod looking;
 mod recall;
 
 use crate::{
-    alarms::Alarms,
     errand::Errand,
+    intervals::PollIntervals,
     job_submitter::{JobHappened, JobSubmitter, Submit},
-    looks::{Look, Looks, Pace},
+    looks::{Look, Looks},
     output_fetcher::{Fetch, OutputFetcher},
     pulse::Pulse,
     record::Recorder,
     roster::Roster,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
+    shell::{DrivesMany, Shells},
 };
 use actix::prelude::*;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::{Happening, TaskEnding, Verdict as EventVerdict};
+use dropmill_journal::event::{Happening, Role, Subject, TaskEnding, Verdict as EventVerdict};
 use dropmill_lifecycle::{
     Elapsed,
     job::JobEvent,
     plan::{Item, RunPlan, attempt_id},
     run::{Closing, RunEvent},
-    task::{self, StopReason, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
+    task::{StopReason, Task as TaskMachine, TaskCommand, TaskEvent, TaskLimits, TaskState, Verdict},
 };
-use looking::first_pause;
 use recall::recall;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-const ME: &str = "task_monitor";
+const ME: Role = Role::TaskMonitor;
 /// How long to wait before the look at the job's end is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -44,11 +44,9 @@ pub struct TaskMonitor {
     services: Services,
     record: Recorder,
     to: Listeners,
-    limits: TaskLimits,
+    shells: Shells<TaskMachine>,
     tasks: Vec<Task>,
     by_id: BTreeMap<String, u32>,
-    alarms: Alarms,
-    alarm: Option<(Elapsed, SpawnHandle)>,
     /// Tasks that may still be submitted, once or again; when none is left the job is sealed.
     unsubmitted: u32,
     /// Attempts that another followed: the service has them beside the tasks' latest.
@@ -173,10 +171,6 @@ pub struct JobEnded;
 #[rtype(result = "()")]
 pub struct AbandonTasks;
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ring;
-
 impl TaskMonitor {
     /// A monitor for all tasks of one run.
     pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
@@ -198,13 +192,7 @@ impl TaskMonitor {
         let id = |item: &Item| attempt_id(&item.task, tasks[item.index as usize].attempt());
         let by_id = items.iter().map(|item| (id(item), item.index)).collect();
         let open_ended = plan.open_ended;
-        let mut looks = Looks::new(Pace {
-            least: first_pause(&services, &plan),
-            most: plan.limits.poll_every,
-            hinted: plan.limits.poll_at_most_every,
-            // The local service names moments in the order in which it shows them.
-            overlap: if services.hints.is_some() { Duration::ZERO } else { Duration::from_secs(10) },
-        });
+        let mut looks = Looks::new(PollIntervals::new(&services, &plan));
         if past.lives > 0 {
             looks.ask_for_all();
         }
@@ -221,11 +209,9 @@ impl TaskMonitor {
             services,
             record,
             to,
-            limits,
+            shells: Shells::new(limits),
             tasks,
             by_id,
-            alarms: Alarms::default(),
-            alarm: None,
             ending: false,
             looks,
             planned: None,
@@ -235,41 +221,6 @@ impl TaskMonitor {
         }
     }
 
-    fn happened(&mut self, index: u32, event: TaskEvent, ctx: &mut Context<Self>) {
-        let now = self.record.clock().elapsed();
-        let task = &mut self.tasks[index as usize];
-        let was_watched = task.state.is_watched();
-        let was_unsubmitted = task.state.may_be_submitted(task.attempt(), &self.limits);
-        let state = std::mem::replace(&mut task.state, TaskState::Closed);
-        let (state, commands) = task::apply(state, event, now, &self.limits);
-        tracing::trace!(%now, index, after = ?state, "task");
-        self.alarms.set(index, state.wakes_at());
-        let is_watched = state.is_watched();
-        task.state = state;
-        match (was_watched, is_watched) {
-            (false, true) => {
-                self.watched += 1;
-                self.plan_look(ctx);
-            }
-            (true, false) => self.watched -= 1,
-            (true, true) | (false, false) => {}
-        }
-        for command in commands {
-            self.carry_out(index, command, ctx);
-        }
-        let task = &self.tasks[index as usize];
-        let is_unsubmitted = task.state.may_be_submitted(task.attempt(), &self.limits);
-        match (was_unsubmitted, is_unsubmitted) {
-            (true, false) => {
-                self.unsubmitted -= 1;
-                self.seal();
-            }
-            (false, true) => self.unsubmitted += 1,
-            (true, true) | (false, false) => {}
-        }
-        self.set_alarm(ctx);
-    }
-
     /// Once no task will come and none is to be submitted, the job may end itself.
     fn seal(&self) {
         if self.unsubmitted == 0 && !self.ending && !self.open_ended {
@@ -277,8 +228,13 @@ impl TaskMonitor {
         }
     }
 
-    fn subject(&self, index: u32) -> String {
-        format!("task/{}", self.roster.item(index).task)
+    fn may_be_submitted(&self, index: u32) -> bool {
+        let task = &self.tasks[index as usize];
+        task.state.may_be_submitted(task.attempt(), self.shells.limits())
+    }
+
+    fn subject(&self, index: u32) -> Subject {
+        Subject::of_task(&self.roster.item(index).task)
     }
 
     /// The id of its latest attempt.
@@ -288,32 +244,6 @@ impl TaskMonitor {
 
     fn note(&mut self, index: u32, happening: Happening) -> u64 {
         self.record.note(ME, self.subject(index), self.tasks[index as usize].cause, happening)
-    }
-
-    fn carry_out(&mut self, index: u32, command: TaskCommand, ctx: &mut Context<Self>) {
-        let cause = self.tasks[index as usize].cause;
-        match command {
-            TaskCommand::Submit => {
-                let attempt = self.tasks[index as usize].attempt();
-                self.to.job.do_send(Submit { index, attempt, cause });
-            }
-            TaskCommand::TellRetry { attempt, cause } => self.retry(index, attempt, cause),
-            TaskCommand::TellRest { attempt, rest, trouble } => {
-                tracing::info!(task = %self.subject(index), attempt, ?rest, %trouble, "not submitted; trying again");
-            }
-            TaskCommand::TellRunning => {}
-            TaskCommand::TellDeadline(which) => {
-                let seq = self.note(index, Happening::DeadlinePassed { which: which.into() });
-                self.tasks[index as usize].cause = Some(seq);
-            }
-            TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
-            TaskCommand::Collect => {
-                let task = &self.tasks[index as usize];
-                let success = matches!(&task.state, TaskState::Collecting { ending, .. } if ending.success);
-                self.to.outputs.do_send(Fetch { index, attempt: task.attempt(), success, cause });
-            }
-            TaskCommand::Close(verdict) => self.close(index, verdict),
-        }
     }
 
     /// Turns to the next attempt: what looks show of the one before is no news any more.
@@ -367,17 +297,6 @@ impl TaskMonitor {
         }
     }
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let next = self.alarms.next();
-        if self.alarm.map(|(moment, _)| moment) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        self.alarm = next.map(|moment| (moment, ctx.notify_later(Ring, self.record.clock().until(moment))));
-    }
-
     fn listen(&mut self, ctx: &mut Context<Self>) {
         let Some(mut hints) = self.services.hints.clone() else { return };
         let changed = async move { hints.changed().await.map(|()| hints) };
@@ -390,6 +309,71 @@ impl TaskMonitor {
             }
             monitor.listen(ctx);
         }));
+    }
+}
+
+impl DrivesMany<TaskMachine> for TaskMonitor {
+    fn shells(&mut self) -> &mut Shells<TaskMachine> {
+        &mut self.shells
+    }
+
+    fn machine(&mut self, index: u32) -> Option<(&mut TaskState, &mut Shells<TaskMachine>)> {
+        Some((&mut self.tasks.get_mut(index as usize)?.state, &mut self.shells))
+    }
+
+    fn now(&self) -> Elapsed {
+        self.record.clock().elapsed()
+    }
+
+    fn changed(&mut self, index: u32, before: &TaskState, ctx: &mut Context<Self>) {
+        match (before.is_watched(), self.tasks[index as usize].state.is_watched()) {
+            (false, true) => {
+                self.watched += 1;
+                self.plan_look(ctx);
+            }
+            (true, false) => self.watched -= 1,
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn happened(&mut self, index: u32, event: TaskEvent, ctx: &mut Context<Self>) {
+        let was_unsubmitted = self.may_be_submitted(index);
+        self.drive(index, event, ctx);
+        match (was_unsubmitted, self.may_be_submitted(index)) {
+            (true, false) => {
+                self.unsubmitted -= 1;
+                self.seal();
+            }
+            (false, true) => self.unsubmitted += 1,
+            (true, true) | (false, false) => {}
+        }
+        self.set_timer(ctx);
+    }
+
+    fn carry_out(&mut self, index: u32, command: TaskCommand, ctx: &mut Context<Self>) {
+        let cause = self.tasks[index as usize].cause;
+        match command {
+            TaskCommand::Submit => {
+                let attempt = self.tasks[index as usize].attempt();
+                self.to.job.do_send(Submit { index, attempt, cause });
+            }
+            TaskCommand::TellRetry { attempt, cause } => self.retry(index, attempt, cause),
+            TaskCommand::TellRest { attempt, rest, failure } => {
+                tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "not submitted; trying again");
+            }
+            TaskCommand::TellRunning => {}
+            TaskCommand::TellDeadline(which) => {
+                let seq = self.note(index, Happening::DeadlinePassed { which: which.into() });
+                self.tasks[index as usize].cause = Some(seq);
+            }
+            TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
+            TaskCommand::Collect => {
+                let task = &self.tasks[index as usize];
+                let success = matches!(&task.state, TaskState::Collecting { ending, .. } if ending.success);
+                self.to.outputs.do_send(Fetch { index, attempt: task.attempt(), success, cause });
+            }
+            TaskCommand::Close(verdict) => self.close(index, verdict),
+        }
     }
 }
 
@@ -430,7 +414,7 @@ impl Handler<GoOn> for TaskMonitor {
             }
         }
         self.plan_look(ctx);
-        self.set_alarm(ctx);
+        self.set_timer(ctx);
     }
 }
 
@@ -497,7 +481,7 @@ impl Handler<JobEnded> for TaskMonitor {
             {
                 // Without that look nobody knows what has finished. The patience of each task bounds the tries.
                 if monitor.watched > 0 {
-                    let asked = error.trouble().retry_after.unwrap_or_default();
+                    let asked = error.failure().retry_after.unwrap_or_default();
                     ctx.notify_later(JobEnded, asked.max(LOOK_AGAIN));
                 }
                 return;
@@ -526,16 +510,5 @@ impl Handler<AbandonTasks> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, _: AbandonTasks, ctx: &mut Context<Self>) {
         self.every(&TaskEvent::Abandoned, ctx);
-    }
-}
-
-impl Handler<Ring> for TaskMonitor {
-    type Result = ();
-    fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
-        self.alarm = None;
-        for index in self.alarms.due(self.record.clock().elapsed()) {
-            self.happened(index, TaskEvent::TimePassed, ctx);
-        }
-        self.set_alarm(ctx);
     }
 }

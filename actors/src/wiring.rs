@@ -3,6 +3,7 @@
 //! The last listener starts first, so that nobody speaks to one who is not there.
 
 use crate::{
+    deletion::{Part, delete_part},
     errand::Errand,
     feeder::Feeder,
     inputs::{Inputs, PathInputs},
@@ -14,7 +15,7 @@ use crate::{
     record::Recorder,
     result_collector::{COMMIT_EVERY, COMMIT_SOON, ResultCollector, Unrecorded},
     roster::Roster,
-    run_keeper::{ActorDied, Crew, Part, RunHappened, RunKeeper, StartRun, delete_part},
+    run_keeper::{ActorDied, Crew, RunHappened, RunKeeper, StartRun},
     services::Services,
     space_keeper::SpaceKeeper,
     storage_uploader::{self, StorageUploader},
@@ -25,7 +26,7 @@ use actix::prelude::*;
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
     Journal,
-    event::Event,
+    event::{Event, Role},
     past::Past,
     report::{Report, ReportFold},
 };
@@ -47,7 +48,7 @@ pub struct RunHandle {
     feeder: Feeder,
     events: async_channel::Receiver<Event>,
     report: async_channel::Receiver<Report>,
-    deaths: async_channel::Receiver<&'static str>,
+    deaths: async_channel::Receiver<Role>,
     unrecorded: Unrecorded,
     services: Services,
     plan: Rc<RunPlan>,
@@ -91,7 +92,7 @@ pub enum RunError {
     )]
     ActorLost {
         /// Which.
-        actor: &'static str,
+        actor: Role,
     },
     /// It was interrupted, and its record could not be written.
     #[error(
@@ -106,7 +107,7 @@ pub enum RunError {
 
 impl RunError {
     /// Why a run has no report: its record was refused, or the actor died.
-    fn of(actor: &'static str, unrecorded: &Unrecorded) -> Self {
+    fn of(actor: Role, unrecorded: &Unrecorded) -> Self {
         match unrecorded.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(why) => Self::Unrecorded { why },
             None => Self::ActorLost { actor },
@@ -189,7 +190,7 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
     let outputs = Context::<OutputFetcher>::new();
 
     let commit_every = if plan.open_ended { COMMIT_SOON } else { COMMIT_EVERY };
-    let collecting = pulse("result_collector");
+    let collecting = pulse(Role::ResultCollector);
     let unrecorded = Unrecorded::default();
     let (so_far, said) = ((past.last, fold), unrecorded.clone());
     let collector = ResultCollector::new(journal, commit_every, so_far, vec![subscriber], said, collecting);
@@ -206,13 +207,13 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
 
     let errand = Errand { plan: plan.clone(), roster, services: services.clone(), inputs, record, past };
     let space = SpaceKeeper::new(errand.clone()).start();
-    let fetching = pulse("output_fetcher");
+    let fetching = pulse(Role::OutputFetcher);
     outputs.run(OutputFetcher::new(errand.clone(), place, crew.tasks.clone(), space.clone(), fetching));
     let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher.clone(), run: keeper.clone() };
-    tasks.run(TaskMonitor::new(errand.clone(), to, pulse("task_monitor")));
-    let submitting = pulse("job_submitter");
+    tasks.run(TaskMonitor::new(errand.clone(), to, pulse(Role::TaskMonitor)));
+    let submitting = pulse(Role::JobSubmitter);
     job.run(JobSubmitter::new(errand.clone(), crew.tasks.clone(), keeper.clone(), submitting));
-    let keeping = pulse("pool_keeper");
+    let keeping = pulse(Role::PoolKeeper);
     pool.run(PoolKeeper::new(errand.clone(), crew.job.clone(), keeper.clone(), keeping));
     let to = storage_uploader::Listeners {
         pool: crew.pool.clone(),
@@ -220,7 +221,7 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
         tasks: crew.tasks.clone(),
         run: keeper.clone(),
     };
-    uploader.run(StorageUploader::new(errand.clone(), to, pulse("storage_uploader")));
+    uploader.run(StorageUploader::new(errand.clone(), to, pulse(Role::StorageUploader)));
     let feeder = Feeder {
         roster: errand.roster.clone(),
         record: errand.record.clone(),
@@ -237,7 +238,7 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
         space.recipient(),
         crew.collector.clone().recipient(),
     ];
-    run.run(RunKeeper::new(errand, crew, reported, pulse("run_keeper")));
+    run.run(RunKeeper::new(errand, crew, reported, pulse(Role::RunKeeper)));
 
     keeper.do_send(StartRun);
     RunHandle { keeper, feeder, events, report, deaths, unrecorded, services, plan, actors }
@@ -282,12 +283,12 @@ impl RunHandle {
                 biased;
                 Ok(report) = report.recv() => return Ok(report),
                 Ok(actor) = deaths.recv() => match actor {
-                    "run_keeper" => {
+                    Role::RunKeeper => {
                         for (part, when) in [(Part::Job, plan.cleanup.job), (Part::Pool, plan.cleanup.pool)] {
                             if when == When::Always
-                                && let Err(trouble) = delete_part(&services, &plan, part).await
+                                && let Err(failure) = delete_part(&services, &plan, part).await
                             {
-                                tracing::error!(?part, %trouble, "not deleted");
+                                tracing::error!(?part, %failure, "not deleted");
                             }
                         }
                         // No last event will come: whoever listens is not to wait for it.
@@ -296,8 +297,8 @@ impl RunHandle {
                         }
                         return Err(RunError::ActorLost { actor });
                     }
-                    "result_collector" => {
-                        keeper.do_send(ActorDied(actor));
+                    Role::ResultCollector => {
+                        keeper.do_send(ActorDied(actor.clone()));
                         wait_for_the_end(&keeper, &deaths).await;
                         return Err(RunError::of(actor, &unrecorded));
                     }
@@ -309,10 +310,10 @@ impl RunHandle {
 }
 
 /// Without a collector there will be no report; the keeper still cleans up, then stops.
-async fn wait_for_the_end(keeper: &Addr<RunKeeper>, deaths: &async_channel::Receiver<&'static str>) {
+async fn wait_for_the_end(keeper: &Addr<RunKeeper>, deaths: &async_channel::Receiver<Role>) {
     while keeper.connected() {
         match deaths.recv().await {
-            Ok("run_keeper") | Err(_) => return,
+            Ok(Role::RunKeeper) | Err(_) => return,
             Ok(actor) => keeper.do_send(ActorDied(actor)),
         }
     }

@@ -18,7 +18,7 @@ use dropmill_azure_client::blob::BlobApi;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use dropmill_journal::past::PastTask;
 use dropmill_lifecycle::{
-    Fault, Trouble,
+    Code, Failure, FailureKind,
     plan::{Item, RunPlan},
 };
 use std::{sync::Arc, time::Duration};
@@ -65,11 +65,11 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
             let mut outcome = deliver_now(&services, &place, &found.plan, item, attempt).await;
             for rest in RESTS {
                 match &outcome {
-                    Err(trouble) if trouble.fault != Fault::Permanent => {
+                    Err(failure) if failure.kind != FailureKind::Permanent => {
                         say::note(&format!(
                             "{}: {}: again in {rest} s",
                             shown(&item.relative),
-                            shown(&trouble.message)
+                            shown(&failure.message)
                         ));
                         tokio::time::sleep(Duration::from_secs(rest)).await;
                         outcome = deliver_now(&services, &place, &found.plan, item, attempt).await;
@@ -109,14 +109,14 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-fn tell(item: &Item, outcome: &Result<Placed, Trouble>) {
+fn tell(item: &Item, outcome: &Result<Placed, Failure>) {
     let input = shown(&item.relative);
     say::line(&match outcome {
         Ok(Placed { beside: Some(what), folder, .. }) => {
             format!("delivered   {input} in {}: {}", shown(folder), shown(what))
         }
         Ok(_) => format!("delivered   {input}"),
-        Err(trouble) => format!("failed      {input}: {}", shown(&trouble.message)),
+        Err(failure) => format!("failed      {input}: {}", shown(&failure.message)),
     });
 }
 
@@ -128,7 +128,7 @@ async fn remove(blob: &BlobApi, plan: &RunPlan) {
     }
     for container in containers {
         match blob.delete_container(&container).await {
-            Err(error) if error.code() != Some("ContainerNotFound") => {
+            Err(error) if error.code() != Some(Code::ContainerNotFound) => {
                 say::note(&format!("left: container {container}: {}", shown(&error.to_string())));
             }
             _ => {}

@@ -377,14 +377,16 @@ fn shown(path: &Path) -> String {
 
 /// Reads a list; `-` is standard input.
 fn content(disk: &Disk<'_>, key: &str, path: &Path, problems: &mut Vec<Problem>) -> Option<Vec<u8>> {
-    let mut bytes = vec![];
-    let read = match path == Path::new("-") {
-        true => io::stdin().take(LONGEST_LIST + 1).read_to_end(&mut bytes),
-        false => fs::File::open(disk.loaded.base.join(path))
-            .and_then(|file| file.take(LONGEST_LIST + 1).read_to_end(&mut bytes)),
+    let read = || -> io::Result<Vec<u8>> {
+        if path == Path::new("-") {
+            return disk.loaded.standard_input(LONGEST_LIST).map(<[u8]>::to_vec);
+        }
+        let mut bytes = vec![];
+        fs::File::open(disk.loaded.base.join(path))?.take(LONGEST_LIST + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
     };
-    let what = match read {
-        Ok(_) if bytes.len() as u64 <= LONGEST_LIST => return Some(bytes),
+    let what = match read() {
+        Ok(bytes) if bytes.len() as u64 <= LONGEST_LIST => return Some(bytes),
         Ok(_) => format!("{} is longer than {} MiB", shown(path), LONGEST_LIST >> 20),
         Err(error) => format!("cannot read {}: {error}", shown(path)),
     };

@@ -11,7 +11,9 @@ use dropmill_inputs::sweep::{self, Axis};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 /// Where the defaults stand.
@@ -40,9 +42,34 @@ pub struct Loaded {
     pub given: BTreeSet<String>,
     /// Axes of `[input.sweep]`, with the text of numbers as the file has it if it is TOML.
     pub sweep: Vec<Axis>,
+    /// Standard input, once it was read: it can be read once only.
+    standard_input: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl Loaded {
+    /// Returns standard input, at most `longest` bytes and one more. It is read at the first call and kept.
+    ///
+    /// # Errors
+    /// Fails if it cannot be read.
+    pub fn standard_input(&self, longest: u64) -> std::io::Result<&[u8]> {
+        if let Some(read) = self.standard_input.get() {
+            return Ok(read);
+        }
+        let mut bytes = vec![];
+        std::io::stdin().take(longest + 1).read_to_end(&mut bytes)?;
+        Ok(self.standard_input.get_or_init(|| bytes))
+    }
+
+    /// Returns standard input if it was read or set.
+    pub fn known_standard_input(&self) -> Option<&[u8]> {
+        self.standard_input.get().map(Vec::as_slice)
+    }
+
+    /// Sets standard input to what an interrupted run kept of it.
+    pub fn set_standard_input(&self, bytes: Vec<u8>) {
+        let _ = self.standard_input.set(bytes);
+    }
+
     /// Adds file and lines to mistakes that were found later.
     pub fn problems(&self, found: Vec<Problem>) -> Problems {
         problems(self.file.as_deref(), found, &self.lines)
@@ -136,6 +163,7 @@ pub fn in_code(settings: &Settings, base: &Path, set: &[String]) -> Result<Loade
             set: vec![],
             lines: Lines::default(),
             given: BTreeSet::new(),
+            standard_input: Arc::default(),
             sweep: sweep(&settings.input.sweep, vec![], &BTreeSet::new())
                 .map_err(|found| problems(None, found, &Lines::default()))?,
         });
@@ -197,7 +225,7 @@ fn lay_over(
     match (settings, found.is_empty()) {
         (Some(settings), true) => {
             let (file, set) = (file.map(Path::to_owned), set.to_vec());
-            Ok(Loaded { file, base, settings, set, lines, given, sweep })
+            Ok(Loaded { file, base, settings, set, lines, given, sweep, standard_input: Arc::default() })
         }
         _ => Err(problems(file, found, &lines)),
     }

@@ -6,10 +6,11 @@ use crate::{
     feeder::Feeder,
     mill::{LeftoverDone, MillHappened},
     place::PlaceError,
+    shell::DrivesMany,
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{DeliveredFile, Happening, TaskEnding, Verdict},
+    event::{DeliveredFile, Happening, Role, Subject, TaskEnding, Verdict},
     past::{LastWord, PastClaim, PastTask},
 };
 use dropmill_lifecycle::{
@@ -19,7 +20,7 @@ use dropmill_lifecycle::{
 };
 use std::{collections::BTreeSet, path::PathBuf};
 
-pub(super) const ME: &str = "drop_folder";
+pub(super) const ME: Role = Role::DropFolder;
 
 /// A run that goes on.
 pub struct Stream {
@@ -148,7 +149,7 @@ impl DropFolder {
         let Some(claim) = self.claims.remove(&id) else { return };
         self.bytes -= claim.look.size_bytes;
         self.by_task.remove(&(claim.run.clone(), claim.task));
-        self.alarms.set(id, None);
+        self.shells.remove_alarm(id);
         if let Some(stream) = self.streams.get_mut(&claim.run) {
             stream.open.remove(&id);
         }
@@ -186,7 +187,7 @@ impl DropFolder {
             attempt: claim.attempts,
             look: claim.is_exact.then(|| claim.look.to_string()),
         };
-        claim.cause = Some(stream.feeder.note(ME, &format!("task/{}", claim.task), None, happening));
+        claim.cause = Some(stream.feeder.note(ME, Subject::of_task(&claim.task), None, happening));
     }
 
     /// Checks whether an input in the work folder stands still.
@@ -229,7 +230,7 @@ impl DropFolder {
         if let Some(stream) = self.streams.get_mut(&run) {
             stream.open.remove(&id);
             let reason = "it was written to after it was taken: it waits until it stands still".to_owned();
-            stream.feeder.note(ME, &format!("task/{task}"), cause, Happening::FileWithdrawn { reason });
+            stream.feeder.note(ME, Subject::of_task(&task), cause, Happening::FileWithdrawn { reason });
         }
         self.store.discard_results(&run, &folder);
         self.say(format!(
@@ -385,7 +386,7 @@ impl DropFolder {
 impl Handler<StreamEvent> for DropFolder {
     type Result = ();
     fn handle(&mut self, StreamEvent(event): StreamEvent, ctx: &mut Context<Self>) {
-        let Some(task) = event.subject.strip_prefix("task/") else { return };
+        let Some(task) = event.subject.task() else { return };
         let Some(&id) = self.by_task.get(&(event.run.clone(), task.to_owned())) else { return };
         let Some(claim) = self.claims.get_mut(&id) else { return };
         claim.cause = Some(event.seq);
@@ -439,9 +440,9 @@ impl Handler<Adopt> for DropFolder {
         let state = ArrivalState::Unsettled { look: found.look, since: self.now() };
         let task = place.clone();
         let claim = Claim { relative, task, attempts, ..Claim::new(state, place, found.look, self.now()) };
-        let wakes_at = claim.state.wakes_at(&self.settings.limits);
+        let state = claim.state.clone();
         let id = self.claim(claim);
-        self.alarms.set(id, wakes_at);
+        self.shells.set_alarm(id, &state);
         self.go_on(ctx);
     }
 }

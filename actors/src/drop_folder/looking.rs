@@ -1,9 +1,12 @@
 //! Looks at the drop folder: at all of it from time to time, at one entry when something is heard of it.
 
 use super::{Blocker, DropFolder, Order};
-use crate::drop_store::{EntryState, text_of};
+use crate::{
+    drop_store::{EntryState, text_of},
+    shell::DrivesMany,
+};
 use actix::prelude::*;
-use dropmill_lifecycle::arrival::{self, ArrivalEvent, ArrivalState, Look};
+use dropmill_lifecycle::arrival::{ArrivalEvent, ArrivalState, Look};
 use std::{
     collections::BTreeSet,
     io,
@@ -144,16 +147,16 @@ impl DropFolder {
                 ArrivalEvent::Gone
             }
         };
-        let Some((state, number)) = self.seen.remove(relative) else { return };
+        let Some((mut state, number)) = self.seen.remove(relative) else { return };
         self.forget_plans(relative, &state, number);
         let was_settled = matches!(state, ArrivalState::Settled { .. });
         // With markers, time alone completes nothing.
         let waits_for_marker =
             self.rules.has_markers() && matches!(event, ArrivalEvent::Looked { whole: false, .. });
-        let (state, _) = match waits_for_marker {
-            true => (state, vec![]),
-            false => arrival::apply(state, event, now, &self.settings.limits),
-        };
+        if !waits_for_marker {
+            // What is seen and not claimed has no command but `Queue`, which the state says as well.
+            self.shells.apply_unnumbered(&mut state, event, now);
+        }
         if state == ArrivalState::Over {
             return;
         }

@@ -8,11 +8,12 @@ use crate::{
     drop_store::{NotPublished, Parcel, Published, Root, text_of},
     mill::{Finished, MillNotice},
     place::PlaceError,
+    shell::DrivesMany,
 };
 use actix::prelude::*;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{FileOutcome, Happening, Subject};
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Code, Elapsed, Failure,
     arrival::{ArrivalEvent, ArrivalState, Outcome},
 };
 use serde_json::json;
@@ -28,7 +29,7 @@ impl DropFolder {
                     folder.published(id, &outcome, &published, ctx);
                     ArrivalEvent::Published
                 }
-                Err(NotPublished::Refused(error)) => ArrivalEvent::PublishFailed(trouble(&error)),
+                Err(NotPublished::Refused(error)) => ArrivalEvent::PublishFailed(failure(&error)),
                 Err(NotPublished::Changed(look)) => ArrivalEvent::Changed(look),
             };
             folder.happened(id, event, ctx);
@@ -57,11 +58,7 @@ impl DropFolder {
             "input": text_of(&claim.relative),
             "run": claim.run,
             "task": claim.task,
-            "outcome": match outcome {
-                Outcome::Done => "done",
-                Outcome::Duplicate => "duplicate",
-                Outcome::Failed { .. } => "failed",
-            },
+            "outcome": file_outcome(outcome),
             "bytes": claim.look.size_bytes,
             "exit_code": ended.and_then(|ended| ended.exit_code),
             "node": ended.and_then(|ended| ended.node.clone()),
@@ -94,14 +91,14 @@ impl DropFolder {
     fn published(&mut self, id: u32, outcome: &Outcome, published: &Published, ctx: &mut Context<Self>) {
         let place = &published.place;
         let Some(claim) = self.claims.get(&id) else { return };
-        let (word, root, cause) = match outcome {
-            Outcome::Done => ("done", Root::Done, None),
-            Outcome::Duplicate => ("duplicate", Root::Done, None),
-            Outcome::Failed { cause } => ("failed", Root::Failed, Some(cause.clone())),
+        let (root, cause) = match outcome {
+            Outcome::Done | Outcome::Duplicate => (Root::Done, None),
+            Outcome::Failed { cause } => (Root::Failed, Some(cause.clone())),
         };
-        let happening = Happening::FilePublished { outcome: word.into(), place: text_of(place) };
+        let recorded = file_outcome(outcome);
+        let happening = Happening::FilePublished { outcome: recorded.clone(), place: text_of(place) };
         if let Some(feeder) = self.feeder(&claim.run) {
-            feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
+            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, happening);
         }
         if let (Outcome::Done, Some(key)) = (outcome, &claim.key) {
             let now = jiff::Timestamp::now().as_second();
@@ -117,7 +114,7 @@ impl DropFolder {
         }
         let input = text_of(&claim.relative);
         let (run, task, place) = (claim.run.clone(), claim.task.clone(), self.store.root(root).join(place));
-        let finished = Finished { run, task, input, outcome: word, place, cause };
+        let finished = Finished { run, task, input, outcome: recorded, place, cause };
         let _ = self.notices.try_send(MillNotice::Finished(finished));
         match outcome {
             Outcome::Done | Outcome::Duplicate => self.counts.done += 1,
@@ -128,17 +125,26 @@ impl DropFolder {
     }
 }
 
+/// Returns an outcome as events and notes write it.
+fn file_outcome(outcome: &Outcome) -> FileOutcome {
+    match outcome {
+        Outcome::Done => FileOutcome::Done,
+        Outcome::Duplicate => FileOutcome::Duplicate,
+        Outcome::Failed { .. } => FileOutcome::Failed,
+    }
+}
+
 /// Returns run and folder of what a claim's task left.
 fn results_of(claim: &Claim) -> (String, String) {
     let folder = claim.report.folder.as_deref().unwrap_or(&claim.task);
     (claim.run.clone(), folder.to_owned())
 }
 
-fn trouble(error: &PlaceError) -> Trouble {
+fn failure(error: &PlaceError) -> Failure {
     match error {
-        PlaceError::Refused { may_pass: true, .. } => Trouble::transient("Disk", error.to_string()),
+        PlaceError::Refused { may_pass: true, .. } => Failure::transient(Code::Disk, error.to_string()),
         PlaceError::Refused { .. } | PlaceError::Taken { .. } => {
-            Trouble::permanent("Disk", error.to_string())
+            Failure::permanent(Code::Disk, error.to_string())
         }
     }
 }

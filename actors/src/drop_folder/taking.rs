@@ -4,11 +4,14 @@ use super::{
     Blocker, DropFolder, Duplicates,
     claims::{Claim, ME},
 };
-use crate::drop_store::{NotTaken, Take, Taken, text_of};
+use crate::{
+    drop_store::{NotTaken, Take, Taken, text_of},
+    shell::DrivesMany,
+};
 use actix::prelude::*;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::{Happening, Subject};
 use dropmill_lifecycle::{
-    Trouble,
+    Code, Failure,
     arrival::{ArrivalEvent, ArrivalState, Look, Outcome},
     plan::slug,
 };
@@ -166,7 +169,7 @@ impl DropFolder {
                     NotTaken::Refused(error) => error.to_string(),
                 };
                 // Whatever is still there, the next look at the folder sees.
-                ArrivalEvent::NotTaken(Trouble::transient("NotTaken", message))
+                ArrivalEvent::NotTaken(Failure::transient(Code::NotTaken, message))
             }
         };
         self.happened(id, event, ctx);
@@ -196,7 +199,7 @@ impl DropFolder {
         if let Some(feeder) = self.feeder(&claim.run) {
             let reason = "it went away, or was written to, before it was taken".into();
             let happening = Happening::FileWithdrawn { reason };
-            feeder.note(ME, &format!("task/{}", claim.task), claim.cause, happening);
+            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, happening);
         }
         self.store.release(&claim.place);
     }

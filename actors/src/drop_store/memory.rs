@@ -10,7 +10,7 @@ use crate::{
 };
 use dropmill_azure_client::blob::FileSource;
 use dropmill_lifecycle::{
-    Trouble,
+    Failure,
     arrival::Look,
     plan::{Item, RunPlan},
 };
@@ -363,7 +363,7 @@ impl DropStore for MemoryDropStore {
 }
 
 impl Inputs for MemoryDropStore {
-    fn files(&self, _: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>> {
+    fn files(&self, _: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Failure>> {
         Box::pin(async { Ok(vec![]) })
     }
 

@@ -3,7 +3,7 @@
 use super::still_unclear;
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::batch as wire;
-use dropmill_lifecycle::Trouble;
+use dropmill_lifecycle::{Code, Failure};
 
 /// What one entry of the answer means: accepted (`true`: it was there already, and ours), or why not.
 pub async fn verdict(
@@ -11,23 +11,23 @@ pub async fn verdict(
     job: &str,
     task: &wire::TaskAdd,
     result: Option<&wire::TaskAddResult>,
-) -> Result<bool, Trouble> {
+) -> Result<bool, Failure> {
     let Some(result) = result else {
         let message = format!("add task {}: the answer does not name it", task.id);
-        return Err(Trouble::transient("BrokenAnswer", message));
+        return Err(Failure::transient(Code::BrokenAnswer, message));
     };
     let (code, message) = match (&result.status, &result.error) {
         (wire::TaskAddStatus::Success, _) => return Ok(false),
-        (_, Some(error)) => (error.code.clone(), error.text().to_owned()),
-        (_, None) => ("Unknown".to_owned(), "no error given".to_owned()),
+        (_, Some(error)) => (Code::from(error.code.as_str()), error.text().to_owned()),
+        (_, None) => (Code::Other("Unknown".to_owned()), "no error given".to_owned()),
     };
-    if code == "TaskExists" {
+    if code == Code::TaskExists {
         return adopt_task(batch, job, task).await.map_err(still_unclear);
     }
     let message = format!("add task {}: refused with {code}: {message}", task.id);
     Err(match result.status {
-        wire::TaskAddStatus::ServerError => Trouble::transient(code, message),
-        _ => Trouble::permanent(code, message),
+        wire::TaskAddStatus::ServerError => Failure::transient(code, message),
+        _ => Failure::permanent(code, message),
     })
 }
 
@@ -37,26 +37,26 @@ pub async fn added_before(
     batch: &BatchApi,
     job: &str,
     tasks: &[wire::TaskAdd],
-    refused: Trouble,
-) -> Result<Vec<Result<bool, Trouble>>, Trouble> {
+    refused: Failure,
+) -> Result<Vec<Result<bool, Failure>>, Failure> {
     let mut verdicts = vec![];
     for task in tasks {
         verdicts.push(match adopt_task(batch, job, task).await {
-            Err(trouble) if trouble.code == "TaskNotFound" => Err(refused.clone()),
-            Err(trouble) => Err(still_unclear(trouble)),
+            Err(failure) if failure.code == Code::TaskNotFound => Err(refused.clone()),
+            Err(failure) => Err(still_unclear(failure)),
             Ok(adopted) => Ok(adopted),
         });
     }
-    let none = verdicts.iter().all(|verdict| verdict.as_ref().is_err_and(|trouble| *trouble == refused));
+    let none = verdicts.iter().all(|verdict| verdict.as_ref().is_err_and(|failure| *failure == refused));
     if none { Err(refused) } else { Ok(verdicts) }
 }
 
 /// Whether the service has this task, and it is ours.
-async fn adopt_task(batch: &BatchApi, job: &str, task: &wire::TaskAdd) -> Result<bool, Trouble> {
-    let found = batch.get_task(job, &task.id).await.map_err(|error| error.trouble())?;
+async fn adopt_task(batch: &BatchApi, job: &str, task: &wire::TaskAdd) -> Result<bool, Failure> {
+    let found = batch.get_task(job, &task.id).await.map_err(|error| error.failure())?;
     if found.command_line == Some(task.command_line.clone()) {
         return Ok(true);
     }
     let message = format!("task {} exists with another command line: it is not ours", task.id);
-    Err(Trouble::permanent("TaskExists", message))
+    Err(Failure::permanent(Code::TaskExists, message))
 }

@@ -10,6 +10,7 @@ use crate::{
 };
 use dropmill_journal::{
     claims::ClaimFold,
+    event::FileOutcome,
     past::{Past, PastTask},
 };
 
@@ -118,16 +119,15 @@ fn open_tasks(run: &str, past: &Past, store: &dyn DropStore) -> Result<(Vec<NewI
 fn finished(run: &str, past: &Past, store: &dyn DropStore) -> Vec<Finished> {
     let published = past.tasks.iter().filter_map(|(task, past)| {
         let ((outcome, place), claim) = (past.published.as_ref()?, past.claimed.as_ref()?);
-        let (outcome, root) = match outcome.as_str() {
-            "failed" => ("failed", Root::Failed),
-            "duplicate" => ("duplicate", Root::Done),
-            _ => ("done", Root::Done),
+        let root = match outcome {
+            FileOutcome::Failed => Root::Failed,
+            FileOutcome::Done | FileOutcome::Duplicate | FileOutcome::Other(_) => Root::Done,
         };
         Some(Finished {
             run: run.to_owned(),
             task: task.clone(),
             input: claim.input.clone(),
-            outcome,
+            outcome: outcome.clone(),
             place: store.root(root).join(path_of(place)),
             cause: past.closed.as_ref().and_then(|last| last.cause.clone()),
         })

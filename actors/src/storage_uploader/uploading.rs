@@ -5,7 +5,7 @@ use crate::{
     inputs::{self, Inputs},
 };
 use dropmill_azure_client::blob::{BlobApi, PutOptions};
-use dropmill_lifecycle::{Trouble, plan::Item};
+use dropmill_lifecycle::{Code, Failure, plan::Item};
 use futures_util::stream::{self, StreamExt};
 use std::{
     collections::BTreeMap,
@@ -19,6 +19,9 @@ const FILES_OF_A_FOLDER: usize = 4;
 /// The name of an input's blob; of a folder, of those of its files up to a `/`. Control characters, which no blob may have
 /// in its name, are `_` there: the node gets a file under its own name, and a task has one input alone.
 pub fn blob_name(item: &Item) -> String {
+    if let Some(shared) = &item.blob {
+        return shared.clone();
+    }
     format!("{}/{}", item.task, without_controls(&item.file_name))
 }
 
@@ -32,9 +35,9 @@ pub(super) async fn upload(
     container: String,
     name: String,
     source: PathBuf,
-) -> Result<bool, Trouble> {
+) -> Result<bool, Failure> {
     let put = blob.put_file(&container, &name, &source, PutOptions::default()).await;
-    put.map(|_| false).map_err(|error| error.trouble())
+    put.map(|_| false).map_err(|error| error.failure())
 }
 
 /// Uploads an input: one file, or all files of a folder under its name. Files that an earlier attempt uploaded are
@@ -44,10 +47,18 @@ pub(super) async fn upload_input(
     container: String,
     inputs: Arc<dyn Inputs>,
     item: Item,
-) -> Result<bool, Trouble> {
+) -> Result<bool, Failure> {
     let name = blob_name(&item);
     if !item.whole_folder {
-        upload_part(&blob, &container, &*inputs, &item, &name, None).await?;
+        if item.source.is_some() && item.blob.is_none() {
+            upload_part(&blob, &container, &*inputs, &item, &name, None).await?;
+        }
+        let own = item.more_files.iter().filter(|file| is_own(&item, &file.blob));
+        let uploads = own.map(|file| put(&blob, &container, &*inputs, &file.blob, &file.source));
+        let mut uploads = stream::iter(uploads).buffer_unordered(FILES_OF_A_FOLDER);
+        while let Some(uploaded) = uploads.next().await {
+            uploaded?;
+        }
         return Ok(false);
     }
     let names = names(inputs.files(&item).await?.into_iter())?;
@@ -61,6 +72,35 @@ pub(super) async fn upload_input(
     Ok(false)
 }
 
+/// Returns whether a blob holds a file that this task alone has.
+pub(super) fn is_own(item: &Item, blob: &str) -> bool {
+    blob.strip_prefix(item.task.as_str()).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Uploads a file that several tasks share.
+pub(super) async fn upload_shared(
+    blob: BlobApi,
+    container: String,
+    inputs: Arc<dyn Inputs>,
+    (name, source): (String, PathBuf),
+) -> Result<bool, Failure> {
+    put(&blob, &container, &*inputs, &name, &source).await.map(|()| false)
+}
+
+async fn put(
+    blob: &BlobApi,
+    container: &str,
+    inputs: &dyn Inputs,
+    name: &str,
+    path: &Path,
+) -> Result<(), Failure> {
+    let source = inputs.open_path(path);
+    let metadata = source.as_ref().map(|source| source.facts().metadata()).unwrap_or_default();
+    let options = PutOptions { metadata, ..PutOptions::default() };
+    let put = blob.put_source(container, name, (path, source), options).await;
+    put.map(|_| ()).map_err(|error| error.failure())
+}
+
 async fn upload_part(
     blob: &BlobApi,
     container: &str,
@@ -68,24 +108,24 @@ async fn upload_part(
     item: &Item,
     name: &str,
     below: Option<&Path>,
-) -> Result<(), Trouble> {
+) -> Result<(), Failure> {
     let path = inputs::path_of(item, below).unwrap_or_default();
     let source = inputs.open(item, below);
     let metadata = source.as_ref().map(|source| source.facts().metadata()).unwrap_or_default();
     let options = PutOptions { metadata, ..PutOptions::default() };
     let put = blob.put_source(container, name, (path.as_path(), source), options).await;
-    put.map(|_| ()).map_err(|error| error.trouble())
+    put.map(|_| ()).map_err(|error| error.failure())
 }
 
 /// What the files of a folder are called on the node, and where each is.
-fn names(paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<String, PathBuf>, Trouble> {
+fn names(paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut names = BTreeMap::new();
     for path in paths {
         let name = without_controls(&text_of(&path));
         if let Some(other) = names.insert(name.clone(), path.clone()) {
             let (one, other) = (text_of(&path), text_of(&other));
             let message = format!("{one:?} and {other:?} would both be called {name:?} on the node");
-            return Err(Trouble::permanent("Source", message));
+            return Err(Failure::permanent(Code::Source, message));
         }
     }
     Ok(names)

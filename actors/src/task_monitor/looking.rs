@@ -1,18 +1,16 @@
 //! Looks at the tasks of the job, and what they show.
 
 use super::{TaskMonitor, recall::ending_told};
-use crate::{job_submitter::JobHappened, looks::Look, run_keeper::RunHappened, services::Services};
+use crate::{job_submitter::JobHappened, looks::Look, run_keeper::RunHappened, shell::DrivesMany};
 use actix::prelude::*;
 use dropmill_azure_client::error::BatchError;
 use dropmill_azure_wire::batch as wire;
 use dropmill_journal::event::{Happening, TaskEnding};
 use dropmill_lifecycle::{
     job::JobEvent,
-    plan::RunPlan,
     run::RunEvent,
     task::{Ending, TaskEvent, TaskState},
 };
-use std::time::Duration;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -192,13 +190,6 @@ impl TaskMonitor {
             }
         }
     }
-}
-
-/// The pause between looks after news; without news it doubles up to `limits.poll_every`.
-pub fn first_pause(services: &Services, plan: &RunPlan) -> Duration {
-    let shortest =
-        if services.hints.is_some() { Duration::from_millis(100) } else { Duration::from_millis(500) };
-    shortest.min(plan.limits.poll_every)
 }
 
 /// What the service says of a task that is over, for the record and for its machine.

@@ -1,7 +1,7 @@
 //! What may be done about a failure: every documented error code, every class of status, every way to get no
 //! answer at all.
 //!
-//! Codes beat statuses. What may have been done without our knowing it is [`Fault::Ambiguous`] only for calls
+//! Codes beat statuses. What may have been done without our knowing it is [`FailureKind::Ambiguous`] only for calls
 //! whose repetition matters ([`Effect::Once`]); a read or a repeatable write is simply made again.
 
 use crate::{
@@ -9,10 +9,10 @@ use crate::{
     operation::{Effect, Operation},
 };
 use dropmill_azure_wire::{
-    fault::Fault,
     time::{Timestamp, parse_http_date},
     transport::TransportError,
 };
+use dropmill_lifecycle::FailureKind;
 use std::{io, time::Duration};
 
 /// The longest rest a service can ask for; what it asks beyond is cut, so that a slip of its digits does not
@@ -145,7 +145,7 @@ const NEVER: &[&str] = &[
 ];
 
 /// What may be done about a refusal. `believed`: it is taken for the last word, although it is doubtful.
-pub fn refused(operation: Operation, status: u16, code: &str, author: Author, believed: bool) -> Fault {
+pub fn refused(operation: Operation, status: u16, code: &str, author: Author, believed: bool) -> FailureKind {
     match author {
         Author::Service => named(operation, status, code, believed),
         Author::Unknown => nameless(operation, status, believed),
@@ -167,34 +167,34 @@ pub fn proves_the_key(status: u16, author: Author) -> bool {
     author == Author::Service && matches!(status, 404 | 409 | 412 | 416)
 }
 
-fn named(operation: Operation, status: u16, code: &str, believed: bool) -> Fault {
+fn named(operation: Operation, status: u16, code: &str, believed: bool) -> FailureKind {
     if LATER.contains(&code) {
-        Fault::Transient
+        FailureKind::Transient
     } else if NEVER.contains(&code) {
-        Fault::Permanent
+        FailureKind::Permanent
     } else if SIGNATURE.contains(&code) {
-        if believed { Fault::Permanent } else { Fault::Transient }
+        if believed { FailureKind::Permanent } else { FailureKind::Transient }
     } else if OUTCOME_UNKNOWN.contains(&code) {
         lost(operation)
     } else if LOOK_AGAIN.contains(&code) {
-        Fault::Ambiguous
+        FailureKind::Ambiguous
     } else {
         by_status(operation, status)
     }
 }
 
 /// There is no error code: gateways answer so, whatever became of the call.
-fn nameless(operation: Operation, status: u16, believed: bool) -> Fault {
+fn nameless(operation: Operation, status: u16, believed: bool) -> FailureKind {
     match status {
         // What was to be created may exist, created by this call or an earlier one: look.
-        409 if operation.effect() == Effect::Once => Fault::Ambiguous,
+        409 if operation.effect() == Effect::Once => FailureKind::Ambiguous,
         _ if believed || status >= 500 || speaks_for_itself(status) => by_status(operation, status),
         _ => lost(operation),
     }
 }
 
 /// A refusal whose error code was lost on the way is a lost answer: a 409 may say "it exists, you created it".
-fn cut(operation: Operation, status: u16) -> Fault {
+fn cut(operation: Operation, status: u16) -> FailureKind {
     if speaks_for_itself(status) { by_status(operation, status) } else { lost(operation) }
 }
 
@@ -203,42 +203,44 @@ fn speaks_for_itself(status: u16) -> bool {
     matches!(status, 304 | 408 | 412 | 425 | 429 | 503)
 }
 
-fn by_status(operation: Operation, status: u16) -> Fault {
+fn by_status(operation: Operation, status: u16) -> FailureKind {
     match status {
-        408 | 425 | 429 | 503 => Fault::Transient,
-        304 | 412 => Fault::Ambiguous,
-        501 | 505 => Fault::Permanent,
+        408 | 425 | 429 | 503 => FailureKind::Transient,
+        304 | 412 => FailureKind::Ambiguous,
+        501 | 505 => FailureKind::Permanent,
         500.. => lost(operation),
-        _ => Fault::Permanent,
+        _ => FailureKind::Permanent,
     }
 }
 
 /// What may be done when a call's outcome is not known.
-pub fn lost(operation: Operation) -> Fault {
+pub fn lost(operation: Operation) -> FailureKind {
     match operation.effect() {
-        Effect::Reads | Effect::Repeatable => Fault::Transient,
-        Effect::Once => Fault::Ambiguous,
+        Effect::Reads | Effect::Repeatable => FailureKind::Transient,
+        Effect::Once => FailureKind::Ambiguous,
     }
 }
 
 /// What may be done when no answer came.
-pub fn unreachable(operation: Operation, source: &TransportError) -> Fault {
+pub fn unreachable(operation: Operation, source: &TransportError) -> FailureKind {
     match source {
-        TransportError::Connect(_) => Fault::Transient,
+        TransportError::Connect(_) => FailureKind::Transient,
         TransportError::Broken(_) => lost(operation),
-        TransportError::Unsendable(_) => Fault::Permanent,
+        TransportError::Unsendable(_) => FailureKind::Permanent,
     }
 }
 
 /// What may be done when a file could not be read or written: space comes back, a bad disk does not.
-pub fn local(error: &io::Error) -> Fault {
+pub fn local(error: &io::Error) -> FailureKind {
     use io::ErrorKind as Kind;
     // EMFILE and ENFILE have no kind of their own; they pass when other files are closed.
     let out_of_handles = matches!(error.raw_os_error(), Some(23 | 24));
     match error.kind() {
-        Kind::StorageFull | Kind::QuotaExceeded | Kind::Interrupted | Kind::ResourceBusy => Fault::Transient,
-        _ if out_of_handles => Fault::Transient,
-        _ => Fault::Permanent,
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::Interrupted | Kind::ResourceBusy => {
+            FailureKind::Transient
+        }
+        _ if out_of_handles => FailureKind::Transient,
+        _ => FailureKind::Permanent,
     }
 }
 
@@ -292,13 +294,13 @@ mod tests {
         let mut table = String::new();
         for code in [LATER, OUTCOME_UNKNOWN, LOOK_AGAIN, SIGNATURE, NEVER].concat() {
             // A status that says something else: the code decides.
-            let fault = |operation| format!("{:?}", refused(operation, 418, code, Author::Service, false));
+            let kind = |operation| format!("{:?}", refused(operation, 418, code, Author::Service, false));
             writeln!(
                 table,
                 "{code:45} read {:10} repeatable {:10} once {}",
-                fault(Operation::GetJob),
-                fault(Operation::DeleteJob),
-                fault(Operation::CreateJob)
+                kind(Operation::GetJob),
+                kind(Operation::DeleteJob),
+                kind(Operation::CreateJob)
             )
             .unwrap();
         }
@@ -307,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_judged_by_its_status() {
-        use Fault::{Ambiguous, Permanent, Transient};
+        use FailureKind::{Ambiguous, Permanent, Transient};
         for (status, read, repeatable, once) in [
             (301, Permanent, Permanent, Permanent),
             (304, Ambiguous, Ambiguous, Ambiguous),
@@ -327,16 +329,16 @@ mod tests {
             (504, Transient, Transient, Ambiguous),
             (599, Transient, Transient, Ambiguous),
         ] {
-            let fault = |operation| refused(operation, status, "New", Author::Service, false);
-            assert_eq!(fault(Operation::GetJob), read, "{status}");
-            assert_eq!(fault(Operation::DeleteJob), repeatable, "{status}");
-            assert_eq!(fault(Operation::CreateJob), once, "{status}");
+            let kind = |operation| refused(operation, status, "New", Author::Service, false);
+            assert_eq!(kind(Operation::GetJob), read, "{status}");
+            assert_eq!(kind(Operation::DeleteJob), repeatable, "{status}");
+            assert_eq!(kind(Operation::CreateJob), once, "{status}");
         }
     }
 
     #[test]
     fn a_refusal_without_code_is_doubtful_and_one_that_broke_off_is_a_lost_answer() {
-        use Fault::{Ambiguous, Permanent, Transient};
+        use FailureKind::{Ambiguous, Permanent, Transient};
         // The status; then what is done about a read and a creation: without a code, without a code and believed, cut off.
         for (status, nameless, believed, cut) in [
             (301, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
@@ -352,13 +354,13 @@ mod tests {
             (501, (Permanent, Permanent), (Permanent, Permanent), (Transient, Ambiguous)),
             (503, (Transient, Transient), (Transient, Transient), (Transient, Transient)),
         ] {
-            let faults = |author, believed| {
-                let fault = |operation| refused(operation, status, "Whatever", author, believed);
-                (fault(Operation::GetBlob), fault(Operation::CreatePool))
+            let kinds = |author, believed| {
+                let kind = |operation| refused(operation, status, "Whatever", author, believed);
+                (kind(Operation::GetBlob), kind(Operation::CreatePool))
             };
-            assert_eq!(faults(Author::Unknown, false), nameless, "{status}");
-            assert_eq!(faults(Author::Unknown, true), believed, "{status}");
-            assert_eq!(faults(Author::Lost, false), cut, "{status}");
+            assert_eq!(kinds(Author::Unknown, false), nameless, "{status}");
+            assert_eq!(kinds(Author::Unknown, true), believed, "{status}");
+            assert_eq!(kinds(Author::Lost, false), cut, "{status}");
         }
     }
 
@@ -366,8 +368,16 @@ mod tests {
     fn one_rejected_signature_is_no_wrong_key_and_several_are() {
         for code in SIGNATURE {
             for operation in [Operation::GetBlob, Operation::PutBlob, Operation::CreatePool] {
-                assert_eq!(refused(operation, 403, code, Author::Service, false), Fault::Transient, "{code}");
-                assert_eq!(refused(operation, 403, code, Author::Service, true), Fault::Permanent, "{code}");
+                assert_eq!(
+                    refused(operation, 403, code, Author::Service, false),
+                    FailureKind::Transient,
+                    "{code}"
+                );
+                assert_eq!(
+                    refused(operation, 403, code, Author::Service, true),
+                    FailureKind::Permanent,
+                    "{code}"
+                );
             }
         }
     }
@@ -398,9 +408,9 @@ mod tests {
     fn no_answer_is_ambiguous_only_if_the_call_may_have_arrived_and_matters_twice() {
         use TransportError::{Broken, Connect, Unsendable};
         for (error, read, once) in [
-            (Connect("refused".into()), Fault::Transient, Fault::Transient),
-            (Broken("reset".into()), Fault::Transient, Fault::Ambiguous),
-            (Unsendable("too long".into()), Fault::Permanent, Fault::Permanent),
+            (Connect("refused".into()), FailureKind::Transient, FailureKind::Transient),
+            (Broken("reset".into()), FailureKind::Transient, FailureKind::Ambiguous),
+            (Unsendable("too long".into()), FailureKind::Permanent, FailureKind::Permanent),
         ] {
             assert_eq!(unreachable(Operation::GetBlob, &error), read, "{error}");
             assert_eq!(unreachable(Operation::AddTasks, &error), once, "{error}");

@@ -6,10 +6,8 @@ use crate::{
     doubt::Author,
     operation::{Operation, Tried},
 };
-use dropmill_azure_wire::{
-    fault::{Fault, Trouble},
-    transport::TransportError,
-};
+use dropmill_azure_wire::transport::TransportError;
+use dropmill_lifecycle::{Code, Failure, FailureKind};
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 /// Why a call to Batch did not give what was asked for.
@@ -139,10 +137,10 @@ impl CallError {
     }
 
     /// The code with which the service refused, or would have.
-    pub fn code(&self) -> Option<&str> {
+    pub fn code(&self) -> Option<Code> {
         match self {
-            Self::Refused(refused) => Some(&refused.code),
-            Self::Unsendable { code, .. } => Some(code),
+            Self::Refused(refused) => Some(refused.code.as_str().into()),
+            Self::Unsendable { code, .. } => Some((*code).into()),
             _ => None,
         }
     }
@@ -168,11 +166,11 @@ impl CallError {
 
     /// Whether the call may have had its effect.
     pub fn is_ambiguous(&self) -> bool {
-        self.fault() == Fault::Ambiguous
+        self.kind() == FailureKind::Ambiguous
     }
 
     /// What may be done about it.
-    pub fn fault(&self) -> Fault {
+    pub fn kind(&self) -> FailureKind {
         let operation = self.tried().operation;
         match self {
             Self::Refused(refused) => {
@@ -181,29 +179,29 @@ impl CallError {
             }
             Self::TimedOut { .. } | Self::BrokenAnswer { .. } => classify::lost(operation),
             Self::Unreachable { source, .. } => classify::unreachable(operation, source),
-            Self::Unsendable { .. } | Self::TooLarge { .. } => Fault::Permanent,
+            Self::Unsendable { .. } | Self::TooLarge { .. } => FailureKind::Permanent,
             Self::NoToken { source, .. } => {
                 if source.may_pass {
-                    Fault::Transient
+                    FailureKind::Transient
                 } else {
-                    Fault::Permanent
+                    FailureKind::Permanent
                 }
             }
         }
     }
 
     /// The failure as the machines see it and as people read it.
-    pub fn trouble(&self) -> Trouble {
+    pub fn failure(&self) -> Failure {
         let (code, retry_after) = match self {
-            Self::Refused(refused) => (refused.code.as_str(), refused.retry_after),
-            Self::TimedOut { .. } => ("TimedOut", None),
-            Self::Unreachable { .. } => ("Unreachable", None),
-            Self::BrokenAnswer { .. } => ("BrokenAnswer", None),
-            Self::Unsendable { code, .. } => (*code, None),
-            Self::TooLarge { .. } => ("TooLarge", None),
-            Self::NoToken { .. } => ("NoToken", None),
+            Self::Refused(refused) => (refused.code.as_str().into(), refused.retry_after),
+            Self::TimedOut { .. } => (Code::TimedOut, None),
+            Self::Unreachable { .. } => (Code::Unreachable, None),
+            Self::BrokenAnswer { .. } => (Code::BrokenAnswer, None),
+            Self::Unsendable { code, .. } => ((*code).into(), None),
+            Self::TooLarge { .. } => (Code::TooLarge, None),
+            Self::NoToken { .. } => (Code::NoToken, None),
         };
-        Trouble { fault: self.fault(), code: code.to_owned(), message: line(self), retry_after }
+        Failure { kind: self.kind(), code, message: line(self), retry_after }
     }
 }
 
@@ -270,7 +268,7 @@ pub enum BlobError {
 
 impl BlobError {
     /// The code with which the service refused.
-    pub fn code(&self) -> Option<&str> {
+    pub fn code(&self) -> Option<Code> {
         match self {
             Self::Call(error) => error.code(),
             _ => None,
@@ -292,30 +290,32 @@ impl BlobError {
 
     /// Whether the call may have had its effect.
     pub fn is_ambiguous(&self) -> bool {
-        self.fault() == Fault::Ambiguous
+        self.kind() == FailureKind::Ambiguous
     }
 
     /// What may be done about it.
-    pub fn fault(&self) -> Fault {
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Call(error) => error.fault(),
-            Self::SourceChanged { .. } | Self::OtherLength { .. } | Self::Corrupt { .. } => Fault::Transient,
+            Self::Call(error) => error.kind(),
+            Self::SourceChanged { .. } | Self::OtherLength { .. } | Self::Corrupt { .. } => {
+                FailureKind::Transient
+            }
             Self::Source { source, .. } | Self::Target { source, .. } => classify::local(source),
         }
     }
 
     /// The failure as the machines see it and as people read it. Codes of its own: `SourceChanged`,
     /// `SourceUnreadable`, `Disk`, `OtherLength`, `Corrupt`.
-    pub fn trouble(&self) -> Trouble {
+    pub fn failure(&self) -> Failure {
         let code = match self {
-            Self::Call(error) => return error.trouble(),
-            Self::SourceChanged { .. } => "SourceChanged",
-            Self::Source { .. } => "SourceUnreadable",
-            Self::Target { .. } => "Disk",
-            Self::OtherLength { .. } => "OtherLength",
-            Self::Corrupt { .. } => "Corrupt",
+            Self::Call(error) => return error.failure(),
+            Self::SourceChanged { .. } => Code::SourceChanged,
+            Self::Source { .. } => Code::SourceUnreadable,
+            Self::Target { .. } => Code::Disk,
+            Self::OtherLength { .. } => Code::OtherLength,
+            Self::Corrupt { .. } => Code::Corrupt,
         };
-        Trouble { fault: self.fault(), code: code.into(), message: line(self), retry_after: None }
+        Failure { kind: self.kind(), code, message: line(self), retry_after: None }
     }
 }
 

@@ -2,7 +2,7 @@
 //! service of the same process ([`in_process::InProcess`]), or through whatever else carries a request.
 //!
 //! A call is signed, sent once, and its answer read within a deadline; what went wrong is told as a
-//! [`error::CallError`] whose [`error::CallError::trouble`] says what may be done about it. Nobody here repeats
+//! [`error::CallError`] whose [`error::CallError::failure`] says what may be done about it. Nobody here repeats
 //! a call that may have had an effect, sleeps, or reads the machine's clock: that is decided elsewhere.
 //! Two things are repeated, since nobody else could do it as well: a read whose connection died before its
 //! answer began (once), and a download that broke off (from where it broke off).

@@ -9,7 +9,6 @@ pub mod command_line;
 pub mod duration;
 pub mod error;
 pub mod etag;
-pub mod fault;
 pub mod sas;
 pub mod secret;
 mod shape;

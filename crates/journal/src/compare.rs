@@ -148,7 +148,7 @@ mod tests {
             elapsed_ms: at as u64 * 170,
             run: run.into(),
             actor: "somebody".into(),
-            subject,
+            subject: subject.into(),
             cause,
             happening,
         };

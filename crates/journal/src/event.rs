@@ -2,6 +2,7 @@
 //!
 //! Versioned with [`VERSION`]; within a major version fields and kinds are only added.
 
+pub use crate::names::{FileOutcome, Role, Subject};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,9 +24,11 @@ pub struct Event {
     pub run: String,
     /// Who says so: `storage_uploader`, `pool_keeper`, `job_submitter`, `task_monitor`, `output_fetcher`,
     /// `run_keeper`, `result_collector`.
-    pub actor: String,
+    #[schemars(with = "String")]
+    pub actor: Role,
     /// What it is about: `run`, `pool`, `job`, `node/<id>`, `container/<name>`, `file/<name>`, `task/<id>`.
-    pub subject: String,
+    #[schemars(with = "String")]
+    pub subject: Subject,
     /// `seq` of the event that led to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<u64>,
@@ -80,7 +83,8 @@ pub enum Happening {
     /// Its result, or its failure, is in its place.
     FilePublished {
         /// `done` or `failed`.
-        outcome: String,
+        #[schemars(with = "String")]
+        outcome: FileOutcome,
         /// Path below that folder, written as `input` is.
         place: String,
     },
@@ -93,7 +97,14 @@ pub enum Happening {
         /// It was there already, with the same content.
         skipped: bool,
     },
-    /// A task's input is in its container.
+    /// A file that several tasks share is in the container of the inputs.
+    SharedFileUploaded {
+        /// Length in bytes.
+        bytes: u64,
+        /// Whether it was there already.
+        skipped: bool,
+    },
+    /// A task's input is in its container: all its files, if it has several.
     InputUploaded {
         /// Relative path of the input.
         input: String,
@@ -243,7 +254,8 @@ pub enum Happening {
     /// An actor died; the run ends with that reason.
     ActorLost {
         /// Which.
-        actor: String,
+        #[schemars(with = "String")]
+        actor: Role,
     },
     /// The last event of a run.
     RunEnded {

@@ -12,6 +12,7 @@ mod files;
 mod journal;
 mod list;
 mod mark;
+mod names;
 mod outbox;
 pub mod past;
 pub mod progress;

@@ -3,7 +3,9 @@
 //! What is recorded has happened. What happened may not be recorded: whoever goes on asks the service, and the output
 //! folder, under names that are functions of the run.
 
-use crate::event::{DeliveredFile, EndReason, Event, Happening, Outcome, TaskEnding, Verdict};
+use crate::event::{
+    DeliveredFile, EndReason, Event, FileOutcome, Happening, Outcome, Subject, TaskEnding, Verdict,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A fold of a journal.
@@ -21,6 +23,8 @@ pub struct Past {
     pub containers: BTreeSet<String>,
     /// Files of the application that were uploaded, and their lengths.
     pub application: BTreeMap<String, u64>,
+    /// Files that tasks share and that were uploaded, by the names of their blobs, and their lengths.
+    pub shared_files: BTreeMap<String, u64>,
     /// The event that made the pool, unless it is gone.
     pub pool: Option<u64>,
     /// The event that made the job, unless it is gone.
@@ -58,8 +62,8 @@ pub struct PastTask {
     pub claimed: Option<PastClaim>,
     /// That file was withdrawn, or its result is in its place.
     pub settled: bool,
-    /// The latter: `done`, `duplicate` or `failed`, and the place below the folder of results or of failures.
-    pub published: Option<(String, String)>,
+    /// The latter, and the place below the folder of results or of failures.
+    pub published: Option<(FileOutcome, String)>,
 }
 
 /// The last word on a task, as its event says it.
@@ -102,7 +106,10 @@ impl Past {
     pub fn apply(&mut self, event: &Event) {
         self.last = event.seq;
         self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
-        let (kind, name) = event.subject.split_once('/').unwrap_or((&event.subject, ""));
+        let container = match &event.subject {
+            Subject::Container(name) => Some(name.clone()),
+            _ => None,
+        };
         match &event.happening {
             Happening::RunStarted { .. } => {
                 self.lives = 1;
@@ -110,13 +117,20 @@ impl Past {
             }
             Happening::RunResumed { life, .. } => self.lives = *life,
             Happening::ContainerReady {} => {
-                self.containers.insert(name.to_owned());
+                self.containers.extend(container);
             }
             Happening::ContainerDeleted {} => {
-                self.containers.remove(name);
+                container.map(|name| self.containers.remove(&name));
             }
             Happening::ApplicationUploaded { bytes, .. } => {
-                self.application.insert(name.to_owned(), *bytes);
+                if let Subject::File(name) = &event.subject {
+                    self.application.insert(name.clone(), *bytes);
+                }
+            }
+            Happening::SharedFileUploaded { bytes, .. } => {
+                if let Subject::File(name) = &event.subject {
+                    self.shared_files.insert(name.clone(), *bytes);
+                }
             }
             Happening::PoolCreated { .. } => self.pool = Some(event.seq),
             Happening::PoolDeleted {} => self.pool = None,
@@ -124,8 +138,11 @@ impl Past {
             Happening::JobDeleted {} => self.job = None,
             Happening::EndAsked { reason, .. } => self.ending = Some(*reason),
             Happening::RunEnded { outcome, .. } => self.ended = Some(*outcome),
-            _ if kind == "task" => self.tasks.entry(name.to_owned()).or_default().apply(event),
-            _ => {}
+            _ => {
+                if let Subject::Task(id) = &event.subject {
+                    self.tasks.entry(id.clone()).or_default().apply(event);
+                }
+            }
         }
     }
 }

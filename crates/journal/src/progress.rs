@@ -1,7 +1,7 @@
 //! Where a run stands, in one line: a fold of its events that costs the same for each.
 
-use crate::event::{Event, Happening, Verdict};
-use std::collections::BTreeMap;
+use crate::event::{Event, Happening, Subject, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a run stands.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -28,8 +28,8 @@ pub struct Progress {
     pub elapsed_ms: u64,
     /// When the pool was ready, milliseconds from the first event.
     pub ready_ms: Option<u64>,
-    nodes: BTreeMap<String, String>,
-    running_tasks: std::collections::BTreeSet<String>,
+    nodes: BTreeMap<Subject, String>,
+    running_tasks: BTreeSet<Subject>,
     pool: Pool,
     /// The last call that failed and is tried again, if nothing moved since.
     trouble: Option<String>,

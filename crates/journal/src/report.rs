@@ -155,7 +155,8 @@ impl ReportFold {
             }
             // What an earlier life left, this one may delete.
             Happening::RunResumed { .. } => self.left_behind.clear(),
-            Happening::ApplicationUploaded { bytes, skipped } => {
+            Happening::ApplicationUploaded { bytes, skipped }
+            | Happening::SharedFileUploaded { bytes, skipped } => {
                 self.uploaded_bytes += if *skipped { 0 } else { *bytes };
             }
             Happening::InputUploaded { input, bytes, skipped } => {
@@ -204,7 +205,7 @@ impl ReportFold {
             Happening::Degraded { reason } => self.degraded.push(reason.clone()),
             Happening::ResizeFailed { code, message } => self.degraded.push(format!("{code}: {message}")),
             Happening::StartTaskFailed { exit_code, reason, stderr_tail } => {
-                let node = event.subject.trim_start_matches("node/");
+                let node = event.subject.node().unwrap_or_default();
                 let exit = exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
                 let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
                 let said = if stderr_tail.is_empty() { "nothing" } else { stderr_tail };
@@ -213,7 +214,7 @@ impl ReportFold {
             }
             Happening::EndAsked { reason, detail } => self.reason = Some((*reason, detail.clone())),
             Happening::LeftBehind { reason } => {
-                self.left_behind.push(Left { what: event.subject.clone(), reason: reason.clone() });
+                self.left_behind.push(Left { what: event.subject.to_string(), reason: reason.clone() });
             }
             Happening::RunEnded { outcome, succeeded, failed, unfinished } => {
                 self.outcome = Some(*outcome);
@@ -243,7 +244,7 @@ impl ReportFold {
     }
 
     fn task(&mut self, event: &Event, change: impl FnOnce(&mut TaskResult)) {
-        let id = event.subject.trim_start_matches("task/");
+        let Some(id) = event.subject.task() else { return };
         if !self.results.contains_key(id) {
             self.results.insert(id.to_owned(), TaskResult { task: id.to_owned(), ..TaskResult::default() });
         }

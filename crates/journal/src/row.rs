@@ -34,8 +34,8 @@ impl Row {
             at: event.at.to_string(),
             elapsed_ms: event.elapsed_ms,
             cause: event.cause,
-            actor: event.actor.clone(),
-            subject: event.subject.clone(),
+            actor: event.actor.as_str().to_owned(),
+            subject: event.subject.to_string(),
             happening: serde_json::to_string(&event.happening).expect("happenings have only text for keys"),
             sum: 0,
         };
@@ -118,8 +118,8 @@ impl Row {
             at,
             elapsed_ms,
             run: run.into(),
-            actor: self.actor,
-            subject: self.subject,
+            actor: self.actor.into(),
+            subject: self.subject.into(),
             cause,
             happening,
         })

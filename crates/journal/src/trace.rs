@@ -6,7 +6,7 @@
 //! when somebody looked, and groups equal lives.
 
 use crate::{
-    event::{Event, Happening, Verdict},
+    event::{Event, Happening, Subject, Verdict},
     shown,
 };
 use std::{
@@ -22,10 +22,16 @@ pub fn full(events: &[Event]) -> String {
     let names = Names::of(events);
     let mut text = String::new();
     for (life, events) in lives(events) {
-        let _ = writeln!(text, "{}", names.life(&life));
+        let _ = writeln!(text, "{}", names.life(life));
         for event in events {
             let (line, tenths) = (names.line(event, true), event.elapsed_ms / 100);
-            let _ = writeln!(text, "  {:>5}.{} {:<16} {line}", tenths / 10, tenths % 10, shown(&event.actor));
+            let _ = writeln!(
+                text,
+                "  {:>5}.{} {:<16} {line}",
+                tenths / 10,
+                tenths % 10,
+                shown(event.actor.as_str())
+            );
         }
     }
     text
@@ -58,10 +64,9 @@ pub fn outline(events: &[Event]) -> String {
         if steps.is_empty() {
             continue;
         }
-        let kind = life.split('/').next().unwrap_or_default().to_owned();
         let story = told(&steps);
-        let key = format!("{kind}\n{story}");
-        let life = names.life(&life);
+        let key = format!("{}\n{story}", life.kind());
+        let life = names.life(life);
         match by_story.get(&key) {
             Some(&group) => groups[group].1.push(life),
             None => {
@@ -112,8 +117,7 @@ pub(crate) fn stories(events: &[Event]) -> BTreeMap<(u8, String), Vec<String>> {
         if cause.subject == event.subject {
             format!("{line} (for {because})")
         } else {
-            let kind = cause.subject.split('/').next().unwrap_or_default();
-            format!("{line} (for {kind}: {because})")
+            format!("{line} (for {}: {because})", cause.subject.kind())
         }
     };
     let (mut stories, mut nodes) = (BTreeMap::new(), vec![]);
@@ -125,15 +129,16 @@ pub(crate) fn stories(events: &[Event]) -> BTreeMap<(u8, String), Vec<String>> {
         if told.is_empty() {
             continue;
         }
-        if life.starts_with("node/") {
+        if life.node().is_some() {
             nodes.push(told);
         } else {
-            stories.insert((rank(&life), names.life(&life)), told);
+            stories.insert((rank(life), names.life(life)), told);
         }
     }
     nodes.sort();
     for (at, told) in nodes.into_iter().enumerate() {
-        stories.insert((rank("node"), format!("node#{}", at + 1)), told);
+        let name = format!("node#{}", at + 1);
+        stories.insert((rank(&Subject::Node(name.clone())), name), told);
     }
     stories
 }
@@ -148,24 +153,24 @@ fn is_told(event: &Event) -> bool {
 }
 
 /// Events by the life they are of: the run first, then what was made for it in the order in which it is needed.
-fn lives(events: &[Event]) -> Vec<(String, Vec<&Event>)> {
-    let mut lives: BTreeMap<(u8, &str), Vec<&Event>> = BTreeMap::new();
+fn lives(events: &[Event]) -> Vec<(&Subject, Vec<&Event>)> {
+    let mut lives: BTreeMap<(u8, &Subject), Vec<&Event>> = BTreeMap::new();
     for event in events {
         lives.entry((rank(&event.subject), &event.subject)).or_default().push(event);
     }
-    lives.into_iter().map(|((_, subject), events)| (subject.to_owned(), events)).collect()
+    lives.into_iter().map(|((_, subject), events)| (subject, events)).collect()
 }
 
 /// The place of a life among the others.
-fn rank(subject: &str) -> u8 {
-    match subject.split('/').next().unwrap_or_default() {
-        "run" => 0,
-        "container" | "containers" => 1,
-        "file" => 2,
-        "pool" => 3,
-        "node" => 4,
-        "job" => 5,
-        _ => 6,
+fn rank(subject: &Subject) -> u8 {
+    match subject {
+        Subject::Run => 0,
+        Subject::Container(_) | Subject::Containers => 1,
+        Subject::File(_) => 2,
+        Subject::Pool => 3,
+        Subject::Node(_) => 4,
+        Subject::Job => 5,
+        Subject::Task(_) | Subject::Other(_) => 6,
     }
 }
 
@@ -180,7 +185,7 @@ impl Names {
         let run = events.first().map(|event| event.run.clone()).unwrap_or_default();
         let mut nodes = BTreeSet::new();
         for event in events {
-            if let Some(node) = event.subject.strip_prefix("node/") {
+            if let Some(node) = event.subject.node() {
                 nodes.insert(node.to_owned());
             }
             match &event.happening {
@@ -197,10 +202,10 @@ impl Names {
     }
 
     /// The name of a life, without what a run made up.
-    fn life(&self, subject: &str) -> String {
-        match subject.strip_prefix("node/") {
+    fn life(&self, subject: &Subject) -> String {
+        match subject.node() {
             Some(node) => format!("node/{}", shown(self.node(node))),
-            None => self.plain(subject),
+            None => self.plain(&subject.to_string()),
         }
     }
 
@@ -230,7 +235,8 @@ impl Names {
                 false => format!("published in {outcome}"),
             },
             Happening::ContainerReady {} => "ready".into(),
-            Happening::ApplicationUploaded { bytes, skipped } => {
+            Happening::ApplicationUploaded { bytes, skipped }
+            | Happening::SharedFileUploaded { bytes, skipped } => {
                 format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
             }
             Happening::InputUploaded { bytes, skipped, .. } => {
@@ -370,7 +376,7 @@ mod tests {
             elapsed_ms: at as u64 * 130,
             run: run.into(),
             actor: "task_monitor".into(),
-            subject,
+            subject: subject.into(),
             cause: None,
             happening,
         };

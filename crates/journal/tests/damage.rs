@@ -42,7 +42,7 @@ fn event(run: &str, seq: u64, happening: Happening) -> Event {
         elapsed_ms: seq * 10,
         run: run.into(),
         actor: "output_fetcher".into(),
-        subject: format!("task/{seq}-txt-0123456789ab"),
+        subject: format!("task/{seq}-txt-0123456789ab").into(),
         cause: (seq > 1).then_some(1),
         happening,
     }

@@ -3,7 +3,7 @@
 //! A file is never lost: from the moment at which the intent to take it is durable it is in the drop folder, in the
 //! work folder, or in the folder of its result, and each step can be found again by looking.
 
-use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use crate::{Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::{fmt, str::FromStr, time::Duration};
 
 /// What a look at a file shows of it: two looks that are equal saw nobody write.
@@ -146,13 +146,13 @@ pub enum ArrivalEvent {
     /// It is, and it is known from before: this is where it goes.
     Known(Outcome),
     /// It could not be taken.
-    NotTaken(Trouble),
+    NotTaken(Failure),
     /// Its task is closed.
     Closed(Closing),
     /// It is in its place.
     Published,
     /// It could not be put there.
-    PublishFailed(Trouble),
+    PublishFailed(Failure),
     /// It was written to after it was taken: its result is of another content.
     Changed(Look),
     /// It cannot be an input any more, and why.
@@ -206,6 +206,34 @@ pub struct ArrivalLimits {
 
 /// A state and what to do on entering it.
 pub type Step = (ArrivalState, Vec<ArrivalCommand>);
+
+/// The machine of a file of the drop folder.
+#[derive(Debug)]
+pub struct Arrival;
+
+impl Machine for Arrival {
+    type State = ArrivalState;
+    type Event = ArrivalEvent;
+    type Command = ArrivalCommand;
+    type Limits = ArrivalLimits;
+    const NAME: &'static str = "arrival";
+
+    fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &ArrivalLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &ArrivalState, limits: &ArrivalLimits) -> Option<Elapsed> {
+        state.wakes_at(limits)
+    }
+
+    fn time_passed() -> ArrivalEvent {
+        ArrivalEvent::TimePassed
+    }
+
+    fn is_routine(event: &ArrivalEvent) -> bool {
+        matches!(event, ArrivalEvent::TimePassed | ArrivalEvent::Looked { .. } | ArrivalEvent::Gone)
+    }
+}
 
 /// What follows from `event` at `now`.
 pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &ArrivalLimits) -> Step {
@@ -263,18 +291,18 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
         (Is::Unsettled { .. }, On::Unreadable(cause)) => publish(Outcome::Failed { cause }),
 
         (Is::Publishing { .. }, On::Published) => (Is::Over, vec![]),
-        (Is::Publishing { outcome, attempt }, On::PublishFailed(trouble)) => {
+        (Is::Publishing { outcome, attempt }, On::PublishFailed(failure)) => {
             // What cannot be put in its place stays where it is, whole, and is tried for ever: there is no other place.
             let longest = limits.longest_rest();
-            let rest = match trouble.fault {
-                Fault::Permanent => longest,
-                Fault::Transient | Fault::Ambiguous => {
-                    limits.delays.after(attempt, trouble.retry_after).unwrap_or(longest)
+            let rest = match failure.kind {
+                FailureKind::Permanent => longest,
+                FailureKind::Transient | FailureKind::Ambiguous => {
+                    limits.delays.after(attempt, failure.retry_after).unwrap_or(longest)
                 }
             };
             (
                 Is::Resting { outcome, attempt, again_at: now + rest },
-                vec![Do::TellRest { attempt, rest, cause: trouble.message }],
+                vec![Do::TellRest { attempt, rest, cause: failure.message }],
             )
         }
         (Is::Resting { outcome, attempt, again_at }, On::TimePassed) if now >= again_at => {

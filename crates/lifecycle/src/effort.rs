@@ -5,7 +5,7 @@
 //! interrupt it. An ambiguous failure is tried again like a transient one, because whoever carries
 //! out `Try` asks the service what is true first.
 
-use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use crate::{Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where an effort stands.
@@ -29,12 +29,12 @@ pub enum EffortState {
         /// End of the whole effort.
         until: Elapsed,
         /// Why the last try failed.
-        trouble: Trouble,
+        failure: Failure,
     },
     /// It succeeded.
     Done,
     /// It will not succeed.
-    Failed(Trouble),
+    Failed(Failure),
     /// Nobody needs it any more.
     Dropped,
 }
@@ -49,7 +49,7 @@ pub enum EffortEvent {
     /// Part of the work is done and will not be done again. Said before `TryFailed`: what is left has all its tries.
     GotFurther,
     /// The call failed.
-    TryFailed(Trouble),
+    TryFailed(Failure),
     /// Some time passed; how much, the moment tells.
     TimePassed,
     /// Nobody needs it any more.
@@ -68,12 +68,12 @@ pub enum EffortCommand {
         /// Length of the rest.
         rest: Duration,
         /// Why it failed.
-        trouble: Trouble,
+        failure: Failure,
     },
     /// Say that it succeeded.
     TellDone,
     /// Say that it failed for good.
-    TellFailed(Trouble),
+    TellFailed(Failure),
 }
 
 /// What an effort may take.
@@ -88,6 +88,35 @@ pub struct EffortLimits {
 /// A state and what to do on entering it.
 pub type Step = (EffortState, Vec<EffortCommand>);
 
+/// A call that is repeated until it succeeds.
+#[derive(Debug)]
+pub struct Effort;
+
+impl Machine for Effort {
+    type State = EffortState;
+    type Event = EffortEvent;
+    type Command = EffortCommand;
+    type Limits = EffortLimits;
+    const NAME: &'static str = "effort";
+
+    fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &EffortLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &EffortState, _: &EffortLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> EffortEvent {
+        EffortEvent::TimePassed
+    }
+
+    fn is_routine(event: &EffortEvent) -> bool {
+        // The end is asked of all, and news of progress changes only the number of attempts.
+        matches!(event, EffortEvent::TimePassed | EffortEvent::EndAsked | EffortEvent::GotFurther)
+    }
+}
+
 /// What follows from `event` at `now`.
 pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &EffortLimits) -> Step {
     use {EffortCommand as Do, EffortEvent as On, EffortState as Is};
@@ -96,17 +125,19 @@ pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &Effo
         (Is::Trying { .. }, On::Succeeded) => (Is::Done, vec![Do::TellDone]),
         // Otherwise a result of many files could never come home over a wire that fails once in so many calls.
         (Is::Trying { until, .. }, On::GotFurther) => (Is::Trying { attempt: 1, until }, vec![]),
-        (Is::Trying { attempt, until }, On::TryFailed(trouble)) => {
-            let rest = match trouble.fault {
-                Fault::Permanent => None,
-                Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+        (Is::Trying { attempt, until }, On::TryFailed(failure)) => {
+            let rest = match failure.kind {
+                FailureKind::Permanent => None,
+                FailureKind::Transient | FailureKind::Ambiguous => {
+                    limits.delays.after(attempt, failure.retry_after)
+                }
             };
             match rest {
                 Some(rest) if now + rest < until => {
-                    let told = Do::TellRest { attempt, rest, trouble: trouble.clone() };
-                    (Is::Resting { attempt, again_at: now + rest, until, trouble }, vec![told])
+                    let told = Do::TellRest { attempt, rest, failure: failure.clone() };
+                    (Is::Resting { attempt, again_at: now + rest, until, failure }, vec![told])
                 }
-                _ => fail(trouble),
+                _ => fail(failure),
             }
         }
         (Is::Resting { attempt, again_at, until, .. }, On::TimePassed) if now >= again_at => {
@@ -125,8 +156,8 @@ pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &Effo
     }
 }
 
-fn fail(trouble: Trouble) -> Step {
-    (EffortState::Failed(trouble.clone()), vec![EffortCommand::TellFailed(trouble)])
+fn fail(failure: Failure) -> Step {
+    (EffortState::Failed(failure.clone()), vec![EffortCommand::TellFailed(failure)])
 }
 
 impl EffortState {
@@ -136,6 +167,11 @@ impl EffortState {
             Self::Resting { again_at, .. } => Some(*again_at),
             Self::Waiting | Self::Trying { .. } | Self::Done | Self::Failed(_) | Self::Dropped => None,
         }
+    }
+
+    /// Whether a call is on its way.
+    pub fn is_trying(&self) -> bool {
+        matches!(self, Self::Trying { .. })
     }
 
     /// Whether nothing more will happen.

@@ -4,7 +4,7 @@
 //! it is told to end itself after the last of them ("sealed"): a dead client leaves no open job. It
 //! must not be told earlier, because a job without tasks counts as finished.
 
-use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where the job stands.
@@ -83,19 +83,19 @@ pub enum JobEvent {
     /// It is made, or was there already and is ours.
     Created,
     /// Making it failed.
-    CreateFailed(Trouble),
+    CreateFailed(Failure),
     /// The last task was accepted.
     AllTasksIn,
     /// It will end itself.
     SealSucceeded,
     /// Telling it so failed.
-    SealFailed(Trouble),
+    SealFailed(Failure),
     /// The run ends before its tasks did.
     TerminateAsked(String),
     /// It was told to end, or had ended.
     TerminateSucceeded,
     /// Telling it so failed.
-    TerminateFailed(Trouble),
+    TerminateFailed(Failure),
     /// The run needs it no more.
     EndAsked,
     /// The run needs it no more, but it shall stay.
@@ -105,9 +105,9 @@ pub enum JobEvent {
     /// A look found no such job.
     FoundMissing,
     /// It has ended, and takes none of the tasks that it lacks.
-    FoundEnded(Trouble),
+    FoundEnded(Failure),
     /// Deleting failed.
-    DeleteFailed(Trouble),
+    DeleteFailed(Failure),
     /// Some time passed; how much, the moment tells.
     TimePassed,
 }
@@ -136,10 +136,10 @@ pub enum JobCommand {
         /// Length of the rest.
         rest: Duration,
         /// Why.
-        trouble: Trouble,
+        failure: Failure,
     },
     /// Say that it cannot be had.
-    TellLost(Trouble),
+    TellLost(Failure),
     /// Say that its tasks were told to end.
     TellTerminated,
     /// Say that it is gone.
@@ -164,6 +164,41 @@ pub struct JobLimits {
 /// A state and what to do on entering it.
 pub type Step = (JobState, Vec<JobCommand>);
 
+/// The machine of a job.
+#[derive(Debug)]
+pub struct Job;
+
+impl Machine for Job {
+    type State = JobState;
+    type Event = JobEvent;
+    type Command = JobCommand;
+    type Limits = JobLimits;
+    const NAME: &'static str = "job";
+
+    fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &JobState, _: &JobLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> JobEvent {
+        JobEvent::TimePassed
+    }
+
+    fn is_routine(event: &JobEvent) -> bool {
+        matches!(
+            event,
+            JobEvent::TimePassed
+                | JobEvent::SeenThere
+                | JobEvent::FoundMissing
+                | JobEvent::FoundEnded(_)
+                | JobEvent::AllTasksIn
+        )
+    }
+}
+
 /// What follows from `event` at `now`.
 pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {
     use {JobCommand as Do, JobEvent as On, JobState as Is};
@@ -171,15 +206,15 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         (Is::Absent, On::Wanted) => (Is::Creating { attempt: 1, unclear: false }, vec![Do::Create]),
         (Is::Recalled, On::Wanted) => (Is::Creating { attempt: 1, unclear: true }, vec![Do::Create]),
         (Is::Creating { .. }, On::Created) => (Is::Open, vec![Do::TellOpen]),
-        (Is::Creating { attempt, unclear }, On::CreateFailed(trouble)) => {
-            let unclear = unclear || trouble.fault == Fault::Ambiguous;
-            match rest(limits, attempt, &trouble) {
+        (Is::Creating { attempt, unclear }, On::CreateFailed(failure)) => {
+            let unclear = unclear || failure.kind == FailureKind::Ambiguous;
+            match rest(limits, attempt, &failure) {
                 Some(rest) => (
                     Is::Resting { attempt, unclear, again_at: now + rest },
-                    vec![Do::TellRest { what: "create job", attempt, rest, trouble }],
+                    vec![Do::TellRest { what: "create job", attempt, rest, failure }],
                 ),
-                None if unclear => (Is::Lost, vec![Do::TellLost(trouble)]),
-                None => (Is::Unmade, vec![Do::TellLost(trouble)]),
+                None if unclear => (Is::Lost, vec![Do::TellLost(failure)]),
+                None => (Is::Unmade, vec![Do::TellLost(failure)]),
             }
         }
         (Is::Resting { attempt, unclear, again_at }, On::TimePassed) if now >= again_at => {
@@ -187,20 +222,20 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
 
         (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundMissing) => {
-            let trouble = Trouble::permanent("JobNotFound", "the job was deleted by somebody else");
-            (Is::Lost, vec![Do::TellLost(trouble)])
+            let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by somebody else");
+            (Is::Lost, vec![Do::TellLost(failure)])
         }
 
-        (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundEnded(trouble)) => {
-            (Is::Lost, vec![Do::TellLost(trouble)])
+        (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundEnded(failure)) => {
+            (Is::Lost, vec![Do::TellLost(failure)])
         }
 
         (Is::Open, On::AllTasksIn) => (Is::Sealing { attempt: 1, again_at: None }, vec![Do::Seal]),
         (Is::Sealing { .. }, On::SealSucceeded) => (Is::Sealed, vec![]),
-        (Is::Sealing { attempt, .. }, On::SealFailed(trouble)) => match rest(limits, attempt, &trouble) {
+        (Is::Sealing { attempt, .. }, On::SealFailed(failure)) => match rest(limits, attempt, &failure) {
             Some(rest) => (
                 Is::Sealing { attempt, again_at: Some(now + rest) },
-                vec![Do::TellRest { what: "seal job", attempt, rest, trouble }],
+                vec![Do::TellRest { what: "seal job", attempt, rest, failure }],
             ),
             // Only a client that dies now would leave the job open; this one ends it itself.
             None => (Is::Open, vec![]),
@@ -221,14 +256,14 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         (Is::Terminating { kept: false, .. }, On::TerminateSucceeded) => {
             (Is::Terminated, vec![Do::TellTerminated])
         }
-        (Is::Terminating { reason, attempt, until, kept, .. }, On::TerminateFailed(trouble)) => {
-            match rest(limits, attempt, &trouble) {
+        (Is::Terminating { reason, attempt, until, kept, .. }, On::TerminateFailed(failure)) => {
+            match rest(limits, attempt, &failure) {
                 Some(rest) if now + rest < until => {
                     let again_at = Some(now + rest);
-                    let told = Do::TellRest { what: "terminate job", attempt, rest, trouble };
+                    let told = Do::TellRest { what: "terminate job", attempt, rest, failure };
                     (Is::Terminating { reason, attempt, again_at, until, kept }, vec![told])
                 }
-                _ if kept => keep(&format!("; it was not told to end: {}", trouble.message)),
+                _ if kept => keep(&format!("; it was not told to end: {}", failure.message)),
                 // Deleting it, which comes next, ends its tasks as well.
                 _ => (Is::Terminated, vec![Do::TellTerminated]),
             }
@@ -270,10 +305,10 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             let command = if looks.is_multiple_of(8) { Do::Delete } else { Do::Look };
             (Is::Deleting { looks, again_at: now + rest, until }, vec![command])
         }
-        (Is::Deleting { looks, until, .. }, On::DeleteFailed(trouble)) => match trouble.fault {
-            Fault::Permanent => (Is::Left, vec![Do::TellLeft(trouble.message)]),
-            Fault::Transient | Fault::Ambiguous => {
-                let rest = limits.delays.after(looks + 1, trouble.retry_after).unwrap_or(limits.watch_every);
+        (Is::Deleting { looks, until, .. }, On::DeleteFailed(failure)) => match failure.kind {
+            FailureKind::Permanent => (Is::Left, vec![Do::TellLeft(failure.message)]),
+            FailureKind::Transient | FailureKind::Ambiguous => {
+                let rest = limits.delays.after(looks + 1, failure.retry_after).unwrap_or(limits.watch_every);
                 // To the next turn that asks again.
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
@@ -322,10 +357,10 @@ fn keep(but: &str) -> Step {
     (JobState::Left, vec![JobCommand::TellLeft(format!("kept, as cleanup.job says{but}"))])
 }
 
-fn rest(limits: &JobLimits, attempt: u32, trouble: &Trouble) -> Option<Duration> {
-    match trouble.fault {
-        Fault::Permanent => None,
-        Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+fn rest(limits: &JobLimits, attempt: u32, failure: &Failure) -> Option<Duration> {
+    match failure.kind {
+        FailureKind::Permanent => None,
+        FailureKind::Transient | FailureKind::Ambiguous => limits.delays.after(attempt, failure.retry_after),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod delays;
 pub mod effort;
 pub mod elapsed;
+pub mod failure;
 pub mod gathering;
 pub mod job;
 pub mod machine;
@@ -17,5 +18,5 @@ pub mod release;
 pub mod run;
 pub mod task;
 
-pub use dropmill_azure_wire::fault::{Fault, Trouble};
 pub use elapsed::Elapsed;
+pub use failure::{Code, Failure, FailureKind};

@@ -28,6 +28,9 @@ pub trait Machine {
     /// Returns when the machine waits for `TimePassed`.
     fn wakes_at(state: &Self::State, limits: &Self::Limits) -> Option<Elapsed>;
 
+    /// Returns the event of an alarm, which may come early or late: the state knows the time.
+    fn time_passed() -> Self::Event;
+
     /// Returns whether an event may arrive in every state and is usually no news: a clock tick, the result of a poll.
     fn is_routine(event: &Self::Event) -> bool;
 }

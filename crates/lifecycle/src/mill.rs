@@ -208,6 +208,10 @@ impl Machine for Mill {
         }
     }
 
+    fn time_passed() -> MillEvent {
+        MillEvent::TimePassed
+    }
+
     fn is_routine(event: &MillEvent) -> bool {
         matches!(event, MillEvent::TimePassed | MillEvent::RunNeeded | MillEvent::RunEnded { .. })
     }

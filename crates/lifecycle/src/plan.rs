@@ -3,7 +3,7 @@
 mod stored_path;
 
 use crate::delays::Delays;
-use dropmill_azure_wire::time::Timestamp;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

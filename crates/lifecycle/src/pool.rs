@@ -3,7 +3,7 @@
 //! Looks at the pool are commands, their answers events: so the time between two looks, the end of
 //! patience and the moment to ask for missing nodes again are all transitions of this table.
 
-use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where the pool stands.
@@ -108,11 +108,11 @@ pub enum PoolEvent {
     /// It is made, or was there already and is ours.
     Created,
     /// Making it failed.
-    CreateFailed(Trouble),
+    CreateFailed(Failure),
     /// A look showed this.
     Seen(PoolView),
     /// A look failed.
-    LookFailed(Trouble),
+    LookFailed(Failure),
     /// A look found no such pool.
     FoundMissing,
     /// There is work for more nodes than were asked for.
@@ -122,7 +122,7 @@ pub enum PoolEvent {
     /// The run needs it no more, but it shall stay.
     Released,
     /// Deleting failed.
-    DeleteFailed(Trouble),
+    DeleteFailed(Failure),
     /// Some time passed; how much, the moment tells.
     TimePassed,
 }
@@ -147,7 +147,7 @@ pub enum PoolCommand {
         /// Length of the rest.
         rest: Duration,
         /// Why.
-        trouble: Trouble,
+        failure: Failure,
     },
     /// Say that its nodes are ready.
     TellReady {
@@ -159,7 +159,7 @@ pub enum PoolCommand {
     /// Say that a deadline passed.
     TellDeadline(&'static str),
     /// Say that the pool is of no use, and why.
-    TellLost(Trouble),
+    TellLost(Failure),
     /// Say that it is gone.
     TellGone,
     /// Say that it was left standing, and why.
@@ -213,6 +213,41 @@ impl Nodes {
 /// A state and what to do on entering it.
 pub type Step = (PoolState, Vec<PoolCommand>);
 
+/// The machine of a pool.
+#[derive(Debug)]
+pub struct Pool;
+
+impl Machine for Pool {
+    type State = PoolState;
+    type Event = PoolEvent;
+    type Command = PoolCommand;
+    type Limits = PoolLimits;
+    const NAME: &'static str = "pool";
+
+    fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &PoolState, _: &PoolLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> PoolEvent {
+        PoolEvent::TimePassed
+    }
+
+    fn is_routine(event: &PoolEvent) -> bool {
+        matches!(
+            event,
+            PoolEvent::TimePassed
+                | PoolEvent::Seen(_)
+                | PoolEvent::LookFailed(_)
+                | PoolEvent::FoundMissing
+                | PoolEvent::Grown
+        )
+    }
+}
+
 /// What follows from `event` at `now`.
 pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimits) -> Step {
     use {PoolCommand as Do, PoolEvent as On, PoolState as Is};
@@ -234,19 +269,21 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             };
             (starting, vec![Do::TellCreated, Do::Look])
         }
-        (Is::Creating { attempt, unclear, until }, On::CreateFailed(trouble)) => {
-            let unclear = unclear || trouble.fault == Fault::Ambiguous;
-            let rest = match trouble.fault {
-                Fault::Permanent => None,
-                Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+        (Is::Creating { attempt, unclear, until }, On::CreateFailed(failure)) => {
+            let unclear = unclear || failure.kind == FailureKind::Ambiguous;
+            let rest = match failure.kind {
+                FailureKind::Permanent => None,
+                FailureKind::Transient | FailureKind::Ambiguous => {
+                    limits.delays.after(attempt, failure.retry_after)
+                }
             };
             match rest {
                 Some(rest) if now + rest < until => (
                     Is::Resting { attempt, unclear, again_at: now + rest, until },
-                    vec![Do::TellRest { attempt, rest, trouble }],
+                    vec![Do::TellRest { attempt, rest, failure }],
                 ),
-                _ if unclear => lose(trouble),
-                _ => (Is::Unmade, vec![Do::TellLost(trouble)]),
+                _ if unclear => lose(failure),
+                _ => (Is::Unmade, vec![Do::TellLost(failure)]),
             }
         }
         (Is::Resting { attempt, unclear, again_at, until }, On::TimePassed) if now >= again_at => {
@@ -256,9 +293,10 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         (
             Is::Starting { dead_at: Some(dead_at), .. } | Is::Steady { dead_at: Some(dead_at), .. },
             On::TimePassed,
-        ) if now >= dead_at => {
-            lose(Trouble::permanent("NodesUnusable", "all nodes are unusable, and did not recover in time"))
-        }
+        ) if now >= dead_at => lose(Failure::permanent(
+            Code::NodesUnusable,
+            "all nodes are unusable, and did not recover in time",
+        )),
         (Is::Starting { allocated, ready, until, dead_at: None, .. }, On::TimePassed) if now >= until => {
             let which = if allocated { "start_task" } else { "allocation" };
             if ready > 0 {
@@ -282,7 +320,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         (Is::Starting { allocated, look_at, resize_at, until, dead_at, .. }, On::Seen(view)) => {
             let (dead_at, mut told) = match use_of(&view, dead_at, now, limits) {
                 Ok(use_of) => use_of,
-                Err(trouble) => return lose(trouble),
+                Err(failure) => return lose(failure),
             };
             let (mut state, more) = starting(allocated, look_at, resize_at, until, &view, now, limits);
             if let Is::Starting { dead_at: since, .. } = &mut state {
@@ -297,7 +335,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         }
         (Is::Steady { look_at, ready, dead_at }, On::Seen(view)) => match use_of(&view, dead_at, now, limits)
         {
-            Err(trouble) => lose(trouble),
+            Err(failure) => lose(failure),
             Ok((dead_at, mut told)) => {
                 if view.ready < ready && told.is_empty() {
                     told.push(Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
@@ -321,7 +359,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             (starting, vec![Do::Resize])
         }
         (Is::Starting { .. } | Is::Steady { .. }, On::FoundMissing) => {
-            lose(Trouble::permanent("PoolNotFound", "the pool was deleted by somebody else"))
+            lose(Failure::permanent(Code::PoolNotFound, "the pool was deleted by somebody else"))
         }
 
         (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::EndAsked | On::Released) => {
@@ -351,10 +389,10 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             let looks = looks + 1;
             (Is::Deleting { looks, again_at: now + rest, until }, vec![look_or_ask_again(looks)])
         }
-        (Is::Deleting { looks, until, .. }, On::DeleteFailed(trouble)) => match trouble.fault {
-            Fault::Permanent => (Is::Left, vec![Do::TellLeft(trouble.message)]),
-            Fault::Transient | Fault::Ambiguous => {
-                let rest = limits.delays.after(looks + 1, trouble.retry_after).unwrap_or(limits.watch_every);
+        (Is::Deleting { looks, until, .. }, On::DeleteFailed(failure)) => match failure.kind {
+            FailureKind::Permanent => (Is::Left, vec![Do::TellLeft(failure.message)]),
+            FailureKind::Transient | FailureKind::Ambiguous => {
+                let rest = limits.delays.after(looks + 1, failure.retry_after).unwrap_or(limits.watch_every);
                 // To the next turn that asks again.
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
@@ -425,7 +463,7 @@ fn use_of(
     dead_at: Option<Elapsed>,
     now: Elapsed,
     limits: &PoolLimits,
-) -> Result<(Option<Elapsed>, Vec<PoolCommand>), Trouble> {
+) -> Result<(Option<Elapsed>, Vec<PoolCommand>), Failure> {
     let dead = view.start_task_failed + view.unusable;
     if view.target == 0 || !view.steady || view.ready > 0 || dead < view.target || dead < view.present {
         return Ok((None, vec![]));
@@ -434,7 +472,7 @@ fn use_of(
     if view.unusable == 0 {
         let message =
             format!("the start task failed on {} of {} nodes", view.start_task_failed, view.present);
-        return Err(Trouble::permanent("StartTaskFailed", message));
+        return Err(Failure::permanent(Code::StartTaskFailed, message));
     }
     if dead_at.is_some() {
         return Ok((dead_at, vec![]));
@@ -444,22 +482,22 @@ fn use_of(
     Ok((Some(now + patience), vec![PoolCommand::TellDegraded(told)]))
 }
 
-fn too_late(allocated: bool, limits: &PoolLimits) -> Trouble {
+fn too_late(allocated: bool, limits: &PoolLimits) -> Failure {
     match allocated {
-        false => Trouble::permanent(
-            "AllocationTimedOut",
+        false => Failure::permanent(
+            Code::AllocationTimedOut,
             format!("no node was ready within deadlines.allocation ({:?})", limits.allocation),
         ),
-        true => Trouble::permanent(
-            "StartTaskTimedOut",
+        true => Failure::permanent(
+            Code::StartTaskTimedOut,
             format!("no start task was done within deadlines.start_task ({:?})", limits.start_task),
         ),
     }
 }
 
 /// The run decides what follows; the pool stands, and costs, until it says so.
-fn lose(trouble: Trouble) -> Step {
-    (PoolState::Lost, vec![PoolCommand::TellLost(trouble)])
+fn lose(failure: Failure) -> Step {
+    (PoolState::Lost, vec![PoolCommand::TellLost(failure)])
 }
 
 impl PoolState {

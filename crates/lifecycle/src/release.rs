@@ -86,6 +86,10 @@ impl Machine for Release {
         }
     }
 
+    fn time_passed() -> ReleaseEvent {
+        ReleaseEvent::TimePassed
+    }
+
     fn is_routine(event: &ReleaseEvent) -> bool {
         !matches!(event, ReleaseEvent::Answered { .. })
     }

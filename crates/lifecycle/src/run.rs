@@ -3,7 +3,7 @@
 //! There is one way out. Whatever ends a run, its tasks are told to end, what finished is fetched,
 //! the record is made durable, and only then is deleted what costs money or is not needed any more.
 
-use crate::{Elapsed, Trouble, plan::CleanupPlan, plan::When};
+use crate::{Elapsed, Failure, machine::Machine, plan::CleanupPlan, plan::When};
 use std::time::Duration;
 
 /// Where the run stands.
@@ -138,11 +138,11 @@ pub enum RunEvent {
         delivered: bool,
     },
     /// Something the run cannot do without is lost.
-    Lost(Trouble),
+    Lost(Failure),
     /// An actor died: the run ends without it, and does not wait long for its work.
-    ActorLost(Trouble),
+    ActorLost(Failure),
     /// A deadline of the pool passed.
-    DeadlinePassed(Trouble),
+    DeadlinePassed(Failure),
     /// Somebody wants it to end.
     CancelAsked(String),
     /// Every event so far is durable.
@@ -215,6 +215,43 @@ pub struct RunLimits {
 /// A state and what to do on entering it.
 pub type Step = (RunState, Vec<RunCommand>);
 
+/// The machine of a run.
+#[derive(Debug)]
+pub struct Run;
+
+impl Machine for Run {
+    type State = RunState;
+    type Event = RunEvent;
+    type Command = RunCommand;
+    type Limits = RunLimits;
+    const NAME: &'static str = "run";
+
+    fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &RunState, _: &RunLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> RunEvent {
+        RunEvent::TimePassed
+    }
+
+    fn is_routine(event: &RunEvent) -> bool {
+        // A run ends once; what goes wrong after that is in the record.
+        matches!(
+            event,
+            RunEvent::TimePassed
+                | RunEvent::Progressed
+                | RunEvent::Lost(_)
+                | RunEvent::ActorLost(_)
+                | RunEvent::CancelAsked(_)
+                | RunEvent::DeadlinePassed(_)
+        )
+    }
+}
+
 /// What follows from `event` at `now`.
 pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits) -> Step {
     use {RunCommand as Do, RunEvent as On, RunState as Is};
@@ -260,15 +297,15 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             let detail = format!("nothing moved for {:?}", limits.no_progress.unwrap_or_default());
             too_late("no_progress", detail, tally, now, limits)
         }
-        (Is::Working { tally, .. }, On::DeadlinePassed(trouble)) => {
-            end(EndReason::Deadline, trouble.message, tally, now, limits)
+        (Is::Working { tally, .. }, On::DeadlinePassed(failure)) => {
+            end(EndReason::Deadline, failure.message, tally, now, limits)
         }
-        (Is::Working { tally, .. }, On::Lost(trouble)) => {
-            end(EndReason::Infrastructure, trouble.message, tally, now, limits)
+        (Is::Working { tally, .. }, On::Lost(failure)) => {
+            end(EndReason::Infrastructure, failure.message, tally, now, limits)
         }
-        (Is::Working { tally, .. }, On::ActorLost(trouble)) => {
+        (Is::Working { tally, .. }, On::ActorLost(failure)) => {
             let hurried = RunLimits { ending: limits.hurry, ..limits.clone() };
-            end(EndReason::Infrastructure, trouble.message, tally, now, &hurried)
+            end(EndReason::Infrastructure, failure.message, tally, now, &hurried)
         }
         (Is::Working { tally, .. }, On::CancelAsked(detail)) => {
             end(EndReason::Cancelled, detail, tally, now, limits)

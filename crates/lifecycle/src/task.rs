@@ -1,6 +1,6 @@
 //! The life of one task, from the file it is made of to its results at home.
 
-use crate::{Elapsed, Fault, Trouble, delays::Delays};
+use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where a task stands.
@@ -116,14 +116,14 @@ pub enum TaskEvent {
     /// Its input is in its container (or it has none).
     InputReady,
     /// Its input will not get there.
-    InputFailed(Trouble),
+    InputFailed(Failure),
     /// The service has it.
     Accepted {
         /// It had it already, and it is ours.
         adopted: bool,
     },
     /// The service does not want it, or could not be asked.
-    Refused(Trouble),
+    Refused(Failure),
     /// A look showed it waiting.
     SeenActive,
     /// A look showed it running.
@@ -150,7 +150,7 @@ pub enum TaskEvent {
     /// They are, but part of this stream was left out, and that is a failure.
     DeliveredCut(String),
     /// They will not get there.
-    DeliveryFailed(Trouble),
+    DeliveryFailed(Failure),
     /// Some time passed; how much, the moment tells.
     TimePassed,
 }
@@ -174,7 +174,7 @@ pub enum TaskCommand {
         /// Length of the rest.
         rest: Duration,
         /// Why.
-        trouble: Trouble,
+        failure: Failure,
     },
     /// Say that it was seen running.
     TellRunning,
@@ -210,44 +210,85 @@ pub struct TaskLimits {
 /// A state and what to do on entering it.
 pub type Step = (TaskState, Vec<TaskCommand>);
 
+/// The machine of a task.
+#[derive(Debug)]
+pub struct Task;
+
+impl Machine for Task {
+    type State = TaskState;
+    type Event = TaskEvent;
+    type Command = TaskCommand;
+    type Limits = TaskLimits;
+    const NAME: &'static str = "task";
+
+    fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
+        apply(state, event, now, limits)
+    }
+
+    fn wakes_at(state: &TaskState, _: &TaskLimits) -> Option<Elapsed> {
+        state.wakes_at()
+    }
+
+    fn time_passed() -> TaskEvent {
+        TaskEvent::TimePassed
+    }
+
+    fn is_routine(event: &TaskEvent) -> bool {
+        // A poll often shows a task before the response to its submission arrives.
+        matches!(
+            event,
+            TaskEvent::TimePassed
+                | TaskEvent::SeenActive
+                | TaskEvent::SeenRunning
+                | TaskEvent::SeenEnded { .. }
+                | TaskEvent::Accepted { .. }
+                | TaskEvent::StopAsked
+                | TaskEvent::JobEnded
+                | TaskEvent::Abandoned
+        )
+    }
+}
+
 /// What follows from `event` at `now`.
 pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
     use {TaskCommand as Do, TaskEvent as On, TaskState as Is};
     match (state, event) {
         (Is::Waiting, On::InputReady) => (Is::Ready { attempt: 1, unclear: false }, vec![Do::Submit]),
-        (Is::Waiting, On::InputFailed(trouble)) => close(Verdict::Failed {
-            cause: format!("input not uploaded: {}", trouble.message),
+        (Is::Waiting, On::InputFailed(failure)) => close(Verdict::Failed {
+            cause: format!("input not uploaded: {}", failure.message),
             delivered: true,
-            may_pass: may_pass(&trouble),
+            may_pass: may_pass(&failure),
         }),
         (Is::Recalled { .. }, On::InputReady) => (Is::Recalled { input_ready: true }, vec![]),
         // It was not there any more, so neither is the task.
-        (Is::Recalled { .. }, On::InputFailed(trouble)) => close(Verdict::Failed {
-            cause: format!("input not uploaded again: {}", trouble.message),
+        (Is::Recalled { .. }, On::InputFailed(failure)) => close(Verdict::Failed {
+            cause: format!("input not uploaded again: {}", failure.message),
             delivered: false,
-            may_pass: may_pass(&trouble),
+            may_pass: may_pass(&failure),
         }),
         (Is::Ready { .. }, On::Accepted { .. }) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
         }
-        (Is::Ready { attempt, unclear }, On::Refused(trouble)) => {
-            let ambiguous = trouble.fault == Fault::Ambiguous;
-            let rest = match trouble.fault {
-                Fault::Permanent => None,
-                Fault::Transient | Fault::Ambiguous => limits.delays.after(attempt, trouble.retry_after),
+        (Is::Ready { attempt, unclear }, On::Refused(failure)) => {
+            let ambiguous = failure.kind == FailureKind::Ambiguous;
+            let rest = match failure.kind {
+                FailureKind::Permanent => None,
+                FailureKind::Transient | FailureKind::Ambiguous => {
+                    limits.delays.after(attempt, failure.retry_after)
+                }
             };
             match rest {
                 Some(rest) => (
                     Is::Resting { attempt, unclear: unclear || ambiguous, again_at: now + rest },
-                    vec![Do::TellRest { attempt, rest, trouble }],
+                    vec![Do::TellRest { attempt, rest, failure }],
                 ),
                 // It may be there and run: looks tell, and one that shows it missing has it submitted again.
-                None if ambiguous || (unclear && trouble.fault == Fault::Transient) => {
+                None if ambiguous || (unclear && failure.kind == FailureKind::Transient) => {
                     (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
                 }
                 None => close(Verdict::Failed {
-                    may_pass: may_pass(&trouble),
-                    cause: trouble.message,
+                    may_pass: may_pass(&failure),
+                    cause: failure.message,
                     delivered: !unclear,
                 }),
             }
@@ -323,12 +364,10 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             Is::Recalled { .. } | Is::Resting { .. } | Is::Queued { .. } | Is::Running { .. },
             On::StopAsked,
         ) => run_ends(true, now, limits),
-        (Is::Stopping { why, may_run: false, again_at, until }, On::Refused(trouble)) => {
-            match trouble.fault {
-                Fault::Transient | Fault::Permanent => close(stopped(why, true)),
-                Fault::Ambiguous => (Is::Stopping { why, may_run: true, again_at, until }, vec![]),
-            }
-        }
+        (Is::Stopping { why, may_run: false, again_at, until }, On::Refused(failure)) => match failure.kind {
+            FailureKind::Transient | FailureKind::Permanent => close(stopped(why, true)),
+            FailureKind::Ambiguous => (Is::Stopping { why, may_run: true, again_at, until }, vec![]),
+        },
         (Is::Stopping { why, again_at, until, .. }, On::Accepted { .. }) => {
             (Is::Stopping { why, may_run: true, again_at, until }, vec![])
         }
@@ -366,12 +405,12 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                 },
             })
         }
-        (Is::Collecting { ending, stopped }, On::DeliveryFailed(trouble)) => {
-            close(verdict(&ending, stopped, Some(&trouble)))
+        (Is::Collecting { ending, stopped }, On::DeliveryFailed(failure)) => {
+            close(verdict(&ending, stopped, Some(&failure)))
         }
         (Is::Collecting { ending, stopped }, On::Abandoned) => {
-            let trouble = Trouble::transient("Abandoned", "the run ended while they were fetched");
-            close(verdict(&ending, stopped, Some(&trouble)))
+            let failure = Failure::transient(Code::Abandoned, "the run ended while they were fetched");
+            close(verdict(&ending, stopped, Some(&failure)))
         }
         (
             Is::Waiting
@@ -434,17 +473,17 @@ fn stopped(why: StopReason, delivered: bool) -> Verdict {
     }
 }
 
-fn may_pass(trouble: &Trouble) -> bool {
-    match trouble.fault {
-        Fault::Permanent => false,
-        Fault::Transient | Fault::Ambiguous => true,
+fn may_pass(failure: &Failure) -> bool {
+    match failure.kind {
+        FailureKind::Permanent => false,
+        FailureKind::Transient | FailureKind::Ambiguous => true,
     }
 }
 
 /// What a task that is over is called, now that its results came home or will not.
-fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Trouble>) -> Verdict {
+fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Failure>) -> Verdict {
     let delivered = undelivered.is_none();
-    let lost = undelivered.map(|trouble| format!("results not delivered: {}", trouble.message));
+    let lost = undelivered.map(|failure| format!("results not delivered: {}", failure.message));
     match (ending.success, why) {
         (true, _) => match lost {
             None => Verdict::Succeeded,
@@ -488,7 +527,7 @@ impl Ending {
 }
 
 impl StopReason {
-    /// Whether it is the task's own fault: then what it left is evidence, and is delivered.
+    /// Whether it is the task's own kind: then what it left is evidence, and is delivered.
     pub fn is_failure(self) -> bool {
         match self {
             Self::RunTimedOut => true,

@@ -1,7 +1,7 @@
 //! Every state of every machine meets every event: the whole table, to be read when it changes.
 
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Elapsed, Failure,
     arrival::{self, ArrivalEvent, ArrivalLimits, ArrivalState, Look, Outcome},
     delays::Delays,
     effort::{self, EffortEvent, EffortLimits, EffortState},
@@ -24,11 +24,11 @@ const TO_COME: Elapsed = Elapsed::secs(90);
 fn delays() -> Delays {
     Delays { steps: vec![Duration::from_secs(1), Duration::from_secs(4)], for_ever: false }
 }
-fn soon() -> Trouble {
-    Trouble::transient("ServerBusy", "busy")
+fn soon() -> Failure {
+    Failure::transient("ServerBusy", "busy")
 }
-fn never() -> Trouble {
-    Trouble::permanent("Forbidden", "no")
+fn never() -> Failure {
+    Failure::permanent("Forbidden", "no")
 }
 
 /// One line for each pair: `state + event -> state [commands]`, short enough to be read.
@@ -56,8 +56,8 @@ fn short(value: &impl Debug) -> String {
     let text = text
         .replace("PoolView { ", "{")
         .replace(", unusable: 0, spot_unusable: false, resize_errors: [], shrunk: false }", "}");
-    let trouble = |fault: &str| format!("Trouble {{ fault: {fault}, code:");
-    let mut text = text.replace(&trouble("Transient"), "Soon {").replace(&trouble("Permanent"), "Never {");
+    let failure = |kind: &str| format!("Failure {{ kind: {kind}, code:");
+    let mut text = text.replace(&failure("Transient"), "Soon {").replace(&failure("Permanent"), "Never {");
     for kind in ["Soon {", "Never {"] {
         while let Some(start) = text.find(kind) {
             let end = text[start..].find('}').map_or(text.len(), |end| start + end + 1);
@@ -74,8 +74,8 @@ fn effort() {
         Is::Waiting,
         Is::Trying { attempt: 1, until: TO_COME },
         Is::Trying { attempt: 3, until: TO_COME },
-        Is::Resting { attempt: 1, again_at: OVER, until: TO_COME, trouble: soon() },
-        Is::Resting { attempt: 1, again_at: TO_COME, until: TO_COME, trouble: soon() },
+        Is::Resting { attempt: 1, again_at: OVER, until: TO_COME, failure: soon() },
+        Is::Resting { attempt: 1, again_at: TO_COME, until: TO_COME, failure: soon() },
         Is::Done,
         Is::Failed(never()),
         Is::Dropped,

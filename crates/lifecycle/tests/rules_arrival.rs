@@ -123,8 +123,8 @@ fn what_ran_and_failed_has_failed_and_what_never_ran_comes_back() {
 fn a_result_is_tried_to_be_put_in_its_place_for_ever() {
     let mut state = Is::Publishing { outcome: Outcome::Done, attempt: 1 };
     for number in 1..50 {
-        let trouble = if number % 2 == 0 { busy() } else { refused() };
-        let (rest, _) = arrival::apply(state, On::PublishFailed(trouble), at(number), &limits());
+        let failure = if number % 2 == 0 { busy() } else { refused() };
+        let (rest, _) = arrival::apply(state, On::PublishFailed(failure), at(number), &limits());
         let again_at = rest.wakes_at(&limits()).unwrap();
         let (again, commands) = arrival::apply(rest, On::TimePassed, again_at, &limits());
         assert_eq!(commands, [Do::Publish(Outcome::Done)]);

@@ -33,7 +33,7 @@ fn trying(attempt: u32) -> Is {
 }
 
 fn resting(again_at: u64) -> Is {
-    Is::Resting { attempt: 1, again_at: at(again_at), until: at(60), trouble: busy() }
+    Is::Resting { attempt: 1, again_at: at(again_at), until: at(60), failure: busy() }
 }
 
 #[test]
@@ -44,9 +44,9 @@ fn its_time_counts_from_its_beginning_not_from_its_wait() {
 
 #[test]
 fn a_try_that_failed_for_now_is_made_again_after_its_rest_and_not_before() {
-    for trouble in [busy(), unclear()] {
-        let (rest, commands) = apply(trying(1), On::TryFailed(trouble.clone()), at(10));
-        let told = Do::TellRest { attempt: 1, rest: secs(1), trouble };
+    for failure in [busy(), unclear()] {
+        let (rest, commands) = apply(trying(1), On::TryFailed(failure.clone()), at(10));
+        let told = Do::TellRest { attempt: 1, rest: secs(1), failure };
         assert_eq!(commands, [told]);
         assert_eq!(rest.wakes_at(), Some(at(11)));
         check(&rest, On::TimePassed, Elapsed(10_999), &rest, &[]);
@@ -64,12 +64,12 @@ fn the_services_word_on_when_to_come_back_is_a_lower_bound() {
 
 #[test]
 fn it_fails_when_refused_or_out_of_tries_or_when_the_rest_would_outlast_it() {
-    for (attempt, trouble, now) in
+    for (attempt, failure, now) in
         [(1, refused(), 10), (3, busy(), 10), (1, busy(), 59), (1, busy_for(50), 10)]
     {
         let state = trying(attempt);
-        let failed = Is::Failed(trouble.clone());
-        check(&state, On::TryFailed(trouble.clone()), at(now), &failed, &[Do::TellFailed(trouble)]);
+        let failed = Is::Failed(failure.clone());
+        check(&state, On::TryFailed(failure.clone()), at(now), &failed, &[Do::TellFailed(failure)]);
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use dropmill_lifecycle::{
-    Elapsed,
+    Code, Elapsed,
     job::{self, JobCommand as Do, JobEvent as On, JobLimits, JobState as Is},
 };
 
@@ -62,11 +62,11 @@ fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<(Elapsed, Do
 
 #[test]
 fn a_create_is_tried_again_after_its_rest_until_the_table_ends() {
-    for trouble in [busy(), unclear()] {
-        let may_exist = trouble == unclear();
+    for failure in [busy(), unclear()] {
+        let may_exist = failure == unclear();
         let mut state = creating(1, false);
         for (attempt, rest) in [(1, 1), (2, 4)] {
-            let (next, commands) = apply(state, On::CreateFailed(trouble.clone()), at(10));
+            let (next, commands) = apply(state, On::CreateFailed(failure.clone()), at(10));
             assert_eq!(next, Is::Resting { attempt, unclear: may_exist, again_at: at(10 + rest) });
             assert!(matches!(&commands[..], [Do::TellRest { what: "create job", .. }]), "{commands:?}");
             check(&next, On::TimePassed, Elapsed(9_999 + rest * 1000), &next, &[]);
@@ -75,7 +75,7 @@ fn a_create_is_tried_again_after_its_rest_until_the_table_ends() {
             state = again;
         }
         let lost = if may_exist { Is::Lost } else { Is::Unmade };
-        check(&state, On::CreateFailed(trouble.clone()), at(30), &lost, &[Do::TellLost(trouble)]);
+        check(&state, On::CreateFailed(failure.clone()), at(30), &lost, &[Do::TellLost(failure)]);
     }
 }
 
@@ -161,7 +161,7 @@ fn a_job_that_somebody_deleted_is_lost_and_the_run_hears_it() {
         let (next, commands) = apply(state, On::FoundMissing, at(5));
         assert_eq!(next, Is::Lost);
         assert!(
-            matches!(&commands[..], [Do::TellLost(trouble)] if trouble.code == "JobNotFound"),
+            matches!(&commands[..], [Do::TellLost(failure)] if failure.code == Code::JobNotFound),
             "{commands:?}"
         );
     }
@@ -290,7 +290,7 @@ fn no_walk_forgets_a_job_or_waits_for_ever() {
                 (Is::Creating { .. }, On::EndAsked | On::Released | On::TerminateAsked(_)) => {
                     may_exist = true
                 }
-                (Is::Creating { .. }, On::CreateFailed(trouble)) if *trouble == unclear() => may_exist = true,
+                (Is::Creating { .. }, On::CreateFailed(failure)) if *failure == unclear() => may_exist = true,
                 (Is::Sealing { .. }, On::SealSucceeded) => open = false,
                 // Done, or given up and said so.
                 (Is::Terminating { .. }, On::TerminateSucceeded | On::TerminateFailed(_)) => {

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use dropmill_lifecycle::{
-    Elapsed, Trouble,
+    Code, Elapsed, Failure,
     pool::{self, Nodes, PoolCommand as Do, PoolEvent as On, PoolLimits, PoolState as Is, PoolView},
 };
 
@@ -73,8 +73,8 @@ fn startup_ends_at_its_deadline_and_not_before() {
         check(&state, On::TimePassed, Elapsed(599_999), &state, &[]);
         let (next, commands) = apply(state, On::TimePassed, at(600));
         assert_eq!(next, Is::Lost);
-        let [Do::TellDeadline(said), Do::TellLost(trouble)] = &commands[..] else { panic!("{commands:?}") };
-        assert_eq!((*said, trouble.code.as_str()), (which, code));
+        let [Do::TellDeadline(said), Do::TellLost(failure)] = &commands[..] else { panic!("{commands:?}") };
+        assert_eq!((*said, failure.code.as_str()), (which, code));
     }
 }
 
@@ -103,12 +103,12 @@ fn start_tasks_have_their_own_time_from_the_moment_all_nodes_are_there() {
 
 #[test]
 fn a_transient_create_rests_as_long_as_the_table_and_the_service_say() {
-    for (attempt, trouble, again_at) in
+    for (attempt, failure, again_at) in
         [(1, busy(), 11), (2, busy(), 14), (1, busy_for(30), 40), (2, busy_for(2), 14), (1, unclear(), 11)]
     {
-        let (next, commands) = apply(creating(attempt, false), On::CreateFailed(trouble.clone()), at(10));
+        let (next, commands) = apply(creating(attempt, false), On::CreateFailed(failure.clone()), at(10));
         let Is::Resting { again_at: moment, .. } = next else { panic!("{next:?}") };
-        assert_eq!(moment, at(again_at), "{attempt} {trouble:?}");
+        assert_eq!(moment, at(again_at), "{attempt} {failure:?}");
         assert!(matches!(&commands[..], [Do::TellRest { .. }]), "{commands:?}");
     }
 }
@@ -123,10 +123,10 @@ fn a_rest_ends_at_its_moment_and_not_before() {
 #[test]
 fn a_create_is_given_up_when_refused_or_out_of_tries_or_out_of_time() {
     let late = Is::Creating { attempt: 1, unclear: false, until: at(11) };
-    for (state, trouble) in
+    for (state, failure) in
         [(creating(1, false), refused()), (creating(3, false), busy()), (late, busy_for(1))]
     {
-        check(&state, On::CreateFailed(trouble.clone()), at(10), &Is::Unmade, &[Do::TellLost(trouble)]);
+        check(&state, On::CreateFailed(failure.clone()), at(10), &Is::Unmade, &[Do::TellLost(failure)]);
     }
 }
 
@@ -236,11 +236,11 @@ fn a_pool_without_a_node_that_will_ever_work_is_lost_at_once_and_one_with_hope_i
     ] {
         for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900), dead_at: None }] {
             let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(10));
-            let told: Option<&Trouble> = commands.iter().find_map(|command| match command {
-                Do::TellLost(trouble) => Some(trouble),
+            let told: Option<&Failure> = commands.iter().find_map(|command| match command {
+                Do::TellLost(failure) => Some(failure),
                 _ => None,
             });
-            assert_eq!(told.map(|trouble| trouble.code.as_str()), code, "{state:?} {seen:?}");
+            assert_eq!(told.map(|failure| failure.code.as_str()), code, "{state:?} {seen:?}");
             assert_eq!(next == Is::Lost, code.is_some(), "{state:?} {seen:?}");
         }
     }
@@ -266,7 +266,7 @@ fn a_pool_whose_nodes_are_all_unusable_is_lost_only_when_its_patience_is_over() 
             assert!(matches!(recovered, Is::Steady { ready: 3, dead_at: None, .. }), "{recovered:?}");
             let (lost, told) = apply(waiting, On::TimePassed, at(10 + patience));
             assert_eq!(lost, Is::Lost, "{state:?}");
-            assert!(matches!(&told[..], [Do::TellLost(why)] if why.code == "NodesUnusable"), "{told:?}");
+            assert!(matches!(&told[..], [Do::TellLost(why)] if why.code == Code::NodesUnusable), "{told:?}");
         }
     }
 }
@@ -277,7 +277,7 @@ fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
         let (next, commands) = apply(state, On::FoundMissing, at(10));
         assert_eq!(next, Is::Lost);
         assert!(
-            matches!(&commands[..], [Do::TellLost(trouble)] if trouble.code == "PoolNotFound"),
+            matches!(&commands[..], [Do::TellLost(failure)] if failure.code == Code::PoolNotFound),
             "{commands:?}"
         );
     }
@@ -394,7 +394,7 @@ fn no_walk_forgets_a_pool_or_waits_for_ever() {
             }
             match (&state, &event) {
                 (Is::Creating { .. }, On::Created | On::EndAsked | On::Released) => may_exist = true,
-                (Is::Creating { .. }, On::CreateFailed(trouble)) if *trouble == unclear() => may_exist = true,
+                (Is::Creating { .. }, On::CreateFailed(failure)) if *failure == unclear() => may_exist = true,
                 (Is::Deleting { .. }, On::FoundMissing) => may_exist = false,
                 _ => {}
             }

@@ -115,13 +115,13 @@ fn doing_nothing_ends_a_run_and_any_progress_puts_that_off() {
 
 #[test]
 fn whatever_ends_a_run_its_tasks_are_told_to_end_and_the_cause_is_named() {
-    let trouble = refused();
+    let failure = refused();
     for (event, reason, service_hears, until) in [
         (On::CancelAsked("Ctrl-C".into()), EndReason::Cancelled, "Cancelled", 160),
-        (On::Lost(trouble.clone()), EndReason::Infrastructure, "Infrastructure", 220),
-        (On::DeadlinePassed(trouble.clone()), EndReason::Deadline, "Deadline", 220),
+        (On::Lost(failure.clone()), EndReason::Infrastructure, "Infrastructure", 220),
+        (On::DeadlinePassed(failure.clone()), EndReason::Deadline, "Deadline", 220),
         // Whoever should close the tasks may be the one who died.
-        (On::ActorLost(trouble.clone()), EndReason::Infrastructure, "Infrastructure", 105),
+        (On::ActorLost(failure.clone()), EndReason::Infrastructure, "Infrastructure", 105),
     ] {
         let detail = if reason == EndReason::Cancelled { "Ctrl-C" } else { "no" };
         let next = Is::Ending { reason, tally: open(2), until: at(until), abandoned: false };

@@ -84,20 +84,20 @@ fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
 #[test]
 fn a_task_is_submitted_when_its_input_is_up_and_never_without() {
     check(&Is::Waiting, On::InputReady, at(5), &ready(1, false), &[Do::Submit]);
-    for (trouble, cause, may_pass) in
+    for (failure, cause, may_pass) in
         [(refused(), "input not uploaded: no", false), (busy(), "input not uploaded: busy", true)]
     {
         let failed = Verdict::Failed { cause: cause.into(), delivered: true, may_pass };
-        assert_eq!(verdict(Is::Waiting, On::InputFailed(trouble), at(5)), failed);
+        assert_eq!(verdict(Is::Waiting, On::InputFailed(failure), at(5)), failed);
     }
 }
 
 #[test]
 fn a_refusal_for_now_is_tried_again_after_its_rest_and_not_before() {
-    for (trouble, again_at, unclear_now) in
+    for (failure, again_at, unclear_now) in
         [(busy(), 11, false), (unclear(), 11, true), (busy_for(30), 40, false)]
     {
-        let (rest, commands) = apply(ready(1, false), On::Refused(trouble.clone()), at(10));
+        let (rest, commands) = apply(ready(1, false), On::Refused(failure.clone()), at(10));
         assert_eq!(rest, Is::Resting { attempt: 1, unclear: unclear_now, again_at: at(again_at) });
         assert!(matches!(&commands[..], [Do::TellRest { attempt: 1, .. }]), "{commands:?}");
         check(&rest, On::TimePassed, Elapsed(again_at * 1000 - 1), &rest, &[]);
@@ -108,11 +108,11 @@ fn a_refusal_for_now_is_tried_again_after_its_rest_and_not_before() {
 #[test]
 fn a_task_that_may_have_been_taken_is_never_called_refused() {
     // Out of tries: looks tell whether it is there, and what they show missing is submitted again.
-    for (state, trouble) in
+    for (state, failure) in
         [(ready(3, false), unclear()), (ready(3, true), unclear()), (ready(3, true), busy())]
     {
         let queued = Is::Queued { until: Some(at(610)) };
-        check(&state, On::Refused(trouble), at(10), &queued, &[]);
+        check(&state, On::Refused(failure), at(10), &queued, &[]);
         check(&queued, On::Vanished, at(40), &ready(1, false), &[Do::Submit]);
     }
     // Refused for good: it failed, but what an earlier try may have left at the service is not thrown away.
@@ -232,9 +232,9 @@ fn when_the_run_ends_what_may_have_run_is_looked_at_before_it_is_called_unfinish
 
 #[test]
 fn a_refusal_closes_an_ending_task_only_if_no_try_can_have_been_taken() {
-    for trouble in [busy(), refused()] {
-        assert_eq!(verdict(ending(35, false), On::Refused(trouble.clone()), at(6)), unfinished(true));
-        check(&ending(35, true), On::Refused(trouble), at(6), &ending(35, true), &[]);
+    for failure in [busy(), refused()] {
+        assert_eq!(verdict(ending(35, false), On::Refused(failure.clone()), at(6)), unfinished(true));
+        check(&ending(35, true), On::Refused(failure), at(6), &ending(35, true), &[]);
     }
     check(&ending(35, false), On::Refused(unclear()), at(6), &ending(35, true), &[]);
 }
@@ -442,7 +442,7 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             let asked = matches!(state, Is::Ready { .. } | Is::Stopping { .. });
             match &event {
                 On::Accepted { .. } if asked => may_have_run = true,
-                On::Refused(trouble) if asked && *trouble == unclear() => may_have_run = true,
+                On::Refused(failure) if asked && *failure == unclear() => may_have_run = true,
                 // A look at every task did not show it.
                 On::Vanished | On::JobEnded if state.is_watched() => may_have_run = false,
                 On::Delivered | On::DeliveredShort(_) => may_have_run = false,

@@ -3,7 +3,7 @@
 pub mod drop;
 
 use crate::Simulated;
-use dropmill_journal::event::{Event, Happening, Verdict};
+use dropmill_journal::event::{Event, Happening, Subject, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -107,7 +107,7 @@ struct Life {
 fn tasks(run: &Simulated, found: &mut Found) {
     let mut lives: BTreeMap<&str, Life> = BTreeMap::new();
     for event in &run.events {
-        let Some(task) = event.subject.strip_prefix("task/") else { continue };
+        let Some(task) = event.subject.task() else { continue };
         let life = lives.entry(task).or_default();
         found.unless(life.closed.is_empty(), "nothing happens to a closed task", || {
             format!("{task}: event {} comes after its last word", event.seq)
@@ -162,7 +162,7 @@ fn tasks(run: &Simulated, found: &mut Found) {
 fn nodes(run: &Simulated, found: &mut Found) {
     let deaths = run.deaths;
     for item in &run.plan.items {
-        let task = format!("task/{}", item.task);
+        let task = Subject::of_task(&item.task);
         let mut ending = None;
         let (mut failed, mut submissions) = (false, 0);
         for event in run.events.iter().filter(|event| event.subject == task) {

@@ -44,8 +44,15 @@ pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
             boot
         }
     });
-    let usual: BTreeMap<String, String> =
-        plan.job.outputs.iter().map(|pattern| (example(pattern), format!("for {pattern}\n"))).collect();
+    let left = |patterns: &[String]| -> BTreeMap<String, String> {
+        patterns.iter().map(|pattern| (example(pattern), format!("for {pattern}\n"))).collect()
+    };
+    let usual = left(&plan.job.outputs);
+    let own: BTreeMap<String, BTreeMap<String, String>> = plan
+        .items
+        .iter()
+        .filter_map(|item| Some((item.task.clone(), left(item.outputs.as_ref()?))))
+        .collect();
     let scenario = scenario.clone();
     let script: Script = Arc::new(move |launch: &Launch| {
         let node = lock(&seen, &launch.node);
@@ -64,7 +71,8 @@ pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
             (case.which.is_match(&task) || case.which.is_match(&input))
                 && case.tries.is_none_or(|most| tries <= most)
         });
-        pretend(case.map_or(&scenario.task, |case| &case.work), &usual)
+        let usual = own.get(&task).unwrap_or(&usual);
+        pretend(case.map_or(&scenario.task, |case| &case.work), usual)
     });
     Acts { script, boot }
 }

@@ -20,7 +20,7 @@ use dropmill_azure_wire::{
 };
 use dropmill_journal::{
     Journal, JournalError,
-    event::{Event, Happening, Outcome},
+    event::{Event, Happening, Outcome, Role},
     report::Report,
 };
 use dropmill_lifecycle::plan::{RunPlan, When};
@@ -146,7 +146,7 @@ fn the_death_of_the_record_is_told_whenever_it_comes() {
     for (when, keep) in moments {
         let (outcome, events, _) = run(plan(3), vec![], keep);
         assert!(
-            matches!(outcome, Err(RunError::ActorLost { actor: "result_collector" })),
+            matches!(outcome, Err(RunError::ActorLost { actor: Role::ResultCollector })),
             "{when}: {outcome:?}"
         );
         assert_eq!(events.is_empty(), when == "at its birth", "{when}: {events:#?}");
@@ -172,7 +172,7 @@ fn the_death_of_the_runs_keeper_is_told_and_what_costs_goes() {
     // The uploader dies, and so does the keeper, who deletes the containers in its place.
     let traps = vec![("PUT", "restype=container"), ("DELETE", "restype=container")];
     let (outcome, events, asked) = run(plan(3), traps, kept);
-    assert!(matches!(outcome, Err(RunError::ActorLost { actor: "run_keeper" })), "{outcome:?}");
+    assert!(matches!(outcome, Err(RunError::ActorLost { actor: Role::RunKeeper })), "{outcome:?}");
     assert!(!events.iter().any(|event| matches!(event.happening, Happening::RunEnded { .. })), "{events:#?}");
     for path in ["/pools/", "/jobs/"] {
         let told = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains(path));
@@ -189,7 +189,7 @@ fn nobody_deletes_a_pool_of_others_or_what_is_to_stay() {
         change(&mut plan);
         let traps = vec![("PUT", "restype=container"), ("DELETE", "restype=container")];
         let (outcome, _, asked) = run(plan, traps, kept);
-        assert!(matches!(outcome, Err(RunError::ActorLost { actor: "run_keeper" })), "{outcome:?}");
+        assert!(matches!(outcome, Err(RunError::ActorLost { actor: Role::RunKeeper })), "{outcome:?}");
         let told = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains("/pools/"));
         assert!(!told, "{asked:#?}");
     }

@@ -9,7 +9,7 @@ use crate::{
     inputs::Inputs,
 };
 use dropmill_azure_client::blob::FileSource;
-use dropmill_lifecycle::{Trouble, plan::Item};
+use dropmill_lifecycle::{Code, Failure, plan::Item};
 use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use std::{
@@ -66,13 +66,13 @@ impl DiskDropStore {
 }
 
 impl Inputs for DiskDropStore {
-    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>> {
+    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Failure>> {
         let (store, input) = (self.clone(), self.below_work(item));
         let list = move || {
-            let input = input.map_err(|error| Trouble::permanent("Source", error.to_string()))?;
-            store.list(&input).map_err(|error| Trouble::permanent("Source", error.to_string()))
+            let input = input.map_err(|error| Failure::permanent(Code::Source, error.to_string()))?;
+            store.list(&input).map_err(|error| Failure::permanent(Code::Source, error.to_string()))
         };
-        in_a_thread(list, |error| Err(Trouble::transient("Thread", error.to_string())))
+        in_a_thread(list, |error| Err(Failure::transient(Code::Thread, error.to_string())))
     }
 
     fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource> {

@@ -3,6 +3,7 @@
 use super::{BlobApi, BlobInfo, digest::Md5Sum};
 use crate::{error::BlobError, operation::Operation as Op};
 use dropmill_azure_wire::blob::{BlobProperties, metadata_of};
+use dropmill_lifecycle::Code;
 use http::Method;
 
 impl BlobApi {
@@ -14,7 +15,7 @@ impl BlobApi {
         let call = self.container_call(Op::CreateContainer, Method::PUT, container, "").ok(&[201]);
         match self.caller.exchange(call).await {
             Ok(_) => Ok(false),
-            Err(error) if error.code() == Some("ContainerAlreadyExists") => Ok(true),
+            Err(error) if error.code() == Some(Code::ContainerAlreadyExists) => Ok(true),
             Err(error) if error.is_conflict_without_code() => match self.container_exists(container).await? {
                 true => Ok(true),
                 false => Err(error.into()),

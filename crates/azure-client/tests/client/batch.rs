@@ -10,7 +10,8 @@ use dropmill_azure_client::{
     credential::{Credential, TokenError, TokenSource},
     error::BatchError,
 };
-use dropmill_azure_wire::{batch::*, fault::Fault, secret::Secret};
+use dropmill_azure_wire::{batch::*, secret::Secret};
+use dropmill_lifecycle::FailureKind;
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json as value};
 use std::{sync::Arc, time::Duration};
@@ -218,7 +219,7 @@ async fn every_call_tells_its_name_and_subject_when_it_is_refused() {
     for Case(line, _, _, calling) in cases() {
         let service = Service::answering(|_| refusal(409, "SomeNewCode"));
         let error = calling(service.batch()).await.unwrap_err();
-        lines.push_str(&format!("{line}: {error} {:?}\n", error.fault()));
+        lines.push_str(&format!("{line}: {error} {:?}\n", error.kind()));
     }
     insta::assert_snapshot!(lines);
 }
@@ -272,7 +273,7 @@ async fn a_collection_that_the_service_would_refuse_is_not_sent() {
     ] {
         let task = TaskAdd { command_line: "x".repeat(length), ..task("t") };
         let error = api.add_tasks("j", &vec![task; count]).await.unwrap_err();
-        assert_eq!((error.code(), error.fault()), (Some(code), Fault::Permanent));
+        assert_eq!((error.code(), error.kind()), (Some(code.into()), FailureKind::Permanent));
     }
     assert!(api.remove_nodes("p", &[], None).await.is_err());
     assert_eq!(service.asked().len(), 0);
@@ -381,10 +382,10 @@ async fn a_token_proves_who_calls() {
     let asked = &service.asked()[0];
     assert_eq!(asked.header("authorization"), "Bearer T0KEN");
     assert_eq!(asked.header("ocp-date"), "Mon, 02 Mar 2026 10:11:12 GMT");
-    for (may_pass, fault) in [(true, Fault::Transient), (false, Fault::Permanent)] {
+    for (may_pass, kind) in [(true, FailureKind::Transient), (false, FailureKind::Permanent)] {
         let error = api(Err(may_pass)).get_job("j").await.unwrap_err();
-        assert_eq!(error.trouble().message, "get job j: not sent: no token: no network");
-        assert_eq!(error.fault(), fault);
+        assert_eq!(error.failure().message, "get job j: not sent: no token: no network");
+        assert_eq!(error.kind(), kind);
     }
     assert!(api(Ok("two\nlines")).get_job("j").await.is_err());
     assert_eq!(service.asked().len(), 1);

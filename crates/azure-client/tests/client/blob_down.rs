@@ -7,7 +7,7 @@ use dropmill_azure_client::{
     blob::{BlobListing, RESUMES, STALLED_AFTER},
     error::{BlobError, CallError},
 };
-use dropmill_azure_wire::fault::Fault;
+use dropmill_lifecycle::FailureKind;
 use std::{
     io,
     sync::{
@@ -93,10 +93,10 @@ async fn a_download_that_breaks_off_again_and_again_is_given_up() {
     let service = Service::answering(|seen| part(&seen, breaking_off(vec![])));
     let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
     assert!(
-        error.trouble().message.starts_with("get blob c/b: no answer from the service: connection lost"),
+        error.failure().message.starts_with("get blob c/b: no answer from the service: connection lost"),
         "{error}"
     );
-    assert_eq!(error.fault(), Fault::Transient);
+    assert_eq!(error.kind(), FailureKind::Transient);
     assert_eq!(service.asked().len(), 1 + RESUMES as usize);
 }
 
@@ -131,7 +131,7 @@ async fn a_blob_that_changed_meanwhile_is_not_patched_together() {
         _ => status(412, &[("x-ms-error-code", "ConditionNotMet")]),
     });
     let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
-    assert_eq!((error.code(), error.fault()), (Some("ConditionNotMet"), Fault::Ambiguous));
+    assert_eq!((error.code(), error.kind()), (Some("ConditionNotMet".into()), FailureKind::Ambiguous));
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn bytes_that_are_not_those_of_the_service_are_refused() {
     let sum = "405e4d857a1153b302d998935a650250";
     let line = format!("get blob c/b: MD5 of what arrived is {sum}, but the service keeps {}", MD5.1);
     assert_eq!(error.to_string(), line);
-    assert_eq!((error.fault(), error.trouble().code.as_str()), (Fault::Transient, "Corrupt"));
+    assert_eq!((error.kind(), error.failure().code.as_str()), (FailureKind::Transient, "Corrupt"));
     let error = service.blob().get_blob("c", "b", 100).await.unwrap_err();
     assert!(matches!(error, BlobError::Corrupt { .. }), "{error}");
 }
@@ -197,10 +197,10 @@ async fn a_listed_blob_is_downloaded_as_long_as_it_was_listed_and_no_longer() {
         let error = service.blob().download_listed("c", &blob, &mut arrived).await.unwrap_err();
         assert!(arrived.is_empty(), "{listed_bytes}");
         let told = format!("get blob c/b: the response names 20 bytes, but the list of blobs {listed_bytes}");
-        let trouble = error.trouble();
+        let failure = error.failure();
         assert_eq!(
-            (trouble.message, trouble.code, trouble.fault),
-            (told, "OtherLength".into(), Fault::Transient)
+            (failure.message, failure.code, failure.kind),
+            (told, "OtherLength".into(), FailureKind::Transient)
         );
     }
 }
@@ -240,7 +240,7 @@ async fn a_length_beyond_the_blobs_end_is_not_final() {
         other => panic!("{other}"),
     });
     let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
-    assert_eq!((error.code(), error.fault()), (Some("InvalidRange"), Fault::Ambiguous));
+    assert_eq!((error.code(), error.kind()), (Some("InvalidRange".into()), FailureKind::Ambiguous));
 }
 
 #[tokio::test]
@@ -248,10 +248,10 @@ async fn a_blob_in_memory_has_a_limit_and_all_of_its_bytes() {
     let service = Service::answering(|seen| part(&seen, rest(&seen).into()));
     let error = service.blob().get_blob("c", "b", 19).await.unwrap_err();
     assert_eq!(error.to_string(), "get blob c/b: more than 19 bytes");
-    assert_eq!(error.trouble().code, "TooLarge");
+    assert_eq!(error.failure().code.as_str(), "TooLarge");
     let service = Service::answering(|seen| part(&seen, Body::from_stream(once("0123".into()))));
     let error = service.blob().get_blob("c", "b", 100).await.unwrap_err();
-    assert!(error.trouble().message.ends_with("4 of 20 bytes arrived"), "{}", error.trouble().message);
+    assert!(error.failure().message.ends_with("4 of 20 bytes arrived"), "{}", error.failure().message);
 }
 
 #[tokio::test]
@@ -276,9 +276,9 @@ async fn a_full_disk_is_told_as_that_and_passes() {
         }
     }
     let service = Service::answering(|seen| part(&seen, rest(&seen).into()));
-    let trouble = service.blob().download_to("c", "b", &mut Full).await.unwrap_err().trouble();
-    assert_eq!((trouble.fault, trouble.code.as_str()), (Fault::Transient, "Disk"));
-    assert_eq!(trouble.message, "get blob c/b: cannot write what arrived: no storage space");
+    let failure = service.blob().download_to("c", "b", &mut Full).await.unwrap_err().failure();
+    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Transient, "Disk"));
+    assert_eq!(failure.message, "get blob c/b: cannot write what arrived: no storage space");
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use dropmill_azure_client::{
 use dropmill_azure_wire::{
     blob::{BlobItem, BlobList, BlobProperties, Block, BlockList, read_block_choices},
     etag::ETag,
-    fault::Fault,
     sas::{Action, Asked, verify},
     uri::decode,
 };
+use dropmill_lifecycle::FailureKind;
 use futures_util::FutureExt;
 use std::{
     collections::BTreeSet,
@@ -51,7 +51,7 @@ async fn a_container_that_is_there_already_is_told_and_no_error() {
         error.to_string(),
         "create container c1: refused with 409 ContainerBeingDeleted: It is so. (request req-1)"
     );
-    assert_eq!(error.fault(), Fault::Transient);
+    assert_eq!(error.kind(), FailureKind::Transient);
 }
 
 #[tokio::test]
@@ -104,10 +104,10 @@ async fn bytes_are_stored_in_one_call_with_their_checksum() {
 #[tokio::test]
 async fn an_upload_whose_answer_is_lost_is_ambiguous_only_if_it_may_be_the_second() {
     let service = Service::answering(|_| blob_refusal(500, "InternalError"));
-    for (only_if_absent, fault) in [(false, Fault::Transient), (true, Fault::Ambiguous)] {
+    for (only_if_absent, kind) in [(false, FailureKind::Transient), (true, FailureKind::Ambiguous)] {
         let options = PutOptions { only_if_absent, ..Default::default() };
         let error = service.blob().put_blob("c", "b", "x", options).await.unwrap_err();
-        assert_eq!(error.fault(), fault);
+        assert_eq!(error.kind(), kind);
     }
 }
 
@@ -285,7 +285,7 @@ async fn an_upload_that_broke_off_goes_on_with_the_blocks_that_are_missing() {
     let options = PutOptions { only_if_absent: true, ..Default::default() };
     let error = api.put_file("c", "b", &path, options.clone()).await.unwrap_err();
     assert!(error.to_string().starts_with("put block of blob c/b: refused with 503 ServerBusy"), "{error}");
-    assert_eq!(error.fault(), Fault::Transient);
+    assert_eq!(error.kind(), FailureKind::Transient);
     assert!(store.content.lock().unwrap().is_none(), "nothing is committed");
     *broken.lock().unwrap() = false;
     let before = service.asked().len();
@@ -334,7 +334,7 @@ async fn nothing_is_stored_of_a_file_that_changes_meanwhile() {
         let api = small_blocks(&service, FileReads::Inline);
         let error = api.put_file("c", "b", &path, PutOptions::default()).await.unwrap_err();
         assert!(matches!(error, BlobError::SourceChanged { .. }), "{what}: {error}");
-        assert_eq!((error.fault(), error.trouble().code.as_str()), (Fault::Transient, "SourceChanged"));
+        assert_eq!((error.kind(), error.failure().code.as_str()), (FailureKind::Transient, "SourceChanged"));
         assert!(store.content.lock().unwrap().is_none(), "{what}");
     }
 }
@@ -366,9 +366,9 @@ async fn what_is_no_file_is_not_uploaded() {
     {
         let path = folder.path().join(name);
         let error = service.blob().put_file("c", "b", &path, PutOptions::default()).await.unwrap_err();
-        let trouble = error.trouble();
-        assert!(trouble.message.contains(kind), "{}", trouble.message);
-        assert_eq!((trouble.fault, trouble.code.as_str()), (Fault::Permanent, "SourceUnreadable"));
+        let failure = error.failure();
+        assert!(failure.message.contains(kind), "{}", failure.message);
+        assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Permanent, "SourceUnreadable"));
     }
 }
 

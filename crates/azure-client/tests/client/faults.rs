@@ -4,9 +4,9 @@ use crate::service::{Service, batch_over, breaking_off, json, now, refusal, stal
 use dropmill_azure_client::{doubt::Author, error::BatchError, in_process::InProcess};
 use dropmill_azure_wire::{
     batch::JobAdd,
-    fault::Fault,
     transport::{RequestBody, ResponseBody, Transport, TransportError},
 };
+use dropmill_lifecycle::FailureKind;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use http::{Request, Response};
 use serde_json::json as value;
@@ -39,10 +39,10 @@ async fn a_refusal_tells_what_the_service_said() {
         "create job j: refused with 400 InvalidPropertyValue: One of the values is wrong. \
          [PropertyName: vmSize, Reason: Too [31m big] (request req-1)"
     );
-    let trouble = error.trouble();
-    assert_eq!((trouble.fault, trouble.code.as_str()), (Fault::Permanent, "InvalidPropertyValue"));
-    assert_eq!(trouble.message, error.to_string());
-    assert_eq!((error.code(), error.status()), (Some("InvalidPropertyValue"), Some(400)));
+    let failure = error.failure();
+    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Permanent, "InvalidPropertyValue"));
+    assert_eq!(failure.message, error.to_string());
+    assert_eq!((error.code(), error.status()), (Some("InvalidPropertyValue".into()), Some(400)));
     assert!(!error.is_not_found() && !error.is_ambiguous());
 }
 
@@ -52,8 +52,11 @@ async fn a_wish_to_be_left_alone_reaches_the_machines() {
         let service = Service::answering(move |_| {
             with_body(code, &[("retry-after", "17")], r#"{"code":"ServerBusy","message":{"value":"Later."}}"#)
         });
-        let trouble = service.batch().create_job(&job()).await.unwrap_err().trouble();
-        assert_eq!((trouble.fault, trouble.retry_after), (Fault::Transient, Some(Duration::from_secs(17))));
+        let failure = service.batch().create_job(&job()).await.unwrap_err().failure();
+        assert_eq!(
+            (failure.kind, failure.retry_after),
+            (FailureKind::Transient, Some(Duration::from_secs(17)))
+        );
     }
 }
 
@@ -107,11 +110,11 @@ async fn an_answer_is_no_success_for_its_status_alone() {
         let BatchError::BrokenAnswer { request_id, .. } = &error else { panic!("{what}: {error}") };
         assert!(error.to_string().contains(problem), "{what}: {error}");
         assert_eq!(request_id, "req-1", "{what}");
-        assert_eq!(error.fault(), Fault::Transient, "{what}");
+        assert_eq!(error.kind(), FailureKind::Transient, "{what}");
     }
     let hotel = Service::answering(|_| with_body(201, &[("content-type", "text/html")], "<html>"));
     let error = hotel.batch().create_job(&job()).await.unwrap_err();
-    assert_eq!((error.fault(), error.trouble().code.as_str()), (Fault::Ambiguous, "BrokenAnswer"));
+    assert_eq!((error.kind(), error.failure().code.as_str()), (FailureKind::Ambiguous, "BrokenAnswer"));
 }
 
 #[tokio::test]
@@ -131,7 +134,7 @@ async fn a_redirect_is_refused_and_its_target_named_without_query() {
         let line = error.to_string();
         assert!(line.contains("not followed to https://evil.example/x"), "{line}");
         assert!(!line.contains("S3CRET"), "{line}");
-        assert_eq!(error.fault(), Fault::Transient, "once: some gateway's");
+        assert_eq!(error.kind(), FailureKind::Transient, "once: some gateway's");
     }
 }
 
@@ -149,7 +152,7 @@ async fn a_signature_not_accepted_is_explained_by_a_wrong_clock() {
         });
         let error = service.batch().get_job("j").await.unwrap_err();
         assert!(error.to_string().ends_with(end), "{error}");
-        assert_eq!(error.fault(), Fault::Transient, "once is not a wrong key");
+        assert_eq!(error.kind(), FailureKind::Transient, "once is not a wrong key");
     }
     assert_eq!(now().to_string(), "2026-03-02T10:11:12Z");
 }
@@ -163,8 +166,8 @@ async fn silence_ends_at_the_deadline_and_not_before() {
     assert_eq!(began.elapsed(), Duration::from_secs(40));
     let (read, write) = (read.unwrap_err(), write.unwrap_err());
     assert_eq!(read.to_string(), "get job j: no answer within 40s");
-    assert_eq!((read.fault(), write.fault()), (Fault::Transient, Fault::Ambiguous));
-    assert_eq!(write.trouble().code, "TimedOut");
+    assert_eq!((read.kind(), write.kind()), (FailureKind::Transient, FailureKind::Ambiguous));
+    assert_eq!(write.failure().code.as_str(), "TimedOut");
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,12 +184,12 @@ async fn an_answer_that_breaks_off_is_no_answer() {
     let service = Service::answering(|_| with_body(200, &[], breaking_off(vec!["{\"id\":\"j\"}".into()])));
     let error = service.batch().get_job("j").await.unwrap_err();
     assert!(matches!(&error, BatchError::Unreachable { source: TransportError::Broken(_), .. }), "{error:?}");
-    assert!(error.trouble().message.starts_with("get job j: no answer from the service: connection lost: "));
+    assert!(error.failure().message.starts_with("get job j: no answer from the service: connection lost: "));
 }
 
 #[tokio::test]
 async fn a_refusal_that_breaks_off_is_a_lost_answer_unless_its_status_says_enough() {
-    use Fault::{Ambiguous, Transient};
+    use FailureKind::{Ambiguous, Transient};
     for (code, read, once) in [
         (503, Transient, Transient),
         (429, Transient, Transient),
@@ -199,14 +202,14 @@ async fn a_refusal_that_breaks_off_is_a_lost_answer_unless_its_status_says_enoug
             with_body(code, &[("retry-after", "3")], breaking_off(vec!["{\"code\":\"PoolEx".into()]))
         });
         let batch = service.batch();
-        for (error, fault) in [
+        for (error, kind) in [
             (batch.get_job("j").await.unwrap_err(), read),
             (batch.create_job(&job()).await.unwrap_err(), once),
         ] {
             let BatchError::Refused(refused) = &error else { panic!("{code}: {error}") };
             assert_eq!((refused.author, refused.status), (Author::Lost, code));
-            assert_eq!(error.fault(), fault, "{code}");
-            assert_eq!(error.trouble().retry_after, Some(Duration::from_secs(3)), "{code}");
+            assert_eq!(error.kind(), kind, "{code}");
+            assert_eq!(error.failure().retry_after, Some(Duration::from_secs(3)), "{code}");
         }
     }
 }
@@ -221,19 +224,21 @@ async fn a_refusal_of_blob_that_breaks_off_has_its_code_in_a_header() {
 
 #[tokio::test]
 async fn a_409_without_code_makes_the_client_look_for_its_container() {
-    for (found, outcome) in [(200, Ok(true)), (404, Err(Fault::Ambiguous)), (503, Err(Fault::Transient))] {
+    for (found, outcome) in
+        [(200, Ok(true)), (404, Err(FailureKind::Ambiguous)), (503, Err(FailureKind::Transient))]
+    {
         let service = Service::answering(move |seen| match seen.method.as_str() {
             "PUT" => with_body(409, &[], "<html>conflict</html>"),
             _ if found == 404 => status(404, &[("x-ms-error-code", "ContainerNotFound")]),
             _ => status(found, &[]),
         });
-        let created = service.blob().create_container("c").await.map_err(|error| error.fault());
+        let created = service.blob().create_container("c").await.map_err(|error| error.kind());
         assert_eq!(created, outcome, "{found}");
     }
 }
 
 /// What a client makes of refusals a second apart, and of the same after the service accepted a call.
-async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<Fault> {
+async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<FailureKind> {
     let calls = Arc::new(AtomicUsize::new(0));
     let service = Service::answering(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
         7 => json(200, &value!({"id": "j"})),
@@ -243,7 +248,7 @@ async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<Fault> {
     let mut faults = vec![];
     for _ in 0..9 {
         if let Err(error) = batch.get_job("j").await {
-            faults.push(error.fault());
+            faults.push(error.kind());
         }
         tokio::time::sleep(Duration::from_millis(750)).await;
     }
@@ -252,7 +257,7 @@ async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<Fault> {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_key_is_told_after_several_refusals_in_a_row_and_forgotten_with_the_first_success() {
-    use Fault::{Permanent, Transient};
+    use FailureKind::{Permanent, Transient};
     let expected = [Transient, Transient, Transient, Transient, Permanent, Permanent, Permanent, Transient];
     assert_eq!(faults_in_a_row(|| refusal(403, "AuthenticationFailed")).await, expected);
     assert_eq!(faults_in_a_row(|| refusal(401, "NoAuthenticationInformation")).await, expected);
@@ -268,7 +273,7 @@ async fn many_calls_refused_at_the_same_moment_are_one_doubt() {
     let service = Service::answering(|_| refusal(403, "AuthenticationFailed"));
     let batch = service.batch();
     for _ in 0..40 {
-        assert_eq!(batch.get_job("j").await.unwrap_err().fault(), Fault::Transient);
+        assert_eq!(batch.get_job("j").await.unwrap_err().kind(), FailureKind::Transient);
     }
 }
 
@@ -282,7 +287,7 @@ async fn a_refusal_that_comes_after_the_signature_was_checked_proves_the_key() {
     let batch = service.batch();
     for _ in 0..20 {
         let error = batch.get_job("j").await.unwrap_err();
-        assert!(error.is_not_found() || error.fault() == Fault::Transient, "{error}");
+        assert!(error.is_not_found() || error.kind() == FailureKind::Transient, "{error}");
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
 }
@@ -298,10 +303,10 @@ async fn a_service_that_panics_breaks_its_connection_and_nothing_else() {
     let service = Service::answering(|_| panic!("boom"));
     let error = service.batch().create_job(&job()).await.unwrap_err();
     assert_eq!(
-        error.trouble().message,
+        error.failure().message,
         "create job j: no answer from the service: connection lost: the service panicked"
     );
-    assert_eq!(error.fault(), Fault::Ambiguous);
+    assert_eq!(error.kind(), FailureKind::Ambiguous);
 }
 
 #[tokio::test]
@@ -314,7 +319,7 @@ async fn a_service_that_panics_in_the_middle_of_its_answer_breaks_off() {
         with_body(200, &[], axum::body::Body::from_stream(pieces))
     });
     let error = service.batch().get_job("j").await.unwrap_err();
-    assert!(error.trouble().message.ends_with("connection lost: the service panicked"), "{error:?}");
+    assert!(error.failure().message.ends_with("connection lost: the service panicked"), "{error:?}");
 }
 
 #[tokio::test]
@@ -322,7 +327,7 @@ async fn nobody_listening_is_transient_whatever_was_asked() {
     let api = batch_over(Arc::new(InProcess::new()), "http://nowhere.local:1");
     for error in [api.get_job("j").await.unwrap_err(), api.create_job(&job()).await.unwrap_err()] {
         assert!(matches!(&error, BatchError::Unreachable { source: TransportError::Connect(_), .. }));
-        assert_eq!((error.fault(), error.trouble().code.as_str()), (Fault::Transient, "Unreachable"));
+        assert_eq!((error.kind(), error.failure().code.as_str()), (FailureKind::Transient, "Unreachable"));
     }
 }
 
@@ -366,7 +371,7 @@ async fn a_read_is_made_again_once_and_a_write_never() {
         assert_eq!(written.is_ok(), lost == 0, "{lost}");
         assert_eq!(service.asked().len(), read_calls + 1, "{lost}");
         if let Err(error) = written {
-            assert_eq!(error.fault(), Fault::Ambiguous);
+            assert_eq!(error.kind(), FailureKind::Ambiguous);
         }
     }
 }

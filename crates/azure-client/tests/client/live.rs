@@ -2,7 +2,8 @@
 
 use crate::service::{Service, batch_over, blob_over, json, status, with_body};
 use dropmill_azure_client::{blob::PutOptions, error::BatchError, live::Live};
-use dropmill_azure_wire::{batch::JobAdd, fault::Fault, transport::TransportError, uri::decode};
+use dropmill_azure_wire::{batch::JobAdd, transport::TransportError, uri::decode};
+use dropmill_lifecycle::FailureKind;
 use serde_json::json as value;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{
@@ -110,8 +111,8 @@ async fn names_survive_the_socket() {
     // Only dots and nothing else cannot be sent, and is not sent as something else.
     for name in ["..", "."] {
         let error = blob.put_blob("c", name, "x", PutOptions::default()).await.unwrap_err();
-        assert_eq!(error.fault(), Fault::Permanent);
-        assert!(error.trouble().message.contains("only dots"), "{}", error.trouble().message);
+        assert_eq!(error.kind(), FailureKind::Permanent);
+        assert!(error.failure().message.contains("only dots"), "{}", error.failure().message);
     }
     assert_eq!(service.asked().len(), names.len());
 }
@@ -127,8 +128,8 @@ async fn nobody_listening_is_told_from_a_lost_connection() {
         matches!(&error, BatchError::Unreachable { source: TransportError::Connect(_), .. }),
         "{error:?}"
     );
-    assert!(error.trouble().message.contains("refused"), "{}", error.trouble().message);
-    assert_eq!(error.fault(), Fault::Transient);
+    assert!(error.failure().message.contains("refused"), "{}", error.failure().message);
+    assert_eq!(error.kind(), FailureKind::Transient);
 
     let hangs_up = Served::raw(|_, mut stream| async move {
         read_head(&mut stream).await;
@@ -136,7 +137,7 @@ async fn nobody_listening_is_told_from_a_lost_connection() {
     .await;
     let error = batch_over(live(), &hangs_up.url()).create_job(&job).await.unwrap_err();
     assert!(matches!(&error, BatchError::Unreachable { source: TransportError::Broken(_), .. }), "{error:?}");
-    assert_eq!(error.fault(), Fault::Ambiguous);
+    assert_eq!(error.kind(), FailureKind::Ambiguous);
     assert!(!format!("{error:?}").contains("timeout=30"), "no URL: {error:?}");
 }
 
@@ -209,7 +210,7 @@ async fn a_redirect_is_not_followed() {
     let service = Service::answering(move |_| status(307, &[("location", &url)]));
     let served = Served::by(&service).await;
     let error = batch_over(live(), &served.url()).get_job("j").await.unwrap_err();
-    assert_eq!(error.code(), Some("TemporaryRedirect"));
+    assert_eq!(error.code(), Some("TemporaryRedirect".into()));
     assert_eq!(elsewhere.asked().len(), 0);
 }
 

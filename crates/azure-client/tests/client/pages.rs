@@ -2,7 +2,7 @@
 
 use crate::service::{Service, json};
 use dropmill_azure_client::error::BatchError;
-use dropmill_azure_wire::fault::Fault;
+use dropmill_lifecycle::FailureKind;
 use serde_json::json as value;
 
 #[tokio::test]
@@ -88,6 +88,6 @@ async fn a_list_that_turns_in_a_circle_is_left() {
         error.to_string(),
         "list tasks of job j: answer 200 not understood: the list has no end after 3 pages (request req-1)"
     );
-    assert_eq!(error.fault(), Fault::Transient);
+    assert_eq!(error.kind(), FailureKind::Transient);
     assert_eq!(service.asked().len(), 3);
 }

@@ -70,7 +70,7 @@ async fn no_error_of_batch_shows_a_secret() {
     for (number, answer) in answers.into_iter().enumerate() {
         let service = Service::answering(answer);
         let error = service.batch().add_tasks("j", &[task()]).await.unwrap_err();
-        let all = format!("{} {:?}", shown(&error), error.trouble());
+        let all = format!("{} {:?}", shown(&error), error.failure());
         let signature = service.asked()[0].header("authorization").rsplit(':').next().unwrap().to_owned();
         assert!(signature.len() > 40, "there is something to find");
         for secret in ["C4NARY", KEY, &signature] {
@@ -95,7 +95,7 @@ async fn no_error_of_blob_shows_a_secret() {
     });
     let error = service.blob().get_blob("c", "b", 10).await.unwrap_err();
     let signature = service.asked()[0].header("authorization").rsplit(':').next().unwrap().to_owned();
-    let all = format!("{} {:?}", shown(&error), error.trouble());
+    let all = format!("{} {:?}", shown(&error), error.failure());
     assert!(all.contains("AuthenticationFailed"));
     assert!(!all.contains(&signature) && !all.contains(KEY), "{all}");
 }

@@ -1,7 +1,7 @@
-//! What the tests of rules share: moments, troubles, and dice for walks through a machine.
+//! What the tests of rules share: moments, failures, and dice for walks through a machine.
 #![allow(dead_code)]
 
-use dropmill_lifecycle::{Elapsed, Fault, Trouble, delays::Delays};
+use dropmill_lifecycle::{Code, Elapsed, Failure, FailureKind, delays::Delays};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
@@ -18,20 +18,20 @@ pub const fn at(seconds: u64) -> Elapsed {
 }
 
 /// Nothing happened; later it may.
-pub fn busy() -> Trouble {
-    Trouble::transient("ServerBusy", "busy")
+pub fn busy() -> Failure {
+    Failure::transient("ServerBusy", "busy")
 }
 /// It may have happened.
-pub fn unclear() -> Trouble {
-    Trouble { fault: Fault::Ambiguous, ..Trouble::permanent("TimedOut", "no answer within 30s") }
+pub fn unclear() -> Failure {
+    Failure { kind: FailureKind::Ambiguous, ..Failure::permanent(Code::TimedOut, "no answer within 30s") }
 }
 /// It never will.
-pub fn refused() -> Trouble {
-    Trouble::permanent("Forbidden", "no")
+pub fn refused() -> Failure {
+    Failure::permanent("Forbidden", "no")
 }
 /// Not before so many seconds.
-pub fn busy_for(seconds: u64) -> Trouble {
-    Trouble { retry_after: Some(secs(seconds)), ..busy() }
+pub fn busy_for(seconds: u64) -> Failure {
+    Failure { retry_after: Some(secs(seconds)), ..busy() }
 }
 
 /// Two rests, of 1 s and 4 s: three tries.

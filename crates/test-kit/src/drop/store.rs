@@ -18,7 +18,7 @@ use dropmill_azure_client::blob::FileSource;
 use dropmill_azure_wire::blob::FileFacts;
 use dropmill_azure_wire::secret::without_query;
 use dropmill_lifecycle::{
-    Trouble,
+    Failure,
     plan::{Item, RunPlan},
 };
 use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore, GoOn};
@@ -123,7 +123,7 @@ impl DropStore for MortalStore {
 }
 
 impl Inputs for MortalStore {
-    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Trouble>> {
+    fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Failure>> {
         self.inner.files(item)
     }
     fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource> {

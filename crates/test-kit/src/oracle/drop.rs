@@ -4,7 +4,7 @@
 use super::{Found, Violation, numbered, without_secrets};
 use crate::drop::SimulatedMill;
 use dropmill_actors::drop_store::Root;
-use dropmill_journal::event::{Event, Happening};
+use dropmill_journal::event::{Event, Happening, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks every rule.
@@ -84,7 +84,7 @@ fn results(mill: &SimulatedMill, found: &mut Found) {
 
 /// A file whose result is published is not claimed again, and its result is published once.
 fn claims(mill: &SimulatedMill, found: &mut Found) {
-    let mut place_of: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut place_of: BTreeMap<(&str, &Subject), &str> = BTreeMap::new();
     let mut published = BTreeSet::new();
     for Event { run, subject, happening, .. } in &mill.events {
         match happening {
@@ -97,7 +97,7 @@ fn claims(mill: &SimulatedMill, found: &mut Found) {
                 );
             }
             Happening::FilePublished { place: to, .. } => {
-                let Some(place) = place_of.get(&(run.as_str(), subject.as_str())) else { continue };
+                let Some(place) = place_of.get(&(run.as_str(), subject)) else { continue };
                 found.unless(published.insert(*place), "a file is published once", || {
                     format!("{subject} of {run} as {to}")
                 });

@@ -1,12 +1,35 @@
 //! The bodies of the requests that add the job and its tasks.
 
-use super::Signed;
-use crate::{services::Services, storage_uploader::blob_name};
-use dropmill_azure_wire::batch as wire;
+use super::{application_files, signed_count};
+use crate::storage_uploader::blob_name;
+use dropmill_azure_client::blob::BlobApi;
+use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
 use dropmill_lifecycle::plan::{Item, RunPlan, attempt_id};
 
+/// What all tasks of a run share, signed once.
+pub struct Signed {
+    application: Vec<wire::ResourceFile>,
+    input_container: Secret,
+    output_container: Secret,
+    expiry: Timestamp,
+}
+
+impl Signed {
+    /// Signs what the tasks of a run share, until a time.
+    pub fn new(plan: &RunPlan, blob: &BlobApi, expiry: Timestamp) -> Self {
+        // With a start task the application is on the node already.
+        let application = match plan.pool.start_task {
+            Some(_) => vec![],
+            None => application_files(plan, blob, expiry),
+        };
+        let output_container = blob.container_sas(&plan.output_container(), "cw", expiry);
+        let input_container = blob.container_sas(&plan.input_container(), "rl", expiry);
+        Self { application, input_container, output_container, expiry }
+    }
+}
+
 /// Returns the job of a run.
-pub(super) fn job_add(plan: &RunPlan) -> wire::JobAdd {
+pub fn job_add(plan: &RunPlan) -> wire::JobAdd {
     wire::JobAdd {
         id: plan.job.id.clone(),
         pool_info: wire::PoolInfo { pool_id: Some(plan.pool.id.clone()), ..Default::default() },
@@ -17,13 +40,7 @@ pub(super) fn job_add(plan: &RunPlan) -> wire::JobAdd {
 }
 
 /// Returns the task of an attempt at an item.
-pub(super) fn task_add(
-    plan: &RunPlan,
-    services: &Services,
-    signed: &Signed,
-    item: &Item,
-    attempt: u32,
-) -> wire::TaskAdd {
+pub fn task_add(plan: &RunPlan, blob: &BlobApi, signed: &Signed, item: &Item, attempt: u32) -> wire::TaskAdd {
     let id = attempt_id(&item.task, attempt);
     let mut resource_files = signed.application.clone();
     if item.whole_folder {
@@ -33,10 +50,17 @@ pub(super) fn task_add(
             ..wire::ResourceFile::from_container(signed.input_container.clone())
         });
     } else if item.source.is_some() {
-        let url = services.blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
+        let url = blob.blob_sas(&plan.input_container(), &blob_name(item), "r", signed.expiry);
         resource_files.push(wire::ResourceFile {
             file_mode: item.mode.map(|mode| format!("0{mode:o}")),
             ..wire::ResourceFile::from_url(url, &item.file_name)
+        });
+    }
+    for file in &item.more_files {
+        let url = blob.blob_sas(&plan.input_container(), &file.blob, "r", signed.expiry);
+        resource_files.push(wire::ResourceFile {
+            file_mode: file.mode.map(|mode| format!("0{mode:o}")),
+            ..wire::ResourceFile::from_url(url, &file.place)
         });
     }
     let output = |pattern: &str, path: String| {
@@ -44,7 +68,7 @@ pub(super) fn task_add(
         wire::OutputFile::to_container(pattern, container, Some(path), wire::UploadCondition::TaskCompletion)
     };
     let mut output_files = vec![output("../std*.txt", id.clone())];
-    for pattern in &plan.job.outputs {
+    for pattern in item.output_patterns(&plan.job) {
         let wildcard = pattern.contains(['*', '?', '[']);
         let folder = format!("{id}/wd");
         // With a wildcard `path` is a folder, without it is the blob's name.
@@ -64,7 +88,7 @@ pub(super) fn task_add(
             max_task_retry_count: Some(0),
             ..Default::default()
         }),
-        required_slots: Some(crate::pool_keeper::signed(plan.job.required_slots)),
+        required_slots: Some(signed_count(plan.job.required_slots)),
         ..Default::default()
     }
 }
