@@ -59,7 +59,7 @@ impl BatchErrorBody {
 
     /// Appends request id and time (ISO 8601) to the message, as the service does.
     #[must_use]
-    pub fn told_at(mut self, request_id: &str, time: &str) -> Self {
+    pub fn with_request_id(mut self, request_id: &str, time: &str) -> Self {
         if let Some(text) = self.message.as_mut().and_then(|message| message.value.as_mut()) {
             text.push_str(&format!("\nRequestId:{request_id}\nTime:{time}"));
         }
@@ -68,7 +68,7 @@ impl BatchErrorBody {
 
     /// Sets `odata.metadata`, as in the body of a response; `base` is the URL of the account.
     #[must_use]
-    pub fn as_answer_of(mut self, base: &str) -> Self {
+    pub fn with_metadata_url(mut self, base: &str) -> Self {
         let base = base.trim_end_matches('/');
         self.odata_metadata = Some(format!(
             "{base}/$metadata#Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"
@@ -122,7 +122,7 @@ impl BlobErrorBody {
 
     /// Appends request id and time (ISO 8601) to the message, as the service does.
     #[must_use]
-    pub fn told_at(mut self, request_id: &str, time: &str) -> Self {
+    pub fn with_request_id(mut self, request_id: &str, time: &str) -> Self {
         self.message.push_str(&format!("\nRequestId:{request_id}\nTime:{time}"));
         self
     }
@@ -168,8 +168,8 @@ mod tests {
     fn a_batch_error_is_written_as_documented_and_read_back() {
         let error = BatchErrorBody::new("InvalidPropertyValue", "The value is not valid.")
             .with("PropertyName", "vmSize")
-            .told_at("0f4a", "2024-04-10T07:12:44.1234567Z")
-            .as_answer_of("http://127.0.0.1:1/");
+            .with_request_id("0f4a", "2024-04-10T07:12:44.1234567Z")
+            .with_metadata_url("http://127.0.0.1:1/");
         let written = serde_json::to_value(&error).unwrap();
         assert_eq!(
             written,
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_blob_error_is_written_as_documented_and_read_back() {
         let error = BlobErrorBody::new("AuthenticationFailed", "Server failed.")
-            .told_at("0f4a", "2024-04-10T07:12:44.1234567Z")
+            .with_request_id("0f4a", "2024-04-10T07:12:44.1234567Z")
             .with("AuthenticationErrorDetail", "used 'GET\n<&>'\u{1}");
         let body = error.write();
         assert!(body.starts_with(

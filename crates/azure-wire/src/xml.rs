@@ -10,10 +10,10 @@ use std::fmt::Write;
 
 /// The body is not the expected XML document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid XML body, expected <{of}>: {reason}")]
+#[error("invalid XML body, expected <{root}>: {reason}")]
 pub struct BadXml {
     /// Root element of the expected document.
-    pub of: &'static str,
+    pub root: &'static str,
     /// Description of the problem.
     pub reason: String,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Element<'a> {
 impl<'a> Element<'a> {
     /// Parses a document whose root element is named `root`.
     pub fn read(body: &'a [u8], root: &'static str) -> Result<Self, BadXml> {
-        let bad = |reason: String| BadXml { of: root, reason };
+        let bad = |reason: String| BadXml { root, reason };
         let text = std::str::from_utf8(body).map_err(|error| bad(error.to_string()))?;
         let tree = tree(text.trim_start_matches('\u{feff}')).map_err(bad)?;
         if tree.name() != root {
@@ -172,7 +172,7 @@ pub(crate) fn read_flat(
             }
         }
     };
-    read().map_err(|reason| BadXml { of: root, reason })
+    read().map_err(|reason| BadXml { root, reason })
 }
 
 fn push_text(open: &mut [Element<'_>], text: &str) {

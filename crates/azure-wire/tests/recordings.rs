@@ -79,7 +79,7 @@ fn type_of_request(method: &str, path: &[&str]) -> Option<(&'static str, RoundTr
 
 /// Expected differences: first word, end of the path, and reason.
 const ALLOWED: &[(&str, &str, &str)] = &[
-    ("lost", "odata.metadata", "metadata URL of the response; not needed, and written by `Answer`"),
+    ("lost", "odata.metadata", "metadata URL of the response; not needed, and written by `ResponseBody`"),
     ("lost", "maxTasksPerNode", "became taskSlotsPerNode after 2020-03"),
     ("lost", "runElevated", "became userIdentity after 2016-07"),
     ("lost", "currentDedicated", "became currentDedicatedNodes after 2017-01"),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use dropmill_azure_wire::{
-    sas::{self, Action, Asked},
+    sas::{self, Action, SasRequest},
     secret::Secret,
     sign::{Scheme, SharedKey},
     time::{parse_http_date, parse_iso},
@@ -69,7 +69,7 @@ fn every_sas_of_the_storage_sdk_is_verified() {
     let sas = recording["sas"].as_array().unwrap();
     for made in sas {
         let text = |name: &str| made[name].as_str().unwrap();
-        let request = Asked {
+        let request = SasRequest {
             container: text("container"),
             blob: text("blob"),
             action: Action::ReadBlob,

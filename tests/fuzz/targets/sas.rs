@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use dropmill_azure_wire::{
-    sas::{self, Action, Asked, Grant, Level, Permissions},
+    sas::{self, Action, SasRequest, Grant, Level, Permissions},
     secret::Secret,
     sign::SharedKey,
     time::Timestamp,
@@ -84,8 +84,8 @@ fuzz_target!(|case: Case<'_>| {
         (_, "") => Level::Container,
         _ => Level::Object,
     };
-    let Some(action) = Action::of(method, level, case.requested_query) else { return };
-    let request = Asked { container, blob, action, now, https: true, from: IpAddr::from([127, 0, 0, 1]) };
+    let Some(action) = Action::from_request(method, level, case.requested_query) else { return };
+    let request = SasRequest { container, blob, action, now, https: true, from: IpAddr::from([127, 0, 0, 1]) };
 
     let granted = grant.permissions.allow_any(action.needs())
         && case.expires > 0

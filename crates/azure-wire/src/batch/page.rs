@@ -18,7 +18,7 @@ pub struct Page<T> {
 
 /// An entity as a response body: `odata.metadata`, then the properties of the entity.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Answer<'a, T> {
+pub struct ResponseBody<'a, T> {
     /// Metadata URL, `{base}/$metadata#tasks/@Element`.
     #[serde(rename = "odata.metadata")]
     pub odata_metadata: &'a str,

@@ -73,7 +73,7 @@ fn a_slim_list_is_read_from_a_page_of_full_tasks() {
 #[test]
 fn a_response_starts_with_its_metadata_url() {
     let task = Task { id: "t".into(), state: Some(TaskState::Active), ..Default::default() };
-    let response = Answer { odata_metadata: "m", entity: &task };
+    let response = ResponseBody { odata_metadata: "m", entity: &task };
     assert_eq!(
         serde_json::to_string(&response).unwrap(),
         r#"{"odata.metadata":"m","id":"t","state":"active"}"#

@@ -38,7 +38,7 @@ const ENDED: &[(&str, Family)] = &[
 impl Family {
     /// Returns the family of a version such as `2024-07-01.20.0` or `2025-06-01`. Versions newer than
     /// [`CURRENT`] belong to its family. Returns `None` if the version is invalid or older than 2022-10-01.
-    pub fn of(version: &str) -> Option<Self> {
+    pub fn from_version(version: &str) -> Option<Self> {
         let date = version.get(..10)?;
         let is_date = date.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
@@ -78,7 +78,7 @@ mod tests {
             ("latest version", None),
             ("", None),
         ] {
-            assert_eq!(Family::of(version), expected, "{version}");
+            assert_eq!(Family::from_version(version), expected, "{version}");
         }
     }
 }

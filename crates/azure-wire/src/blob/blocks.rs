@@ -102,7 +102,9 @@ impl BlockList {
                 Some(Block { id: element.leaf("Name")?.into(), size_bytes: element.parse("Size")? })
             };
             let blocks: Option<Vec<_>> = list.children().iter().map(block).collect();
-            blocks.map(Some).ok_or_else(|| BadXml { of: ROOT, reason: "a block has no name or size".into() })
+            blocks
+                .map(Some)
+                .ok_or_else(|| BadXml { root: ROOT, reason: "a block has no name or size".into() })
         };
         Ok(Self { committed: blocks("CommittedBlocks")?, uncommitted: blocks("UncommittedBlocks")? })
     }

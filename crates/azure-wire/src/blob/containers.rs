@@ -87,7 +87,7 @@ impl ContainerList {
     /// Fails if the body is not a list of containers, or a container has no name, Etag or Last-Modified.
     pub fn read(body: &[u8]) -> Result<Self, BadXml> {
         let root = Element::read(body, ROOT)?;
-        let bad = |reason: &str| BadXml { of: ROOT, reason: reason.into() };
+        let bad = |reason: &str| BadXml { root: ROOT, reason: reason.into() };
         let containers = root.child("Containers").ok_or_else(|| bad("<Containers> is missing"))?;
         let item = |element: &Element<'_>| {
             let properties = element.child("Properties")?;

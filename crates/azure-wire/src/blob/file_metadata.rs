@@ -1,8 +1,8 @@
 //! File metadata (mode and modification time) that is stored with the blob of an uploaded file.
 //!
 //! Azure does not store file modes and times, so the blob metadata entry `dropmill_file` holds them as
-//! `<mode, octal> <seconds since 1970>.<nanoseconds, 9 digits>`. If the middle of the content was omitted, `
-//! <number of omitted bytes>` follows.
+//! `<mode, octal> <seconds since 1970>.<nanoseconds, 9 digits>`. If the middle of the content was omitted,
+//! the number of omitted bytes follows after a space.
 
 use super::Metadata;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ const NAME: &str = "dropmill_file";
 
 /// The mode and modification time of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FileFacts {
+pub struct FileMetadata {
     /// Permission bits, the lowest nine of the mode.
     pub mode: Option<u32>,
     /// Modification time; `None` if it is before 1970.
@@ -21,9 +21,9 @@ pub struct FileFacts {
     pub left_out_bytes: u64,
 }
 
-impl FileFacts {
+impl FileMetadata {
     /// Parses the entry in the metadata of a blob. All fields are empty if it is missing or invalid.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub fn from_blob_metadata(metadata: &Metadata) -> Self {
         let found = metadata.iter().find(|(name, _)| name.eq_ignore_ascii_case(NAME));
         found.and_then(|(_, value)| Self::read(value)).unwrap_or_default()
     }
@@ -59,14 +59,14 @@ mod tests {
     fn metadata_is_read_back_and_invalid_metadata_is_empty() {
         let modified = SystemTime::UNIX_EPOCH + Duration::new(1_764_475_200, 5);
         for left_out_bytes in [0, 7] {
-            let facts = FileFacts { mode: Some(0o4755), modified: Some(modified), left_out_bytes };
-            let read = FileFacts::of(&facts.metadata());
-            assert_eq!(read, FileFacts { mode: Some(0o755), ..facts });
+            let facts = FileMetadata { mode: Some(0o4755), modified: Some(modified), left_out_bytes };
+            let read = FileMetadata::from_blob_metadata(&facts.metadata());
+            assert_eq!(read, FileMetadata { mode: Some(0o755), ..facts });
         }
-        assert_eq!(FileFacts::default().metadata(), Metadata::new());
+        assert_eq!(FileMetadata::default().metadata(), Metadata::new());
         for value in ["", "644", "9 1.0", "644 1", "644 -1.0", "644 1.9999999999", "644 1.0 x"] {
             let metadata = [("Dropmill_File".to_owned(), value.to_owned())].into();
-            assert_eq!(FileFacts::of(&metadata), FileFacts::default(), "{value:?}");
+            assert_eq!(FileMetadata::from_blob_metadata(&metadata), FileMetadata::default(), "{value:?}");
         }
     }
 }

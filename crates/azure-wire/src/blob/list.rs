@@ -104,7 +104,7 @@ impl BlobList {
     /// Fails if the body is not a list of blobs, or a blob has no name, Etag or Last-Modified.
     pub fn read(body: &[u8]) -> Result<Self, BadXml> {
         let root = Element::read(body, ROOT)?;
-        let bad = |reason: &str| BadXml { of: ROOT, reason: reason.into() };
+        let bad = |reason: &str| BadXml { root: ROOT, reason: reason.into() };
         let blobs = root.child("Blobs").ok_or_else(|| bad("<Blobs> is missing"))?;
         let mut entries = Vec::with_capacity(blobs.children().len());
         for element in blobs.children() {

@@ -4,7 +4,7 @@
 
 mod blocks;
 mod containers;
-mod file_facts;
+mod file_metadata;
 mod list;
 mod properties;
 mod tags;
@@ -12,10 +12,12 @@ mod tags;
 pub use crate::xml::BadXml;
 pub use blocks::{Block, BlockChoice, BlockList, BlockSource, read_block_choices, write_block_choices};
 pub use containers::{ContainerItem, ContainerList};
-pub use file_facts::FileFacts;
+pub use file_metadata::FileMetadata;
 pub use list::{BlobItem, BlobList, Entry};
-pub use properties::{BlobProperties, BlobType, CopyProperties, Metadata, metadata_of, put_metadata};
-pub use tags::{FoundByTags, TagFilter, Tags, are_valid_tags, read_tags, tags_of_header, write_tags};
+pub use properties::{
+    BlobProperties, BlobType, CopyProperties, Metadata, metadata_from_headers, put_metadata,
+};
+pub use tags::{FoundByTags, TagFilter, Tags, are_valid_tags, parse_tags_header, read_tags, write_tags};
 
 /// Version that our client sends as `x-ms-version`. A service must accept newer versions.
 pub const VERSION: &str = "2025-01-05";

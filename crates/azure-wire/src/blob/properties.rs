@@ -267,7 +267,7 @@ impl BlobProperties {
 }
 
 /// Returns the metadata in the headers of a request or response.
-pub fn metadata_of(headers: &HeaderMap) -> Metadata {
+pub fn metadata_from_headers(headers: &HeaderMap) -> Metadata {
     let named = headers.iter().filter_map(|(header, value)| {
         let name = header.as_str().strip_prefix(name::METADATA_PREFIX)?;
         Some((name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))

@@ -28,7 +28,7 @@ pub fn are_valid_tags(tags: &Tags) -> bool {
 
 /// Parses the header `x-ms-tags`, which is encoded like a URL query. Returns `None` if it is invalid or
 /// repeats a key.
-pub fn tags_of_header(text: &str) -> Option<Tags> {
+pub fn parse_tags_header(text: &str) -> Option<Tags> {
     let mut tags = Tags::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=')?;
@@ -46,7 +46,7 @@ pub fn tags_of_header(text: &str) -> Option<Tags> {
 pub fn read_tags(body: &[u8]) -> Result<Tags, BadXml> {
     let root = Element::read(body, ROOT)?;
     read_set(&root).ok_or_else(|| BadXml {
-        of: ROOT,
+        root: ROOT,
         reason: "a tag has no key or value, or its key is repeated".into(),
     })
 }
@@ -145,7 +145,7 @@ pub struct FoundByTags {
     /// URL of the account, with a trailing slash.
     pub service_endpoint: String,
     /// Filter expression of the request.
-    pub asked: String,
+    pub filter: String,
     /// Container, name and matching tags of each blob.
     pub blobs: Vec<(String, String, Tags)>,
     /// Marker of the next page; `None` on the last page.
@@ -157,7 +157,7 @@ impl FoundByTags {
     pub fn write(&self) -> String {
         const ROOT: &str = "EnumerationResults";
         let mut xml = Document::new(ROOT, &[("ServiceEndpoint", &self.service_endpoint)]);
-        xml.leaf("Where", &self.asked);
+        xml.leaf("Where", &self.filter);
         xml.open("Blobs");
         for (container, name, tags) in &self.blobs {
             xml.open("Blob");
@@ -203,12 +203,12 @@ mod tests {
     #[test]
     fn a_tags_header_is_parsed_like_a_query() {
         assert_eq!(
-            tags_of_header("a=b&c%20d=e%2Bf+g&h="),
+            parse_tags_header("a=b&c%20d=e%2Bf+g&h="),
             Some(tags(&[("a", "b"), ("c d", "e+f g"), ("h", "")]))
         );
-        assert_eq!(tags_of_header(""), Some(Tags::new()));
+        assert_eq!(parse_tags_header(""), Some(Tags::new()));
         for bad in ["a", "a=1&a=2"] {
-            assert_eq!(tags_of_header(bad), None, "{bad}");
+            assert_eq!(parse_tags_header(bad), None, "{bad}");
         }
     }
 

@@ -240,7 +240,7 @@ fn metadata_is_read_back_from_headers() {
     let mut headers = HeaderMap::new();
     put_metadata(&metadata, &mut headers);
     headers.insert("x-ms-version", "1".parse().unwrap());
-    assert_eq!(metadata_of(&headers), metadata);
+    assert_eq!(metadata_from_headers(&headers), metadata);
 }
 
 #[test]

@@ -21,7 +21,7 @@ const SIGNS_USERS: &str = "2020-02-10";
 
 /// What a request wants to do, and how it arrived.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct SasRequest<'a> {
     /// Container in the path; empty if the path names none.
     pub container: &'a str,
     /// Blob in the path, decoded; empty if the path names none.
@@ -41,7 +41,7 @@ pub struct Asked<'a> {
 pub struct Rights {
     permissions: Permissions,
     /// `false` for an account SAS: it does not sign response headers, so anyone could add them to the URL.
-    signs_answer_headers: bool,
+    signs_response_headers: bool,
 }
 
 impl Rights {
@@ -53,8 +53,8 @@ impl Rights {
 
     /// Returns `true` if the SAS signs the headers that override those of the response: `rscc`, `rscd`,
     /// `rsce`, `rscl`, `rsct`.
-    pub fn sign_answer_headers(&self) -> bool {
-        self.signs_answer_headers
+    pub fn sign_response_headers(&self) -> bool {
+        self.signs_response_headers
     }
 }
 
@@ -66,18 +66,18 @@ pub fn is_present(query: &str) -> bool {
 /// Checks that the SAS in a query allows what the request wants to do.
 ///
 /// # Errors
-/// Fails if the SAS is invalid or does not allow the request; [`Refusal`] is the reason.
-pub fn verify(key: &SharedKey, query: &str, request: &Asked<'_>) -> Result<Rights, Refusal> {
+/// Fails if the SAS is invalid or does not allow the request; [`AuthError`] is the reason.
+pub fn verify(key: &SharedKey, query: &str, request: &SasRequest<'_>) -> Result<Rights, AuthError> {
     let fields = Fields::read(query)?;
     let version = fields.version()?;
     let delegated = fields.has("skoid");
     let account_wide = fields.has("ss") || fields.has("srt");
     if fields.has("si") {
-        return Err(Refusal::NotSupported { what: "a stored access policy (si)" });
+        return Err(AuthError::NotSupported { what: "a stored access policy (si)" });
     }
     fields.required(if account_wide { &["ss", "srt", "sp", "se"] } else { &["sr", "sp", "se"] })?;
     if account_wide && delegated {
-        return Err(Refusal::Malformed {
+        return Err(AuthError::Malformed {
             detail: "expected an account SAS or a user delegation SAS, found fields of both".into(),
         });
     }
@@ -90,7 +90,7 @@ pub fn verify(key: &SharedKey, query: &str, request: &Asked<'_>) -> Result<Right
             fields.service_string_to_sign(key.account(), version, request)?
         };
         if !key.is_signature_of(&text, fields.get("sig")) {
-            return Err(Refusal::WrongSignature { signed: text.into() });
+            return Err(AuthError::WrongSignature { signed: text.into() });
         }
     }
     fields.check_time("st", "se", request.now)?;
@@ -98,11 +98,11 @@ pub fn verify(key: &SharedKey, query: &str, request: &Asked<'_>) -> Result<Right
     if account_wide {
         fields.check_account_scope(request.action)?;
     } else if !request.action.is_within_container() {
-        return Err(Refusal::BeyondContainer);
+        return Err(AuthError::BeyondContainer);
     }
     let rights =
-        Rights { permissions: Permissions::parse(fields.get("sp")), signs_answer_headers: !account_wide };
-    if rights.allow(request.action) { Ok(rights) } else { Err(Refusal::Permission) }
+        Rights { permissions: Permissions::parse(fields.get("sp")), signs_response_headers: !account_wide };
+    if rights.allow(request.action) { Ok(rights) } else { Err(AuthError::Permission) }
 }
 
 /// Query parameters that are part of a SAS or signed by one.
@@ -146,16 +146,16 @@ const NAMES: &[&str] = &[
 struct Fields(Vec<(&'static str, String)>);
 
 impl Fields {
-    fn read(query: &str) -> Result<Self, Refusal> {
+    fn read(query: &str) -> Result<Self, AuthError> {
         let mut fields: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in uri::pairs(query) {
             let Some(name) = NAMES.iter().find(|known| **known == name) else { continue };
             if fields.iter().any(|(read, _)| read == name) {
-                return Err(Refusal::Malformed { detail: format!("{name} appears more than once") });
+                return Err(AuthError::Malformed { detail: format!("{name} appears more than once") });
             }
             // Values are signed one per line: a line break within a value could be taken for the next line.
             if value.contains(char::is_control) {
-                return Err(Refusal::Malformed { detail: format!("{name} contains control characters") });
+                return Err(AuthError::Malformed { detail: format!("{name} contains control characters") });
             }
             fields.push((name, value.into_owned()));
         }
@@ -170,23 +170,25 @@ impl Fields {
         !self.get(name).is_empty()
     }
 
-    fn required(&self, names: &[&str]) -> Result<(), Refusal> {
+    fn required(&self, names: &[&str]) -> Result<(), AuthError> {
         match names.iter().chain(&["sig"]).find(|name| !self.has(name)) {
-            Some(name) => Err(Refusal::Malformed { detail: format!("{name} is mandatory. Cannot be empty") }),
+            Some(name) => {
+                Err(AuthError::Malformed { detail: format!("{name} is mandatory. Cannot be empty") })
+            }
             None => Ok(()),
         }
     }
 
     /// Returns the version of the SAS, which is a date. Versions newer than the newest known one follow its
     /// rules.
-    fn version(&self) -> Result<&str, Refusal> {
+    fn version(&self) -> Result<&str, AuthError> {
         self.required(&["sv"])?;
         let version = self.get("sv");
         if version.len() != OLDEST.len() || parse_iso(version).is_none() {
-            return Err(Refusal::Malformed { detail: format!("sv is not a valid version: {version}") });
+            return Err(AuthError::Malformed { detail: format!("sv is not a valid version: {version}") });
         }
         if version < OLDEST {
-            return Err(Refusal::NotSupported { what: "a SAS of a version before 2015-04-05" });
+            return Err(AuthError::NotSupported { what: "a SAS of a version before 2015-04-05" });
         }
         Ok(version)
     }
@@ -195,8 +197,8 @@ impl Fields {
         &self,
         account: &str,
         version: &str,
-        request: &Asked<'_>,
-    ) -> Result<String, Refusal> {
+        request: &SasRequest<'_>,
+    ) -> Result<String, AuthError> {
         let (fields, resource) = self.service_fields(account, version, request)?;
         Ok(fields.string_to_sign(&resource))
     }
@@ -206,15 +208,15 @@ impl Fields {
         &'a self,
         account: &str,
         version: &'a str,
-        request: &Asked<'_>,
-    ) -> Result<(ServiceFields<'a>, String), Refusal> {
+        request: &SasRequest<'_>,
+    ) -> Result<(ServiceFields<'a>, String), AuthError> {
         let (blob, snapshot) = match self.get("sr") {
             "c" => (None, ""),
             "b" => (Some(request.blob), ""),
             "bs" => (Some(request.blob), self.get("snapshot")),
             "bv" => (Some(request.blob), self.get("versionid")),
-            "d" => return Err(Refusal::NotSupported { what: "a directory SAS (sr=d)" }),
-            other => return Err(Refusal::Malformed { detail: format!("sr is not valid: {other}") }),
+            "d" => return Err(AuthError::NotSupported { what: "a directory SAS (sr=d)" }),
+            other => return Err(AuthError::Malformed { detail: format!("sr is not valid: {other}") }),
         };
         let fields = ServiceFields {
             permissions: self.get("sp"),
@@ -226,15 +228,20 @@ impl Fields {
             kind: self.get("sr"),
             snapshot,
             scope: self.get("ses"),
-            answer_headers: ["rscc", "rscd", "rsce", "rscl", "rsct"].map(|name| self.get(name)),
+            response_headers: ["rscc", "rscd", "rsce", "rscl", "rsct"].map(|name| self.get(name)),
         };
         Ok((fields, resource(account, request.container, blob)))
     }
 
     /// Checks that the SAS is signed with a user delegation key of this service that is valid now.
-    fn check_delegated(&self, owner: &SharedKey, version: &str, request: &Asked<'_>) -> Result<(), Refusal> {
+    fn check_delegated(
+        &self,
+        owner: &SharedKey,
+        version: &str,
+        request: &SasRequest<'_>,
+    ) -> Result<(), AuthError> {
         if version < SIGNS_KIND {
-            return Err(Refusal::NotSupported {
+            return Err(AuthError::NotSupported {
                 what: "a user delegation SAS of a version before 2018-11-09",
             });
         }
@@ -246,14 +253,14 @@ impl Fields {
             ("srq", "a SAS bound to the query of the request (srq)"),
         ] {
             if self.has(name) {
-                return Err(Refusal::NotSupported { what });
+                return Err(AuthError::NotSupported { what });
             }
         }
         self.required(&["skoid", "sktid", "skt", "ske", "sks", "skv"])?;
         let time = |name: &str| {
             let text = self.get(name);
             parse_iso(text)
-                .ok_or_else(|| Refusal::Malformed { detail: format!("{name} is not a valid time: {text}") })
+                .ok_or_else(|| AuthError::Malformed { detail: format!("{name} is not a valid time: {text}") })
         };
         let text = |name: &str| self.get(name).to_owned();
         let key = DelegationKey {
@@ -264,7 +271,7 @@ impl Fields {
             service: text("sks"),
             version: text("skv"),
         };
-        let Ok(key) = key.key(owner) else { return Err(Refusal::WrongSignature { signed: "".into() }) };
+        let Ok(key) = key.key(owner) else { return Err(AuthError::WrongSignature { signed: "".into() }) };
         let (fields, resource) = self.service_fields(owner.account(), version, request)?;
         let delegation = Delegation {
             key: ["skoid", "sktid", "skt", "ske", "sks", "skv"].map(|name| self.get(name)),
@@ -273,10 +280,10 @@ impl Fields {
         let texts = fields.delegated_strings_to_sign(&resource, &delegation);
         if !texts.iter().any(|text| key.is_signature_of(text, self.get("sig"))) {
             let [first, ..] = texts;
-            return Err(Refusal::WrongSignature { signed: first.into() });
+            return Err(AuthError::WrongSignature { signed: first.into() });
         }
         if self.get("sks") != "b" {
-            return Err(Refusal::Service);
+            return Err(AuthError::Service);
         }
         self.check_time("skt", "ske", request.now)
     }
@@ -290,29 +297,29 @@ impl Fields {
         lines.join("\n") + "\n"
     }
 
-    fn check_time(&self, from: &str, until: &str, now: Timestamp) -> Result<(), Refusal> {
+    fn check_time(&self, from: &str, until: &str, now: Timestamp) -> Result<(), AuthError> {
         let time = |name: &str| match self.get(name) {
             "" => Ok(None),
             text => match parse_iso(text) {
                 Some(time) => Ok(Some(time)),
-                None => Err(Refusal::Malformed { detail: format!("{name} is not a valid time: {text}") }),
+                None => Err(AuthError::Malformed { detail: format!("{name} is not a valid time: {text}") }),
             },
         };
         let (starts, expires) = (time(from)?, time(until)?);
         if starts.is_some_and(|starts| now < starts) || expires.is_none_or(|expires| now >= expires) {
             let (starts, expires) = (self.get(from).into(), self.get(until).into());
-            return Err(Refusal::OutsideTime { starts, expires, now });
+            return Err(AuthError::OutsideTime { starts, expires, now });
         }
         Ok(())
     }
 
     /// Checks the protocol and the address that the request came from.
-    fn check_origin(&self, request: &Asked<'_>) -> Result<(), Refusal> {
+    fn check_origin(&self, request: &SasRequest<'_>) -> Result<(), AuthError> {
         match self.get("spr") {
             "" | "https,http" | "http,https" => {}
             "https" if request.https => {}
-            "https" => return Err(Refusal::Protocol),
-            other => return Err(Refusal::Malformed { detail: format!("spr is not valid: {other}") }),
+            "https" => return Err(AuthError::Protocol),
+            other => return Err(AuthError::Malformed { detail: format!("spr is not valid: {other}") }),
         }
         let addresses = self.get("sip");
         if addresses.is_empty() {
@@ -320,24 +327,24 @@ impl Fields {
         }
         let (first, last) = addresses.split_once('-').unwrap_or((addresses, addresses));
         let (Ok(first), Ok(last)) = (first.parse::<Ipv4Addr>(), last.parse::<Ipv4Addr>()) else {
-            return Err(Refusal::Malformed { detail: format!("sip is not valid: {addresses}") });
+            return Err(AuthError::Malformed { detail: format!("sip is not valid: {addresses}") });
         };
         match request.from.to_canonical() {
             IpAddr::V4(from) if (first..=last).contains(&from) => Ok(()),
-            from => Err(Refusal::Address { from }),
+            from => Err(AuthError::Address { from }),
         }
     }
 
-    fn check_account_scope(&self, action: Action) -> Result<(), Refusal> {
+    fn check_account_scope(&self, action: Action) -> Result<(), AuthError> {
         if !self.get("ss").contains('b') {
-            return Err(Refusal::Service);
+            return Err(AuthError::Service);
         }
         let letter = match action.level() {
             Level::Service => 's',
             Level::Container => 'c',
             Level::Object => 'o',
         };
-        if self.get("srt").contains(letter) { Ok(()) } else { Err(Refusal::ResourceType) }
+        if self.get("srt").contains(letter) { Ok(()) } else { Err(AuthError::ResourceType) }
     }
 }
 
@@ -354,7 +361,7 @@ pub(super) struct ServiceFields<'a> {
     pub snapshot: &'a str,
     pub scope: &'a str,
     /// Overrides of the response headers Cache-Control, Content-Disposition, -Encoding, -Language and -Type.
-    pub answer_headers: [&'a str; 5],
+    pub response_headers: [&'a str; 5],
 }
 
 impl ServiceFields<'_> {
@@ -368,7 +375,7 @@ impl ServiceFields<'_> {
         if self.version >= SIGNS_SCOPE {
             lines.push(self.scope);
         }
-        lines.extend(self.answer_headers);
+        lines.extend(self.response_headers);
         lines.join("\n")
     }
 }
@@ -403,7 +410,7 @@ impl ServiceFields<'_> {
             if request {
                 lines.extend(["", ""]);
             }
-            lines.extend(self.answer_headers);
+            lines.extend(self.response_headers);
             lines.join("\n")
         })
     }
@@ -417,10 +424,10 @@ pub(super) fn resource(account: &str, container: &str, blob: Option<&str>) -> St
     }
 }
 
-/// The reason why a SAS does not allow a request. The service responds with 403, [`Refusal::code`] and, if
-/// there is one, [`Refusal::detail`].
+/// The reason why a SAS does not allow a request. The service responds with 403, [`AuthError::code`] and, if
+/// there is one, [`AuthError::detail`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AuthError {
     /// A parameter is missing, repeated or invalid.
     #[error("malformed SAS: {detail}")]
     Malformed {
@@ -472,7 +479,7 @@ pub enum Refusal {
     Permission,
 }
 
-impl Refusal {
+impl AuthError {
     /// Returns the error code of the response.
     pub fn code(&self) -> &'static str {
         match self {

@@ -73,10 +73,12 @@ pub fn read_key_info(body: &[u8], now: Timestamp) -> Result<(Timestamp, Timestam
         None => Ok(None),
         Some(text) => match parse_iso(text.trim()) {
             Some(time) => Ok(Some(time)),
-            None => Err(BadXml { of: REQUEST_ROOT, reason: format!("<{name}> is not a valid time: {text}") }),
+            None => {
+                Err(BadXml { root: REQUEST_ROOT, reason: format!("<{name}> is not a valid time: {text}") })
+            }
         },
     };
-    let missing = || BadXml { of: REQUEST_ROOT, reason: "<Expiry> is missing".into() };
+    let missing = || BadXml { root: REQUEST_ROOT, reason: "<Expiry> is missing".into() };
     Ok((time("Start")?.unwrap_or(now), time("Expiry")?.ok_or_else(missing)?))
 }
 
@@ -85,7 +87,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{
-        sas::{Action, Asked, verify},
+        sas::{Action, SasRequest, verify},
         uri::Query,
     };
     use std::net::IpAddr;
@@ -140,7 +142,7 @@ mod tests {
 
     fn outcome(query: &str, blob: &str, action: Action, now: &str) -> String {
         let from = IpAddr::from([127, 0, 0, 1]);
-        let request = Asked { container: "c1", blob, action, now: at(now), https: true, from };
+        let request = SasRequest { container: "c1", blob, action, now: at(now), https: true, from };
         match verify(&owner(), query, &request) {
             Ok(_) => "ok".into(),
             Err(error) => error.code().into(),

@@ -10,7 +10,7 @@ mod check;
 mod delegation;
 mod permissions;
 
-pub use check::{Asked, Refusal, Rights, is_present, verify};
+pub use check::{AuthError, Rights, SasRequest, is_present, verify};
 pub use delegation::{DelegationKey, read_key_info};
 pub use permissions::{Action, Level, Permissions};
 

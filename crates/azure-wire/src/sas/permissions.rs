@@ -132,7 +132,7 @@ impl Action {
     /// Returns the operation of a request, from its method, the resource in its path, and `restype`, `comp`
     /// and `versionid` of its query. Put Blob is always [`Action::CreateBlob`]: whether it replaces a blob is
     /// known only later. Returns `None` for operations that no SAS can allow.
-    pub fn of(method: &Method, level: Level, query: &str) -> Option<Self> {
+    pub fn from_request(method: &Method, level: Level, query: &str) -> Option<Self> {
         let value = |name| crate::uri::value(query, name).unwrap_or_default();
         let comp = value("comp").to_ascii_lowercase();
         let reads = matches!(*method, Method::GET | Method::HEAD);

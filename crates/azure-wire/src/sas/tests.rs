@@ -16,9 +16,9 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// Returns a request in the middle of 2026, over plain HTTP from the loopback address.
-fn request<'a>(container: &'a str, blob: &'a str, action: Action) -> Asked<'a> {
+fn request<'a>(container: &'a str, blob: &'a str, action: Action) -> SasRequest<'a> {
     let from = IpAddr::from([127, 0, 0, 1]);
-    Asked { container, blob, action, now: at("2026-07-01"), https: false, from }
+    SasRequest { container, blob, action, now: at("2026-07-01"), https: false, from }
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn account(sp: &str, ss: &str, srt: &str) -> String {
 }
 
 /// Returns the code of the error, or `ok`.
-fn outcome(query: &str, request: &Asked<'_>) -> String {
+fn outcome(query: &str, request: &SasRequest<'_>) -> String {
     match verify(&key(), query, request) {
         Ok(_) => "ok".into(),
         Err(error) => error.code().into(),
@@ -140,10 +140,10 @@ fn an_account_sas_signs_no_response_headers_and_a_service_sas_rejects_unsigned_o
         let appended = |sas: &str| format!("{sas}&{name}=text/html");
         let of_account = account("r", "b", "o");
         for query in [of_account.clone(), appended(&of_account)] {
-            assert!(!verify(&key(), &query, &request).unwrap().sign_answer_headers(), "{query}");
+            assert!(!verify(&key(), &query, &request).unwrap().sign_response_headers(), "{query}");
         }
         let of_service = service("r", "c", CONTAINER);
-        assert!(verify(&key(), &of_service, &request).unwrap().sign_answer_headers());
+        assert!(verify(&key(), &of_service, &request).unwrap().sign_response_headers());
         assert_eq!(outcome(&appended(&of_service), &request), "AuthenticationFailed", "{name}");
     }
 }
@@ -221,7 +221,7 @@ fn time_protocol_and_address_are_checked() {
         ("2026-07-01T23:59:59.9999999Z", "ok"),
         ("2026-07-02", "AuthenticationFailed"),
     ] {
-        let request = Asked { now: at(now), ..request("c1", "b", Action::ReadBlob) };
+        let request = SasRequest { now: at(now), ..request("c1", "b", Action::ReadBlob) };
         assert_eq!(outcome(&bounded, &request), expected, "{now}");
     }
     let https = with(&format!("se={SE}&spr=https"), &format!("\n{SE}\n{{r}}\n\n\nhttps"));
@@ -240,7 +240,7 @@ fn time_protocol_and_address_are_checked() {
         (&range, false, "::1", address),
     ] {
         let request =
-            Asked { https: tls, from: from.parse().unwrap(), ..request("c1", "b", Action::ReadBlob) };
+            SasRequest { https: tls, from: from.parse().unwrap(), ..request("c1", "b", Action::ReadBlob) };
         assert_eq!(outcome(sas, &request), expected, "{from}");
     }
 }
@@ -290,7 +290,7 @@ fn malformed_and_unsupported_sas_are_rejected_with_the_parameter() {
             "{changed}"
         );
     }
-    let late = Asked { now: at("2027-02-01"), ..request("c1", "b", Action::ReadBlob) };
+    let late = SasRequest { now: at("2027-02-01"), ..request("c1", "b", Action::ReadBlob) };
     assert_eq!(
         verify(&key(), &good, &late).unwrap_err().detail().unwrap(),
         "Signature not valid in the specified time frame: Start [] - Expiry [2027-01-01T00:00:00Z] - \
@@ -323,7 +323,7 @@ fn the_action_is_derived_from_method_and_query() {
         ("GET", Level::Service, "comp=list&include=", Some(ListContainers)),
         ("POST", Level::Service, "restype=service&comp=userdelegationkey", None),
     ] {
-        let found = Action::of(&method.parse::<Method>().unwrap(), level, query);
+        let found = Action::from_request(&method.parse::<Method>().unwrap(), level, query);
         assert_eq!(found, expected, "{method} {level:?} {query}");
         assert!(found.is_none_or(|action| action.level() == level));
     }
@@ -370,7 +370,7 @@ proptest! {
         let action = [Action::ReadBlob, Action::ReplaceBlob, Action::CreateBlob, Action::DeleteBlob, Action::TagBlob,
             Action::AppendBlock, Action::ListBlobs].into_iter().find(|a| grant.permissions.allow_any(a.needs()));
         let action = action.unwrap();
-        let request = Asked { https: true, ..request(&container, &blob, action) };
+        let request = SasRequest { https: true, ..request(&container, &blob, action) };
         prop_assert!(verify(&key(), sas.expose(), &request).is_ok());
 
         let mut bytes = sas.expose().as_bytes().to_vec();

@@ -163,17 +163,17 @@ impl SharedKey {
     /// Checks the date and the signature of a request.
     ///
     /// # Errors
-    /// Fails if the request is not authenticated; [`Refusal`] is the reason.
+    /// Fails if the request is not authenticated; [`AuthError`] is the reason.
     pub fn verify<'a>(
         &self,
         scheme: Scheme,
         parts: impl Into<Parts<'a>>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AuthError> {
         let parts = parts.into();
         let given = Authorization::from_headers(parts.headers)?;
         if given.account != self.account {
-            return Err(Refusal::OtherAccount { named: given.account.into() });
+            return Err(AuthError::OtherAccount { named: given.account.into() });
         }
         check_date(scheme, parts.headers, now)?;
         let is_match = |variant: &SigningVariant| {
@@ -183,7 +183,7 @@ impl SharedKey {
             return Ok(());
         }
         let signed = string_to_sign(scheme, &self.account, &parts, SigningVariant::default());
-        Err(Refusal::WrongSignature { given: given.signature.into(), signed: signed.into() })
+        Err(AuthError::WrongSignature { given: given.signature.into(), signed: signed.into() })
     }
 }
 
@@ -223,38 +223,38 @@ struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
-    fn from_headers(headers: &'a HeaderMap) -> Result<Self, Refusal> {
-        let value = headers.get(header::AUTHORIZATION).ok_or(Refusal::Missing)?;
-        let value = value.to_str().map_err(|_| Refusal::Malformed)?;
-        let (kind, rest) = value.trim().split_once(' ').ok_or(Refusal::Malformed)?;
+    fn from_headers(headers: &'a HeaderMap) -> Result<Self, AuthError> {
+        let value = headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
+        let value = value.to_str().map_err(|_| AuthError::Malformed)?;
+        let (kind, rest) = value.trim().split_once(' ').ok_or(AuthError::Malformed)?;
         if !kind.eq_ignore_ascii_case("SharedKey") {
-            return Err(Refusal::OtherKind { kind: kind.into() });
+            return Err(AuthError::OtherKind { kind: kind.into() });
         }
-        let (account, signature) = rest.trim().split_once(':').ok_or(Refusal::Malformed)?;
+        let (account, signature) = rest.trim().split_once(':').ok_or(AuthError::Malformed)?;
         if account.is_empty() || signature.is_empty() {
-            return Err(Refusal::Malformed);
+            return Err(AuthError::Malformed);
         }
         Ok(Self { account, signature })
     }
 }
 
-fn check_date(scheme: Scheme, headers: &HeaderMap, now: Timestamp) -> Result<(), Refusal> {
+fn check_date(scheme: Scheme, headers: &HeaderMap, now: Timestamp) -> Result<(), AuthError> {
     let date =
-        headers.get(scheme.date_header()).or_else(|| headers.get(header::DATE)).ok_or(Refusal::NoDate)?;
+        headers.get(scheme.date_header()).or_else(|| headers.get(header::DATE)).ok_or(AuthError::NoDate)?;
     let text = date.to_str().unwrap_or_default();
-    let date = parse_http_date(text).ok_or(Refusal::NoDate)?;
+    let date = parse_http_date(text).ok_or(AuthError::NoDate)?;
     let apart = now.duration_since(date).unsigned_abs();
     if apart > ALLOWED_SKEW {
-        return Err(Refusal::DateTooFar { date: text.into() });
+        return Err(AuthError::DateTooFar { date: text.into() });
     }
     Ok(())
 }
 
-/// The reason why a request is not authenticated. The service responds with [`Refusal::status`],
-/// [`Refusal::code`] and [`Refusal::detail`]. The detail can contain a SAS from a signed header, so only
+/// The reason why a request is not authenticated. The service responds with [`AuthError::status`],
+/// [`AuthError::code`] and [`AuthError::detail`]. The detail can contain a SAS from a signed header, so only
 /// the sender may see it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AuthError {
     /// The request has no Authorization header.
     #[error("no Authorization header")]
     Missing,
@@ -292,7 +292,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl AuthError {
     /// Returns the HTTP status of the response.
     pub fn status(&self) -> u16 {
         match self {

@@ -191,7 +191,7 @@ fn signed_over(
     scheme: Scheme,
     mut request: Request<()>,
     text: impl Fn(&str) -> String,
-) -> Result<(), Refusal> {
+) -> Result<(), AuthError> {
     let key = if scheme == Scheme::Batch { batch_key() } else { storage_key() };
     request.headers_mut().insert(scheme.date_header(), HeaderValue::from_static(DATE));
     let ours = key.string_to_sign(scheme, &request);
@@ -274,28 +274,28 @@ fn an_unauthenticated_request_is_rejected_with_the_reason() {
     };
     let mut unsigned = signed();
     unsigned.headers_mut().remove(header::AUTHORIZATION);
-    assert_eq!(check(&unsigned, now()), Refusal::Missing);
+    assert_eq!(check(&unsigned, now()), AuthError::Missing);
     for malformed in ["SharedKey", "SharedKey ", "SharedKey devacct", "SharedKey devacct:", "SharedKey :AAAA"]
     {
-        assert_eq!(with(malformed), Refusal::Malformed, "{malformed}");
+        assert_eq!(with(malformed), AuthError::Malformed, "{malformed}");
     }
     for kind in ["Bearer", "SharedKeyLite"] {
-        assert_eq!(with(&format!("{kind} devacct:AAAA")), Refusal::OtherKind { kind: kind.into() });
+        assert_eq!(with(&format!("{kind} devacct:AAAA")), AuthError::OtherKind { kind: kind.into() });
     }
-    assert_eq!(with("SharedKey other:AAAA"), Refusal::OtherAccount { named: "other".into() });
-    assert!(matches!(with("SharedKey devacct:AAAA"), Refusal::WrongSignature { .. }));
-    assert!(matches!(with("SharedKey devacct:not base64!"), Refusal::WrongSignature { .. }));
+    assert_eq!(with("SharedKey other:AAAA"), AuthError::OtherAccount { named: "other".into() });
+    assert!(matches!(with("SharedKey devacct:AAAA"), AuthError::WrongSignature { .. }));
+    assert!(matches!(with("SharedKey devacct:not base64!"), AuthError::WrongSignature { .. }));
 
     let mut dateless = signed();
     dateless.headers_mut().remove("ocp-date");
-    assert_eq!(check(&dateless, now()), Refusal::NoDate);
+    assert_eq!(check(&dateless, now()), AuthError::NoDate);
     for late in [true, false] {
         let skewed = |seconds: u64| {
             let apart = Duration::from_secs(seconds);
             if late { now() + apart } else { now() - apart }
         };
         assert_eq!(batch_key().verify(Scheme::Batch, &signed(), skewed(900)), Ok(()));
-        assert_eq!(check(&signed(), skewed(901)), Refusal::DateTooFar { date: DATE.into() });
+        assert_eq!(check(&signed(), skewed(901)), AuthError::DateTooFar { date: DATE.into() });
     }
 }
 
