@@ -97,10 +97,7 @@ fn companions_lie_beside_their_input() {
         desk.read("out/maps/town.shp/list.txt"),
         "./img/deep/x.png\n./town.prj\n./town.shp\n./town.shx\n"
     );
-    assert_eq!(
-        desk.read("out/maps/lake.shp/list.txt"),
-        "./img/deep/x.png\n./lake.shp\n./lake.shx\n"
-    );
+    assert_eq!(desk.read("out/maps/lake.shp/list.txt"), "./img/deep/x.png\n./lake.shp\n./lake.shx\n");
     std::fs::remove_file(desk.path("maps/lake.shx")).unwrap();
     let (_, errors) = desk.refused(&["plan", "run.toml"]);
     assert!(errors.contains("maps/lake.shp has no companion \"{stem}.shx\""), "{errors}");

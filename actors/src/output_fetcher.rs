@@ -517,7 +517,7 @@ mod tests {
             size_bytes,
             md5: None,
             etag: "e".into(),
-            file: dropmill_azure_wire::blob::FileFacts::default(),
+            file: dropmill_azure_wire::blob::FileMetadata::default(),
         };
         assert_eq!(length_of(&[blob(2), blob(3)]).ok(), Some(5));
         assert_eq!(length_of(&[blob(u64::MAX), blob(0)]).ok(), Some(u64::MAX));

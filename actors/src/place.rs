@@ -15,7 +15,7 @@ pub(crate) use disk::{may_pass, refused};
 pub use memory::MemoryPlace;
 pub use same::{content_is, lies_there};
 
-use dropmill_azure_wire::{blob::FileFacts, time::Timestamp};
+use dropmill_azure_wire::{blob::FileMetadata, time::Timestamp};
 use dropmill_journal::event::DeliveredFile;
 use dropmill_lifecycle::plan::Superseded;
 use futures_util::future::BoxFuture;
@@ -40,7 +40,7 @@ pub trait ResultPlace: Send + Sync {
     ///
     /// # Errors
     /// Fails if the file system refuses.
-    fn settle(&self, task: &str, path: &str, facts: &FileFacts) -> Result<(), PlaceError> {
+    fn settle(&self, task: &str, path: &str, facts: &FileMetadata) -> Result<(), PlaceError> {
         let _ = (task, path, facts);
         Ok(())
     }

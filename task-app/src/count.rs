@@ -1,36 +1,36 @@
-//! Counts words: how often each occurs, and which came first.
+//! Counts the occurrences of words and remembers the order of their first appearance.
 //!
-//! Most words are short, and most of the time goes into waiting for memory. So a word of up to 15 bytes is a pair of
-//! numbers, held in its slot of the table beside its count; and the slots of a batch of words are touched before the
-//! first is compared, so that the processor fetches them side by side.
+//! Memory latency dominates the run time, and most words are short. Therefore a word of up to 15 bytes is
+//! stored as a pair of integers in its slot of the hash table, next to its count. The slots of a batch of
+//! words are read before the first comparison, so that the processor loads them in parallel.
 
 use crate::words::Places;
 use std::{cmp::Reverse, collections::HashMap, hint::black_box};
 
-/// A word and how often it occurred.
+/// A word and the number of its occurrences.
 pub type Counted = (Vec<u8>, u64);
 
-/// Longest word that has its place in a slot.
+/// Length in bytes of the longest word that is stored in a slot.
 const SHORT: usize = 15;
-/// Slots to begin with: a power of two.
+/// Initial number of slots, a power of two.
 const SLOTS: usize = 1 << 12;
-/// Words whose slots are fetched side by side.
+/// Number of words whose slots are loaded in parallel.
 const BATCH: usize = 32;
 
-/// How often words occurred.
+/// A counter of word occurrences.
 #[derive(Debug)]
 pub struct Counter {
-    /// Short words, each in the first free slot from where its hash points.
+    /// Hash table of the short words, with linear probing.
     slots: Vec<Slot>,
     used: usize,
     long: HashMap<Box<[u8]>, Tally>,
 }
 
-// Aligned, so that no slot lies across two cache lines.
+// Aligned so that no slot spans two cache lines.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(align(32))]
 struct Slot {
-    /// All zero while the slot is free.
+    /// All zeros in a free slot.
     word: ShortWord,
     tally: Tally,
 }
@@ -38,11 +38,11 @@ struct Slot {
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     count: u64,
-    /// How many different words came before it.
+    /// Number of distinct words that appeared before this one.
     place: u64,
 }
 
-/// The bytes of a word, then zeros, then its length: words that differ, differ in these numbers.
+/// A word padded with zeros, with its length in the last byte, so that different words have different values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct ShortWord(u64, u64);
 
@@ -53,11 +53,11 @@ impl Default for Counter {
 }
 
 impl Counter {
-    /// Counts the words at `places` of `buffer`, as [`crate::words::each_block`] hands them out.
+    /// Counts the words at `places` of `buffer`, as [`crate::words::each_block`] passes them.
     pub fn add(&mut self, buffer: &[u8], places: &Places) {
         let mut batch = [(ShortWord::default(), 0); BATCH];
         for places in places.chunks(BATCH) {
-            // Room first: nothing may move between the first look at a slot and the last.
+            // Grow first, because slots must not move while the batch is processed.
             if (self.used + BATCH) * 2 > self.slots.len() {
                 self.grow();
             }
@@ -66,7 +66,7 @@ impl Counter {
                 let word = ShortWord::of(buffer, *start as usize, *length as usize);
                 *sought = (word, word.hash() as usize & mask);
             }
-            // A loop of its own: the shorter, the more of its steps the processor has under way.
+            // A separate short loop lets the processor execute more iterations in parallel.
             let mut touched = 0;
             for (_, at) in &batch[..places.len()] {
                 touched ^= self.slots[*at].word.1;
@@ -82,7 +82,7 @@ impl Counter {
         }
     }
 
-    /// The most frequent words, at most `most`; of equally frequent ones, what appeared first comes first.
+    /// Returns the `most` most frequent words. Words of equal frequency are in order of first appearance.
     pub fn top(&self, most: usize) -> Vec<Counted> {
         let short = self.slots.iter().filter(|slot| slot.tally.count > 0);
         let mut all: Vec<_> = short
@@ -154,7 +154,7 @@ impl Word<'_> {
     }
 }
 
-/// Which bits of the two numbers hold a word of so many bytes. Shifting both would take longer.
+/// Bit masks of the two integers by word length. A lookup is faster than shifting both.
 static MASKS: [(u64, u64); SHORT + 1] = {
     let mut masks = [(0, 0); SHORT + 1];
     let mut length = 0;
@@ -167,7 +167,8 @@ static MASKS: [(u64, u64); SHORT + 1] = {
 };
 
 impl ShortWord {
-    /// A word in a buffer that has [`crate::words::PADDING`] bytes behind it; of a longer one, its beginning.
+    /// Reads a word from a buffer that has at least [`crate::words::PADDING`] readable bytes after it. A
+    /// longer word is truncated.
     #[inline(always)]
     fn of(buffer: &[u8], start: usize, length: usize) -> Self {
         let length = length.min(SHORT);
@@ -181,7 +182,7 @@ impl ShortWord {
         bytes[..usize::from(bytes[SHORT])].to_vec()
     }
 
-    /// Mixes both halves by one wide multiplication.
+    /// Mixes both halves with one 128-bit multiplication.
     #[inline(always)]
     fn hash(self) -> u64 {
         let mixed = u128::from(self.0 ^ 0x9E37_79B9_7F4A_7C15) * u128::from(self.1 ^ 0xD1B5_4A32_D192_ED03);
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn frequent_words_come_first_and_ties_stand_in_order_of_appearance() {
+    fn frequent_words_come_first_and_ties_are_in_order_of_appearance() {
         let found = top(b"b a c a b d seventeen-letters- seventeen-letters-", 4);
         let expected = [("b", 2), ("a", 2), ("seventeen-letters-", 2), ("c", 1)];
         assert_eq!(found, expected.map(|(word, count)| (word.to_owned(), count)));
@@ -222,7 +223,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn it_counts_as_a_plain_map_does(words in prop::collection::vec("[a-d]{1,3}|[a-b]{14,18}", 0..1000)) {
+        fn counts_are_those_of_a_hash_map(words in prop::collection::vec("[a-d]{1,3}|[a-b]{14,18}", 0..1000)) {
             let mut plain: Vec<(String, u64)> = vec![];
             for word in &words {
                 match plain.iter_mut().find(|(known, _)| known == word) {

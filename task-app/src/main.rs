@@ -1,8 +1,8 @@
-//! `top-words FILE N [CONTAINER_URL]`: the program that a task of the tutorial's job runs.
+//! `top-words FILE N [CONTAINER_URL]`: the program that each task of the tutorial job runs.
 //!
-//! It lists the N most frequent words of a file in `<stem>_OUTPUT<ext>` beside it, and sends that file to a Blob
-//! container if it is given one, as an argument or (better: arguments are seen by everybody on the machine) in
-//! `OUTPUT_CONTAINER_URL`. Exit code 0 when all that is done, 1 when not, 2 when it was called in a wrong way.
+//! Writes the N most frequent words of a file to `<stem>_OUTPUT<ext>` next to it, and uploads that file to a
+//! Blob container if one is given. Prefer `OUTPUT_CONTAINER_URL` to the argument: every user of the machine
+//! can see arguments. Exits with 0 on success, 1 on failure and 2 on invalid arguments.
 
 mod count;
 mod report;
@@ -12,19 +12,20 @@ mod words;
 use std::{env, ffi::OsString, fs::File, path::PathBuf, process::ExitCode};
 
 const USAGE: &str = "usage: top-words FILE N [CONTAINER_URL]
-  FILE           whose words are counted
-  N              how many of the most frequent words are listed: 1 or more
-  CONTAINER_URL  Blob container with a shared access signature, to which the list is sent; or OUTPUT_CONTAINER_URL";
+  FILE           input file
+  N              number of most frequent words to list, at least 1
+  CONTAINER_URL  URL of a Blob container with a shared access signature, to upload the list to;
+                 default: the environment variable OUTPUT_CONTAINER_URL";
 
 fn main() -> ExitCode {
-    let asked = match Asked::of(env::args_os().skip(1).collect()) {
-        Ok(asked) => asked,
-        Err(mistake) => {
-            eprintln!("top-words: {mistake}\n{USAGE}");
+    let arguments = match Arguments::parse(env::args_os().skip(1).collect()) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("top-words: {problem}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match asked.carry_out() {
+    match arguments.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("top-words: {reason}");
@@ -33,34 +34,34 @@ fn main() -> ExitCode {
     }
 }
 
-struct Asked {
+struct Arguments {
     input: PathBuf,
     most: usize,
     container: Option<String>,
 }
 
-impl Asked {
-    fn of(arguments: Vec<OsString>) -> Result<Self, String> {
+impl Arguments {
+    fn parse(arguments: Vec<OsString>) -> Result<Self, String> {
         let mut arguments = arguments.into_iter();
         let (Some(input), Some(most), container, None) =
             (arguments.next(), arguments.next(), arguments.next(), arguments.next())
         else {
-            return Err("it takes two or three arguments".to_owned());
+            return Err("expected two or three arguments".to_owned());
         };
         let most = most.to_string_lossy();
         let most = most
             .parse()
             .ok()
             .filter(|most| *most > 0)
-            .ok_or_else(|| format!("{most} is not a number of words"))?;
+            .ok_or_else(|| format!("expected a positive number of words, found {most:?}"))?;
         let container =
             container.or_else(|| env::var_os("OUTPUT_CONTAINER_URL")).filter(|url| !url.is_empty());
         let container = container.map(OsString::into_string).transpose();
-        let container = container.map_err(|_| "the container URL is not text".to_owned())?;
+        let container = container.map_err(|_| "the container URL is not valid UTF-8".to_owned())?;
         Ok(Self { input: input.into(), most, container })
     }
 
-    fn carry_out(&self) -> Result<(), String> {
+    fn run(&self) -> Result<(), String> {
         let name = self.input.display();
         let mut counter = count::Counter::default();
         File::open(&self.input)
@@ -69,10 +70,10 @@ impl Asked {
         let output = report::path_beside(&self.input);
         report::write(&output, &counter.top(self.most))
             .map_err(|error| format!("cannot write {}: {error}", output.display()))?;
-        println!("{name}: words listed in {}", output.display());
+        println!("{name}: wrote the list to {}", output.display());
         if let Some(container) = &self.container {
             upload::put(&output, container)?;
-            println!("{} is in the container", output.display());
+            println!("uploaded {}", output.display());
         }
         Ok(())
     }

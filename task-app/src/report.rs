@@ -1,4 +1,4 @@
-//! The output file: what it is called and what it says.
+//! The output file: its name and its content.
 
 use crate::count::Counted;
 use std::{
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the words of `input` are listed: `text.txt` becomes `text_OUTPUT.txt`, beside it.
+/// Returns the path of the output file, next to `input`: `text.txt` becomes `text_OUTPUT.txt`.
 pub fn path_beside(input: &Path) -> PathBuf {
     let mut name = OsString::from(input.file_stem().unwrap_or_default());
     name.push("_OUTPUT");
@@ -20,17 +20,17 @@ pub fn path_beside(input: &Path) -> PathBuf {
     input.with_file_name(name)
 }
 
-/// Writes the list to `path`, whole or not at all.
+/// Writes the list to `path` atomically.
 ///
 /// # Errors
-/// When the file, or the temporary one beside it, cannot be written.
+/// Fails if the file, or the temporary file next to it, cannot be written.
 pub fn write(path: &Path, words: &[Counted]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     let written = fill(&temporary, words).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // What failed is worth telling; that its remains could not be removed is not.
+        // Return the original error; failing to remove the temporary file is less important.
         fs::remove_file(&temporary).ok();
     }
     written

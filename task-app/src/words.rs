@@ -1,29 +1,29 @@
-//! Cuts a stream of bytes into words: whatever stands between Unicode white space.
+//! Splits a stream of bytes into words, separated by Unicode white space.
 //!
-//! The input is bytes, not characters: what is not UTF-8 is part of a word like any letter, so that nothing is lost.
-//! A byte order mark at the very beginning is not part of the first word.
+//! The input need not be UTF-8: invalid bytes are part of a word, so that nothing is lost. A byte order mark
+//! at the start of the input is skipped.
 
 use std::io::{self, ErrorKind, Read};
 
-/// How much is read at once. A word longer than this makes the buffer grow.
+/// Number of bytes to read at a time. The buffer grows for a longer word.
 const BLOCK: usize = 64 << 10;
 
-/// What a reader of words may look at beyond a word's end, so that it can take a fixed number of bytes.
+/// Number of readable bytes after every word, so that callers can load a fixed number of bytes.
 pub const PADDING: usize = 16;
 
-/// Words found in one go, as places in the buffer: start and length.
+/// The words of a block as start and length in the buffer.
 pub type Places = Vec<(u32, u32)>;
 
-/// Longest word, in bytes: places are 32 bits.
+/// Length limit of a word in bytes, because places have 32 bits.
 const LONGEST: usize = 1 << 30;
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Reads `input` to its end and hands each block's words to `take`: the buffer (with [`PADDING`] readable bytes
-/// behind every word) and where the words are, in order.
+/// Reads `input` to its end and calls `take` for each block, with the buffer (with [`PADDING`] readable bytes
+/// after every word) and the places of the words in order.
 ///
 /// # Errors
-/// When the input cannot be read, or has a word longer than 1 GiB.
+/// Fails if the input cannot be read or contains a word longer than 1 GiB.
 pub fn each_block(mut input: impl Read, mut take: impl FnMut(&[u8], &Places)) -> io::Result<()> {
     let mut buffer = vec![0; BLOCK + PADDING];
     let mut places = Places::new();
@@ -40,7 +40,7 @@ pub fn each_block(mut input: impl Read, mut take: impl FnMut(&[u8], &Places)) ->
         filled += read;
         let at_end = read == 0;
         if !begun {
-            // Fewer than three bytes may still become a mark.
+            // A byte order mark may be incomplete so far.
             if filled < MARK.len() && MARK.starts_with(&buffer[..filled]) && !at_end {
                 continue;
             }
@@ -59,26 +59,26 @@ pub fn each_block(mut input: impl Read, mut take: impl FnMut(&[u8], &Places)) ->
         filled -= scan.word;
         scan = Scan { word: 0, next: scan.next - scan.word };
         if filled > LONGEST {
-            return Err(io::Error::new(ErrorKind::InvalidData, "it has a word longer than 1 GiB"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "a word is longer than 1 GiB"));
         }
-        // A word that fills most of the buffer would leave little to read: twice the room keeps the work linear.
+        // Double the buffer if a word fills most of it, to keep the total work linear.
         if filled > (buffer.len() - PADDING) / 2 {
             buffer.resize(buffer.len() * 2, 0);
         }
     }
 }
 
-/// Where the search stands.
+/// The state of the search.
 #[derive(Debug, Default)]
 struct Scan {
-    /// Where the word that is being read began.
+    /// Start of the current word.
     word: usize,
-    /// The first byte that was not looked at.
+    /// Index of the first byte that was not examined.
     next: usize,
 }
 
 impl Scan {
-    /// Looks at the rest of `text`; at the end of the input, what is left is a word too.
+    /// Examines the rest of `text`. At the end of the input, the remaining bytes are a word too.
     fn run(&mut self, text: &[u8], at_end: bool, places: &mut Places) {
         while let Some(block) =
             text.get(self.next..self.next + 64).and_then(|block| block.first_chunk::<64>())
@@ -89,12 +89,12 @@ impl Scan {
                 let at = base + marks.trailing_zeros() as usize;
                 marks &= marks - 1;
                 if text[at] < 0x80 {
-                    // Nearly always; short enough to stand here rather than in a call.
+                    // The most frequent case, inlined.
                     if at > self.word {
                         places.push((self.word as u32, (at - self.word) as u32));
                     }
                     self.word = at + 1;
-                } else if !self.border(text, at, at_end, places) {
+                } else if !self.end_word_at_white_space(text, at, at_end, places) {
                     self.next = at;
                     return;
                 }
@@ -103,7 +103,7 @@ impl Scan {
         }
         while self.next < text.len() {
             let at = self.next;
-            if is_mark(text[at]) && !self.border(text, at, at_end, places) {
+            if is_mark(text[at]) && !self.end_word_at_white_space(text, at, at_end, places) {
                 return;
             }
             self.next = at + 1;
@@ -114,8 +114,8 @@ impl Scan {
         }
     }
 
-    /// Ends the word at `at` if white space begins there. False when more bytes are needed to tell.
-    fn border(&mut self, text: &[u8], at: usize, at_end: bool, places: &mut Places) -> bool {
+    /// Ends the word at `at` if white space begins there. Returns `false` if more bytes are needed to decide.
+    fn end_word_at_white_space(&mut self, text: &[u8], at: usize, at_end: bool, places: &mut Places) -> bool {
         let width = match white_space(&text[at..]) {
             Space::No => return true,
             Space::Perhaps => return at_end,
@@ -129,14 +129,14 @@ impl Scan {
     }
 }
 
-/// One bit for each byte that is, or may begin, white space. Written so that the compiler uses vector instructions
-/// for the comparisons.
+/// Returns one bit for each byte that is, or may start, white space. Written so that the compiler vectorises
+/// the comparisons.
 fn marks(block: &[u8; 64]) -> u64 {
     let mut found = [0_u8; 64];
     for (found, byte) in found.iter_mut().zip(block) {
         *found = u8::from(is_mark(*byte));
     }
-    // Gathers the lowest bits of eight bytes in the topmost byte.
+    // Multiplication by this collects the lowest bits of eight bytes in the highest byte.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let (eights, _) = found.as_chunks::<8>();
     eights
@@ -146,7 +146,7 @@ fn marks(block: &[u8; 64]) -> u64 {
         .fold(0, |marks, eight| marks | eight)
 }
 
-/// ASCII white space, or the first byte of white space beyond ASCII.
+/// Returns `true` for ASCII white space and for the first byte of other white space.
 #[inline(always)]
 fn is_mark(byte: u8) -> bool {
     (byte == b' ') | (byte.wrapping_sub(9) < 5) | (byte == 0xC2) | (byte.wrapping_sub(0xE1) < 3)
@@ -158,7 +158,7 @@ enum Space {
     Perhaps,
 }
 
-/// Whether `text` begins with white space (Unicode's property `White_Space`), and how many bytes it takes.
+/// Returns whether `text` starts with white space (Unicode property `White_Space`), and its length in bytes.
 #[inline(always)]
 fn white_space(text: &[u8]) -> Space {
     if text[0] < 0x80 {

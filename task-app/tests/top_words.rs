@@ -1,4 +1,4 @@
-//! The program as its users call it.
+//! Runs the program like a user.
 #![allow(clippy::unwrap_used)]
 
 use assert_cmd::Command;
@@ -12,7 +12,7 @@ use std::{
 
 const SIGNATURE: &str = "sv=2021-08-06&sr=c&sp=w&sig=canary%2Bsignature%3D";
 
-/// The program in a folder, with the environment of a task.
+/// Returns a command that runs the program in a folder, with the environment of a task.
 fn top_words(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("top-words").unwrap();
     command.current_dir(folder).args(arguments).env_remove("OUTPUT_CONTAINER_URL");
@@ -33,7 +33,7 @@ fn list(text: &[u8], most: &str) -> Vec<u8> {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, ["in.txt", "in_OUTPUT.txt"], "nothing else is left");
+    assert_eq!(files, ["in.txt", "in_OUTPUT.txt"], "no temporary file remains");
     fs::read(folder.path().join("in_OUTPUT.txt")).unwrap()
 }
 
@@ -47,13 +47,13 @@ fn lists() {
     let huge_line: Vec<u8> = b"lorem ipsum lorem, ".repeat(200_000);
     let cases: [(&str, &[u8], &[u8]); 9] = [
         ("an empty file", b"", b""),
-        ("white space alone", b" \r\n\t\x0B\x0C\xC2\xA0\xE3\x80\x80", b""),
+        ("only white space", b" \r\n\t\x0B\x0C\xC2\xA0\xE3\x80\x80", b""),
         ("one word", b"one", b"  1\t\tone\n"),
-        ("a byte order mark is no word", b"\xEF\xBB\xBFa b a", b"  2\t\ta\n  1\t\tb\n"),
+        ("a byte order mark is not a word", b"\xEF\xBB\xBFa b a", b"  2\t\ta\n  1\t\tb\n"),
         ("CRLF", b"x\r\ny\r\nx\r\n", b"  2\t\tx\n  1\t\ty\n"),
         ("ties in order of appearance", b"d c b a b c", b"  2\t\tc\n  2\t\tb\n  1\t\td\n"),
         ("case is kept", b"The the THE the", b"  2\t\tthe\n  1\t\tThe\n  1\t\tTHE\n"),
-        ("bytes that are not UTF-8 stay as they are", b"\xFF\xFE \xFF\xFE a", b"  2\t\t\xFF\xFE\n  1\t\ta\n"),
+        ("invalid UTF-8 is kept", b"\xFF\xFE \xFF\xFE a", b"  2\t\t\xFF\xFE\n  1\t\ta\n"),
         (
             "one huge line, and a count wider than its column",
             &huge_line,
@@ -66,7 +66,7 @@ fn lists() {
 }
 
 #[test]
-fn a_wrong_call_is_told_with_the_usage() {
+fn invalid_arguments_print_the_usage() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&[][..], &["a"], &["a", "0"], &["a", "-1"], &["a", "three"], &["a", "1", "u", "more"]] {
         let output = top_words(folder.path(), arguments).assert().code(2).get_output().clone();
@@ -75,23 +75,23 @@ fn a_wrong_call_is_told_with_the_usage() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_and_leaves_no_output() {
+fn an_unreadable_file_is_named_and_leaves_no_output() {
     let folder = tempfile::tempdir().unwrap();
     let output = top_words(folder.path(), &["missing.txt", "3"]).assert().code(1).get_output().clone();
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read missing.txt: No such file"));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
-/// A request's first line and body.
+/// The request line and body of a request.
 type Request = (String, Vec<u8>);
 
-/// Takes as many requests as there are answers.
-fn container(answers: Vec<&'static str>) -> (String, thread::JoinHandle<Vec<Request>>) {
+/// Starts a server that accepts one request per response.
+fn container(responses: Vec<&'static str>) -> (String, thread::JoinHandle<Vec<Request>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/account/my-container?{SIGNATURE}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let mut requests = vec![];
-        for answer in answers {
+        for response in responses {
             let mut stream = BufReader::new(listener.accept().unwrap().0);
             let mut lines = vec![];
             loop {
@@ -108,7 +108,7 @@ fn container(answers: Vec<&'static str>) -> (String, thread::JoinHandle<Vec<Requ
             let mut body = vec![0; length.unwrap()];
             stream.read_exact(&mut body).unwrap();
             requests.push((lines[0].clone(), body));
-            let head = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let head = format!("HTTP/1.1 {response}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             stream.get_mut().write_all(head.as_bytes()).unwrap();
         }
         requests
@@ -117,7 +117,7 @@ fn container(answers: Vec<&'static str>) -> (String, thread::JoinHandle<Vec<Requ
 }
 
 #[test]
-fn the_list_is_sent_to_the_container_and_sent_again_when_the_service_is_busy() {
+fn the_list_is_uploaded_and_retried_when_the_service_is_busy() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ü v.txt"), "a").unwrap();
     let (url, server) = container(vec!["503 Busy\r\nx-ms-error-code: ServerBusy", "201 Created"]);
@@ -134,22 +134,22 @@ fn the_list_is_sent_to_the_container_and_sent_again_when_the_service_is_busy() {
 }
 
 #[test]
-fn an_upload_that_is_refused_fails_the_task_by_name() {
+fn a_rejected_upload_fails_the_task_and_names_the_blob() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("in.txt"), "a").unwrap();
     let (url, server) = container(vec!["403 No\r\nx-ms-error-code: AuthenticationFailed"]);
     let output = top_words(folder.path(), &["in.txt", "1", &url]).assert().code(1).get_output().clone();
-    assert_eq!(server.join().unwrap().len(), 1, "there is no use in another try");
-    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(server.join().unwrap().len(), 1, "a rejected upload is not retried");
+    let text = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("my-container/in_OUTPUT.txt: the service answered 403 (AuthenticationFailed)"),
-        "{said}"
+        text.contains("my-container/in_OUTPUT.txt: the service responded with 403 (AuthenticationFailed)"),
+        "{text}"
     );
     assert_silent(&output);
 }
 
 #[test]
-fn a_container_url_that_is_none_is_told_without_its_signature() {
+fn an_invalid_container_url_is_reported_without_its_signature() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("in.txt"), "a").unwrap();
     for url in ["http://nowhere/container", &format!("no url?{SIGNATURE}"), &format!("ftp://a/b?{SIGNATURE}")]
@@ -160,6 +160,6 @@ fn a_container_url_that_is_none_is_told_without_its_signature() {
 }
 
 fn assert_silent(output: &std::process::Output) {
-    let said = [&output.stdout[..], &output.stderr].concat();
-    assert!(!String::from_utf8_lossy(&said).contains("canary"), "the signature was told");
+    let text = [&output.stdout[..], &output.stderr].concat();
+    assert!(!String::from_utf8_lossy(&text).contains("canary"), "the output contains the signature");
 }

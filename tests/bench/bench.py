@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Speed, as ratios in one run: the program beside a floor and beside what people use, A B C A B C.
+"""Compares the speed of the program with a lower bound and with common tools, interleaved (A B C A B C), and prints ratios.
 
     cargo build --release && python3 tests/bench/bench.py [many|one|words|start] ...
 
@@ -48,8 +48,8 @@ class Bench:
         path.mkdir(parents=True)
         return path
 
-    def duel(self, title, unit, commands, rounds=None):
-        """commands: name -> function(folder) giving (arguments, working folder); the first is the measure."""
+    def compare(self, title, unit, commands, rounds=None):
+        """Runs commands in turn. `commands` maps a name to a function(folder) that returns (arguments, working folder); ratios refer to the first."""
         taken = {name: [] for name in commands}
         for _ in range(rounds or self.rounds):
             for name, prepare in commands.items():
@@ -77,7 +77,7 @@ class Bench:
         sys.stdout.flush()
 
     def run_folder(self, count, nodes):
-        """A folder of one-byte inputs, made once; each round has its own output and state."""
+        """Prepares a run of one-byte inputs, which are created once; each round has its own output and state."""
         source = self.folder / f"inputs-{count}"
         if not source.exists():
             (source / "in").mkdir(parents=True)
@@ -94,8 +94,8 @@ class Bench:
 
     def many(self):
         for count in (1000, 5000):
-            self.duel(
-                f"{count} x /bin/true: folder, two files, durable record; ours: inputs, protocol and results too",
+            self.compare(
+                f"{count} x /bin/true: folder, two files, durable record; dropmill also transfers inputs and results through the protocol",
                 count,
                 {
                     "floor": lambda fresh, n=count: ([self.floor(), str(n), fresh / "tasks"], fresh),
@@ -105,7 +105,7 @@ class Bench:
             )
 
     def one(self):
-        self.duel(
+        self.compare(
             "one task: the whole command, from start to exit",
             1,
             {"/bin/true": lambda fresh: (["/bin/true"], fresh), "dropmill run": self.run_folder(1, 1)},
@@ -121,7 +121,7 @@ class Bench:
             os.link(text, fresh / "text.txt")
             return [RELEASE / "top-words", "text.txt", "10"], fresh
 
-        self.duel(
+        self.compare(
             "words of 200 MiB",
             200,
             {"top-words": ours, "wc -w": lambda fresh: (["env", "LC_ALL=C", "wc", "-w", text], fresh)},
@@ -137,7 +137,7 @@ class Bench:
             (fresh / "text.txt").write_text("a few words " * 80)
             return ["sh", "-c", "for i in $(seq 200); do wc -w text.txt; done"], fresh
 
-        self.duel("a file of 1 KiB, the process's own start included (200 times)", 200, {"wc -w": wc, "top-words": ours})
+        self.compare("a file of 1 KiB, including the start of the process (200 times)", 200, {"wc -w": wc, "top-words": ours})
 
     def floor(self):
         built = self.folder / "floor"
@@ -148,7 +148,7 @@ class Bench:
 
     @staticmethod
     def write_text(path, size):
-        """Text with Zipf's distribution of words, the same every time."""
+        """Writes a deterministic text with Zipf-distributed words."""
         state = 12345
         letters = "etaoinshrdlucmfwypvbgkjqxz"
         words = []
@@ -166,7 +166,7 @@ class Bench:
                 line = []
                 for _ in range(1000):
                     state = (state * 6364136223846793005 + 1442695040888963407) % (1 << 64)
-                    # Rank r comes as often as 1/r: the logarithm of a rank is evenly spread.
+                    # The frequency of rank r is proportional to 1/r: the logarithm of a rank is uniformly distributed.
                     rank = int(len(words) ** ((state >> 11) / (1 << 53)))
                     line.append(words[rank - 1])
                 text = " ".join(line) + "\n"
@@ -178,7 +178,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", default=["many", "one", "words", "start"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", help="on the disk to be measured; left as it is")
+    parser.add_argument("--folder", help="folder for all files, on the disk to measure; not deleted")
     options = parser.parse_args()
     folder = options.folder or tempfile.mkdtemp(prefix="dropmill-bench-")
     bench = Bench(folder, options.rounds)

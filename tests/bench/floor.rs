@@ -1,5 +1,6 @@
-//! How fast this kind of work can be at all: N processes, each with a folder, a working folder and two output files,
-//! four at a time, and one durable line for each end, flushed in groups. Built by `bench.py` with rustc alone.
+//! The lower bound for the run time of N tasks: starts N processes, four at a time, each with a folder, a
+//! working folder and two output files, and writes one durable line per completed process, flushed in groups.
+//! `bench.py` builds it with plain rustc.
 //!
 //! floor N FOLDER
 

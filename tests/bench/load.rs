@@ -1,13 +1,13 @@
-//! Sends one request over and over on kept connections and measures the answers. Built by `service.py` with rustc alone.
+//! Sends one request repeatedly on persistent connections and measures the response times. `service.py` builds it with plain rustc.
 //!
 //!     load REQUEST ADDRESS CONNECTIONS COUNT
 //!     load floor BYTES
 //!
-//! REQUEST is a file that holds the whole request. Each `@@@@@@@@` in it stands for another number of eight digits each time.
-//! Prints one line: `rate p50_us p99_us bytes` (of the last answer's body).
+//! REQUEST is a file with the complete request. Each `@@@@@@@@` in it is replaced by an eight-digit number, different every time.
+//! Prints one line: `rate p50_us p99_us bytes` (bytes of the last response body).
 //!
-//! The floor is a server that answers whatever it is asked with so many bytes, without looking at it: a thread for each connection,
-//! one read and one write for each request. Prints its address.
+//! `load floor` is a server that returns a body of BYTES for any input without parsing it: one thread per connection, one read and
+//! one write per request. It is the lower bound for the service. Prints its address.
 
 use std::{
     env, fs,
@@ -37,13 +37,13 @@ fn main() {
     let mut taken: Vec<u64> = vec![];
     let mut bytes = 0;
     thread::scope(|scope| {
-        let lanes: Vec<_> = (0..connections)
+        let senders: Vec<_> = (0..connections)
             .map(|_| {
                 let (mut request, gaps, next) = (request.clone(), &gaps, &next);
                 scope.spawn(move || {
                     let stream = TcpStream::connect(address).expect("a connection");
                     stream.set_nodelay(true).expect("no delay");
-                    let mut answers =
+                    let mut reader =
                         BufReader::with_capacity(1 << 20, stream.try_clone().expect("a handle"));
                     let (mut stream, mut taken, mut bytes) = (stream, vec![], 0);
                     for _ in 0..count / connections {
@@ -51,17 +51,17 @@ fn main() {
                             let number = next.fetch_add(1, Ordering::Relaxed);
                             request[*at..*at + GAP.len()].copy_from_slice(format!("{number:08}").as_bytes());
                         }
-                        let asked = Instant::now();
+                        let sent_at = Instant::now();
                         stream.write_all(&request).expect("the request is sent");
-                        bytes = answer(&mut answers);
-                        taken.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+                        bytes = read_response(&mut reader);
+                        taken.push(u64::try_from(sent_at.elapsed().as_micros()).unwrap_or(u64::MAX));
                     }
                     (taken, bytes)
                 })
             })
             .collect();
-        for lane in lanes {
-            let (mut one, length) = lane.join().expect("a lane");
+        for sender in senders {
+            let (mut one, length) = sender.join().expect("a sender thread");
             taken.append(&mut one);
             bytes = length;
         }
@@ -72,10 +72,10 @@ fn main() {
     println!("{:.0} {} {} {bytes}", taken.len() as f64 / seconds, at(0.5), at(0.99));
 }
 
-/// Reads one answer; its body's length. Anything but success ends the program.
-fn answer(from: &mut BufReader<TcpStream>) -> usize {
+/// Reads one response and returns the length of its body. Exits if the status is not a success.
+fn read_response(from: &mut BufReader<TcpStream>) -> usize {
     let mut line = String::new();
-    from.read_line(&mut line).expect("an answer");
+    from.read_line(&mut line).expect("a response");
     let good = line.split(' ').nth(1).is_some_and(|status| status.starts_with('2'));
     let (mut length, mut chunked) = (0, false);
     let status = line.clone();
@@ -116,15 +116,15 @@ fn answer(from: &mut BufReader<TcpStream>) -> usize {
 fn floor(bytes: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     println!("{}", listener.local_addr().expect("an address"));
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{}", "x".repeat(bytes));
+    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{}", "x".repeat(bytes));
     for stream in listener.incoming() {
-        let (mut stream, answer) = (stream.expect("a connection"), answer.clone());
+        let (mut stream, response) = (stream.expect("a connection"), response.clone());
         stream.set_nodelay(true).expect("no delay");
         thread::spawn(move || {
             let mut request = [0; 8192];
-            // A request of these benchmarks without a body comes in one piece.
+            // Requests of these benchmarks have no body and arrive in one piece.
             while matches!(stream.read(&mut request), Ok(1..)) {
-                if stream.write_all(answer.as_bytes()).is_err() {
+                if stream.write_all(response.as_bytes()).is_err() {
                     return;
                 }
             }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Memory of the local service for each task: (resident after - resident before) / number.
+"""Measures the memory of the local service per task: (resident after - resident before) / number of tasks.
 
     cargo build --release && python3 tests/bench/memory.py [--tasks 20000 100000] [--run 20000]
 
-`--tasks` adds tasks like those of a run (an input, two kinds of outputs, four variables) to a job whose pool has no nodes.
-`--run` runs so many files at a service whose job and containers are kept: tasks that have ended, with their blobs.
+`--tasks` adds tasks like those of a run (one input, two kinds of outputs, four variables) to a job on a pool without nodes.
+`--run` runs this many files on a service that keeps job and containers: completed tasks with their blobs.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def task(number):
             "constraints": {"maxTaskRetryCount": 0}, "requiredSlots": 1}
 
 
-def at_rest(count):
+def waiting_tasks(count):
     with tempfile.TemporaryDirectory() as folder:
         service = SERVICE.Service(Path(folder) / "state")
         try:
@@ -77,14 +77,14 @@ def at_rest(count):
             for first in range(1000, 1000 + count, 100):
                 service.call("POST", f"/jobs/job/addtaskcollection?{API}", {"value": [task(number) for number in range(first, first + 100)]})
             after = resident(service)
-            print(f"{count:,} tasks at rest: {(after - before) / count:,.0f} B each; {after / 2**20:.0f} MiB resident", flush=True)
+            print(f"{count:,} waiting tasks: {(after - before) / count:,.0f} B each; {after / 2**20:.0f} MiB resident", flush=True)
             service.call("DELETE", f"/jobs/job?{API}")
             print(f"after the job's deletion: {resident(service) / 2**20:.0f} MiB resident", flush=True)
         finally:
             service.stop()
 
 
-def of_a_run(count):
+def completed_tasks(count):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         service = SERVICE.Service(folder / "state")
@@ -95,14 +95,14 @@ def of_a_run(count):
             for of in ("batch", "blob"):
                 key = folder / f"{of}.key"
                 key.touch(mode=0o600)
-                key.write_text(service.facts[of]["key"])
-            (folder / "run.toml").write_text(RUN.format(**service.facts))
+                key.write_text(service.settings[of]["key"])
+            (folder / "run.toml").write_text(RUN.format(**service.settings))
             before = resident(service)
             command = [SERVICE.PROGRAM, "--state", folder / "client", "run", "run.toml", "--quiet"]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-2000:]
             after = resident(service)
-            print(f"{count:,} tasks that have ended, with their blobs: {(after - before) / count:,.0f} B each; "
+            print(f"{count:,} completed tasks with their blobs: {(after - before) / count:,.0f} B each; "
                   f"{after / 2**20:.0f} MiB resident", flush=True)
         finally:
             service.stop()
@@ -114,9 +114,9 @@ def main():
     parser.add_argument("--run", type=int, nargs="*", default=[20000])
     arguments = parser.parse_args()
     for count in arguments.tasks:
-        at_rest(count)
+        waiting_tasks(count)
     for count in arguments.run:
-        of_a_run(count)
+        completed_tasks(count)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Whether one seed tells one story, however often and however busy the machine is, and how long a simulated day takes.
+"""Checks that equal seeds give equal traces, also on a busy machine, and measures how long a simulated day takes.
 
     cargo build --release && python3 tests/bench/same_trace.py [--times 1000] [--processes 20]
 
-Prints a table; exit code 1 if two traces of one seed differ. Everything happens in a temporary folder.
+Prints a table. Exits with 1 if two traces of one seed differ. Uses a temporary folder.
 """
 import argparse, hashlib, os, pathlib, statistics, subprocess, sys, tempfile, time
 
@@ -22,12 +22,12 @@ nodes = 60
 [output]
 directory = "out"
 """
-# 1,000 tasks on 60 nodes are 17 rounds: a day and a quarter of an hour.
+# 1,000 tasks on 60 nodes take 17 rounds of 85 minutes: slightly more than a day.
 DAY = '[task]\nduration = "85m"\n'
 
 
-def told(binary, folder, *arguments):
-    """SHA-256 of what a simulation says on standard output, and its seconds."""
+def simulate(binary, folder, *arguments):
+    """Runs a simulation; returns the SHA-256 of its standard output and its duration in seconds."""
     began = time.monotonic()
     done = subprocess.run([binary, "simulate", "run.toml", *arguments], cwd=folder, capture_output=True)
     if done.returncode not in (0, 1):
@@ -36,15 +36,15 @@ def told(binary, folder, *arguments):
 
 
 def row(what, results):
-    hashes = {told for told, _ in results}
+    hashes = {digest for digest, _ in results}
     seconds = sorted(seconds for _, seconds in results)
     shown = " ".join(sorted(hashes)[:3])
     print(f"| {what} | {len(results)} | {len(hashes)} ({shown}) | {statistics.median(seconds):.2f} | {seconds[-1]:.2f} |")
     return len(hashes) == 1
 
 
-def together(binary, folder, count, *arguments):
-    """The same in so many processes at once."""
+def simulate_in_parallel(binary, folder, count, *arguments):
+    """Runs the same simulation in `count` processes at the same time."""
     began = time.monotonic()
     command = [binary, "simulate", "run.toml", *arguments]
     running = [subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(count)]
@@ -56,8 +56,8 @@ def main():
     parser.add_argument("--binary", default=ROOT / "target/release/dropmill", type=pathlib.Path)
     parser.add_argument("--times", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=20)
-    asked = parser.parse_args()
-    binary = str(asked.binary.resolve())
+    options = parser.parse_args()
+    binary = str(options.binary.resolve())
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         for name, count in [("day", 1000), ("small", 6)]:
@@ -72,13 +72,13 @@ def main():
         (folder / "small/mixed.toml").write_text(mixed)
         print("| what | times | different traces | median s | longest s |\n|---|---|---|---|---|")
         day = ["--scenario", "day.toml"]
-        same = row("a day, 1,000 tasks on 60 nodes", [told(binary, folder / "day", *day) for _ in range(5)])
+        same = row("a day, 1,000 tasks on 60 nodes", [simulate(binary, folder / "day", *day) for _ in range(5)])
         mixed = ["--scenario", "mixed.toml", "--json", "--seed", "7"]
-        same &= row("mixed faults, one after the other", [told(binary, folder / "small", *mixed) for _ in range(asked.times)])
-        row_name = f"mixed faults, {asked.processes} processes at once"
-        same &= row(row_name, together(binary, folder / "small", asked.processes, *mixed))
-        same &= row(f"a day, {asked.processes} processes at once", together(binary, folder / "day", asked.processes, *day))
-        print(f"\nload when this ended: {os.getloadavg()[0]:.1f}, processors: {os.cpu_count()}")
+        same &= row("mixed faults, one after the other", [simulate(binary, folder / "small", *mixed) for _ in range(options.times)])
+        row_name = f"mixed faults, {options.processes} parallel processes"
+        same &= row(row_name, simulate_in_parallel(binary, folder / "small", options.processes, *mixed))
+        same &= row(f"a day, {options.processes} parallel processes", simulate_in_parallel(binary, folder / "day", options.processes, *day))
+        print(f"\nload average at the end: {os.getloadavg()[0]:.1f}, processors: {os.cpu_count()}")
     sys.exit(0 if same else 1)
 
 

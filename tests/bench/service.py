@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The local service: its answers, and its blobs beside Azurite's through the same client, in one run, interleaved.
+"""Measures the local service: its response times, and its blobs compared with Azurite's through the same client, interleaved.
 
     cargo build --release && python3 tests/bench/service.py [batch|blob] ... [--tasks 1000000] [--rounds 3] [--big-mib 512]
 
-Installs Azurite and the official Python client of Blob by name, into `target/`; `wrk` and `rclone` are used where they are installed.
-Nothing but loopback is talked to.
+Installs Azurite and the official Python client of Blob Storage into `target/`; uses `wrk` and `rclone` if they are installed.
+The benchmark itself uses only loopback connections.
 """
 
 import argparse
@@ -34,24 +34,24 @@ API = "api-version=2024-07-01.20.0"
 
 
 def memory(pid):
-    """Peak resident memory in MiB."""
+    """Returns the peak resident memory of a process in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
 
 
 class Service:
-    """`dropmill serve` on free ports."""
+    """A `dropmill serve` process on free ports."""
 
     def __init__(self, folder):
         command = [PROGRAM, "serve", "--state", folder, "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0", "--json"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        self.facts = json.loads(self.process.stdout.readline())
-        self.address = urlsplit(self.facts["batch"]["endpoint"]).netloc
+        self.settings = json.loads(self.process.stdout.readline())
+        self.address = urlsplit(self.settings["batch"]["endpoint"]).netloc
 
     def request(self, method, path, body=b""):
-        """A whole signed request, as bytes."""
-        account, key = self.facts["batch"]["account"], base64.b64decode(self.facts["batch"]["key"])
+        """Returns a complete signed request as bytes."""
+        account, key = self.settings["batch"]["account"], base64.b64decode(self.settings["batch"]["key"])
         date = formatdate(usegmt=True)
         kind = "application/json; odata=minimalmetadata" if body else ""
         length = str(len(body)) if method != "GET" else ""
@@ -74,12 +74,12 @@ class Service:
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
         connection = http.client.HTTPConnection(self.address)
         connection.request(method, path, body or None, headers)
-        answer = connection.getresponse()
-        told = answer.read()
+        response = connection.getresponse()
+        reply = response.read()
         connection.close()
-        if answer.status >= 300:
-            sys.exit(f"{method} {path}: {answer.status} {told[:500]}")
-        return json.loads(told) if told else None
+        if response.status >= 300:
+            sys.exit(f"{method} {path}: {response.status} {reply[:500]}")
+        return json.loads(reply) if reply else None
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -93,18 +93,18 @@ def load_program(folder):
 
 
 def wrk(address, path, headers, connections):
-    """Rate, p50 and p99 in microseconds: of a client that costs little itself, so that the service has a processor to itself."""
+    """Measures with wrk; returns rate, p50 and p99 in microseconds. wrk needs little CPU, so the service has a core for itself."""
     command = ["wrk", "-t1", f"-c{connections}", "-d4s", "--latency", f"http://{address}{path}"]
     command += [word for name, value in headers for word in ("-H", f"{name}: {value}")]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "Non-2xx" not in told and "Socket errors" not in told, told
+    reply = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "Non-2xx" not in reply and "Socket errors" not in reply, reply
     units = {"us": 1, "ms": 1000, "s": 1_000_000}
 
     def at(part):
-        number, unit = re.search(rf"^ +{part}% +([\d.]+)(us|ms|s)$", told, re.M).groups()
+        number, unit = re.search(rf"^ +{part}% +([\d.]+)(us|ms|s)$", reply, re.M).groups()
         return float(number) * units[unit]
 
-    return float(re.search(r"Requests/sec: +([\d.]+)", told)[1]), at(50), at(99), 0
+    return float(re.search(r"Requests/sec: +([\d.]+)", reply)[1]), at(50), at(99), 0
 
 
 def batch(arguments, folder):
@@ -114,7 +114,7 @@ def batch(arguments, folder):
     floor_address = floor.stdout.readline().strip()
 
     def fire(request, connections, count, address=service.address):
-        """Rate, p50 and p99 in microseconds, bytes of an answer."""
+        """Sends a request repeatedly; returns rate, p50 and p99 in microseconds, and bytes of a response."""
         file = folder / "request"
         file.write_bytes(request)
         out = subprocess.run([load, file, address, str(connections), str(count)], check=True, capture_output=True)
@@ -122,12 +122,12 @@ def batch(arguments, folder):
 
     print("\n## Batch\n\n| what | p50 | p99 | per second |\n|---|---|---|---|")
 
-    def row(what, told, unit=""):
-        rate, p50, p99, _ = told
+    def row(what, reply, unit=""):
+        rate, p50, p99, _ = reply
         print(f"| {what} | {p50 / 1000:.3f} ms | {p99 / 1000:.3f} ms | {rate:,.0f}{unit} |", flush=True)
 
     try:
-        # Without nodes: what is measured is the service, not the tasks.
+        # Without nodes, to measure the service and not the tasks.
         image = {"publisher": "canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts"}
         machine = {"imageReference": image, "nodeAgentSKUId": "batch.node.ubuntu 22.04"}
         service.call("POST", f"/pools?{API}", {"id": "idle", "vmSize": "standard_d2s_v3", "virtualMachineConfiguration": machine})
@@ -141,7 +141,7 @@ def batch(arguments, folder):
         one = service.request("GET", path)
         headers = [line.split(": ", 1) for line in one.decode().split("\r\n")[2:] if line]
         if shutil.which("wrk") is None:
-            print("wrk is not installed: its rows are left out")
+            print("wrk is not installed; skipping its rows")
         for _ in range(arguments.rounds):
             for connections, count in ((1, 5000), (16, 80000)):
                 many = f"{connections} connection{'s' * (connections > 1)}"
@@ -153,27 +153,27 @@ def batch(arguments, folder):
             page = f"/jobs/few/tasks?$select={quote('id,state,executionInfo')}&{API}"
             row("page of 1,000 tasks, $select", fire(service.request("GET", page), 1, 200))
         began = time.perf_counter()
-        told = fire(add("many"), 1, min(1000, arguments.tasks // 100))
-        row("add 100 tasks, 1 connection", told)
+        reply = fire(add("many"), 1, min(1000, arguments.tasks // 100))
+        row("add 100 tasks, 1 connection", reply)
         shutil.copy(folder / "request", folder / "one")
-        # The rest with numbers that go on: eight digits begin at 0 with each start of the program.
+        # Add the rest with another prefix: the eight-digit number restarts at 0 with each start of the program.
         rest = arguments.tasks // 100 - int(min(1000, arguments.tasks // 100))
         if rest:
             more = json.dumps({"value": [{**task, "id": "u@@@@@@@@"}] * 100}).encode()
-            told = fire(service.request("POST", f"/jobs/many/addtaskcollection?{API}", more), 4, rest)
-            row("add 100 tasks, 4 connections", told)
+            reply = fire(service.request("POST", f"/jobs/many/addtaskcollection?{API}", more), 4, rest)
+            row("add 100 tasks, 4 connections", reply)
         print(f"\n{arguments.tasks:,} tasks in {time.perf_counter() - began:.1f} s; peak memory {memory(service.process.pid):.0f} MiB")
         page, number = f"/jobs/many/tasks?$select={quote('id,state,executionInfo')}&{API}", 0
         first, taken = None, []
         while page:
             number += 1
             began = time.perf_counter()
-            told = service.call("GET", page)
+            reply = service.call("GET", page)
             taken.append(time.perf_counter() - began)
-            link = told.get("odata.nextLink")
+            link = reply.get("odata.nextLink")
             last, page = page, link and link.split(service.address, 1)[1]
             first = first or last
-        print(f"{number} pages walked by a Python client: median {statistics.median(taken) * 1000:.1f} ms\n")
+        print(f"{number} pages read by a Python client: median {statistics.median(taken) * 1000:.1f} ms\n")
         print("| what | p50 | p99 | per second |\n|---|---|---|---|")
         for _ in range(arguments.rounds):
             row("page 1 of many", fire(service.request("GET", first), 1, 200))
@@ -260,7 +260,7 @@ print(json.dumps(times))
 """
 
 
-# A container, and its address with a signature that lets whoever has it do everything in there.
+# Creates a container and prints its URL with a SAS that has all permissions.
 CONTAINER = """
 import sys, time
 from datetime import datetime, timedelta, timezone
@@ -274,7 +274,7 @@ print(container.url + "?" + generate_container_sas(service.account_name, name, a
 
 
 def rclone(python, connection, source, target):
-    """Copies a folder into a new container, and that into another folder; seconds of both, a process's start included."""
+    """Copies a folder into a new container and back into another folder; returns the seconds of both, including the start of rclone."""
     command = [python, "-c", CONTAINER, connection]
     url = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     remote = f":azureblob,sas_url='{url}':{urlsplit(url).path.rsplit('/', 1)[1]}"
@@ -289,12 +289,12 @@ def rclone(python, connection, source, target):
 
 
 def own_client(connection, source, target):
-    """Likewise, by our own client; without a process's start."""
-    facts = dict(part.split("=", 1) for part in connection.rstrip(";").split(";"))
+    """Does the same with our own client; excludes the start of the process."""
+    settings = dict(part.split("=", 1) for part in connection.rstrip(";").split(";"))
     program = PROJECT / "target/release/examples/copy"
-    command = [program, facts["BlobEndpoint"], facts["AccountName"], f"own-{time.time_ns()}", source, target]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, env={"STORAGE_KEY": facts["AccountKey"]})
-    _, up, _, down = told.stdout.split()
+    command = [program, settings["BlobEndpoint"], settings["AccountName"], f"own-{time.time_ns()}", source, target]
+    reply = subprocess.run(command, check=True, capture_output=True, text=True, env={"STORAGE_KEY": settings["AccountKey"]})
+    _, up, _, down = reply.stdout.split()
     same_files(source, target)
     return {"1,000 x 10 KiB up": float(up), "1,000 x 10 KiB down": float(down)}
 
@@ -312,7 +312,7 @@ def blob(arguments, folder):
     service, azurite = Service(folder / "blob-state"), Azurite(folder / "azurite")
     client = folder / "client.py"
     client.write_text(CLIENT)
-    sides = {"dropmill": (service.facts["connection_string"], service.process.pid)}
+    sides = {"dropmill": (service.settings["connection_string"], service.process.pid)}
     sides["azurite"] = (azurite.connection, azurite.process.pid)
 
     def official(name, connection):
@@ -330,7 +330,7 @@ def blob(arguments, folder):
     if shutil.which("rclone"):
         clients["rclone, 8 transfers"] = lambda name, connection: rclone(python, connection, small, fresh(name))
     else:
-        print("rclone is not installed: its rows are left out")
+        print("rclone is not installed; skipping its rows")
     try:
         for client_name, measure in clients.items():
             taken = {name: [] for name in sides}
@@ -351,7 +351,7 @@ def blob(arguments, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", help="batch, blob; both by default")
+    parser.add_argument("what", nargs="*", help="`batch`, `blob`; default: both")
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--big-mib", type=int, default=512)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What takes too long for a test: the program is killed for minutes, its disk is filled, its folder flooded.
+"""Endurance tests that take too long for the test suite: repeated kills, a full disk, a flooded drop folder.
 
     tests/endurance/endurance.py kills-run [--kills 200] [--files 500] [--serve] [--proxy SHARE] [--service-kills N]
     tests/endurance/endurance.py kills-watch [--seconds 60] [--serve] [--proxy SHARE] [--only KIND ...] [--calm]
@@ -7,10 +7,10 @@
     tests/endurance/endurance.py many [--files 100000]
     tests/endurance/endurance.py pair --with PROGRAM [--rounds 7] [--files 2000]
     tests/endurance/endurance.py slow-writer
-    tests/endurance/endurance.py full-disk          (in a user namespace of its own)
+    tests/endurance/endurance.py full-disk          (in its own user namespace)
     tests/endurance/endurance.py two-daemons [--files 1000]
 
-Each ends with exit code 0 only if nothing was lost, nothing came twice and nothing was torn. Figures are printed.
+Each command exits with 0 only if every result was delivered exactly once and complete. It prints measurements.
 """
 
 import argparse
@@ -45,12 +45,12 @@ directory = "drop"
 stable_for = "{stable}"
 """
 TRUE = COUNT.replace("""shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'\noutputs = ["sum.txt"]""", """command = ["/bin/true"]""")
-# The first line of some inputs asks their task to fail.
-FAIL_IF_ASKED = 'if test "$(head -n 1 "$DROPMILL_INPUT")" = fail; then exit 3; fi; '
+# A task fails if the first line of its input is `fail`.
+FAIL_ON_REQUEST = 'if test "$(head -n 1 "$DROPMILL_INPUT")" = fail; then exit 3; fi; '
 
 
-class Desk:
-    """A folder with a run file."""
+class Fixture:
+    """A folder with a run file, in which the program is started."""
 
     def __init__(self, folder, text):
         self.folder = Path(folder)
@@ -64,20 +64,20 @@ class Desk:
         return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, **options)
 
     def watch(self, state="state", **options):
-        """A daemon that is ready."""
-        told = self.log(state)
-        told.write_text("")
-        log = open(told, "ab")
+        """Starts a daemon and waits until it is ready."""
+        log_path = self.log(state)
+        log_path.write_text("")
+        log = open(log_path, "ab")
         command = [str(PROGRAM), "--state", str(self.folder / state), "watch", "run.toml"]
         mill = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, **options)
-        while "ready" not in told.read_text(errors="replace"):
+        while "ready" not in log_path.read_text(errors="replace"):
             if mill.poll() is not None:
-                raise SystemExit(told.read_text(errors="replace"))
+                raise SystemExit(log_path.read_text(errors="replace"))
             time.sleep(0.01)
         return mill
 
     def log(self, state):
-        """What a daemon with that state folder says; not on its disk, which may be full."""
+        """Returns the path of a daemon's log. It is not on the daemon's disk, which may be full."""
         path = Path(tempfile.gettempdir()) / f"{self.folder.name}-{Path(state).name}.log"
         atexit.register(lambda: path.unlink(missing_ok=True))
         return path
@@ -96,10 +96,10 @@ def end(mill):
     mill.send_signal(signal.SIGTERM)
     code = mill.wait()
     if code != 0:
-        raise SystemExit(f"it ended with {code}")
+        raise SystemExit(f"the daemon exited with {code}")
 
 
-# So many of the first files have 8 to 16 MiB.
+# Number of files, from the first one, that have 8 to 16 MiB.
 LARGE = 0
 
 
@@ -110,12 +110,12 @@ def content(number):
 
 
 def check(place, number, input_too=True):
-    """A result is whole: its output is that of its input."""
+    """Checks that a result is complete and belongs to its input."""
     wanted = hashlib.sha256(content(number)).hexdigest()
     found = (place / "sum.txt").read_text().split()[0]
-    assert found == wanted, f"{place}: torn or wrong"
+    assert found == wanted, f"{place}: incomplete or wrong output"
     if input_too:
-        assert (place / place.name).read_bytes() == content(number), f"{place}: its input is not whole"
+        assert (place / place.name).read_bytes() == content(number), f"{place}: its input is incomplete"
 
 
 def processes_below(folder):
@@ -131,36 +131,36 @@ def processes_below(folder):
 
 
 def kills_run(arguments):
-    """The one command that starts and resumes, killed at random moments, also while it recovers; its tasks run within it,
-    or at a service, which may be killed too."""
+    """Kills one command, which starts and resumes a run, at random times, also during recovery. Its tasks run in the
+    process or on a service, which may be killed too."""
     with tempfile.TemporaryDirectory() as folder:
         service = service_for(arguments, folder)
         try:
-            desk = Desk(folder, COUNT.format(stable="2s") + (service.section() if service else ""))
+            fixture = Fixture(folder, COUNT.format(stable="2s") + (service.section() if service else ""))
             for number in range(arguments.files):
-                (desk.folder / "data" / f"{number:04}").write_bytes(content(number))
+                (fixture.folder / "data" / f"{number:04}").write_bytes(content(number))
             began = time.time()
-            kills, services = kill_lives(desk, arguments, service)
-            out = desk.folder / "out" / "data"
+            kills, services = kill_repeatedly(fixture, arguments, service)
+            out = fixture.folder / "out" / "data"
             names = sorted(os.listdir(out))
             assert names == [f"{number:04}" for number in range(arguments.files)], "missing, or delivered twice"
             for number in range(arguments.files):
                 check(out / f"{number:04}", number, input_too=False)
-            left = processes_below(desk.folder) + (service.left() if service else [])
+            left = processes_below(fixture.folder) + (service.left() if service else [])
             assert not left, f"left: {left}"
             if service:
                 print(damages(service.end()))
         finally:
             if service:
                 service.kill()
-        runs = subprocess.run([PROGRAM, "--state", desk.folder / "state", "runs"], capture_output=True, text=True)
+        runs = subprocess.run([PROGRAM, "--state", fixture.folder / "state", "runs"], capture_output=True, text=True)
         killed = f"{kills} kills" + (f", {services} of the service" if service else "")
-        print(f"{arguments.files} files, {killed}, {time.time() - began:.0f} s: each delivered once, whole")
+        print(f"{arguments.files} files, {killed}, {time.time() - began:.0f} s: each delivered exactly once and complete")
         print(runs.stdout.strip())
 
 
 def service_for(arguments, folder):
-    """The service that the tasks run at, behind its proxy; `None` if they run within the program."""
+    """Starts the service for the tasks, behind its proxy; returns `None` if the tasks run in the program."""
     if not arguments.serve and not arguments.proxy:
         return None
     return Service(PROGRAM, folder, arguments.proxy, arguments.seed, arguments.only, arguments.log)
@@ -173,41 +173,41 @@ def damages(summary):
     return f"{summary['requests']} requests, {summary['damaged']} damaged ({share:.0%}): {counted(summary['kinds'])}"
 
 
-def kill_lives(desk, arguments, service):
-    """Starts the command and kills it, again and again, and at last lets it end; kills the service now and then."""
+def kill_repeatedly(fixture, arguments, service):
+    """Starts and kills the command repeatedly, then lets it complete; sometimes kills the service."""
     dice = random.Random(arguments.seed)
     kills = services = 0
-    # Lives of 20 to 100 ms die while they recover; longer ones get some work done. Through a proxy all takes longer.
+    # A process killed after 20 to 100 ms is still recovering; later kills allow some work. A proxy slows everything down.
     lengths = [0.2, 0.5, 1, 2, 4] if service else [0.02, 0.05, 0.1, 0.2, 0.3]
     while True:
-        life = desk.start("run", "run.toml", "--resume", "--quiet")
+        process = fixture.start("run", "run.toml", "--resume", "--quiet")
         if services < arguments.service_kills and dice.random() < arguments.service_kills / max(arguments.kills, 1):
             time.sleep(dice.uniform(0, 0.5))
             service.kill_and_start()
             services += 1
         try:
             last = kills >= arguments.kills
-            code = life.wait(None if last else dice.choice(lengths) * dice.uniform(0.5, 1.5))
+            code = process.wait(None if last else dice.choice(lengths) * dice.uniform(0.5, 1.5))
             break
         except subprocess.TimeoutExpired:
-            life.kill()
-            life.wait()
+            process.kill()
+            process.wait()
             kills += 1
-    assert code == 0, (desk.folder / "log").read_text()[-2000:]
+    assert code == 0, (fixture.folder / "log").read_text()[-2000:]
     return kills, services
 
 
 def kills_watch(arguments):
-    """A daemon killed every 1 to 5 s while files come in; its tasks run beside it, or at a service behind a proxy."""
+    """Kills a daemon every 1 to 5 s while files arrive. Its tasks run on the embedded service, or on one behind a proxy."""
     with tempfile.TemporaryDirectory() as folder:
-        text = COUNT.format(stable="0s").replace("sha256sum", FAIL_IF_ASKED + "sha256sum")
+        text = COUNT.format(stable="0s").replace("sha256sum", FAIL_ON_REQUEST + "sha256sum")
         text = text.replace("> sum.txt", '> sum.txt; cat "$DROPMILL_INPUT" > copy').replace('["sum.txt"]', '["sum.txt", "copy"]')
         service = service_for(arguments, folder)
         try:
-            desk = Desk(folder, text + (service.section() if service else ""))
-            put, kills, memory = flood(desk, arguments, service)
-            problems = misplaced(desk, put)
-            problems += [f"left at the service: {name}" for name in service.left()] if service else []
+            fixture = Fixture(folder, text + (service.section() if service else ""))
+            put, kills, memory = flood(fixture, arguments, service)
+            problems = misplaced(fixture, put)
+            problems += [f"not deleted from the service: {name}" for name in service.left()] if service else []
             summary = service.end() if service else None
         finally:
             if service:
@@ -222,11 +222,11 @@ def kills_watch(arguments):
         print("\n".join(words))
         if problems:
             raise SystemExit("\n".join(problems))
-        print("none missing, none twice, none torn, nothing left")
+        print("no result missing, duplicate or incomplete, nothing left behind")
 
 
 def counted(kinds):
-    """The counts of a proxy in words; all refusals with one status are one."""
+    """Formats the counts of a proxy; merges all rejections with the same status."""
     sums = {}
     for kind, count in kinds.items():
         name = "-".join(kind.split("-")[:2])
@@ -234,8 +234,8 @@ def counted(kinds):
     return ", ".join(f"{count} {name}" for name, count in sums.items())
 
 
-def flood(desk, arguments, service):
-    """Puts files into the drop folder until the time is over, kills the daemon meanwhile, and waits for the last file."""
+def flood(fixture, arguments, service):
+    """Puts files into the drop folder for the given time, kills the daemon meanwhile, and waits for the last result."""
     dice = random.Random(arguments.seed)
     memory = Memory()
     if service:
@@ -245,11 +245,11 @@ def flood(desk, arguments, service):
     mill = None
     try:
         while time.time() < until:
-            mill = desk.watch()
+            mill = fixture.watch()
             memory.processes["daemon"] = mill.pid
             dies = until if arguments.calm else time.time() + dice.uniform(1, 5)
             while time.time() < dies:
-                desk.put(f"{put:06}", dropped(put))
+                fixture.put(f"{put:06}", dropped(put))
                 put += 1
                 time.sleep(dice.uniform(0, arguments.pause))
             if not arguments.calm:
@@ -257,11 +257,11 @@ def flood(desk, arguments, service):
                 mill.wait()
                 kills += 1
         if not arguments.calm:
-            mill = desk.watch()
+            mill = fixture.watch()
             memory.processes["daemon"] = mill.pid
-        patience = time.time() + (600 if service else 120)
-        count = lambda name: len(os.listdir(desk.folder / name)) if (desk.folder / name).exists() else 0
-        while count("done") + count("failed") < put and time.time() < patience:
+        deadline = time.time() + (600 if service else 120)
+        count = lambda name: len(os.listdir(fixture.folder / name)) if (fixture.folder / name).exists() else 0
+        while count("done") + count("failed") < put and time.time() < deadline:
             time.sleep(0.1)
         memory.stop()
         end(mill)
@@ -272,56 +272,56 @@ def flood(desk, arguments, service):
     return put, kills, memory
 
 
-def asked_to_fail(number):
+def must_fail(number):
     return number % 40 == 7
 
 
 def dropped(number):
-    """The content of a dropped file: mostly short, some of megabytes, one that is too long for one request. That one takes
-    minutes through the proxy, and is not among the first thousand files."""
+    """Returns the content of a dropped file: mostly short, some megabytes, and one too long for a single request. That one
+    takes minutes through the proxy and is not among the first thousand files."""
     length = 66 << 20 if number == 1001 else number % 7 << 18 if number % 50 == 11 else 0
     text = content(number) * (length // len(content(number)) + 1)
-    return b"fail\n" + text if asked_to_fail(number) else text
+    return b"fail\n" + text if must_fail(number) else text
 
 
-def misplaced(desk, put):
-    """What is missing, twice, torn, in the wrong place, or left: one line each."""
-    folders = {name: sorted(os.listdir(desk.folder / name)) for name in ("done", "failed", "drop")}
-    wanted = {"failed": [f"{number:06}" for number in range(put) if asked_to_fail(number)], "drop": [],
-              "done": [f"{number:06}" for number in range(put) if not asked_to_fail(number)]}
+def misplaced(fixture, put):
+    """Returns problems, one line each: missing, duplicate, incomplete or misplaced results, and leftovers."""
+    folders = {name: sorted(os.listdir(fixture.folder / name)) for name in ("done", "failed", "drop")}
+    wanted = {"failed": [f"{number:06}" for number in range(put) if must_fail(number)], "drop": [],
+              "done": [f"{number:06}" for number in range(put) if not must_fail(number)]}
     everywhere = [name for names in folders.values() for name in names]
     found = [f"missing: {name}" for name in wanted["done"] + wanted["failed"] if name not in everywhere]
-    found += [f"twice: {name}" for name in sorted(set(everywhere)) if everywhere.count(name) > 1 or "~" in name]
-    found += [f"left in drop: {name}" for name in folders["drop"]]
-    found += [f"done, but its task must fail: {name}" for name in folders["done"] if name in wanted["failed"]]
+    found += [f"duplicate: {name}" for name in sorted(set(everywhere)) if everywhere.count(name) > 1 or "~" in name]
+    found += [f"left in the drop folder: {name}" for name in folders["drop"]]
+    found += [f"in done although its task must fail: {name}" for name in folders["done"] if name in wanted["failed"]]
     for name in folders["failed"]:
-        reason = json.loads((desk.folder / "failed" / name / "reason.json").read_text())
+        reason = json.loads((fixture.folder / "failed" / name / "reason.json").read_text())
         if name not in wanted["failed"] or reason["exit_code"] != 3:
-            found.append(f"in failed, but its task did not fail: {name}: {reason['cause']}")
-        elif (desk.folder / "failed" / name / name).read_bytes() != dropped(int(name)):
-            found.append(f"its input is not whole: {name}")
+            found.append(f"in failed although its task did not fail: {name}: {reason['cause']}")
+        elif (fixture.folder / "failed" / name / name).read_bytes() != dropped(int(name)):
+            found.append(f"its input is incomplete: {name}")
     for name in sorted(set(folders["done"]) & set(wanted["done"])):
-        found += torn(desk.folder / "done" / name, dropped(int(name)))
-    found += [f"left in work: {path}" for path in left_in_work(desk)]
-    found += [f"a process is left: {process}" for process in processes_below(desk.folder)]
+        found += torn(fixture.folder / "done" / name, dropped(int(name)))
+    found += [f"left in the work folder: {path}" for path in left_in_work(fixture)]
+    found += [f"process still running: {process}" for process in processes_below(fixture.folder)]
     return found
 
 
 def torn(place, content):
-    """What of a result is missing or is not that of its input."""
+    """Returns the files of a result that are missing or differ from those expected for its input."""
     wanted = {"sum.txt": f"{hashlib.sha256(content).hexdigest()}  -\n".encode(), "copy": content, place.name: content}
     found = []
     for name, whole in wanted.items():
         path = place / name
         there = path.read_bytes() if path.exists() else None
         if there != whole:
-            found.append(f"torn: {path}: {'missing' if there is None else f'{len(there)} of {len(whole)} bytes, or others'}")
+            found.append(f"incomplete: {path}: {'missing' if there is None else f'{len(there)} of {len(whole)} bytes, or other content'}")
     return found
 
 
-def left_in_work(desk):
-    """Files in the work folder, apart from the daemon's own empty folders."""
-    return [path.relative_to(desk.folder) for path in (desk.folder / "work").rglob("*") if not path.is_dir()]
+def left_in_work(fixture):
+    """Returns the files in the work folder; ignores the daemon's empty folders."""
+    return [path.relative_to(fixture.folder) for path in (fixture.folder / "work").rglob("*") if not path.is_dir()]
 
 
 def percentiles(seconds):
@@ -330,11 +330,11 @@ def percentiles(seconds):
     return f"p50 {at(0.5):.1f} ms, p99 {at(0.99):.1f} ms"
 
 
-def wait_for(path, patience=10):
-    until = time.perf_counter() + patience
+def wait_for(path, deadline=10):
+    until = time.perf_counter() + deadline
     while not path.exists():
         if time.perf_counter() > until:
-            raise SystemExit(f"{path} did not come")
+            raise SystemExit(f"{path} did not appear")
         time.sleep(0.0001)
 
 
@@ -361,7 +361,7 @@ while True:
 
 
 def latency(arguments):
-    """From the close of a 1 KB file to its published result; next to a loop of inotify, spawn and rename."""
+    """Measures the time from the close of a 1 KB file to its published result, compared with a loop of inotify, spawn and rename."""
     text = TRUE.format(stable="0s")
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -371,9 +371,9 @@ def latency(arguments):
         loop = subprocess.Popen([sys.executable, "-c", MINIMAL, str(minimal)], stdout=subprocess.PIPE)
         loop.stdout.readline()
         (Path(folder) / "mill").mkdir()
-        desk = Desk(Path(folder) / "mill", text)
-        mill = desk.watch()
-        for name, base in (("minimal loop", minimal), ("dropmill", desk.folder)):
+        fixture = Fixture(Path(folder) / "mill", text)
+        mill = fixture.watch()
+        for name, base in (("minimal loop", minimal), ("dropmill", fixture.folder)):
             figures[name] = []
             for number in range(arguments.files):
                 with open(base / "drop" / f"{number}", "wb") as file:
@@ -389,21 +389,21 @@ def latency(arguments):
 
 
 def many(arguments):
-    """Very many small files at once."""
+    """Processes many small files that arrive at the same time."""
     with tempfile.TemporaryDirectory() as folder:
         text = TRUE.format(stable="1s")
-        desk = Desk(folder, text)
+        fixture = Fixture(folder, text)
         for number in range(arguments.files):
-            (desk.folder / "drop" / f"{number:06}").write_bytes(b"x" * 100)
+            (fixture.folder / "drop" / f"{number:06}").write_bytes(b"x" * 100)
         began = time.time()
-        mill = desk.watch()
+        mill = fixture.watch()
         first, peak = None, 0
         samples = []
         while True:
             status = Path(f"/proc/{mill.pid}/status").read_text()
             memory = int(status.split("VmRSS:")[1].split()[0]) // 1024
             peak = max(peak, memory)
-            count = len(os.listdir(desk.folder / "done"))
+            count = len(os.listdir(fixture.folder / "done"))
             first = first or (count and time.time() - began)
             samples.append((count, memory))
             if count == arguments.files:
@@ -411,8 +411,8 @@ def many(arguments):
             time.sleep(1)
         seconds = time.time() - began
         end(mill)
-        assert not os.listdir(desk.folder / "drop") and not os.listdir(desk.folder / "failed")
-        assert not any("~" in name for name in desk.done())
+        assert not os.listdir(fixture.folder / "drop") and not os.listdir(fixture.folder / "failed")
+        assert not any("~" in name for name in fixture.done())
         quarter = [memory for count, memory in samples if count >= arguments.files / 4]
         print(
             f"{arguments.files} files: {arguments.files / seconds:.0f} files/s, first result after {first:.1f} s, "
@@ -421,29 +421,29 @@ def many(arguments):
 
 
 def one_latency(folder, files):
-    """Median seconds from the close of a 1 KB file to its published result, one file after the other."""
-    desk = Desk(folder, TRUE.format(stable="0s"))
-    mill = desk.watch()
+    """Returns the median seconds from the close of a 1 KB file to its published result, one file at a time."""
+    fixture = Fixture(folder, TRUE.format(stable="0s"))
+    mill = fixture.watch()
     seconds = []
     for number in range(files):
-        with open(desk.folder / "drop" / f"{number}", "wb") as file:
+        with open(fixture.folder / "drop" / f"{number}", "wb") as file:
             file.write(b"x" * 1024)
         began = time.perf_counter()
-        wait_for(desk.folder / "done" / f"{number}")
+        wait_for(fixture.folder / "done" / f"{number}")
         seconds.append(time.perf_counter() - began)
     end(mill)
     return sorted(seconds)[len(seconds) // 2]
 
 
 def one_flood(folder, files):
-    """Seconds for each of many small files that are there at the start."""
-    desk = Desk(folder, TRUE.format(stable="1s"))
+    """Returns the seconds per file for many small files that exist at the start."""
+    fixture = Fixture(folder, TRUE.format(stable="1s"))
     for number in range(files):
-        (desk.folder / "drop" / f"{number:06}").write_bytes(b"x" * 100)
-    mill = desk.watch()
-    wait_for(desk.folder / "done" / "000000", 60)
+        (fixture.folder / "drop" / f"{number:06}").write_bytes(b"x" * 100)
+    mill = fixture.watch()
+    wait_for(fixture.folder / "done" / "000000", 60)
     began = time.perf_counter()
-    while len(os.listdir(desk.folder / "done")) < files:
+    while len(os.listdir(fixture.folder / "done")) < files:
         time.sleep(0.01)
     seconds = time.perf_counter() - began
     end(mill)
@@ -451,18 +451,18 @@ def one_flood(folder, files):
 
 
 def one_run(folder, files):
-    """Seconds for each task of a run of many tasks that do nothing."""
-    desk = Desk(folder, TRUE.format(stable="1s"))
+    """Returns the seconds per task for a run of many tasks that do nothing."""
+    fixture = Fixture(folder, TRUE.format(stable="1s"))
     for number in range(files):
-        (desk.folder / "data" / f"{number:06}").write_bytes(b"x" * 100)
+        (fixture.folder / "data" / f"{number:06}").write_bytes(b"x" * 100)
     began = time.perf_counter()
-    life = desk.start("run", "run.toml", "--quiet")
-    assert life.wait() == 0, (desk.folder / "log").read_text(errors="replace")
+    process = fixture.start("run", "run.toml", "--quiet")
+    assert process.wait() == 0, (fixture.folder / "log").read_text(errors="replace")
     return (time.perf_counter() - began) / files
 
 
 def pair(arguments):
-    """Latency and throughput of this program and another one, in turn: only their ratios mean something."""
+    """Compares latency and throughput of this program and another one, in turn; only the ratios are meaningful."""
     global PROGRAM
     programs = {"this": PROGRAM, "other": Path(arguments.with_program).resolve()}
     measures = (("run", one_run, arguments.files), ("latency", one_latency, 100), ("flood", one_flood, arguments.files))
@@ -472,7 +472,7 @@ def pair(arguments):
         ratios = []
         for number in range(arguments.rounds):
             seconds = {}
-            # Who goes first changes from round to round.
+            # Alternate which program runs first.
             for which in sorted(programs, reverse=number % 2 == 0):
                 PROGRAM = programs[which]
                 with tempfile.TemporaryDirectory() as folder:
@@ -484,23 +484,23 @@ def pair(arguments):
 
 
 def slow_writer(_):
-    """A byte every second for 20 s: one claim, after the last byte, whole."""
+    """Writes one byte per second for 20 s; expects one complete claim after the last byte."""
     with tempfile.TemporaryDirectory() as folder:
-        desk = Desk(folder, COUNT.format(stable="2s"))
-        mill = desk.watch()
-        with open(desk.folder / "drop" / "slow", "wb", buffering=0) as file:
+        fixture = Fixture(folder, COUNT.format(stable="2s"))
+        mill = fixture.watch()
+        with open(fixture.folder / "drop" / "slow", "wb", buffering=0) as file:
             for _ in range(20):
                 file.write(b"x")
                 time.sleep(1)
-                assert not desk.done() and (desk.folder / "drop" / "slow").exists(), "taken while it was written"
-        wait_for(desk.folder / "done" / "slow", 30)
+                assert not fixture.done() and (fixture.folder / "drop" / "slow").exists(), "claimed while it was being written"
+        wait_for(fixture.folder / "done" / "slow", 30)
         end(mill)
-        assert (desk.folder / "done" / "slow" / "slow").read_bytes() == b"x" * 20
-        print("a byte a second for 20 s: taken once, after the last, whole")
+        assert (fixture.folder / "done" / "slow" / "slow").read_bytes() == b"x" * 20
+        print("one byte per second for 20 s: claimed once and complete, after the last byte")
 
 
 def full_disk(_):
-    """The folders on a small file system that is full for a while: it says so, waits, and goes on by itself."""
+    """Fills the file system of the folders for a while: the daemon reports it, waits, and resumes on its own."""
     if os.environ.get("DROPMILL_NAMESPACE") is None:
         os.environ["DROPMILL_NAMESPACE"] = "1"
         os.execvp("unshare", ["unshare", "-rm", sys.executable, __file__, "full-disk"])
@@ -508,12 +508,12 @@ def full_disk(_):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", folder], check=True)
         try:
             text = COUNT.format(stable="0s") + '[limits]\ndisk_floor = "1MiB"\n'
-            desk = Desk(folder, text)
+            fixture = Fixture(folder, text)
             state = tempfile.mkdtemp()
-            mill = desk.watch(state=state)
-            desk.put("before", content(1))
-            wait_for(desk.folder / "done" / "before")
-            filler = desk.folder / "filler"
+            mill = fixture.watch(state=state)
+            fixture.put("before", content(1))
+            wait_for(fixture.folder / "done" / "before")
+            filler = fixture.folder / "filler"
             with open(filler, "wb") as file:
                 try:
                     while True:
@@ -521,38 +521,38 @@ def full_disk(_):
                         file.flush()
                 except OSError:
                     pass
-            # An empty file needs no space of its own.
-            (desk.folder / "drop" / "during").touch()
+            # An empty file fits on a full disk.
+            (fixture.folder / "drop" / "during").touch()
             time.sleep(3)
-            assert "waiting: " in desk.log(state).read_text(), "it does not say why it waits"
-            assert (desk.folder / "drop" / "during").exists() and mill.poll() is None
+            assert "waiting: " in fixture.log(state).read_text(), "the log does not contain the reason for waiting"
+            assert (fixture.folder / "drop" / "during").exists() and mill.poll() is None
             filler.unlink()
-            wait_for(desk.folder / "done" / "during", 60)
+            wait_for(fixture.folder / "done" / "during", 60)
             end(mill)
             shutil.rmtree(state)
-            print("full disk: it waited, and went on by itself")
+            print("full disk: the daemon waited and resumed on its own")
         finally:
             subprocess.run(["umount", "-l", folder], check=False)
 
 
 def two_daemons(arguments):
-    """Two daemons on one folder: each file exactly once in all."""
+    """Runs two daemons on one folder: each file is processed exactly once."""
     with tempfile.TemporaryDirectory() as folder:
-        desk = Desk(folder, COUNT.format(stable="0s"))
-        mills = [desk.watch(state="one"), desk.watch(state="two")]
+        fixture = Fixture(folder, COUNT.format(stable="0s"))
+        mills = [fixture.watch(state="one"), fixture.watch(state="two")]
         for number in range(arguments.files):
-            desk.put(f"{number:06}", content(number))
-        patience = time.time() + 300
-        while len(desk.done()) < arguments.files and time.time() < patience:
+            fixture.put(f"{number:06}", content(number))
+        deadline = time.time() + 300
+        while len(fixture.done()) < arguments.files and time.time() < deadline:
             time.sleep(0.1)
         for mill in mills:
             end(mill)
-        assert desk.done() == [f"{number:06}" for number in range(arguments.files)]
+        assert fixture.done() == [f"{number:06}" for number in range(arguments.files)]
         for number in range(arguments.files):
-            check(desk.folder / "done" / f"{number:06}", number)
-        runs = [json.loads((desk.folder / "done" / name / "result.json").read_text())["run"] for name in desk.done()]
+            check(fixture.folder / "done" / f"{number:06}", number)
+        runs = [json.loads((fixture.folder / "done" / name / "result.json").read_text())["run"] for name in fixture.done()]
         shares = sorted(runs.count(run) for run in set(runs))
-        print(f"{arguments.files} files, two daemons: each once; shares {shares}")
+        print(f"{arguments.files} files, two daemons: each processed once; shares {shares}")
 
 
 def main():
@@ -562,17 +562,17 @@ def main():
     parser.add_argument("--files", type=int)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--serve", action="store_true", help="with kills-run and kills-watch: the tasks run at one `dropmill serve`")
-    parser.add_argument("--service-kills", type=int, default=0, help="with kills-run and --serve: kills of the service")
+    parser.add_argument("--serve", action="store_true", help="with kills-run and kills-watch: run the tasks on a `dropmill serve` process")
+    parser.add_argument("--service-kills", type=int, default=0, help="with kills-run and --serve: number of kills of the service")
     parser.add_argument("--proxy", type=float, default=0.0, metavar="SHARE", help="likewise, behind a proxy (proxy.py) that "
                         "damages this share of all requests")
-    parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="with --proxy: these kinds of damage")
-    parser.add_argument("--log", help="with --proxy: a file for one line for each damaged request")
-    parser.add_argument("--calm", action="store_true", help="with kills-watch: no kills, for the memory of one process")
-    parser.add_argument("--large", type=int, default=0, help="with kills-run: so many files of 8 to 16 MiB")
-    parser.add_argument("--pause", type=float, default=0.02, help="with kills-watch: longest time between two files")
-    parser.add_argument("--with", dest="with_program", help="with pair: the other program")
-    parser.add_argument("--rounds", type=int, default=7, help="with pair: how often both are measured")
+    parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="with --proxy: only these kinds of damage")
+    parser.add_argument("--log", help="with --proxy: log file, one line per damaged request")
+    parser.add_argument("--calm", action="store_true", help="with kills-watch: no kills, to measure the memory of one process")
+    parser.add_argument("--large", type=int, default=0, help="with kills-run: number of files of 8 to 16 MiB")
+    parser.add_argument("--pause", type=float, default=0.02, help="with kills-watch: longest time between two files in seconds")
+    parser.add_argument("--with", dest="with_program", help="with pair: path of the other program")
+    parser.add_argument("--rounds", type=int, default=7, help="with pair: number of measurements of both programs")
     arguments = parser.parse_args()
     global LARGE
     LARGE = arguments.large
@@ -580,7 +580,7 @@ def main():
           "many": (many, 100_000), "pair": (pair, 2000), "slow-writer": (slow_writer, 0), "full-disk": (full_disk, 0),
           "two-daemons": (two_daemons, 1000)}
     if arguments.what not in of:
-        parser.error(f"there are {', '.join(of)}")
+        parser.error(f"expected one of {', '.join(of)}")
     work, files = of[arguments.what]
     arguments.files = arguments.files or files
     work(arguments)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Faults that a test cannot provoke by itself: strace makes calls fail, a mount namespace has file systems that are full or
-read-only, prlimit takes handles away, setpriv makes another user.
+"""Injects faults that need external tools: failing system calls (strace), full or read-only file systems (mount namespace),
+few file handles (prlimit), another user (setpriv).
 
     tests/endurance/faults.py all
-    tests/endurance/faults.py NAME…       of those that `all` prints
+    tests/endurance/faults.py NAME…       only these, with names as `all` prints them
 
-Each says what it saw and fails where a promise is broken. What cannot be provoked on this machine is said, not passed over.
+Each prints what it observed and fails if a guarantee is violated. Faults that this machine cannot inject are reported as skipped.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from endurance import PROGRAM, Desk, end, wait_for
+from endurance import PROGRAM, Fixture, end, wait_for
 
 RUN = """
 [run]
@@ -45,12 +45,12 @@ rescan = "500ms"
 COPY = 'cat "$DROPMILL_INPUT" > out.txt'
 GATED = 'while test -e {wall}; do sleep 0.02; done; cat "$DROPMILL_INPUT" > out.txt'
 WRITES_FIRST = 'cat "$DROPMILL_INPUT" > out.txt; while test -e {wall}; do sleep 0.02; done'
-PATIENCE = 60
+TIMEOUT = 60
 
 
 @contextlib.contextmanager
 def workplace():
-    """A folder that goes at the end, with whatever was mounted in it and whoever still works for it."""
+    """Yields a folder; at the end kills its processes, unmounts its file systems and deletes it."""
     folder = tempfile.mkdtemp()
     try:
         yield folder
@@ -65,8 +65,8 @@ def workplace():
         shutil.rmtree(folder)
 
 
-def desk(folder, files=4, shell=COPY, nodes=2, bytes_each=10):
-    made = Desk(folder, RUN.format(shell=shell.replace("{wall}", f"{folder}/wall"), nodes=nodes))
+def fixture(folder, files=4, shell=COPY, nodes=2, bytes_each=10):
+    made = Fixture(folder, RUN.format(shell=shell.replace("{wall}", f"{folder}/wall"), nodes=nodes))
     for number in range(files):
         (made.folder / "data" / f"{number}.txt").write_bytes(b"%d\n" % number * (bytes_each // 2))
     return made
@@ -74,32 +74,32 @@ def desk(folder, files=4, shell=COPY, nodes=2, bytes_each=10):
 
 def program(made, *arguments, before=()):
     command = [*before, str(PROGRAM), "--state", str(made.folder / "state"), *arguments]
-    return subprocess.run(command, cwd=made.folder, capture_output=True, text=True, timeout=PATIENCE * 2)
+    return subprocess.run(command, cwd=made.folder, capture_output=True, text=True, timeout=TIMEOUT * 2)
 
 
 def until(condition, what):
-    patience = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < patience, f"in vain: {what}"
+        assert time.monotonic() < deadline, f"timed out waiting: {what}"
         time.sleep(0.02)
 
 
 def delivered_once(made, files):
-    """Every result is there, whole, and none beside another."""
+    """Checks that every result exists exactly once and is complete."""
     out = made.folder / "out" / "data"
     assert sorted(os.listdir(out)) == sorted(f"{number}.txt" for number in range(files)), os.listdir(out)
     for number in range(files):
         wanted = (made.folder / "data" / f"{number}.txt").read_bytes()
-        assert (out / f"{number}.txt" / "out.txt").read_bytes() == wanted, f"{number} is torn"
+        assert (out / f"{number}.txt" / "out.txt").read_bytes() == wanted, f"{number} is incomplete"
 
 
-def cut_off(made):
-    """A run that is killed while its tasks wait at the wall, which then goes; its journal's log."""
+def interrupted_run(made):
+    """Kills a run while its tasks wait, then lets tasks continue; returns the path of its journal's log."""
     (made.folder / "wall").touch()
-    life = made.start("run", "run.toml", "--json", "--quiet")
+    process = made.start("run", "run.toml", "--json", "--quiet")
     until(lambda: '"task_running"' in (made.folder / "log").read_text(errors="replace"), "a task runs")
-    life.kill()
-    life.wait()
+    process.kill()
+    process.wait()
     (made.folder / "wall").unlink()
     return glob.glob(str(made.folder / "state/runs/*/journal.db-wal"))[0]
 
@@ -109,84 +109,84 @@ def strace(path, *what):
 
 
 def journal_full():
-    """15: no space for the journal, three times in a row: nothing is lost, and it goes on by itself."""
+    """15: writing the journal fails three times for lack of space: nothing is lost, and the run continues on its own."""
     with workplace() as folder:
-        made = desk(folder, shell=GATED)
-        log = cut_off(made)
+        made = fixture(folder, shell=GATED)
+        log = interrupted_run(made)
         injected = strace(log, "trace=pwrite64", "inject=pwrite64:error=ENOSPC:when=2..4")
-        life = program(made, "run", "run.toml", "--resume", before=injected)
-        assert life.returncode == 0, life.stderr
-        assert "events not recorded; trying again" in life.stderr, life.stderr
+        process = program(made, "run", "run.toml", "--resume", before=injected)
+        assert process.returncode == 0, process.stderr
+        assert "events not recorded; trying again" in process.stderr, process.stderr
         delivered_once(made, 4)
-        return "it said so, tried again each second and lost nothing"
+        return "the run reported it, retried every second and lost nothing"
 
 
 def journal_flush():
-    """19: a flush of the journal fails once, whichever: that life ends, the next one reads what the disk holds."""
+    """19: a flush of the journal fails once, at any position: the process exits, and the next one reads what is on the disk."""
     hit = 0
     for number in range(1, 5):
         with workplace() as folder:
-            made = desk(folder, shell=GATED)
-            # What a run that ends leaves of a task that was not over is delivered too; the next run's is better.
+            made = fixture(folder, shell=GATED)
+            # An ending run also delivers partial results of unfinished tasks; the next run replaces them.
             text = (made.folder / "run.toml").read_text()
             (made.folder / "run.toml").write_text(text + '[output]\nexisting = "replace"\n')
-            log = cut_off(made)
+            log = interrupted_run(made)
             calls = "fsync,fdatasync"
             injected = strace(log, f"trace={calls}", f"inject={calls}:error=EIO:when={number}")
-            life = program(made, "run", "run.toml", "--resume", before=injected)
-            if life.returncode != 0:
+            process = program(made, "run", "run.toml", "--resume", before=injected)
+            if process.returncode != 0:
                 hit += 1
-                assert life.returncode == 3 and "a flush failed" in life.stderr, life.stderr
-                assert "trying again" not in life.stderr, "a flush that failed was tried again: " + life.stderr
-            after = program(made, "run", "run.toml", "--resume" if life.returncode else "--skip-done")
-            # A run that was told to end is ended by the next life, and not continued: the rest is for another.
+                assert process.returncode == 3 and "a flush failed" in process.stderr, process.stderr
+                assert "trying again" not in process.stderr, "a failed flush was retried: " + process.stderr
+            after = program(made, "run", "run.toml", "--resume" if process.returncode else "--skip-done")
+            # The next process only ends a run that was already ending; another run does the rest.
             if after.returncode != 0:
                 after = program(made, "run", "run.toml", "--skip-done")
             assert after.returncode == 0, after.stderr
             delivered_once(made, 4)
     assert hit >= 2, f"only {hit} flushes failed"
-    return f"{hit} lives ended at it, each was gone on with"
+    return f"{hit} processes exited because of it, and each run was resumed"
 
 
 def killed_at(made, number, calls, *paths):
-    """One more life of the run, killed at the so-and-so-many-th of these calls on these files; its exit code."""
+    """Resumes the run and kills it at the given call number on these files; returns its exit code."""
     named = [word for path in paths for word in ("-P", path)]
     injected = ["strace", "-f", "-qq", "-o", os.devnull, *named, "-e", f"trace={calls}"]
-    life = program(made, "run", "run.toml", "--resume", "--quiet",
+    process = program(made, "run", "run.toml", "--resume", "--quiet",
                    before=[*injected, "-e", f"inject={calls}:signal=KILL:when={number}"])
-    assert life.returncode in (0, -9, 137), f"{life.returncode}: {life.stderr}"
-    return life.returncode
+    assert process.returncode in (0, -9, 137), f"{process.returncode}: {process.stderr}"
+    return process.returncode
 
 
 def journal_kills():
-    """1, 2, 3, 7: killed at each call that changes the journal: its log, its flushes, and its folding into one file."""
+    """1, 2, 3, 7: kills the run at each call that changes the journal: writes, flushes and checkpoints."""
     with workplace() as folder:
-        made = desk(folder, files=12, shell=GATED)
-        log = cut_off(made)
+        made = fixture(folder, files=12, shell=GATED)
+        log = interrupted_run(made)
         calls = "pwrite64,fsync,fdatasync,ftruncate,unlink"
         killed = 0
         while killed_at(made, killed + 1, calls, log) != 0:
             killed += 1
-        assert killed >= 5, f"only {killed} lives"
+        assert killed >= 5, f"only {killed} kills"
         delivered_once(made, 12)
     folding = 0
-    # Only checkpoints write to the file itself, at the beginning and at the end; no page of it may be missing then.
+    # Only checkpoints write to the database file, at the start and at the end; no page of it may get lost.
     for number in range(1, 6):
         with workplace() as folder:
-            made = desk(folder, shell=GATED)
-            journal = cut_off(made).removesuffix("-wal")
+            made = fixture(folder, shell=GATED)
+            journal = interrupted_run(made).removesuffix("-wal")
             if killed_at(made, number, "pwrite64,fsync,fdatasync,ftruncate", journal) == 0:
                 break
             folding += 1
             after = program(made, "resume", Path(journal).parent.name)
             assert after.returncode == 0, after.stderr
             delivered_once(made, 4)
-    assert folding >= 2, f"only {folding} were killed while the log was folded"
-    return f"{killed} lives of one run were killed, each one call later than the one before; {folding} while its log was folded"
+    assert folding >= 2, f"only {folding} kills during a checkpoint"
+    return f"{killed} processes of one run were killed, each one call later than the previous; {folding} during a checkpoint"
 
 
 def damages(path, others):
-    """Every damage of one file: what was done, and the bytes that are left, or none if it is deleted."""
+    """Yields all damages of one file: a description and the remaining bytes, `None` if the file is deleted."""
     whole = Path(path).read_bytes()
     places = [len(whole) * part // 6 for part in range(1, 6)]
     yield "deleted", None
@@ -201,18 +201,18 @@ def damages(path, others):
 
 
 def journal_damage():
-    """17: one file of an interrupted run's journal is damaged: the run is refused, or no delivered task is executed again."""
+    """17: damages one file of an interrupted run's journal: the program rejects it, or executes no delivered task again."""
     shell = ('echo "$DROPMILL_INPUT_NAME" >> {wall}.executed; case "$DROPMILL_INPUT_NAME" in [345].txt) '
              'while test -e {wall}; do sleep 0.02; done;; esac; cat "$DROPMILL_INPUT" > out.txt')
     refused = intact = 0
     with workplace() as folder, workplace() as other:
-        made, foreign = desk(folder, files=6, shell=shell), desk(other, shell=GATED)
-        cut_off(foreign)
+        made, foreign = fixture(folder, files=6, shell=shell), fixture(other, shell=GATED)
+        interrupted_run(foreign)
         (made.folder / "wall").touch()
-        life = made.start("run", "run.toml", "--json", "--quiet")
-        until(lambda: (made.folder / "log").read_text(errors="replace").count('"output_delivered"') == 3, "three are delivered")
-        life.kill()
-        life.wait()
+        process = made.start("run", "run.toml", "--json", "--quiet")
+        until(lambda: (made.folder / "log").read_text(errors="replace").count('"output_delivered"') == 3, "three results are delivered")
+        process.kill()
+        process.wait()
         (made.folder / "wall").unlink()
         kept, places = Path(folder) / "kept", ["state", "out", "wall.executed"]
         kept.mkdir()
@@ -240,48 +240,48 @@ def journal_damage():
                     refused += 1
                     assert after.returncode == 3 and "journal.db" in after.stderr, what
         assert refused > 40 and intact > 3, f"{refused} refused, {intact} intact"
-        return f"{refused} damages were refused by name, {intact} harmed nothing, no delivered task was executed again"
+        return f"{refused} damaged files were rejected with their name, {intact} damages had no effect, no delivered task was executed again"
 
 
 def result_flush():
-    """19: the flush of a result's folder fails: the result is not acknowledged, and can be had again."""
+    """19: the flush of a result's folder fails: the result is not acknowledged, and `retry` delivers it."""
     with workplace() as folder:
-        made = desk(folder, files=1)
+        made = fixture(folder, files=1)
         out = made.folder / "out" / "data"
         out.mkdir(parents=True)
         injected = strace(out, "trace=fsync", "inject=fsync:error=EIO:when=1")
-        life = program(made, "run", "run.toml", "--json", before=injected)
-        assert life.returncode == 1 and "Input/output error" in life.stdout, life.stdout + life.stderr
-        assert '"output_delivered"' not in life.stdout, "it was acknowledged"
-        run = json.loads(life.stdout.splitlines()[0])["run"]
+        process = program(made, "run", "run.toml", "--json", before=injected)
+        assert process.returncode == 1 and "Input/output error" in process.stdout, process.stdout + process.stderr
+        assert '"output_delivered"' not in process.stdout, "the result was acknowledged"
+        run = json.loads(process.stdout.splitlines()[0])["run"]
         again = program(made, "retry", run)
         assert again.returncode == 0, again.stderr
         delivered_once(made, 1)
-        return "not acknowledged, said why, and had by `retry`"
+        return "not acknowledged, with the reason, and delivered by `retry`"
 
 
 def unreadable_input():
-    """18: the disk fails under one input: that one fails with its reason, the others are done."""
+    """18: a disk error in one input: its task fails with the reason, the others succeed."""
     with workplace() as folder:
-        made = desk(folder)
+        made = fixture(folder)
         calls = "read,pread64,readv,preadv"
         injected = strace(made.folder / "data" / "2.txt", f"trace={calls}", f"inject={calls}:error=EIO")
-        life = program(made, "run", "run.toml", before=injected)
-        assert life.returncode == 1, life.stdout + life.stderr
-        line = next(line for line in life.stdout.splitlines() if "2.txt" in line)
+        process = program(made, "run", "run.toml", before=injected)
+        assert process.returncode == 1, process.stdout + process.stderr
+        line = next(line for line in process.stdout.splitlines() if "2.txt" in line)
         assert "Input/output error" in line, line
         assert sorted(os.listdir(made.folder / "out/data")) == ["0.txt", "1.txt", "3.txt"]
         return line.strip()
 
 
 def folder_flushed():
-    """22: content before the name, the name before the record: in the order of the calls themselves."""
+    """22: the order of system calls is content, rename, journal record."""
     with workplace() as folder:
-        made = desk(folder, files=1)
+        made = fixture(folder, files=1)
         calls = made.folder / "calls"
         traced = ["strace", "-f", "-qq", "-y", "-o", str(calls), "-e", "trace=fsync,fdatasync,syncfs,rename,renameat2"]
-        life = program(made, "run", "run.toml", before=traced)
-        assert life.returncode == 0, life.stderr
+        process = program(made, "run", "run.toml", before=traced)
+        assert process.returncode == 0, process.stderr
         lines = calls.read_text().splitlines()
 
         def first(pattern, since=0):
@@ -289,10 +289,10 @@ def folder_flushed():
             assert at is not None, f"no {pattern} since line {since} of:\n" + "\n".join(lines)
             return at
 
-        # The thread that publishes does one thing after the other: a call that another interrupts still begins in order.
+        # The publishing thread makes its calls in sequence: also interrupted calls start in order.
         renamed = first(r'renameat2\(.*\.dropmill-.*/out/data/0\.txt"')
         content = first(r"f(data)?sync\(\d+<.*/\.dropmill-[^>]*/out\.txt>")
-        assert content < renamed, "it was renamed before its content was flushed"
+        assert content < renamed, "the rename was before the flush of the content"
         named = first(r"fsync\(\d+<[^>]*/out/data>", renamed)
         first(r"f(data)?sync\(\d+<[^>]*/journal\.db-wal>", named)
         return f"content (line {content}), rename ({renamed}), folder ({named}), then the journal"
@@ -304,17 +304,17 @@ def mounted(path, size="8m"):
     return Path(path)
 
 
-def said(life, text):
-    """Whether a run that prints events said so until now."""
-    return text in Path(life.told).read_text(errors="replace")
+def has_printed(process, text):
+    """Returns `True` if a run that prints events has printed this text."""
+    return text in Path(process.output).read_text(errors="replace")
 
 
 def running(made, *arguments):
-    told = Path(tempfile.mkstemp()[1])
+    output = Path(tempfile.mkstemp()[1])
     command = [str(PROGRAM), "--state", str(made.folder / "state"), *arguments]
-    life = subprocess.Popen(command, cwd=made.folder, stdout=open(told, "wb"), stderr=subprocess.STDOUT)
-    life.told = told
-    return life
+    process = subprocess.Popen(command, cwd=made.folder, stdout=open(output, "wb"), stderr=subprocess.STDOUT)
+    process.output = output
+    return process
 
 
 def fill(path, leave_bytes):
@@ -324,35 +324,35 @@ def fill(path, leave_bytes):
 
 
 def full_output():
-    """16, 17, 121: the output folder is full for a while: it is said how much is missing, and it goes on by itself."""
+    """16, 17, 121: the output folder is full for a while: the run reports how much space is missing, and continues on its own."""
     with workplace() as folder:
-        made = desk(folder, files=3, shell=GATED, bytes_each=1 << 20)
+        made = fixture(folder, files=3, shell=GATED, bytes_each=1 << 20)
         (made.folder / "wall").touch()
         out = mounted(made.folder / "out")
         fill(out, 512 << 10)
-        life = running(made, "run", "run.toml", "--json")
+        process = running(made, "run", "run.toml", "--json")
         (made.folder / "wall").unlink()
-        until(lambda: said(life, "B are free"), "it is said how much is missing")
-        told = re.search(r"find room in [^\"]*", Path(life.told).read_text()).group()
-        assert re.search(r"needs 1048576 B, 5\d{5} B are free", told), f"told only when it was full: {told}"
-        # One fits now; its room is reserved until it is complete, however many are fetched at once.
+        until(lambda: has_printed(process, "B are free"), "the missing space is reported")
+        output = re.search(r"find room in [^\"]*", Path(process.output).read_text()).group()
+        assert re.search(r"needs 1048576 B, 5\d{5} B are free", output), f"reported only when the disk was full: {output}"
+        # One result fits now. Its space is reserved until it is complete, also with parallel downloads.
         os.truncate(out / "filler", os.path.getsize(out / "filler") - (1088 << 10))
-        until(lambda: said(life, '"output_delivered"'), "what fits is delivered")
-        assert life.poll() is None, "the others wait"
+        until(lambda: has_printed(process, '"output_delivered"'), "the result that fits is delivered")
+        assert process.poll() is None, "the run exited, but the others must wait"
         (out / "filler").unlink()
-        assert life.wait(PATIENCE) == 0, Path(life.told).read_text()
+        assert process.wait(TIMEOUT) == 0, Path(process.output).read_text()
         delivered_once(made, 3)
-        assert not glob.glob(str(out / ".dropmill-*")), "something half is left"
-        return told
+        assert not glob.glob(str(out / ".dropmill-*")), "a partial download is left behind"
+        return output
 
 
-def interrupted(life, seconds):
-    """Ends a run as Ctrl-C would; its exit code, which must come within so many seconds."""
-    life.send_signal(signal.SIGTERM)
+def interrupted(process, seconds):
+    """Interrupts a run like Ctrl-C; returns its exit code. Fails if the run takes longer than `seconds` to exit."""
+    process.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    code = life.wait(PATIENCE * 2)
+    code = process.wait(TIMEOUT * 2)
     took = time.monotonic() - began
-    assert took < seconds, f"it took {took:.0f} s to end: {Path(life.told).read_text()}"
+    assert took < seconds, f"the run took {took:.0f} s to exit: {Path(process.output).read_text()}"
     return code
 
 
@@ -361,42 +361,42 @@ def run_name(made):
 
 
 def full_output_interrupted():
-    """A full output folder does not hold a run that is told to end; what is not delivered stays and is named."""
+    """A full output folder does not delay an interrupted run; it reports the undelivered results and keeps them."""
     with workplace() as folder:
-        made = desk(folder, files=3, shell=GATED, bytes_each=1 << 20)
+        made = fixture(folder, files=3, shell=GATED, bytes_each=1 << 20)
         (made.folder / "wall").touch()
         out = mounted(made.folder / "out")
         fill(out, 256 << 10)
-        life = running(made, "run", "run.toml", "--json", "--set", "run.deadlines.cancelled=3s")
+        process = running(made, "run", "run.toml", "--json", "--set", "run.deadlines.cancelled=3s")
         (made.folder / "wall").unlink()
-        until(lambda: said(life, "B are free"), "it is said how much is missing")
-        ended = lambda: Path(life.told).read_text(errors="replace").count('"task_ended"')
-        until(lambda: ended() == 3, "all tasks end")
-        code = interrupted(life, 30)
-        text = Path(life.told).read_text()
+        until(lambda: has_printed(process, "B are free"), "the missing space is reported")
+        ended = lambda: Path(process.output).read_text(errors="replace").count('"task_ended"')
+        until(lambda: ended() == 3, "all tasks have ended")
+        code = interrupted(process, 30)
+        text = Path(process.output).read_text()
         assert code == 130 and '"left_behind"' in text, f"{code}: {text}"
         (out / "filler").unlink()
         brought = program(made, "deliver", run_name(made))
         assert brought.returncode == 0, brought.stderr
         delivered_once(made, 3)
-        return "it ended, named what it left, and `deliver` brought it"
+        return "the run exited, reported the undelivered results, and `deliver` delivered them"
 
 
 def full_journal_interrupted():
-    """A disk that takes no record does not hold a run that is told to end, and the next life does not call its tasks failed."""
+    """A full disk of the journal does not delay an interrupted run, and after a restart its tasks are not reported as failed."""
     with workplace() as folder:
-        made = desk(folder, files=2, shell=WRITES_FIRST)
+        made = fixture(folder, files=2, shell=WRITES_FIRST)
         (made.folder / "wall").touch()
         state = mounted(made.folder / "state", "24m")
-        life = running(made, "run", "run.toml", "--json")
+        process = running(made, "run", "run.toml", "--json")
         written = lambda: glob.glob(str(state / "runs/*/service/nodes/**/out.txt"), recursive=True)
         until(lambda: len(written()) == 2 and all(os.path.getsize(path) == 10 for path in written()), "both tasks have written")
         fill(state, 0)
         (made.folder / "wall").unlink()
-        # Whether a last record still fits is chance; something does not.
-        until(lambda: said(life, "disk is full"), "it says that the disk is full")
-        code = interrupted(life, 60)
-        text = Path(life.told).read_text()
+        # The last record may or may not fit; at least one record does not.
+        until(lambda: has_printed(process, "disk is full"), "the full disk is reported")
+        code = interrupted(process, 60)
+        text = Path(process.output).read_text()
         assert code in (3, 130) and (code == 130 or "last events are not recorded" in text), f"{code}: {text}"
         (state / "filler").unlink()
         after = program(made, "resume", run_name(made), "--json")
@@ -406,48 +406,48 @@ def full_journal_interrupted():
             again = program(made, "run", "run.toml", "--skip-done")
             assert again.returncode == 0, again.stderr
         delivered_once(made, 2)
-        return f"it ended with {code}; its next life: {report['tasks']}"
+        return f"the run exited with {code}; after the restart: {report['tasks']}"
 
 
 def full_state():
-    """The disk of the embedded service: too small, and a run does not begin; full on the way, and it waits and says so."""
+    """The disk of the embedded service: if too small, a run does not start; if it becomes full, the run reports it and waits."""
     with workplace() as folder:
-        made = desk(folder, files=2, shell=WRITES_FIRST, nodes=1, bytes_each=1 << 20)
+        made = fixture(folder, files=2, shell=WRITES_FIRST, nodes=1, bytes_each=1 << 20)
         state = mounted(made.folder / "state", "16m")
         fill(state, 2 << 20)
         refused = program(made, "run", "run.toml")
         assert refused.returncode == 2 and "B are free" in refused.stderr, refused.stderr
         (state / "filler").unlink()
         (made.folder / "wall").touch()
-        life = running(made, "run", "run.toml", "--json")
+        process = running(made, "run", "run.toml", "--json")
         until(lambda: glob.glob(str(state / "runs/*/service/nodes/**/out.txt"), recursive=True), "a task has written its output")
-        until(lambda: os.path.getsize(glob.glob(str(state / "runs/*/service/nodes/**/out.txt"), recursive=True)[0]) == 1 << 20, "all of it")
-        # There is room for records, and none for another copy of the output.
+        until(lambda: os.path.getsize(glob.glob(str(state / "runs/*/service/nodes/**/out.txt"), recursive=True)[0]) == 1 << 20, "the output is complete")
+        # Leave space for records, but not for another copy of the output.
         fill(state, 512 << 10)
         (made.folder / "wall").unlink()
-        until(lambda: said(life, "the disk is full: a task waits"), "it says why it waits")
-        assert life.poll() is None, Path(life.told).read_text()
+        until(lambda: has_printed(process, "the disk is full: a task waits"), "the reason for waiting is reported")
+        assert process.poll() is None, Path(process.output).read_text()
         (state / "filler").unlink()
-        assert life.wait(PATIENCE) == 0, Path(life.told).read_text()
+        assert process.wait(TIMEOUT) == 0, Path(process.output).read_text()
         delivered_once(made, 2)
-        return "it did not begin without room; on the way it waited, said so, and no task failed"
+        return "the run did not start without space; later it reported the full disk and waited, and no task failed"
 
 
 def little_room():
-    """A disk with room for all inputs and little more: files of delivered tasks are deleted early."""
+    """A disk with space for all inputs and little more: files of delivered tasks are deleted early."""
     with workplace() as folder:
         files, each = 16, 4 << 20
-        made = desk(folder, files=files, nodes=1, bytes_each=each)
-        # Kept until the end, inputs and results of all tasks and their copies in the tasks' folders would be 256 MiB.
+        made = fixture(folder, files=files, nodes=1, bytes_each=each)
+        # Without early deletion, inputs, results and their copies in the task folders would need 256 MiB.
         state = mounted(made.folder / "state", "144m")
-        life = running(made, "run", "run.toml", "--json")
-        most, until_then = 0, time.monotonic() + PATIENCE
-        while life.poll() is None and time.monotonic() < until_then:
+        process = running(made, "run", "run.toml", "--json")
+        most, until_then = 0, time.monotonic() + TIMEOUT
+        while process.poll() is None and time.monotonic() < until_then:
             most = max(most, used(state))
-        # A task may have to wait until the files of another are deleted; without that it would wait for ever.
-        assert life.poll() == 0, Path(life.told).read_text()
+        # A task may wait until the files of another are deleted; without deletion it would wait forever.
+        assert process.poll() == 0, Path(process.output).read_text()
         delivered_once(made, files)
-        return f"{files * each >> 20} MiB in and out took at most {most >> 20} MiB"
+        return f"{files * each >> 20} MiB of inputs and outputs used at most {most >> 20} MiB"
 
 
 def used(path):
@@ -456,9 +456,9 @@ def used(path):
 
 
 def read_only():
-    """20: a file system that cannot be written to, at the start and in between."""
+    """20: a read-only file system, at the start and during a run."""
     with workplace() as folder:
-        made = desk(folder, files=2, shell=GATED)
+        made = fixture(folder, files=2, shell=GATED)
         state = mounted(made.folder / "state")
         subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
         for command in ("run", "watch", "serve"):
@@ -469,42 +469,42 @@ def read_only():
         subprocess.run(["umount", str(state)], check=True)
         out = mounted(made.folder / "out")
         (made.folder / "wall").touch()
-        life = running(made, "run", "run.toml", "--json")
-        until(lambda: said(life, '"task_running"'), "a task runs")
+        process = running(made, "run", "run.toml", "--json")
+        until(lambda: has_printed(process, '"task_running"'), "a task runs")
         subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
         (made.folder / "wall").unlink()
-        until(lambda: said(life, "Read-only file system"), "it says why it waits")
-        assert life.poll() is None
+        until(lambda: has_printed(process, "Read-only file system"), "the reason for waiting is reported")
+        assert process.poll() is None
         subprocess.run(["mount", "-o", "remount,rw", str(out)], check=True)
-        assert life.wait(PATIENCE) == 0, Path(life.told).read_text()
+        assert process.wait(TIMEOUT) == 0, Path(process.output).read_text()
         delivered_once(made, 2)
-        return "refused with its path at the start; in between it waited, and went on by itself"
+        return "rejected with its path at the start; during the run it waited and continued on its own"
 
 
 def unmounted():
-    """114: the drop folder's file system goes and comes: it says so, and nothing is forgotten."""
+    """114: the file system of the drop folder is unmounted and mounted: the daemon reports it and loses no file."""
     with workplace() as folder:
-        made = desk(folder, shell=COPY)
+        made = fixture(folder, shell=COPY)
         drop = mounted(made.folder / "drop")
         mill = made.watch()
         (drop / "one").write_text("1")
-        wait_for(made.folder / "done" / "one" / "out.txt", PATIENCE)
+        wait_for(made.folder / "done" / "one" / "out.txt", TIMEOUT)
         subprocess.run(["umount", "-l", str(drop)], check=True)
-        until(lambda: "another folder is in its place" in made.log("state").read_text(), "it is said")
+        until(lambda: "another folder is in its place" in made.log("state").read_text(), "the change is reported")
         mounted(drop)
         (drop / "two").write_text("2")
-        wait_for(made.folder / "done" / "two" / "out.txt", PATIENCE)
+        wait_for(made.folder / "done" / "two" / "out.txt", TIMEOUT)
         end(mill)
-        return "said, and the file in the new mount was done"
+        return "reported, and the file in the new mount was processed"
 
 
 def few_handles():
-    """23: 64 handles. `serve` answers again once others let go, and does not spin meanwhile; `run` gets through."""
+    """23: only 64 file handles. `serve` responds again after other clients disconnect and does not spin meanwhile; `run` completes."""
     with workplace() as folder:
-        made = desk(folder, files=60)
+        made = fixture(folder, files=60)
         limited = ["prlimit", "--nofile=64"]
-        life = program(made, "run", "run.toml", before=limited)
-        assert life.returncode == 0, life.stdout + life.stderr
+        process = program(made, "run", "run.toml", before=limited)
+        assert process.returncode == 0, process.stdout + process.stderr
         delivered_once(made, 60)
         command = [*limited, str(PROGRAM), "--state", str(made.folder / "served"), "serve", "--json",
                    "--batch", "127.0.0.1:0", "--blob", "127.0.0.1:0"]
@@ -517,27 +517,27 @@ def few_handles():
             before = cpu()
             time.sleep(2)
             ticks = cpu() - before
-            assert ticks < 100, f"it spins: {ticks} ticks of 10 ms in 2 s"
+            assert ticks < 100, f"`serve` spins: {ticks} ticks of 10 ms in 2 s"
             assert serving.poll() is None
             for one in crowd:
                 one.close()
             try:
-                urllib.request.urlopen(address + "?comp=list", timeout=PATIENCE)
+                urllib.request.urlopen(address + "?comp=list", timeout=TIMEOUT)
             except urllib.error.HTTPError as refused:
                 assert refused.code in (400, 401, 403), refused
         finally:
             serving.send_signal(signal.SIGTERM)
-            assert serving.wait(PATIENCE) == 0
-        return f"60 files through; a crowd of 100 cost {ticks * 10} ms of processor time, then it answered"
+            assert serving.wait(TIMEOUT) == 0
+        return f"60 files completed; 100 connections cost {ticks * 10} ms of CPU time, then `serve` responded"
 
 
 def no_permission():
-    """106, 113: a file that may not be read is named and left, and taken as soon as it may be; one of another user stays."""
+    """106, 113: an unreadable file is reported, left in place, and claimed once it is readable; one of another user stays."""
     with workplace() as folder:
-        # Root may read everything: then somebody else does it.
+        # Root can read everything: run the daemon as another user.
         nobody = 65534 if os.geteuid() == 0 else None
         other = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"] if nobody else []
-        made = desk(folder)
+        made = fixture(folder)
         copy = made.folder / "dropmill"
         shutil.copy(PROGRAM, copy)
         for path in [made.folder, *made.folder.rglob("*")]:
@@ -548,30 +548,30 @@ def no_permission():
         if nobody:
             os.chown(locked, nobody, nobody)
             (made.folder / "drop" / "foreign").write_text("of root")
-        told = made.folder / "told"
+        output = made.folder / "output"
         command = [*other, str(copy), "--state", str(made.folder / "state"), "watch", "run.toml", "--set",
                    "watch.take_foreign=false"]
-        mill = subprocess.Popen(command, cwd=made.folder, stdout=open(told, "wb"), stderr=subprocess.STDOUT)
-        until(lambda: "left in the drop folder: locked: not readable" in told.read_text(), "it is named")
+        mill = subprocess.Popen(command, cwd=made.folder, stdout=open(output, "wb"), stderr=subprocess.STDOUT)
+        until(lambda: "left in the drop folder: locked: not readable" in output.read_text(), "the unreadable file is reported")
         if nobody:
-            until(lambda: "foreign: it belongs to another user" in told.read_text(), "the other user's is named")
+            until(lambda: "foreign: it belongs to another user" in output.read_text(), "the file of the other user is reported")
         assert locked.exists() and mill.poll() is None
         locked.chmod(0o644)
-        wait_for(made.folder / "done" / "locked" / "out.txt", PATIENCE)
+        wait_for(made.folder / "done" / "locked" / "out.txt", TIMEOUT)
         end(mill)
         assert not nobody or os.listdir(made.folder / "drop") == ["foreign"]
-        return "named, left, and done as soon as it could be read" + ("; another user's file stayed" if nobody else "")
+        return "reported, left in place, and processed once it was readable" + ("; another user's file stayed" if nobody else "")
 
 
 def silent_actor():
-    """14: the thread of the actors is stuck in a call: the service manager hears nothing until it is not."""
+    """14: the thread of the actors is stuck in a call: the service manager gets no watchdog messages meanwhile."""
     with workplace() as folder:
-        made = desk(folder)
+        made = fixture(folder)
         manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         manager.bind(str(made.folder / "manager"))
-        manager.settimeout(PATIENCE)
-        # A file that is heard of is looked at by the thread of all actors, unless a look at the whole folder comes first.
-        # It is named relative to an open folder.
+        manager.settimeout(TIMEOUT)
+        # The thread of the actors checks a file after its change notification, unless a full scan is first.
+        # The calls name the file relative to an open folder.
         calls = "statx,newfstatat"
         injected = strace("stuck", f"trace={calls}", f"inject={calls}:delay_enter=3000000:when=1")
         variables = {**os.environ, "NOTIFY_SOCKET": str(made.folder / "manager"), "WATCHDOG_USEC": "200000"}
@@ -580,45 +580,45 @@ def silent_actor():
         mill = subprocess.Popen(command, cwd=made.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables)
         beats = []
         gap = 0
-        patience = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while gap < 2.5 or len(beats) < 10:
-            assert time.monotonic() < patience, f"its longest silence was {gap:.2f} s"
+            assert time.monotonic() < deadline, f"the longest gap between watchdog messages was {gap:.2f} s"
             if b"WATCHDOG=1" in manager.recv(4096):
                 beats.append(time.monotonic())
                 gap = max([later - earlier for earlier, later in zip(beats, beats[1:])], default=0)
                 if len(beats) == 5:
                     made.put("stuck", b"1")
-        # strace passes the signal on.
+        # strace forwards the signal.
         children = Path(f"/proc/{mill.pid}/task/{mill.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGTERM)
         while b"STOPPING=1" not in manager.recv(4096):
             pass
-        # Every thread's first look at the file is held up: there is no end to wait for.
+        # The first check of the file is delayed in every thread, so the daemon may not exit: do not wait for it.
         os.kill(int(children[0]), signal.SIGTERM)
-        assert mill.wait(PATIENCE) == 0
-        return f"a beat every 0.1 s, none for {gap:.1f} s while the thread was stuck"
+        assert mill.wait(TIMEOUT) == 0
+        return f"a watchdog message every 0.1 s, none for {gap:.1f} s while the thread was stuck"
 
 
 def many_tasks():
-    """136, 137: hundreds of tasks: never more at once than there are slots, and no dead child stays."""
+    """136, 137: hundreds of tasks: never more in parallel than slots, and no zombie process remains."""
     with workplace() as folder:
         log = f"{folder}/running"
-        made = desk(folder, files=0, shell=f"echo + >> {log}; echo > out.txt; sleep 0.03; echo - >> {log}", nodes=2)
+        made = fixture(folder, files=0, shell=f"echo + >> {log}; echo > out.txt; sleep 0.03; echo - >> {log}", nodes=2)
         text = (made.folder / "run.toml").read_text().replace("nodes = 2", "nodes = 2\nslots_per_node = 2")
         (made.folder / "run.toml").write_text(text)
         files = 500
         for number in range(files):
             (made.folder / "drop" / f"{number}").write_text("x")
         mill = made.watch()
-        until(lambda: len(made.done()) == files, "all are done")
+        until(lambda: len(made.done()) == files, "all files are processed")
         at_once = most = 0
         for sign in Path(log).read_text().split():
             at_once += 1 if sign == "+" else -1
             most = max(most, at_once)
-        assert 2 <= most <= 4, f"{most} at once in 4 slots"
+        assert 2 <= most <= 4, f"{most} in parallel in 4 slots"
 
         def dead():
-            """Dead children of the daemon, or of what it started: its keeper and the shims of tasks."""
+            """Returns zombie processes below the daemon, including those of its keeper and of the shims of tasks."""
             parents, corpses = {}, []
             for path in glob.glob("/proc/[0-9]*/stat"):
                 try:
@@ -635,14 +635,14 @@ def many_tasks():
 
             return [process for process in corpses if below(process)]
 
-        until(lambda: not dead(), "no dead child is left")
+        until(lambda: not dead(), "no zombie process remains")
         end(mill)
-        return f"{files} tasks, {most} at once in 4 slots, no dead child left"
+        return f"{files} tasks, {most} in parallel in 4 slots, no zombie process left"
 
 
 PLAIN = [journal_kills, journal_full, journal_flush, journal_damage, result_flush, unreadable_input, folder_flushed, few_handles, no_permission, silent_actor,
          many_tasks]
-# In a mount namespace of their own.
+# These run in their own mount namespace.
 MOUNTING = [full_output, full_output_interrupted, full_journal_interrupted, full_state, little_room, read_only, unmounted]
 ALL = {work.__name__.replace("_", "-"): work for work in PLAIN + MOUNTING}
 NEEDS = {"strace": [journal_kills, journal_full, journal_flush, result_flush, unreadable_input, folder_flushed, silent_actor],
@@ -650,7 +650,7 @@ NEEDS = {"strace": [journal_kills, journal_full, journal_flush, result_flush, un
 
 
 def lacking():
-    """What cannot be provoked here, and why."""
+    """Returns the faults that this machine cannot inject, with the reason."""
     tries = {"strace": ["strace", "-f", "-o", os.devnull, "true"], "unshare": ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"],
              "prlimit": ["prlimit", "--nofile=64", "true"], "setpriv": ["setpriv", "--help"]}
     why = {}
@@ -670,7 +670,7 @@ def main():
     if names == ["all"]:
         names = list(ALL)
     if unknown := [name for name in names if name not in ALL]:
-        raise SystemExit(f"there is no {', '.join(unknown)}: there are {', '.join(ALL)}")
+        raise SystemExit(f"unknown fault {', '.join(unknown)}; expected {', '.join(ALL)}")
     mounts = os.environ.get("DROPMILL_NAMESPACE")
     why = {} if mounts else lacking()
     for name in names:

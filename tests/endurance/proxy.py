@@ -28,9 +28,9 @@ from email.utils import formatdate
 HEAD_LIMIT = 1 << 20
 STATUSES = {401: "Unauthorized", 403: "Forbidden", 409: "Conflict", 429: "Too Many Requests", 500: "Internal Server Error",
             502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
-# The body of a refusal: none; a gateway's page; the service's error; the first half of it, then the connection is closed.
+# Body of a rejection: none; HTML of a gateway; the service's error; its first half, after which the connection is closed.
 BODIES = ("empty", "page", "azure", "halved")
-# The service's error code of each status. A 409 is one that passes: PoolExists would be a lie.
+# Error code of the service for each status. The 409 must be transient: PoolExists would be wrong.
 CODES = {
     "batch": {401: "AuthenticationFailed", 403: "AuthenticationFailed", 409: "OperationInvalidForCurrentState",
               429: "TooManyRequests", 500: "InternalError", 502: "InternalError", 503: "ServerBusy", 504: "OperationTimedOut"},
@@ -39,12 +39,12 @@ CODES = {
 }
 DAMAGES = {
     "cut-request": "half of the request reaches the service, then both connections are closed",
-    "cut-head": "the service carries the request out, half of the response's head arrives",
+    "cut-head": "the service executes the request, half of the response's head arrives",
     "cut-body": "half of the response's body arrives, then the connection is closed",
     "doubled": "the service gets the request twice, the second response arrives",
     "delayed": "the request waits for up to --delay seconds",
     "lost-before": "the connection is closed, the service gets nothing",
-    "lost-after": "the service carries the request out, then the connection is closed without a response",
+    "lost-after": "the service executes the request, then the connection is closed without a response",
     "short-length": "Content-Length is half of the response's body, all of which is sent",
     "long-length": "Content-Length is more than the response's body, after which the connection is closed",
     "shortened": "the response's body is cut in half, with the Content-Length of that half",
@@ -54,7 +54,7 @@ REFUSALS = {
     for status in STATUSES for body in BODIES for dateless in ("", "-dateless")
 }
 KINDS = [*DAMAGES, *REFUSALS]
-# A refusal has 64 variants: as a group they are drawn as often as these many other kinds.
+# There are 64 kinds of rejections: as a group they have the weight of this many other kinds.
 REFUSAL_WEIGHT = 4
 
 
@@ -64,7 +64,7 @@ class Closed(Exception):
 
 @dataclass
 class Message:
-    """A request or a response: first line, headers as they came, body."""
+    """A request or a response: first line, headers as received, body."""
 
     first: bytes
     headers: list
@@ -90,7 +90,7 @@ class Message:
 
 
 async def read_message(reader, is_response_to=None):
-    """The next message of a connection; `None` at its end."""
+    """Returns the next message of a connection; `None` at its end."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
@@ -133,7 +133,7 @@ async def read_chunks(reader):
 
 
 class Plan:
-    """Decides what happens to each request. Equal seeds decide alike for the same request asked for the same time."""
+    """Decides about the damage of each request. The decision depends only on seed, request and its number of repetitions."""
 
     def __init__(self, seed, share, only=("*",), without=()):
         matches = lambda kind, patterns: any(fnmatch.fnmatch(kind, pattern) for pattern in patterns)
@@ -147,8 +147,8 @@ class Plan:
         self.refused = {}
 
     def kind_of(self, request):
-        """The damage for a request, or `None`. A request that was refused is not refused with the same status when it
-        comes again."""
+        """Returns the damage for a request, or `None`. A rejected request is not rejected with the same status again
+        when it is repeated."""
         key = hashlib.sha256(b" ".join(request.words[:2]) + request.body).digest()
         count = self.seen[key] = self.seen.get(key, 0) + 1
         dice = random.Random(hashlib.sha256(key + f"{self.seed} {count}".encode()).digest()[:8])
@@ -167,7 +167,7 @@ class Plan:
 
 
 def refusal(service, kind, number):
-    """The response to a refused request, and how many bytes of its body are sent."""
+    """Returns the response to a rejected request, and how many bytes of its body are sent."""
     status, form, dated = REFUSALS[kind]
     reason, code, name = STATUSES[status], CODES[service][status], f"refused-{number:08x}"
     headers = [(b"server", b"proxy")]
@@ -176,7 +176,7 @@ def refusal(service, kind, number):
         headers.append((b"content-type", b"text/html"))
         body = f"<html><head><title>{status} {reason}</title></head><body>{reason}</body></html>".encode()
     elif form in ("azure", "halved"):
-        text = f"The proxy refused this request.\nRequestId:{name}\nTime:2026-03-02T10:00:00.0000000Z"
+        text = f"The proxy rejected this request.\nRequestId:{name}\nTime:2026-03-02T10:00:00.0000000Z"
         if service == "batch":
             headers += [(b"content-type", b"application/json;odata=minimalmetadata"), (b"request-id", name.encode())]
             body = json.dumps({"code": code, "message": {"lang": "en-US", "value": text}}).encode()
@@ -194,7 +194,7 @@ def refusal(service, kind, number):
 
 @dataclass
 class Exchange:
-    """One request of a client, and what is done with it."""
+    """One request of a client and its damage."""
 
     service: str
     address: tuple
@@ -205,7 +205,7 @@ class Exchange:
     number: int = 0
 
     async def forward(self):
-        """The service's response. A connection that the service closed since its last response is replaced by a new one."""
+        """Returns the service's response. Reconnects if the service has closed the connection since its last response."""
         while True:
             fresh = not self.upstream
             if fresh:
@@ -232,8 +232,8 @@ class Exchange:
         self.client.write(data)
         await self.client.drain()
 
-    async def carry_out(self, kind):
-        """Does it; returns whether the client's connection stays open, or `None` if there was nothing to damage."""
+    async def apply(self, kind):
+        """Applies the damage. Returns whether the client's connection stays open, or `None` if there was nothing to damage."""
         if kind is None:
             await self.send((await self.forward()).bytes())
             return True
@@ -252,7 +252,7 @@ class Exchange:
     async def cut_request(self):
         head, body = self.request.head(), self.request.body
         part = head + body[: len(body) // 2] if body else head[: len(head) // 2]
-        # On a connection of its own, so that what the service answers meets nobody.
+        # On a separate connection, so that the response of the service is discarded.
         _, writer = await asyncio.open_connection(*self.address)
         writer.write(part)
         await writer.drain()
@@ -276,7 +276,7 @@ class Exchange:
 
     async def delayed(self):
         await asyncio.sleep(self.delay)
-        return await self.carry_out(None)
+        return await self.apply(None)
 
     async def lost_before(self):
         return False
@@ -314,7 +314,7 @@ class Exchange:
 
 
 class Proxy:
-    """Listens for clients of one or two services, and counts."""
+    """Accepts clients of one or two services and counts damages."""
 
     def __init__(self, plan, delay=2.0, log=None):
         self.plan, self.delay, self.log = plan, delay, log
@@ -325,7 +325,7 @@ class Proxy:
 
     async def listen(self, service, at, to):
         async def connected(reader, writer):
-            # The loop alone does not keep the task of a client that is gone.
+            # Keep a reference: the event loop holds only weak references to tasks.
             task = asyncio.current_task()
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -345,16 +345,16 @@ class Proxy:
                 kind = self.plan.kind_of(request)
                 delay = random.Random(self.requests).uniform(0, self.delay)
                 exchange = Exchange(service, to, request, writer, upstream, delay, self.requests)
-                stays = await self.carry_out(exchange, kind)
+                stays = await self.apply(exchange, kind)
                 if not stays:
                     return
         finally:
             if upstream:
                 upstream[1].close()
 
-    async def carry_out(self, exchange, kind):
+    async def apply(self, exchange, kind):
         try:
-            stays = await exchange.carry_out(kind)
+            stays = await exchange.apply(kind)
         except (OSError, Closed):
             self.interrupted += 1
             self.write_log(exchange, "interrupted")
@@ -362,7 +362,7 @@ class Proxy:
         if kind is None:
             self.passed += 1
         elif stays is None:
-            # There is nothing to cut in an empty body: it was forwarded whole.
+            # An empty body cannot be cut, so the response was forwarded unchanged.
             self.spared += 1
             return True
         else:
@@ -404,7 +404,7 @@ async def serve(arguments):
             at, to = pair.split("=")
             listening[service] = "{}:{}".format(*await proxy.listen(service, address(at), address(to)))
     if not listening:
-        raise SystemExit("nothing to listen on: give --batch LISTEN=SERVICE, --blob LISTEN=SERVICE or both")
+        raise SystemExit("no address to listen on: specify --batch LISTEN=SERVICE, --blob LISTEN=SERVICE or both")
     print(json.dumps({"listening": listening}), flush=True)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -419,10 +419,10 @@ def main():
     parser.add_argument("command", nargs="?", default="serve", choices=("serve", "kinds", "selftest"))
     parser.add_argument("--batch", action="append", default=[], metavar="LISTEN=SERVICE")
     parser.add_argument("--blob", action="append", default=[], metavar="LISTEN=SERVICE")
-    parser.add_argument("--share", type=float, default=0.25, help="share of the requests that are damaged, 0 to 1")
+    parser.add_argument("--share", type=float, default=0.25, help="share of requests to damage, 0 to 1")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="KIND", help="these kinds, as in refused-403-*")
-    parser.add_argument("--without", nargs="+", default=[], metavar="KIND", help="not these kinds")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="KIND", help="only these kinds, for example refused-403-*")
+    parser.add_argument("--without", nargs="+", default=[], metavar="KIND", help="exclude these kinds")
     parser.add_argument("--delay", type=float, default=2.0, help="longest delay in seconds")
     parser.add_argument("--log", metavar="FILE", help="append one line for each damaged request")
     arguments = parser.parse_args()

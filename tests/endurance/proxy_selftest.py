@@ -1,4 +1,4 @@
-"""Tests of the proxy: what a service sees and what a client gets, for each kind of damage, against an echo server."""
+"""Tests of the proxy against an echo server: what the service and the client receive for each kind of damage."""
 
 import asyncio
 import collections
@@ -14,7 +14,7 @@ from proxy import BODIES, DAMAGES, KINDS, REFUSALS, Closed, Message, Plan, Proxy
 
 PATIENCE = 20
 BODY = b"0123456789" * 20
-# Kind: whole requests and torn requests that the service sees; what the client gets.
+# For each kind: complete and incomplete requests that the service receives, and what the client receives.
 EXPECTED = {
     "cut-request": (0, 1, "nothing"),
     "cut-head": (1, 0, "half a head"),
@@ -30,7 +30,7 @@ EXPECTED = {
 
 
 class Echo:
-    """Answers each request with its own body, and keeps what it saw."""
+    """A server that returns the body of each request and records what it received."""
 
     def __init__(self):
         self.whole, self.torn, self.writers = [], 0, []
@@ -51,7 +51,7 @@ class Echo:
 
 
 async def everything(reader, writer):
-    """What arrives until the connection ends; nothing more is sent on it."""
+    """Returns everything that arrives until the connection ends; sends nothing more."""
     data = b""
     with contextlib.suppress(ConnectionError):
         writer.write_eof()
@@ -62,7 +62,7 @@ async def everything(reader, writer):
 
 
 def seen(data, sent):
-    """In words, what a client got."""
+    """Describes what a client received."""
     head, found, body = data.partition(b"\r\n\r\n")
     if not data:
         return "nothing"
@@ -75,14 +75,14 @@ def seen(data, sent):
     return "half, as announced" if length == len(body) else "half a body"
 
 
-async def ask(at, request):
+async def send(at, request):
     reader, writer = await asyncio.open_connection(*at)
     writer.write(request.bytes())
     return await everything(reader, writer)
 
 
 async def with_proxy(plan, work):
-    """Runs `work` with an echo server and a proxy before it; returns what the proxy counted."""
+    """Runs `work` with an echo server behind a proxy; returns the counts of the proxy."""
     echo = Echo()
     server = await asyncio.start_server(echo.connected, "127.0.0.1", 0)
     proxy = Proxy(plan, delay=0.01)
@@ -98,10 +98,10 @@ def post(path=b"/pools", body=BODY, method=b"POST"):
     return Message(method + b" " + path + b" HTTP/1.1", headers, body).with_length(len(body))
 
 
-async def each_damage_does_what_it_says():
+async def each_damage_matches_its_description():
     for kind, (whole, torn, expected) in EXPECTED.items():
         async def work(at, echo):
-            got = seen(await ask(at, post()), BODY)
+            got = seen(await send(at, post()), BODY)
             assert got == expected, f"{kind}: {got}"
             assert (len(echo.whole), echo.torn) == (whole, torn), f"{kind}: {len(echo.whole)} whole, {echo.torn} torn"
             for request in echo.whole:
@@ -111,19 +111,19 @@ async def each_damage_does_what_it_says():
         assert summary["kinds"] == {kind: 1} and summary["requests"] == 1, summary
 
 
-async def an_unharmed_request_passes_unchanged():
+async def an_undamaged_request_is_forwarded_unchanged():
     async def work(at, echo):
-        assert seen(await ask(at, post()), BODY) == "whole"
+        assert seen(await send(at, post()), BODY) == "whole"
         assert echo.whole[0].bytes() == post().bytes()
 
     summary = await with_proxy(Plan(1, 0.0), work)
     assert (summary["passed"], summary["damaged"]) == (1, 0), summary
 
 
-async def what_has_no_body_is_not_cut():
+async def messages_without_body_are_not_cut():
     for kind in ("cut-body", "shortened", "short-length"):
         async def work(at, echo):
-            data = await ask(at, post(method=b"DELETE"))
+            data = await send(at, post(method=b"DELETE"))
             assert data.startswith(b"HTTP/1.1 200") and data.endswith(b"\r\n\r\n"), f"{kind}: {data}"
 
         summary = await with_proxy(Plan(1, 1.0, [kind]), work)
@@ -133,7 +133,7 @@ async def what_has_no_body_is_not_cut():
 async def a_head_request_gets_no_body_and_a_wrong_length():
     for kind, length in (("short-length", b"2"), ("long-length", b"1004"), ("refused-403-azure", None)):
         async def work(at, echo):
-            data = await ask(at, post(method=b"HEAD", body=b""))
+            data = await send(at, post(method=b"HEAD", body=b""))
             head, _, body = data.partition(b"\r\n\r\n")
             assert body == b"", f"{kind}: {data}"
             assert length is None or b"content-length: " + length in head, f"{kind}: {head}"
@@ -141,10 +141,10 @@ async def a_head_request_gets_no_body_and_a_wrong_length():
         await with_proxy(Plan(1, 1.0, [kind]), work)
 
 
-async def each_refusal_is_what_its_name_says():
+async def each_rejection_matches_its_name():
     for kind, (status, form, dated) in REFUSALS.items():
         async def work(at, echo):
-            data = await ask(at, post())
+            data = await send(at, post())
             head, _, body = data.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 %d " % status), f"{kind}: {head}"
             assert (b"\r\ndate: " in head) == dated, f"{kind}: {head}"
@@ -154,14 +154,14 @@ async def each_refusal_is_what_its_name_says():
             assert (body == b"") == (form == "empty")
             if form == "azure":
                 assert json.loads(body)["code"], body
-            assert not echo.whole, f"{kind}: the service saw a refused request"
-            assert seen(await ask(at, post()), BODY) == "whole", f"{kind}: the next try was refused again"
+            assert not echo.whole, f"{kind}: the service received a rejected request"
+            assert seen(await send(at, post()), BODY) == "whole", f"{kind}: the next attempt was rejected again"
 
         summary = await with_proxy(Plan(1, 1.0, [kind]), work)
         assert summary["kinds"] == {kind: 1} and summary["passed"] == 1, summary
 
 
-async def a_connection_lives_through_what_does_not_close_it():
+async def a_connection_survives_damages_that_do_not_close_it():
     async def work(at, echo):
         reader, writer = await asyncio.open_connection(*at)
         for number in range(4):
@@ -173,7 +173,7 @@ async def a_connection_lives_through_what_does_not_close_it():
     await with_proxy(Plan(1, 1.0, ["doubled", "delayed", "refused-503-azure"]), work)
 
 
-async def a_service_that_closed_its_connection_is_reached_again():
+async def the_proxy_reconnects_to_a_service():
     async def work(at, echo):
         reader, writer = await asyncio.open_connection(*at)
         for number in range(2):
@@ -187,15 +187,15 @@ async def a_service_that_closed_its_connection_is_reached_again():
     await with_proxy(Plan(1, 0.0), work)
 
 
-async def a_service_that_is_away_closes_the_connection():
+async def an_unreachable_service_closes_the_connection():
     proxy = Proxy(Plan(1, 0.0))
     at = await proxy.listen("batch", ("127.0.0.1", 0), ("127.0.0.1", 1))
-    assert await ask(at, post()) == b""
+    assert await send(at, post()) == b""
     proxy.close()
     assert proxy.summary()["interrupted"] == 1
 
 
-async def a_body_in_chunks_is_forwarded_whole():
+async def a_chunked_body_is_forwarded_completely():
     async def work(at, echo):
         head = b"POST /a HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n"
         reader, writer = await asyncio.open_connection(*at)
@@ -205,20 +205,20 @@ async def a_body_in_chunks_is_forwarded_whole():
     await with_proxy(Plan(1, 0.0), work)
 
 
-async def a_seed_decides_and_the_share_holds():
+async def equal_seeds_decide_equally_and_the_share_is_correct():
     requests = [post(b"/%d" % number) for number in range(12000)]
     drawn = [[plan.kind_of(request) for request in requests] for plan in (Plan(1, 0.25), Plan(1, 0.25), Plan(2, 0.25))]
     assert drawn[0] == drawn[1] != drawn[2]
     counts = collections.Counter(drawn[0])
     assert 0.22 < 1 - counts[None] / len(requests) < 0.28, counts
     missing = set(KINDS) - set(counts)
-    assert not missing, f"never drawn in {len(requests)} requests: {missing}"
+    assert not missing, f"kinds that never occurred in {len(requests)} requests: {missing}"
     refused = sum(count for kind, count in counts.items() if kind in REFUSALS)
-    assert refused < 0.5 * (len(requests) - counts[None]), "refusals crowd out the others"
+    assert refused < 0.5 * (len(requests) - counts[None]), "rejections are too frequent"
     assert set(EXPECTED) == set(DAMAGES) and len(REFUSALS) == 8 * len(BODIES) * 2
 
 
-async def a_request_is_not_refused_twice_with_one_status():
+async def a_request_is_not_rejected_twice_with_the_same_status():
     plan = Plan(3, 1.0, ["refused-*"])
     statuses = [kind and REFUSALS[kind][0] for kind in (plan.kind_of(post()) for _ in range(500))]
     assert all(one is None or one != other for one, other in zip(statuses, statuses[1:]))
@@ -226,7 +226,7 @@ async def a_request_is_not_refused_twice_with_one_status():
     assert [only.kind_of(post()) is not None for _ in range(4)] == [True, False, True, False]
 
 
-async def the_program_says_where_it_listens_and_what_it_did():
+async def the_program_prints_its_addresses_and_a_summary():
     command = [sys.executable, str(Path(__file__).with_name("proxy.py"))]
     wrong = subprocess.run([*command, "--only", "nonsense", "--batch", "127.0.0.1:0=127.0.0.1:1"], capture_output=True, text=True)
     assert wrong.returncode != 0 and "no kind of damage matches nonsense" in wrong.stderr, wrong.stderr
@@ -235,18 +235,18 @@ async def the_program_says_where_it_listens_and_what_it_did():
     proxy = subprocess.Popen([*command, "--batch", "127.0.0.1:0=127.0.0.1:1", "--only", "lost-before", "--share", "1"],
                              stdout=subprocess.PIPE, text=True)
     host, _, port = json.loads(proxy.stdout.readline())["listening"]["batch"].rpartition(":")
-    assert await ask((host, int(port)), post()) == b""
+    assert await send((host, int(port)), post()) == b""
     proxy.send_signal(signal.SIGTERM)
     summary = json.loads(proxy.stdout.readline())
     assert proxy.wait() == 0 and summary["kinds"] == {"lost-before": 1}, summary
 
 
-TESTS = [each_damage_does_what_it_says, an_unharmed_request_passes_unchanged, what_has_no_body_is_not_cut,
-         a_head_request_gets_no_body_and_a_wrong_length, each_refusal_is_what_its_name_says,
-         a_connection_lives_through_what_does_not_close_it, a_service_that_closed_its_connection_is_reached_again,
-         a_service_that_is_away_closes_the_connection, a_body_in_chunks_is_forwarded_whole,
-         a_seed_decides_and_the_share_holds, a_request_is_not_refused_twice_with_one_status,
-         the_program_says_where_it_listens_and_what_it_did]
+TESTS = [each_damage_matches_its_description, an_undamaged_request_is_forwarded_unchanged, messages_without_body_are_not_cut,
+         a_head_request_gets_no_body_and_a_wrong_length, each_rejection_matches_its_name,
+         a_connection_survives_damages_that_do_not_close_it, the_proxy_reconnects_to_a_service,
+         an_unreachable_service_closes_the_connection, a_chunked_body_is_forwarded_completely,
+         equal_seeds_decide_equally_and_the_share_is_correct, a_request_is_not_rejected_twice_with_the_same_status,
+         the_program_prints_its_addresses_and_a_summary]
 
 
 def selftest():

@@ -1,4 +1,4 @@
-"""A `dropmill serve` that stays up during an endurance run, the proxy in front of it, and the memory that processes take."""
+"""A `dropmill serve` process for endurance runs, the proxy in front of it, and the memory usage of processes."""
 
 import base64
 import hashlib
@@ -27,11 +27,11 @@ storage_key = {{ file = "blob.key" }}
 
 
 class Service:
-    """`dropmill serve` with a state folder below `folder`; with a share above 0 clients reach it through the proxy."""
+    """A `dropmill serve` process with a state folder below `folder`. With a share above 0, clients connect through the proxy."""
 
     def __init__(self, program, folder, share=0.0, seed=1, only=(), log=None):
         self.program, self.folder = program, Path(folder)
-        # The service says that it is at 127.0.0.2; it listens at 127.0.0.1, and the proxy at 127.0.0.2 with the same ports.
+        # The service listens on 127.0.0.1 but announces 127.0.0.2, where the proxy listens on the same ports.
         self.named = ["--host", "127.0.0.2"] if share else []
         self.ports = {"batch": 0, "blob": 0}
         self.start()
@@ -50,7 +50,7 @@ class Service:
         self.connection = json.loads(self.process.stdout.readline())
 
     def kill_and_start(self):
-        """Kills the service and starts it again with its state, at the same addresses."""
+        """Kills the service and restarts it with the same state and addresses."""
         self.process.kill()
         self.process.wait()
         self.start()
@@ -66,11 +66,11 @@ class Service:
         return proxy
 
     def section(self):
-        """The part of a run file that leads to it."""
+        """Returns the `[service]` section of a run file for this service."""
         return SECTION.format(**self.connection)
 
     def left(self):
-        """Names of the pools, jobs and containers that the service has, asked without the proxy."""
+        """Returns the pools, jobs and containers of the service; does not use the proxy."""
         found = []
         for what in ("pools", "jobs"):
             answer = json.loads(self.get("batch", f"/{what}", {"api-version": "2024-07-01.20.0"}))
@@ -90,24 +90,24 @@ class Service:
         text = "GET" + "\n" * 12 + signed + f"/{account}{path}" + values
         signature = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
         headers["authorization"] = f"SharedKey {account}:{signature}"
-        asked = "&".join(f"{name}={value}" for name, value in query.items())
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[of]}{path}?{asked}", headers=headers)
+        query_text = "&".join(f"{name}={value}" for name, value in query.items())
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[of]}{path}?{query_text}", headers=headers)
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.read()
 
     def end(self):
-        """Ends both; returns the proxy's summary, or `None` if there is no proxy."""
+        """Stops service and proxy; returns the summary of the proxy, or `None` without a proxy."""
         summary = None
         if self.proxy:
             self.proxy.send_signal(signal.SIGTERM)
             summary = json.loads(self.proxy.communicate()[0])
         self.process.send_signal(signal.SIGTERM)
         if (code := self.process.wait()) != 0:
-            raise SystemExit(f"serve ended with {code}")
+            raise SystemExit(f"serve exited with {code}")
         return summary
 
     def kill(self):
-        """For a test that failed: nothing stays behind."""
+        """Kills service and proxy after a failed test."""
         for process in (self.proxy, self.process):
             if process and process.poll() is None:
                 process.kill()
@@ -140,12 +140,12 @@ class Memory:
         self.thread.join()
 
     def around(self, role, second, width=30):
-        """The most that a role took between `width` seconds before and after `second`; `None` if there is no sample."""
+        """Returns the maximum of a role within `width` seconds of `second`; `None` if there is no sample."""
         near = [mib for at, of, mib in self.samples if of == role and abs(at - second) <= width]
         return max(near, default=None)
 
     def grown(self, role, most=1.1):
-        """In words, what a role took at minute 2 and at the end, and whether that is more than `most` times as much."""
+        """Describes the memory of a role at minute 2 and at the end; also returns whether it grew by more than a factor of `most`."""
         end = max((at for at, of, _ in self.samples if of == role), default=0)
         early, late = self.around(role, 120), self.around(role, end)
         if late is None:

@@ -5,7 +5,7 @@
 
 use super::{Delivery, PlaceError, Placed, ResultPlace, publisher::Publisher};
 use crate::output_names::OURS;
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use dropmill_journal::results::OwnResults;
 use dropmill_lifecycle::plan::{Layout, OutputPlan, RunPlan};
 use futures_util::future::BoxFuture;
@@ -256,7 +256,7 @@ impl ResultPlace for DiskPlace {
         Ok(Box::new(BufWriter::with_capacity(64 * 1024, Reserved { file, left_bytes })))
     }
 
-    fn settle(&self, task: &str, path: &str, facts: &FileFacts) -> Result<(), PlaceError> {
+    fn settle(&self, task: &str, path: &str, facts: &FileMetadata) -> Result<(), PlaceError> {
         let (Some(mode), Some(modified)) = (facts.mode, facts.modified) else { return Ok(()) };
         let staged = self.staged(task);
         let settle = || -> io::Result<()> {

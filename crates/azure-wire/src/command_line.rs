@@ -1,42 +1,43 @@
-//! A task's command line, as a Linux node reads it: split into arguments, never run by a shell.
+//! Parses the command line of a task as a Linux node does: it is split into arguments and not run by a shell.
 //!
-//! The rules, all of them:
+//! Rules:
 //!
 //! - white space (space, tab, newline, carriage return, form feed, vertical tab) separates arguments;
-//! - between single quotes everything stands for itself;
-//! - between double quotes everything stands for itself except `\"` and `\\`, which stand for `"` and `\`;
-//! - elsewhere a backslash takes the character after it literally, whatever it is;
-//! - quoted and unquoted pieces that touch are one argument, and `''` or `""` alone is an empty one;
-//! - nothing is expanded: no variables, no wildcards, no `~`, no comments, no pipes.
+//! - text in single quotes is literal;
+//! - text in double quotes is literal except `\"` and `\\`, which mean `"` and `\`;
+//! - elsewhere a backslash makes the next character literal;
+//! - adjacent quoted and unquoted parts form one argument, and `''` or `""` is an empty argument;
+//! - nothing is expanded: no variables, wildcards, `~`, comments or pipes.
 //!
-//! [`quote`] writes what [`split`] reads back unchanged; POSIX shells read it the same way.
+//! [`split`] returns the arguments that were given to [`quote`]; POSIX shells parse its output the same way.
 
-/// Why a command line cannot be split.
+/// The reason why a command line cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
-    /// A quote opens and never closes.
-    #[error("the {quote} at byte {at} is never closed")]
+    /// A quote is not closed.
+    #[error("the {quote} at byte {at} is not closed")]
     Unclosed {
-        /// `'` or `"`.
+        /// Quote character, `'` or `"`.
         quote: char,
-        /// Where it stands, in bytes from the start.
+        /// Byte offset from the start of the line.
         at: usize,
     },
-    /// The last character is a backslash with nothing after it to take literally.
-    #[error("a backslash at the very end")]
+    /// The line ends with a backslash.
+    #[error("a backslash at the end of the line")]
     LoneBackslash,
-    /// An argument cannot hold a NUL: it ends there for every program.
-    #[error("a NUL at byte {at}")]
+    /// The line contains a NUL, which ends an argument for every program.
+    #[error("NUL character at byte {at}")]
     Nul {
-        /// Where it stands, in bytes from the start.
+        /// Byte offset from the start of the line.
         at: usize,
     },
 }
 
-/// Splits a command line into its arguments; the first is the program. None if it is blank.
+/// Splits a command line into its arguments, of which the first is the program. The list is empty for a blank
+/// line.
 ///
 /// # Errors
-/// When a quote is not closed, a backslash ends the line, or it holds a NUL.
+/// Fails if a quote is not closed, or the line ends with a backslash or contains a NUL.
 pub fn split(line: &str) -> Result<Vec<String>, SplitError> {
     if let Some(at) = line.find('\0') {
         return Err(SplitError::Nul { at });
@@ -72,7 +73,8 @@ pub fn split(line: &str) -> Result<Vec<String>, SplitError> {
     Ok(arguments)
 }
 
-/// Writes arguments as one command line. They must hold no NUL, which no argument of a process can.
+/// Joins arguments into a command line, with quotes where needed. Arguments must not contain NUL, which no
+/// process can receive.
 pub fn quote<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> String {
     let mut line = String::new();
     for argument in arguments {
@@ -139,11 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_where() {
+    fn an_error_contains_the_position() {
         assert_eq!(split("é 'a"), Err(SplitError::Unclosed { quote: '\'', at: 3 }));
         assert_eq!(split(r"a \"), Err(SplitError::LoneBackslash));
         assert_eq!(split("ab\0"), Err(SplitError::Nul { at: 2 }));
-        assert_eq!(split("'a").unwrap_err().to_string(), "the ' at byte 0 is never closed");
+        assert_eq!(split("'a").unwrap_err().to_string(), "the ' at byte 0 is not closed");
     }
 
     #[test]
@@ -155,17 +157,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_quoted_splits_into_itself(arguments in prop::collection::vec("[^\0]{0,12}", 0..6)) {
+        fn quoted_arguments_are_split_back(arguments in prop::collection::vec("[^\0]{0,12}", 0..6)) {
             prop_assert_eq!(split(&quote(&arguments)).unwrap(), arguments);
         }
 
         #[test]
-        fn nasty_characters_survive_too(arguments in prop::collection::vec("[ \t\n\r'\"\\\\$`a]{0,10}", 0..6)) {
+        fn special_characters_are_quoted(arguments in prop::collection::vec("[ \t\n\r'\"\\\\$`a]{0,10}", 0..6)) {
             prop_assert_eq!(split(&quote(&arguments)).unwrap(), arguments);
         }
 
         #[test]
-        fn any_text_is_split_or_refused(line in ".*") {
+        fn any_text_is_split_or_rejected(line in ".*") {
             let _ = split(&line);
         }
     }

@@ -1,4 +1,4 @@
-//! Lengths of time as Batch writes them: ISO 8601, counted in ticks of 100 ns.
+//! Durations as Batch writes them: ISO 8601 with a resolution of 100 ns (one tick).
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -7,42 +7,42 @@ const PER_MINUTE: i64 = 60 * PER_SECOND;
 const PER_HOUR: i64 = 60 * PER_MINUTE;
 const PER_DAY: i64 = 24 * PER_HOUR;
 
-/// A length of time in ticks of 100 ns. Batch has no "none": what never ends is [`IsoDuration::UNLIMITED`].
+/// A duration in ticks of 100 ns. Batch represents "no limit" as [`IsoDuration::UNLIMITED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct IsoDuration(i64);
 
 impl IsoDuration {
-    /// No time at all.
+    /// The duration of length zero.
     pub const ZERO: Self = Self(0);
-    /// `P10675199DT2H48M5.4775807S`: without limit.
+    /// The longest duration, `P10675199DT2H48M5.4775807S`, which means no limit.
     pub const UNLIMITED: Self = Self(i64::MAX);
 
-    /// From ticks of 100 ns.
+    /// Creates a duration from ticks of 100 ns.
     pub const fn from_ticks(ticks: i64) -> Self {
         Self(ticks)
     }
 
-    /// From whole seconds; what is too long is unlimited.
+    /// Creates a duration from whole seconds.
     pub const fn from_secs(seconds: u32) -> Self {
         Self(seconds as i64 * PER_SECOND)
     }
 
-    /// From whole days.
+    /// Creates a duration from days of 24 hours.
     pub const fn from_days(days: u16) -> Self {
         Self(days as i64 * PER_DAY)
     }
 
-    /// In ticks of 100 ns.
+    /// Returns the number of ticks of 100 ns.
     pub const fn ticks(self) -> i64 {
         self.0
     }
 
-    /// Whether it stands for "without limit".
+    /// Returns `true` if the duration means no limit.
     pub const fn is_unlimited(self) -> bool {
         self.0 == i64::MAX
     }
 
-    /// As a length that a program can wait; `None` when unlimited, zero when negative.
+    /// Converts to a standard duration: `None` if unlimited, zero if negative.
     pub fn as_std(self) -> Option<Duration> {
         if self.is_unlimited() {
             return None;
@@ -53,14 +53,14 @@ impl IsoDuration {
     }
 }
 
-/// Rounds down to ticks; what is too long for them is unlimited.
+/// Rounds down to ticks; durations that exceed 64 bits of ticks become unlimited.
 impl From<Duration> for IsoDuration {
     fn from(length: Duration) -> Self {
         i64::try_from(length.as_nanos() / 100).map_or(Self::UNLIMITED, Self)
     }
 }
 
-/// As the service writes it: no part that is zero, `PT0S` for nothing.
+/// Writes the format of the service: parts that are zero are omitted, and zero is `PT0S`.
 impl fmt::Display for IsoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 {
@@ -97,13 +97,13 @@ impl fmt::Display for IsoDuration {
     }
 }
 
-/// The text is no length of time in ISO 8601, or one too long for 64 bits of ticks.
+/// The text is not an ISO 8601 duration, or exceeds 64 bits of ticks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an ISO 8601 duration: {0:?}")]
 pub struct NotADuration(pub String);
 
-/// Reads `P7D`, `PT1M30S`, `PT01M30S`, `P1Y`, `P2W`, `-PT1S`. As in the service's own reader a year has 365 days
-/// and a month 30; only seconds may have a fraction, of which seven digits count.
+/// Parses `P7D`, `PT1M30S`, `PT01M30S`, `P1Y`, `P2W`, `-PT1S`. As in Azure, a year has 365 days and a month
+/// 30. Only seconds can have a fraction; digits after the seventh are ignored.
 impl FromStr for IsoDuration {
     type Err = NotADuration;
 
@@ -119,7 +119,7 @@ impl FromStr for IsoDuration {
     }
 }
 
-/// The ticks of what follows the `P`.
+/// Returns the ticks of the text after `P`.
 fn ticks_of(mut text: &str) -> Option<i64> {
     const DATE: &[(char, i64)] =
         &[('Y', 365 * PER_DAY), ('M', 30 * PER_DAY), ('W', 7 * PER_DAY), ('D', PER_DAY)];
@@ -138,7 +138,7 @@ fn ticks_of(mut text: &str) -> Option<i64> {
         let (number, unit) = (&text[..end], text[end..].chars().next()?);
         let at = units.iter().position(|(name, _)| *name == unit)?;
         total = total.checked_add(part(number, unit, units[at].1)?)?;
-        // Units come in falling order, each at most once.
+        // Units must be in descending order, each at most once.
         units = &units[at + 1..];
         text = &text[end + unit.len_utf8()..];
         parts += 1;
@@ -146,7 +146,7 @@ fn ticks_of(mut text: &str) -> Option<i64> {
     (parts > 0).then_some(total)
 }
 
-/// The ticks of one part, such as `5.4775807` seconds.
+/// Returns the ticks of one part, such as `5.4775807` seconds.
 fn part(number: &str, unit: char, scale: i64) -> Option<i64> {
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -180,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_clients_send_is_read_and_written_as_the_service_does() {
+    fn durations_of_clients_are_parsed_and_written_as_by_the_service() {
         for (read, written, seconds) in [
             ("PT1M30S", "PT1M30S", 90),
             ("PT01M30S", "PT1M30S", 90),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn fractions_count_seven_digits() {
+    fn fractions_have_seven_significant_digits() {
         for (read, written, ticks) in [
             ("PT0.0000001S", "PT0.0000001S", 1),
             ("PT1.5S", "PT1.5S", 15_000_000),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn invalid_durations_are_rejected() {
         for text in [
             "",
             "P",
@@ -258,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_length_is_read_back_as_written(ticks in any::<i64>().prop_filter("one more than fits", |t| *t != i64::MIN)) {
+        fn every_length_is_read_back_as_written(ticks in any::<i64>().prop_filter("its absolute value exceeds 64 bits", |t| *t != i64::MIN)) {
             let length = IsoDuration::from_ticks(ticks);
             prop_assert_eq!(length.to_string().parse(), Ok(length));
         }

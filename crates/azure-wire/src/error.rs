@@ -1,4 +1,4 @@
-//! What the services say when they refuse: JSON from Batch, XML from Blob.
+//! Error bodies of the services: JSON from Batch, XML from Blob Storage.
 
 use crate::{
     blob::header::ERROR_CODE,
@@ -8,48 +8,48 @@ use crate::{
 use http::HeaderMap;
 
 wire_struct! {
-    /// The body of a refused Batch call; also the `error` of one task in a collection.
+    /// The body of a failed Batch call; also the `error` of one task in a collection.
     #[derive(Default)]
     pub struct BatchErrorBody {
-        /// `{base}/$metadata#…`; on answers only, not on the errors within a collection.
+        /// Metadata URL `{base}/$metadata#…`; present in responses, absent in errors within a collection.
         #[serde(rename = "odata.metadata", default)]
         pub odata_metadata: Option<String>,
-        /// For programs: `PoolExists`, `TaskNotFound`, ….
+        /// Error code for programs: `PoolExists`, `TaskNotFound`, ….
         #[serde(default)]
         pub code: String,
-        /// For people.
+        /// Error message for people.
         pub message: Option<ErrorMessage>,
-        /// More about it, as key and value.
+        /// Details of the error as pairs of key and value.
         pub values: Option<Vec<ErrorDetail>>,
     }
 
-    /// A text with its language.
+    /// An error message with its language.
     #[derive(Default)]
     pub struct ErrorMessage {
-        /// `en-US`.
+        /// Language tag, for example `en-US`.
         pub lang: Option<String>,
-        /// The text; the service ends it with request id and time.
+        /// Message text; the service appends request id and time.
         pub value: Option<String>,
     }
 
-    /// One key and value about an error.
+    /// A detail of an error: one key and its value.
     #[derive(Default)]
     pub struct ErrorDetail {
-        /// `PropertyName`, `Reason`, `AuthenticationErrorDetail`, ….
+        /// Name of the detail: `PropertyName`, `Reason`, `AuthenticationErrorDetail`, ….
         pub key: Option<String>,
-        /// The value.
+        /// Value of the detail.
         pub value: Option<String>,
     }
 }
 
 impl BatchErrorBody {
-    /// An error with a code and a text.
+    /// Creates an error from a code and a message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         let message = ErrorMessage { lang: Some("en-US".into()), value: Some(message.into()) };
         Self { odata_metadata: None, code: code.into(), message: Some(message), values: None }
     }
 
-    /// Adds a key and value.
+    /// Adds a detail.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         let detail = ErrorDetail { key: Some(key.into()), value: Some(value.into()) };
@@ -57,18 +57,18 @@ impl BatchErrorBody {
         self
     }
 
-    /// Ends the text as the service does, with request id and time (an ISO timestamp).
+    /// Appends request id and time (ISO 8601) to the message, as the service does.
     #[must_use]
-    pub fn told_at(mut self, request_id: &str, time: &str) -> Self {
+    pub fn with_request_id(mut self, request_id: &str, time: &str) -> Self {
         if let Some(text) = self.message.as_mut().and_then(|message| message.value.as_mut()) {
             text.push_str(&format!("\nRequestId:{request_id}\nTime:{time}"));
         }
         self
     }
 
-    /// Names the shape, as an answer's own body does; `base` is the account's URL.
+    /// Sets `odata.metadata`, as in the body of a response; `base` is the URL of the account.
     #[must_use]
-    pub fn as_answer_of(mut self, base: &str) -> Self {
+    pub fn with_metadata_url(mut self, base: &str) -> Self {
         let base = base.trim_end_matches('/');
         self.odata_metadata = Some(format!(
             "{base}/$metadata#Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"
@@ -76,56 +76,58 @@ impl BatchErrorBody {
         self
     }
 
-    /// Reads a body; `None` when it is none of Batch's errors (empty, a proxy's HTML, JSON without a code).
+    /// Parses a body. Returns `None` if it is not a Batch error (empty, HTML of a proxy, JSON without a
+    /// code).
     pub fn read(body: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(body).ok().filter(|error| !error.code.is_empty())
     }
 
-    /// The text in one line, without the request id and time that end it.
+    /// Returns the first line of the message, without the request id and time that follow it.
     pub fn text(&self) -> &str {
         let whole = self.message.as_ref().and_then(|message| message.value.as_deref()).unwrap_or_default();
         whole.lines().next().unwrap_or_default().trim()
     }
 
-    /// The value of a key.
+    /// Returns the value of a detail.
     pub fn value(&self, key: &str) -> Option<&str> {
         let details = self.values.as_deref().unwrap_or_default();
         details.iter().find(|detail| detail.key.as_deref() == Some(key))?.value.as_deref()
     }
 }
 
-/// A refused Blob call. The code is also in the header `x-ms-error-code`; the answer to a HEAD has only that.
+/// The body of a failed Blob call. The header `x-ms-error-code` repeats the code; a response to HEAD has only
+/// the header.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlobErrorBody {
-    /// For programs: `BlobNotFound`, `AuthenticationFailed`, ….
+    /// Error code for programs: `BlobNotFound`, `AuthenticationFailed`, ….
     pub code: String,
-    /// For people; empty if there was no body.
+    /// Error message for people; empty if the response had no body.
     pub message: String,
-    /// More about it, by the name of its element: `AuthenticationErrorDetail`, ….
+    /// Details as pairs of element name and text: `AuthenticationErrorDetail`, ….
     pub details: Vec<(String, String)>,
 }
 
 impl BlobErrorBody {
-    /// An error with a code and a text.
+    /// Creates an error from a code and a message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), details: Vec::new() }
     }
 
-    /// Adds an element; its name must be one that XML allows.
+    /// Adds a detail; `name` must be a valid XML element name.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.details.push((name.into(), value.into()));
         self
     }
 
-    /// Ends the text as the service does, with request id and time (an ISO timestamp).
+    /// Appends request id and time (ISO 8601) to the message, as the service does.
     #[must_use]
-    pub fn told_at(mut self, request_id: &str, time: &str) -> Self {
+    pub fn with_request_id(mut self, request_id: &str, time: &str) -> Self {
         self.message.push_str(&format!("\nRequestId:{request_id}\nTime:{time}"));
         self
     }
 
-    /// The body of the answer.
+    /// Returns the XML body of the response.
     pub fn write(&self) -> String {
         let mut xml = Document::new("Error", &[]);
         xml.leaf("Code", &self.code);
@@ -136,7 +138,8 @@ impl BlobErrorBody {
         xml.end("Error")
     }
 
-    /// Reads an answer; `None` when neither header nor body is an error of Blob (a proxy's HTML, nothing at all).
+    /// Parses a response. Returns `None` if neither header nor body is a Blob error (HTML of a proxy, empty
+    /// body).
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let header = headers.get(ERROR_CODE).and_then(|code| code.to_str().ok());
         let Ok(root) = Element::read(body, "Error") else { return header.map(|code| Self::new(code, "")) };
@@ -149,7 +152,7 @@ impl BlobErrorBody {
         })
     }
 
-    /// The text in one line, without the request id and time that end it.
+    /// Returns the first line of the message, without the request id and time that follow it.
     pub fn text(&self) -> &str {
         self.message.lines().next().unwrap_or_default().trim()
     }
@@ -165,8 +168,8 @@ mod tests {
     fn a_batch_error_is_written_as_documented_and_read_back() {
         let error = BatchErrorBody::new("InvalidPropertyValue", "The value is not valid.")
             .with("PropertyName", "vmSize")
-            .told_at("0f4a", "2024-04-10T07:12:44.1234567Z")
-            .as_answer_of("http://127.0.0.1:1/");
+            .with_request_id("0f4a", "2024-04-10T07:12:44.1234567Z")
+            .with_metadata_url("http://127.0.0.1:1/");
         let written = serde_json::to_value(&error).unwrap();
         assert_eq!(
             written,
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_error_of_batch_is_none() {
+    fn a_body_that_is_not_a_batch_error_is_none() {
         for body in [
             "",
             "<html>502 Bad Gateway</html>",
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn a_blob_error_is_written_as_documented_and_read_back() {
         let error = BlobErrorBody::new("AuthenticationFailed", "Server failed.")
-            .told_at("0f4a", "2024-04-10T07:12:44.1234567Z")
+            .with_request_id("0f4a", "2024-04-10T07:12:44.1234567Z")
             .with("AuthenticationErrorDetail", "used 'GET\n<&>'\u{1}");
         let body = error.write();
         assert!(body.starts_with(

@@ -1,13 +1,14 @@
-//! Entity tags: bare in Batch (`0x8DC5FDB7C848F8A`), quoted in Blob; some clients quote them for both.
+//! Entity tags: bare in Batch (`0x8DC5FDB7C848F8A`), quoted in Blob Storage; some clients quote them for
+//! both.
 
 use std::fmt;
 
-/// An entity tag without its quotes.
+/// An entity tag, stored without quotes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ETag(Box<str>);
 
 impl ETag {
-    /// Takes a tag as a header or body holds it: bare, quoted, or weak (`W/"…"`).
+    /// Parses a tag from a header or body: bare, quoted, or weak (`W/"…"`).
     pub fn new(text: impl AsRef<str>) -> Self {
         let text = text.as_ref().trim();
         let text = text.strip_prefix("W/").unwrap_or(text);
@@ -15,23 +16,23 @@ impl ETag {
         Self(bare.into())
     }
 
-    /// The tag that an element of XML holds; `None` if that is blank, which is no tag.
-    pub fn told(text: &str) -> Option<Self> {
+    /// Parses the text of an XML element; returns `None` if it is blank.
+    pub fn from_text(text: &str) -> Option<Self> {
         Some(Self::new(text)).filter(|tag| !tag.0.trim().is_empty())
     }
 
-    /// The bare form, as Batch writes it.
+    /// Returns the bare form, as Batch writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The quoted form, as Blob writes it.
+    /// Returns the quoted form, as Blob Storage writes it.
     pub fn quoted(&self) -> String {
         format!("\"{}\"", self.0)
     }
 
-    /// Whether `condition`, the value of an If-Match or If-None-Match header, names this tag: `*`, or a list
-    /// of tags that holds it.
+    /// Returns `true` if `condition`, the value of an If-Match or If-None-Match header, matches this tag: it
+    /// is `*`, or a list that contains the tag.
     pub fn matches(&self, condition: &str) -> bool {
         condition.trim() == "*" || condition.split(',').any(|tag| Self::new(tag) == *self)
     }
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_and_weakness_do_not_make_another_tag() {
+    fn quotes_and_weak_prefix_are_ignored() {
         let tag = ETag::new("0x8DC5FDB7C848F8A");
         for same in ["\"0x8DC5FDB7C848F8A\"", "W/\"0x8DC5FDB7C848F8A\"", " 0x8DC5FDB7C848F8A "] {
             assert_eq!(ETag::new(same), tag);

@@ -1,7 +1,8 @@
-//! The Azure Batch and Blob protocols as bytes and nouns.
+//! Types and algorithms of the Azure Batch and Azure Blob Storage protocols.
 //!
-//! Client and service meet here and nowhere else: bodies, headers, signatures, SAS, errors, and the
-//! `Transport` that carries a request. Nothing in this crate opens a socket, a file or a clock.
+//! The client and the service share this crate and nothing else: bodies, headers, signatures, SAS, errors,
+//! and the `Transport` that sends a request. Nothing in this crate opens a socket or a file, or reads the
+//! clock.
 
 pub mod batch;
 pub mod blob;

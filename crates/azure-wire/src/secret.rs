@@ -1,25 +1,26 @@
-//! Text that must not be seen: account keys, signatures, URLs that carry a SAS.
+//! Text that must not be shown: account keys, signatures, URLs that carry a SAS.
 
 use std::{borrow::Cow, fmt};
 
-/// A secret text. `Debug` prints `***` and there is no `Display`; who needs the text asks for it by name.
+/// A secret text. `Debug` prints `***` and there is no `Display`; use [`Secret::expose`] to get the text.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text into keeping.
+    /// Wraps a secret text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for signing or sending: never for a log, an event or an error.
+    /// Returns the text, for signing or sending. Never put it into a log, an event or an error.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// Serves the bodies of requests, which must hold the text; nothing else may serialise what holds a secret.
+/// Writes the text itself, because request bodies must contain it. Do not serialise a secret for any other
+/// purpose.
 impl serde::Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
@@ -44,16 +45,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The part of a URL that may be shown: everything before its query, which can hold a SAS.
+/// Returns the part of a URL before its query, which can contain a SAS.
 pub fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// A URL as messages may show it: without its query and fragment, and without a user name and password before its host.
+/// Returns a URL that is safe to show: without query, fragment, user name and password.
 pub fn shown_url(url: &str) -> Cow<'_, str> {
     let url = without_query(url);
     let Some((scheme, rest)) = url.split_once(':') else { return url.into() };
-    // Readers of URLs take any number of slashes of either kind before a host, none included.
+    // URL parsers accept any number of slashes and backslashes before a host, even none.
     let slashes = ['/', '\\'];
     let rest = rest.trim_start_matches(slashes);
     let host = &rest[..rest.find(slashes).unwrap_or(rest.len())];
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_does_not_show_itself() {
+    fn debug_hides_a_secret() {
         assert_eq!(format!("{:?}", Secret::new("key")), "***");
         assert_eq!(without_query("http://h/c/b?sig=abc"), "http://h/c/b");
         for (url, shown) in [

@@ -1,14 +1,14 @@
-//! Two macros that keep the nouns of the protocol free of repetition.
+//! Two macros that define the types of the protocol without repetition.
 //!
-//! `wire_struct!` takes plain structs and gives each the wire's habits: camelCase names, absent instead of
-//! null. `open_enum!` makes enums that survive a value which a newer service invents.
+//! `wire_struct!` gives plain structs the conventions of the wire: camelCase names, omitted instead of null.
+//! `open_enum!` defines enums that keep a value which only a newer service knows.
 
 use crate::time::{Timestamp, to_ticks};
 use serde::{Serialize, Serializer};
 
-/// How a field is written. Three differ from serde's way: nothing, moments, and numbers of 64 bits.
+/// How a field is serialised. Differs from serde for absent values, timestamps and 64-bit numbers.
 pub(crate) trait Wire: Serialize {
-    /// Whether the field is left out of a body. Only an optional one ever is.
+    /// Returns `true` if the field is omitted from a body, which only an optional one can be.
     fn is_absent(&self) -> bool {
         false
     }
@@ -31,14 +31,14 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
-/// In ticks of 100 ns, whatever clock or file system they come from: some clients read no more digits.
+/// Written in ticks of 100 ns whatever clock they come from: some clients read no more digits.
 impl Wire for Timestamp {
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&to_ticks(*self))
     }
 }
 
-/// As a text, since not every reader of JSON holds 64 bits.
+/// Written as a string, because not every JSON reader supports 64 bits.
 impl Wire for u64 {
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -62,7 +62,7 @@ written_as_it_is!(
     crate::duration::IsoDuration
 );
 
-/// Structs as the wire shapes them: an `Option` that is `None` is omitted, an unknown property is ignored.
+/// Defines structs in the shape of the wire: `None` is omitted, unknown properties are ignored.
 macro_rules! wire_struct {
     ($(
         $(#[$meta:meta])*
@@ -81,8 +81,8 @@ macro_rules! wire_struct {
 }
 pub(crate) use wire_struct;
 
-/// Enums of texts: read ignoring letter case (the service mixes it), written as given here, and open: a text
-/// that is not listed becomes `Other`, so that a newer service does not break an older reader.
+/// Defines enums of strings. They are read case-insensitively, because the service mixes case, and written as
+/// listed. An unlisted string becomes `Other`, so that a newer service does not break an older reader.
 macro_rules! open_enum {
     ($(
         $(#[$meta:meta])*
@@ -92,15 +92,15 @@ macro_rules! open_enum {
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
             $( $(#[$variant_meta])* $variant, )+
-            /// A value that this version does not know, as it came.
+            /// A value that this version does not know, as received.
             Other(Box<str>),
         }
 
         impl $name {
-            /// The values this version knows.
+            /// All values that this version knows.
             pub const KNOWN: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The text on the wire.
+            /// Returns the text on the wire.
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$variant => $text, )+
@@ -154,23 +154,23 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     open_enum! {
-        /// For the test.
+        /// An enum for the tests.
         pub enum Light {
-            /// Stop.
+            /// An arbitrary value.
             Red = "red",
-            /// Go.
+            /// Another arbitrary value.
             Green = "green",
         }
     }
 
     wire_struct! {
-        /// For the test.
+        /// A struct for the tests.
         pub struct Crossing {
-            /// Required.
+            /// A required field.
             pub main_light: Light,
-            /// Optional.
+            /// An optional field.
             pub side_light: Option<Light>,
-            /// A moment.
+            /// An optional timestamp.
             pub seen: Option<jiff::Timestamp>,
         }
     }
@@ -191,20 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_is_omitted_and_null_is_absent() {
+    fn absent_fields_are_omitted_and_null_is_absent() {
         let read: Crossing = serde_json::from_str(r#"{"mainLight":"green","sideLight":null}"#).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"mainLight":"green"}"#);
     }
 
     #[test]
-    fn a_moment_is_written_in_ticks() {
+    fn a_timestamp_is_written_in_ticks() {
         let text = r#"{"mainLight":"green","seen":"2024-04-10T07:12:44.123456789Z"}"#;
         let read: Crossing = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text.replace("6789Z", "67Z"));
     }
 
     #[test]
-    fn a_required_property_is_asked_for_by_its_wire_name() {
+    fn a_missing_required_property_is_reported_by_its_wire_name() {
         let error = serde_json::from_str::<Crossing>("{}").unwrap_err();
         assert!(error.to_string().contains("missing field `mainLight`"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The little XML that Blob speaks: a tree to read from, a text to write to.
+//! The XML subset of Blob Storage: a parser into a tree, and a writer.
 
 use crate::uri;
 use quick_xml::{
@@ -8,20 +8,20 @@ use quick_xml::{
 };
 use std::fmt::Write;
 
-/// A body is not the XML that was expected.
+/// The body is not the expected XML document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not the XML of {of}: {reason}")]
+#[error("invalid XML body, expected <{root}>: {reason}")]
 pub struct BadXml {
-    /// What was to be read.
-    pub of: &'static str,
-    /// What is wrong.
+    /// Root element of the expected document.
+    pub root: &'static str,
+    /// Description of the problem.
     pub reason: String,
 }
 
-/// Elements within elements; Blob needs five.
-const DEPTH: usize = 16;
+/// Maximum nesting depth; Blob Storage needs five levels.
+const MAX_DEPTH: usize = 16;
 
-/// An element: its attributes, its own text, the elements within it.
+/// An element with its attributes, text and child elements.
 pub(crate) struct Element<'a> {
     start: BytesStart<'a>,
     text: String,
@@ -29,13 +29,13 @@ pub(crate) struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// Reads a whole document whose root is named `root`.
+    /// Parses a document whose root element is named `root`.
     pub fn read(body: &'a [u8], root: &'static str) -> Result<Self, BadXml> {
-        let bad = |reason: String| BadXml { of: root, reason };
+        let bad = |reason: String| BadXml { root, reason };
         let text = std::str::from_utf8(body).map_err(|error| bad(error.to_string()))?;
         let tree = tree(text.trim_start_matches('\u{feff}')).map_err(bad)?;
         if tree.name() != root {
-            return Err(bad(format!("the root is <{}>", tree.name())));
+            return Err(bad(format!("the root element is <{}>", tree.name())));
         }
         Ok(tree)
     }
@@ -44,12 +44,12 @@ impl<'a> Element<'a> {
         self.start.name().into_inner()
     }
 
-    /// Its text, entities resolved.
+    /// Returns the text of the element, with entities resolved.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Its text as a name, which `Encoded="true"` holds percent-encoded.
+    /// Returns the text as a name, percent-decoded if the element has `Encoded="true"`.
     pub fn as_name(&self) -> String {
         match self.attribute("Encoded").as_deref() {
             Some("true" | "True" | "1") => uri::decode(&self.text).into_owned(),
@@ -70,12 +70,12 @@ impl<'a> Element<'a> {
         self.children.iter().find(|child| child.name() == name)
     }
 
-    /// The text of a child; `None` if the child is absent or empty.
+    /// Returns the text of a child; `None` if the child is absent or empty.
     pub fn leaf(&self, name: &str) -> Option<&str> {
         self.child(name).map(|child| child.text.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// The text of a child as another type; `None` also if it is none of that.
+    /// Parses the text of a child; `None` if the child is absent or empty, or its text is invalid.
     pub fn parse<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.leaf(name)?.trim().parse().ok()
     }
@@ -87,12 +87,12 @@ fn tree(text: &str) -> Result<Element<'_>, String> {
     loop {
         let event = reader.read_event().map_err(|error| error.to_string())?;
         let whole = match event {
-            Event::Start(start) if open.len() < DEPTH => {
+            Event::Start(start) if open.len() < MAX_DEPTH => {
                 open.push(Element { start, text: String::new(), children: Vec::new() });
                 continue;
             }
             Event::Empty(start) => Element { start, text: String::new(), children: Vec::new() },
-            Event::End(_) => open.pop().ok_or("an end without a start")?,
+            Event::End(_) => open.pop().ok_or("an end tag has no start tag")?,
             Event::Text(text) => {
                 push_text(&mut open, &text.xml10_content());
                 continue;
@@ -106,9 +106,9 @@ fn tree(text: &str) -> Result<Element<'_>, String> {
                 continue;
             }
             Event::Decl(_) | Event::Comment(_) | Event::PI(_) => continue,
-            Event::Start(_) => return Err("elements within elements without end".into()),
-            Event::DocType(_) => return Err("a document type is not allowed".into()),
-            Event::Eof => return Err("it ends too early".into()),
+            Event::Start(_) => return Err("elements are nested too deeply".into()),
+            Event::DocType(_) => return Err("a document type declaration is not allowed".into()),
+            Event::Eof => return Err("unexpected end of the document".into()),
         };
         match open.last_mut() {
             Some(parent) => parent.children.push(whole),
@@ -117,8 +117,8 @@ fn tree(text: &str) -> Result<Element<'_>, String> {
     }
 }
 
-/// Reads a flat document: a root, and in it elements that hold a text and nothing else. Nothing is kept of what was read,
-/// and reading ends at the first error, of the document or of `each`, and when `each` returns `false`.
+/// Parses a flat document: a root whose children contain only text. Calls `each` for every child and keeps
+/// nothing in memory. Stops at the first error of the document or of `each`, and when `each` returns `false`.
 pub(crate) fn read_flat(
     body: &[u8],
     root: &'static str,
@@ -135,13 +135,13 @@ pub(crate) fn read_flat(
                 Event::Start(start) | Event::Empty(start)
                     if !has_begun && start.name().into_inner() != root =>
                 {
-                    return Err(format!("the root is <{}>", start.name().into_inner()));
+                    return Err(format!("the root element is <{}>", start.name().into_inner()));
                 }
                 Event::Start(_) if !has_begun => has_begun = true,
                 Event::Empty(_) if !has_begun => return Ok(()),
                 Event::Start(start) | Event::Empty(start) if name.is_some() => {
                     return Err(format!(
-                        "<{}> is in an element that holds a text",
+                        "<{}> is inside an element that can contain only text",
                         start.name().into_inner()
                     ));
                 }
@@ -161,18 +161,18 @@ pub(crate) fn read_flat(
                         }
                     }
                     None if has_begun => return Ok(()),
-                    None => return Err("an end without a start".into()),
+                    None => return Err("an end tag has no start tag".into()),
                 },
                 Event::Text(more) if name.is_some() => text.push_str(&more.xml10_content()),
                 Event::CData(more) if name.is_some() => text.push_str(&more.xml10_content()),
                 Event::GeneralRef(reference) => text.push(character(&reference)?),
                 Event::Text(_) | Event::CData(_) | Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
-                Event::DocType(_) => return Err("a document type is not allowed".into()),
-                Event::Eof => return Err("it ends too early".into()),
+                Event::DocType(_) => return Err("a document type declaration is not allowed".into()),
+                Event::Eof => return Err("unexpected end of the document".into()),
             }
         }
     };
-    read().map_err(|reason| BadXml { of: root, reason })
+    read().map_err(|reason| BadXml { root, reason })
 }
 
 fn push_text(open: &mut [Element<'_>], text: &str) {
@@ -190,20 +190,21 @@ fn character(reference: &BytesRef<'_>) -> Result<char, String> {
         (None, "gt") => Ok('>'),
         (None, "quot") => Ok('"'),
         (None, "apos") => Ok('\''),
-        (None, other) => Err(format!("the entity &{other}; is not known")),
+        (None, other) => Err(format!("unknown entity &{other};")),
     }
 }
 
-/// Whether XML 1.0 can hold a text: no control characters but tab and line breaks, no U+FFFE and U+FFFF.
+/// Returns `true` if XML 1.0 can represent the text: no control characters except tab and line breaks, no
+/// U+FFFE and U+FFFF.
 pub(crate) fn can_hold(text: &str) -> bool {
     text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..))
 }
 
-/// A document as it is written.
+/// A document under construction.
 pub(crate) struct Document(String);
 
 impl Document {
-    /// Begins with the declaration and a root; `attributes` are of the root.
+    /// Starts a document with the XML declaration and the root element with its `attributes`.
     pub fn new(root: &str, attributes: &[(&str, &str)]) -> Self {
         let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><");
         text.push_str(root);
@@ -222,24 +223,24 @@ impl Document {
         let _ = write!(self.0, "</{name}>");
     }
 
-    /// An element without content.
+    /// Writes an empty element.
     pub fn empty(&mut self, name: &str) {
         let _ = write!(self.0, "<{name} />");
     }
 
-    /// An element with a text.
+    /// Writes an element that contains `text`.
     pub fn leaf(&mut self, name: &str, text: &str) {
         let _ = write!(self.0, "<{name}>{}</{name}>", partial_escape(text));
     }
 
-    /// An element with a text, if there is one.
+    /// Writes an element that contains the text; writes nothing for `None`.
     pub fn leaf_if(&mut self, name: &str, text: Option<impl AsRef<str>>) {
         if let Some(text) = text {
             self.leaf(name, text.as_ref());
         }
     }
 
-    /// An element with a name of anything, percent-encoded if XML cannot hold it.
+    /// Writes an element that contains a name, percent-encoded if XML cannot represent it.
     pub fn name(&mut self, element: &str, name: &str) {
         if can_hold(name) {
             self.leaf(element, name);
@@ -248,7 +249,7 @@ impl Document {
         }
     }
 
-    /// Ends the root.
+    /// Closes the root and returns the document.
     pub fn end(mut self, root: &str) -> String {
         self.close(root);
         self.0
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_of_ours_is_refused() {
+    fn unexpected_documents_are_rejected() {
         let deep = "<A>".repeat(20);
         for body in
             ["", "<A>", "</A>", "<A></B>", "<B/>", "text", "<A>&unknown;</A>", "<A>&#xD800;</A>", &deep]
@@ -284,7 +285,7 @@ mod tests {
             assert!(root(body).is_err(), "{body}");
         }
         let bomb = "<!DOCTYPE A [<!ENTITY a \"aaaa\">]><A>&a;</A>";
-        assert_eq!(root(bomb).unwrap_err(), "a document type is not allowed");
+        assert_eq!(root(bomb).unwrap_err(), "a document type declaration is not allowed");
         assert!(Element::read(&[0xff, 0xfe], "A").is_err());
     }
 
@@ -298,22 +299,22 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_document_is_read_element_by_element_up_to_the_first_that_does_not_belong() {
+    fn a_flat_document_is_parsed_up_to_the_first_unexpected_element() {
         for (body, expected) in [
             ("<A/>", Ok(&[][..])),
             ("\u{feff}<?xml version=\"1.0\"?>\n<A>\n<x>1</x> <y/><!-- c --></A>", Ok(&["x=1", "y="])),
             ("<A><x>a &amp;&#x41;<![CDATA[<b>]]></x></A>", Ok(&["x=a &A<b>"])),
-            // Text between elements is nobody's.
+            // Text between elements is ignored.
             ("<A>lost &amp; <x>1</x></A>", Ok(&["x=1"])),
-            // What follows the last one is not read at all.
+            // Nothing after the last accepted element is parsed.
             ("<A><x/><last/><x><x><x><<<", Ok(&["x=", "last="])),
-            ("<B><x/></B>", Err("the root is <B>")),
+            ("<B><x/></B>", Err("the root element is <B>")),
             ("<A><bad/><x><<<", Err("bad")),
-            ("<A><x><y/></x></A>", Err("<y> is in an element that holds a text")),
-            ("<A><x>1</x>", Err("it ends too early")),
-            ("", Err("it ends too early")),
-            ("<!DOCTYPE A []><A/>", Err("a document type is not allowed")),
-            ("<A><x>&other;</x></A>", Err("the entity &other; is not known")),
+            ("<A><x><y/></x></A>", Err("<y> is inside an element that can contain only text")),
+            ("<A><x>1</x>", Err("unexpected end of the document")),
+            ("", Err("unexpected end of the document")),
+            ("<!DOCTYPE A []><A/>", Err("a document type declaration is not allowed")),
+            ("<A><x>&other;</x></A>", Err("unknown entity &other;")),
         ] {
             let expected = expected.map(|all| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
             assert_eq!(flat(body), expected.map_err(ToOwned::to_owned), "{body}");
@@ -323,7 +324,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_flat_document_is_read_as_its_tree_is(
+        fn a_flat_document_and_its_tree_have_the_same_content(
             parts in proptest::collection::vec("<x>|</x>|<y/>|<A>|</A>|<!-- -->|a|&amp;|<!\\[CDATA\\[b\\]\\]>", 0..8),
         ) {
             let body = format!("<A>{}</A>", parts.concat());

@@ -1,4 +1,4 @@
-//! Our types against the published description of the API: every property is there, none is misspelt.
+//! Compares our types with the published description of the API: every property exists and none is misspelt.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -14,12 +14,12 @@ use serde::{
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A type of ours, and the definition it stands for.
+/// One of our types and the definition that it implements.
 struct Pair {
     definition: &'static str,
-    /// Names of the properties that the type reads.
+    /// Returns the names of the properties that the type reads.
     fields: fn() -> &'static [&'static str],
-    /// Reads a body and writes it again.
+    /// Deserialises a body and serialises it again.
     round_trip: fn(Value) -> Result<Value, serde_json::Error>,
 }
 
@@ -32,7 +32,7 @@ fn pair<T: DeserializeOwned + Serialize>(definition: &'static str) -> Pair {
     Pair { definition, fields, round_trip: |body| serde_json::to_value(serde_json::from_value::<T>(body)?) }
 }
 
-/// Asks a derived type for the names of its fields, and gives it nothing.
+/// A deserializer that records the field names of a derived type and then fails.
 struct FieldNames<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> serde::Deserializer<'de> for FieldNames<'_> {
@@ -45,11 +45,11 @@ impl<'de> serde::Deserializer<'de> for FieldNames<'_> {
         _: V,
     ) -> Result<V::Value, Error> {
         *self.0 = fields;
-        Err(serde::de::Error::custom("only the names were wanted"))
+        Err(serde::de::Error::custom("only the field names are needed"))
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
-        Err(serde::de::Error::custom("no struct"))
+        Err(serde::de::Error::custom("expected a struct"))
     }
 
     serde::forward_to_deserialize_any! {
@@ -58,7 +58,7 @@ impl<'de> serde::Deserializer<'de> for FieldNames<'_> {
     }
 }
 
-/// What is sent.
+/// Returns the types of request bodies.
 fn requests() -> Vec<Pair> {
     vec![
         pair::<PoolAdd>("PoolAddParameter"),
@@ -86,8 +86,8 @@ fn requests() -> Vec<Pair> {
     ]
 }
 
-/// What comes back.
-fn answers() -> Vec<Pair> {
+/// Returns the types of response bodies.
+fn responses() -> Vec<Pair> {
     vec![
         pair::<Pool>("CloudPool"),
         pair::<Page<Pool>>("CloudPoolListResult"),
@@ -110,7 +110,7 @@ fn answers() -> Vec<Pair> {
     ]
 }
 
-/// What the others are made of.
+/// Returns the types that are part of other types.
 fn parts() -> Vec<Pair> {
     vec![
         pair::<PoolSpecification>("PoolSpecification"),
@@ -176,12 +176,12 @@ fn parts() -> Vec<Pair> {
 }
 
 fn all() -> Vec<Pair> {
-    requests().into_iter().chain(answers()).chain(parts()).collect()
+    requests().into_iter().chain(responses()).chain(parts()).collect()
 }
 
-/// Properties of ours that version 20.0 does not describe, and why.
+/// Properties of our types that version 20.0 does not describe, with the reason.
 const NOT_OF_20: &[(&str, &str)] = &[
-    ("odata.metadata", "of every answer, never described"),
+    ("odata.metadata", "in every response, but never described"),
     ("cloudServiceConfiguration", "until 19.0"),
     ("applicationLicenses", "until 19.0"),
     ("ipv6Address", "since 2025-06-01"),
@@ -192,9 +192,9 @@ const NOT_OF_20: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_property_of_the_description_is_ours_and_the_other_way_round() {
+fn our_properties_are_those_of_the_description_of_20() {
     let description = Description::of_20();
-    let mut excused = BTreeSet::new();
+    let mut used = BTreeSet::new();
     for pair in all() {
         let ours: BTreeSet<&str> = (pair.fields)().iter().copied().collect();
         let theirs: BTreeSet<&str> = description.properties(pair.definition).into_iter().collect();
@@ -202,14 +202,14 @@ fn every_property_of_the_description_is_ours_and_the_other_way_round() {
         assert!(missing.is_empty(), "{} lacks {missing:?}", pair.definition);
         for extra in ours.difference(&theirs) {
             assert!(NOT_OF_20.iter().any(|(name, _)| name == extra), "{} has {extra}", pair.definition);
-            excused.insert(*extra);
+            used.insert(*extra);
         }
     }
-    assert_eq!(excused.len(), NOT_OF_20.len(), "an excuse that nothing needs; needed: {excused:?}");
+    assert_eq!(used.len(), NOT_OF_20.len(), "an exception is unused; used: {used:?}");
 }
 
 #[test]
-fn every_property_of_19_is_ours_as_well() {
+fn our_types_have_every_property_of_19() {
     let description = Description::of_19();
     for pair in all().iter().filter(|pair| pair.definition != "NodeDeallocateParameter") {
         let ours = (pair.fields)();
@@ -221,9 +221,9 @@ fn every_property_of_19_is_ours_as_well() {
     assert_eq!(fields, description.properties("CloudServiceConfiguration"));
 }
 
-/// Properties of ours that version 2025-06-01 does not have, and why.
+/// Properties of our types that version 2025-06-01 does not have, with the reason.
 const NOT_OF_2025: &[(&str, &str)] = &[
-    ("odata.metadata", "of every answer, never described"),
+    ("odata.metadata", "in every response, but never described"),
     ("cloudServiceConfiguration", "until 19.0"),
     ("applicationLicenses", "until 19.0"),
     ("blobSource", "the name of httpUrl until 2018-08"),
@@ -235,9 +235,9 @@ const NOT_OF_2025: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_property_of_2025_is_ours_and_the_other_way_round() {
+fn our_properties_are_those_of_2025() {
     let description = Description::of_2025();
-    let mut excused = BTreeSet::new();
+    let mut used = BTreeSet::new();
     let mut compared = 0;
     for pair in all().iter().filter(|pair| description.has(pair.definition)) {
         compared += 1;
@@ -247,15 +247,15 @@ fn every_property_of_2025_is_ours_and_the_other_way_round() {
         assert!(missing.is_empty(), "{} lacks {missing:?}", pair.definition);
         for extra in ours.difference(&theirs) {
             assert!(NOT_OF_2025.iter().any(|(name, _)| name == extra), "{} has {extra}", pair.definition);
-            excused.insert(*extra);
+            used.insert(*extra);
         }
     }
     assert!(compared > 60, "{compared}");
-    assert_eq!(excused.len(), NOT_OF_2025.len(), "an excuse that nothing needs; needed: {excused:?}");
+    assert_eq!(used.len(), NOT_OF_2025.len(), "an exception is unused; used: {used:?}");
 }
 
 #[test]
-fn a_body_with_every_property_is_read_and_written_without_change() {
+fn a_body_with_every_property_survives_a_round_trip() {
     let described = |pair: &Pair, description: &Description| description.has(pair.definition);
     for description in [Description::of_2025(), Description::of_20(), Description::of_19()] {
         for pair in all().into_iter().filter(|pair| described(pair, &description)) {
@@ -271,8 +271,8 @@ fn a_body_with_every_property_is_read_and_written_without_change() {
     }
 }
 
-/// Undoes the two known differences of our writing: lengths of files are texts on the wire, and counts of 20.0
-/// are also written for 19.0.
+/// Reverts the two known differences of our output: file lengths are strings on the wire, and counts that
+/// only 20.0 has are also written for 19.0.
 fn as_described(ours: &mut Value, body: &Value) {
     match (ours, body) {
         (Value::Object(ours), Value::Object(body)) => {
@@ -300,11 +300,11 @@ fn every_request_with_all_its_properties_is_valid() {
         let mut body = description.full_body(pair.definition);
         without_read_only(&mut body);
         let ours = (pair.round_trip)(body).unwrap();
-        assert_eq!(description.faults_of_request(pair.definition, &ours), [""; 0], "{}", pair.definition);
+        assert_eq!(description.problems_of_request(pair.definition, &ours), [""; 0], "{}", pair.definition);
     }
 }
 
-/// `exactVersion` and the ids of identities are set by the service alone.
+/// Removes the properties that only the service sets: `exactVersion` and the ids of identities.
 fn without_read_only(body: &mut Value) {
     match body {
         Value::Object(properties) => {
@@ -317,9 +317,9 @@ fn without_read_only(body: &mut Value) {
 }
 
 #[test]
-fn a_misspelt_unwanted_or_mistyped_property_is_noticed() {
+fn misspelt_unexpected_and_mistyped_properties_are_detected() {
     let description = Description::of_20();
-    let faults = |definition, body: Value| description.faults_of_request(definition, &body).len();
+    let faults = |definition, body: Value| description.problems_of_request(definition, &body).len();
     assert_eq!(faults("TaskAddParameter", json!({"id": "t", "commandLine": "c"})), 0);
     for body in [
         json!({"id": "t"}),
@@ -337,7 +337,7 @@ fn a_misspelt_unwanted_or_mistyped_property_is_noticed() {
 }
 
 #[test]
-fn requests_as_they_are_built_are_valid() {
+fn requests_built_by_constructors_are_valid() {
     let url = || Secret::new("http://127.0.0.1/c?sig=x");
     let task = TaskAdd {
         id: "t".into(),
@@ -355,12 +355,12 @@ fn requests_as_they_are_built_are_valid() {
         ..Default::default()
     });
     for description in [Description::of_2025(), Description::of_20(), Description::of_19()] {
-        assert_eq!(description.faults_of_request("TaskAddCollectionParameter", &tasks), [""; 0]);
-        assert_eq!(description.faults_of_request("JobAddParameter", job.as_ref().unwrap()), [""; 0]);
+        assert_eq!(description.problems_of_request("TaskAddCollectionParameter", &tasks), [""; 0]);
+        assert_eq!(description.problems_of_request("JobAddParameter", job.as_ref().unwrap()), [""; 0]);
     }
 }
 
-/// The values of an enum that is a property of a definition, or a definition itself.
+/// Returns the values of an enum, which is a property of a definition or a definition itself.
 fn described(description: &Description, at: &str) -> Vec<String> {
     let (definition, property) = at.split_once('.').unwrap_or((at, ""));
     let schema = description.definition(definition);
@@ -371,7 +371,7 @@ fn described(description: &Description, at: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_value_of_an_enum_is_known_and_written_as_described() {
+fn every_enum_value_is_known_and_written_as_described() {
     let description = Description::of_20();
     fn check(description: &Description, at: &str, known: Vec<&str>) {
         let mut known: Vec<String> = known.into_iter().map(str::to_owned).collect();
@@ -414,7 +414,7 @@ fn every_value_of_an_enum_is_known_and_written_as_described() {
     }
 }
 
-/// The kind of a property, as `src/batch/requests.txt` writes it.
+/// Returns the kind of a property in the format of `src/batch/requests.txt`.
 fn kind(description: &Description, property: &serde_json::Value) -> String {
     let words = |words: &serde_json::Value| {
         let words = words.as_array()?.iter().filter_map(|word| word.as_str());
@@ -437,10 +437,11 @@ fn kind(description: &Description, property: &serde_json::Value) -> String {
     }
 }
 
-/// Properties of no description of ours that old clients still send.
+/// Properties that old clients still send but that are in none of the descriptions.
 const OLDER: &[(&str, &str)] = &[("ResourceFile", "blobSource")];
 
-/// The line of a definition in `src/batch/requests.txt`, from the descriptions of 19.0, 20.0 and 2025-06-01.
+/// Returns the line of a definition for `src/batch/requests.txt`, from the descriptions of 19.0, 20.0 and
+/// 2025-06-01.
 fn line_of(name: &str, versions: &[Description; 3]) -> String {
     let of = |description: &Description| -> Option<BTreeMap<String, String>> {
         let kind = |each: &str| kind(description, &description.definition(name)["properties"][each]);
@@ -454,7 +455,7 @@ fn line_of(name: &str, versions: &[Description; 3]) -> String {
         properties.insert((*older).to_owned(), "text".to_owned());
     }
     let property = |(each, kind): (&String, &String)| {
-        // A description that lacks the whole definition says nothing.
+        // Ignore versions that lack the whole definition.
         let has = versions
             .each_ref()
             .map(|version| version.as_ref().map(|properties| properties.contains_key(each)));
@@ -467,7 +468,7 @@ fn line_of(name: &str, versions: &[Description; 3]) -> String {
             [Some(true), Some(false), None] => "<=19.0",
             other => panic!("{name}.{each}: {other:?}"),
         };
-        // The newest version's words: the older ones' are among them.
+        // The newest version has all values of the older ones.
         let words = versions[2]
             .as_ref()
             .and_then(|properties| properties.get(each))
@@ -478,11 +479,11 @@ fn line_of(name: &str, versions: &[Description; 3]) -> String {
 }
 
 #[test]
-fn the_list_of_what_requests_may_hold_is_the_description() {
+fn requests_txt_is_equal_to_the_descriptions() {
     let versions = [Description::of_19(), Description::of_20(), Description::of_2025()];
     let list = include_str!("../src/batch/requests.txt");
     let (requests, _) = list.split_once("\n\n").unwrap();
-    // Every definition of a request, and every one that a listed one refers to.
+    // All definitions of requests, and transitively all that they refer to.
     let mut open: Vec<String> =
         requests.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
     let mut lines = BTreeMap::new();
@@ -502,5 +503,5 @@ fn the_list_of_what_requests_may_hold_is_the_description() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/batch/requests.txt");
         return std::fs::write(path, expected).unwrap();
     }
-    assert_eq!(list, expected, "UPDATE_DOCS=1 writes it anew");
+    assert_eq!(list, expected, "rewrite it with UPDATE_DOCS=1");
 }

@@ -1,4 +1,4 @@
-//! What the real service said and was told is read by our types and written again without loss.
+//! Recorded requests and responses of the real service survive a round trip through our types.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -18,13 +18,13 @@ use std::{
 
 type RoundTrip = fn(Value) -> Result<Value, serde_json::Error>;
 
-/// Reads a body as `T` and writes it again.
+/// Deserialises a body as `T` and serialises it again.
 fn through<T: DeserializeOwned + Serialize>(body: Value) -> Result<Value, serde_json::Error> {
     serde_json::to_value(serde_json::from_value::<T>(body)?)
 }
 
-/// Which of our types the body of an answer is.
-fn type_of_answer(method: &str, path: &[&str], status: u64) -> Option<(&'static str, RoundTrip)> {
+/// Returns the name and round trip of the type of a response body.
+fn type_of_response(method: &str, path: &[&str], status: u64) -> Option<(&'static str, RoundTrip)> {
     Some(match (method, path) {
         _ if status >= 400 => ("error", through::<BatchErrorBody>),
         ("GET", ["pools"]) => ("pools", through::<Page<Pool>>),
@@ -42,7 +42,7 @@ fn type_of_answer(method: &str, path: &[&str], status: u64) -> Option<(&'static 
         ("GET", ["jobs", _, "jobpreparationandreleasetaskstatus"]) => {
             ("preparations", through::<Page<JobPreparationAndReleaseStatus>>)
         }
-        // Wrapped into `taskCounts`, beside `taskSlotCounts`, after 2020-03.
+        // Since 2020-03 the counts are nested in `taskCounts`, next to `taskSlotCounts`.
         ("GET", ["jobs", _, "taskcounts"]) => ("task counts", through::<TaskCounts>),
         ("POST", ["jobs", _, "addtaskcollection"]) => ("collection", through::<TaskAddCollectionResult>),
         ("GET", ["jobs", _, "tasks"]) => ("tasks", through::<Page<Task>>),
@@ -55,7 +55,7 @@ fn type_of_answer(method: &str, path: &[&str], status: u64) -> Option<(&'static 
     })
 }
 
-/// Which of our types the body of a request is.
+/// Returns the name and round trip of the type of a request body.
 fn type_of_request(method: &str, path: &[&str]) -> Option<(&'static str, RoundTrip)> {
     Some(match (method, path) {
         ("POST", ["pools"]) => ("> pool", through::<PoolAdd>),
@@ -77,9 +77,9 @@ fn type_of_request(method: &str, path: &[&str]) -> Option<(&'static str, RoundTr
     })
 }
 
-/// Differences that are as they should be: how they begin, how their path ends, and why.
+/// Expected differences: first word, end of the path, and reason.
 const ALLOWED: &[(&str, &str, &str)] = &[
-    ("lost", "odata.metadata", "names the shape; nobody needs it, and `Answer` writes it"),
+    ("lost", "odata.metadata", "metadata URL of the response; not needed, and written by `ResponseBody`"),
     ("lost", "maxTasksPerNode", "became taskSlotsPerNode after 2020-03"),
     ("lost", "runElevated", "became userIdentity after 2016-07"),
     ("lost", "currentDedicated", "became currentDedicatedNodes after 2017-01"),
@@ -96,21 +96,21 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("added", "lowPriority.deallocated", "counted since 2024-07"),
     ("added", "lowPriority.deallocating", "counted since 2024-07"),
     ("added", "lowPriority.upgradingOS", "counted since 2024-02"),
-    ("added", "id", "was not selected, and is empty with us; nobody writes such an answer again"),
+    ("added", "id", "not selected, so empty in our type; such a response is never written"),
 ];
 
-/// Texts whose letter case the service mixes; we write that of its description.
+/// Strings that the service writes in varying case; we write the case of the description.
 const ANY_CASE: &[&str] =
     &["status", "category", "nodeFillType", "result", "osType", "verificationType", "onAllTasksComplete"];
 
 fn same(name: &str, theirs: &str, ours: &str) -> bool {
     theirs == ours
         || ANY_CASE.contains(&name) && theirs.eq_ignore_ascii_case(ours)
-        || parse_iso(theirs).is_some_and(|moment| Some(moment) == parse_iso(ours))
+        || parse_iso(theirs).is_some_and(|time| Some(time) == parse_iso(ours))
         || theirs.parse::<IsoDuration>().is_ok_and(|length| Ok(length) == ours.parse())
 }
 
-/// Notes every difference between what came and what we write, by path.
+/// Appends all differences between a recorded body and our output, with their paths.
 fn compare(path: &str, theirs: &Value, ours: &Value, differences: &mut Vec<String>) {
     match (theirs, ours) {
         (Value::Object(theirs), Value::Object(ours)) => {
@@ -118,7 +118,7 @@ fn compare(path: &str, theirs: &Value, ours: &Value, differences: &mut Vec<Strin
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 match ours.get(name) {
                     Some(ours) => compare(&path, value, ours, differences),
-                    // A null is an absence.
+                    // A null value equals an absent one.
                     None if value.is_null() => {}
                     None => differences.push(format!("lost {path}")),
                 }
@@ -139,7 +139,7 @@ fn compare(path: &str, theirs: &Value, ours: &Value, differences: &mut Vec<Strin
     }
 }
 
-/// The allowance that a difference needs, if there is one.
+/// Returns the index of the entry in `ALLOWED` that permits a difference.
 fn allowance(difference: &str) -> Option<usize> {
     let (kind, path) = difference.split_once(' ').unwrap();
     ALLOWED.iter().position(|(allowed, end, _)| {
@@ -147,14 +147,14 @@ fn allowance(difference: &str) -> Option<usize> {
     })
 }
 
-/// What the check of all bodies found.
+/// The result of checking all bodies.
 #[derive(Default)]
 struct Findings {
-    /// Bodies by type.
+    /// Number of checked bodies by type.
     checked: BTreeMap<&'static str, u32>,
-    /// Differences that are not allowed.
+    /// Differences that `ALLOWED` does not permit.
     wrong: BTreeSet<String>,
-    /// Allowances that were needed.
+    /// Indices of used entries of `ALLOWED`.
     needed: BTreeSet<usize>,
 }
 
@@ -182,7 +182,7 @@ impl Findings {
     }
 }
 
-/// Every interaction of every file, with the file's name.
+/// Returns all recorded interactions with the name of their file.
 fn interactions() -> Vec<(String, Value)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
     let mut all = Vec::new();
@@ -200,15 +200,15 @@ fn interactions() -> Vec<(String, Value)> {
 }
 
 #[test]
-fn every_recorded_body_is_read_and_written_without_loss() {
+fn every_recorded_body_survives_a_round_trip() {
     let mut found = Findings::default();
     for (name, interaction) in interactions() {
         let method = interaction["method"].as_str().unwrap();
         let path = interaction["path"].as_str().unwrap().split('?').next().unwrap();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let at = format!("{name}: {method} {path}");
-        if let Some(answer) = type_of_answer(method, &segments, interaction["status"].as_u64().unwrap()) {
-            found.check(answer, &interaction["response_body_json"], &at);
+        if let Some(response) = type_of_response(method, &segments, interaction["status"].as_u64().unwrap()) {
+            found.check(response, &interaction["response_body_json"], &at);
         }
         if let Some(request) = type_of_request(method, &segments) {
             found.check(request, &interaction["request_body_json"], &at);
@@ -217,12 +217,12 @@ fn every_recorded_body_is_read_and_written_without_loss() {
     assert!(found.wrong.is_empty(), "{}", Vec::from_iter(found.wrong).join("\n"));
     let idle =
         (0..ALLOWED.len()).filter(|allowed| !found.needed.contains(allowed)).map(|allowed| ALLOWED[allowed]);
-    assert_eq!(idle.collect::<Vec<_>>(), [], "allowances that nothing needs");
+    assert_eq!(idle.collect::<Vec<_>>(), [], "unused entries of ALLOWED");
     insta::assert_debug_snapshot!(found.checked);
 }
 
 #[test]
-fn every_refusal_is_read_and_what_a_proxy_says_is_not() {
+fn every_error_of_the_service_is_parsed_and_no_error_of_a_proxy() {
     let (mut codes, mut none) = (BTreeSet::new(), 0);
     for (name, interaction) in interactions() {
         if interaction["status"].as_u64() < Some(400) {
@@ -247,7 +247,7 @@ fn every_refusal_is_read_and_what_a_proxy_says_is_not() {
 }
 
 #[test]
-fn every_recorded_date_header_is_read() {
+fn every_recorded_date_header_is_parsed() {
     let mut read = 0;
     for (name, interaction) in interactions() {
         for header in ["date", "last-modified"] {

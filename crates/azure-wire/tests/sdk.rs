@@ -1,9 +1,9 @@
-//! What the official SDKs sign is what we verify, and what we would have signed.
+//! Requests signed by the official SDKs are accepted, and our signature of the same request is equal.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use dropmill_azure_wire::{
-    sas::{self, Action, Asked},
+    sas::{self, Action, SasRequest},
     secret::Secret,
     sign::{Scheme, SharedKey},
     time::{parse_http_date, parse_iso},
@@ -34,7 +34,7 @@ fn request(recorded: &Value) -> http::Request<()> {
     request.body(()).unwrap()
 }
 
-/// Verifies every request of a recording; returns how many there were.
+/// Verifies all requests of a recording and returns their number.
 fn verify_all(scheme: Scheme, key: &SharedKey, recording: &str) -> usize {
     let recording: Value = serde_json::from_str(recording).unwrap();
     let requests = recording["requests"].as_array().unwrap();
@@ -43,11 +43,11 @@ fn verify_all(scheme: Scheme, key: &SharedKey, recording: &str) -> usize {
         let date = request.headers()[scheme.date_header()].to_str().unwrap();
         let now = parse_http_date(date).unwrap();
         let at = format!("{} {} {}", recording["sdk"], recorded["method"], recorded["uri"]);
-        if let Err(refusal) = key.verify(scheme, &request, now) {
-            panic!("{at}: {}", refusal.detail());
+        if let Err(error) = key.verify(scheme, &request, now) {
+            panic!("{at}: {}", error.detail());
         }
         let ours = format!("SharedKey {}:{}", key.account(), key.sign(&key.string_to_sign(scheme, &request)));
-        assert_eq!(request.headers()["authorization"], ours, "{at}: we would sign otherwise");
+        assert_eq!(request.headers()["authorization"], ours, "{at}: our signature differs");
     }
     requests.len()
 }
@@ -69,7 +69,7 @@ fn every_sas_of_the_storage_sdk_is_verified() {
     let sas = recording["sas"].as_array().unwrap();
     for made in sas {
         let text = |name: &str| made[name].as_str().unwrap();
-        let asked = Asked {
+        let request = SasRequest {
             container: text("container"),
             blob: text("blob"),
             action: Action::ReadBlob,
@@ -78,11 +78,11 @@ fn every_sas_of_the_storage_sdk_is_verified() {
             from: IpAddr::from([127, 0, 0, 5]),
         };
         let query = text("query");
-        if let Err(refusal) = sas::verify(&blob_key(), query, &asked) {
-            panic!("{query}: {refusal}: {:?}", refusal.detail());
+        if let Err(error) = sas::verify(&blob_key(), query, &request) {
+            panic!("{query}: {error}: {:?}", error.detail());
         }
         let replaced = uri::value(query, "sp").unwrap().contains('w');
-        let rights = sas::verify(&blob_key(), query, &asked).unwrap();
+        let rights = sas::verify(&blob_key(), query, &request).unwrap();
         assert_eq!(rights.allow(Action::ReplaceBlob), replaced, "{query}");
     }
     assert!(sas.len() >= 20);

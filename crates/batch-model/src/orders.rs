@@ -4,7 +4,7 @@
 //! (for simulations) stand behind the same three traits.
 
 pub use crate::applications::PackageOrder;
-use dropmill_azure_wire::{blob::FileFacts, time::Timestamp};
+use dropmill_azure_wire::{blob::FileMetadata, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     ops::{AddAssign, Sub},
@@ -327,7 +327,7 @@ pub trait BlobDoor: Send + Sync {
     ///
     /// # Errors
     /// See [`DoorError`].
-    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError>;
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError>;
     /// Names of the blobs of a container that begin with `prefix`, sorted.
     ///
     /// # Errors
@@ -358,7 +358,7 @@ pub struct FileToStore {
     /// Where the file is.
     pub path: std::path::PathBuf,
     /// What the blob remembers of it.
-    pub facts: FileFacts,
+    pub facts: FileMetadata,
 }
 
 /// Why a blob could not be had or stored. Messages hold no SAS.

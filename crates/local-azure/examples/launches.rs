@@ -9,7 +9,7 @@
 //! keeper and shim take of the memory.
 #![allow(clippy::unwrap_used)]
 
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use dropmill_azure_wire::time::WallClock;
 use dropmill_local_azure::{
     orders::{BlobDoor, DoorError, FileToStore, GoOn, Launch, NodeEvent, NodeRef, Order, Runner},
@@ -175,7 +175,7 @@ fn own_cpu_seconds() -> f64 {
 struct NoDoor;
 
 impl BlobDoor for NoDoor {
-    fn fetch(&self, url: &str, _: &Path, _: GoOn<'_>) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, _: &Path, _: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         Err(DoorError::NotFound(url.into()))
     }
     fn list(&self, container_url: &str, _: &str, _: GoOn<'_>) -> Result<Vec<String>, DoorError> {

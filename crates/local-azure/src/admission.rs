@@ -1,15 +1,15 @@
 //! What a client that signs in otherwise has to do, for both services.
 
-use dropmill_azure_wire::sign::Refusal as SignRefusal;
+use dropmill_azure_wire::sign::AuthError;
 
 /// What a client that signs in otherwise has to do; none if that is clear from the error.
-pub(crate) fn way_out(refusal: &SignRefusal) -> Option<&'static str> {
+pub(crate) fn way_out(refusal: &AuthError) -> Option<&'static str> {
     match refusal {
-        SignRefusal::OtherKind { kind } if kind.eq_ignore_ascii_case("bearer") => Some(
+        AuthError::OtherKind { kind } if kind.eq_ignore_ascii_case("bearer") => Some(
             "This service knows no users and takes no tokens: use the name and key of the account (SharedKey, a named key \
              credential), or the connection string for Blob; `dropmill env` prints them",
         ),
-        SignRefusal::OtherAccount { .. } => Some("Use the account's name and key that `dropmill env` prints"),
+        AuthError::OtherAccount { .. } => Some("Use the account's name and key that `dropmill env` prints"),
         _ => None,
     }
 }

@@ -1,12 +1,12 @@
-//! Files and folders that only their owner can use, whatever the umask.
+//! Creates and opens files and folders that only their owner can use, independent of the umask.
 //!
-//! Everything that Dropmill keeps for itself (journals, keys, databases, locks, node folders) is created and opened here,
-//! so that there is one place that decides about modes: 0700 for a folder, 0600 for a file. What exists is checked
-//! before it is used, on an open handle: it must belong to the user of this process and other users must not be able to
-//! write to it. What other users can only read is tightened. Links of other users and links to files are never followed,
+//! Dropmill uses this crate for all its internal files (journals, keys, databases, locks, node folders), so
+//! that one place decides their modes: 0700 for a folder, 0600 for a file. Existing ones are checked on an
+//! open handle before use: they must belong to the user of this process, and other users must not have write
+//! access. Read access of other users is removed. Links of other users and links to files are never followed,
 //! and a file is replaced by a rename, never by truncation.
 //!
-//! Results are not created here: users read them, so they keep the modes that the umask gives.
+//! Results are created elsewhere: users read them, so they get the modes that the umask allows.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,84 +40,84 @@ pub const FILE: u32 = 0o600;
 /// The permissions of the group and of other users.
 const OTHERS: u32 = 0o077;
 
-/// A file or folder of ours cannot be used.
+/// The reason why an internal file or folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateError {
-    /// Another user owns it, and can read and change what is in it.
+    /// Another user owns the path and can read and change its content.
     #[error(
         "cannot use {}: it belongs to user {owner}, this process runs as user {user}; \
          run as user {owner}, or choose another state folder with --state DIR",
         path.display()
     )]
     Foreign {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Numeric id of the user who owns it.
+        /// Numeric user id of the owner.
         owner: u32,
-        /// Numeric id of the user of this process.
+        /// Numeric user id of this process.
         user: u32,
     },
-    /// Other users can change what is in it.
+    /// Other users have write access to the path.
     #[error(
         "cannot use {0}: other users can write to it (mode {mode:04o}); check that its content is yours, then run \
          `chmod -R go-w {0}`",
         path.display()
     )]
     Writable {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Its mode.
+        /// Permission bits of the path.
         mode: u32,
     },
     /// Other users can read a secret.
     #[error("cannot use {0}: other users can read it (mode {mode:04o}); run `chmod 600 {0}`", path.display())]
     Readable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its mode.
+        /// Permission bits of the path.
         mode: u32,
     },
-    /// It is a link, which may lead to a file that is not ours.
+    /// The path is a symbolic link, which may lead to a file of another user.
     #[error("cannot use {}: it is a symbolic link; remove it, nothing is written through it", path.display())]
     Link {
-        /// The link.
+        /// Path of the link.
         path: PathBuf,
     },
-    /// It has a second name, by which it may be somebody else's file.
+    /// The file has several hard links, so another user may own one of its names.
     #[error(
         "cannot use {}: it has {names} names (hard links); replace it by a copy, so that no other file changes with it",
         path.display()
     )]
     Names {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// How many names it has.
+        /// Number of hard links.
         names: u64,
     },
-    /// Something else has its name.
+    /// The path exists but is of another kind.
     #[error("cannot use {}: expected a {expected}, found {found}; move it away", path.display())]
     Kind {
-        /// The path.
+        /// Path that was opened.
         path: PathBuf,
         /// `file` or `folder`.
         expected: &'static str,
-        /// What is there.
+        /// Kind that was found, with its article.
         found: &'static str,
     },
-    /// The file system refuses.
+    /// An operation of the file system failed.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Attempted operation, as a verb for the message.
         doing: &'static str,
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The cause.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
 
 impl PrivateError {
-    /// Returns the kind of the file system's own error, if it was one.
+    /// Returns the kind of the underlying I/O error, if there is one.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Io { source, .. } => Some(source.kind()),
@@ -133,61 +133,63 @@ impl From<PrivateError> for io::Error {
     }
 }
 
-/// Creates a folder and those above it that are missing, or checks and tightens the one that exists.
+/// Creates a folder and its missing parents. Checks an existing folder and removes the access of other users.
 ///
-/// The last segment may be a link if the user of this process or root made it: people move state folders to larger disks.
+/// The last segment can be a link if the user of this process or root created it, because users move state
+/// folders to larger disks.
 ///
 /// # Errors
-/// Fails if another user owns the folder or can write to it, if it is no folder, or if the file system refuses.
+/// Fails if another user owns the folder or can write to it, if it is not a folder, or on an I/O error.
 pub fn folder(path: &Path) -> Result<(), PrivateError> {
-    existing_folder_or_new(path, Keep::Tightened)
+    existing_folder_or_new(path, ExistingMode::Tighten)
 }
 
-/// Creates a folder as [`folder`] does, but leaves the mode of one that exists: for folders that users name for other
-/// purposes too, such as that of a recording.
+/// Creates a folder like [`folder`], but does not change the mode of an existing one. Use it for folders that
+/// users may also use for other purposes, such as the folder of a recording.
 ///
 /// # Errors
-/// As [`folder`].
+/// Fails under the same conditions as [`folder`].
 pub fn folder_of_user(path: &Path) -> Result<(), PrivateError> {
-    existing_folder_or_new(path, Keep::AsItIs)
+    existing_folder_or_new(path, ExistingMode::Keep)
 }
 
-/// Creates a folder below one of ours: its name must be free, and nothing above it is created. For folders that are made
-/// by the thousand; [`folder`] also checks one that exists.
+/// Creates a new folder inside an existing internal folder. Skips the checks of [`folder`], because thousands
+/// of folders are created this way.
 ///
 /// # Errors
-/// Fails if the name is taken, or if the file system refuses.
+/// Fails if the path exists, or on an I/O error.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(FOLDER).create(path)
 }
 
-/// Creates a folder and those above it that are missing, below one of ours. One that exists is used as it is.
+/// Creates a folder and its missing parents inside an existing internal folder. Accepts an existing folder
+/// without checks.
 ///
 /// # Errors
-/// Fails if the file system refuses.
+/// Fails on an I/O error.
 pub fn create_folders(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER).create(path)
 }
 
-/// Creates a file that must not exist yet, and opens it for reading and writing.
+/// Creates a new file and opens it for reading and writing.
 ///
 /// # Errors
-/// Fails if the name is taken ([`io::ErrorKind::AlreadyExists`]), or if the file system refuses.
+/// Fails if the path exists ([`io::ErrorKind::AlreadyExists`]), or on another I/O error.
 pub fn create_new(path: &Path) -> Result<File, PrivateError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = open(path, flags, Mode::from_raw_mode(FILE)).map_err(failed("create", path))?;
-    // A umask may even take the owner's own rights away.
-    let facts = fstat(&made).map_err(failed("check", path))?;
-    if mode(&facts) != FILE {
-        fchmod(&made, Mode::from_raw_mode(FILE)).map_err(failed("set the mode of", path))?;
+    let created = open(path, flags, Mode::from_raw_mode(FILE)).map_err(failed("create", path))?;
+    // A umask can even remove the owner's permissions.
+    let metadata = fstat(&created).map_err(failed("check", path))?;
+    if mode(&metadata) != FILE {
+        fchmod(&created, Mode::from_raw_mode(FILE)).map_err(failed("set the mode of", path))?;
     }
-    Ok(made.into())
+    Ok(created.into())
 }
 
-/// Reads a file without following a link in its place. Whose it is does not matter: root may read the state of others.
+/// Reads a file; does not follow a link. Accepts any owner, so that root can read the state of other users.
 ///
 /// # Errors
-/// Fails if it is a link or no plain file, or if the file system refuses.
+/// Fails if the path is a link or not a regular file, or on an I/O error.
 pub fn read(path: &Path) -> Result<Vec<u8>, PrivateError> {
     let mut content = vec![];
     let read = open_to_read(path)?.read_to_end(&mut content);
@@ -195,62 +197,64 @@ pub fn read(path: &Path) -> Result<Vec<u8>, PrivateError> {
     Ok(content)
 }
 
-/// Opens a file for reading, as [`read`] does.
+/// Opens a file for reading, with the checks of [`read`].
 ///
 /// # Errors
-/// As [`read`].
+/// Fails under the same conditions as [`read`].
 pub fn open_to_read(path: &Path) -> Result<File, PrivateError> {
     opened(path, OFlags::RDONLY).map(|(file, _)| file)
 }
 
-/// Opens a file for reading and writing, or creates it. Its content stays.
+/// Opens a file for reading and writing; creates it if it does not exist. Does not truncate it.
 ///
 /// # Errors
-/// Fails if the file is a link, belongs to another user, can be written to by others or has a second name; or if the file
-/// system refuses.
+/// Fails if the file is a link, belongs to another user, is writable by others or has several hard links, or
+/// on an I/O error.
 pub fn open_or_create(path: &Path) -> Result<File, PrivateError> {
     match open_existing(path) {
         Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => match create_new(path) {
-            // Another process was quicker.
+            // Another process created the file in the meantime.
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => open_existing(path),
-            made => made,
+            created => created,
         },
         opened => opened,
     }
 }
 
-/// Replaces a file by one with this content, whole or not at all: the content is written beside it, then renamed.
-/// `settle` decides what must be durable; it is called with the file before the rename and with its folder after it.
+/// Replaces the content of a file atomically: writes a temporary file next to it and renames that. `settle`
+/// makes the result as durable as the caller needs; it is called with the file before the rename and with its
+/// folder afterwards.
 ///
 /// # Errors
-/// Fails if the file system refuses.
+/// Fails on an I/O error, or if `settle` fails.
 pub fn replace(
     path: &Path,
     content: &[u8],
     settle: impl Fn(&File) -> io::Result<()>,
 ) -> Result<(), PrivateError> {
-    let coming = with_ending(path, ".new");
-    // One that a crash left; a link in its place is removed, not followed.
-    match fs::remove_file(&coming) {
+    let temporary = with_ending(path, ".new");
+    // Remove a temporary file that a crash left behind. This also removes a link instead of following it.
+    match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(PrivateError::Io { doing: "remove", path: coming, source: error });
+            return Err(PrivateError::Io { doing: "remove", path: temporary, source: error });
         }
         _ => {}
     }
-    let mut file = create_new(&coming)?;
+    let mut file = create_new(&temporary)?;
     let written = file.write_all(content).and_then(|()| settle(&file));
-    written.map_err(|source| PrivateError::Io { doing: "write", path: coming.clone(), source })?;
-    let named = fs::rename(&coming, path)
+    written.map_err(|source| PrivateError::Io { doing: "write", path: temporary.clone(), source })?;
+    let named = fs::rename(&temporary, path)
         .and_then(|()| path.parent().map_or(Ok(()), |folder| settle(&File::open(folder)?)));
     named.map_err(|source| PrivateError::Io { doing: "replace", path: path.to_owned(), source })
 }
 
-/// Prepares the file of an SQLite database: the file exists with our mode before SQLite opens it, because SQLite creates
-/// by umask and gives its other files the mode of the first. Returns the path to open, without links in it, so that
-/// SQLite can be told to follow none.
+/// Creates or checks the file of an SQLite database before SQLite opens it: SQLite would create it with the
+/// mode of the umask, and gives its auxiliary files the mode of the database. Returns the path without links,
+/// so that the caller can open it with `SQLITE_OPEN_NOFOLLOW`.
 ///
 /// # Errors
-/// As [`open_or_create`], for the database and for the files that SQLite keeps beside it.
+/// Fails under the same conditions as [`open_or_create`], for the database and for the auxiliary files of
+/// SQLite.
 pub fn database(path: &Path) -> Result<PathBuf, PrivateError> {
     drop(open_or_create(path)?);
     for ending in ["-wal", "-shm", "-journal"] {
@@ -263,10 +267,10 @@ pub fn database(path: &Path) -> Result<PathBuf, PrivateError> {
     without_links(path)
 }
 
-/// Returns the path with the links above its last segment resolved.
+/// Resolves the links in a path, except for its last segment.
 ///
 /// # Errors
-/// Fails if the folder cannot be found.
+/// Fails if the parent folder cannot be resolved.
 pub fn without_links(path: &Path) -> Result<PathBuf, PrivateError> {
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let above = fs::canonicalize(above).map_err(|source| PrivateError::Io {
@@ -277,53 +281,53 @@ pub fn without_links(path: &Path) -> Result<PathBuf, PrivateError> {
     Ok(above.join(path.file_name().unwrap_or_default()))
 }
 
-/// What becomes of the mode of a folder that others can read.
+/// How to handle the mode of an existing folder that other users can read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    Tightened,
-    AsItIs,
+enum ExistingMode {
+    Tighten,
+    Keep,
 }
 
-fn existing_folder_or_new(path: &Path, keep: Keep) -> Result<(), PrivateError> {
-    let made = create_folder(path).or_else(|error| match path.parent() {
+fn existing_folder_or_new(path: &Path, existing: ExistingMode) -> Result<(), PrivateError> {
+    let created = create_folder(path).or_else(|error| match path.parent() {
         Some(above) if error.kind() == io::ErrorKind::NotFound && !above.as_os_str().is_empty() => {
             create_folders(above)?;
             create_folder(path)
         }
         _ => Err(error),
     });
-    let is_new = made.is_ok();
-    if let Some(source) = made.err().filter(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+    let is_new = created.is_ok();
+    if let Some(source) = created.err().filter(|error| error.kind() != io::ErrorKind::AlreadyExists) {
         return Err(PrivateError::Io { doing: "create folder", path: path.to_owned(), source });
     }
     let handle = open_folder(path)?;
-    let facts = fstat(&handle).map_err(failed("check", path))?;
-    match verdict(&entry(&facts), rustix::process::geteuid().as_raw(), FOLDER) {
-        Verdict::Fits => Ok(()),
-        Verdict::Tighten if keep == Keep::AsItIs && !is_new => Ok(()),
+    let metadata = fstat(&handle).map_err(failed("check", path))?;
+    match verdict(&entry(&metadata), rustix::process::geteuid().as_raw(), FOLDER) {
+        Verdict::Usable => Ok(()),
+        Verdict::Tighten if existing == ExistingMode::Keep && !is_new => Ok(()),
         Verdict::Tighten => {
-            // That files in it get its group is not ours to change.
-            let mode = (facts.st_mode & 0o7000) | FOLDER;
+            // Keep the set-group-ID and sticky bits, which the user may have set.
+            let mode = (metadata.st_mode & 0o7000) | FOLDER;
             fchmod(&handle, Mode::from_raw_mode(mode)).map_err(failed("set the mode of", path))
         }
-        Verdict::Refuse => Err(refused(path, &facts)),
+        Verdict::Reject => Err(ownership_error(path, &metadata)),
     }
 }
 
-/// Opens a folder for reading. A link in its place is followed only if this user or root made it.
+/// Opens a folder for reading. Follows a link only if this user or root created it.
 fn open_folder(path: &Path) -> Result<impl AsFd + use<>, PrivateError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let followed = match open(path, flags | OFlags::NOFOLLOW, Mode::empty()) {
         Err(Errno::LOOP | Errno::NOTDIR) => {
-            let facts = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("check", path))?;
-            if FileType::from_raw_mode(facts.st_mode) != FileType::Symlink {
+            let metadata = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("check", path))?;
+            if FileType::from_raw_mode(metadata.st_mode) != FileType::Symlink {
                 return Err(PrivateError::Kind {
                     path: path.to_owned(),
                     expected: "folder",
-                    found: kind(&facts),
+                    found: kind(&metadata),
                 });
             }
-            if ![0, rustix::process::geteuid().as_raw()].contains(&facts.st_uid) {
+            if ![0, rustix::process::geteuid().as_raw()].contains(&metadata.st_uid) {
                 return Err(PrivateError::Link { path: path.to_owned() });
             }
             open(path, flags, Mode::empty())
@@ -333,18 +337,18 @@ fn open_folder(path: &Path) -> Result<impl AsFd + use<>, PrivateError> {
     followed.map_err(failed("open folder", path))
 }
 
-/// Opens a plain file, and no link to one.
+/// Opens a regular file; does not follow a link.
 fn opened(path: &Path, access: OFlags) -> Result<(File, Stat), PrivateError> {
-    // Non-blocking: a FIFO in its place must not hold us up.
+    // Non-blocking, because opening a FIFO would otherwise wait for a writer.
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match open(path, flags, Mode::empty()) {
         Err(Errno::LOOP) => return Err(PrivateError::Link { path: path.to_owned() }),
-        // Whose it is says more than that it may not be opened.
+        // An error that names the owner is more helpful than "permission denied".
         Err(Errno::ACCESS) => {
-            let facts = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("check", path))?;
-            return Err(match facts.st_uid == rustix::process::geteuid().as_raw() {
+            let metadata = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("check", path))?;
+            return Err(match metadata.st_uid == rustix::process::geteuid().as_raw() {
                 true => failed("open", path)(Errno::ACCESS),
-                false => refused(path, &facts),
+                false => ownership_error(path, &metadata),
             });
         }
         Err(Errno::ISDIR) => {
@@ -352,66 +356,67 @@ fn opened(path: &Path, access: OFlags) -> Result<(File, Stat), PrivateError> {
         }
         outcome => outcome.map_err(failed("open", path))?,
     };
-    let facts = fstat(&file).map_err(failed("check", path))?;
-    if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-        return Err(PrivateError::Kind { path: path.to_owned(), expected: "file", found: kind(&facts) });
+    let metadata = fstat(&file).map_err(failed("check", path))?;
+    if FileType::from_raw_mode(metadata.st_mode) != FileType::RegularFile {
+        return Err(PrivateError::Kind { path: path.to_owned(), expected: "file", found: kind(&metadata) });
     }
-    Ok((file.into(), facts))
+    Ok((file.into(), metadata))
 }
 
-/// Opens a file for reading and writing that exists.
+/// Opens an existing file for reading and writing.
 ///
 /// # Errors
-/// As [`open_or_create`]; [`io::ErrorKind::NotFound`] if it does not exist.
+/// Fails under the same conditions as [`open_or_create`], and with [`io::ErrorKind::NotFound`] if the file
+/// does not exist.
 pub fn open_existing(path: &Path) -> Result<File, PrivateError> {
-    let (file, facts) = opened(path, OFlags::RDWR)?;
-    match verdict(&entry(&facts), rustix::process::geteuid().as_raw(), FILE) {
-        Verdict::Fits => {}
+    let (file, metadata) = opened(path, OFlags::RDWR)?;
+    match verdict(&entry(&metadata), rustix::process::geteuid().as_raw(), FILE) {
+        Verdict::Usable => {}
         Verdict::Tighten => {
             fchmod(&file, Mode::from_raw_mode(FILE)).map_err(failed("set the mode of", path))?;
         }
-        Verdict::Refuse => return Err(refused(path, &facts)),
+        Verdict::Reject => return Err(ownership_error(path, &metadata)),
     }
-    if facts.st_nlink > 1 {
+    if metadata.st_nlink > 1 {
         #[allow(clippy::useless_conversion, reason = "the type differs between architectures")]
-        return Err(PrivateError::Names { path: path.to_owned(), names: facts.st_nlink.into() });
+        return Err(PrivateError::Names { path: path.to_owned(), names: metadata.st_nlink.into() });
     }
     Ok(file)
 }
 
-/// Opens a secret of the user's, such as a private key, for reading. It is used as it is, also behind a link, but only if
-/// neither its group nor other users can read or change it.
+/// Opens a secret file of the user, such as a private key, for reading. Follows links and does not change the
+/// mode, but requires that neither the group nor other users have any access.
 ///
 /// # Errors
-/// Fails if it cannot be opened, or others have rights to it.
+/// Fails if the file cannot be opened, or the group or other users have access to it.
 pub fn open_secret(path: &Path) -> Result<File, PrivateError> {
     let file: File =
         open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", path))?.into();
-    let facts = fstat(&file).map_err(failed("check", path))?;
-    match mode(&facts) & OTHERS {
+    let metadata = fstat(&file).map_err(failed("check", path))?;
+    match mode(&metadata) & OTHERS {
         0 => Ok(file),
-        _ => Err(PrivateError::Readable { path: path.to_owned(), mode: mode(&facts) }),
+        _ => Err(PrivateError::Readable { path: path.to_owned(), mode: mode(&metadata) }),
     }
 }
 
-fn refused(path: &Path, facts: &Stat) -> PrivateError {
+fn ownership_error(path: &Path, metadata: &Stat) -> PrivateError {
     let (path, user) = (path.to_owned(), rustix::process::geteuid().as_raw());
-    match facts.st_uid == user {
-        true => PrivateError::Writable { path, mode: mode(facts) },
-        false => PrivateError::Foreign { path, owner: facts.st_uid, user },
+    match metadata.st_uid == user {
+        true => PrivateError::Writable { path, mode: mode(metadata) },
+        false => PrivateError::Foreign { path, owner: metadata.st_uid, user },
     }
 }
 
-fn entry(facts: &Stat) -> Entry {
-    Entry { owner: facts.st_uid, mode: mode(facts) }
+fn entry(metadata: &Stat) -> Entry {
+    Entry { owner: metadata.st_uid, mode: mode(metadata) }
 }
 
-fn mode(facts: &Stat) -> u32 {
-    facts.st_mode & 0o777
+fn mode(metadata: &Stat) -> u32 {
+    metadata.st_mode & 0o777
 }
 
-fn kind(facts: &Stat) -> &'static str {
-    match FileType::from_raw_mode(facts.st_mode) {
+fn kind(metadata: &Stat) -> &'static str {
+    match FileType::from_raw_mode(metadata.st_mode) {
         FileType::RegularFile => "a file",
         FileType::Directory => "a folder",
         FileType::Symlink => "a symbolic link",

@@ -1,4 +1,4 @@
-//! Files and folders on a real file system; what needs another user is tested where the tests run as root.
+//! Tests on a real file system. Those that need another user are effective only if run as root.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,7 @@ fn message<T>(outcome: Result<T, PrivateError>) -> String {
 }
 
 #[test]
-fn folders_and_files_are_made_for_their_owner_alone() {
+fn new_folders_and_files_are_private() {
     let home = tempfile::tempdir().unwrap();
     let deep = home.path().join("above/state");
     folder(&deep).unwrap();
@@ -32,7 +32,7 @@ fn folders_and_files_are_made_for_their_owner_alone() {
 }
 
 #[test]
-fn what_other_users_could_only_read_is_tightened() {
+fn read_access_of_other_users_is_removed() {
     let home = tempfile::tempdir().unwrap();
     let (state, file) = (home.path().join("state"), home.path().join("state/f"));
     fs::create_dir(&state).unwrap();
@@ -44,38 +44,38 @@ fn what_other_users_could_only_read_is_tightened() {
     assert_eq!((mode_of(&state), mode_of(&file)), (0o700, 0o600));
     set_mode(&state, 0o755);
     folder_of_user(&state).unwrap();
-    assert_eq!(mode_of(&state), 0o755, "a folder that the user named for something else too");
+    assert_eq!(mode_of(&state), 0o755, "the mode of a user's folder is kept");
 }
 
 #[test]
-fn what_other_users_can_write_to_is_refused_with_the_command_that_mends_it() {
+fn paths_writable_by_others_are_rejected_with_the_command_to_fix_them() {
     let home = tempfile::tempdir().unwrap();
     let (state, file) = (home.path().join("state"), home.path().join("f"));
     fs::create_dir(&state).unwrap();
     fs::write(&file, "").unwrap();
     set_mode(&state, 0o770);
     set_mode(&file, 0o666);
-    for refused in [message(folder(&state)), message(folder_of_user(&state))] {
+    for rejected in [message(folder(&state)), message(folder_of_user(&state))] {
         let fix = format!("`chmod -R go-w {}`", state.display());
-        assert!(refused.contains("mode 0770") && refused.contains(&fix), "{refused}");
+        assert!(rejected.contains("mode 0770") && rejected.contains(&fix), "{rejected}");
     }
-    let refused = message(open_or_create(&file));
-    assert!(refused.contains("mode 0666"), "{refused}");
-    assert_eq!((mode_of(&state), mode_of(&file)), (0o770, 0o666), "what is refused is not changed");
+    let rejected = message(open_or_create(&file));
+    assert!(rejected.contains("mode 0666"), "{rejected}");
+    assert_eq!((mode_of(&state), mode_of(&file)), (0o770, 0o666), "a rejected path is not changed");
     fs::write(home.path().join("d.db-wal"), "").unwrap();
     set_mode(&home.path().join("d.db-wal"), 0o660);
     assert!(message(database(&home.path().join("d.db"))).contains("d.db-wal"));
 }
 
 #[test]
-fn links_are_not_followed_and_nothing_is_written_through_them() {
+fn links_are_not_followed() {
     let home = tempfile::tempdir().unwrap();
     let (target, link) = (home.path().join("target"), home.path().join("link"));
     fs::write(&target, "mine").unwrap();
     symlink(&target, &link).unwrap();
     assert!(message(open_or_create(&link)).contains("symbolic link"));
     assert!(message(database(&link)).contains("symbolic link"));
-    // The name of the file that is written first, too.
+    // Also if the link has the name of the temporary file.
     symlink(&target, home.path().join("kept.new")).unwrap();
     replace(&home.path().join("kept"), b"new", File::sync_all).unwrap();
     replace(&link, b"new", File::sync_all).unwrap();
@@ -90,7 +90,7 @@ fn links_are_not_followed_and_nothing_is_written_through_them() {
 }
 
 #[test]
-fn a_folder_behind_a_link_of_our_own_is_used_and_one_of_another_user_is_not() {
+fn only_links_of_this_user_to_folders_are_followed() {
     let home = tempfile::tempdir().unwrap();
     let (real, link) = (home.path().join("real"), home.path().join("link"));
     folder(&real).unwrap();
@@ -105,9 +105,9 @@ fn a_folder_behind_a_link_of_our_own_is_used_and_one_of_another_user_is_not() {
     std::os::unix::fs::lchown(&link, Some(other), None).unwrap();
     assert!(message(folder(&link)).contains("symbolic link"));
     std::os::unix::fs::chown(&real, Some(other), None).unwrap();
-    let refused = message(folder(&real));
+    let rejected = message(folder(&real));
     let expected = format!("it belongs to user {other}, this process runs as user {us}");
-    assert!(refused.contains(&expected) && refused.contains("--state DIR"), "{refused}");
+    assert!(rejected.contains(&expected) && rejected.contains("--state DIR"), "{rejected}");
     let file = home.path().join("f");
     fs::write(&file, "").unwrap();
     std::os::unix::fs::chown(&file, Some(other), None).unwrap();
@@ -115,7 +115,7 @@ fn a_folder_behind_a_link_of_our_own_is_used_and_one_of_another_user_is_not() {
 }
 
 #[test]
-fn other_kinds_of_files_are_named_and_not_waited_for() {
+fn other_kinds_of_files_are_rejected_without_blocking() {
     let home = tempfile::tempdir().unwrap();
     let pipe = home.path().join("pipe");
     rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
@@ -127,7 +127,7 @@ fn other_kinds_of_files_are_named_and_not_waited_for() {
 }
 
 #[test]
-fn a_secret_that_others_can_use_is_refused_with_the_command_that_mends_it() {
+fn a_secret_accessible_to_others_is_rejected_with_the_command_to_fix_it() {
     let home = tempfile::tempdir().unwrap();
     let (key, link) = (home.path().join("key.pem"), home.path().join("link.pem"));
     fs::write(&key, "secret").unwrap();
@@ -146,11 +146,11 @@ fn a_secret_that_others_can_use_is_refused_with_the_command_that_mends_it() {
     ] {
         set_mode(&key, mode);
         for path in [&key, &link] {
-            let refused = message(open_secret(path));
+            let rejected = message(open_secret(path));
             let fix = format!("(mode {mode:04o}); run `chmod 600 {}`", path.display());
-            assert_eq!(refused.contains(&fix), !is_used, "{mode:o}: {refused}");
+            assert_eq!(rejected.contains(&fix), !is_used, "{mode:o}: {rejected}");
         }
-        assert_eq!(mode_of(&key), mode, "what is refused is not changed");
+        assert_eq!(mode_of(&key), mode, "a rejected path is not changed");
     }
     assert!(message(open_secret(&home.path().join("none"))).contains("cannot open"));
 }

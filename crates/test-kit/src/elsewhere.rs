@@ -6,7 +6,7 @@ use crate::{
     scenario::{Deed, Fault},
 };
 use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use dropmill_azure_wire::{secret::without_query, uri::decode};
 use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore, GoOn};
 use futures_util::future::BoxFuture;
@@ -49,7 +49,7 @@ fn first<T>(files: &[(String, T)]) -> &str {
 }
 
 impl BlobDoor for FaultyDoor {
-    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         self.pass(FETCH, url, "")?;
         self.inner.fetch(url, to, go_on)
     }

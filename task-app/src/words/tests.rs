@@ -2,7 +2,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Gives few bytes at a time, so that every border of a block falls everywhere.
+/// A reader that returns few bytes at a time, to test every position of a block boundary.
 struct Drip<'a>(&'a [u8], usize);
 
 impl Read for Drip<'_> {
@@ -28,7 +28,7 @@ fn words(text: &[u8], step: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn every_unicode_white_space_is_a_border_and_nothing_else_is() {
+fn exactly_unicode_white_space_separates_words() {
     for character in '\0'..=char::MAX {
         let mut bytes = [0; 4];
         let bytes = character.encode_utf8(&mut bytes).as_bytes();
@@ -45,7 +45,7 @@ fn bytes_that_are_not_utf8_belong_to_words() {
 }
 
 #[test]
-fn only_a_mark_at_the_beginning_is_left_out() {
+fn only_a_byte_order_mark_at_the_start_is_skipped() {
     for step in 1..5 {
         assert_eq!(words("\u{FEFF}a \u{FEFF}b".as_bytes(), step), ["a".as_bytes(), "\u{FEFF}b".as_bytes()]);
         assert_eq!(words(b"\xEF\xBB", step), [b"\xEF\xBB"]);
@@ -54,7 +54,7 @@ fn only_a_mark_at_the_beginning_is_left_out() {
 }
 
 #[test]
-fn a_word_longer_than_the_buffer_stays_whole() {
+fn a_word_longer_than_the_buffer_is_not_split() {
     let long = vec![b'x'; 3 * BLOCK + 17];
     let text = [&b"a "[..], &long, b" b"].concat();
     assert_eq!(words(&text, 100_000), [b"a".to_vec(), long, b"b".to_vec()]);
@@ -62,7 +62,7 @@ fn a_word_longer_than_the_buffer_stays_whole() {
 
 proptest! {
     #[test]
-    fn the_same_words_as_the_standard_library_finds(
+    fn words_are_those_of_the_standard_library(
         text in "([a-zäß語\u{1F600}]{0,9}[ \t\r\n\u{85}\u{A0}\u{2003}\u{2028}\u{3000}]{0,2}){0,60}",
         step in 1_usize..200,
     ) {

@@ -1,13 +1,15 @@
-//! What the targets share: a service in memory, requests written as text, and what every answer must keep to.
+//! Shared parts of the fuzz targets: a service in memory, requests written as text, and rules for all
+//! responses.
 
-pub mod answer;
+pub mod reply;
 pub mod script;
 pub mod world;
 
-/// A folder that goes when it is dropped; in memory where the machine has such a place, so that inputs do not wait for a disk.
+/// Creates a temporary folder that is deleted when it is dropped. It is in memory if the machine has a memory
+/// file system, so that inputs do not wait for a disk.
 ///
 /// # Panics
-/// When there is no room for it.
+/// Panics if the folder cannot be created.
 pub fn scratch() -> tempfile::TempDir {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     folder.expect("a temporary folder")

@@ -1,4 +1,4 @@
-//! Requests as text, so that seeds can be read and written by hand:
+//! Scripts: requests as text, so that people can read and write seeds:
 //!
 //! ```text
 //! POST jobs/j/tasks?timeout=30
@@ -11,40 +11,40 @@
 //! sas:rl GET con/a
 //! ```
 //!
-//! Whatever cannot be a request is left out; what a URL cannot hold is percent-encoded, so that most changes of a
-//! text stay requests.
+//! Parts that are not valid requests are skipped, and characters that are not valid in a URL are percent-encoded,
+//! so that most mutations of a text are still requests.
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
-/// The most requests of one script.
+/// Maximum number of steps in one script.
 const MOST: usize = 12;
 
-/// One step of a script.
+/// A step of a script.
 #[derive(Debug)]
 pub enum Step {
-    /// So many seconds pass.
+    /// Advance the virtual time by this number of seconds.
     Wait(u64),
-    /// A request.
-    Send(Asked),
+    /// Send a request.
+    Send(ScriptedRequest),
 }
 
-/// A request as it was written.
+/// A request as written in a script.
 #[derive(Debug)]
-pub struct Asked {
-    /// What stands before the method: who sends it. Empty: the owner.
+pub struct ScriptedRequest {
+    /// Text before the method, which selects the sender; empty for the account owner.
     pub sender: String,
-    /// The method.
+    /// HTTP method of the request.
     pub method: Method,
-    /// Path and query, with a slash in front.
+    /// Path and query, with a leading slash.
     pub target: String,
-    /// The headers.
+    /// Headers as written, unsigned.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body.
+    /// Request body; empty if there is none.
     pub body: Vec<u8>,
 }
 
-/// Reads a script.
+/// Parses a script; skips invalid requests.
 pub fn read(text: &[u8]) -> Vec<Step> {
     let mut steps = vec![];
     let mut rest = text;
@@ -77,7 +77,7 @@ fn step(part: &[u8]) -> Option<Step> {
         let (name, value) = cut(line, b":")?;
         Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value.trim_ascii()).ok()?))
     });
-    Some(Step::Send(Asked {
+    Some(Step::Send(ScriptedRequest {
         sender: sender.to_owned(),
         method: Method::from_bytes(word.as_bytes()).ok()?,
         target: encoded(target.trim_start_matches('/')),
@@ -86,7 +86,7 @@ fn step(part: &[u8]) -> Option<Step> {
     }))
 }
 
-/// A slash and the target, with everything encoded that a URL does not hold as it is.
+/// Returns the target with a leading slash, with all characters encoded that are not valid in a URL.
 fn encoded(target: &str) -> String {
     let mut text = String::from("/");
     for byte in target.bytes() {
@@ -98,15 +98,16 @@ fn encoded(target: &str) -> String {
     text
 }
 
-impl Asked {
-    /// The request, not signed yet.
+impl ScriptedRequest {
+    /// Builds the unsigned request; `None` if it is invalid.
     pub fn request(self, host: &'static str) -> Option<Request<Body>> {
         let uri: Uri = format!("http://{host}{}", self.target).parse().ok()?;
         let mut request = Request::new(Body::from(self.body));
         (*request.method_mut(), *request.uri_mut()) = (self.method, uri);
         request.headers_mut().insert("host", HeaderValue::from_static(host));
         for (name, value) in self.headers {
-            // A fuzzed length or date would be refused before anything is looked at; `signing` is about those.
+            // A fuzzed length or date would be rejected before the rest is examined; the target `signing`
+            // covers those.
             if name != "content-length" && name != "authorization" {
                 request.headers_mut().append(name, value);
             }

@@ -1,9 +1,9 @@
-//! A service in memory, in virtual time, with nodes that pretend: made anew for every input, so that an input that
-//! found something finds it again.
+//! A service in memory, in virtual time, with simulated nodes. Every input gets a new one, so that a finding
+//! is reproducible.
 
 use crate::{
-    answer::{Told, ask},
-    script::Asked,
+    reply::{Reply, send},
+    script::ScriptedRequest,
 };
 use axum::{Router, body::Body};
 use dropmill_azure_wire::{
@@ -21,9 +21,9 @@ use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// When every world begins.
+/// Start of the virtual time in Unix seconds: 2026-01-01.
 const BEGINNING: i64 = 1_767_225_600;
-/// Most seconds that one input may let pass.
+/// Maximum virtual time of one input, in seconds.
 const LONGEST: u64 = 2 * 24 * 3600;
 const VERSION: &str = "api-version=2024-07-01.20.0";
 
@@ -31,7 +31,7 @@ struct Virtual(Instant);
 
 impl Clock for Virtual {
     fn now(&self) -> Timestamp {
-        let began = Timestamp::from_second(BEGINNING).expect("a moment of this century");
+        let began = Timestamp::from_second(BEGINNING).expect("a valid time");
         began + SignedDuration::try_from(self.0.elapsed()).unwrap_or(SignedDuration::MAX)
     }
 }
@@ -42,7 +42,7 @@ pub fn in_virtual_time<F: Future>(future: F) -> F::Output {
     runtime.expect("a runtime on this thread").block_on(future)
 }
 
-/// The service and the keys to it.
+/// The service and its account keys.
 pub struct World {
     service: LocalAzure,
     batch: Router,
@@ -54,7 +54,7 @@ pub struct World {
     node: String,
 }
 
-/// How a task ends, by the first word of its command line.
+/// Returns the simulated outcome of a task from the first word of its command line.
 fn script(command: &str) -> Pretend {
     let seconds = |text: &str| Duration::from_secs(text.parse::<u32>().unwrap_or(1).into());
     let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
@@ -68,7 +68,7 @@ fn script(command: &str) -> Pretend {
 }
 
 impl World {
-    /// A service that has nothing yet.
+    /// Starts an empty service.
     pub fn open() -> Self {
         let clock: SharedClock = Arc::new(Virtual(Instant::now()));
         let runner_clock = clock.clone();
@@ -80,7 +80,7 @@ impl World {
             PretendRunner::start(settings, runner_clock, reports, door)
         }));
         let service = LocalAzure::open(ServiceSettings::in_memory(), clock.clone(), make);
-        let service = service.expect("a service in memory has nothing that could be missing");
+        let service = service.expect("a service in memory always starts");
         let connection = service.connection();
         let key = |access: &dropmill_local_azure::service::Access| {
             SharedKey::new(&access.account, &access.key).expect("the service's own key")
@@ -97,22 +97,23 @@ impl World {
         }
     }
 
-    /// The service.
+    /// Returns the service itself.
     pub fn service(&self) -> &LocalAzure {
         &self.service
     }
 
-    /// The key of the Blob account.
+    /// Returns the key of the Blob account.
     pub fn blob_key(&self) -> &SharedKey {
         &self.blob_key
     }
 
-    /// The moment it is now.
+    /// Returns the current virtual time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// A pool `p` with one node, a job `j` with a task `t0` that ended and `t1` that runs, a schedule `s`.
+    /// Starts a service with a pool `p` of one node, a job `j` with a completed task `t0` and a running task
+    /// `t1`, and a schedule `s`.
     pub async fn with_tasks() -> Self {
         let mut world = Self::open();
         let image = r#"{"imageReference":{},"nodeAgentSKUId":"batch.node.ubuntu 22.04"}"#;
@@ -126,8 +127,8 @@ impl World {
             ("jobs/j/addtaskcollection", tasks),
             ("jobschedules", r#"{"id":"s","schedule":{},"jobSpecification":{"poolInfo":{"poolId":"p"}}}"#),
         ] {
-            let answer = world.batch_text("POST", path, body).await;
-            assert!(answer.status.is_success(), "{path}: {:?}", answer.json());
+            let response = world.batch_text("POST", path, body).await;
+            assert!(response.status.is_success(), "{path}: {:?}", response.json());
         }
         world.wait(30).await;
         let nodes = world.batch_text("GET", "pools/p/nodes", "").await.json();
@@ -135,7 +136,7 @@ impl World {
         world
     }
 
-    /// A container `con` with the blobs `a` and `dir/b`.
+    /// Starts a service with a container `con` that contains the blobs `a` and `dir/b`.
     pub async fn with_blobs() -> Self {
         let world = Self::open();
         for (target, body) in [
@@ -144,70 +145,70 @@ impl World {
             ("/local/con/dir/b", "0123456789"),
         ] {
             let request = Request::put(format!("http://blob{target}")).header("x-ms-blob-type", "BlockBlob");
-            let mut request = request.body(Body::from(body)).expect("a request by the book");
+            let mut request = request.body(Body::from(body)).expect("a valid request");
             world.blob_key.authorize(Scheme::Storage, &mut request, world.now());
-            let answer = world.blob(request).await;
-            assert!(answer.status.is_success(), "{target}: {}", answer.status);
+            let response = world.blob(request).await;
+            assert!(response.status.is_success(), "{target}: {}", response.status);
         }
         world
     }
 
-    /// Lets time pass, with everything that falls into it.
+    /// Advances the virtual time and runs everything that becomes due.
     pub async fn wait(&mut self, seconds: u64) {
         let seconds = seconds.min(LONGEST - self.waited);
         self.waited += seconds;
         let _ = tokio::time::timeout(Duration::from_secs(seconds), self.service.alarms()).await;
     }
 
-    /// Sends a request of Batch, signed.
-    pub async fn batch(&self, mut request: Request<Body>) -> Told {
+    /// Signs and sends a Batch request.
+    pub async fn batch(&self, mut request: Request<Body>) -> Reply {
         self.batch_key.authorize(Scheme::Batch, &mut request, self.now());
-        ask(self.batch.clone(), request).await
+        send(self.batch.clone(), request).await
     }
 
-    /// Sends a request of Batch by method, path and body.
-    pub async fn batch_text(&self, method: &str, path: &str, body: &str) -> Told {
+    /// Sends a Batch request of this method, path and body.
+    pub async fn batch_text(&self, method: &str, path: &str, body: &str) -> Reply {
         let joint = if path.contains('?') { '&' } else { '?' };
         let request = Request::builder().method(method).uri(format!("http://batch/{path}{joint}{VERSION}"));
         let request = request.header("host", "batch").body(Body::from(body.to_owned()));
-        self.batch(request.expect("a request by the book")).await
+        self.batch(request.expect("a valid request")).await
     }
 
-    /// Sends a request of Batch as a script has it. `NODE` stands for the id of the pool's node.
-    pub async fn batch_asked(&self, mut asked: Asked) -> Option<Told> {
-        if !asked.target.contains("api-version") {
-            let joint = if asked.target.contains('?') { '&' } else { '?' };
-            asked.target.push_str(&format!("{joint}{VERSION}"));
+    /// Sends a Batch request of a script. `NODE` is replaced by the id of the pool's node.
+    pub async fn batch_scripted(&self, mut request: ScriptedRequest) -> Option<Reply> {
+        if !request.target.contains("api-version") {
+            let joint = if request.target.contains('?') { '&' } else { '?' };
+            request.target.push_str(&format!("{joint}{VERSION}"));
         }
-        asked.target = asked.target.replace("NODE", &self.node);
-        if let Ok(text) = std::str::from_utf8(&asked.body) {
-            asked.body = text.replace("NODE", &self.node).into_bytes();
+        request.target = request.target.replace("NODE", &self.node);
+        if let Ok(text) = std::str::from_utf8(&request.body) {
+            request.body = text.replace("NODE", &self.node).into_bytes();
         }
-        Some(self.batch(asked.request("batch")?).await)
+        Some(self.batch(request.request("batch")?).await)
     }
 
-    /// Sends a request of Blob as it is.
-    pub async fn blob(&self, request: Request<Body>) -> Told {
-        ask(self.blob.clone(), request).await
+    /// Sends a Blob request unchanged.
+    pub async fn blob(&self, request: Request<Body>) -> Reply {
+        send(self.blob.clone(), request).await
     }
 
-    /// A SAS of the container `con`.
+    /// Returns a SAS for the container `con` with these permissions.
     pub fn sas(&self, letters: &str) -> String {
         let until = self.now() + SignedDuration::from_hours(1);
         let grant = Grant::to_container("con", Permissions::parse(letters), until);
         grant.sign(&self.blob_key).expose().to_owned()
     }
 
-    /// Sends a request of Blob as a script has it: by the owner, by `none`, or with a `sas:rl` of the container `con`.
-    /// `SAS` in it stands for one with all rights.
-    pub async fn blob_asked(&self, mut asked: Asked) -> Option<Told> {
-        let sender = std::mem::take(&mut asked.sender);
+    /// Sends a Blob request of a script: as the account owner, without authorization (`none`), or with a SAS
+    /// of the container `con` (`sas:rl`). `SAS` in the text is replaced by a SAS with all permissions.
+    pub async fn blob_scripted(&self, mut request: ScriptedRequest) -> Option<Reply> {
+        let sender = std::mem::take(&mut request.sender);
         let all = self.sas("racwdl");
-        asked.target = format!("/local{}", asked.target.replace("SAS", &all));
-        if let Ok(text) = std::str::from_utf8(&asked.body) {
-            asked.body = text.replace("SAS", &all).into_bytes();
+        request.target = format!("/local{}", request.target.replace("SAS", &all));
+        if let Ok(text) = std::str::from_utf8(&request.body) {
+            request.body = text.replace("SAS", &all).into_bytes();
         }
-        for (_, value) in &mut asked.headers {
+        for (_, value) in &mut request.headers {
             if let Ok(text) = value.to_str()
                 && text.contains("SAS")
             {
@@ -216,11 +217,11 @@ impl World {
         }
         let sas = sender.strip_prefix("sas:");
         if let Some(letters) = sas {
-            let joint = if asked.target.contains('?') { '&' } else { '?' };
-            asked.target.push_str(&format!("{joint}{}", self.sas(letters)));
+            let joint = if request.target.contains('?') { '&' } else { '?' };
+            request.target.push_str(&format!("{joint}{}", self.sas(letters)));
         }
-        let length = asked.body.len();
-        let mut request = asked.request("127.0.0.1:10000")?;
+        let length = request.body.len();
+        let mut request = request.request("127.0.0.1:10000")?;
         request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         if sas.is_none() && sender != "none" {
             self.blob_key.authorize(Scheme::Storage, &mut request, self.now());

@@ -1,4 +1,4 @@
-//! Autoscale formulas: whatever is read is evaluated within bounds, and asks for numbers of nodes that there can be.
+//! Autoscale formulas: every valid formula is evaluated within limits and yields valid numbers of nodes.
 #![no_main]
 
 use dropmill_fuzz::world::{World, in_virtual_time};
@@ -22,9 +22,9 @@ fuzz_target!(|formula: &str| {
             return;
         }
         world.wait(360).await;
-        let told = world.batch_text("GET", "pools/p", "").await.json();
-        let (wanted, run) = (told["targetDedicatedNodes"].as_i64(), &told["autoScaleRun"]);
-        assert!(wanted.is_none_or(|wanted| wanted >= 0), "{told}");
-        assert!(run.is_null() || run["timestamp"].is_string(), "{told}");
+        let reply = world.batch_text("GET", "pools/p", "").await.json();
+        let (wanted, run) = (reply["targetDedicatedNodes"].as_i64(), &reply["autoScaleRun"]);
+        assert!(wanted.is_none_or(|wanted| wanted >= 0), "{reply}");
+        assert!(run.is_null() || run["timestamp"].is_string(), "{reply}");
     });
 });

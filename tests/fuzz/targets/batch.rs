@@ -1,4 +1,4 @@
-//! Batch, whole: scripts of signed requests through the router, with time passing in between.
+//! The Batch service: scripts of signed requests, with virtual time passing in between.
 #![no_main]
 
 use dropmill_fuzz::{
@@ -18,24 +18,24 @@ fuzz_target!(|data: &[u8]| {
         for step in steps {
             match step {
                 Step::Wait(seconds) => world.wait(seconds).await,
-                Step::Send(asked) => {
-                    let is_head = asked.method == Method::HEAD;
-                    let is_content = asked.target.contains("/files");
-                    let Some(told) = world.batch_asked(asked).await else { continue };
-                    let is_error = told.status.is_client_error() && !is_head;
+                Step::Send(request) => {
+                    let is_head = request.method == Method::HEAD;
+                    let is_content = request.target.contains("/files");
+                    let Some(reply) = world.batch_scripted(request).await else { continue };
+                    let is_error = reply.status.is_client_error() && !is_head;
                     if is_error || !is_content {
-                        let body = told.json();
-                        assert!(!is_error || body["code"].is_string(), "{}: {body}", told.status);
+                        let body = reply.json();
+                        assert!(!is_error || body["code"].is_string(), "{}: {body}", reply.status);
                     }
                 }
             }
         }
-        // Whatever was said: the service lives on, and can tell of all that it has.
+        // Afterwards the service still works and can list everything.
         world.wait(3600).await;
         for path in ["pools", "jobs", "jobschedules", "nodecounts"] {
-            let told = world.batch_text("GET", path, "").await;
-            assert!(told.status == 200, "{path}: {}", told.status);
-            for entry in told.json()["value"].as_array().expect("a list").iter().filter(|_| path == "jobs") {
+            let reply = world.batch_text("GET", path, "").await;
+            assert!(reply.status == 200, "{path}: {}", reply.status);
+            for entry in reply.json()["value"].as_array().expect("a list").iter().filter(|_| path == "jobs") {
                 let id = entry["id"].as_str().expect("a job has an id");
                 for list in ["tasks", "taskcounts"] {
                     let path = format!("jobs/{id}/{list}");

@@ -1,4 +1,4 @@
-//! Blob, whole: scripts of requests by the owner, with a SAS, or by nobody, through the router.
+//! The Blob service: scripts of requests by the account owner, with a SAS, or without authorization.
 #![no_main]
 
 use dropmill_azure_wire::{
@@ -6,8 +6,8 @@ use dropmill_azure_wire::{
     error::BlobErrorBody,
 };
 use dropmill_fuzz::{
-    answer::Told,
-    script::{self, Asked, Step},
+    reply::Reply,
+    script::{self, ScriptedRequest, Step},
     world::{World, in_virtual_time},
 };
 use http::Method;
@@ -23,26 +23,26 @@ fuzz_target!(|data: &[u8]| {
         for step in steps {
             match step {
                 Step::Wait(seconds) => world.wait(seconds).await,
-                Step::Send(asked) => {
+                Step::Send(request) => {
                     let (sender, method, batch) =
-                        (asked.sender.clone(), asked.method.clone(), is_batch(&asked));
-                    let Some(told) = world.blob_asked(asked).await else { continue };
-                    check_rights(&sender, &method, batch, &told);
-                    check_answer(&method, &told);
+                        (request.sender.clone(), request.method.clone(), is_batch(&request));
+                    let Some(reply) = world.blob_scripted(request).await else { continue };
+                    check_rights(&sender, &method, batch, &reply);
+                    check_response(&method, &reply);
                 }
             }
         }
-        // Whatever was said: the service lives on, and can tell of all that it has.
-        let list = world.blob_asked(get("?comp=list")).await.expect("a request by the book");
+        // Afterwards the service still works and can list everything.
+        let list = world.blob_scripted(get("?comp=list")).await.expect("a valid request");
         assert!(list.status == 200, "{}", list.status);
         for container in ContainerList::read(&list.body).expect("a list of containers").containers {
             let target = format!("{}?restype=container&comp=list&include=metadata,copy", container.name);
-            let list = world.blob_asked(get(&target)).await.expect("a request by the book");
+            let list = world.blob_scripted(get(&target)).await.expect("a valid request");
             assert!(list.status == 200, "{target}: {}", list.status);
             for blob in BlobList::read(&list.body).expect("a list of blobs").blobs() {
                 let path = dropmill_azure_wire::uri::encode_path(&blob.name);
-                let read = world.blob_asked(get(&format!("{}/{path}", container.name))).await;
-                let read = read.expect("a request by the book");
+                let read = world.blob_scripted(get(&format!("{}/{path}", container.name))).await;
+                let read = read.expect("a valid request");
                 assert!(read.status == 200, "{path}: {}", read.status);
                 assert_eq!(read.body.len() as u64, blob.properties.content_length, "{path}");
             }
@@ -50,27 +50,27 @@ fuzz_target!(|data: &[u8]| {
     });
 });
 
-fn get(target: &str) -> Asked {
+fn get(target: &str) -> ScriptedRequest {
     let mut steps = script::read(format!("GET {target}").as_bytes());
     match steps.pop() {
-        Some(Step::Send(asked)) => asked,
+        Some(Step::Send(request)) => request,
         _ => unreachable!("a target without line breaks is a request"),
     }
 }
 
-fn is_batch(asked: &Asked) -> bool {
-    asked.method == Method::POST
+fn is_batch(request: &ScriptedRequest) -> bool {
+    request.method == Method::POST
 }
 
-/// Nobody does what he may not.
-fn check_rights(sender: &str, method: &Method, is_batch: bool, told: &Told) {
-    // A batch proves nothing itself: each of its parts does.
-    if !told.status.is_success() || is_batch {
+/// Checks that a successful request had the permission for it.
+fn check_rights(sender: &str, method: &Method, is_batch: bool, reply: &Reply) {
+    // A batch request needs no authorization itself; each of its parts does.
+    if !reply.status.is_success() || is_batch {
         return;
     }
     let may = |letters: &str, needed: &str| letters.chars().any(|letter| needed.contains(letter));
     if sender == "none" {
-        // Only with a SAS of his own, of which scripts may hold one.
+        // The script may contain a SAS of its own.
         return;
     }
     if let Some(letters) = sender.strip_prefix("sas:") {
@@ -80,25 +80,25 @@ fn check_rights(sender: &str, method: &Method, is_batch: bool, told: &Told) {
             Method::DELETE => "d",
             _ => "",
         };
-        assert!(may(letters, needed), "{method} with {letters:?}: {}", told.status);
+        assert!(may(letters, needed), "{method} with {letters:?}: {}", reply.status);
     }
 }
 
-fn check_answer(method: &Method, told: &Told) {
-    let length = told.headers.get("content-length").map(|length| length.to_str().unwrap_or_default());
+fn check_response(method: &Method, reply: &Reply) {
+    let length = reply.headers.get("content-length").map(|length| length.to_str().unwrap_or_default());
     if *method == Method::GET
-        && told.status.is_success()
+        && reply.status.is_success()
         && let Some(length) = length
     {
-        assert_eq!(length.parse(), Ok(told.body.len()), "{}", told.status);
+        assert_eq!(length.parse(), Ok(reply.body.len()), "{}", reply.status);
     }
-    if told.status.is_client_error() {
-        let error = BlobErrorBody::read(&told.headers, &told.body).expect("an error has a code");
+    if reply.status.is_client_error() {
+        let error = BlobErrorBody::read(&reply.headers, &reply.body).expect("an error has a code");
         assert!(!error.code.is_empty());
         let _ = error.text();
     }
-    let is_xml = told.headers.get("content-type").is_some_and(|kind| kind == "application/xml");
-    if is_xml && told.body.starts_with(b"<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>") {
-        BlockList::read(&told.body).expect("a list of blocks is read back");
+    let is_xml = reply.headers.get("content-type").is_some_and(|kind| kind == "application/xml");
+    if is_xml && reply.body.starts_with(b"<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>") {
+        BlockList::read(&reply.body).expect("a list of blocks is read back");
     }
 }

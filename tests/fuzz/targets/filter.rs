@@ -1,4 +1,5 @@
-//! `$filter`: read, written and read again it is the same; what it promises of an entry holds for all that it lets through.
+//! `$filter`: a parsed filter survives a round trip, and entries that match it meet the conditions derived
+//! from it.
 #![no_main]
 
 use dropmill_azure_wire::time::{Timestamp, iso};
@@ -30,23 +31,23 @@ fuzz_target!(|text: &str| {
     let _ = Select::parse(text).wants("id");
     let Ok(filter) = Filter::parse(text, &PROPERTIES) else { return };
     let written = written(&filter);
-    // Brackets and words that were left out may make it longer than a filter may be.
+    // Added parentheses and spaces may exceed the maximum length of a filter.
     if let Ok(again) = Filter::parse(&written, &PROPERTIES) {
         assert_eq!(again, filter, "{written}");
     } else {
-        assert!(text.len() > 200, "not read again: {written}");
+        assert!(text.len() > 200, "not parsed again: {written}");
     }
     let lets = filter.lets(&Entry);
     if lets && let Some(Value::Text(state)) = filter.must_equal("state") {
         assert!(state.eq_ignore_ascii_case("completed"));
     }
-    if lets && let Some(moment) = filter.not_before("creationTime") {
-        let created: Timestamp = "2026-03-02T10:11:12Z".parse().expect("a moment");
-        assert!(moment <= created);
+    if lets && let Some(time) = filter.not_before("creationTime") {
+        let created: Timestamp = "2026-03-02T10:11:12Z".parse().expect("a valid time");
+        assert!(time <= created);
     }
 });
 
-/// Brackets stand where they change what is read, and nowhere else: the two words bind to the left.
+/// Writes a filter with only the necessary parentheses; `and` and `or` are left-associative.
 fn written(filter: &Filter) -> String {
     let inner = |filter: &Filter, bracket: bool| {
         let text = written(filter);
@@ -73,7 +74,7 @@ fn written(filter: &Filter) -> String {
             };
             let value = match value {
                 Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
-                Value::Moment(moment) => format!("DateTime'{}'", precise(*moment)),
+                Value::Moment(time) => format!("DateTime'{}'", precise(*time)),
                 Value::Number(number) => number.to_string(),
                 Value::Bool(truth) => truth.to_string(),
             };
@@ -82,7 +83,7 @@ fn written(filter: &Filter) -> String {
     }
 }
 
-fn precise(moment: Timestamp) -> String {
-    // Nine digits where seven would lose something.
-    if moment.as_nanosecond() % 100 == 0 { iso(moment) } else { moment.to_string() }
+fn precise(time: Timestamp) -> String {
+    // Use nine digits if seven would lose precision.
+    if time.as_nanosecond() % 100 == 0 { iso(time) } else { time.to_string() }
 }

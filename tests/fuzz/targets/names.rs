@@ -1,5 +1,5 @@
-//! Names are keys and never paths: what is put under a name is found under it and under no other, and a service on a disk
-//! touches nothing but its own folder.
+//! Names are keys and never paths: a blob is found under its own name only, and a service on disk changes
+//! nothing outside of its folder.
 #![no_main]
 
 use axum::body::Body;
@@ -9,7 +9,7 @@ use dropmill_azure_wire::{
     uri::{decode, encode, encode_path},
 };
 use dropmill_fuzz::{
-    answer::{Told, ask},
+    reply::{Reply, send},
     world::{World, in_virtual_time},
 };
 use dropmill_local_azure::{
@@ -22,34 +22,35 @@ use std::{cell::OnceCell, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// A service on a disk, one for all inputs: a new one for each would be slow, and a name must not depend on others.
-struct Desk {
-    /// Holds `state`, in which the service lives, and nothing else.
+/// A service on disk, shared by all inputs: starting one for each would be slow, and names must not affect
+/// each other anyway.
+struct Fixture {
+    /// Contains only `state`, the folder of the service.
     folder: TempDir,
     runtime: Runtime,
     service: LocalAzure,
 }
 
 thread_local! {
-    static DESK: OnceCell<Desk> = const { OnceCell::new() };
+    static FIXTURE: OnceCell<Fixture> = const { OnceCell::new() };
 }
 
-// A container's name in the first line, a blob's behind it.
+// The first line is the name of the container, the rest the name of the blob.
 fuzz_target!(|text: &str| {
     let (container, name) = text.split_once('\n').unwrap_or(("", text));
     assert_eq!(decode(&encode(name)), name);
     assert_eq!(decode(&encode_path(name)), name);
-    DESK.with(|desk| {
-        let desk = desk.get_or_init(Desk::open);
-        desk.runtime.block_on(desk.check(container, name));
-        let beside = std::fs::read_dir(desk.folder.path()).expect("the folder is there").count();
-        assert_eq!(beside, 1, "{name:?} made something beside the service's folder");
-        desk.check_folder();
+    FIXTURE.with(|fixture| {
+        let fixture = fixture.get_or_init(Fixture::open);
+        fixture.runtime.block_on(fixture.check(container, name));
+        let beside = std::fs::read_dir(fixture.folder.path()).expect("the folder is there").count();
+        assert_eq!(beside, 1, "{name:?} created a file outside of the service's folder");
+        fixture.check_folder();
     });
     in_virtual_time(ids(name));
 });
 
-/// Jobs and pools: an id is taken as it is or not at all.
+/// Checks that ids of jobs and pools are either stored unchanged or rejected.
 async fn ids(name: &str) {
     let world = World::open();
     for kind in ["jobs", "pools"] {
@@ -69,7 +70,7 @@ async fn ids(name: &str) {
     }
 }
 
-impl Desk {
+impl Fixture {
     fn open() -> Self {
         let folder = dropmill_fuzz::scratch();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -86,25 +87,25 @@ impl Desk {
             let _inside = runtime.enter();
             LocalAzure::open(settings, Arc::new(WallClock), make).expect("a service on a disk")
         };
-        let desk = Self { folder, runtime, service };
-        let made = desk.runtime.block_on(desk.blob("PUT", "con?restype=container", b""));
+        let fixture = Self { folder, runtime, service };
+        let made = fixture.runtime.block_on(fixture.blob("PUT", "con?restype=container", b""));
         assert_eq!(made.status, 201);
-        desk
+        fixture
     }
 
-    async fn blob(&self, method: &str, target: &str, body: &[u8]) -> Told {
+    async fn blob(&self, method: &str, target: &str, body: &[u8]) -> Reply {
         let access = self.service.connection().blob;
         let key = SharedKey::new(&access.account, &access.key).expect("the service's key");
         let request = Request::builder().method(method).uri(format!("http://blob/local/{target}"));
         let request = request.header("x-ms-blob-type", "BlockBlob").body(Body::from(body.to_vec()));
         let mut request = request.expect("an encoded target is a URL");
         key.authorize(Scheme::Storage, &mut request, WallClock.now());
-        ask(self.service.blob_router(), request).await
+        send(self.service.blob_router(), request).await
     }
 
     async fn check(&self, container: &str, name: &str) {
         let path = encode_path(name);
-        // Long enough to become a file of its own now and then.
+        // Sometimes long enough to be stored in a separate file.
         let content = name.repeat(if name.len() % 16 == 0 { 4096 } else { 1 });
         let put = self.blob("PUT", &format!("con/{path}"), content.as_bytes()).await;
         if put.status == 201 {
@@ -115,8 +116,8 @@ impl Desk {
         }
         let list = self.blob("GET", "con?restype=container&comp=list", b"").await;
         let list = dropmill_azure_wire::blob::BlobList::read(&list.body).expect("a list");
-        assert_eq!(list.blobs().count(), 0, "{name:?} left something");
-        // A container's name is taken as it is or not at all.
+        assert_eq!(list.blobs().count(), 0, "{name:?} left a blob behind");
+        // The name of a container is either stored unchanged or rejected.
         let target = format!("{}?restype=container", encode(container));
         let is_made = self.blob("PUT", &target, b"").await.status == 201;
         if is_made {
@@ -128,7 +129,7 @@ impl Desk {
         }
     }
 
-    /// What is in the service's folder has the names that the service gives, none of those that callers gave.
+    /// Checks that all files in the service's folder have names that the service chose, not a client.
     fn check_folder(&self) {
         let state = self.folder.path().join("state");
         let known =

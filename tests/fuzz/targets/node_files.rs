@@ -1,4 +1,4 @@
-//! Files of nodes: no path, and no link that a task planted, leads out of the node's folder.
+//! Files of nodes: no path and no link that a task created leads out of the node's folder.
 #![no_main]
 
 use dropmill_azure_wire::time::WallClock;
@@ -12,28 +12,28 @@ use libfuzzer_sys::fuzz_target;
 use std::{cell::OnceCell, fs, os::unix::fs::symlink, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 
-const OUTSIDE: &str = "what no node may tell";
+const OUTSIDE: &str = "content that no node may return";
 
-struct Desk {
+struct Fixture {
     folder: TempDir,
     runner: Arc<ProcessRunner>,
 }
 
 thread_local! {
-    static DESK: OnceCell<Desk> = const { OnceCell::new() };
+    static FIXTURE: OnceCell<Fixture> = const { OnceCell::new() };
 }
 
-// How many bits to look at and delete with, and the path of a file; then links that a task planted, each a line `name
-// -> where it leads`.
+// The first line has option bits and the path of a file. Every other line is a link that a task created,
+// written as `name -> target`.
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let first = lines.next().unwrap_or_default();
     let (how, path) = first.split_once(' ').unwrap_or(("0", first));
     let links: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(" -> ")).collect();
-    DESK.with(|desk| desk.get_or_init(Desk::open).check(path, &links, how.parse().unwrap_or(0)));
+    FIXTURE.with(|fixture| fixture.get_or_init(Fixture::open).check(path, &links, how.parse().unwrap_or(0)));
 });
 
-impl Desk {
+impl Fixture {
     fn open() -> Self {
         let folder = dropmill_fuzz::scratch();
         let settings = BlobSettings {
@@ -54,7 +54,7 @@ impl Desk {
         self.folder.path().join("nodes/pool/node")
     }
 
-    /// The node's folder and what lies beside it, as they were in the beginning.
+    /// Restores the node's folder and its neighbours to their initial content.
     fn lay_out(&self) {
         let _ = fs::remove_dir_all(self.node());
         let made = fs::create_dir_all(self.node().join("workitems/j/job-1/t/wd"))
@@ -77,10 +77,13 @@ impl Desk {
         let node = NodeRef { pool: "pool".into(), node: "node".into() };
         let files = self.runner.files();
         if let Ok(bytes) = files.read(&node, path, 0, 4096) {
-            assert_eq!(bytes, b"inside", "{path:?} leads elsewhere");
+            assert_eq!(bytes, b"inside", "{path:?} leads out of the node's folder");
         }
         if let Ok(Some(entry)) = files.entry(&node, path) {
-            assert!(entry.is_directory || entry.size_bytes == 6, "{path:?} leads elsewhere: {entry:?}");
+            assert!(
+                entry.is_directory || entry.size_bytes == 6,
+                "{path:?} leads out of the node's folder: {entry:?}"
+            );
         }
         if let Ok(entries) = files.list(&node, path, how & 1 == 1) {
             assert!(entries.iter().all(|entry| !entry.name.contains("secret")), "{path:?}: {entries:?}");
@@ -90,6 +93,6 @@ impl Desk {
             let content = fs::read_to_string(self.folder.path().join(kept)).unwrap_or_default();
             assert_eq!(content, OUTSIDE, "{path:?} took {kept} away");
         }
-        assert!(self.node().is_dir(), "{path:?} took the node's own folder away");
+        assert!(self.node().is_dir(), "{path:?} deleted the node's own folder");
     }
 }

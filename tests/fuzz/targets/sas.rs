@@ -1,9 +1,9 @@
-//! SAS: what was granted is allowed, nothing else, and not one field can be changed.
+//! SAS: it allows what was granted and nothing else, and no signed field can be changed.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use dropmill_azure_wire::{
-    sas::{self, Action, Asked, Grant, Level, Permissions},
+    sas::{self, Action, SasRequest, Grant, Level, Permissions},
     secret::Secret,
     sign::SharedKey,
     time::Timestamp,
@@ -14,24 +14,24 @@ use jiff::SignedDuration;
 use libfuzzer_sys::fuzz_target;
 use std::{collections::BTreeMap, net::IpAddr};
 
-/// A grant, a request, and a change of the SAS.
+/// A grant, a request, and a modification of the SAS.
 #[derive(Debug, Arbitrary)]
 struct Case<'a> {
     letters: &'a str,
     container: &'a str,
     blob: Option<&'a str>,
-    /// Minutes from now.
+    /// Start in minutes from now.
     starts: Option<i16>,
     expires: i16,
     https_only: bool,
     method: u8,
-    asked_container: Option<&'a str>,
-    asked_blob: Option<&'a str>,
-    asked_query: &'a str,
-    /// A field of the SAS and what it becomes.
+    requested_container: Option<&'a str>,
+    requested_blob: Option<&'a str>,
+    requested_query: &'a str,
+    /// Index of a SAS field and its new value.
     change: Option<(u8, &'a str)>,
-    /// A query that is none of ours.
-    made_up: &'a str,
+    /// Arbitrary query without a valid signature.
+    invented_query: &'a str,
 }
 
 const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::POST];
@@ -61,7 +61,7 @@ const FIELDS: [&str; 21] = [
 
 fuzz_target!(|case: Case<'_>| {
     let key = SharedKey::new("account", &Secret::new("a2V5")).expect("a key");
-    let now: Timestamp = "2026-03-02T10:11:12Z".parse().expect("a moment");
+    let now: Timestamp = "2026-03-02T10:11:12Z".parse().expect("a valid time");
     let at = |minutes: i16| now + SignedDuration::from_mins(minutes.into());
     let grant = Grant {
         container: case.container.into(),
@@ -73,9 +73,9 @@ fuzz_target!(|case: Case<'_>| {
     };
     let query = grant.sign(&key).expose().to_owned();
     let method = &METHODS[usize::from(case.method) % METHODS.len()];
-    let container = case.asked_container.unwrap_or(case.container);
-    let blob = case.asked_blob.or(case.blob).unwrap_or_default();
-    // As the service sees a path: a container has no slash, and nothing holds control characters unnoticed.
+    let container = case.requested_container.unwrap_or(case.container);
+    let blob = case.requested_blob.or(case.blob).unwrap_or_default();
+    // The service never passes such names: a container has no slash.
     if container.contains('/') || case.container.contains('/') {
         return;
     }
@@ -84,8 +84,8 @@ fuzz_target!(|case: Case<'_>| {
         (_, "") => Level::Container,
         _ => Level::Object,
     };
-    let Some(action) = Action::of(method, level, case.asked_query) else { return };
-    let asked = Asked { container, blob, action, now, https: true, from: IpAddr::from([127, 0, 0, 1]) };
+    let Some(action) = Action::from_request(method, level, case.requested_query) else { return };
+    let request = SasRequest { container, blob, action, now, https: true, from: IpAddr::from([127, 0, 0, 1]) };
 
     let granted = grant.permissions.allow_any(action.needs())
         && case.expires > 0
@@ -94,7 +94,7 @@ fuzz_target!(|case: Case<'_>| {
         && container == case.container
         && case.blob.is_none_or(|granted| granted == blob)
         && grant.permissions != Permissions::NONE;
-    let found = sas::verify(&key, &query, &asked);
+    let found = sas::verify(&key, &query, &request);
     assert_eq!(found.is_ok(), granted, "{found:?} for {action:?}");
     if let Ok(rights) = found {
         assert_eq!(rights.allow(Action::DeleteBlob), grant.permissions.allow_any(Permissions::DELETE));
@@ -103,13 +103,13 @@ fuzz_target!(|case: Case<'_>| {
     if let Some((field, value)) = case.change {
         let field = FIELDS[usize::from(field) % FIELDS.len()];
         let changed = changed(&query, field, value);
-        if sas::verify(&key, &changed, &asked).is_ok() {
-            assert!(granted, "a change of {field} allowed what was not granted");
-            assert_eq!(signed(&changed), signed(&query), "a change of {field} went unnoticed");
+        if sas::verify(&key, &changed, &request).is_ok() {
+            assert!(granted, "a change of {field} allowed more than was granted");
+            assert_eq!(signed(&changed), signed(&query), "a change of {field} was not detected");
         }
     }
-    let refused = sas::verify(&key, case.made_up, &asked).expect_err("a SAS was guessed");
-    let _ = (refused.code(), refused.message(), refused.detail(), refused.to_string());
+    let error = sas::verify(&key, case.invented_query, &request).expect_err("a SAS was guessed");
+    let _ = (error.code(), error.message(), error.detail(), error.to_string());
 });
 
 fn changed(query: &str, field: &str, value: &str) -> String {
@@ -118,7 +118,8 @@ fn changed(query: &str, field: &str, value: &str) -> String {
     kept.with(field, value).as_str().to_owned()
 }
 
-/// What a service SAS signs, by name; an empty value is none. The signature itself may be written in one way alone.
+/// Returns the fields that a service SAS signs; an empty value counts as absent. Includes the signature,
+/// because it has only one encoding.
 fn signed(query: &str) -> BTreeMap<String, String> {
     let unsigned = ["snapshot", "versionid", "sdd"];
     let pairs = uri::pairs(query).filter(|(name, value)| !value.is_empty() && !unsigned.contains(&&**name));

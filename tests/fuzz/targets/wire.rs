@@ -1,4 +1,4 @@
-//! Everything that is read from a text and written to one: what was written is read back the same.
+//! All text formats: written values are parsed back unchanged.
 #![no_main]
 
 use dropmill_azure_wire::{
@@ -14,13 +14,13 @@ use dropmill_azure_wire::{
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 
-// What it is in the first line, and then its text.
+// The first line selects the format, the rest is the text.
 fuzz_target!(|data: &[u8]| {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (kind, body) = (&data[..end], &data[end + 1..]);
     match (kind, std::str::from_utf8(body)) {
         (b"duration", Ok(text)) => duration(text),
-        (b"moment", Ok(text)) => moment(text),
+        (b"time", Ok(text)) => time(text),
         (b"tag", Ok(text)) => tag(text),
         (b"query", Ok(text)) => query(text),
         (b"command", Ok(text)) => command(text),
@@ -49,14 +49,14 @@ fn duration(text: &str) {
     }
 }
 
-fn moment(text: &str) {
-    if let Some(moment) = parse_iso(text) {
-        assert_eq!(parse_iso(&iso(moment)), Some(to_ticks(moment)), "{text}");
+fn time(text: &str) {
+    if let Some(time) = parse_iso(text) {
+        assert_eq!(parse_iso(&iso(time)), Some(to_ticks(time)), "{text}");
     }
-    if let Some(moment) = parse_http_date(text) {
-        let _ = http_date(moment);
-        if moment.as_second() >= 0 {
-            assert_eq!(parse_http_date(&http_date(moment)), Some(moment), "{text}");
+    if let Some(time) = parse_http_date(text) {
+        let _ = http_date(time);
+        if time.as_second() >= 0 {
+            assert_eq!(parse_http_date(&http_date(time)), Some(time), "{text}");
         }
     }
 }
@@ -83,7 +83,7 @@ fn command(line: &str) {
     }
 }
 
-/// An argument in each line.
+/// Checks command line arguments, one per line.
 fn arguments(text: &str) {
     let arguments: Vec<String> = text.split('\n').map(str::to_owned).collect();
     if !text.contains(['\0', '\r']) {
@@ -92,7 +92,7 @@ fn arguments(text: &str) {
     }
 }
 
-/// A block in each line: id and length.
+/// Checks blocks, one per line, with id and length.
 fn blocks(text: &str) {
     let is_id = |id: &str| {
         !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
@@ -108,19 +108,18 @@ fn blocks(text: &str) {
 fn choices(body: &[u8]) {
     if let Ok(choices) = read_block_choices(body) {
         let ids = || choices.iter().map(|choice| choice.id.as_str());
-        let again =
-            read_block_choices(write_block_choices(ids()).as_bytes()).expect("what was written is read");
+        let again = read_block_choices(write_block_choices(ids()).as_bytes()).expect("written text is valid");
         assert!(again.iter().map(|choice| choice.id.as_str()).eq(ids()));
     }
 }
 
 fn lists(body: &[u8]) {
     if let Ok(list) = BlobList::read(body) {
-        let again = BlobList::read(list.write().as_bytes()).expect("what was written is read");
+        let again = BlobList::read(list.write().as_bytes()).expect("written text is valid");
         assert!(again.blobs().map(|blob| &blob.name).eq(list.blobs().map(|blob| &blob.name)));
     }
     if let Ok(list) = ContainerList::read(body) {
-        let again = ContainerList::read(list.write().as_bytes()).expect("what was written is read");
+        let again = ContainerList::read(list.write().as_bytes()).expect("written text is valid");
         assert_eq!(again.containers.len(), list.containers.len());
     }
     let _ = BlockList::read(body);
@@ -134,10 +133,10 @@ fn error(body: &[u8]) {
     }
 }
 
-/// Read, written, read and written again.
+/// Checks that a body survives a second round trip.
 fn same<T: Serialize + DeserializeOwned>(body: &[u8]) {
     let Ok(read) = serde_json::from_slice::<T>(body) else { return };
-    let written = serde_json::to_string(&read).expect("what was read can be written");
-    let again: T = serde_json::from_str(&written).expect("what was written is read");
+    let written = serde_json::to_string(&read).expect("parsed values can be written");
+    let again: T = serde_json::from_str(&written).expect("written text is valid");
     assert_eq!(serde_json::to_string(&again).expect("as before"), written);
 }

@@ -2,7 +2,7 @@
 
 use super::{BlobApi, BlobInfo, digest::Md5Sum};
 use crate::{error::BlobError, operation::Operation as Op};
-use dropmill_azure_wire::blob::{BlobProperties, metadata_of};
+use dropmill_azure_wire::blob::{BlobProperties, metadata_from_headers};
 use dropmill_lifecycle::Code;
 use http::Method;
 
@@ -62,7 +62,7 @@ impl BlobApi {
             size_bytes: properties.content_length,
             md5: properties.content_md5.as_deref().and_then(Md5Sum::from_base64).map(Md5Sum::hex),
             etag: properties.etag.as_str().to_owned(),
-            metadata: metadata_of(&answer.headers),
+            metadata: metadata_from_headers(&answer.headers),
             access_tier: properties.access_tier,
         })
     }

@@ -1,7 +1,7 @@
 //! Reading a file so that it is known afterwards what was read: whether it stood still meanwhile.
 
 use bytes::Bytes;
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use std::{
     fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
@@ -45,7 +45,7 @@ pub struct FileSource {
     /// Whether `label` is a path that must still lead to the file after it was read.
     check_path: bool,
     opened: Look,
-    facts: FileFacts,
+    facts: FileMetadata,
 }
 
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ impl FileSource {
             label: label.to_owned(),
             check_path: false,
             opened,
-            facts: FileFacts {
+            facts: FileMetadata {
                 mode: Some(metadata.mode() & 0o777),
                 modified: metadata.modified().ok(),
                 left_out_bytes: 0,
@@ -124,7 +124,7 @@ impl FileSource {
     /// Reads from memory; `label` names the content in errors, `version` tells it from others.
     pub fn from_bytes(bytes: Bytes, label: &Path, version: u64) -> Self {
         let opened = Look { length: bytes.len() as u64, place: (0, version), ..Look::default() };
-        let facts = FileFacts::default();
+        let facts = FileMetadata::default();
         Self { content: Content::Memory(bytes), label: label.to_owned(), check_path: false, opened, facts }
     }
 
@@ -134,7 +134,7 @@ impl FileSource {
     }
 
     /// Returns mode and time of the file; nothing of memory.
-    pub fn facts(&self) -> FileFacts {
+    pub fn facts(&self) -> FileMetadata {
         self.facts
     }
 

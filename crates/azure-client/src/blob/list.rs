@@ -3,7 +3,7 @@
 use super::{BlobApi, digest::Md5Sum};
 use crate::{error::BlobError, operation::Operation as Op};
 use dropmill_azure_wire::{
-    blob::{BlobList, Entry, FileFacts},
+    blob::{BlobList, Entry, FileMetadata},
     uri::encode,
 };
 use http::Method;
@@ -24,7 +24,7 @@ pub struct BlobListing {
     /// Changes with every change of the blob.
     pub etag: String,
     /// What it remembers of the file that it was made of.
-    pub file: FileFacts,
+    pub file: FileMetadata,
 }
 
 impl BlobApi {
@@ -84,6 +84,6 @@ fn listing(entry: Entry) -> Option<BlobListing> {
         size_bytes: blob.properties.content_length,
         md5: blob.properties.content_md5.as_deref().and_then(Md5Sum::from_base64).map(Md5Sum::hex),
         etag: blob.properties.etag.as_str().to_owned(),
-        file: blob.metadata.as_ref().map(FileFacts::of).unwrap_or_default(),
+        file: blob.metadata.as_ref().map(FileMetadata::from_blob_metadata).unwrap_or_default(),
     })
 }

@@ -206,7 +206,7 @@ async fn every_call_is_made_as_the_service_documents_it() {
             assert_eq!(asked[0].header("content-type"), "", "{line}");
         } else {
             let body: Value = serde_json::from_slice(&asked[0].body).unwrap();
-            let faults = description_of(definition).faults_of_request(definition, &body);
+            let faults = description_of(definition).problems_of_request(definition, &body);
             assert_eq!(faults, [""; 0], "{line}");
             assert_eq!(asked[0].header("content-type"), "application/json; odata=minimalmetadata");
         }

@@ -8,7 +8,7 @@ use dropmill_azure_client::{
 use dropmill_azure_wire::{
     blob::{BlobItem, BlobList, BlobProperties, Block, BlockList, read_block_choices},
     etag::ETag,
-    sas::{Action, Asked, verify},
+    sas::{Action, SasRequest, verify},
     uri::decode,
 };
 use dropmill_lifecycle::FailureKind;
@@ -439,7 +439,7 @@ async fn a_list_of_blobs_without_end_or_sense_is_left() {
 fn a_sas_is_what_the_service_accepts() {
     let service = Service::answering(|_| created());
     let expires = now().checked_add(std::time::Duration::from_secs(3600)).unwrap();
-    let asked = Asked {
+    let asked = SasRequest {
         container: "c",
         blob: "dir a/ä.txt",
         action: Action::ReadBlob,
@@ -454,7 +454,7 @@ fn a_sas_is_what_the_service_accepts() {
         let (place, query) = url.expose().split_once('?').unwrap();
         assert!(place.starts_with("http://service.local:1/account/c"), "{place}");
         verify(&key(), query, &asked).unwrap();
-        let late = Asked { now: expires, ..asked };
+        let late = SasRequest { now: expires, ..asked };
         assert!(verify(&key(), query, &late).is_err());
     }
 }

@@ -1,16 +1,16 @@
-//! Applications that nodes can be given.
+//! Application packages, as the service lists them.
 
 use crate::shape::wire_struct;
 
 wire_struct! {
-    /// An application whose packages can be put on nodes.
+    /// An application whose packages can be installed on nodes.
     #[derive(Default)]
     pub struct ApplicationSummary {
-        /// Its id.
+        /// Id of the application.
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Its versions.
+        /// Versions that have a package.
         pub versions: Vec<String>,
     }
 }

@@ -1,4 +1,4 @@
-//! Parts that several entities share.
+//! Types that are part of several entities.
 
 use crate::{
     duration::IsoDuration,
@@ -8,8 +8,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A part of a body that this project never interprets and hands on as it came. It may hold keys or
-/// passwords (mounts, registries, extensions), so `Debug` shows none of it.
+/// A part of a body that this project passes on without interpreting it. It may contain keys or passwords
+/// (mounts, registries, extensions), so `Debug` hides it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Subtree(pub serde_json::Value);
@@ -23,182 +23,182 @@ impl fmt::Debug for Subtree {
 written_as_it_is!(Subtree);
 
 wire_struct! {
-    /// A pair about an error.
+    /// A detail of an error, as name and value.
     #[derive(Default)]
     pub struct NameValuePair {
-        /// Name.
+        /// Name of the detail.
         pub name: Option<String>,
-        /// Value.
+        /// Value of the detail.
         pub value: Option<String>,
     }
 
-    /// A pair that only its owner understands.
+    /// A name and value that the client attaches and the service does not interpret.
     #[derive(Default)]
     pub struct MetadataItem {
-        /// Name.
+        /// Name of the metadata entry.
         pub name: String,
-        /// Value.
+        /// Value of the metadata entry.
         pub value: String,
     }
 
-    /// An application package to put on nodes.
+    /// An application package to install on nodes.
     #[derive(Default)]
     pub struct ApplicationPackageReference {
-        /// The application.
+        /// Id of the application.
         pub application_id: String,
-        /// Its version; absent: the default one.
+        /// Version of the application; its default version if absent.
         pub version: Option<String>,
     }
 
     /// A managed identity that a node uses instead of a SAS.
     #[derive(Default)]
     pub struct NodeIdentityReference {
-        /// Its resource id.
+        /// Azure resource id of the identity.
         pub resource_id: Option<String>,
     }
 
-    /// A file, or the blobs of a container, that a task finds in its working folder. Exactly one of the
-    /// three sources is given.
+    /// A file, or the blobs of a container, downloaded into a task's working directory before it starts.
+    /// Exactly one of the three sources is set.
     #[derive(Default)]
     pub struct ResourceFile {
-        /// Container of the account's own storage.
+        /// Container in the storage account that is linked to the Batch account.
         pub auto_storage_container_name: Option<String>,
-        /// Container URL whose SAS allows to read and list.
+        /// Container URL with a SAS that allows reading and listing.
         pub storage_container_url: Option<Secret>,
         /// URL of one file; `blobSource` until API version 2018-08.
         #[serde(alias = "blobSource")]
         pub http_url: Option<Secret>,
-        /// Only blobs whose names begin so (container sources).
+        /// Prefix of the blobs to download (container sources only).
         pub blob_prefix: Option<String>,
-        /// The file's place (URL source) or a folder (container sources), below the working folder.
+        /// Path below the working directory: of the file (URL source) or of a directory (container sources).
         pub file_path: Option<String>,
-        /// Octal permissions on Linux; 0770 by default.
+        /// Octal permissions on Linux, 0770 by default.
         pub file_mode: Option<String>,
-        /// Who reads it, instead of a SAS.
+        /// Managed identity that reads the source, instead of a SAS.
         pub identity_reference: Option<NodeIdentityReference>,
     }
 
-    /// Files that the service stores in a container after a task ended.
+    /// Files that the service uploads to a container after a task has ended.
     pub struct OutputFile {
-        /// Pattern below the working folder: `*`, `**`, `?`, `[abc]`, `[!a]`.
+        /// Pattern of paths below the working directory: `*`, `**`, `?`, `[abc]`, `[!a]`.
         pub file_pattern: String,
-        /// Where to.
+        /// Container that receives the files.
         pub destination: OutputFileDestination,
-        /// When.
+        /// Condition for the upload.
         pub upload_options: OutputFileUploadOptions,
     }
 
-    /// Where output files go.
+    /// The destination of output files.
     #[derive(Default)]
     pub struct OutputFileDestination {
-        /// A container.
+        /// Container that receives the files.
         pub container: Option<OutputFileContainer>,
     }
 
-    /// A container, and where in it.
+    /// A container and the path in it.
     pub struct OutputFileContainer {
-        /// Blob name (pattern without wildcard) or virtual folder; absent: the container's root.
+        /// Blob name (pattern without wildcard) or virtual directory; the container's root if absent.
         pub path: Option<String>,
-        /// The container's URL with a SAS that allows to write.
+        /// Container URL with a SAS that allows writing.
         pub container_url: Secret,
-        /// Who writes, instead of a SAS.
+        /// Managed identity that writes, instead of a SAS.
         pub identity_reference: Option<NodeIdentityReference>,
-        /// Headers for the uploads.
+        /// Headers to send with each upload.
         pub upload_headers: Option<Vec<HttpHeader>>,
     }
 
-    /// When output files are stored.
+    /// The condition under which output files are uploaded.
     pub struct OutputFileUploadOptions {
-        /// The condition.
+        /// Outcome of the task that triggers the upload.
         pub upload_condition: UploadCondition,
     }
 
-    /// A header of an upload.
+    /// A header to send with an upload.
     #[derive(Default)]
     pub struct HttpHeader {
-        /// Name.
+        /// Name of the header.
         pub name: String,
-        /// Value.
+        /// Value of the header.
         pub value: Option<String>,
     }
 
-    /// Whom a task runs as: a named account, or a user that the service makes.
+    /// The user that a task runs as: a named account, or one that the service creates.
     #[derive(Default)]
     pub struct UserIdentity {
-        /// An account of the pool.
+        /// Name of a user account of the pool.
         pub username: Option<String>,
-        /// A user that the service makes.
+        /// Account that the service creates for the task.
         pub auto_user: Option<AutoUser>,
     }
 
-    /// A user that the service makes.
+    /// A user account that the service creates.
     #[derive(Default)]
     pub struct AutoUser {
-        /// One for the pool, or one for the task.
+        /// Whether tasks share the user.
         pub scope: Option<AutoUserScope>,
-        /// With or without rights of an administrator.
+        /// Rights of the user; no administrator rights by default.
         pub elevation_level: Option<ElevationLevel>,
     }
 
-    /// What bounds a task.
+    /// Limits of a task.
     #[derive(Default)]
     pub struct TaskConstraints {
-        /// Longest time one try may run.
+        /// Longest run time of one attempt; unlimited by default.
         pub max_wall_clock_time: Option<IsoDuration>,
-        /// How long its folder is kept after it ended; seven days by default.
+        /// How long the task's directory is kept after the task ends; 7 days by default.
         pub retention_time: Option<IsoDuration>,
-        /// Tries after the first when it exits with another code than 0; -1: no limit.
+        /// Number of retries after a non-zero exit code; -1 means unlimited.
         pub max_task_retry_count: Option<i32>,
     }
 
-    /// The container image a task runs in.
+    /// The container that a task runs in.
     #[derive(Default)]
     pub struct TaskContainerSettings {
-        /// More options of the container's run command.
+        /// Additional options of the `run` command of the container engine.
         pub container_run_options: Option<String>,
-        /// The image.
+        /// Name of the container image.
         pub image_name: String,
-        /// Where the image is; holds a password.
+        /// Registry of the image; contains a password.
         pub registry: Option<Subtree>,
-        /// Where in the container the command starts.
+        /// Directory in the container in which the command starts.
         pub working_directory: Option<ContainerWorkingDirectory>,
-        /// Folders of the node that the container sees.
+        /// Directories of the node that are mounted into the container.
         pub container_host_batch_bind_mounts: Option<Subtree>,
     }
 
-    /// What a task may ask of the service; retired.
+    /// Access of a task to the Batch service; retired by Azure.
     #[derive(Default)]
     pub struct AuthenticationTokenSettings {
-        /// `job`.
+        /// Resources that the task can access; only `job` exists.
         pub access: Option<Vec<String>>,
     }
 
-    /// The command every node runs when it joins a pool.
+    /// The command that every node runs when it joins a pool.
     #[derive(Default)]
     pub struct StartTask {
-        /// Split into arguments, not run by a shell.
+        /// Command line, split into arguments and not run by a shell.
         pub command_line: String,
-        /// The image it runs in.
+        /// Container that the command runs in.
         pub container_settings: Option<TaskContainerSettings>,
-        /// Files it needs.
+        /// Files to download before the command starts.
         pub resource_files: Option<Vec<ResourceFile>>,
-        /// Its variables.
+        /// Environment variables of the command.
         pub environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// Whom it runs as.
+        /// User that the command runs as.
         pub user_identity: Option<UserIdentity>,
-        /// Tries after the first; -1: no limit.
+        /// Number of retries; -1 means unlimited.
         pub max_task_retry_count: Option<i32>,
-        /// Whether tasks wait until it succeeded; true by default.
+        /// `true`, the default, if tasks wait until the start task has succeeded.
         pub wait_for_success: Option<bool>,
     }
 }
 
-/// A variable of a command's environment. Its value may be a secret: `Debug` shows the name alone.
+/// An environment variable of a command. Its value may be a secret, so `Debug` shows only the name.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EnvironmentSetting {
-    /// Name.
+    /// Name of the variable.
     pub name: String,
-    /// Value.
+    /// Value of the variable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
@@ -210,40 +210,40 @@ impl fmt::Debug for EnvironmentSetting {
 }
 
 impl EnvironmentSetting {
-    /// A variable with a value.
+    /// Creates a variable with a value.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: Some(value.into()) }
     }
 }
 
 impl MetadataItem {
-    /// A name with a value.
+    /// Creates a pair of name and value.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: value.into() }
     }
 }
 
 impl NameValuePair {
-    /// A name with a value.
+    /// Creates a pair of name and value.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: Some(name.into()), value: Some(value.into()) }
     }
 }
 
 impl ResourceFile {
-    /// One file from a URL, put at `file_path`.
+    /// Creates a source of one file, downloaded from `url` to `file_path`.
     pub fn from_url(url: Secret, file_path: impl Into<String>) -> Self {
         Self { http_url: Some(url), file_path: Some(file_path.into()), ..Self::default() }
     }
 
-    /// The blobs of a container.
+    /// Creates a source of all blobs of a container.
     pub fn from_container(url: Secret) -> Self {
         Self { storage_container_url: Some(url), ..Self::default() }
     }
 }
 
 impl OutputFile {
-    /// Files that match a pattern, to a container (URL with SAS), under `path`.
+    /// Uploads the files that match a pattern to `path` in a container (URL with SAS).
     pub fn to_container(
         file_pattern: impl Into<String>,
         container_url: Secret,
@@ -261,49 +261,49 @@ impl OutputFile {
 }
 
 open_enum! {
-    /// When output files are stored.
+    /// The condition under which output files are uploaded.
     pub enum UploadCondition {
-        /// The command exited with 0.
+        /// The command exited with code 0.
         TaskSuccess = "tasksuccess",
-        /// It did not.
+        /// The command exited with another code.
         TaskFailure = "taskfailure",
-        /// Either way.
+        /// The task ended, with any exit code.
         TaskCompletion = "taskcompletion",
     }
 
-    /// How far a made user is shared.
+    /// Whether tasks share a user that the service creates.
     pub enum AutoUserScope {
-        /// A user for this task.
+        /// One user for each task.
         Task = "task",
         /// One user for the tasks of the pool.
         Pool = "pool",
     }
 
-    /// What a user may do.
+    /// The rights of a user.
     pub enum ElevationLevel {
-        /// What any user may.
+        /// A normal user without administrator rights.
         NonAdmin = "nonadmin",
-        /// What an administrator may.
+        /// A user with administrator rights.
         Admin = "admin",
     }
 
-    /// Where in a container a command starts.
+    /// The directory in a container in which a command starts.
     pub enum ContainerWorkingDirectory {
-        /// In the task's working folder.
+        /// The task's working directory.
         TaskWorkingDirectory = "taskWorkingDirectory",
-        /// Where the image says.
+        /// The working directory that the image defines.
         ContainerImageDefault = "containerImageDefault",
     }
 
-    /// What becomes of a node's tasks when the node goes.
+    /// How to handle the tasks of a node that is removed, restarted or disabled.
     pub enum NodeDeallocationOption {
-        /// End them and queue them again.
+        /// Terminate the tasks and queue them again.
         Requeue = "requeue",
-        /// End them for good.
+        /// Terminate the tasks without queuing them again.
         Terminate = "terminate",
-        /// Let them finish first.
+        /// Wait until the tasks have completed.
         TaskCompletion = "taskcompletion",
-        /// Let them finish, and their retention time pass.
+        /// Wait until the tasks have completed and their retention time has passed.
         RetainedData = "retaineddata",
     }
 }

@@ -3,81 +3,81 @@
 use crate::shape::{wire_struct, written_as_it_is};
 
 wire_struct! {
-    /// The tasks of a job, counted. May lag behind by seconds; truth is the list.
+    /// Task counts of a job. They may lag behind the task list by seconds.
     #[derive(Default, Eq)]
     pub struct TaskCountsResult {
-        /// Tasks.
+        /// Number of tasks by state.
         pub task_counts: TaskCounts,
-        /// The slots they take.
+        /// Number of slots that the tasks need, by state.
         pub task_slot_counts: TaskCounts,
     }
 
-    /// Tasks, or slots of tasks, by state. A preparing task counts as running.
+    /// Counts of tasks or slots by state. A preparing task counts as running.
     #[derive(Default, Copy, Eq)]
     pub struct TaskCounts {
-        /// Waiting.
+        /// Waiting for a node or a dependency.
         pub active: i32,
         /// Running or preparing.
         pub running: i32,
-        /// Over: succeeded and failed.
+        /// Sum of succeeded and failed.
         pub completed: i32,
-        /// Over, with success.
+        /// Completed with result `success`.
         pub succeeded: i32,
-        /// Over, without.
+        /// Completed with result `failure`.
         pub failed: i32,
     }
 
-    /// The nodes of one pool, counted.
+    /// Node counts of one pool.
     #[derive(Default, Eq)]
     pub struct PoolNodeCounts {
-        /// The pool.
+        /// Id of the pool.
         pub pool_id: String,
-        /// Its dedicated nodes.
+        /// Dedicated nodes by state.
         pub dedicated: Option<NodeCounts>,
-        /// Its spot nodes.
+        /// Spot nodes by state.
         pub low_priority: Option<NodeCounts>,
     }
 }
 
 written_as_it_is!(NodeCounts);
 
-/// Nodes by state.
+/// Number of nodes in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeCounts {
-    /// In state `creating`.
+    /// Nodes in state `creating`.
     pub creating: i32,
-    /// In state `idle`.
+    /// Nodes in state `idle`.
     pub idle: i32,
-    /// In state `offline`.
+    /// Nodes in state `offline`.
     pub offline: i32,
-    /// In state `preempted`.
+    /// Nodes in state `preempted`.
     pub preempted: i32,
-    /// In state `rebooting`.
+    /// Nodes in state `rebooting`.
     pub rebooting: i32,
-    /// In state `reimaging`.
+    /// Nodes in state `reimaging`.
     pub reimaging: i32,
-    /// In state `running`.
+    /// Nodes in state `running`.
     pub running: i32,
-    /// In state `starting`.
+    /// Nodes in state `starting`.
     pub starting: i32,
-    /// In state `starttaskfailed`.
+    /// Nodes in state `starttaskfailed`.
     pub start_task_failed: i32,
-    /// In state `leavingpool`.
+    /// Nodes in state `leavingpool`.
     pub leaving_pool: i32,
-    /// In state `unknown`.
+    /// Nodes in state `unknown`.
     pub unknown: i32,
-    /// In state `unusable`.
+    /// Nodes in state `unusable`.
     pub unusable: i32,
-    /// In state `waitingforstarttask`.
+    /// Nodes in state `waitingforstarttask`.
     pub waiting_for_start_task: i32,
-    /// In state `upgradingos`.
+    /// Nodes in state `upgradingos`.
     #[serde(rename = "upgradingOS")]
     pub upgrading_os: i32,
-    /// In state `deallocated`.
+    /// Nodes in state `deallocated`.
     pub deallocated: i32,
-    /// In state `deallocating`.
+    /// Nodes in state `deallocating`.
     pub deallocating: i32,
-    /// All of them.
+    /// Nodes in any state.
     pub total: i32,
 }

@@ -1,4 +1,4 @@
-//! How a run of a command went: start tasks, job preparation and release, tasks.
+//! Execution information of tasks, start tasks, and job preparation and release tasks.
 
 use super::{NameValuePair, Subtree};
 use crate::{
@@ -7,94 +7,94 @@ use crate::{
 };
 
 wire_struct! {
-    /// How the tries of a task went.
+    /// Execution information of a task over all its attempts.
     #[derive(Default)]
     pub struct TaskExecutionInfo {
-        /// When the last try began, its file downloads included.
+        /// Start of the last attempt, including the download of its resource files.
         pub start_time: Option<Timestamp>,
-        /// When the task was over.
+        /// Time when the task completed.
         pub end_time: Option<Timestamp>,
-        /// The command's exit code; absent if it never ran.
+        /// Exit code of the command; absent if it never ran.
         pub exit_code: Option<i32>,
-        /// The container it ran in.
+        /// Container that the command ran in.
         pub container_info: Option<Subtree>,
-        /// Why it failed.
+        /// Reason of the failure, if there was one.
         pub failure_info: Option<FailureInfo>,
-        /// Tries after the first.
+        /// Number of retries after the first attempt.
         #[serde(default)]
         pub retry_count: i32,
-        /// When the last of them began.
+        /// Start of the last retry.
         pub last_retry_time: Option<Timestamp>,
-        /// How often it was queued again because its node went.
+        /// Number of times that the task was queued again because its node was removed.
         #[serde(default)]
         pub requeue_count: i32,
-        /// When that happened last.
+        /// Time when the task was last queued again.
         pub last_requeue_time: Option<Timestamp>,
-        /// How it ended.
+        /// Result, once the task has completed.
         pub result: Option<TaskResult>,
     }
 
-    /// How a start task, or a job's preparation or release on a node, went.
+    /// Execution information of a start task, or of a job preparation or release task on a node.
     pub struct NodeTaskInfo {
-        /// Running or over.
+        /// State of the task on this node.
         pub state: NodeTaskState,
-        /// When the last try began.
+        /// Start of the last attempt.
         pub start_time: Timestamp,
-        /// When it was over.
+        /// Time when the task completed.
         pub end_time: Option<Timestamp>,
-        /// Its folder, below the node's root (preparation and release).
+        /// Directory of the task, relative to the node's root (preparation and release only).
         pub task_root_directory: Option<String>,
-        /// The URL of that folder.
+        /// URL of that directory.
         pub task_root_directory_url: Option<String>,
-        /// The command's exit code.
+        /// Exit code of the command.
         pub exit_code: Option<i32>,
-        /// The container it ran in.
+        /// Container that the command ran in.
         pub container_info: Option<Subtree>,
-        /// Why it failed.
+        /// Reason of the failure, if there was one.
         pub failure_info: Option<FailureInfo>,
-        /// Tries after the first; a release has none.
+        /// Number of retries; absent for a release task.
         pub retry_count: Option<i32>,
-        /// When the last of them began.
+        /// Start of the last retry.
         pub last_retry_time: Option<Timestamp>,
-        /// How it ended.
+        /// Result, once the task has completed.
         pub result: Option<TaskResult>,
     }
 
-    /// Why something failed: a task, or a job's scheduling.
+    /// The reason why a task, or the scheduling of a job, failed.
     pub struct FailureInfo {
-        /// Whose fault it is.
+        /// Whether the user or the service caused the failure.
         pub category: ErrorCategory,
-        /// `FailureExitCode`, `BlobAccessDenied`, `TaskEnded`, ….
+        /// Error code: `FailureExitCode`, `BlobAccessDenied`, `TaskEnded`, ….
         pub code: Option<String>,
-        /// In words.
+        /// Error message for people.
         pub message: Option<String>,
-        /// More about it.
+        /// Additional details of the error.
         pub details: Option<Vec<NameValuePair>>,
     }
 }
 
 open_enum! {
-    /// How a task ended.
+    /// The result of a completed task.
     pub enum TaskResult {
-        /// Exit code 0 and all outputs stored.
+        /// Exit code 0 and all output files uploaded.
         Success = "success",
-        /// Anything else.
+        /// Any other outcome.
         Failure = "failure",
     }
 
-    /// Whose fault a failure is.
+    /// Whether the user or the service caused a failure.
     pub enum ErrorCategory {
-        /// The user's: the same will fail again.
+        /// The user's request or data; a retry fails again.
         UserError = "usererror",
-        /// The service's.
+        /// An internal error of the service.
         ServerError = "servererror",
     }
 
-    /// The state of a start task, or of a job's preparation or release, on a node.
+    /// The state of a start, job preparation or job release task on a node.
     pub enum NodeTaskState {
-        /// It runs, or is tried again.
+        /// The task is running or waiting for a retry.
         Running = "running",
-        /// It is over.
+        /// The task has ended, with or without success.
         Completed = "completed",
     }
 }

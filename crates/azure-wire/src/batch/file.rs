@@ -1,4 +1,4 @@
-//! Files on nodes.
+//! Files of tasks and nodes.
 
 use crate::{shape::wire_struct, time::Timestamp};
 use serde::{Deserializer, de};
@@ -8,28 +8,28 @@ wire_struct! {
     /// An entry of a list of files of a task or a node.
     #[derive(Default)]
     pub struct NodeFile {
-        /// Path: of a task below its folder, of a node below its root.
+        /// Path, relative to the task's directory or the node's root.
         pub name: Option<String>,
-        /// Its URL.
+        /// URL of the file.
         pub url: Option<String>,
-        /// Whether it is a folder.
+        /// `true` for a directory.
         pub is_directory: Option<bool>,
-        /// Of files only.
+        /// Properties of the file; absent for a directory.
         pub properties: Option<FileProperties>,
     }
 
-    /// What is known of a file.
+    /// The properties of a file.
     pub struct FileProperties {
-        /// When it was made; on Windows nodes.
+        /// Creation time; on Windows nodes only.
         pub creation_time: Option<Timestamp>,
-        /// When it changed last.
+        /// Time of the last change of the content.
         pub last_modified: Timestamp,
-        /// Its length in bytes; a JSON text on the wire.
+        /// Length in bytes; a JSON string on the wire.
         #[serde(deserialize_with = "number_or_text")]
         pub content_length: u64,
-        /// `text/plain`, `application/octet-stream`.
+        /// Media type: `text/plain`, `application/octet-stream`.
         pub content_type: Option<String>,
-        /// `0o100644`; on Linux nodes.
+        /// File mode such as `0o100644`; on Linux nodes only.
         pub file_mode: Option<String>,
     }
 }
@@ -39,7 +39,7 @@ pub(super) fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
     impl de::Visitor<'_> for Either {
         type Value = u64;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a number, or a text that holds one")
+            f.write_str("a number, or a string that contains one")
         }
         fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
             Ok(number)

@@ -1,4 +1,4 @@
-//! Images of nodes, and those that the account offers.
+//! Images of nodes, and the list of supported images.
 
 use crate::{
     shape::{open_enum, wire_struct},
@@ -6,41 +6,41 @@ use crate::{
 };
 
 wire_struct! {
-    /// An image: from the marketplace, or an own one by its resource id.
+    /// A reference to an image: from the Azure Marketplace, or a custom one by its resource id.
     #[derive(Default)]
     pub struct ImageReference {
-        /// `canonical`.
+        /// Publisher, for example `canonical`.
         pub publisher: Option<String>,
-        /// `0001-com-ubuntu-server-jammy`.
+        /// Offer of the publisher, for example `0001-com-ubuntu-server-jammy`.
         pub offer: Option<String>,
-        /// `22_04-lts`.
+        /// SKU of the offer, for example `22_04-lts`.
         pub sku: Option<String>,
-        /// `latest` by default.
+        /// Version of the SKU; `latest` by default.
         pub version: Option<String>,
-        /// Resource id of an own image.
+        /// Azure resource id of a custom image.
         pub virtual_machine_image_id: Option<String>,
-        /// The version that `latest` meant; set by the service.
+        /// Version that `latest` resolved to; set by the service.
         pub exact_version: Option<String>,
-        /// Id in a shared gallery.
+        /// Image id in a shared gallery.
         pub shared_gallery_image_id: Option<String>,
-        /// Id in a community gallery.
+        /// Image id in a community gallery.
         pub community_gallery_image_id: Option<String>,
     }
 
     /// An image that the service supports.
     pub struct ImageInformation {
-        /// The node agent that fits it.
+        /// Id of the node agent that supports the image.
         #[serde(rename = "nodeAgentSKUId")]
         pub node_agent_sku_id: String,
-        /// The image.
+        /// Reference to the image.
         pub image_reference: ImageReference,
-        /// Its system.
+        /// Operating system of the image.
         pub os_type: OsType,
-        /// `DockerCompatible`, ….
+        /// Capabilities such as `DockerCompatible`.
         pub capabilities: Option<Vec<String>>,
-        /// When support for it ends.
+        /// End of Azure's support for the image.
         pub batch_support_end_of_life: Option<Timestamp>,
-        /// Whether the service checked it.
+        /// Whether Azure has tested the image.
         pub verification_type: VerificationType,
     }
 }
@@ -48,17 +48,17 @@ wire_struct! {
 open_enum! {
     /// An operating system.
     pub enum OsType {
-        /// Linux.
+        /// A Linux distribution.
         Linux = "linux",
-        /// Windows.
+        /// A Windows edition.
         Windows = "windows",
     }
 
-    /// Whether the service checked an image.
+    /// Whether Azure has tested an image with Batch.
     pub enum VerificationType {
-        /// It did.
+        /// The image was tested.
         Verified = "verified",
-        /// It did not.
+        /// The image was not tested.
         Unverified = "unverified",
     }
 }

@@ -1,4 +1,4 @@
-//! Jobs, and what is sent about them.
+//! Jobs, and the bodies of requests about them.
 
 use super::{
     EnvironmentSetting, FailureInfo, JobManagerTask, JobPreparationTask, JobReleaseTask, MetadataItem,
@@ -15,247 +15,248 @@ wire_struct! {
     /// A job as the service returns it.
     #[derive(Default)]
     pub struct Job {
-        /// Its id; empty when a `$select` left it out.
+        /// Id of the job; empty if `$select` omits it.
         #[serde(default)]
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Whether its tasks may depend on each other.
+        /// `true` if tasks can depend on each other.
         pub uses_task_dependencies: Option<bool>,
-        /// Its URL.
+        /// URL of the job.
         pub url: Option<String>,
-        /// Changes with every change of its description.
+        /// Version of the job's description; changes with every update.
         pub e_tag: Option<ETag>,
-        /// When its description changed last.
+        /// Time of the last update of the description.
         pub last_modified: Option<Timestamp>,
-        /// When it was made.
+        /// Time when the job was created.
         pub creation_time: Option<Timestamp>,
-        /// Its state.
+        /// Current state of the job.
         pub state: Option<JobState>,
-        /// When it entered that state.
+        /// Time when the current state began.
         pub state_transition_time: Option<Timestamp>,
-        /// Its state before.
+        /// State before the current one.
         pub previous_state: Option<JobState>,
-        /// When it entered that one.
+        /// Time when the previous state began.
         pub previous_state_transition_time: Option<Timestamp>,
-        /// -1000 to 1000; 0 by default.
+        /// Priority from -1000 to 1000, 0 by default; a higher one is scheduled first.
         pub priority: Option<i32>,
-        /// Whether tasks of more important jobs may end its tasks.
+        /// `true` if jobs of higher priority can preempt running tasks of this job.
         pub allow_task_preemption: Option<bool>,
-        /// Tasks at the same time; -1: no limit.
+        /// Maximum number of tasks that run at the same time; -1 means unlimited.
         pub max_parallel_tasks: Option<i32>,
-        /// What bounds it.
+        /// Limits of the job.
         pub constraints: Option<JobConstraints>,
-        /// The task it begins with.
+        /// Task that runs first and can add other tasks.
         pub job_manager_task: Option<JobManagerTask>,
-        /// What nodes run before its first task.
+        /// Task that each node runs before its first task of the job.
         pub job_preparation_task: Option<JobPreparationTask>,
-        /// What nodes run when it is over.
+        /// Task that each of these nodes runs when the job ends.
         pub job_release_task: Option<JobReleaseTask>,
-        /// Variables of all its tasks.
+        /// Environment variables of all tasks of the job.
         pub common_environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// Where it runs.
+        /// Pool that the job runs on.
         pub pool_info: Option<PoolInfo>,
-        /// What happens when no task is unfinished.
+        /// Action of the service when all tasks are completed.
         pub on_all_tasks_complete: Option<OnAllTasksComplete>,
-        /// What happens when a task fails.
+        /// Action of the service when a task fails.
         pub on_task_failure: Option<OnTaskFailure>,
-        /// Network of its tasks.
+        /// Virtual network that the tasks join.
         pub network_configuration: Option<Subtree>,
-        /// Pairs that only the owner understands.
+        /// Metadata that the service does not interpret.
         pub metadata: Option<Vec<MetadataItem>>,
-        /// How it goes.
+        /// Execution information of the job.
         pub execution_info: Option<JobExecutionInfo>,
-        /// Statistics; only with `$expand=stats`.
+        /// Statistics; returned only with `$expand=stats`.
         pub stats: Option<super::JobStatistics>,
     }
 
-    /// A new job.
+    /// The body of a request that creates a job.
     #[derive(Default)]
     pub struct JobAdd {
-        /// Its id.
+        /// Id of the job, unique in the account.
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// -1000 to 1000; 0 by default.
+        /// Priority from -1000 to 1000, 0 by default; a higher one is scheduled first.
         pub priority: Option<i32>,
-        /// Tasks at the same time; -1: no limit.
+        /// Maximum number of tasks that run at the same time; -1 means unlimited.
         pub max_parallel_tasks: Option<i32>,
-        /// Whether tasks of more important jobs may end its tasks.
+        /// `true` if jobs of higher priority can preempt running tasks of this job.
         pub allow_task_preemption: Option<bool>,
-        /// What bounds it.
+        /// Limits of the job.
         pub constraints: Option<JobConstraints>,
-        /// The task it begins with.
+        /// Task that runs first and can add other tasks.
         pub job_manager_task: Option<JobManagerTask>,
-        /// What nodes run before its first task.
+        /// Task that each node runs before its first task of the job.
         pub job_preparation_task: Option<JobPreparationTask>,
-        /// What nodes run when it is over.
+        /// Task that each of these nodes runs when the job ends.
         pub job_release_task: Option<JobReleaseTask>,
-        /// Variables of all its tasks.
+        /// Environment variables of all tasks of the job.
         pub common_environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// Where it runs.
+        /// Pool that the job runs on.
         pub pool_info: PoolInfo,
-        /// What happens when no task is unfinished. Beware: a job without tasks has none.
+        /// Action of the service when all tasks are completed. A job without tasks also meets this condition.
         pub on_all_tasks_complete: Option<OnAllTasksComplete>,
-        /// What happens when a task fails.
+        /// Action of the service when a task fails.
         pub on_task_failure: Option<OnTaskFailure>,
-        /// Pairs that only the owner understands.
+        /// Metadata that the service does not interpret.
         pub metadata: Option<Vec<MetadataItem>>,
-        /// Whether its tasks may depend on each other.
+        /// `true` if tasks can depend on each other.
         pub uses_task_dependencies: Option<bool>,
-        /// Network of its tasks.
+        /// Virtual network that the tasks join.
         pub network_configuration: Option<Subtree>,
     }
 
-    /// PATCH of a job: what is absent stays as it is.
+    /// The body of a PATCH of a job; absent properties stay unchanged.
     #[derive(Default)]
     pub struct JobPatch {
-        /// -1000 to 1000.
+        /// Priority from -1000 to 1000; a higher one is scheduled first.
         pub priority: Option<i32>,
-        /// Tasks at the same time; -1: no limit.
+        /// Maximum number of tasks that run at the same time; -1 means unlimited.
         pub max_parallel_tasks: Option<i32>,
-        /// Whether tasks of more important jobs may end its tasks.
+        /// `true` if jobs of higher priority can preempt running tasks of this job.
         pub allow_task_preemption: Option<bool>,
-        /// What happens when no task is unfinished.
+        /// Action of the service when all tasks are completed.
         pub on_all_tasks_complete: Option<OnAllTasksComplete>,
-        /// What bounds it.
+        /// Limits of the job.
         pub constraints: Option<JobConstraints>,
-        /// Where it runs; only while it is disabled.
+        /// Pool that the job runs on; can change only while the job is disabled.
         pub pool_info: Option<PoolInfo>,
-        /// Network of its tasks.
+        /// Virtual network that the tasks join.
         pub network_configuration: Option<Subtree>,
-        /// Pairs; replaces all.
+        /// Metadata that replaces all existing pairs.
         pub metadata: Option<Vec<MetadataItem>>,
     }
 
-    /// PUT of a job: what is absent gets its default.
+    /// The body of a PUT of a job; absent properties are reset to their defaults.
     #[derive(Default)]
     pub struct JobUpdate {
-        /// -1000 to 1000; 0 by default.
+        /// Priority from -1000 to 1000, 0 by default; a higher one is scheduled first.
         pub priority: Option<i32>,
-        /// Tasks at the same time; -1, no limit, by default.
+        /// Maximum number of tasks that run at the same time; -1, the default, means unlimited.
         pub max_parallel_tasks: Option<i32>,
-        /// Whether tasks of more important jobs may end its tasks.
+        /// `true` if jobs of higher priority can preempt running tasks of this job.
         pub allow_task_preemption: Option<bool>,
-        /// What bounds it.
+        /// Limits of the job.
         pub constraints: Option<JobConstraints>,
-        /// Where it runs.
+        /// Pool that the job runs on.
         pub pool_info: PoolInfo,
-        /// Pairs; replaces all.
+        /// Metadata that replaces all existing pairs.
         pub metadata: Option<Vec<MetadataItem>>,
-        /// What happens when no task is unfinished.
+        /// Action of the service when all tasks are completed.
         pub on_all_tasks_complete: Option<OnAllTasksComplete>,
     }
 
-    /// Stops a job for a while.
+    /// The body of a request that disables a job.
     pub struct JobDisable {
-        /// What becomes of tasks that run.
+        /// How to handle running tasks.
         pub disable_tasks: DisableTasks,
     }
 
-    /// Ends a job.
+    /// The body of a request that terminates a job.
     #[derive(Default)]
     pub struct JobTerminate {
-        /// Shown as the job's `terminateReason`; `UserTerminate` by default.
+        /// Text for the job's `terminateReason`; `UserTerminate` by default.
         pub terminate_reason: Option<String>,
     }
 
-    /// Where a job runs: a pool that is there, or one that the service makes for it.
+    /// The pool of a job: an existing one, or one that the service creates for it.
     #[derive(Default)]
     pub struct PoolInfo {
-        /// A pool that is there.
+        /// Id of an existing pool.
         pub pool_id: Option<String>,
-        /// One to be made.
+        /// Description of a pool that the service creates.
         pub auto_pool_specification: Option<AutoPoolSpecification>,
     }
 
-    /// A pool that the service makes for a job.
+    /// A pool that the service creates for a job or a schedule.
     pub struct AutoPoolSpecification {
-        /// How its id begins.
+        /// Prefix of the generated pool id.
         pub auto_pool_id_prefix: Option<String>,
-        /// How long it stays.
+        /// Whether the pool lives as long as the job or the schedule.
         pub pool_lifetime_option: PoolLifetime,
-        /// Whether it stays after that.
+        /// `true` to keep the pool after that time.
         pub keep_alive: Option<bool>,
-        /// What it shall be.
+        /// Properties of the pool.
         pub pool: Option<PoolSpecification>,
     }
 
-    /// What bounds a job.
+    /// Limits of a job.
     #[derive(Default)]
     pub struct JobConstraints {
-        /// Longest time it may be active.
+        /// Longest time that the job may be active; unlimited by default.
         pub max_wall_clock_time: Option<IsoDuration>,
-        /// For tasks that name none; 0 by default.
+        /// Number of retries for tasks that do not set one; 0 by default.
         pub max_task_retry_count: Option<i32>,
     }
 
-    /// How a job goes.
+    /// Execution information of a job.
     #[derive(Default)]
     pub struct JobExecutionInfo {
-        /// When it was made.
+        /// Start of the job, which is its creation.
         pub start_time: Option<Timestamp>,
-        /// When it was over.
+        /// Time when the job completed.
         pub end_time: Option<Timestamp>,
-        /// The pool it runs on.
+        /// Id of the pool that the job runs on.
         pub pool_id: Option<String>,
-        /// Why it could not be scheduled.
+        /// Reason why the job could not be scheduled.
         pub scheduling_error: Option<FailureInfo>,
-        /// `UserTerminate`, `AllTasksComplete`, `MaxWallClockTimeExpiry`, … or the caller's text.
+        /// Reason for the end: `UserTerminate`, `AllTasksComplete`, `MaxWallClockTimeExpiry`, … or a text of
+        /// the client.
         pub terminate_reason: Option<String>,
     }
 }
 
 open_enum! {
-    /// What a job does.
+    /// The state of a job.
     pub enum JobState {
-        /// Its tasks are scheduled.
+        /// Tasks of the job are scheduled.
         Active = "active",
-        /// It is being disabled; some tasks may still run.
+        /// The job is being disabled; tasks may still be running.
         Disabling = "disabling",
-        /// None of its tasks run.
+        /// No task of the job runs or is scheduled.
         Disabled = "disabled",
-        /// It is being enabled.
+        /// The job is being enabled.
         Enabling = "enabling",
-        /// It is about to end.
+        /// The job is being terminated; job release tasks may be running.
         Terminating = "terminating",
-        /// It is over.
+        /// The job has ended and accepts no more tasks.
         Completed = "completed",
-        /// It is going.
+        /// The job is being deleted.
         Deleting = "deleting",
     }
 
-    /// What happens when no task of a job is unfinished.
+    /// The action of the service when all tasks of a job are completed.
     pub enum OnAllTasksComplete {
-        /// Nothing.
+        /// Do nothing; the job stays active.
         NoAction = "noaction",
-        /// The job ends.
+        /// Terminate the job.
         TerminateJob = "terminatejob",
     }
 
-    /// What happens when a task fails.
+    /// Action of the service when a task fails.
     pub enum OnTaskFailure {
-        /// Nothing.
+        /// Do nothing; the job stays active.
         NoAction = "noaction",
-        /// What the task's exit conditions say.
+        /// Perform the job action of the task's exit conditions.
         PerformExitOptionsJobAction = "performexitoptionsjobaction",
     }
 
-    /// What becomes of the tasks of a job that is disabled.
+    /// How to handle running tasks of a job that is disabled.
     pub enum DisableTasks {
-        /// End them and queue them again.
+        /// Terminate running tasks and queue them again.
         Requeue = "requeue",
-        /// End them for good.
+        /// Terminate running tasks without queuing them again.
         Terminate = "terminate",
-        /// Let them finish.
+        /// Wait until running tasks have completed.
         Wait = "wait",
     }
 
-    /// How long a pool made for a job stays.
+    /// The lifetime of a pool that the service creates for a job.
     pub enum PoolLifetime {
-        /// As long as the schedule.
+        /// As long as the job schedule exists.
         JobSchedule = "jobschedule",
-        /// As long as the job.
+        /// As long as the job exists.
         Job = "job",
     }
 }

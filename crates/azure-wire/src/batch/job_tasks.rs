@@ -1,4 +1,4 @@
-//! The tasks that a job brings along: manager, preparation, release.
+//! The special tasks of a job: manager, preparation and release.
 
 use super::{
     ApplicationPackageReference, AuthenticationTokenSettings, EnvironmentSetting, NodeTaskInfo, OutputFile,
@@ -7,97 +7,97 @@ use super::{
 use crate::{duration::IsoDuration, shape::wire_struct};
 
 wire_struct! {
-    /// The task that a job begins with and that may add the others.
+    /// The task that starts with a job and can add other tasks.
     #[derive(Default)]
     pub struct JobManagerTask {
-        /// Its id.
+        /// Id of the task, unique in the job.
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Split into arguments, not run by a shell.
+        /// Command line, split into arguments and not run by a shell.
         pub command_line: String,
-        /// The image it runs in.
+        /// Container that the command runs in.
         pub container_settings: Option<TaskContainerSettings>,
-        /// Files it needs.
+        /// Files to download before the command starts.
         pub resource_files: Option<Vec<ResourceFile>>,
-        /// Files to store after it ended.
+        /// Files to upload after the task has ended.
         pub output_files: Option<Vec<OutputFile>>,
-        /// Its variables.
+        /// Environment variables of the command.
         pub environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// What bounds it.
+        /// Limits of the task.
         pub constraints: Option<TaskConstraints>,
-        /// Slots it takes.
+        /// Number of slots that the task occupies.
         pub required_slots: Option<i32>,
-        /// Whether the job ends with it; true by default.
+        /// `true`, the default, to complete the job when this task completes.
         pub kill_job_on_completion: Option<bool>,
-        /// Whom it runs as.
+        /// User that the command runs as.
         pub user_identity: Option<UserIdentity>,
-        /// Whether its node runs nothing else; true by default.
+        /// `true`, the default, to run no other task on the same node.
         pub run_exclusive: Option<bool>,
-        /// Application packages it needs.
+        /// Application packages to install before the command starts.
         pub application_package_references: Option<Vec<ApplicationPackageReference>>,
-        /// What it may ask of the service; retired.
+        /// Access of the task to the Batch service; retired by Azure.
         pub authentication_token_settings: Option<AuthenticationTokenSettings>,
-        /// Whether a spot node will do; true by default.
+        /// `true`, the default, to allow a spot node.
         pub allow_low_priority_node: Option<bool>,
     }
 
-    /// What a node runs before its first task of a job.
+    /// The task that a node runs before its first task of a job.
     #[derive(Default)]
     pub struct JobPreparationTask {
-        /// Its id; `jobpreparation` by default.
+        /// Id of the task, `jobpreparation` by default.
         pub id: Option<String>,
-        /// Split into arguments, not run by a shell.
+        /// Command line, split into arguments and not run by a shell.
         pub command_line: String,
-        /// The image it runs in.
+        /// Container that the command runs in.
         pub container_settings: Option<TaskContainerSettings>,
-        /// Files it needs.
+        /// Files to download before the command starts.
         pub resource_files: Option<Vec<ResourceFile>>,
-        /// Its variables.
+        /// Environment variables of the command.
         pub environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// What bounds it.
+        /// Limits of the task.
         pub constraints: Option<TaskConstraints>,
-        /// Whether tasks wait until it succeeded; true by default.
+        /// `true`, the default, if tasks wait until the preparation has succeeded.
         pub wait_for_success: Option<bool>,
-        /// Whom it runs as.
+        /// User that the command runs as.
         pub user_identity: Option<UserIdentity>,
-        /// Whether it runs again after a reboot though it had succeeded; true by default.
+        /// `true`, the default, to run again after a reboot even if it had succeeded.
         pub rerun_on_node_reboot_after_success: Option<bool>,
     }
 
-    /// What a node that ran the preparation runs when the job is over.
+    /// The task that each node runs when the job ends, if it ran the preparation task.
     #[derive(Default)]
     pub struct JobReleaseTask {
-        /// Its id; `jobrelease` by default.
+        /// Id of the task, `jobrelease` by default.
         pub id: Option<String>,
-        /// Split into arguments, not run by a shell.
+        /// Command line, split into arguments and not run by a shell.
         pub command_line: String,
-        /// The image it runs in.
+        /// Container that the command runs in.
         pub container_settings: Option<TaskContainerSettings>,
-        /// Files it needs.
+        /// Files to download before the command starts.
         pub resource_files: Option<Vec<ResourceFile>>,
-        /// Its variables.
+        /// Environment variables of the command.
         pub environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// Longest time it may run.
+        /// Longest run time; 15 minutes by default.
         pub max_wall_clock_time: Option<IsoDuration>,
-        /// How long its folder is kept; seven days by default.
+        /// How long the task's directory is kept; 7 days by default.
         pub retention_time: Option<IsoDuration>,
-        /// Whom it runs as.
+        /// User that the command runs as.
         pub user_identity: Option<UserIdentity>,
     }
 
-    /// How a job's preparation and release went on one node.
+    /// The status of job preparation and release on one node.
     #[derive(Default)]
     pub struct JobPreparationAndReleaseStatus {
-        /// The pool.
+        /// Id of the pool.
         pub pool_id: Option<String>,
-        /// The node.
+        /// Id of the node.
         pub node_id: Option<String>,
-        /// Its URL.
+        /// URL of the node.
         pub node_url: Option<String>,
-        /// The preparation.
+        /// Execution of the preparation task.
         pub job_preparation_task_execution_info: Option<NodeTaskInfo>,
-        /// The release.
+        /// Execution of the release task.
         pub job_release_task_execution_info: Option<NodeTaskInfo>,
     }
 }

@@ -1,9 +1,10 @@
-//! The nouns of Azure Batch: what it returns and what it is sent, as serde shapes.
+//! Request and response bodies of Azure Batch, as serde types that client and service share.
 //!
-//! One vocabulary for client and service. Types named `…Add`, `…Patch`, `…Update` or after a verb are
-//! sent, the others come back; parts that are the same in both are one type. Every property of the API versions 2025-06-01
-//! and 2024-07-01.20.0 (and `cloudServiceConfiguration`, which ended with 19.0) is either typed or kept as a
-//! [`Subtree`]; what neither has is ignored. Nothing here decides or checks: limits are only named.
+//! Types named `…Add`, `…Patch`, `…Update` or after a verb are request bodies, the others are response
+//! bodies; parts that both have in common are one type. Every property of the API versions 2025-06-01 and
+//! 2024-07-01.20.0 (and `cloudServiceConfiguration`, which version 19.0 was the last to have) is either typed
+//! or kept as a [`Subtree`]; other properties are ignored. This module defines limits but does not enforce
+//! them.
 
 mod application;
 mod common;
@@ -39,58 +40,58 @@ pub use statistics::*;
 pub use task::*;
 pub use task_calls::*;
 
-/// The content type of a request with a body; compare by prefix, clients append a charset.
+/// Content type of a request body. Compare by prefix, because clients append a charset.
 pub const REQUEST_CONTENT_TYPE: &str = "application/json; odata=minimalmetadata";
-/// The content type of an answer with a body.
+/// Content type of a response body.
 pub const RESPONSE_CONTENT_TYPE: &str = "application/json;odata=minimalmetadata";
 
-/// Names of headers that Batch has beside HTTP's own.
+/// Names of headers that only Batch uses.
 pub mod header {
-    /// The date that is signed (RFC 1123).
+    /// Date that the signature covers (RFC 1123).
     pub const OCP_DATE: &str = "ocp-date";
-    /// The range of a file (`bytes=a-b`).
+    /// Byte range of a file (`bytes=a-b`).
     pub const OCP_RANGE: &str = "ocp-range";
-    /// The caller's name for a call.
+    /// Request id that the client chooses.
     pub const CLIENT_REQUEST_ID: &str = "client-request-id";
-    /// `true`: the answer repeats `client-request-id`.
+    /// `true` to repeat `client-request-id` in the response.
     pub const RETURN_CLIENT_REQUEST_ID: &str = "return-client-request-id";
-    /// The service's name for a call.
+    /// Request id that the service assigns.
     pub const REQUEST_ID: &str = "request-id";
-    /// `3.0` on answers.
+    /// OData version; `3.0` in every response.
     pub const DATA_SERVICE_VERSION: &str = "dataserviceversion";
-    /// The URL of the entity a call was about.
+    /// URL of the entity that the request addresses.
     pub const DATA_SERVICE_ID: &str = "dataserviceid";
-    /// Whether a file is a folder: `True` or `False`.
+    /// `True` if the file is a directory, else `False`.
     pub const FILE_IS_DIRECTORY: &str = "ocp-batch-file-isdirectory";
-    /// A file's mode: `0o100644`.
+    /// File mode, for example `0o100644`.
     pub const FILE_MODE: &str = "ocp-batch-file-mode";
-    /// A file's URL, percent-encoded as a whole.
+    /// URL of the file, percent-encoded as a whole.
     pub const FILE_URL: &str = "ocp-batch-file-url";
-    /// When a file was created.
+    /// Creation time of the file.
     pub const CREATION_TIME: &str = "ocp-creation-time";
 }
 
-/// Numbers the service holds its callers to.
+/// Limits that the service enforces.
 pub mod limit {
-    /// Characters of an id.
+    /// Maximum number of characters of an id.
     pub const ID_CHARACTERS: usize = 64;
-    /// Tasks in one collection.
+    /// Maximum number of tasks in one collection.
     pub const TASKS_PER_COLLECTION: usize = 100;
-    /// Bytes of a request body.
+    /// Maximum size of a request body in bytes.
     pub const BODY_BYTES: usize = 1024 * 1024;
-    /// Entries of a page of a list.
+    /// Maximum number of entries on a page of a list.
     pub const PAGE: u32 = 1000;
-    /// Entries of a page of node counts.
+    /// Maximum number of entries on a page of node counts.
     pub const NODE_COUNTS_PAGE: u32 = 10;
-    /// Nodes in one removal.
+    /// Maximum number of nodes that one request removes.
     pub const NODES_PER_REMOVAL: usize = 100;
-    /// Seconds the service works on one call.
+    /// Timeout of a call in the service, in seconds.
     pub const TIMEOUT_SECONDS: u32 = 30;
-    /// Characters of all `taskIds` a task depends on.
+    /// Maximum total number of characters of the `taskIds` that a task depends on.
     pub const DEPENDENCY_CHARACTERS: usize = 64_000;
 }
 
-/// Whether a text may be the id of a pool, job or task: 1 to 64 letters, digits, `-` and `_`.
+/// Returns `true` if `id` is a valid id of a pool, job or task: 1 to 64 letters, digits, `-` and `_`.
 pub fn is_valid_id(id: &str) -> bool {
     (1..=limit::ID_CHARACTERS).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')

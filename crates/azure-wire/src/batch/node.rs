@@ -1,4 +1,4 @@
-//! Nodes, and what is sent about them.
+//! Nodes, and the bodies of requests about them.
 
 use super::{
     FailureInfo, ImageReference, NameValuePair, NodeTaskInfo, StartTask, Subtree, TaskExecutionInfo,
@@ -14,263 +14,263 @@ wire_struct! {
     /// A node as the service returns it.
     #[derive(Default)]
     pub struct ComputeNode {
-        /// Its id; empty when a `$select` left it out.
+        /// Id of the node; empty if `$select` omits it.
         #[serde(default)]
         pub id: String,
-        /// Its URL.
+        /// URL of the node.
         pub url: Option<String>,
-        /// What it does.
+        /// Current state of the node.
         pub state: Option<NodeState>,
-        /// Whether it takes tasks.
+        /// Whether the node accepts new tasks.
         pub scheduling_state: Option<SchedulingState>,
-        /// When it entered its state.
+        /// Time of the last state change.
         pub state_transition_time: Option<Timestamp>,
-        /// When it booted last.
+        /// Time of the last boot.
         pub last_boot_time: Option<Timestamp>,
-        /// When it joined the pool.
+        /// Time when the node joined the pool.
         pub allocation_time: Option<Timestamp>,
-        /// Its address in the pool's network.
+        /// IPv4 address in the pool's network.
         pub ip_address: Option<String>,
-        /// Its address by version 6 of the protocol.
+        /// IPv6 address in the pool's network.
         pub ipv6_address: Option<String>,
-        /// `TVM:` and its id, for tasks that want this node.
+        /// `TVM:` followed by the node id; tasks that prefer this node name it.
         pub affinity_id: Option<String>,
-        /// Its size.
+        /// VM size of the node.
         pub vm_size: Option<String>,
-        /// Tasks it ran, preparation and release excepted.
+        /// Number of tasks that the node has run, without job preparation and release.
         pub total_tasks_run: Option<i32>,
-        /// Tasks on it now.
+        /// Number of tasks running on the node.
         pub running_tasks_count: Option<i32>,
-        /// Slots those take.
+        /// Number of slots that the running tasks occupy.
         pub running_task_slots_count: Option<i32>,
-        /// Tasks that succeeded on it.
+        /// Number of tasks that succeeded on the node.
         pub total_tasks_succeeded: Option<i32>,
-        /// Tasks whose state changed last.
+        /// Tasks of the node with the most recent state changes.
         pub recent_tasks: Option<Vec<TaskInformation>>,
-        /// What it ran when it joined.
+        /// Start task that the node ran.
         pub start_task: Option<StartTask>,
-        /// How that went.
+        /// Execution of the start task.
         pub start_task_info: Option<NodeTaskInfo>,
-        /// Certificates; retired.
+        /// Certificates; retired by Azure.
         pub certificate_references: Option<Subtree>,
-        /// What is wrong with it.
+        /// Errors that the node has reported.
         pub errors: Option<Vec<ComputeNodeError>>,
-        /// Dedicated, or spot.
+        /// `true` for a dedicated node, `false` for a spot node.
         pub is_dedicated: Option<bool>,
-        /// Its ports.
+        /// Inbound endpoints of the node.
         pub endpoint_configuration: Option<Subtree>,
-        /// The service's program on it.
+        /// Node agent that runs on the node.
         pub node_agent_info: Option<NodeAgentInfo>,
-        /// The machine it is.
+        /// Virtual machine of the node.
         pub virtual_machine_info: Option<VirtualMachineInfo>,
     }
 
-    /// A task that ran on a node lately.
+    /// A task that ran on a node recently.
     pub struct TaskInformation {
-        /// Its URL.
+        /// URL of the task.
         pub task_url: Option<String>,
-        /// Its job.
+        /// Id of the job.
         pub job_id: Option<String>,
-        /// Its id.
+        /// Id of the task.
         pub task_id: Option<String>,
-        /// Its number, if it is a subtask.
+        /// Number of the subtask, if it is one.
         pub subtask_id: Option<i32>,
-        /// Its state.
+        /// Current state of the task.
         pub task_state: TaskState,
-        /// How it went.
+        /// Execution information of the task.
         pub execution_info: Option<TaskExecutionInfo>,
     }
 
-    /// What is wrong with a node.
+    /// An error that a node has reported.
     #[derive(Default)]
     pub struct ComputeNodeError {
-        /// For programs.
+        /// Error code for programs.
         pub code: Option<String>,
-        /// For people.
+        /// Error message for people.
         pub message: Option<String>,
-        /// More about it.
+        /// Additional details of the error.
         pub error_details: Option<Vec<NameValuePair>>,
     }
 
-    /// The service's program on a node.
+    /// The node agent, the program of the service on a node.
     pub struct NodeAgentInfo {
-        /// Its version.
+        /// Version of the agent.
         pub version: String,
-        /// When it was updated.
+        /// Time of the agent's last update.
         pub last_update_time: Timestamp,
     }
 
-    /// The machine that a node is.
+    /// The virtual machine of a node.
     #[derive(Default)]
     pub struct VirtualMachineInfo {
-        /// Its image.
+        /// Image of the machine.
         pub image_reference: Option<ImageReference>,
-        /// Its resource id, in pools of the user's own subscription.
+        /// Azure resource id; only in pools of a user subscription account.
         pub scale_set_vm_resource_id: Option<String>,
     }
 
-    /// Boots a node again.
+    /// The body of a request that reboots a node.
     #[derive(Default)]
     pub struct NodeReboot {
-        /// What becomes of its tasks; requeue by default.
+        /// How to handle running tasks; requeue by default.
         pub node_reboot_option: Option<super::NodeDeallocationOption>,
     }
 
-    /// Sets a node up anew.
+    /// The body of a request that reinstalls the operating system of a node.
     #[derive(Default)]
     pub struct NodeReimage {
-        /// What becomes of its tasks; requeue by default.
+        /// How to handle running tasks; requeue by default.
         pub node_reimage_option: Option<super::NodeDeallocationOption>,
     }
 
-    /// Gives a node's machine back but keeps its place.
+    /// The body of a request that deallocates a node: the machine is released, the node stays in the pool.
     #[derive(Default)]
     pub struct NodeDeallocate {
-        /// What becomes of its tasks; requeue by default.
+        /// How to handle running tasks; requeue by default.
         pub node_deallocate_option: Option<super::NodeDeallocationOption>,
     }
 
-    /// Keeps new tasks away from a node.
+    /// The body of a request that stops scheduling tasks on a node.
     #[derive(Default)]
     pub struct NodeDisableScheduling {
-        /// What becomes of its tasks (`retaineddata` is not allowed); requeue by default.
+        /// How to handle running tasks; requeue by default, `retaineddata` is not allowed.
         pub node_disable_scheduling_option: Option<super::NodeDeallocationOption>,
     }
 
-    /// How to log in to a node.
+    /// The address for remote login to a node.
     #[derive(Default)]
     pub struct RemoteLoginSettings {
-        /// Public address.
+        /// Public IPv4 address.
         #[serde(rename = "remoteLoginIPAddress")]
         pub remote_login_ip_address: String,
-        /// Port.
+        /// Port for SSH or RDP.
         pub remote_login_port: i32,
         /// Public IPv6 address; since 2025-06-01.
         #[serde(rename = "ipv6RemoteLoginIPAddress")]
         pub ipv6_remote_login_ip_address: Option<String>,
-        /// Its port; since 2025-06-01.
+        /// Port of the IPv6 address; since 2025-06-01.
         pub ipv6_remote_login_port: Option<i32>,
     }
 
-    /// A new user on a node.
+    /// The body of a request that creates a user on a node.
     #[derive(Default)]
     pub struct NodeUserAdd {
-        /// Name.
+        /// Name of the account.
         pub name: String,
-        /// Whether it may do what an administrator may.
+        /// `true` to grant administrator rights.
         pub is_admin: Option<bool>,
-        /// When it ends; a day from now by default.
+        /// Time when the account expires; one day from now by default.
         pub expiry_time: Option<Timestamp>,
-        /// Password.
+        /// Password of the account.
         pub password: Option<Secret>,
         /// SSH key, instead of a password.
         pub ssh_public_key: Option<String>,
     }
 
-    /// Replaces a user of a node.
+    /// The body of a request that replaces a user of a node.
     #[derive(Default)]
     pub struct NodeUserUpdate {
-        /// Password.
+        /// Password of the account.
         pub password: Option<Secret>,
-        /// When it ends.
+        /// Time when the account expires.
         pub expiry_time: Option<Timestamp>,
         /// SSH key, instead of a password.
         pub ssh_public_key: Option<String>,
     }
 
-    /// Stores the logs of a node's agent in a container.
+    /// The body of a request that uploads the log files of the node agent to a container.
     pub struct UploadNodeLogs {
-        /// The container's URL with a SAS that allows to write.
+        /// Container URL with a SAS that allows writing.
         pub container_url: Secret,
-        /// From when.
+        /// Start of the period to upload.
         pub start_time: Timestamp,
-        /// Until when; now by default.
+        /// End of the period; now by default.
         pub end_time: Option<Timestamp>,
-        /// Who writes, instead of a SAS.
+        /// Managed identity that writes, instead of a SAS.
         pub identity_reference: Option<super::NodeIdentityReference>,
     }
 
-    /// Where the logs will be.
+    /// The place in the container where the logs are uploaded to.
     #[derive(Default)]
     pub struct UploadNodeLogsResult {
-        /// Folder in the container.
+        /// Virtual directory in the container.
         pub virtual_directory_name: String,
-        /// Files.
+        /// Number of files to upload.
         pub number_of_files_uploaded: i32,
     }
 
     /// A subtask of a multi-instance task.
     #[derive(Default)]
     pub struct Subtask {
-        /// Its number.
+        /// Number of the subtask.
         pub id: Option<i32>,
-        /// Where it ran.
+        /// Node that the subtask ran on.
         pub node_info: Option<super::TaskNodeInfo>,
-        /// When it began.
+        /// Start of the subtask.
         pub start_time: Option<Timestamp>,
-        /// When it was over.
+        /// Time when the subtask completed.
         pub end_time: Option<Timestamp>,
-        /// Its exit code.
+        /// Exit code of the subtask's command.
         pub exit_code: Option<i32>,
-        /// The container it ran in.
+        /// Container that the command ran in.
         pub container_info: Option<Subtree>,
-        /// Why it failed.
+        /// Reason of the failure, if there was one.
         pub failure_info: Option<FailureInfo>,
-        /// Its state; never `active`.
+        /// Current state; never `active`.
         pub state: Option<TaskState>,
-        /// When it entered that state.
+        /// Time when the current state began.
         pub state_transition_time: Option<Timestamp>,
-        /// Its state before.
+        /// State before the current one.
         pub previous_state: Option<TaskState>,
-        /// When it entered that one.
+        /// Time when the previous state began.
         pub previous_state_transition_time: Option<Timestamp>,
-        /// How it ended.
+        /// Result, once the task has completed.
         pub result: Option<super::TaskResult>,
     }
 }
 
 open_enum! {
-    /// What a node does.
+    /// The state of a node.
     pub enum NodeState {
-        /// It waits for tasks.
+        /// Running no task.
         Idle = "idle",
-        /// It boots again.
+        /// The node is rebooting.
         Rebooting = "rebooting",
-        /// It is set up anew.
+        /// The operating system is being reinstalled.
         Reimaging = "reimaging",
-        /// It runs at least one task.
+        /// Running at least one task.
         Running = "running",
-        /// It cannot be used, and costs all the same.
+        /// The node cannot be used, but is still charged.
         Unusable = "unusable",
-        /// Its machine is being made.
+        /// Azure is allocating the machine.
         Creating = "creating",
-        /// The service's program starts on it.
+        /// The node agent is starting.
         Starting = "starting",
-        /// Its start task runs, and tasks wait for it.
+        /// The start task is running and tasks wait for it.
         WaitingForStartTask = "waitingforstarttask",
-        /// Its start task failed; no tasks for it.
+        /// The start task failed; the node gets no tasks.
         StartTaskFailed = "starttaskfailed",
-        /// The service lost sight of it.
+        /// The service has lost contact with the node.
         Unknown = "unknown",
-        /// It is going.
+        /// The node is being removed from the pool.
         LeavingPool = "leavingpool",
-        /// It takes no tasks, by order.
+        /// A client has disabled scheduling on the node.
         Offline = "offline",
-        /// It was a spot node and its machine was taken.
+        /// Azure has reclaimed the machine of a spot node.
         Preempted = "preempted",
-        /// Its system is being upgraded.
+        /// The operating system is being upgraded.
         UpgradingOs = "upgradingos",
-        /// Its machine was given back.
+        /// The machine has been released.
         Deallocated = "deallocated",
-        /// Its machine is being given back.
+        /// The machine is being released.
         Deallocating = "deallocating",
     }
 
-    /// Whether a node takes tasks.
+    /// Whether a node accepts new tasks.
     pub enum SchedulingState {
-        /// It does.
+        /// New tasks can be scheduled.
         Enabled = "enabled",
-        /// It does not.
+        /// No new tasks are scheduled.
         Disabled = "disabled",
     }
 }

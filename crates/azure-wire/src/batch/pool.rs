@@ -1,4 +1,4 @@
-//! Pools as they are returned.
+//! Pools, as the service returns them.
 
 use super::{ApplicationPackageReference, ImageReference, MetadataItem, NameValuePair, StartTask, Subtree};
 use crate::{
@@ -12,211 +12,211 @@ wire_struct! {
     /// A pool as the service returns it.
     #[derive(Default)]
     pub struct Pool {
-        /// Its id; empty when a `$select` left it out.
+        /// Id of the pool; empty if `$select` omits it.
         #[serde(default)]
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Its URL.
+        /// URL of the pool.
         pub url: Option<String>,
-        /// Changes with every change of its description.
+        /// Version of the pool's description; changes with every update.
         pub e_tag: Option<ETag>,
-        /// When its description changed last.
+        /// Time of the last update of the description.
         pub last_modified: Option<Timestamp>,
-        /// When it was made.
+        /// Time when the pool was created.
         pub creation_time: Option<Timestamp>,
-        /// There, or going.
+        /// Current state of the pool.
         pub state: Option<PoolState>,
-        /// When it entered that state.
+        /// Time when the current state began.
         pub state_transition_time: Option<Timestamp>,
-        /// Whether its number of nodes is changing.
+        /// Whether the pool is being resized.
         pub allocation_state: Option<AllocationState>,
-        /// When it entered that state.
+        /// Time when the current state began.
         pub allocation_state_transition_time: Option<Timestamp>,
-        /// Size of its nodes.
+        /// VM size of the nodes.
         pub vm_size: Option<String>,
-        /// Image and disks of its nodes.
+        /// Image and disks of the nodes.
         pub virtual_machine_configuration: Option<VirtualMachineConfiguration>,
-        /// Guest system of its nodes; ended with API version 19.0.
+        /// Guest operating system of the nodes; removed after API version 19.0.
         pub cloud_service_configuration: Option<CloudServiceConfiguration>,
-        /// Longest time a resize may take.
+        /// Longest duration of a resize.
         pub resize_timeout: Option<IsoDuration>,
-        /// Why the last resize fell short.
+        /// Errors of the last resize.
         pub resize_errors: Option<Vec<ResizeError>>,
-        /// Dedicated nodes there are.
+        /// Current number of dedicated nodes.
         pub current_dedicated_nodes: Option<i32>,
-        /// Spot nodes there are.
+        /// Current number of spot nodes.
         pub current_low_priority_nodes: Option<i32>,
-        /// Dedicated nodes wanted.
+        /// Target number of dedicated nodes.
         pub target_dedicated_nodes: Option<i32>,
-        /// Spot nodes wanted.
+        /// Target number of spot nodes.
         pub target_low_priority_nodes: Option<i32>,
-        /// Whether a formula sets the number of nodes.
+        /// `true` if a formula controls the number of nodes.
         pub enable_auto_scale: Option<bool>,
-        /// That formula.
+        /// Autoscale formula that controls the number of nodes.
         pub auto_scale_formula: Option<String>,
-        /// How often it is evaluated.
+        /// Time between two evaluations of the formula.
         pub auto_scale_evaluation_interval: Option<IsoDuration>,
-        /// How it went last.
+        /// Last evaluation of the formula.
         pub auto_scale_run: Option<AutoScaleRun>,
-        /// Whether nodes may talk to each other.
+        /// `true` if nodes can communicate with each other.
         pub enable_inter_node_communication: Option<bool>,
-        /// Network of its nodes.
+        /// Network settings of the nodes.
         pub network_configuration: Option<Subtree>,
-        /// What every node runs when it joins.
+        /// Start task of every node.
         pub start_task: Option<StartTask>,
-        /// Certificates; retired.
+        /// Certificates; retired by Azure.
         pub certificate_references: Option<Subtree>,
-        /// Application packages on its nodes.
+        /// Application packages on the nodes.
         pub application_package_references: Option<Vec<ApplicationPackageReference>>,
-        /// Licences; ended with API version 19.0.
+        /// Application licenses; removed after API version 19.0.
         pub application_licenses: Option<Vec<String>>,
-        /// Slots for tasks on one node.
+        /// Number of task slots per node.
         pub task_slots_per_node: Option<i32>,
-        /// How tasks are spread over nodes.
+        /// The policy that distributes tasks to nodes.
         pub task_scheduling_policy: Option<TaskSchedulingPolicy>,
-        /// Accounts on its nodes; holds passwords.
+        /// User accounts on the nodes; contains passwords.
         pub user_accounts: Option<Subtree>,
-        /// Pairs that only the owner understands.
+        /// Metadata that the service does not interpret.
         pub metadata: Option<Vec<MetadataItem>>,
-        /// Statistics; only with `$expand=stats`.
+        /// Statistics; returned only with `$expand=stats`.
         pub stats: Option<super::PoolStatistics>,
-        /// File systems to mount; holds keys.
+        /// File systems to mount; contains keys.
         pub mount_configuration: Option<Subtree>,
-        /// Its managed identity.
+        /// Managed identity of the pool.
         pub identity: Option<Subtree>,
-        /// How nodes shall talk to the service.
+        /// Communication mode that the nodes should use.
         pub target_node_communication_mode: Option<NodeCommunicationMode>,
-        /// How they do.
+        /// Communication mode that the nodes use now.
         pub current_node_communication_mode: Option<NodeCommunicationMode>,
-        /// How its nodes' systems are upgraded.
+        /// Upgrade policy for the nodes' operating systems.
         pub upgrade_policy: Option<Subtree>,
-        /// Tags of the resources it is made of.
+        /// Tags of the pool's Azure resources.
         pub resource_tags: Option<Subtree>,
     }
 
-    /// Image and disks of a pool's nodes.
+    /// The image and disks of a pool's nodes.
     #[derive(Default)]
     pub struct VirtualMachineConfiguration {
-        /// The image.
+        /// Image of the nodes.
         pub image_reference: ImageReference,
-        /// The node agent that fits the image: `batch.node.ubuntu 22.04`.
+        /// Node agent that supports the image, for example `batch.node.ubuntu 22.04`.
         #[serde(rename = "nodeAgentSKUId")]
         pub node_agent_sku_id: String,
         /// Settings of Windows.
         pub windows_configuration: Option<Subtree>,
-        /// Further disks.
+        /// Additional data disks.
         pub data_disks: Option<Subtree>,
-        /// Licence for own Windows images.
+        /// License type for custom Windows images.
         pub license_type: Option<String>,
-        /// Container images and registries; holds passwords.
+        /// Container images and registries; contains passwords.
         pub container_configuration: Option<Subtree>,
-        /// Disk encryption.
+        /// Disk encryption settings.
         pub disk_encryption_configuration: Option<Subtree>,
-        /// Zones.
+        /// Availability zones of the nodes.
         pub node_placement_configuration: Option<Subtree>,
-        /// Extensions; holds protected settings.
+        /// Virtual machine extensions; contains protected settings.
         pub extensions: Option<Subtree>,
-        /// The system disk.
+        /// Settings of the operating system disk.
         pub os_disk: Option<Subtree>,
-        /// Trusted launch and the like.
+        /// Security settings such as trusted launch.
         pub security_profile: Option<Subtree>,
-        /// A service artifact.
+        /// Reference to a service artifact.
         pub service_artifact_reference: Option<Subtree>,
     }
 
-    /// Guest system of a cloud service's nodes.
+    /// The guest operating system of cloud service nodes.
     #[derive(Default)]
     pub struct CloudServiceConfiguration {
-        /// `4`, `5`, ….
+        /// Guest OS family: `4`, `5`, ….
         pub os_family: String,
-        /// `*`: the latest.
+        /// Guest OS version; `*` means the latest.
         pub os_version: Option<String>,
     }
 
-    /// How tasks are spread over nodes.
+    /// The policy that distributes tasks to nodes.
     pub struct TaskSchedulingPolicy {
-        /// Spread or packed.
+        /// Whether tasks are spread over the nodes or packed onto few.
         pub node_fill_type: NodeFillType,
-        /// Whose tasks come first among jobs of one priority; since 2025-06-01.
+        /// Order of tasks among jobs of equal priority; since 2025-06-01.
         pub job_default_order: Option<JobDefaultOrder>,
     }
 
-    /// Why a resize fell short.
+    /// An error of a resize.
     #[derive(Default)]
     pub struct ResizeError {
-        /// `AllocationTimedout`, `ResizeStopped`, `AccountCoreQuotaReached`, ….
+        /// Error code: `AllocationTimedout`, `ResizeStopped`, `AccountCoreQuotaReached`, ….
         pub code: Option<String>,
-        /// In words.
+        /// Error message for people.
         pub message: Option<String>,
-        /// More about it.
+        /// Additional details of the error.
         pub values: Option<Vec<NameValuePair>>,
     }
 
     /// One evaluation of an autoscale formula.
     pub struct AutoScaleRun {
-        /// When.
+        /// Time of the evaluation.
         pub timestamp: Timestamp,
-        /// The variables: `$TargetDedicatedNodes=1;…`.
+        /// Resulting variables: `$TargetDedicatedNodes=1;…`.
         pub results: Option<String>,
-        /// Why it could not be evaluated.
+        /// Error, if the evaluation failed.
         pub error: Option<AutoScaleRunError>,
     }
 
-    /// Why a formula could not be evaluated.
+    /// The error of a failed evaluation.
     #[derive(Default)]
     pub struct AutoScaleRunError {
-        /// `AutoScalingFormulaEvaluationError`, ….
+        /// Error code such as `AutoScalingFormulaEvaluationError`.
         pub code: Option<String>,
-        /// In words.
+        /// Error message for people.
         pub message: Option<String>,
-        /// More about it.
+        /// Additional details of the error.
         pub values: Option<Vec<NameValuePair>>,
     }
 }
 
 open_enum! {
-    /// Whether a pool is there.
+    /// The state of a pool.
     pub enum PoolState {
-        /// It is there.
+        /// The pool is available.
         Active = "active",
-        /// It is going; its nodes first.
+        /// The pool is being deleted, its nodes first.
         Deleting = "deleting",
     }
 
-    /// Whether a pool's number of nodes is changing.
+    /// Whether a pool is being resized.
     pub enum AllocationState {
-        /// It is not.
+        /// The number of nodes does not change.
         Steady = "steady",
-        /// It is.
+        /// Nodes are being added or removed.
         Resizing = "resizing",
-        /// It was, and the change is being stopped.
+        /// The resize is being stopped.
         Stopping = "stopping",
     }
 
-    /// How tasks are spread over nodes.
+    /// The policy that distributes tasks to nodes.
     pub enum NodeFillType {
-        /// Evenly over all nodes.
+        /// Distribute tasks evenly over all nodes.
         Spread = "spread",
-        /// As many as fit on one node before the next gets any.
+        /// Fill all slots of a node before the next one.
         Pack = "pack",
     }
 
-    /// Whose tasks come first among jobs of one priority.
+    /// The order of tasks among jobs of equal priority.
     pub enum JobDefaultOrder {
-        /// Those of all jobs in turn.
+        /// Take tasks of all jobs in turn.
         None = "none",
-        /// Those of the job that was made first.
+        /// Take tasks of the oldest job first.
         CreationTime = "creationtime",
     }
 
-    /// How nodes talk to the service.
+    /// The direction of communication between nodes and the service.
     pub enum NodeCommunicationMode {
-        /// The service chooses.
+        /// The service chooses the mode.
         Default = "default",
-        /// The service calls the nodes.
+        /// The service connects to the nodes.
         Classic = "classic",
-        /// The nodes call the service.
+        /// The nodes connect to the service.
         Simplified = "simplified",
     }
 }

@@ -1,4 +1,4 @@
-//! What is sent about pools.
+//! Bodies of requests about pools.
 
 use super::{
     ApplicationPackageReference, CloudServiceConfiguration, MetadataItem, NodeCommunicationMode,
@@ -7,204 +7,205 @@ use super::{
 use crate::{duration::IsoDuration, shape::wire_struct};
 
 wire_struct! {
-    /// A new pool.
+    /// The body of a request that creates a pool.
     #[derive(Default)]
     pub struct PoolAdd {
-        /// Its id.
+        /// Id of the pool, unique in the account.
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Size of its nodes.
+        /// VM size of the nodes.
         pub vm_size: String,
-        /// Image and disks of its nodes.
+        /// Image and disks of the nodes.
         pub virtual_machine_configuration: Option<VirtualMachineConfiguration>,
-        /// Guest system of its nodes; ended with API version 19.0.
+        /// Guest operating system of the nodes; removed after API version 19.0.
         pub cloud_service_configuration: Option<CloudServiceConfiguration>,
-        /// Longest time a resize may take; 15 minutes by default, at least 5.
+        /// Longest duration of a resize; 15 minutes by default, at least 5 minutes.
         pub resize_timeout: Option<IsoDuration>,
-        /// Dedicated nodes wanted.
+        /// Target number of dedicated nodes.
         pub target_dedicated_nodes: Option<i32>,
-        /// Spot nodes wanted.
+        /// Target number of spot nodes.
         pub target_low_priority_nodes: Option<i32>,
-        /// Whether a formula sets the number of nodes.
+        /// `true` if a formula controls the number of nodes.
         pub enable_auto_scale: Option<bool>,
-        /// That formula.
+        /// Autoscale formula that controls the number of nodes.
         pub auto_scale_formula: Option<String>,
-        /// How often it is evaluated.
+        /// Time between two evaluations of the formula.
         pub auto_scale_evaluation_interval: Option<IsoDuration>,
-        /// Whether nodes may talk to each other.
+        /// `true` if nodes can communicate with each other.
         pub enable_inter_node_communication: Option<bool>,
-        /// Network of its nodes.
+        /// Network settings of the nodes.
         pub network_configuration: Option<Subtree>,
-        /// What every node runs when it joins.
+        /// Start task of every node.
         pub start_task: Option<StartTask>,
-        /// Certificates; retired.
+        /// Certificates; retired by Azure.
         pub certificate_references: Option<Subtree>,
-        /// Application packages on its nodes.
+        /// Application packages on the nodes.
         pub application_package_references: Option<Vec<ApplicationPackageReference>>,
-        /// Licences; ended with API version 19.0.
+        /// Application licenses; removed after API version 19.0.
         pub application_licenses: Option<Vec<String>>,
-        /// Slots for tasks on one node; 1 by default.
+        /// Number of task slots per node; 1 by default.
         pub task_slots_per_node: Option<i32>,
-        /// How tasks are spread over nodes.
+        /// Policy that distributes tasks to nodes.
         pub task_scheduling_policy: Option<TaskSchedulingPolicy>,
-        /// Accounts on its nodes; holds passwords.
+        /// User accounts on the nodes; contains passwords.
         pub user_accounts: Option<Subtree>,
-        /// Pairs that only the owner understands.
+        /// Metadata that the service does not interpret.
         pub metadata: Option<Vec<MetadataItem>>,
-        /// File systems to mount; holds keys.
+        /// File systems to mount; contains keys.
         pub mount_configuration: Option<Subtree>,
-        /// How nodes shall talk to the service.
+        /// Communication mode that the nodes should use.
         pub target_node_communication_mode: Option<NodeCommunicationMode>,
-        /// How its nodes' systems are upgraded.
+        /// Upgrade policy for the nodes' operating systems.
         pub upgrade_policy: Option<Subtree>,
-        /// Tags of the resources it is made of.
+        /// Tags of the pool's Azure resources.
         pub resource_tags: Option<Subtree>,
     }
 
-    /// A pool that the service makes for a job.
+    /// The description of a pool that the service creates for a job.
     #[derive(Default)]
     pub struct PoolSpecification {
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Size of its nodes.
+        /// VM size of the nodes.
         pub vm_size: String,
-        /// Image and disks of its nodes.
+        /// Image and disks of the nodes.
         pub virtual_machine_configuration: Option<VirtualMachineConfiguration>,
-        /// Guest system of its nodes; ended with API version 19.0.
+        /// Guest operating system of the nodes; removed after API version 19.0.
         pub cloud_service_configuration: Option<CloudServiceConfiguration>,
-        /// Slots for tasks on one node; 1 by default.
+        /// Number of task slots per node; 1 by default.
         pub task_slots_per_node: Option<i32>,
-        /// How tasks are spread over nodes.
+        /// Policy that distributes tasks to nodes.
         pub task_scheduling_policy: Option<TaskSchedulingPolicy>,
-        /// Longest time a resize may take.
+        /// Longest duration of a resize.
         pub resize_timeout: Option<IsoDuration>,
-        /// Dedicated nodes wanted.
+        /// Target number of dedicated nodes.
         pub target_dedicated_nodes: Option<i32>,
-        /// Spot nodes wanted.
+        /// Target number of spot nodes.
         pub target_low_priority_nodes: Option<i32>,
-        /// Whether a formula sets the number of nodes.
+        /// `true` if a formula controls the number of nodes.
         pub enable_auto_scale: Option<bool>,
-        /// That formula.
+        /// Autoscale formula that controls the number of nodes.
         pub auto_scale_formula: Option<String>,
-        /// How often it is evaluated.
+        /// Time between two evaluations of the formula.
         pub auto_scale_evaluation_interval: Option<IsoDuration>,
-        /// Whether nodes may talk to each other.
+        /// `true` if nodes can communicate with each other.
         pub enable_inter_node_communication: Option<bool>,
-        /// Network of its nodes.
+        /// Network settings of the nodes.
         pub network_configuration: Option<Subtree>,
-        /// What every node runs when it joins.
+        /// Start task of every node.
         pub start_task: Option<StartTask>,
-        /// Certificates; retired.
+        /// Certificates; retired by Azure.
         pub certificate_references: Option<Subtree>,
-        /// Application packages on its nodes.
+        /// Application packages on the nodes.
         pub application_package_references: Option<Vec<ApplicationPackageReference>>,
-        /// Licences; ended with API version 19.0.
+        /// Application licenses; removed after API version 19.0.
         pub application_licenses: Option<Vec<String>>,
-        /// Accounts on its nodes; holds passwords.
+        /// User accounts on the nodes; contains passwords.
         pub user_accounts: Option<Subtree>,
-        /// Pairs that only the owner understands.
+        /// Metadata that the service does not interpret.
         pub metadata: Option<Vec<MetadataItem>>,
-        /// File systems to mount; holds keys.
+        /// File systems to mount; contains keys.
         pub mount_configuration: Option<Subtree>,
-        /// How nodes shall talk to the service.
+        /// Communication mode that the nodes should use.
         pub target_node_communication_mode: Option<NodeCommunicationMode>,
-        /// How its nodes' systems are upgraded.
+        /// Upgrade policy for the nodes' operating systems.
         pub upgrade_policy: Option<Subtree>,
-        /// Tags of the resources it is made of.
+        /// Tags of the pool's Azure resources.
         pub resource_tags: Option<Subtree>,
     }
 
-    /// PATCH of a pool: what is absent stays as it is. Before API version 20.0 only start task, certificate and
-    /// package references, metadata and the communication mode may be given.
+    /// The body of a PATCH of a pool; absent properties stay unchanged. Before API version 20.0 only start
+    /// task, certificate and package references, metadata and communication mode can be changed.
     #[derive(Default)]
     pub struct PoolPatch {
-        /// What every node runs when it joins (those that are there: after a reboot).
+        /// Start task of every node; existing nodes run it after a reboot.
         pub start_task: Option<StartTask>,
-        /// Certificates; retired.
+        /// Certificates; retired by Azure.
         pub certificate_references: Option<Subtree>,
-        /// Application packages on its nodes.
+        /// Application packages on the nodes.
         pub application_package_references: Option<Vec<ApplicationPackageReference>>,
-        /// Pairs that only the owner understands; replaces all.
+        /// Metadata that replaces all existing pairs.
         pub metadata: Option<Vec<MetadataItem>>,
-        /// How nodes shall talk to the service.
+        /// Communication mode that the nodes should use.
         pub target_node_communication_mode: Option<NodeCommunicationMode>,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Size of its nodes.
+        /// VM size of the nodes.
         pub vm_size: Option<String>,
-        /// Slots for tasks on one node.
+        /// Number of task slots per node.
         pub task_slots_per_node: Option<i32>,
-        /// How tasks are spread over nodes.
+        /// Policy that distributes tasks to nodes.
         pub task_scheduling_policy: Option<TaskSchedulingPolicy>,
-        /// Whether nodes may talk to each other.
+        /// `true` if nodes can communicate with each other.
         pub enable_inter_node_communication: Option<bool>,
-        /// Image and disks of its nodes.
+        /// Image and disks of the nodes.
         pub virtual_machine_configuration: Option<VirtualMachineConfiguration>,
-        /// Network of its nodes.
+        /// Network settings of the nodes.
         pub network_configuration: Option<Subtree>,
-        /// Accounts on its nodes; holds passwords.
+        /// User accounts on the nodes; contains passwords.
         pub user_accounts: Option<Subtree>,
-        /// File systems to mount; holds keys.
+        /// File systems to mount; contains keys.
         pub mount_configuration: Option<Subtree>,
-        /// How its nodes' systems are upgraded.
+        /// Upgrade policy for the nodes' operating systems.
         pub upgrade_policy: Option<Subtree>,
-        /// Tags of the resources it is made of.
+        /// Tags of the pool's Azure resources.
         pub resource_tags: Option<Subtree>,
     }
 
-    /// Replaces these properties of a pool whole: what is absent is removed.
+    /// The body of a request that replaces these properties of a pool; absent ones are removed.
     #[derive(Default)]
     pub struct PoolUpdateProperties {
-        /// What every node runs when it joins; absent: nothing.
+        /// Start task of every node; removed if absent.
         pub start_task: Option<StartTask>,
-        /// Certificates; required by the service, retired.
+        /// Certificates; required by the service although retired by Azure.
         pub certificate_references: Option<Subtree>,
-        /// Application packages; required, may be empty.
+        /// Application packages on the nodes; required, may be empty.
         pub application_package_references: Vec<ApplicationPackageReference>,
-        /// Pairs; required, may be empty.
+        /// Metadata of the pool; required, may be empty.
         pub metadata: Vec<MetadataItem>,
-        /// How nodes shall talk to the service.
+        /// Communication mode that the nodes should use.
         pub target_node_communication_mode: Option<NodeCommunicationMode>,
     }
 
-    /// Another number of nodes.
+    /// The body of a request that resizes a pool.
     #[derive(Default)]
     pub struct PoolResize {
-        /// Dedicated nodes wanted; absent: as before.
+        /// Target number of dedicated nodes; unchanged if absent.
         pub target_dedicated_nodes: Option<i32>,
-        /// Spot nodes wanted; absent: as before.
+        /// Target number of spot nodes; unchanged if absent.
         pub target_low_priority_nodes: Option<i32>,
-        /// Longest time it may take.
+        /// Longest duration of the resize.
         pub resize_timeout: Option<IsoDuration>,
-        /// What becomes of tasks on nodes that go.
+        /// How to handle running tasks on removed nodes.
         pub node_deallocation_option: Option<NodeDeallocationOption>,
     }
 
-    /// Takes given nodes out of a pool.
+    /// The body of a request that removes nodes from a pool.
     #[derive(Default)]
     pub struct NodeRemove {
-        /// Ids of nodes, 1 to 100.
+        /// Ids of 1 to 100 nodes.
         pub node_list: Vec<String>,
-        /// Longest time it may take.
+        /// Longest duration of the resize.
         pub resize_timeout: Option<IsoDuration>,
-        /// What becomes of their tasks.
+        /// How to handle running tasks on these nodes.
         pub node_deallocation_option: Option<NodeDeallocationOption>,
     }
 
-    /// Lets a formula set the number of nodes.
+    /// The body of a request that enables automatic scaling.
     #[derive(Default)]
     pub struct PoolEnableAutoScale {
-        /// The formula; absent: as before.
+        /// Autoscale formula; unchanged if absent.
         pub auto_scale_formula: Option<String>,
-        /// How often it is evaluated.
+        /// Time between two evaluations of the formula.
         pub auto_scale_evaluation_interval: Option<IsoDuration>,
     }
 
-    /// Evaluates a formula without applying it; the answer is an [`super::AutoScaleRun`].
+    /// The body of a request that evaluates a formula without applying it; the response is an
+    /// [`super::AutoScaleRun`].
     #[derive(Default)]
     pub struct PoolEvaluateAutoScale {
-        /// The formula.
+        /// Autoscale formula to evaluate.
         pub auto_scale_formula: String,
     }
 }

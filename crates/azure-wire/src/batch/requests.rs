@@ -1,40 +1,44 @@
-//! What the bodies of requests may hold, by the published description of the API: names, kinds and words.
+//! Validates request bodies against the published description of the API: property names, types and enum
+//! values.
 //!
-//! Reading a body into its type skips unknown names and keeps unknown words. This check reports both, and names the
-//! property of a value of the wrong kind. The list is `requests.txt`; a test compares it with the description.
+//! Deserialising a body ignores unknown properties and keeps unknown enum values. This check reports both,
+//! and the path of a value that has the wrong type. The rules are in `requests.txt`; a test compares them
+//! with the description.
 
 use super::version::Family;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::OnceLock};
 
-/// A line `METHOD /path definition` for each request with a body, an empty line, and a line for each definition:
-/// its name, and `property:kind` for each property; `property<=19.0` ended with that version, and `property>=2025-06-01` began with it. A kind is `text`, `number`, `truth`, `any`, another definition, words
-/// with `|` between them (behind it, if there is one alone), or one of these in brackets for a list.
+/// The rules: a line `METHOD /path definition` for each request with a body, an empty line, and a line for
+/// each definition with its name and `property:kind` for each property. `property<=19.0` exists up to that
+/// version, `property>=2025-06-01` since that version. A kind is `text`, `number`, `truth`, `any`, the name
+/// of another definition, enum values separated by `|` (a single value ends with `|`), or one of these in
+/// brackets for a list.
 const LIST: &str = include_str!("requests.txt");
 
-/// What the check of a body reports.
+/// The result of checking a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The description's name of the body: `JobAddParameter`. Empty if it has none.
+    /// Name of the body's definition, for example `JobAddParameter`; empty if the request has no body.
     pub definition: &'static str,
-    /// Paths of properties that the description does not name: `startTask.runElevated`, `value[].dependson`.
+    /// Paths of properties that are not in the description: `startTask.runElevated`, `value[].dependson`.
     pub unknown: Vec<String>,
-    /// The first value of the wrong kind, or the first unknown word.
+    /// First value of the wrong type, or first unknown enum value.
     pub wrong: Option<Wrong>,
 }
 
-/// A value that its property cannot have.
+/// A value that is not valid for its property.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wrong {
     /// Path of the property.
     pub property: String,
-    /// The value, if it is short.
+    /// Value as text, or what it is (`an object`, `a list`).
     pub value: String,
-    /// What would be right: `It must be a number`.
+    /// Expected type or values: `It must be a number`.
     pub reason: String,
 }
 
-/// What a value may be.
+/// The expected type of a value.
 #[derive(Debug)]
 enum Kind {
     Text,
@@ -46,12 +50,12 @@ enum Kind {
     List(Box<Kind>),
 }
 
-/// Properties of a definition, by name.
+/// The properties of a definition by name.
 type Shape = BTreeMap<&'static str, Property>;
 
 struct Property {
     kind: Kind,
-    /// The families of versions that have it.
+    /// API versions that have the property.
     families: RangeInclusive<Family>,
 }
 
@@ -114,26 +118,26 @@ fn described() -> &'static Described {
     })
 }
 
-/// Checks the body of a request of a family of versions; `path` is its segments. Nothing is reported of requests that the description does not
-/// give a body, and of bodies that are not JSON.
+/// Checks the body of a request. `path` is the path split into segments. The report is empty for requests
+/// that have no body in the description, and for bodies that are not JSON.
 pub fn check(family: Family, method: &str, path: &[&str], body: &[u8]) -> Report {
-    let fits = |wanted: &[&str]| {
+    let matches_path = |wanted: &[&str]| {
         wanted.len() == path.len()
             && wanted.iter().zip(path).all(|(wanted, part)| *wanted == "*" || wanted == part)
     };
     let mut report = Report::default();
-    let found = described().requests.iter().find(|(of, wanted, _)| *of == method && fits(wanted));
+    let found = described().requests.iter().find(|(of, wanted, _)| *of == method && matches_path(wanted));
     if let Some((_, _, definition)) = found {
         report.definition = definition;
         let mut reader = serde_json::Deserializer::from_slice(body);
         let place = Place { kind: &Kind::Object(definition), above: None, name: "" };
-        // What is no JSON is reported by whoever reads the body.
+        // Ignore the error: the caller parses the body and reports invalid JSON.
         let _ = Check { place: &place, family, report: &mut report }.deserialize(&mut reader);
     }
     report
 }
 
-/// Where a value stands.
+/// The position of a value in the body, as a linked list of parents.
 struct Place<'a> {
     kind: &'a Kind,
     above: Option<&'a Place<'a>>,
@@ -219,14 +223,14 @@ impl<'de> Visitor<'de> for Check<'_> {
     }
 
     fn visit_str<E: Error>(mut self, value: &str) -> Result<(), E> {
-        let fits = match self.place.kind {
+        let is_valid = match self.place.kind {
             Kind::Text => true,
-            // Some clients write numbers as texts, and the service reads them all the same.
+            // Some clients write numbers as strings, and the service accepts them.
             Kind::Number => value.parse::<f64>().is_ok(),
             Kind::Words(words) => words.iter().any(|word| word.eq_ignore_ascii_case(value)),
             Kind::Truth | Kind::Any | Kind::Object(_) | Kind::List(_) => false,
         };
-        if !fits {
+        if !is_valid {
             self.wrong(value);
         }
         Ok(())
@@ -261,7 +265,7 @@ impl<'de> Visitor<'de> for Check<'_> {
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
-                    // Annotations of OData say nothing that the service would act on.
+                    // The service ignores OData annotations.
                     if !name.contains('@') && !name.starts_with("odata.") {
                         let place = Place { kind: &Kind::Any, above: Some(self.place), name: &name };
                         self.report.unknown.push(place.path());
@@ -273,7 +277,7 @@ impl<'de> Visitor<'de> for Check<'_> {
     }
 }
 
-/// A property's name, borrowed where the body has it without escapes.
+/// A property name, borrowed from the body unless it contains escapes.
 struct Name<'de>(std::borrow::Cow<'de, str>);
 
 impl<'de> serde::Deserialize<'de> for Name<'de> {
@@ -300,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_kinds_and_words_are_compared_with_the_description() {
+    fn names_types_and_values_are_checked_against_the_description() {
         let wrong = |property: &str, value: &str, reason: &str| {
             let (property, value, reason) = (property.into(), value.into(), reason.into());
             Report { wrong: Some(Wrong { property, value, reason }), ..Report::default() }
@@ -364,7 +368,7 @@ mod tests {
                     "It must be one of requeue, terminate, taskcompletion, retaineddata",
                 ),
             ),
-            // The first mistake counts; what is no JSON, or has no body, is not this check's.
+            // Only the first error is reported. Invalid JSON and requests without a body are not checked.
             (
                 "POST /jobs",
                 r#"{"priority": [], "id": 7}"#,

@@ -1,117 +1,117 @@
-//! Figures of usage, and statistics.
+//! Usage metrics and statistics of pools, jobs and tasks.
 
 use super::{Subtree, file::number_or_text};
 use crate::{duration::IsoDuration, shape::wire_struct, time::Timestamp};
 
 wire_struct! {
-    /// What a pool used in an interval.
+    /// The usage of a pool in an interval.
     pub struct PoolUsageMetrics {
-        /// Which pool.
+        /// Id of the pool.
         pub pool_id: String,
-        /// When the interval began.
+        /// Start of the interval.
         pub start_time: Timestamp,
-        /// When it ended.
+        /// End of the interval.
         pub end_time: Timestamp,
-        /// Size of the pool's nodes.
+        /// VM size of the pool's nodes.
         pub vm_size: String,
-        /// Cores times hours.
+        /// Number of core hours used.
         pub total_core_hours: f64,
     }
 
-    /// Statistics of a pool since it was made.
+    /// Statistics of a pool since its creation.
     pub struct PoolStatistics {
-        /// Its URL.
+        /// URL of the statistics.
         pub url: Option<String>,
-        /// Since when.
+        /// Start of the period.
         pub start_time: Timestamp,
-        /// Until when.
+        /// End of the period.
         pub last_update_time: Timestamp,
-        /// Its machines.
+        /// Usage of the machines.
         pub usage_stats: Option<UsageStatistics>,
-        /// What was measured on them.
+        /// Resource usage measured on the machines.
         pub resource_stats: Option<Subtree>,
     }
 
-    /// How long machines were used.
+    /// The time for which machines were used.
     pub struct UsageStatistics {
-        /// Since when.
+        /// Start of the period.
         pub start_time: Timestamp,
-        /// Until when.
+        /// End of the period.
         pub last_update_time: Timestamp,
-        /// Dedicated cores times time.
+        /// Number of dedicated cores multiplied by time.
         pub dedicated_core_time: IsoDuration,
     }
 
-    /// Statistics of a task.
+    /// Resource usage of a task.
     pub struct TaskStatistics {
-        /// Its URL.
+        /// URL of the statistics.
         pub url: Option<String>,
-        /// Since when.
+        /// Start of the period.
         pub start_time: Timestamp,
-        /// Until when.
+        /// End of the period.
         pub last_update_time: Timestamp,
-        /// Time of processors outside of the system.
+        /// CPU time in user mode.
         #[serde(rename = "userCPUTime")]
         pub user_cpu_time: IsoDuration,
-        /// Time of processors within the system.
+        /// CPU time in kernel mode.
         #[serde(rename = "kernelCPUTime")]
         pub kernel_cpu_time: IsoDuration,
-        /// From the start to the end.
+        /// Time from start to end.
         pub wall_clock_time: IsoDuration,
-        /// Reads.
+        /// Number of read operations.
         #[serde(rename = "readIOps", deserialize_with = "number_or_text")]
         pub read_iops: u64,
-        /// Writes.
+        /// Number of write operations.
         #[serde(rename = "writeIOps", deserialize_with = "number_or_text")]
         pub write_iops: u64,
-        /// What was read, in GiB.
+        /// Data read, in GiB.
         #[serde(rename = "readIOGiB")]
         pub read_io_gib: f64,
-        /// What was written, in GiB.
+        /// Data written, in GiB.
         #[serde(rename = "writeIOGiB")]
         pub write_io_gib: f64,
-        /// From its addition to its start.
+        /// Time from creation to start.
         pub wait_time: IsoDuration,
     }
 
     /// Statistics of the tasks of a job, or of the jobs of a schedule.
     pub struct JobStatistics {
-        /// Its URL.
+        /// URL of the statistics.
         pub url: Option<String>,
-        /// Since when.
+        /// Start of the period.
         pub start_time: Timestamp,
-        /// Until when.
+        /// End of the period.
         pub last_update_time: Timestamp,
-        /// Time of processors outside of the system.
+        /// CPU time in user mode.
         #[serde(rename = "userCPUTime")]
         pub user_cpu_time: IsoDuration,
-        /// Time of processors within the system.
+        /// CPU time in kernel mode.
         #[serde(rename = "kernelCPUTime")]
         pub kernel_cpu_time: IsoDuration,
-        /// Of all tasks, from start to end.
+        /// Time from start to end, summed over all tasks.
         pub wall_clock_time: IsoDuration,
-        /// Reads.
+        /// Number of read operations.
         #[serde(rename = "readIOps", deserialize_with = "number_or_text")]
         pub read_iops: u64,
-        /// Writes.
+        /// Number of write operations.
         #[serde(rename = "writeIOps", deserialize_with = "number_or_text")]
         pub write_iops: u64,
-        /// What was read, in GiB.
+        /// Data read, in GiB.
         #[serde(rename = "readIOGiB")]
         pub read_io_gib: f64,
-        /// What was written, in GiB.
+        /// Data written, in GiB.
         #[serde(rename = "writeIOGiB")]
         pub write_io_gib: f64,
-        /// Tasks that succeeded.
+        /// Number of tasks that succeeded.
         #[serde(deserialize_with = "number_or_text")]
         pub num_succeeded_tasks: u64,
-        /// Tasks that failed.
+        /// Number of tasks that failed.
         #[serde(deserialize_with = "number_or_text")]
         pub num_failed_tasks: u64,
-        /// Tries after the first.
+        /// Number of retries of all tasks.
         #[serde(deserialize_with = "number_or_text")]
         pub num_task_retries: u64,
-        /// Of all tasks, from addition to start.
+        /// Time from creation to start, summed over all tasks.
         pub wait_time: IsoDuration,
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks as they are returned.
+//! Tasks, as the service returns them.
 
 use super::{
     ApplicationPackageReference, AuthenticationTokenSettings, EnvironmentSetting, FailureInfo, OutputFile,
@@ -14,235 +14,236 @@ wire_struct! {
     /// A task as the service returns it.
     #[derive(Default)]
     pub struct Task {
-        /// Its id; empty when a `$select` left it out.
+        /// Id of the task; empty if `$select` omits it.
         #[serde(default)]
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Its URL.
+        /// URL of the task.
         pub url: Option<String>,
-        /// Changes with every change of its description.
+        /// Version of the task's description; changes with every update.
         pub e_tag: Option<ETag>,
-        /// When its description changed last.
+        /// Time of the last update of the description.
         pub last_modified: Option<Timestamp>,
-        /// When it was made.
+        /// Time when the task was created.
         pub creation_time: Option<Timestamp>,
-        /// What its end means for job and dependent tasks.
+        /// Effects of the task's outcome on the job and on dependent tasks.
         pub exit_conditions: Option<ExitConditions>,
-        /// Its state; there is none for failure, see `executionInfo.result`.
+        /// Current state. A failed task is `completed`; `executionInfo.result` shows the failure.
         pub state: Option<TaskState>,
-        /// When it entered that state.
+        /// Time when the current state began.
         pub state_transition_time: Option<Timestamp>,
-        /// Its state before.
+        /// State before the current one.
         pub previous_state: Option<TaskState>,
-        /// When it entered that one.
+        /// Time when the previous state began.
         pub previous_state_transition_time: Option<Timestamp>,
-        /// Split into arguments, not run by a shell.
+        /// Command line, split into arguments and not run by a shell.
         pub command_line: Option<String>,
-        /// The image it runs in.
+        /// Container that the command runs in.
         pub container_settings: Option<TaskContainerSettings>,
-        /// Files it needs.
+        /// Files to download before the command starts.
         pub resource_files: Option<Vec<ResourceFile>>,
-        /// Files to store after it ended.
+        /// Files to upload after the task has ended.
         pub output_files: Option<Vec<OutputFile>>,
-        /// Its variables.
+        /// Environment variables of the command.
         pub environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// The node it would like.
+        /// Node that the task prefers.
         pub affinity_info: Option<AffinityInfo>,
-        /// What bounds it.
+        /// Limits of the task.
         pub constraints: Option<TaskConstraints>,
-        /// Slots it takes.
+        /// Number of slots that the task occupies.
         pub required_slots: Option<i32>,
-        /// Whom it runs as.
+        /// User that the command runs as.
         pub user_identity: Option<UserIdentity>,
-        /// How it goes.
+        /// Execution information of the task.
         pub execution_info: Option<TaskExecutionInfo>,
-        /// Where it runs, or ran.
+        /// Node that the task runs or ran on.
         pub node_info: Option<TaskNodeInfo>,
-        /// For tasks on several nodes at once.
+        /// Settings of a multi-instance task, which runs on several nodes at the same time.
         pub multi_instance_settings: Option<MultiInstanceSettings>,
-        /// Statistics; only with `$expand=stats`.
+        /// Statistics; returned only with `$expand=stats`.
         pub stats: Option<super::TaskStatistics>,
-        /// Tasks it waits for.
+        /// Tasks that must complete before this one starts.
         pub depends_on: Option<TaskDependencies>,
-        /// Application packages it needs.
+        /// Application packages to install before the command starts.
         pub application_package_references: Option<Vec<ApplicationPackageReference>>,
-        /// What it may ask of the service; retired.
+        /// Access of the task to the Batch service; retired by Azure.
         pub authentication_token_settings: Option<AuthenticationTokenSettings>,
     }
 
-    /// Where a task runs, or ran.
+    /// The node that a task runs or ran on.
     #[derive(Default)]
     pub struct TaskNodeInfo {
-        /// For tasks that want the same node.
+        /// Affinity id for tasks that prefer the same node.
         pub affinity_id: Option<String>,
-        /// The node's URL.
+        /// URL of the node.
         pub node_url: Option<String>,
-        /// The pool.
+        /// Id of the pool.
         pub pool_id: Option<String>,
-        /// The node.
+        /// Id of the node.
         pub node_id: Option<String>,
-        /// The task's folder below the node's root: `workitems/<job>/job-1/<task>`.
+        /// Directory of the task, relative to the node's root: `workitems/<job>/job-1/<task>`.
         pub task_root_directory: Option<String>,
-        /// The URL of that folder.
+        /// URL of that directory.
         pub task_root_directory_url: Option<String>,
     }
 
-    /// The node a task would like.
+    /// The node that a task prefers.
     #[derive(Default)]
     pub struct AffinityInfo {
-        /// A node's or task's affinity id.
+        /// Affinity id of a node or of another task.
         pub affinity_id: String,
     }
 
-    /// For tasks on several nodes at once.
+    /// Settings of a multi-instance task, which runs on several nodes at the same time.
     #[derive(Default)]
     pub struct MultiInstanceSettings {
-        /// Nodes.
+        /// Number of nodes.
         pub number_of_instances: Option<i32>,
-        /// What each node runs first.
+        /// Command that each node runs before the task's command.
         pub coordination_command_line: String,
-        /// Files each node needs.
+        /// Files to download to each node.
         pub common_resource_files: Option<Vec<ResourceFile>>,
     }
 
-    /// Tasks that a task waits for.
+    /// The tasks that a task waits for.
     #[derive(Default)]
     pub struct TaskDependencies {
-        /// By id.
+        /// Ids of tasks.
         pub task_ids: Option<Vec<String>>,
-        /// By ranges of ids that are numbers.
+        /// Ranges of numeric task ids.
         pub task_id_ranges: Option<Vec<TaskIdRange>>,
     }
 
-    /// Ids that are numbers, both ends included; leading zeros do not count.
+    /// A range of numeric task ids, both ends included; leading zeros are ignored.
     #[derive(Default)]
     pub struct TaskIdRange {
-        /// First.
+        /// First value of the range.
         pub start: i32,
-        /// Last.
+        /// Last value of the range.
         pub end: i32,
     }
 
-    /// What a task's end means for job and dependent tasks.
+    /// The effects of a task's outcome on its job and on dependent tasks.
     #[derive(Default)]
     pub struct ExitConditions {
-        /// For single exit codes; these beat `fileUploadError`.
+        /// Effects of single exit codes; they take precedence over `file_upload_error`.
         pub exit_codes: Option<Vec<ExitCodeMapping>>,
-        /// For ranges of exit codes.
+        /// Effects of ranges of exit codes.
         pub exit_code_ranges: Option<Vec<ExitCodeRangeMapping>>,
-        /// When it could not be started.
+        /// Effects of an error before the command starts.
         pub pre_processing_error: Option<ExitOptions>,
-        /// When its outputs could not be stored.
+        /// Effects of a failed upload of output files.
         pub file_upload_error: Option<ExitOptions>,
-        /// Otherwise, exit code 0 excepted.
+        /// Effects of all other outcomes except exit code 0.
         pub default: Option<ExitOptions>,
     }
 
-    /// What one exit code means.
+    /// The effects of one exit code.
     #[derive(Default)]
     pub struct ExitCodeMapping {
-        /// The code.
+        /// Exit code of the command.
         pub code: i32,
-        /// What it means.
+        /// Effects of this exit code.
         pub exit_options: ExitOptions,
     }
 
-    /// What a range of exit codes means.
+    /// The effects of a range of exit codes.
     #[derive(Default)]
     pub struct ExitCodeRangeMapping {
-        /// First.
+        /// First value of the range.
         pub start: i32,
-        /// Last.
+        /// Last value of the range.
         pub end: i32,
-        /// What they mean.
+        /// Effects of these exit codes.
         pub exit_options: ExitOptions,
     }
 
-    /// What an end means.
+    /// The effects of an outcome.
     #[derive(Default)]
     pub struct ExitOptions {
-        /// For the job.
+        /// Action on the job.
         pub job_action: Option<JobAction>,
-        /// For tasks that depend on it.
+        /// Effect on dependent tasks.
         pub dependency_action: Option<DependencyAction>,
     }
 
-    /// A task in a list that only follows states: `$select=`[`TASK_STATUS_SELECT`]. Half a million of them are
-    /// read per minute, so it keeps what a follower needs and nothing else.
+    /// A task with only the properties that monitoring needs, from a list with
+    /// `$select=`[`TASK_STATUS_SELECT`]. Kept small because a client may read half a million of them per
+    /// minute.
     pub struct TaskStatus {
-        /// Its id.
+        /// Id of the task.
         pub id: Box<str>,
-        /// Its state.
+        /// Current state of the task.
         pub state: TaskState,
-        /// When it entered that state.
+        /// Time when the current state began.
         pub state_transition_time: Option<Timestamp>,
-        /// How it goes.
+        /// Execution information of the task.
         pub execution_info: Option<TaskStatusExecution>,
-        /// Where it runs, or ran.
+        /// Node that the task runs or ran on.
         pub node_info: Option<TaskStatusNode>,
     }
 
-    /// How a task goes, as far as a follower needs to know.
+    /// The execution information that monitoring needs.
     #[derive(Default)]
     pub struct TaskStatusExecution {
-        /// When the last try began.
+        /// Start of the last attempt.
         pub start_time: Option<Timestamp>,
-        /// When the task was over.
+        /// Time when the task completed.
         pub end_time: Option<Timestamp>,
-        /// The command's exit code; absent if it never ran.
+        /// Exit code of the command; absent if it never ran.
         pub exit_code: Option<i32>,
-        /// Why it failed.
+        /// Reason of the failure, if there was one.
         pub failure_info: Option<Box<FailureInfo>>,
-        /// Tries after the first.
+        /// Number of retries after the first attempt.
         #[serde(default)]
         pub retry_count: i32,
-        /// How often it was queued again because its node went.
+        /// Number of times that the task was queued again because its node was removed.
         #[serde(default)]
         pub requeue_count: i32,
-        /// How it ended.
+        /// Result, once the task has completed.
         pub result: Option<TaskResult>,
     }
 
-    /// The node of a task, as far as a follower needs to know.
+    /// The node information that monitoring needs.
     #[derive(Default)]
     pub struct TaskStatusNode {
-        /// The node.
+        /// Id of the node.
         pub node_id: Option<Box<str>>,
     }
 }
 
-/// The `$select` that a list of [`TaskStatus`] needs.
+/// Value of `$select` for a list of [`TaskStatus`].
 pub const TASK_STATUS_SELECT: &str = "id,state,stateTransitionTime,executionInfo,nodeInfo";
 
 open_enum! {
-    /// What a task does.
+    /// The state of a task.
     pub enum TaskState {
-        /// It waits for a node, or for tasks it depends on.
+        /// Waiting for a node or for a dependency.
         Active = "active",
-        /// It has a node, which runs the job's preparation first.
+        /// Assigned to a node, which runs the job preparation task first.
         Preparing = "preparing",
-        /// It runs.
+        /// Running on a node.
         Running = "running",
-        /// It is over, with success or without.
+        /// Ended, with or without success.
         Completed = "completed",
     }
 
-    /// What a task's end means for its job.
+    /// The effect of a task's outcome on its job.
     pub enum JobAction {
-        /// Nothing.
+        /// No effect on the job.
         None = "none",
-        /// The job is disabled.
+        /// Disable the job and queue its running tasks again.
         Disable = "disable",
-        /// The job ends.
+        /// Terminate the job.
         Terminate = "terminate",
     }
 
-    /// What a task's end means for tasks that depend on it.
+    /// The effect of a task's outcome on dependent tasks.
     pub enum DependencyAction {
-        /// They need not wait for it any longer.
+        /// Dependent tasks can start.
         Satisfy = "satisfy",
-        /// They wait on.
+        /// Dependent tasks keep waiting.
         Block = "block",
     }
 }

@@ -1,4 +1,4 @@
-//! What is sent about tasks, and what comes back for a collection.
+//! Bodies of requests about tasks, and the response to a collection.
 
 use super::{
     AffinityInfo, ApplicationPackageReference, AuthenticationTokenSettings, EnvironmentSetting,
@@ -13,90 +13,90 @@ use crate::{
 };
 
 wire_struct! {
-    /// A new task.
+    /// The body of a request that creates a task.
     #[derive(Default)]
     pub struct TaskAdd {
-        /// Its id.
+        /// Id of the task, unique in the job.
         pub id: String,
-        /// A name for people.
+        /// Name shown to people.
         pub display_name: Option<String>,
-        /// Split into arguments, not run by a shell.
+        /// Command line, split into arguments and not run by a shell.
         pub command_line: String,
-        /// The image it runs in.
+        /// Container that the command runs in.
         pub container_settings: Option<TaskContainerSettings>,
-        /// What its end means for job and dependent tasks.
+        /// Effects of the task's outcome on the job and on dependent tasks.
         pub exit_conditions: Option<ExitConditions>,
-        /// Files it needs.
+        /// Files to download before the command starts.
         pub resource_files: Option<Vec<ResourceFile>>,
-        /// Files to store after it ended.
+        /// Files to upload after the task has ended.
         pub output_files: Option<Vec<OutputFile>>,
-        /// Its variables.
+        /// Environment variables of the command.
         pub environment_settings: Option<Vec<EnvironmentSetting>>,
-        /// The node it would like.
+        /// Node that the task prefers.
         pub affinity_info: Option<AffinityInfo>,
-        /// What bounds it.
+        /// Limits of the task.
         pub constraints: Option<TaskConstraints>,
-        /// Slots it takes; 1 by default.
+        /// Number of slots that the task occupies; 1 by default.
         pub required_slots: Option<i32>,
-        /// Whom it runs as.
+        /// User that the command runs as.
         pub user_identity: Option<UserIdentity>,
-        /// For tasks on several nodes at once.
+        /// Settings of a multi-instance task, which runs on several nodes at the same time.
         pub multi_instance_settings: Option<MultiInstanceSettings>,
-        /// Tasks it waits for.
+        /// Tasks that must complete before this one starts.
         pub depends_on: Option<TaskDependencies>,
-        /// Application packages it needs.
+        /// Application packages to install before the command starts.
         pub application_package_references: Option<Vec<ApplicationPackageReference>>,
-        /// What it may ask of the service; retired.
+        /// Access of the task to the Batch service; retired by Azure.
         pub authentication_token_settings: Option<AuthenticationTokenSettings>,
     }
 
-    /// Up to 100 new tasks at once.
+    /// The body of a request that creates up to 100 tasks.
     #[derive(Default)]
     pub struct TaskAddCollection {
-        /// The tasks.
+        /// Tasks to create.
         pub value: Vec<TaskAdd>,
     }
 
-    /// What became of each task of a collection, in any order. The answer is 200 even when every task failed.
+    /// The result for each task of a collection, in any order. The response is 200 even if every task failed.
     #[derive(Default)]
     pub struct TaskAddCollectionResult {
-        /// One per task.
+        /// One result per task.
         #[serde(default)]
         pub value: Vec<TaskAddResult>,
     }
 
-    /// What became of one task of a collection.
+    /// The result for one task of a collection.
     pub struct TaskAddResult {
-        /// Added, refused, or not done by the service's fault.
+        /// Whether the task was created, rejected, or failed in the service.
         pub status: TaskAddStatus,
-        /// The task.
+        /// Id of the task.
         pub task_id: String,
-        /// Its tag, if it was added.
+        /// Entity tag, if the task was created.
         pub e_tag: Option<ETag>,
-        /// When, if it was added.
+        /// Time of creation, if the task was created.
         pub last_modified: Option<Timestamp>,
-        /// Its URL, if it was added.
+        /// URL of the task, if it was created.
         pub location: Option<String>,
-        /// Why not, if it was not.
+        /// Error, if the task was not created.
         pub error: Option<BatchErrorBody>,
     }
 
-    /// PUT of a task: constraints that are absent get their defaults.
+    /// The body of a PUT of a task; absent constraints are reset to their defaults.
     #[derive(Default)]
     pub struct TaskUpdate {
-        /// What bounds it.
+        /// Limits of the task.
         pub constraints: Option<TaskConstraints>,
     }
 }
 
 open_enum! {
-    /// What became of one task of a collection.
+    /// The result for one task of a collection.
     pub enum TaskAddStatus {
-        /// It was added.
+        /// The task was created.
         Success = "success",
-        /// It was refused: the same will be refused again (`TaskExists`: it is there already).
+        /// The task was rejected, and a retry will be too (`TaskExists` if it already exists).
         ClientError = "clienterror",
-        /// The service could not: send it again as it is.
+        /// The service failed; send the same task again.
         ServerError = "servererror",
     }
 }

@@ -5,7 +5,7 @@ use crate::{duration::IsoDuration, secret::Secret};
 use serde_json::json;
 
 #[test]
-fn a_new_task_is_sent_with_its_urls_and_shown_without() {
+fn a_new_task_is_sent_with_its_urls_but_debug_hides_them() {
     let task = TaskAdd {
         id: "t1".into(),
         command_line: "/bin/true".into(),
@@ -42,7 +42,7 @@ fn a_new_task_is_sent_with_its_urls_and_shown_without() {
 }
 
 #[test]
-fn what_is_never_interpreted_survives_and_is_not_shown() {
+fn uninterpreted_parts_are_kept_and_hidden_in_debug() {
     let body =
         json!({"id": "p", "vmSize": "s", "userAccounts": [{"name": "u", "password": "S3"}], "new": true});
     let pool: PoolAdd = serde_json::from_value(body).unwrap();
@@ -71,17 +71,17 @@ fn a_slim_list_is_read_from_a_page_of_full_tasks() {
 }
 
 #[test]
-fn an_answer_names_its_shape_first() {
+fn a_response_starts_with_its_metadata_url() {
     let task = Task { id: "t".into(), state: Some(TaskState::Active), ..Default::default() };
-    let answer = Answer { odata_metadata: "m", entity: &task };
+    let response = ResponseBody { odata_metadata: "m", entity: &task };
     assert_eq!(
-        serde_json::to_string(&answer).unwrap(),
+        serde_json::to_string(&response).unwrap(),
         r#"{"odata.metadata":"m","id":"t","state":"active"}"#
     );
 }
 
 #[test]
-fn a_file_length_is_a_text_on_the_wire_and_read_from_either() {
+fn a_file_length_is_written_as_a_string_and_read_from_string_or_number() {
     for length in [json!("5"), json!(5)] {
         let body = json!({"lastModified": "2024-04-10T07:12:44Z", "contentLength": length});
         let properties: FileProperties = serde_json::from_value(body).unwrap();

@@ -1,30 +1,30 @@
-//! Versions of the API. A request names one in `api-version`.
+//! Versions of the Batch API, which a request selects with `api-version`.
 //!
-//! Three families are spoken, because some properties ended and others began with 2024-07-01.20.0 and with 2025-06-01;
-//! `requests.txt` marks them. Versions up to 20.0 have a date and a number, later ones a date alone. Source: the
-//! descriptions of 2024-02-01.19.0 and 2024-07-01.20.0, and the models and operations of the Python package azure-batch
-//! 15.1.0.
+//! There are three families of versions, because 2024-07-01.20.0 and 2025-06-01 removed some properties and
+//! added others; `requests.txt` marks them. Versions up to 20.0 have a date and a number, later ones only a
+//! date. Sources: the OpenAPI descriptions of 2024-02-01.19.0 and 2024-07-01.20.0, and the models and
+//! operations of the Python package azure-batch 15.1.0.
 
-/// The version that our client speaks, and the newest that is known here.
+/// Version that our client uses; the newest known one.
 pub const CURRENT: &str = "2025-06-01";
-/// Date of the oldest version that is understood: 2022-10-01.16.0.
+/// Date of the oldest supported version, 2022-10-01.16.0.
 const OLDEST: &str = "2022-10-01";
-/// Date of 2024-07-01.20.0.
+/// Date of version 2024-07-01.20.0.
 const TWENTY: &str = "2024-07-01";
 
-/// A family of versions, the oldest first.
+/// A family of versions with the same properties, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Family {
-    /// Up to 2024-02-01.19.0.
+    /// Versions up to 2024-02-01.19.0.
     Nineteen,
-    /// 2024-07-01.20.0.
+    /// Version 2024-07-01.20.0 only.
     Twenty,
-    /// From 2025-06-01 on.
+    /// Versions since 2025-06-01.
     #[default]
     Dated,
 }
 
-/// Properties of answers that ended, and the last family that has them.
+/// Removed response properties with the last family that has them.
 const ENDED: &[(&str, Family)] = &[
     ("applicationLicenses", Family::Nineteen),
     ("cloudServiceConfiguration", Family::Nineteen),
@@ -36,9 +36,9 @@ const ENDED: &[(&str, Family)] = &[
 ];
 
 impl Family {
-    /// The family of a version: `2024-07-01.20.0`, `2025-06-01`. None if it is no version, or older than 2022-10-01.
-    /// Versions that are newer than [`CURRENT`] count as it.
-    pub fn of(version: &str) -> Option<Self> {
+    /// Returns the family of a version such as `2024-07-01.20.0` or `2025-06-01`. Versions newer than
+    /// [`CURRENT`] belong to its family. Returns `None` if the version is invalid or older than 2022-10-01.
+    pub fn from_version(version: &str) -> Option<Self> {
         let date = version.get(..10)?;
         let is_date = date.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
@@ -51,7 +51,7 @@ impl Family {
         })
     }
 
-    /// Whether answers of this family have a property that this service knows.
+    /// Returns `true` if responses of this family have the property.
     pub fn has(self, property: &str) -> bool {
         ENDED.iter().all(|(ended, last)| *ended != property || self <= *last)
     }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_belongs_to_a_family_or_is_not_understood() {
+    fn a_version_belongs_to_a_family_or_is_not_supported() {
         for (version, expected) in [
             ("2022-10-01.16.0", Some(Family::Nineteen)),
             ("2024-02-01.19.0", Some(Family::Nineteen)),
@@ -78,7 +78,7 @@ mod tests {
             ("latest version", None),
             ("", None),
         ] {
-            assert_eq!(Family::of(version), expected, "{version}");
+            assert_eq!(Family::from_version(version), expected, "{version}");
         }
     }
 }

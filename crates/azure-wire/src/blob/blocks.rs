@@ -1,31 +1,31 @@
-//! Block lists: of which blocks a blob shall be made, and of which it is.
+//! Block lists: the body of Put Block List and the response to Get Block List.
 
 use super::{BadXml, limit};
 use crate::xml::{Document, Element, read_flat};
 
 const ROOT: &str = "BlockList";
 
-/// Where to look for a block that is put into a blob.
+/// The list in which Put Block List looks for a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockSource {
-    /// Among the blocks of the blob.
+    /// The blocks of the current blob.
     Committed,
-    /// Among those that wait.
+    /// The uploaded blocks that are not part of the blob yet.
     Uncommitted,
-    /// Among those that wait, then among those of the blob.
+    /// The uncommitted blocks first, then the committed ones.
     Latest,
 }
 
-/// A block to put into a blob.
+/// A block that becomes part of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockChoice {
-    /// Where to look for it.
+    /// List in which the service looks for the block.
     pub source: BlockSource,
-    /// Its id, in base64.
+    /// Block id in base64.
     pub id: String,
 }
 
-/// The body of Put Block List: the blocks of the blob in order.
+/// Returns the body of Put Block List for these block ids, in the order of the blob.
 pub fn write_block_choices<'a>(latest: impl IntoIterator<Item = &'a str>) -> String {
     let mut xml = Document::new(ROOT, &[]);
     for id in latest {
@@ -34,10 +34,10 @@ pub fn write_block_choices<'a>(latest: impl IntoIterator<Item = &'a str>) -> Str
     xml.end(ROOT)
 }
 
-/// Reads the body of Put Block List, but not further than one block beyond the most that a blob can have.
+/// Parses the body of Put Block List. Stops at one block more than a blob can have.
 ///
 /// # Errors
-/// When it is not such a list, or names another source.
+/// Fails if the body is not a block list or names an unknown source.
 pub fn read_block_choices(body: &[u8]) -> Result<Vec<BlockChoice>, BadXml> {
     let mut choices = Vec::new();
     read_flat(body, ROOT, |name, text| {
@@ -45,7 +45,7 @@ pub fn read_block_choices(body: &[u8]) -> Result<Vec<BlockChoice>, BadXml> {
             "Committed" => BlockSource::Committed,
             "Uncommitted" => BlockSource::Uncommitted,
             "Latest" => BlockSource::Latest,
-            other => return Err(format!("<{other}> is no source of blocks")),
+            other => return Err(format!("<{other}> is not a block list")),
         };
         choices.push(BlockChoice { source, id: text.trim().into() });
         Ok(choices.len() <= limit::BLOCKS)
@@ -53,26 +53,26 @@ pub fn read_block_choices(body: &[u8]) -> Result<Vec<BlockChoice>, BadXml> {
     Ok(choices)
 }
 
-/// The answer to Get Block List. A list that was not asked for is `None`.
+/// The response to Get Block List; a list that was not requested is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlockList {
-    /// The blocks of the blob.
+    /// Blocks of the blob, in order.
     pub committed: Option<Vec<Block>>,
-    /// Those that wait.
+    /// Uploaded blocks that are not part of the blob yet.
     pub uncommitted: Option<Vec<Block>>,
 }
 
-/// A block.
+/// A block of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// Its id, in base64.
+    /// Block id in base64.
     pub id: String,
-    /// Its length.
+    /// Length of the block.
     pub size_bytes: u64,
 }
 
 impl BlockList {
-    /// The body of an answer.
+    /// Returns the response body.
     pub fn write(&self) -> String {
         let mut xml = Document::new(ROOT, &[]);
         for (name, blocks) in [("CommittedBlocks", &self.committed), ("UncommittedBlocks", &self.uncommitted)]
@@ -90,10 +90,10 @@ impl BlockList {
         xml.end(ROOT)
     }
 
-    /// Reads the body of an answer.
+    /// Parses the response body.
     ///
     /// # Errors
-    /// When it is not such a list, or a block lacks its name or size.
+    /// Fails if the body is not a block list, or a block has no name or size.
     pub fn read(body: &[u8]) -> Result<Self, BadXml> {
         let root = Element::read(body, ROOT)?;
         let blocks = |name: &str| {
@@ -102,7 +102,9 @@ impl BlockList {
                 Some(Block { id: element.leaf("Name")?.into(), size_bytes: element.parse("Size")? })
             };
             let blocks: Option<Vec<_>> = list.children().iter().map(block).collect();
-            blocks.map(Some).ok_or_else(|| BadXml { of: ROOT, reason: "a block without name or size".into() })
+            blocks
+                .map(Some)
+                .ok_or_else(|| BadXml { root: ROOT, reason: "a block has no name or size".into() })
         };
         Ok(Self { committed: blocks("CommittedBlocks")?, uncommitted: blocks("UncommittedBlocks")? })
     }

@@ -15,41 +15,41 @@ const ROOT: &str = "EnumerationResults";
 /// A page of the list of an account's containers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ContainerList {
-    /// URL of the account, with a slash at its end.
+    /// URL of the account, with a trailing slash.
     pub service_endpoint: String,
-    /// Only names that begin so.
+    /// Prefix of the listed names.
     pub prefix: Option<String>,
-    /// Where this page began.
+    /// Marker with which this page was requested.
     pub marker: Option<String>,
-    /// The longest page that was asked for.
+    /// Page size that the request asked for.
     pub max_results: Option<u32>,
-    /// The containers, in the order of names.
+    /// Containers, sorted by name.
     pub containers: Vec<ContainerItem>,
-    /// Where the next page begins, in characters that XML can hold; none: this was the last.
+    /// Marker of the next page, of characters that XML can represent; `None` on the last page.
     pub next_marker: Option<String>,
 }
 
-/// A container in a list.
+/// A container in a list response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerItem {
-    /// Its name.
+    /// Name of the container.
     pub name: String,
-    /// When it changed last (its blobs do not count).
+    /// Time of the last change of the container itself, not of its blobs.
     pub last_modified: Timestamp,
-    /// Changes with every change.
+    /// Entity tag, which changes with every update.
     pub etag: ETag,
-    /// `unlocked` or `locked`.
+    /// Lease status: `unlocked` or `locked`.
     pub lease_status: Option<String>,
-    /// `available`, `leased`, ….
+    /// Lease state: `available`, `leased`, ….
     pub lease_state: Option<String>,
-    /// `infinite` or `fixed`, while it is leased.
+    /// `infinite` or `fixed` while leased, else `None`.
     pub lease_duration: Option<String>,
-    /// Its metadata, if it was asked for.
+    /// Metadata, if the request included it.
     pub metadata: Option<Metadata>,
 }
 
 impl ContainerList {
-    /// The page as the body of an answer.
+    /// Returns the page as a response body.
     pub fn write(&self) -> String {
         let mut xml = Document::new(ROOT, &[("ServiceEndpoint", &self.service_endpoint)]);
         xml.leaf_if("Prefix", self.prefix.as_ref());
@@ -81,21 +81,21 @@ impl ContainerList {
         xml.end(ROOT)
     }
 
-    /// Reads the body of an answer.
+    /// Parses the response body.
     ///
     /// # Errors
-    /// When it is not such a list, or a container lacks its name, Etag or Last-Modified.
+    /// Fails if the body is not a list of containers, or a container has no name, Etag or Last-Modified.
     pub fn read(body: &[u8]) -> Result<Self, BadXml> {
         let root = Element::read(body, ROOT)?;
-        let bad = |reason: &str| BadXml { of: ROOT, reason: reason.into() };
-        let containers = root.child("Containers").ok_or_else(|| bad("there is no <Containers>"))?;
+        let bad = |reason: &str| BadXml { root: ROOT, reason: reason.into() };
+        let containers = root.child("Containers").ok_or_else(|| bad("<Containers> is missing"))?;
         let item = |element: &Element<'_>| {
             let properties = element.child("Properties")?;
             let text = |name: &str| properties.leaf(name).map(str::to_owned);
             Some(ContainerItem {
                 name: element.leaf("Name")?.into(),
                 last_modified: parse_http_date(properties.leaf("Last-Modified")?)?,
-                etag: properties.leaf("Etag").and_then(ETag::told)?,
+                etag: properties.leaf("Etag").and_then(ETag::from_text)?,
                 lease_status: text("LeaseStatus"),
                 lease_state: text("LeaseState"),
                 lease_duration: text("LeaseDuration"),
@@ -110,7 +110,7 @@ impl ContainerList {
             prefix: text("Prefix"),
             marker: text("Marker"),
             max_results: root.parse("MaxResults"),
-            containers: items.ok_or_else(|| bad("a container without name, Etag or Last-Modified"))?,
+            containers: items.ok_or_else(|| bad("a container has no name, Etag or Last-Modified"))?,
             next_marker: text("NextMarker"),
         })
     }

@@ -12,43 +12,43 @@ const ROOT: &str = "EnumerationResults";
 /// A page of the list of a container's blobs.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BlobList {
-    /// URL of the account, with a slash at its end.
+    /// URL of the account, with a trailing slash.
     pub service_endpoint: String,
-    /// The container.
+    /// Name of the container.
     pub container: String,
-    /// Only names that begin so.
+    /// Prefix of the listed names.
     pub prefix: Option<String>,
-    /// Where this page began.
+    /// Marker with which this page was requested.
     pub marker: Option<String>,
-    /// The longest page that was asked for.
+    /// Page size that the request asked for.
     pub max_results: Option<u32>,
-    /// Names are cut after this.
+    /// Delimiter after which names are merged into a prefix.
     pub delimiter: Option<String>,
-    /// Blobs and prefixes, in the order of names.
+    /// Blobs and prefixes, sorted by name.
     pub entries: Vec<Entry>,
-    /// Where the next page begins, in characters that XML can hold; none: this was the last.
+    /// Marker of the next page, of characters that XML can represent; `None` on the last page.
     pub next_marker: Option<String>,
 }
 
-/// An entry of a list.
+/// A blob or a common prefix in a list response.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
-    /// A blob.
+    /// A single blob.
     Blob(Box<BlobItem>),
-    /// What blobs with longer names have in common, up to the delimiter.
+    /// Common prefix of several blobs, up to and including the delimiter.
     Prefix(String),
 }
 
-/// A blob in a list.
+/// A blob in a list response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlobItem {
-    /// Its name; may hold any character.
+    /// Name of the blob, which may contain any character.
     pub name: String,
-    /// Its properties.
+    /// Properties of the blob.
     pub properties: BlobProperties,
-    /// Its metadata, if it was asked for.
+    /// Metadata, if the request included it.
     pub metadata: Option<Metadata>,
-    /// Its tags, if they were asked for.
+    /// Tags, if the request included them.
     pub tags: Option<Tags>,
 }
 
@@ -59,7 +59,7 @@ impl From<BlobItem> for Entry {
 }
 
 impl BlobList {
-    /// The blobs of the page.
+    /// Returns the blobs of the page, without the prefixes.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobItem> {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Blob(blob) => Some(&**blob),
@@ -67,7 +67,7 @@ impl BlobList {
         })
     }
 
-    /// The page as the body of an answer.
+    /// Returns the page as a response body.
     pub fn write(&self) -> String {
         let attributes = [("ServiceEndpoint", &*self.service_endpoint), ("ContainerName", &*self.container)];
         let mut xml = Document::new(ROOT, &attributes);
@@ -98,25 +98,25 @@ impl BlobList {
         xml.end(ROOT)
     }
 
-    /// Reads the body of an answer.
+    /// Parses the response body.
     ///
     /// # Errors
-    /// When it is not such a list, or a blob lacks its name, Etag or Last-Modified.
+    /// Fails if the body is not a list of blobs, or a blob has no name, Etag or Last-Modified.
     pub fn read(body: &[u8]) -> Result<Self, BadXml> {
         let root = Element::read(body, ROOT)?;
-        let bad = |reason: &str| BadXml { of: ROOT, reason: reason.into() };
-        let blobs = root.child("Blobs").ok_or_else(|| bad("there is no <Blobs>"))?;
+        let bad = |reason: &str| BadXml { root: ROOT, reason: reason.into() };
+        let blobs = root.child("Blobs").ok_or_else(|| bad("<Blobs> is missing"))?;
         let mut entries = Vec::with_capacity(blobs.children().len());
         for element in blobs.children() {
             let name =
-                || element.child("Name").map(Element::as_name).ok_or_else(|| bad("an entry without <Name>"));
+                || element.child("Name").map(Element::as_name).ok_or_else(|| bad("an entry has no <Name>"));
             match element.name() {
                 "Blob" => entries.push(Entry::from(BlobItem {
                     name: name()?,
                     properties: element
                         .child("Properties")
                         .and_then(BlobProperties::from_xml)
-                        .ok_or_else(|| bad("a blob without Etag or Last-Modified"))?,
+                        .ok_or_else(|| bad("a blob has no Etag or Last-Modified"))?,
                     metadata: element.child("Metadata").map(read_metadata),
                     tags: element.child("Tags").and_then(read_set),
                 })),

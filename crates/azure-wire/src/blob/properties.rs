@@ -1,4 +1,4 @@
-//! What is known of a blob beside its content: in headers, and in lists.
+//! Properties and metadata of a blob, in headers and in list responses.
 
 use super::{header as name, is_valid_metadata_name};
 use crate::{
@@ -11,84 +11,84 @@ use crate::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 
-/// Names and values that only the owner understands. Blob storage keeps the letter case of names and ignores it when it
-/// compares them; requests and responses within a process carry them in lower case.
+/// Metadata as names and values that the service does not interpret. Blob Storage preserves the case of names
+/// but compares them case-insensitively; requests and responses within a process carry them in lower case.
 pub type Metadata = BTreeMap<String, String>;
 
-/// What is known of a blob beside its content.
+/// The properties of a blob.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlobProperties {
-    /// When it was made.
+    /// Time when the blob was created.
     pub creation_time: Option<Timestamp>,
-    /// When it changed last.
+    /// Time of the last change of content, properties or metadata.
     pub last_modified: Timestamp,
-    /// Changes with every change.
+    /// Entity tag, which changes with every update.
     pub etag: ETag,
-    /// Its length in bytes; of the whole blob, also on the answer to a range.
+    /// Length of the whole blob in bytes, also in the response to a ranged read.
     pub content_length: u64,
-    /// `application/octet-stream` by default.
+    /// Media type; `application/octet-stream` by default.
     pub content_type: Option<String>,
-    /// Such as `gzip`.
+    /// Content encoding, for example `gzip`.
     pub content_encoding: Option<String>,
-    /// Such as `en`.
+    /// Content language, for example `en`.
     pub content_language: Option<String>,
-    /// MD5 of the content (base64), if it was given or is known.
+    /// MD5 of the content (base64), if a client set it or the service computed it.
     pub content_md5: Option<String>,
-    /// Such as `attachment`.
+    /// Content disposition, for example `attachment`.
     pub content_disposition: Option<String>,
-    /// Such as `no-cache`.
+    /// Cache control, for example `no-cache`.
     pub cache_control: Option<String>,
-    /// What kind of blob it is.
+    /// Type of the blob.
     pub blob_type: BlobType,
-    /// `Hot`, `Cool`, ….
+    /// Access tier: `Hot`, `Cool`, ….
     pub access_tier: Option<String>,
-    /// Whether nobody chose the tier.
+    /// `true` if the tier is the account's default.
     pub access_tier_inferred: bool,
-    /// When the tier was chosen, if a client chose it.
+    /// Time when a client set the tier.
     pub access_tier_change_time: Option<Timestamp>,
-    /// `unlocked` or `locked`.
+    /// Lease status: `unlocked` or `locked`.
     pub lease_status: Option<String>,
-    /// `available`, `leased`, ….
+    /// Lease state: `available`, `leased`, ….
     pub lease_state: Option<String>,
-    /// `infinite` or `fixed`, while it is leased.
+    /// `infinite` or `fixed` while leased, else `None`.
     pub lease_duration: Option<String>,
-    /// Whether it is stored encrypted.
+    /// `true` if the blob is stored encrypted.
     pub server_encrypted: bool,
-    /// The copy it comes from.
+    /// Copy operation that created the blob.
     pub copy: Option<CopyProperties>,
 }
 
-/// The copy that a blob comes from.
+/// The copy operation that created a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyProperties {
-    /// Its name.
+    /// Id of the copy operation.
     pub id: String,
-    /// `success`, `pending`, `aborted`, `failed`.
+    /// State of the copy: `success`, `pending`, `aborted`, `failed`.
     pub status: String,
-    /// Where from; may carry a SAS.
+    /// URL of the source; may carry a SAS.
     pub source: Option<Secret>,
-    /// Bytes copied of bytes to copy: `5/5`.
+    /// Bytes copied of total bytes: `5/5`.
     pub progress: Option<String>,
-    /// When it was over.
+    /// Time when the copy ended.
     pub completion_time: Option<Timestamp>,
-    /// Why it failed.
+    /// Reason why the copy failed.
     pub status_description: Option<String>,
 }
 
 open_enum! {
-    /// What kind of blob.
+    /// The type of a blob.
     pub enum BlobType {
-        /// Made of blocks.
+        /// A block blob, made of blocks that can be uploaded in any order.
         Block = "BlockBlob",
-        /// Made of pages.
+        /// A page blob, for random access.
         Page = "PageBlob",
-        /// Grows at its end.
+        /// An append blob, to which blocks can only be appended.
         Append = "AppendBlob",
     }
 }
 
 impl BlobProperties {
-    /// A block blob of which nothing but this is known.
+    /// Creates the properties of a block blob with defaults for everything else.
     pub fn new(etag: ETag, last_modified: Timestamp, content_length: u64) -> Self {
         Self {
             creation_time: None,
@@ -113,12 +113,12 @@ impl BlobProperties {
         }
     }
 
-    /// Reads them from the headers of an answer; `None` without ETag, Last-Modified or length.
+    /// Parses the headers of a response. Returns `None` if ETag, Last-Modified or the length is missing.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let moment = |name: &str| text(name).as_deref().and_then(parse_http_date);
+        let time = |name: &str| text(name).as_deref().and_then(parse_http_date);
         let is_true = |name: &str| text(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        // Of a range, Content-Length and Content-MD5 are those of the range.
+        // In the response to a ranged read, Content-Length and Content-MD5 describe the range.
         let ranged = text("content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok());
         let content_md5 = if ranged.is_some() { text(name::BLOB_CONTENT_MD5) } else { text("content-md5") };
         let copy = text(name::COPY_ID).map(|id| CopyProperties {
@@ -126,12 +126,12 @@ impl BlobProperties {
             status: text(name::COPY_STATUS).unwrap_or_default(),
             source: text(name::COPY_SOURCE).map(Secret::new),
             progress: text(name::COPY_PROGRESS),
-            completion_time: moment(name::COPY_COMPLETION_TIME),
+            completion_time: time(name::COPY_COMPLETION_TIME),
             status_description: text(name::COPY_STATUS_DESCRIPTION),
         });
         Some(Self {
-            creation_time: moment(name::CREATION_TIME),
-            last_modified: moment("last-modified")?,
+            creation_time: time(name::CREATION_TIME),
+            last_modified: time("last-modified")?,
             etag: ETag::new(text("etag")?),
             content_length: ranged.or_else(|| text("content-length")?.parse().ok())?,
             content_type: text("content-type"),
@@ -143,7 +143,7 @@ impl BlobProperties {
             blob_type: text(name::BLOB_TYPE).map_or(BlobType::Block, |text| text.as_str().into()),
             access_tier: text(name::ACCESS_TIER),
             access_tier_inferred: is_true(name::ACCESS_TIER_INFERRED),
-            access_tier_change_time: moment(name::ACCESS_TIER_CHANGE_TIME),
+            access_tier_change_time: time(name::ACCESS_TIER_CHANGE_TIME),
             lease_status: text(name::LEASE_STATUS),
             lease_state: text(name::LEASE_STATE),
             lease_duration: text(name::LEASE_DURATION),
@@ -152,8 +152,9 @@ impl BlobProperties {
         })
     }
 
-    /// Puts them into the headers of an answer, but for Content-Length, Content-Range and, of a range, Content-MD5,
-    /// which are about the body. A value that no header can hold is left out.
+    /// Inserts the properties into the headers of a response, except those that describe the body:
+    /// Content-Length, Content-Range and, for a range, Content-MD5. Omits values that are not valid in a
+    /// header.
     pub fn put_headers(&self, headers: &mut HeaderMap, ranged: bool) {
         let mut put = |name: &'static str, value: Option<&str>| {
             if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
@@ -188,23 +189,23 @@ impl BlobProperties {
         }
     }
 
-    /// Reads them from `<Properties>` of a list; `None` without Etag or Last-Modified.
+    /// Parses the `<Properties>` element of a list. Returns `None` if Etag or Last-Modified is missing.
     pub(super) fn from_xml(element: &Element<'_>) -> Option<Self> {
         let text = |name: &str| element.leaf(name).map(str::to_owned);
-        let moment = |name: &str| element.leaf(name).and_then(parse_http_date);
+        let time = |name: &str| element.leaf(name).and_then(parse_http_date);
         let is_true = |name: &str| element.leaf(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let copy = text("CopyId").map(|id| CopyProperties {
             id,
             status: text("CopyStatus").unwrap_or_default(),
             source: text("CopySource").map(Secret::new),
             progress: text("CopyProgress"),
-            completion_time: moment("CopyCompletionTime"),
+            completion_time: time("CopyCompletionTime"),
             status_description: text("CopyStatusDescription"),
         });
         Some(Self {
-            creation_time: moment("Creation-Time"),
-            last_modified: moment("Last-Modified")?,
-            etag: element.leaf("Etag").and_then(ETag::told)?,
+            creation_time: time("Creation-Time"),
+            last_modified: time("Last-Modified")?,
+            etag: element.leaf("Etag").and_then(ETag::from_text)?,
             content_length: element.parse("Content-Length").unwrap_or_default(),
             content_type: text("Content-Type"),
             content_encoding: text("Content-Encoding"),
@@ -215,7 +216,7 @@ impl BlobProperties {
             blob_type: element.leaf("BlobType").map_or(BlobType::Block, BlobType::from),
             access_tier: text("AccessTier"),
             access_tier_inferred: is_true("AccessTierInferred"),
-            access_tier_change_time: moment("AccessTierChangeTime"),
+            access_tier_change_time: time("AccessTierChangeTime"),
             lease_status: text("LeaseStatus"),
             lease_state: text("LeaseState"),
             lease_duration: text("LeaseDuration"),
@@ -224,7 +225,8 @@ impl BlobProperties {
         })
     }
 
-    /// Writes `<Properties>` of a list. As the service does, what a content header lacks is an empty element.
+    /// Writes the `<Properties>` element of a list. As in Azure, missing content headers become empty
+    /// elements.
     pub(super) fn write_xml(&self, xml: &mut Document) {
         xml.open("Properties");
         xml.leaf_if("Creation-Time", self.creation_time.map(http_date));
@@ -264,8 +266,8 @@ impl BlobProperties {
     }
 }
 
-/// The metadata in the headers of a request or answer.
-pub fn metadata_of(headers: &HeaderMap) -> Metadata {
+/// Returns the metadata in the headers of a request or response.
+pub fn metadata_from_headers(headers: &HeaderMap) -> Metadata {
     let named = headers.iter().filter_map(|(header, value)| {
         let name = header.as_str().strip_prefix(name::METADATA_PREFIX)?;
         Some((name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
@@ -273,7 +275,7 @@ pub fn metadata_of(headers: &HeaderMap) -> Metadata {
     named.collect()
 }
 
-/// Puts metadata into the headers of a request or answer; what no header can hold is left out.
+/// Inserts metadata into the headers of a request or response. Omits entries that are not valid in a header.
 pub fn put_metadata(metadata: &Metadata, headers: &mut HeaderMap) {
     for (key, value) in metadata {
         let name = HeaderName::try_from(format!("{}{key}", name::METADATA_PREFIX));
@@ -283,7 +285,7 @@ pub fn put_metadata(metadata: &Metadata, headers: &mut HeaderMap) {
     }
 }
 
-/// `<Metadata>` of a list; names that may not name metadata are left out.
+/// Writes the `<Metadata>` element of a list. Omits invalid metadata names.
 pub(super) fn write_metadata(metadata: &Metadata, xml: &mut Document) {
     xml.open("Metadata");
     for (name, value) in metadata.iter().filter(|(name, _)| is_valid_metadata_name(name)) {

@@ -1,4 +1,4 @@
-//! Tags of blobs: pairs that a blob can be found by.
+//! Blob index tags: keys and values by which blobs can be found.
 
 use super::BadXml;
 use crate::{
@@ -7,53 +7,58 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Tags by their keys.
+/// Tag values by key.
 pub type Tags = BTreeMap<String, String>;
 
 const ROOT: &str = "Tags";
-/// Tags of one blob.
-const MOST: usize = 10;
-/// Characters of a key, which has at least one.
-const KEY: usize = 128;
-/// Characters of a value.
-const VALUE: usize = 256;
+/// Maximum number of tags of one blob.
+const MAX_TAGS: usize = 10;
+/// Maximum length of a key, which has at least one character.
+const MAX_KEY: usize = 128;
+/// Maximum length of a value in characters.
+const MAX_VALUE: usize = 256;
 
-/// Whether these may be the tags of a blob: at most 10, of letters, digits, spaces and `+-./:=_`.
+/// Returns `true` if a blob can have these tags: at most 10, of letters, digits, spaces and `+-./:=_`.
 pub fn are_valid_tags(tags: &Tags) -> bool {
     let letters = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" +-./:=_".contains(&b));
-    let fits = |key: &str, value: &str| (1..=KEY).contains(&key.len()) && value.len() <= VALUE;
-    tags.len() <= MOST && tags.iter().all(|(key, value)| fits(key, value) && letters(key) && letters(value))
+    let is_valid = |key: &str, value: &str| (1..=MAX_KEY).contains(&key.len()) && value.len() <= MAX_VALUE;
+    tags.len() <= MAX_TAGS
+        && tags.iter().all(|(key, value)| is_valid(key, value) && letters(key) && letters(value))
 }
 
-/// The tags of the header `x-ms-tags`, which is written like a query; `None` if it is none, or names a key twice.
-pub fn tags_of_header(text: &str) -> Option<Tags> {
+/// Parses the header `x-ms-tags`, which is encoded like a URL query. Returns `None` if it is invalid or
+/// repeats a key.
+pub fn parse_tags_header(text: &str) -> Option<Tags> {
     let mut tags = Tags::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=')?;
-        // Forms write a space as a plus, and a plus encoded.
+        // Form encoding writes a space as `+` and a plus as `%2B`.
         let plain = |text: &str| uri::decode(&text.replace('+', "%20")).into_owned();
         tags.insert(plain(key), plain(value)).is_none().then_some(())?;
     }
     Some(tags)
 }
 
-/// Reads the body of Set Blob Tags.
+/// Parses the body of Set Blob Tags.
 ///
 /// # Errors
-/// When it is none, lacks a key or value, or names a key twice.
+/// Fails if the body is not a tag set, a key or value is missing, or a key is repeated.
 pub fn read_tags(body: &[u8]) -> Result<Tags, BadXml> {
     let root = Element::read(body, ROOT)?;
-    read_set(&root).ok_or_else(|| BadXml { of: ROOT, reason: "a tag without key, or twice".into() })
+    read_set(&root).ok_or_else(|| BadXml {
+        root: ROOT,
+        reason: "a tag has no key or value, or its key is repeated".into(),
+    })
 }
 
-/// The body of the answer to Get Blob Tags.
+/// Returns the body of the response to Get Blob Tags.
 pub fn write_tags(tags: &Tags) -> String {
     let mut xml = Document::new(ROOT, &[]);
     write_set(tags, &mut xml);
     xml.end(ROOT)
 }
 
-/// `<TagSet>` within an element that is open.
+/// Writes a `<TagSet>` element.
 pub(super) fn write_set(tags: &Tags, xml: &mut Document) {
     xml.open("TagSet");
     for (key, value) in tags {
@@ -65,7 +70,7 @@ pub(super) fn write_set(tags: &Tags, xml: &mut Document) {
     xml.close("TagSet");
 }
 
-/// The tags of an element that holds `<TagSet>`.
+/// Parses the `<TagSet>` child of an element; `None` if it is invalid.
 pub(super) fn read_set(element: &Element<'_>) -> Option<Tags> {
     let mut tags = Tags::new();
     for tag in element.child("TagSet")?.children() {
@@ -75,20 +80,21 @@ pub(super) fn read_set(element: &Element<'_>) -> Option<Tags> {
     Some(tags)
 }
 
-/// What Find Blobs by Tags asks for: `"key" = 'value' AND @container = 'name'`, with `>`, `>=`, `<` and `<=`, too.
+/// The filter expression of Find Blobs by Tags: `"key" = 'value' AND @container = 'name'`, also with `>`,
+/// `>=`, `<` and `<=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagFilter(Vec<Condition>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Condition {
-    /// `@container` is that of the container.
+    /// Tag key, or `@container` for the name of the container.
     key: String,
     comparison: &'static str,
     value: String,
 }
 
 impl TagFilter {
-    /// Reads an expression; `None` if it is none.
+    /// Parses an expression; returns `None` if it is invalid.
     pub fn read(text: &str) -> Option<Self> {
         let mut conditions = vec![];
         let mut rest = text.trim();
@@ -117,7 +123,7 @@ impl TagFilter {
         }
     }
 
-    /// Whether a blob of this container with these tags is asked for.
+    /// Returns `true` if a blob with these tags in this container matches the filter.
     pub fn matches(&self, container: &str, tags: &Tags) -> bool {
         self.0.iter().all(|Condition { key, comparison, value }| {
             let found = if key == "@container" { Some(container) } else { tags.get(key).map(String::as_str) };
@@ -133,25 +139,25 @@ impl TagFilter {
     }
 }
 
-/// A page of what was found by tags.
+/// A page of the blobs that Find Blobs by Tags found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FoundByTags {
-    /// URL of the account, with a slash at its end.
+    /// URL of the account, with a trailing slash.
     pub service_endpoint: String,
-    /// The expression.
-    pub asked: String,
-    /// Container, name and tags of each blob.
+    /// Filter expression of the request.
+    pub filter: String,
+    /// Container, name and matching tags of each blob.
     pub blobs: Vec<(String, String, Tags)>,
-    /// Where the next page begins; none: this was the last.
+    /// Marker of the next page; `None` on the last page.
     pub next_marker: Option<String>,
 }
 
 impl FoundByTags {
-    /// The body of an answer.
+    /// Returns the response body.
     pub fn write(&self) -> String {
         const ROOT: &str = "EnumerationResults";
         let mut xml = Document::new(ROOT, &[("ServiceEndpoint", &self.service_endpoint)]);
-        xml.leaf("Where", &self.asked);
+        xml.leaf("Where", &self.filter);
         xml.open("Blobs");
         for (container, name, tags) in &self.blobs {
             xml.open("Blob");
@@ -195,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn a_header_holds_tags_like_a_query() {
+    fn a_tags_header_is_parsed_like_a_query() {
         assert_eq!(
-            tags_of_header("a=b&c%20d=e%2Bf+g&h="),
+            parse_tags_header("a=b&c%20d=e%2Bf+g&h="),
             Some(tags(&[("a", "b"), ("c d", "e+f g"), ("h", "")]))
         );
-        assert_eq!(tags_of_header(""), Some(Tags::new()));
+        assert_eq!(parse_tags_header(""), Some(Tags::new()));
         for bad in ["a", "a=1&a=2"] {
-            assert_eq!(tags_of_header(bad), None, "{bad}");
+            assert_eq!(parse_tags_header(bad), None, "{bad}");
         }
     }
 
@@ -223,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_finds_what_it_says() {
+    fn a_filter_matches_tags_and_container() {
         let some = tags(&[("k", "v"), ("day", "2026-07-01"), ("two words", "x")]);
         for (text, expected) in [
             ("\"k\"='v'", Some(true)),

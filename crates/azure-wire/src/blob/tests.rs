@@ -6,9 +6,9 @@ use http::HeaderMap;
 use proptest::prelude::*;
 
 fn properties() -> BlobProperties {
-    let moment = parse_iso("2026-03-02T10:11:12Z").unwrap();
+    let time = parse_iso("2026-03-02T10:11:12Z").unwrap();
     BlobProperties {
-        creation_time: Some(moment),
+        creation_time: Some(time),
         content_type: Some("text/plain; charset=utf-8".into()),
         content_encoding: Some("gzip".into()),
         content_language: Some("en".into()),
@@ -17,7 +17,7 @@ fn properties() -> BlobProperties {
         cache_control: Some("no-cache".into()),
         access_tier: Some("Hot".into()),
         access_tier_inferred: true,
-        access_tier_change_time: Some(moment),
+        access_tier_change_time: Some(time),
         lease_status: Some("locked".into()),
         lease_state: Some("leased".into()),
         lease_duration: Some("fixed".into()),
@@ -27,10 +27,10 @@ fn properties() -> BlobProperties {
             status: "success".into(),
             source: Some(Secret::new("http://h/c/b?sig=S3&x=1")),
             progress: Some("5/5".into()),
-            completion_time: Some(moment),
+            completion_time: Some(time),
             status_description: None,
         }),
-        ..BlobProperties::new(ETag::new("0x8D1"), moment, 5)
+        ..BlobProperties::new(ETag::new("0x8D1"), time, 5)
     }
 }
 
@@ -73,7 +73,6 @@ fn a_list_of_blobs_and_prefixes_is_read_back_as_written() {
     assert!(!format!("{list:?}").contains("S3"));
 }
 
-/// The shape that the service documents for List Blobs, written by hand.
 #[test]
 fn a_documented_list_is_read() {
     let body = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?>
@@ -129,7 +128,7 @@ fn a_documented_list_is_read() {
 }
 
 #[test]
-fn a_list_without_what_it_needs_is_refused() {
+fn a_list_without_required_elements_is_rejected() {
     let blank = |tag: &str| {
         format!(
             "<EnumerationResults><Blobs><Blob><Name>a</Name><Properties>\
@@ -139,17 +138,17 @@ fn a_list_without_what_it_needs_is_refused() {
     };
     assert!(BlobList::read(blank("0x1").as_bytes()).is_ok());
     for (body, reason) in [
-        ("<EnumerationResults/>", "there is no <Blobs>"),
-        ("<EnumerationResults><Blobs><BlobPrefix/></Blobs></EnumerationResults>", "an entry without <Name>"),
+        ("<EnumerationResults/>", "<Blobs> is missing"),
+        ("<EnumerationResults><Blobs><BlobPrefix/></Blobs></EnumerationResults>", "an entry has no <Name>"),
         (
             "<EnumerationResults><Blobs><Blob><Name>a</Name></Blob></Blobs></EnumerationResults>",
-            "a blob without Etag or Last-Modified",
+            "a blob has no Etag or Last-Modified",
         ),
-        ("<html/>", "the root is <html>"),
-        // What is read is written again, for which a blank tag is none.
-        (&blank("\t\t"), "a blob without Etag or Last-Modified"),
-        (&blank("\"\""), "a blob without Etag or Last-Modified"),
-        (&blank("W/\" \""), "a blob without Etag or Last-Modified"),
+        ("<html/>", "the root element is <html>"),
+        // A blank tag could not be written again, so it is rejected.
+        (&blank("\t\t"), "a blob has no Etag or Last-Modified"),
+        (&blank("\"\""), "a blob has no Etag or Last-Modified"),
+        (&blank("W/\" \""), "a blob has no Etag or Last-Modified"),
     ] {
         assert_eq!(BlobList::read(body.as_bytes()).unwrap_err().reason, reason);
     }
@@ -181,7 +180,7 @@ fn a_list_of_containers_is_read_back_as_written() {
     let none = ContainerList::default();
     assert!(
         none.write().contains("<Containers></Containers><NextMarker />"),
-        "clients fail without <Containers>"
+        "clients need <Containers> even if it is empty"
     );
     assert_eq!(ContainerList::read(none.write().as_bytes()).unwrap(), none);
 }
@@ -199,10 +198,10 @@ fn a_block_list_keeps_order_and_sources() {
     assert_eq!(ours[1], BlockChoice { source: Latest, id: "AB==".into() });
     assert!(read_block_choices(b"<BlockList><Oldest>AA==</Oldest></BlockList>").is_err());
     assert!(read_block_choices(b"<BlockList><Latest>AA==<Latest/></Latest></BlockList>").is_err());
-    // What follows the first that does not belong, and the first that is too many, is not read.
+    // Parsing stops at the first unexpected element and at the first block above the limit.
     let unread = "<<<".repeat(9);
     let error = read_block_choices(format!("<BlockList><a/>{unread}").as_bytes()).unwrap_err();
-    assert_eq!(error.reason, "<a> is no source of blocks");
+    assert_eq!(error.reason, "<a> is not a block list");
     let many = format!("<BlockList>{}{unread}", "<Latest/>".repeat(limit::BLOCKS + 1));
     assert_eq!(read_block_choices(many.as_bytes()).unwrap().len(), limit::BLOCKS + 1);
 
@@ -223,7 +222,7 @@ fn properties_are_read_back_from_headers() {
     let mut headers = HeaderMap::new();
     properties().put_headers(&mut headers, false);
     assert_eq!(headers["etag"], "\"0x8D1\"");
-    assert_eq!(BlobProperties::from_headers(&headers), None, "without a length");
+    assert_eq!(BlobProperties::from_headers(&headers), None, "a response without a length");
     headers.insert("content-length", 5.into());
     assert_eq!(BlobProperties::from_headers(&headers), Some(properties()));
 
@@ -241,11 +240,11 @@ fn metadata_is_read_back_from_headers() {
     let mut headers = HeaderMap::new();
     put_metadata(&metadata, &mut headers);
     headers.insert("x-ms-version", "1".parse().unwrap());
-    assert_eq!(metadata_of(&headers), metadata);
+    assert_eq!(metadata_from_headers(&headers), metadata);
 }
 
 #[test]
-fn names_are_checked_as_the_service_does() {
+fn names_are_validated_as_by_the_service() {
     for name in ["abc", "a-b-c", "0-9", &"a".repeat(63), "$root"] {
         assert!(is_valid_container_name(name), "{name}");
     }

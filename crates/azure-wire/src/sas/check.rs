@@ -1,4 +1,4 @@
-//! Checking a SAS.
+//! Verification of a SAS against the request that carries it.
 
 use super::{Action, DelegationKey, Level, Permissions};
 use crate::{
@@ -9,99 +9,103 @@ use crate::{
 };
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The first version of account SAS, of `sip` and `spr`: nothing older is read.
+/// Oldest accepted `sv`: the first version with account SAS, `sip` and `spr`.
 const OLDEST: &str = "2015-04-05";
-/// From here on `sr` and the snapshot are signed.
+/// First version that signs `sr` and the snapshot.
 const SIGNS_KIND: &str = "2018-11-09";
-/// From here on the encryption scope is signed.
+/// First version that signs the encryption scope.
 const SIGNS_SCOPE: &str = "2020-12-06";
 
-/// From here on a user delegation SAS signs whom it was made for.
+/// First version whose user delegation SAS signs the users it was issued for.
 const SIGNS_USERS: &str = "2020-02-10";
 
-/// What a request asks for.
+/// What a request wants to do, and how it arrived.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The container of the path; empty if it names none.
+pub struct SasRequest<'a> {
+    /// Container in the path; empty if the path names none.
     pub container: &'a str,
-    /// The blob of the path, decoded; empty if it names none.
+    /// Blob in the path, decoded; empty if the path names none.
     pub blob: &'a str,
-    /// The operation.
+    /// Operation that the request performs.
     pub action: Action,
-    /// The service's clock.
+    /// Current time of the service.
     pub now: Timestamp,
-    /// Whether it came over HTTPS.
+    /// `true` if the request arrived over HTTPS.
     pub https: bool,
-    /// Where it came from; a call within the process comes from the loopback address.
+    /// Address of the client; the loopback address for a call within the process.
     pub from: IpAddr,
 }
 
-/// What a SAS that is good allows.
+/// The permissions of a valid SAS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights {
     permissions: Permissions,
-    /// An account SAS does not sign the headers of answers, so that anybody could add them to it.
-    signs_answer_headers: bool,
+    /// `false` for an account SAS: it does not sign response headers, so anyone could add them to the URL.
+    signs_response_headers: bool,
 }
 
 impl Rights {
-    /// Whether it also allows another action on the same thing, such as [`Action::ReplaceBlob`].
+    /// Returns `true` if the SAS also allows another action on the same resource, such as
+    /// [`Action::ReplaceBlob`].
     pub fn allow(&self, action: Action) -> bool {
         self.permissions.allow_any(action.needs())
     }
 
-    /// Whether it signs the headers that replace those of the answer: `rscc`, `rscd`, `rsce`, `rscl`, `rsct`.
-    pub fn sign_answer_headers(&self) -> bool {
-        self.signs_answer_headers
+    /// Returns `true` if the SAS signs the headers that override those of the response: `rscc`, `rscd`,
+    /// `rsce`, `rscl`, `rsct`.
+    pub fn sign_response_headers(&self) -> bool {
+        self.signs_response_headers
     }
 }
 
-/// Whether a query holds a SAS (a signature).
+/// Returns `true` if a query contains a SAS, that is a `sig` parameter.
 pub fn is_present(query: &str) -> bool {
     query.split('&').any(|pair| pair.starts_with("sig="))
 }
 
-/// Checks the SAS in a query against what the request asks for.
+/// Checks that the SAS in a query allows what the request wants to do.
 ///
 /// # Errors
-/// Why it does not allow that: see [`Refusal`].
-pub fn verify(key: &SharedKey, query: &str, asked: &Asked<'_>) -> Result<Rights, Refusal> {
+/// Fails if the SAS is invalid or does not allow the request; [`AuthError`] is the reason.
+pub fn verify(key: &SharedKey, query: &str, request: &SasRequest<'_>) -> Result<Rights, AuthError> {
     let fields = Fields::read(query)?;
     let version = fields.version()?;
     let delegated = fields.has("skoid");
     let account_wide = fields.has("ss") || fields.has("srt");
     if fields.has("si") {
-        return Err(Refusal::NotSupported { what: "a stored access policy (si)" });
+        return Err(AuthError::NotSupported { what: "a stored access policy (si)" });
     }
     fields.required(if account_wide { &["ss", "srt", "sp", "se"] } else { &["sr", "sp", "se"] })?;
     if account_wide && delegated {
-        return Err(Refusal::Malformed { detail: "a SAS is of an account or of a user, not of both".into() });
+        return Err(AuthError::Malformed {
+            detail: "expected an account SAS or a user delegation SAS, found fields of both".into(),
+        });
     }
     if delegated {
-        fields.check_delegated(key, version, asked)?;
+        fields.check_delegated(key, version, request)?;
     } else {
         let text = if account_wide {
             fields.account_string_to_sign(key.account(), version)
         } else {
-            fields.service_string_to_sign(key.account(), version, asked)?
+            fields.service_string_to_sign(key.account(), version, request)?
         };
         if !key.is_signature_of(&text, fields.get("sig")) {
-            return Err(Refusal::WrongSignature { signed: text.into() });
+            return Err(AuthError::WrongSignature { signed: text.into() });
         }
     }
-    fields.check_time("st", "se", asked.now)?;
-    fields.check_way(asked)?;
+    fields.check_time("st", "se", request.now)?;
+    fields.check_origin(request)?;
     if account_wide {
-        fields.check_account_scope(asked.action)?;
-    } else if !asked.action.is_within_container() {
-        return Err(Refusal::BeyondContainer);
+        fields.check_account_scope(request.action)?;
+    } else if !request.action.is_within_container() {
+        return Err(AuthError::BeyondContainer);
     }
     let rights =
-        Rights { permissions: Permissions::parse(fields.get("sp")), signs_answer_headers: !account_wide };
-    if rights.allow(asked.action) { Ok(rights) } else { Err(Refusal::Permission) }
+        Rights { permissions: Permissions::parse(fields.get("sp")), signs_response_headers: !account_wide };
+    if rights.allow(request.action) { Ok(rights) } else { Err(AuthError::Permission) }
 }
 
-/// The names that belong to a SAS or are signed by one.
+/// Query parameters that are part of a SAS or signed by one.
 const NAMES: &[&str] = &[
     "sv",
     "ss",
@@ -138,20 +142,20 @@ const NAMES: &[&str] = &[
     "sig",
 ];
 
-/// The SAS of a query, name by name.
+/// The SAS parameters of a query, as pairs of name and decoded value.
 struct Fields(Vec<(&'static str, String)>);
 
 impl Fields {
-    fn read(query: &str) -> Result<Self, Refusal> {
+    fn read(query: &str) -> Result<Self, AuthError> {
         let mut fields: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in uri::pairs(query) {
             let Some(name) = NAMES.iter().find(|known| **known == name) else { continue };
             if fields.iter().any(|(read, _)| read == name) {
-                return Err(Refusal::Malformed { detail: format!("{name} is given more than once") });
+                return Err(AuthError::Malformed { detail: format!("{name} appears more than once") });
             }
-            // Values are signed line by line: a line break within one could pass for the next.
+            // Values are signed one per line: a line break within a value could be taken for the next line.
             if value.contains(char::is_control) {
-                return Err(Refusal::Malformed { detail: format!("{name} holds control characters") });
+                return Err(AuthError::Malformed { detail: format!("{name} contains control characters") });
             }
             fields.push((name, value.into_owned()));
         }
@@ -166,22 +170,25 @@ impl Fields {
         !self.get(name).is_empty()
     }
 
-    fn required(&self, names: &[&str]) -> Result<(), Refusal> {
+    fn required(&self, names: &[&str]) -> Result<(), AuthError> {
         match names.iter().chain(&["sig"]).find(|name| !self.has(name)) {
-            Some(name) => Err(Refusal::Malformed { detail: format!("{name} is mandatory. Cannot be empty") }),
+            Some(name) => {
+                Err(AuthError::Malformed { detail: format!("{name} is mandatory. Cannot be empty") })
+            }
             None => Ok(()),
         }
     }
 
-    /// A version is a date; a newer one than we know keeps the newest rules we know.
-    fn version(&self) -> Result<&str, Refusal> {
+    /// Returns the version of the SAS, which is a date. Versions newer than the newest known one follow its
+    /// rules.
+    fn version(&self) -> Result<&str, AuthError> {
         self.required(&["sv"])?;
         let version = self.get("sv");
         if version.len() != OLDEST.len() || parse_iso(version).is_none() {
-            return Err(Refusal::Malformed { detail: format!("sv is no version: {version}") });
+            return Err(AuthError::Malformed { detail: format!("sv is not a valid version: {version}") });
         }
         if version < OLDEST {
-            return Err(Refusal::NotSupported { what: "a SAS of a version before 2015-04-05" });
+            return Err(AuthError::NotSupported { what: "a SAS of a version before 2015-04-05" });
         }
         Ok(version)
     }
@@ -190,26 +197,26 @@ impl Fields {
         &self,
         account: &str,
         version: &str,
-        asked: &Asked<'_>,
-    ) -> Result<String, Refusal> {
-        let (fields, resource) = self.service_fields(account, version, asked)?;
+        request: &SasRequest<'_>,
+    ) -> Result<String, AuthError> {
+        let (fields, resource) = self.service_fields(account, version, request)?;
         Ok(fields.string_to_sign(&resource))
     }
 
-    /// What a SAS of a container or blob signs, and the name of that.
+    /// Returns the fields that a SAS of a container or blob signs, and the canonical name of that resource.
     fn service_fields<'a>(
         &'a self,
         account: &str,
         version: &'a str,
-        asked: &Asked<'_>,
-    ) -> Result<(ServiceFields<'a>, String), Refusal> {
+        request: &SasRequest<'_>,
+    ) -> Result<(ServiceFields<'a>, String), AuthError> {
         let (blob, snapshot) = match self.get("sr") {
             "c" => (None, ""),
-            "b" => (Some(asked.blob), ""),
-            "bs" => (Some(asked.blob), self.get("snapshot")),
-            "bv" => (Some(asked.blob), self.get("versionid")),
-            "d" => return Err(Refusal::NotSupported { what: "a directory SAS (sr=d)" }),
-            other => return Err(Refusal::Malformed { detail: format!("sr is not valid: {other}") }),
+            "b" => (Some(request.blob), ""),
+            "bs" => (Some(request.blob), self.get("snapshot")),
+            "bv" => (Some(request.blob), self.get("versionid")),
+            "d" => return Err(AuthError::NotSupported { what: "a directory SAS (sr=d)" }),
+            other => return Err(AuthError::Malformed { detail: format!("sr is not valid: {other}") }),
         };
         let fields = ServiceFields {
             permissions: self.get("sp"),
@@ -221,45 +228,51 @@ impl Fields {
             kind: self.get("sr"),
             snapshot,
             scope: self.get("ses"),
-            answer_headers: ["rscc", "rscd", "rsce", "rscl", "rsct"].map(|name| self.get(name)),
+            response_headers: ["rscc", "rscd", "rsce", "rscl", "rsct"].map(|name| self.get(name)),
         };
-        Ok((fields, resource(account, asked.container, blob)))
+        Ok((fields, resource(account, request.container, blob)))
     }
 
-    /// Whether it was signed with a key that this service gave out for a user, while that key holds.
-    fn check_delegated(&self, owner: &SharedKey, version: &str, asked: &Asked<'_>) -> Result<(), Refusal> {
+    /// Checks that the SAS is signed with a user delegation key of this service that is valid now.
+    fn check_delegated(
+        &self,
+        owner: &SharedKey,
+        version: &str,
+        request: &SasRequest<'_>,
+    ) -> Result<(), AuthError> {
         if version < SIGNS_KIND {
-            return Err(Refusal::NotSupported {
+            return Err(AuthError::NotSupported {
                 what: "a user delegation SAS of a version before 2018-11-09",
             });
         }
         for (name, what) in [
-            ("suoid", "a user delegation SAS for somebody whose rights are looked up (suoid)"),
+            ("suoid", "a user delegation SAS that names an unauthorized user (suoid)"),
             ("skdutid", "a user delegation SAS bound to a second user (skdutid)"),
             ("sduoid", "a user delegation SAS bound to a second user (sduoid)"),
             ("srh", "a SAS bound to headers of the request (srh)"),
             ("srq", "a SAS bound to the query of the request (srq)"),
         ] {
             if self.has(name) {
-                return Err(Refusal::NotSupported { what });
+                return Err(AuthError::NotSupported { what });
             }
         }
         self.required(&["skoid", "sktid", "skt", "ske", "sks", "skv"])?;
-        let moment = |name: &str| {
+        let time = |name: &str| {
             let text = self.get(name);
-            parse_iso(text).ok_or_else(|| Refusal::Malformed { detail: format!("{name} is no time: {text}") })
+            parse_iso(text)
+                .ok_or_else(|| AuthError::Malformed { detail: format!("{name} is not a valid time: {text}") })
         };
         let text = |name: &str| self.get(name).to_owned();
         let key = DelegationKey {
             object: text("skoid"),
             tenant: text("sktid"),
-            starts: moment("skt")?,
-            expires: moment("ske")?,
+            starts: time("skt")?,
+            expires: time("ske")?,
             service: text("sks"),
             version: text("skv"),
         };
-        let Ok(key) = key.key(owner) else { return Err(Refusal::WrongSignature { signed: "".into() }) };
-        let (fields, resource) = self.service_fields(owner.account(), version, asked)?;
+        let Ok(key) = key.key(owner) else { return Err(AuthError::WrongSignature { signed: "".into() }) };
+        let (fields, resource) = self.service_fields(owner.account(), version, request)?;
         let delegation = Delegation {
             key: ["skoid", "sktid", "skt", "ske", "sks", "skv"].map(|name| self.get(name)),
             users: ["saoid", "suoid", "scid"].map(|name| self.get(name)),
@@ -267,12 +280,12 @@ impl Fields {
         let texts = fields.delegated_strings_to_sign(&resource, &delegation);
         if !texts.iter().any(|text| key.is_signature_of(text, self.get("sig"))) {
             let [first, ..] = texts;
-            return Err(Refusal::WrongSignature { signed: first.into() });
+            return Err(AuthError::WrongSignature { signed: first.into() });
         }
         if self.get("sks") != "b" {
-            return Err(Refusal::Service);
+            return Err(AuthError::Service);
         }
-        self.check_time("skt", "ske", asked.now)
+        self.check_time("skt", "ske", request.now)
     }
 
     fn account_string_to_sign(&self, account: &str, version: &str) -> String {
@@ -284,29 +297,29 @@ impl Fields {
         lines.join("\n") + "\n"
     }
 
-    fn check_time(&self, from: &str, until: &str, now: Timestamp) -> Result<(), Refusal> {
-        let moment = |name: &str| match self.get(name) {
+    fn check_time(&self, from: &str, until: &str, now: Timestamp) -> Result<(), AuthError> {
+        let time = |name: &str| match self.get(name) {
             "" => Ok(None),
             text => match parse_iso(text) {
-                Some(moment) => Ok(Some(moment)),
-                None => Err(Refusal::Malformed { detail: format!("{name} is no time: {text}") }),
+                Some(time) => Ok(Some(time)),
+                None => Err(AuthError::Malformed { detail: format!("{name} is not a valid time: {text}") }),
             },
         };
-        let (starts, expires) = (moment(from)?, moment(until)?);
+        let (starts, expires) = (time(from)?, time(until)?);
         if starts.is_some_and(|starts| now < starts) || expires.is_none_or(|expires| now >= expires) {
             let (starts, expires) = (self.get(from).into(), self.get(until).into());
-            return Err(Refusal::OutsideTime { starts, expires, now });
+            return Err(AuthError::OutsideTime { starts, expires, now });
         }
         Ok(())
     }
 
-    /// How the request came: protocol and address.
-    fn check_way(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
+    /// Checks the protocol and the address that the request came from.
+    fn check_origin(&self, request: &SasRequest<'_>) -> Result<(), AuthError> {
         match self.get("spr") {
             "" | "https,http" | "http,https" => {}
-            "https" if asked.https => {}
-            "https" => return Err(Refusal::Protocol),
-            other => return Err(Refusal::Malformed { detail: format!("spr is not valid: {other}") }),
+            "https" if request.https => {}
+            "https" => return Err(AuthError::Protocol),
+            other => return Err(AuthError::Malformed { detail: format!("spr is not valid: {other}") }),
         }
         let addresses = self.get("sip");
         if addresses.is_empty() {
@@ -314,28 +327,28 @@ impl Fields {
         }
         let (first, last) = addresses.split_once('-').unwrap_or((addresses, addresses));
         let (Ok(first), Ok(last)) = (first.parse::<Ipv4Addr>(), last.parse::<Ipv4Addr>()) else {
-            return Err(Refusal::Malformed { detail: format!("sip is not valid: {addresses}") });
+            return Err(AuthError::Malformed { detail: format!("sip is not valid: {addresses}") });
         };
-        match asked.from.to_canonical() {
+        match request.from.to_canonical() {
             IpAddr::V4(from) if (first..=last).contains(&from) => Ok(()),
-            from => Err(Refusal::Address { from }),
+            from => Err(AuthError::Address { from }),
         }
     }
 
-    fn check_account_scope(&self, action: Action) -> Result<(), Refusal> {
+    fn check_account_scope(&self, action: Action) -> Result<(), AuthError> {
         if !self.get("ss").contains('b') {
-            return Err(Refusal::Service);
+            return Err(AuthError::Service);
         }
         let letter = match action.level() {
             Level::Service => 's',
             Level::Container => 'c',
             Level::Object => 'o',
         };
-        if self.get("srt").contains(letter) { Ok(()) } else { Err(Refusal::ResourceType) }
+        if self.get("srt").contains(letter) { Ok(()) } else { Err(AuthError::ResourceType) }
     }
 }
 
-/// What a service SAS signs beside its resource; as text, since it is signed as written.
+/// The fields that a service SAS signs besides its resource, unparsed because they are signed as written.
 #[derive(Default)]
 pub(super) struct ServiceFields<'a> {
     pub permissions: &'a str,
@@ -347,8 +360,8 @@ pub(super) struct ServiceFields<'a> {
     pub kind: &'a str,
     pub snapshot: &'a str,
     pub scope: &'a str,
-    /// Cache-Control, Content-Disposition, -Encoding, -Language, -Type of answers.
-    pub answer_headers: [&'a str; 5],
+    /// Overrides of the response headers Cache-Control, Content-Disposition, -Encoding, -Language and -Type.
+    pub response_headers: [&'a str; 5],
 }
 
 impl ServiceFields<'_> {
@@ -362,23 +375,24 @@ impl ServiceFields<'_> {
         if self.version >= SIGNS_SCOPE {
             lines.push(self.scope);
         }
-        lines.extend(self.answer_headers);
+        lines.extend(self.response_headers);
         lines.join("\n")
     }
 }
 
-/// What a user delegation SAS signs of its key.
+/// The additional fields that a user delegation SAS signs.
 struct Delegation<'a> {
-    /// User, tenant, start, end, service, version.
+    /// User, tenant, start, expiry, service and version of the key.
     key: [&'a str; 6],
-    /// Whom it was made for, and under which name that is logged.
+    /// Users that the SAS was issued for, and the correlation id for logs.
     users: [&'a str; 3],
 }
 
 impl ServiceFields<'_> {
-    /// The texts that clients are known to sign, the newest first: each version of theirs has lines that an older one
-    /// lacks, and which version of the protocol begins with them is published nowhere. The lines are empty here:
-    /// what would fill them is refused before. Texts of different numbers of lines are never the same.
+    /// Returns the texts that clients are known to sign, newest format first. Each format adds lines to the
+    /// older one, and Azure does not document which protocol version introduced them. The added lines are
+    /// empty here, because a SAS that fills them is rejected earlier. Formats differ in their number of
+    /// lines, so two of them never produce the same text.
     fn delegated_strings_to_sign(&self, resource: &str, delegation: &Delegation<'_>) -> [String; 3] {
         [(true, true), (true, false), (false, false)].map(|(second_user, request)| {
             let mut lines = vec![self.permissions, self.starts, self.expires, resource];
@@ -396,13 +410,13 @@ impl ServiceFields<'_> {
             if request {
                 lines.extend(["", ""]);
             }
-            lines.extend(self.answer_headers);
+            lines.extend(self.response_headers);
             lines.join("\n")
         })
     }
 }
 
-/// The signed name of a container, or of a blob in it; nothing of it is percent-encoded.
+/// Returns the canonical name of a container, or of a blob in it, without percent-encoding.
 pub(super) fn resource(account: &str, container: &str, blob: Option<&str>) -> String {
     match blob {
         Some(blob) => format!("/blob/{account}/{container}/{blob}"),
@@ -410,63 +424,63 @@ pub(super) fn resource(account: &str, container: &str, blob: Option<&str>) -> St
     }
 }
 
-/// Why a SAS does not allow what a request asks for. The service answers 403 with [`Refusal::code`] and, if
-/// there is one, [`Refusal::detail`].
+/// The reason why a SAS does not allow a request. The service responds with 403, [`AuthError::code`] and, if
+/// there is one, [`AuthError::detail`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Something is missing, given twice or not readable.
+pub enum AuthError {
+    /// A parameter is missing, repeated or invalid.
     #[error("malformed SAS: {detail}")]
     Malformed {
-        /// What.
+        /// Parameter and problem.
         detail: String,
     },
-    /// Azure knows it, this service does not.
+    /// Azure supports this feature, this service does not.
     #[error("{what} is not supported by this service")]
     NotSupported {
-        /// What.
+        /// Feature with the parameter that requests it.
         what: &'static str,
     },
-    /// Another key, another resource, or other fields.
-    #[error("the signature of the SAS does not fit")]
+    /// The signature was made with another key, or for another resource or other parameters.
+    #[error("the signature of the SAS does not match")]
     WrongSignature {
-        /// The text this service would have signed.
+        /// Text that this service computed the signature over.
         signed: Secret,
     },
-    /// Not yet, or not any more.
-    #[error("the SAS holds from [{starts}] to [{expires}], and it is {now}")]
+    /// The SAS is not valid yet, or has expired.
+    #[error("the SAS is valid from [{starts}] to [{expires}], the current time is {now}")]
     OutsideTime {
-        /// As written; may be empty.
+        /// Start as written in the SAS; may be empty.
         starts: String,
-        /// As written.
+        /// Expiry as written in the SAS.
         expires: String,
-        /// The service's clock.
+        /// Current time of the service.
         now: Timestamp,
     },
-    /// It holds over HTTPS alone.
-    #[error("the SAS does not hold over this protocol")]
+    /// The SAS is valid over HTTPS only.
+    #[error("the SAS is not valid over this protocol")]
     Protocol,
-    /// It holds for other addresses.
-    #[error("the SAS does not hold for the address {from}")]
+    /// The SAS is restricted to other client addresses.
+    #[error("the SAS is not valid for the address {from}")]
     Address {
-        /// Where the request came from.
+        /// Address of the client.
         from: IpAddr,
     },
-    /// An account SAS without `b`.
+    /// An account SAS whose services (`ss`) do not include `b`.
     #[error("the SAS is not for blobs")]
     Service,
-    /// An account SAS for other kinds of things.
+    /// An account SAS whose resource types (`srt`) do not include this one.
     #[error("the SAS is not for this kind of resource")]
     ResourceType,
-    /// A service SAS used for an operation on a container or account.
+    /// A service SAS on an operation that only an account SAS can allow, such as Delete Container.
     #[error("a service SAS cannot allow this operation")]
     BeyondContainer,
-    /// The permission is missing.
+    /// The SAS lacks the permission for the operation.
     #[error("the SAS does not allow this operation")]
     Permission,
 }
 
-impl Refusal {
-    /// The error code to answer with.
+impl AuthError {
+    /// Returns the error code of the response.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed { .. }
@@ -482,7 +496,7 @@ impl Refusal {
         }
     }
 
-    /// The text to answer with.
+    /// Returns the error message of the response.
     pub fn message(&self) -> String {
         const NOT_AUTHORIZED: &str = "This request is not authorized to perform this operation";
         match self {
@@ -498,7 +512,7 @@ impl Refusal {
         }
     }
 
-    /// What the answer says as `AuthenticationErrorDetail`, when the SAS itself is not good.
+    /// Returns the `AuthenticationErrorDetail` of the response if the SAS itself is invalid.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Malformed { detail } => Some(detail.clone()),

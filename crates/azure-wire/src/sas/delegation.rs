@@ -1,7 +1,8 @@
-//! The key that a user delegation SAS is signed with: asked for, told, and made again when such a SAS is checked.
+//! User delegation keys: requested by a client, issued, and derived again when a SAS is checked.
 //!
-//! It is a function of the account's key and of what the SAS says of it. So nothing of it is kept: a key that was never
-//! given out is known to nobody, and one that was holds until its end, also over a restart of the service.
+//! A key is derived from the account key and the fields that the SAS repeats, so the service stores nothing.
+//! A key that was never issued cannot be guessed, and an issued one stays valid until it expires, across
+//! restarts.
 
 use crate::{
     secret::Secret,
@@ -10,36 +11,36 @@ use crate::{
     xml::{BadXml, Document, Element},
 };
 
-const ASKED: &str = "KeyInfo";
-const TOLD: &str = "UserDelegationKey";
+const REQUEST_ROOT: &str = "KeyInfo";
+const RESPONSE_ROOT: &str = "UserDelegationKey";
 
-/// What a key is for, as the fields `skoid`, `sktid`, `skt`, `ske`, `sks` and `skv` of a SAS have it.
+/// The scope of a user delegation key: fields `skoid`, `sktid`, `skt`, `ske`, `sks` and `skv` of a SAS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DelegationKey {
     /// Object id of the user.
     pub object: String,
     /// Tenant of the user.
     pub tenant: String,
-    /// From when it holds.
+    /// Start of the key's validity.
     pub starts: Timestamp,
-    /// Until when.
+    /// End of the key's validity.
     pub expires: Timestamp,
-    /// `b`: blobs.
+    /// Service that the key is for; `b` is Blob Storage.
     pub service: String,
-    /// The version it was made in.
+    /// Protocol version that the key was issued with.
     pub version: String,
 }
 
 impl DelegationKey {
-    /// The key itself, as the account's owner makes it.
+    /// Derives the key from the account key.
     ///
     /// # Errors
-    /// Never, for an account's name that could be used before.
+    /// Never fails for a valid account name, which `owner` already has.
     pub fn key(&self, owner: &SharedKey) -> Result<SharedKey, BadKey> {
         SharedKey::new(owner.account(), &self.value(owner))
     }
 
-    /// The key in base64.
+    /// Returns the key in base64.
     fn value(&self, owner: &SharedKey) -> Secret {
         let (starts, expires) = (iso_seconds(self.starts), iso_seconds(self.expires));
         let Self { object, tenant, service, version, .. } = self;
@@ -47,9 +48,9 @@ impl DelegationKey {
         owner.sign(&fields.join("\n")).into()
     }
 
-    /// The answer to whoever may have it.
+    /// Returns the body of the response to Get User Delegation Key.
     pub fn write(&self, owner: &SharedKey) -> String {
-        let mut xml = Document::new(TOLD, &[]);
+        let mut xml = Document::new(RESPONSE_ROOT, &[]);
         xml.leaf("SignedOid", &self.object);
         xml.leaf("SignedTid", &self.tenant);
         xml.leaf("SignedStart", &iso_seconds(self.starts));
@@ -57,25 +58,28 @@ impl DelegationKey {
         xml.leaf("SignedService", &self.service);
         xml.leaf("SignedVersion", &self.version);
         xml.leaf("Value", self.value(owner).expose());
-        xml.end(TOLD)
+        xml.end(RESPONSE_ROOT)
     }
 }
 
-/// Reads from when until when a key is asked for; without a start it is asked for from `now` on.
+/// Parses the body of Get User Delegation Key and returns the requested start and expiry. The start defaults
+/// to `now`.
 ///
 /// # Errors
-/// When the body is none of that.
+/// Fails if the body is not valid XML, a time is invalid, or the expiry is missing.
 pub fn read_key_info(body: &[u8], now: Timestamp) -> Result<(Timestamp, Timestamp), BadXml> {
-    let root = Element::read(body, ASKED)?;
-    let moment = |name: &str| match root.leaf(name) {
+    let root = Element::read(body, REQUEST_ROOT)?;
+    let time = |name: &str| match root.leaf(name) {
         None => Ok(None),
         Some(text) => match parse_iso(text.trim()) {
-            Some(moment) => Ok(Some(moment)),
-            None => Err(BadXml { of: ASKED, reason: format!("<{name}> is no time: {text}") }),
+            Some(time) => Ok(Some(time)),
+            None => {
+                Err(BadXml { root: REQUEST_ROOT, reason: format!("<{name}> is not a valid time: {text}") })
+            }
         },
     };
-    let missing = || BadXml { of: ASKED, reason: "<Expiry> is missing".into() };
-    Ok((moment("Start")?.unwrap_or(now), moment("Expiry")?.ok_or_else(missing)?))
+    let missing = || BadXml { root: REQUEST_ROOT, reason: "<Expiry> is missing".into() };
+    Ok((time("Start")?.unwrap_or(now), time("Expiry")?.ok_or_else(missing)?))
 }
 
 #[cfg(test)]
@@ -83,7 +87,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{
-        sas::{Action, Asked, verify},
+        sas::{Action, SasRequest, verify},
         uri::Query,
     };
     use std::net::IpAddr;
@@ -113,16 +117,17 @@ mod tests {
         }
     }
 
-    /// What a client makes of an answer: the key, to sign with.
-    fn told() -> SharedKey {
+    /// Returns the key as a client reads it from the response.
+    fn issued_key() -> SharedKey {
         let body = key().write(&owner());
-        let root = Element::read(body.as_bytes(), TOLD).unwrap();
+        let root = Element::read(body.as_bytes(), RESPONSE_ROOT).unwrap();
         assert_eq!((root.leaf("SignedOid"), root.leaf("SignedTid")), (Some("o"), Some("t")));
         assert_eq!((root.leaf("SignedStart"), root.leaf("SignedExpiry")), (Some(KEY_FROM), Some(KEY_UNTIL)));
         SharedKey::new("devstoreaccount1", &root.leaf("Value").unwrap().into()).unwrap()
     }
 
-    /// A SAS of one blob to read it, signed by `signer` over `lines`, with `{k}` for the fields of the key.
+    /// Returns a SAS to read one blob, signed by `signer` over `lines`; `{k}` stands for the fields of the
+    /// key.
     fn sas(signer: &SharedKey, version: &str, lines: &str, more: &[(&str, &str)]) -> String {
         let fields = [KEY_FROM, KEY_UNTIL, "b", "2025-01-05"].join("\n");
         let text = format!("r\n\n{UNTIL}\n{RESOURCE}\no\nt\n{fields}\n{lines}");
@@ -137,10 +142,10 @@ mod tests {
 
     fn outcome(query: &str, blob: &str, action: Action, now: &str) -> String {
         let from = IpAddr::from([127, 0, 0, 1]);
-        let asked = Asked { container: "c1", blob, action, now: at(now), https: true, from };
-        match verify(&owner(), query, &asked) {
+        let request = SasRequest { container: "c1", blob, action, now: at(now), https: true, from };
+        match verify(&owner(), query, &request) {
             Ok(_) => "ok".into(),
-            Err(refusal) => refusal.code().into(),
+            Err(error) => error.code().into(),
         }
     }
 
@@ -148,7 +153,7 @@ mod tests {
         outcome(query, "dir a/b.txt", Action::ReadBlob, "2026-07-01T00:00:00Z")
     }
 
-    /// Everything behind the key's fields, as each version signs it.
+    /// Everything after the fields of the key, as each version signs it.
     const TEXTS: [(&str, &str); 5] = [
         ("2018-11-09", "\n\n2018-11-09\nb\n\n\n\n\n\n"),
         ("2020-02-10", "\n\n\n\n\n2020-02-10\nb\n\n\n\n\n\n"),
@@ -158,17 +163,17 @@ mod tests {
     ];
 
     #[test]
-    fn a_sas_of_every_version_is_accepted_if_the_key_that_was_told_signed_it() {
+    fn a_sas_of_every_version_is_accepted_if_signed_with_the_issued_key() {
         for (version, lines) in TEXTS {
-            assert_eq!(reads(&sas(&told(), version, lines, &[])), "ok", "{version}");
+            assert_eq!(reads(&sas(&issued_key(), version, lines, &[])), "ok", "{version}");
             assert_eq!(reads(&sas(&owner(), version, lines, &[])), "AuthenticationFailed", "{version}");
         }
-        assert_eq!(reads(&sas(&told(), "2018-03-28", TEXTS[0].1, &[])), "AuthenticationFailed");
+        assert_eq!(reads(&sas(&issued_key(), "2018-03-28", TEXTS[0].1, &[])), "AuthenticationFailed");
     }
 
     #[test]
-    fn it_allows_what_it_says_while_it_and_its_key_hold() {
-        let good = sas(&told(), TEXTS[2].0, TEXTS[2].1, &[]);
+    fn a_sas_allows_its_permissions_while_it_and_its_key_are_valid() {
+        let good = sas(&issued_key(), TEXTS[2].0, TEXTS[2].1, &[]);
         let now = "2026-07-01T00:00:00Z";
         assert_eq!(outcome(&good, "other", Action::ReadBlob, now), "AuthenticationFailed");
         assert_eq!(outcome(&good, "dir a/b.txt", Action::DeleteBlob, now), "AuthorizationPermissionMismatch");
@@ -183,8 +188,8 @@ mod tests {
     }
 
     #[test]
-    fn whoever_changes_a_field_of_the_key_has_another_key() {
-        let good = sas(&told(), TEXTS[2].0, TEXTS[2].1, &[]);
+    fn a_changed_key_field_derives_another_key() {
+        let good = sas(&issued_key(), TEXTS[2].0, TEXTS[2].1, &[]);
         for (from, to) in [
             ("skoid=o", "skoid=p"),
             ("sktid=t", "sktid=u"),
@@ -202,15 +207,15 @@ mod tests {
             assert!(good.contains(from), "{from}");
             assert_eq!(reads(&good.replace(from, to)), "AuthenticationFailed", "{to}");
         }
-        let whom = sas(&told(), TEXTS[2].0, &TEXTS[2].1.replacen('\n', "a\n", 1), &[("saoid", "a")]);
-        assert_eq!(reads(&whom), "ok", "for whom it was made is signed, too");
+        let whom = sas(&issued_key(), TEXTS[2].0, &TEXTS[2].1.replacen('\n', "a\n", 1), &[("saoid", "a")]);
+        assert_eq!(reads(&whom), "ok", "the user that the SAS was issued for is signed");
         for name in ["suoid", "skdutid", "sduoid", "srh", "srq"] {
             assert_eq!(reads(&format!("{good}&{name}=x")), "AuthenticationFailed", "{name}");
         }
     }
 
     #[test]
-    fn a_key_is_asked_for_with_an_end() {
+    fn a_key_request_must_have_an_expiry() {
         let now = at("2026-07-01");
         let body = |inside: &str| format!("\u{feff}<?xml version=\"1.0\"?><KeyInfo>{inside}</KeyInfo>");
         let read = |inside: &str| read_key_info(body(inside).as_bytes(), now);

@@ -1,14 +1,16 @@
-//! Shared access signatures: the right to one container or blob for a time, as the query of a URL.
+//! Shared access signatures (SAS): time-limited access to one container or blob, granted by the query of a
+//! URL.
 //!
-//! [`Grant::sign`] issues a service SAS; [`verify`] checks a service, account or user delegation SAS against what a
-//! request asks for, by the rules of its own `sv`. A stored access policy (`si`), a directory SAS, and a user delegation
-//! SAS that is bound to a second user or to headers of the request are refused by name.
+//! [`Grant::sign`] issues a service SAS. [`verify`] checks a service, account or user delegation SAS against
+//! a request, by the rules of its own version (`sv`). It rejects, with a message that names the feature:
+//! stored access policies (`si`), directory SAS, and user delegation SAS that are bound to a second user or
+//! to request headers.
 
 mod check;
 mod delegation;
 mod permissions;
 
-pub use check::{Asked, Refusal, Rights, is_present, verify};
+pub use check::{AuthError, Rights, SasRequest, is_present, verify};
 pub use delegation::{DelegationKey, read_key_info};
 pub use permissions::{Action, Level, Permissions};
 
@@ -19,34 +21,34 @@ use crate::{
     uri::Query,
 };
 
-/// The version whose rules our own SAS follow.
+/// Protocol version of the SAS that this crate issues.
 pub const VERSION: &str = "2025-01-05";
 
-/// A right to be put into a service SAS.
+/// The content of a service SAS before it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The container.
+    /// Container that the SAS gives access to.
     pub container: String,
-    /// One blob of it; none: the container and all its blobs.
+    /// Blob that the SAS is limited to; `None` allows the container and all its blobs.
     pub blob: Option<String>,
-    /// What may be done.
+    /// Permissions that the SAS grants.
     pub permissions: Permissions,
-    /// From when; none: from now.
+    /// Start of validity; `None` means immediately.
     pub starts: Option<Timestamp>,
-    /// Until when.
+    /// End of validity, exclusive.
     pub expires: Timestamp,
-    /// Whether it holds over HTTPS alone.
+    /// `true` to accept the SAS over HTTPS only.
     pub https_only: bool,
 }
 
 impl Grant {
-    /// The right to a container and all its blobs.
+    /// Creates a grant for a container and all its blobs.
     pub fn to_container(container: impl Into<String>, permissions: Permissions, expires: Timestamp) -> Self {
         let (container, blob) = (container.into(), None);
         Self { container, blob, permissions, starts: None, expires, https_only: false }
     }
 
-    /// The right to one blob.
+    /// Creates a grant for one blob.
     pub fn to_blob(
         container: impl Into<String>,
         blob: impl Into<String>,
@@ -56,7 +58,7 @@ impl Grant {
         Self { blob: Some(blob.into()), ..Self::to_container(container, permissions, expires) }
     }
 
-    /// The SAS: a query without question mark.
+    /// Returns the signed SAS: a query without the question mark.
     pub fn sign(&self, key: &SharedKey) -> Secret {
         let starts = self.starts.map(iso_seconds).unwrap_or_default();
         let expires = iso_seconds(self.expires);
@@ -89,7 +91,7 @@ impl Grant {
     }
 }
 
-/// A URL with a SAS as (the rest of) its query.
+/// Returns the URL with the SAS appended to its query.
 pub fn url_with(url: &str, sas: &Secret) -> Secret {
     let joint = if url.contains('?') { '&' } else { '?' };
     Secret::new(format!("{url}{joint}{}", sas.expose()))

@@ -1,4 +1,4 @@
-//! What a SAS allows, and what an operation needs.
+//! SAS permissions, and which permission each operation needs.
 
 use http::Method;
 use std::{
@@ -6,50 +6,50 @@ use std::{
     ops::BitOr,
 };
 
-/// A set of permissions.
+/// A set of SAS permissions, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Permissions(u16);
 
-/// The letters in the order that a SAS writes them.
+/// Letters in the order in which the service writes them; bit `i` is letter `i`.
 const LETTERS: &[u8] = b"racwdxyltfmei";
 
 impl Permissions {
-    /// Nothing.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// `r`: content, properties, metadata.
+    /// `r`: read content, properties and metadata.
     pub const READ: Self = Self(1);
-    /// `a`: blocks at the end of an append blob.
+    /// `a`: append blocks to an append blob.
     pub const ADD: Self = Self(1 << 1);
-    /// `c`: a new blob.
+    /// `c`: create a new blob.
     pub const CREATE: Self = Self(1 << 2);
-    /// `w`: a new blob, or another content of one.
+    /// `w`: create or overwrite a blob.
     pub const WRITE: Self = Self(1 << 3);
-    /// `d`: deletion of a blob.
+    /// `d`: delete a blob.
     pub const DELETE: Self = Self(1 << 4);
-    /// `x`: deletion of a version.
+    /// `x`: delete a version.
     pub const DELETE_VERSION: Self = Self(1 << 5);
-    /// `y`: deletion for good.
+    /// `y`: delete permanently.
     pub const PERMANENT_DELETE: Self = Self(1 << 6);
-    /// `l`: the list of a container's blobs.
+    /// `l`: list the blobs of a container.
     pub const LIST: Self = Self(1 << 7);
-    /// `t`: tags.
+    /// `t`: read and write tags.
     pub const TAGS: Self = Self(1 << 8);
-    /// `f`: search by tags.
+    /// `f`: find blobs by tags.
     pub const FIND: Self = Self(1 << 9);
-    /// `m`: another name.
+    /// `m`: rename a blob.
     pub const MOVE: Self = Self(1 << 10);
-    /// `e`: properties of the file system.
+    /// `e`: read file system properties.
     pub const EXECUTE: Self = Self(1 << 11);
-    /// `i`: immutability.
+    /// `i`: set immutability policies.
     pub const IMMUTABILITY: Self = Self(1 << 12);
 
-    /// Reads letters; those that are not known allow nothing.
+    /// Parses permission letters; unknown letters are ignored.
     pub fn parse(letters: &str) -> Self {
         let known = letters.bytes().filter_map(|letter| LETTERS.iter().position(|l| *l == letter));
         Self(known.fold(0, |set, at| set | 1 << at))
     }
 
-    /// Whether any of `others` is in this set.
+    /// Returns `true` if the set contains at least one of `others`.
     pub fn allow_any(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }
@@ -62,7 +62,7 @@ impl BitOr for Permissions {
     }
 }
 
-/// As a SAS writes them: in the service's order.
+/// Writes the letters in the order of the service.
 impl fmt::Display for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let present = LETTERS.iter().enumerate().filter(|(at, _)| self.0 & (1 << at) != 0);
@@ -76,63 +76,63 @@ impl fmt::Debug for Permissions {
     }
 }
 
-/// What kind of thing an operation is about.
+/// The kind of resource that an operation works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// The account: `s` of an account SAS.
+    /// The account: `s` in the `srt` of an account SAS.
     Service,
-    /// A container: `c`.
+    /// A container: `c` in `srt`.
     Container,
-    /// A blob: `o`.
+    /// A blob: `o` in `srt`.
     Object,
 }
 
-/// An operation, as far as permissions are concerned.
+/// An operation, as precise as permissions need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Get Blob, its properties, metadata, block list; the source of a copy.
+    /// Get Blob, Blob Properties, Blob Metadata or Block List, or read the source of a copy.
     ReadBlob,
-    /// Put Blob, Copy Blob, Snapshot: something new.
+    /// Put Blob, Copy Blob or Snapshot Blob that creates something new.
     CreateBlob,
-    /// Put Blob or Copy Blob over a blob that is there.
+    /// Put Blob or Copy Blob onto an existing blob.
     ReplaceBlob,
-    /// Put Block, Put Block List, Set Blob Metadata, Properties, Tier.
+    /// Put Block, Put Block List, Set Blob Metadata, Set Blob Properties or Set Blob Tier.
     WriteBlob,
-    /// Append Block.
+    /// The operation Append Block.
     AppendBlock,
-    /// Lease Blob.
+    /// The operation Lease Blob.
     LeaseBlob,
-    /// Delete Blob.
+    /// The operation Delete Blob.
     DeleteBlob,
-    /// Delete Blob of a version.
+    /// Delete Blob with a `versionid`.
     DeleteVersion,
     /// Get or Set Blob Tags.
     TagBlob,
-    /// List Blobs.
+    /// The operation List Blobs.
     ListBlobs,
     /// Find Blobs by Tags in a container.
     FindBlobs,
-    /// Get Container Properties, Metadata, ACL.
+    /// Get Container Properties, Metadata or ACL.
     ReadContainer,
-    /// Create Container.
+    /// The operation Create Container.
     CreateContainer,
-    /// Set Container Metadata.
+    /// The operation Set Container Metadata.
     WriteContainer,
-    /// Delete Container.
+    /// The operation Delete Container.
     DeleteContainer,
-    /// List Containers.
+    /// The operation List Containers.
     ListContainers,
-    /// Get Service Properties, Stats.
+    /// Get Blob Service Properties or Stats.
     ReadService,
-    /// Set Service Properties.
+    /// Set Blob Service Properties.
     WriteService,
 }
 
 impl Action {
-    /// What a request wants, by its method, what its path names, and `restype`, `comp` and `versionid` of its
-    /// query. A Put Blob is [`Action::CreateBlob`]; whether it replaces something is known only later. `None`: no
-    /// operation that a SAS can allow.
-    pub fn of(method: &Method, level: Level, query: &str) -> Option<Self> {
+    /// Returns the operation of a request, from its method, the resource in its path, and `restype`, `comp`
+    /// and `versionid` of its query. Put Blob is always [`Action::CreateBlob`]: whether it replaces a blob is
+    /// known only later. Returns `None` for operations that no SAS can allow.
+    pub fn from_request(method: &Method, level: Level, query: &str) -> Option<Self> {
         let value = |name| crate::uri::value(query, name).unwrap_or_default();
         let comp = value("comp").to_ascii_lowercase();
         let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -164,7 +164,7 @@ impl Action {
         })
     }
 
-    /// The permissions of which one is needed.
+    /// Returns the permissions that allow the operation; one of them is enough.
     pub fn needs(self) -> Permissions {
         type P = Permissions;
         match self {
@@ -181,7 +181,7 @@ impl Action {
         }
     }
 
-    /// What it is about.
+    /// Returns the kind of resource that the operation works on.
     pub fn level(self) -> Level {
         match self {
             Self::ListBlobs
@@ -195,7 +195,8 @@ impl Action {
         }
     }
 
-    /// Whether a service SAS can allow it at all: all of blobs, and the lists of a container.
+    /// Returns `true` if a service SAS can allow the operation: all blob operations and the lists of a
+    /// container.
     pub fn is_within_container(self) -> bool {
         self.level() == Level::Object || matches!(self, Self::ListBlobs | Self::FindBlobs)
     }

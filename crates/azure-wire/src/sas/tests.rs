@@ -15,10 +15,10 @@ fn at(text: &str) -> Timestamp {
     parse_iso(text).unwrap()
 }
 
-/// The middle of 2026, over plain HTTP from the loopback address.
-fn asked<'a>(container: &'a str, blob: &'a str, action: Action) -> Asked<'a> {
+/// Returns a request in the middle of 2026, over plain HTTP from the loopback address.
+fn request<'a>(container: &'a str, blob: &'a str, action: Action) -> SasRequest<'a> {
     let from = IpAddr::from([127, 0, 0, 1]);
-    Asked { container, blob, action, now: at("2026-07-01"), https: false, from }
+    SasRequest { container, blob, action, now: at("2026-07-01"), https: false, from }
 }
 
 #[test]
@@ -30,20 +30,20 @@ fn the_worked_example_is_issued_and_accepted() {
         "sv=2025-01-05&se=2027-01-01T00%3A00%3A00Z&sr=b&sp=r&sig=U503%2F4gRTg6dwxVXArhu0ZxnOdIHu8kCfPEWtaIHI3U%3D"
     );
     assert!(is_present(sas.expose()));
-    let rights = verify(&key(), sas.expose(), &asked("c1", "dir a/b.txt", Action::ReadBlob)).unwrap();
+    let rights = verify(&key(), sas.expose(), &request("c1", "dir a/b.txt", Action::ReadBlob)).unwrap();
     assert!(!rights.allow(Action::ReplaceBlob));
     assert_eq!(url_with("http://h/c1", &sas).expose(), format!("http://h/c1?{}", sas.expose()));
     assert!(url_with("http://h/c1?a=1", &sas).expose().starts_with("http://h/c1?a=1&sv="));
 }
 
-/// A SAS signed by hand, as the notes of the protocol spell out the text: `fields` as they stand in the query,
-/// `lines` what they sign, with `{r}` for the resource.
+/// Returns a SAS signed by hand, following the protocol notes: `fields` are the query parameters, `lines` the
+/// text to sign, with `{r}` for the resource.
 fn by_hand(fields: &str, lines: &str, resource: &str) -> String {
     let signature = key().sign(&lines.replace("{r}", resource));
     format!("{fields}&sig={}", crate::uri::encode(&signature))
 }
 
-/// The text of a service SAS of the newest version, for `/blob/devstoreaccount1/c1`.
+/// Expiry of the SAS in these tests.
 const SE: &str = "2027-01-01T00:00:00Z";
 const CONTAINER: &str = "/blob/devstoreaccount1/c1";
 
@@ -57,16 +57,16 @@ fn account(sp: &str, ss: &str, srt: &str) -> String {
     by_hand(&fields, &format!("devstoreaccount1\n{sp}\n{ss}\n{srt}\n\n{SE}\n\n\n2025-01-05\n\n"), "")
 }
 
-/// The code of the refusal, or `ok`.
-fn outcome(query: &str, asked: &Asked<'_>) -> String {
-    match verify(&key(), query, asked) {
+/// Returns the code of the error, or `ok`.
+fn outcome(query: &str, request: &SasRequest<'_>) -> String {
+    match verify(&key(), query, request) {
         Ok(_) => "ok".into(),
-        Err(refusal) => refusal.code().into(),
+        Err(error) => error.code().into(),
     }
 }
 
 #[test]
-fn permissions_decide_what_a_good_sas_allows() {
+fn permissions_decide_what_a_valid_sas_allows() {
     use Action::*;
     let mismatch = "AuthorizationPermissionMismatch";
     for (sp, sr, action, expected) in [
@@ -105,13 +105,13 @@ fn permissions_decide_what_a_good_sas_allows() {
         ("r", "b", WriteBlob, mismatch),
     ] {
         let resource = if sr == "b" { format!("{CONTAINER}/b") } else { CONTAINER.into() };
-        let found = outcome(&service(sp, sr, &resource), &asked("c1", "b", action));
+        let found = outcome(&service(sp, sr, &resource), &request("c1", "b", action));
         assert_eq!(found, expected, "sp={sp} sr={sr} {action:?}");
     }
 }
 
 #[test]
-fn an_account_sas_names_services_and_kinds_of_resources() {
+fn an_account_sas_is_limited_to_services_and_resource_types() {
     use Action::*;
     let kind = "AuthorizationResourceTypeMismatch";
     for (sp, ss, srt, action, expected) in [
@@ -128,23 +128,23 @@ fn an_account_sas_names_services_and_kinds_of_resources() {
         ("d", "b", "c", DeleteContainer, "ok"),
         ("r", "b", "c", ReadContainer, "ok"),
     ] {
-        let found = outcome(&account(sp, ss, srt), &asked("c1", "b", action));
+        let found = outcome(&account(sp, ss, srt), &request("c1", "b", action));
         assert_eq!(found, expected, "sp={sp} ss={ss} srt={srt} {action:?}");
     }
 }
 
 #[test]
-fn an_account_sas_signs_no_headers_of_answers_and_a_service_sas_refuses_what_it_does_not_sign() {
-    let asked = asked("c1", "b", Action::ReadBlob);
+fn an_account_sas_signs_no_response_headers_and_a_service_sas_rejects_unsigned_ones() {
+    let request = request("c1", "b", Action::ReadBlob);
     for name in ["rscc", "rscd", "rsce", "rscl", "rsct"] {
         let appended = |sas: &str| format!("{sas}&{name}=text/html");
         let of_account = account("r", "b", "o");
         for query in [of_account.clone(), appended(&of_account)] {
-            assert!(!verify(&key(), &query, &asked).unwrap().sign_answer_headers(), "{query}");
+            assert!(!verify(&key(), &query, &request).unwrap().sign_response_headers(), "{query}");
         }
         let of_service = service("r", "c", CONTAINER);
-        assert!(verify(&key(), &of_service, &asked).unwrap().sign_answer_headers());
-        assert_eq!(outcome(&appended(&of_service), &asked), "AuthenticationFailed", "{name}");
+        assert!(verify(&key(), &of_service, &request).unwrap().sign_response_headers());
+        assert_eq!(outcome(&appended(&of_service), &request), "AuthenticationFailed", "{name}");
     }
 }
 
@@ -164,17 +164,17 @@ fn each_version_signs_its_own_lines() {
         let lines = format!(
             "r\n2026-01-01\n{SE}\n{{r}}\n\n127.0.0.1\nhttps,http\n{version}\n{middle}no-cache\n\n\n\ntext/plain"
         );
-        let asked = asked("c1", "b", Action::ReadBlob);
-        assert_eq!(outcome(&by_hand(&fields, &lines, blob), &asked), "ok", "{version}");
+        let request = request("c1", "b", Action::ReadBlob);
+        assert_eq!(outcome(&by_hand(&fields, &lines, blob), &request), "ok", "{version}");
         let other = if middle.is_empty() { "b\n\n" } else { "" };
         let lines = lines.replace(&format!("{version}\n{middle}"), &format!("{version}\n{other}"));
-        assert_eq!(outcome(&by_hand(&fields, &lines, blob), &asked), "AuthenticationFailed", "{version}");
+        assert_eq!(outcome(&by_hand(&fields, &lines, blob), &request), "AuthenticationFailed", "{version}");
     }
     for (version, scope) in [("2020-12-06", "scope\n"), ("2020-10-02", "")] {
         let fields = format!("sv={version}&ss=b&srt=o&sp=r&se={SE}&ses=scope");
         let lines = format!("devstoreaccount1\nr\nb\no\n\n{SE}\n\n\n{version}\n{scope}");
         assert_eq!(
-            outcome(&by_hand(&fields, &lines, ""), &asked("c1", "b", Action::ReadBlob)),
+            outcome(&by_hand(&fields, &lines, ""), &request("c1", "b", Action::ReadBlob)),
             "ok",
             "{version}"
         );
@@ -182,7 +182,7 @@ fn each_version_signs_its_own_lines() {
 }
 
 #[test]
-fn a_sas_is_good_for_what_it_names_alone() {
+fn a_sas_is_valid_for_its_own_resource_only() {
     let failed = "AuthenticationFailed";
     let (one_blob, container) =
         (service("rl", "b", &format!("{CONTAINER}/b")), service("rl", "c", CONTAINER));
@@ -197,7 +197,11 @@ fn a_sas_is_good_for_what_it_names_alone() {
         (&container, "c2", "b", Action::ReadBlob, failed),
         (&container, "", "", Action::ListContainers, failed),
     ] {
-        assert_eq!(outcome(sas, &asked(container, blob, action)), expected, "{container}/{blob} {action:?}");
+        assert_eq!(
+            outcome(sas, &request(container, blob, action)),
+            expected,
+            "{container}/{blob} {action:?}"
+        );
     }
 }
 
@@ -217,8 +221,8 @@ fn time_protocol_and_address_are_checked() {
         ("2026-07-01T23:59:59.9999999Z", "ok"),
         ("2026-07-02", "AuthenticationFailed"),
     ] {
-        let asked = Asked { now: at(now), ..asked("c1", "b", Action::ReadBlob) };
-        assert_eq!(outcome(&bounded, &asked), expected, "{now}");
+        let request = SasRequest { now: at(now), ..request("c1", "b", Action::ReadBlob) };
+        assert_eq!(outcome(&bounded, &request), expected, "{now}");
     }
     let https = with(&format!("se={SE}&spr=https"), &format!("\n{SE}\n{{r}}\n\n\nhttps"));
     let range =
@@ -235,18 +239,19 @@ fn time_protocol_and_address_are_checked() {
         (&range, false, "10.0.0.10", address),
         (&range, false, "::1", address),
     ] {
-        let asked = Asked { https: tls, from: from.parse().unwrap(), ..asked("c1", "b", Action::ReadBlob) };
-        assert_eq!(outcome(sas, &asked), expected, "{from}");
+        let request =
+            SasRequest { https: tls, from: from.parse().unwrap(), ..request("c1", "b", Action::ReadBlob) };
+        assert_eq!(outcome(sas, &request), expected, "{from}");
     }
 }
 
 #[test]
-fn what_is_malformed_or_not_supported_is_refused_by_name() {
+fn malformed_and_unsupported_sas_are_rejected_with_the_parameter() {
     let good = service("r", "c", CONTAINER);
     let detail = |query: &str| {
-        let refusal = verify(&key(), query, &asked("c1", "b", Action::ReadBlob)).unwrap_err();
-        assert_eq!(refusal.code(), "AuthenticationFailed");
-        refusal.detail().unwrap()
+        let error = verify(&key(), query, &request("c1", "b", Action::ReadBlob)).unwrap_err();
+        assert_eq!(error.code(), "AuthenticationFailed");
+        error.detail().unwrap()
     };
     let without = |name: &str| {
         let kept = good.split('&').filter(|pair| !pair.starts_with(&format!("{name}=")));
@@ -256,17 +261,17 @@ fn what_is_malformed_or_not_supported_is_refused_by_name() {
         assert_eq!(detail(&without(name)), format!("{name} is mandatory. Cannot be empty"));
     }
     for (more, expected) in [
-        ("&sig=AAAA", "sig is given more than once"),
-        ("&sp=rwdl", "sp is given more than once"),
-        ("&rscc=a%0Ab", "rscc holds control characters"),
+        ("&sig=AAAA", "sig appears more than once"),
+        ("&sp=rwdl", "sp appears more than once"),
+        ("&rscc=a%0Ab", "rscc contains control characters"),
         ("&si=policy", "a stored access policy (si) is not supported by this service"),
         ("&skoid=1", "sktid is mandatory. Cannot be empty"),
     ] {
         assert_eq!(detail(&(good.clone() + more)), expected);
     }
     for (from, to, expected) in [
-        ("sv=2025-01-05", "sv=latest", "sv is no version: latest"),
-        ("sv=2025-01-05", "sv=2025-13-05", "sv is no version: 2025-13-05"),
+        ("sv=2025-01-05", "sv=latest", "sv is not a valid version: latest"),
+        ("sv=2025-01-05", "sv=2025-13-05", "sv is not a valid version: 2025-13-05"),
         (
             "sv=2025-01-05",
             "sv=2014-02-14",
@@ -285,7 +290,7 @@ fn what_is_malformed_or_not_supported_is_refused_by_name() {
             "{changed}"
         );
     }
-    let late = Asked { now: at("2027-02-01"), ..asked("c1", "b", Action::ReadBlob) };
+    let late = SasRequest { now: at("2027-02-01"), ..request("c1", "b", Action::ReadBlob) };
     assert_eq!(
         verify(&key(), &good, &late).unwrap_err().detail().unwrap(),
         "Signature not valid in the specified time frame: Start [] - Expiry [2027-01-01T00:00:00Z] - \
@@ -294,7 +299,7 @@ fn what_is_malformed_or_not_supported_is_refused_by_name() {
 }
 
 #[test]
-fn what_a_request_wants_is_read_from_method_and_query() {
+fn the_action_is_derived_from_method_and_query() {
     use Action::*;
     for (method, level, query, expected) in [
         ("GET", Level::Object, "", Some(ReadBlob)),
@@ -318,7 +323,7 @@ fn what_a_request_wants_is_read_from_method_and_query() {
         ("GET", Level::Service, "comp=list&include=", Some(ListContainers)),
         ("POST", Level::Service, "restype=service&comp=userdelegationkey", None),
     ] {
-        let found = Action::of(&method.parse::<Method>().unwrap(), level, query);
+        let found = Action::from_request(&method.parse::<Method>().unwrap(), level, query);
         assert_eq!(found, expected, "{method} {level:?} {query}");
         assert!(found.is_none_or(|action| action.level() == level));
     }
@@ -334,17 +339,17 @@ fn permissions_are_written_in_the_order_of_the_service() {
 
 proptest! {
     #[test]
-    fn nothing_in_a_query_makes_checking_panic_or_succeed(
+    fn no_query_makes_verification_panic_or_succeed(
         pairs in proptest::collection::vec(("s[vetprsig]{1,2}|r|sip|spr|srt|snapshot", "[0-9a-z%:.ZT/+-]{0,12}"), 0..12),
         version in prop_oneof![Just("2025-01-05"), Just("2018-11-09"), Just("x")],
     ) {
         let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let query = format!("{}&sv={version}&sig=AAAA&se={SE}&sp=r&sr=b", query.join("&"));
-        prop_assert!(verify(&key(), &query, &asked("c1", "b", Action::ReadBlob)).is_err());
+        prop_assert!(verify(&key(), &query, &request("c1", "b", Action::ReadBlob)).is_err());
     }
 
     #[test]
-    fn what_is_issued_is_accepted_and_any_change_is_noticed(
+    fn an_issued_sas_is_accepted_and_any_change_is_detected(
         container in "[a-z0-9-]{3,20}",
         blob in proptest::option::of("[^\u{0}]{1,20}"),
         letters in "[racwdlt]{1,6}",
@@ -365,13 +370,13 @@ proptest! {
         let action = [Action::ReadBlob, Action::ReplaceBlob, Action::CreateBlob, Action::DeleteBlob, Action::TagBlob,
             Action::AppendBlock, Action::ListBlobs].into_iter().find(|a| grant.permissions.allow_any(a.needs()));
         let action = action.unwrap();
-        let asked = Asked { https: true, ..asked(&container, &blob, action) };
-        prop_assert!(verify(&key(), sas.expose(), &asked).is_ok());
+        let request = SasRequest { https: true, ..request(&container, &blob, action) };
+        prop_assert!(verify(&key(), sas.expose(), &request).is_ok());
 
         let mut bytes = sas.expose().as_bytes().to_vec();
         let index = at_byte.index(bytes.len());
         bytes[index] = if bytes[index] == b'x' { b'z' } else { b'x' };
         let changed = String::from_utf8(bytes).unwrap();
-        prop_assert!(verify(&key(), &changed, &asked).is_err(), "{}", changed);
+        prop_assert!(verify(&key(), &changed, &request).is_err(), "{}", changed);
     }
 }

@@ -1,8 +1,8 @@
-//! SharedKey: how a request proves that its sender has the account's key, for Batch and for Storage.
+//! SharedKey authentication for Batch and Storage: a request carries a signature made with the account key.
 //!
-//! Both schemes are HMAC-SHA256 over a text made of method, headers, path and query. The client signs with
-//! [`SharedKey::authorize`], the service checks with [`SharedKey::verify`]; where the published rules leave
-//! room, checking accepts every reading that an official library is known to sign.
+//! Both schemes are HMAC-SHA256 over a text that is built from method, headers, path and query. The client
+//! signs with [`SharedKey::authorize`], the service checks with [`SharedKey::verify`]. Where the published
+//! rules are ambiguous, the check accepts every variant that an official library is known to sign.
 
 mod text;
 
@@ -15,22 +15,22 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use sha2::Sha256;
 use std::{fmt, time::Duration};
-use text::{Reading, string_to_sign};
+use text::{SigningVariant, string_to_sign};
 
-/// How far a request's date may be from the service's clock.
+/// Largest accepted difference between the date of a request and the service's clock: 15 minutes.
 pub const ALLOWED_SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// Which of the two sibling schemes.
+/// The service whose SharedKey rules apply; the two differ in headers and query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// Azure Batch: `ocp-` headers, query names as they are sent.
+    /// Azure Batch: `ocp-` headers; query names are signed as sent.
     Batch,
-    /// Azure Storage: `x-ms-` headers, query names in lower case.
+    /// Azure Storage: `x-ms-` headers; query names are signed in lower case.
     Storage,
 }
 
 impl Scheme {
-    /// The header that holds the signed date, in place of `Date`.
+    /// Returns the header that holds the signed date and takes precedence over `Date`.
     pub fn date_header(self) -> HeaderName {
         match self {
             Self::Batch => HeaderName::from_static("ocp-date"),
@@ -38,7 +38,7 @@ impl Scheme {
         }
     }
 
-    /// How the names of headers begin that are all signed.
+    /// Returns the prefix of the headers that are always signed.
     fn header_prefix(self) -> &'static str {
         match self {
             Self::Batch => "ocp-",
@@ -47,16 +47,16 @@ impl Scheme {
     }
 }
 
-/// What of a request is signed.
+/// The parts of a request that the signature covers.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
-    /// The method.
+    /// HTTP method, signed in upper case as sent.
     pub method: &'a Method,
-    /// The path as sent, percent-encoding kept.
+    /// Path as sent, still percent-encoded.
     pub path: &'a str,
-    /// The query as sent, without question mark; empty if there is none.
+    /// Query as sent, without the question mark; empty if there is none.
     pub query: &'a str,
-    /// The headers.
+    /// All request headers; which of them are signed depends on the scheme.
     pub headers: &'a HeaderMap,
 }
 
@@ -75,35 +75,35 @@ impl<'a> From<&'a http::request::Parts> for Parts<'a> {
     }
 }
 
-/// An account's name and key, decoded once. `Debug` shows the name alone.
+/// An account name with its decoded key. `Debug` prints the name only.
 #[derive(Clone)]
 pub struct SharedKey {
     account: String,
     mac: Hmac<Sha256>,
 }
 
-/// An account's name or key cannot be used.
+/// An invalid account name or account key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
-    /// The key is not base64.
+    /// The key is not valid base64.
     #[error("the key of account {account} is not base64")]
     NotBase64 {
-        /// The account.
+        /// Account that the key belongs to.
         account: String,
     },
-    /// The name cannot stand in a header.
-    #[error("{account:?} is not the name of an account")]
+    /// The name is empty or contains characters that an Authorization header cannot carry.
+    #[error("{account:?} is not a valid account name")]
     NotAName {
-        /// The account.
+        /// Name as given.
         account: String,
     },
 }
 
 impl SharedKey {
-    /// Takes the key in base64, as the portal shows it.
+    /// Creates a signer from an account name and its key in base64, as the Azure portal shows it.
     ///
     /// # Errors
-    /// [`BadKey`] if it is not base64, or the name not made of visible ASCII without `:`.
+    /// Fails if the key is not base64, or the name is not made of visible ASCII without `:`.
     pub fn new(account: impl Into<String>, key: &Secret) -> Result<Self, BadKey> {
         let account = account.into();
         if account.is_empty() || !account.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
@@ -114,29 +114,30 @@ impl SharedKey {
         Ok(Self { account, mac })
     }
 
-    /// The account's name.
+    /// Returns the account name.
     pub fn account(&self) -> &str {
         &self.account
     }
 
-    /// The signature of a text, in base64.
+    /// Returns the signature of `text` in base64.
     pub fn sign(&self, text: &str) -> String {
         STANDARD.encode(self.mac.clone().chain_update(text).finalize().into_bytes())
     }
 
-    /// Whether a signature (base64) is that of a text. Takes the same time wherever they differ.
+    /// Returns `true` if `signature` (base64) is the signature of `text`. Compares in constant time.
     pub fn is_signature_of(&self, text: &str, signature: &str) -> bool {
         let Ok(signature) = STANDARD.decode(signature) else { return false };
         self.mac.clone().chain_update(text).verify_slice(&signature).is_ok()
     }
 
-    /// The text that a request's signature is made of.
+    /// Returns the text that the signature of a request is computed over.
     pub fn string_to_sign<'a>(&self, scheme: Scheme, parts: impl Into<Parts<'a>>) -> String {
-        string_to_sign(scheme, &self.account, &parts.into(), Reading::default())
+        string_to_sign(scheme, &self.account, &parts.into(), SigningVariant::default())
     }
 
-    /// Dates and signs a request. Sets Content-Length where it is signed and missing and the body knows its
-    /// length; every other header must be there already. Signing again replaces date and signature.
+    /// Sets the date header and signs the request. Also sets Content-Length if the header is missing and the
+    /// body knows its length; every other header must be set before. Signing again replaces date and
+    /// signature.
     pub fn authorize<B: http_body::Body>(
         &self,
         scheme: Scheme,
@@ -150,39 +151,39 @@ impl SharedKey {
         {
             request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
-        let date = HeaderValue::try_from(http_date(now)).expect("a date is ASCII");
+        let date = HeaderValue::try_from(http_date(now)).expect("an HTTP date is ASCII");
         request.headers_mut().insert(scheme.date_header(), date);
         let signature = self.sign(&self.string_to_sign(scheme, &*request));
         let mut value = HeaderValue::try_from(format!("SharedKey {}:{signature}", self.account))
-            .expect("the account's name is visible ASCII and so is base64");
+            .expect("account name and base64 are visible ASCII");
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }
 
-    /// Checks date and signature of a request.
+    /// Checks the date and the signature of a request.
     ///
     /// # Errors
-    /// Why the request proves nothing: see [`Refusal`].
+    /// Fails if the request is not authenticated; [`AuthError`] is the reason.
     pub fn verify<'a>(
         &self,
         scheme: Scheme,
         parts: impl Into<Parts<'a>>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AuthError> {
         let parts = parts.into();
-        let given = Authorization::of(parts.headers)?;
+        let given = Authorization::from_headers(parts.headers)?;
         if given.account != self.account {
-            return Err(Refusal::OtherAccount { named: given.account.into() });
+            return Err(AuthError::OtherAccount { named: given.account.into() });
         }
         check_date(scheme, parts.headers, now)?;
-        let fits = |reading: &Reading| {
-            self.is_signature_of(&string_to_sign(scheme, &self.account, &parts, *reading), given.signature)
+        let is_match = |variant: &SigningVariant| {
+            self.is_signature_of(&string_to_sign(scheme, &self.account, &parts, *variant), given.signature)
         };
-        if fits(&Reading::default()) || other_readings(scheme, &parts).iter().any(fits) {
+        if is_match(&SigningVariant::default()) || other_variants(scheme, &parts).iter().any(is_match) {
             return Ok(());
         }
-        let signed = string_to_sign(scheme, &self.account, &parts, Reading::default());
-        Err(Refusal::WrongSignature { given: given.signature.into(), signed: signed.into() })
+        let signed = string_to_sign(scheme, &self.account, &parts, SigningVariant::default());
+        Err(AuthError::WrongSignature { given: given.signature.into(), signed: signed.into() })
     }
 }
 
@@ -192,106 +193,107 @@ impl fmt::Debug for SharedKey {
     }
 }
 
-/// The readings other than the first that make a difference for this request.
-fn other_readings(scheme: Scheme, parts: &Parts<'_>) -> Vec<Reading> {
-    let mut readings = vec![Reading::default()];
-    let mut double = |differs: bool, change: fn(&mut Reading)| {
+/// Returns the other variants of the string to sign that differ for this request.
+fn other_variants(scheme: Scheme, parts: &Parts<'_>) -> Vec<SigningVariant> {
+    let mut variants = vec![SigningVariant::default()];
+    let mut double = |differs: bool, change: fn(&mut SigningVariant)| {
         if differs {
-            let changed: Vec<Reading> =
-                readings.clone().into_iter().map(|mut r| (change(&mut r), r).1).collect();
-            readings.extend(changed);
+            let changed: Vec<SigningVariant> =
+                variants.clone().into_iter().map(|mut r| (change(&mut r), r).1).collect();
+            variants.extend(changed);
         }
     };
-    double(parts.query.contains('+'), |reading| reading.plus_is_space = true);
+    double(parts.query.contains('+'), |variant| variant.plus_is_space = true);
     match scheme {
         Scheme::Batch => {
             let upper = parts.query.bytes().any(|b| b.is_ascii_uppercase());
             let empty = parts.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
-            double(upper, |reading| reading.lower_names = true);
-            double(empty, |reading| reading.empty_length = true);
+            double(upper, |variant| variant.lower_names = true);
+            double(empty, |variant| variant.empty_length = true);
         }
-        Scheme::Storage => double(true, |reading| reading.byte_order = true),
+        Scheme::Storage => double(true, |variant| variant.byte_order = true),
     }
-    readings.split_off(1)
+    variants.split_off(1)
 }
 
-/// What an Authorization header says.
+/// A parsed Authorization header of the form `SharedKey account:signature`.
 struct Authorization<'a> {
     account: &'a str,
     signature: &'a str,
 }
 
 impl<'a> Authorization<'a> {
-    fn of(headers: &'a HeaderMap) -> Result<Self, Refusal> {
-        let value = headers.get(header::AUTHORIZATION).ok_or(Refusal::Missing)?;
-        let value = value.to_str().map_err(|_| Refusal::Malformed)?;
-        let (kind, rest) = value.trim().split_once(' ').ok_or(Refusal::Malformed)?;
+    fn from_headers(headers: &'a HeaderMap) -> Result<Self, AuthError> {
+        let value = headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
+        let value = value.to_str().map_err(|_| AuthError::Malformed)?;
+        let (kind, rest) = value.trim().split_once(' ').ok_or(AuthError::Malformed)?;
         if !kind.eq_ignore_ascii_case("SharedKey") {
-            return Err(Refusal::OtherKind { kind: kind.into() });
+            return Err(AuthError::OtherKind { kind: kind.into() });
         }
-        let (account, signature) = rest.trim().split_once(':').ok_or(Refusal::Malformed)?;
+        let (account, signature) = rest.trim().split_once(':').ok_or(AuthError::Malformed)?;
         if account.is_empty() || signature.is_empty() {
-            return Err(Refusal::Malformed);
+            return Err(AuthError::Malformed);
         }
         Ok(Self { account, signature })
     }
 }
 
-fn check_date(scheme: Scheme, headers: &HeaderMap, now: Timestamp) -> Result<(), Refusal> {
+fn check_date(scheme: Scheme, headers: &HeaderMap, now: Timestamp) -> Result<(), AuthError> {
     let date =
-        headers.get(scheme.date_header()).or_else(|| headers.get(header::DATE)).ok_or(Refusal::NoDate)?;
+        headers.get(scheme.date_header()).or_else(|| headers.get(header::DATE)).ok_or(AuthError::NoDate)?;
     let text = date.to_str().unwrap_or_default();
-    let date = parse_http_date(text).ok_or(Refusal::NoDate)?;
+    let date = parse_http_date(text).ok_or(AuthError::NoDate)?;
     let apart = now.duration_since(date).unsigned_abs();
     if apart > ALLOWED_SKEW {
-        return Err(Refusal::DateTooFar { date: text.into() });
+        return Err(AuthError::DateTooFar { date: text.into() });
     }
     Ok(())
 }
 
-/// Why a request proves nothing. The service answers with [`Refusal::status`], [`Refusal::code`] and
-/// [`Refusal::detail`]; what may hold a SAS of a signed header is shown to the sender alone.
+/// The reason why a request is not authenticated. The service responds with [`AuthError::status`],
+/// [`AuthError::code`] and [`AuthError::detail`]. The detail can contain a SAS from a signed header, so only
+/// the sender may see it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no Authorization header.
+pub enum AuthError {
+    /// The request has no Authorization header.
     #[error("no Authorization header")]
     Missing,
-    /// The header is none of `SharedKey account:signature`.
+    /// The header does not have the form `SharedKey account:signature`.
     #[error("the Authorization header is not of the form 'SharedKey account:signature'")]
     Malformed,
-    /// `Bearer`, `SharedKeyLite`, ….
+    /// The header uses another scheme: `Bearer`, `SharedKeyLite`, ….
     #[error("authorization by {kind} is not supported")]
     OtherKind {
-        /// The first word of the header.
+        /// Scheme, the first word of the header.
         kind: String,
     },
-    /// The header names an account that is not this one.
-    #[error("account {named} is not known")]
+    /// The header names an account that this service does not have.
+    #[error("unknown account {named}")]
     OtherAccount {
-        /// The account named.
+        /// Account name in the header.
         named: String,
     },
-    /// There is no date, or it is none.
+    /// The date header is missing or invalid.
     #[error("no valid date header")]
     NoDate,
-    /// The date is more than fifteen minutes from now.
+    /// The date is more than 15 minutes before or after the service's clock.
     #[error("the date {date} is more than 15 minutes from the service's clock")]
     DateTooFar {
-        /// The date as sent.
+        /// Date header as sent.
         date: String,
     },
-    /// The signature is not that of the request.
-    #[error("the signature does not fit the request")]
+    /// The signature does not match the request.
+    #[error("the signature does not match the request")]
     WrongSignature {
-        /// The signature as sent.
+        /// Signature as sent.
         given: Secret,
-        /// The text this service would have signed.
+        /// Text that this service computed the signature over.
         signed: Secret,
     },
 }
 
-impl Refusal {
-    /// The HTTP status to answer with.
+impl AuthError {
+    /// Returns the HTTP status of the response.
     pub fn status(&self) -> u16 {
         match self {
             Self::Missing => 401,
@@ -300,7 +302,7 @@ impl Refusal {
         }
     }
 
-    /// The error code to answer with.
+    /// Returns the error code of the response.
     pub fn code(&self, scheme: Scheme) -> &'static str {
         match (self, scheme) {
             (Self::Missing, Scheme::Storage) => "NoAuthenticationInformation",
@@ -309,7 +311,7 @@ impl Refusal {
         }
     }
 
-    /// What the answer says as `AuthenticationErrorDetail`.
+    /// Returns the `AuthenticationErrorDetail` of the response.
     pub fn detail(&self) -> String {
         match self {
             Self::WrongSignature { given, signed } => format!(

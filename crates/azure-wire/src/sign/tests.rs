@@ -22,7 +22,7 @@ fn now() -> Timestamp {
     parse_http_date(DATE).unwrap()
 }
 
-/// A request with headers, not signed.
+/// Returns an unsigned request with these headers.
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
@@ -39,7 +39,7 @@ struct Example {
     signature: &'static str,
 }
 
-/// The worked examples of the protocol notes: computed by hand and equal to the official signers.
+/// Returns the worked examples of the protocol: computed by hand and equal to those of the official signers.
 fn batch_examples() -> Vec<Example> {
     let dated = format!("ocp-date:{DATE}\n");
     let bare = "\n".repeat(12);
@@ -186,12 +186,12 @@ fn authorize_sets_date_length_and_signature() {
     assert_eq!(key.verify(Scheme::Batch, &post, later), Ok(()));
 }
 
-/// A request signed by hand over `text`, as another library would.
+/// Signs a request over a changed text, as another library would.
 fn signed_over(
     scheme: Scheme,
     mut request: Request<()>,
     text: impl Fn(&str) -> String,
-) -> Result<(), Refusal> {
+) -> Result<(), AuthError> {
     let key = if scheme == Scheme::Batch { batch_key() } else { storage_key() };
     request.headers_mut().insert(scheme.date_header(), HeaderValue::from_static(DATE));
     let ours = key.string_to_sign(scheme, &request);
@@ -201,14 +201,17 @@ fn signed_over(
 }
 
 #[test]
-fn every_reading_of_the_rules_that_libraries_sign_is_accepted_and_no_other() {
+fn every_known_signing_variant_is_accepted_and_no_other() {
     let batch = |uri: &str| request("DELETE", uri, &[]);
     let timed = "http://h/jobs?timeOut=20&Api-version=1";
     assert_eq!(signed_over(Scheme::Batch, batch(timed), str::to_owned), Ok(()));
     let lower = |text: &str| text.replace("Api-version:1\ntimeOut:20", "api-version:1\ntimeout:20");
     assert_eq!(signed_over(Scheme::Batch, batch(timed), lower), Ok(()));
     let mixed = |text: &str| text.replace("timeOut", "timeout");
-    assert!(signed_over(Scheme::Batch, batch(timed), mixed).is_err(), "one name lower, the other not");
+    assert!(
+        signed_over(Scheme::Batch, batch(timed), mixed).is_err(),
+        "only one of two names is in lower case"
+    );
 
     let spaced = "http://h/jobs?$filter=id+eq+%27a%2B%27";
     assert_eq!(
@@ -236,7 +239,7 @@ fn every_reading_of_the_rules_that_libraries_sign_is_accepted_and_no_other() {
 }
 
 #[test]
-fn rules_of_queries_differ_between_the_schemes() {
+fn the_schemes_sign_queries_differently() {
     let query = "http://h/c?B=2&a=1&b=1&include=&flag";
     let batch = batch_key().string_to_sign(Scheme::Batch, &request("GET", query, &[]));
     assert!(batch.ends_with("/devacct/c\nB:2\na:1\nb:1"), "{batch}");
@@ -256,7 +259,7 @@ fn the_date_slot_is_empty_when_the_scheme_has_its_own_date() {
 }
 
 #[test]
-fn what_proves_nothing_is_refused_with_its_reason() {
+fn an_unauthenticated_request_is_rejected_with_the_reason() {
     let signed = || {
         let mut request = Request::get("http://h/jobs?api-version=1").body(Empty::<Bytes>::new()).unwrap();
         batch_key().authorize(Scheme::Batch, &mut request, now());
@@ -271,50 +274,50 @@ fn what_proves_nothing_is_refused_with_its_reason() {
     };
     let mut unsigned = signed();
     unsigned.headers_mut().remove(header::AUTHORIZATION);
-    assert_eq!(check(&unsigned, now()), Refusal::Missing);
+    assert_eq!(check(&unsigned, now()), AuthError::Missing);
     for malformed in ["SharedKey", "SharedKey ", "SharedKey devacct", "SharedKey devacct:", "SharedKey :AAAA"]
     {
-        assert_eq!(with(malformed), Refusal::Malformed, "{malformed}");
+        assert_eq!(with(malformed), AuthError::Malformed, "{malformed}");
     }
     for kind in ["Bearer", "SharedKeyLite"] {
-        assert_eq!(with(&format!("{kind} devacct:AAAA")), Refusal::OtherKind { kind: kind.into() });
+        assert_eq!(with(&format!("{kind} devacct:AAAA")), AuthError::OtherKind { kind: kind.into() });
     }
-    assert_eq!(with("SharedKey other:AAAA"), Refusal::OtherAccount { named: "other".into() });
-    assert!(matches!(with("SharedKey devacct:AAAA"), Refusal::WrongSignature { .. }));
-    assert!(matches!(with("SharedKey devacct:not base64!"), Refusal::WrongSignature { .. }));
+    assert_eq!(with("SharedKey other:AAAA"), AuthError::OtherAccount { named: "other".into() });
+    assert!(matches!(with("SharedKey devacct:AAAA"), AuthError::WrongSignature { .. }));
+    assert!(matches!(with("SharedKey devacct:not base64!"), AuthError::WrongSignature { .. }));
 
     let mut dateless = signed();
     dateless.headers_mut().remove("ocp-date");
-    assert_eq!(check(&dateless, now()), Refusal::NoDate);
+    assert_eq!(check(&dateless, now()), AuthError::NoDate);
     for late in [true, false] {
         let skewed = |seconds: u64| {
             let apart = Duration::from_secs(seconds);
             if late { now() + apart } else { now() - apart }
         };
         assert_eq!(batch_key().verify(Scheme::Batch, &signed(), skewed(900)), Ok(()));
-        assert_eq!(check(&signed(), skewed(901)), Refusal::DateTooFar { date: DATE.into() });
+        assert_eq!(check(&signed(), skewed(901)), AuthError::DateTooFar { date: DATE.into() });
     }
 }
 
 #[test]
-fn a_wrong_signature_is_told_what_was_signed_and_debug_is_not() {
+fn a_signature_error_shows_the_signed_text_in_its_detail_but_not_in_debug() {
     let mut request =
         request("GET", "http://h/c?x=1", &[("x-ms-copy-source", "http://h/c?sig=S3"), ("x-ms-date", DATE)]);
     request.headers_mut().insert(header::AUTHORIZATION, "SharedKey devstoreaccount1:AAAA".parse().unwrap());
-    let refusal = storage_key().verify(Scheme::Storage, &request, now()).unwrap_err();
-    assert_eq!((refusal.status(), refusal.code(Scheme::Storage)), (403, "AuthenticationFailed"));
-    let detail = refusal.detail();
+    let error = storage_key().verify(Scheme::Storage, &request, now()).unwrap_err();
+    assert_eq!((error.status(), error.code(Scheme::Storage)), (403, "AuthenticationFailed"));
+    let detail = error.detail();
     assert!(
         detail.starts_with("The MAC signature found in the HTTP request 'AAAA' is not the same as"),
         "{detail}"
     );
     assert!(detail.contains("following string to sign: 'GET\n"), "{detail}");
     assert!(detail.contains("x-ms-copy-source:http://h/c?sig=S3\n"), "{detail}");
-    assert!(!format!("{refusal:?} {refusal}").contains("S3"));
+    assert!(!format!("{error:?} {error}").contains("S3"));
 }
 
 #[test]
-fn keys_are_base64_and_do_not_show() {
+fn keys_must_be_base64_and_are_hidden_in_debug() {
     assert_eq!(
         SharedKey::new("a", &Secret::new("not base64")).unwrap_err(),
         BadKey::NotBase64 { account: "a".into() }
@@ -330,7 +333,7 @@ fn keys_are_base64_and_do_not_show() {
 
 proptest! {
     #[test]
-    fn nothing_in_a_header_makes_checking_panic_or_succeed(
+    fn no_header_value_makes_verification_panic_or_succeed(
         authorization in proptest::collection::vec(32_u8..255, 0..40),
         shared in any::<bool>(),
         date in "[A-Za-z0-9:, ]{0,30}",
@@ -346,7 +349,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_signed_is_verified_and_any_change_is_noticed(
+    fn a_signed_request_is_accepted_and_any_change_is_detected(
         path in "/[a-z0-9%/.-]{0,20}",
         pairs in proptest::collection::vec(("[a-zA-Z$-]{1,8}", ".{0,12}"), 0..5),
         body in proptest::collection::vec(any::<u8>(), 0..40),

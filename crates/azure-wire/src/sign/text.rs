@@ -1,24 +1,24 @@
-//! The text that SharedKey signs.
+//! Builds the string to sign of SharedKey.
 
 use super::{Parts, Scheme};
 use crate::uri;
 use http::{HeaderName, Method, header};
 use std::{borrow::Cow, cmp::Ordering};
 
-/// How a text is read where the rules leave room. The default is the reading our own client signs.
+/// The choices where the published rules are ambiguous. The default is what our own client signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Reading {
-    /// Batch: query names in lower case, as the documentation says and the SDKs do not.
+pub(super) struct SigningVariant {
+    /// Batch: sign query names in lower case, as the documentation says and the SDKs do not.
     pub lower_names: bool,
-    /// A raw `+` in a query is a space, as some libraries read it.
+    /// Decode a raw `+` in a query as a space, as some libraries do.
     pub plus_is_space: bool,
-    /// Storage: headers in the order of bytes, as older libraries sort them.
+    /// Storage: sort headers by bytes, as older libraries do.
     pub byte_order: bool,
-    /// Batch: a write without a body has an empty length instead of `0`.
+    /// Batch: sign an empty length instead of `0` for a write without a body.
     pub empty_length: bool,
 }
 
-/// The headers of the string to sign, in its order; Content-Length and Date have rules of their own.
+/// Headers in the order of the string to sign. Content-Length and Date have special rules.
 const SLOTS: [HeaderName; 11] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
@@ -33,42 +33,47 @@ const SLOTS: [HeaderName; 11] = [
     header::RANGE,
 ];
 
-/// The string to sign.
-pub(super) fn string_to_sign(scheme: Scheme, account: &str, parts: &Parts<'_>, reading: Reading) -> String {
+/// Returns the string to sign of a request.
+pub(super) fn string_to_sign(
+    scheme: Scheme,
+    account: &str,
+    parts: &Parts<'_>,
+    variant: SigningVariant,
+) -> String {
     let mut text = String::with_capacity(512);
     text.push_str(parts.method.as_str());
     text.push('\n');
     for slot in &SLOTS {
         if *slot == header::CONTENT_LENGTH {
-            text.push_str(&length(scheme, parts, reading));
+            text.push_str(&length(scheme, parts, variant));
         } else if *slot != header::DATE || !parts.headers.contains_key(scheme.date_header()) {
             text.push_str(&value(parts, slot));
         }
         text.push('\n');
     }
-    push_headers(&mut text, scheme, parts, reading);
+    push_headers(&mut text, scheme, parts, variant);
     text.push('/');
     text.push_str(account);
     text.push_str(parts.path);
     match scheme {
-        Scheme::Batch => push_batch_query(&mut text, parts, reading),
-        Scheme::Storage => push_storage_query(&mut text, parts, reading),
+        Scheme::Batch => push_batch_query(&mut text, parts, variant),
+        Scheme::Storage => push_storage_query(&mut text, parts, variant),
     }
     text
 }
 
-/// Batch signs the zero of a write without a body, Storage signs no zero at all.
-fn length<'a>(scheme: Scheme, parts: &Parts<'a>, reading: Reading) -> Cow<'a, str> {
+/// Returns the signed Content-Length. Batch signs `0` for a write without a body, Storage never signs a zero.
+fn length<'a>(scheme: Scheme, parts: &Parts<'a>, variant: SigningVariant) -> Cow<'a, str> {
     let given = value(parts, &header::CONTENT_LENGTH);
     let writes = !matches!(*parts.method, Method::GET | Method::HEAD);
     match (scheme, &*given) {
         (Scheme::Storage, "0") => "".into(),
-        (Scheme::Batch, "" | "0") => if writes && !reading.empty_length { "0" } else { "" }.into(),
+        (Scheme::Batch, "" | "0") => if writes && !variant.empty_length { "0" } else { "" }.into(),
         _ => given,
     }
 }
 
-/// All values of a header, joined by commas; empty if there is none.
+/// Returns all values of a header, joined by commas; empty if the header is missing.
 fn value<'a>(parts: &Parts<'a>, name: &HeaderName) -> Cow<'a, str> {
     let mut values = parts.headers.get_all(name).iter().map(|value| match value.to_str() {
         Ok(text) => text.into(),
@@ -82,11 +87,11 @@ fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.trim().len() == text.len() { text } else { text.trim().to_owned().into() }
 }
 
-fn push_headers(text: &mut String, scheme: Scheme, parts: &Parts<'_>, reading: Reading) {
+fn push_headers(text: &mut String, scheme: Scheme, parts: &Parts<'_>, variant: SigningVariant) {
     let mut names: Vec<&HeaderName> =
         parts.headers.keys().filter(|name| name.as_str().starts_with(scheme.header_prefix())).collect();
     match scheme {
-        Scheme::Storage if !reading.byte_order => names.sort_by(|a, b| service_order(a.as_str(), b.as_str())),
+        Scheme::Storage if !variant.byte_order => names.sort_by(|a, b| service_order(a.as_str(), b.as_str())),
         _ => names.sort_by(|a, b| a.as_str().cmp(b.as_str())),
     }
     for name in names {
@@ -97,8 +102,8 @@ fn push_headers(text: &mut String, scheme: Scheme, parts: &Parts<'_>, reading: R
     }
 }
 
-/// The order in which Storage sorts header names: that of .NET's English culture, which passes over hyphens
-/// (and lets them decide only between names that are equal without) and puts `_` before digits and letters.
+/// Compares header names as Storage sorts them: by .NET's English culture. Hyphens are ignored unless the
+/// names are otherwise equal, and `_` sorts before digits and letters.
 fn service_order(a: &str, b: &str) -> Ordering {
     fn weights(name: &str) -> impl Iterator<Item = u8> {
         name.bytes().filter(|b| !matches!(b, b'-' | b'\'')).map(|b| match b {
@@ -112,19 +117,19 @@ fn service_order(a: &str, b: &str) -> Ordering {
     weights(a).cmp(weights(b)).then_with(|| hyphens(a).cmp(&hyphens(b)))
 }
 
-/// The first value of each name, sorted by name; names without a value are left out.
-fn push_batch_query(text: &mut String, parts: &Parts<'_>, reading: Reading) {
-    let raw = raw_query(parts, reading);
-    let mut pairs = query(&raw, reading.lower_names);
+/// Appends the first value of each name, sorted by name; names without a value are omitted.
+fn push_batch_query(text: &mut String, parts: &Parts<'_>, variant: SigningVariant) {
+    let raw = raw_query(parts, variant);
+    let mut pairs = query(&raw, variant.lower_names);
     pairs.dedup_by(|later, first| later.0 == first.0);
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         push_pair(text, name, value);
     }
 }
 
-/// All values of each name, sorted and joined by commas; names in lower case; empty values stay.
-fn push_storage_query(text: &mut String, parts: &Parts<'_>, reading: Reading) {
-    let raw = raw_query(parts, reading);
+/// Appends all values of each name in lower case, sorted and joined by commas; empty values are kept.
+fn push_storage_query(text: &mut String, parts: &Parts<'_>, variant: SigningVariant) {
+    let raw = raw_query(parts, variant);
     let mut pairs = query(&raw, true);
     pairs.sort();
     for same_name in pairs.chunk_by(|a, b| a.0 == b.0) {
@@ -140,11 +145,11 @@ fn push_pair(text: &mut String, name: &str, value: &str) {
     text.push_str(value);
 }
 
-fn raw_query<'a>(parts: &Parts<'a>, reading: Reading) -> Cow<'a, str> {
-    if reading.plus_is_space { parts.query.replace('+', "%20").into() } else { parts.query.into() }
+fn raw_query<'a>(parts: &Parts<'a>, variant: SigningVariant) -> Cow<'a, str> {
+    if variant.plus_is_space { parts.query.replace('+', "%20").into() } else { parts.query.into() }
 }
 
-/// A query's pairs, decoded, sorted by name, in their order among equal names.
+/// Returns the decoded pairs of a query, stably sorted by name.
 fn query(raw: &str, lower: bool) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = uri::pairs(raw).collect();
     if lower {

@@ -1,8 +1,8 @@
-//! The published description of Azure Batch: what a body may hold.
+//! The published description of Azure Batch: definitions of request and response bodies.
 
 use serde_json::{Map, Value, json};
 
-/// What an official client of version 2025-06-01 sends.
+/// The models and operations of an official client of version 2025-06-01.
 const MODELS: &str = include_str!("azure-batch-15.1.0.wire.json");
 
 /// The definitions of one version of the API.
@@ -10,30 +10,31 @@ pub struct Description {
     definitions: Map<String, Value>,
 }
 
-/// The operation of version 2025-06-01 that a request is, as the official client sends it: `method`, `path`, names in
-/// `query`, `headers`, `success` codes.
+/// Returns the operation of version 2025-06-01 that matches a request, as the official client sends it:
+/// `method`, `path`, names in `query`, `headers`, `success` codes.
 #[allow(dead_code, reason = "the tests of one crate alone ask for it")]
 pub fn operation(method: &str, path: &str) -> Value {
     let document: Value = serde_json::from_str(MODELS).expect("the models are JSON");
-    let fits = |known: &str| {
+    let matches_path = |known: &str| {
         let (known, path): (Vec<_>, Vec<_>) = (known.split('/').collect(), path.split('/').collect());
         known.len() == path.len()
             && known.iter().zip(&path).all(|(known, part)| known.starts_with('{') || known == part)
     };
     let operations = document["operations"].as_array().expect("a list of operations");
-    let found =
-        operations.iter().find(|each| each["method"] == method && each["path"].as_str().is_some_and(fits));
-    found.unwrap_or_else(|| panic!("{method} {path} is no operation")).clone()
+    let found = operations
+        .iter()
+        .find(|each| each["method"] == method && each["path"].as_str().is_some_and(matches_path));
+    found.unwrap_or_else(|| panic!("{method} {path} is not an operation")).clone()
 }
 
 impl Description {
-    /// Version 2024-07-01.20.0.
+    /// Returns the description of version 2024-07-01.20.0.
     pub fn of_20() -> Self {
         Self::read(include_str!("BatchService-2024-07-01.20.0.definitions.json"))
     }
 
-    /// Version 2025-06-01, which our client speaks: the models of an official client, under the names of the older
-    /// descriptions.
+    /// Returns the description of version 2025-06-01, which our client uses: the models of an official
+    /// client, under the names of the older descriptions.
     pub fn of_2025() -> Self {
         let document: Value = serde_json::from_str(MODELS).expect("the models are JSON");
         let models = document["models"].as_object().expect("models by name");
@@ -62,12 +63,12 @@ impl Description {
         Self { definitions: definitions.map(|(name, model)| (name.to_owned(), define(model))).collect() }
     }
 
-    /// Whether a definition is known by that name.
+    /// Returns `true` if there is a definition of this name.
     pub fn has(&self, name: &str) -> bool {
         self.definitions.contains_key(name)
     }
 
-    /// Version 2024-02-01.19.0.
+    /// Returns the description of version 2024-02-01.19.0.
     pub fn of_19() -> Self {
         Self::read(include_str!("BatchService-2024-02-01.19.0.definitions.json"))
     }
@@ -78,20 +79,20 @@ impl Description {
         Self { definitions }
     }
 
-    /// A definition by its name.
+    /// Returns the definition of this name.
     pub fn definition(&self, name: &str) -> &Value {
         self.definitions.get(name).unwrap_or_else(|| panic!("{name} is not defined"))
     }
 
-    /// The names of a definition's properties, sorted.
+    /// Returns the sorted property names of a definition.
     pub fn properties(&self, name: &str) -> Vec<&str> {
         let properties = self.definition(name)["properties"].as_object();
         properties.into_iter().flat_map(Map::keys).map(String::as_str).collect()
     }
 
-    /// What is wrong with the body of a request, line by line; nothing if all is well. Stricter than the service:
-    /// a property that is not described is wrong, and so is one that only the service may set.
-    pub fn faults_of_request(&self, definition: &str, body: &Value) -> Vec<String> {
+    /// Returns the problems of a request body, one per line; empty if it is valid. Stricter than the service:
+    /// unknown properties and those that only the service sets are problems.
+    pub fn problems_of_request(&self, definition: &str, body: &Value) -> Vec<String> {
         let mut definitions = self.definitions.clone();
         definitions.values_mut().for_each(close);
         let schema = json!({
@@ -103,7 +104,7 @@ impl Description {
         validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect()
     }
 
-    /// A body with every property that is described, all arrays with every value that an enum has.
+    /// Returns a body with all properties; arrays of enums contain all values.
     pub fn full_body(&self, definition: &str) -> Value {
         self.full(definition, self.definition(definition))
     }
@@ -137,7 +138,7 @@ impl Description {
     }
 }
 
-/// Names of definitions, and of the models that took their place with 2025-06-01; the others kept their names.
+/// Names of definitions that version 2025-06-01 renamed, old and new.
 const RENAMED: &[(&str, &str)] = &[
     ("AffinityInformation", "BatchAffinityInfo"),
     ("ApplicationPackageReference", "BatchApplicationPackageReference"),
@@ -239,7 +240,8 @@ const RENAMED: &[(&str, &str)] = &[
     ("VMDiskSecurityProfile", "BatchVmDiskSecurityProfile"),
 ];
 
-/// The schema of a property by its type in the Python client: `list[Union[str, DiskEncryptionTarget]]`.
+/// Returns the schema of a property from its type in the Python client, for example
+/// `list[Union[str, DiskEncryptionTarget]]`.
 fn schema_of(kind: &str, enums: &Value) -> Value {
     if let Some(of) = kind.strip_prefix("list[").and_then(|of| of.strip_suffix(']')) {
         return json!({"type": "array", "items": schema_of(of, enums)});
@@ -265,7 +267,7 @@ fn schema_of(kind: &str, enums: &Value) -> Value {
     }
 }
 
-/// Makes a definition refuse what it does not name, and what only the service sets.
+/// Makes a schema reject unknown properties and those that only the service sets.
 fn close(schema: &mut Value) {
     let Value::Object(schema) = schema else { return };
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {

@@ -1,11 +1,11 @@
-"""Records what the official Python SDKs sign, for `sdk.rs`.
+"""Records requests signed by the official Python SDKs, for `sdk.rs`.
 
-Run once per SDK, each installed in a folder of its own:
+Run it once for each SDK, each installed in its own folder:
 
     PYTHONPATH=FOLDER python3 make.py blob|batch > NAME.json
 
-The SDK talks to a listener on the loopback address that accepts everything; each request is written down as it
-came. Keys are made up for this file (the blob key is the public one of the storage emulator).
+The SDK sends requests to a listener on the loopback address, which accepts and records all of them. Keys are
+invented for this file (the blob key is the public one of the storage emulator).
 """
 
 import datetime
@@ -76,7 +76,7 @@ class Listener(BaseHTTPRequestHandler):
 
 
 def quietly(call, *args, **named):
-    """What matters is the request; the SDK may not like the answer."""
+    """Calls the SDK and ignores errors: only the request matters, the SDK may reject the response."""
     try:
         result = call(*args, **named)
         if hasattr(result, "by_page") or hasattr(result, "__next__"):

@@ -31,7 +31,7 @@ pub fn json(value: &impl Serialize) -> Response {
 /// An entity, its shape named first.
 pub fn entity(base: &str, shape: &str, value: &impl Serialize) -> Response {
     let odata_metadata = format!("{base}/$metadata#{shape}/@Element");
-    json(&dropmill_azure_wire::batch::Answer { odata_metadata: &odata_metadata, entity: value })
+    json(&dropmill_azure_wire::batch::ResponseBody { odata_metadata: &odata_metadata, entity: value })
 }
 
 /// Adds a header; a value that no header can hold is left out.
@@ -75,7 +75,7 @@ pub fn refused(refusal: Refusal, is_head: bool, base: &str, request_id: &str, no
         return empty(refusal.status);
     }
     let code = refusal.error.code.clone();
-    let error = refusal.error.told_at(request_id, &iso(now)).as_answer_of(base);
+    let error = refusal.error.with_request_id(request_id, &iso(now)).with_metadata_url(base);
     let mut answer = json(&error);
     answer.extensions_mut().insert(ErrorCode(code));
     *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

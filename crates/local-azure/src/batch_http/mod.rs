@@ -18,7 +18,7 @@ use bytes::Bytes;
 use dropmill_azure_wire::{
     batch::{Page, limit, requests, version::Family},
     error::BatchErrorBody,
-    sign::{Refusal as SignRefusal, Scheme, SharedKey},
+    sign::{AuthError, Scheme, SharedKey},
     time::Timestamp,
     uri,
 };
@@ -97,7 +97,7 @@ fn authorize(key: &SharedKey, parts: &http::request::Parts, now: Timestamp) -> R
                  correctly including the signature.";
     let error = BatchErrorBody::new(refusal.code(Scheme::Batch), words);
     let error = match &refusal {
-        SignRefusal::Missing => error,
+        AuthError::Missing => error,
         other => error.with("AuthenticationErrorDetail", other.detail()),
     };
     let error = match way_out(&refusal) {
@@ -130,7 +130,7 @@ fn check_version(query: &str) -> Result<Family, Refusal> {
         let refusal = Refusal::new(400, "MissingRequiredQueryParameter", words);
         return Err(refusal.with("QueryParameterName", "api-version"));
     };
-    if let Some(family) = Family::of(&version) {
+    if let Some(family) = Family::from_version(&version) {
         return Ok(family);
     }
     let words = "The specified api version string is invalid.";

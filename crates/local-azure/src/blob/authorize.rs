@@ -7,7 +7,7 @@ use super::{
 };
 use dropmill_azure_wire::{
     error::BlobErrorBody,
-    sas::{self, Action, Asked, Level},
+    sas::{self, Action, Level, SasRequest},
     sign::{Parts, Scheme},
 };
 use http::{HeaderMap, Method, StatusCode};
@@ -49,7 +49,7 @@ impl Rights {
     pub fn may_replace_headers(self) -> bool {
         match self {
             Self::Owner => true,
-            Self::Sas(rights) => rights.sign_answer_headers(),
+            Self::Sas(rights) => rights.sign_response_headers(),
         }
     }
 }
@@ -91,7 +91,7 @@ pub fn authorize(
         (_, "") => Level::Container,
         _ => Level::Object,
     };
-    let Some(action) = Action::of(method, level, query) else {
+    let Some(action) = Action::from_request(method, level, query) else {
         return Err(refuse(
             403,
             "AuthorizationFailure",
@@ -124,7 +124,7 @@ pub fn sas_rights(
 /// # Errors
 /// Why it is none.
 pub fn check_signature(inner: &Inner, query: &str, address: &Address, from: IpAddr) -> Result<(), Refusal> {
-    use sas::Refusal::{BeyondContainer, Permission, ResourceType};
+    use sas::AuthError::{BeyondContainer, Permission, ResourceType};
     match verify(inner, query, address, Action::DeleteBlob, from, inner.https) {
         Ok(_) | Err(BeyondContainer | Permission | ResourceType) => Ok(()),
         Err(refused) => Err(denied(refused)),
@@ -138,12 +138,16 @@ fn verify(
     action: Action,
     from: IpAddr,
     https: bool,
-) -> Result<sas::Rights, sas::Refusal> {
+) -> Result<sas::Rights, sas::AuthError> {
     let Address { container, blob } = address;
-    sas::verify(&inner.key, query, &Asked { container, blob, action, now: inner.clock.now(), https, from })
+    sas::verify(
+        &inner.key,
+        query,
+        &SasRequest { container, blob, action, now: inner.clock.now(), https, from },
+    )
 }
 
-fn denied(refused: sas::Refusal) -> Refusal {
+fn denied(refused: sas::AuthError) -> Refusal {
     let mut error = BlobErrorBody::new(refused.code(), refused.message());
     if let Some(detail) = refused.detail() {
         error = error.with("AuthenticationErrorDetail", detail);

@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use dropmill_azure_wire::{
-    blob::{FileFacts, Metadata},
+    blob::{FileMetadata, Metadata},
     sas::Action,
     secret::shown_url,
 };
@@ -109,7 +109,7 @@ impl Door {
             .map_err(|refused| denied(address, &refused))
     }
 
-    fn readable(&self, url: &str) -> Result<(Reading, FileFacts), DoorError> {
+    fn readable(&self, url: &str) -> Result<(Reading, FileMetadata), DoorError> {
         let Named { address, query } = self.named(url)?;
         if address.blob.is_empty() {
             return Err(DoorError::NotFound(format!("{address} names a container, not a blob")));
@@ -117,7 +117,7 @@ impl Door {
         self.rights(&address, query, Action::ReadBlob)?;
         let blob = self.inner.store.blob(&address.container, &address.blob).told_blocking();
         let blob = blob.map_err(|refused| failed(&address, refused))?;
-        let facts = FileFacts::of(&blob.facts.metadata.to_metadata());
+        let facts = FileMetadata::from_blob_metadata(&blob.facts.metadata.to_metadata());
         Ok((self.inner.store.read(&blob.body, 0, blob.length()), facts))
     }
 
@@ -221,7 +221,7 @@ fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorErr
 }
 
 impl BlobDoor for Door {
-    fn fetch(&self, url: &str, to: &Path, _go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, _go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         let (reading, facts) = self.readable(url)?;
         let _turn = self.turn(reading.left());
         room::check(to.parent().unwrap_or(to), reading.left()).map_err(local(to))?;

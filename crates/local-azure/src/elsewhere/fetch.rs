@@ -9,7 +9,7 @@ use crate::{
     room,
 };
 use dropmill_azure_wire::{
-    blob::{FileFacts, metadata_of},
+    blob::{FileMetadata, metadata_from_headers},
     secret::shown_url,
 };
 use http::header::LOCATION;
@@ -28,7 +28,7 @@ const CHECK_EVERY: u64 = 16 << 20;
 #[derive(Debug, PartialEq)]
 pub(super) enum Fetched {
     /// The file is there; what the blob remembers of the file that it was made of, if it is one.
-    File(FileFacts),
+    File(FileMetadata),
     /// A redirect leads to this address of the service itself.
     LeadsHome(String),
 }
@@ -83,8 +83,8 @@ impl Line {
     }
 
     /// Writes a body to a file as it comes.
-    async fn write(&self, subject: &str, mut answer: Response, to: &Path) -> Result<FileFacts, Failed> {
-        let facts = FileFacts::of(&metadata_of(answer.headers()));
+    async fn write(&self, subject: &str, mut answer: Response, to: &Path) -> Result<FileMetadata, Failed> {
+        let facts = FileMetadata::from_blob_metadata(&metadata_from_headers(answer.headers()));
         let local =
             |error: io::Error| Failed::finally(DoorError::Local(format!("{}: {error}", to.display())));
         let folder = to.parent().unwrap_or(to);

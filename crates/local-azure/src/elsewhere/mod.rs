@@ -23,7 +23,7 @@ use crate::{
     blob::is_here,
     orders::{BlobDoor, DoorError, FileToStore, GoOn},
 };
-use dropmill_azure_wire::{blob::FileFacts, secret::shown_url};
+use dropmill_azure_wire::{blob::FileMetadata, secret::shown_url};
 #[cfg(not(feature = "web"))]
 use no_web::{Fetched, Line};
 use std::{
@@ -121,7 +121,7 @@ fn without_files(url: &str) -> DoorError {
 }
 
 impl BlobDoor for Doors {
-    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         if self.is_own(url) {
             return self.own.fetch(url, to, go_on);
         }

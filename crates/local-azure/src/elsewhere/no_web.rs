@@ -2,7 +2,7 @@
 
 use super::Limits;
 use crate::orders::{DoorError, FileToStore, GoOn};
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use std::path::Path;
 
 /// A client that does not exist.
@@ -12,7 +12,7 @@ pub(super) enum Line {}
 #[expect(dead_code, reason = "nothing is downloaded")]
 pub(super) enum Fetched {
     /// The file is there.
-    File(FileFacts),
+    File(FileMetadata),
     /// A redirect leads to this address of the service itself.
     LeadsHome(String),
 }

@@ -8,7 +8,7 @@ use super::{
     place::TaskPlace,
 };
 use crate::orders::{BlobDoor, DoorError, FileToStore, GoOn, NodeFailure, OutputFileOrder, UploadCondition};
-use dropmill_azure_wire::{blob::FileFacts, secret::shown_url};
+use dropmill_azure_wire::{blob::FileMetadata, secret::shown_url};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -213,14 +213,18 @@ impl<'a> Store<'a> {
 
     /// What a blob remembers of its file: asked for by a variable, because blobs of others have no pairs that they did not
     /// set.
-    fn facts(&self, file: &Path) -> FileFacts {
+    fn facts(&self, file: &Path) -> FileMetadata {
         let left_out_bytes = self.left_out.get(file).copied().unwrap_or(0);
         let is_stream = file.parent() == Some(&self.place.directory);
         if !self.environment.contains_key(KEEP_FACTS) || (is_stream && left_out_bytes == 0) {
-            return FileFacts::default();
+            return FileMetadata::default();
         }
-        let Ok(metadata) = fs::metadata(file) else { return FileFacts::default() };
-        FileFacts { mode: Some(metadata.mode() & 0o777), modified: metadata.modified().ok(), left_out_bytes }
+        let Ok(metadata) = fs::metadata(file) else { return FileMetadata::default() };
+        FileMetadata {
+            mode: Some(metadata.mode() & 0o777),
+            modified: metadata.modified().ok(),
+            left_out_bytes,
+        }
     }
 
     fn send(&mut self) {

@@ -2,7 +2,7 @@
 
 use super::{control::Handle, failures, patience::while_full, place::beneath};
 use crate::orders::{BlobDoor, DoorError, GoOn, NodeFailure, ResourceFileOrder, ResourceSource};
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::{
     fs::{self, File},
@@ -62,7 +62,7 @@ pub(super) fn bring(
 }
 
 /// Gives a file the mode that was asked for, else the one that its blob remembers; and the time that it remembers.
-fn settle(place: &Path, asked: Option<u32>, facts: &FileFacts) -> io::Result<()> {
+fn settle(place: &Path, asked: Option<u32>, facts: &FileMetadata) -> io::Result<()> {
     if let Some(modified) = facts.modified {
         // For an owner without the right to read, too: the file is opened before its mode is set.
         File::options().write(true).open(place)?.set_modified(modified)?;

@@ -15,7 +15,7 @@ use dropmill_actors::{
     place::{PlaceError, ResultPlace},
 };
 use dropmill_azure_client::blob::FileSource;
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use dropmill_azure_wire::secret::without_query;
 use dropmill_lifecycle::{
     Failure,
@@ -153,7 +153,7 @@ struct RecordingDoor {
 }
 
 impl BlobDoor for RecordingDoor {
-    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         self.inner.fetch(url, to, go_on)
     }
     fn list(&self, container_url: &str, prefix: &str, go_on: GoOn<'_>) -> Result<Vec<String>, DoorError> {

@@ -296,7 +296,7 @@ pub fn refusal(refusal: Refusal, is_head: bool, request_id: &str, now: Timestamp
     let mut answer = if is_head || refusal.status == StatusCode::NOT_MODIFIED {
         empty(refusal.status)
     } else {
-        let mut answer = xml(refusal.error.clone().told_at(request_id, &iso(now)).write());
+        let mut answer = xml(refusal.error.clone().with_request_id(request_id, &iso(now)).write());
         *answer.status_mut() = refusal.status;
         answer
     };

@@ -10,7 +10,7 @@ use crate::blob::store::BlobFacts;
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use dropmill_azure_wire::blob::{
-    FoundByTags, TagFilter, Tags, are_valid_tags, header as name, read_tags, tags_of_header, write_tags,
+    FoundByTags, TagFilter, Tags, are_valid_tags, header as name, parse_tags_header, read_tags, write_tags,
 };
 use http::StatusCode;
 
@@ -25,7 +25,7 @@ impl Ask<'_> {
     pub fn tags(&self) -> Result<Tags, Refusal> {
         let Some(text) = self.header(name::TAGS) else { return Ok(Tags::new()) };
         self.rights.check_tags()?;
-        valid(tags_of_header(text))
+        valid(parse_tags_header(text))
     }
 
     pub(super) async fn set_tags(&self, body: &mut Body) -> Answered {
@@ -63,7 +63,7 @@ impl Ask<'_> {
             self.inner.store.tagged(&self.address.container, &filter, from, limit).told().await?;
         let next_marker = next.map(|(container, name)| URL_SAFE.encode(format!("{container}/{name}")));
         let service_endpoint = format!("{}/", self.inner.endpoint);
-        Ok(xml(FoundByTags { service_endpoint, asked, blobs, next_marker }.write()))
+        Ok(xml(FoundByTags { service_endpoint, filter: asked, blobs, next_marker }.write()))
     }
 }
 

@@ -7,7 +7,7 @@ mod storage;
 
 use super::{Doors, Limits};
 use crate::orders::{BlobDoor, DoorError, FileToStore, GoOn};
-use dropmill_azure_wire::blob::FileFacts;
+use dropmill_azure_wire::blob::FileMetadata;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -26,10 +26,10 @@ impl OwnDoor {
 }
 
 impl BlobDoor for OwnDoor {
-    fn fetch(&self, url: &str, to: &Path, _: GoOn<'_>) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, _: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         self.note(&format!("fetch {url}"));
         fs::write(to, "own").unwrap();
-        Ok(FileFacts::default())
+        Ok(FileMetadata::default())
     }
     fn list(&self, container_url: &str, _: &str, _: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         self.note(&format!("list {container_url}"));

@@ -106,7 +106,7 @@ impl Rig {
             self.folder.path().join("outputs").join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
-        FileToStore { name: name.into(), path, facts: FileFacts::default() }
+        FileToStore { name: name.into(), path, facts: FileMetadata::default() }
     }
 }
 
@@ -115,7 +115,7 @@ fn files_become_blobs_of_another_account_and_come_back() {
     let (rig, other) = (Rig::with(|limits| (limits.block_bytes, limits.page) = (4, 2)), Other::start());
     let container = other.url("box", all());
     let modified = SystemTime::UNIX_EPOCH + Duration::new(1_764_475_200, 5);
-    let facts = FileFacts { mode: Some(0o640), modified: Some(modified), left_out_bytes: 0 };
+    let facts = FileMetadata { mode: Some(0o640), modified: Some(modified), left_out_bytes: 0 };
     let names = ["a b/\u{e9}?#%.txt", "long", "longer", "none", "one"];
     let contents: [&[u8]; 5] = [b"xy", b"12345", b"0123456789ab", b"", b"1"];
     let files: Vec<_> = names

@@ -53,7 +53,7 @@ fn what_cannot_be_started_says_why() {
         (command_line::quote([at("plain")]), "CommandLaunchFailed", "ermission denied"),
         (command_line::quote([at("text")]), "CommandLaunchFailed", "xec format error"),
         (command_line::quote(["/tmp"]), "CommandLaunchFailed", "ermission denied"),
-        ("echo 'x".into(), "CommandLaunchFailed", "never closed"),
+        ("echo 'x".into(), "CommandLaunchFailed", "not closed"),
         ("  ".into(), "CommandLaunchFailed", "empty"),
     ];
     for (line, code, message) in table {

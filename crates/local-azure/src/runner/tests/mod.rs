@@ -23,7 +23,7 @@ use crate::orders::{
     BlobDoor, DoorError, FileToStore, GoOn, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order,
     OutputFileOrder, ResourceFileOrder, ResourceSource, Runner, UploadCondition,
 };
-use dropmill_azure_wire::{blob::FileFacts, command_line, secret::without_query, time::WallClock};
+use dropmill_azure_wire::{blob::FileMetadata, command_line, secret::without_query, time::WallClock};
 use std::{
     collections::BTreeMap,
     fs,
@@ -264,7 +264,7 @@ impl MemoryDoor {
 }
 
 impl BlobDoor for MemoryDoor {
-    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileFacts, DoorError> {
+    fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         if without_query(url).ends_with("/endless") {
             self.call(url)?;
             while go_on() {
@@ -280,7 +280,7 @@ impl BlobDoor for MemoryDoor {
         }
         assert!(!to.exists() && to.is_absolute(), "{to:?}");
         fs::write(to, &content).map_err(|error| DoorError::Local(error.to_string()))?;
-        Ok(FileFacts::default())
+        Ok(FileMetadata::default())
     }
     fn list(&self, container_url: &str, prefix: &str, _: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         let container = self.call(container_url)?;

@@ -1,29 +1,29 @@
-//! What a blob that was made of a file remembers of it, beside its content.
+//! File metadata (mode and modification time) that is stored with the blob of an uploaded file.
 //!
-//! Azure keeps no modes and no times of files; one pair of the blob's metadata does: `dropmill_file`, whose value is
-//! `<mode, octal> <seconds since 1970>.<nanoseconds, 9 digits>`, followed by ` <bytes>` if so many bytes were left out
-//! of the middle of the content.
+//! Azure does not store file modes and times, so the blob metadata entry `dropmill_file` holds them as
+//! `<mode, octal> <seconds since 1970>.<nanoseconds, 9 digits>`. If the middle of the content was omitted,
+//! the number of omitted bytes follows after a space.
 
 use super::Metadata;
 use std::time::{Duration, SystemTime};
 
-/// Name of the pair.
+/// Name of the metadata entry.
 const NAME: &str = "dropmill_file";
 
-/// Mode and times of a file.
+/// The mode and modification time of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FileFacts {
-    /// Permissions: the lowest nine bits.
+pub struct FileMetadata {
+    /// Permission bits, the lowest nine of the mode.
     pub mode: Option<u32>,
-    /// When its content was last changed; nothing before 1970.
+    /// Modification time; `None` if it is before 1970.
     pub modified: Option<SystemTime>,
-    /// Bytes that were left out of the middle of its content.
+    /// Number of bytes omitted from the middle of the content.
     pub left_out_bytes: u64,
 }
 
-impl FileFacts {
-    /// Reads what the metadata of a blob says; nothing if it says nothing that can be understood.
-    pub fn of(metadata: &Metadata) -> Self {
+impl FileMetadata {
+    /// Parses the entry in the metadata of a blob. All fields are empty if it is missing or invalid.
+    pub fn from_blob_metadata(metadata: &Metadata) -> Self {
         let found = metadata.iter().find(|(name, _)| name.eq_ignore_ascii_case(NAME));
         found.and_then(|(_, value)| Self::read(value)).unwrap_or_default()
     }
@@ -38,9 +38,9 @@ impl FileFacts {
         Some(Self { mode: Some(mode), modified: SystemTime::UNIX_EPOCH.checked_add(since), left_out_bytes })
     }
 
-    /// Returns the metadata that says so; none if the mode or the time is missing.
+    /// Returns the metadata entry; empty if mode or modification time is missing.
     pub fn metadata(&self) -> Metadata {
-        let since = self.modified.and_then(|moment| moment.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since = self.modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let (Some(mode), Some(since)) = (self.mode, since) else { return Metadata::new() };
         let mut value = format!("{:o} {}.{:09}", mode & 0o777, since.as_secs(), since.subsec_nanos());
         if self.left_out_bytes > 0 {
@@ -56,17 +56,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_nonsense_says_nothing() {
+    fn metadata_is_read_back_and_invalid_metadata_is_empty() {
         let modified = SystemTime::UNIX_EPOCH + Duration::new(1_764_475_200, 5);
         for left_out_bytes in [0, 7] {
-            let facts = FileFacts { mode: Some(0o4755), modified: Some(modified), left_out_bytes };
-            let read = FileFacts::of(&facts.metadata());
-            assert_eq!(read, FileFacts { mode: Some(0o755), ..facts });
+            let facts = FileMetadata { mode: Some(0o4755), modified: Some(modified), left_out_bytes };
+            let read = FileMetadata::from_blob_metadata(&facts.metadata());
+            assert_eq!(read, FileMetadata { mode: Some(0o755), ..facts });
         }
-        assert_eq!(FileFacts::default().metadata(), Metadata::new());
+        assert_eq!(FileMetadata::default().metadata(), Metadata::new());
         for value in ["", "644", "9 1.0", "644 1", "644 -1.0", "644 1.9999999999", "644 1.0 x"] {
             let metadata = [("Dropmill_File".to_owned(), value.to_owned())].into();
-            assert_eq!(FileFacts::of(&metadata), FileFacts::default(), "{value:?}");
+            assert_eq!(FileMetadata::from_blob_metadata(&metadata), FileMetadata::default(), "{value:?}");
         }
     }
 }
