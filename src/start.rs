@@ -6,6 +6,7 @@ use crate::{
     error::{NothingToDo, UsageError},
     plan::{self, Ask},
     record::Record,
+    services,
     session::RunSession,
     settings::Loaded,
     state::State,
@@ -215,6 +216,7 @@ impl Start {
         match self {
             Self::New(new) => {
                 let (loaded, plan) = *new;
+                services::check(&loaded.settings)?;
                 let record = record(&plan)?;
                 let mut session = RunSession::first(loaded, plan, None, state, clock)?;
                 session.record = record;

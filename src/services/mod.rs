@@ -150,6 +150,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_run_fails_if_this_build_lacks_what_it_needs() {
+        let checked = check(&Settings::default()).map_err(|missing| missing.to_string());
+        let expected = "service.kind = \"embedded\" needs the feature `embedded`: add it to the features of `dropmill` in \
+                        Cargo.toml, then build again";
+        let expected = if cfg!(feature = "embedded") { Ok(()) } else { Err(expected.to_owned()) };
+        assert_eq!(checked, expected);
+    }
+
+    #[test]
     fn what_the_settings_need_and_was_not_built_is_named() {
         let settings = |kind, url: Option<&str>| {
             let mut settings = Settings::default();

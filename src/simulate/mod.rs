@@ -6,11 +6,10 @@ pub use replay::replay;
 
 use crate::{
     daemon,
-    error::UsageError,
+    error::{Error, UsageError},
     plan,
-    settings::{Loaded, load},
+    settings::{Loaded, Problems, load},
 };
-use anyhow::{Context, Result};
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_test_kit::{Player, Scenario, drop::MillPlan};
 use rand::SeedableRng;
@@ -41,7 +40,7 @@ impl Simulated {
         set: &[String],
         environment: Vec<(String, String)>,
         scenario: &Scenario,
-    ) -> Result<Self> {
+    ) -> Result<Self, Error> {
         Self::new(&load(file, set, environment)?, scenario)
     }
 
@@ -49,7 +48,7 @@ impl Simulated {
     ///
     /// # Errors
     /// Fails if the settings have mistakes, or no `[watch]` section and the scenario needs one.
-    pub fn new(loaded: &Loaded, scenario: &Scenario) -> Result<Self> {
+    pub fn new(loaded: &Loaded, scenario: &Scenario) -> Result<Self, Error> {
         if scenario.files.is_empty() {
             return Ok(Self::Run(Box::new(plan_of(loaded)?)));
         }
@@ -71,10 +70,10 @@ impl Simulated {
 }
 
 /// Returns a plan whose names are those of a simulated time, the same every time.
-fn plan_of(loaded: &Loaded) -> Result<RunPlan> {
-    let moment = jiff::Timestamp::from_second(BEGINNING).context("a time of this century")?;
-    let run = plan::run_name(&loaded.settings.run.name, moment, &mut ChaCha8Rng::seed_from_u64(0));
-    Ok(plan::plan(loaded, &run, &|_| true)?)
+fn plan_of(loaded: &Loaded) -> Result<RunPlan, Problems> {
+    let time = jiff::Timestamp::from_second(BEGINNING).expect("it is a time of this century");
+    let run = plan::run_name(&loaded.settings.run.name, time, &mut ChaCha8Rng::seed_from_u64(0));
+    plan::plan(loaded, &run, &|_| true)
 }
 
 /// Reads a scenario, and the run file that its first line may name: `# run: FILE`.
@@ -94,7 +93,7 @@ pub fn read_scenario(path: &Path) -> Result<(Option<PathBuf>, Scenario), UsageEr
 ///
 /// # Errors
 /// Fails if one of them cannot be read, or the scenario names no run file.
-pub fn read_whole(path: &Path, environment: Vec<(String, String)>) -> Result<(Simulated, Scenario)> {
+pub fn read_whole(path: &Path, environment: Vec<(String, String)>) -> Result<(Simulated, Scenario), Error> {
     let (run_file, scenario) = read_scenario(path)?;
     let run_file = run_file.ok_or_else(|| UsageError::File {
         path: path.to_owned(),

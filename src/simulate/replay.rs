@@ -1,7 +1,7 @@
 //! Replays a recording of `run --record`, with the responses that the services gave then.
 
 use crate::{
-    error::UsageError,
+    error::{Error, UsageError},
     record::{DELIVERIES, EXCHANGES, OUTLINE, PLAN},
 };
 use anyhow::{Context, Result};
@@ -13,7 +13,11 @@ use std::{fs, path::Path};
 ///
 /// # Errors
 /// Fails if a file of the recording cannot be read, or an input of the run is missing.
-pub fn replay(folder: &Path) -> Result<(Replayed, Option<String>)> {
+pub fn replay(folder: &Path) -> Result<(Replayed, Option<String>), Error> {
+    Ok(read_and_replay(folder)?)
+}
+
+fn read_and_replay(folder: &Path) -> Result<(Replayed, Option<String>)> {
     let read = |name: &str| {
         let path = folder.join(name);
         fs::read_to_string(&path).map_err(|error| UsageError::File { path, problem: error.to_string() })
