@@ -4,6 +4,7 @@
 //! of its own. At the end it deletes the containers, or says that they stay.
 
 mod awaited;
+mod inputs_of_tasks;
 mod uploading;
 
 pub use uploading::blob_name;
@@ -418,75 +419,6 @@ impl StorageUploader {
             self.want_input(&item);
         }
         self.fill(ctx);
-    }
-
-    /// Uploads the files of a task that is not closed, or says that they are there.
-    fn want_input(&mut self, item: &Item) {
-        let past = self.past.tasks.get(&item.task);
-        if past.is_some_and(|past| past.closed.is_some()) {
-            return;
-        }
-        let recorded = past.and_then(|past| past.uploaded.as_ref());
-        let has_own = match item.more_files.is_empty() {
-            true => {
-                item.source.is_some() && item.blob.is_none() && !self.is_there(&blob_name(item), recorded)
-            }
-            false => {
-                let is_there = |(blob, bytes): &(String, u64)| self.found.get(blob) == Some(bytes);
-                let own = own_files(item);
-                !own.is_empty() && !(recorded.is_some() && own.iter().all(is_there))
-            }
-        };
-        let shared = shared_files(item);
-        let has_shared = !shared.is_empty();
-        let (past_files, found) = (&self.past.shared_files, &self.found);
-        let is_there = |file: &SharedFile| {
-            let recorded = past_files.get(&file.blob);
-            recorded.is_some() && recorded == found.get(&file.blob)
-        };
-        match self.awaited.want(item.index, has_own, shared, is_there) {
-            Wanted::Failed(failure) => self.input_failed(item.index, failure),
-            Wanted::Nothing if recorded.is_none() && has_shared => self.input_ready(item.index, false, true),
-            Wanted::Nothing => {
-                let cause = past.and_then(|past| past.cause).or(Some(self.started));
-                self.to.tasks.do_send(TaskHappened {
-                    index: item.index,
-                    event: TaskEvent::InputReady,
-                    cause,
-                });
-            }
-            Wanted::Uploads(begin) => {
-                for file in begin {
-                    self.shared.push(file);
-                    let index = u32::try_from(self.shared.len() - 1).unwrap_or(u32::MAX);
-                    let number = self.add(What::Shared(index));
-                    self.queue.push_back(number);
-                }
-                if has_own {
-                    let number = self.add(What::Input(item.index));
-                    self.queue.push_back(number);
-                }
-            }
-        }
-    }
-
-    /// All files of a task are there; its own were uploaded just now, or not.
-    fn input_ready(&self, index: u32, uploaded_own: bool, skipped: bool) {
-        let item = self.roster.item(index);
-        let past = self.past.tasks.get(&item.task);
-        let mut cause = past.and_then(|past| past.cause).or(Some(self.started));
-        if uploaded_own || past.is_none_or(|past| past.uploaded.is_none()) {
-            let (input, bytes) = (item.relative.clone(), self.size(What::Input(index)));
-            let happening = Happening::InputUploaded { input, bytes, skipped };
-            cause =
-                Some(self.record.note(ME, self.subject(What::Input(index)), Some(self.started), happening));
-        }
-        self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause });
-    }
-
-    fn input_failed(&self, index: u32, failure: Failure) {
-        let event = TaskEvent::InputFailed(failure);
-        self.to.tasks.do_send(TaskHappened { index, event, cause: Some(self.started) });
     }
 
     /// Whether a blob that an earlier life recorded is there, as long as it was.

@@ -2,8 +2,10 @@
 
 mod command;
 mod files;
+mod items;
 pub mod machine;
 pub use files::normal;
+pub use items::dropped;
 mod name;
 mod sources;
 pub mod stored;
@@ -57,7 +59,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
     let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
     let application = application(settings, &loaded.base, &output_folder, &mut problems);
     let sources = sources::read(loaded, &output_folder, &mut problems);
-    let items = items(settings, run, &sources, &mut problems);
+    let items = items::items(settings, run, &sources, &mut problems);
     if !problems.is_empty() {
         return Err(loaded.problems(problems));
     }
@@ -138,36 +140,6 @@ pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<
     // Files come for as long as they come, and a result that cannot be brought home stays at the service.
     (plan.deadlines.run, plan.deadlines.delivery, plan.deadlines.no_progress) = (FOR_EVER, FOR_EVER, None);
     Ok(plan)
-}
-
-/// Makes the item of a file of a drop folder; that the command makes sense was checked.
-pub fn dropped(task: &Task, file: &NewItem) -> Item {
-    let mut draft = Draft::of_file(&file.relative);
-    // The blobs of a folder come under their whole names, which begin with the task's and have no control characters.
-    if file.whole_folder {
-        let name = draft.files[0].place.replace(char::is_control, "_");
-        draft.files[0].place = format!("{}/{name}", file.task);
-    }
-    let template = Template::of(task, &Declared::of_a_file());
-    Item {
-        index: 0,
-        task: file.task.clone(),
-        relative: file.relative.clone(),
-        source: Some(file.source.clone()),
-        file_name: file_name(&file.relative).to_owned(),
-        size_bytes: file.size_bytes,
-        modified: None,
-        mode: None,
-        command_line: template.map(|template| template.write(&draft, 0)).unwrap_or_default(),
-        environment: environment(task, &draft, &file.run, 0, &Declared::of_a_file()),
-        result_folder: file.task.clone(),
-        whole_folder: file.whole_folder,
-        supersedes: None,
-        blob: None,
-        more_files: vec![],
-        values: vec![],
-        outputs: None,
-    }
 }
 
 /// Leaves out the items that are not wanted; those that stay keep their names and commands.
@@ -343,182 +315,6 @@ fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, Stri
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     parts.iter().map(|(part, value)| ((*part).to_owned(), digest(value))).collect()
-}
-
-fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Item> {
-    let template = match Template::of(&settings.task, &sources.declared) {
-        Ok(template) => template,
-        Err(found) => {
-            problems.extend(found);
-            return vec![];
-        }
-    };
-    problems.extend(unknown_placeholders(settings, &sources.declared));
-    if !problems.is_empty() {
-        return vec![];
-    }
-    let flat = settings.output.layout == Layout::Flat;
-    if flat {
-        problems.extend(same_names_in_one_folder(settings, sources));
-    }
-    let shared = shared_files(&sources.drafts);
-    let mut ids = BTreeSet::new();
-    let mut items = vec![];
-    for (index, draft) in sources.drafts.iter().enumerate() {
-        let task = name::task_name(&draft.name);
-        if !ids.insert(task.clone()) {
-            let what = format!("{} has the task id of another task", draft.name);
-            problems.push(Problem::new("input", what));
-        }
-        let blob = |file: &NamedFile| {
-            shared
-                .get(file.path.as_str())
-                .cloned()
-                .unwrap_or_else(|| format!("{task}/{}", without_controls(&file.place)))
-        };
-        let (source, more_files) = files_of(draft, sources, &blob);
-        let file = source.map(|file| &sources.files[&file.path]);
-        items.push(Item {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            relative: draft.name.clone(),
-            source: file.map(|file| file.path.clone()),
-            file_name: source.map(|file| file_name(&file.place).to_owned()).unwrap_or_default(),
-            size_bytes: file.map_or(0, |file| file.size_bytes),
-            modified: file.and_then(|file| file.modified),
-            mode: file.and_then(|file| file.mode),
-            command_line: template.write(draft, index),
-            environment: environment(&settings.task, draft, run, index, &sources.declared),
-            result_folder: if flat { String::new() } else { draft.name.clone() },
-            whole_folder: false,
-            supersedes: None,
-            blob: source.and_then(|file| shared.get(file.path.as_str()).cloned()),
-            more_files,
-            values: draft.values.clone(),
-            outputs: outputs(&settings.task, draft, index, &sources.declared),
-            task,
-        });
-    }
-    items
-}
-
-/// The first file of a task, and the others.
-fn files_of<'a>(
-    draft: &'a Draft,
-    sources: &Sources,
-    blob: &dyn Fn(&NamedFile) -> String,
-) -> (Option<&'a NamedFile>, Vec<ItemFile>) {
-    let more = |file: &NamedFile| {
-        let found = &sources.files[&file.path];
-        ItemFile {
-            source: found.path.clone(),
-            place: file.place.clone(),
-            blob: blob(file),
-            size_bytes: found.size_bytes,
-            modified: found.modified,
-            mode: found.mode,
-        }
-    };
-    let mut files = draft.files.iter();
-    (files.next(), files.map(more).collect())
-}
-
-/// Names of blobs of files that several tasks share: each is uploaded once.
-fn shared_files(drafts: &[Draft]) -> BTreeMap<&str, String> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for file in drafts.iter().flat_map(|draft| &draft.files) {
-        *counts.entry(&file.path).or_default() += 1;
-    }
-    let name = |path: &str| {
-        let digest = Sha256::digest(path.as_bytes());
-        let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("shared/{hash}/{}", without_controls(file_name(path)))
-    };
-    counts.into_iter().filter(|(_, count)| *count > 1).map(|(path, _)| (path, name(path))).collect()
-}
-
-/// No blob has control characters in its name.
-fn without_controls(name: &str) -> String {
-    name.replace(char::is_control, "_")
-}
-
-/// What cannot lie in one folder for all results.
-fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Problem> {
-    let mut problems = vec![];
-    let mut places: BTreeMap<String, &str> = BTreeMap::new();
-    for draft in &sources.drafts {
-        let name = file_name(&draft.name).to_owned();
-        if let Some(other) = places.insert(name.clone(), &draft.name) {
-            let what =
-                format!("{other} and {} are both called {name}: use layout = \"by-input\"", draft.name);
-            problems.push(Problem::new("output.layout", what));
-        }
-    }
-    let is_fixed = |pattern: &&String| {
-        let template = Text::parse(pattern, &sources.declared.all(), Unknown::Text);
-        !pattern.contains(['*', '?', '[']) && template.is_ok_and(|template| template.names().next().is_none())
-    };
-    if sources.drafts.len() > 1
-        && let Some(name) = settings.task.outputs.iter().find(is_fixed)
-    {
-        let what = format!(
-            "every task leaves {name}, and one folder has room for one: name outputs after their inputs, or use \
-             layout = \"by-input\""
-        );
-        problems.push(Problem::new("output.layout", what));
-    }
-    problems
-}
-
-/// Placeholders of outputs and variables that stand for nothing, and variables that hide built-in ones.
-fn unknown_placeholders(settings: &Settings, declared: &Declared) -> Vec<Problem> {
-    let mut problems = vec![];
-    for name in settings.task.env.keys().filter(|name| sources::is_built_in_variable(name, declared)) {
-        problems
-            .push(Problem::new("task.env", format!("{name} would hide the built-in variable of that name")));
-    }
-    problems
-}
-
-/// The patterns of a task's outputs, if they have placeholders. What a placeholder stands for is no pattern.
-fn outputs(task: &Task, draft: &Draft, index: usize, declared: &Declared) -> Option<Vec<String>> {
-    let names = declared.all();
-    let templates: Vec<_> =
-        task.outputs.iter().filter_map(|pattern| Text::parse(pattern, &names, Unknown::Text).ok()).collect();
-    if templates.iter().all(|template| template.names().next().is_none()) {
-        return None;
-    }
-    let value = |name: &str| globset::escape(&draft.value(name, index).unwrap_or_default());
-    Some(templates.iter().map(|template| template.fill(value)).collect())
-}
-
-/// What a task finds in its environment.
-fn environment(
-    task: &Task,
-    draft: &Draft,
-    run: &str,
-    index: usize,
-    declared: &Declared,
-) -> Vec<(String, String)> {
-    let mut environment = vec![("DROPMILL_RUN".to_owned(), run.to_owned())];
-    for file in &draft.files {
-        let Some(name) = &file.name else { continue };
-        let place = command::as_argument(&file.place);
-        if name == "input" {
-            environment.push(("DROPMILL_INPUT".into(), place));
-            environment.push(("DROPMILL_INPUT_NAME".into(), file_name(&file.path).to_owned()));
-        } else {
-            environment.push((format!("DROPMILL_FILE_{}", name.to_ascii_uppercase()), place));
-        }
-    }
-    for (name, value) in &draft.values {
-        environment.push((format!("DROPMILL_VALUE_{}", name.to_ascii_uppercase()), value.clone()));
-    }
-    for (name, text) in &task.env {
-        let filled = Text::parse(text, &declared.all(), Unknown::Text)
-            .map(|template| template.fill(|name| command::value(name, draft, index)));
-        environment.push((name.clone(), filled.unwrap_or_else(|_| text.clone())));
-    }
-    environment
 }
 
 fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {
