@@ -20,10 +20,10 @@ use crate::{
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     shell::{DrivesMany, Shells},
-    task_monitor::{TaskAdded, TaskHappened, TaskMonitor},
+    task_monitor::{TaskAdded, TaskMonitor},
 };
 use actix::prelude::*;
-use awaited::{Awaited, SharedFile, Wanted, own_files, shared_files};
+use awaited::{Awaited, SharedFile, own_files};
 use dropmill_journal::{
     event::{Happening, Role, Subject},
     past::Past,
@@ -31,10 +31,9 @@ use dropmill_journal::{
 use dropmill_lifecycle::{
     Elapsed, Failure, FailureKind,
     effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
-    plan::{Item, RunPlan},
+    plan::RunPlan,
     pool::PoolEvent,
     run::RunEvent,
-    task::TaskEvent,
 };
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -10,19 +10,13 @@ mod name;
 mod sources;
 pub mod stored;
 
-use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings, Task};
+use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings};
 use command::Template;
-use dropmill_actors::drop_folder::NewItem;
-use dropmill_inputs::{
-    Draft, NamedFile,
-    names::file_name,
-    template::{Template as Text, Unknown},
-};
 use dropmill_lifecycle::{
     delays::Delays,
     plan::{
-        AppFile, CleanupPlan, Deadlines, Existing, Item, ItemFile, JobPlan, Layout, Limits, OutputPlan,
-        PoolPlan, RunPlan, When, shared_application,
+        AppFile, CleanupPlan, Deadlines, Existing, Item, JobPlan, Layout, Limits, OutputPlan, PoolPlan,
+        RunPlan, When, shared_application,
     },
 };
 use files::{InputFile, Search};
@@ -30,9 +24,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sources::{Declared, Sources};
+use sources::Declared;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
