@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use dropmill_actors::place::DiskPlace;
 use dropmill_azure_wire::time::SharedClock;
-use dropmill_journal::{Journal, RunHeader, event::Event, past::Past, report::ReportFold};
+use dropmill_journal::{Journal, RunHeader, event::Event, past::RecoveredRun, report::ReportFold};
 use dropmill_lifecycle::plan::RunPlan;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -75,8 +75,8 @@ impl StoredRun {
     }
 
     /// Returns the state of the run, rebuilt from its journal.
-    pub fn past(&self) -> Past {
-        Past::of(&self.events)
+    pub fn past(&self) -> RecoveredRun {
+        RecoveredRun::of(&self.events)
     }
 
     /// Removes what a process that was interrupted after the end of the run had no time to remove.

@@ -6,7 +6,7 @@ use crate::{
     simulate::{read_scenario, read_whole},
 };
 use anyhow::Result;
-use dropmill_test_kit::survey::{self, Death};
+use dropmill_test_kit::survey::{self, CrashCase};
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -50,7 +50,7 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
 }
 
 /// The command that lets it die once more.
-fn again(scenario: &Path, death: &Death) -> Result<String> {
+fn again(scenario: &Path, death: &CrashCase) -> Result<String> {
     let run_file = read_scenario(scenario)?.0.unwrap_or_default();
     Ok(format!(
         "dropmill simulate {} --scenario {} --crash \"{}\" --down {}s",

@@ -3,7 +3,7 @@
 use super::account::Account;
 use crate::settings::{KeySource, Loaded};
 use anyhow::{Context, Result, anyhow};
-use dropmill_azure_client::live::Live;
+use dropmill_azure_client::live::HttpTransport;
 use dropmill_azure_wire::transport::Transport;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub fn transport(loaded: &Loaded) -> Result<(Arc<dyn Transport>, Account, Accoun
         key: key("storage_key", &service.storage_key)?,
     };
     install_tls();
-    Ok((Arc::new(Live::new().context("set up TLS")?), batch, blob))
+    Ok((Arc::new(HttpTransport::new().context("set up TLS")?), batch, blob))
 }
 
 /// Sets the provider of cryptography, which calls over sockets need. One that was set before stays.

@@ -6,7 +6,7 @@ use super::{
     uploading::blob_name,
 };
 use crate::task_monitor::TaskHappened;
-use dropmill_journal::event::Happening;
+use dropmill_journal::event::EventKind;
 use dropmill_lifecycle::{Failure, plan::Item, task::TaskEvent};
 
 impl StorageUploader {
@@ -62,14 +62,13 @@ impl StorageUploader {
 
     /// All files of a task are there; its own were uploaded just now, or not.
     pub(super) fn input_ready(&self, index: u32, uploaded_own: bool, skipped: bool) {
-        let item = self.roster.item(index);
+        let item = self.item_list.item(index);
         let past = self.past.tasks.get(&item.task);
         let mut cause = past.and_then(|past| past.cause).or(Some(self.started));
         if uploaded_own || past.is_none_or(|past| past.uploaded.is_none()) {
             let (input, bytes) = (item.relative.clone(), self.size(What::Input(index)));
-            let happening = Happening::InputUploaded { input, bytes, skipped };
-            cause =
-                Some(self.record.note(ME, self.subject(What::Input(index)), Some(self.started), happening));
+            let kind = EventKind::InputUploaded { input, bytes, skipped };
+            cause = Some(self.record.note(ME, self.subject(What::Input(index)), Some(self.started), kind));
         }
         self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause });
     }

@@ -116,7 +116,7 @@ impl Counts {
 }
 
 /// Counts what happens, and lets it happen no more once a point is reached.
-pub struct Doom {
+pub struct CrashInjector {
     at: Vec<CrashPoint>,
     counts: [AtomicU64; 5],
     reached: Notify,
@@ -124,7 +124,7 @@ pub struct Doom {
     kept: Mutex<Vec<Event>>,
 }
 
-impl Doom {
+impl CrashInjector {
     /// Dies at each of these points, once.
     pub fn at(points: Vec<CrashPoint>) -> Arc<Self> {
         Arc::new(Self {
@@ -177,30 +177,30 @@ impl Doom {
 }
 
 /// The wire of one who may die.
-pub struct Mortal<T: ?Sized> {
+pub struct Crashable<T: ?Sized> {
     /// Whose.
-    pub doom: Arc<Doom>,
+    pub injector: Arc<CrashInjector>,
     /// What is behind.
     pub inner: Arc<T>,
 }
 
-impl Transport for Mortal<dyn Transport> {
+impl Transport for Crashable<dyn Transport> {
     fn send(
         &self,
         request: http::Request<RequestBody>,
     ) -> BoxFuture<'static, Result<http::Response<ResponseBody>, TransportError>> {
-        let (doom, inner) = (self.doom.clone(), self.inner.clone());
+        let (injector, inner) = (self.injector.clone(), self.inner.clone());
         Box::pin(async move {
             let looks = matches!(*request.method(), http::Method::GET | http::Method::HEAD);
             let calls: [fn(u64) -> CrashPoint; 2] = [CrashPoint::BeforeCall, CrashPoint::AfterCall];
-            let point = if looks { None } else { doom.counts(1, &calls) };
+            let point = if looks { None } else { injector.counts(1, &calls) };
             if let Some(CrashPoint::BeforeCall(_)) = point {
-                doom.die();
+                injector.die();
                 return pending().await;
             }
             let answer = inner.send(request).await;
             if point.is_some() {
-                doom.die();
+                injector.die();
                 return pending().await;
             }
             answer
@@ -208,7 +208,7 @@ impl Transport for Mortal<dyn Transport> {
     }
 }
 
-impl ResultPlace for Mortal<dyn ResultPlace> {
+impl ResultPlace for Crashable<dyn ResultPlace> {
     fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
         self.inner.stage(task, needs_bytes, keep)
     }
@@ -216,11 +216,11 @@ impl ResultPlace for Mortal<dyn ResultPlace> {
         self.inner.create(task, path)
     }
     fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>> {
-        let (doom, inner) = (self.doom.clone(), self.inner.clone());
+        let (injector, inner) = (self.injector.clone(), self.inner.clone());
         Box::pin(async move {
             let published = inner.publish(delivery).await;
-            if doom.counts(2, &[CrashPoint::AfterDelivery]).is_some() {
-                doom.die();
+            if injector.counts(2, &[CrashPoint::AfterDelivery]).is_some() {
+                injector.die();
                 return pending().await;
             }
             published
