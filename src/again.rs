@@ -7,7 +7,7 @@ use crate::state::State;
 use anyhow::{Context, Result};
 use dropmill_actors::place::{content_is, lies_there};
 use dropmill_journal::{
-    event::{Happening, Verdict},
+    event::{EventKind, Verdict},
     results::{MadeFrom, OwnResult, OwnResults},
 };
 use dropmill_lifecycle::plan::{Item, Layout, RunPlan};
@@ -94,8 +94,8 @@ fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
         let Some(item) = event.subject.task().and_then(|task| items.get(task)) else {
             continue;
         };
-        match &event.happening {
-            Happening::OutputDelivered { folder, files, .. } if !folder.is_empty() => {
+        match &event.kind {
+            EventKind::OutputDelivered { folder, files, .. } if !folder.is_empty() => {
                 let made_from = MadeFrom {
                     bytes: item.size_bytes,
                     modified: item.modified,
@@ -111,7 +111,7 @@ fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
                 };
                 results.insert(item.task.clone(), result);
             }
-            Happening::TaskClosed { verdict, .. } => {
+            EventKind::TaskClosed { verdict, .. } => {
                 if let Some(result) = results.get_mut(&item.task) {
                     result.success = *verdict == Verdict::Succeeded;
                 }

@@ -24,7 +24,7 @@ use dropmill_actors::{
 };
 use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
-    Outbox, SeenBefore,
+    DuplicateIndex, Outbox,
     event::{Event, FileOutcome},
 };
 use dropmill_lifecycle::{delays::Delays, mill::MillLimits};
@@ -175,7 +175,7 @@ impl Daemon {
             outbox.forget_before(self.clock.now().as_second() - REMEMBER_NOTICES)?;
             Ok(outbox)
         })?;
-        let known = SeenBefore::open(&self.home.path.join("seen.db"))?;
+        let known = DuplicateIndex::open(&self.home.path.join("seen.db"))?;
         known.forget_before(self.clock.now().as_second() - remember(&self.loaded))?;
         let loaded = Rc::new(RefCell::new(self.loaded));
         let runs = DiskRuns {

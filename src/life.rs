@@ -18,7 +18,7 @@ use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
     Journal, RunHeader,
     event::Event,
-    past::Past,
+    past::RecoveredRun,
     report::{Report, ReportFold},
 };
 use dropmill_lifecycle::plan::RunPlan;
@@ -163,8 +163,8 @@ impl Found {
     }
 
     /// What its events tell.
-    pub fn past(&self) -> Past {
-        Past::of(&self.events)
+    pub fn past(&self) -> RecoveredRun {
+        RecoveredRun::of(&self.events)
     }
 
     /// Removes what a life that was cut off in its last moments, after the end of its run, had no time to remove.

@@ -9,7 +9,7 @@ use dropmill_azure_wire::{
 };
 use dropmill_journal::{
     Journal,
-    event::{Event, Happening},
+    event::{Event, EventKind},
     trace,
 };
 use dropmill_lifecycle::plan::RunPlan;
@@ -86,8 +86,7 @@ impl Record {
             let after = event.at.duration_since(began).as_micros().max(0).unsigned_abs();
             u64::try_from(after.div_ceil(1000)).unwrap_or(u64::MAX)
         };
-        let delivered =
-            events.iter().filter(|event| matches!(event.happening, Happening::OutputDelivered { .. }));
+        let delivered = events.iter().filter(|event| matches!(event.kind, EventKind::OutputDelivered { .. }));
         let moments: BTreeMap<&str, u64> =
             delivered.filter_map(|event| Some((event.subject.task()?, after_ms(event)))).collect();
         write_private(&self.folder.join(DELIVERIES), &serde_json::to_vec_pretty(&moments)?)?;

@@ -181,7 +181,7 @@ pub async fn taken_away(folder: PathBuf) -> anyhow::Error {
 fn header_of(journal: &Path) -> Result<Option<RunHeader>> {
     match Journal::header(journal) {
         Ok(header) => Ok(Some(header)),
-        Err(JournalError::NeverBegun { .. }) => Ok(None),
+        Err(JournalError::Empty { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -8,7 +8,7 @@ use dropmill_azure_client::{
     Endpoint,
     batch::{BatchApi, BatchOptions},
     blob::{BlobApi, BlobOptions, PutOptions},
-    live::Live,
+    live::HttpTransport,
 };
 use dropmill_azure_wire::{batch as wire, sign::SharedKey, time::WallClock};
 use rand::SeedableRng;
@@ -22,7 +22,7 @@ use std::{
 
 fn clients(served: &Served) -> (BatchApi, BlobApi) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let transport = Arc::new(Live::new().unwrap());
+    let transport = Arc::new(HttpTransport::new().unwrap());
     let rng = || ChaCha8Rng::seed_from_u64(1);
     let key = |of: &str| {
         SharedKey::new(served.text(&format!("/{of}/account")), &served.text(&format!("/{of}/key")).into())

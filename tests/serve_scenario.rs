@@ -8,7 +8,7 @@ use dropmill_azure_client::{
     Endpoint,
     batch::{BatchApi, BatchOptions},
     blob::{BlobApi, BlobOptions},
-    live::Live,
+    live::HttpTransport,
 };
 use dropmill_azure_wire::{
     sign::{Scheme, SharedKey},
@@ -23,7 +23,7 @@ use std::{process::Stdio, sync::Arc};
 struct Client {
     batch: BatchApi,
     blob: BlobApi,
-    live: Live,
+    live: HttpTransport,
     endpoint: String,
     key: SharedKey,
 }
@@ -31,7 +31,7 @@ struct Client {
 impl Client {
     fn of(served: &Served) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let live = Live::new().unwrap();
+        let live = HttpTransport::new().unwrap();
         let transport = Arc::new(live.clone());
         let rng = || ChaCha8Rng::seed_from_u64(1);
         let key = |of: &str| {

@@ -14,7 +14,7 @@ pub use messages::{
     Adopt, Drain, DropCounts, Feeders, GetCounts, Leftover, Reload, RescanNow, StreamEnded, StreamEvent,
     StreamOpened,
 };
-pub use watcher::{Hints, watch};
+pub use watcher::{ChangedPaths, watch};
 
 use crate::{
     drop_store::{DropStore, Rules, RulesSettings, text_of},
@@ -24,7 +24,7 @@ use crate::{
 };
 use actix::prelude::*;
 use claims::{Claim, Stream};
-use dropmill_journal::SeenBefore;
+use dropmill_journal::DuplicateIndex;
 use dropmill_lifecycle::{
     Elapsed,
     arrival::{Arrival, ArrivalCommand, ArrivalEvent, ArrivalLimits, ArrivalState},
@@ -130,11 +130,11 @@ pub struct DropParts {
     /// Makes tasks of files.
     pub make: Maker,
     /// Paths at which something may have happened.
-    pub hints: Hints,
+    pub hints: ChangedPaths,
     /// The ways into runs.
     pub feeders: Feeders,
     /// Files that were done before.
-    pub known: Rc<SeenBefore>,
+    pub known: Rc<DuplicateIndex>,
     /// The mill that opens runs.
     pub mill: Addr<Mill>,
     /// Receives what is reported to people and programs.
@@ -149,9 +149,9 @@ pub struct DropFolder {
     make: Maker,
     mill: Addr<Mill>,
     notices: async_channel::Sender<MillNotice>,
-    hints: Hints,
+    hints: ChangedPaths,
     feeders: Feeders,
-    known: Rc<SeenBefore>,
+    known: Rc<DuplicateIndex>,
     began: Instant,
     /// Files that were seen and are not taken.
     seen: BTreeMap<PathBuf, (ArrivalState, u64)>,
@@ -286,14 +286,14 @@ impl DropFolder {
         }
         self.assign_runs(ctx);
         self.take_some(ctx);
-        self.tell_backlog();
+        self.report_backlog();
         self.watch_idleness(ctx);
         self.close_streams();
         self.set_timer(ctx);
-        self.tell_drained();
+        self.report_drained();
     }
 
-    fn tell_drained(&mut self) {
+    fn report_drained(&mut self) {
         let busy = !self.claims.is_empty() || !self.streams.is_empty();
         if self.draining && !busy && !std::mem::replace(&mut self.drained, true) {
             self.mill.do_send(MillHappened(MillEvent::Drained));
@@ -351,10 +351,10 @@ impl DrivesMany<Arrival> for DropFolder {
             ArrivalCommand::Submit => self.submit(id),
             ArrivalCommand::Resubmit => self.unassigned.push_back(id),
             ArrivalCommand::Check => self.check_taken(id, ctx),
-            ArrivalCommand::TellChanged => self.changed(id),
+            ArrivalCommand::ReportChanged => self.changed(id),
             ArrivalCommand::Publish(outcome) => self.publish(id, outcome, ctx),
-            ArrivalCommand::TellWithdrawn => self.withdraw(id),
-            ArrivalCommand::TellRest { attempt, rest, cause } => {
+            ArrivalCommand::ReportWithdrawn => self.withdraw(id),
+            ArrivalCommand::ReportDelay { attempt, rest, cause } => {
                 self.discard_results(id);
                 let Some(claim) = self.claims.get(&id) else { return };
                 let name = text_of(&claim.relative);
@@ -448,10 +448,10 @@ impl Handler<GetCounts> for DropFolder {
 impl Handler<StreamOpened> for DropFolder {
     type Result = ();
     fn handle(&mut self, opened: StreamOpened, ctx: &mut Context<Self>) {
-        let StreamOpened { run, recalled } = opened;
+        let StreamOpened { run, recovered } = opened;
         let Some(feeder) = self.feeders.borrow_mut().remove(&run) else { return };
-        let fresh = recalled.is_none();
-        self.open_stream(run.clone(), feeder, recalled.unwrap_or_default(), ctx);
+        let fresh = recovered.is_none();
+        self.open_stream(run.clone(), feeder, recovered.unwrap_or_default(), ctx);
         if fresh {
             self.current = Some(run);
             self.asked_for_stream = false;

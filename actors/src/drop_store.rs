@@ -20,7 +20,7 @@ use crate::{
     inputs::Inputs,
     place::{PlaceError, ResultPlace},
 };
-use dropmill_lifecycle::{arrival::Look, plan::RunPlan};
+use dropmill_lifecycle::{arrival::FileSnapshot, plan::RunPlan};
 use futures_util::future::BoxFuture;
 use std::{
     borrow::Cow,
@@ -99,7 +99,7 @@ pub trait DropStore: Inputs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryState {
     /// An input; the flag says whether its marker is there.
-    Input(Look, bool),
+    Input(FileSnapshot, bool),
     /// Something that cannot be an input, and why. It stays where it is.
     Refused(Cow<'static, str>),
     /// Something that is no input now, and why: a name that producers use while they write, or too short.
@@ -127,7 +127,7 @@ pub struct Take {
     /// The place that it is taken into.
     pub place: String,
     /// How it must look.
-    pub look: Look,
+    pub look: FileSnapshot,
     /// Path of its marker below the drop folder: removed first.
     pub marker: Option<PathBuf>,
     /// Return a hash of its name and content.
@@ -162,7 +162,7 @@ pub struct StoredInput {
     /// Its path, as plans and events name it.
     pub source: PathBuf,
     /// How it looks now.
-    pub look: Look,
+    pub look: FileSnapshot,
     /// Whether it is a folder.
     pub whole_folder: bool,
 }

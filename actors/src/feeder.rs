@@ -1,30 +1,30 @@
 //! Brings tasks into a run that takes them while it goes on.
 
 use crate::{
+    item_list::ItemList,
     pool_keeper::Backlog,
     record::Recorder,
     result_collector::WhenDurable,
-    roster::Roster,
-    run_keeper::{Crew, RunHappened, RunKeeper},
+    run_keeper::{RunActors, RunHappened, RunKeeper},
     task_monitor::{NoMoreTasks, TaskAdded},
 };
 use actix::Addr;
-use dropmill_journal::event::{Happening, Role, Subject};
+use dropmill_journal::event::{EventKind, Role, Subject};
 use dropmill_lifecycle::{plan::Item, run::RunEvent};
 
 /// Somebody's means to add tasks; cheap to clone.
 #[derive(Clone)]
 pub struct Feeder {
-    pub(crate) roster: Roster,
+    pub(crate) item_list: ItemList,
     pub(crate) record: Recorder,
-    pub(crate) crew: Crew,
+    pub(crate) crew: RunActors,
     pub(crate) keeper: Addr<RunKeeper>,
 }
 
 impl Feeder {
     /// Adds a task; answers with its index.
     pub fn add(&self, item: Item) -> u32 {
-        let index = self.roster.add(item).index;
+        let index = self.item_list.add(item).index;
         // The keeper first: a task must be counted before it can be closed.
         self.keeper.do_send(RunHappened(RunEvent::TasksAdded(1)));
         self.crew.tasks.do_send(TaskAdded(index));
@@ -34,7 +34,7 @@ impl Feeder {
 
     /// Whether the run has a task of that id.
     pub fn has(&self, task: &str) -> bool {
-        self.roster.has(task)
+        self.item_list.has(task)
     }
 
     /// So many tasks wait or run, or soon will: the pool grows with them.
@@ -49,8 +49,8 @@ impl Feeder {
     }
 
     /// Says in the run's record what happened; answers with the event's number.
-    pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, happening: Happening) -> u64 {
-        self.record.note(actor, subject, cause, happening)
+    pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, kind: EventKind) -> u64 {
+        self.record.note(actor, subject, cause, kind)
     }
 
     /// Resolves once everything said so far is durable; false if it will never be.

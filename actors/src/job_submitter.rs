@@ -8,11 +8,11 @@ mod adoption;
 use crate::{
     bodies::{Signed, job_add, sas_expiry, task_add},
     deletion::{Deletion, delete_job},
-    errand::Errand,
     intervals::PollIntervals,
-    pulse::Pulse,
+    item_list::ItemList,
+    liveness::LivenessGuard,
     record::{Recorder, retrying},
-    roster::Roster,
+    run_context::RunContext,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     shell::{Drives, Shell},
@@ -22,7 +22,7 @@ use actix::prelude::*;
 use adoption::{added_before, verdict};
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::{Happening, Role, Subject};
+use dropmill_journal::event::{EventKind, Role, Subject};
 use dropmill_lifecycle::{
     Code, Elapsed, Failure, FailureKind,
     job::{Job, JobCommand, JobEvent, JobLimits, JobState},
@@ -41,7 +41,7 @@ const CHUNK: usize = 100;
 /// The actor.
 pub struct JobSubmitter {
     plan: Rc<RunPlan>,
-    roster: Roster,
+    item_list: ItemList,
     services: Services,
     record: Recorder,
     tasks: Addr<TaskMonitor>,
@@ -62,7 +62,7 @@ pub struct JobSubmitter {
     recorded: bool,
     signed: Option<Rc<Signed>>,
     cause: Option<u64>,
-    _pulse: Pulse,
+    _guard: LivenessGuard,
 }
 
 struct Waiting {
@@ -111,8 +111,13 @@ struct Fill;
 
 impl JobSubmitter {
     /// A submitter for one run's job.
-    pub fn new(errand: Errand, tasks: Addr<TaskMonitor>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past, .. } = errand;
+    pub fn new(
+        context: RunContext,
+        tasks: Addr<TaskMonitor>,
+        run: Addr<RunKeeper>,
+        guard: LivenessGuard,
+    ) -> Self {
+        let RunContext { plan, item_list, services, record, past, .. } = context;
         let intervals = PollIntervals::new(&services, &plan);
         let limits = JobLimits {
             ending: plan.deadlines.cleanup,
@@ -122,12 +127,12 @@ impl JobSubmitter {
         };
         Self {
             plan,
-            roster,
+            item_list,
             services,
             record,
             tasks,
             run,
-            shell: Shell::new(if past.lives > 0 { JobState::Recalled } else { JobState::Absent }, limits),
+            shell: Shell::new(if past.lives > 0 { JobState::Recovered } else { JobState::Absent }, limits),
             turn: Arc::default(),
             queue: BTreeMap::new(),
             chunk: CHUNK,
@@ -138,12 +143,12 @@ impl JobSubmitter {
             recorded: past.job.is_some(),
             signed: None,
             cause: past.job,
-            _pulse: pulse,
+            _guard: guard,
         }
     }
 
-    fn note(&mut self, happening: Happening) -> u64 {
-        self.record.note(ME, SUBJECT, self.cause, happening)
+    fn note(&mut self, kind: EventKind) -> u64 {
+        self.record.note(ME, SUBJECT, self.cause, kind)
     }
 
     fn create(&mut self, ctx: &mut Context<Self>) {
@@ -169,7 +174,7 @@ impl JobSubmitter {
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
             Ok(adopted) => {
                 submitter.made = true;
-                let seq = submitter.note(Happening::JobCreated { adopted });
+                let seq = submitter.note(EventKind::JobCreated { adopted });
                 submitter.cause = Some(seq);
                 submitter.happened(JobEvent::Created, ctx);
             }
@@ -205,7 +210,7 @@ impl JobSubmitter {
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, submitter, ctx| match outcome {
             Ok(()) => {
-                submitter.note(Happening::JobTerminated { reason });
+                submitter.note(EventKind::JobTerminated { reason });
                 submitter.happened(JobEvent::TerminateSucceeded, ctx);
             }
             Err(error) if error.is_not_found() || has_ended(error.code().as_ref()) => {
@@ -268,7 +273,7 @@ impl JobSubmitter {
         let tasks: Vec<_> = chunk
             .iter()
             .map(|waiting| {
-                let item = self.roster.item(waiting.index);
+                let item = self.item_list.item(waiting.index);
                 task_add(&self.plan, &services.blob, &signed, &item, waiting.attempt)
             })
             .collect();
@@ -315,16 +320,16 @@ impl JobSubmitter {
             }
             Err(failure) => {
                 // Said once for the call, not for each of its tasks.
-                let happening = match failure.kind {
+                let kind = match failure.kind {
                     FailureKind::Permanent => {
-                        Happening::Degraded { reason: format!("tasks not added: {}", failure.message) }
+                        EventKind::Degraded { reason: format!("tasks not added: {}", failure.message) }
                     }
                     // How long each task rests is its own affair.
                     FailureKind::Transient | FailureKind::Ambiguous => {
                         retrying("add tasks", 1, Duration::ZERO, failure.clone())
                     }
                 };
-                self.note(happening);
+                self.note(kind);
                 vec![Err(failure); chunk.len()]
             }
         };
@@ -373,30 +378,30 @@ impl Drives<Job> for JobSubmitter {
             JobCommand::Terminate(reason) => self.terminate(reason, ctx),
             JobCommand::Delete => self.delete(ctx),
             JobCommand::Look => self.look(ctx),
-            JobCommand::TellOpen => {
+            JobCommand::ReportOpen => {
                 self.fill(ctx);
                 if self.all_in {
                     self.happened(JobEvent::AllTasksIn, ctx);
                 }
             }
-            JobCommand::TellRest { what, attempt, rest, failure } => {
+            JobCommand::ReportDelay { what, attempt, rest, failure } => {
                 self.note(retrying(what, attempt, rest, failure));
             }
-            JobCommand::TellLost(failure) => {
+            JobCommand::ReportLost(failure) => {
                 self.run.do_send(RunHappened(RunEvent::Lost(failure)));
             }
-            JobCommand::TellTerminated => {
+            JobCommand::ReportTerminated => {
                 self.refuse_queue();
                 self.tasks.do_send(JobEnded);
             }
-            JobCommand::TellGone => {
+            JobCommand::ReportGone => {
                 if self.made {
-                    self.note(Happening::JobDeleted {});
+                    self.note(EventKind::JobDeleted {});
                 }
                 self.run.do_send(RunHappened(RunEvent::JobDone));
             }
-            JobCommand::TellLeft(reason) => {
-                self.note(Happening::LeftBehind { reason });
+            JobCommand::ReportLeft(reason) => {
+                self.note(EventKind::LeftBehind { reason });
                 self.run.do_send(RunHappened(RunEvent::JobDone));
             }
         }
@@ -435,7 +440,7 @@ impl Handler<Submit> for JobSubmitter {
         self.all_in = false;
         let refuses = matches!(
             self.shell.state(),
-            JobState::Unmade
+            JobState::NeverCreated
                 | JobState::Lost
                 | JobState::Terminating { .. }
                 | JobState::Terminated
@@ -468,7 +473,7 @@ fn has_ended(code: Option<&Code>) -> bool {
     matches!(code, Some(JobCompleted | JobBeingTerminated | JobTerminating | JobBeingDeleted))
 }
 
-/// Looks for the job; whether it is there. It is ours if it carries this run's name.
+/// PollSchedule for the job; whether it is there. It is ours if it carries this run's name.
 ///
 /// # Errors
 /// Fails if another job has its id, or if the service does not answer.

@@ -12,8 +12,8 @@ use crate::{
     bodies::pool_resize,
     deletion::delete_pool,
     drop_folder::{
-        Drain, DropCounts, DropFolder, DropParts, DropSettings, Feeders, GetCounts, Hints, Maker, Reload,
-        RescanNow, StreamEnded, StreamEvent, StreamOpened, watch,
+        ChangedPaths, Drain, DropCounts, DropFolder, DropParts, DropSettings, Feeders, GetCounts, Maker,
+        Reload, RescanNow, StreamEnded, StreamEvent, StreamOpened, watch,
     },
     drop_store::DropStore,
     services::Services,
@@ -22,9 +22,9 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    SeenBefore,
-    event::{EndReason, Event, FileOutcome, Happening, Outcome},
-    past::PastTask,
+    DuplicateIndex,
+    event::{EndReason, Event, EventKind, FileOutcome, Outcome},
+    past::RecoveredTask,
     report::Report,
 };
 use dropmill_lifecycle::{
@@ -35,7 +35,7 @@ use dropmill_lifecycle::{
     release::{Release, ReleaseCommand, ReleaseEvent, ReleaseLimits, ReleaseState},
 };
 use futures_util::future::LocalBoxFuture;
-use recall::{Recalled, Resumed};
+use recall::{Recovered, Resumed};
 use std::{collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -91,7 +91,7 @@ pub struct MillParts {
     /// Where runs are carried out.
     pub services: Services,
     /// Files that were done before.
-    pub known: Rc<SeenBefore>,
+    pub known: Rc<DuplicateIndex>,
     /// How long the mill waits.
     pub limits: MillLimits,
     /// Whether pools outlive the mill.
@@ -107,7 +107,7 @@ pub struct MillParts {
 pub struct MillHandle {
     mill: Addr<Mill>,
     folder: Addr<DropFolder>,
-    hints: Hints,
+    hints: ChangedPaths,
     over: async_channel::Receiver<()>,
 }
 
@@ -117,8 +117,8 @@ impl MillParts {
     /// # Errors
     /// Returns what previous processes left and cannot be taken up.
     pub fn start(self) -> Result<MillHandle, String> {
-        let recalled = recall::recall(&*self.runs, &*self.store)?;
-        let (hints, feeders) = (Hints::default(), Feeders::default());
+        let recovered = recall::recall(&*self.runs, &*self.store)?;
+        let (hints, feeders) = (ChangedPaths::default(), Feeders::default());
         let mill = Context::<Mill>::new();
         let (ended, over) = async_channel::bounded(1);
         let parts = DropParts {
@@ -147,7 +147,7 @@ impl MillParts {
             pool: None,
             notices: self.notices,
             events: self.events,
-            recalled: Some(Box::new(recalled)),
+            recovered: Some(Box::new(recovered)),
             ended,
         });
         Ok(handle)
@@ -224,7 +224,7 @@ pub struct Mill {
     notices: async_channel::Sender<MillNotice>,
     events: EventSink,
     /// Boxed, because channels must not move.
-    recalled: Option<Box<Recalled>>,
+    recovered: Option<Box<Recovered>>,
     ended: async_channel::Sender<()>,
 }
 
@@ -282,14 +282,14 @@ impl Mill {
     fn begin(
         &mut self,
         started: StartedRun,
-        tasks: Option<Vec<(String, PastTask)>>,
+        tasks: Option<Vec<(String, RecoveredTask)>>,
         ctx: &mut Context<Self>,
     ) {
         let StartedRun { run, pool, events, canceller, feeder, finished } = started;
         self.pool.get_or_insert(pool);
         self.streams.insert(run.clone(), canceller);
         self.feeders.borrow_mut().insert(run.clone(), feeder);
-        self.folder.do_send(StreamOpened { run: run.clone(), recalled: tasks });
+        self.folder.do_send(StreamOpened { run: run.clone(), recovered: tasks });
         self.nodes_happened(ReleaseEvent::Used, ctx);
         let (folder, sink) = (self.folder.clone(), self.events.clone());
         let reading = actix::spawn(async move {
@@ -448,8 +448,8 @@ impl Drives<Release> for Mill {
 impl Actor for Mill {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let Recalled { resumed, leftovers, adopted, finished } =
-            self.recalled.take().map(|recalled| *recalled).unwrap_or_default();
+        let Recovered { resumed, leftovers, adopted, finished } =
+            self.recovered.take().map(|recovered| *recovered).unwrap_or_default();
         finished.into_iter().for_each(|finished| self.report(MillNotice::FinishedBefore(finished)));
         for Resumed { run, tasks } in resumed {
             self.report(MillNotice::Say(format!("{}: resumed with {} files", run.run, tasks.len())));
@@ -496,9 +496,9 @@ impl Handler<GetRuns> for Mill {
 /// Returns whether a file's place depends on an event.
 fn matters(event: &Event) -> bool {
     matches!(
-        event.happening,
-        Happening::TaskEnded(_) | Happening::OutputDelivered { .. } | Happening::TaskClosed { .. }
-    ) || matches!(event.happening, Happening::EndAsked { reason: EndReason::Infrastructure, .. })
+        event.kind,
+        EventKind::TaskEnded(_) | EventKind::OutputDelivered { .. } | EventKind::TaskClosed { .. }
+    ) || matches!(event.kind, EventKind::EndAsked { reason: EndReason::Infrastructure, .. })
 }
 
 /// Deletes a pool and the container of its application.

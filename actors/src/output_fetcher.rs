@@ -6,12 +6,12 @@
 mod streams;
 
 use crate::{
-    errand::Errand,
+    item_list::ItemList,
+    liveness::LivenessGuard,
     output_names::{STREAMS, earlier_stream, is_stream, output_name, result_path},
     place::{Delivery, InputOf, PlaceError, Placed, ResultPlace, may_pass},
-    pulse::Pulse,
     record::{Recorder, retrying},
-    roster::Roster,
+    run_context::RunContext,
     services::Services,
     shell::{DrivesMany, Shells},
     space_keeper::{ResultDelivered, SpaceKeeper},
@@ -20,13 +20,13 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::blob::BlobListing;
 use dropmill_journal::{
-    event::{DeliveredFile, Happening, Role, Subject},
-    past::Past,
+    event::{DeliveredFile, EventKind, Role, Subject},
+    past::RecoveredRun,
 };
 use dropmill_lifecycle::{
     Code, Elapsed, Failure, FailureKind,
-    effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan, attempt_id},
+    retry::{Retry, RetryCommand, RetryEvent, RetryLimits, RetryState},
     task::TaskEvent,
 };
 use globset::{GlobBuilder, GlobMatcher};
@@ -45,23 +45,23 @@ const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 /// The actor.
 pub struct OutputFetcher {
     plan: Rc<RunPlan>,
-    roster: Roster,
+    item_list: ItemList,
     services: Services,
     place: Arc<dyn ResultPlace>,
     record: Recorder,
     tasks: Addr<TaskMonitor>,
     space: Addr<SpaceKeeper>,
-    past: Rc<Past>,
-    shells: Shells<Effort>,
+    past: Rc<RecoveredRun>,
+    shells: Shells<Retry>,
     patterns: Rc<Vec<(String, GlobMatcher)>>,
     fetches: BTreeMap<u32, FetchWork>,
     queue: VecDeque<u32>,
     in_flight: u32,
-    _pulse: Pulse,
+    _guard: LivenessGuard,
 }
 
 struct FetchWork {
-    state: EffortState,
+    state: RetryState,
     /// Number of the attempt whose results they are, from 1.
     attempt: u32,
     /// The service calls the task a success.
@@ -105,15 +105,15 @@ pub struct Fetch {
 impl OutputFetcher {
     /// A fetcher for one run. Patterns that are none were refused when the plan was made.
     pub fn new(
-        errand: Errand,
+        context: RunContext,
         place: Arc<dyn ResultPlace>,
         tasks: Addr<TaskMonitor>,
         space: Addr<SpaceKeeper>,
-        pulse: Pulse,
+        guard: LivenessGuard,
     ) -> Self {
-        let Errand { plan, roster, services, record, past, .. } = errand;
+        let RunContext { plan, item_list, services, record, past, .. } = context;
         // Computed results are worth the wait: the deadline alone ends their delivery, not a number of tries.
-        let limits = EffortLimits { whole: plan.deadlines.delivery, delays: plan.delays.until_deadline() };
+        let limits = RetryLimits { whole: plan.deadlines.delivery, delays: plan.delays.until_deadline() };
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build().ok()?;
             Some((pattern.clone(), glob.compile_matcher()))
@@ -121,7 +121,7 @@ impl OutputFetcher {
         let patterns = Rc::new(plan.job.outputs.iter().filter_map(matcher).collect());
         Self {
             plan,
-            roster,
+            item_list,
             services,
             place,
             record,
@@ -133,12 +133,12 @@ impl OutputFetcher {
             fetches: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: 0,
-            _pulse: pulse,
+            _guard: guard,
         }
     }
 
     fn subject(&self, index: u32) -> Subject {
-        Subject::of_task(&self.roster.item(index).task)
+        Subject::of_task(&self.item_list.item(index).task)
     }
 
     fn fetch(&mut self, index: u32, ctx: &mut Context<Self>) {
@@ -147,7 +147,7 @@ impl OutputFetcher {
         let (attempt, success) = (work.attempt, work.success);
         let (services, place, plan) = (self.services.clone(), self.place.clone(), self.plan.clone());
         let patterns = self.patterns.clone();
-        let item = self.roster.item(index);
+        let item = self.item_list.item(index);
         let call = async move {
             let before = kept.len();
             let outcome = match bring(&services, &*place, &plan, &item, attempt, &mut kept).await {
@@ -171,13 +171,13 @@ impl OutputFetcher {
             match outcome {
                 Ok(home) => {
                     work.home = Some(home);
-                    fetcher.happened(index, EffortEvent::Succeeded, ctx);
+                    fetcher.happened(index, RetryEvent::Succeeded, ctx);
                 }
                 Err(failure) => {
                     if further {
-                        fetcher.happened(index, EffortEvent::GotFurther, ctx);
+                        fetcher.happened(index, RetryEvent::GotFurther, ctx);
                     }
-                    fetcher.happened(index, EffortEvent::TryFailed(failure), ctx);
+                    fetcher.happened(index, RetryEvent::TryFailed(failure), ctx);
                 }
             }
             fetcher.fill(ctx);
@@ -191,8 +191,8 @@ impl OutputFetcher {
         let Placed { folder, files, replaced, beside } = home.placed;
         let event = self.judged(&files);
         let bytes = files.iter().map(|file| file.bytes).sum();
-        let happening = Happening::OutputDelivered { folder, files, replaced, beside };
-        let seq = self.record.note(ME, self.subject(index), cause, happening);
+        let kind = EventKind::OutputDelivered { folder, files, replaced, beside };
+        let seq = self.record.note(ME, self.subject(index), cause, kind);
         if !home.stderr_tail.is_empty() {
             self.tasks.do_send(TailSeen { index, tail: home.stderr_tail });
         }
@@ -213,17 +213,17 @@ impl OutputFetcher {
     fn fill(&mut self, ctx: &mut Context<Self>) {
         while self.in_flight < self.plan.limits.fetches {
             let Some(index) = self.queue.pop_front() else { return };
-            self.happened(index, EffortEvent::Begun, ctx);
+            self.happened(index, RetryEvent::Begun, ctx);
         }
     }
 }
 
-impl DrivesMany<Effort> for OutputFetcher {
-    fn shells(&mut self) -> &mut Shells<Effort> {
+impl DrivesMany<Retry> for OutputFetcher {
+    fn shells(&mut self) -> &mut Shells<Retry> {
         &mut self.shells
     }
 
-    fn machine(&mut self, index: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+    fn machine(&mut self, index: u32) -> Option<(&mut RetryState, &mut Shells<Retry>)> {
         Some((&mut self.fetches.get_mut(&index)?.state, &mut self.shells))
     }
 
@@ -231,7 +231,7 @@ impl DrivesMany<Effort> for OutputFetcher {
         self.record.clock().elapsed()
     }
 
-    fn changed(&mut self, index: u32, before: &EffortState, _: &mut Context<Self>) {
+    fn changed(&mut self, index: u32, before: &RetryState, _: &mut Context<Self>) {
         match (before.is_trying(), self.fetches.get(&index).is_some_and(|work| work.state.is_trying())) {
             (false, true) => self.in_flight += 1,
             (true, false) => self.in_flight -= 1,
@@ -239,18 +239,18 @@ impl DrivesMany<Effort> for OutputFetcher {
         }
     }
 
-    fn carry_out(&mut self, index: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+    fn carry_out(&mut self, index: u32, command: RetryCommand, ctx: &mut Context<Self>) {
         match command {
-            EffortCommand::Try => self.fetch(index, ctx),
-            EffortCommand::TellRest { attempt, rest, failure } => {
+            RetryCommand::Try => self.fetch(index, ctx),
+            RetryCommand::ReportDelay { attempt, rest, failure } => {
                 let cause = self.fetches.get(&index).and_then(|work| work.cause);
-                let happening = retrying("fetch results", attempt, rest, failure);
-                self.record.note(ME, self.subject(index), cause, happening);
+                let kind = retrying("fetch results", attempt, rest, failure);
+                self.record.note(ME, self.subject(index), cause, kind);
             }
-            EffortCommand::TellDone => self.delivered(index),
-            EffortCommand::TellFailed(failure) => {
+            RetryCommand::ReportDone => self.delivered(index),
+            RetryCommand::ReportFailed(failure) => {
                 let cause = self.fetches.remove(&index).and_then(|work| work.cause);
-                self.place.discard(&self.roster.item(index).task);
+                self.place.discard(&self.item_list.item(index).task);
                 let event = TaskEvent::DeliveryFailed(failure);
                 self.tasks.do_send(TaskHappened { index, event, cause });
             }
@@ -266,12 +266,12 @@ impl Handler<Fetch> for OutputFetcher {
     type Result = ();
     fn handle(&mut self, Fetch { index, attempt, success, cause }: Fetch, ctx: &mut Context<Self>) {
         // An earlier life of the run recorded that it came home.
-        let item = self.roster.item(index);
+        let item = self.item_list.item(index);
         if let Some(files) = self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()) {
             let event = self.judged(files);
             return self.tasks.do_send(TaskHappened { index, event, cause });
         }
-        let (state, kept) = (EffortState::Waiting, Kept::new());
+        let (state, kept) = (RetryState::Waiting, Kept::new());
         self.fetches.insert(index, FetchWork { state, attempt, success, cause, home: None, kept });
         self.queue.push_back(index);
         self.fill(ctx);

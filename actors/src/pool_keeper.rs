@@ -3,11 +3,11 @@
 use crate::{
     bodies::{pool_add, pool_resize, sas_expiry, signed_count},
     deletion::{Deletion, delete_pool},
-    errand::Errand,
     intervals::PollIntervals,
     job_submitter::{JobHappened, JobSubmitter, still_unclear},
-    pulse::Pulse,
+    liveness::LivenessGuard,
     record::{Recorder, retrying},
+    run_context::RunContext,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     shell::{Drives, Shell},
@@ -15,7 +15,7 @@ use crate::{
 use actix::prelude::*;
 use dropmill_azure_client::{batch::BatchApi, error::BatchError};
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::{Happening, Role, Subject};
+use dropmill_journal::event::{EventKind, Role, Subject};
 use dropmill_lifecycle::{
     Code, Elapsed, Failure,
     job::JobEvent,
@@ -56,7 +56,7 @@ pub struct PoolKeeper {
     /// A previous process recorded that it was created.
     recorded: bool,
     cause: Option<u64>,
-    _pulse: Pulse,
+    _guard: LivenessGuard,
 }
 
 /// Something happened to the pool: a call failed, a look answered, time passed.
@@ -86,8 +86,13 @@ struct NodeSeen {
 
 impl PoolKeeper {
     /// A keeper for one run's pool.
-    pub fn new(errand: Errand, job: Addr<JobSubmitter>, run: Addr<RunKeeper>, pulse: Pulse) -> Self {
-        let Errand { plan, services, record, past, .. } = errand;
+    pub fn new(
+        context: RunContext,
+        job: Addr<JobSubmitter>,
+        run: Addr<RunKeeper>,
+        guard: LivenessGuard,
+    ) -> Self {
+        let RunContext { plan, services, record, past, .. } = context;
         let intervals = PollIntervals::new(&services, &plan);
         let limits = PoolLimits {
             allocation: plan.deadlines.allocation,
@@ -110,19 +115,19 @@ impl PoolKeeper {
             record,
             job,
             run,
-            shell: Shell::new(if past.lives > 0 { PoolState::Recalled } else { PoolState::Absent }, limits),
+            shell: Shell::new(if past.lives > 0 { PoolState::Recovered } else { PoolState::Absent }, limits),
             turn: Arc::default(),
             looking: false,
             nodes: BTreeMap::new(),
             resize_errors: BTreeSet::new(),
             recorded: past.pool.is_some(),
             cause: past.pool,
-            _pulse: pulse,
+            _guard: guard,
         }
     }
 
-    fn note(&mut self, happening: Happening) -> u64 {
-        self.record.note(ME, SUBJECT, self.cause, happening)
+    fn note(&mut self, kind: EventKind) -> u64 {
+        self.record.note(ME, SUBJECT, self.cause, kind)
     }
 
     fn create(&mut self, ctx: &mut Context<Self>) {
@@ -152,7 +157,7 @@ impl PoolKeeper {
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| match outcome {
             Ok(adopted) => {
                 let Nodes { dedicated: nodes, spot: spot_nodes } = nodes;
-                let seq = keeper.note(Happening::PoolCreated { nodes, spot_nodes, adopted });
+                let seq = keeper.note(EventKind::PoolCreated { nodes, spot_nodes, adopted });
                 keeper.cause = Some(seq);
                 keeper.happened(PoolEvent::Created, ctx);
             }
@@ -247,7 +252,7 @@ impl PoolKeeper {
             let code = error.code.clone().unwrap_or_default();
             let message = error.message.clone().unwrap_or_default();
             if self.resize_errors.insert(code.clone()) {
-                self.note(Happening::ResizeFailed { code: code.clone(), message: message.clone() });
+                self.note(EventKind::ResizeFailed { code: code.clone(), message: message.clone() });
             }
             view.resize_errors.push((code, message));
         }
@@ -269,24 +274,24 @@ impl PoolKeeper {
             if self.nodes.get(&node.id) == Some(&coarse) {
                 continue;
             }
-            let happening = Happening::NodeChanged { state: coarse.as_str().to_owned() };
+            let kind = EventKind::NodeChanged { state: coarse.as_str().to_owned() };
             self.nodes.insert(node.id.clone(), coarse);
             let subject = Subject::Node(node.id);
-            self.record.note(ME, subject.clone(), self.cause, happening);
+            self.record.note(ME, subject.clone(), self.cause, kind);
             self.run.do_send(RunHappened(RunEvent::Progressed));
             if node.state == wire::NodeState::StartTaskFailed {
                 let info = node.start_task;
                 let failure = info.as_ref().and_then(|info| info.failure_info.clone());
                 let reason = failure.as_ref().map(crate::failure::told).unwrap_or_default();
-                let happening = Happening::StartTaskFailed {
+                let kind = EventKind::StartTaskFailed {
                     exit_code: info.and_then(|info| info.exit_code),
                     reason,
                     stderr_tail: node.stderr_tail,
                 };
-                self.record.note(ME, subject, self.cause, happening);
+                self.record.note(ME, subject, self.cause, kind);
             } else if node.state == wire::NodeState::Unusable {
                 let reason = format!("node unusable: {}", node.errors.join("; "));
-                self.record.note(ME, subject, self.cause, Happening::Degraded { reason });
+                self.record.note(ME, subject, self.cause, EventKind::Degraded { reason });
             }
         }
         view
@@ -323,38 +328,38 @@ impl Drives<Pool> for PoolKeeper {
             PoolCommand::Look => self.look(ctx),
             PoolCommand::Resize => self.resize(ctx),
             PoolCommand::Delete => self.delete(ctx),
-            PoolCommand::TellCreated => {
+            PoolCommand::ReportCreated => {
                 self.job.do_send(JobHappened { event: JobEvent::Wanted, cause: self.cause });
             }
-            PoolCommand::TellRest { attempt, rest, failure } => {
+            PoolCommand::ReportDelay { attempt, rest, failure } => {
                 self.note(retrying("create pool", attempt, rest, failure));
             }
-            PoolCommand::TellReady { nodes } => {
-                let seq = self.note(Happening::PoolReady { nodes });
+            PoolCommand::ReportReady { nodes } => {
+                let seq = self.note(EventKind::PoolReady { nodes });
                 self.cause = Some(seq);
                 self.run.do_send(RunHappened(RunEvent::Progressed));
             }
-            PoolCommand::TellDegraded(reason) => {
-                self.note(Happening::Degraded { reason });
+            PoolCommand::ReportDegraded(reason) => {
+                self.note(EventKind::Degraded { reason });
             }
-            PoolCommand::TellDeadline(which) => {
-                self.note(Happening::DeadlinePassed { which: which.into() });
+            PoolCommand::ReportDeadline(which) => {
+                self.note(EventKind::DeadlinePassed { which: which.into() });
             }
-            PoolCommand::TellLost(failure) => {
+            PoolCommand::ReportLost(failure) => {
                 let timed_out =
                     failure.code == Code::AllocationTimedOut || failure.code == Code::StartTaskTimedOut;
                 let event =
                     if timed_out { RunEvent::DeadlinePassed(failure) } else { RunEvent::Lost(failure) };
                 self.run.do_send(RunHappened(event));
             }
-            PoolCommand::TellGone => {
+            PoolCommand::ReportGone => {
                 if !self.nodes.is_empty() || !self.resize_errors.is_empty() || self.cause.is_some() {
-                    self.note(Happening::PoolDeleted {});
+                    self.note(EventKind::PoolDeleted {});
                 }
                 self.run.do_send(RunHappened(RunEvent::PoolDone));
             }
-            PoolCommand::TellLeft(reason) => {
-                self.note(Happening::LeftBehind { reason });
+            PoolCommand::ReportLeft(reason) => {
+                self.note(EventKind::LeftBehind { reason });
                 self.run.do_send(RunHappened(RunEvent::PoolDone));
             }
         }
@@ -409,7 +414,7 @@ fn nodes_for(plan: &RunPlan, tasks: u32) -> Nodes {
     all_nodes(plan).for_tasks(tasks, at_once)
 }
 
-/// Looks for the pool; whether it is there. It is ours if it carries our fingerprint and this run's name, or if the run
+/// PollSchedule for the pool; whether it is there. It is ours if it carries our fingerprint and this run's name, or if the run
 /// file names it and it fits.
 ///
 /// # Errors

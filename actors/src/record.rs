@@ -5,7 +5,7 @@ use crate::{
     time::RunClock,
 };
 use actix::{Addr, dev::Request};
-use dropmill_journal::event::{Event, Happening, Role, Subject};
+use dropmill_journal::event::{Event, EventKind, Role, Subject};
 use dropmill_lifecycle::Failure;
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -25,7 +25,7 @@ impl Recorder {
     }
 
     /// Says what happened; answers with its number, to be named as the cause of what follows.
-    pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, happening: Happening) -> u64 {
+    pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, kind: EventKind) -> u64 {
         let seq = self.last.get() + 1;
         self.last.set(seq);
         let event = Event {
@@ -36,9 +36,9 @@ impl Recorder {
             actor,
             subject,
             cause,
-            happening,
+            kind,
         };
-        tracing::debug!(seq, actor = %event.actor, subject = %event.subject, happening = ?event.happening, "event");
+        tracing::debug!(seq, actor = %event.actor, subject = %event.subject, kind = ?event.kind, "event");
         self.collector.do_send(Noted(event));
         seq
     }
@@ -55,8 +55,8 @@ impl Recorder {
 }
 
 /// Returns the event of a call that failed and is repeated after a delay.
-pub fn retrying(what: &str, attempt: u32, delay: Duration, failure: Failure) -> Happening {
-    Happening::Retrying {
+pub fn retrying(what: &str, attempt: u32, delay: Duration, failure: Failure) -> EventKind {
+    EventKind::Retrying {
         what: what.into(),
         attempt,
         after_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),

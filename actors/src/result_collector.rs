@@ -5,13 +5,13 @@
 //! not: whatever the disk holds then, only another life finds out.
 
 use crate::{
-    pulse::Pulse,
+    liveness::LivenessGuard,
     run_keeper::{RunHappened, RunKeeper},
 };
 use actix::prelude::*;
 use dropmill_journal::{
     Journal, JournalError,
-    event::{EndReason, Event, Happening},
+    event::{EndReason, Event, EventKind},
     report::{Report, ReportFold},
 };
 use dropmill_lifecycle::run::RunEvent;
@@ -48,7 +48,7 @@ pub struct ResultCollector {
     /// When somebody interrupted the run.
     interrupted: Option<tokio::time::Instant>,
     unrecorded: Unrecorded,
-    _pulse: Pulse,
+    _guard: LivenessGuard,
 }
 
 /// Why events could not be recorded in the end, if they could not.
@@ -87,7 +87,7 @@ impl ResultCollector {
         (last, fold): (u64, ReportFold),
         subscribers: Vec<async_channel::Sender<Event>>,
         unrecorded: Unrecorded,
-        pulse: Pulse,
+        guard: LivenessGuard,
     ) -> Self {
         Self {
             journal,
@@ -106,7 +106,7 @@ impl ResultCollector {
             finish: None,
             interrupted: None,
             unrecorded,
-            _pulse: pulse,
+            _guard: guard,
         }
     }
 
@@ -163,7 +163,7 @@ impl Handler<Noted> for ResultCollector {
     type Result = ();
     fn handle(&mut self, Noted(event): Noted, ctx: &mut Context<Self>) {
         self.last_noted = event.seq;
-        if matches!(event.happening, Happening::EndAsked { reason: EndReason::Cancelled, .. }) {
+        if matches!(event.kind, EventKind::EndAsked { reason: EndReason::Cancelled, .. }) {
             self.interrupted = Some(tokio::time::Instant::now());
         }
         self.waiting.push(event);
@@ -189,7 +189,7 @@ impl Handler<Commit> for ResultCollector {
                     }
                     published = events;
                 }
-                Err(error @ (JournalError::Closed | JournalError::Unsure { .. })) => {
+                Err(error @ (JournalError::Closed | JournalError::FlushFailed { .. })) => {
                     // No later try will succeed: better the run ends than waits for ever.
                     tracing::error!(%error, "events cannot be recorded any more");
                     ctx.stop();

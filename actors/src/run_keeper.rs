@@ -2,22 +2,22 @@
 
 use crate::{
     deletion::{Part, delete_part},
-    errand::Errand,
+    item_list::ItemList,
     job_submitter::{JobHappened, JobSubmitter},
+    liveness::LivenessGuard,
     pool_keeper::{PoolHappened, PoolKeeper},
-    pulse::Pulse,
     record::Recorder,
     result_collector::{Finish, ResultCollector, Settle, WhenDurable},
-    roster::Roster,
+    run_context::RunContext,
     services::Services,
     shell::{Drives, Shell},
     storage_uploader::{CleanContainers, EndUploads, StartUploads, StorageUploader},
-    task_monitor::{AbandonTasks, GoOn, StopTasks, TaskMonitor},
+    task_monitor::{AbandonTasks, ResumeTasks, StopTasks, TaskMonitor},
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{EndReason as EventReason, Happening, Outcome, Role, Subject, VERSION, Verdict},
-    past::Past,
+    event::{EndReason as EventReason, EventKind, Outcome, Role, Subject, VERSION, Verdict},
+    past::RecoveredRun,
     report::Report,
 };
 use dropmill_lifecycle::{
@@ -37,25 +37,25 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 /// The actor.
 pub struct RunKeeper {
     plan: Rc<RunPlan>,
-    roster: Roster,
+    item_list: ItemList,
     services: Services,
     record: Recorder,
-    crew: Crew,
+    crew: RunActors,
     shell: Shell<Run>,
     /// The event that began this life of the run.
     started: u64,
-    past: Rc<Past>,
+    past: Rc<RecoveredRun>,
     /// What is deleted (true) or kept at the end.
     delete: Open,
     /// Parts that are cleaned up in the place of a dead actor.
     taken_over: Vec<Part>,
     report: async_channel::Sender<Report>,
-    _pulse: Pulse,
+    _guard: LivenessGuard,
 }
 
 /// Everybody it orders about.
 #[derive(Clone)]
-pub struct Crew {
+pub struct RunActors {
     /// Uploads.
     pub uploader: Addr<StorageUploader>,
     /// The pool.
@@ -85,8 +85,13 @@ pub struct StartRun;
 
 impl RunKeeper {
     /// A keeper for one run; the report goes out through `report`.
-    pub fn new(errand: Errand, crew: Crew, report: async_channel::Sender<Report>, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past, .. } = errand;
+    pub fn new(
+        context: RunContext,
+        crew: RunActors,
+        report: async_channel::Sender<Report>,
+        guard: LivenessGuard,
+    ) -> Self {
+        let RunContext { plan, item_list, services, record, past, .. } = context;
         let limits = RunLimits {
             run: plan.deadlines.run,
             no_progress: plan.deadlines.no_progress,
@@ -99,7 +104,7 @@ impl RunKeeper {
         };
         Self {
             plan,
-            roster,
+            item_list,
             services,
             record,
             crew,
@@ -109,13 +114,13 @@ impl RunKeeper {
             delete: Open { job: false, pool: false, containers: false },
             taken_over: vec![],
             report,
-            _pulse: pulse,
+            _guard: guard,
         }
     }
 
-    fn note(&mut self, happening: Happening) -> u64 {
+    fn note(&mut self, kind: EventKind) -> u64 {
         let cause = (self.started > 0).then_some(self.started);
-        self.record.note(ME, SUBJECT, cause, happening)
+        self.record.note(ME, SUBJECT, cause, kind)
     }
 
     /// Once it is on record that the run ends: a later life must not take what was told to end for failed.
@@ -192,20 +197,20 @@ impl RunKeeper {
                 Part::Containers => (Subject::Containers, RunEvent::ContainersDone),
             };
             if let Err(failure) = outcome {
-                let happening = Happening::LeftBehind { reason: failure.message };
-                keeper.record.note(ME, subject, Some(keeper.started), happening);
+                let kind = EventKind::LeftBehind { reason: failure.message };
+                keeper.record.note(ME, subject, Some(keeper.started), kind);
             }
             keeper.happened(done, ctx);
         }));
     }
 
-    fn tell_left(&mut self, open: Open) {
+    fn report_left(&mut self, open: Open) {
         for (is_open, subject) in
             [(open.job, Subject::Job), (open.pool, Subject::Pool), (open.containers, Subject::Containers)]
         {
             if is_open {
                 let reason = "not known to be gone when the cleanup deadline passed".into();
-                self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
+                self.record.note(ME, subject, Some(self.started), EventKind::LeftBehind { reason });
             }
         }
     }
@@ -218,7 +223,7 @@ impl RunKeeper {
             EndReason::Cancelled => Outcome::Cancelled,
             EndReason::Infrastructure => Outcome::Infrastructure,
         };
-        self.note(Happening::RunEnded {
+        self.note(EventKind::RunEnded {
             outcome,
             succeeded: tally.succeeded.into(),
             failed: tally.failed.into(),
@@ -235,7 +240,7 @@ impl RunKeeper {
 
 impl RunKeeper {
     fn note_start(&mut self, tasks: u32) -> u64 {
-        self.note(Happening::RunStarted {
+        self.note(EventKind::RunStarted {
             name: self.plan.name.clone(),
             service: self.plan.service.clone(),
             tasks: tasks.into(),
@@ -249,11 +254,11 @@ impl RunKeeper {
         self.started = match self.past.started {
             // It was cut off before anything of it was durable.
             0 => self.note_start(tasks),
-            _ => self.note(Happening::RunResumed { life: self.past.lives + 1, open: tally.open.into() }),
+            _ => self.note(EventKind::RunResumed { life: self.past.lives + 1, open: tally.open.into() }),
         };
         let ending = self.past.ending.map(machine_reason);
         self.happened(RunEvent::Resumed { tally, ending, open_ended: self.plan.open_ended }, ctx);
-        self.crew.tasks.do_send(GoOn);
+        self.crew.tasks.do_send(ResumeTasks);
         if matches!(self.shell.state(), RunState::Working { .. }) {
             self.crew.uploader.do_send(StartUploads(self.started));
         }
@@ -271,17 +276,17 @@ impl Drives<Run> for RunKeeper {
 
     fn carry_out(&mut self, command: RunCommand, ctx: &mut Context<Self>) {
         match command {
-            RunCommand::TellDeadline(which) => {
-                self.note(Happening::DeadlinePassed { which: which.into() });
+            RunCommand::ReportDeadline(which) => {
+                self.note(EventKind::DeadlinePassed { which: which.into() });
             }
-            RunCommand::TellEnd { reason, detail } => {
-                self.note(Happening::EndAsked { reason: event_reason(reason), detail });
+            RunCommand::ReportEnd { reason, detail } => {
+                self.note(EventKind::EndAsked { reason: event_reason(reason), detail });
             }
             RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
             RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
             RunCommand::CloseTasks => {
                 let reason = "tasks could not be closed one by one: who watched them is lost".into();
-                self.note(Happening::Degraded { reason });
+                self.note(EventKind::Degraded { reason });
             }
             RunCommand::Settle => match self.crew.collector.connected() {
                 true => self.crew.collector.do_send(Settle(ctx.address())),
@@ -289,7 +294,7 @@ impl Drives<Run> for RunKeeper {
                 false => ctx.notify(RunHappened(RunEvent::Settled)),
             },
             RunCommand::CleanUp(delete) => self.clean_up(delete, ctx),
-            RunCommand::TellLeft(open) => self.tell_left(open),
+            RunCommand::ReportLeft(open) => self.report_left(open),
             RunCommand::Finish { reason, tally } => self.finish(reason, tally, ctx),
         }
     }
@@ -302,7 +307,7 @@ impl Actor for RunKeeper {
 impl Handler<StartRun> for RunKeeper {
     type Result = ();
     fn handle(&mut self, _: StartRun, ctx: &mut Context<Self>) {
-        let (tasks, open_ended) = (self.roster.len(), self.plan.open_ended);
+        let (tasks, open_ended) = (self.item_list.len(), self.plan.open_ended);
         if self.past.lives > 0 {
             return self.resume(tasks, ctx);
         }
@@ -330,7 +335,7 @@ impl Handler<ActorDied> for RunKeeper {
             }
             return;
         }
-        self.note(Happening::ActorLost { actor: actor.clone() });
+        self.note(EventKind::ActorLost { actor: actor.clone() });
         let message = format!("actor {actor} died: a defect of this program; its log tells where");
         self.happened(RunEvent::ActorLost(Failure::permanent(Code::ActorLost, message)), ctx);
         if matches!(self.shell.state(), RunState::Settling { .. }) && !self.crew.collector.connected() {
@@ -341,7 +346,7 @@ impl Handler<ActorDied> for RunKeeper {
 }
 
 /// How many tasks became what in earlier lives.
-fn tally_of(past: &Past, tasks: u32) -> Tally {
+fn tally_of(past: &RecoveredRun, tasks: u32) -> Tally {
     let mut tally = Tally { open: tasks, ..Tally::default() };
     for last in past.tasks.values().filter_map(|task| task.closed.as_ref()) {
         tally.open = tally.open.saturating_sub(1);

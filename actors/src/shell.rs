@@ -253,8 +253,8 @@ mod tests {
     use super::*;
     use dropmill_lifecycle::{
         delays::Delays,
-        effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
         mill::{Mill, MillEvent, MillLimits, MillState},
+        retry::{Retry, RetryCommand, RetryEvent, RetryLimits, RetryState},
     };
 
     #[test]
@@ -271,8 +271,8 @@ mod tests {
 
     /// Counts what its machines do.
     struct Counter {
-        states: Vec<EffortState>,
-        shells: Shells<Effort>,
+        states: Vec<RetryState>,
+        shells: Shells<Retry>,
         began: tokio::time::Instant,
         /// Number of the machine, command, second.
         done: async_channel::Sender<(u32, &'static str, u64)>,
@@ -281,37 +281,36 @@ mod tests {
     impl Actor for Counter {
         type Context = Context<Self>;
         fn started(&mut self, ctx: &mut Context<Self>) {
-            self.happened(0, EffortEvent::Begun, ctx);
-            self.happened(1, EffortEvent::Begun, ctx);
-            self.happened(7, EffortEvent::Begun, ctx);
+            self.happened(0, RetryEvent::Begun, ctx);
+            self.happened(1, RetryEvent::Begun, ctx);
+            self.happened(7, RetryEvent::Begun, ctx);
         }
     }
 
-    impl DrivesMany<Effort> for Counter {
-        fn shells(&mut self) -> &mut Shells<Effort> {
+    impl DrivesMany<Retry> for Counter {
+        fn shells(&mut self) -> &mut Shells<Retry> {
             &mut self.shells
         }
-        fn machine(&mut self, number: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+        fn machine(&mut self, number: u32) -> Option<(&mut RetryState, &mut Shells<Retry>)> {
             Some((self.states.get_mut(number as usize)?, &mut self.shells))
         }
         fn now(&self) -> Elapsed {
             Elapsed(u64::try_from(self.began.elapsed().as_millis()).expect("a test is short"))
         }
-        fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+        fn carry_out(&mut self, number: u32, command: RetryCommand, ctx: &mut Context<Self>) {
             // Timers round up to the next millisecond.
             let now = self.now().0 / 1000;
             match command {
                 // The first attempt of each fails.
-                EffortCommand::Try => {
+                RetryCommand::Try => {
                     let _ = self.done.try_send((number, "try", now));
                     let failure = dropmill_lifecycle::Failure::transient("ServerBusy", "busy");
-                    let event =
-                        if now == 0 { EffortEvent::TryFailed(failure) } else { EffortEvent::Succeeded };
+                    let event = if now == 0 { RetryEvent::TryFailed(failure) } else { RetryEvent::Succeeded };
                     self.happened(number, event, ctx);
                 }
-                EffortCommand::TellRest { .. } => drop(self.done.try_send((number, "rest", now))),
-                EffortCommand::TellDone => drop(self.done.try_send((number, "done", now))),
-                EffortCommand::TellFailed(_) => drop(self.done.try_send((number, "failed", now))),
+                RetryCommand::ReportDelay { .. } => drop(self.done.try_send((number, "rest", now))),
+                RetryCommand::ReportDone => drop(self.done.try_send((number, "done", now))),
+                RetryCommand::ReportFailed(_) => drop(self.done.try_send((number, "failed", now))),
             }
         }
     }
@@ -321,9 +320,9 @@ mod tests {
         tokio::time::pause();
         let (done, heard) = async_channel::unbounded();
         let delays = Delays { steps: vec![Duration::from_secs(2)], for_ever: true };
-        let limits = EffortLimits { whole: Duration::from_secs(60), delays };
+        let limits = RetryLimits { whole: Duration::from_secs(60), delays };
         let counter = Counter {
-            states: vec![EffortState::Waiting; 2],
+            states: vec![RetryState::Waiting; 2],
             shells: Shells::new(limits),
             began: tokio::time::Instant::now(),
             done,

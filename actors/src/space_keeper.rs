@@ -4,7 +4,7 @@
 //! container and in the output folder. Without this actor all copies would stay until the end of the run. On Azure
 //! disk space is not scarce, and the containers are deleted at the end.
 
-use crate::{errand::Errand, services::Services};
+use crate::{run_context::RunContext, services::Services};
 use actix::prelude::*;
 use dropmill_lifecycle::plan::{RunPlan, When, attempt_id};
 use futures_util::{StreamExt, stream};
@@ -20,7 +20,7 @@ const SMALL: u64 = 64 << 10;
 
 /// The actor.
 pub struct SpaceKeeper {
-    errand: Errand,
+    context: RunContext,
     spent: Vec<ResultDelivered>,
     freeing: bool,
 }
@@ -39,8 +39,8 @@ pub struct ResultDelivered {
 
 impl SpaceKeeper {
     /// Creates the actor for one run.
-    pub fn new(errand: Errand) -> Self {
-        Self { errand, spent: vec![], freeing: false }
+    pub fn new(context: RunContext) -> Self {
+        Self { context, spent: vec![], freeing: false }
     }
 
     /// Deletes the files of delivered tasks. Failures are left to the cleanup at the end.
@@ -52,10 +52,10 @@ impl SpaceKeeper {
         let spent = std::mem::take(&mut self.spent);
         let tasks: Vec<_> = spent
             .iter()
-            .map(|spent| (self.errand.roster.item(spent.index).task.clone(), spent.attempt))
+            .map(|spent| (self.context.item_list.item(spent.index).task.clone(), spent.attempt))
             .collect();
-        let (plan, services) = (self.errand.plan.clone(), self.errand.services.clone());
-        let durable = self.errand.record.when_durable();
+        let (plan, services) = (self.context.plan.clone(), self.context.services.clone());
+        let durable = self.context.record.when_durable();
         let call = async move {
             // After a crash the journal must say that they are delivered: they cannot be fetched again.
             let Ok(waiting) = durable.await else { return };
@@ -107,9 +107,9 @@ impl Actor for SpaceKeeper {
 impl Handler<ResultDelivered> for SpaceKeeper {
     type Result = ();
     fn handle(&mut self, home: ResultDelivered, ctx: &mut Context<Self>) {
-        let input = self.errand.roster.item(home.index).size_bytes;
+        let input = self.context.item_list.item(home.index).size_bytes;
         let is_worth_it = input.saturating_add(home.bytes) >= EARLY_FROM_BYTES;
-        if is_worth_it && self.errand.services.is_embedded() && may_delete_early(&self.errand.plan) {
+        if is_worth_it && self.context.services.is_embedded() && may_delete_early(&self.context.plan) {
             self.spent.push(home);
             self.free(ctx);
         }

@@ -8,13 +8,13 @@ mod uploading;
 pub use uploading::blob_name;
 
 use crate::{
-    errand::Errand,
     inputs::Inputs,
+    item_list::ItemList,
     job_submitter::{ApplicationUp, JobSubmitter},
+    liveness::LivenessGuard,
     pool_keeper::{PoolHappened, PoolKeeper},
-    pulse::Pulse,
     record::{Recorder, retrying},
-    roster::Roster,
+    run_context::RunContext,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     shell::{DrivesMany, Shells},
@@ -22,14 +22,14 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{Happening, Role, Subject},
-    past::Past,
+    event::{EventKind, Role, Subject},
+    past::RecoveredRun,
 };
 use dropmill_lifecycle::{
     Elapsed, Failure, FailureKind,
-    effort::{Effort, EffortCommand, EffortEvent, EffortLimits, EffortState},
     plan::{Item, RunPlan},
     pool::PoolEvent,
+    retry::{Retry, RetryCommand, RetryEvent, RetryLimits, RetryState},
     run::RunEvent,
     task::TaskEvent,
 };
@@ -46,12 +46,12 @@ const ME: Role = Role::StorageUploader;
 /// The actor.
 pub struct StorageUploader {
     plan: Rc<RunPlan>,
-    roster: Roster,
+    item_list: ItemList,
     services: Services,
     inputs: Arc<dyn Inputs>,
     record: Recorder,
     to: Listeners,
-    shells: Shells<Effort>,
+    shells: Shells<Retry>,
     work: Vec<Work>,
     /// Efforts that may begin when there is room.
     queue: VecDeque<u32>,
@@ -66,10 +66,10 @@ pub struct StorageUploader {
     turns: [Arc<Mutex<()>>; 3],
     started: u64,
     /// What earlier lives of the run did.
-    past: Rc<Past>,
+    past: Rc<RecoveredRun>,
     /// Blobs that were found in this life, and their lengths: what an earlier one recorded is not believed blindly.
     found: BTreeMap<String, u64>,
-    _pulse: Pulse,
+    _guard: LivenessGuard,
 }
 
 /// Whom it tells.
@@ -86,12 +86,12 @@ pub struct Listeners {
 
 struct Work {
     what: What,
-    state: EffortState,
+    state: RetryState,
     skipped: bool,
     /// What it makes may be at the service: a call was sent, and no answer said that it did nothing.
     may_stand: bool,
     /// A try's answer was lost: what later tries say proves nothing.
-    unclear: bool,
+    maybe_applied: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -131,12 +131,12 @@ pub struct CleanContainers {
 
 impl StorageUploader {
     /// An uploader for one run.
-    pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, inputs, record, past } = errand;
-        let limits = EffortLimits { whole: plan.deadlines.upload, delays: plan.delays.until_deadline() };
+    pub fn new(context: RunContext, to: Listeners, guard: LivenessGuard) -> Self {
+        let RunContext { plan, item_list, services, inputs, record, past } = context;
+        let limits = RetryLimits { whole: plan.deadlines.upload, delays: plan.delays.until_deadline() };
         Self {
             plan,
-            roster,
+            item_list,
             services,
             inputs,
             record,
@@ -155,7 +155,7 @@ impl StorageUploader {
             started: past.started,
             past,
             found: BTreeMap::new(),
-            _pulse: pulse,
+            _guard: guard,
         }
     }
 
@@ -179,8 +179,8 @@ impl StorageUploader {
     }
 
     fn add(&mut self, what: What) -> u32 {
-        let state = EffortState::Waiting;
-        self.work.push(Work { what, state, skipped: false, may_stand: false, unclear: false });
+        let state = RetryState::Waiting;
+        self.work.push(Work { what, state, skipped: false, may_stand: false, maybe_applied: false });
         u32::try_from(self.work.len() - 1).expect("a run has fewer than 2^32 files")
     }
 
@@ -192,7 +192,7 @@ impl StorageUploader {
     fn size(&self, what: What) -> u64 {
         match what {
             What::Application(index) => self.plan.application[index as usize].size_bytes,
-            What::Input(index) => self.roster.item(index).size_bytes,
+            What::Input(index) => self.item_list.item(index).size_bytes,
             What::Container(_) | What::Survey(_) | What::Deletion(_) => 0,
         }
     }
@@ -208,7 +208,7 @@ impl StorageUploader {
                 return;
             }
             self.queue.pop_front();
-            self.happened(number, EffortEvent::Begun, ctx);
+            self.happened(number, RetryEvent::Begun, ctx);
         }
     }
 
@@ -218,7 +218,7 @@ impl StorageUploader {
                 Subject::Container(self.container(kind))
             }
             What::Application(index) => Subject::File(self.plan.application[index as usize].name.clone()),
-            What::Input(index) => Subject::of_task(&self.roster.item(index).task),
+            What::Input(index) => Subject::of_task(&self.item_list.item(index).task),
         }
     }
 
@@ -228,9 +228,9 @@ impl StorageUploader {
             let event = match outcome {
                 Ok(skipped) => {
                     uploader.work[number as usize].skipped = skipped;
-                    EffortEvent::Succeeded
+                    RetryEvent::Succeeded
                 }
-                Err(failure) => EffortEvent::TryFailed(failure),
+                Err(failure) => RetryEvent::TryFailed(failure),
             };
             uploader.happened(number, event, ctx);
             uploader.fill(ctx);
@@ -285,7 +285,7 @@ impl StorageUploader {
                 ctx.spawn(upload(blob, container, name, source).into_actor(self).map(answer));
             }
             What::Input(index) => {
-                let (item, inputs) = (self.roster.item(index), self.inputs.clone());
+                let (item, inputs) = (self.item_list.item(index), self.inputs.clone());
                 let container = self.plan.input_container();
                 let upload = upload_input(blob, container, inputs, (*item).clone());
                 ctx.spawn(upload.into_actor(self).map(answer));
@@ -301,34 +301,34 @@ impl StorageUploader {
             What::Container(kind) => {
                 let known = self.past.containers.contains(&self.container(kind));
                 if !known {
-                    self.record.note(ME, self.subject(what), cause, Happening::ContainerReady {});
+                    self.record.note(ME, self.subject(what), cause, EventKind::ContainerReady {});
                 }
                 if known && kind != ContainerKind::Output {
                     let number = self.add(What::Survey(kind));
-                    return self.happened(number, EffortEvent::Begun, ctx);
+                    return self.happened(number, RetryEvent::Begun, ctx);
                 }
                 self.container_ready(ctx);
             }
             What::Survey(_) => self.container_ready(ctx),
             What::Application(_) => {
                 let bytes = self.size(what);
-                let happening = Happening::ApplicationUploaded { bytes, skipped };
-                let seq = self.record.note(ME, self.subject(what), cause, happening);
+                let kind = EventKind::ApplicationUploaded { bytes, skipped };
+                let seq = self.record.note(ME, self.subject(what), cause, kind);
                 self.application_open -= 1;
                 if self.application_open == 0 {
                     self.application_ready(seq);
                 }
             }
             What::Input(index) => {
-                let input = self.roster.item(index).relative.clone();
-                let happening = Happening::InputUploaded { input, bytes: self.size(what), skipped };
-                let seq = self.record.note(ME, self.subject(what), cause, happening);
+                let input = self.item_list.item(index).relative.clone();
+                let kind = EventKind::InputUploaded { input, bytes: self.size(what), skipped };
+                let seq = self.record.note(ME, self.subject(what), cause, kind);
                 self.to.tasks.do_send(TaskHappened { index, event: TaskEvent::InputReady, cause: Some(seq) });
             }
             What::Deletion(kind) => {
                 // In a later life of a run every name is tried: what never was, is not said to be gone.
                 if !skipped || self.may_stand(kind) || self.past.containers.contains(&self.container(kind)) {
-                    self.record.note(ME, self.subject(what), cause, Happening::ContainerDeleted {});
+                    self.record.note(ME, self.subject(what), cause, EventKind::ContainerDeleted {});
                 }
                 self.deleted();
             }
@@ -347,8 +347,8 @@ impl StorageUploader {
                 self.to.tasks.do_send(TaskHappened { index, event, cause: Some(self.started) });
             }
             What::Deletion(_) => {
-                let happening = Happening::LeftBehind { reason: failure.message };
-                self.record.note(ME, self.subject(what), Some(self.started), happening);
+                let kind = EventKind::LeftBehind { reason: failure.message };
+                self.record.note(ME, self.subject(what), Some(self.started), kind);
                 self.deleted();
             }
         }
@@ -373,7 +373,7 @@ impl StorageUploader {
         if self.application_open == 0 {
             self.application_ready(self.started);
         }
-        for item in self.roster.items() {
+        for item in self.item_list.items() {
             self.want_input(&item);
         }
         self.fill(ctx);
@@ -415,17 +415,17 @@ impl StorageUploader {
         self.ending = true;
         self.queue.clear();
         for number in 0..self.work.len() {
-            self.happened(u32::try_from(number).unwrap_or(u32::MAX), EffortEvent::EndAsked, ctx);
+            self.happened(u32::try_from(number).unwrap_or(u32::MAX), RetryEvent::EndAsked, ctx);
         }
     }
 }
 
-impl DrivesMany<Effort> for StorageUploader {
-    fn shells(&mut self) -> &mut Shells<Effort> {
+impl DrivesMany<Retry> for StorageUploader {
+    fn shells(&mut self) -> &mut Shells<Retry> {
         &mut self.shells
     }
 
-    fn machine(&mut self, number: u32) -> Option<(&mut EffortState, &mut Shells<Effort>)> {
+    fn machine(&mut self, number: u32) -> Option<(&mut RetryState, &mut Shells<Retry>)> {
         Some((&mut self.work.get_mut(number as usize)?.state, &mut self.shells))
     }
 
@@ -433,7 +433,7 @@ impl DrivesMany<Effort> for StorageUploader {
         self.record.clock().elapsed()
     }
 
-    fn changed(&mut self, number: u32, before: &EffortState, _: &mut Context<Self>) {
+    fn changed(&mut self, number: u32, before: &RetryState, _: &mut Context<Self>) {
         let work = &self.work[number as usize];
         let size = self.size(work.what);
         match (before.is_trying(), work.state.is_trying()) {
@@ -449,35 +449,35 @@ impl DrivesMany<Effort> for StorageUploader {
         }
     }
 
-    fn happened(&mut self, number: u32, event: EffortEvent, ctx: &mut Context<Self>) {
-        if let EffortEvent::TryFailed(failure) = &event {
+    fn happened(&mut self, number: u32, event: RetryEvent, ctx: &mut Context<Self>) {
+        if let RetryEvent::TryFailed(failure) = &event {
             let work = &mut self.work[number as usize];
-            work.unclear |= failure.kind == FailureKind::Ambiguous;
-            work.may_stand = work.unclear;
+            work.maybe_applied |= failure.kind == FailureKind::Ambiguous;
+            work.may_stand = work.maybe_applied;
         }
         self.drive(number, event, ctx);
         self.set_timer(ctx);
     }
 
-    fn carry_out(&mut self, number: u32, command: EffortCommand, ctx: &mut Context<Self>) {
+    fn carry_out(&mut self, number: u32, command: RetryCommand, ctx: &mut Context<Self>) {
         let what = self.work[number as usize].what;
         match command {
-            EffortCommand::Try => {
+            RetryCommand::Try => {
                 self.work[number as usize].may_stand = true;
                 self.call(number, what, ctx);
             }
-            EffortCommand::TellRest { attempt, rest, failure } => {
+            RetryCommand::ReportDelay { attempt, rest, failure } => {
                 let what_tried = match what {
                     What::Container(_) => "create container",
                     What::Survey(_) => "list container",
                     What::Application(_) | What::Input(_) => "upload",
                     What::Deletion(_) => "delete container",
                 };
-                let happening = retrying(what_tried, attempt, rest, failure);
-                self.record.note(ME, self.subject(what), Some(self.started), happening);
+                let kind = retrying(what_tried, attempt, rest, failure);
+                self.record.note(ME, self.subject(what), Some(self.started), kind);
             }
-            EffortCommand::TellDone => self.done(number, what, ctx),
-            EffortCommand::TellFailed(failure) => self.failed(what, failure, ctx),
+            RetryCommand::ReportDone => self.done(number, what, ctx),
+            RetryCommand::ReportFailed(failure) => self.failed(what, failure, ctx),
         }
     }
 }
@@ -494,7 +494,7 @@ impl Handler<StartUploads> for StorageUploader {
         self.containers_open = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
         for kind in kinds {
             let number = self.add(What::Container(kind));
-            self.happened(number, EffortEvent::Begun, ctx);
+            self.happened(number, RetryEvent::Begun, ctx);
         }
     }
 }
@@ -504,7 +504,7 @@ impl Handler<TaskAdded> for StorageUploader {
     fn handle(&mut self, TaskAdded(index): TaskAdded, ctx: &mut Context<Self>) {
         // Before the containers are there, it is among those that are begun then.
         if self.containers_up && !self.ending {
-            let item = self.roster.item(index);
+            let item = self.item_list.item(index);
             self.want_input(&item);
             self.fill(ctx);
         }
@@ -535,7 +535,7 @@ impl Handler<CleanContainers> for StorageUploader {
                     "kept, as cleanup.containers says or because what tasks left in it is not delivered"
                         .into();
                 let subject = self.subject(What::Deletion(*kind));
-                self.record.note(ME, subject, Some(self.started), Happening::LeftBehind { reason });
+                self.record.note(ME, subject, Some(self.started), EventKind::LeftBehind { reason });
             }
         }
         if kinds.is_empty() || !delete {
@@ -545,7 +545,7 @@ impl Handler<CleanContainers> for StorageUploader {
         self.deleting_open = u32::try_from(kinds.len()).unwrap_or(u32::MAX);
         for kind in kinds {
             let number = self.add(What::Deletion(kind));
-            self.happened(number, EffortEvent::Begun, ctx);
+            self.happened(number, RetryEvent::Begun, ctx);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Asks Batch about tasks and tells what changed; deadlines of tasks are its events.
 //!
-//! It owns the life of every task. Looks are level-triggered: a state that was missed is not waited
+//! It owns the life of every task. PollSchedule are level-triggered: a state that was missed is not waited
 //! for. A look costs what is new (tasks that ended since the last one); a full list is made when
 //! nothing was heard for long, and while the run ends.
 
@@ -8,21 +8,21 @@ mod looking;
 mod recall;
 
 use crate::{
-    errand::Errand,
     intervals::PollIntervals,
+    item_list::ItemList,
     job_submitter::{JobHappened, JobSubmitter, Submit},
-    looks::{Look, Looks},
+    liveness::LivenessGuard,
     output_fetcher::{Fetch, OutputFetcher},
-    pulse::Pulse,
+    poll_schedule::{PollQuery, PollSchedule},
     record::Recorder,
-    roster::Roster,
+    run_context::RunContext,
     run_keeper::{RunHappened, RunKeeper},
     services::Services,
     shell::{DrivesMany, Shells},
 };
 use actix::prelude::*;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::{Happening, Role, Subject, TaskEnding, Verdict as EventVerdict};
+use dropmill_journal::event::{EventKind, Role, Subject, TaskEnding, Verdict as EventVerdict};
 use dropmill_lifecycle::{
     Elapsed,
     job::JobEvent,
@@ -40,7 +40,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The actor.
 pub struct TaskMonitor {
     plan: Rc<RunPlan>,
-    roster: Roster,
+    item_list: ItemList,
     services: Services,
     record: Recorder,
     to: Listeners,
@@ -55,14 +55,14 @@ pub struct TaskMonitor {
     open_ended: bool,
     watched: u32,
     ending: bool,
-    looks: Looks,
+    schedule: PollSchedule,
     /// The next look.
     planned: Option<SpawnHandle>,
     /// What an earlier life left is not taken up yet: a look would show it as news.
     recalls: bool,
     /// A look is ordered, and begins when what waits is heard.
     ordered: bool,
-    _pulse: Pulse,
+    _guard: LivenessGuard,
 }
 
 /// Whom it tells.
@@ -144,9 +144,9 @@ pub struct TailSeen {
 /// Go on with what an earlier life of the run left.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct GoOn;
+pub struct ResumeTasks;
 
-/// Another task, with its place in the roster.
+/// Another task, with its place in the list of items.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TaskAdded(pub u32);
@@ -173,8 +173,8 @@ pub struct AbandonTasks;
 
 impl TaskMonitor {
     /// A monitor for all tasks of one run.
-    pub fn new(errand: Errand, to: Listeners, pulse: Pulse) -> Self {
-        let Errand { plan, roster, services, record, past, .. } = errand;
+    pub fn new(context: RunContext, to: Listeners, guard: LivenessGuard) -> Self {
+        let RunContext { plan, item_list, services, record, past, .. } = context;
         let limits = TaskLimits {
             queue: plan.deadlines.queue,
             // The service ends it first; this is for a service that does not.
@@ -186,15 +186,15 @@ impl TaskMonitor {
             retries: u32::try_from(plan.job.max_retries).unwrap_or(u32::MAX),
         };
         let now = record.clock().elapsed();
-        let recalled = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
-        let items = roster.items();
-        let tasks: Vec<_> = items.iter().map(|item| recalled(item)).collect();
+        let recovered = |item: &Item| recall(past.tasks.get(&item.task), past.ending.is_some(), now, &limits);
+        let items = item_list.items();
+        let tasks: Vec<_> = items.iter().map(|item| recovered(item)).collect();
         let id = |item: &Item| attempt_id(&item.task, tasks[item.index as usize].attempt());
         let by_id = items.iter().map(|item| (id(item), item.index)).collect();
         let open_ended = plan.open_ended;
-        let mut looks = Looks::new(PollIntervals::new(&services, &plan));
+        let mut schedule = PollSchedule::new(PollIntervals::new(&services, &plan));
         if past.lives > 0 {
-            looks.ask_for_all();
+            schedule.ask_for_all();
         }
         let count = |wanted: &dyn Fn(&Task) -> bool| {
             u32::try_from(tasks.iter().filter(|task| wanted(task)).count()).unwrap_or(u32::MAX)
@@ -205,7 +205,7 @@ impl TaskMonitor {
             retried: tasks.iter().map(|task| task.retries).sum(),
             plan,
             open_ended,
-            roster,
+            item_list,
             services,
             record,
             to,
@@ -213,11 +213,11 @@ impl TaskMonitor {
             tasks,
             by_id,
             ending: false,
-            looks,
+            schedule,
             planned: None,
             recalls: past.lives > 0,
             ordered: false,
-            _pulse: pulse,
+            _guard: guard,
         }
     }
 
@@ -234,21 +234,21 @@ impl TaskMonitor {
     }
 
     fn subject(&self, index: u32) -> Subject {
-        Subject::of_task(&self.roster.item(index).task)
+        Subject::of_task(&self.item_list.item(index).task)
     }
 
     /// The id of its latest attempt.
     fn id(&self, index: u32) -> String {
-        attempt_id(&self.roster.item(index).task, self.tasks[index as usize].attempt())
+        attempt_id(&self.item_list.item(index).task, self.tasks[index as usize].attempt())
     }
 
-    fn note(&mut self, index: u32, happening: Happening) -> u64 {
-        self.record.note(ME, self.subject(index), self.tasks[index as usize].cause, happening)
+    fn note(&mut self, index: u32, kind: EventKind) -> u64 {
+        self.record.note(ME, self.subject(index), self.tasks[index as usize].cause, kind)
     }
 
     /// Turns to the next attempt: what looks show of the one before is no news any more.
     fn retry(&mut self, index: u32, attempt: u32, cause: String) {
-        let seq = self.note(index, Happening::TaskRetried { attempt, cause });
+        let seq = self.note(index, EventKind::TaskRetried { attempt, cause });
         self.by_id.remove(&self.id(index));
         let task = &mut self.tasks[index as usize];
         (task.retries, task.cause) = (attempt - 1, Some(seq));
@@ -258,7 +258,7 @@ impl TaskMonitor {
     }
 
     fn terminate(&mut self, index: u32, why: StopReason, ctx: &mut Context<Self>) {
-        self.note(index, Happening::TaskTerminateAsked { reason: why.told().into() });
+        self.note(index, EventKind::TaskTerminateAsked { reason: why.told().into() });
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
         let task = self.id(index);
         let call = async move { batch.terminate_task(&job, &task).await };
@@ -280,7 +280,7 @@ impl TaskMonitor {
             }
         };
         let tail = self.tasks[index as usize].stderr_tail.take().filter(|_| cause.is_some());
-        let closed = Happening::TaskClosed {
+        let closed = EventKind::TaskClosed {
             verdict: event,
             cause,
             stderr_tail: tail,
@@ -303,8 +303,8 @@ impl TaskMonitor {
         ctx.spawn(changed.into_actor(self).map(|outcome, monitor, ctx| {
             let Ok(hints) = outcome else { return };
             monitor.services.hints = Some(hints);
-            if !monitor.looks.hinted {
-                monitor.looks.hinted = true;
+            if !monitor.schedule.hinted {
+                monitor.schedule.hinted = true;
                 monitor.plan_look(ctx);
             }
             monitor.listen(ctx);
@@ -357,13 +357,13 @@ impl DrivesMany<TaskMachine> for TaskMonitor {
                 let attempt = self.tasks[index as usize].attempt();
                 self.to.job.do_send(Submit { index, attempt, cause });
             }
-            TaskCommand::TellRetry { attempt, cause } => self.retry(index, attempt, cause),
-            TaskCommand::TellRest { attempt, rest, failure } => {
+            TaskCommand::ReportRetry { attempt, cause } => self.retry(index, attempt, cause),
+            TaskCommand::ReportDelay { attempt, rest, failure } => {
                 tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "not submitted; trying again");
             }
-            TaskCommand::TellRunning => {}
-            TaskCommand::TellDeadline(which) => {
-                let seq = self.note(index, Happening::DeadlinePassed { which: which.into() });
+            TaskCommand::ReportRunning => {}
+            TaskCommand::ReportDeadline(which) => {
+                let seq = self.note(index, EventKind::DeadlinePassed { which: which.into() });
                 self.tasks[index as usize].cause = Some(seq);
             }
             TaskCommand::Terminate(why) => self.terminate(index, why, ctx),
@@ -387,7 +387,7 @@ impl Actor for TaskMonitor {
 impl Handler<TaskAdded> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, TaskAdded(index): TaskAdded, ctx: &mut Context<Self>) {
-        self.by_id.insert(self.roster.item(index).task.clone(), index);
+        self.by_id.insert(self.item_list.item(index).task.clone(), index);
         self.tasks.push(Task::fresh());
         self.unsubmitted += 1;
         if self.ending {
@@ -404,9 +404,9 @@ impl Handler<NoMoreTasks> for TaskMonitor {
     }
 }
 
-impl Handler<GoOn> for TaskMonitor {
+impl Handler<ResumeTasks> for TaskMonitor {
     type Result = ();
-    fn handle(&mut self, _: GoOn, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: ResumeTasks, ctx: &mut Context<Self>) {
         self.recalls = false;
         for index in 0..self.tasks.len() {
             if matches!(self.tasks[index].state, TaskState::Collecting { .. }) {
@@ -442,7 +442,7 @@ impl Handler<Answered> for TaskMonitor {
                 self.submitted(index, adopted);
                 if adopted {
                     // It may have ended before the last look, which asked for later news only.
-                    self.looks.ask_for_all();
+                    self.schedule.ask_for_all();
                 }
             }
             TaskEvent::Accepted { .. } => {}
@@ -464,7 +464,7 @@ impl Handler<StopTasks> for TaskMonitor {
     fn handle(&mut self, _: StopTasks, ctx: &mut Context<Self>) {
         self.ending = true;
         self.every(&TaskEvent::StopAsked, ctx);
-        self.looks.hinted = true;
+        self.schedule.hinted = true;
         self.plan_look(ctx);
     }
 }
@@ -493,7 +493,7 @@ impl Handler<JobEnded> for TaskMonitor {
                 .filter_map(|status| monitor.by_id.get(&*status.id).copied())
                 .collect();
             if outcome.is_ok() {
-                monitor.seen(Look::All, outcome, ctx);
+                monitor.seen(PollQuery::All, outcome, ctx);
             }
             for index in 0..monitor.tasks.len() {
                 let index = u32::try_from(index).unwrap_or(u32::MAX);

@@ -4,18 +4,18 @@
 
 use crate::{
     deletion::{Part, delete_part},
-    errand::Errand,
     feeder::Feeder,
     inputs::{Inputs, PathInputs},
+    item_list::ItemList,
     job_submitter::JobSubmitter,
+    liveness::LivenessGuard,
     output_fetcher::OutputFetcher,
     place::ResultPlace,
     pool_keeper::PoolKeeper,
-    pulse::Pulse,
     record::Recorder,
     result_collector::{COMMIT_EVERY, COMMIT_SOON, ResultCollector, Unrecorded},
-    roster::Roster,
-    run_keeper::{ActorDied, Crew, RunHappened, RunKeeper, StartRun},
+    run_context::RunContext,
+    run_keeper::{ActorDied, RunActors, RunHappened, RunKeeper, StartRun},
     services::Services,
     space_keeper::SpaceKeeper,
     storage_uploader::{self, StorageUploader},
@@ -27,7 +27,7 @@ use dropmill_azure_wire::time::SharedClock;
 use dropmill_journal::{
     Journal,
     event::{Event, Role},
-    past::Past,
+    past::RecoveredRun,
     report::{Report, ReportFold},
 };
 use dropmill_lifecycle::{
@@ -52,26 +52,26 @@ pub struct RunHandle {
     unrecorded: Unrecorded,
     services: Services,
     plan: Rc<RunPlan>,
-    actors: Vec<Recipient<Leave>>,
+    actors: Vec<Recipient<StopActor>>,
 }
 
 /// The run is over. Actors that know each other would stay for ever.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Leave;
+struct StopActor;
 
-macro_rules! leaves {
+macro_rules! stops {
     ($($actor:ty),+) => { $(
-        impl Handler<Leave> for $actor {
+        impl Handler<StopActor> for $actor {
             type Result = ();
-            fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) {
+            fn handle(&mut self, _: StopActor, ctx: &mut Context<Self>) {
                 ctx.stop();
             }
         }
     )+ };
 }
 
-leaves!(
+stops!(
     RunKeeper,
     StorageUploader,
     PoolKeeper,
@@ -161,9 +161,9 @@ pub fn start(
 impl RunParts {
     /// Starts the run, or resumes it, in the current actix system.
     pub fn start(self) -> RunHandle {
-        let (mut past, mut fold) = (Past::default(), ReportFold::default());
+        let (mut past, mut fold) = (RecoveredRun::default(), ReportFold::default());
         if let Some(events) = &self.earlier {
-            past = Past::of(events);
+            past = RecoveredRun::of(events);
             past.lives = past.lives.max(1);
             events.iter().for_each(|event| fold.apply(event));
         }
@@ -171,16 +171,16 @@ impl RunParts {
     }
 }
 
-fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
+fn begin(parts: RunParts, past: RecoveredRun, fold: ReportFold) -> RunHandle {
     let RunParts { plan, services, place, inputs, journal, clock, .. } = parts;
     let plan = Rc::new(plan);
-    let roster = Roster::of(&plan);
+    let item_list = ItemList::of(&plan);
     let past = Rc::new(past);
     let clock = RunClock::begin(clock, past.elapsed_ms);
     let (died, deaths) = async_channel::unbounded();
     let (subscriber, events) = async_channel::bounded(SUBSCRIPTION);
     let (reported, report) = async_channel::bounded(1);
-    let pulse = |actor| Pulse::new(actor, died.clone());
+    let guard = |actor| LivenessGuard::new(actor, died.clone());
 
     let run = Context::<RunKeeper>::new();
     let uploader = Context::<StorageUploader>::new();
@@ -190,13 +190,13 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
     let outputs = Context::<OutputFetcher>::new();
 
     let commit_every = if plan.open_ended { COMMIT_SOON } else { COMMIT_EVERY };
-    let collecting = pulse(Role::ResultCollector);
+    let collecting = guard(Role::ResultCollector);
     let unrecorded = Unrecorded::default();
     let (so_far, said) = ((past.last, fold), unrecorded.clone());
     let collector = ResultCollector::new(journal, commit_every, so_far, vec![subscriber], said, collecting);
     let collector = collector.start();
     let record = Recorder::new(&plan.run, clock, past.last, collector.clone());
-    let crew = Crew {
+    let crew = RunActors {
         uploader: uploader.address(),
         pool: pool.address(),
         job: job.address(),
@@ -205,26 +205,27 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
     };
     let (keeper, fetcher) = (run.address(), outputs.address());
 
-    let errand = Errand { plan: plan.clone(), roster, services: services.clone(), inputs, record, past };
-    let space = SpaceKeeper::new(errand.clone()).start();
-    let fetching = pulse(Role::OutputFetcher);
-    outputs.run(OutputFetcher::new(errand.clone(), place, crew.tasks.clone(), space.clone(), fetching));
+    let context =
+        RunContext { plan: plan.clone(), item_list, services: services.clone(), inputs, record, past };
+    let space = SpaceKeeper::new(context.clone()).start();
+    let fetching = guard(Role::OutputFetcher);
+    outputs.run(OutputFetcher::new(context.clone(), place, crew.tasks.clone(), space.clone(), fetching));
     let to = task_monitor::Listeners { job: crew.job.clone(), outputs: fetcher.clone(), run: keeper.clone() };
-    tasks.run(TaskMonitor::new(errand.clone(), to, pulse(Role::TaskMonitor)));
-    let submitting = pulse(Role::JobSubmitter);
-    job.run(JobSubmitter::new(errand.clone(), crew.tasks.clone(), keeper.clone(), submitting));
-    let keeping = pulse(Role::PoolKeeper);
-    pool.run(PoolKeeper::new(errand.clone(), crew.job.clone(), keeper.clone(), keeping));
+    tasks.run(TaskMonitor::new(context.clone(), to, guard(Role::TaskMonitor)));
+    let submitting = guard(Role::JobSubmitter);
+    job.run(JobSubmitter::new(context.clone(), crew.tasks.clone(), keeper.clone(), submitting));
+    let keeping = guard(Role::PoolKeeper);
+    pool.run(PoolKeeper::new(context.clone(), crew.job.clone(), keeper.clone(), keeping));
     let to = storage_uploader::Listeners {
         pool: crew.pool.clone(),
         job: crew.job.clone(),
         tasks: crew.tasks.clone(),
         run: keeper.clone(),
     };
-    uploader.run(StorageUploader::new(errand.clone(), to, pulse(Role::StorageUploader)));
+    uploader.run(StorageUploader::new(context.clone(), to, guard(Role::StorageUploader)));
     let feeder = Feeder {
-        roster: errand.roster.clone(),
-        record: errand.record.clone(),
+        item_list: context.item_list.clone(),
+        record: context.record.clone(),
         crew: crew.clone(),
         keeper: keeper.clone(),
     };
@@ -238,7 +239,7 @@ fn begin(parts: RunParts, past: Past, fold: ReportFold) -> RunHandle {
         space.recipient(),
         crew.collector.clone().recipient(),
     ];
-    run.run(RunKeeper::new(errand, crew, reported, pulse(Role::RunKeeper)));
+    run.run(RunKeeper::new(context, crew, reported, guard(Role::RunKeeper)));
 
     keeper.do_send(StartRun);
     RunHandle { keeper, feeder, events, report, deaths, unrecorded, services, plan, actors }
@@ -268,7 +269,7 @@ impl RunHandle {
     pub async fn finished(mut self) -> Result<Report, RunError> {
         let actors = std::mem::take(&mut self.actors);
         let outcome = self.outcome().await;
-        actors.iter().for_each(|actor| actor.do_send(Leave));
+        actors.iter().for_each(|actor| actor.do_send(StopActor));
         outcome
     }
 

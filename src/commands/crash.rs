@@ -3,7 +3,7 @@
 use super::simulate::{read_scenario, read_whole};
 use crate::render::{say, say::length};
 use anyhow::Result;
-use dropmill_test_kit::crash::{self, Death};
+use dropmill_test_kit::crash::{self, CrashCase};
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -47,7 +47,7 @@ pub fn every_scenario(scenarios: &[PathBuf]) -> Result<u8> {
 }
 
 /// The command that lets it die once more.
-fn again(scenario: &Path, death: &Death) -> Result<String> {
+fn again(scenario: &Path, death: &CrashCase) -> Result<String> {
     let run_file = read_scenario(scenario)?.0.unwrap_or_default();
     Ok(format!(
         "dropmill simulate {} --scenario {} --crash \"{}\" --down {}s",

@@ -13,7 +13,7 @@ use dropmill_actors::{
 };
 use dropmill_azure_client::blob::BlobApi;
 use dropmill_azure_wire::time::{SharedClock, WallClock};
-use dropmill_journal::past::PastTask;
+use dropmill_journal::past::RecoveredTask;
 use dropmill_lifecycle::{
     Code, Failure, FailureKind,
     plan::{Item, RunPlan},
@@ -59,7 +59,7 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
         let place = DiskPlace::of(&found.plan);
         let mut failed = 0;
         for item in &wanted {
-            let attempt = task(item).map_or(1, PastTask::attempt);
+            let attempt = task(item).map_or(1, RecoveredTask::attempt);
             let mut outcome = deliver_now(&services, &place, &found.plan, item, attempt).await;
             for rest in RESTS {
                 match &outcome {

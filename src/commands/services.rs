@@ -11,7 +11,7 @@ use dropmill_azure_client::{
     batch::{BatchApi, BatchOptions},
     blob::{BlobApi, BlobOptions},
     in_process::InProcess,
-    live::Live,
+    live::HttpTransport,
 };
 use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transport};
 use dropmill_local_azure::service::{
@@ -91,7 +91,7 @@ fn elsewhere(loaded: &Loaded, clock: &SharedClock, record: Option<&Record>) -> R
         key: key("storage_key", &service.storage_key)?,
     };
     install_tls();
-    let mut transport: Arc<dyn Transport> = Arc::new(Live::new().context("set up TLS")?);
+    let mut transport: Arc<dyn Transport> = Arc::new(HttpTransport::new().context("set up TLS")?);
     if let Some(record) = record {
         transport = record.of(transport, &batch, &blob, false, clock);
     }

@@ -10,12 +10,12 @@ use crate::{
 };
 use actix::prelude::*;
 use dropmill_journal::{
-    event::{DeliveredFile, Happening, Role, Subject, TaskEnding, Verdict},
-    past::{LastWord, PastClaim, PastTask},
+    event::{DeliveredFile, EventKind, Role, Subject, TaskEnding, Verdict},
+    past::{LastWord, RecoveredClaim, RecoveredTask},
 };
 use dropmill_lifecycle::{
     Elapsed,
-    arrival::{ArrivalEvent, ArrivalState, Closing, Look},
+    arrival::{ArrivalEvent, ArrivalState, Closing, FileSnapshot},
     mill::MillEvent,
 };
 use std::{collections::BTreeSet, path::PathBuf};
@@ -48,7 +48,7 @@ pub struct Claim {
     pub(super) run: String,
     pub(super) task: String,
     pub(super) cause: Option<u64>,
-    pub(super) look: Look,
+    pub(super) look: FileSnapshot,
     /// Whether `look` is known to be how it was taken.
     pub(super) is_exact: bool,
     /// Number of tasks that were made of it.
@@ -63,7 +63,7 @@ pub struct Claim {
 
 impl Claim {
     /// Makes a claim that is in no run yet.
-    pub(super) fn new(state: ArrivalState, place: String, look: Look, now: Elapsed) -> Self {
+    pub(super) fn new(state: ArrivalState, place: String, look: FileSnapshot, now: Elapsed) -> Self {
         Self {
             state,
             relative: PathBuf::new(),
@@ -97,21 +97,27 @@ impl DropFolder {
         &mut self,
         run: String,
         feeder: Feeder,
-        recalled: Vec<(String, PastTask)>,
+        recovered: Vec<(String, RecoveredTask)>,
         ctx: &mut Context<Self>,
     ) {
         let stream = Stream { feeder, open: BTreeSet::new(), given: 0, backlog: 0, closed: false };
         self.streams.insert(run.clone(), stream);
-        for (task, past) in recalled {
+        for (task, past) in recovered {
             self.take_up(&run, task, past, ctx);
         }
     }
 
     /// Takes up a task of a previous process; returns the claim, unless its file is settled.
-    fn take_up(&mut self, run: &str, task: String, past: PastTask, ctx: &mut Context<Self>) -> Option<u32> {
-        let PastClaim { input, place, attempt, look } = past.claimed.filter(|_| !past.settled)?;
+    fn take_up(
+        &mut self,
+        run: &str,
+        task: String,
+        past: RecoveredTask,
+        ctx: &mut Context<Self>,
+    ) -> Option<u32> {
+        let RecoveredClaim { input, place, attempt, look } = past.claimed.filter(|_| !past.settled)?;
         let look = look.and_then(|look| look.parse().ok());
-        let unknown = Look { size_bytes: past.uploaded.unwrap_or(0), modified_ns: 0, inode: 0 };
+        let unknown = FileSnapshot { size_bytes: past.uploaded.unwrap_or(0), modified_ns: 0, inode: 0 };
         let id = self.claim(Claim {
             relative: path_of(&input),
             run: run.to_owned(),
@@ -180,14 +186,14 @@ impl DropFolder {
         let Some(stream) = self.streams.get_mut(&claim.run) else { return };
         stream.given += 1;
         claim.attempts += 1;
-        let happening = Happening::FileClaimed {
+        let kind = EventKind::FileClaimed {
             input: text_of(&claim.relative),
             bytes: claim.look.size_bytes,
             place,
             attempt: claim.attempts,
             look: claim.is_exact.then(|| claim.look.to_string()),
         };
-        claim.cause = Some(stream.feeder.note(ME, Subject::of_task(&claim.task), None, happening));
+        claim.cause = Some(stream.feeder.note(ME, Subject::of_task(&claim.task), None, kind));
     }
 
     /// Checks whether an input in the work folder stands still.
@@ -203,7 +209,7 @@ impl DropFolder {
             Err(error @ PlaceError::Refused { may_pass: true, .. }) => {
                 tracing::warn!(%error, "the input is checked again");
                 // It may have changed meanwhile: that is found once it can be looked at.
-                let look = Look { modified_ns: -1, ..claim.look };
+                let look = FileSnapshot { modified_ns: -1, ..claim.look };
                 ArrivalEvent::Looked { look, whole: false }
             }
             Err(error) => {
@@ -230,7 +236,7 @@ impl DropFolder {
         if let Some(stream) = self.streams.get_mut(&run) {
             stream.open.remove(&id);
             let reason = "it was written to after it was taken: it waits until it stands still".to_owned();
-            stream.feeder.note(ME, Subject::of_task(&task), cause, Happening::FileWithdrawn { reason });
+            stream.feeder.note(ME, Subject::of_task(&task), cause, EventKind::FileWithdrawn { reason });
         }
         self.store.discard_results(&run, &folder);
         self.say(format!(
@@ -326,7 +332,7 @@ impl DropFolder {
     }
 
     /// The pool grows with what waits and is worked on.
-    pub(super) fn tell_backlog(&mut self) {
+    pub(super) fn report_backlog(&mut self) {
         let backlog = u32::try_from(self.claims.len() + self.queue.len()).unwrap_or(u32::MAX);
         let Some(stream) = self.current.as_ref().and_then(|run| self.streams.get_mut(run)) else { return };
         if backlog > stream.backlog {
@@ -390,12 +396,12 @@ impl Handler<StreamEvent> for DropFolder {
         let Some(&id) = self.by_task.get(&(event.run.clone(), task.to_owned())) else { return };
         let Some(claim) = self.claims.get_mut(&id) else { return };
         claim.cause = Some(event.seq);
-        match event.happening {
-            Happening::TaskEnded(ending) => claim.report.ended = Some(ending),
-            Happening::OutputDelivered { folder, files, .. } => {
+        match event.kind {
+            EventKind::TaskEnded(ending) => claim.report.ended = Some(ending),
+            EventKind::OutputDelivered { folder, files, .. } => {
                 (claim.report.folder, claim.report.files) = (Some(folder), files);
             }
-            Happening::TaskClosed { verdict, cause, stderr_tail, undelivered, may_pass } => {
+            EventKind::TaskClosed { verdict, cause, stderr_tail, undelivered, may_pass } => {
                 self.closed(id, LastWord { verdict, undelivered, may_pass, cause, stderr_tail }, ctx);
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! Looks at the drop folder: at all of it from time to time, at one entry when something is heard of it.
+//! PollSchedule at the drop folder: at all of it from time to time, at one entry when something is heard of it.
 
 use super::{Blocker, DropFolder, Order};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     shell::DrivesMany,
 };
 use actix::prelude::*;
-use dropmill_lifecycle::arrival::{ArrivalEvent, ArrivalState, Look};
+use dropmill_lifecycle::arrival::{ArrivalEvent, ArrivalState, FileSnapshot};
 use std::{
     collections::BTreeSet,
     io,
@@ -41,7 +41,7 @@ impl DropFolder {
         });
     }
 
-    /// Looks at the whole folder beside everything else, and plans the next look.
+    /// PollSchedule at the whole folder beside everything else, and plans the next look.
     pub(super) fn look_at_all(&mut self, ctx: &mut Context<Self>) {
         if self.looking.is_some() {
             self.look_again = true;
@@ -184,7 +184,7 @@ impl DropFolder {
         }
     }
 
-    fn rank(&self, look: &Look, relative: &Path, number: u64) -> (i128, PathBuf) {
+    fn rank(&self, look: &FileSnapshot, relative: &Path, number: u64) -> (i128, PathBuf) {
         let name = || relative.to_owned();
         match self.settings.order {
             Order::Fifo => (number.into(), PathBuf::new()),

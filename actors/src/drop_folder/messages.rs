@@ -3,7 +3,7 @@
 use super::{DropSettings, Maker};
 use crate::feeder::Feeder;
 use actix::prelude::*;
-use dropmill_journal::{event::Event, past::PastTask};
+use dropmill_journal::{event::Event, past::RecoveredTask};
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
 
 /// Ways into runs, left here for the drop folder under their names: messages carry nothing that stays in its thread.
@@ -16,7 +16,7 @@ pub struct StreamOpened {
     /// The run.
     pub run: String,
     /// What it had taken: task id and what is known of it. Such a run takes nothing more.
-    pub recalled: Option<Vec<(String, PastTask)>>,
+    pub recovered: Option<Vec<(String, RecoveredTask)>>,
 }
 
 /// A run recorded an event.
@@ -41,7 +41,7 @@ pub struct Leftover {
     /// Name of the run.
     pub run: String,
     /// Its tasks: id and what is known of each.
-    pub tasks: Vec<(String, PastTask)>,
+    pub tasks: Vec<(String, RecoveredTask)>,
 }
 
 /// A file lies in the work folder, and no run that goes on knows it: take it up.

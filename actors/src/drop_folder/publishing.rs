@@ -11,7 +11,7 @@ use crate::{
     shell::DrivesMany,
 };
 use actix::prelude::*;
-use dropmill_journal::event::{FileOutcome, Happening, Subject};
+use dropmill_journal::event::{EventKind, FileOutcome, Subject};
 use dropmill_lifecycle::{
     Code, Elapsed, Failure,
     arrival::{ArrivalEvent, ArrivalState, Outcome},
@@ -96,9 +96,9 @@ impl DropFolder {
             Outcome::Failed { cause } => (Root::Failed, Some(cause.clone())),
         };
         let recorded = file_outcome(outcome);
-        let happening = Happening::FilePublished { outcome: recorded.clone(), place: text_of(place) };
+        let kind = EventKind::FilePublished { outcome: recorded.clone(), place: text_of(place) };
         if let Some(feeder) = self.feeder(&claim.run) {
-            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, happening);
+            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, kind);
         }
         if let (Outcome::Done, Some(key)) = (outcome, &claim.key) {
             let now = jiff::Timestamp::now().as_second();

@@ -9,10 +9,10 @@ use crate::{
     shell::DrivesMany,
 };
 use actix::prelude::*;
-use dropmill_journal::event::{Happening, Subject};
+use dropmill_journal::event::{EventKind, Subject};
 use dropmill_lifecycle::{
     Code, Failure,
-    arrival::{ArrivalEvent, ArrivalState, Look, Outcome},
+    arrival::{ArrivalEvent, ArrivalState, FileSnapshot, Outcome},
     plan::slug,
 };
 use sha2::{Digest, Sha256};
@@ -86,7 +86,7 @@ impl DropFolder {
     }
 
     /// Puts the intent to take a file on record.
-    fn intend(&mut self, run: &str, relative: PathBuf, look: Look) -> u32 {
+    fn intend(&mut self, run: &str, relative: PathBuf, look: FileSnapshot) -> u32 {
         let task = self.task_name(run, &relative, &look);
         let place = format!("{run}/{task}");
         let claim = Claim {
@@ -101,7 +101,7 @@ impl DropFolder {
     }
 
     /// A function of run, name, look, and of how often the run had it before.
-    pub(super) fn task_name(&self, run: &str, relative: &Path, look: &Look) -> String {
+    pub(super) fn task_name(&self, run: &str, relative: &Path, look: &FileSnapshot) -> String {
         use std::os::unix::ffi::OsStrExt;
         let name = relative.file_name().map(Path::new).unwrap_or(relative);
         let slug = slug(&text_of(name), 40);
@@ -198,8 +198,8 @@ impl DropFolder {
         self.counts.withdrawn += 1;
         if let Some(feeder) = self.feeder(&claim.run) {
             let reason = "it went away, or was written to, before it was taken".into();
-            let happening = Happening::FileWithdrawn { reason };
-            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, happening);
+            let kind = EventKind::FileWithdrawn { reason };
+            feeder.note(ME, Subject::of_task(&claim.task), claim.cause, kind);
         }
         self.store.release(&claim.place);
     }

@@ -4,7 +4,7 @@ use super::{DropFolder, messages::RescanNow};
 use crate::folder::{Folder, FolderError};
 use actix::Addr;
 use notify::{
-    Event, EventKind, RecursiveMode, Watcher,
+    Event, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
 };
 use std::{
@@ -20,7 +20,7 @@ const PROBE: &str = ".dropmill-probe";
 
 /// Paths at which something may have happened since they were last taken.
 #[derive(Debug, Clone, Default)]
-pub struct Hints {
+pub struct ChangedPaths {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -46,7 +46,7 @@ enum Heard {
     Nothing,
 }
 
-impl Hints {
+impl ChangedPaths {
     /// The paths, each with whether it was closed or moved here; none if there were too many to remember.
     pub fn take(&self) -> Option<BTreeMap<PathBuf, bool>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,14 +90,14 @@ fn meaning(event: Event) -> Heard {
         return Heard::Everything;
     }
     match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => paths(true),
+        notify::EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | notify::EventKind::Modify(ModifyKind::Name(RenameMode::To)) => paths(true),
         // Its two halves are told of one by one, too.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => Heard::Nothing,
+        notify::EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => Heard::Nothing,
         // Whatever has that name now was not completed by this.
-        EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => paths(false),
+        notify::EventKind::Modify(ModifyKind::Name(_)) | notify::EventKind::Remove(_) => paths(false),
         // A folder may hold files already.
-        EventKind::Create(CreateKind::Folder) => Heard::Everything,
+        notify::EventKind::Create(CreateKind::Folder) => Heard::Everything,
         // Reading, and writing that goes on, completes nothing.
         _ => Heard::Nothing,
     }
@@ -110,7 +110,7 @@ fn meaning(event: Event) -> Heard {
 pub fn watch(
     folder: &Path,
     recursive: bool,
-    hints: Hints,
+    hints: ChangedPaths,
     to: Addr<DropFolder>,
 ) -> Result<impl Watcher + use<>, notify::Error> {
     let heard = move |event: Result<Event, notify::Error>| {
@@ -187,20 +187,20 @@ mod tests {
     fn only_closing_and_moving_here_say_that_a_file_is_complete() {
         let about = |kind| meaning(Event::new(kind).add_path("/d/a".into()));
         let paths = |whole| Heard::Paths(vec![("/d/a".into(), whole)]);
-        let name = |mode| EventKind::Modify(ModifyKind::Name(mode));
-        assert_eq!(about(EventKind::Access(AccessKind::Close(AccessMode::Write))), paths(true));
+        let name = |mode| notify::EventKind::Modify(ModifyKind::Name(mode));
+        assert_eq!(about(notify::EventKind::Access(AccessKind::Close(AccessMode::Write))), paths(true));
         assert_eq!(about(name(RenameMode::To)), paths(true));
         // Another file may have the name by now, and be written to.
         assert_eq!(about(name(RenameMode::From)), paths(false));
-        assert_eq!(about(EventKind::Remove(notify::event::RemoveKind::File)), paths(false));
-        assert_eq!(about(EventKind::Create(CreateKind::File)), Heard::Nothing);
-        assert_eq!(about(EventKind::Create(CreateKind::Folder)), Heard::Everything);
-        assert_eq!(about(EventKind::Modify(ModifyKind::Any)), Heard::Nothing);
+        assert_eq!(about(notify::EventKind::Remove(notify::event::RemoveKind::File)), paths(false));
+        assert_eq!(about(notify::EventKind::Create(CreateKind::File)), Heard::Nothing);
+        assert_eq!(about(notify::EventKind::Create(CreateKind::Folder)), Heard::Everything);
+        assert_eq!(about(notify::EventKind::Modify(ModifyKind::Any)), Heard::Nothing);
     }
 
     #[test]
     fn more_than_can_be_remembered_is_everything_and_is_told_once() {
-        let hints = Hints::default();
+        let hints = ChangedPaths::default();
         assert!(!hints.any());
         assert!(hints.add(Heard::Paths(vec![("a".into(), true)])));
         assert!(!hints.add(Heard::Paths(vec![("a".into(), false)])), "somebody was told already");

@@ -20,7 +20,7 @@ use crate::{
     folder::{ConfiguredFolder, Folder, FolderError, Kind, TreeError},
     place::{DiskPlace, PlaceError, ResultPlace, refused},
 };
-use dropmill_lifecycle::{arrival::Look, plan::RunPlan};
+use dropmill_lifecycle::{arrival::FileSnapshot, plan::RunPlan};
 use futures_util::future::BoxFuture;
 use kept::Kept;
 use reading::Listings;
@@ -313,7 +313,7 @@ fn names_in(place: &Folder) -> Result<BTreeSet<PathBuf>, FolderError> {
     Ok(names)
 }
 
-fn look_of(place: &Folder, name: &Path) -> Result<Look, FolderError> {
+fn look_of(place: &Folder, name: &Path) -> Result<FileSnapshot, FolderError> {
     match place.look(name) {
         Ok(look) => Ok(look),
         Err(TreeError::Folder(error)) if !error.shows_another_process() => Err(error),

@@ -11,7 +11,7 @@ use crate::{
 use dropmill_azure_client::blob::FileSource;
 use dropmill_lifecycle::{
     Failure,
-    arrival::Look,
+    arrival::FileSnapshot,
     plan::{Item, RunPlan},
 };
 use futures_util::future::BoxFuture;
@@ -75,8 +75,12 @@ struct Inner {
 }
 
 impl Stored {
-    fn look(&self) -> Look {
-        Look { size_bytes: self.content.len() as u64, modified_ns: self.written.into(), inode: self.inode }
+    fn look(&self) -> FileSnapshot {
+        FileSnapshot {
+            size_bytes: self.content.len() as u64,
+            modified_ns: self.written.into(),
+            inode: self.inode,
+        }
     }
 }
 
@@ -412,7 +416,7 @@ mod tests {
             note,
         };
         let changed =
-            Parcel { look: Some(Look { size_bytes: 1, modified_ns: 1, inode: a }), ..parcel.clone() };
+            Parcel { look: Some(FileSnapshot { size_bytes: 1, modified_ns: 1, inode: a }), ..parcel.clone() };
         assert!(
             matches!(store.lock().publish(changed), Err(NotPublished::Changed(look)) if look.size_bytes == 5)
         );

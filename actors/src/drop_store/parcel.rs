@@ -1,7 +1,7 @@
 //! What is put where people look for it: a result or a failure, with its note.
 
 use crate::place::{LONGEST_NAME, PlaceError, beside};
-use dropmill_lifecycle::arrival::Look;
+use dropmill_lifecycle::arrival::FileSnapshot;
 use serde_json::Value;
 use std::{
     ffi::{OsStr, OsString},
@@ -28,7 +28,7 @@ pub struct Parcel {
     /// Path of the input below the drop folder: the parcel gets this name below its root.
     pub relative: PathBuf,
     /// How the input looked when it was taken; `None` if that is not known.
-    pub look: Option<Look>,
+    pub look: Option<FileSnapshot>,
     /// Whether the input goes with the parcel; otherwise it is removed after it.
     pub with_input: bool,
     /// Where it goes.
@@ -41,7 +41,7 @@ pub struct Parcel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotPublished {
     /// The input was written to after it was taken; this is how it looks now.
-    Changed(Look),
+    Changed(FileSnapshot),
     /// The file system refused.
     Refused(PlaceError),
 }

@@ -1,6 +1,6 @@
 //! Facts about entries, as the file system reports them.
 
-use dropmill_lifecycle::arrival::Look;
+use dropmill_lifecycle::arrival::FileSnapshot;
 use rustix::fs::{FileType, Stat};
 use std::{ffi::OsString, fmt};
 
@@ -102,7 +102,11 @@ impl Facts {
     }
 
     /// Returns what shows whether another process wrote to the file or replaced it.
-    pub fn look(&self) -> Look {
-        Look { size_bytes: self.size_bytes, modified_ns: self.modified_ns, inode: self.identity.inode }
+    pub fn look(&self) -> FileSnapshot {
+        FileSnapshot {
+            size_bytes: self.size_bytes,
+            modified_ns: self.modified_ns,
+            inode: self.identity.inode,
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     error::FolderError,
     facts::{Facts, Kind},
 };
-use dropmill_lifecycle::arrival::Look;
+use dropmill_lifecycle::arrival::FileSnapshot;
 use sha2::{Digest, Sha256};
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ pub struct Tree {
     folder: Folder,
     files: Vec<TreeFile>,
     folders: Vec<PathBuf>,
-    look: Look,
+    look: FileSnapshot,
 }
 
 /// A file of a folder.
@@ -89,7 +89,7 @@ impl Folder {
     ///
     /// # Errors
     /// When there is no such entry, or it is no input.
-    pub fn look(&self, relative: impl AsRef<Path>) -> Result<Look, TreeError> {
+    pub fn look(&self, relative: impl AsRef<Path>) -> Result<FileSnapshot, TreeError> {
         let relative = relative.as_ref();
         let facts = self.facts(relative)?;
         match facts.kind {
@@ -136,7 +136,7 @@ impl Walk {
 }
 
 /// The sum of the lengths, the latest change, and a hash of the names and of what distinguishes each file from another.
-fn look_of(files: &[TreeFile], latest: i128) -> Look {
+fn look_of(files: &[TreeFile], latest: i128) -> FileSnapshot {
     let mut hash = Sha256::new();
     for TreeFile { relative, facts } in files {
         hash.update(relative.as_os_str().as_bytes());
@@ -148,7 +148,7 @@ fn look_of(files: &[TreeFile], latest: i128) -> Look {
     let hash = hash.finalize();
     let inode = hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
     let size_bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.facts.size_bytes));
-    Look { size_bytes, modified_ns: latest, inode }
+    FileSnapshot { size_bytes, modified_ns: latest, inode }
 }
 
 impl Tree {
@@ -169,7 +169,7 @@ impl Tree {
     }
 
     /// Returns what shows whether another process wrote to any of the files, replaced one, or changed a name.
-    pub fn look(&self) -> Look {
+    pub fn look(&self) -> FileSnapshot {
         self.look
     }
 

@@ -11,11 +11,11 @@ use crate::{
 use dropmill_journal::{
     claims::ClaimFold,
     event::FileOutcome,
-    past::{Past, PastTask},
+    past::{RecoveredRun, RecoveredTask},
 };
 
 /// Tasks of a run: the id of each, and what is known of it.
-pub type Tasks = Vec<(String, PastTask)>;
+pub type Tasks = Vec<(String, RecoveredTask)>;
 
 /// A resumed run, and the tasks that it had.
 pub struct Resumed {
@@ -25,7 +25,7 @@ pub struct Resumed {
 
 /// Everything that is taken up.
 #[derive(Default)]
-pub struct Recalled {
+pub struct Recovered {
     pub resumed: Vec<Resumed>,
     /// Runs that ended before their files were in their places.
     pub leftovers: Vec<Leftover>,
@@ -38,9 +38,9 @@ pub struct Recalled {
 ///
 /// # Errors
 /// Returns what cannot be read or resumed.
-pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recalled, String> {
+pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recovered, String> {
     store.prune();
-    let mut recalled = Recalled::default();
+    let mut recovered = Recovered::default();
     let mut stored = runs.stored()?;
     let mut claims = ClaimFold::default();
     for found in &stored {
@@ -49,7 +49,7 @@ pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recalled, St
     let mut known = vec![];
     for found in &mut stored {
         claims.settle(&found.run, &mut found.past);
-        recalled.finished.extend(finished(&found.run, &found.past, store));
+        recovered.finished.extend(finished(&found.run, &found.past, store));
         if found.past.ended.is_some() {
             let tasks = unpublished(&found.past);
             if tasks.is_empty() {
@@ -57,38 +57,42 @@ pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recalled, St
                 continue;
             }
             known.extend(places(&tasks));
-            recalled.leftovers.push(Leftover { run: found.run.clone(), tasks });
+            recovered.leftovers.push(Leftover { run: found.run.clone(), tasks });
             continue;
         }
         let (items, tasks) = open_tasks(&found.run, &found.past, store)?;
         known.extend(places(&tasks));
-        recalled.resumed.push(Resumed { run: runs.resume(&found.run, items)?, tasks });
+        recovered.resumed.push(Resumed { run: runs.resume(&found.run, items)?, tasks });
     }
     for (place, name) in store.inputs() {
         if !known.contains(&place) {
             let relative = claims.input_of(&place).map_or(name, path_of);
             let attempts = claims.attempts_of(&place);
-            recalled.adopted.push(Adopt { relative, place, attempts });
+            recovered.adopted.push(Adopt { relative, place, attempts });
         }
     }
-    Ok(recalled)
+    Ok(recovered)
 }
 
 /// Returns the tasks of an ended run whose files are not in their places. One that was not closed was never taken.
-fn unpublished(past: &Past) -> Tasks {
-    let is_open = |past: &PastTask| past.claimed.is_some() && past.closed.is_some() && !past.settled;
+fn unpublished(past: &RecoveredRun) -> Tasks {
+    let is_open = |past: &RecoveredTask| past.claimed.is_some() && past.closed.is_some() && !past.settled;
     let open = past.tasks.iter().filter(|(_, past)| is_open(past));
     open.map(|(task, past)| (task.clone(), past.clone())).collect()
 }
 
 /// Returns the places of files that are not settled.
-fn places(tasks: &[(String, PastTask)]) -> Vec<String> {
+fn places(tasks: &[(String, RecoveredTask)]) -> Vec<String> {
     let open = tasks.iter().filter(|(_, past)| !past.settled);
     open.filter_map(|(_, past)| Some(past.claimed.as_ref()?.place.clone())).collect()
 }
 
 /// Returns the tasks of a run that is resumed: all that may still be at the service, or that its report must count.
-fn open_tasks(run: &str, past: &Past, store: &dyn DropStore) -> Result<(Vec<NewItem>, Tasks), String> {
+fn open_tasks(
+    run: &str,
+    past: &RecoveredRun,
+    store: &dyn DropStore,
+) -> Result<(Vec<NewItem>, Tasks), String> {
     let (mut items, mut tasks) = (vec![], vec![]);
     for (task, past) in &past.tasks {
         let Some(claim) = &past.claimed else { continue };
@@ -116,7 +120,7 @@ fn open_tasks(run: &str, past: &Past, store: &dyn DropStore) -> Result<(Vec<NewI
     Ok((items, tasks))
 }
 
-fn finished(run: &str, past: &Past, store: &dyn DropStore) -> Vec<Finished> {
+fn finished(run: &str, past: &RecoveredRun, store: &dyn DropStore) -> Vec<Finished> {
     let published = past.tasks.iter().filter_map(|(task, past)| {
         let ((outcome, place), claim) = (past.published.as_ref()?, past.claimed.as_ref()?);
         let root = match outcome {

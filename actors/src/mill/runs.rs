@@ -1,7 +1,7 @@
 //! What a mill asks of the place where its runs are kept.
 
 use crate::{drop_folder::NewItem, feeder::Feeder, wiring::Canceller};
-use dropmill_journal::{event::Event, past::Past, report::Report};
+use dropmill_journal::{event::Event, past::RecoveredRun, report::Report};
 use futures_util::future::LocalBoxFuture;
 
 /// The runs of one daemon, and the pools that they asked for.
@@ -58,5 +58,5 @@ pub struct StoredRun {
     /// Name of the run.
     pub run: String,
     /// What its journal says.
-    pub past: Past,
+    pub past: RecoveredRun,
 }

@@ -1,11 +1,13 @@
-//! Looks at the tasks of the job, and what they show.
+//! PollSchedule at the tasks of the job, and what they show.
 
 use super::{TaskMonitor, recall::ending_told};
-use crate::{job_submitter::JobHappened, looks::Look, run_keeper::RunHappened, shell::DrivesMany};
+use crate::{
+    job_submitter::JobHappened, poll_schedule::PollQuery, run_keeper::RunHappened, shell::DrivesMany,
+};
 use actix::prelude::*;
 use dropmill_azure_client::error::BatchError;
 use dropmill_azure_wire::batch as wire;
-use dropmill_journal::event::{Happening, TaskEnding};
+use dropmill_journal::event::{EventKind, TaskEnding};
 use dropmill_lifecycle::{
     job::JobEvent,
     run::RunEvent,
@@ -27,13 +29,13 @@ impl Handler<LookNow> for TaskMonitor {
 impl TaskMonitor {
     /// Plans the next look, if any is needed: at once after a hint, else after the pause.
     pub(super) fn plan_look(&mut self, ctx: &mut Context<Self>) {
-        if self.recalls || self.looks.in_flight || self.watched == 0 {
+        if self.recalls || self.schedule.in_flight || self.watched == 0 {
             return;
         }
         if let Some(handle) = self.planned.take() {
             ctx.cancel_future(handle);
         }
-        let rest = self.looks.due(self.watched).since(self.record.clock().elapsed());
+        let rest = self.schedule.due(self.watched).since(self.record.clock().elapsed());
         if !rest.is_zero() {
             self.planned = Some(ctx.notify_later(LookNow, rest));
         } else if !std::mem::replace(&mut self.ordered, true) {
@@ -43,17 +45,17 @@ impl TaskMonitor {
     }
 
     pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.looks.in_flight || self.watched == 0 {
+        if self.schedule.in_flight || self.watched == 0 {
             return;
         }
         let now = self.record.clock().elapsed();
-        let look = self.looks.begin(now, self.ending);
-        let filter = self.looks.filter(look, now);
+        let look = self.schedule.begin(now, self.ending);
+        let filter = self.schedule.filter(look, now);
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
-        if look == Look::Count {
+        if look == PollQuery::Count {
             let call = async move { batch.task_counts(&job).await };
             ctx.spawn(call.into_actor(self).map(|outcome, monitor, ctx| {
-                monitor.looks.in_flight = false;
+                monitor.schedule.in_flight = false;
                 monitor.counted(outcome, ctx);
                 monitor.plan_look(ctx);
             }));
@@ -62,7 +64,7 @@ impl TaskMonitor {
         let call =
             async move { batch.list_tasks(&job, filter.as_deref(), Some(wire::TASK_STATUS_SELECT)).await };
         ctx.spawn(call.into_actor(self).map(move |outcome, monitor, ctx| {
-            monitor.looks.in_flight = false;
+            monitor.schedule.in_flight = false;
             monitor.seen(look, outcome, ctx);
             monitor.plan_look(ctx);
         }));
@@ -80,23 +82,23 @@ impl TaskMonitor {
                 let completed = i64::from(counts.completed) - i64::from(self.retried);
                 let all_there = there >= i64::try_from(submitted().count()).unwrap_or(i64::MAX);
                 let all_seen = completed <= i64::try_from(ended).unwrap_or(i64::MAX);
-                self.looks.counted(all_there && all_seen);
+                self.schedule.counted(all_there && all_seen);
             }
-            Err(error) => self.look_failed(Look::Count, &error, ctx),
+            Err(error) => self.look_failed(PollQuery::Count, &error, ctx),
         }
     }
 
-    fn look_failed(&mut self, look: Look, error: &BatchError, ctx: &mut Context<Self>) {
+    fn look_failed(&mut self, look: PollQuery, error: &BatchError, ctx: &mut Context<Self>) {
         tracing::info!(%error, "look at the tasks failed; the next one follows");
         if error.is_not_found() {
             self.job_is_missing(ctx);
         }
-        self.looks.failed(look);
+        self.schedule.failed(look);
     }
 
     pub(super) fn seen(
         &mut self,
-        look: Look,
+        look: PollQuery,
         outcome: Result<Vec<wire::TaskStatus>, BatchError>,
         ctx: &mut Context<Self>,
     ) {
@@ -106,7 +108,7 @@ impl TaskMonitor {
             Err(error) => return self.look_failed(look, &error, ctx),
         };
         let mut news = false;
-        let mut missing: Option<Vec<bool>> = (look == Look::All).then(|| vec![true; self.tasks.len()]);
+        let mut missing: Option<Vec<bool>> = (look == PollQuery::All).then(|| vec![true; self.tasks.len()]);
         for status in listed {
             let Some(&index) = self.by_id.get(&*status.id) else { continue };
             if let Some(missing) = &mut missing {
@@ -120,7 +122,7 @@ impl TaskMonitor {
                 self.happened(u32::try_from(index).unwrap_or(u32::MAX), TaskEvent::Vanished, ctx);
             }
         }
-        self.looks.made(now, news);
+        self.schedule.made(now, news);
         if news {
             self.to.run.do_send(RunHappened(RunEvent::Progressed));
         }
@@ -129,7 +131,7 @@ impl TaskMonitor {
     /// Tells once that the service has a task.
     pub(super) fn submitted(&mut self, index: u32, adopted: bool) {
         if !std::mem::replace(&mut self.tasks[index as usize].submitted, true) {
-            let seq = self.note(index, Happening::TaskSubmitted { adopted });
+            let seq = self.note(index, EventKind::TaskSubmitted { adopted });
             self.tasks[index as usize].cause = Some(seq);
         }
     }
@@ -140,7 +142,7 @@ impl TaskMonitor {
         match status.state {
             wire::TaskState::Completed => {
                 if let Some(moment) = status.state_transition_time {
-                    self.looks.ended_at(moment);
+                    self.schedule.ended_at(moment);
                 }
                 if !state.is_watched()
                     && !matches!(state, TaskState::Ready { .. } | TaskState::Resting { .. })
@@ -154,18 +156,18 @@ impl TaskMonitor {
                 // An earlier life may have said it.
                 if self.tasks[index as usize].ended.as_ref() != Some(&told) {
                     self.tasks[index as usize].ended = Some(told.clone());
-                    let seq = self.note(index, Happening::TaskEnded(told));
+                    let seq = self.note(index, EventKind::TaskEnded(told));
                     self.tasks[index as usize].cause = Some(seq);
                 }
                 self.happened(index, TaskEvent::SeenEnded { attempt, ending }, ctx);
                 true
             }
             wire::TaskState::Running => {
-                let news = matches!(state, TaskState::Queued { .. } | TaskState::Recalled { .. });
+                let news = matches!(state, TaskState::Queued { .. } | TaskState::Recovered { .. });
                 if news {
                     self.submitted(index, false);
                     let node = status.node_info.and_then(|info| info.node_id).map(String::from);
-                    self.note(index, Happening::TaskRunning { node });
+                    self.note(index, EventKind::TaskRunning { node });
                 }
                 self.happened(index, TaskEvent::SeenRunning, ctx);
                 news

@@ -6,7 +6,7 @@
 use dropmill_azure_client::{
     blob::{BlobApi, BlobOptions, PutOptions},
     endpoint::Endpoint,
-    live::Live,
+    live::HttpTransport,
 };
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::WallClock};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let key = SharedKey::new(account, &Secret::new(env::var("STORAGE_KEY")?))?;
     // It only names calls: nothing here depends on its being random.
     let rng = ChaCha8Rng::seed_from_u64(u64::from(std::process::id()));
-    let (endpoint, transport) = (Endpoint::parse(endpoint)?, Arc::new(Live::new()?));
+    let (endpoint, transport) = (Endpoint::parse(endpoint)?, Arc::new(HttpTransport::new()?));
     let api = BlobApi::new(BlobOptions::new(endpoint, key, transport, Arc::new(WallClock), rng));
     let mut names = vec![];
     for entry in fs::read_dir(folder)? {

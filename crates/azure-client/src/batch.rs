@@ -12,7 +12,7 @@ mod tasks;
 pub use files::Part;
 
 use crate::{
-    call::{Answer, Call, Caller},
+    call::{ApiResponse, Call, Caller},
     credential::Credential,
     endpoint::Endpoint,
     error::CallError,
@@ -163,7 +163,7 @@ impl BatchApi {
         Err(answer.broken(&tried, "it is about something else: the id is missing or another"))
     }
 
-    async fn exchange(&self, call: Call) -> Result<Answer, CallError> {
+    async fn exchange(&self, call: Call) -> Result<ApiResponse, CallError> {
         self.caller.exchange(call).await
     }
 }

@@ -5,8 +5,8 @@ use crate::{
     credential::{BATCH_SCOPE, Credential},
     doubt::{Author, Doubts},
     endpoint::Endpoint,
-    error::{CallError, Refused, tried},
-    operation::{Effect, Operation, Service, Tried},
+    error::{CallError, ErrorResponse, tried},
+    operation::{CallInfo, Effect, Operation, Service},
     shown::shown,
 };
 use bytes::{Bytes, BytesMut};
@@ -52,7 +52,7 @@ pub(crate) struct Caller {
 /// A call to be made.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub tried: Tried,
+    pub tried: CallInfo,
     pub method: Method,
     /// Percent-encoded, the endpoint's base included.
     pub path_and_query: String,
@@ -64,7 +64,7 @@ pub(crate) struct Call {
 
 /// An answer that means success, whole.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ApiResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -117,9 +117,9 @@ impl Call {
     }
 }
 
-impl Answer {
+impl ApiResponse {
     /// The body as JSON.
-    pub fn json<T: serde::de::DeserializeOwned>(&self, tried: &Tried) -> Result<T, CallError> {
+    pub fn json<T: serde::de::DeserializeOwned>(&self, tried: &CallInfo) -> Result<T, CallError> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let problem =
                 if is_html(&self.headers) { "an HTML page".to_owned() } else { shown(&error.to_string()) };
@@ -127,14 +127,14 @@ impl Answer {
         })
     }
 
-    pub fn broken(&self, tried: &Tried, problem: impl Into<String>) -> CallError {
+    pub fn broken(&self, tried: &CallInfo, problem: impl Into<String>) -> CallError {
         broken(tried, self.status, &self.headers, problem)
     }
 }
 
 impl Caller {
     /// Makes the call and reads the whole answer, both within the deadline.
-    pub async fn exchange(&self, call: Call) -> Result<Answer, CallError> {
+    pub async fn exchange(&self, call: Call) -> Result<ApiResponse, CallError> {
         let deadline = self.timeout + Duration::from_secs(call.body.len() as u64 / SLOWEST_BYTES_PER_SECOND);
         let whole = async {
             let response = self.open(&call).await?;
@@ -156,7 +156,7 @@ impl Caller {
                     });
                 }
             };
-            Ok(Answer { status, headers: parts.headers, body })
+            Ok(ApiResponse { status, headers: parts.headers, body })
         };
         match timeout(deadline, whole).await {
             Ok(outcome) => outcome,
@@ -175,7 +175,7 @@ impl Caller {
 
     async fn open(&self, call: &Call) -> Result<Response<ResponseBody>, CallError> {
         let began = Instant::now();
-        let Tried { operation, subject } = &call.tried;
+        let CallInfo { operation, subject } = &call.tried;
         let token = match &self.credential {
             Credential::SharedKey(_) => None,
             Credential::Token(source) => {
@@ -277,7 +277,13 @@ impl Caller {
     }
 
     /// Reads a refusal; `body` is `None` if the connection broke in the middle of it.
-    fn refused(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> Refused {
+    fn refused(
+        &self,
+        call: &Call,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Option<Bytes>,
+    ) -> ErrorResponse {
         let now = self.clock.now();
         let text = body.as_deref().unwrap_or_default();
         let said = match self.service {
@@ -305,7 +311,7 @@ impl Caller {
         let clock_ahead_seconds =
             if said.code == "AuthenticationFailed" { classify::clock_ahead(headers, now) } else { None };
         let believed = self.is_believed(call.tried.operation, status.as_u16(), &said.code, author);
-        Refused {
+        ErrorResponse {
             tried: call.tried.clone(),
             status: status.as_u16(),
             author,
@@ -373,7 +379,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> &str {
 }
 
 pub(crate) fn broken(
-    tried: &Tried,
+    tried: &CallInfo,
     status: u16,
     headers: &HeaderMap,
     problem: impl Into<String>,

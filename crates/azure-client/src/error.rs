@@ -4,7 +4,7 @@ use crate::{
     classify,
     credential::TokenError,
     doubt::Author,
-    operation::{Operation, Tried},
+    operation::{CallInfo, Operation},
 };
 use dropmill_azure_wire::transport::TransportError;
 use dropmill_lifecycle::{Code, Failure, FailureKind};
@@ -18,12 +18,12 @@ pub type BatchError = CallError;
 pub enum CallError {
     /// The service answered, and said no.
     #[error("{0}")]
-    Refused(Box<Refused>),
+    Refused(Box<ErrorResponse>),
     /// The deadline passed.
     #[error("{tried}: no answer within {waited:?}")]
     TimedOut {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// The deadline.
         waited: Duration,
     },
@@ -31,7 +31,7 @@ pub enum CallError {
     #[error("{tried}: no answer from the service")]
     Unreachable {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// Whether it was reached at all.
         source: TransportError,
     },
@@ -40,7 +40,7 @@ pub enum CallError {
     #[error("{tried}: answer {status} not understood: {problem} (request {request_id})")]
     BrokenAnswer {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// HTTP status.
         status: u16,
         /// What is wrong with it.
@@ -52,7 +52,7 @@ pub enum CallError {
     #[error("{tried}: not sent: {problem}")]
     Unsendable {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// The code with which the service would refuse it.
         code: &'static str,
         /// Why not.
@@ -62,7 +62,7 @@ pub enum CallError {
     #[error("{tried}: more than {limit_bytes} bytes")]
     TooLarge {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// The limit.
         limit_bytes: u64,
     },
@@ -70,7 +70,7 @@ pub enum CallError {
     #[error("{tried}: not sent")]
     NoToken {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// Why not.
         source: TokenError,
     },
@@ -78,9 +78,9 @@ pub enum CallError {
 
 /// What a service said when it refused a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct ErrorResponse {
     /// The call.
-    pub tried: Tried,
+    pub tried: CallInfo,
     /// HTTP status.
     pub status: u16,
     /// For programs: `PoolExists`, `BlobNotFound`; the status in one word (`BadGateway`) if the service gave none.
@@ -102,7 +102,7 @@ pub struct Refused {
     pub clock_ahead_seconds: Option<i64>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: refused with {} {}", self.tried, self.status, self.code)?;
         if !self.message.is_empty() {
@@ -124,7 +124,7 @@ impl fmt::Display for Refused {
 
 impl CallError {
     /// The call.
-    pub fn tried(&self) -> &Tried {
+    pub fn tried(&self) -> &CallInfo {
         match self {
             Self::Refused(refused) => &refused.tried,
             Self::TimedOut { tried, .. }
@@ -174,7 +174,7 @@ impl CallError {
         let operation = self.tried().operation;
         match self {
             Self::Refused(refused) => {
-                let Refused { status, code, author, believed, .. } = &**refused;
+                let ErrorResponse { status, code, author, believed, .. } = &**refused;
                 classify::refused(operation, *status, code, *author, *believed)
             }
             Self::TimedOut { .. } | Self::BrokenAnswer { .. } => classify::lost(operation),
@@ -205,7 +205,7 @@ impl CallError {
     }
 }
 
-impl Refused {
+impl ErrorResponse {
     /// Whether the service itself answered, as far as can be seen: it names every call.
     fn is_from_service(&self) -> bool {
         self.request_id != "-" || self.code.ends_with("NotFound") && !self.message.is_empty()
@@ -222,7 +222,7 @@ pub enum BlobError {
     #[error("{tried}: {} changed while it was read", path.display())]
     SourceChanged {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// The file.
         path: PathBuf,
     },
@@ -230,7 +230,7 @@ pub enum BlobError {
     #[error("{tried}: cannot read {}", path.display())]
     Source {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -240,7 +240,7 @@ pub enum BlobError {
     #[error("{tried}: cannot write what arrived")]
     Target {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// Why not.
         source: io::Error,
     },
@@ -248,7 +248,7 @@ pub enum BlobError {
     #[error("{tried}: the response names {named_bytes} bytes, but the list of blobs {listed_bytes}")]
     OtherLength {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// Length in the list.
         listed_bytes: u64,
         /// Length in the response.
@@ -258,7 +258,7 @@ pub enum BlobError {
     #[error("{tried}: MD5 of what arrived is {arrived}, but the service keeps {kept}")]
     Corrupt {
         /// The call.
-        tried: Tried,
+        tried: CallInfo,
         /// MD5 in hex of the bytes that arrived.
         arrived: String,
         /// MD5 in hex that the service gives.
@@ -332,6 +332,6 @@ fn line(error: &dyn std::error::Error) -> String {
 }
 
 /// Names a call for its errors.
-pub(crate) fn tried(operation: Operation, subject: impl Into<String>) -> Tried {
-    Tried { operation, subject: subject.into() }
+pub(crate) fn tried(operation: Operation, subject: impl Into<String>) -> CallInfo {
+    CallInfo { operation, subject: subject.into() }
 }

@@ -20,12 +20,12 @@ const IDLE_CONNECTIONS: usize = 64;
 /// Carries requests over TCP and TLS. Follows no redirect, since an Authorization header must not travel;
 /// uses the proxy of the environment, but never to this machine. Clones share their connections.
 #[derive(Debug, Clone)]
-pub struct Live {
+pub struct HttpTransport {
     outside: Client,
     loopback: Client,
 }
 
-impl Live {
+impl HttpTransport {
     /// Makes the transport. TLS needs a provider of cryptography, which `main` installs once:
     /// `rustls::crypto::ring::default_provider().install_default()`.
     ///
@@ -53,7 +53,7 @@ impl Live {
     }
 }
 
-impl Transport for Live {
+impl Transport for HttpTransport {
     fn send(
         &self,
         request: Request<RequestBody>,

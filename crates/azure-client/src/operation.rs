@@ -104,14 +104,14 @@ impl fmt::Display for Operation {
 
 /// A call, and what it was about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
+pub struct CallInfo {
     /// What was asked for.
     pub operation: Operation,
     /// Of what: `pool1`, `job1/task1`, `container1/dir/blob.txt`; empty if of all.
     pub subject: String,
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for CallInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.subject.is_empty() {
             return write!(f, "{}", self.operation);

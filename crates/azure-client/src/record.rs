@@ -95,15 +95,15 @@ pub struct Exchange {
     /// Headers on the list.
     pub request_headers: BTreeMap<String, String>,
     /// What was sent.
-    pub request_body: Kept,
+    pub request_body: RecordedBody,
     /// What came back.
-    pub answer: Answered,
+    pub answer: RecordedResponse,
 }
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answered {
+pub enum RecordedResponse {
     /// An answer.
     Answer {
         /// Its status.
@@ -111,7 +111,7 @@ pub enum Answered {
         /// Headers on the list.
         headers: BTreeMap<String, String>,
         /// Its body, or as much of it as came.
-        body: Kept,
+        body: RecordedBody,
         /// The body broke off.
         #[serde(default)]
         broken: bool,
@@ -127,7 +127,7 @@ pub enum Answered {
 /// A body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kept {
+pub enum RecordedBody {
     /// None.
     Empty,
     /// Text, without secrets.
@@ -208,7 +208,7 @@ impl Notes {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn note(&self, mut exchange: Exchange, answer: Answered) {
+    fn note(&self, mut exchange: Exchange, answer: RecordedResponse) {
         exchange.took_ms = self.milliseconds().saturating_sub(exchange.at_ms);
         exchange.answer = answer;
         let mut line = serde_json::to_string(&exchange).expect("exchanges have only text for keys");
@@ -244,7 +244,7 @@ impl Transport for Recorder {
                 path: redact::text(uri.path_and_query().map_or("/", |path| path.as_str())),
                 request_headers: headers(&head.headers),
                 request_body: kept(&head.headers, &body, None),
-                answer: Answered::Lost("nobody waited for it".into()),
+                answer: RecordedResponse::Lost("nobody waited for it".into()),
             };
             // Whoever stops waiting drops it, and that is told, too.
             let mut pending = Pending { notes, exchange: Some(exchange) };
@@ -266,9 +266,9 @@ impl Transport for Recorder {
                 }
                 Err(error) => {
                     pending.done(match &error {
-                        TransportError::Connect(what) => Answered::NotConnected(redact::text(what)),
-                        TransportError::Broken(what) => Answered::Lost(redact::text(what)),
-                        TransportError::Unsendable(what) => Answered::NotSendable(redact::text(what)),
+                        TransportError::Connect(what) => RecordedResponse::NotConnected(redact::text(what)),
+                        TransportError::Broken(what) => RecordedResponse::Lost(redact::text(what)),
+                        TransportError::Unsendable(what) => RecordedResponse::NotSendable(redact::text(what)),
                     });
                     Err(error)
                 }
@@ -284,7 +284,7 @@ struct Pending {
 }
 
 impl Pending {
-    fn done(&mut self, answer: Answered) {
+    fn done(&mut self, answer: RecordedResponse) {
         if let Some(exchange) = self.exchange.take() {
             self.notes.note(exchange, answer);
         }
@@ -293,7 +293,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.done(Answered::Lost("nobody waited for it".into()));
+        self.done(RecordedResponse::Lost("nobody waited for it".into()));
     }
 }
 
@@ -315,12 +315,12 @@ impl Heard {
             return;
         }
         let body = if self.length > self.bytes.len() as u64 {
-            Kept::Digest { bytes: self.length, sha256: hex(&self.whole.clone().finalize()) }
+            RecordedBody::Digest { bytes: self.length, sha256: hex(&self.whole.clone().finalize()) }
         } else {
             kept(&self.headers, &self.bytes, Some(self.pending.notes.kept_bytes))
         };
         let headers = headers(&self.headers);
-        self.pending.done(Answered::Answer { status: self.status, headers, body, broken });
+        self.pending.done(RecordedResponse::Answer { status: self.status, headers, body, broken });
     }
 }
 
@@ -382,19 +382,19 @@ fn is_text(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.starts_with("application/json") || kind.starts_with("application/xml"))
 }
 
-fn kept(headers: &HeaderMap, body: &[u8], bound: Option<usize>) -> Kept {
+fn kept(headers: &HeaderMap, body: &[u8], bound: Option<usize>) -> RecordedBody {
     if body.is_empty() {
-        return Kept::Empty;
+        return RecordedBody::Empty;
     }
     if is_text(headers)
         && let Ok(text) = std::str::from_utf8(body)
     {
-        return Kept::Text(redact::body(text));
+        return RecordedBody::Text(redact::body(text));
     }
     if bound.is_some_and(|bound| body.len() <= bound) {
-        return Kept::Base64(STANDARD.encode(body));
+        return RecordedBody::Base64(STANDARD.encode(body));
     }
-    Kept::Digest { bytes: body.len() as u64, sha256: hex(&Sha256::digest(body)) }
+    RecordedBody::Digest { bytes: body.len() as u64, sha256: hex(&Sha256::digest(body)) }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -3,7 +3,7 @@
 //! A file stays in its place in the work folder while it becomes one task after the other: a task that the service refused is
 //! closed, and the next attempt is another task, often of another run. Only the latest of them speaks for the file.
 
-use crate::past::Past;
+use crate::past::RecoveredRun;
 use std::collections::BTreeMap;
 
 /// A fold of the pasts of all runs of one daemon.
@@ -25,7 +25,7 @@ struct Latest {
 
 impl ClaimFold {
     /// Takes a run's past in. Runs are added in the order in which they were made.
-    pub fn add(&mut self, run: &str, past: &Past) {
+    pub fn add(&mut self, run: &str, past: &RecoveredRun) {
         self.runs += 1;
         for (task, past) in &past.tasks {
             let Some(claim) = &past.claimed else { continue };
@@ -38,7 +38,7 @@ impl ClaimFold {
     }
 
     /// Marks the tasks of a run as settled whose files have become other tasks since.
-    pub fn settle(&self, run: &str, past: &mut Past) {
+    pub fn settle(&self, run: &str, past: &mut RecoveredRun) {
         for (task, past) in &mut past.tasks {
             let latest = past.claimed.as_ref().and_then(|claim| self.places.get(&claim.place));
             if latest.is_some_and(|latest| latest.run != run || latest.task != *task) {
@@ -61,20 +61,28 @@ impl ClaimFold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::past::{PastClaim, PastTask};
+    use crate::past::{RecoveredClaim, RecoveredTask};
 
-    fn past(tasks: &[(&str, &str, u32)]) -> Past {
-        let mut past = Past::default();
+    fn past(tasks: &[(&str, &str, u32)]) -> RecoveredRun {
+        let mut past = RecoveredRun::default();
         for (at, (task, place, attempt)) in tasks.iter().enumerate() {
-            let claim =
-                PastClaim { input: "a.txt".into(), place: (*place).into(), attempt: *attempt, look: None };
-            let known = PastTask { cause: Some(at as u64 + 1), claimed: Some(claim), ..PastTask::default() };
+            let claim = RecoveredClaim {
+                input: "a.txt".into(),
+                place: (*place).into(),
+                attempt: *attempt,
+                look: None,
+            };
+            let known = RecoveredTask {
+                cause: Some(at as u64 + 1),
+                claimed: Some(claim),
+                ..RecoveredTask::default()
+            };
             past.tasks.insert((*task).into(), known);
         }
         past
     }
 
-    fn settled(fold: &ClaimFold, run: &str, mut past: Past) -> Vec<String> {
+    fn settled(fold: &ClaimFold, run: &str, mut past: RecoveredRun) -> Vec<String> {
         fold.settle(run, &mut past);
         past.tasks.into_iter().filter(|(_, task)| task.settled).map(|(task, _)| task).collect()
     }

@@ -137,12 +137,12 @@ fn steps<'a>(one: &'a [String], other: &'a [String]) -> Vec<(char, &'a str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Happening, TaskEnding, Verdict};
+    use crate::event::{EventKind, TaskEnding, Verdict};
     use jiff::Timestamp;
 
-    /// Events by subject and happening; the cause is the place (from 1) of another event.
-    fn events(run: &str, said: Vec<(String, Option<u64>, Happening)>) -> Vec<Event> {
-        let event = |(at, (subject, cause, happening)): (usize, (String, Option<u64>, Happening))| Event {
+    /// Events by subject and kind; the cause is the place (from 1) of another event.
+    fn events(run: &str, said: Vec<(String, Option<u64>, EventKind)>) -> Vec<Event> {
+        let event = |(at, (subject, cause, kind)): (usize, (String, Option<u64>, EventKind))| Event {
             seq: at as u64 + 1,
             at: Timestamp::UNIX_EPOCH,
             elapsed_ms: at as u64 * 170,
@@ -150,13 +150,13 @@ mod tests {
             actor: "somebody".into(),
             subject: subject.into(),
             cause,
-            happening,
+            kind,
         };
         said.into_iter().enumerate().map(event).collect()
     }
 
-    fn ended(node: &str, exit_code: i32) -> Happening {
-        Happening::TaskEnded(TaskEnding {
+    fn ended(node: &str, exit_code: i32) -> EventKind {
+        EventKind::TaskEnded(TaskEnding {
             success: exit_code == 0,
             exit_code: Some(exit_code),
             failure_code: None,
@@ -171,21 +171,21 @@ mod tests {
 
     fn run(name: &str, order: &[(&str, &str, i32)], cause: Option<u64>) -> Vec<Event> {
         let mut said = vec![
-            (format!("container/{name}-output"), None, Happening::ContainerReady {}),
-            ("job".to_owned(), None, Happening::JobCreated { adopted: false }),
+            (format!("container/{name}-output"), None, EventKind::ContainerReady {}),
+            ("job".to_owned(), None, EventKind::JobCreated { adopted: false }),
         ];
         for (task, node, exit_code) in order {
             let life = || format!("task/{task}");
-            said.push((life(), cause, Happening::TaskSubmitted { adopted: false }));
+            said.push((life(), cause, EventKind::TaskSubmitted { adopted: false }));
             let submitted = said.len() as u64;
-            said.push((format!("node/{node}"), Some(1), Happening::NodeChanged { state: "idle".into() }));
-            said.push((life(), None, Happening::TaskRunning { node: Some((*node).into()) }));
+            said.push((format!("node/{node}"), Some(1), EventKind::NodeChanged { state: "idle".into() }));
+            said.push((life(), None, EventKind::TaskRunning { node: Some((*node).into()) }));
             said.push((life(), Some(submitted), ended(node, *exit_code)));
             let verdict = if *exit_code == 0 { Verdict::Succeeded } else { Verdict::Failed };
             said.push((
                 life(),
                 None,
-                Happening::TaskClosed {
+                EventKind::TaskClosed {
                     verdict,
                     cause: None,
                     stderr_tail: None,

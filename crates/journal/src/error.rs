@@ -56,7 +56,7 @@ pub enum JournalError {
     },
     /// The process that created the file was interrupted before anything was in it: there is no run to resume.
     #[error("journal {path} is empty: its run was interrupted before it began")]
-    NeverBegun {
+    Empty {
         /// The file.
         path: PathBuf,
     },
@@ -87,7 +87,7 @@ pub enum JournalError {
     },
     /// The disk or the database reports an error.
     #[error("journal {path}: {reason}")]
-    Refused {
+    Io {
         /// The file.
         path: PathBuf,
         /// The error.
@@ -99,7 +99,7 @@ pub enum JournalError {
         "journal {path}: a flush failed ({reason}), so what it holds is known only by reading it again: \
          the next life of the run does that"
     )]
-    Unsure {
+    FlushFailed {
         /// The file.
         path: PathBuf,
         /// The error.
@@ -112,7 +112,7 @@ pub enum JournalError {
 
 impl JournalError {
     pub(crate) fn refused(path: &Path, error: &dyn std::fmt::Display) -> Self {
-        Self::Refused { path: path.into(), reason: error.to_string() }
+        Self::Io { path: path.into(), reason: error.to_string() }
     }
 
     /// Whether a process that writes the journal at the same time may be the cause: then a second attempt succeeds.

@@ -34,13 +34,13 @@ pub struct Event {
     pub cause: Option<u64>,
     /// What happened.
     #[serde(flatten)]
-    pub happening: Happening,
+    pub kind: EventKind,
 }
 
 /// What happened, as `kind` and `payload`. Holds no secret: no key, no SAS, no URL with a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "payload", rename_all = "snake_case")]
-pub enum Happening {
+pub enum EventKind {
     /// The run began.
     RunStarted {
         /// `run.name` of the run file.

@@ -36,8 +36,8 @@ pub fn exist(journal: &Path) -> bool {
 /// Checks kinds, lengths and log of a journal's files. Returns its mark, if it has one.
 ///
 /// # Errors
-/// [`JournalError::Broken`] if they do not fit together, [`JournalError::NeverBegun`] if the database is empty and nothing shows
-/// that the run began, [`JournalError::Refused`] if one cannot be read.
+/// [`JournalError::Broken`] if they do not fit together, [`JournalError::Empty`] if the database is empty and nothing shows
+/// that the run began, [`JournalError::Io`] if one cannot be read.
 pub fn check(journal: &Path) -> Result<Option<Mark>, JournalError> {
     // The mark first: a process that writes the journal meanwhile only moves events ahead of it.
     let mark = match length_of(&Mark::path(journal))? {
@@ -57,7 +57,7 @@ pub fn check(journal: &Path) -> Result<Option<Mark>, JournalError> {
             return Err(Damage::Empty { log_bytes: log.unwrap_or(0) }.in_file(journal));
         }
         Some(0) if has_begun => return Err(Damage::Empty { log_bytes: 0 }.in_file(journal)),
-        Some(0) => return Err(JournalError::NeverBegun { path: journal.into() }),
+        Some(0) => return Err(JournalError::Empty { path: journal.into() }),
         Some(_) => {}
     }
     let path = beside(journal, "-wal");

@@ -9,7 +9,7 @@
 
 use crate::{
     Damage, JournalError, database,
-    event::{Event, Happening},
+    event::{Event, EventKind},
     files,
     mark::{LogUse, Mark, MarkFile},
     row::{self, Row},
@@ -110,7 +110,7 @@ impl Journal {
     /// Creates a journal in a file of its own, which only its owner can read.
     ///
     /// # Errors
-    /// [`JournalError::Exists`] if there is one, [`JournalError::Refused`] if it cannot be made.
+    /// [`JournalError::Exists`] if there is one, [`JournalError::Io`] if it cannot be made.
     pub fn create(path: &Path, header: &RunHeader) -> Result<Self, JournalError> {
         match dropmill_private_files::create_new(path) {
             Ok(_) => {}
@@ -248,7 +248,7 @@ fn read_once(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
     let events = read_events(path, &database, &header.run)?;
     let Some(mark) = mark else {
         // A run that has ended says so in its last event, which is checked like all others.
-        let has_ended = matches!(events.last(), Some(Event { happening: Happening::RunEnded { .. }, .. }));
+        let has_ended = matches!(events.last(), Some(Event { kind: EventKind::RunEnded { .. }, .. }));
         return match format < WITH_MARK || has_ended {
             true => Ok((header, events)),
             false => Err(Damage::MarkMissing.in_file(Mark::path(path))),
@@ -285,7 +285,7 @@ fn read_header(
     };
     let blank = || match mark.is_some_and(Mark::has_begun) {
         true => Damage::Blank.in_file(path),
-        false => JournalError::NeverBegun { path: path.into() },
+        false => JournalError::Empty { path: path.into() },
     };
     let application = number("application_id").map_err(|error| match error.sqlite_error() {
         // Something to roll back, other than a log, is there only until the first lines of the setting up are written.

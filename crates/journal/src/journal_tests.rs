@@ -15,7 +15,7 @@ fn event(seq: u64) -> Event {
         actor: "run_keeper".into(),
         subject: "run".into(),
         cause: (seq > 1).then_some(1),
-        happening: Happening::Degraded { reason: format!("reason {seq}") },
+        kind: EventKind::Degraded { reason: format!("reason {seq}") },
     }
 }
 
@@ -124,10 +124,10 @@ fn a_journal_that_nobody_wrote_to_is_told_from_one_that_is_damaged() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal.db");
     std::fs::write(&path, "").unwrap();
-    assert!(matches!(Journal::header(&path), Err(JournalError::NeverBegun { .. })));
+    assert!(matches!(Journal::header(&path), Err(JournalError::Empty { .. })));
     // Its first page, and nothing else.
     Connection::open(&path).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
-    assert!(matches!(Journal::header(&path), Err(JournalError::NeverBegun { .. })));
+    assert!(matches!(Journal::header(&path), Err(JournalError::Empty { .. })));
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE header (body TEXT)").unwrap();
     assert!(matches!(Journal::header(&path), Err(JournalError::NoJournal { .. })));
 }
@@ -145,7 +145,7 @@ fn a_journal_whose_making_was_cut_off_within_its_first_write_was_never_begun() {
     std::fs::copy(&made, &left).unwrap();
     std::fs::copy(folder.path().join("made.db-journal"), folder.path().join("left.db-journal")).unwrap();
     assert!(
-        matches!(Journal::header(&left), Err(JournalError::NeverBegun { .. })),
+        matches!(Journal::header(&left), Err(JournalError::Empty { .. })),
         "{:?}",
         Journal::header(&left)
     );
@@ -191,7 +191,7 @@ fn damage_that_passes_was_another_process_between_two_steps() {
     after(ATTEMPTS - 1, missing).unwrap();
     assert!(matches!(after(ATTEMPTS, missing), Err(JournalError::Broken { .. })));
     assert_eq!(tried.get(), ATTEMPTS);
-    let never_begun = |path: &Path| JournalError::NeverBegun { path: path.into() };
-    assert!(matches!(after(1, never_begun), Err(JournalError::NeverBegun { .. })));
+    let never_begun = |path: &Path| JournalError::Empty { path: path.into() };
+    assert!(matches!(after(1, never_begun), Err(JournalError::Empty { .. })));
     assert_eq!(tried.get(), 1, "nothing else is tried again");
 }

@@ -6,6 +6,7 @@
 pub mod claims;
 pub mod compare;
 mod database;
+mod duplicate_index;
 mod error;
 pub mod event;
 mod files;
@@ -20,15 +21,14 @@ pub mod report;
 pub mod results;
 mod row;
 pub mod schema;
-mod seen_before;
 mod shown;
 pub mod trace;
 mod wal;
 mod writer;
 
+pub use duplicate_index::DuplicateIndex;
 pub use error::{Damage, JournalError};
 pub use journal::{Committed, Journal, RunHeader};
 pub use list::{RunSummary, list_runs};
 pub use outbox::{Notice, Outbox};
-pub use seen_before::SeenBefore;
 pub use shown::{Shown, shown, shown_json};

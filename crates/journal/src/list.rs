@@ -54,7 +54,7 @@ pub fn list_runs(state: &Path) -> std::io::Result<Vec<RunSummary>> {
             let (outcome, tasks) = (report.outcome, report.tasks);
             RunFound { run: header.run, name: header.name, created: header.created, outcome, tasks }
         });
-        if matches!(found, Err(JournalError::NeverBegun { .. })) {
+        if matches!(found, Err(JournalError::Empty { .. })) {
             continue;
         }
         runs.push(RunSummary { folder, found });

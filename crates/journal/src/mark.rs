@@ -62,7 +62,7 @@ impl Mark {
     /// Reads the mark of a journal, if it has one.
     ///
     /// # Errors
-    /// [`JournalError::Broken`] if it is not as it was written, [`JournalError::Refused`] if it cannot be read.
+    /// [`JournalError::Broken`] if it is not as it was written, [`JournalError::Io`] if it cannot be read.
     pub fn read(journal: &Path) -> Result<Option<Self>, JournalError> {
         let path = Self::path(journal);
         let file = match private_files::open_to_read(&path) {

@@ -122,7 +122,7 @@ impl Outbox {
     }
 
     fn refused(&self, error: &rusqlite::Error) -> JournalError {
-        JournalError::Refused { path: self.path.clone(), reason: error.to_string() }
+        JournalError::Io { path: self.path.clone(), reason: error.to_string() }
     }
 }
 

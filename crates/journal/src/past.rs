@@ -4,13 +4,13 @@
 //! folder, under names that are functions of the run.
 
 use crate::event::{
-    DeliveredFile, EndReason, Event, FileOutcome, Happening, Outcome, Subject, TaskEnding, Verdict,
+    DeliveredFile, EndReason, Event, EventKind, FileOutcome, Outcome, Subject, TaskEnding, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A fold of a journal.
+/// The state of a run, rebuilt from its journal.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Past {
+pub struct RecoveredRun {
     /// Number of the last event.
     pub last: u64,
     /// Milliseconds that the run has lasted, all lives together.
@@ -28,7 +28,7 @@ pub struct Past {
     /// The event that made the job, unless it is gone.
     pub job: Option<u64>,
     /// Tasks of which something is known, by id.
-    pub tasks: BTreeMap<String, PastTask>,
+    pub tasks: BTreeMap<String, RecoveredTask>,
     /// The run was told to end.
     pub ending: Option<EndReason>,
     /// It ended: there is nothing to go on with.
@@ -37,7 +37,7 @@ pub struct Past {
 
 /// What is known of a task.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct PastTask {
+pub struct RecoveredTask {
     /// The last event of its life.
     pub cause: Option<u64>,
     /// Length of its input in its container.
@@ -57,7 +57,7 @@ pub struct PastTask {
     /// The folder of what came home.
     pub folder: Option<String>,
     /// The file of the drop folder that it is made of.
-    pub claimed: Option<PastClaim>,
+    pub claimed: Option<RecoveredClaim>,
     /// That file was withdrawn, or its result is in its place.
     pub settled: bool,
     /// The latter, and the place below the folder of results or of failures.
@@ -81,7 +81,7 @@ pub struct LastWord {
 
 /// A file of a drop folder that a task is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PastClaim {
+pub struct RecoveredClaim {
     /// Path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
     pub input: String,
     /// Its place below the work folder.
@@ -92,7 +92,7 @@ pub struct PastClaim {
     pub look: Option<String>,
 }
 
-impl Past {
+impl RecoveredRun {
     /// The past that these events tell.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut past = Self::default();
@@ -108,29 +108,29 @@ impl Past {
             Subject::Container(name) => Some(name.clone()),
             _ => None,
         };
-        match &event.happening {
-            Happening::RunStarted { .. } => {
+        match &event.kind {
+            EventKind::RunStarted { .. } => {
                 self.lives = 1;
                 self.started = event.seq;
             }
-            Happening::RunResumed { life, .. } => self.lives = *life,
-            Happening::ContainerReady {} => {
+            EventKind::RunResumed { life, .. } => self.lives = *life,
+            EventKind::ContainerReady {} => {
                 self.containers.extend(container);
             }
-            Happening::ContainerDeleted {} => {
+            EventKind::ContainerDeleted {} => {
                 container.map(|name| self.containers.remove(&name));
             }
-            Happening::ApplicationUploaded { bytes, .. } => {
+            EventKind::ApplicationUploaded { bytes, .. } => {
                 if let Subject::File(name) = &event.subject {
                     self.application.insert(name.clone(), *bytes);
                 }
             }
-            Happening::PoolCreated { .. } => self.pool = Some(event.seq),
-            Happening::PoolDeleted {} => self.pool = None,
-            Happening::JobCreated { .. } => self.job = Some(event.seq),
-            Happening::JobDeleted {} => self.job = None,
-            Happening::EndAsked { reason, .. } => self.ending = Some(*reason),
-            Happening::RunEnded { outcome, .. } => self.ended = Some(*outcome),
+            EventKind::PoolCreated { .. } => self.pool = Some(event.seq),
+            EventKind::PoolDeleted {} => self.pool = None,
+            EventKind::JobCreated { .. } => self.job = Some(event.seq),
+            EventKind::JobDeleted {} => self.job = None,
+            EventKind::EndAsked { reason, .. } => self.ending = Some(*reason),
+            EventKind::RunEnded { outcome, .. } => self.ended = Some(*outcome),
             _ => {
                 if let Subject::Task(id) = &event.subject {
                     self.tasks.entry(id.clone()).or_default().apply(event);
@@ -140,7 +140,7 @@ impl Past {
     }
 }
 
-impl PastTask {
+impl RecoveredTask {
     /// Number of its latest attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.retries + 1
@@ -148,30 +148,30 @@ impl PastTask {
 
     fn apply(&mut self, event: &Event) {
         self.cause = Some(event.seq);
-        match &event.happening {
-            Happening::InputUploaded { bytes, .. } => self.uploaded = Some(*bytes),
-            Happening::TaskSubmitted { .. } => self.submitted = true,
-            Happening::TaskTerminateAsked { reason } => self.terminated = Some(reason.clone()),
-            Happening::TaskEnded(ending) => self.ended = Some(ending.clone()),
-            Happening::TaskRetried { attempt, .. } => {
+        match &event.kind {
+            EventKind::InputUploaded { bytes, .. } => self.uploaded = Some(*bytes),
+            EventKind::TaskSubmitted { .. } => self.submitted = true,
+            EventKind::TaskTerminateAsked { reason } => self.terminated = Some(reason.clone()),
+            EventKind::TaskEnded(ending) => self.ended = Some(ending.clone()),
+            EventKind::TaskRetried { attempt, .. } => {
                 self.retries = attempt.saturating_sub(1);
                 (self.submitted, self.terminated, self.ended) = (false, None, None);
             }
-            Happening::OutputDelivered { files, folder, .. } => {
+            EventKind::OutputDelivered { files, folder, .. } => {
                 self.delivered = Some(files.clone());
                 self.folder = Some(folder.clone());
             }
-            Happening::TaskClosed { verdict, undelivered, may_pass, cause, stderr_tail } => {
+            EventKind::TaskClosed { verdict, undelivered, may_pass, cause, stderr_tail } => {
                 let (cause, stderr_tail) = (cause.clone(), stderr_tail.clone());
                 let (verdict, undelivered, may_pass) = (*verdict, *undelivered, *may_pass);
                 self.closed = Some(LastWord { verdict, undelivered, may_pass, cause, stderr_tail });
             }
-            Happening::FileClaimed { input, place, attempt, look, .. } => {
+            EventKind::FileClaimed { input, place, attempt, look, .. } => {
                 let (input, place, look) = (input.clone(), place.clone(), look.clone());
-                self.claimed = Some(PastClaim { input, place, attempt: *attempt, look });
+                self.claimed = Some(RecoveredClaim { input, place, attempt: *attempt, look });
             }
-            Happening::FileWithdrawn { .. } => self.settled = true,
-            Happening::FilePublished { outcome, place } => {
+            EventKind::FileWithdrawn { .. } => self.settled = true,
+            EventKind::FilePublished { outcome, place } => {
                 self.settled = true;
                 self.published = Some((outcome.clone(), place.clone()));
             }
@@ -185,11 +185,11 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
 
-    fn fold(said: &[(&str, Happening)]) -> Past {
+    fn fold(said: &[(&str, EventKind)]) -> RecoveredRun {
         let events: Vec<_> = said
             .iter()
             .enumerate()
-            .map(|(at, (subject, happening))| Event {
+            .map(|(at, (subject, kind))| Event {
                 seq: at as u64 + 1,
                 at: Timestamp::UNIX_EPOCH,
                 elapsed_ms: at as u64 * 10,
@@ -197,25 +197,25 @@ mod tests {
                 actor: "somebody".into(),
                 subject: (*subject).into(),
                 cause: None,
-                happening: happening.clone(),
+                kind: kind.clone(),
             })
             .collect();
-        Past::of(&events)
+        RecoveredRun::of(&events)
     }
 
     #[test]
     fn what_was_made_is_known_until_it_is_gone() {
         let made = [
-            ("container/c", Happening::ContainerReady {}),
-            ("pool", Happening::PoolCreated { nodes: 1, spot_nodes: 0, adopted: false }),
-            ("job", Happening::JobCreated { adopted: false }),
+            ("container/c", EventKind::ContainerReady {}),
+            ("pool", EventKind::PoolCreated { nodes: 1, spot_nodes: 0, adopted: false }),
+            ("job", EventKind::JobCreated { adopted: false }),
         ];
         let past = fold(&made);
         assert_eq!((past.pool, past.job, past.containers.len()), (Some(2), Some(3), 1));
         let gone = [
-            ("container/c", Happening::ContainerDeleted {}),
-            ("pool", Happening::PoolDeleted {}),
-            ("job", Happening::JobDeleted {}),
+            ("container/c", EventKind::ContainerDeleted {}),
+            ("pool", EventKind::PoolDeleted {}),
+            ("job", EventKind::JobDeleted {}),
         ];
         let past = fold(&[made, gone].concat());
         assert_eq!((past.pool, past.job, past.containers.len()), (None, None, 0));
@@ -226,14 +226,14 @@ mod tests {
     fn of_a_task_that_is_tried_again_only_the_latest_attempt_is_told() {
         let told = || TaskEnding { exit_code: Some(7), ..TaskEnding::default() };
         let said = [
-            ("task/a", Happening::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
-            ("task/a", Happening::TaskSubmitted { adopted: false }),
-            ("task/a", Happening::TaskEnded(told())),
-            ("task/a", Happening::TaskRetried { attempt: 2, cause: "exit code 7".into() }),
-            ("task/a", Happening::TaskSubmitted { adopted: false }),
-            ("task/a", Happening::TaskEnded(told())),
+            ("task/a", EventKind::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
+            ("task/a", EventKind::TaskSubmitted { adopted: false }),
+            ("task/a", EventKind::TaskEnded(told())),
+            ("task/a", EventKind::TaskRetried { attempt: 2, cause: "exit code 7".into() }),
+            ("task/a", EventKind::TaskSubmitted { adopted: false }),
+            ("task/a", EventKind::TaskEnded(told())),
         ];
-        let facts = |past: &Past| {
+        let facts = |past: &RecoveredRun| {
             let a = &past.tasks["a"];
             (a.attempt(), a.uploaded, a.submitted, a.ended.is_some())
         };
@@ -246,13 +246,13 @@ mod tests {
     fn a_task_stands_where_its_last_event_left_it() {
         let (verdict, cause, stderr_tail) = (Verdict::Failed, None, None);
         let past = fold(&[
-            ("task/a", Happening::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
-            ("task/a", Happening::TaskSubmitted { adopted: false }),
+            ("task/a", EventKind::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
+            ("task/a", EventKind::TaskSubmitted { adopted: false }),
             (
                 "task/b",
-                Happening::TaskClosed { verdict, cause, stderr_tail, undelivered: true, may_pass: false },
+                EventKind::TaskClosed { verdict, cause, stderr_tail, undelivered: true, may_pass: false },
             ),
-            ("node/a", Happening::NodeChanged { state: "idle".into() }),
+            ("node/a", EventKind::NodeChanged { state: "idle".into() }),
         ]);
         let a = &past.tasks["a"];
         assert_eq!((a.uploaded, a.submitted, a.cause, a.closed.is_none()), (Some(7), true, Some(2), true));

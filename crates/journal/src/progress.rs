@@ -1,6 +1,6 @@
 //! Where a run stands, in one line: a fold of its events that costs the same for each.
 
-use crate::event::{Event, Happening, Subject, Verdict};
+use crate::event::{Event, EventKind, Subject, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a run stands.
@@ -50,39 +50,39 @@ impl Progress {
     /// Takes the next event in.
     pub fn apply(&mut self, event: &Event) {
         self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
-        if !matches!(event.happening, Happening::Retrying { .. }) {
+        if !matches!(event.kind, EventKind::Retrying { .. }) {
             self.trouble = None;
         }
-        match &event.happening {
-            Happening::RunStarted { tasks, .. } => self.total = *tasks,
+        match &event.kind {
+            EventKind::RunStarted { tasks, .. } => self.total = *tasks,
             // What ran may run no more; looks tell.
-            Happening::RunResumed { .. } => self.running = 0,
-            Happening::InputUploaded { .. } => self.uploaded += 1,
-            Happening::Retrying { what, error, .. } => self.trouble = Some(format!("{what} again: {error}")),
-            Happening::PoolCreated { .. } => self.pool = Pool::Made,
-            Happening::NodeChanged { state } => {
+            EventKind::RunResumed { .. } => self.running = 0,
+            EventKind::InputUploaded { .. } => self.uploaded += 1,
+            EventKind::Retrying { what, error, .. } => self.trouble = Some(format!("{what} again: {error}")),
+            EventKind::PoolCreated { .. } => self.pool = Pool::Made,
+            EventKind::NodeChanged { state } => {
                 self.nodes.insert(event.subject.clone(), state.clone());
             }
-            Happening::PoolReady { .. } => {
+            EventKind::PoolReady { .. } => {
                 self.pool = Pool::Ready;
                 self.ready_ms = Some(event.elapsed_ms);
             }
-            Happening::TaskSubmitted { .. } => self.submitted += 1,
-            Happening::TaskRunning { .. } => {
+            EventKind::TaskSubmitted { .. } => self.submitted += 1,
+            EventKind::TaskRunning { .. } => {
                 self.running_tasks.insert(event.subject.clone());
             }
-            Happening::TaskEnded(_) => {
+            EventKind::TaskEnded(_) => {
                 self.running_tasks.remove(&event.subject);
                 self.ended += 1;
             }
-            Happening::TaskRetried { .. } => {
+            EventKind::TaskRetried { .. } => {
                 self.submitted = self.submitted.saturating_sub(1);
                 self.ended = self.ended.saturating_sub(1);
             }
-            Happening::OutputDelivered { files, .. } => {
+            EventKind::OutputDelivered { files, .. } => {
                 self.delivered_bytes += files.iter().map(|file| file.bytes).sum::<u64>();
             }
-            Happening::TaskClosed { verdict, .. } => {
+            EventKind::TaskClosed { verdict, .. } => {
                 self.running_tasks.remove(&event.subject);
                 match verdict {
                     Verdict::Succeeded => self.succeeded += 1,
@@ -90,11 +90,11 @@ impl Progress {
                     Verdict::Unfinished => self.unfinished += 1,
                 }
             }
-            Happening::EndAsked { detail, .. } => self.ending = Some(detail.clone()),
-            Happening::JobDeleted {} | Happening::PoolDeleted {} | Happening::ContainerDeleted {} => {
+            EventKind::EndAsked { detail, .. } => self.ending = Some(detail.clone()),
+            EventKind::JobDeleted {} | EventKind::PoolDeleted {} | EventKind::ContainerDeleted {} => {
                 self.cleaning = true;
             }
-            Happening::RunEnded { .. } => self.over = true,
+            EventKind::RunEnded { .. } => self.over = true,
             _ => {}
         }
         self.running = self.running_tasks.len() as u64;

@@ -1,6 +1,6 @@
 //! The last word on a run: a fold of its events, for people and as the last line of `--json`.
 
-use crate::event::{EndReason, Event, Happening, Outcome, Verdict};
+use crate::event::{EndReason, Event, EventKind, Outcome, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -146,25 +146,25 @@ impl ReportFold {
     /// Takes the next event in.
     pub fn apply(&mut self, event: &Event) {
         self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
-        match &event.happening {
-            Happening::RunStarted { name, tasks, .. } => {
+        match &event.kind {
+            EventKind::RunStarted { name, tasks, .. } => {
                 self.run.clone_from(&event.run);
                 self.name.clone_from(name);
                 self.started = Some(event.at);
                 self.tasks.total = *tasks;
             }
             // What an earlier life left, this one may delete.
-            Happening::RunResumed { .. } => self.left_behind.clear(),
-            Happening::ApplicationUploaded { bytes, skipped } => {
+            EventKind::RunResumed { .. } => self.left_behind.clear(),
+            EventKind::ApplicationUploaded { bytes, skipped } => {
                 self.uploaded_bytes += if *skipped { 0 } else { *bytes };
             }
-            Happening::InputUploaded { input, bytes, skipped } => {
+            EventKind::InputUploaded { input, bytes, skipped } => {
                 self.uploaded_bytes += if *skipped { 0 } else { *bytes };
                 let input = input.clone();
                 self.task(event, |task| task.input = Some(input));
             }
-            Happening::Retrying { .. } => self.retries += 1,
-            Happening::TaskEnded(ending) => {
+            EventKind::Retrying { .. } => self.retries += 1,
+            EventKind::TaskEnded(ending) => {
                 let seconds = match (ending.started, ending.ended) {
                     (Some(started), Some(ended)) => Some(ended.duration_since(started).as_secs_f64()),
                     _ => None,
@@ -176,7 +176,7 @@ impl ReportFold {
                     task.retries = ending.retries;
                 });
             }
-            Happening::OutputDelivered { folder, files, replaced, beside } => {
+            EventKind::OutputDelivered { folder, files, replaced, beside } => {
                 let bytes = files.iter().map(|file| file.bytes).sum();
                 self.delivered_bytes += bytes;
                 self.replaced += u64::from(*replaced);
@@ -189,7 +189,7 @@ impl ReportFold {
                     task.bytes = bytes;
                 });
             }
-            Happening::TaskClosed { verdict, cause, stderr_tail, .. } => {
+            EventKind::TaskClosed { verdict, cause, stderr_tail, .. } => {
                 match verdict {
                     Verdict::Succeeded => self.tasks.succeeded += 1,
                     Verdict::Failed => self.tasks.failed += 1,
@@ -201,9 +201,9 @@ impl ReportFold {
                     task.stderr_tail.clone_from(stderr_tail);
                 });
             }
-            Happening::Degraded { reason } => self.degraded.push(reason.clone()),
-            Happening::ResizeFailed { code, message } => self.degraded.push(format!("{code}: {message}")),
-            Happening::StartTaskFailed { exit_code, reason, stderr_tail } => {
+            EventKind::Degraded { reason } => self.degraded.push(reason.clone()),
+            EventKind::ResizeFailed { code, message } => self.degraded.push(format!("{code}: {message}")),
+            EventKind::StartTaskFailed { exit_code, reason, stderr_tail } => {
                 let node = event.subject.node().unwrap_or_default();
                 let exit = exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
                 let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
@@ -211,34 +211,34 @@ impl ReportFold {
                 let line = format!("start task failed on node {node}{exit}{reason}; its stderr: {said}");
                 self.degraded.push(line);
             }
-            Happening::EndAsked { reason, detail } => self.reason = Some((*reason, detail.clone())),
-            Happening::LeftBehind { reason } => {
+            EventKind::EndAsked { reason, detail } => self.reason = Some((*reason, detail.clone())),
+            EventKind::LeftBehind { reason } => {
                 self.left_behind.push(Left { what: event.subject.to_string(), reason: reason.clone() });
             }
-            Happening::RunEnded { outcome, succeeded, failed, unfinished } => {
+            EventKind::RunEnded { outcome, succeeded, failed, unfinished } => {
                 self.outcome = Some(*outcome);
                 let total = self.tasks.total;
                 self.tasks =
                     TaskTally { total, succeeded: *succeeded, failed: *failed, unfinished: *unfinished };
             }
-            Happening::FileClaimed { .. }
-            | Happening::FileWithdrawn { .. }
-            | Happening::FilePublished { .. }
-            | Happening::ContainerReady {}
-            | Happening::PoolCreated { .. }
-            | Happening::NodeChanged { .. }
-            | Happening::PoolReady { .. }
-            | Happening::JobCreated { .. }
-            | Happening::TaskSubmitted { .. }
-            | Happening::TaskRunning { .. }
-            | Happening::TaskRetried { .. }
-            | Happening::TaskTerminateAsked { .. }
-            | Happening::DeadlinePassed { .. }
-            | Happening::JobTerminated { .. }
-            | Happening::JobDeleted {}
-            | Happening::PoolDeleted {}
-            | Happening::ContainerDeleted {}
-            | Happening::ActorLost { .. } => {}
+            EventKind::FileClaimed { .. }
+            | EventKind::FileWithdrawn { .. }
+            | EventKind::FilePublished { .. }
+            | EventKind::ContainerReady {}
+            | EventKind::PoolCreated { .. }
+            | EventKind::NodeChanged { .. }
+            | EventKind::PoolReady { .. }
+            | EventKind::JobCreated { .. }
+            | EventKind::TaskSubmitted { .. }
+            | EventKind::TaskRunning { .. }
+            | EventKind::TaskRetried { .. }
+            | EventKind::TaskTerminateAsked { .. }
+            | EventKind::DeadlinePassed { .. }
+            | EventKind::JobTerminated { .. }
+            | EventKind::JobDeleted {}
+            | EventKind::PoolDeleted {}
+            | EventKind::ContainerDeleted {}
+            | EventKind::ActorLost { .. } => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     JournalError,
-    event::{Event, Happening},
+    event::{Event, EventKind},
 };
 use rusqlite::{Statement, params};
 use std::path::Path;
@@ -36,7 +36,7 @@ impl Row {
             cause: event.cause,
             actor: event.actor.as_str().to_owned(),
             subject: event.subject.to_string(),
-            happening: serde_json::to_string(&event.happening).expect("happenings have only text for keys"),
+            happening: serde_json::to_string(&event.kind).expect("kinds of events have only text for keys"),
             sum: 0,
         };
         row.sum = row.checksum(&event.run);
@@ -111,7 +111,7 @@ impl Row {
         let (seq, elapsed_ms, cause) = (self.seq, self.elapsed_ms, self.cause);
         let unknown = |reason: String| JournalError::UnknownEvent { path: journal.into(), seq, reason };
         let at = self.at.parse().map_err(|error: jiff::Error| unknown(error.to_string()))?;
-        let happening: Happening =
+        let kind: EventKind =
             serde_json::from_str(&self.happening).map_err(|error| unknown(error.to_string()))?;
         Ok(Event {
             seq,
@@ -121,7 +121,7 @@ impl Row {
             actor: self.actor.into(),
             subject: self.subject.into(),
             cause,
-            happening,
+            kind,
         })
     }
 }

@@ -6,7 +6,7 @@
 //! when somebody looked, and groups equal lives.
 
 use crate::{
-    event::{Event, Happening, Subject, Verdict},
+    event::{Event, EventKind, Subject, Verdict},
     shown,
 };
 use std::{
@@ -21,7 +21,7 @@ const EXAMPLES: usize = 3;
 pub fn full(events: &[Event]) -> String {
     let names = Names::of(events);
     let mut text = String::new();
-    for (life, events) in lives(events) {
+    for (life, events) in by_subject(events) {
         let _ = writeln!(text, "{}", names.life(life));
         for event in events {
             let (line, tenths) = (names.line(event, true), event.elapsed_ms / 100);
@@ -44,8 +44,8 @@ pub fn results(events: &[Event]) -> String {
         .iter()
         .filter(|event| {
             matches!(
-                event.happening,
-                Happening::OutputDelivered { .. } | Happening::TaskClosed { .. } | Happening::RunEnded { .. }
+                event.kind,
+                EventKind::OutputDelivered { .. } | EventKind::TaskClosed { .. } | EventKind::RunEnded { .. }
             )
         })
         .cloned()
@@ -58,7 +58,7 @@ pub fn outline(events: &[Event]) -> String {
     let names = Names::of(events);
     let mut groups: Vec<(String, Vec<String>)> = vec![];
     let mut by_story: BTreeMap<String, usize> = BTreeMap::new();
-    for (life, events) in lives(events) {
+    for (life, events) in by_subject(events) {
         let steps: Vec<_> =
             events.iter().filter(|event| is_told(event)).map(|event| names.line(event, false)).collect();
         if steps.is_empty() {
@@ -121,7 +121,7 @@ pub(crate) fn stories(events: &[Event]) -> BTreeMap<(u8, String), Vec<String>> {
         }
     };
     let (mut stories, mut nodes) = (BTreeMap::new(), vec![]);
-    for (life, events) in lives(events) {
+    for (life, events) in by_subject(events) {
         let events: Vec<&Event> = events.into_iter().filter(|event| is_told(event)).collect();
         let before = |at: usize| at.checked_sub(1).and_then(|at| events.get(at));
         let told: Vec<String> =
@@ -149,16 +149,16 @@ fn short(life: &str) -> &str {
 
 /// Events that belong to a story whoever looked, and whenever.
 fn is_told(event: &Event) -> bool {
-    !matches!(event.happening, Happening::NodeChanged { .. } | Happening::TaskRunning { .. })
+    !matches!(event.kind, EventKind::NodeChanged { .. } | EventKind::TaskRunning { .. })
 }
 
 /// Events by the life they are of: the run first, then what was made for it in the order in which it is needed.
-fn lives(events: &[Event]) -> Vec<(&Subject, Vec<&Event>)> {
-    let mut lives: BTreeMap<(u8, &Subject), Vec<&Event>> = BTreeMap::new();
+fn by_subject(events: &[Event]) -> Vec<(&Subject, Vec<&Event>)> {
+    let mut by_subject: BTreeMap<(u8, &Subject), Vec<&Event>> = BTreeMap::new();
     for event in events {
-        lives.entry((rank(&event.subject), &event.subject)).or_default().push(event);
+        by_subject.entry((rank(&event.subject), &event.subject)).or_default().push(event);
     }
-    lives.into_iter().map(|((_, subject), events)| (subject, events)).collect()
+    by_subject.into_iter().map(|((_, subject), events)| (subject, events)).collect()
 }
 
 /// The place of a life among the others.
@@ -188,11 +188,11 @@ impl Names {
             if let Some(node) = event.subject.node() {
                 nodes.insert(node.to_owned());
             }
-            match &event.happening {
-                Happening::TaskRunning { node: Some(node) } => {
+            match &event.kind {
+                EventKind::TaskRunning { node: Some(node) } => {
                     nodes.insert(node.clone());
                 }
-                Happening::TaskEnded(ending) => nodes.extend(ending.node.clone()),
+                EventKind::TaskEnded(ending) => nodes.extend(ending.node.clone()),
                 _ => {}
             }
         }
@@ -220,48 +220,48 @@ impl Names {
     }
 
     fn line(&self, event: &Event, whole: bool) -> String {
-        let line = match &event.happening {
-            Happening::RunStarted { name, service, tasks, .. } => {
+        let line = match &event.kind {
+            EventKind::RunStarted { name, service, tasks, .. } => {
                 format!("started {name} ({tasks} tasks, {service})")
             }
-            Happening::RunResumed { life, open } => format!("resumed (life {life}, {open} tasks open)"),
-            Happening::FileClaimed { bytes, attempt, .. } => match attempt {
+            EventKind::RunResumed { life, open } => format!("resumed (life {life}, {open} tasks open)"),
+            EventKind::FileClaimed { bytes, attempt, .. } => match attempt {
                 1 => format!("claimed{}", size(*bytes, whole)),
                 _ => format!("claimed again (attempt {attempt}){}", size(*bytes, whole)),
             },
-            Happening::FileWithdrawn { reason } => format!("withdrawn ({reason})"),
-            Happening::FilePublished { outcome, place } => match whole {
+            EventKind::FileWithdrawn { reason } => format!("withdrawn ({reason})"),
+            EventKind::FilePublished { outcome, place } => match whole {
                 true => format!("published in {outcome} as {place}"),
                 false => format!("published in {outcome}"),
             },
-            Happening::ContainerReady {} => "ready".into(),
-            Happening::ApplicationUploaded { bytes, skipped } => {
+            EventKind::ContainerReady {} => "ready".into(),
+            EventKind::ApplicationUploaded { bytes, skipped } => {
                 format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
             }
-            Happening::InputUploaded { bytes, skipped, .. } => {
+            EventKind::InputUploaded { bytes, skipped, .. } => {
                 format!("uploaded{}{}", there(*skipped), size(*bytes, whole))
             }
-            Happening::Retrying { what, attempt, after_ms, error } => match whole {
+            EventKind::Retrying { what, attempt, after_ms, error } => match whole {
                 true => format!("retrying {what} (try {attempt} failed: {error}; rest {after_ms} ms)"),
                 false => format!("retrying {what}"),
             },
-            Happening::PoolCreated { nodes, spot_nodes, adopted } => {
+            EventKind::PoolCreated { nodes, spot_nodes, adopted } => {
                 format!("created{} ({nodes} nodes, {spot_nodes} spot)", there(*adopted))
             }
-            Happening::NodeChanged { state } => state.clone(),
-            Happening::StartTaskFailed { exit_code, reason, stderr_tail } => {
+            EventKind::NodeChanged { state } => state.clone(),
+            EventKind::StartTaskFailed { exit_code, reason, stderr_tail } => {
                 format!("start task failed ({}; {reason}; stderr: {stderr_tail})", exit(*exit_code))
             }
-            Happening::ResizeFailed { code, message } => format!("resize failed ({code}: {message})"),
-            Happening::PoolReady { nodes } => format!("ready ({nodes} nodes)"),
-            Happening::Degraded { reason } => format!("degraded ({reason})"),
-            Happening::JobCreated { adopted } => format!("created{}", there(*adopted)),
-            Happening::TaskSubmitted { adopted } => format!("submitted{}", there(*adopted)),
-            Happening::TaskRunning { node } => {
+            EventKind::ResizeFailed { code, message } => format!("resize failed ({code}: {message})"),
+            EventKind::PoolReady { nodes } => format!("ready ({nodes} nodes)"),
+            EventKind::Degraded { reason } => format!("degraded ({reason})"),
+            EventKind::JobCreated { adopted } => format!("created{}", there(*adopted)),
+            EventKind::TaskSubmitted { adopted } => format!("submitted{}", there(*adopted)),
+            EventKind::TaskRunning { node } => {
                 format!("running on {}", node.as_deref().map_or("a node", |node| self.node(node)))
             }
-            Happening::TaskTerminateAsked { reason } => format!("told to end ({reason})"),
-            Happening::TaskEnded(ending) => {
+            EventKind::TaskTerminateAsked { reason } => format!("told to end ({reason})"),
+            EventKind::TaskEnded(ending) => {
                 let mut line = format!("ended ({}", exit(ending.exit_code));
                 if let Some(code) = ending.failure_code.as_ref().filter(|code| *code != "FailureExitCode") {
                     let _ = write!(line, ", {code}");
@@ -277,14 +277,14 @@ impl Names {
                 }
                 line + ")"
             }
-            Happening::TaskRetried { attempt, cause } => format!("attempt {attempt} follows: {cause}"),
-            Happening::OutputDelivered { folder, files, .. } => {
+            EventKind::TaskRetried { attempt, cause } => format!("attempt {attempt} follows: {cause}"),
+            EventKind::OutputDelivered { folder, files, .. } => {
                 let names: Vec<_> =
                     files.iter().map(|file| format!("{}{}", file.path, size(file.bytes, whole))).collect();
                 let folder = if whole { format!(" to {folder}") } else { String::new() };
                 format!("delivered {}{folder}", names.join(" "))
             }
-            Happening::TaskClosed { verdict, cause, .. } => {
+            EventKind::TaskClosed { verdict, cause, .. } => {
                 let verdict = match verdict {
                     Verdict::Succeeded => "succeeded",
                     Verdict::Failed => "failed",
@@ -292,15 +292,15 @@ impl Names {
                 };
                 cause.as_ref().map_or(verdict.into(), |cause| format!("{verdict}: {cause}"))
             }
-            Happening::DeadlinePassed { which } => format!("deadline passed: {which}"),
-            Happening::EndAsked { reason, detail } => format!("end asked: {reason:?} ({detail})"),
-            Happening::JobTerminated { reason } => format!("terminated ({reason})"),
-            Happening::JobDeleted {} | Happening::PoolDeleted {} | Happening::ContainerDeleted {} => {
+            EventKind::DeadlinePassed { which } => format!("deadline passed: {which}"),
+            EventKind::EndAsked { reason, detail } => format!("end asked: {reason:?} ({detail})"),
+            EventKind::JobTerminated { reason } => format!("terminated ({reason})"),
+            EventKind::JobDeleted {} | EventKind::PoolDeleted {} | EventKind::ContainerDeleted {} => {
                 "deleted".into()
             }
-            Happening::LeftBehind { reason } => format!("left behind ({reason})"),
-            Happening::ActorLost { actor } => format!("actor lost: {actor}"),
-            Happening::RunEnded { outcome, succeeded, failed, unfinished } => {
+            EventKind::LeftBehind { reason } => format!("left behind ({reason})"),
+            EventKind::ActorLost { actor } => format!("actor lost: {actor}"),
+            EventKind::RunEnded { outcome, succeeded, failed, unfinished } => {
                 format!("{outcome:?} ({succeeded} succeeded, {failed} failed, {unfinished} unfinished)")
             }
         };
@@ -327,19 +327,19 @@ mod tests {
     use jiff::Timestamp;
 
     fn events(run: &str, order: &[(&str, &str)]) -> Vec<Event> {
-        let task = |id: &str, happening| (format!("task/{id}"), happening);
+        let task = |id: &str, kind| (format!("task/{id}"), kind);
         let mut said = vec![(
             "run".to_owned(),
-            Happening::RunStarted {
+            EventKind::RunStarted {
                 name: "lines".into(),
                 service: "embedded".into(),
                 tasks: order.len() as u64,
                 version: "1.0".into(),
             },
         )];
-        said.push((format!("container/{run}-output"), Happening::ContainerReady {}));
+        said.push((format!("container/{run}-output"), EventKind::ContainerReady {}));
         for (id, _) in order {
-            said.push(task(id, Happening::TaskSubmitted { adopted: false }));
+            said.push(task(id, EventKind::TaskSubmitted { adopted: false }));
         }
         for (id, node) in order {
             let ending = TaskEnding {
@@ -353,10 +353,10 @@ mod tests {
                 retries: 0,
                 requeues: 0,
             };
-            said.push(task(id, Happening::TaskEnded(ending)));
+            said.push(task(id, EventKind::TaskEnded(ending)));
             said.push(task(
                 id,
-                Happening::TaskClosed {
+                EventKind::TaskClosed {
                     verdict: Verdict::Succeeded,
                     cause: None,
                     stderr_tail: None,
@@ -366,10 +366,10 @@ mod tests {
             ));
         }
         let (reason, detail) = (EndReason::AllTasksClosed, "every task is closed".into());
-        said.push(("run".into(), Happening::EndAsked { reason, detail }));
+        said.push(("run".into(), EventKind::EndAsked { reason, detail }));
         let (outcome, succeeded) = (Outcome::Succeeded, order.len() as u64);
-        said.push(("run".into(), Happening::RunEnded { outcome, succeeded, failed: 0, unfinished: 0 }));
-        let event = |(at, (subject, happening)): (usize, (String, Happening))| Event {
+        said.push(("run".into(), EventKind::RunEnded { outcome, succeeded, failed: 0, unfinished: 0 }));
+        let event = |(at, (subject, kind)): (usize, (String, EventKind))| Event {
             seq: at as u64 + 1,
             at: Timestamp::UNIX_EPOCH,
             elapsed_ms: at as u64 * 130,
@@ -377,7 +377,7 @@ mod tests {
             actor: "task_monitor".into(),
             subject: subject.into(),
             cause: None,
-            happening,
+            kind,
         };
         said.into_iter().enumerate().map(event).collect()
     }

@@ -145,7 +145,7 @@ fn failed(path: &Path, error: &rusqlite::Error) -> JournalError {
     use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
     match error.sqlite_error().map(|error| error.extended_code) {
         Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC) => {
-            JournalError::Unsure { path: path.into(), reason: error.to_string() }
+            JournalError::FlushFailed { path: path.into(), reason: error.to_string() }
         }
         _ => JournalError::refused(path, error),
     }
@@ -184,7 +184,7 @@ impl Writer {
 
     /// Keeps the error of a flush that failed: it is the outcome of all later commits too.
     fn judged(&mut self, committed: Result<(), JournalError>) -> Result<(), JournalError> {
-        if let Err(error @ JournalError::Unsure { .. }) = &committed {
+        if let Err(error @ JournalError::FlushFailed { .. }) = &committed {
             self.broken = Some(error.clone());
         }
         committed

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::{Journal, event::Happening, mark::Mark};
+use crate::{Journal, event::EventKind, mark::Mark};
 use jiff::Timestamp;
 use std::sync::mpsc::channel;
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ fn event(seq: u64) -> Event {
         actor: "run_keeper".into(),
         subject: "run".into(),
         cause: (seq > 1).then_some(1),
-        happening: Happening::Degraded { reason: format!("reason {seq}") },
+        kind: EventKind::Degraded { reason: format!("reason {seq}") },
     }
 }
 
@@ -53,16 +53,16 @@ fn a_flush_that_failed_ends_the_journal_whatever_the_next_one_would_say() {
     writer.store.commit(&[order(vec![event(1)]).0]).unwrap();
     let failed =
         |code| Err(failed(&path, &rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)));
-    assert!(matches!(writer.judged(failed(rusqlite::ffi::SQLITE_FULL)), Err(JournalError::Refused { .. })));
+    assert!(matches!(writer.judged(failed(rusqlite::ffi::SQLITE_FULL)), Err(JournalError::Io { .. })));
     assert!(writer.broken.is_none(), "a full disk passes");
     let flush = failed(rusqlite::ffi::SQLITE_IOERR_FSYNC);
-    assert!(matches!(writer.judged(flush), Err(JournalError::Unsure { .. })));
+    assert!(matches!(writer.judged(flush), Err(JournalError::FlushFailed { .. })));
     let (orders, waiting) = channel();
     let (sent, answered) = order(vec![event(2)]);
     orders.send(sent).unwrap();
     drop(orders);
     writer.work(&waiting);
-    assert!(matches!(answered.try_recv().unwrap(), Err(JournalError::Unsure { .. })));
+    assert!(matches!(answered.try_recv().unwrap(), Err(JournalError::FlushFailed { .. })));
     assert_eq!(Journal::read(&path).unwrap().1, vec![event(1)]);
 }
 
@@ -79,7 +79,7 @@ fn a_journal_whose_first_commit_fails_is_not_taken_for_damaged_later() {
         database.execute("CREATE TABLE more (x)", [])?;
         Err(rusqlite::Error::InvalidQuery)
     });
-    assert!(matches!(failed, Err(JournalError::Refused { .. })));
+    assert!(matches!(failed, Err(JournalError::Io { .. })));
     drop(store);
     assert!(!crate::files::beside(&path, "-wal").exists(), "SQLite removed the log");
     assert_eq!(Journal::read(&path).unwrap().1, vec![event(1)]);
@@ -89,7 +89,7 @@ fn a_journal_whose_first_commit_fails_is_not_taken_for_damaged_later() {
     writer.store.database.pragma_update(None, "query_only", true).unwrap();
     let orders = [order(vec![event(2)]).0];
     let refused = writer.store.commit(&orders);
-    assert!(matches!(writer.judged(refused), Err(JournalError::Refused { .. })));
+    assert!(matches!(writer.judged(refused), Err(JournalError::Io { .. })));
     assert!(writer.broken.is_none());
     writer.store.database.pragma_update(None, "query_only", false).unwrap();
     writer.store.commit(&orders).unwrap();

@@ -4,8 +4,8 @@
 
 use dropmill_journal::{
     Damage, Journal, JournalError, RunHeader,
-    event::{Event, Happening, Outcome},
-    past::Past,
+    event::{Event, EventKind, Outcome},
+    past::RecoveredRun,
 };
 use jiff::Timestamp;
 use std::{
@@ -35,7 +35,7 @@ fn header(run: &str) -> RunHeader {
     RunHeader::of(run, "r", Timestamp::UNIX_EPOCH, "hash")
 }
 
-fn event(run: &str, seq: u64, happening: Happening) -> Event {
+fn event(run: &str, seq: u64, kind: EventKind) -> Event {
     Event {
         seq,
         at: Timestamp::UNIX_EPOCH,
@@ -44,14 +44,14 @@ fn event(run: &str, seq: u64, happening: Happening) -> Event {
         actor: "output_fetcher".into(),
         subject: format!("task/{seq}-txt-0123456789ab").into(),
         cause: (seq > 1).then_some(1),
-        happening,
+        kind,
     }
 }
 
 /// The delivery of a task: what must never be forgotten.
 fn delivery(run: &str, seq: u64) -> Event {
     let folder = format!("data/{seq}.txt");
-    event(run, seq, Happening::OutputDelivered { folder, files: vec![], replaced: false, beside: None })
+    event(run, seq, EventKind::OutputDelivered { folder, files: vec![], replaced: false, beside: None })
 }
 
 fn commit(journal: &Journal, events: &[Event]) {
@@ -111,7 +111,7 @@ fn states(run: &str) -> Vec<Kept> {
     let (journal, ..) = Journal::open(&path).unwrap();
     commit(&journal, &events[60..]);
     keep("killed twice", &events);
-    let end = Happening::RunEnded { outcome: Outcome::Succeeded, succeeded: 61, failed: 0, unfinished: 0 };
+    let end = EventKind::RunEnded { outcome: Outcome::Succeeded, succeeded: 61, failed: 0, unfinished: 0 };
     events.push(event(run, 62, end));
     commit(&journal, &events[61..]);
     keep("killed after its end", &events);
@@ -259,10 +259,10 @@ fn check(what: &str, path: &Path, state: &Kept, history: &[Event], tally: &mut T
                 Err(error) => panic!("{what}: {error}"),
             }
         }
-        Err(JournalError::NeverBegun { .. }) => {
+        Err(JournalError::Empty { .. }) => {
             // A new run begins: right if this one had not done anything.
             assert_eq!(state.events, [], "{what}: taken for a run that never began");
-            *tally.refused.entry("NeverBegun".into()).or_default() += 1;
+            *tally.refused.entry("Empty".into()).or_default() += 1;
         }
         Err(error) => {
             let told = error.to_string();
@@ -384,7 +384,7 @@ fn no_delivery_is_forgotten_over_a_cut_of_any_length() {
     let path = folder.path().join("journal.db");
     let state = states("r-1").swap_remove(4);
     let delivered = |events: &[Event]| {
-        let past = Past::of(events);
+        let past = RecoveredRun::of(events);
         past.tasks.values().filter(|task| task.delivered.is_some()).count()
     };
     let log = &state.files["-wal"];

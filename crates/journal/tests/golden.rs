@@ -5,8 +5,8 @@
 
 use dropmill_journal::{
     Damage, Journal, JournalError, RunHeader,
-    event::{Event, Happening},
-    past::Past,
+    event::{Event, EventKind},
+    past::RecoveredRun,
     report::ReportFold,
     schema, trace,
 };
@@ -64,7 +64,7 @@ fn journals_of_earlier_versions_are_read_as_they_were_written() {
         assert_eq!(lines(&events), written.lines().collect::<Vec<_>>(), "{name}");
         // And understood: folded, told, and gone on with.
         assert!(ReportFold::of(&events).outcome.is_some(), "{name}");
-        assert_eq!(Past::of(&events).last, events.len() as u64, "{name}");
+        assert_eq!(RecoveredRun::of(&events).last, events.len() as u64, "{name}");
         assert!(!trace::outline(&events).is_empty(), "{name}");
     }
 }
@@ -79,7 +79,7 @@ fn interrupted_runs_of_earlier_versions_are_resumed_and_protected_from_then_on()
         assert_eq!((header.run.as_str(), header.needs.len()), ("golden-run", 0), "{name}");
         assert_eq!(lines(&events), written.lines().collect::<Vec<_>>(), "{name}");
         let seq = events.len() as u64 + 1;
-        let next = Event { seq, happening: Happening::JobDeleted {}, ..events[0].clone() };
+        let next = Event { seq, kind: EventKind::JobDeleted {}, ..events[0].clone() };
         append(&journal, std::slice::from_ref(&next));
         assert_eq!(Journal::read(&path).unwrap().1.last(), Some(&next), "{name}");
         // Killed, and without its log.
@@ -120,7 +120,7 @@ fn journals_to_be_kept_are_written() {
             actor: "task_monitor".into(),
             subject: "task/a-txt-0123456789ab".into(),
             cause: (at > 0).then_some(at as u64),
-            happening,
+            kind: happening,
         })
         .collect();
     let header = RunHeader::of("golden-run", "golden", "2026-11-28T10:00:00Z".parse().unwrap(), "0123");
@@ -156,10 +156,10 @@ fn kind_of(event: &Event) -> String {
 }
 
 /// One event of every kind that the schema knows, with something in every field; `run_ended` is the last.
-fn kinds() -> Vec<(String, Happening)> {
+fn kinds() -> Vec<(String, EventKind)> {
     let schema = serde_json::to_value(schema::event()).unwrap();
     let definitions = schema["$defs"].clone();
-    let mut kinds: Vec<(String, Happening)> = schema["oneOf"]
+    let mut kinds: Vec<(String, EventKind)> = schema["oneOf"]
         .as_array()
         .unwrap()
         .iter()

@@ -4,7 +4,7 @@
 
 use dropmill_journal::{
     Damage, Journal, JournalError, RunHeader,
-    event::{Event, Happening},
+    event::{Event, EventKind},
 };
 use jiff::Timestamp;
 use std::{
@@ -44,7 +44,7 @@ fn event(seq: usize) -> Event {
         actor: "run_keeper".into(),
         subject: "run".into(),
         cause: (seq > 1).then_some(1),
-        happening: Happening::Degraded { reason: format!("reason {seq}") },
+        kind: EventKind::Degraded { reason: format!("reason {seq}") },
     }
 }
 

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 /// What a look at a file shows of it: two looks that are equal saw nobody write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct FileSnapshot {
     /// Its length.
     pub size_bytes: u64,
     /// Nanoseconds since 1970 at which its content was changed, as the file system tells; may lie in the future.
@@ -17,14 +17,14 @@ pub struct Look {
     pub inode: u64,
 }
 
-impl fmt::Display for Look {
+impl fmt::Display for FileSnapshot {
     /// Length, time and inode with `/` between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.size_bytes, self.modified_ns, self.inode)
     }
 }
 
-impl FromStr for Look {
+impl FromStr for FileSnapshot {
     type Err = ();
 
     /// Reads what was displayed.
@@ -44,19 +44,19 @@ pub enum ArrivalState {
     /// It is there, and may still be written.
     Seen {
         /// How it looked last.
-        look: Look,
+        look: FileSnapshot,
         /// Since when it looks like that, by our own clock.
         since: Elapsed,
     },
     /// It stands still, and is taken as soon as there is room.
     Settled {
         /// How it looks.
-        look: Look,
+        look: FileSnapshot,
     },
     /// The intent to take it is being made durable.
     Intended {
         /// How it looks.
-        look: Look,
+        look: FileSnapshot,
     },
     /// It is in the work folder, its task in a run.
     Working {
@@ -74,7 +74,7 @@ pub enum ArrivalState {
     /// process left it.
     Unsettled {
         /// How it looked last.
-        look: Look,
+        look: FileSnapshot,
         /// Since when it looks like that, by our own clock.
         since: Elapsed,
     },
@@ -131,7 +131,7 @@ pub enum ArrivalEvent {
     /// A look showed it; `whole` says that whoever wrote it said that it is complete.
     Looked {
         /// How.
-        look: Look,
+        look: FileSnapshot,
         /// By a marker, or by closing it when that is enough.
         whole: bool,
     },
@@ -154,7 +154,7 @@ pub enum ArrivalEvent {
     /// It could not be put there.
     PublishFailed(Failure),
     /// It was written to after it was taken: its result is of another content.
-    Changed(Look),
+    Changed(FileSnapshot),
     /// It cannot be an input any more, and why.
     Unreadable(String),
     /// Some time passed; how much, the moment tells.
@@ -177,13 +177,13 @@ pub enum ArrivalCommand {
     /// Check how it looks in the work folder.
     Check,
     /// Record that it was written to after it was taken, and discard its result.
-    TellChanged,
+    ReportChanged,
     /// Put its result or its failure in its place.
     Publish(Outcome),
     /// Say that it went away before it was taken.
-    TellWithdrawn,
+    ReportWithdrawn,
     /// Say that it will be tried again, and why.
-    TellRest {
+    ReportDelay {
         /// Number of the try that failed.
         attempt: u32,
         /// Length of the rest.
@@ -259,7 +259,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
         (Is::Intended { .. }, On::Taken) => (Is::Working { attempt: 1 }, vec![Do::Submit]),
         (Is::Intended { .. }, On::Known(outcome)) => publish(outcome),
         // Another daemon was quicker, or its owner took it back; whatever it was, it is not ours.
-        (Is::Intended { .. }, On::NotTaken(_) | On::Gone) => (Is::Over, vec![Do::TellWithdrawn]),
+        (Is::Intended { .. }, On::NotTaken(_) | On::Gone) => (Is::Over, vec![Do::ReportWithdrawn]),
 
         (Is::Working { .. }, On::Closed(Closing::Succeeded)) => publish(Outcome::Done),
         (Is::Working { .. }, On::Closed(Closing::Failed(cause))) => publish(Outcome::Failed { cause }),
@@ -269,7 +269,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
         // What passes, however late, is no failure of the file.
         (Is::Working { attempt }, On::Closed(Closing::Refused(cause) | Closing::Untried(cause))) => {
             let rest = limits.delays.after(attempt, None).unwrap_or_else(|| limits.longest_rest());
-            (Is::Returning { attempt, again_at: now + rest }, vec![Do::TellRest { attempt, rest, cause }])
+            (Is::Returning { attempt, again_at: now + rest }, vec![Do::ReportDelay { attempt, rest, cause }])
         }
         (Is::Returning { attempt, again_at }, On::TimePassed) if now >= again_at => {
             (Is::Working { attempt: attempt + 1 }, vec![Do::Resubmit])
@@ -277,7 +277,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
 
         // Neither its result nor its failure is of the whole file: nothing of it may be lost.
         (Is::Publishing { .. }, On::Changed(look)) => {
-            (Is::Unsettled { look, since: now }, vec![Do::TellChanged])
+            (Is::Unsettled { look, since: now }, vec![Do::ReportChanged])
         }
         (Is::Unsettled { look, since }, On::TimePassed) if now >= since + limits.stable_for => {
             (Is::Unsettled { look, since }, vec![Do::Check])
@@ -287,7 +287,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             true => (Is::Unsettled { look, since }, vec![]),
             false => (Is::Unsettled { look, since: now }, vec![]),
         },
-        (Is::Unsettled { .. }, On::Gone) => (Is::Over, vec![Do::TellWithdrawn]),
+        (Is::Unsettled { .. }, On::Gone) => (Is::Over, vec![Do::ReportWithdrawn]),
         (Is::Unsettled { .. }, On::Unreadable(cause)) => publish(Outcome::Failed { cause }),
 
         (Is::Publishing { .. }, On::Published) => (Is::Over, vec![]),
@@ -302,7 +302,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             };
             (
                 Is::Resting { outcome, attempt, again_at: now + rest },
-                vec![Do::TellRest { attempt, rest, cause: failure.message }],
+                vec![Do::ReportDelay { attempt, rest, cause: failure.message }],
             )
         }
         (Is::Resting { outcome, attempt, again_at }, On::TimePassed) if now >= again_at => {
@@ -345,7 +345,7 @@ impl ArrivalLimits {
 
 impl ArrivalState {
     /// A file that was just seen for the first time.
-    pub fn first(look: Look, now: Elapsed) -> Self {
+    pub fn first(look: FileSnapshot, now: Elapsed) -> Self {
         Self::Seen { look, since: now }
     }
 

@@ -13,20 +13,20 @@ pub enum JobState {
     /// Not asked for.
     Absent,
     /// Not asked for in this life of the run; an earlier one may have made it.
-    Recalled,
+    Recovered,
     /// Being asked for.
     Creating {
         /// Number of this try, from 1.
         attempt: u32,
         /// An earlier try may have been carried out, its answer lost.
-        unclear: bool,
+        maybe_applied: bool,
     },
     /// Told "later".
     Resting {
         /// Number of the try that failed.
         attempt: u32,
         /// A try may have been carried out, its answer lost.
-        unclear: bool,
+        maybe_applied: bool,
         /// When to try again.
         again_at: Elapsed,
     },
@@ -42,7 +42,7 @@ pub enum JobState {
     /// Ends by itself after its last task.
     Sealed,
     /// It was never made: the service refused it, or the end came first. Nothing is there to be deleted.
-    Unmade,
+    NeverCreated,
     /// It cannot be had, the run was told; it may be there all the same.
     Lost,
     /// Being told to end its tasks.
@@ -126,9 +126,9 @@ pub enum JobCommand {
     /// Look whether it is still there.
     Look,
     /// Say that it takes tasks.
-    TellOpen,
+    ReportOpen,
     /// Say that a call failed and how long the rest is.
-    TellRest {
+    ReportDelay {
         /// What was tried.
         what: &'static str,
         /// Number of the try that failed.
@@ -139,13 +139,13 @@ pub enum JobCommand {
         failure: Failure,
     },
     /// Say that it cannot be had.
-    TellLost(Failure),
+    ReportLost(Failure),
     /// Say that its tasks were told to end.
-    TellTerminated,
+    ReportTerminated,
     /// Say that it is gone.
-    TellGone,
+    ReportGone,
     /// Say that it was left standing, and why.
-    TellLeft(String),
+    ReportLeft(String),
 }
 
 /// How patient the submitter is.
@@ -203,31 +203,31 @@ impl Machine for Job {
 pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {
     use {JobCommand as Do, JobEvent as On, JobState as Is};
     match (state, event) {
-        (Is::Absent, On::Wanted) => (Is::Creating { attempt: 1, unclear: false }, vec![Do::Create]),
-        (Is::Recalled, On::Wanted) => (Is::Creating { attempt: 1, unclear: true }, vec![Do::Create]),
-        (Is::Creating { .. }, On::Created) => (Is::Open, vec![Do::TellOpen]),
-        (Is::Creating { attempt, unclear }, On::CreateFailed(failure)) => {
-            let unclear = unclear || failure.kind == FailureKind::Ambiguous;
+        (Is::Absent, On::Wanted) => (Is::Creating { attempt: 1, maybe_applied: false }, vec![Do::Create]),
+        (Is::Recovered, On::Wanted) => (Is::Creating { attempt: 1, maybe_applied: true }, vec![Do::Create]),
+        (Is::Creating { .. }, On::Created) => (Is::Open, vec![Do::ReportOpen]),
+        (Is::Creating { attempt, maybe_applied }, On::CreateFailed(failure)) => {
+            let maybe_applied = maybe_applied || failure.kind == FailureKind::Ambiguous;
             match rest(limits, attempt, &failure) {
                 Some(rest) => (
-                    Is::Resting { attempt, unclear, again_at: now + rest },
-                    vec![Do::TellRest { what: "create job", attempt, rest, failure }],
+                    Is::Resting { attempt, maybe_applied, again_at: now + rest },
+                    vec![Do::ReportDelay { what: "create job", attempt, rest, failure }],
                 ),
-                None if unclear => (Is::Lost, vec![Do::TellLost(failure)]),
-                None => (Is::Unmade, vec![Do::TellLost(failure)]),
+                None if maybe_applied => (Is::Lost, vec![Do::ReportLost(failure)]),
+                None => (Is::NeverCreated, vec![Do::ReportLost(failure)]),
             }
         }
-        (Is::Resting { attempt, unclear, again_at }, On::TimePassed) if now >= again_at => {
-            (Is::Creating { attempt: attempt + 1, unclear }, vec![Do::Create])
+        (Is::Resting { attempt, maybe_applied, again_at }, On::TimePassed) if now >= again_at => {
+            (Is::Creating { attempt: attempt + 1, maybe_applied }, vec![Do::Create])
         }
 
         (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundMissing) => {
             let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by somebody else");
-            (Is::Lost, vec![Do::TellLost(failure)])
+            (Is::Lost, vec![Do::ReportLost(failure)])
         }
 
         (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundEnded(failure)) => {
-            (Is::Lost, vec![Do::TellLost(failure)])
+            (Is::Lost, vec![Do::ReportLost(failure)])
         }
 
         (Is::Open, On::AllTasksIn) => (Is::Sealing { attempt: 1, again_at: None }, vec![Do::Seal]),
@@ -235,7 +235,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         (Is::Sealing { attempt, .. }, On::SealFailed(failure)) => match rest(limits, attempt, &failure) {
             Some(rest) => (
                 Is::Sealing { attempt, again_at: Some(now + rest) },
-                vec![Do::TellRest { what: "seal job", attempt, rest, failure }],
+                vec![Do::ReportDelay { what: "seal job", attempt, rest, failure }],
             ),
             // Only a client that dies now would leave the job open; this one ends it itself.
             None => (Is::Open, vec![]),
@@ -245,27 +245,29 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
 
         (
-            Is::Recalled | Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Creating { .. },
+            Is::Recovered | Is::Open | Is::Sealing { .. } | Is::Sealed | Is::Creating { .. },
             On::TerminateAsked(reason),
         ) => terminate(reason, false, now, limits),
-        (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::TerminateAsked(_)) => {
-            (Is::Unmade, vec![Do::TellTerminated])
+        (Is::Absent | Is::NeverCreated | Is::Resting { maybe_applied: false, .. }, On::TerminateAsked(_)) => {
+            (Is::NeverCreated, vec![Do::ReportTerminated])
         }
-        (Is::Resting { .. } | Is::Lost, On::TerminateAsked(_)) => (Is::Terminated, vec![Do::TellTerminated]),
+        (Is::Resting { .. } | Is::Lost, On::TerminateAsked(_)) => {
+            (Is::Terminated, vec![Do::ReportTerminated])
+        }
         (Is::Terminating { kept: true, .. }, On::TerminateSucceeded) => keep(""),
         (Is::Terminating { kept: false, .. }, On::TerminateSucceeded) => {
-            (Is::Terminated, vec![Do::TellTerminated])
+            (Is::Terminated, vec![Do::ReportTerminated])
         }
         (Is::Terminating { reason, attempt, until, kept, .. }, On::TerminateFailed(failure)) => {
             match rest(limits, attempt, &failure) {
                 Some(rest) if now + rest < until => {
                     let again_at = Some(now + rest);
-                    let told = Do::TellRest { what: "terminate job", attempt, rest, failure };
+                    let told = Do::ReportDelay { what: "terminate job", attempt, rest, failure };
                     (Is::Terminating { reason, attempt, again_at, until, kept }, vec![told])
                 }
                 _ if kept => keep(&format!("; it was not told to end: {}", failure.message)),
                 // Deleting it, which comes next, ends its tasks as well.
-                _ => (Is::Terminated, vec![Do::TellTerminated]),
+                _ => (Is::Terminated, vec![Do::ReportTerminated]),
             }
         }
         (Is::Terminating { reason, attempt, again_at: Some(again_at), until, kept }, On::TimePassed)
@@ -275,11 +277,12 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Terminating { reason, attempt: attempt + 1, again_at: None, until, kept }, vec![command])
         }
 
-        (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::EndAsked | On::Released) => {
-            (Is::Gone, vec![Do::TellGone])
-        }
         (
-            Is::Recalled
+            Is::Absent | Is::NeverCreated | Is::Resting { maybe_applied: false, .. },
+            On::EndAsked | On::Released,
+        ) => (Is::Gone, vec![Do::ReportGone]),
+        (
+            Is::Recovered
             | Is::Creating { .. }
             | Is::Resting { .. }
             | Is::Open
@@ -293,10 +296,10 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             let (again_at, until) = (now + limits.look_every, now + limits.ending);
             (Is::Deleting { looks: 0, again_at, until }, vec![Do::Delete])
         }
-        (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::TellGone]),
+        (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::ReportGone]),
         (Is::Deleting { until, .. }, On::TimePassed) if now >= until => {
             let why = format!("not gone within {:?}; the service was told to delete it", limits.ending);
-            (Is::Left, vec![Do::TellLeft(why)])
+            (Is::Left, vec![Do::ReportLeft(why)])
         }
         (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
             let rest = (limits.look_every * 2u32.saturating_pow(looks.min(16))).min(limits.watch_every);
@@ -306,7 +309,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Deleting { looks, again_at: now + rest, until }, vec![command])
         }
         (Is::Deleting { looks, until, .. }, On::DeleteFailed(failure)) => match failure.kind {
-            FailureKind::Permanent => (Is::Left, vec![Do::TellLeft(failure.message)]),
+            FailureKind::Permanent => (Is::Left, vec![Do::ReportLeft(failure.message)]),
             FailureKind::Transient | FailureKind::Ambiguous => {
                 let rest = limits.delays.after(looks + 1, failure.retry_after).unwrap_or(limits.watch_every);
                 // To the next turn that asks again.
@@ -315,7 +318,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         },
         // It stays, but not open: tasks that nobody waits for would go on, and it would count against the quota.
         (
-            Is::Recalled
+            Is::Recovered
             | Is::Creating { .. }
             | Is::Resting { .. }
             | Is::Open
@@ -354,7 +357,7 @@ fn terminate(reason: String, kept: bool, now: Elapsed, limits: &JobLimits) -> St
 }
 
 fn keep(but: &str) -> Step {
-    (JobState::Left, vec![JobCommand::TellLeft(format!("kept, as cleanup.job says{but}"))])
+    (JobState::Left, vec![JobCommand::ReportLeft(format!("kept, as cleanup.job says{but}"))])
 }
 
 fn rest(limits: &JobLimits, attempt: u32, failure: &Failure) -> Option<Duration> {
@@ -373,8 +376,8 @@ impl JobState {
             Self::Terminating { again_at, .. } => *again_at,
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
             Self::Absent
-            | Self::Recalled
-            | Self::Unmade
+            | Self::Recovered
+            | Self::NeverCreated
             | Self::Creating { .. }
             | Self::Open
             | Self::Sealed

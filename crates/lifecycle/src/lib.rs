@@ -5,7 +5,6 @@
 
 pub mod arrival;
 pub mod delays;
-pub mod effort;
 pub mod elapsed;
 pub mod failure;
 pub mod gathering;
@@ -15,6 +14,7 @@ pub mod mill;
 pub mod plan;
 pub mod pool;
 pub mod release;
+pub mod retry;
 pub mod run;
 pub mod task;
 

@@ -12,13 +12,13 @@ pub enum PoolState {
     /// Not asked for.
     Absent,
     /// Not asked for in this life of the run; an earlier one may have made it.
-    Recalled,
+    Recovered,
     /// Being asked for.
     Creating {
         /// Number of this try, from 1.
         attempt: u32,
         /// An earlier try may have been carried out, its answer lost.
-        unclear: bool,
+        maybe_applied: bool,
         /// End of patience.
         until: Elapsed,
     },
@@ -27,7 +27,7 @@ pub enum PoolState {
         /// Number of the try that failed.
         attempt: u32,
         /// A try may have been carried out, its answer lost.
-        unclear: bool,
+        maybe_applied: bool,
         /// When to try again.
         again_at: Elapsed,
         /// End of patience.
@@ -58,7 +58,7 @@ pub enum PoolState {
         dead_at: Option<Elapsed>,
     },
     /// It was never made, the run was told why: nothing is there to be deleted.
-    Unmade,
+    NeverCreated,
     /// Of no use to the run, which was told so; it stands and costs until the end is asked.
     Lost,
     /// Told to go; the service may keep listing it for minutes.
@@ -139,9 +139,9 @@ pub enum PoolCommand {
     /// Ask for its deletion.
     Delete,
     /// Say that it is made: a job may name it.
-    TellCreated,
+    ReportCreated,
     /// Say that making it failed and how long the rest is.
-    TellRest {
+    ReportDelay {
         /// Number of the try that failed.
         attempt: u32,
         /// Length of the rest.
@@ -150,20 +150,20 @@ pub enum PoolCommand {
         failure: Failure,
     },
     /// Say that its nodes are ready.
-    TellReady {
+    ReportReady {
         /// How many.
         nodes: u32,
     },
     /// Say that the run goes on with less.
-    TellDegraded(String),
+    ReportDegraded(String),
     /// Say that a deadline passed.
-    TellDeadline(&'static str),
+    ReportDeadline(&'static str),
     /// Say that the pool is of no use, and why.
-    TellLost(Failure),
+    ReportLost(Failure),
     /// Say that it is gone.
-    TellGone,
+    ReportGone,
     /// Say that it was left standing, and why.
-    TellLeft(String),
+    ReportLeft(String),
 }
 
 /// How patient the keeper is.
@@ -252,12 +252,14 @@ impl Machine for Pool {
 pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimits) -> Step {
     use {PoolCommand as Do, PoolEvent as On, PoolState as Is};
     match (state, event) {
-        (Is::Absent, On::Wanted) => {
-            (Is::Creating { attempt: 1, unclear: false, until: now + limits.allocation }, vec![Do::Create])
-        }
-        (Is::Recalled, On::Wanted) => {
-            (Is::Creating { attempt: 1, unclear: true, until: now + limits.allocation }, vec![Do::Create])
-        }
+        (Is::Absent, On::Wanted) => (
+            Is::Creating { attempt: 1, maybe_applied: false, until: now + limits.allocation },
+            vec![Do::Create],
+        ),
+        (Is::Recovered, On::Wanted) => (
+            Is::Creating { attempt: 1, maybe_applied: true, until: now + limits.allocation },
+            vec![Do::Create],
+        ),
         (Is::Creating { until, .. }, On::Created) => {
             let starting = Is::Starting {
                 allocated: false,
@@ -267,10 +269,10 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 until,
                 dead_at: None,
             };
-            (starting, vec![Do::TellCreated, Do::Look])
+            (starting, vec![Do::ReportCreated, Do::Look])
         }
-        (Is::Creating { attempt, unclear, until }, On::CreateFailed(failure)) => {
-            let unclear = unclear || failure.kind == FailureKind::Ambiguous;
+        (Is::Creating { attempt, maybe_applied, until }, On::CreateFailed(failure)) => {
+            let maybe_applied = maybe_applied || failure.kind == FailureKind::Ambiguous;
             let rest = match failure.kind {
                 FailureKind::Permanent => None,
                 FailureKind::Transient | FailureKind::Ambiguous => {
@@ -279,15 +281,15 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             };
             match rest {
                 Some(rest) if now + rest < until => (
-                    Is::Resting { attempt, unclear, again_at: now + rest, until },
-                    vec![Do::TellRest { attempt, rest, failure }],
+                    Is::Resting { attempt, maybe_applied, again_at: now + rest, until },
+                    vec![Do::ReportDelay { attempt, rest, failure }],
                 ),
-                _ if unclear => lose(failure),
-                _ => (Is::Unmade, vec![Do::TellLost(failure)]),
+                _ if maybe_applied => lose(failure),
+                _ => (Is::NeverCreated, vec![Do::ReportLost(failure)]),
             }
         }
-        (Is::Resting { attempt, unclear, again_at, until }, On::TimePassed) if now >= again_at => {
-            (Is::Creating { attempt: attempt + 1, unclear, until }, vec![Do::Create])
+        (Is::Resting { attempt, maybe_applied, again_at, until }, On::TimePassed) if now >= again_at => {
+            (Is::Creating { attempt: attempt + 1, maybe_applied, until }, vec![Do::Create])
         }
 
         (
@@ -304,11 +306,15 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 let watched = Is::Steady { ready, look_at: now + limits.watch_every, dead_at: None };
                 return (
                     watched,
-                    vec![Do::TellDeadline(which), Do::TellDegraded(said), Do::TellReady { nodes: ready }],
+                    vec![
+                        Do::ReportDeadline(which),
+                        Do::ReportDegraded(said),
+                        Do::ReportReady { nodes: ready },
+                    ],
                 );
             }
             let (state, mut told) = lose(too_late(allocated, limits));
-            told.insert(0, Do::TellDeadline(which));
+            told.insert(0, Do::ReportDeadline(which));
             (state, told)
         }
         (Is::Starting { allocated, ready, look_at, resize_at, until, dead_at }, On::TimePassed)
@@ -338,7 +344,10 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             Err(failure) => lose(failure),
             Ok((dead_at, mut told)) => {
                 if view.ready < ready && told.is_empty() {
-                    told.push(Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
+                    told.push(Do::ReportDegraded(format!(
+                        "{} of {} nodes are ready",
+                        view.ready, view.target
+                    )));
                 }
                 if view.steady && view.shrunk {
                     told.push(Do::Resize);
@@ -362,11 +371,12 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             lose(Failure::permanent(Code::PoolNotFound, "the pool was deleted by somebody else"))
         }
 
-        (Is::Absent | Is::Unmade | Is::Resting { unclear: false, .. }, On::EndAsked | On::Released) => {
-            (Is::Gone, vec![Do::TellGone])
-        }
         (
-            Is::Recalled
+            Is::Absent | Is::NeverCreated | Is::Resting { maybe_applied: false, .. },
+            On::EndAsked | On::Released,
+        ) => (Is::Gone, vec![Do::ReportGone]),
+        (
+            Is::Recovered
             | Is::Creating { .. }
             | Is::Resting { .. }
             | Is::Starting { .. }
@@ -378,10 +388,10 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                 Is::Deleting { looks: 0, again_at: now + limits.look_every, until: now + limits.deletion };
             (deleting, vec![Do::Delete])
         }
-        (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::TellGone]),
+        (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::ReportGone]),
         (Is::Deleting { until, .. }, On::TimePassed) if now >= until => {
             let why = format!("not gone within {:?}; the service was told to delete it", limits.deletion);
-            (Is::Left, vec![Do::TellDeadline("cleanup"), Do::TellLeft(why)])
+            (Is::Left, vec![Do::ReportDeadline("cleanup"), Do::ReportLeft(why)])
         }
         (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
             // Looks thin out: the first come quickly for a local service, later ones spare a far one.
@@ -390,7 +400,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             (Is::Deleting { looks, again_at: now + rest, until }, vec![look_or_ask_again(looks)])
         }
         (Is::Deleting { looks, until, .. }, On::DeleteFailed(failure)) => match failure.kind {
-            FailureKind::Permanent => (Is::Left, vec![Do::TellLeft(failure.message)]),
+            FailureKind::Permanent => (Is::Left, vec![Do::ReportLeft(failure.message)]),
             FailureKind::Transient | FailureKind::Ambiguous => {
                 let rest = limits.delays.after(looks + 1, failure.retry_after).unwrap_or(limits.watch_every);
                 // To the next turn that asks again.
@@ -398,14 +408,14 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             }
         },
         (
-            Is::Recalled
+            Is::Recovered
             | Is::Creating { .. }
             | Is::Resting { .. }
             | Is::Starting { .. }
             | Is::Steady { .. }
             | Is::Lost,
             On::Released,
-        ) => (Is::Left, vec![Do::TellLeft("kept, as cleanup.pool says".into())]),
+        ) => (Is::Left, vec![Do::ReportLeft("kept, as cleanup.pool says".into())]),
 
         // Clocks tick and polls answer in every state; a failed look is repeated by the next one.
         (state, On::TimePassed | On::Seen(_) | On::LookFailed(_) | On::FoundMissing) => (state, vec![]),
@@ -430,9 +440,9 @@ fn starting(
     let all_there = view.steady && view.present >= view.target;
     let decided = view.ready + view.start_task_failed + view.unusable;
     if all_there && decided >= view.present && view.ready > 0 {
-        let mut told = vec![Do::TellReady { nodes: view.ready }];
+        let mut told = vec![Do::ReportReady { nodes: view.ready }];
         if view.ready < view.target {
-            told.insert(0, Do::TellDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
+            told.insert(0, Do::ReportDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
         }
         let look_at = now + limits.watch_every;
         return (PoolState::Steady { ready: view.ready, look_at, dead_at: None }, told);
@@ -479,7 +489,7 @@ fn use_of(
     }
     let patience = limits.unusable * if view.spot_unusable { 2 } else { 1 };
     let told = format!("none of {} nodes is of use; waiting for them to recover, {patience:?}", view.present);
-    Ok((Some(now + patience), vec![PoolCommand::TellDegraded(told)]))
+    Ok((Some(now + patience), vec![PoolCommand::ReportDegraded(told)]))
 }
 
 fn too_late(allocated: bool, limits: &PoolLimits) -> Failure {
@@ -497,7 +507,7 @@ fn too_late(allocated: bool, limits: &PoolLimits) -> Failure {
 
 /// The run decides what follows; the pool stands, and costs, until it says so.
 fn lose(failure: Failure) -> Step {
-    (PoolState::Lost, vec![PoolCommand::TellLost(failure)])
+    (PoolState::Lost, vec![PoolCommand::ReportLost(failure)])
 }
 
 impl PoolState {
@@ -511,9 +521,9 @@ impl PoolState {
             }
             Self::Deleting { again_at, until, .. } => Some(*again_at.min(until)),
             Self::Absent
-            | Self::Recalled
+            | Self::Recovered
             | Self::Creating { .. }
-            | Self::Unmade
+            | Self::NeverCreated
             | Self::Lost
             | Self::Gone
             | Self::Left => None,

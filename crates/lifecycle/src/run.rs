@@ -161,9 +161,9 @@ pub enum RunEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunCommand {
     /// Say that a deadline passed.
-    TellDeadline(&'static str),
+    ReportDeadline(&'static str),
     /// Say that the run ends, and why.
-    TellEnd {
+    ReportEnd {
         /// Why.
         reason: EndReason,
         /// In one line.
@@ -183,7 +183,7 @@ pub enum RunCommand {
     /// Delete (true) or keep (false) each of them.
     CleanUp(Open),
     /// Wait no longer for what is still being deleted: say what is left.
-    TellLeft(Open),
+    ReportLeft(Open),
     /// Say the last word.
     Finish {
         /// Why it ended.
@@ -365,7 +365,8 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             cleaned(reason, tally, Open { containers: false, ..open }, until)
         }
         (Is::Cleaning { reason, tally, open, until }, On::TimePassed) if now >= until => {
-            let told = vec![Do::TellDeadline("cleanup"), Do::TellLeft(open), Do::Finish { reason, tally }];
+            let told =
+                vec![Do::ReportDeadline("cleanup"), Do::ReportLeft(open), Do::Finish { reason, tally }];
             (Is::Over, told)
         }
 
@@ -401,19 +402,19 @@ fn work(tally: Tally, until: Elapsed, open_ended: bool, now: Elapsed, limits: &R
 
 fn all_closed(tally: Tally) -> Step {
     let reason = EndReason::AllTasksClosed;
-    let told = RunCommand::TellEnd { reason, detail: "every task is closed".into() };
+    let told = RunCommand::ReportEnd { reason, detail: "every task is closed".into() };
     (RunState::Settling { reason, tally }, vec![told, RunCommand::Settle])
 }
 
 fn too_late(which: &'static str, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {
     let (state, mut commands) = end(EndReason::Deadline, detail, tally, now, limits);
-    commands.insert(0, RunCommand::TellDeadline(which));
+    commands.insert(0, RunCommand::ReportDeadline(which));
     (state, commands)
 }
 
 /// The one way out, so that no exit forgets what costs money.
 fn end(reason: EndReason, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {
-    let told = RunCommand::TellEnd { reason, detail };
+    let told = RunCommand::ReportEnd { reason, detail };
     if tally.open == 0 {
         return (RunState::Settling { reason, tally }, vec![told, RunCommand::Settle]);
     }

@@ -9,7 +9,7 @@ pub enum TaskState {
     /// Its input is not in its container yet.
     Waiting,
     /// An earlier life of the run submitted it: a look will tell whether the service still has it.
-    Recalled {
+    Recovered {
         /// Its input is known to be in its container, if it has to be submitted again.
         input_ready: bool,
     },
@@ -18,14 +18,14 @@ pub enum TaskState {
         /// Number of the try it waits for, from 1.
         attempt: u32,
         /// An earlier try may have been carried out, its answer lost.
-        unclear: bool,
+        maybe_applied: bool,
     },
     /// The service refused it for now.
     Resting {
         /// Number of the try that failed.
         attempt: u32,
         /// A try may have been carried out, its answer lost.
-        unclear: bool,
+        maybe_applied: bool,
         /// When to try again.
         again_at: Elapsed,
     },
@@ -161,14 +161,14 @@ pub enum TaskCommand {
     /// Put it into the next chunk.
     Submit,
     /// Say that another attempt follows one that failed; what is submitted next is that one.
-    TellRetry {
+    ReportRetry {
         /// Number of the attempt that follows, from 2.
         attempt: u32,
         /// Why the one before failed, in one line.
         cause: String,
     },
     /// Say that submitting it failed and how long the rest is.
-    TellRest {
+    ReportDelay {
         /// Number of the try that failed.
         attempt: u32,
         /// Length of the rest.
@@ -177,9 +177,9 @@ pub enum TaskCommand {
         failure: Failure,
     },
     /// Say that it was seen running.
-    TellRunning,
+    ReportRunning,
     /// Say that a deadline passed.
-    TellDeadline(&'static str),
+    ReportDeadline(&'static str),
     /// Tell the service to end it.
     Terminate(StopReason),
     /// Fetch its results.
@@ -253,15 +253,15 @@ impl Machine for Task {
 pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
     use {TaskCommand as Do, TaskEvent as On, TaskState as Is};
     match (state, event) {
-        (Is::Waiting, On::InputReady) => (Is::Ready { attempt: 1, unclear: false }, vec![Do::Submit]),
+        (Is::Waiting, On::InputReady) => (Is::Ready { attempt: 1, maybe_applied: false }, vec![Do::Submit]),
         (Is::Waiting, On::InputFailed(failure)) => close(Verdict::Failed {
             cause: format!("input not uploaded: {}", failure.message),
             delivered: true,
             may_pass: may_pass(&failure),
         }),
-        (Is::Recalled { .. }, On::InputReady) => (Is::Recalled { input_ready: true }, vec![]),
+        (Is::Recovered { .. }, On::InputReady) => (Is::Recovered { input_ready: true }, vec![]),
         // It was not there any more, so neither is the task.
-        (Is::Recalled { .. }, On::InputFailed(failure)) => close(Verdict::Failed {
+        (Is::Recovered { .. }, On::InputFailed(failure)) => close(Verdict::Failed {
             cause: format!("input not uploaded again: {}", failure.message),
             delivered: false,
             may_pass: may_pass(&failure),
@@ -269,7 +269,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Ready { .. }, On::Accepted { .. }) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
         }
-        (Is::Ready { attempt, unclear }, On::Refused(failure)) => {
+        (Is::Ready { attempt, maybe_applied }, On::Refused(failure)) => {
             let ambiguous = failure.kind == FailureKind::Ambiguous;
             let rest = match failure.kind {
                 FailureKind::Permanent => None,
@@ -279,33 +279,33 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             };
             match rest {
                 Some(rest) => (
-                    Is::Resting { attempt, unclear: unclear || ambiguous, again_at: now + rest },
-                    vec![Do::TellRest { attempt, rest, failure }],
+                    Is::Resting { attempt, maybe_applied: maybe_applied || ambiguous, again_at: now + rest },
+                    vec![Do::ReportDelay { attempt, rest, failure }],
                 ),
                 // It may be there and run: looks tell, and one that shows it missing has it submitted again.
-                None if ambiguous || (unclear && failure.kind == FailureKind::Transient) => {
+                None if ambiguous || (maybe_applied && failure.kind == FailureKind::Transient) => {
                     (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
                 }
                 None => close(Verdict::Failed {
                     may_pass: may_pass(&failure),
                     cause: failure.message,
-                    delivered: !unclear,
+                    delivered: !maybe_applied,
                 }),
             }
         }
-        (Is::Resting { attempt, unclear, again_at }, On::TimePassed) if now >= again_at => {
-            (Is::Ready { attempt: attempt + 1, unclear }, vec![Do::Submit])
+        (Is::Resting { attempt, maybe_applied, again_at }, On::TimePassed) if now >= again_at => {
+            (Is::Ready { attempt: attempt + 1, maybe_applied }, vec![Do::Submit])
         }
 
-        (Is::Recalled { .. }, On::SeenActive) => {
+        (Is::Recovered { .. }, On::SeenActive) => {
             (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
         }
-        (Is::Recalled { input_ready: true }, On::Vanished) => {
-            (Is::Ready { attempt: 1, unclear: false }, vec![Do::Submit])
+        (Is::Recovered { input_ready: true }, On::Vanished) => {
+            (Is::Ready { attempt: 1, maybe_applied: false }, vec![Do::Submit])
         }
-        (Is::Recalled { input_ready: false }, On::Vanished) => (Is::Waiting, vec![]),
-        (Is::Queued { .. } | Is::Recalled { .. }, On::SeenRunning) => {
-            (Is::Running { until: limits.run.map(|run| now + run) }, vec![Do::TellRunning])
+        (Is::Recovered { input_ready: false }, On::Vanished) => (Is::Waiting, vec![]),
+        (Is::Queued { .. } | Is::Recovered { .. }, On::SeenRunning) => {
+            (Is::Running { until: limits.run.map(|run| now + run) }, vec![Do::ReportRunning])
         }
         // Its node was lost, and it waits for another.
         (Is::Running { .. }, On::SeenActive) => {
@@ -318,23 +318,23 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             stop(StopReason::RunTimedOut, now, limits)
         }
         // The life before ended it, and did not live to record that.
-        (Is::Recalled { .. }, On::SeenEnded { ending, .. }) if ending.by_request => {
+        (Is::Recovered { .. }, On::SeenEnded { ending, .. }) if ending.by_request => {
             close(stopped(StopReason::RunEnds, !(ending.started && limits.keep_unfinished)))
         }
         // An attempt of its own, in a folder that nothing was written to.
         (
-            Is::Recalled { .. }
+            Is::Recovered { .. }
             | Is::Queued { .. }
             | Is::Running { .. }
             | Is::Ready { .. }
             | Is::Resting { .. },
             On::SeenEnded { attempt, ending },
         ) if attempt <= limits.retries && ending.may_differ() => {
-            let told = Do::TellRetry { attempt: attempt + 1, cause: cause(&ending) };
-            (Is::Ready { attempt: 1, unclear: false }, vec![told, Do::Submit])
+            let told = Do::ReportRetry { attempt: attempt + 1, cause: cause(&ending) };
+            (Is::Ready { attempt: 1, maybe_applied: false }, vec![told, Do::Submit])
         }
         (
-            Is::Recalled { .. }
+            Is::Recovered { .. }
             | Is::Queued { .. }
             | Is::Running { .. }
             | Is::Ready { .. }
@@ -351,17 +351,17 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         // Deleted behind our back: submit it again under its name.
         (Is::Queued { .. } | Is::Running { .. }, On::Vanished) => {
-            (Is::Ready { attempt: 1, unclear: false }, vec![Do::Submit])
+            (Is::Ready { attempt: 1, maybe_applied: false }, vec![Do::Submit])
         }
         (Is::Stopping { why, .. }, On::Vanished) => close(stopped(why, true)),
 
-        (Is::Waiting | Is::Resting { unclear: false, .. }, On::StopAsked) => {
+        (Is::Waiting | Is::Resting { maybe_applied: false, .. }, On::StopAsked) => {
             close(stopped(StopReason::RunEnds, true))
         }
         // Told through its job: one call instead of one for each task.
-        (Is::Ready { unclear, .. }, On::StopAsked) => run_ends(unclear, now, limits),
+        (Is::Ready { maybe_applied, .. }, On::StopAsked) => run_ends(maybe_applied, now, limits),
         (
-            Is::Recalled { .. } | Is::Resting { .. } | Is::Queued { .. } | Is::Running { .. },
+            Is::Recovered { .. } | Is::Resting { .. } | Is::Queued { .. } | Is::Running { .. },
             On::StopAsked,
         ) => run_ends(true, now, limits),
         (Is::Stopping { why, may_run: false, again_at, until }, On::Refused(failure)) => match failure.kind {
@@ -414,7 +414,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         (
             Is::Waiting
-            | Is::Recalled { .. }
+            | Is::Recovered { .. }
             | Is::Ready { .. }
             | Is::Resting { .. }
             | Is::Queued { .. }
@@ -449,7 +449,7 @@ fn stop(why: StopReason, now: Elapsed, limits: &TaskLimits) -> Step {
     let which = if why == StopReason::QueueTimedOut { "queue" } else { "task" };
     let again_at = Some(now + limits.stop_again);
     let stopping = TaskState::Stopping { why, may_run: true, again_at, until: now + limits.stopping };
-    (stopping, vec![TaskCommand::TellDeadline(which), TaskCommand::Terminate(why)])
+    (stopping, vec![TaskCommand::ReportDeadline(which), TaskCommand::Terminate(why)])
 }
 
 fn run_ends(may_run: bool, now: Elapsed, limits: &TaskLimits) -> Step {
@@ -560,7 +560,7 @@ impl TaskState {
                 Some(again_at.map_or(*until, |again| again.min(*until)))
             }
             Self::Waiting
-            | Self::Recalled { .. }
+            | Self::Recovered { .. }
             | Self::Ready { .. }
             | Self::Collecting { .. }
             | Self::Closed => None,
@@ -570,7 +570,7 @@ impl TaskState {
     /// Whether it may still be submitted, once or again, while `attempt` is its latest attempt.
     pub fn may_be_submitted(&self, attempt: u32, limits: &TaskLimits) -> bool {
         match self {
-            Self::Waiting | Self::Recalled { .. } | Self::Ready { .. } | Self::Resting { .. } => true,
+            Self::Waiting | Self::Recovered { .. } | Self::Ready { .. } | Self::Resting { .. } => true,
             Self::Queued { .. } | Self::Running { .. } => attempt <= limits.retries,
             Self::Stopping { .. } | Self::Collecting { .. } | Self::Closed => false,
         }
@@ -580,7 +580,7 @@ impl TaskState {
     pub fn is_watched(&self) -> bool {
         matches!(
             self,
-            Self::Recalled { .. } | Self::Queued { .. } | Self::Running { .. } | Self::Stopping { .. }
+            Self::Recovered { .. } | Self::Queued { .. } | Self::Running { .. } | Self::Stopping { .. }
         )
     }
 }

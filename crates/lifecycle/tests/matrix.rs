@@ -2,15 +2,15 @@
 
 use dropmill_lifecycle::{
     Elapsed, Failure,
-    arrival::{self, ArrivalEvent, ArrivalLimits, ArrivalState, Look, Outcome},
+    arrival::{self, ArrivalEvent, ArrivalLimits, ArrivalState, FileSnapshot, Outcome},
     delays::Delays,
-    effort::{self, EffortEvent, EffortLimits, EffortState},
     job::{self, JobEvent, JobLimits, JobState},
     machine::Machine,
     mill::{Backoff, Mill, MillEvent, MillLimits, MillState},
     plan::{CleanupPlan, When},
     pool::{self, PoolEvent, PoolLimits, PoolState, PoolView},
     release::{Release, ReleaseEvent, ReleaseLimits, ReleaseState},
+    retry::{self, RetryEvent, RetryLimits, RetryState},
     run::{self, Closing, EndReason, Open, RunEvent, RunLimits, RunState, Tally},
     task::{self, Ending, StopReason, TaskEvent, TaskLimits, TaskState},
 };
@@ -68,8 +68,8 @@ fn short(value: &impl Debug) -> String {
 }
 
 #[test]
-fn effort() {
-    use EffortState as Is;
+fn retry() {
+    use RetryState as Is;
     let states = [
         Is::Waiting,
         Is::Trying { attempt: 1, until: TO_COME },
@@ -81,18 +81,16 @@ fn effort() {
         Is::Dropped,
     ];
     let events = [
-        EffortEvent::Begun,
-        EffortEvent::Succeeded,
-        EffortEvent::GotFurther,
-        EffortEvent::TryFailed(soon()),
-        EffortEvent::TryFailed(never()),
-        EffortEvent::TimePassed,
-        EffortEvent::EndAsked,
+        RetryEvent::Begun,
+        RetryEvent::Succeeded,
+        RetryEvent::GotFurther,
+        RetryEvent::TryFailed(soon()),
+        RetryEvent::TryFailed(never()),
+        RetryEvent::TimePassed,
+        RetryEvent::EndAsked,
     ];
-    let limits = EffortLimits { whole: Duration::from_secs(30), delays: delays() };
-    insta::assert_snapshot!(table(&states, &events, |state, event| effort::apply(
-        state, event, NOW, &limits
-    )));
+    let limits = RetryLimits { whole: Duration::from_secs(30), delays: delays() };
+    insta::assert_snapshot!(table(&states, &events, |state, event| retry::apply(state, event, NOW, &limits)));
 }
 
 #[test]
@@ -108,13 +106,13 @@ fn pool() {
     };
     let states = [
         Is::Absent,
-        Is::Recalled,
-        Is::Creating { attempt: 1, unclear: false, until: TO_COME },
-        Is::Creating { attempt: 3, unclear: false, until: TO_COME },
-        Is::Creating { attempt: 3, unclear: true, until: TO_COME },
-        Is::Resting { attempt: 1, unclear: false, again_at: OVER, until: TO_COME },
-        Is::Resting { attempt: 1, unclear: true, again_at: TO_COME, until: TO_COME },
-        Is::Unmade,
+        Is::Recovered,
+        Is::Creating { attempt: 1, maybe_applied: false, until: TO_COME },
+        Is::Creating { attempt: 3, maybe_applied: false, until: TO_COME },
+        Is::Creating { attempt: 3, maybe_applied: true, until: TO_COME },
+        Is::Resting { attempt: 1, maybe_applied: false, again_at: OVER, until: TO_COME },
+        Is::Resting { attempt: 1, maybe_applied: true, again_at: TO_COME, until: TO_COME },
+        Is::NeverCreated,
         starting(TO_COME, TO_COME),
         starting(OVER, TO_COME),
         starting(OVER, OVER),
@@ -186,13 +184,13 @@ fn job() {
     };
     let states = [
         Is::Absent,
-        Is::Recalled,
-        Is::Creating { attempt: 1, unclear: false },
-        Is::Creating { attempt: 3, unclear: false },
-        Is::Creating { attempt: 3, unclear: true },
-        Is::Resting { attempt: 1, unclear: false, again_at: OVER },
-        Is::Resting { attempt: 1, unclear: true, again_at: TO_COME },
-        Is::Unmade,
+        Is::Recovered,
+        Is::Creating { attempt: 1, maybe_applied: false },
+        Is::Creating { attempt: 3, maybe_applied: false },
+        Is::Creating { attempt: 3, maybe_applied: true },
+        Is::Resting { attempt: 1, maybe_applied: false, again_at: OVER },
+        Is::Resting { attempt: 1, maybe_applied: true, again_at: TO_COME },
+        Is::NeverCreated,
         Is::Open,
         Is::Sealing { attempt: 1, again_at: None },
         Is::Sealing { attempt: 1, again_at: Some(OVER) },
@@ -256,13 +254,13 @@ fn task() {
     let stopping = |why, again_at, until| Is::Stopping { why, may_run: true, again_at, until };
     let states = [
         Is::Waiting,
-        Is::Recalled { input_ready: false },
-        Is::Recalled { input_ready: true },
-        Is::Ready { attempt: 1, unclear: false },
-        Is::Ready { attempt: 3, unclear: false },
-        Is::Ready { attempt: 3, unclear: true },
-        Is::Resting { attempt: 1, unclear: true, again_at: OVER },
-        Is::Resting { attempt: 1, unclear: false, again_at: TO_COME },
+        Is::Recovered { input_ready: false },
+        Is::Recovered { input_ready: true },
+        Is::Ready { attempt: 1, maybe_applied: false },
+        Is::Ready { attempt: 3, maybe_applied: false },
+        Is::Ready { attempt: 3, maybe_applied: true },
+        Is::Resting { attempt: 1, maybe_applied: true, again_at: OVER },
+        Is::Resting { attempt: 1, maybe_applied: false, again_at: TO_COME },
         Is::Queued { until: None },
         Is::Queued { until: Some(OVER) },
         Is::Running { until: Some(TO_COME) },
@@ -368,8 +366,10 @@ fn run() {
 #[test]
 fn arrival() {
     use ArrivalState as Is;
-    let (look, other) =
-        (Look { size_bytes: 5, modified_ns: 7, inode: 1 }, Look { size_bytes: 6, modified_ns: 8, inode: 1 });
+    let (look, other) = (
+        FileSnapshot { size_bytes: 5, modified_ns: 7, inode: 1 },
+        FileSnapshot { size_bytes: 6, modified_ns: 8, inode: 1 },
+    );
     let failed = Outcome::Failed { cause: "why".into() };
     let states = [
         Is::Seen { look, since: OVER },

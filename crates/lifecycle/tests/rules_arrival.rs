@@ -7,8 +7,8 @@ use common::*;
 use dropmill_lifecycle::{
     Elapsed,
     arrival::{
-        self, ArrivalCommand as Do, ArrivalEvent as On, ArrivalLimits, ArrivalState as Is, Closing, Look,
-        Outcome,
+        self, ArrivalCommand as Do, ArrivalEvent as On, ArrivalLimits, ArrivalState as Is, Closing,
+        FileSnapshot, Outcome,
     },
 };
 
@@ -16,8 +16,8 @@ fn limits() -> ArrivalLimits {
     ArrivalLimits { stable_for: secs(2), tries: 3, delays: three_tries() }
 }
 
-fn look(size_bytes: u64) -> Look {
-    Look { size_bytes, modified_ns: 7, inode: 1 }
+fn look(size_bytes: u64) -> FileSnapshot {
+    FileSnapshot { size_bytes, modified_ns: 7, inode: 1 }
 }
 
 fn looked(size_bytes: u64) -> On {
@@ -43,7 +43,7 @@ fn a_file_is_taken_when_two_looks_of_our_clock_saw_nobody_write() {
     let whole = On::Looked { look: look(5), whole: true };
     check(&seen, whole, at(10), &Is::Settled { look: look(5) }, &[Do::Queue]);
     // Another file under its name is another file.
-    let other = Look { inode: 2, ..look(5) };
+    let other = FileSnapshot { inode: 2, ..look(5) };
     check(&seen, On::Looked { look: other, whole: false }, at(20), &Is::first(other, at(20)), &[]);
     check(&Is::Settled { look: look(5) }, looked(9), at(30), &Is::first(look(9), at(30)), &[]);
     check(&seen, On::Gone, at(11), &Is::Over, &[]);
@@ -55,7 +55,7 @@ fn a_file_that_was_written_to_after_it_was_taken_is_not_delivered_but_done_again
     for outcome in [Outcome::Done, failed, Outcome::Duplicate] {
         let publishing = Is::Publishing { outcome, attempt: 2 };
         let unsettled = Is::Unsettled { look: look(9), since: at(10) };
-        check(&publishing, On::Changed(look(9)), at(10), &unsettled, &[Do::TellChanged]);
+        check(&publishing, On::Changed(look(9)), at(10), &unsettled, &[Do::ReportChanged]);
     }
     let unsettled = Is::Unsettled { look: look(9), since: at(10) };
     assert_eq!(unsettled.wakes_at(&limits()), Some(at(12)));
@@ -64,7 +64,7 @@ fn a_file_that_was_written_to_after_it_was_taken_is_not_delivered_but_done_again
     check(&unsettled, looked(9), at(12), &Is::Working { attempt: 1 }, &[Do::Resubmit]);
     check(&unsettled, looked(10), at(12), &Is::Unsettled { look: look(10), since: at(12) }, &[]);
     check(&unsettled, looked(9), at(11), &unsettled, &[]);
-    check(&unsettled, On::Gone, at(12), &Is::Over, &[Do::TellWithdrawn]);
+    check(&unsettled, On::Gone, at(12), &Is::Over, &[Do::ReportWithdrawn]);
     let failed = Outcome::Failed { cause: "it holds a link".into() };
     let publishing = Is::Publishing { outcome: failed.clone(), attempt: 1 };
     check(&unsettled, On::Unreadable("it holds a link".into()), at(12), &publishing, &[Do::Publish(failed)]);
@@ -72,10 +72,10 @@ fn a_file_that_was_written_to_after_it_was_taken_is_not_delivered_but_done_again
 
 #[test]
 fn how_a_file_looks_is_read_back_from_the_record() {
-    let look = Look { size_bytes: 5, modified_ns: -7, inode: u64::MAX };
+    let look = FileSnapshot { size_bytes: 5, modified_ns: -7, inode: u64::MAX };
     assert_eq!(look.to_string().parse(), Ok(look));
     for torn in ["", "5", "5/7", "5/x/1", "-5/7/1"] {
-        assert_eq!(torn.parse::<Look>(), Err(()), "{torn}");
+        assert_eq!(torn.parse::<FileSnapshot>(), Err(()), "{torn}");
     }
 }
 
@@ -88,7 +88,7 @@ fn it_is_moved_only_when_the_intent_is_durable_and_submitted_only_when_it_is_our
     check(&intended, On::Taken, at(1), &Is::Working { attempt: 1 }, &[Do::Submit]);
     let known = Is::Publishing { outcome: Outcome::Duplicate, attempt: 1 };
     check(&intended, On::Known(Outcome::Duplicate), at(1), &known, &[Do::Publish(Outcome::Duplicate)]);
-    check(&intended, On::NotTaken(refused()), at(1), &Is::Over, &[Do::TellWithdrawn]);
+    check(&intended, On::NotTaken(refused()), at(1), &Is::Over, &[Do::ReportWithdrawn]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_ran_and_failed_has_failed_and_what_never_ran_comes_back() {
     let (state, commands) =
         arrival::apply(working(1), On::Closed(Closing::Untried("no pool".into())), at(1), &limits());
     let Is::Returning { attempt: 1, again_at } = state else { panic!("{state:?}") };
-    assert!(matches!(&commands[..], [Do::TellRest { attempt: 1, .. }]), "{commands:?}");
+    assert!(matches!(&commands[..], [Do::ReportDelay { attempt: 1, .. }]), "{commands:?}");
     check(&state, On::TimePassed, again_at, &working(2), &[Do::Resubmit]);
     // However often: what passes is no failure of the file. What is its own is tried so often, and no more.
     let untried = On::Closed(Closing::Untried("no pool".into()));

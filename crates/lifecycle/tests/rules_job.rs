@@ -22,12 +22,12 @@ fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
     assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
 }
 
-fn creating(attempt: u32, unclear: bool) -> Is {
-    Is::Creating { attempt, unclear }
+fn creating(attempt: u32, maybe_applied: bool) -> Is {
+    Is::Creating { attempt, maybe_applied }
 }
 
-fn resting(unclear: bool) -> Is {
-    Is::Resting { attempt: 1, unclear, again_at: at(20) }
+fn resting(maybe_applied: bool) -> Is {
+    Is::Resting { attempt: 1, maybe_applied, again_at: at(20) }
 }
 
 fn sealing(again_at: Option<Elapsed>) -> Is {
@@ -62,20 +62,20 @@ fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<(Elapsed, Do
 
 #[test]
 fn a_create_is_tried_again_after_its_rest_until_the_table_ends() {
-    for failure in [busy(), unclear()] {
-        let may_exist = failure == unclear();
+    for failure in [busy(), maybe_applied()] {
+        let may_exist = failure == maybe_applied();
         let mut state = creating(1, false);
         for (attempt, rest) in [(1, 1), (2, 4)] {
             let (next, commands) = apply(state, On::CreateFailed(failure.clone()), at(10));
-            assert_eq!(next, Is::Resting { attempt, unclear: may_exist, again_at: at(10 + rest) });
-            assert!(matches!(&commands[..], [Do::TellRest { what: "create job", .. }]), "{commands:?}");
+            assert_eq!(next, Is::Resting { attempt, maybe_applied: may_exist, again_at: at(10 + rest) });
+            assert!(matches!(&commands[..], [Do::ReportDelay { what: "create job", .. }]), "{commands:?}");
             check(&next, On::TimePassed, Elapsed(9_999 + rest * 1000), &next, &[]);
             let (again, commands) = apply(next, On::TimePassed, at(10 + rest));
             assert_eq!(commands, [Do::Create]);
             state = again;
         }
-        let lost = if may_exist { Is::Lost } else { Is::Unmade };
-        check(&state, On::CreateFailed(failure.clone()), at(30), &lost, &[Do::TellLost(failure)]);
+        let lost = if may_exist { Is::Lost } else { Is::NeverCreated };
+        check(&state, On::CreateFailed(failure.clone()), at(30), &lost, &[Do::ReportLost(failure)]);
     }
 }
 
@@ -83,22 +83,28 @@ fn a_create_is_tried_again_after_its_rest_until_the_table_ends() {
 fn the_services_word_on_when_to_come_back_is_a_lower_bound() {
     for (asked, again_at) in [(30, 40), (0, 11)] {
         let (next, _) = apply(creating(1, false), On::CreateFailed(busy_for(asked)), at(10));
-        assert_eq!(next, Is::Resting { attempt: 1, unclear: false, again_at: at(again_at) });
+        assert_eq!(next, Is::Resting { attempt: 1, maybe_applied: false, again_at: at(again_at) });
     }
 }
 
 #[test]
 fn a_job_that_may_have_been_made_is_remembered_through_every_later_try() {
-    check(&creating(2, true), On::CreateFailed(refused()), at(5), &Is::Lost, &[Do::TellLost(refused())]);
-    check(&creating(2, false), On::CreateFailed(refused()), at(5), &Is::Unmade, &[Do::TellLost(refused())]);
+    check(&creating(2, true), On::CreateFailed(refused()), at(5), &Is::Lost, &[Do::ReportLost(refused())]);
+    check(
+        &creating(2, false),
+        On::CreateFailed(refused()),
+        at(5),
+        &Is::NeverCreated,
+        &[Do::ReportLost(refused())],
+    );
     for state in [creating(1, false), creating(2, true), resting(true), Is::Lost] {
         check(&state, On::EndAsked, at(5), &deleting(5), &[Do::Delete]);
     }
-    for state in [Is::Absent, Is::Unmade, resting(false)] {
+    for state in [Is::Absent, Is::NeverCreated, resting(false)] {
         for event in [On::EndAsked, On::Released] {
-            check(&state, event, at(5), &Is::Gone, &[Do::TellGone]);
+            check(&state, event, at(5), &Is::Gone, &[Do::ReportGone]);
         }
-        check(&state, cancel(), at(5), &Is::Unmade, &[Do::TellTerminated]);
+        check(&state, cancel(), at(5), &Is::NeverCreated, &[Do::ReportTerminated]);
     }
 }
 
@@ -113,7 +119,7 @@ fn cancel_while_creating_still_deletes_what_may_exist() {
     }
     // There was nothing to terminate, or it was done: the delete follows either way.
     let (ended, commands) = apply(terminating(125, None, false), On::TerminateSucceeded, at(7));
-    assert_eq!(commands, [Do::TellTerminated]);
+    assert_eq!(commands, [Do::ReportTerminated]);
     check(&ended, On::EndAsked, at(8), &deleting(8), &[Do::Delete]);
 }
 
@@ -129,9 +135,9 @@ fn a_job_is_told_to_end_itself_only_after_its_last_task_is_in() {
 
 #[test]
 fn a_job_that_could_not_be_sealed_works_on_and_counts_as_open() {
-    let (rest, commands) = apply(sealing(None), On::SealFailed(unclear()), at(5));
+    let (rest, commands) = apply(sealing(None), On::SealFailed(maybe_applied()), at(5));
     assert_eq!(rest, sealing(Some(at(6))));
-    assert!(matches!(&commands[..], [Do::TellRest { what: "seal job", .. }]), "{commands:?}");
+    assert!(matches!(&commands[..], [Do::ReportDelay { what: "seal job", .. }]), "{commands:?}");
     check(&rest, On::TimePassed, at(6), &Is::Sealing { attempt: 2, again_at: None }, &[Do::Seal]);
     check(&sealing(None), On::SealFailed(refused()), at(5), &Is::Open, &[]);
 }
@@ -141,7 +147,7 @@ fn tasks_are_taken_from_open_until_told_to_end() {
     let takes = [Is::Open, sealing(None), sealing(Some(at(9))), Is::Sealed];
     let takes_not = [
         Is::Absent,
-        Is::Unmade,
+        Is::NeverCreated,
         creating(1, false),
         resting(true),
         Is::Lost,
@@ -161,7 +167,7 @@ fn a_job_that_somebody_deleted_is_lost_and_the_run_hears_it() {
         let (next, commands) = apply(state, On::FoundMissing, at(5));
         assert_eq!(next, Is::Lost);
         assert!(
-            matches!(&commands[..], [Do::TellLost(failure)] if failure.code == Code::JobNotFound),
+            matches!(&commands[..], [Do::ReportLost(failure)] if failure.code == Code::JobNotFound),
             "{commands:?}"
         );
     }
@@ -177,11 +183,11 @@ fn who_asks_to_terminate_hears_of_it_whatever_the_service_says() {
         (On::TerminateFailed(busy_for(200)), 5),
     ] {
         let state = terminating(120, None, false);
-        check(&state, outcome, at(now), &Is::Terminated, &[Do::TellTerminated]);
+        check(&state, outcome, at(now), &Is::Terminated, &[Do::ReportTerminated]);
     }
-    let (rest, commands) = apply(terminating(120, None, false), On::TerminateFailed(unclear()), at(5));
+    let (rest, commands) = apply(terminating(120, None, false), On::TerminateFailed(maybe_applied()), at(5));
     assert_eq!(rest, terminating(120, Some(at(6)), false));
-    assert!(matches!(&commands[..], [Do::TellRest { what: "terminate job", .. }]), "{commands:?}");
+    assert!(matches!(&commands[..], [Do::ReportDelay { what: "terminate job", .. }]), "{commands:?}");
     let (_, commands) = apply(rest, On::TimePassed, at(6));
     assert_eq!(commands, [Do::Terminate("Cancelled".into())]);
 }
@@ -201,10 +207,10 @@ fn a_job_that_is_kept_is_never_left_open() {
     let (again, commands) = apply(terminating(120, Some(at(9)), true), On::TimePassed, at(9));
     assert_eq!(commands, [Do::Terminate("Cancelled".into())]);
     let (left, commands) = apply(again, On::TerminateSucceeded, at(10));
-    assert_eq!((left, commands), (Is::Left, vec![Do::TellLeft("kept, as cleanup.job says".into())]));
+    assert_eq!((left, commands), (Is::Left, vec![Do::ReportLeft("kept, as cleanup.job says".into())]));
     // One that ended, or will by itself, is left alone.
     for state in [Is::Sealed, Is::Terminated] {
-        let left = [Do::TellLeft("kept, as cleanup.job says".into())];
+        let left = [Do::ReportLeft("kept, as cleanup.job says".into())];
         check(&state, On::Released, at(5), &Is::Left, &left);
     }
 }
@@ -214,7 +220,7 @@ fn a_kept_job_that_could_not_be_told_to_end_is_named_with_the_reason() {
     let (left, commands) = apply(terminating(120, None, true), On::TerminateFailed(refused()), at(5));
     assert_eq!(left, Is::Left);
     assert!(
-        matches!(&commands[..], [Do::TellLeft(why)] if why.contains("not told to end: no")),
+        matches!(&commands[..], [Do::ReportLeft(why)] if why.contains("not told to end: no")),
         "{commands:?}"
     );
 }
@@ -233,9 +239,9 @@ fn a_delete_that_was_lost_is_asked_for_again_even_if_no_look_succeeds() {
 fn a_job_that_will_not_go_is_left_at_the_deadline_and_named() {
     let (end, when, done) = in_silence(deleting(0), at(0));
     assert_eq!((end, when), (Is::Left, at(120)));
-    assert!(matches!(done.last(), Some((_, Do::TellLeft(_)))), "{done:?}");
-    check(&deleting(0), On::DeleteFailed(refused()), at(1), &Is::Left, &[Do::TellLeft("no".into())]);
-    check(&deleting(0), On::FoundMissing, at(1), &Is::Gone, &[Do::TellGone]);
+    assert!(matches!(done.last(), Some((_, Do::ReportLeft(_)))), "{done:?}");
+    check(&deleting(0), On::DeleteFailed(refused()), at(1), &Is::Left, &[Do::ReportLeft("no".into())]);
+    check(&deleting(0), On::FoundMissing, at(1), &Is::Gone, &[Do::ReportGone]);
 }
 
 #[test]
@@ -248,7 +254,7 @@ fn the_last_word_is_said_once_however_often_the_end_is_asked() {
 }
 
 fn some_event(dice: &mut Dice) -> On {
-    let fails = |dice: &mut Dice| dice.pick(&[busy(), unclear(), refused(), busy_for(20)]).clone();
+    let fails = |dice: &mut Dice| dice.pick(&[busy(), maybe_applied(), refused(), busy_for(20)]).clone();
     match dice.below(18) {
         0 | 1 => On::Wanted,
         2 | 3 => On::Created,
@@ -290,7 +296,9 @@ fn no_walk_forgets_a_job_or_waits_for_ever() {
                 (Is::Creating { .. }, On::EndAsked | On::Released | On::TerminateAsked(_)) => {
                     may_exist = true
                 }
-                (Is::Creating { .. }, On::CreateFailed(failure)) if *failure == unclear() => may_exist = true,
+                (Is::Creating { .. }, On::CreateFailed(failure)) if *failure == maybe_applied() => {
+                    may_exist = true
+                }
                 (Is::Sealing { .. }, On::SealSucceeded) => open = false,
                 // Done, or given up and said so.
                 (Is::Terminating { .. }, On::TerminateSucceeded | On::TerminateFailed(_)) => {
@@ -302,7 +310,7 @@ fn no_walk_forgets_a_job_or_waits_for_ever() {
                 _ => {}
             }
             let changed = std::mem::discriminant(&state) != std::mem::discriminant(&next);
-            let lost = commands.iter().any(|command| matches!(command, Do::TellLost(_)));
+            let lost = commands.iter().any(|command| matches!(command, Do::ReportLost(_)));
             let ends = commands.iter().any(|command| matches!(command, Do::Terminate(_)));
             match &next {
                 Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", told()),
@@ -310,7 +318,7 @@ fn no_walk_forgets_a_job_or_waits_for_ever() {
                 Is::Terminating { .. } if changed => assert!(ends, "{}", told()),
                 Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", told()),
                 Is::Lost if changed => assert!(lost, "{}", told()),
-                Is::Gone if changed => assert!(asked(&Do::TellGone) && !may_exist, "{}", told()),
+                Is::Gone if changed => assert!(asked(&Do::ReportGone) && !may_exist, "{}", told()),
                 Is::Left if changed && event == On::Released => assert!(!open, "{}", told()),
                 Is::Resting { .. } | Is::Deleting { .. } => {
                     assert!(next.wakes_at().is_some(), "{}", told());
@@ -327,8 +335,8 @@ fn no_walk_forgets_a_job_or_waits_for_ever() {
             assert!(when <= now + secs(120), "seed {seed}: {story:#?} only at {when}");
         }
         let times = |wanted: fn(&Do) -> bool| said.iter().filter(|command| wanted(command)).count();
-        assert!(times(|command| matches!(command, Do::TellGone | Do::TellLeft(_))) <= 1, "{story:#?}");
-        assert!(times(|command| matches!(command, Do::TellLost(_))) <= 1, "{story:#?}");
-        assert!(times(|command| matches!(command, Do::TellOpen)) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::ReportGone | Do::ReportLeft(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::ReportLost(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::ReportOpen)) <= 1, "{story:#?}");
     }
 }

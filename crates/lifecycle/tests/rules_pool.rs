@@ -31,8 +31,8 @@ fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
     assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
 }
 
-fn creating(attempt: u32, unclear: bool) -> Is {
-    Is::Creating { attempt, unclear, until: at(600) }
+fn creating(attempt: u32, maybe_applied: bool) -> Is {
+    Is::Creating { attempt, maybe_applied, until: at(600) }
 }
 
 fn starting(allocated: bool, ready: u32) -> Is {
@@ -73,7 +73,9 @@ fn startup_ends_at_its_deadline_and_not_before() {
         check(&state, On::TimePassed, Elapsed(599_999), &state, &[]);
         let (next, commands) = apply(state, On::TimePassed, at(600));
         assert_eq!(next, Is::Lost);
-        let [Do::TellDeadline(said), Do::TellLost(failure)] = &commands[..] else { panic!("{commands:?}") };
+        let [Do::ReportDeadline(said), Do::ReportLost(failure)] = &commands[..] else {
+            panic!("{commands:?}")
+        };
         assert_eq!((*said, failure.code.as_str()), (which, code));
     }
 }
@@ -85,7 +87,7 @@ fn a_deadline_that_finds_some_nodes_ready_goes_on_with_them_and_says_so() {
     assert!(
         matches!(
             &commands[..],
-            [Do::TellDeadline("allocation"), Do::TellDegraded(_), Do::TellReady { nodes: 2 }]
+            [Do::ReportDeadline("allocation"), Do::ReportDegraded(_), Do::ReportReady { nodes: 2 }]
         ),
         "{commands:?}"
     );
@@ -103,42 +105,52 @@ fn start_tasks_have_their_own_time_from_the_moment_all_nodes_are_there() {
 
 #[test]
 fn a_transient_create_rests_as_long_as_the_table_and_the_service_say() {
-    for (attempt, failure, again_at) in
-        [(1, busy(), 11), (2, busy(), 14), (1, busy_for(30), 40), (2, busy_for(2), 14), (1, unclear(), 11)]
-    {
+    for (attempt, failure, again_at) in [
+        (1, busy(), 11),
+        (2, busy(), 14),
+        (1, busy_for(30), 40),
+        (2, busy_for(2), 14),
+        (1, maybe_applied(), 11),
+    ] {
         let (next, commands) = apply(creating(attempt, false), On::CreateFailed(failure.clone()), at(10));
         let Is::Resting { again_at: moment, .. } = next else { panic!("{next:?}") };
         assert_eq!(moment, at(again_at), "{attempt} {failure:?}");
-        assert!(matches!(&commands[..], [Do::TellRest { .. }]), "{commands:?}");
+        assert!(matches!(&commands[..], [Do::ReportDelay { .. }]), "{commands:?}");
     }
 }
 
 #[test]
 fn a_rest_ends_at_its_moment_and_not_before() {
-    let rest = Is::Resting { attempt: 1, unclear: true, again_at: at(20), until: at(600) };
+    let rest = Is::Resting { attempt: 1, maybe_applied: true, again_at: at(20), until: at(600) };
     check(&rest, On::TimePassed, Elapsed(19_999), &rest, &[]);
     check(&rest, On::TimePassed, at(20), &creating(2, true), &[Do::Create]);
 }
 
 #[test]
 fn a_create_is_given_up_when_refused_or_out_of_tries_or_out_of_time() {
-    let late = Is::Creating { attempt: 1, unclear: false, until: at(11) };
+    let late = Is::Creating { attempt: 1, maybe_applied: false, until: at(11) };
     for (state, failure) in
         [(creating(1, false), refused()), (creating(3, false), busy()), (late, busy_for(1))]
     {
-        check(&state, On::CreateFailed(failure.clone()), at(10), &Is::Unmade, &[Do::TellLost(failure)]);
+        check(
+            &state,
+            On::CreateFailed(failure.clone()),
+            at(10),
+            &Is::NeverCreated,
+            &[Do::ReportLost(failure)],
+        );
     }
 }
 
 #[test]
 fn a_pool_that_may_have_been_made_is_never_called_unmade() {
     // An ambiguous try is remembered through every later one, however that ends.
-    let (rest, _) = apply(creating(1, false), On::CreateFailed(unclear()), at(0));
+    let (rest, _) = apply(creating(1, false), On::CreateFailed(maybe_applied()), at(0));
     let (again, _) = apply(rest.clone(), On::TimePassed, at(1));
     assert_eq!(again, creating(2, true));
-    for last in [refused(), unclear()] {
+    for last in [refused(), maybe_applied()] {
         let state = creating(3, true);
-        check(&state, On::CreateFailed(last.clone()), at(9), &Is::Lost, &[Do::TellLost(last)]);
+        check(&state, On::CreateFailed(last.clone()), at(9), &Is::Lost, &[Do::ReportLost(last)]);
     }
     for state in [rest, again, Is::Lost] {
         check(&state, On::EndAsked, at(9), &deleting(9), &[Do::Delete]);
@@ -156,10 +168,10 @@ fn cancel_while_creating_still_deletes_what_may_exist() {
 
 #[test]
 fn what_was_never_made_is_not_deleted() {
-    let rest = Is::Resting { attempt: 1, unclear: false, again_at: at(20), until: at(600) };
-    for state in [Is::Absent, Is::Unmade, rest] {
+    let rest = Is::Resting { attempt: 1, maybe_applied: false, again_at: at(20), until: at(600) };
+    for state in [Is::Absent, Is::NeverCreated, rest] {
         for event in [On::EndAsked, On::Released] {
-            check(&state, event, at(5), &Is::Gone, &[Do::TellGone]);
+            check(&state, event, at(5), &Is::Gone, &[Do::ReportGone]);
         }
     }
 }
@@ -207,12 +219,12 @@ fn a_pool_is_ready_when_every_node_has_its_verdict_and_one_is_good() {
     ] {
         let (next, commands) = apply(starting(false, 0), On::Seen(seen.clone()), at(10));
         let told = commands.iter().find_map(|command| match command {
-            Do::TellReady { nodes } => Some(*nodes),
+            Do::ReportReady { nodes } => Some(*nodes),
             _ => None,
         });
         assert_eq!(told, ready, "{seen:?}");
         assert_eq!(matches!(next, Is::Steady { .. }), ready.is_some(), "{seen:?}");
-        let degraded = commands.iter().any(|command| matches!(command, Do::TellDegraded(_)));
+        let degraded = commands.iter().any(|command| matches!(command, Do::ReportDegraded(_)));
         assert_eq!(degraded, ready.is_some_and(|ready| ready < 3), "{seen:?}");
     }
 }
@@ -237,7 +249,7 @@ fn a_pool_without_a_node_that_will_ever_work_is_lost_at_once_and_one_with_hope_i
         for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900), dead_at: None }] {
             let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(10));
             let told: Option<&Failure> = commands.iter().find_map(|command| match command {
-                Do::TellLost(failure) => Some(failure),
+                Do::ReportLost(failure) => Some(failure),
                 _ => None,
             });
             assert_eq!(told.map(|failure| failure.code.as_str()), code, "{state:?} {seen:?}");
@@ -253,7 +265,7 @@ fn a_pool_whose_nodes_are_all_unusable_is_lost_only_when_its_patience_is_over() 
         for state in [starting(true, 0), Is::Steady { ready: 3, look_at: at(20), dead_at: None }] {
             let (waiting, told) = apply(state.clone(), On::Seen(unusable(spot)), at(10));
             assert!(
-                matches!(&told[..], [Do::TellDegraded(said)] if said.contains("waiting for them to recover")),
+                matches!(&told[..], [Do::ReportDegraded(said)] if said.contains("waiting for them to recover")),
                 "{state:?} {told:?}"
             );
             // It is said once, and patience is not begun anew; no other deadline ends it meanwhile.
@@ -266,7 +278,10 @@ fn a_pool_whose_nodes_are_all_unusable_is_lost_only_when_its_patience_is_over() 
             assert!(matches!(recovered, Is::Steady { ready: 3, dead_at: None, .. }), "{recovered:?}");
             let (lost, told) = apply(waiting, On::TimePassed, at(10 + patience));
             assert_eq!(lost, Is::Lost, "{state:?}");
-            assert!(matches!(&told[..], [Do::TellLost(why)] if why.code == Code::NodesUnusable), "{told:?}");
+            assert!(
+                matches!(&told[..], [Do::ReportLost(why)] if why.code == Code::NodesUnusable),
+                "{told:?}"
+            );
         }
     }
 }
@@ -277,7 +292,7 @@ fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
         let (next, commands) = apply(state, On::FoundMissing, at(10));
         assert_eq!(next, Is::Lost);
         assert!(
-            matches!(&commands[..], [Do::TellLost(failure)] if failure.code == Code::PoolNotFound),
+            matches!(&commands[..], [Do::ReportLost(failure)] if failure.code == Code::PoolNotFound),
             "{commands:?}"
         );
     }
@@ -287,7 +302,7 @@ fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
 fn fewer_ready_nodes_are_said_once_not_at_every_look() {
     let steady = Is::Steady { ready: 3, look_at: at(20), dead_at: None };
     let (fewer, commands) = apply(steady, On::Seen(view(true, 3, 1)), at(10));
-    assert!(matches!(&commands[..], [Do::TellDegraded(_)]), "{commands:?}");
+    assert!(matches!(&commands[..], [Do::ReportDegraded(_)]), "{commands:?}");
     let (_, commands) = apply(fewer, On::Seen(view(true, 3, 1)), at(11));
     assert_eq!(commands, []);
 }
@@ -324,9 +339,9 @@ fn a_pool_that_will_not_go_is_left_at_the_deadline_and_named() {
     let (end, when, done) = in_silence(deleting(0), at(0));
     assert_eq!((end, when), (Is::Left, at(120)));
     let last: Vec<_> = done.iter().rev().take(2).map(|(_, command)| command).collect();
-    assert!(matches!(last[..], [Do::TellLeft(_), Do::TellDeadline("cleanup")]), "{last:?}");
+    assert!(matches!(last[..], [Do::ReportLeft(_), Do::ReportDeadline("cleanup")]), "{last:?}");
     let (refused, commands) = apply(deleting(0), On::DeleteFailed(refused()), at(1));
-    assert_eq!((refused, commands), (Is::Left, vec![Do::TellLeft("no".into())]));
+    assert_eq!((refused, commands), (Is::Left, vec![Do::ReportLeft("no".into())]));
 }
 
 #[test]
@@ -339,7 +354,7 @@ fn a_released_pool_stands_and_nothing_is_asked_of_the_service() {
     ] {
         let (next, commands) = apply(state, On::Released, at(5));
         assert_eq!(next, Is::Left);
-        assert!(matches!(&commands[..], [Do::TellLeft(_)]), "{commands:?}");
+        assert!(matches!(&commands[..], [Do::ReportLeft(_)]), "{commands:?}");
     }
 }
 
@@ -353,7 +368,7 @@ fn the_last_word_is_said_once_however_often_the_end_is_asked() {
 }
 
 fn some_event(dice: &mut Dice) -> On {
-    let fails = |dice: &mut Dice| dice.pick(&[busy(), unclear(), refused(), busy_for(20)]).clone();
+    let fails = |dice: &mut Dice| dice.pick(&[busy(), maybe_applied(), refused(), busy_for(20)]).clone();
     match dice.below(14) {
         0 | 1 => On::Wanted,
         2 => On::Created,
@@ -394,19 +409,21 @@ fn no_walk_forgets_a_pool_or_waits_for_ever() {
             }
             match (&state, &event) {
                 (Is::Creating { .. }, On::Created | On::EndAsked | On::Released) => may_exist = true,
-                (Is::Creating { .. }, On::CreateFailed(failure)) if *failure == unclear() => may_exist = true,
+                (Is::Creating { .. }, On::CreateFailed(failure)) if *failure == maybe_applied() => {
+                    may_exist = true
+                }
                 (Is::Deleting { .. }, On::FoundMissing) => may_exist = false,
                 _ => {}
             }
             let changed = std::mem::discriminant(&state) != std::mem::discriminant(&next);
             let asked = |command: &Do| commands.contains(command);
-            let lost = commands.iter().any(|command| matches!(command, Do::TellLost(_)));
+            let lost = commands.iter().any(|command| matches!(command, Do::ReportLost(_)));
             match &next {
                 Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", told()),
                 Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", told()),
-                Is::Lost | Is::Unmade if changed => assert!(lost, "{}", told()),
-                Is::Gone if changed => assert!(asked(&Do::TellGone) && !may_exist, "{}", told()),
-                Is::Absent | Is::Creating { .. } | Is::Lost | Is::Unmade | Is::Gone | Is::Left => {}
+                Is::Lost | Is::NeverCreated if changed => assert!(lost, "{}", told()),
+                Is::Gone if changed => assert!(asked(&Do::ReportGone) && !may_exist, "{}", told()),
+                Is::Absent | Is::Creating { .. } | Is::Lost | Is::NeverCreated | Is::Gone | Is::Left => {}
                 _ => assert!(next.wakes_at().is_some(), "{}", told()),
             }
             said.extend(commands);
@@ -418,10 +435,10 @@ fn no_walk_forgets_a_pool_or_waits_for_ever() {
             assert!(when <= now + secs(240), "seed {seed}: {story:#?} only at {when}");
         }
         let times = |wanted: fn(&Do) -> bool| said.iter().filter(|command| wanted(command)).count();
-        assert!(times(|command| matches!(command, Do::TellGone | Do::TellLeft(_))) <= 1, "{story:#?}");
-        assert!(times(|command| matches!(command, Do::TellLost(_))) <= 1, "{story:#?}");
-        assert!(times(|command| matches!(command, Do::TellReady { .. })) <= 1, "{story:#?}");
-        assert!(times(|command| matches!(command, Do::TellCreated)) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::ReportGone | Do::ReportLeft(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::ReportLost(_))) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::ReportReady { .. })) <= 1, "{story:#?}");
+        assert!(times(|command| matches!(command, Do::ReportCreated)) <= 1, "{story:#?}");
     }
 }
 
@@ -464,8 +481,8 @@ fn a_pool_that_grows_asks_at_once_and_is_patient_anew() {
     let (state, told) = apply(grown(1000, 1), On::Seen(view(true, 3, 3)), at(1001));
     assert_eq!(
         (state, told),
-        (Is::Steady { ready: 3, look_at: at(1016), dead_at: None }, vec![Do::TellReady { nodes: 3 }])
+        (Is::Steady { ready: 3, look_at: at(1016), dead_at: None }, vec![Do::ReportReady { nodes: 3 }])
     );
     let (_, told) = apply(grown(1000, 1), On::TimePassed, at(1600));
-    assert!(told.contains(&Do::TellDeadline("allocation")), "{told:?}");
+    assert!(told.contains(&Do::ReportDeadline("allocation")), "{told:?}");
 }

@@ -75,7 +75,7 @@ fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<Do>) {
 fn a_run_without_tasks_is_over_at_once_and_still_cleans_up() {
     let (settling, commands) = apply(Is::Fresh, On::Begun { tasks: 0, open_ended: false }, at(0));
     assert!(matches!(settling, Is::Settling { reason: EndReason::AllTasksClosed, .. }), "{settling:?}");
-    assert!(matches!(commands[..], [Do::TellEnd { .. }, Do::Settle]), "{commands:?}");
+    assert!(matches!(commands[..], [Do::ReportEnd { .. }, Do::Settle]), "{commands:?}");
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn the_runs_deadline_ends_it_at_its_moment_and_not_before() {
         matches!(
             commands[..],
             [
-                Do::TellDeadline("run"),
-                Do::TellEnd { reason: EndReason::Deadline, .. },
+                Do::ReportDeadline("run"),
+                Do::ReportEnd { reason: EndReason::Deadline, .. },
                 Do::EndTasks { reason: "Deadline" }
             ]
         ),
@@ -102,7 +102,7 @@ fn the_runs_deadline_ends_it_at_its_moment_and_not_before() {
 fn doing_nothing_ends_a_run_and_any_progress_puts_that_off() {
     check(&working(2), On::TimePassed, Elapsed(599_999), &working(2), &[]);
     let (_, commands) = apply(working(2), On::TimePassed, at(600));
-    assert_eq!(commands[0], Do::TellDeadline("no_progress"));
+    assert_eq!(commands[0], Do::ReportDeadline("no_progress"));
     for event in [On::Progressed, closed(Closing::Succeeded, true)] {
         let (next, _) = apply(working(2), event, at(500));
         assert!(matches!(next, Is::Working { stuck_at: Some(moment), .. } if moment == at(1100)), "{next:?}");
@@ -125,7 +125,7 @@ fn whatever_ends_a_run_its_tasks_are_told_to_end_and_the_cause_is_named() {
     ] {
         let detail = if reason == EndReason::Cancelled { "Ctrl-C" } else { "no" };
         let next = Is::Ending { reason, tally: open(2), until: at(until), abandoned: false };
-        let told = [Do::TellEnd { reason, detail: detail.into() }, Do::EndTasks { reason: service_hears }];
+        let told = [Do::ReportEnd { reason, detail: detail.into() }, Do::EndTasks { reason: service_hears }];
         check(&working(2), event, at(100), &next, &told);
     }
 }
@@ -196,7 +196,7 @@ fn an_actor_that_dies_on_the_way_out_shortens_the_wait_and_never_lengthens_it() 
 #[test]
 fn nothing_is_deleted_before_the_record_is_durable() {
     let (settling, commands) = apply(working(1), closed(Closing::Succeeded, true), at(50));
-    assert!(matches!(commands[..], [Do::TellEnd { .. }, Do::Settle]), "{commands:?}");
+    assert!(matches!(commands[..], [Do::ReportEnd { .. }, Do::Settle]), "{commands:?}");
     for event in [On::TimePassed, On::JobDone, On::PoolDone, On::ContainersDone, On::ActorLost(refused())] {
         check(&settling, event, at(9999), &settling, &[]);
     }
@@ -259,7 +259,7 @@ fn what_is_not_gone_at_the_cleanup_deadline_is_named_and_waited_for_no_longer() 
     let rest = Open { job: false, ..ALL };
     let state = Is::Cleaning { reason, tally, open: rest, until: at(400) };
     check(&state, On::TimePassed, Elapsed(399_999), &state, &[]);
-    let told = [Do::TellDeadline("cleanup"), Do::TellLeft(rest), Do::Finish { reason, tally }];
+    let told = [Do::ReportDeadline("cleanup"), Do::ReportLeft(rest), Do::Finish { reason, tally }];
     check(&state, On::TimePassed, at(400), &Is::Over, &told);
 }
 
@@ -328,7 +328,7 @@ fn no_walk_loses_a_task_ends_twice_or_waits_for_ever() {
             words.extend(last);
             let times = |wanted: fn(&Do) -> bool| words.iter().filter(|command| wanted(command)).count();
             for (what, count) in [
-                ("end", times(|command| matches!(command, Do::TellEnd { .. }))),
+                ("end", times(|command| matches!(command, Do::ReportEnd { .. }))),
                 ("settle", times(|command| matches!(command, Do::Settle))),
                 ("clean up", times(|command| matches!(command, Do::CleanUp(_)))),
                 ("finish", times(|command| matches!(command, Do::Finish { .. }))),
@@ -356,7 +356,7 @@ fn a_run_that_takes_more_tasks_ends_only_after_it_was_told_that_none_will_come()
     assert!(matches!(state, Is::Working { .. }) && commands.is_empty(), "{state:?}");
     let (state, commands) = apply(state, closed, at(5004));
     assert!(matches!(state, Is::Settling { .. }), "{state:?}");
-    assert!(matches!(&commands[..], [Do::TellEnd { .. }, Do::Settle]), "{commands:?}");
+    assert!(matches!(&commands[..], [Do::ReportEnd { .. }, Do::Settle]), "{commands:?}");
 }
 
 #[test]

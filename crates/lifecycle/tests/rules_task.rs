@@ -47,12 +47,12 @@ fn unfinished(delivered: bool) -> Verdict {
     Verdict::Unfinished { cause: "the run ended before it did".into(), delivered }
 }
 
-fn ready(attempt: u32, unclear: bool) -> Is {
-    Is::Ready { attempt, unclear }
+fn ready(attempt: u32, maybe_applied: bool) -> Is {
+    Is::Ready { attempt, maybe_applied }
 }
 
-fn resting(unclear: bool) -> Is {
-    Is::Resting { attempt: 1, unclear, again_at: at(20) }
+fn resting(maybe_applied: bool) -> Is {
+    Is::Resting { attempt: 1, maybe_applied, again_at: at(20) }
 }
 
 fn queued() -> Is {
@@ -95,11 +95,11 @@ fn a_task_is_submitted_when_its_input_is_up_and_never_without() {
 #[test]
 fn a_refusal_for_now_is_tried_again_after_its_rest_and_not_before() {
     for (failure, again_at, unclear_now) in
-        [(busy(), 11, false), (unclear(), 11, true), (busy_for(30), 40, false)]
+        [(busy(), 11, false), (maybe_applied(), 11, true), (busy_for(30), 40, false)]
     {
         let (rest, commands) = apply(ready(1, false), On::Refused(failure.clone()), at(10));
-        assert_eq!(rest, Is::Resting { attempt: 1, unclear: unclear_now, again_at: at(again_at) });
-        assert!(matches!(&commands[..], [Do::TellRest { attempt: 1, .. }]), "{commands:?}");
+        assert_eq!(rest, Is::Resting { attempt: 1, maybe_applied: unclear_now, again_at: at(again_at) });
+        assert!(matches!(&commands[..], [Do::ReportDelay { attempt: 1, .. }]), "{commands:?}");
         check(&rest, On::TimePassed, Elapsed(again_at * 1000 - 1), &rest, &[]);
         check(&rest, On::TimePassed, at(again_at), &ready(2, unclear_now), &[Do::Submit]);
     }
@@ -109,7 +109,7 @@ fn a_refusal_for_now_is_tried_again_after_its_rest_and_not_before() {
 fn a_task_that_may_have_been_taken_is_never_called_refused() {
     // Out of tries: looks tell whether it is there, and what they show missing is submitted again.
     for (state, failure) in
-        [(ready(3, false), unclear()), (ready(3, true), unclear()), (ready(3, true), busy())]
+        [(ready(3, false), maybe_applied()), (ready(3, true), maybe_applied()), (ready(3, true), busy())]
     {
         let queued = Is::Queued { until: Some(at(610)) };
         check(&state, On::Refused(failure), at(10), &queued, &[]);
@@ -132,7 +132,7 @@ fn a_look_that_shows_the_end_counts_even_before_the_submission_is_answered() {
         check(&state, seen(ended(0)), at(5), &collecting(0, None), &[Do::Collect]);
     }
     // The answer that comes then changes nothing.
-    for late in [On::Accepted { adopted: false }, On::Refused(unclear()), seen(ended(1))] {
+    for late in [On::Accepted { adopted: false }, On::Refused(maybe_applied()), seen(ended(1))] {
         check(&collecting(0, None), late, at(6), &collecting(0, None), &[]);
     }
 }
@@ -149,19 +149,19 @@ fn waiting_for_a_node_ends_at_its_deadline_and_not_before() {
     check(&queued(), On::TimePassed, Elapsed(599_999), &queued(), &[]);
     let why = StopReason::QueueTimedOut;
     let stopping = Is::Stopping { why, may_run: true, again_at: Some(at(605)), until: at(630) };
-    check(&queued(), On::TimePassed, at(600), &stopping, &[Do::TellDeadline("queue"), Do::Terminate(why)]);
+    check(&queued(), On::TimePassed, at(600), &stopping, &[Do::ReportDeadline("queue"), Do::Terminate(why)]);
     let for_ever = Is::Queued { until: None };
     check(&for_ever, On::TimePassed, at(999_999), &for_ever, &[]);
 }
 
 #[test]
 fn running_ends_at_its_limit_counted_from_the_moment_it_was_seen_running() {
-    check(&queued(), On::SeenRunning, at(100), &Is::Running { until: Some(at(160)) }, &[Do::TellRunning]);
+    check(&queued(), On::SeenRunning, at(100), &Is::Running { until: Some(at(160)) }, &[Do::ReportRunning]);
     // Seen again: its time does not begin anew.
     check(&running(), On::SeenRunning, at(30), &running(), &[]);
     check(&running(), On::TimePassed, Elapsed(59_999), &running(), &[]);
     let (_, commands) = apply(running(), On::TimePassed, at(60));
-    assert_eq!(commands, [Do::TellDeadline("task"), Do::Terminate(StopReason::RunTimedOut)]);
+    assert_eq!(commands, [Do::ReportDeadline("task"), Do::Terminate(StopReason::RunTimedOut)]);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_refusal_closes_an_ending_task_only_if_no_try_can_have_been_taken() {
         assert_eq!(verdict(ending(35, false), On::Refused(failure.clone()), at(6)), unfinished(true));
         check(&ending(35, true), On::Refused(failure), at(6), &ending(35, true), &[]);
     }
-    check(&ending(35, false), On::Refused(unclear()), at(6), &ending(35, true), &[]);
+    check(&ending(35, false), On::Refused(maybe_applied()), at(6), &ending(35, true), &[]);
 }
 
 #[test]
@@ -320,9 +320,9 @@ fn results_on_their_way_home_are_waited_for_when_the_run_ends() {
 fn a_task_that_an_earlier_life_ended_is_unfinished_and_not_failed() {
     let by_request = Ending { by_request: true, ..ended(143) };
     for input_ready in [false, true] {
-        let recalled = Is::Recalled { input_ready };
-        assert_eq!(verdict(recalled.clone(), seen(by_request.clone()), at(5)), unfinished(false));
-        check(&recalled, seen(ended(143)), at(5), &collecting(143, None), &[Do::Collect]);
+        let recovered = Is::Recovered { input_ready };
+        assert_eq!(verdict(recovered.clone(), seen(by_request.clone()), at(5)), unfinished(false));
+        check(&recovered, seen(ended(143)), at(5), &collecting(143, None), &[Do::Collect]);
     }
     // Ended while this life looks on, by somebody else: that is how it ended.
     let collecting = Is::Collecting { ending: by_request.clone(), stopped: None };
@@ -341,13 +341,13 @@ fn an_attempt_that_exits_with_a_failure_is_followed_by_another_and_nothing_else_
         Ending { success: false, started: true, by_request: false, exit_code, failure }
     };
     let again = |attempt| {
-        let told = Do::TellRetry { attempt, cause: "exit code 7".into() };
+        let told = Do::ReportRetry { attempt, cause: "exit code 7".into() };
         (ready(1, false), vec![told, Do::Submit])
     };
     let over =
         |ending: &Ending| (Is::Collecting { ending: ending.clone(), stopped: None }, vec![Do::Collect]);
-    let recalled = Is::Recalled { input_ready: false };
-    for state in [ready(1, true), resting(false), queued(), running(), recalled.clone()] {
+    let recovered = Is::Recovered { input_ready: false };
+    for state in [ready(1, true), resting(false), queued(), running(), recovered.clone()] {
         for attempt in [1, 2] {
             assert_eq!(apply(&state, attempt, &ended(7)), again(attempt + 1), "{state:?}");
         }
@@ -365,7 +365,7 @@ fn an_attempt_that_exits_with_a_failure_is_followed_by_another_and_nothing_else_
     // What was told to end is not begun anew.
     let by_request = Ending { by_request: true, ..failed_with("TaskEnded", Some(143)) };
     assert_eq!(apply(&running(), 1, &by_request), over(&by_request));
-    assert!(matches!(apply(&recalled, 1, &by_request).0, Is::Closed));
+    assert!(matches!(apply(&recovered, 1, &by_request).0, Is::Closed));
     assert!(matches!(apply(&ending(35, true), 1, &ended(7)).0, Is::Closed));
 }
 
@@ -399,7 +399,9 @@ fn only_what_the_service_may_change_is_looked_at() {
 }
 
 fn some_event(dice: &mut Dice) -> On {
-    let fails = |dice: &mut Dice| dice.pick(&[busy(), unclear(), unclear(), refused(), busy_for(20)]).clone();
+    let fails = |dice: &mut Dice| {
+        dice.pick(&[busy(), maybe_applied(), maybe_applied(), refused(), busy_for(20)]).clone()
+    };
     match dice.below(24) {
         0..=2 => On::InputReady,
         3 if dice.below(8) == 0 => On::InputFailed(refused()),
@@ -442,13 +444,13 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             let asked = matches!(state, Is::Ready { .. } | Is::Stopping { .. });
             match &event {
                 On::Accepted { .. } if asked => may_have_run = true,
-                On::Refused(failure) if asked && *failure == unclear() => may_have_run = true,
+                On::Refused(failure) if asked && *failure == maybe_applied() => may_have_run = true,
                 // A look at every task did not show it.
                 On::Vanished | On::JobEnded if state.is_watched() => may_have_run = false,
                 On::Delivered | On::DeliveredShort(_) => may_have_run = false,
                 _ => {}
             }
-            if let Some(Do::TellRetry { attempt: next, .. }) = commands.first() {
+            if let Some(Do::ReportRetry { attempt: next, .. }) = commands.first() {
                 // What a failed attempt left is no result.
                 (attempt, may_have_run) = (*next, false);
                 assert!(attempt <= limits.retries + 1, "{}", told());
@@ -468,7 +470,7 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             match &next {
                 Is::Ready { .. } if changed => assert!(commands.contains(&Do::Submit), "{}", told()),
                 Is::Collecting { .. } if changed => assert!(commands.contains(&Do::Collect), "{}", told()),
-                Is::Recalled { .. } | Is::Queued { .. } | Is::Running { .. } => {
+                Is::Recovered { .. } | Is::Queued { .. } | Is::Running { .. } => {
                     assert!(next.is_watched(), "{}", told())
                 }
                 Is::Resting { .. } | Is::Stopping { .. } => assert!(next.wakes_at().is_some(), "{}", told()),
@@ -496,7 +498,7 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
 
 #[test]
 fn a_task_of_an_earlier_life_is_looked_for_before_it_is_submitted_again() {
-    let (before, after) = (Is::Recalled { input_ready: false }, Is::Recalled { input_ready: true });
+    let (before, after) = (Is::Recovered { input_ready: false }, Is::Recovered { input_ready: true });
     check(&before, On::InputReady, at(0), &after, &[]);
     // Missing at the service: its input first, then the task.
     check(&before, On::Vanished, at(1), &Is::Waiting, &[]);

@@ -118,7 +118,7 @@ impl Counts {
 }
 
 /// Counts what happens, and lets it happen no more once a point is reached.
-pub struct Doom {
+pub struct CrashInjector {
     at: Vec<CrashPoint>,
     counts: [AtomicU64; 5],
     reached: Notify,
@@ -126,7 +126,7 @@ pub struct Doom {
     kept: Mutex<Vec<Event>>,
 }
 
-impl Doom {
+impl CrashInjector {
     /// Dies at each of these points, once.
     pub fn at(points: Vec<CrashPoint>) -> Arc<Self> {
         Arc::new(Self {
@@ -179,30 +179,30 @@ impl Doom {
 }
 
 /// The wire of one who may die.
-pub struct Mortal<T: ?Sized> {
+pub struct Crashable<T: ?Sized> {
     /// Whose.
-    pub doom: Arc<Doom>,
+    pub injector: Arc<CrashInjector>,
     /// What is behind.
     pub inner: Arc<T>,
 }
 
-impl Transport for Mortal<dyn Transport> {
+impl Transport for Crashable<dyn Transport> {
     fn send(
         &self,
         request: http::Request<RequestBody>,
     ) -> BoxFuture<'static, Result<http::Response<ResponseBody>, TransportError>> {
-        let (doom, inner) = (self.doom.clone(), self.inner.clone());
+        let (injector, inner) = (self.injector.clone(), self.inner.clone());
         Box::pin(async move {
             let looks = matches!(*request.method(), http::Method::GET | http::Method::HEAD);
             let calls: [fn(u64) -> CrashPoint; 2] = [CrashPoint::BeforeCall, CrashPoint::AfterCall];
-            let point = if looks { None } else { doom.counts(1, &calls) };
+            let point = if looks { None } else { injector.counts(1, &calls) };
             if let Some(CrashPoint::BeforeCall(_)) = point {
-                doom.die();
+                injector.die();
                 return pending().await;
             }
             let answer = inner.send(request).await;
             if point.is_some() {
-                doom.die();
+                injector.die();
                 return pending().await;
             }
             answer
@@ -210,7 +210,7 @@ impl Transport for Mortal<dyn Transport> {
     }
 }
 
-impl ResultPlace for Mortal<dyn ResultPlace> {
+impl ResultPlace for Crashable<dyn ResultPlace> {
     fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
         self.inner.stage(task, needs_bytes, keep)
     }
@@ -218,11 +218,11 @@ impl ResultPlace for Mortal<dyn ResultPlace> {
         self.inner.create(task, path)
     }
     fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>> {
-        let (doom, inner) = (self.doom.clone(), self.inner.clone());
+        let (injector, inner) = (self.injector.clone(), self.inner.clone());
         Box::pin(async move {
             let published = inner.publish(delivery).await;
-            if doom.counts(2, &[CrashPoint::AfterDelivery]).is_some() {
-                doom.die();
+            if injector.counts(2, &[CrashPoint::AfterDelivery]).is_some() {
+                injector.die();
                 return pending().await;
             }
             published
@@ -235,14 +235,14 @@ impl ResultPlace for Mortal<dyn ResultPlace> {
 
 /// A death, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Death {
+pub struct CrashCase {
     /// Where the orchestrator dies.
     pub point: CrashPoint,
     /// How long nobody lives then.
     pub down: Duration,
 }
 
-impl fmt::Display for Death {
+impl fmt::Display for CrashCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.down.is_zero() {
             return write!(f, "{}", self.point);
@@ -253,30 +253,34 @@ impl fmt::Display for Death {
 
 /// What deaths did to a run.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct CrashSummary {
     /// Points at which it died and was resumed.
     pub points: u64,
     /// Of those, after how many it came to the same results.
     pub same: u64,
     /// What was broken, and where.
-    pub broken: Vec<(Death, Vec<Violation>)>,
+    pub broken: Vec<(CrashCase, Vec<Violation>)>,
     /// The first difference in what it came to.
-    pub different: Option<(Death, String)>,
+    pub different: Option<(CrashCase, String)>,
 }
 
 /// How long nobody lives after a death: what was asked of the service is under way, or over since long.
 const DOWN: [Duration; 2] = [Duration::ZERO, Duration::from_secs(3600)];
 
 /// Lets a plan crash at every point of a scenario, one after the other, and start again: at once, and an hour later.
-pub fn every_point(plan: &dyn Player, scenario: &Scenario, seed: u64) -> Survey {
+pub fn every_point(plan: &dyn Player, scenario: &Scenario, seed: u64) -> CrashSummary {
     let whole = plan.play(scenario, seed, vec![], Duration::ZERO);
-    let deaths: Vec<_> =
-        whole.counts.points().into_iter().flat_map(|point| DOWN.map(|down| Death { point, down })).collect();
-    let judged = in_parallel(&deaths, |Death { point, down }| {
+    let deaths: Vec<_> = whole
+        .counts
+        .points()
+        .into_iter()
+        .flat_map(|point| DOWN.map(|down| CrashCase { point, down }))
+        .collect();
+    let judged = in_parallel(&deaths, |CrashCase { point, down }| {
         tracing::debug!(%point, ?down, "dies");
         plan.play(scenario, seed, vec![point], down)
     });
-    let mut survey = Survey { points: deaths.len() as u64, ..Survey::default() };
+    let mut survey = CrashSummary { points: deaths.len() as u64, ..CrashSummary::default() };
     for (point, played) in deaths.into_iter().zip(judged) {
         if !played.violations.is_empty() {
             survey.broken.push((point, played.violations));
@@ -290,7 +294,7 @@ pub fn every_point(plan: &dyn Player, scenario: &Scenario, seed: u64) -> Survey 
 }
 
 /// Judges every point, on all processors.
-fn in_parallel<R: Send>(points: &[Death], judge: impl Fn(Death) -> R + Sync) -> Vec<R> {
+fn in_parallel<R: Send>(points: &[CrashCase], judge: impl Fn(CrashCase) -> R + Sync) -> Vec<R> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicU64::new(0);
     let mut judged: Vec<(u64, R)> = std::thread::scope(|scope| {

@@ -6,10 +6,10 @@ mod store;
 
 use crate::{
     ShiftedClock, VirtualClock,
-    crash::{Counts, CrashPoint, Doom, Mortal},
+    crash::{Counts, CrashInjector, CrashPoint, Crashable},
     elsewhere::FaultyDoor,
     faults::{Faults, Struck},
-    scenario::{FileChange, FileDeed, Incident, Interference, Scenario},
+    scenario::{FileChange, FileDeed, Incident, IncidentKind, Scenario},
     script::{self, Launches},
     simulation::{clients, stuck_after},
     wire::FaultyWire,
@@ -24,8 +24,8 @@ use dropmill_actors::{
 use dropmill_azure_client::in_process::InProcess;
 use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transport};
 use dropmill_journal::{
-    SeenBefore,
-    event::{Event, Happening},
+    DuplicateIndex,
+    event::{Event, EventKind},
     trace,
 };
 use dropmill_lifecycle::{mill::MillLimits, plan::RunPlan};
@@ -160,15 +160,15 @@ impl MillSimulation {
     /// Fails if a file is not in its place long after the last change, or if the daemon cannot be started again.
     pub fn try_run(self) -> Result<SimulatedMill, StuckMill> {
         let bound = self.scenario.bound + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
-        let doom = Doom::at(self.crashes.clone());
-        let recorded = doom.clone();
-        let lived = stuck_after(bound, self.live(doom));
+        let injector = CrashInjector::at(self.crashes.clone());
+        let recorded = injector.clone();
+        let lived = stuck_after(bound, self.live(injector));
         lived.map_err(|reason| StuckMill { reason, outline: outline(&recorded.events()) })
     }
 
-    async fn live(self, doom: Arc<Doom>) -> Result<SimulatedMill, String> {
+    async fn live(self, injector: Arc<CrashInjector>) -> Result<SimulatedMill, String> {
         let began = tokio::time::Instant::now();
-        let stage = Stage::new(&self, doom);
+        let stage = Stage::new(&self, injector);
         let (changes, last) = scheduled(&self.scenario, self.seed);
         let cast = stage.play(changes, self.scenario.incidents.clone());
         let deadline = last + SETTLING + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
@@ -183,7 +183,7 @@ impl MillSimulation {
                 Lived::Done => break,
                 Lived::Crashed => deaths += 1,
                 Lived::Restarted => {}
-                Lived::Stuck(reason) => return Err(reason),
+                Lived::SimulationError(reason) => return Err(reason),
             }
             cast.handle.take();
             tokio::time::sleep(self.down).await;
@@ -192,7 +192,7 @@ impl MillSimulation {
         stage.service.stop();
         Ok(SimulatedMill {
             plan: self.plan,
-            events: stage.doom.events(),
+            events: stage.injector.events(),
             runs: stage.stored.names(),
             store: stage.store.clone(),
             put: cast.put.take(),
@@ -203,7 +203,7 @@ impl MillSimulation {
             requests: stage.faults.requests(),
             lasted: began.elapsed(),
             deaths,
-            counts: stage.doom.count(),
+            counts: stage.injector.count(),
             launches: stage.launches.counts(),
             pools: pools.into_iter().map(|pool| pool.id).collect(),
         })
@@ -219,12 +219,12 @@ enum Lived {
     /// It was ordered to end, and there is more to do.
     Restarted,
     /// It does not come to an end.
-    Stuck(String),
+    SimulationError(String),
 }
 
 /// What outlives a process: the service, the disk, the wire.
 struct Stage {
-    doom: Arc<Doom>,
+    injector: Arc<CrashInjector>,
     clock: SharedClock,
     service: LocalAzure,
     skewed: ShiftedClock,
@@ -233,7 +233,7 @@ struct Stage {
     faults: Faults,
     store: MemoryDropStore,
     stored: Rc<StoredRuns>,
-    known: Rc<SeenBefore>,
+    known: Rc<DuplicateIndex>,
     fetched: Fetched,
     launches: Launches,
     notifies: bool,
@@ -255,7 +255,7 @@ struct Cast {
 }
 
 impl Stage {
-    fn new(simulation: &MillSimulation, doom: Arc<Doom>) -> Self {
+    fn new(simulation: &MillSimulation, injector: Arc<CrashInjector>) -> Self {
         let (scenario, seed) = (&simulation.scenario, simulation.seed);
         let clock: SharedClock = Arc::new(VirtualClock::begin());
         let plan = (simulation.plan.stream)("simulated");
@@ -288,12 +288,12 @@ impl Stage {
         );
         let key = SharedKey::new(&connection.batch.account, &connection.batch.key).ok();
         let wire: Arc<dyn Transport> = Arc::new(FaultyWire::new(direct.clone(), faults.clone(), key));
-        let wire = Arc::new(Mortal { doom: doom.clone(), inner: wire });
+        let wire = Arc::new(Crashable { injector: injector.clone(), inner: wire });
         let hints = scenario.hints.then(|| service.changes());
         let services = Services { hints, ..clients(&connection, wire, &clock, seed, 1) };
         let other = clients(&connection, direct, &service_clock, seed, 3);
         Self {
-            doom,
+            injector,
             clock,
             service,
             skewed,
@@ -302,7 +302,7 @@ impl Stage {
             faults,
             store: MemoryDropStore::default(),
             stored: Rc::default(),
-            known: Rc::new(SeenBefore::in_memory().expect("SQLite has memory")),
+            known: Rc::new(DuplicateIndex::in_memory().expect("SQLite has memory")),
             fetched,
             launches,
             notifies: scenario.hints,
@@ -330,12 +330,12 @@ impl Stage {
         };
         for incident in incidents {
             let (cast, world) = (cast.clone(), world.clone());
-            if incident.at.is_zero() && incident.what != Interference::Cancel {
+            if incident.at.is_zero() && incident.what != IncidentKind::Cancel {
                 world.befall(&incident.what);
             }
             actix::spawn(async move {
                 let order = cast.clone();
-                world.suffer(incident, move || order.order_to_end()).await;
+                world.run_incident(incident, move || order.order_to_end()).await;
                 cast.to_come.set(cast.to_come.get() - 1);
             });
         }
@@ -343,12 +343,13 @@ impl Stage {
     }
 
     async fn one_life(&self, plan: &MillPlan, cast: &Rc<Cast>, deadline: tokio::time::Instant) -> Lived {
-        let store = Arc::new(MortalStore::new(self.store.clone(), self.doom.clone(), self.faults.clone()));
+        let store =
+            Arc::new(MortalStore::new(self.store.clone(), self.injector.clone(), self.faults.clone()));
         let runs = MemoryRuns {
             plan: plan.clone(),
             services: self.services.clone(),
             store: store.clone(),
-            doom: self.doom.clone(),
+            injector: self.injector.clone(),
             clock: self.clock.clone(),
             stored: self.stored.clone(),
         };
@@ -367,7 +368,9 @@ impl Stage {
         };
         let mill = match parts.start() {
             Ok(mill) => mill,
-            Err(error) => return Lived::Stuck(format!("the daemon cannot be started again: {error}")),
+            Err(error) => {
+                return Lived::SimulationError(format!("the daemon cannot be started again: {error}"));
+            }
         };
         cast.ordered.set(false);
         cast.handle.replace(Some(mill.clone()));
@@ -379,7 +382,7 @@ impl Stage {
         });
         tokio::select! {
             biased;
-            () = self.doom.reached() => Lived::Crashed,
+            () = self.injector.reached() => Lived::Crashed,
             // What its patience was too short for, the next start finishes.
             () = mill.over() => match cast.is_quiet() && self.is_done() && self.nothing_is_left(plan) {
                 true => Lived::Done,
@@ -396,7 +399,7 @@ impl Stage {
             self.check_places(cast);
             if tokio::time::Instant::now() > deadline {
                 let places: Vec<_> = self.store.whereabouts().into_values().flatten().collect();
-                return Lived::Stuck(format!(
+                return Lived::SimulationError(format!(
                     "not every file is in its place after {SETTLING:?}: {places:?}"
                 ));
             }
@@ -419,10 +422,10 @@ impl Stage {
 
     /// Returns whether every run has ended, and no pool may exist that the daemon should delete.
     fn nothing_is_left(&self, plan: &MillPlan) -> bool {
-        let events = self.doom.events();
+        let events = self.injector.events();
         let ends: BTreeSet<&str> = events
             .iter()
-            .filter(|event| matches!(event.happening, Happening::RunEnded { .. }))
+            .filter(|event| matches!(event.kind, EventKind::RunEnded { .. }))
             .map(|event| event.run.as_str())
             .collect();
         let all_ended = self.stored.names().iter().all(|run| ends.contains(run.as_str()));

@@ -3,7 +3,7 @@
 use crate::{
     faults::Faults,
     operation::{DELIVER, FETCH, Operation, STORE},
-    scenario::{Deed, Fault},
+    scenario::{Fault, FaultKind},
 };
 use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
 use dropmill_azure_wire::blob::FileFacts;
@@ -29,7 +29,7 @@ impl FaultyDoor {
         let Some(fault) = self.faults.draw_elsewhere(&operation) else { return Ok(()) };
         let told = format!("{}: {}: The scenario says so.", operation.subject, fault.code);
         Err(match (fault.deed, fault.status) {
-            (Deed::Refuse, _) => DoorError::Other("connection refused (scenario)".into()),
+            (FaultKind::Refuse, _) => DoorError::Other("connection refused (scenario)".into()),
             (_, 401 | 403) => DoorError::Denied(told),
             (_, 404) => DoorError::NotFound(told),
             _ => DoorError::Other(told),
@@ -90,7 +90,7 @@ impl FaultyPlace {
     fn fails(&self, what: &'static str, path: String) -> Result<(), PlaceError> {
         let operation = Operation { name: DELIVER, subject: path.clone() };
         let Some(Fault { deed, .. }) = self.faults.draw_elsewhere(&operation) else { return Ok(()) };
-        let may_pass = deed == Deed::DiskFull;
+        let may_pass = deed == FaultKind::DiskFull;
         let reason =
             if may_pass { "No space left on device (scenario)" } else { "Input/output error (scenario)" };
         Err(PlaceError::Refused { what, path, reason: reason.into(), may_pass })

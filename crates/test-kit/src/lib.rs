@@ -23,6 +23,6 @@ pub use clock::{ShiftedClock, VirtualClock};
 pub use faults::{Faults, Struck};
 pub use player::{Played, Player};
 pub use scenario::Scenario;
-pub use simulation::{Simulated, Simulation, Stuck};
+pub use simulation::{Simulated, Simulation, SimulationError};
 pub use wire::FaultyWire;
 pub use world::World;

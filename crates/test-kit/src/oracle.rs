@@ -3,7 +3,7 @@
 pub mod drop;
 
 use crate::Simulated;
-use dropmill_journal::event::{Event, Happening, Subject, Verdict};
+use dropmill_journal::event::{Event, EventKind, Subject, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -71,17 +71,14 @@ fn numbered<'a>(events: impl IntoIterator<Item = &'a Event>, found: &mut Found) 
 
 fn the_end(run: &Simulated, found: &mut Found) {
     let ends: Vec<_> =
-        run.events.iter().filter(|event| matches!(event.happening, Happening::RunEnded { .. })).collect();
+        run.events.iter().filter(|event| matches!(event.kind, EventKind::RunEnded { .. })).collect();
     found.unless(ends.len() == 1, "a run ends once", || format!("{} ends", ends.len()));
     let last = run.events.last().map(|event| event.seq);
     let is_last = ends.last().map(|event| event.seq) == last;
     found.unless(is_last, "nothing comes after the end", || format!("the last event is {last:?}"));
-    let asked = position(&run.events, |happening| matches!(happening, Happening::EndAsked { .. }));
-    let cleaned = position(&run.events, |happening| {
-        matches!(
-            happening,
-            Happening::JobDeleted {} | Happening::PoolDeleted {} | Happening::ContainerDeleted {}
-        )
+    let asked = position(&run.events, |kind| matches!(kind, EventKind::EndAsked { .. }));
+    let cleaned = position(&run.events, |kind| {
+        matches!(kind, EventKind::JobDeleted {} | EventKind::PoolDeleted {} | EventKind::ContainerDeleted {})
     });
     let in_order = cleaned.is_none_or(|cleaned| asked.is_some_and(|asked| asked < cleaned));
     found.unless(in_order, "nothing is deleted before the end was asked", || {
@@ -89,8 +86,8 @@ fn the_end(run: &Simulated, found: &mut Found) {
     });
 }
 
-fn position(events: &[Event], wanted: impl Fn(&Happening) -> bool) -> Option<usize> {
-    events.iter().position(|event| wanted(&event.happening))
+fn position(events: &[Event], wanted: impl Fn(&EventKind) -> bool) -> Option<usize> {
+    events.iter().position(|event| wanted(&event.kind))
 }
 
 #[derive(Default)]
@@ -112,11 +109,11 @@ fn tasks(run: &Simulated, found: &mut Found) {
         found.unless(life.closed.is_empty(), "nothing happens to a closed task", || {
             format!("{task}: event {} comes after its last word", event.seq)
         });
-        match &event.happening {
-            Happening::InputUploaded { .. } => life.uploaded = true,
-            Happening::TaskSubmitted { .. } => life.submitted = true,
-            Happening::TaskEnded(_) => life.ended = true,
-            Happening::TaskRetried { attempt, .. } => {
+        match &event.kind {
+            EventKind::InputUploaded { .. } => life.uploaded = true,
+            EventKind::TaskSubmitted { .. } => life.submitted = true,
+            EventKind::TaskEnded(_) => life.ended = true,
+            EventKind::TaskRetried { attempt, .. } => {
                 life.attempts += 1;
                 let in_turn = life.ended && *attempt == life.attempts + 1;
                 found.unless(in_turn, "an attempt follows one that ended", || {
@@ -124,8 +121,8 @@ fn tasks(run: &Simulated, found: &mut Found) {
                 });
                 (life.submitted, life.ended) = (false, false);
             }
-            Happening::OutputDelivered { .. } => life.delivered += 1,
-            Happening::TaskClosed { verdict, .. } => life.closed.push(*verdict),
+            EventKind::OutputDelivered { .. } => life.delivered += 1,
+            EventKind::TaskClosed { verdict, .. } => life.closed.push(*verdict),
             _ => {}
         }
         let has_input = run.plan.items.iter().any(|item| item.task == task && item.source.is_some());
@@ -166,10 +163,10 @@ fn nodes(run: &Simulated, found: &mut Found) {
         let mut ending = None;
         let (mut failed, mut submissions) = (false, 0);
         for event in run.events.iter().filter(|event| event.subject == task) {
-            match &event.happening {
-                Happening::TaskSubmitted { .. } => submissions += 1,
-                Happening::TaskEnded(told) => ending = Some(told),
-                Happening::TaskClosed { verdict, .. } => failed = *verdict == Verdict::Failed,
+            match &event.kind {
+                EventKind::TaskSubmitted { .. } => submissions += 1,
+                EventKind::TaskEnded(told) => ending = Some(told),
+                EventKind::TaskClosed { verdict, .. } => failed = *verdict == Verdict::Failed,
                 _ => {}
             }
         }
@@ -195,7 +192,7 @@ fn nodes(run: &Simulated, found: &mut Found) {
 fn results(run: &Simulated, found: &mut Found) {
     let mut told = BTreeMap::new();
     for event in &run.events {
-        let Happening::OutputDelivered { folder, files, .. } = &event.happening else { continue };
+        let EventKind::OutputDelivered { folder, files, .. } = &event.kind else { continue };
         for file in files {
             let path = if folder.is_empty() { file.path.clone() } else { format!("{folder}/{}", file.path) };
             told.insert(path, file.bytes);

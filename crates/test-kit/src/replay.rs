@@ -25,7 +25,7 @@ use dropmill_azure_wire::{
 };
 use dropmill_journal::{Journal, event::Event, report::Report, trace};
 use dropmill_lifecycle::plan::RunPlan;
-use place::UnhurriedPlace;
+use place::PacedPlace;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -82,7 +82,7 @@ pub enum ReplayError {
     },
     /// The run did not end.
     #[error("{0}")]
-    Stuck(String),
+    SimulationError(String),
 }
 
 impl Recording {
@@ -123,9 +123,9 @@ impl Recording {
         System::with_tokio_rt(runtime).block_on(async move {
             match tokio::time::timeout(BOUND, self.live(plan)).await {
                 Ok(outcome) => outcome,
-                Err(_) => {
-                    Err(ReplayError::Stuck(format!("the run is not over after {BOUND:?} of virtual time")))
-                }
+                Err(_) => Err(ReplayError::SimulationError(format!(
+                    "the run is not over after {BOUND:?} of virtual time"
+                ))),
             }
         })
     }
@@ -139,7 +139,7 @@ impl Recording {
         let book = Book::of(&self.exchanges);
         let services = self.services(Arc::new(book.clone()), &clock)?;
         let place = MemoryPlace::default();
-        let unhurried = UnhurriedPlace::new(place.clone(), &self.delivered_ms);
+        let unhurried = PacedPlace::new(place.clone(), &self.delivered_ms);
         let run = start(plan.clone(), services, Arc::new(unhurried), Journal::in_memory(), clock);
         let received = run.events();
         let collecting = actix::spawn(async move {
@@ -152,9 +152,9 @@ impl Recording {
         let report = tokio::select! {
             biased;
             missing = book.missing() => return Err(missing),
-            report = run.finished() => report.map_err(|error| ReplayError::Stuck(error.to_string()))?,
+            report = run.finished() => report.map_err(|error| ReplayError::SimulationError(error.to_string()))?,
         };
-        let events = collecting.await.map_err(|error| ReplayError::Stuck(error.to_string()))?;
+        let events = collecting.await.map_err(|error| ReplayError::SimulationError(error.to_string()))?;
         Ok(Replayed { events, report, files: place.files(), unasked: book.unasked() })
     }
 

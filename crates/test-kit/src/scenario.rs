@@ -118,7 +118,7 @@ pub struct Fault {
     /// At most so often.
     pub times: Option<u32>,
     /// What happens.
-    pub deed: Deed,
+    pub deed: FaultKind,
     /// How long a delay is.
     pub delay: Duration,
     /// HTTP status of an answer.
@@ -182,7 +182,7 @@ pub enum Arrives {
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Deed {
+pub enum FaultKind {
     /// No connection: the service has not seen it.
     Refuse,
     /// The connection breaks before the service has seen it; the client cannot know that.
@@ -217,7 +217,7 @@ pub enum Deed {
     DiskFails,
 }
 
-impl Deed {
+impl FaultKind {
     /// The operations that it can happen to; none: all requests of the client.
     pub fn only_on(self) -> Option<fn(&str) -> bool> {
         match self {
@@ -242,14 +242,14 @@ pub struct Incident {
     /// When, from the beginning of the run.
     pub at: Duration,
     /// What.
-    pub what: Interference,
+    pub what: IncidentKind,
     /// After so long it is undone, where it can be; none: never.
     pub lasts: Option<Duration>,
 }
 
 /// What can befall a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interference {
+pub enum IncidentKind {
     /// The user asks the run to end.
     Cancel,
     /// Somebody deletes the job.

@@ -76,7 +76,7 @@ impl Served {
         let world =
             World { service: self.service.clone(), clock: self.clock.clone(), other, pool: None, job: None };
         for incident in scenario.incidents.clone() {
-            tokio::spawn(world.clone().suffer(incident, || {}));
+            tokio::spawn(world.clone().run_incident(incident, || {}));
         }
     }
 

@@ -2,10 +2,10 @@
 
 use crate::{
     ShiftedClock, VirtualClock,
-    crash::{Counts, CrashPoint, Doom, Mortal},
+    crash::{Counts, CrashInjector, CrashPoint, Crashable},
     elsewhere::{FaultyDoor, FaultyPlace},
     faults::{Faults, Struck},
-    scenario::{Incident, Interference, Scenario},
+    scenario::{Incident, IncidentKind, Scenario},
     script::{self, Launches},
     wire::FaultyWire,
     world::World,
@@ -26,7 +26,7 @@ use dropmill_azure_wire::{sign::SharedKey, time::SharedClock, transport::Transpo
 use dropmill_journal::{
     Journal,
     event::Event,
-    past::Past,
+    past::RecoveredRun,
     report::{Report, ReportFold},
     trace,
 };
@@ -87,7 +87,7 @@ pub struct Simulated {
 /// A run that was not over when it had to be, or has no report.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}; so far:\n{outline}")]
-pub struct Stuck {
+pub struct SimulationError {
     /// What happened instead.
     pub reason: String,
     /// What the run did until then.
@@ -197,15 +197,15 @@ impl Simulation {
     ///
     /// # Errors
     /// When the run is not over within the scenario's bound, or has no report because the actor that makes it died.
-    pub fn try_run(self) -> Result<Simulated, Stuck> {
+    pub fn try_run(self) -> Result<Simulated, SimulationError> {
         let bound = self.scenario.bound + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
-        let doom = Doom::at(self.crashes.clone());
-        let recorded = doom.clone();
-        let lived = stuck_after(bound, self.live(doom));
-        lived.map_err(|reason| Stuck { reason, outline: trace::outline(&recorded.events()) })
+        let injector = CrashInjector::at(self.crashes.clone());
+        let recorded = injector.clone();
+        let lived = stuck_after(bound, self.live(injector));
+        lived.map_err(|reason| SimulationError { reason, outline: trace::outline(&recorded.events()) })
     }
 
-    async fn live(self, doom: Arc<Doom>) -> Result<Simulated, String> {
+    async fn live(self, injector: Arc<CrashInjector>) -> Result<Simulated, String> {
         let began = tokio::time::Instant::now();
         let clock: SharedClock = Arc::new(VirtualClock::begin());
         let script::Acts { script, boot } = script::acts(&self.scenario, &self.plan);
@@ -240,7 +240,7 @@ impl Simulation {
         if let Some(wire) = self.wire {
             transport = wire(transport);
         }
-        transport = Arc::new(Mortal { doom: doom.clone(), inner: transport });
+        transport = Arc::new(Crashable { injector: injector.clone(), inner: transport });
         let hints = self.scenario.hints.then(|| service.changes());
         let services = Services { hints, ..clients(&connection, transport, &clock, self.seed, 1) };
         // Somebody else, who has a good wire and the right time.
@@ -258,9 +258,9 @@ impl Simulation {
         };
         let mut incidents = self.scenario.incidents;
         let meddles =
-            |incident: &Incident| matches!(incident.what, Interference::DeleteJob | Interference::DeletePool);
+            |incident: &Incident| matches!(incident.what, IncidentKind::DeleteJob | IncidentKind::DeletePool);
         let meddled = incidents.iter().any(meddles);
-        let cancel = |at| Incident { at, what: Interference::Cancel, lasts: None };
+        let cancel = |at| Incident { at, what: IncidentKind::Cancel, lasts: None };
         incidents.extend(self.cancel_after.map(cancel));
         // Whoever lives when the moment comes.
         let living = Rc::<RefCell<Option<Canceller>>>::default();
@@ -275,11 +275,11 @@ impl Simulation {
                     living.cancel("asked by the scenario");
                 }
             };
-            actix::spawn(world.clone().suffer(incident, cancel));
+            actix::spawn(world.clone().run_incident(incident, cancel));
         }
         let mut deaths = 0;
         let report = loop {
-            let life = one_life(deaths == 0, &plan, &services, &faulty, &clock, &doom, &living);
+            let life = one_life(deaths == 0, &plan, &services, &faulty, &clock, &injector, &living);
             // A life of its own: what it began ends with it.
             let actors = LocalSet::new();
             let ended = actors.run_until(life).await;
@@ -290,7 +290,7 @@ impl Simulation {
             deaths += 1;
             tokio::time::sleep(self.down).await;
         };
-        let events = doom.events();
+        let events = injector.events();
         let remains = remains(&other, &plan).await;
         service.stop();
         Ok(Simulated {
@@ -303,7 +303,7 @@ impl Simulation {
             requests: faults.requests(),
             meddled,
             deaths,
-            counts: doom.count(),
+            counts: injector.count(),
             remains,
             launches: launches.counts(),
         })
@@ -337,19 +337,20 @@ async fn one_life(
     services: &Services,
     place: &Arc<dyn ResultPlace>,
     clock: &SharedClock,
-    doom: &Arc<Doom>,
+    injector: &Arc<CrashInjector>,
     living: &RefCell<Option<Canceller>>,
 ) -> Option<Result<Report, String>> {
-    let events = doom.events();
-    if Past::of(&events).ended.is_some() {
+    let events = injector.events();
+    if RecoveredRun::of(&events).ended.is_some() {
         // It died with nothing left to do.
         return Some(Ok(ReportFold::of(&events)));
     }
     let journal = Journal::answered_by({
-        let doom = doom.clone();
-        move |events| doom.keep(events)
+        let injector = injector.clone();
+        move |events| injector.keep(events)
     });
-    let place: Arc<dyn ResultPlace> = Arc::new(Mortal { doom: doom.clone(), inner: place.clone() });
+    let place: Arc<dyn ResultPlace> =
+        Arc::new(Crashable { injector: injector.clone(), inner: place.clone() });
     let parts = RunParts {
         plan: plan.clone(),
         services: services.clone(),
@@ -365,7 +366,7 @@ async fn one_life(
     actix::spawn(async move { while events.recv().await.is_ok() {} });
     tokio::select! {
         biased;
-        () = doom.reached() => None,
+        () = injector.reached() => None,
         report = run.finished() => Some(report.map_err(|error| error.to_string())),
     }
 }

@@ -5,7 +5,7 @@ mod rewrite;
 use crate::{
     faults::Faults,
     operation::{self, Operation},
-    scenario::{Arrives, Deed, Fault},
+    scenario::{Arrives, Fault, FaultKind},
 };
 use bytes::Bytes;
 use dropmill_azure_wire::{
@@ -68,46 +68,46 @@ impl FaultyWire {
     ) -> Result<Response<ResponseBody>, TransportError> {
         let inner = &*self.inner;
         match fault.deed {
-            Deed::Refuse => Err(TransportError::Connect("connection refused (scenario)".into())),
-            Deed::ResetBefore => {
+            FaultKind::Refuse => Err(TransportError::Connect("connection refused (scenario)".into())),
+            FaultKind::ResetBefore => {
                 Err(TransportError::Broken("connection reset before the request (scenario)".into()))
             }
-            Deed::ResetAfter => {
+            FaultKind::ResetAfter => {
                 finish(inner.send(request).await?).await?;
                 Err(TransportError::Broken("connection reset before the answer (scenario)".into()))
             }
-            Deed::DropAnswer => {
+            FaultKind::DropAnswer => {
                 finish(inner.send(request).await?).await?;
                 // The caller's own patience ends this.
                 std::future::pending().await
             }
-            Deed::Duplicate => {
+            FaultKind::Duplicate => {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.map_err(unsendable)?.to_bytes();
                 let again = Request::from_parts(head.clone(), full(body.clone()));
                 finish(inner.send(Request::from_parts(head, full(body))).await?).await?;
                 inner.send(again).await
             }
-            Deed::Delay => {
+            FaultKind::Delay => {
                 sleep(fault.delay).await;
                 inner.send(request).await
             }
-            Deed::Truncate => {
+            FaultKind::Truncate => {
                 let (head, body) = inner.send(request).await?.into_parts();
                 let bytes = body.collect().await.map_err(broken)?.to_bytes();
                 Ok(Response::from_parts(head, first_half(bytes)))
             }
-            Deed::Shorten => rewrite::shortened(inner.send(request).await?).await,
-            Deed::Lengthen => rewrite::lengthened(inner.send(request).await?).await,
-            Deed::Status => Ok(answer(operation, fault)),
-            Deed::StatusAfter => {
+            FaultKind::Shorten => rewrite::shortened(inner.send(request).await?).await,
+            FaultKind::Lengthen => rewrite::lengthened(inner.send(request).await?).await,
+            FaultKind::Status => Ok(answer(operation, fault)),
+            FaultKind::StatusAfter => {
                 finish(inner.send(request).await?).await?;
                 Ok(answer(operation, fault))
             }
-            Deed::Stale => self.copies.stale(inner, fault.number, request).await,
-            Deed::RepeatItems => rewrite::repeated(inner.send(request).await?).await,
-            Deed::RefuseItems => rewrite::refuse_items(inner, request, fault, self.key.as_ref()).await,
-            Deed::DiskFull | Deed::DiskFails => inner.send(request).await,
+            FaultKind::Stale => self.copies.stale(inner, fault.number, request).await,
+            FaultKind::RepeatItems => rewrite::repeated(inner.send(request).await?).await,
+            FaultKind::RefuseItems => rewrite::refuse_items(inner, request, fault, self.key.as_ref()).await,
+            FaultKind::DiskFull | FaultKind::DiskFails => inner.send(request).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     ShiftedClock,
-    scenario::{Incident, Interference},
+    scenario::{Incident, IncidentKind},
 };
 use dropmill_actors::Services;
 use dropmill_local_azure::{
@@ -27,18 +27,18 @@ pub struct World {
 
 impl World {
     /// What the service does of itself; false if it is somebody's doing.
-    pub fn befall(&self, what: &Interference) -> bool {
+    pub fn befall(&self, what: &IncidentKind) -> bool {
         let supply = |supply| self.service.befall(&Condition::Supply(supply));
         match what {
-            Interference::PreemptNodes { nodes } => {
+            IncidentKind::PreemptNodes { nodes } => {
                 self.service.befall(&Condition::Preempt { nodes: *nodes });
             }
-            Interference::BreakNodes { nodes } => self.service.befall(&Condition::Break { nodes: *nodes }),
-            Interference::Quota { nodes, code } => {
+            IncidentKind::BreakNodes { nodes } => self.service.befall(&Condition::Break { nodes: *nodes }),
+            IncidentKind::Quota { nodes, code } => {
                 supply(Supply { code: code.clone(), ..Supply::quota(*nodes) });
             }
-            Interference::StallResizes => supply(Supply { stalled: true, ..Supply::quota(u32::MAX) }),
-            Interference::MoveClock { ahead_seconds } => {
+            IncidentKind::StallResizes => supply(Supply { stalled: true, ..Supply::quota(u32::MAX) }),
+            IncidentKind::MoveClock { ahead_seconds } => {
                 self.clock.set(*ahead_seconds);
                 self.service.clock_moved();
             }
@@ -48,45 +48,45 @@ impl World {
     }
 
     /// Undoes it, where it can be undone.
-    pub fn relent(&self, what: &Interference) {
+    pub fn revert(&self, what: &IncidentKind) {
         match what {
-            Interference::PreemptNodes { .. } => self.service.befall(&Condition::Return),
-            Interference::BreakNodes { .. } => self.service.befall(&Condition::Recover),
-            Interference::Quota { .. } | Interference::StallResizes => {
+            IncidentKind::PreemptNodes { .. } => self.service.befall(&Condition::Return),
+            IncidentKind::BreakNodes { .. } => self.service.befall(&Condition::Recover),
+            IncidentKind::Quota { .. } | IncidentKind::StallResizes => {
                 self.service.befall(&Condition::Supply(Supply::quota(u32::MAX)));
             }
-            Interference::MoveClock { .. } => self.clock.set(0),
+            IncidentKind::MoveClock { .. } => self.clock.set(0),
             _ => {}
         }
     }
 
     /// Lets an incident happen at its time, and end at its end; `cancel` is what the user does who cancels.
-    pub async fn suffer(self, incident: Incident, cancel: impl FnOnce()) {
+    pub async fn run_incident(self, incident: Incident, cancel: impl FnOnce()) {
         tokio::time::sleep(incident.at).await;
         if !self.befall(&incident.what) {
             self.interfere(&incident.what, cancel).await;
         }
         if let Some(lasts) = incident.lasts {
             tokio::time::sleep(lasts).await;
-            self.relent(&incident.what);
+            self.revert(&incident.what);
         }
     }
 
     /// What somebody else does. That it cannot be done any more is no defect: the run was quicker.
-    async fn interfere(&self, what: &Interference, cancel: impl FnOnce()) {
+    async fn interfere(&self, what: &IncidentKind, cancel: impl FnOnce()) {
         let batch = &self.other.batch;
         let pool = self.pool_id().await;
         let nodes = batch.list_nodes(&pool, None, None).await;
         let node = nodes.ok().and_then(|nodes| nodes.first().map(|node| node.id.clone().to_string()));
         let done = match (what, node) {
-            (Interference::Cancel, _) => {
+            (IncidentKind::Cancel, _) => {
                 cancel();
                 Ok(())
             }
-            (Interference::DeleteJob, _) => batch.delete_job(&self.job_id().await).await,
-            (Interference::DeletePool, _) => batch.delete_pool(&pool).await,
-            (Interference::RemoveNode, Some(node)) => batch.remove_nodes(&pool, &[node], None).await,
-            (Interference::RebootNode, Some(node)) => batch.reboot_node(&pool, &node).await,
+            (IncidentKind::DeleteJob, _) => batch.delete_job(&self.job_id().await).await,
+            (IncidentKind::DeletePool, _) => batch.delete_pool(&pool).await,
+            (IncidentKind::RemoveNode, Some(node)) => batch.remove_nodes(&pool, &[node], None).await,
+            (IncidentKind::RebootNode, Some(node)) => batch.reboot_node(&pool, &node).await,
             _ => Ok(()),
         };
         if let Err(error) = done {

@@ -5,7 +5,7 @@ mod common;
 
 use common::plan;
 use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
-use dropmill_journal::event::{Happening, Outcome};
+use dropmill_journal::event::{EventKind, Outcome};
 use dropmill_test_kit::Simulation;
 use futures_util::future::BoxFuture;
 use std::sync::{
@@ -59,17 +59,17 @@ fn whichever_actor_dies_the_run_ends_with_its_name_and_leaves_nothing() {
         assert_eq!(simulated.report.outcome, Some(Outcome::Infrastructure), "{told}");
         let reason = simulated.report.reason.clone().unwrap();
         assert!(reason.contains(&format!("actor {actor} died")), "{told}: {reason}");
-        let made = |wanted: fn(&Happening) -> bool| {
-            simulated.events.iter().filter(|event| wanted(&event.happening)).count()
+        let made = |wanted: fn(&EventKind) -> bool| {
+            simulated.events.iter().filter(|event| wanted(&event.kind)).count()
         };
-        let is_pool = made(|happening| matches!(happening, Happening::PoolCreated { .. }));
-        let gone = made(|happening| matches!(happening, Happening::PoolDeleted {}));
+        let is_pool = made(|kind| matches!(kind, EventKind::PoolCreated { .. }));
+        let gone = made(|kind| matches!(kind, EventKind::PoolDeleted {}));
         let left = simulated.report.left_behind.iter().map(|left| left.what.as_str());
         let left: Vec<_> = left.filter(|what| *what == "pool" || *what == "job").collect();
         // Deleted by its keeper; or, when that one is dead, in its place, which the record does not say.
         assert!(is_pool == gone || actor == "pool_keeper", "{told}: {}", simulated.outline());
         assert_eq!(left, Vec::<&str>::new(), "{told}");
-        assert_eq!(made(|happening| matches!(happening, Happening::RunEnded { .. })), 1, "{told}");
+        assert_eq!(made(|kind| matches!(kind, EventKind::RunEnded { .. })), 1, "{told}");
     }
 }
 
@@ -87,8 +87,8 @@ fn whoever_dies_while_cleaning_up_another_does_it_at_once() {
             .wire(move |inner| Arc::new(Trap { inner, method, path, left: AtomicU32::new(1) }))
             .run();
         let told = format!("{method} {path}: {}", simulated.outline());
-        let lost = simulated.events.iter().find_map(|event| match &event.happening {
-            Happening::ActorLost { actor } => Some((actor.as_str(), event.elapsed_ms)),
+        let lost = simulated.events.iter().find_map(|event| match &event.kind {
+            EventKind::ActorLost { actor } => Some((actor.as_str(), event.elapsed_ms)),
             _ => None,
         });
         let Some((who, when)) = lost else { panic!("nobody died: {told}") };

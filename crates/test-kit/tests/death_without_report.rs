@@ -20,7 +20,7 @@ use dropmill_azure_wire::{
 };
 use dropmill_journal::{
     Journal, JournalError,
-    event::{Event, Happening, Outcome, Role},
+    event::{Event, EventKind, Outcome, Role},
     report::Report,
 };
 use dropmill_lifecycle::plan::{RunPlan, When};
@@ -119,13 +119,13 @@ fn begin(plan: RunPlan, transport: Arc<dyn Transport>, journal: Journal) -> RunH
     start(plan, services, Arc::new(MemoryPlace::default()), journal, clock)
 }
 
-fn dies_of(events: &[Event], is_deadly: fn(&Happening) -> bool) -> Result<(), JournalError> {
-    assert!(!events.iter().any(|event| is_deadly(&event.happening)), "a trap, not a defect: an event");
+fn dies_of(events: &[Event], is_deadly: fn(&EventKind) -> bool) -> Result<(), JournalError> {
+    assert!(!events.iter().any(|event| is_deadly(&event.kind)), "a trap, not a defect: an event");
     Ok(())
 }
 
 fn closed_at_work(events: &[Event]) -> Result<(), JournalError> {
-    match events.iter().any(|event| matches!(event.happening, Happening::Retrying { .. })) {
+    match events.iter().any(|event| matches!(event.kind, EventKind::Retrying { .. })) {
         true => Err(JournalError::Closed),
         false => Ok(()),
     }
@@ -134,11 +134,11 @@ fn closed_at_work(events: &[Event]) -> Result<(), JournalError> {
 #[test]
 fn the_death_of_the_record_is_told_whenever_it_comes() {
     let moments: [(&str, Keep); 5] = [
-        ("at its birth", |events| dies_of(events, |it| matches!(it, Happening::RunStarted { .. }))),
-        ("at work", |events| dies_of(events, |it| matches!(it, Happening::Retrying { .. }))),
-        ("at the end", |events| dies_of(events, |it| matches!(it, Happening::EndAsked { .. }))),
+        ("at its birth", |events| dies_of(events, |it| matches!(it, EventKind::RunStarted { .. }))),
+        ("at work", |events| dies_of(events, |it| matches!(it, EventKind::Retrying { .. }))),
+        ("at the end", |events| dies_of(events, |it| matches!(it, EventKind::EndAsked { .. }))),
         ("with the last word in its mouth", |events| {
-            dies_of(events, |it| matches!(it, Happening::RunEnded { .. }))
+            dies_of(events, |it| matches!(it, EventKind::RunEnded { .. }))
         }),
         // It could not keep anything any more, and would try for ever.
         ("closed", closed_at_work),
@@ -157,7 +157,7 @@ fn the_death_of_the_record_is_told_whenever_it_comes() {
 fn a_disk_that_refuses_for_a_while_delays_the_record_and_loses_nothing() {
     static REFUSALS: AtomicU32 = AtomicU32::new(0);
     let full: Keep = |_| match REFUSALS.fetch_add(1, Ordering::Relaxed) {
-        3..=300 => Err(JournalError::Refused { path: "journal.db".into(), reason: "no space".into() }),
+        3..=300 => Err(JournalError::Io { path: "journal.db".into(), reason: "no space".into() }),
         _ => Ok(()),
     };
     let (outcome, events, _) = run(plan(3), vec![], full);
@@ -173,7 +173,7 @@ fn the_death_of_the_runs_keeper_is_told_and_what_costs_goes() {
     let traps = vec![("PUT", "restype=container"), ("DELETE", "restype=container")];
     let (outcome, events, asked) = run(plan(3), traps, kept);
     assert!(matches!(outcome, Err(RunError::ActorLost { actor: Role::RunKeeper })), "{outcome:?}");
-    assert!(!events.iter().any(|event| matches!(event.happening, Happening::RunEnded { .. })), "{events:#?}");
+    assert!(!events.iter().any(|event| matches!(event.kind, EventKind::RunEnded { .. })), "{events:#?}");
     for path in ["/pools/", "/jobs/"] {
         let told = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains(path));
         assert!(told, "{path}: {asked:#?}");

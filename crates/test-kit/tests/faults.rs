@@ -5,7 +5,7 @@ mod common;
 
 use common::{plan, secs, work};
 use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
-use dropmill_journal::event::{Happening, Outcome};
+use dropmill_journal::event::{EventKind, Outcome};
 use dropmill_test_kit::{Scenario, Simulated, Simulation, crash::CrashPoint, oracle};
 use futures_util::future::BoxFuture;
 use std::sync::{
@@ -23,13 +23,13 @@ fn told(text: &str, spot: u32) -> Simulated {
     run
 }
 
-fn count(run: &Simulated, wanted: impl Fn(&Happening) -> bool) -> usize {
-    run.events.iter().filter(|event| wanted(&event.happening)).count()
+fn count(run: &Simulated, wanted: impl Fn(&EventKind) -> bool) -> usize {
+    run.events.iter().filter(|event| wanted(&event.kind)).count()
 }
 
 fn requeues(run: &Simulated) -> u32 {
-    let endings = run.events.iter().filter_map(|event| match &event.happening {
-        Happening::TaskEnded(ending) => Some(ending.requeues),
+    let endings = run.events.iter().filter_map(|event| match &event.kind {
+        EventKind::TaskEnded(ending) => Some(ending.requeues),
         _ => None,
     });
     endings.sum()
@@ -110,7 +110,7 @@ fn what_does_not_pass_is_told() {
 fn half_of_a_collection_is_added_once_and_the_rest_later() {
     let text = "[[fault]]\non = [\"add tasks\"]\ndo = \"refuse-items\"\ntimes = 1";
     let run = told(text, 0);
-    assert_eq!(count(&run, |told| matches!(told, Happening::TaskSubmitted { adopted: false })), 6);
+    assert_eq!(count(&run, |told| matches!(told, EventKind::TaskSubmitted { adopted: false })), 6);
     let text = format!("{text}\nstatus = 400\ncode = \"InvalidPropertyValue\"");
     let run = told(&text, 0);
     assert_eq!((run.report.tasks.succeeded, run.report.tasks.failed), (3, 3), "{}", run.outline());
@@ -154,12 +154,12 @@ fn after_a_crash_nothing_is_created_that_is_recorded_as_created() {
             .wire(move |inner| Arc::new(Creations { inner, seen: counted }))
             .crash_at(vec![CrashPoint::AfterCommit(commit)])
             .run();
-        let resumed = |told: &Happening| matches!(told, Happening::RunResumed { .. });
-        let before: Vec<_> = run.events.iter().take_while(|event| !resumed(&event.happening)).collect();
+        let resumed = |told: &EventKind| matches!(told, EventKind::RunResumed { .. });
+        let before: Vec<_> = run.events.iter().take_while(|event| !resumed(&event.kind)).collect();
         let recorded = [
-            before.iter().any(|event| matches!(event.happening, Happening::ContainerReady {})),
-            before.iter().any(|event| matches!(event.happening, Happening::PoolCreated { .. })),
-            before.iter().any(|event| matches!(event.happening, Happening::JobCreated { .. })),
+            before.iter().any(|event| matches!(event.kind, EventKind::ContainerReady {})),
+            before.iter().any(|event| matches!(event.kind, EventKind::PoolCreated { .. })),
+            before.iter().any(|event| matches!(event.kind, EventKind::JobCreated { .. })),
         ];
         for (what, (seen, recorded)) in ["container", "pool", "job"].iter().zip(seen.iter().zip(recorded)) {
             let seen = seen.load(Ordering::Relaxed);

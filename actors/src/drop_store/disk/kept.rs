@@ -8,7 +8,7 @@ use crate::{
     drop_store::{NotPublished, Parcel, Published},
     folder::{Folder, FolderError},
 };
-use dropmill_lifecycle::arrival::Look;
+use dropmill_lifecycle::arrival::FileSnapshot;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -37,7 +37,7 @@ impl Kept {
     }
 
     /// Returns how the original looks now.
-    pub fn look(&self) -> Option<Look> {
+    pub fn look(&self) -> Option<FileSnapshot> {
         self.parent.look(&self.name).ok()
     }
 

@@ -11,7 +11,7 @@ use crate::{
     folder::{Folder, FolderError, Kind, TreeError},
     place::{PlaceError, beside},
 };
-use dropmill_lifecycle::arrival::Look;
+use dropmill_lifecycle::arrival::FileSnapshot;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -29,7 +29,7 @@ struct Move<'a> {
     parent: Folder,
     name: &'a Path,
     place: Folder,
-    look: &'a Look,
+    look: &'a FileSnapshot,
 }
 
 /// Moves an input from the drop folder into its place; only if it still looks as it did.
@@ -228,12 +228,12 @@ mod tests {
             self.work.path().join(below)
         }
 
-        fn look(&self, name: &str) -> Look {
+        fn look(&self, name: &str) -> FileSnapshot {
             self.folders().0.look(name).unwrap()
         }
 
         /// Takes an input into the place `r/t`.
-        fn take(&self, name: &str, look: Look, marker: Option<&str>) -> Result<(), NotTaken> {
+        fn take(&self, name: &str, look: FileSnapshot, marker: Option<&str>) -> Result<(), NotTaken> {
             let (drop, work) = self.folders();
             let (relative, marker) = (name.into(), marker.map(PathBuf::from));
             take(&drop, &work, &Take { id: 0, relative, place: "r/t".into(), look, marker, hash: false })

@@ -2,7 +2,7 @@
 
 use super::BatchApi;
 use crate::{
-    call::Answer,
+    call::ApiResponse,
     error::{BatchError, CallError},
     operation::Operation as Op,
 };
@@ -157,7 +157,7 @@ impl BatchApi {
         let call = call.header(http_header::ACCEPT, HeaderValue::from_static("application/octet-stream"));
         let Some((first, last)) = range else { return Ok(self.exchange(call).await?.body) };
         let call = call.text_header(header::OCP_RANGE, &format!("bytes={first}-{last}"))?;
-        let Answer { status, body, .. } = self.exchange(call).await?;
+        let ApiResponse { status, body, .. } = self.exchange(call).await?;
         let wanted = (last - first).saturating_add(1).try_into().unwrap_or(usize::MAX);
         // Both statuses occur for ranges; a body longer than asked for is the whole file.
         if status == 200 && body.len() > wanted {

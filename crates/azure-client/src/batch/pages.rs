@@ -3,9 +3,9 @@
 
 use super::BatchApi;
 use crate::{
-    call::{Answer, Call, shown_address},
+    call::{ApiResponse, Call, shown_address},
     error::CallError,
-    operation::{Operation, Tried},
+    operation::{CallInfo, Operation},
 };
 use dropmill_azure_wire::{batch::Page, secret::without_query, uri::Query};
 use http::Method;
@@ -61,7 +61,13 @@ impl BatchApi {
         }
     }
 
-    fn next_page(&self, answer: &Answer, tried: &Tried, this: &str, link: &str) -> Result<String, CallError> {
+    fn next_page(
+        &self,
+        answer: &ApiResponse,
+        tried: &CallInfo,
+        this: &str,
+        link: &str,
+    ) -> Result<String, CallError> {
         match self.caller.endpoint.own_path_of(link) {
             Some(next) if without_query(&next) == without_query(this) => Ok(next),
             _ => {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     call::{Call, Uncollected, broken, collect},
     error::{BlobError, CallError},
-    operation::{Operation as Op, Tried},
+    operation::{CallInfo, Operation as Op},
 };
 use bytes::Bytes;
 use dropmill_azure_wire::{
@@ -149,7 +149,7 @@ impl BlobApi {
     /// Pours a body into the writer; says why if it ended too early.
     async fn pour<W: Write + ?Sized>(
         &self,
-        tried: &Tried,
+        tried: &CallInfo,
         mut body: ResponseBody,
         whole: &Whole,
         arrived: &mut u64,
@@ -203,7 +203,7 @@ impl BlobApi {
 
 impl Whole {
     /// Compares with the list, which came in a response of its own: something on the way may have changed either.
-    fn agree_with(&mut self, listed: &BlobListing, tried: &Tried) -> Result<(), BlobError> {
+    fn agree_with(&mut self, listed: &BlobListing, tried: &CallInfo) -> Result<(), BlobError> {
         if self.length != listed.size_bytes {
             let (listed_bytes, named_bytes) = (listed.size_bytes, self.length);
             return Err(BlobError::OtherLength { tried: tried.clone(), listed_bytes, named_bytes });
@@ -213,7 +213,7 @@ impl Whole {
     }
 }
 
-fn whole_of(tried: &Tried, response: &Response<ResponseBody>) -> Result<Whole, CallError> {
+fn whole_of(tried: &CallInfo, response: &Response<ResponseBody>) -> Result<Whole, CallError> {
     let headers = response.headers();
     let text = |name: &str| headers.get(name).map(HeaderValue::to_str).and_then(Result::ok);
     let (Some(length), Some(etag)) =
@@ -225,7 +225,7 @@ fn whole_of(tried: &Tried, response: &Response<ResponseBody>) -> Result<Whole, C
     Ok(Whole { length, etag: ETag::new(etag).as_str().to_owned(), md5 })
 }
 
-fn check(tried: &Tried, sum: Md5Sum, whole: &Whole) -> Result<(), BlobError> {
+fn check(tried: &CallInfo, sum: Md5Sum, whole: &Whole) -> Result<(), BlobError> {
     match whole.md5 {
         Some(kept) if kept != sum => {
             Err(BlobError::Corrupt { tried: tried.clone(), arrived: sum.hex(), kept: kept.hex() })

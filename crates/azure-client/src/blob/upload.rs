@@ -6,9 +6,9 @@ use super::{
     files::{FileSource, Unread},
 };
 use crate::{
-    call::{Answer, Call},
+    call::{ApiResponse, Call},
     error::{BlobError, tried},
-    operation::{Operation as Op, Tried},
+    operation::{CallInfo, Operation as Op},
 };
 use bytes::Bytes;
 use dropmill_azure_wire::{
@@ -216,7 +216,7 @@ impl BlobApi {
     async fn blocks_left(&self, container: &str, name: &str) -> Result<BTreeMap<String, u64>, BlobError> {
         let query = Some("comp=blocklist&blocklisttype=uncommitted");
         let call = self.blob_call(Op::GetBlockList, Method::GET, container, name, query);
-        let tried: Tried = call.tried.clone();
+        let tried: CallInfo = call.tried.clone();
         let answer = match self.caller.exchange(call).await {
             Ok(answer) => answer,
             // Neither blob nor blocks. A missing container tells itself with the first block.
@@ -252,7 +252,7 @@ fn with_options(mut call: Call, options: &PutOptions) -> Call {
     call
 }
 
-fn stored(answer: &Answer, bytes: u64, sum: Md5Sum) -> Stored {
+fn stored(answer: &ApiResponse, bytes: u64, sum: Md5Sum) -> Stored {
     let etag =
         answer.headers.get(http_header::ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Stored { bytes, md5: sum.hex(), etag: ETag::new(etag).as_str().to_owned() }

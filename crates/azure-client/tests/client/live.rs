@@ -1,7 +1,7 @@
 //! Over sockets of this machine: the same calls, and what only sockets can do.
 
 use crate::service::{Service, batch_over, blob_over, json, status, with_body};
-use dropmill_azure_client::{blob::PutOptions, error::BatchError, live::Live};
+use dropmill_azure_client::{blob::PutOptions, error::BatchError, live::HttpTransport};
 use dropmill_azure_wire::{batch::JobAdd, transport::TransportError, uri::decode};
 use dropmill_lifecycle::FailureKind;
 use serde_json::json as value;
@@ -12,9 +12,9 @@ use tokio::{
     task::AbortHandle,
 };
 
-fn live() -> Arc<Live> {
+fn live() -> Arc<HttpTransport> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Arc::new(Live::new().unwrap())
+    Arc::new(HttpTransport::new().unwrap())
 }
 
 /// A server that ends with its test.

@@ -22,7 +22,7 @@ pub fn busy() -> Failure {
     Failure::transient("ServerBusy", "busy")
 }
 /// It may have happened.
-pub fn unclear() -> Failure {
+pub fn maybe_applied() -> Failure {
     Failure { kind: FailureKind::Ambiguous, ..Failure::permanent(Code::TimedOut, "no answer within 30s") }
 }
 /// It never will.

@@ -1,7 +1,7 @@
 //! The runs of a simulated daemon: their plans outlive its processes, and so do the events that became durable.
 
 use super::{MillPlan, store::MortalStore};
-use crate::crash::{Doom, Mortal};
+use crate::crash::{CrashInjector, Crashable};
 use dropmill_actors::{
     RunParts, Services,
     drop_folder::NewItem,
@@ -10,7 +10,7 @@ use dropmill_actors::{
     place::ResultPlace,
 };
 use dropmill_azure_wire::time::SharedClock;
-use dropmill_journal::{Journal, event::Event, past::Past};
+use dropmill_journal::{Journal, event::Event, past::RecoveredRun};
 use dropmill_lifecycle::plan::RunPlan;
 use std::{
     cell::RefCell,
@@ -44,7 +44,7 @@ pub struct MemoryRuns {
     pub plan: MillPlan,
     pub services: Services,
     pub store: Arc<MortalStore>,
-    pub doom: Arc<Doom>,
+    pub injector: Arc<CrashInjector>,
     pub clock: SharedClock,
     pub stored: Rc<StoredRuns>,
 }
@@ -53,10 +53,11 @@ impl MemoryRuns {
     fn start(&self, plan: RunPlan, earlier: Option<Vec<Event>>) -> StartedRun {
         let (run, pool) = (plan.run.clone(), plan.pool.id.clone());
         self.stored.pools.borrow_mut().insert(pool.clone());
-        let doom = self.doom.clone();
-        let journal = Journal::answered_by(move |events| doom.keep(events));
+        let injector = self.injector.clone();
+        let journal = Journal::answered_by(move |events| injector.keep(events));
         let results = self.store.results(&plan);
-        let place: Arc<dyn ResultPlace> = Arc::new(Mortal { doom: self.doom.clone(), inner: results });
+        let place: Arc<dyn ResultPlace> =
+            Arc::new(Crashable { injector: self.injector.clone(), inner: results });
         let handle = RunParts {
             plan,
             services: self.services.clone(),
@@ -78,7 +79,7 @@ impl MemoryRuns {
     }
 
     fn events_of(&self, run: &str) -> Vec<Event> {
-        self.doom.events().into_iter().filter(|event| event.run == run).collect()
+        self.injector.events().into_iter().filter(|event| event.run == run).collect()
     }
 }
 
@@ -93,7 +94,7 @@ impl RunStore for MemoryRuns {
     fn stored(&self) -> Result<Vec<StoredRun>, String> {
         let names = self.stored.names();
         let open = names.into_iter().filter(|run| !self.stored.closed.borrow().contains(run));
-        Ok(open.map(|run| StoredRun { past: Past::of(&self.events_of(&run)), run }).collect())
+        Ok(open.map(|run| StoredRun { past: RecoveredRun::of(&self.events_of(&run)), run }).collect())
     }
 
     fn resume(&self, run: &str, items: Vec<NewItem>) -> Result<StartedRun, String> {

@@ -2,7 +2,7 @@
 //! nodes read is recorded.
 
 use crate::{
-    crash::{CrashPoint, Doom},
+    crash::{CrashInjector, CrashPoint},
     elsewhere::FaultyPlace,
     faults::Faults,
 };
@@ -33,13 +33,13 @@ use std::{
 /// The store of one process.
 pub struct MortalStore {
     inner: MemoryDropStore,
-    doom: Arc<Doom>,
+    injector: Arc<CrashInjector>,
     faults: Faults,
 }
 
 impl MortalStore {
-    pub fn new(inner: MemoryDropStore, doom: Arc<Doom>, faults: Faults) -> Self {
-        Self { inner, doom, faults }
+    pub fn new(inner: MemoryDropStore, injector: Arc<CrashInjector>, faults: Faults) -> Self {
+        Self { inner, injector, faults }
     }
 
     /// Does a step at which the process may crash: then no caller learns of it.
@@ -50,13 +50,13 @@ impl MortalStore {
     ) -> BoxFuture<'static, T> {
         let Some(point) = point else { return step() };
         if !matches!(point, CrashPoint::AfterTake(_) | CrashPoint::AfterPublish(_)) {
-            self.doom.die();
+            self.injector.die();
             return Box::pin(pending());
         }
-        let (done, doom) = (step(), self.doom.clone());
+        let (done, injector) = (step(), self.injector.clone());
         Box::pin(async move {
             done.await;
-            doom.die();
+            injector.die();
             pending().await
         })
     }
@@ -82,7 +82,7 @@ impl DropStore for MortalStore {
         self.inner.probe()
     }
     fn take(&self, takes: Vec<Take>) -> BoxFuture<'static, Vec<Taken>> {
-        let point = self.doom.counts(3, &[CrashPoint::BeforeTake, CrashPoint::AfterTake]);
+        let point = self.injector.counts(3, &[CrashPoint::BeforeTake, CrashPoint::AfterTake]);
         self.step(point, || self.inner.take(takes))
     }
     fn find(&self, place: &str, relative: &Path) -> Result<Option<StoredInput>, PlaceError> {
@@ -96,7 +96,7 @@ impl DropStore for MortalStore {
     }
     fn publish(&self, parcel: Parcel) -> BoxFuture<'static, Result<Published, NotPublished>> {
         let points = [CrashPoint::BeforePublish, CrashPoint::WithinPublish, CrashPoint::AfterPublish];
-        let point = self.doom.counts(4, &points);
+        let point = self.injector.counts(4, &points);
         if let Some(CrashPoint::WithinPublish(_)) = point {
             self.inner.publish_half(&parcel);
         }

@@ -4,7 +4,7 @@
 use super::{Found, Violation, numbered, without_secrets};
 use crate::drop::SimulatedMill;
 use dropmill_actors::drop_store::Root;
-use dropmill_journal::event::{Event, Happening, Subject};
+use dropmill_journal::event::{Event, EventKind, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks every rule.
@@ -86,9 +86,9 @@ fn results(mill: &SimulatedMill, found: &mut Found) {
 fn claims(mill: &SimulatedMill, found: &mut Found) {
     let mut place_of: BTreeMap<(&str, &Subject), &str> = BTreeMap::new();
     let mut published = BTreeSet::new();
-    for Event { run, subject, happening, .. } in &mill.events {
-        match happening {
-            Happening::FileClaimed { place, .. } => {
+    for Event { run, subject, kind, .. } in &mill.events {
+        match kind {
+            EventKind::FileClaimed { place, .. } => {
                 place_of.insert((run, subject), place);
                 found.unless(
                     !published.contains(place.as_str()),
@@ -96,7 +96,7 @@ fn claims(mill: &SimulatedMill, found: &mut Found) {
                     || format!("{subject} of {run} claims {place}"),
                 );
             }
-            Happening::FilePublished { place: to, .. } => {
+            EventKind::FilePublished { place: to, .. } => {
                 let Some(place) = place_of.get(&(run.as_str(), subject)) else { continue };
                 found.unless(published.insert(*place), "a file is published once", || {
                     format!("{subject} of {run} as {to}")
@@ -109,7 +109,7 @@ fn claims(mill: &SimulatedMill, found: &mut Found) {
 
 fn ends(run: &str, mill: &SimulatedMill, found: &mut Found) {
     let own = mill.events.iter().filter(|event| event.run == run);
-    let ends = own.clone().filter(|event| matches!(event.happening, Happening::RunEnded { .. })).count();
+    let ends = own.clone().filter(|event| matches!(event.kind, EventKind::RunEnded { .. })).count();
     // A run that was interrupted before its first event was durable has nothing to end.
     let wanted = usize::from(own.count() > 0);
     found.unless(ends == wanted, "a run ends once", || format!("{run}: {ends} ends"));

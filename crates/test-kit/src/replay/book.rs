@@ -3,7 +3,7 @@
 use super::ReplayError;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use dropmill_azure_client::record::{Answered, Exchange, Kept};
+use dropmill_azure_client::record::{Exchange, RecordedBody, RecordedResponse};
 use dropmill_azure_wire::{
     transport::{RequestBody, ResponseBody, Transport, TransportError},
     uri,
@@ -134,7 +134,7 @@ impl Book {
     /// The answer to a collection is made of what each of its tasks was answered, since it may be cut otherwise.
     fn added(&self, asked: &str, job: &str, body: &[u8]) -> Result<Exchange, TransportError> {
         let mut exchange = self.answer_of_collection(asked)?;
-        if !matches!(&exchange.answer, Answered::Answer { status: 200, .. }) {
+        if !matches!(&exchange.answer, RecordedResponse::Answer { status: 200, .. }) {
             return Ok(exchange);
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -150,8 +150,8 @@ impl Book {
             drop(state);
             told.push(item.ok_or_else(|| self.miss(asked, format!("task {id} was never added")))?);
         }
-        if let Answered::Answer { body, .. } = &mut exchange.answer {
-            *body = Kept::Text(json!({ "value": told }).to_string());
+        if let RecordedResponse::Answer { body, .. } = &mut exchange.answer {
+            *body = RecordedBody::Text(json!({ "value": told }).to_string());
         }
         Ok(exchange)
     }
@@ -213,7 +213,10 @@ fn collection(path: &str) -> Option<&str> {
 }
 
 fn items(exchange: &Exchange) -> Option<Vec<Value>> {
-    let Answered::Answer { status: 200, body: Kept::Text(body), .. } = &exchange.answer else { return None };
+    let RecordedResponse::Answer { status: 200, body: RecordedBody::Text(body), .. } = &exchange.answer
+    else {
+        return None;
+    };
     let answer: Value = serde_json::from_str(body).ok()?;
     answer["value"].as_array().cloned()
 }
@@ -266,18 +269,20 @@ impl Transport for Book {
             };
             sleep(Duration::from_millis(exchange.took_ms)).await;
             match exchange.answer {
-                Answered::NotConnected(what) => Err(TransportError::Connect(what)),
-                Answered::NotSendable(what) => Err(TransportError::Unsendable(what)),
-                Answered::Lost(what) if what.starts_with("nobody waited") => std::future::pending().await,
-                Answered::Lost(what) => Err(TransportError::Broken(what)),
-                Answered::Answer { status, headers, body, broken } => {
+                RecordedResponse::NotConnected(what) => Err(TransportError::Connect(what)),
+                RecordedResponse::NotSendable(what) => Err(TransportError::Unsendable(what)),
+                RecordedResponse::Lost(what) if what.starts_with("nobody waited") => {
+                    std::future::pending().await
+                }
+                RecordedResponse::Lost(what) => Err(TransportError::Broken(what)),
+                RecordedResponse::Answer { status, headers, body, broken } => {
                     let bytes = content(&body).map_err(|reason| book.miss(&asked, reason))?;
                     let mut answer = Response::builder().status(status);
                     for (name, value) in headers {
                         // Texts may have become shorter.
                         if name != "content-length"
                             || head.method == Method::HEAD
-                            || matches!(body, Kept::Base64(_))
+                            || matches!(body, RecordedBody::Base64(_))
                         {
                             answer = answer.header(name, value);
                         }
@@ -298,12 +303,14 @@ impl Transport for Book {
     }
 }
 
-fn content(body: &Kept) -> Result<Bytes, String> {
+fn content(body: &RecordedBody) -> Result<Bytes, String> {
     match body {
-        Kept::Empty => Ok(Bytes::new()),
-        Kept::Text(text) => Ok(text.clone().into_bytes().into()),
-        Kept::Base64(text) => STANDARD.decode(text).map(Bytes::from).map_err(|error| error.to_string()),
-        Kept::Digest { bytes, .. } => {
+        RecordedBody::Empty => Ok(Bytes::new()),
+        RecordedBody::Text(text) => Ok(text.clone().into_bytes().into()),
+        RecordedBody::Base64(text) => {
+            STANDARD.decode(text).map(Bytes::from).map_err(|error| error.to_string())
+        }
+        RecordedBody::Digest { bytes, .. } => {
             Err(format!("its answer had {bytes} bytes, and was not kept: record with --record-bytes {bytes}"))
         }
     }
@@ -338,8 +345,8 @@ mod tests {
             host: String::new(),
             path: "/x".into(),
             request_headers: BTreeMap::new(),
-            request_body: Kept::Empty,
-            answer: Answered::Lost(String::new()),
+            request_body: RecordedBody::Empty,
+            answer: RecordedResponse::Lost(String::new()),
         };
         Page { answers: moments.iter().map(exchange).collect(), given: 0 }
     }
@@ -351,8 +358,12 @@ mod tests {
         {
             let mut exchange = page(&[at_ms]).answers.remove(0);
             exchange.method = method.into();
-            let answer =
-                Answered::Answer { status: 202, headers: BTreeMap::new(), body: Kept::Empty, broken: false };
+            let answer = RecordedResponse::Answer {
+                status: 202,
+                headers: BTreeMap::new(),
+                body: RecordedBody::Empty,
+                broken: false,
+            };
             exchange.answer = answer;
             let book = Book::of(&[exchange]);
             let request = Request::builder().method(method).uri("http://h/x");

@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep_until};
 /// Puts a result in its place no earlier than it was then. What else happened meanwhile, while a disk was slow, would
 /// otherwise come after the end of the run.
 #[derive(Clone)]
-pub struct UnhurriedPlace {
+pub struct PacedPlace {
     inner: MemoryPlace,
     moments: BTreeMap<String, Instant>,
 }
 
-impl UnhurriedPlace {
+impl PacedPlace {
     /// `delivered_ms` holds for each task how long after the beginning, which is now, its result was in its place.
     pub fn new(inner: MemoryPlace, delivered_ms: &BTreeMap<String, u64>) -> Self {
         let began = Instant::now();
@@ -26,7 +26,7 @@ impl UnhurriedPlace {
     }
 }
 
-impl ResultPlace for UnhurriedPlace {
+impl ResultPlace for PacedPlace {
     fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
         self.inner.stage(task, needs_bytes, keep)
     }

@@ -1,7 +1,8 @@
 //! The file that a scenario is written in.
 
 use super::{
-    Arrives, Case, Deed, Fault, FileChange, FileDeed, Incident, Interference, Scenario, ScenarioError, Work,
+    Arrives, Case, Fault, FaultKind, FileChange, FileDeed, Incident, IncidentKind, Scenario, ScenarioError,
+    Work,
 };
 use crate::operation;
 use globset::{Glob, GlobMatcher};
@@ -117,7 +118,7 @@ struct FaultSection {
     until: Option<Length>,
     times: Option<u32>,
     #[serde(rename = "do")]
-    deed: Deed,
+    deed: FaultKind,
     delay: Option<Length>,
     status: Option<u16>,
     code: Option<String>,
@@ -193,7 +194,7 @@ fn skew(ahead: Option<Length>, behind: Option<Length>) -> Result<Option<i64>, St
 
 impl IncidentSection {
     fn checked(self) -> Result<Incident, String> {
-        use {Interference as Is, InterferenceName as Name};
+        use {IncidentKind as Is, InterferenceName as Name};
         let many = matches!(self.what, Name::PreemptNodes | Name::BreakNodes | Name::Quota);
         let lasting = many || matches!(self.what, Name::StallResizes | Name::MoveClock);
         if self.nodes.is_some() && !many {
@@ -339,10 +340,10 @@ impl FaultSection {
                 "status, code and retry_after belong to do = \"status\", \"status-after\" and \"refuse-items\"".into(),
             );
         }
-        if self.body.is_some() && !matches!(self.deed, Deed::Status | Deed::StatusAfter) {
+        if self.body.is_some() && !matches!(self.deed, FaultKind::Status | FaultKind::StatusAfter) {
             return wrong("body belongs to do = \"status\" and \"status-after\"".into());
         }
-        if (self.deed == Deed::Delay) != self.delay.is_some() {
+        if (self.deed == FaultKind::Delay) != self.delay.is_some() {
             return wrong("delay belongs to do = \"delay\", and is needed there".into());
         }
         let subject = self.subject.as_deref().map(|text| pattern(&format!("fault {number}: subject"), text));

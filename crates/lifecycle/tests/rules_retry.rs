@@ -7,20 +7,20 @@ use common::*;
 use dropmill_lifecycle::{
     Elapsed,
     delays::Delays,
-    effort::{self, EffortCommand as Do, EffortEvent as On, EffortLimits, EffortState as Is},
+    retry::{self, RetryCommand as Do, RetryEvent as On, RetryLimits, RetryState as Is},
 };
 
-fn limits() -> EffortLimits {
-    EffortLimits { whole: secs(60), delays: three_tries() }
+fn limits() -> RetryLimits {
+    RetryLimits { whole: secs(60), delays: three_tries() }
 }
 
 /// Tries without end, each four seconds after the last.
-fn tireless() -> EffortLimits {
-    EffortLimits { whole: secs(60), delays: Delays { steps: vec![secs(4)], for_ever: true } }
+fn tireless() -> RetryLimits {
+    RetryLimits { whole: secs(60), delays: Delays { steps: vec![secs(4)], for_ever: true } }
 }
 
-fn apply(state: Is, event: On, now: Elapsed) -> effort::Step {
-    effort::apply(state, event, now, &limits())
+fn apply(state: Is, event: On, now: Elapsed) -> retry::Step {
+    retry::apply(state, event, now, &limits())
 }
 
 fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
@@ -44,9 +44,9 @@ fn its_time_counts_from_its_beginning_not_from_its_wait() {
 
 #[test]
 fn a_try_that_failed_for_now_is_made_again_after_its_rest_and_not_before() {
-    for failure in [busy(), unclear()] {
+    for failure in [busy(), maybe_applied()] {
         let (rest, commands) = apply(trying(1), On::TryFailed(failure.clone()), at(10));
-        let told = Do::TellRest { attempt: 1, rest: secs(1), failure };
+        let told = Do::ReportDelay { attempt: 1, rest: secs(1), failure };
         assert_eq!(commands, [told]);
         assert_eq!(rest.wakes_at(), Some(at(11)));
         check(&rest, On::TimePassed, Elapsed(10_999), &rest, &[]);
@@ -69,7 +69,7 @@ fn it_fails_when_refused_or_out_of_tries_or_when_the_rest_would_outlast_it() {
     {
         let state = trying(attempt);
         let failed = Is::Failed(failure.clone());
-        check(&state, On::TryFailed(failure.clone()), at(now), &failed, &[Do::TellFailed(failure)]);
+        check(&state, On::TryFailed(failure.clone()), at(now), &failed, &[Do::ReportFailed(failure)]);
     }
 }
 
@@ -77,15 +77,15 @@ fn it_fails_when_refused_or_out_of_tries_or_when_the_rest_would_outlast_it() {
 fn tries_without_end_end_with_the_effort() {
     let (mut state, mut now) = (trying(1), at(0));
     for tries in 1.. {
-        let (next, commands) = effort::apply(state, On::TryFailed(busy()), now, &tireless());
+        let (next, commands) = retry::apply(state, On::TryFailed(busy()), now, &tireless());
         let Some(moment) = next.wakes_at() else {
-            assert_eq!((next, commands), (Is::Failed(busy()), vec![Do::TellFailed(busy())]));
+            assert_eq!((next, commands), (Is::Failed(busy()), vec![Do::ReportFailed(busy())]));
             // At 0, 4, …, 56 s: the next would be at the end itself.
             assert_eq!((tries, now), (15, at(56)));
             return;
         };
         now = moment;
-        let (again, commands) = effort::apply(next, On::TimePassed, now, &tireless());
+        let (again, commands) = retry::apply(next, On::TimePassed, now, &tireless());
         assert_eq!(commands, [Do::Try]);
         state = again;
     }
@@ -98,7 +98,7 @@ fn a_try_that_got_further_gives_the_rest_all_tries_but_no_more_time() {
     for second in 0..59 {
         let (further, _) = apply(state, On::GotFurther, at(second));
         let (rest, commands) = apply(further, On::TryFailed(busy()), at(second));
-        assert!(matches!(commands[..], [Do::TellRest { attempt: 1, .. }]), "{second}: {commands:?}");
+        assert!(matches!(commands[..], [Do::ReportDelay { attempt: 1, .. }]), "{second}: {commands:?}");
         (state, _) = apply(rest, On::TimePassed, at(second + 1));
     }
     let (further, _) = apply(state, On::GotFurther, at(59));
@@ -108,7 +108,7 @@ fn a_try_that_got_further_gives_the_rest_all_tries_but_no_more_time() {
 
 #[test]
 fn an_answer_that_comes_after_the_time_still_counts() {
-    check(&trying(1), On::Succeeded, at(1000), &Is::Done, &[Do::TellDone]);
+    check(&trying(1), On::Succeeded, at(1000), &Is::Done, &[Do::ReportDone]);
 }
 
 #[test]
@@ -149,23 +149,23 @@ fn no_walk_tries_twice_at_once_or_waits_for_ever() {
                 0..=2 => On::Begun,
                 // Nobody answers a question that was not asked.
                 3 if in_flight => On::Succeeded,
-                4..=7 if in_flight => {
-                    On::TryFailed(dice.pick(&[busy(), busy(), unclear(), busy_for(9), refused()]).clone())
-                }
+                4..=7 if in_flight => On::TryFailed(
+                    dice.pick(&[busy(), busy(), maybe_applied(), busy_for(9), refused()]).clone(),
+                ),
                 8 if dice.below(4) == 0 => On::EndAsked,
                 9 => On::GotFurther,
                 _ => On::TimePassed,
             };
             story.push(format!("{now} {state:?} + {event:?}"));
             in_flight &= !matches!(event, On::Succeeded | On::TryFailed(_));
-            let (next, commands) = effort::apply(state.clone(), event.clone(), now, &limits);
+            let (next, commands) = retry::apply(state.clone(), event.clone(), now, &limits);
             let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
             assert!(!state.is_over() || (next == state && commands.is_empty()), "{}", told());
             for command in &commands {
                 match command {
                     Do::Try => assert!(!std::mem::replace(&mut in_flight, true), "{}", told()),
-                    Do::TellDone | Do::TellFailed(_) => last_words += 1,
-                    Do::TellRest { .. } => {}
+                    Do::ReportDone | Do::ReportFailed(_) => last_words += 1,
+                    Do::ReportDelay { .. } => {}
                 }
             }
             assert_eq!(
@@ -178,7 +178,7 @@ fn no_walk_tries_twice_at_once_or_waits_for_ever() {
                 Is::Trying { .. } => assert!(in_flight, "{}", told()),
                 Is::Resting { again_at, until, .. } => {
                     assert!(next.wakes_at() == Some(again_at) && again_at < until, "{}", told());
-                    let (after, _) = effort::apply(next.clone(), On::TimePassed, again_at.max(now), &limits);
+                    let (after, _) = retry::apply(next.clone(), On::TimePassed, again_at.max(now), &limits);
                     assert_ne!(after, next, "an alarm that rang rings again: {}", told());
                 }
                 Is::Waiting | Is::Done | Is::Failed(_) | Is::Dropped => {}

@@ -1,6 +1,6 @@
 //! When to look at the tasks, and how: decided from news and quiet alone.
 //!
-//! A look asks for what ended since the last; now and then another follows for what runs. Looks thin out while
+//! A look asks for what ended since the last; now and then another follows for what runs. PollSchedule thin out while
 //! nothing happens. What no filtered look can show, a task that somebody deleted, is noticed by counting; the whole
 //! list is asked for only when the count is short, and when the run ends.
 
@@ -25,7 +25,7 @@ const FEW: u32 = 32;
 
 /// What to ask for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Look {
+pub enum PollQuery {
     /// Tasks that ended since they were last looked at.
     Ended,
     /// Tasks that run.
@@ -36,9 +36,9 @@ pub enum Look {
     All,
 }
 
-/// Looks at the tasks of one job.
+/// PollSchedule at the tasks of one job.
 #[derive(Debug)]
-pub struct Looks {
+pub struct PollSchedule {
     intervals: PollIntervals,
     pause: Duration,
     /// A look is on its way.
@@ -57,7 +57,7 @@ pub struct Looks {
     newest: Option<Timestamp>,
 }
 
-impl Looks {
+impl PollSchedule {
     /// None was made yet.
     pub fn new(intervals: PollIntervals) -> Self {
         let never = Elapsed(0);
@@ -88,29 +88,29 @@ impl Looks {
     }
 
     /// The look that is made now.
-    pub fn begin(&mut self, now: Elapsed, ending: bool) -> Look {
+    pub fn begin(&mut self, now: Elapsed, ending: bool) -> PollQuery {
         let quiet = now.since(self.last_news) >= COUNT_AFTER;
         let look = if ending || std::mem::take(&mut self.short) {
-            Look::All
+            PollQuery::All
         } else if quiet && now.since(self.last_count) >= COUNT_EVERY {
-            Look::Count
+            PollQuery::Count
         } else if self.follow_up {
-            Look::Running
+            PollQuery::Running
         } else {
-            Look::Ended
+            PollQuery::Ended
         };
         self.in_flight = true;
         self.last_began = now;
         self.follow_up = false;
         match look {
-            Look::Ended => {
+            PollQuery::Ended => {
                 self.hinted = false;
                 // What runs is worth knowing, what ended is worth knowing soon.
                 self.follow_up = now.since(self.last_running) >= RUNNING_EVERY.max(self.pause * 4);
             }
-            Look::Running => self.last_running = now,
-            Look::Count => self.last_count = now,
-            Look::All => self.hinted = false,
+            PollQuery::Running => self.last_running = now,
+            PollQuery::Count => self.last_count = now,
+            PollQuery::All => self.hinted = false,
         }
         look
     }
@@ -131,14 +131,14 @@ impl Looks {
     }
 
     /// What a look asks the service to filter by.
-    pub fn filter(&self, look: Look, now: Elapsed) -> Option<String> {
+    pub fn filter(&self, look: PollQuery, now: Elapsed) -> Option<String> {
         match (look, self.since(now)) {
-            (Look::Ended, Some(since)) => {
+            (PollQuery::Ended, Some(since)) => {
                 Some(format!("state eq 'completed' and stateTransitionTime ge DateTime'{since}'"))
             }
-            (Look::Ended, None) => Some("state eq 'completed'".to_owned()),
-            (Look::Running, _) => Some("state eq 'running'".to_owned()),
-            (Look::Count | Look::All, _) => None,
+            (PollQuery::Ended, None) => Some("state eq 'completed'".to_owned()),
+            (PollQuery::Running, _) => Some("state eq 'running'".to_owned()),
+            (PollQuery::Count | PollQuery::All, _) => None,
         }
     }
 
@@ -154,8 +154,8 @@ impl Looks {
     }
 
     /// A look failed.
-    pub fn failed(&mut self, look: Look) {
-        self.short |= look == Look::All;
+    pub fn failed(&mut self, look: PollQuery) {
+        self.short |= look == PollQuery::All;
         self.pause = (self.pause * 2).min(self.intervals.longest);
     }
 
@@ -174,9 +174,9 @@ impl Looks {
 mod tests {
     use super::*;
 
-    fn looks() -> Looks {
+    fn schedule() -> PollSchedule {
         let second = Duration::from_secs(1);
-        Looks::new(PollIntervals {
+        PollSchedule::new(PollIntervals {
             job: second,
             pool: second,
             tasks: second / 2,
@@ -186,73 +186,73 @@ mod tests {
         })
     }
 
-    /// Looks without news, from 0 to `until`; the moments in seconds.
-    fn quiet(looks: &mut Looks, until: u64) -> Vec<(u64, Look)> {
+    /// PollSchedule without news, from 0 to `until`; the moments in seconds.
+    fn quiet(schedule: &mut PollSchedule, until: u64) -> Vec<(u64, PollQuery)> {
         let mut made = vec![];
-        while looks.due(1) < Elapsed::secs(until) {
-            let now = looks.due(1);
-            made.push((now.0 / 1000, looks.begin(now, false)));
-            looks.in_flight = false;
-            looks.made(now, false);
+        while schedule.due(1) < Elapsed::secs(until) {
+            let now = schedule.due(1);
+            made.push((now.0 / 1000, schedule.begin(now, false)));
+            schedule.in_flight = false;
+            schedule.made(now, false);
         }
         made
     }
 
     #[test]
     fn looks_thin_out_to_a_twentieth_of_the_quiet_and_no_further_than_asked() {
-        let made = quiet(&mut looks(), 4 * 3600);
+        let made = quiet(&mut schedule(), 4 * 3600);
         let ended: Vec<u64> =
-            made.iter().filter(|(_, look)| *look == Look::Ended).map(|(at, _)| *at).collect();
+            made.iter().filter(|(_, look)| *look == PollQuery::Ended).map(|(at, _)| *at).collect();
         for pair in ended.windows(2) {
             let rest = pair[1] - pair[0];
             // A look at what runs, or a count, may come in between.
             assert!(rest <= 61 && rest <= pair[0] / 9 + 2, "{pair:?}");
         }
-        assert!(made.len() < 1200, "{} looks in four quiet hours", made.len());
-        let running = made.iter().filter(|(_, look)| *look == Look::Running).count();
+        assert!(made.len() < 1200, "{} schedule in four quiet hours", made.len());
+        let running = made.iter().filter(|(_, look)| *look == PollQuery::Running).count();
         assert!(running * 3 < ended.len(), "{running} of {}", ended.len());
     }
 
     #[test]
     fn tasks_are_counted_now_and_then_and_listed_only_when_some_are_missing() {
-        let mut looks = looks();
-        let made = quiet(&mut looks, 7200);
-        let counts = made.iter().filter(|(_, look)| *look == Look::Count).count();
+        let mut schedule = schedule();
+        let made = quiet(&mut schedule, 7200);
+        let counts = made.iter().filter(|(_, look)| *look == PollQuery::Count).count();
         assert!((10..=12).contains(&counts), "{counts} in two hours");
-        assert!(made.iter().all(|(_, look)| *look != Look::All));
-        looks.counted(true);
-        assert_ne!(looks.begin(Elapsed::secs(7201), false), Look::All);
-        looks.counted(false);
-        assert_eq!(looks.begin(Elapsed::secs(7202), false), Look::All);
-        assert_ne!(looks.begin(Elapsed::secs(7203), false), Look::All, "once");
-        assert_eq!(looks.begin(Elapsed::secs(7204), true), Look::All, "the end closes every task");
+        assert!(made.iter().all(|(_, look)| *look != PollQuery::All));
+        schedule.counted(true);
+        assert_ne!(schedule.begin(Elapsed::secs(7201), false), PollQuery::All);
+        schedule.counted(false);
+        assert_eq!(schedule.begin(Elapsed::secs(7202), false), PollQuery::All);
+        assert_ne!(schedule.begin(Elapsed::secs(7203), false), PollQuery::All, "once");
+        assert_eq!(schedule.begin(Elapsed::secs(7204), true), PollQuery::All, "the end closes every task");
     }
 
     #[test]
     fn what_ended_is_asked_for_again_only_as_long_as_it_may_be_shown_late() {
-        let mut looks = looks();
-        assert_eq!(looks.filter(Look::Ended, Elapsed(0)).as_deref(), Some("state eq 'completed'"));
-        looks.ended_at("2026-03-02T10:11:12Z".parse().unwrap_or_default());
-        looks.made(Elapsed::secs(100), true);
-        let filter = |at| looks.filter(Look::Ended, Elapsed::secs(at)).unwrap_or_default();
+        let mut schedule = schedule();
+        assert_eq!(schedule.filter(PollQuery::Ended, Elapsed(0)).as_deref(), Some("state eq 'completed'"));
+        schedule.ended_at("2026-03-02T10:11:12Z".parse().unwrap_or_default());
+        schedule.made(Elapsed::secs(100), true);
+        let filter = |at| schedule.filter(PollQuery::Ended, Elapsed::secs(at)).unwrap_or_default();
         assert!(filter(159).contains("DateTime'2026-03-02T10:11:02Z'"), "{}", filter(159));
         assert!(filter(160).contains("DateTime'2026-03-02T10:11:12.0000001Z'"), "{}", filter(160));
     }
 
     #[test]
     fn a_hint_and_news_bring_the_next_look_near() {
-        let mut looks = looks();
-        quiet(&mut looks, 3600);
-        let began = looks.begin(Elapsed::secs(3600), false);
-        assert_eq!(began, Look::Ended);
-        looks.follow_up = false;
-        looks.made(Elapsed::secs(3600), false);
-        assert_eq!(looks.due(1), Elapsed::secs(3630));
-        looks.hinted = true;
-        assert_eq!(looks.due(FEW), Elapsed::secs(3600));
-        assert_eq!(looks.due(FEW + 1), Elapsed::secs(3600) + Duration::from_millis(10));
-        looks.hinted = false;
-        looks.made(Elapsed::secs(3600), true);
-        assert_eq!(looks.due(1), Elapsed::secs(3600) + Duration::from_millis(500));
+        let mut schedule = schedule();
+        quiet(&mut schedule, 3600);
+        let began = schedule.begin(Elapsed::secs(3600), false);
+        assert_eq!(began, PollQuery::Ended);
+        schedule.follow_up = false;
+        schedule.made(Elapsed::secs(3600), false);
+        assert_eq!(schedule.due(1), Elapsed::secs(3630));
+        schedule.hinted = true;
+        assert_eq!(schedule.due(FEW), Elapsed::secs(3600));
+        assert_eq!(schedule.due(FEW + 1), Elapsed::secs(3600) + Duration::from_millis(10));
+        schedule.hinted = false;
+        schedule.made(Elapsed::secs(3600), true);
+        assert_eq!(schedule.due(1), Elapsed::secs(3600) + Duration::from_millis(500));
     }
 }

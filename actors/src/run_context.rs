@@ -1,17 +1,17 @@
-//! What every actor of a run is given.
+//! What every actor of a run needs.
 
-use crate::{inputs::Inputs, record::Recorder, roster::Roster, services::Services};
-use dropmill_journal::past::Past;
+use crate::{inputs::Inputs, item_list::ItemList, record::Recorder, services::Services};
+use dropmill_journal::past::RecoveredRun;
 use dropmill_lifecycle::plan::RunPlan;
 use std::{rc::Rc, sync::Arc};
 
-/// One run; cheap to clone.
+/// Everything an actor needs to work on a run; cheap to clone.
 #[derive(Clone)]
-pub struct Errand {
+pub struct RunContext {
     /// What shall be done.
     pub plan: Rc<RunPlan>,
     /// Its items, also those that came since.
-    pub roster: Roster,
+    pub item_list: ItemList,
     /// Where it is done.
     pub services: Services,
     /// Where inputs are read from.
@@ -19,5 +19,5 @@ pub struct Errand {
     /// Where it is told.
     pub record: Recorder,
     /// What earlier lives did.
-    pub past: Rc<Past>,
+    pub past: Rc<RecoveredRun>,
 }

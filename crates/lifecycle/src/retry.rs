@@ -1,7 +1,7 @@
-//! One effort: a call repeated until it succeeds, is refused, or its time is over.
+//! A call that is repeated until it succeeds, is rejected for good, or its time is over.
 //!
-//! An upload is an effort, so are making a container, adding a chunk of tasks, fetching a task's
-//! results and deleting something. A rest between tries is a state, not a sleep, so that an end can
+//! Uploads are such calls, so are creating a container, fetching a task's results and deleting
+//! something. A rest between tries is a state, not a sleep, so that an end can
 //! interrupt it. An ambiguous failure is tried again like a transient one, because whoever carries
 //! out `Try` asks the service what is true first.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Where an effort stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EffortState {
+pub enum RetryState {
     /// Not begun: something it needs is missing, or too much is in flight.
     Waiting,
     /// A call is on its way.
@@ -41,7 +41,7 @@ pub enum EffortState {
 
 /// What happened to an effort.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EffortEvent {
+pub enum RetryEvent {
     /// It may begin.
     Begun,
     /// The call succeeded.
@@ -58,11 +58,11 @@ pub enum EffortEvent {
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EffortCommand {
+pub enum RetryCommand {
     /// Make the call (again).
     Try,
     /// Say that a try failed and how long the rest is.
-    TellRest {
+    ReportDelay {
         /// Number of the try that failed.
         attempt: u32,
         /// Length of the rest.
@@ -71,14 +71,14 @@ pub enum EffortCommand {
         failure: Failure,
     },
     /// Say that it succeeded.
-    TellDone,
+    ReportDone,
     /// Say that it failed for good.
-    TellFailed(Failure),
+    ReportFailed(Failure),
 }
 
 /// What an effort may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EffortLimits {
+pub struct RetryLimits {
     /// All tries together.
     pub whole: Duration,
     /// Rests between tries.
@@ -86,43 +86,43 @@ pub struct EffortLimits {
 }
 
 /// A state and what to do on entering it.
-pub type Step = (EffortState, Vec<EffortCommand>);
+pub type Step = (RetryState, Vec<RetryCommand>);
 
 /// A call that is repeated until it succeeds.
 #[derive(Debug)]
-pub struct Effort;
+pub struct Retry;
 
-impl Machine for Effort {
-    type State = EffortState;
-    type Event = EffortEvent;
-    type Command = EffortCommand;
-    type Limits = EffortLimits;
-    const NAME: &'static str = "effort";
+impl Machine for Retry {
+    type State = RetryState;
+    type Event = RetryEvent;
+    type Command = RetryCommand;
+    type Limits = RetryLimits;
+    const NAME: &'static str = "retry";
 
-    fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &EffortLimits) -> Step {
+    fn apply(state: RetryState, event: RetryEvent, now: Elapsed, limits: &RetryLimits) -> Step {
         apply(state, event, now, limits)
     }
 
-    fn wakes_at(state: &EffortState, _: &EffortLimits) -> Option<Elapsed> {
+    fn wakes_at(state: &RetryState, _: &RetryLimits) -> Option<Elapsed> {
         state.wakes_at()
     }
 
-    fn time_passed() -> EffortEvent {
-        EffortEvent::TimePassed
+    fn time_passed() -> RetryEvent {
+        RetryEvent::TimePassed
     }
 
-    fn is_routine(event: &EffortEvent) -> bool {
+    fn is_routine(event: &RetryEvent) -> bool {
         // The end is asked of all, and news of progress changes only the number of attempts.
-        matches!(event, EffortEvent::TimePassed | EffortEvent::EndAsked | EffortEvent::GotFurther)
+        matches!(event, RetryEvent::TimePassed | RetryEvent::EndAsked | RetryEvent::GotFurther)
     }
 }
 
 /// What follows from `event` at `now`.
-pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &EffortLimits) -> Step {
-    use {EffortCommand as Do, EffortEvent as On, EffortState as Is};
+pub fn apply(state: RetryState, event: RetryEvent, now: Elapsed, limits: &RetryLimits) -> Step {
+    use {RetryCommand as Do, RetryEvent as On, RetryState as Is};
     match (state, event) {
         (Is::Waiting, On::Begun) => (Is::Trying { attempt: 1, until: now + limits.whole }, vec![Do::Try]),
-        (Is::Trying { .. }, On::Succeeded) => (Is::Done, vec![Do::TellDone]),
+        (Is::Trying { .. }, On::Succeeded) => (Is::Done, vec![Do::ReportDone]),
         // Otherwise a result of many files could never come home over a wire that fails once in so many calls.
         (Is::Trying { until, .. }, On::GotFurther) => (Is::Trying { attempt: 1, until }, vec![]),
         (Is::Trying { attempt, until }, On::TryFailed(failure)) => {
@@ -134,7 +134,7 @@ pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &Effo
             };
             match rest {
                 Some(rest) if now + rest < until => {
-                    let told = Do::TellRest { attempt, rest, failure: failure.clone() };
+                    let told = Do::ReportDelay { attempt, rest, failure: failure.clone() };
                     (Is::Resting { attempt, again_at: now + rest, until, failure }, vec![told])
                 }
                 _ => fail(failure),
@@ -157,10 +157,10 @@ pub fn apply(state: EffortState, event: EffortEvent, now: Elapsed, limits: &Effo
 }
 
 fn fail(failure: Failure) -> Step {
-    (EffortState::Failed(failure.clone()), vec![EffortCommand::TellFailed(failure)])
+    (RetryState::Failed(failure.clone()), vec![RetryCommand::ReportFailed(failure)])
 }
 
-impl EffortState {
+impl RetryState {
     /// When to say `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {

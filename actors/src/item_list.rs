@@ -5,12 +5,12 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 /// Items by index; cheap to clone, one thread.
 #[derive(Clone)]
-pub struct Roster {
+pub struct ItemList {
     items: Rc<RefCell<Vec<Rc<Item>>>>,
     ids: Rc<RefCell<BTreeSet<String>>>,
 }
 
-impl Roster {
+impl ItemList {
     /// Those of a plan.
     pub fn of(plan: &RunPlan) -> Self {
         let items = plan.items.iter().map(|item| Rc::new(item.clone())).collect();
@@ -21,7 +21,7 @@ impl Roster {
     /// The item at this place.
     ///
     /// # Panics
-    /// When there is none: an index comes from the roster alone.
+    /// When there is none: an index comes from this list alone.
     pub fn item(&self, index: u32) -> Rc<Item> {
         self.items.borrow()[index as usize].clone()
     }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 const FORMAT: i64 = 1;
 
 /// Remembers files over lives of a daemon.
-pub struct SeenBefore {
+pub struct DuplicateIndex {
     path: PathBuf,
     database: Connection,
 }
 
-impl SeenBefore {
+impl DuplicateIndex {
     /// Opens the file, or makes it.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl SeenBefore {
     }
 
     fn refused(&self, error: &rusqlite::Error) -> JournalError {
-        JournalError::Refused { path: self.path.clone(), reason: error.to_string() }
+        JournalError::Io { path: self.path.clone(), reason: error.to_string() }
     }
 }
 
@@ -86,12 +86,12 @@ mod tests {
     fn what_was_finished_is_known_until_it_is_old() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seen.db");
-        let seen = SeenBefore::open(&path).unwrap();
+        let seen = DuplicateIndex::open(&path).unwrap();
         assert_eq!(seen.find("a").unwrap(), None);
         seen.add("a", "run", "task", 100).unwrap();
         seen.add("b", "run", "other", 200).unwrap();
         drop(seen);
-        let seen = SeenBefore::open(&path).unwrap();
+        let seen = DuplicateIndex::open(&path).unwrap();
         assert_eq!(seen.find("a").unwrap(), Some(("run".into(), "task".into())));
         assert_eq!(seen.forget_before(150).unwrap(), 1);
         assert_eq!((seen.find("a").unwrap(), seen.find("b").unwrap().is_some()), (None, true));
