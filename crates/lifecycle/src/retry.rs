@@ -5,7 +5,7 @@
 //! interrupt it. An ambiguous failure is tried again like a transient one, because whoever carries
 //! out `Try` asks the service what is true first.
 
-use crate::{Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
+use crate::{Elapsed, Failure, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where an effort stands.
@@ -126,12 +126,7 @@ pub fn apply(state: RetryState, event: RetryEvent, now: Elapsed, limits: &RetryL
         // Otherwise a result of many files could never come home over a wire that fails once in so many calls.
         (Is::Trying { until, .. }, On::GotFurther) => (Is::Trying { attempt: 1, until }, vec![]),
         (Is::Trying { attempt, until }, On::TryFailed(failure)) => {
-            let rest = match failure.kind {
-                FailureKind::Permanent => None,
-                FailureKind::Transient | FailureKind::Ambiguous => {
-                    limits.delays.after(attempt, failure.retry_after)
-                }
-            };
+            let rest = limits.delays.after_failure(attempt, &failure);
             match rest {
                 Some(rest) if now + rest < until => {
                     let told = Do::ReportDelay { attempt, rest, failure: failure.clone() };
