@@ -21,7 +21,7 @@ impl ItemList {
     /// The item at this place.
     ///
     /// # Panics
-    /// When there is none: an index comes from the roster alone.
+    /// When there is none: an index comes from this list alone.
     pub fn item(&self, index: u32) -> Rc<Item> {
         self.items.borrow()[index as usize].clone()
     }

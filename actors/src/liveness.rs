@@ -1,9 +1,9 @@
-//! Whether an actor lives. A panic in a handler closes the actor's mailbox for good and says nothing
-//! to anybody; dropping the actor drops its pulse, and that is heard.
+//! Reports that an actor has exited. A panic in a handler closes the actor's mailbox for good and is reported to nobody;
+//! but dropping the actor drops its guard, which sends the actor's name.
 
 use dropmill_journal::event::Role;
 
-/// Held by an actor; tells its name when it is dropped.
+/// Held by an actor; sends the actor's role when it is dropped.
 #[derive(Debug)]
 pub struct LivenessGuard {
     actor: Role,
@@ -11,7 +11,7 @@ pub struct LivenessGuard {
 }
 
 impl LivenessGuard {
-    /// The pulse of `actor`, heard through `deaths`.
+    /// Creates the guard of `actor`, which reports to `deaths`.
     pub fn new(actor: Role, deaths: async_channel::Sender<Role>) -> Self {
         Self { actor, deaths }
     }

@@ -1,11 +1,11 @@
-//! What every actor of a run is given.
+//! What every actor of a run needs.
 
 use crate::{inputs::Inputs, item_list::ItemList, record::Recorder, services::Services};
 use dropmill_journal::past::RecoveredRun;
 use dropmill_lifecycle::plan::RunPlan;
 use std::{rc::Rc, sync::Arc};
 
-/// One run; cheap to clone.
+/// Everything an actor needs to work on a run; cheap to clone.
 #[derive(Clone)]
 pub struct RunContext {
     /// What shall be done.

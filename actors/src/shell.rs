@@ -252,6 +252,7 @@ pub(crate) trait DrivesMany<M: Machine + 'static>: Actor<Context = Context<Self>
 mod tests {
     use super::*;
     use dropmill_lifecycle::{
+        Failure,
         delays::Delays,
         mill::{Mill, MillEvent, MillLimits, MillState},
         retry::{Retry, RetryCommand, RetryEvent, RetryLimits, RetryState},
@@ -304,7 +305,9 @@ mod tests {
                 // The first attempt of each fails.
                 RetryCommand::Try => {
                     let _ = self.done.try_send((number, "try", now));
-                    let failure = dropmill_lifecycle::Failure::transient("ServerBusy", "busy");
+                    // What begins first waits longest: the timer has to move.
+                    let retry_after = (number == 0).then_some(Duration::from_secs(9));
+                    let failure = Failure { retry_after, ..Failure::transient("ServerBusy", "busy") };
                     let event = if now == 0 { RetryEvent::TryFailed(failure) } else { RetryEvent::Succeeded };
                     self.happened(number, event, ctx);
                 }
@@ -337,10 +340,10 @@ mod tests {
             (0, "rest", 0),
             (1, "try", 0),
             (1, "rest", 0),
-            (0, "try", 2),
-            (0, "done", 2),
             (1, "try", 2),
             (1, "done", 2),
+            (0, "try", 9),
+            (0, "done", 9),
         ];
         assert_eq!(all, expected);
     }

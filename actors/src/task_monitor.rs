@@ -146,7 +146,7 @@ pub struct TailSeen {
 #[rtype(result = "()")]
 pub struct ResumeTasks;
 
-/// Another task, with its place in the roster.
+/// Another task, with its place in the list of items.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TaskAdded(pub u32);

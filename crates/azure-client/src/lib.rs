@@ -1,4 +1,4 @@
-//! Clients of Azure Batch and Blob over a `Transport`: over a socket ([`live::Live`]), by a plain call into a
+//! Clients of Azure Batch and Blob over a `Transport`: over a socket ([`live::HttpTransport`]), by a plain call into a
 //! service of the same process ([`in_process::InProcess`]), or through whatever else carries a request.
 //!
 //! A call is signed, sent once, and its answer read within a deadline; what went wrong is told as a

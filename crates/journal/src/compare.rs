@@ -140,7 +140,7 @@ mod tests {
     use crate::event::{EventKind, TaskEnding, Verdict};
     use jiff::Timestamp;
 
-    /// Events by subject and happening; the cause is the place (from 1) of another event.
+    /// Events by subject and kind; the cause is the place (from 1) of another event.
     fn events(run: &str, said: Vec<(String, Option<u64>, EventKind)>) -> Vec<Event> {
         let event = |(at, (subject, cause, kind)): (usize, (String, Option<u64>, EventKind))| Event {
             seq: at as u64 + 1,

@@ -8,7 +8,7 @@ use crate::event::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A fold of a journal.
+/// The state of a run, rebuilt from its journal.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RecoveredRun {
     /// Number of the last event.

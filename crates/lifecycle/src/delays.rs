@@ -1,5 +1,6 @@
 //! How long to rest between tries: a table, filled once when settings are read.
 
+use crate::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -38,11 +39,34 @@ impl Delays {
         };
         Some(own.max(retry_after.unwrap_or_default()))
     }
+
+    /// The rest after attempt number `attempt` (from 1) failed; `None`: no more attempts, or the same call would fail again.
+    pub fn after_failure(&self, attempt: u32, failure: &Failure) -> Option<Duration> {
+        match failure.kind {
+            FailureKind::Permanent => None,
+            FailureKind::Transient | FailureKind::Ambiguous => self.after(attempt, failure.retry_after),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_repeated_and_not_before_the_service_allows() {
+        let delays = Delays { steps: vec![Duration::from_secs(1)], for_ever: false };
+        let busy = Failure::transient("ServerBusy", "busy");
+        let later = Failure { retry_after: Some(Duration::from_secs(9)), ..busy.clone() };
+        let lost = Failure { kind: FailureKind::Ambiguous, ..busy.clone() };
+        let never = Failure { kind: FailureKind::Permanent, ..later.clone() };
+        let rest = |attempt, failure| delays.after_failure(attempt, failure).map(|rest| rest.as_secs());
+        assert_eq!(
+            [&busy, &lost, &later, &never].map(|failure| rest(1, failure)),
+            [Some(1), Some(1), Some(9), None]
+        );
+        assert_eq!(rest(2, &later), None, "no attempt is left");
+    }
 
     #[test]
     fn what_a_deadline_ends_rests_longer_and_longer_and_never_runs_out_of_tries() {

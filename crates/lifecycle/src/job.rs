@@ -208,7 +208,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         (Is::Creating { .. }, On::Created) => (Is::Open, vec![Do::ReportOpen]),
         (Is::Creating { attempt, maybe_applied }, On::CreateFailed(failure)) => {
             let maybe_applied = maybe_applied || failure.kind == FailureKind::Ambiguous;
-            match rest(limits, attempt, &failure) {
+            match limits.delays.after_failure(attempt, &failure) {
                 Some(rest) => (
                     Is::Resting { attempt, maybe_applied, again_at: now + rest },
                     vec![Do::ReportDelay { what: "create job", attempt, rest, failure }],
@@ -232,14 +232,16 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
 
         (Is::Open, On::AllTasksIn) => (Is::Sealing { attempt: 1, again_at: None }, vec![Do::Seal]),
         (Is::Sealing { .. }, On::SealSucceeded) => (Is::Sealed, vec![]),
-        (Is::Sealing { attempt, .. }, On::SealFailed(failure)) => match rest(limits, attempt, &failure) {
-            Some(rest) => (
-                Is::Sealing { attempt, again_at: Some(now + rest) },
-                vec![Do::ReportDelay { what: "seal job", attempt, rest, failure }],
-            ),
-            // Only a client that dies now would leave the job open; this one ends it itself.
-            None => (Is::Open, vec![]),
-        },
+        (Is::Sealing { attempt, .. }, On::SealFailed(failure)) => {
+            match limits.delays.after_failure(attempt, &failure) {
+                Some(rest) => (
+                    Is::Sealing { attempt, again_at: Some(now + rest) },
+                    vec![Do::ReportDelay { what: "seal job", attempt, rest, failure }],
+                ),
+                // Only a client that dies now would leave the job open; this one ends it itself.
+                None => (Is::Open, vec![]),
+            }
+        }
         (Is::Sealing { attempt, again_at: Some(again_at) }, On::TimePassed) if now >= again_at => {
             (Is::Sealing { attempt: attempt + 1, again_at: None }, vec![Do::Seal])
         }
@@ -259,7 +261,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             (Is::Terminated, vec![Do::ReportTerminated])
         }
         (Is::Terminating { reason, attempt, until, kept, .. }, On::TerminateFailed(failure)) => {
-            match rest(limits, attempt, &failure) {
+            match limits.delays.after_failure(attempt, &failure) {
                 Some(rest) if now + rest < until => {
                     let again_at = Some(now + rest);
                     let told = Do::ReportDelay { what: "terminate job", attempt, rest, failure };
@@ -358,13 +360,6 @@ fn terminate(reason: String, kept: bool, now: Elapsed, limits: &JobLimits) -> St
 
 fn keep(but: &str) -> Step {
     (JobState::Left, vec![JobCommand::ReportLeft(format!("kept, as cleanup.job says{but}"))])
-}
-
-fn rest(limits: &JobLimits, attempt: u32, failure: &Failure) -> Option<Duration> {
-    match failure.kind {
-        FailureKind::Permanent => None,
-        FailureKind::Transient | FailureKind::Ambiguous => limits.delays.after(attempt, failure.retry_after),
-    }
 }
 
 impl JobState {

@@ -273,12 +273,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         }
         (Is::Creating { attempt, maybe_applied, until }, On::CreateFailed(failure)) => {
             let maybe_applied = maybe_applied || failure.kind == FailureKind::Ambiguous;
-            let rest = match failure.kind {
-                FailureKind::Permanent => None,
-                FailureKind::Transient | FailureKind::Ambiguous => {
-                    limits.delays.after(attempt, failure.retry_after)
-                }
-            };
+            let rest = limits.delays.after_failure(attempt, &failure);
             match rest {
                 Some(rest) if now + rest < until => (
                     Is::Resting { attempt, maybe_applied, again_at: now + rest, until },

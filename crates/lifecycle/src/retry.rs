@@ -1,11 +1,11 @@
-//! One effort: a call repeated until it succeeds, is refused, or its time is over.
+//! A call that is repeated until it succeeds, is rejected for good, or its time is over.
 //!
-//! An upload is an effort, so are making a container, adding a chunk of tasks, fetching a task's
-//! results and deleting something. A rest between tries is a state, not a sleep, so that an end can
+//! Uploads are such calls, so are creating a container, fetching a task's results and deleting
+//! something. A rest between tries is a state, not a sleep, so that an end can
 //! interrupt it. An ambiguous failure is tried again like a transient one, because whoever carries
 //! out `Try` asks the service what is true first.
 
-use crate::{Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
+use crate::{Elapsed, Failure, delays::Delays, machine::Machine};
 use std::time::Duration;
 
 /// Where an effort stands.
@@ -126,12 +126,7 @@ pub fn apply(state: RetryState, event: RetryEvent, now: Elapsed, limits: &RetryL
         // Otherwise a result of many files could never come home over a wire that fails once in so many calls.
         (Is::Trying { until, .. }, On::GotFurther) => (Is::Trying { attempt: 1, until }, vec![]),
         (Is::Trying { attempt, until }, On::TryFailed(failure)) => {
-            let rest = match failure.kind {
-                FailureKind::Permanent => None,
-                FailureKind::Transient | FailureKind::Ambiguous => {
-                    limits.delays.after(attempt, failure.retry_after)
-                }
-            };
+            let rest = limits.delays.after_failure(attempt, &failure);
             match rest {
                 Some(rest) if now + rest < until => {
                     let told = Do::ReportDelay { attempt, rest, failure: failure.clone() };

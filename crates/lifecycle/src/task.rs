@@ -271,12 +271,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         }
         (Is::Ready { attempt, maybe_applied }, On::Refused(failure)) => {
             let ambiguous = failure.kind == FailureKind::Ambiguous;
-            let rest = match failure.kind {
-                FailureKind::Permanent => None,
-                FailureKind::Transient | FailureKind::Ambiguous => {
-                    limits.delays.after(attempt, failure.retry_after)
-                }
-            };
+            let rest = limits.delays.after_failure(attempt, &failure);
             match rest {
                 Some(rest) => (
                     Is::Resting { attempt, maybe_applied: maybe_applied || ambiguous, again_at: now + rest },
