@@ -14,7 +14,7 @@ const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ksh", "fish", "cmd", "cm
 /// A command with placeholders for what differs from task to task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Template {
-    /// Arguments.
+    /// A program and its arguments.
     Arguments(Vec<Text>),
     /// A line for the shell; it has no placeholders, only variables.
     Shell(String),

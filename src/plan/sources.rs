@@ -55,7 +55,7 @@ impl Declared {
         Self { files: vec!["input".into()], values: vec![], built_in }
     }
 
-    /// All names.
+    /// Returns all names that a command may use.
     pub fn all(&self) -> Vec<&str> {
         let own = self.files.iter().chain(&self.values).map(String::as_str);
         own.chain(self.built_in.iter().copied()).collect()

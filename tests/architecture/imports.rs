@@ -24,7 +24,7 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
     (
         "actors/src",
         &[
-            "errand",
+            "run_context",
             "job_submitter",
             "output_fetcher",
             "pool_keeper",

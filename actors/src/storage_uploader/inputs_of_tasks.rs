@@ -24,7 +24,8 @@ impl StorageUploader {
             false => {
                 let is_there = |(blob, bytes): &(String, u64)| self.found.get(blob) == Some(bytes);
                 let own = own_files(item);
-                !own.is_empty() && !(recorded.is_some() && own.iter().all(is_there))
+                let is_there = recorded.is_some() && own.iter().all(is_there);
+                !own.is_empty() && !is_there
             }
         };
         let shared = shared_files(item);

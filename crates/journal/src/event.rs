@@ -15,12 +15,12 @@ pub const VERSION: &str = "1.2";
 pub struct Event {
     /// Place in the run's order, from 1, without gaps.
     pub seq: u64,
-    /// Wall time.
+    /// When it happened, by the wall clock.
     #[schemars(with = "String")]
     pub at: Timestamp,
     /// Milliseconds since the run began.
     pub elapsed_ms: u64,
-    /// The run.
+    /// Name of the run.
     pub run: String,
     /// Who says so: `storage_uploader`, `pool_keeper`, `job_submitter`, `task_monitor`, `output_fetcher`,
     /// `run_keeper`, `result_collector`.
@@ -32,7 +32,7 @@ pub struct Event {
     /// `seq` of the event that led to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<u64>,
-    /// What happened.
+    /// What happened, with its details.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -63,7 +63,7 @@ pub enum EventKind {
     FileClaimed {
         /// Its path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
         input: String,
-        /// Length.
+        /// Length in bytes.
         bytes: u64,
         /// The folder below the work folder that it is taken into.
         place: String,
@@ -77,7 +77,7 @@ pub enum EventKind {
     },
     /// It went away, or was written to, before it was taken: it is not this run's.
     FileWithdrawn {
-        /// Why.
+        /// The reason in one line.
         reason: String,
     },
     /// Its result, or its failure, is in its place.
@@ -92,7 +92,7 @@ pub enum EventKind {
     ContainerReady {},
     /// A file of the application is in its container.
     ApplicationUploaded {
-        /// Length.
+        /// Length in bytes.
         bytes: u64,
         /// It was there already, with the same content.
         skipped: bool,
@@ -108,7 +108,7 @@ pub enum EventKind {
     InputUploaded {
         /// Relative path of the input.
         input: String,
-        /// Length.
+        /// Length in bytes.
         bytes: u64,
         /// It was there already, with the same content.
         skipped: bool,
@@ -161,7 +161,7 @@ pub enum EventKind {
     },
     /// The run goes on with less than it asked for.
     Degraded {
-        /// Why.
+        /// The reason in one line.
         reason: String,
     },
     /// The job was made, or found made by an earlier life of this run.
@@ -181,7 +181,7 @@ pub enum EventKind {
     },
     /// The service was asked to end the task.
     TaskTerminateAsked {
-        /// Why.
+        /// The reason in one line.
         reason: String,
     },
     /// The service says the task is over.
@@ -230,7 +230,7 @@ pub enum EventKind {
     },
     /// The run was told to end: what is unfinished is terminated, what is finished is fetched, cleanup follows.
     EndAsked {
-        /// Why.
+        /// The reason in one line.
         reason: EndReason,
         /// In one line.
         detail: String,
@@ -248,7 +248,7 @@ pub enum EventKind {
     ContainerDeleted {},
     /// Something was kept or could not be deleted.
     LeftBehind {
-        /// Why.
+        /// The reason in one line.
         reason: String,
     },
     /// An actor died; the run ends with that reason.
@@ -331,7 +331,7 @@ impl TaskEnding {
 pub struct DeliveredFile {
     /// Path below the result's folder, `/` between segments.
     pub path: String,
-    /// Length.
+    /// Length in bytes.
     pub bytes: u64,
     /// MD5 of its content, 32 hex digits.
     pub md5: String,

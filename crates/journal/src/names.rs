@@ -17,7 +17,7 @@ pub enum Role {
     JobSubmitter,
     /// Polls the tasks.
     TaskMonitor,
-    /// Downloads results.
+    /// Downloads results of tasks.
     OutputFetcher,
     /// Begins and ends the run.
     RunKeeper,
@@ -90,7 +90,7 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Subject {
-    /// The run.
+    /// The run as a whole.
     Run,
     /// A container, by its name.
     Container(String),
@@ -98,11 +98,11 @@ pub enum Subject {
     Containers,
     /// A file of the application, by its name.
     File(String),
-    /// The pool.
+    /// The pool of the run.
     Pool,
     /// A node, by its id.
     Node(String),
-    /// The job.
+    /// The job of the run.
     Job,
     /// A task, by its id.
     Task(String),
@@ -205,7 +205,7 @@ pub enum FileOutcome {
     Done,
     /// It was done before.
     Duplicate,
-    /// It failed.
+    /// The file's task failed.
     Failed,
     /// A word of another release.
     Other(String),

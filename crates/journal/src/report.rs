@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub struct Report {
     /// Always `report`: what tells this line from events.
     pub kind: String,
-    /// The run.
+    /// Name of the run.
     pub run: String,
     /// `run.name` of its run file.
     pub name: String,
@@ -62,7 +62,7 @@ pub struct TaskTally {
 /// What became of one task.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResult {
-    /// Its id.
+    /// Id of the task.
     pub task: String,
     /// Its input, relative to the run file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,7 @@ fn is_zero(value: &u64) -> bool {
 pub struct Left {
     /// What: `pool`, `job`, `container/<name>`.
     pub what: String,
-    /// Why.
+    /// The reason in one line.
     pub reason: String,
 }
 

@@ -81,7 +81,7 @@ impl Core {
         self.changes.subscribe()
     }
 
-    /// Wall time.
+    /// Returns the time by the service's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

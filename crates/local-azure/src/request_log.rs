@@ -26,7 +26,7 @@ pub struct Logged {
     pub peer: Option<IpAddr>,
     /// `batch` or `blob`.
     pub service: &'static str,
-    /// Its method.
+    /// The method of the request.
     pub method: Method,
     /// Its path and query; the signature of a SAS is replaced by `***`.
     pub target: String,

@@ -21,12 +21,12 @@ impl Line {
     /// Returns the missing feature.
     ///
     /// # Errors
-    /// Always.
+    /// Always fails, because there is no HTTP client.
     pub fn open(_: Limits) -> Result<Self, String> {
         Err("addresses of other services need the feature `tls` of the crate `dropmill`".into())
     }
 
-    /// Never called.
+    /// Never called without an HTTP client.
     pub fn fetch(
         &self,
         _: &str,
@@ -37,12 +37,12 @@ impl Line {
         match *self {}
     }
 
-    /// Never called.
+    /// Never called without an HTTP client.
     pub fn list(&self, _: &str, _: &str, _: GoOn<'_>) -> Result<Vec<String>, DoorError> {
         match *self {}
     }
 
-    /// Never called.
+    /// Never called without an HTTP client.
     pub fn store(&self, _: &str, _: &[FileToStore], _: GoOn<'_>) -> Result<(), DoorError> {
         match *self {}
     }
