@@ -5,119 +5,119 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dropmill_test_kit::crash::CrashPoint;
 use std::path::PathBuf;
 
-/// Turns files into results: one task per file, on this machine or on Azure Batch.
+/// Run one task per input file, on this machine or on Azure Batch, and deliver each result once.
 #[derive(Debug, Parser)]
 #[command(name = "dropmill", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-    /// Folder of runs and of the local service; default $XDG_STATE_HOME/dropmill or ~/.local/state/dropmill.
+    /// State folder of runs and of the local service; default $XDG_STATE_HOME/dropmill or ~/.local/state/dropmill.
     #[arg(long, global = true, value_name = "DIR", env = "DROPMILL_STATE")]
     pub state: Option<PathBuf>,
-    /// Log lines on standard error as JSON; what is logged is set by RUST_LOG, for example RUST_LOG=dropmill=debug.
+    /// Write log lines to standard error as JSON. RUST_LOG selects them, for example RUST_LOG=dropmill=debug.
     #[arg(long, global = true)]
     pub log_json: bool,
 }
 
-/// What to do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Carry out run files, one after the other.
+    /// Run one or more run files in sequence.
     Run(RunArgs),
-    /// Watch a drop folder: every file that is put there becomes a task, its result appears beside it.
+    /// Watch a drop folder: run a task for each file that appears in it, and deliver its result.
     Watch(WatchArgs),
-    /// Tell how a drop folder stands.
+    /// Show the status of a drop folder.
     Status(StatusArgs),
-    /// Go on with a run that was cut off: only what is missing is done.
+    /// Resume an interrupted run; finished work is not repeated.
     Resume {
-        /// Its name, or the beginning of it.
+        /// Run name or unique prefix.
         run: String,
-        /// How it is shown.
+        /// How progress and report are shown.
         #[command(flatten)]
         showing: Showing,
     },
-    /// Bring results home that a run which is over left at its service, because the output folder took none.
+    /// Deliver results that an ended run could not deliver and left at its service.
     Deliver {
-        /// Its name, or the beginning of it.
+        /// Run name or unique prefix.
         run: String,
     },
-    /// Run again what did not succeed in a run that is over, as the run file now says.
+    /// Run the tasks of an ended run again that did not succeed, with the settings of the run file as it is now.
     Retry {
-        /// Its name, or the beginning of it.
+        /// Run name or unique prefix.
         run: String,
-        /// Only what failed, not what was unfinished when the run ended.
+        /// Only failed tasks, not those that were unfinished when the run ended.
         #[arg(long)]
         failed: bool,
-        /// How it is shown.
+        /// How progress and report are shown.
         #[command(flatten)]
         showing: Showing,
     },
-    /// Show what `run` would do; calls nobody.
+    /// Show what `run` would do, without network calls or changes.
     Plan(PlanArgs),
-    /// Carry out a run file in a simulated world: virtual time, pretended tasks, faults from a scenario.
+    /// Simulate a run file: virtual time, simulated tasks, faults from a scenario.
     Simulate(SimulateArgs),
-    /// Offer the local Azure Batch and Blob service to the SDKs of any language.
+    /// Serve the local Azure Batch and Blob service to SDKs of any language.
     Serve(ServeArgs),
     /// Print variables that make official tools use the service of `serve`, for a shell or as JSON.
     Env(EnvArgs),
     /// List the runs of the state folder.
     Runs {
-        /// One JSON object a line.
+        /// Print one JSON object per line.
         #[arg(long)]
         json: bool,
     },
-    /// Show what became of a run.
+    /// Show the report of a run.
     Show {
-        /// Its name, or the beginning of it.
+        /// Run name or unique prefix.
         run: String,
-        /// The report as JSON.
+        /// Print the report as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Tell what happened in a run; `trace compare A B`: what two runs did differently; `trace test DIR` and `trace accept
-    /// DIR`: compare, or renew, the outlines beside scenarios.
+    /// Show the events of a run. `trace compare A B` shows what two runs did differently, `trace test DIR` compares the
+    /// outlines beside scenarios, `trace accept DIR` renews them, and `trace crash DIR` crashes each scenario at every point.
     Trace {
-        /// Its name, or the beginning of it; or `compare`, `test` or `accept`.
+        /// Run name or unique prefix; or `compare`, `test`, `accept` or `crash`.
         run: String,
-        /// With `test` and `accept`: a folder of `*.scenario.toml` files. With `compare`: a run, or a file of events as
-        /// `--json` prints them.
+        /// For `test`, `accept` and `crash`: a folder of `*.scenario.toml` files. For `compare`: a run, or a file of events
+        /// that `--json` printed.
         folder: Option<PathBuf>,
-        /// With `compare`: the other run or file.
+        /// For `compare`: the other run or file.
         other: Option<PathBuf>,
-        /// One line for each life, equal lives grouped: the same for two runs that did the same.
+        /// Print one line per subject; subjects with equal histories share a line.
         #[arg(long)]
         outline: bool,
-        /// Every event as JSON, one a line.
+        /// Print every event as JSON, one per line.
         #[arg(long, conflicts_with = "outline")]
         json: bool,
     },
-    /// Write a run file to begin with.
+    /// Write a commented run file to start from.
     Init {
-        /// Into this folder.
+        /// Folder to write it to.
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
     /// Print the JSON Schema of run files, events or reports.
     Schema {
-        /// Of what.
+        /// What the schema describes.
         #[arg(default_value = "run-file", value_parser = ["run-file", "event", "report"])]
         of: String,
     },
     /// Print completions for a shell.
     Completions {
-        /// Which.
+        /// Name of the shell.
         shell: clap_complete::Shell,
     },
 }
 
-/// What all commands that read run files take.
+/// Arguments of all commands that read run files.
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// Run files: TOML, YAML or JSON, by their ending.
+    /// Run files: TOML, YAML or JSON, by their extension.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Set a key over the file: section.key=value. May be given often.
+    /// Override a key of the file: section.key=value; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -125,37 +125,37 @@ pub struct FileArgs {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Which files.
+    /// Run files to run.
     #[command(flatten)]
     pub files: FileArgs,
-    /// Go on with the latest run of each file that was cut off; where there is none, start one.
+    /// Resume the latest interrupted run of each file; start a new run where there is none.
     #[arg(long)]
     pub resume: bool,
-    /// Leave out inputs whose results are there: made by an earlier run of the file, from the same input, with the same
-    /// command, environment, application and outputs.
+    /// Skip inputs whose results exist: from an earlier run of the file, for the same input, command, environment,
+    /// application and outputs.
     #[arg(long)]
     pub skip_done: bool,
-    /// With --skip-done: compare the content of results, not their lengths alone.
+    /// With --skip-done: compare the content of results, not only their lengths.
     #[arg(long, requires = "skip_done")]
     pub check_content: bool,
-    /// Keep every request and answer in this folder, without secrets, for `simulate --replay`.
+    /// Record every request and response in this folder, without secrets, for `simulate --replay`.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
-    /// Keep contents of results up to this length whole, longer ones as digests.
+    /// Record contents of results up to this length, longer ones as digests.
     #[arg(long, value_name = "BYTES", requires = "record", default_value_t = dropmill_azure_client::record::KEPT_BYTES)]
     pub record_bytes: usize,
-    /// How it is shown.
+    /// How progress and report are shown.
     #[command(flatten)]
     pub showing: Showing,
 }
 
-/// How a run that goes on is shown.
+/// How the progress of a run is shown.
 #[derive(Debug, Clone, Args)]
 pub struct Showing {
-    /// One event a line on standard output, and the report as the last.
+    /// Print one event per line on standard output as JSON, and the report last.
     #[arg(long)]
     pub json: bool,
-    /// No progress, only the report.
+    /// Print only the report, no progress.
     #[arg(long, short)]
     pub quiet: bool,
 }
@@ -163,13 +163,13 @@ pub struct Showing {
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// The run file, with a section `watch`.
+    /// The run file, with a `[watch]` section.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Set a key over the file: section.key=value. May be given often.
+    /// Override a key of the file: section.key=value; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// One event a line on standard output.
+    /// Print one event per line on standard output as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -177,13 +177,13 @@ pub struct WatchArgs {
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The run file, with a section `watch`.
+    /// The run file, with a `[watch]` section.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Set a key over the file: section.key=value. May be given often.
+    /// Override a key of the file: section.key=value; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// As one line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -194,31 +194,31 @@ pub struct SimulateArgs {
     /// The run file.
     #[arg(value_name = "FILE", required_unless_present = "replay")]
     pub file: Option<PathBuf>,
-    /// Play a recording of `run --record` again, with what the services answered then.
+    /// Replay a recording of `run --record`, with the responses that were recorded.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "set", "scenario", "seed", "seeds"])]
     pub replay: Option<PathBuf>,
-    /// Set a key over the file: section.key=value. May be given often.
+    /// Override a key of the file: section.key=value; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// What nodes, tasks and the wire do; without it, nothing out of the ordinary.
+    /// Scenario of nodes, tasks and faults; without it nothing fails.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
-    /// Which interleaving, which draws.
+    /// Seed for scheduling order and random faults.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Let the orchestrator die there, and a later life go on, for example "after call 3": see `trace crash`.
+    /// Crash at this point, then resume, for example "after call 3" (`trace crash` prints points).
     #[arg(long, value_name = "POINT", conflicts_with_all = ["seeds", "replay"])]
     pub crash: Option<CrashPoint>,
-    /// With `--crash`: how long nobody lives then, for example 1h.
+    /// With --crash: downtime before the run resumes, for example 1h.
     #[arg(long, value_name = "TIME", requires = "crash")]
     pub down: Option<Length>,
-    /// Check every rule on many seeds, for example 1..1000; the first that breaks one is shown.
+    /// Check every rule on many seeds, for example 1..1000; the first seed that breaks one is shown.
     #[arg(long, value_name = "A..B", conflicts_with_all = ["seed", "json", "outline"])]
     pub seeds: Option<String>,
-    /// One line for each life, equal lives grouped.
+    /// Print one line per subject; subjects with equal histories share a line.
     #[arg(long)]
     pub outline: bool,
-    /// Every event as JSON, one a line, and the report as the last.
+    /// Print every event as JSON, one per line, and the report last.
     #[arg(long, conflicts_with = "outline")]
     pub json: bool,
 }
@@ -226,16 +226,16 @@ pub struct SimulateArgs {
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Which files.
+    /// Run files to plan.
     #[command(flatten)]
     pub files: FileArgs,
-    /// The plan as JSON.
+    /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Say for each input whether `run --skip-done` leaves it out, and if not, why.
+    /// Show for each input whether `run --skip-done` skips it, and if not, why.
     #[arg(long)]
     pub skip_done: bool,
-    /// With --skip-done: compare the content of results, not their lengths alone.
+    /// With --skip-done: compare the content of results, not only their lengths.
     #[arg(long, requires = "skip_done")]
     pub check_content: bool,
 }
@@ -243,12 +243,12 @@ pub struct PlanArgs {
 /// Arguments of `env`.
 #[derive(Debug, Args)]
 pub struct EnvArgs {
-    /// The syntax: `posix` for bash, zsh and sh.
+    /// Syntax of the output; `posix` is for bash, zsh and sh.
     #[arg(long, value_enum, default_value_t = Shell::Posix)]
     pub shell: Shell,
 }
 
-/// What reads the variables that `env` prints.
+/// The reader of the variables that `env` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shell {
     /// bash, zsh, sh: `export NAME=value`.
@@ -264,19 +264,19 @@ pub enum Shell {
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Address of Batch; loopback only, if there is no TLS. Port 0 takes any free port.
+    /// Address of Batch; loopback only unless TLS is on. Port 0 selects a free port.
     #[arg(long, default_value = "127.0.0.1:10100")]
     pub batch: String,
-    /// Address of Blob; loopback only, if there is no TLS. Port 0 takes any free port.
+    /// Address of Blob; loopback only unless TLS is on. Port 0 selects a free port.
     #[arg(long, default_value = "127.0.0.1:10000")]
     pub blob: String,
-    /// Serve over TLS with this certificate (PEM, those that vouch for it behind it).
+    /// Serve over TLS with this certificate chain (PEM, the server's certificate first).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key (PEM).
+    /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// The name of this machine in the addresses that clients are told; the certificate must be for it.
+    /// Host name in the addresses that clients get; the certificate must be valid for it.
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// Accept a SAS that demands HTTPS (`spr=https`) although Blob is served without TLS. Azure rejects it.
@@ -286,21 +286,21 @@ pub struct ServeArgs {
     /// such property is logged once and ignored.
     #[arg(long)]
     pub strict: bool,
-    /// Print a line on standard error for each request: time, sender, service, status, error code, milliseconds until the
-    /// answer began, method and address. Signatures are left out.
+    /// Print a line on standard error for each request: time, client, service, status, error code, milliseconds until the
+    /// response started, method and address. Signatures are left out.
     #[arg(long)]
     pub log_requests: bool,
-    /// Let the faults and incidents of a scenario strike whoever uses the service; /__faults and /__clock change them.
+    /// Inject the faults and incidents of a scenario; requests to /__faults and /__clock change them.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
-    /// Which draws the scenario's probabilities make.
+    /// Seed for random faults of the scenario.
     #[arg(long, default_value_t = 1, requires = "scenario")]
     pub seed: u64,
-    /// An application package that pools and tasks may name, a zip file or a folder; may be given often. Of several
-    /// versions the last is the default one.
+    /// Application package for pools and tasks, a zip file or a folder; can be repeated. The last of several versions is
+    /// the default version.
     #[arg(long = "application", value_name = "ID@VERSION=PATH")]
     pub applications: Vec<String>,
-    /// Print the connection as one line of JSON when ready.
+    /// Print the connection as one line of JSON when the service is ready.
     #[arg(long)]
     pub json: bool,
 }

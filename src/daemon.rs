@@ -104,7 +104,7 @@ pub struct Status {
     pub directory: PathBuf,
     /// The program that watches it.
     pub pid: u32,
-    /// Files.
+    /// Files that the daemon works on.
     pub files: DropCounts,
     /// Runs that go on.
     pub runs: Vec<String>,

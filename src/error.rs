@@ -71,7 +71,7 @@ pub enum UsageError {
     /// Several runs begin with this prefix.
     #[error("{count} runs begin with {run}: `dropmill runs` lists them")]
     AmbiguousRun {
-        /// The prefix.
+        /// The prefix that was given.
         run: String,
         /// How many runs begin with it.
         count: usize,
@@ -99,7 +99,7 @@ pub enum UsageError {
         run: String,
         /// The run file.
         settings: String,
-        /// What changed.
+        /// Parts that changed since the run started.
         changed: Vec<&'static str>,
     },
     /// The settings now name another service than the run used.
@@ -127,7 +127,7 @@ pub enum UsageError {
     /// A recording cannot be replayed without the inputs of its run.
     #[error("{} is not here: a replay reads the inputs that the run read", path.display())]
     RecordedInputGone {
-        /// The input.
+        /// Path of the input.
         path: PathBuf,
     },
     /// A file that the caller names cannot be used.
@@ -207,7 +207,7 @@ pub enum StateError {
         folder.display()
     )]
     Removed {
-        /// The folder.
+        /// Path of the folder.
         folder: PathBuf,
     },
 }

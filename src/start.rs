@@ -72,7 +72,7 @@ pub enum StartNote {
     MoreInputs {
         /// The name of the run.
         run: String,
-        /// How many.
+        /// Number of such inputs.
         count: usize,
     },
 }
@@ -102,7 +102,7 @@ impl fmt::Display for StartNote {
 pub struct StartContext<'a> {
     /// The state folder.
     pub state: &'a State,
-    /// The clock.
+    /// The clock that times come from.
     pub clock: &'a SharedClock,
     /// Answers whether something is deleted at the end (`cleanup.* = "ask"`).
     pub ask: Ask<'a>,

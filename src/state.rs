@@ -27,7 +27,7 @@ pub struct State {
 
 /// A run's folder, held.
 pub struct RunFolder {
-    /// The folder.
+    /// The path of the state folder.
     pub path: PathBuf,
     _lock: File,
 }
@@ -49,7 +49,7 @@ impl State {
         Ok(Self { folder: base.join("dropmill") })
     }
 
-    /// The folder.
+    /// Returns the path of the state folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -43,7 +43,7 @@ pub struct StoredRun {
 pub struct StoredSettings {
     /// The folder that paths in the settings are relative to.
     pub base: PathBuf,
-    /// The settings.
+    /// The settings of the run.
     pub settings: Settings,
 }
 

@@ -15,7 +15,7 @@ pub fn schema(of: &str) -> Result<u8> {
     Ok(0)
 }
 
-/// Prints completions.
+/// Prints completions for a shell.
 pub fn completions(shell: clap_complete::Shell) -> Result<u8> {
     let mut text = vec![];
     clap_complete::generate(shell, &mut Cli::command(), "dropmill", &mut text);

@@ -121,7 +121,7 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     Ok(0)
 }
 
-/// `ID@VERSION=PATH`.
+/// Reads a package given as `ID@VERSION=PATH`.
 fn application(text: &str) -> Result<ApplicationPackage, UsageError> {
     let parts = text.split_once('=').and_then(|(name, path)| Some((name.split_once('@')?, path)));
     let ((application, version), path) =

@@ -44,7 +44,7 @@ pub struct Overview {
 /// Entries that stay in the drop folder for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftAlone {
-    /// The reason.
+    /// The reason in one line.
     pub why: String,
     /// How many entries.
     pub count: u64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Why a receiver did not take a notification.
 #[derive(Debug)]
 pub struct Failed {
-    /// The cause.
+    /// Why the notice was not sent.
     pub why: String,
     /// Whether no further attempt is worthwhile.
     pub for_good: bool,

@@ -18,7 +18,7 @@ impl Webhook {
         Err(MissingFeature { feature: "tls", needed_by: "notify.url" }.to_string())
     }
 
-    /// Never called.
+    /// Never called: there is no webhook without the feature `tls`.
     pub async fn post(&self, _: &Notice) -> Result<(), Failed> {
         match *self {}
     }

@@ -30,7 +30,7 @@ pub enum Receiver {
 /// One notice on its way to one receiver; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The notice.
+    /// The notice to send.
     pub notice: Arc<Notice>,
     /// Who receives it.
     pub to: Receiver,

@@ -19,9 +19,9 @@ pub enum PlanError {
         path.display()
     )]
     Newer {
-        /// The file.
+        /// Path of the stored plan.
         path: PathBuf,
-        /// Its format.
+        /// Format of the stored plan.
         found: u32,
     },
     /// A later release wrote it and uses something in it that this release must not ignore.
@@ -31,7 +31,7 @@ pub enum PlanError {
         needs.join(", ")
     )]
     Needs {
-        /// The file.
+        /// Path of the stored plan.
         path: PathBuf,
         /// What it uses.
         needs: Vec<String>,
@@ -39,7 +39,7 @@ pub enum PlanError {
     /// It is not the plan of a run.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the stored plan.
         path: PathBuf,
         /// What the parser reports.
         source: serde_json::Error,

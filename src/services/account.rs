@@ -4,7 +4,7 @@ use dropmill_azure_wire::secret::Secret;
 
 /// The address of a service and the key of an account.
 pub struct Account {
-    /// `https://account.region.batch.azure.com`.
+    /// Address of the account: `https://account.region.batch.azure.com`.
     pub endpoint: String,
     /// The name of the account.
     pub account: String,

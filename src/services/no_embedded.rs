@@ -19,22 +19,22 @@ impl Embedded {
         Err(MissingFeature { feature: "embedded", needed_by: "service.kind = \"embedded\"" }.into())
     }
 
-    /// Never called.
+    /// Never called without the feature `embedded`.
     pub fn transport(&self) -> (Arc<dyn Transport>, Account, Account) {
         match self.0 {}
     }
 
-    /// Never called.
+    /// Never called without the feature `embedded`.
     pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         match self.0 {}
     }
 
-    /// Never called.
+    /// Never called without the feature `embedded`.
     pub async fn alarms(self) {
         match self.0 {}
     }
 
-    /// Never called.
+    /// Never called without the feature `embedded`.
     pub fn stop(&self) {
         match self.0 {}
     }

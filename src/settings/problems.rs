@@ -3,7 +3,7 @@
 use dropmill_journal::Shown;
 use std::{fmt, path::PathBuf};
 
-/// One mistake.
+/// A mistake in a run file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The key it is about, `task.command`; empty: the file as a whole.
@@ -32,7 +32,7 @@ pub struct Located {
     pub file: Option<PathBuf>,
     /// The line in it, if it is known.
     pub line: Option<usize>,
-    /// The mistake.
+    /// The mistake itself.
     pub problem: Problem,
 }
 

@@ -23,87 +23,87 @@ sections! {
         pub run: Run,
         /// Where tasks run.
         pub service: Service,
-        /// What every node or task gets.
+        /// Files that every node or task gets.
         pub application: Application,
-        /// Of what tasks are made.
+        /// Input files; each becomes one task.
         pub input: Input,
-        /// The nodes.
+        /// The pool of nodes.
         pub pool: Pool,
-        /// The job.
+        /// The job that holds the tasks.
         pub job: Job,
-        /// What a task does.
+        /// What a task runs.
         pub task: Task,
-        /// Where results go.
+        /// Where results are delivered.
         pub output: Output,
-        /// What is deleted at the end.
+        /// What is deleted when the run ends.
         pub cleanup: Cleanup,
-        /// How much may be in flight.
+        /// Limits on concurrent work, retries and sizes.
         pub limits: Limits,
         /// The drop folder of `dropmill watch`.
         pub watch: Watch,
-        /// Who is told what became of a run, or of a file of the drop folder.
+        /// Notifications about ended runs and finished files of the drop folder.
         pub notify: Notify,
     }
 
     /// The run itself.
     pub struct Run {
-        /// Begins the names of everything the run makes.
+        /// Name of the run: the beginning of the names of its pool, job and containers.
         pub name: String,
-        /// The whole run.
+        /// Longest time of the whole run.
         pub deadline: Length,
-        /// Its stages.
+        /// Longest times of its stages.
         pub deadlines: Deadlines,
     }
 
-    /// How long the stages of a run may last.
+    /// Longest times of the stages of a run.
     pub struct Deadlines {
         /// Until the pool has its nodes.
         pub allocation: Length,
-        /// From then until the start task is done on a node.
+        /// From then until a node has completed its start task.
         pub start_task: Length,
-        /// While all nodes are unusable, until they recover.
+        /// Longest time that all nodes are unusable.
         pub unusable: Length,
-        /// A task waiting for a node while nodes are ready.
+        /// Longest time that a task waits for a node while nodes are ready.
         pub queue: Option<Length>,
-        /// One file's upload.
+        /// Longest time of the upload of one input, all attempts together.
         pub upload: Length,
-        /// Fetching one task's results.
+        /// Longest time to download the results of one task, all attempts together.
         pub delivery: Length,
-        /// Nothing moved.
+        /// Longest time without an upload or state change.
         pub no_progress: Option<Length>,
-        /// Of a run that was interrupted: until the next result is home.
+        /// After an interrupt: longest time until the next result is delivered.
         pub cancelled: Length,
-        /// Deleting what the run made.
+        /// Longest time to delete what the run created.
         pub cleanup: Length,
     }
 
     /// Where tasks run.
     pub struct Service {
-        /// This machine, or a service.
+        /// The embedded service on this machine, or Azure Batch.
         pub kind: ServiceKind,
-        /// Address of the Batch account.
+        /// Address of the Batch account: `https://account.region.batch.azure.com`.
         pub batch_endpoint: Option<String>,
-        /// Its name.
+        /// Batch account name.
         pub batch_account: Option<String>,
-        /// Its key.
+        /// Batch account key.
         pub batch_key: Option<KeySource>,
-        /// Address of the storage account's blobs.
+        /// Address of the storage account: `https://account.blob.core.windows.net`.
         pub blob_endpoint: Option<String>,
-        /// Its name.
+        /// Storage account name.
         pub storage_account: Option<String>,
-        /// Its key.
+        /// Storage account key.
         pub storage_key: Option<KeySource>,
-        /// Whether keys may travel in plain text beyond this machine.
+        /// Whether http is allowed to other machines; signatures and data are then readable on the way.
         pub allow_plain_http: bool,
     }
 
-    /// What every node or task gets.
+    /// Files that every node or task gets.
     pub struct Application {
-        /// Globs.
+        /// Glob patterns of the files.
         pub files: Vec<String>,
-        /// A shell line run once on each node.
+        /// Shell line that runs once on each node before any task.
         pub start_task: Option<String>,
-        /// How often it is tried again.
+        /// Retries of the start task on a node.
         pub start_task_retries: u16,
     }
 
@@ -141,165 +141,165 @@ sections! {
         pub order: InputOrder,
     }
 
-    /// The nodes.
+    /// The pool of nodes.
     pub struct Pool {
-        /// Id of a shared pool.
+        /// Id of a shared pool, which the run creates if it is missing and never deletes.
         pub id: Option<String>,
-        /// Dedicated nodes.
+        /// Number of dedicated nodes.
         pub nodes: u32,
-        /// Spot nodes.
+        /// Number of spot nodes.
         pub spot_nodes: u32,
-        /// Tasks at the same time on one node.
+        /// Concurrent tasks on one node.
         pub slots_per_node: u32,
-        /// Size of a node.
+        /// Size of a node, as Azure names it.
         pub vm_size: String,
-        /// Node agent that fits the image.
+        /// Node agent SKU that matches the image.
         pub node_agent: String,
-        /// Image of a node.
+        /// Image of a node: publisher, offer, sku and version, or a resource id.
         pub image: BTreeMap<String, String>,
     }
 
-    /// The job.
+    /// The job that holds the tasks.
     pub struct Job {
-        /// -1000 to 1000.
+        /// Priority of the job, from -1000 to 1000.
         pub priority: i32,
     }
 
-    /// What a task does.
+    /// What a task runs.
     pub struct Task {
         /// Program and arguments.
         pub command: Option<Vec<String>>,
-        /// A line for the node's shell.
+        /// Shell line; use this or `command`.
         pub shell: Option<String>,
-        /// Patterns of files that come home.
+        /// Glob patterns of output files to download.
         pub outputs: Vec<String>,
-        /// Tries after the first.
+        /// Attempts after the first when a task exits with another code than 0.
         pub max_retries: u16,
-        /// Longest time one try may run.
+        /// Longest time of one attempt.
         pub timeout: Option<Length>,
-        /// More variables.
+        /// Environment variables of the task.
         pub env: BTreeMap<String, String>,
-        /// Slots it takes.
+        /// Slots that a task takes on its node.
         pub required_slots: u32,
     }
 
-    /// Where results go.
+    /// Where results are delivered.
     pub struct Output {
-        /// The folder.
+        /// Output folder.
         pub directory: PathBuf,
         /// One folder per input, or all files in one.
         #[schemars(with = "LayoutName")]
         pub layout: Layout,
-        /// What to do when a place is taken.
+        /// What to do when a result's path is taken by something else.
         #[schemars(with = "ExistingName")]
         pub existing: Existing,
     }
 
-    /// What is deleted at the end.
+    /// What is deleted when the run ends.
     pub struct Cleanup {
-        /// The pool.
+        /// When the pool is deleted.
         pub pool: Policy,
-        /// The job.
+        /// The job that holds the tasks.
         pub job: Policy,
-        /// The containers.
+        /// When the containers are deleted.
         pub containers: Policy,
     }
 
-    /// How much may be in flight.
+    /// Limits on concurrent work, retries and sizes.
     pub struct Limits {
-        /// Uploads at the same time.
+        /// Concurrent uploads.
         pub uploads: u32,
-        /// Their bytes.
+        /// Total bytes of concurrent uploads.
         pub upload_bytes: Size,
-        /// Calls that add tasks, at the same time.
+        /// Concurrent calls that add tasks.
         pub submissions: u32,
-        /// Tasks whose results are fetched at the same time.
+        /// Tasks whose results are downloaded concurrently.
         pub fetches: u32,
-        /// Files that come home of one task.
+        /// Most output files of one task.
         pub result_files: u32,
         /// Bytes kept of each of a task's standard output and error.
         pub stream_bytes: Size,
-        /// What more of them means for the task.
+        /// What happens to a task that writes more.
         pub on_overflow: Overflow,
-        /// Longest time between two looks.
+        /// Longest time between two polls of the service.
         pub poll_every: Length,
-        /// Longest wait for one answer.
+        /// Longest wait for one response.
         pub call_timeout: Length,
-        /// Tries of a call that fails for a reason that passes.
+        /// Attempts of a call that fails with a transient error.
         pub tries: u32,
-        /// Free space below which a drop folder takes nothing more.
+        /// Free disk space below which a drop folder takes no more files.
         pub disk_floor: Size,
     }
 
-    /// Who is told what became of a run, or of a file of the drop folder.
+    /// Notifications about ended runs and finished files of the drop folder.
     pub struct Notify {
-        /// A program and its arguments; it reads the notice, a JSON object, from its standard input.
+        /// Program and arguments; it reads the notification, a JSON object, from standard input.
         pub command: Option<Vec<String>>,
-        /// Where the notice is posted.
+        /// URL that the notification is posted to.
         pub url: Option<String>,
-        /// Signs what is posted, as Standard Webhooks asks.
+        /// Key that signs posted notifications, as Standard Webhooks defines.
         pub secret: Option<KeySource>,
-        /// Longest time of one try.
+        /// Longest time of one attempt to notify.
         pub timeout: Length,
-        /// Tries until a notice is given up.
+        /// Attempts before a notification is dropped.
         pub tries: u32,
     }
 
     /// The drop folder of `dropmill watch`.
     pub struct Watch {
-        /// Where files appear.
+        /// Folder where files appear.
         pub directory: Option<PathBuf>,
-        /// Where results go.
+        /// Folder of results.
         pub done: Option<PathBuf>,
-        /// Where failures go.
+        /// Folder of failures.
         pub failed: Option<PathBuf>,
-        /// Where files are while they are worked on.
+        /// Folder of files whose tasks are running.
         pub work: Option<PathBuf>,
-        /// How long a file must look the same before it is taken.
+        /// How long size, time and inode of a file must be unchanged before it is taken.
         pub stable_for: Length,
-        /// Ending of marker files.
+        /// Extension of marker files.
         pub marker: Option<String>,
-        /// What an input is: each file, or each folder with everything in it.
+        /// What one input is: a file, or a folder with everything in it.
         pub unit: WatchUnit,
-        /// Whether folders in it are looked into for files.
+        /// Whether subfolders are searched for files.
         pub recursive: bool,
-        /// Patterns of names that are left alone.
+        /// Glob patterns of names that are ignored.
         pub ignore: Vec<String>,
-        /// Patterns of names that are inputs; empty: all names.
+        /// Glob patterns of names that are inputs; empty: all names.
         pub include: Vec<String>,
-        /// Smallest length of an input; a shorter file waits to be filled.
+        /// Smallest size of an input; a smaller file waits until it grows.
         pub min_bytes: Size,
-        /// Length of the largest file that is taken.
+        /// Largest size of a file that is taken.
         pub max_file_bytes: Option<Size>,
-        /// Whether files are taken that have another name elsewhere, or belong to somebody else.
+        /// Whether files with several hard links or of another owner are taken.
         pub take_foreign: bool,
-        /// What is taken first.
+        /// Order in which files are taken.
         pub order: TakeOrder,
-        /// Files that are worked on at the same time.
+        /// Files whose tasks run concurrently.
         pub max_files: u32,
-        /// Their bytes.
+        /// Total bytes of files whose tasks run concurrently.
         pub max_bytes: Size,
-        /// Longest time between two looks at the whole folder.
+        /// Longest time between two scans of the whole folder.
         pub rescan: Length,
-        /// The same where notifications of the file system cannot be relied on.
+        /// The same where the file system sends no reliable notifications.
         pub poll: Length,
-        /// Files are gathered until none came for so long, and then make one job.
+        /// Files are collected until none came for this long, and then become one job.
         pub gather: Option<Length>,
-        /// Files after which a new job is begun.
+        /// Number of files after which a new job starts.
         pub roll_after: u32,
-        /// After so long without a file the job is closed and the pool shrinks to nothing.
+        /// After this long without a file the job is closed and the nodes are removed.
         pub idle: Length,
-        /// Longest time to end what goes on when it is told to stop.
+        /// Longest time to finish running tasks when the daemon is stopped.
         pub drain: Length,
-        /// Whether the input goes with its result.
+        /// Whether the input is moved to the result's folder.
         pub keep_input: bool,
-        /// What happens to a file that was done before: same name, same content.
+        /// How to handle a file that was already processed: same name, same content.
         pub duplicates: DuplicatePolicy,
-        /// How long files that were done are remembered.
+        /// How long processed files are remembered.
         pub remember: Length,
-        /// Tries of a file that is refused before it counts as failed.
+        /// Attempts of a file that cannot be taken before it is moved to the failures.
         pub tries: u32,
-        /// Address of health and metrics, on loopback.
+        /// Loopback address of health checks and metrics.
         pub listen: Option<String>,
     }
 }
@@ -332,45 +332,45 @@ pub enum TableFormat {
 pub enum InputOrder {
     /// As they are listed: files by path, rows and lines as they stand.
     Listed,
-    /// By name.
+    /// In the order of names.
     Name,
     /// The largest input first.
     SizeDesc,
 }
 
-/// What happens to a file that was done before.
+/// How to handle a file that was already processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DuplicatePolicy {
-    /// It is done again.
+    /// It is processed again.
     Rerun,
-    /// It goes to the results, with a note that names the earlier one.
+    /// It is moved to the results, with a note that names the earlier result.
     Skip,
-    /// It goes to the failures.
+    /// It is moved to the failures.
     Quarantine,
 }
 
-/// What an input is.
+/// What one input of a drop folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WatchUnit {
-    /// Each file.
+    /// A single file.
     File,
-    /// Each folder in the drop folder, with everything in it.
+    /// A folder in the drop folder, with everything in it.
     Directory,
 }
 
-/// What is taken first.
+/// Order in which files of a drop folder are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TakeOrder {
-    /// What was seen first.
+    /// The file that was seen first.
     Fifo,
-    /// By name.
+    /// In the order of names.
     Name,
-    /// What was changed longest ago.
+    /// The file that was changed longest ago.
     Mtime,
-    /// The smallest.
+    /// The smallest file first.
     Size,
 }
 
@@ -378,43 +378,43 @@ pub enum TakeOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceKind {
-    /// On this machine.
+    /// The embedded service on this machine.
     Embedded,
-    /// On a service that speaks the protocols of Azure Batch and Blob.
+    /// A service that speaks the protocols of Azure Batch and Blob.
     Azure,
 }
 
-/// What it means for a task that part of its standard output or error was left out.
+/// What happens to a task whose standard output or error exceeds the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Overflow {
-    /// Nothing.
+    /// The middle is left out and reported.
     Cut,
-    /// It failed.
+    /// The task fails.
     Fail,
 }
 
-/// When something is deleted.
+/// When something is deleted at the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// Whatever the outcome.
+    /// After every run.
     Always,
-    /// When every task succeeded.
+    /// Only if every task succeeded.
     Success,
-    /// It is kept.
+    /// It is always kept.
     Never,
-    /// Asked on a terminal; `always` elsewhere.
+    /// The user is asked on a terminal; elsewhere as `always`.
     Ask,
 }
 
-/// Where a key comes from. Never the key itself: run files are shared.
+/// Where a key comes from. A run file never holds the key itself, because run files are shared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum KeySource {
-    /// A variable of the environment.
+    /// An environment variable.
     Env(String),
-    /// A file that only its owner may read.
+    /// A file that only its owner can read (mode 0600).
     File(PathBuf),
 }
 
@@ -437,10 +437,10 @@ enum ExistingName {
 }
 
 impl KeySource {
-    /// Fetches the key.
+    /// Reads the key.
     ///
     /// # Errors
-    /// Why it is not to be had, in words; never a part of it.
+    /// Returns why it is not available; the message never contains a part of it.
     pub fn fetch(&self, base: &std::path::Path) -> Result<Secret, String> {
         match self {
             Self::Env(name) => match std::env::var(name) {

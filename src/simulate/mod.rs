@@ -24,7 +24,7 @@ const BEGINNING: i64 = 1_767_225_600;
 
 /// A plan to simulate.
 pub enum Simulated {
-    /// One run.
+    /// The plan of one run.
     Run(Box<RunPlan>),
     /// The daemon of a drop folder.
     Mill(Box<MillPlan>),
