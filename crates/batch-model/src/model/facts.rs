@@ -1,9 +1,12 @@
 //! What the model knows: pools with their nodes, jobs with their tasks.
 
-use super::books::{Nodes, Tasks};
+use super::{
+    books::{Nodes, Tasks},
+    keys::{JobKey, NodeKey, PoolKey, ScheduleKey, TaskKey},
+};
 use crate::{
     autoscale::Samples,
-    orders::{LaunchEnding, LaunchId, Spent},
+    orders::{LaunchEnding, LaunchId, NodeRef, Spent},
 };
 use dropmill_azure_wire::{
     batch::{
@@ -14,7 +17,10 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 /// A change to be kept, as key and JSON. Tasks have two rows: what was asked never changes, how it goes often does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,38 +28,38 @@ pub enum Change {
     /// A pool, its nodes' names included.
     PutPool {
         /// Its key.
-        key: String,
+        key: PoolKey,
         /// Itself.
         body: String,
     },
     /// It is gone.
     DropPool {
         /// Its key.
-        key: String,
+        key: PoolKey,
     },
     /// A job without its tasks.
     PutJob {
         /// Its key.
-        key: String,
+        key: JobKey,
         /// Itself.
         body: String,
     },
     /// It is gone, with its tasks.
     DropJob {
         /// Its key.
-        key: String,
+        key: JobKey,
     },
     /// A job schedule.
     PutSchedule {
         /// Its key.
-        key: String,
+        key: ScheduleKey,
         /// Itself.
         body: String,
     },
     /// It is gone.
     DropSchedule {
         /// Its key.
-        key: String,
+        key: ScheduleKey,
     },
     /// A machine was had for a while.
     AddLease {
@@ -63,9 +69,9 @@ pub enum Change {
     /// What was asked of a task.
     PutTask {
         /// Its job's key.
-        job: String,
+        job: JobKey,
         /// Its key.
-        key: String,
+        key: TaskKey,
         /// What was asked.
         add: String,
         /// How it goes.
@@ -74,18 +80,18 @@ pub enum Change {
     /// How a task goes.
     PutTaskFacts {
         /// Its job's key.
-        job: String,
+        job: JobKey,
         /// Its key.
-        key: String,
+        key: TaskKey,
         /// How it goes.
         facts: String,
     },
     /// It is gone.
     DropTask {
         /// Its job's key.
-        job: String,
+        job: JobKey,
         /// Its key.
-        key: String,
+        key: TaskKey,
     },
 }
 
@@ -132,8 +138,8 @@ pub struct Pool {
 /// A node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
-    /// Its id.
-    pub id: String,
+    /// Its id, which is its key.
+    pub id: NodeKey,
     /// Dedicated, or spot.
     pub dedicated: bool,
     /// What it does.
@@ -186,9 +192,9 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recent {
     /// Key of its job.
-    pub job: String,
+    pub job: JobKey,
     /// Its key.
-    pub task: String,
+    pub task: TaskKey,
     /// Number of the instance; 0 if there is one alone.
     pub number: usize,
     /// What it was, if it has been deleted.
@@ -268,7 +274,7 @@ pub struct Job {
     pub scheduling_error: Option<wire::FailureInfo>,
     /// Nodes that ran its preparation, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub on_nodes: BTreeMap<String, OnNode>,
+    pub on_nodes: BTreeMap<NodeKey, OnNode>,
     /// Its tasks.
     #[serde(skip)]
     pub tasks: Tasks,
@@ -292,7 +298,7 @@ pub struct OnNode {
     pub ending: Option<Ending>,
     /// Tasks that wait for the preparation.
     #[serde(skip)]
-    pub waiting: BTreeSet<String>,
+    pub waiting: BTreeSet<TaskKey>,
 }
 
 impl OnNode {
@@ -331,9 +337,9 @@ pub struct TaskFacts {
     pub previous: Option<(TaskState, Timestamp)>,
     /// How its tries went.
     pub info: TaskExecutionInfo,
-    /// Where it runs, or ran: pool id and node id.
+    /// Where it runs, or ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<(String, String)>,
+    pub node: Option<Place>,
     /// Its launch, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch: Option<LaunchId>,
@@ -379,8 +385,8 @@ pub struct Group {
 /// An instance of a task that is not its primary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Subtask {
-    /// Pool id and node id.
-    pub node: (String, String),
+    /// Where it runs, or ran.
+    pub node: Place,
     /// Its launch, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch: Option<LaunchId>,
@@ -396,6 +402,38 @@ pub struct Subtask {
     /// Its coordination ended well.
     #[serde(skip)]
     pub coordinated: bool,
+}
+
+/// Where a task runs, or ran. Stored as the ids of pool and node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(String, NodeKey)", into = "(String, NodeKey)")]
+pub struct Place {
+    /// The pool's id.
+    pub pool_id: Arc<str>,
+    /// The pool.
+    pub pool: PoolKey,
+    /// The node.
+    pub node: NodeKey,
+}
+
+impl Place {
+    /// The node as the runner knows it.
+    pub fn node_ref(&self) -> NodeRef {
+        NodeRef { pool: self.pool_id.as_ref().to_owned(), node: self.node.to_string() }
+    }
+}
+
+impl From<(String, NodeKey)> for Place {
+    fn from((pool_id, node): (String, NodeKey)) -> Self {
+        let pool = PoolKey::of(&pool_id);
+        Self { pool_id: pool.spelled(&pool_id), pool, node }
+    }
+}
+
+impl From<Place> for (String, NodeKey) {
+    fn from(place: Place) -> Self {
+        (place.pool_id.as_ref().to_owned(), place.node)
+    }
 }
 
 /// Why a launch is being ended.

@@ -6,14 +6,14 @@
 
 use super::{
     Model, Pool, Refusal, Task, What,
-    facts::{Ending, Group, Subtask},
-    key,
+    facts::{Ending, Group, Place, Subtask, TaskFacts},
+    keys::{JobKey, TaskKey},
     query::Select,
     sizes::cores_of,
     task_ends::finish,
-    tasks::checked_files,
+    tasks::{self, checked_files},
 };
-use crate::orders::{Coordination, LaunchEnding, LaunchId, NodeRef, Order};
+use crate::orders::{Coordination, LaunchEnding, LaunchId, Order};
 use dropmill_azure_wire::{
     batch::{self as wire, TaskAdd, TaskExecutionInfo, TaskNodeInfo, TaskState},
     time::Timestamp,
@@ -24,6 +24,8 @@ use dropmill_azure_wire::{
 const ADDRESS: &str = "127.0.0.1";
 /// The port that the service itself would use between nodes. Nobody listens there.
 const PORT: u16 = 6000;
+/// Why a task on several nodes has a group, and a place for each instance.
+const GROUP: &str = "a task on several nodes has a group while anything of it runs";
 /// The most nodes of a task.
 const MOST_INSTANCES: i32 = 1000;
 
@@ -48,7 +50,7 @@ impl Task {
     }
 
     /// Its nodes, by pool and id, the primary's first.
-    pub fn nodes(&self) -> impl Iterator<Item = &(String, String)> {
+    pub fn nodes(&self) -> impl Iterator<Item = &Place> {
         let subtasks = self.facts.group.iter().flat_map(|group| group.subtasks.iter());
         self.facts.node.iter().chain(subtasks.map(|subtask| &subtask.node))
     }
@@ -81,11 +83,19 @@ impl Task {
     }
 }
 
+impl TaskFacts {
+    /// Its places, to be read anew.
+    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        let subtasks = self.group.iter_mut().flat_map(|group| group.subtasks.iter_mut());
+        self.node.iter_mut().chain(subtasks.map(|subtask| &mut subtask.node))
+    }
+}
+
 impl Group {
     /// Subtasks that have a node each and do not run yet.
-    pub(super) fn on(nodes: &[(String, String)], moment: Timestamp) -> Self {
-        let subtask = |node: &(String, String)| Subtask {
-            node: node.clone(),
+    pub(super) fn on(places: &[Place], moment: Timestamp) -> Self {
+        let subtask = |place: &Place| Subtask {
+            node: place.clone(),
             launch: None,
             state: TaskState::Preparing,
             state_at: moment,
@@ -93,7 +103,7 @@ impl Group {
             info: TaskExecutionInfo::default(),
             coordinated: false,
         };
-        Self { subtasks: nodes.iter().map(subtask).collect(), ..Self::default() }
+        Self { subtasks: places.iter().map(subtask).collect(), ..Self::default() }
     }
 }
 
@@ -131,7 +141,7 @@ impl Model {
             return vec![];
         }
         let nodes: Vec<_> = task.nodes().collect();
-        let pool = nodes.first().and_then(|(pool, _)| self.pools.get(&key(pool)));
+        let pool = nodes.first().and_then(|place| self.pools.get(&place.pool));
         let cores = pool.map_or(1, |pool| cores_of(&pool.spec.vm_size));
         let addresses = vec![ADDRESS; nodes.len()];
         let with_cores = format!(" {ADDRESS} {cores}").repeat(nodes.len());
@@ -178,10 +188,11 @@ impl Model {
 
     /// An instance's coordination ended well; after the last one the primary goes on.
     pub(super) fn coordinated(&mut self, launch: LaunchId) {
+        // The node may report it after it reported the launch's end.
         let Some(What::Task { job, task, number }) = self.launches.get(&launch).cloned() else { return };
-        let Some(mut found) = self.task_mut(&job, &task) else { return };
+        let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
         let (ending, primary) = (found.facts.ending, found.facts.launch);
-        let Some(group) = &mut found.facts.group else { return };
+        let group = found.facts.group.as_mut().expect(GROUP);
         match number.checked_sub(1) {
             None => group.coordinated = true,
             Some(place) => {
@@ -202,18 +213,18 @@ impl Model {
     /// One instance is over. The others follow; after the last one the task is over, or tried again.
     pub(super) fn instance_ended(
         &mut self,
-        (job, task): (&str, &str),
+        (job, task): (&JobKey, &TaskKey),
         number: usize,
         launch: LaunchId,
         ended: LaunchEnding,
         moment: Timestamp,
     ) {
-        let Some(mut guard) = self.task_mut(job, task) else { return };
+        let mut guard = self.task_mut(job, task).expect(tasks::THERE);
         let found = &mut *guard;
-        let Some((pool_id, node)) = found.nodes().nth(number).cloned() else { return };
+        let Place { pool, node, .. } = found.nodes().nth(number).expect(GROUP).clone();
         let success = ended.exit_code == Some(0) && ended.failure.is_none();
         let ending = found.facts.ending;
-        let Some(group) = &mut found.facts.group else { return };
+        let group = found.facts.group.as_mut().expect(GROUP);
         let mut broke = false;
         match number.checked_sub(1).and_then(|place| group.subtasks.get_mut(place)) {
             None => {
@@ -232,7 +243,6 @@ impl Model {
         // The primary ended by itself: so may the others. Whatever else it was ends them.
         let in_order = group.goes_on && ending.is_none() && group.broken.is_none();
         let rest = found.live_launches();
-        let pool = key(&pool_id);
         drop(guard);
         self.free(&pool, &node, (job, task, number), Some(launch), Some(success), moment);
         if rest.is_empty() {
@@ -248,11 +258,11 @@ impl Model {
         self.schedule(&pool, moment);
     }
 
-    fn group_over(&mut self, job: &str, task: &str, moment: Timestamp) {
-        let Some(mut found) = self.task_mut(job, task) else { return };
+    fn group_over(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
+        let mut found = self.task_mut(job, task).expect(tasks::THERE);
         let asked = found.facts.ending.take();
-        let Some(group) = &mut found.facts.group else { return };
-        let Some((mut ended, ending)) = group.over.take() else { return };
+        let group = found.facts.group.as_mut().expect(GROUP);
+        let (mut ended, ending) = group.over.take().expect("the primary is over when all instances are");
         let ending = if asked == Some(Ending::Deleted) { asked } else { ending };
         let broken = group.broken.take().filter(|_| ending.is_none());
         let subtask = broken.as_ref().map(|(number, _)| *number);
@@ -293,14 +303,18 @@ impl Model {
     }
 
     /// Where something of a task is.
-    pub(super) fn node_info(&self, (pool, node): &(String, String), directory: &str) -> TaskNodeInfo {
+    pub(super) fn node_info(
+        &self,
+        Place { pool_id: pool, node, .. }: &Place,
+        directory: &str,
+    ) -> TaskNodeInfo {
         let node_url = format!("{}/pools/{pool}/nodes/{node}", self.identity.base);
         TaskNodeInfo {
             affinity_id: Some(format!("TVM:{node}")),
             task_root_directory_url: Some(format!("{node_url}/files/{}", encode_path(directory))),
             node_url: Some(node_url),
-            pool_id: Some(pool.clone()),
-            node_id: Some(node.clone()),
+            pool_id: Some(pool.as_ref().to_owned()),
+            node_id: Some(node.to_string()),
             task_root_directory: Some(directory.to_owned()),
         }
     }
@@ -308,9 +322,10 @@ impl Model {
     /// Has all folders of a task deleted, wherever they are.
     pub(super) fn remove_files(&mut self, task: &Task, job_id: &str) {
         let directory = task.root(job_id);
-        for (pool, node) in task.nodes() {
-            let node = NodeRef { pool: pool.clone(), node: node.clone() };
-            self.effects.orders.push(Order::RemoveTask { node, directory: directory.clone() });
+        for place in task.nodes() {
+            self.effects
+                .orders
+                .push(Order::RemoveTask { node: place.node_ref(), directory: directory.clone() });
         }
     }
 }

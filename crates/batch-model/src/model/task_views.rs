@@ -2,6 +2,7 @@
 
 use super::{
     Job, Model, Refusal, Task,
+    keys::TaskKey,
     query::{Select, Value},
     views::{PageOf, TASK_PROPERTIES, page, read_filter},
 };
@@ -77,7 +78,7 @@ impl Model {
         let job = self.job(job)?;
         let state = filter.as_ref().and_then(|filter| filter.must_equal("state"));
         let Some(Value::Text(state)) = state else {
-            return Ok(page(job.tasks.range(after), filter.as_ref(), size, |task| {
+            return Ok(page(job.tasks.range(TaskKey::of(after)), filter.as_ref(), size, |task| {
                 self.see_task(job, task, select)
             }));
         };
@@ -88,13 +89,13 @@ impl Model {
                 let nanoseconds =
                     moment.parse::<i128>().ok().and_then(|text| Timestamp::from_nanosecond(text).ok());
                 let bad = || Refusal::bad_query("$skiptoken", "it is none of this service");
-                (nanoseconds.ok_or_else(bad)?, key.to_owned())
+                (nanoseconds.ok_or_else(bad)?, TaskKey::of(key))
             }
-            None => (since.unwrap_or(Timestamp::MIN), String::new()),
+            None => (since.unwrap_or(Timestamp::MIN), TaskKey::of("")),
         };
         let mut found = vec![];
         for entry in job.tasks.in_state_from(&state, from) {
-            let Some(task) = job.tasks.get(&entry.1) else { continue };
+            let task = job.tasks.get(&entry.1).expect("the index names tasks that are there");
             if !filter.as_ref().is_none_or(|filter| filter.lets(task)) {
                 continue;
             }

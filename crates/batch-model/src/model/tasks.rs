@@ -7,7 +7,8 @@ use super::{
     facts::{Ending, json},
     instances::checked_instances,
     job_specs::{checked_environment, checked_limits},
-    key,
+    jobs,
+    keys::{JobKey, PoolKey, TaskKey},
     pools::default_identity,
     preparation::id_of_chore,
     refusal::checked_id,
@@ -22,6 +23,9 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 
+/// Why a task is there wherever its key is in hand, but for alarms: what runs of it keeps it, and so does a request about it.
+pub(super) const THERE: &str = "a task stays until nothing of it runs and its deletion is over";
+
 impl Model {
     /// Adds a task.
     ///
@@ -33,7 +37,7 @@ impl Model {
         mut add: TaskAdd,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        let job_key = key(job);
+        let job_key = JobKey::of(job);
         self.takes_tasks(job)?;
         let found = self.job(job)?;
         checked_id(&add.id)?;
@@ -47,7 +51,7 @@ impl Model {
         if let Some(code) = id_of_chore(found, &add.id) {
             return Err(Refusal::conflict(code));
         }
-        let task_key = key(&add.id);
+        let task_key = TaskKey::of(&add.id);
         if found.tasks.contains_key(&task_key) {
             return Err(Refusal::conflict("TaskExists"));
         }
@@ -85,17 +89,16 @@ impl Model {
         };
         self.effects.visible = true;
         self.effects.changes.extend(change);
-        if let Some(mut job) = self.jobs.change(&job_key) {
-            job.tasks.insert(task_key, task);
-        }
+        self.jobs.change(&job_key).expect(jobs::THERE).tasks.insert(task_key, task);
         Ok((tag(moment), moment))
     }
 
     /// Puts what was added on nodes; called once for a whole collection.
     pub fn schedule_job(&mut self, job: &str, now: Timestamp) {
         let moment = self.moment(now);
-        let pool = self.pool_of(&key(job));
-        self.schedule(&pool, moment);
+        // It may have been deleted since tasks were added to it.
+        let pool = self.job(job).ok().and_then(|job| job.pool_id().map(PoolKey::of));
+        self.schedule_on(pool, moment);
     }
 
     /// A task.
@@ -103,34 +106,40 @@ impl Model {
     /// # Errors
     /// `JobNotFound`, `TaskNotFound`.
     pub fn task(&self, job: &str, task: &str) -> Result<&Task, Refusal> {
-        self.job(job)?.tasks.get(&key(task)).ok_or_else(|| Refusal::not_found("TaskNotFound"))
+        self.job(job)?.tasks.get(&TaskKey::of(task)).ok_or_else(|| Refusal::not_found("TaskNotFound"))
     }
 
-    pub(super) fn task_mut<'a>(&'a mut self, job: &'a str, task: &'a str) -> Option<TaskGuard<'a>> {
+    pub(super) fn task_mut(&mut self, job: &JobKey, task: &TaskKey) -> Option<TaskGuard<'_>> {
         self.jobs.change_task(job, task)
     }
 
-    pub(super) fn keep_task(&mut self, job: &str, task: &str) {
+    pub(super) fn keep_task(&mut self, job: &JobKey, task: &TaskKey) {
         self.effects.visible = true;
         if !self.durable {
             return;
         }
-        let found = self.jobs.get(job).and_then(|job| job.tasks.get(task));
-        let Some(facts) = found.map(|task| json(&task.facts)) else { return };
-        self.effects.changes.push(Change::PutTaskFacts { job: job.to_owned(), key: task.to_owned(), facts });
+        let found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(THERE);
+        let facts = json(&found.facts);
+        self.effects.changes.push(Change::PutTaskFacts { job: job.clone(), key: task.clone(), facts });
     }
 
     /// Keeps tasks whose facts changed because one that they depended on did.
-    pub(super) fn keep_marked(&mut self, job: &str) {
-        let marked = self.jobs.change(job).map(|mut job| job.tasks.take_marked());
-        for task in marked.unwrap_or_default() {
+    pub(super) fn keep_marked(&mut self, job: &JobKey) {
+        let marked = self.jobs.change(job).expect(jobs::THERE).tasks.take_marked();
+        for task in marked {
             self.keep_task(job, &task);
         }
     }
 
     /// Moves a task to another state.
-    pub(super) fn set_task_state(&mut self, job: &str, task: &str, state: TaskState, moment: Timestamp) {
-        let Some(mut found) = self.task_mut(job, task) else { return };
+    pub(super) fn set_task_state(
+        &mut self,
+        job: &JobKey,
+        task: &TaskKey,
+        state: TaskState,
+        moment: Timestamp,
+    ) {
+        let mut found = self.task_mut(job, task).expect(THERE);
         let before = std::mem::replace(&mut found.facts.state, state);
         found.facts.previous = Some((before, found.facts.state_at));
         found.facts.state_at = moment;
@@ -148,7 +157,7 @@ impl Model {
         }
         let (launch, preparing) =
             (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
-        let (job, task) = (key(job), key(task));
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Terminated),
             None if preparing => self.unplace(&job, &task, Some(Ending::Terminated), moment),
@@ -159,11 +168,11 @@ impl Model {
     }
 
     /// A task was ended or deleted: its job may be over, and others may have its place.
-    fn after_task(&mut self, job: &str, moment: Timestamp) {
+    fn after_task(&mut self, job: &JobKey, moment: Timestamp) {
         let pool = self.pool_of(job);
         self.job_quiet(job, moment);
         self.end_if_done(job, moment);
-        self.schedule(&pool, moment);
+        self.schedule_on(pool, moment);
     }
 
     /// Runs a task that failed once more.
@@ -180,18 +189,17 @@ impl Model {
         if found.facts.info.result == Some(TaskResult::Success) {
             return Err(Refusal::conflict("TaskSucceeded"));
         }
-        let (job, task) = (key(job), key(task));
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
         self.set_task_state(&job, &task, TaskState::Active, moment);
-        if let Some(mut found) = self.task_mut(&job, &task) {
-            let requeues = (found.facts.info.requeue_count, found.facts.info.last_requeue_time);
-            let (requeue_count, last_requeue_time) = requeues;
-            found.facts.info =
-                TaskExecutionInfo { requeue_count, last_requeue_time, ..TaskExecutionInfo::default() };
-        }
+        let mut found = self.task_mut(&job, &task).expect(THERE);
+        let requeues = (found.facts.info.requeue_count, found.facts.info.last_requeue_time);
+        let (requeue_count, last_requeue_time) = requeues;
+        found.facts.info =
+            TaskExecutionInfo { requeue_count, last_requeue_time, ..TaskExecutionInfo::default() };
+        drop(found);
         self.keep_marked(&job);
         self.keep_task(&job, &task);
-        let pool = self.pool_of(&job);
-        self.schedule(&pool, moment);
+        self.schedule_on(self.pool_of(&job), moment);
         Ok(())
     }
 
@@ -204,7 +212,7 @@ impl Model {
         let found = self.task(job, task)?;
         let (launch, preparing) =
             (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
-        let (job, task) = (key(job), key(task));
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Deleted),
             None if preparing => self.unplace(&job, &task, Some(Ending::Deleted), moment),
@@ -229,13 +237,11 @@ impl Model {
         if self.task(job, task)?.facts.state == TaskState::Completed {
             return Err(Refusal::conflict("TaskCompleted"));
         }
-        let (job, task) = (key(job), key(task));
-        let Some(mut found) = self.task_mut(&job, &task) else {
-            return Err(Refusal::not_found("TaskNotFound"));
-        };
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
         if let Some(limits) = &constraints {
             checked_limits(limits)?;
         }
+        let mut found = self.task_mut(&job, &task).expect(THERE);
         found.add.constraints = constraints;
         fill(&mut found.add, None);
         (found.facts.etag, found.facts.modified) = (tag(moment), moment);

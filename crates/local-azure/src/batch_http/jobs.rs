@@ -6,10 +6,7 @@ use super::{
     files::{self, Place},
     routes::{changed, check_conditions, created, no_such_verb, page},
 };
-use crate::{
-    model::{Model, Refusal},
-    orders::NodeRef,
-};
+use crate::model::{Model, Refusal};
 use dropmill_azure_wire::{
     batch::{
         self as wire, JobPatch, JobTerminate, JobUpdate, Page, TaskAdd, TaskAddCollection,
@@ -234,11 +231,11 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             let place = core.look(|model| {
                 let found = model.task(job, task)?;
                 let id = &model.job(job)?.spec.id;
-                let (pool, node) =
-                    found.facts.node.clone().ok_or_else(|| Refusal::conflict("TaskFilesUnavailable"))?;
+                let on = found.facts.node.as_ref();
+                let on = on.ok_or_else(|| Refusal::conflict("TaskFilesUnavailable"))?;
                 let url = format!("{}/jobs/{id}/tasks/{}/files", core.base(), found.add.id);
                 let gone = found.facts.files_gone.then_some("TaskFilesCleanedup");
-                Ok(Place { node: NodeRef { pool, node }, folder: found.directory(id), url, gone })
+                Ok(Place { node: on.node_ref(), folder: found.directory(id), url, gone })
             })?;
             match file {
                 [] => files::list(ask, core.files(), &place),

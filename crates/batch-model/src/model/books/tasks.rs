@@ -1,6 +1,6 @@
 //! The tasks of a job: by state, ready or waiting for others, and their counts.
 
-use crate::model::{Task, dependencies::Dependencies, exit_conditions::satisfies};
+use crate::model::{Task, dependencies::Dependencies, exit_conditions::satisfies, keys::TaskKey};
 use dropmill_azure_wire::{
     batch::{TaskResult, TaskState},
     time::Timestamp,
@@ -10,18 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The tasks of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
-    all: BTreeMap<String, Task>,
+    all: BTreeMap<TaskKey, Task>,
     index: TaskIndex,
     /// Tasks that were marked as released since this was asked last.
-    marked: Vec<String>,
+    marked: Vec<TaskKey>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct TaskIndex {
     /// In the order in which they entered it.
-    by_state: BTreeMap<TaskState, BTreeSet<(Timestamp, String)>>,
+    by_state: BTreeMap<TaskState, BTreeSet<(Timestamp, TaskKey)>>,
     /// Active tasks that wait for no other, oldest first.
-    ready: BTreeSet<(u64, String)>,
+    ready: BTreeSet<(u64, TaskKey)>,
     succeeded: i32,
     slots: Slots,
     /// Which tasks wait for which; none unless the job uses dependencies.
@@ -70,8 +70,8 @@ impl Entry {
 }
 
 impl TaskIndex {
-    fn add(&mut self, key: &str, task: &Task, entry: &Entry) {
-        self.by_state.entry(entry.state.clone()).or_default().insert((entry.since, key.to_owned()));
+    fn add(&mut self, key: &TaskKey, task: &Task, entry: &Entry) {
+        self.by_state.entry(entry.state.clone()).or_default().insert((entry.since, key.clone()));
         self.count(entry, 1);
         if entry.state == TaskState::Active {
             let waits = match (&mut self.dependencies, &task.add.depends_on) {
@@ -79,7 +79,7 @@ impl TaskIndex {
                 _ => false,
             };
             if !waits {
-                self.ready.insert((entry.number, key.to_owned()));
+                self.ready.insert((entry.number, key.clone()));
             }
         }
         if let Some(dependencies) = self.dependencies.as_mut().filter(|_| entry.satisfies) {
@@ -87,15 +87,15 @@ impl TaskIndex {
         }
     }
 
-    fn remove(&mut self, key: &str, entry: &Entry) {
+    fn remove(&mut self, key: &TaskKey, entry: &Entry) {
         if let Some(list) = self.by_state.get_mut(&entry.state) {
-            list.remove(&(entry.since, key.to_owned()));
+            list.remove(&(entry.since, key.clone()));
             if list.is_empty() {
                 self.by_state.remove(&entry.state);
             }
         }
         self.count(entry, -1);
-        self.ready.remove(&(entry.number, key.to_owned()));
+        self.ready.remove(&(entry.number, key.clone()));
         if let Some(dependencies) = &mut self.dependencies {
             dependencies.forget(key);
         }
@@ -124,27 +124,27 @@ impl Tasks {
     }
 
     /// A task by its key.
-    pub fn get(&self, key: &str) -> Option<&Task> {
+    pub fn get(&self, key: &TaskKey) -> Option<&Task> {
         self.all.get(key)
     }
 
     /// Whether there is one of that key.
-    pub fn contains_key(&self, key: &str) -> bool {
+    pub fn contains_key(&self, key: &TaskKey) -> bool {
         self.all.contains_key(key)
     }
 
-    /// The index entry of a task, for [`Tasks::changed`].
-    pub(super) fn open(&self, key: &str) -> Option<TaskEntry> {
-        self.all.get(key).map(|task| TaskEntry(Entry::of(task)))
+    /// A task's own key, which the indexes share, and its index entry, for [`Tasks::changed`].
+    pub(super) fn open(&self, key: &TaskKey) -> Option<(TaskKey, TaskEntry)> {
+        self.all.get_key_value(key).map(|(key, task)| (key.clone(), TaskEntry(Entry::of(task))))
     }
 
-    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Task> {
+    pub(super) fn get_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
         self.all.get_mut(key)
     }
 
     /// A task was changed: the index follows.
-    pub(super) fn changed(&mut self, key: &str, TaskEntry(before): &TaskEntry) {
-        let Some(task) = self.all.get(key) else { return };
+    pub(super) fn changed(&mut self, key: &TaskKey, TaskEntry(before): &TaskEntry) {
+        let task = self.all.get(key).expect("a task that is being changed is there");
         let after = Entry::of(task);
         if *before == after {
             return;
@@ -157,7 +157,8 @@ impl Tasks {
     }
 
     /// Tasks that a satisfied one released stay so when it is deleted or active again.
-    fn unsatisfy(&mut self, key: &str) {
+    fn unsatisfy(&mut self, key: &TaskKey) {
+        // Only jobs that use dependencies have them.
         let Some(dependencies) = &mut self.index.dependencies else { return };
         for released in dependencies.released_by(key) {
             if let Some(task) = self.all.get_mut(&released).filter(|task| !task.facts.released) {
@@ -169,18 +170,18 @@ impl Tasks {
     }
 
     /// Keys of tasks whose facts changed by the way since this was asked last.
-    pub fn take_marked(&mut self) -> Vec<String> {
+    pub fn take_marked(&mut self) -> Vec<TaskKey> {
         std::mem::take(&mut self.marked)
     }
 
     /// Adds a task that was not there.
-    pub fn insert(&mut self, key: String, task: Task) {
+    pub fn insert(&mut self, key: TaskKey, task: Task) {
         self.index.add(&key, &task, &Entry::of(&task));
         self.all.insert(key, task);
     }
 
     /// Removes a task. A task that names its id from now on waits for the next of that id.
-    pub fn remove(&mut self, key: &str) -> Option<Task> {
+    pub fn remove(&mut self, key: &TaskKey) -> Option<Task> {
         let task = self.all.remove(key)?;
         let entry = Entry::of(&task);
         self.index.remove(key, &entry);
@@ -194,7 +195,7 @@ impl Tasks {
     }
 
     /// All tasks, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Task)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&TaskKey, &Task)> {
         self.all.iter()
     }
 
@@ -204,12 +205,12 @@ impl Tasks {
     }
 
     /// All tasks from a key on.
-    pub fn range<'a>(&'a self, from: &str) -> impl Iterator<Item = (&'a String, &'a Task)> + use<'a> {
-        self.all.range(from.to_owned()..)
+    pub fn range(&self, from: TaskKey) -> impl Iterator<Item = (&TaskKey, &Task)> {
+        self.all.range(from..)
     }
 
     /// Moment and key of each task in a state, in the order in which they entered it.
-    pub fn in_state(&self, state: &TaskState) -> impl DoubleEndedIterator<Item = &(Timestamp, String)> {
+    pub fn in_state(&self, state: &TaskState) -> impl DoubleEndedIterator<Item = &(Timestamp, TaskKey)> {
         self.index.by_state.get(state).into_iter().flatten()
     }
 
@@ -217,8 +218,8 @@ impl Tasks {
     pub fn in_state_from(
         &self,
         state: &TaskState,
-        from: (Timestamp, String),
-    ) -> impl Iterator<Item = &(Timestamp, String)> {
+        from: (Timestamp, TaskKey),
+    ) -> impl Iterator<Item = &(Timestamp, TaskKey)> {
         self.index.by_state.get(state).into_iter().flat_map(move |list| list.range(from.clone()..))
     }
 
@@ -228,7 +229,7 @@ impl Tasks {
     }
 
     /// Age and key of each active task that waits for no other, the oldest first.
-    pub fn ready(&self) -> &BTreeSet<(u64, String)> {
+    pub fn ready(&self) -> &BTreeSet<(u64, TaskKey)> {
         &self.index.ready
     }
 

@@ -5,6 +5,7 @@
 mod autoscale;
 mod instances;
 mod jobs;
+mod keys;
 mod nodes;
 mod packages;
 mod preemption;
@@ -167,7 +168,7 @@ impl World {
                 Change::DropTask { job, key } => drop(tasks.remove(&(job, key))),
             }
         }
-        fn read_all<T: serde::de::DeserializeOwned>(rows: BTreeMap<String, String>) -> Vec<(String, T)> {
+        fn read_all<K, T: serde::de::DeserializeOwned>(rows: BTreeMap<K, String>) -> Vec<(K, T)> {
             rows.into_iter().map(|(key, body)| (key, serde_json::from_str(&body).unwrap())).collect()
         }
         let tasks = tasks.into_iter().map(|((job, key), (add, facts))| {
@@ -295,7 +296,7 @@ impl World {
 
     /// The node of one of the instances of task `t`.
     pub fn task_node(&self, number: usize) -> String {
-        self.model.task("j", "t").unwrap().nodes().nth(number).unwrap().1.clone()
+        self.model.task("j", "t").unwrap().nodes().nth(number).unwrap().node.to_string()
     }
 
     /// Last segments of the folders of what runs, sorted.
