@@ -154,10 +154,11 @@ fn load(database: &Connection, model: &mut Model, now: Timestamp) -> Result<(), 
     let mut rows = database.prepare("SELECT job, key, asked, facts FROM tasks ORDER BY rowid")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        let add: TaskAdd = serde_json::from_str(&row.get::<_, String>(2)?)?;
-        let facts: TaskFacts = serde_json::from_str(&row.get::<_, String>(3)?)?;
+        let text = row.get_ref(2)?.as_str()?;
+        let asked: TaskAdd = serde_json::from_str(text)?;
+        let facts: TaskFacts = serde_json::from_str(row.get_ref(3)?.as_str()?)?;
         let (job, key) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-        tasks.push((JobKey::of(job), TaskKey::of(key), Task { add: Box::new(add), facts }));
+        tasks.push((JobKey::of(job), TaskKey::of(key), Task::new(&asked, text, facts)));
     }
     let mut schedules = vec![];
     let mut rows = database.prepare("SELECT key, body FROM schedules")?;

@@ -18,7 +18,7 @@ pub(super) fn satisfies(task: &Task) -> bool {
 /// What a task's exit conditions say of how it ended. A match of its exit code beats everything; the default never
 /// covers success.
 pub(super) fn exit_options(task: &Task) -> Option<&ExitOptions> {
-    let conditions = task.add.exit_conditions.as_ref()?;
+    let conditions = task.exit_conditions()?;
     let info = &task.facts.info;
     if let Some(code) = info.exit_code {
         let exact = conditions.exit_codes.iter().flatten().find(|mapping| mapping.code == code);

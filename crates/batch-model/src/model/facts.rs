@@ -10,8 +10,8 @@ use crate::{
 };
 use dropmill_azure_wire::{
     batch::{
-        self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskAdd,
-        TaskExecutionInfo, TaskState,
+        self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskExecutionInfo,
+        TaskState,
     },
     etag::ETag,
     time::Timestamp,
@@ -308,15 +308,6 @@ impl OnNode {
     }
 }
 
-/// A task.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// What was asked.
-    pub add: Box<TaskAdd>,
-    /// How it goes.
-    pub facts: TaskFacts,
-}
-
 /// How a task goes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskFacts {
@@ -474,29 +465,6 @@ impl Node {
             && self.scheduling
             && !self.leaving
             && self.plan.is_none()
-    }
-}
-
-impl Task {
-    /// Slots it takes.
-    pub fn slots(&self) -> i32 {
-        self.add.required_slots.unwrap_or(1)
-    }
-
-    /// Tries after the first; -1: no limit.
-    pub fn max_retries(&self) -> i32 {
-        self.add.constraints.as_ref().and_then(|limits| limits.max_task_retry_count).unwrap_or(0)
-    }
-
-    /// Until when its files are kept, if it is over and they are not kept for ever.
-    pub fn kept_until(&self) -> Option<Timestamp> {
-        let kept = self.add.constraints.as_ref().and_then(|limits| limits.retention_time)?.as_std()?;
-        self.facts.state_at.checked_add(kept).ok()
-    }
-
-    /// Its folder below its node's root (its primary's, if there are more). Ids are safe as names.
-    pub fn directory(&self, job: &str) -> String {
-        self.directory_of(job, 0)
     }
 }
 

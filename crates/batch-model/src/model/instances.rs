@@ -37,18 +37,6 @@ impl Pool {
 }
 
 impl Task {
-    /// Whether it runs on several nodes at once.
-    pub fn is_multi(&self) -> bool {
-        self.add.multi_instance_settings.is_some()
-    }
-
-    /// How many nodes it needs.
-    pub fn instances(&self) -> usize {
-        let settings = self.add.multi_instance_settings.as_ref();
-        let number = settings.and_then(|settings| settings.number_of_instances).unwrap_or(1);
-        usize::try_from(number).unwrap_or(1)
-    }
-
     /// Its nodes, by pool and id, the primary's first.
     pub fn nodes(&self) -> impl Iterator<Item = &Place> {
         let subtasks = self.facts.group.iter().flat_map(|group| group.subtasks.iter());
@@ -57,7 +45,7 @@ impl Task {
 
     /// The folder, below the root of each of its nodes, of all that it has there.
     pub fn root(&self, job: &str) -> String {
-        format!("{}/{}", super::facts::job_directory(job), self.add.id)
+        format!("{}/{}", super::facts::job_directory(job), self.id)
     }
 
     /// The folder of one of its instances.

@@ -16,7 +16,6 @@ use dropmill_azure_wire::{
         DisableTasks, JobAdd, JobManagerTask, JobPatch, JobState, JobUpdate, OnAllTasksComplete, PoolInfo,
         TaskAdd, TaskState,
     },
-    duration::IsoDuration,
     etag::ETag,
     time::Timestamp,
 };
@@ -148,9 +147,7 @@ impl Model {
     /// Sets the alarm of a job's time limit.
     pub(super) fn watch_job(&mut self, key: &JobKey) {
         let job = self.jobs.get(key).expect(THERE);
-        let limit = job.spec.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
-        let until = limit.and_then(IsoDuration::as_std).and_then(|limit| job.created.checked_add(limit).ok());
-        if let Some(until) = until {
+        if let Some(until) = job.until() {
             self.alarms.insert((until, Alarm::JobWallClock(key.clone())));
         }
     }
@@ -364,13 +361,11 @@ impl Model {
 
     pub(super) fn job_wall_clock_over(&mut self, key: &JobKey, now: Timestamp) {
         let moment = self.moment(now);
-        // The alarm of a job that was deleted stays until its time.
+        // The alarm of a limit that was changed stays until its time, and the job may be deleted before.
         let Some(job) = self.jobs.get(key) else { return };
-        let limit = job.spec.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
-        let until = limit.and_then(IsoDuration::as_std).and_then(|limit| job.created.checked_add(limit).ok());
         let alive = matches!(job.state, JobState::Active | JobState::Disabling | JobState::Disabled);
         // A limit that was changed has an alarm of its own.
-        if alive && until.is_some_and(|until| until <= moment) {
+        if alive && job.until().is_some_and(|until| until <= moment) {
             self.end_job(key, "MaxWallClockTimeExpiry".into(), moment);
         }
     }
@@ -416,7 +411,11 @@ impl Model {
     fn bury_job(&mut self, key: &JobKey, moment: Timestamp) {
         self.drop_auto_pool(key, moment);
         let job = self.jobs.remove(key).expect(THERE);
+        if let Some(until) = job.until() {
+            self.alarms.remove(&(until, Alarm::JobWallClock(key.clone())));
+        }
         for (task_key, task) in job.tasks.iter() {
+            self.forget_retention(key, task_key, task.kept_until());
             self.remember_task((key, &job.spec.id), task_key, task);
             if !task.facts.files_gone {
                 self.remove_files(task, &job.spec.id);
@@ -441,6 +440,14 @@ impl Model {
         if ends && job.state == JobState::Active && !unfinished {
             self.end_job(key, "AllTasksComplete".into(), moment);
         }
+    }
+}
+
+impl Job {
+    /// When it has lived as long as it may, if that is limited.
+    fn until(&self) -> Option<Timestamp> {
+        let limit = self.spec.constraints.as_ref()?.max_wall_clock_time?;
+        self.created.checked_add(limit.as_std()?).ok()
     }
 }
 

@@ -173,9 +173,9 @@ impl Model {
 
     fn information_of(&self, job_id: &str, task: &Task, number: usize) -> wire::TaskInformation {
         wire::TaskInformation {
-            task_url: self.url(&format!("jobs/{job_id}/tasks/{}", task.add.id)),
+            task_url: self.url(&format!("jobs/{job_id}/tasks/{}", task.id)),
             job_id: Some(job_id.to_owned()),
-            task_id: Some(task.add.id.clone()),
+            task_id: Some(task.id.as_ref().to_owned()),
             subtask_id: i32::try_from(number).ok().filter(|number| *number > 0),
             task_state: task.facts.state.clone(),
             execution_info: Some(task.facts.info.clone()),

@@ -72,8 +72,8 @@ impl Model {
                 let slots = task.slots();
                 let fits =
                     |(taken, node): &&(i32, NodeKey)| taken + slots <= most && !job.is_barred_from(node);
-                let liked = task.add.affinity_info.as_ref().and_then(|info| {
-                    let of = pool.nodes.get(&NodeKey::of(info.affinity_id.strip_prefix("TVM:")?))?;
+                let liked = task.liked_node().and_then(|liked| {
+                    let of = pool.nodes.get(&NodeKey::of(liked))?;
                     pool.nodes.room().get(&(of.slots, of.id.clone())).filter(fits)
                 });
                 // Spread: where least runs. Pack: where most runs that still leaves room.
@@ -100,9 +100,7 @@ impl Model {
         let free = pool.nodes.room().iter().filter(|(taken, node)| *taken == 0 && !job.is_barred_from(node));
         let mut free: Vec<NodeKey> = free.map(|(_, node)| node.clone()).collect();
         if free.len() >= number {
-            let liked =
-                task.add.affinity_info.as_ref().and_then(|info| info.affinity_id.strip_prefix("TVM:"));
-            let liked = liked.map(NodeKey::of);
+            let liked = task.liked_node().map(NodeKey::of);
             free.sort_by_key(|node| liked.as_ref() != Some(node));
             free.truncate(number);
             return Placement::On(free);
@@ -180,7 +178,7 @@ impl Model {
         let directory = task_found.directory_of(&job_id, number);
         drop((task_found, of));
         let task_found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(tasks::THERE);
-        let add = &task_found.add;
+        let add = &task_found.asked();
         let mut environment = self.environment_of(&pool_id, &node, dedicated);
         environment.extend(self.instance_variables(&job_id, task_found, number));
         environment.push(("AZ_BATCH_JOB_ID".into(), job_id));

@@ -35,7 +35,7 @@ impl Model {
         let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
         debug_assert_eq!(found.facts.launch, Some(launch), "a launch that is listed is its task's");
         (found.facts.process, found.facts.spent) = (process, Spent::default());
-        let limit = found.add.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
+        let limit = Some(found.wall_clock());
         drop(found);
         self.limit_launch(launch, limit, moment);
         if self.durable {
@@ -217,6 +217,13 @@ impl Model {
         }
     }
 
+    /// A task is gone, or is not over any more: so is the alarm of its files.
+    pub(super) fn forget_retention(&mut self, job: &JobKey, task: &TaskKey, until: Option<Timestamp>) {
+        if let Some(until) = until {
+            self.alarms.remove(&(until, Alarm::Retention { job: job.clone(), task: task.clone() }));
+        }
+    }
+
     pub(super) fn retention_over(&mut self, job: &JobKey, task: &TaskKey, now: Timestamp) {
         // The alarm of a task that was deleted stays until its time.
         let Some(id) = self.jobs.get(job).map(|job| job.spec.id.clone()) else { return };
@@ -241,6 +248,7 @@ impl Model {
         let gone = found.tasks.remove(task).expect(tasks::THERE);
         drop(found);
         self.keep_marked(job);
+        self.forget_retention(job, task, gone.kept_until());
         self.remember_task((job, &id), task, &gone);
         self.remove_files(&gone, &id);
         self.keep(|| Change::DropTask { job: job.clone(), key: task.clone() });

@@ -14,16 +14,18 @@ use dropmill_azure_wire::{
 impl Model {
     /// A task as clients see it.
     pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> wire::Task {
-        let (add, facts) = (&task.add, &task.facts);
+        let facts = &task.facts;
+        // Only whoever wants something of it has it read.
+        let mut asked = None;
         macro_rules! pick {
             ($name:literal, $field:ident) => {
-                select.take($name, || add.$field.clone())
+                select.take($name, || asked.get_or_insert_with(|| task.asked()).$field.take())
             };
         }
         wire::Task {
-            id: add.id.clone(),
+            id: task.id.as_ref().to_owned(),
             display_name: pick!("displayName", display_name),
-            url: select.take("url", || self.url(&format!("jobs/{}/tasks/{}", job.spec.id, add.id))),
+            url: select.take("url", || self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.id))),
             e_tag: select.take("eTag", || Some(facts.etag.clone())),
             last_modified: select.take("lastModified", || Some(facts.modified)),
             creation_time: select.take("creationTime", || Some(facts.created)),
@@ -34,7 +36,9 @@ impl Model {
                 .take("previousState", || facts.previous.as_ref().map(|(state, _)| state.clone())),
             previous_state_transition_time: select
                 .take("previousStateTransitionTime", || facts.previous.as_ref().map(|(_, moment)| *moment)),
-            command_line: select.take("commandLine", || Some(add.command_line.clone())),
+            command_line: select.take("commandLine", || {
+                Some(std::mem::take(&mut asked.get_or_insert_with(|| task.asked()).command_line))
+            }),
             resource_files: pick!("resourceFiles", resource_files),
             output_files: pick!("outputFiles", output_files),
             environment_settings: pick!("environmentSettings", environment_settings),

@@ -76,20 +76,13 @@ impl Model {
             released: false,
             group: None,
         };
-        let task = Task { add: Box::new(add), facts };
-        let change = if self.durable {
-            Some(Change::PutTask {
-                job: job_key.clone(),
-                key: task_key.clone(),
-                add: json(&task.add),
-                facts: json(&task.facts),
-            })
-        } else {
-            None
-        };
-        self.effects.visible = true;
-        self.effects.changes.extend(change);
-        self.jobs.change(&job_key).expect(jobs::THERE).tasks.insert(task_key, task);
+        let (text, facts_text) = (json(&add), if self.durable { json(&facts) } else { String::new() });
+        let task = Task::new(&add, &text, facts);
+        let mut job = self.jobs.change(&job_key).expect(jobs::THERE);
+        job.tasks.insert(task_key.clone(), task);
+        let job_key = job.key().clone();
+        drop(job);
+        self.keep(|| Change::PutTask { job: job_key, key: task_key, add: text, facts: facts_text });
         Ok((tag(moment), moment))
     }
 
@@ -189,7 +182,9 @@ impl Model {
         if found.facts.info.result == Some(TaskResult::Success) {
             return Err(Refusal::conflict("TaskSucceeded"));
         }
+        let until = found.kept_until();
         let (job, task) = (JobKey::of(job), TaskKey::of(task));
+        self.forget_retention(&job, &task, until);
         self.set_task_state(&job, &task, TaskState::Active, moment);
         let mut found = self.task_mut(&job, &task).expect(THERE);
         let requeues = (found.facts.info.requeue_count, found.facts.info.last_requeue_time);
@@ -242,13 +237,16 @@ impl Model {
             checked_limits(limits)?;
         }
         let mut found = self.task_mut(&job, &task).expect(THERE);
-        found.add.constraints = constraints;
-        fill(&mut found.add, None);
+        let mut add = found.asked();
+        add.constraints = constraints;
+        fill(&mut add, None);
+        let text = json(&add);
+        found.ask(&add, &text);
         (found.facts.etag, found.facts.modified) = (tag(moment), moment);
-        let (add, facts) = (json(&found.add), json(&found.facts));
+        let facts = json(&found.facts);
         drop(found);
         if self.durable {
-            self.effects.changes.push(Change::PutTask { job, key: task, add, facts });
+            self.effects.changes.push(Change::PutTask { job, key: task, add: text, facts });
         }
         Ok((tag(moment), moment))
     }
@@ -299,11 +297,8 @@ pub(super) fn checked_files(list: Option<&[ResourceFile]>) -> Result<(), Refusal
     Ok(())
 }
 
-/// Fills in the service's defaults, and gives back the room that reading left in lists.
+/// Fills in the service's defaults.
 fn fill(add: &mut TaskAdd, retries: Option<i32>) {
-    add.resource_files.iter_mut().for_each(Vec::shrink_to_fit);
-    add.output_files.iter_mut().for_each(Vec::shrink_to_fit);
-    add.environment_settings.iter_mut().for_each(Vec::shrink_to_fit);
     let constraints = add.constraints.get_or_insert_with(TaskConstraints::default);
     constraints.max_wall_clock_time.get_or_insert(IsoDuration::UNLIMITED);
     constraints.retention_time.get_or_insert(IsoDuration::from_days(7));

@@ -154,7 +154,7 @@ impl Model {
     pub(super) fn task_statistics(&self, job: &Job, task: &Task, now: Timestamp) -> TaskStatistics {
         let (took, spent) = (took(task, now), task.facts.spent);
         TaskStatistics {
-            url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
+            url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.id)),
             start_time: task.facts.created,
             last_update_time: now,
             user_cpu_time: microseconds(spent.user_us),

@@ -86,7 +86,7 @@ impl FieldsTrait for Task {
     fn field(&self, name: &str) -> Option<Value> {
         let info = &self.facts.info;
         Some(match name {
-            "id" => Value::Text(self.add.id.clone()),
+            "id" => Value::Text(self.id.as_ref().to_owned()),
             "state" => Value::Text(self.facts.state.as_str().to_owned()),
             "stateTransitionTime" => Value::Moment(self.facts.state_at),
             "creationTime" => Value::Moment(self.facts.created),

@@ -233,7 +233,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
                 let id = &model.job(job)?.spec.id;
                 let on = found.facts.node.as_ref();
                 let on = on.ok_or_else(|| Refusal::conflict("TaskFilesUnavailable"))?;
-                let url = format!("{}/jobs/{id}/tasks/{}/files", core.base(), found.add.id);
+                let url = format!("{}/jobs/{id}/tasks/{}/files", core.base(), found.id);
                 let gone = found.facts.files_gone.then_some("TaskFilesCleanedup");
                 Ok(Place { node: on.node_ref(), folder: found.directory(id), url, gone })
             })?;

@@ -1,6 +1,8 @@
 //! The tasks of a job: by state, ready or waiting for others, and their counts.
 
-use crate::model::{Task, dependencies::Dependencies, exit_conditions::satisfies, keys::TaskKey};
+use crate::model::{
+    Task, dependencies::Dependencies, exit_conditions::satisfies, keys::TaskKey, packed::Packer,
+};
 use dropmill_azure_wire::{
     batch::{TaskResult, TaskState},
     time::Timestamp,
@@ -14,6 +16,7 @@ pub struct Tasks {
     index: TaskIndex,
     /// Tasks that were marked as released since this was asked last.
     marked: Vec<TaskKey>,
+    packer: Packer,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -74,7 +77,7 @@ impl TaskIndex {
         self.by_state.entry(entry.state.clone()).or_default().insert((entry.since, key.clone()));
         self.count(entry, 1);
         if entry.state == TaskState::Active {
-            let waits = match (&mut self.dependencies, &task.add.depends_on) {
+            let waits = match (&mut self.dependencies, task.depends_on()) {
                 (Some(dependencies), Some(on)) => !dependencies.add(key, entry.number, on) && !entry.released,
                 _ => false,
             };
@@ -144,7 +147,8 @@ impl Tasks {
 
     /// A task was changed: the index follows.
     pub(super) fn changed(&mut self, key: &TaskKey, TaskEntry(before): &TaskEntry) {
-        let task = self.all.get(key).expect("a task that is being changed is there");
+        let task = self.all.get_mut(key).expect("a task that is being changed is there");
+        task.pack(&mut self.packer);
         let after = Entry::of(task);
         if *before == after {
             return;
@@ -175,7 +179,9 @@ impl Tasks {
     }
 
     /// Adds a task that was not there.
-    pub fn insert(&mut self, key: TaskKey, task: Task) {
+    pub fn insert(&mut self, key: TaskKey, mut task: Task) {
+        task.id = key.spelled(&task.id);
+        task.pack(&mut self.packer);
         self.index.add(&key, &task, &Entry::of(&task));
         self.all.insert(key, task);
     }
@@ -185,11 +191,14 @@ impl Tasks {
         let task = self.all.remove(key)?;
         let entry = Entry::of(&task);
         self.index.remove(key, &entry);
-        if let (Some(dependencies), Some(on)) = (&mut self.index.dependencies, &task.add.depends_on) {
+        if let (Some(dependencies), Some(on)) = (&mut self.index.dependencies, task.depends_on()) {
             dependencies.remove(key, on);
         }
         if entry.satisfies {
             self.unsatisfy(key);
+        }
+        if self.all.is_empty() {
+            self.packer.clear();
         }
         Some(task)
     }

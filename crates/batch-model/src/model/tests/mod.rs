@@ -172,8 +172,8 @@ impl World {
             rows.into_iter().map(|(key, body)| (key, serde_json::from_str(&body).unwrap())).collect()
         }
         let tasks = tasks.into_iter().map(|((job, key), (add, facts))| {
-            let add = Box::new(serde_json::from_str(&add).unwrap());
-            (job, key, Task { add, facts: serde_json::from_str(&facts).unwrap() })
+            let task = serde_json::from_str(&add).unwrap();
+            (job, key, Task::new(&task, &add, serde_json::from_str(&facts).unwrap()))
         });
         let mut world = Self { now: self.now, boots_by_hand, ends_by_hand, ..Self::of_life(self.life + 1) };
         world.model.revive_leases(leases);
