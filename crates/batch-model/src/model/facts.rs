@@ -6,19 +6,17 @@ use super::{
 };
 use crate::{
     autoscale::Samples,
-    orders::{LaunchEnding, LaunchId, NodeRef, Spent},
+    orders::{LaunchId, NodeRef},
 };
 use dropmill_azure_wire::{
-    batch::{
-        self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskExecutionInfo,
-        TaskState,
-    },
+    batch::{self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskState},
     etag::ETag,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Deref,
     sync::Arc,
 };
 
@@ -180,6 +178,9 @@ pub struct Node {
     /// Its users.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, NodeUser>,
+    /// It as a place of tasks, which all of them share.
+    #[serde(skip)]
+    pub place: Option<Place>,
     /// Tasks that ended on it last, the oldest first.
     #[serde(skip)]
     pub recent: VecDeque<Recent>,
@@ -308,97 +309,14 @@ impl OnNode {
     }
 }
 
-/// How a task goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TaskFacts {
-    /// Age: lower came earlier.
-    pub number: u64,
-    /// Changes with its constraints.
-    pub etag: ETag,
-    /// When its constraints changed last.
-    pub modified: Timestamp,
-    /// When it was added.
-    pub created: Timestamp,
-    /// What it does.
-    pub state: TaskState,
-    /// Since when.
-    pub state_at: Timestamp,
-    /// What it did before, and since when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<(TaskState, Timestamp)>,
-    /// How its tries went.
-    pub info: TaskExecutionInfo,
-    /// Where it runs, or ran.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<Place>,
-    /// Its launch, while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub launch: Option<LaunchId>,
-    /// The process of that launch: id and start time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<(u32, u64)>,
-    /// Why its launch is being ended, if it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ending: Option<Ending>,
-    /// What its last try took of the machine.
-    #[serde(default, skip_serializing_if = "Spent::is_nothing")]
-    pub spent: Spent,
-    /// Its files were deleted.
-    #[serde(default)]
-    pub files_gone: bool,
-    /// What it depended on was satisfied, and has been deleted or made active since: it waits for that no more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub released: bool,
-    /// Its other instances, if it runs, or ran, on several nodes at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<Box<Group>>,
-}
-
-/// What a task on several nodes has beside its primary.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Group {
-    /// By number, from 1 on.
-    pub subtasks: Vec<Subtask>,
-    /// The primary's coordination ended well.
-    #[serde(skip)]
-    pub coordinated: bool,
-    /// So did all others': the primary was told to run the task's own command.
-    #[serde(skip)]
-    pub goes_on: bool,
-    /// How the primary ended, and why it was ended, while subtasks have not.
-    #[serde(skip)]
-    pub over: Option<(LaunchEnding, Option<Ending>)>,
-    /// The first subtask that failed, and how.
-    #[serde(skip)]
-    pub broken: Option<(usize, LaunchEnding)>,
-}
-
-/// An instance of a task that is not its primary.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Subtask {
-    /// Where it runs, or ran.
-    pub node: Place,
-    /// Its launch, while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub launch: Option<LaunchId>,
-    /// What it does.
-    pub state: TaskState,
-    /// Since when.
-    pub state_at: Timestamp,
-    /// What it did before, and since when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<(TaskState, Timestamp)>,
-    /// How it went.
-    pub info: TaskExecutionInfo,
-    /// Its coordination ended well.
-    #[serde(skip)]
-    pub coordinated: bool,
-}
-
 /// Where a task runs, or ran. Stored as the ids of pool and node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "(String, NodeKey)", into = "(String, NodeKey)")]
-pub struct Place {
+pub struct Place(Arc<Spot>);
+
+/// A node of a pool.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
     /// The pool's id.
     pub pool_id: Arc<str>,
     /// The pool.
@@ -407,7 +325,19 @@ pub struct Place {
     pub node: NodeKey,
 }
 
+impl Deref for Place {
+    type Target = Spot;
+    fn deref(&self) -> &Spot {
+        &self.0
+    }
+}
+
 impl Place {
+    /// A node of a pool; clones of it share one memory.
+    pub fn new(pool_id: Arc<str>, pool: PoolKey, node: NodeKey) -> Self {
+        Self(Arc::new(Spot { pool_id, pool, node }))
+    }
+
     /// The node as the runner knows it.
     pub fn node_ref(&self) -> NodeRef {
         NodeRef { pool: self.pool_id.as_ref().to_owned(), node: self.node.to_string() }
@@ -417,13 +347,13 @@ impl Place {
 impl From<(String, NodeKey)> for Place {
     fn from((pool_id, node): (String, NodeKey)) -> Self {
         let pool = PoolKey::of(&pool_id);
-        Self { pool_id: pool.spelled(&pool_id), pool, node }
+        Self::new(pool.spelled(&pool_id), pool, node)
     }
 }
 
 impl From<Place> for (String, NodeKey) {
     fn from(place: Place) -> Self {
-        (place.pool_id.as_ref().to_owned(), place.node)
+        (place.pool_id.as_ref().to_owned(), place.node.clone())
     }
 }
 

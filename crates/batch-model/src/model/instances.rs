@@ -6,16 +6,17 @@
 
 use super::{
     Model, Pool, Refusal, Task, What,
-    facts::{Ending, Group, Place, Subtask, TaskFacts},
+    facts::{Ending, Place},
     keys::{JobKey, TaskKey},
     query::Select,
     sizes::cores_of,
     task_ends::finish,
+    task_facts::{Group, Subtask, Tries, result},
     tasks::{self, checked_files},
 };
 use crate::orders::{Coordination, LaunchEnding, LaunchId, Order};
 use dropmill_azure_wire::{
-    batch::{self as wire, TaskAdd, TaskExecutionInfo, TaskNodeInfo, TaskState},
+    batch::{self as wire, TaskAdd, TaskNodeInfo, TaskState},
     time::Timestamp,
     uri::encode_path,
 };
@@ -39,8 +40,8 @@ impl Pool {
 impl Task {
     /// Its nodes, by pool and id, the primary's first.
     pub fn nodes(&self) -> impl Iterator<Item = &Place> {
-        let subtasks = self.facts.group.iter().flat_map(|group| group.subtasks.iter());
-        self.facts.node.iter().chain(subtasks.map(|subtask| &subtask.node))
+        let subtasks = self.facts.run().group.iter().flat_map(|group| group.subtasks.iter());
+        self.facts.run().node.iter().chain(subtasks.map(|subtask| &subtask.node))
     }
 
     /// The folder, below the root of each of its nodes, of all that it has there.
@@ -59,23 +60,15 @@ impl Task {
     /// The launch of one of its instances, if that runs.
     pub(super) fn launch_of(&self, number: usize) -> Option<LaunchId> {
         match number.checked_sub(1) {
-            None => self.facts.launch,
-            Some(place) => self.facts.group.as_ref()?.subtasks.get(place)?.launch,
+            None => self.facts.run().launch,
+            Some(place) => self.facts.run().group.as_ref()?.subtasks.get(place)?.launch,
         }
     }
 
     /// Its launches that have not ended.
     pub(super) fn live_launches(&self) -> Vec<LaunchId> {
-        let subtasks = self.facts.group.iter().flat_map(|group| &group.subtasks);
-        self.facts.launch.into_iter().chain(subtasks.filter_map(|subtask| subtask.launch)).collect()
-    }
-}
-
-impl TaskFacts {
-    /// Its places, to be read anew.
-    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
-        let subtasks = self.group.iter_mut().flat_map(|group| group.subtasks.iter_mut());
-        self.node.iter_mut().chain(subtasks.map(|subtask| &mut subtask.node))
+        let subtasks = self.facts.run().group.iter().flat_map(|group| &group.subtasks);
+        self.facts.run().launch.into_iter().chain(subtasks.filter_map(|subtask| subtask.launch)).collect()
     }
 }
 
@@ -88,7 +81,7 @@ impl Group {
             state: TaskState::Preparing,
             state_at: moment,
             previous: None,
-            info: TaskExecutionInfo::default(),
+            info: Tries::default(),
             coordinated: false,
         };
         Self { subtasks: places.iter().map(subtask).collect(), ..Self::default() }
@@ -162,14 +155,14 @@ impl Model {
         moment: Timestamp,
     ) {
         let Some(place) = number.checked_sub(1) else {
-            task.facts.launch = launch;
-            task.facts.info.start_time = Some(moment);
+            let run = task.facts.run_mut();
+            (run.launch, run.info.start_time) = (launch, Some(moment.into()));
             return;
         };
-        let subtask = task.facts.group.as_mut().and_then(|group| group.subtasks.get_mut(place));
+        let subtask = task.facts.run_mut().group.as_mut().and_then(|group| group.subtasks.get_mut(place));
         if let Some(subtask) = subtask {
             subtask.launch = launch;
-            subtask.info.start_time = Some(moment);
+            subtask.info.start_time = Some(moment.into());
             subtask.enter(TaskState::Running, moment);
         }
     }
@@ -179,8 +172,9 @@ impl Model {
         // The node may report it after it reported the launch's end.
         let Some(What::Task { job, task, number }) = self.launches.get(&launch).cloned() else { return };
         let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
-        let (ending, primary) = (found.facts.ending, found.facts.launch);
-        let group = found.facts.group.as_mut().expect(GROUP);
+        let run = found.facts.run_mut();
+        let (ending, primary) = (run.ending, run.launch);
+        let group = run.group.as_mut().expect(GROUP);
         match number.checked_sub(1) {
             None => group.coordinated = true,
             Some(place) => {
@@ -209,15 +203,17 @@ impl Model {
     ) {
         let mut guard = self.task_mut(job, task).expect(tasks::THERE);
         let found = &mut *guard;
-        let Place { pool, node, .. } = found.nodes().nth(number).expect(GROUP).clone();
+        let place = found.nodes().nth(number).expect(GROUP).clone();
+        let (pool, node) = (&place.pool, &place.node);
         let success = ended.exit_code == Some(0) && ended.failure.is_none();
-        let ending = found.facts.ending;
-        let group = found.facts.group.as_mut().expect(GROUP);
+        let run = found.facts.run_mut();
+        let ending = run.ending;
+        let group = run.group.as_mut().expect(GROUP);
         let mut broke = false;
         match number.checked_sub(1).and_then(|place| group.subtasks.get_mut(place)) {
             None => {
                 group.over = Some((ended, ending));
-                (found.facts.launch, found.facts.process) = (None, None);
+                (run.launch, run.process) = (None, None);
             }
             Some(subtask) => {
                 subtask.launch = None;
@@ -232,7 +228,7 @@ impl Model {
         let in_order = group.goes_on && ending.is_none() && group.broken.is_none();
         let rest = found.live_launches();
         drop(guard);
-        self.free(&pool, &node, (job, task, number), Some(launch), Some(success), moment);
+        self.free(pool, node, (job, task, number), Some(launch), Some(success), moment);
         if rest.is_empty() {
             return self.group_over(job, task, moment);
         }
@@ -242,14 +238,15 @@ impl Model {
             }
         }
         self.keep_task(job, task);
-        self.pursue(&pool, &node, moment);
-        self.schedule(&pool, moment);
+        self.pursue(pool, node, moment);
+        self.schedule(pool, moment);
     }
 
     fn group_over(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
         let mut found = self.task_mut(job, task).expect(tasks::THERE);
-        let asked = found.facts.ending.take();
-        let group = found.facts.group.as_mut().expect(GROUP);
+        let run = found.facts.run_mut();
+        let asked = run.ending.take();
+        let group = run.group.as_mut().expect(GROUP);
         let (mut ended, ending) = group.over.take().expect("the primary is over when all instances are");
         let ending = if asked == Some(Ending::Deleted) { asked } else { ending };
         let broken = group.broken.take().filter(|_| ending.is_none());
@@ -268,34 +265,31 @@ impl Model {
     pub fn subtasks(&self, job: &str, task: &str, select: &Select) -> Result<Vec<wire::Subtask>, Refusal> {
         let found = self.task(job, task)?;
         let job = &self.job(job)?.spec.id;
-        let subtasks = found.facts.group.iter().flat_map(|group| &group.subtasks);
+        let subtasks = found.facts.run().group.iter().flat_map(|group| &group.subtasks);
         let see = |(place, subtask): (usize, &Subtask)| wire::Subtask {
             id: select.take("id", || i32::try_from(place + 1).ok()),
             node_info: select.take("nodeInfo", || {
                 Some(self.node_info(&subtask.node, &found.directory_of(job, place + 1)))
             }),
-            start_time: select.take("startTime", || subtask.info.start_time),
-            end_time: select.take("endTime", || subtask.info.end_time),
+            start_time: select.take("startTime", || subtask.info.start_time.map(Timestamp::from)),
+            end_time: select.take("endTime", || subtask.info.end_time.map(Timestamp::from)),
             exit_code: select.take("exitCode", || subtask.info.exit_code),
             container_info: None,
-            failure_info: select.take("failureInfo", || subtask.info.failure_info.clone()),
+            failure_info: select.take("failureInfo", || subtask.info.failure_info.as_deref().cloned()),
             state: select.take("state", || Some(subtask.state.clone())),
             state_transition_time: select.take("stateTransitionTime", || Some(subtask.state_at)),
             previous_state: select
                 .take("previousState", || subtask.previous.as_ref().map(|(state, _)| state.clone())),
             previous_state_transition_time: select
                 .take("previousStateTransitionTime", || subtask.previous.as_ref().map(|(_, moment)| *moment)),
-            result: select.take("result", || subtask.info.result.clone()),
+            result: select.take("result", || subtask.info.success.map(result)),
         };
         Ok(subtasks.enumerate().map(see).collect())
     }
 
     /// Where something of a task is.
-    pub(super) fn node_info(
-        &self,
-        Place { pool_id: pool, node, .. }: &Place,
-        directory: &str,
-    ) -> TaskNodeInfo {
+    pub(super) fn node_info(&self, place: &Place, directory: &str) -> TaskNodeInfo {
+        let (pool, node) = (&place.pool_id, &place.node);
         let node_url = format!("{}/pools/{pool}/nodes/{node}", self.identity.base);
         TaskNodeInfo {
             affinity_id: Some(format!("TVM:{node}")),

@@ -129,9 +129,8 @@ mod tests {
     #[test]
     fn a_pattern_goes_with_the_last_text_that_needs_it() {
         let mut packer = Packer::default();
-        let text = |word: &str| {
-            format!("a text that is long enough to be like others but for one {word}, as tasks are")
-        };
+        let text =
+            |word: &str| format!("a text that is like others but for one {word}, as tasks are; ").repeat(5);
         let first = packed(&mut packer, &text("word"));
         let pattern = Arc::downgrade(&packer.patterns[0]);
         let second = packed(&mut packer, &text("name"));

@@ -5,10 +5,11 @@ use super::{
     facts::{Act, Ending, Patience, Plan},
     keys::{NodeKey, PoolKey},
     nodes, pools,
+    task_facts::Stage,
 };
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
-    batch::{NodeDeallocationOption, NodeState, NodeUserAdd, NodeUserUpdate, TaskState},
+    batch::{NodeDeallocationOption, NodeState, NodeUserAdd, NodeUserUpdate},
     time::Timestamp,
 };
 
@@ -97,7 +98,7 @@ impl Model {
     /// Until when files of tasks are kept on a node. Looks at every task: only who asks for it pays.
     fn kept_until(&self, pool: &PoolKey, node: &NodeKey) -> Option<Timestamp> {
         let here = |task: &&Task| {
-            task.facts.state == TaskState::Completed
+            task.facts.stage() == Stage::Completed
                 && !task.facts.files_gone
                 && task.nodes().any(|place| place.pool == *pool && place.node == *node)
         };

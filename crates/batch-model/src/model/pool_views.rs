@@ -177,8 +177,8 @@ impl Model {
             job_id: Some(job_id.to_owned()),
             task_id: Some(task.id.as_ref().to_owned()),
             subtask_id: i32::try_from(number).ok().filter(|number| *number > 0),
-            task_state: task.facts.state.clone(),
-            execution_info: Some(task.facts.info.clone()),
+            task_state: task.facts.state(),
+            execution_info: Some(task.facts.run().info.clone().into()),
         }
     }
 

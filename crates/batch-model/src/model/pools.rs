@@ -388,6 +388,7 @@ impl Model {
                     plan: None,
                     packages: vec![],
                     users: BTreeMap::new(),
+                    place: None,
                     recent: VecDeque::new(),
                     log: VecDeque::new(),
                 };

@@ -24,7 +24,7 @@ impl Model {
         let here = |job: &&Job| job.pool_id().is_some_and(|id| id.eq_ignore_ascii_case(&pool.spec.id));
         let yielding: Vec<&Job> = self.jobs.values().filter(|job| gives_way(job)).filter(here).collect();
         let running = || yielding.iter().flat_map(|job| running_of(job).map(move |task| (*job, task)));
-        if yielding.is_empty() || running().any(|(_, task)| task.facts.ending.is_some()) {
+        if yielding.is_empty() || running().any(|(_, task)| task.facts.run().ending.is_some()) {
             return None;
         }
         let (next, slots) = self.waiting_task(pool_key, pool)?;
@@ -35,7 +35,7 @@ impl Model {
             })
         };
         // The least important, and of those the youngest: it loses least.
-        let worth = |job: &Job, task: &Task| (job.spec.priority.unwrap_or(0), Reverse(task.facts.state_at));
+        let worth = |job: &Job, task: &Task| (job.spec.priority.unwrap_or(0), Reverse(task.facts.since()));
         let victim = running().filter(|(_, task)| room(task)).min_by_key(|(job, task)| worth(job, task))?.1;
         victim.live_launches().first().copied()
     }

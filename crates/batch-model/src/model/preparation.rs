@@ -8,11 +8,12 @@ use super::{
     nodes::{self, begun, note_try, settings},
     pools,
     task_ends::task_ended,
+    task_facts::Stage,
     tasks,
 };
 use crate::orders::{Launch, LaunchEnding, LaunchId, NodeRef, Order};
 use dropmill_azure_wire::{
-    batch::{EnvironmentSetting, JobState, NodeState, NodeTaskState, ResourceFile, TaskResult, TaskState},
+    batch::{EnvironmentSetting, JobState, NodeState, NodeTaskState, ResourceFile, TaskResult},
     duration::IsoDuration,
     time::Timestamp,
 };
@@ -199,7 +200,7 @@ impl Model {
                     continue;
                 }
                 if success {
-                    self.set_task_state(job, &task, TaskState::Running, moment);
+                    self.set_task_state(job, &task, Stage::Running, moment);
                     self.start_task(job, &task, moment);
                 } else {
                     self.unplace(job, &task, asked, moment);
@@ -222,7 +223,8 @@ impl Model {
     ) {
         let mut found = self.task_mut(job, task).expect(tasks::THERE);
         let nodes: Vec<_> = found.nodes().cloned().collect();
-        (found.facts.node, found.facts.group) = (None, None);
+        let run = found.facts.run_mut();
+        (run.node, run.group) = (None, None);
         drop(found);
         for (number, place) in nodes.into_iter().enumerate() {
             if let Some(on) = self.jobs.on_node(job, &place.node) {
@@ -234,10 +236,11 @@ impl Model {
             Some(Ending::Terminated | Ending::WallClock) => self.end_unstarted(job, task, moment),
             Some(Ending::Deleted) => self.bury_task(job, task),
             Some(Ending::Requeued) | None => {
-                self.set_task_state(job, task, TaskState::Active, moment);
+                self.set_task_state(job, task, Stage::Active, moment);
                 if let Some(mut found) = self.task_mut(job, task).filter(|_| ending.is_some()) {
-                    found.facts.info.requeue_count += 1;
-                    found.facts.info.last_requeue_time = Some(moment);
+                    let info = &mut found.facts.run_mut().info;
+                    info.requeue_count += 1;
+                    info.last_requeue_time = Some(moment.into());
                 }
                 self.keep_task(job, task);
             }
@@ -247,10 +250,10 @@ impl Model {
     /// Ends a task that runs nowhere.
     pub(super) fn end_unstarted(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
         let mut found = self.task_mut(job, task).expect(tasks::THERE);
-        let info = &mut found.facts.info;
-        info.end_time = Some(moment);
-        info.result = Some(TaskResult::Failure);
-        info.failure_info = Some(task_ended("The task was terminated by user request"));
+        let info = &mut found.facts.run_mut().info;
+        info.end_time = Some(moment.into());
+        info.success = Some(false);
+        info.failure_info = Some(Box::new(task_ended("The task was terminated by user request")));
         drop(found);
         self.complete(job, task, moment);
     }

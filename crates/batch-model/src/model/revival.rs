@@ -4,10 +4,11 @@ use super::{
     Job, Model, Place, Pool, Task, Tasks,
     keys::{JobKey, PoolKey, TaskKey},
     nodes,
+    task_facts::Stage,
 };
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
-    batch::{JobState, NodeState, TaskState},
+    batch::{JobState, NodeState},
     time::Timestamp,
 };
 use std::collections::BTreeSet;
@@ -20,10 +21,8 @@ impl Model {
             return;
         }
         if let Some((key, pool)) = self.pools.get_key_value(&place.pool) {
-            (place.pool, place.pool_id) = (key.clone(), key.spelled(&place.pool_id));
-            if let Some(node) = pool.nodes.get(&place.node) {
-                place.node = node.id.clone();
-            }
+            let node = pool.nodes.get(&place.node).map_or(&place.node, |node| &node.id);
+            *place = Place::new(key.spelled(&place.pool_id), key.clone(), node.clone());
         }
         places.insert(place.clone());
     }
@@ -40,7 +39,7 @@ impl Model {
             self.last_moment = self.last_moment.max(pool.state_at).max(pool.modified).max(pool.allocation_at);
         }
         for (_, _, task) in &tasks {
-            self.last_moment = self.last_moment.max(task.facts.state_at).max(task.facts.modified);
+            self.last_moment = self.last_moment.max(task.facts.state_at()).max(task.facts.modified());
             self.last_number = self.last_number.max(task.facts.number);
         }
         for (_, job) in &jobs {
@@ -83,17 +82,17 @@ impl Model {
         }
         let mut places = BTreeSet::new();
         for (job, task_key, mut task) in tasks {
-            if matches!(task.facts.state, TaskState::Running | TaskState::Preparing) {
+            if matches!(task.facts.stage(), Stage::Running | Stage::Preparing) {
                 let facts = &mut task.facts;
-                facts.previous = Some((facts.state.clone(), facts.state_at));
-                (facts.state, facts.state_at) = (TaskState::Active, self.moment(now));
-                facts.info.requeue_count += 1;
-                facts.info.last_requeue_time = Some(moment);
-                (facts.launch, facts.process, facts.ending, facts.node) = (None, None, None, None);
-                facts.group = None;
+                facts.enter(Stage::Active, self.moment(now));
+                let run = facts.run_mut();
+                run.info.requeue_count += 1;
+                run.info.last_requeue_time = Some(moment.into());
+                (run.launch, run.process, run.ending, run.node) = (None, None, None, None);
+                run.group = None;
             }
             task.facts.places_mut().for_each(|place| self.share(place, &mut places));
-            let is_kept = task.facts.state == TaskState::Completed && !task.facts.files_gone;
+            let is_kept = task.facts.stage() == Stage::Completed && !task.facts.files_gone;
             // A job goes with its tasks, in one transaction; a damaged database may hold a task without one.
             let Some(mut found) = self.jobs.change(&job) else { continue };
             found.tasks.insert(task_key.clone(), task);

@@ -2,16 +2,17 @@
 
 use super::{
     Job, Model, Pool, Task, What,
-    facts::{Group, Place, Recent},
+    facts::{Place, Recent},
     jobs,
     keys::{JobKey, NodeKey, PoolKey, TaskKey},
     nodes::{self, settings},
     pools,
     query::upload_condition,
+    task_facts::{Group, Stage},
     tasks,
 };
-use crate::orders::{Launch, LaunchId, NodeRef, Order, OutputFileOrder};
-use dropmill_azure_wire::{batch::TaskState, time::Timestamp};
+use crate::orders::{Launch, LaunchId, Order, OutputFileOrder};
+use dropmill_azure_wire::time::Timestamp;
 
 /// How many tasks of one job are looked at for one that fits when the first does not.
 const LOOK_AHEAD: usize = 32;
@@ -121,16 +122,17 @@ impl Model {
         let pool = self.pools.get_key_value(pool).expect(pools::THERE).0.clone();
         let found = self.pools.get_mut(&pool).expect(pools::THERE);
         let mut task_found = self.jobs.change_task(job, task).expect(tasks::THERE);
-        for node in nodes {
-            found.nodes.change(node).expect(nodes::THERE).slots += task_found.slots();
-        }
         let pool_id = pool.spelled(&found.spec.id);
-        let place =
-            |node: &NodeKey| Place { pool_id: pool_id.clone(), pool: pool.clone(), node: node.clone() };
-        let mut places: Vec<_> = nodes.iter().map(place).collect();
-        task_found.facts.group =
-            task_found.is_multi().then(|| Box::new(Group::on(&places.split_off(1), moment)));
-        task_found.facts.node = places.pop();
+        let mut places = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut of = found.nodes.change(node).expect(nodes::THERE);
+            of.slots += task_found.slots();
+            let new = || Place::new(pool_id.clone(), pool.clone(), node.clone());
+            places.push(of.place.get_or_insert_with(new).clone());
+        }
+        let group = task_found.is_multi().then(|| Box::new(Group::on(&places.split_off(1), moment)));
+        let run = task_found.facts.run_mut();
+        (run.group, run.node) = (group, places.pop());
         task_found.facts.files_gone = false;
         drop(task_found);
         let mut prepared = true;
@@ -142,7 +144,7 @@ impl Model {
             let on = self.jobs.on_node(job, node).expect("a preparation that is waited for runs there");
             on.waiting.insert(task.clone());
         }
-        let state = if prepared { TaskState::Running } else { TaskState::Preparing };
+        let state = if prepared { Stage::Running } else { Stage::Preparing };
         self.set_task_state(job, task, state, moment);
         if prepared {
             self.start_task(job, task, moment);
@@ -166,20 +168,20 @@ impl Model {
         let preparation = job_found.preparation_variables();
         let common: Vec<_> = settings(job_found.spec.common_environment_settings.as_deref()).collect();
         let mut task_found = self.jobs.change_task(job, task).expect(tasks::THERE);
-        let Place { pool_id, pool, node } =
-            task_found.nodes().nth(number).expect("each instance was put on a node").clone();
-        let found = self.pools.get_mut(&pool).expect(pools::THERE);
-        let mut of = found.nodes.change(&node).expect(nodes::THERE);
+        let place = task_found.nodes().nth(number).expect("each instance was put on a node").clone();
+        let (pool, node) = (&place.pool, &place.node);
+        let found = self.pools.get_mut(pool).expect(pools::THERE);
+        let mut of = found.nodes.change(node).expect(nodes::THERE);
         let dedicated = of.dedicated;
         of.launches.insert(id);
         Self::instance_begins(&mut task_found, number, Some(id), moment);
         let most = task_found.max_retries();
-        let last_try = most >= 0 && task_found.facts.info.retry_count >= most;
+        let last_try = most >= 0 && task_found.facts.run().info.retry_count >= most;
         let directory = task_found.directory_of(&job_id, number);
         drop((task_found, of));
         let task_found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(tasks::THERE);
         let add = &task_found.asked();
-        let mut environment = self.environment_of(&pool_id, &node, dedicated);
+        let mut environment = self.environment_of(&place.pool_id, node, dedicated);
         environment.extend(self.instance_variables(&job_id, task_found, number));
         environment.push(("AZ_BATCH_JOB_ID".into(), job_id));
         environment.push(("AZ_BATCH_TASK_ID".into(), add.id.clone()));
@@ -198,8 +200,8 @@ impl Model {
         let (files, is_primary) = (add.resource_files.as_deref(), number == 0);
         let launch = Launch {
             id,
-            packages: self.packages_for(&pool, &node, add.application_package_references.as_deref()),
-            node: NodeRef { pool: pool_id.as_ref().to_owned(), node: node.to_string() },
+            packages: self.packages_for(pool, node, add.application_package_references.as_deref()),
+            node: place.node_ref(),
             directory,
             coordination: self.coordination(add, number),
             command_line: if is_primary { add.command_line.clone() } else { String::new() },

@@ -115,7 +115,7 @@ impl Task {
 
     /// Until when its files are kept, if it is over and they are not kept for ever.
     pub fn kept_until(&self) -> Option<Timestamp> {
-        self.facts.state_at.checked_add(self.needs.retention.as_std()?).ok()
+        self.facts.state_at().checked_add(self.needs.retention.as_std()?).ok()
     }
 
     /// Tasks that it waits for.
@@ -146,5 +146,23 @@ impl Task {
     /// Its folder below its node's root (its primary's, if there are more). Ids are safe as names.
     pub fn directory(&self, job: &str) -> String {
         self.directory_of(job, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service holds a million of them.
+    #[test]
+    fn a_task_at_rest_is_small() {
+        assert!(size_of::<Task>() <= 128, "{}", size_of::<Task>());
+        assert!(size_of::<Packed>() <= 24, "{}", size_of::<Packed>());
+        assert!(size_of::<TaskFacts>() <= 56, "{}", size_of::<TaskFacts>());
+        assert!(
+            size_of::<super::super::task_facts::Run>() <= 176,
+            "{}",
+            size_of::<super::super::task_facts::Run>()
+        );
     }
 }

@@ -8,14 +8,12 @@ use super::{
     jobs,
     keys::{JobKey, TaskKey},
     nodes::failure_of,
+    task_facts::{Stage, Tries},
     tasks,
 };
 use crate::orders::{LaunchEnding, LaunchId, Order, Spent};
 use dropmill_azure_wire::{
-    batch::{
-        DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, NameValuePair, OnTaskFailure,
-        TaskExecutionInfo, TaskResult, TaskState,
-    },
+    batch::{DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, NameValuePair, OnTaskFailure},
     duration::IsoDuration,
     time::Timestamp,
 };
@@ -33,8 +31,9 @@ impl Model {
             _ => return,
         };
         let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
-        debug_assert_eq!(found.facts.launch, Some(launch), "a launch that is listed is its task's");
-        (found.facts.process, found.facts.spent) = (process, Spent::default());
+        debug_assert_eq!(found.facts.run().launch, Some(launch), "a launch that is listed is its task's");
+        let run = found.facts.run_mut();
+        (run.process, run.spent) = (process, Spent::default());
         let limit = Some(found.wall_clock());
         drop(found);
         self.limit_launch(launch, limit, moment);
@@ -78,8 +77,9 @@ impl Model {
                 if let Some(mut found) = found {
                     // A task on several nodes ends on all of them.
                     launches = found.live_launches();
-                    if outranks(found.facts.ending) {
-                        found.facts.ending = Some(ending);
+                    let run = found.facts.run_mut();
+                    if outranks(run.ending) {
+                        run.ending = Some(ending);
                     }
                 }
             }
@@ -111,13 +111,14 @@ impl Model {
         self.forget_limit(launch);
         let mut found = self.task_mut(job, task).expect(tasks::THERE);
         debug_assert_eq!(found.launch_of(number), Some(launch), "a launch that is listed is its task's");
-        found.facts.spent += ended.spent;
+        found.facts.run_mut().spent += ended.spent;
         if found.is_multi() {
             drop(found);
             return self.instance_ended((job, task), number, launch, ended, moment);
         }
-        let (ending, node) = (found.facts.ending.take(), found.facts.node.clone());
-        (found.facts.launch, found.facts.process) = (None, None);
+        let run = found.facts.run_mut();
+        let (ending, node) = (run.ending.take(), run.node.clone());
+        (run.launch, run.process) = (None, None);
         let tried = !found.tries_again(ending, &ended);
         drop(found);
         if let Some(place) = node {
@@ -142,13 +143,13 @@ impl Model {
         let mut found = self.task_mut(job, task).expect(tasks::THERE);
         let nodes: Vec<_> = found.nodes().cloned().collect();
         let again = found.tries_again(ending, &ended);
-        let info = &mut found.facts.info;
+        let info = &mut found.facts.run_mut().info;
         if ending == Some(Ending::Requeued) {
             info.requeue_count += 1;
-            info.last_requeue_time = Some(moment);
+            info.last_requeue_time = Some(moment.into());
         } else if again {
             info.retry_count += 1;
-            info.last_retry_time = Some(moment);
+            info.last_retry_time = Some(moment.into());
         }
         if !again {
             finish(info, ending, &ended);
@@ -158,13 +159,14 @@ impl Model {
             }
         }
         if again && ending == Some(Ending::Requeued) {
-            (found.facts.node, found.facts.group) = (None, None);
+            let run = found.facts.run_mut();
+            (run.node, run.group) = (None, None);
         }
         drop(found);
         // Its job may be gone afterwards; others still want the slots that are free now.
         let pool = self.pool_of(job);
         if again {
-            self.set_task_state(job, task, TaskState::Active, moment);
+            self.set_task_state(job, task, Stage::Active, moment);
             self.keep_task(job, task);
         } else if ending == Some(Ending::Deleted)
             && self.jobs.get(job).is_some_and(|job| job.state != JobState::Deleting)
@@ -183,7 +185,7 @@ impl Model {
 
     /// A task is over: whoever waited for it may go, and its job may end.
     pub(super) fn complete(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
-        self.set_task_state(job, task, TaskState::Completed, moment);
+        self.set_task_state(job, task, Stage::Completed, moment);
         self.keep_task(job, task);
         let found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(tasks::THERE);
         let options = exit_options(found).cloned();
@@ -227,7 +229,7 @@ impl Model {
     pub(super) fn retention_over(&mut self, job: &JobKey, task: &TaskKey, now: Timestamp) {
         // The alarm of a task that was deleted stays until its time.
         let Some(id) = self.jobs.get(job).map(|job| job.spec.id.clone()) else { return };
-        let is_over = |found: &TaskGuard<'_>| found.facts.state == TaskState::Completed;
+        let is_over = |found: &TaskGuard<'_>| found.facts.stage() == Stage::Completed;
         let Some(mut task_found) = self.task_mut(job, task).filter(is_over) else { return };
         // A task that ran once more since then is kept longer.
         if task_found.kept_until().is_none_or(|until| until > now) {
@@ -260,7 +262,7 @@ impl Task {
     fn tries_again(&self, ending: Option<Ending>, ended: &LaunchEnding) -> bool {
         let most = self.max_retries();
         let failed = ended.failure.is_none() && ended.exit_code != Some(0);
-        let retry = ending.is_none() && failed && (most < 0 || self.facts.info.retry_count < most);
+        let retry = ending.is_none() && failed && (most < 0 || self.facts.run().info.retry_count < most);
         retry || ending == Some(Ending::Requeued)
     }
 }
@@ -275,17 +277,17 @@ pub(super) fn task_ended(why: &str) -> FailureInfo {
 }
 
 /// Fills in how a task ended.
-pub(super) fn finish(info: &mut TaskExecutionInfo, ending: Option<Ending>, ended: &LaunchEnding) {
-    info.start_time = Some(ended.started);
-    info.end_time = Some(ended.ended);
+pub(super) fn finish(info: &mut Tries, ending: Option<Ending>, ended: &LaunchEnding) {
+    info.start_time = Some(ended.started.into());
+    info.end_time = Some(ended.ended.into());
     info.exit_code = ended.exit_code;
-    info.failure_info = match ending {
+    let failure = match ending {
         Some(Ending::WallClock) => {
             Some(task_ended("The task ran longer than its maxWallClockTime and was ended"))
         }
         Some(Ending::Terminated) => Some(task_ended("The task was terminated by user request")),
         Some(Ending::Deleted | Ending::Requeued) | None => failure_of(ended),
     };
-    let success = info.failure_info.is_none() && ended.exit_code == Some(0);
-    info.result = Some(if success { TaskResult::Success } else { TaskResult::Failure });
+    info.success = Some(failure.is_none() && ended.exit_code == Some(0));
+    info.failure_info = failure.map(Box::new);
 }

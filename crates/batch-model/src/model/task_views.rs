@@ -26,16 +26,15 @@ impl Model {
             id: task.id.as_ref().to_owned(),
             display_name: pick!("displayName", display_name),
             url: select.take("url", || self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.id))),
-            e_tag: select.take("eTag", || Some(facts.etag.clone())),
-            last_modified: select.take("lastModified", || Some(facts.modified)),
-            creation_time: select.take("creationTime", || Some(facts.created)),
+            e_tag: select.take("eTag", || Some(facts.etag())),
+            last_modified: select.take("lastModified", || Some(facts.modified())),
+            creation_time: select.take("creationTime", || Some(facts.created())),
             exit_conditions: pick!("exitConditions", exit_conditions),
-            state: select.take("state", || Some(facts.state.clone())),
-            state_transition_time: select.take("stateTransitionTime", || Some(facts.state_at)),
-            previous_state: select
-                .take("previousState", || facts.previous.as_ref().map(|(state, _)| state.clone())),
+            state: select.take("state", || Some(facts.state())),
+            state_transition_time: select.take("stateTransitionTime", || Some(facts.state_at())),
+            previous_state: select.take("previousState", || facts.previous().map(|(state, _)| state)),
             previous_state_transition_time: select
-                .take("previousStateTransitionTime", || facts.previous.as_ref().map(|(_, moment)| *moment)),
+                .take("previousStateTransitionTime", || facts.previous().map(|(_, moment)| moment)),
             command_line: select.take("commandLine", || {
                 Some(std::mem::take(&mut asked.get_or_insert_with(|| task.asked()).command_line))
             }),
@@ -46,9 +45,9 @@ impl Model {
             constraints: pick!("constraints", constraints),
             required_slots: pick!("requiredSlots", required_slots),
             user_identity: pick!("userIdentity", user_identity),
-            execution_info: select.take("executionInfo", || Some(facts.info.clone())),
+            execution_info: select.take("executionInfo", || Some(facts.run().info.clone().into())),
             node_info: select.take("nodeInfo", || {
-                Some(self.node_info(task.facts.node.as_ref()?, &task.directory(&job.spec.id)))
+                Some(self.node_info(facts.run().node.as_ref()?, &task.directory(&job.spec.id)))
             }),
             depends_on: pick!("dependsOn", depends_on),
             stats: select.stats(|now| self.task_statistics(job, task, now)),
@@ -104,7 +103,10 @@ impl Model {
                 continue;
             }
             if found.len() == size {
-                return Ok((found, Some(format!("{}|{}", entry.0.as_nanosecond(), entry.1))));
+                return Ok((
+                    found,
+                    Some(format!("{}|{}", Timestamp::from(entry.0).as_nanosecond(), entry.1)),
+                ));
             }
             found.push(self.see_task(job, task, select));
         }

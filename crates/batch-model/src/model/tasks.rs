@@ -14,10 +14,10 @@ use super::{
     refusal::checked_id,
     storage::is_container,
     tag,
+    task_facts::{Stage, Tries},
 };
-use crate::orders::Spent;
 use dropmill_azure_wire::{
-    batch::{ResourceFile, TaskAdd, TaskConstraints, TaskExecutionInfo, TaskResult, TaskState},
+    batch::{ResourceFile, TaskAdd, TaskConstraints},
     duration::IsoDuration,
     etag::ETag,
     time::Timestamp,
@@ -58,24 +58,7 @@ impl Model {
         let retries = found.spec.constraints.as_ref().and_then(|limits| limits.max_task_retry_count);
         fill(&mut add, retries);
         let moment = self.moment(now);
-        let facts = TaskFacts {
-            number: self.number(),
-            etag: tag(moment),
-            modified: moment,
-            created: moment,
-            state: TaskState::Active,
-            state_at: moment,
-            previous: None,
-            info: TaskExecutionInfo::default(),
-            node: None,
-            launch: None,
-            process: None,
-            ending: None,
-            spent: Spent::default(),
-            files_gone: false,
-            released: false,
-            group: None,
-        };
+        let facts = TaskFacts::new(self.number(), moment);
         let (text, facts_text) = (json(&add), if self.durable { json(&facts) } else { String::new() });
         let task = Task::new(&add, &text, facts);
         let mut job = self.jobs.change(&job_key).expect(jobs::THERE);
@@ -125,17 +108,8 @@ impl Model {
     }
 
     /// Moves a task to another state.
-    pub(super) fn set_task_state(
-        &mut self,
-        job: &JobKey,
-        task: &TaskKey,
-        state: TaskState,
-        moment: Timestamp,
-    ) {
-        let mut found = self.task_mut(job, task).expect(THERE);
-        let before = std::mem::replace(&mut found.facts.state, state);
-        found.facts.previous = Some((before, found.facts.state_at));
-        found.facts.state_at = moment;
+    pub(super) fn set_task_state(&mut self, job: &JobKey, task: &TaskKey, stage: Stage, moment: Timestamp) {
+        self.task_mut(job, task).expect(THERE).facts.enter(stage, moment);
     }
 
     /// Ends a task.
@@ -145,11 +119,11 @@ impl Model {
     pub fn terminate_task(&mut self, job: &str, task: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         let found = self.task(job, task)?;
-        if found.facts.state == TaskState::Completed {
+        if found.facts.stage() == Stage::Completed {
             return Err(Refusal::conflict("TaskCompleted"));
         }
         let (launch, preparing) =
-            (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
+            (found.live_launches().first().copied(), found.facts.stage() == Stage::Preparing);
         let (job, task) = (JobKey::of(job), TaskKey::of(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Terminated),
@@ -176,21 +150,23 @@ impl Model {
         let moment = self.moment(now);
         self.takes_tasks(job)?;
         let found = self.task(job, task)?;
-        if found.facts.state != TaskState::Completed {
+        if found.facts.stage() != Stage::Completed {
             return Err(Refusal::conflict("TaskNotCompleted"));
         }
-        if found.facts.info.result == Some(TaskResult::Success) {
+        if found.facts.succeeded() {
             return Err(Refusal::conflict("TaskSucceeded"));
         }
         let until = found.kept_until();
         let (job, task) = (JobKey::of(job), TaskKey::of(task));
         self.forget_retention(&job, &task, until);
-        self.set_task_state(&job, &task, TaskState::Active, moment);
+        self.set_task_state(&job, &task, Stage::Active, moment);
         let mut found = self.task_mut(&job, &task).expect(THERE);
-        let requeues = (found.facts.info.requeue_count, found.facts.info.last_requeue_time);
-        let (requeue_count, last_requeue_time) = requeues;
-        found.facts.info =
-            TaskExecutionInfo { requeue_count, last_requeue_time, ..TaskExecutionInfo::default() };
+        let info = &mut found.facts.run_mut().info;
+        *info = Tries {
+            requeue_count: info.requeue_count,
+            last_requeue_time: info.last_requeue_time,
+            ..Tries::default()
+        };
         drop(found);
         self.keep_marked(&job);
         self.keep_task(&job, &task);
@@ -206,7 +182,7 @@ impl Model {
         let moment = self.moment(now);
         let found = self.task(job, task)?;
         let (launch, preparing) =
-            (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
+            (found.live_launches().first().copied(), found.facts.stage() == Stage::Preparing);
         let (job, task) = (JobKey::of(job), TaskKey::of(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Deleted),
@@ -229,7 +205,7 @@ impl Model {
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
         let moment = self.moment(now);
-        if self.task(job, task)?.facts.state == TaskState::Completed {
+        if self.task(job, task)?.facts.stage() == Stage::Completed {
             return Err(Refusal::conflict("TaskCompleted"));
         }
         let (job, task) = (JobKey::of(job), TaskKey::of(task));
@@ -242,7 +218,7 @@ impl Model {
         fill(&mut add, None);
         let text = json(&add);
         found.ask(&add, &text);
-        (found.facts.etag, found.facts.modified) = (tag(moment), moment);
+        found.facts.modify(moment);
         let facts = json(&found.facts);
         drop(found);
         if self.durable {

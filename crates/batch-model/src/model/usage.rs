@@ -152,10 +152,10 @@ impl Model {
 
     /// Statistics of a task: of its last try.
     pub(super) fn task_statistics(&self, job: &Job, task: &Task, now: Timestamp) -> TaskStatistics {
-        let (took, spent) = (took(task, now), task.facts.spent);
+        let (took, spent) = (took(task, now), task.facts.run().spent);
         TaskStatistics {
             url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.id)),
-            start_time: task.facts.created,
+            start_time: task.facts.created(),
             last_update_time: now,
             user_cpu_time: microseconds(spent.user_us),
             kernel_cpu_time: microseconds(spent.kernel_us),
@@ -183,8 +183,8 @@ impl Model {
             for task in job.tasks.values() {
                 let took = took(task, now);
                 (wall, wait) = (wall + took.0, wait + took.1);
-                spent += task.facts.spent;
-                retries += u64::try_from(task.facts.info.retry_count).unwrap_or(0);
+                spent += task.facts.run().spent;
+                retries += u64::try_from(task.facts.run().info.retry_count).unwrap_or(0);
             }
             let completed = job.count(TaskState::Completed) as u64;
             let well = u64::try_from(job.tasks.succeeded()).unwrap_or(0);
@@ -213,9 +213,12 @@ impl Model {
 fn took(task: &Task, now: Timestamp) -> (Duration, Duration) {
     let between =
         |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
-    let info = &task.facts.info;
-    match info.start_time {
-        Some(start) => (between(start, info.end_time.unwrap_or(now)), between(task.facts.created, start)),
+    let info = &task.facts.run().info;
+    match info.start_time.map(Timestamp::from) {
+        Some(start) => {
+            let end = info.end_time.map_or(now, Timestamp::from);
+            (between(start, end), between(task.facts.created(), start))
+        }
         None => (Duration::ZERO, Duration::ZERO),
     }
 }

@@ -5,6 +5,7 @@ use super::{
     facts::OnNode,
     keys::NodeKey,
     query::{Fields as FieldsTrait, Filter, Value},
+    task_facts::result,
 };
 use dropmill_azure_wire::batch::{
     AllocationState, NodeTaskInfo, PoolNodeCounts, PoolState, PoolUsageMetrics,
@@ -84,17 +85,17 @@ pub type PageOf<T> = (Vec<T>, Option<String>);
 
 impl FieldsTrait for Task {
     fn field(&self, name: &str) -> Option<Value> {
-        let info = &self.facts.info;
+        let info = &self.facts.run().info;
         Some(match name {
             "id" => Value::Text(self.id.as_ref().to_owned()),
-            "state" => Value::Text(self.facts.state.as_str().to_owned()),
-            "stateTransitionTime" => Value::Moment(self.facts.state_at),
-            "creationTime" => Value::Moment(self.facts.created),
-            "lastModified" | "lastModifiedTime" => Value::Moment(self.facts.modified),
-            "executionInfo/startTime" => Value::Moment(info.start_time?),
-            "executionInfo/endTime" => Value::Moment(info.end_time?),
+            "state" => Value::Text(self.facts.state().as_str().to_owned()),
+            "stateTransitionTime" => Value::Moment(self.facts.state_at()),
+            "creationTime" => Value::Moment(self.facts.created()),
+            "lastModified" | "lastModifiedTime" => Value::Moment(self.facts.modified()),
+            "executionInfo/startTime" => Value::Moment(info.start_time?.into()),
+            "executionInfo/endTime" => Value::Moment(info.end_time?.into()),
             "executionInfo/exitCode" => Value::Number(info.exit_code?.into()),
-            "executionInfo/result" => Value::Text(info.result.as_ref()?.as_str().to_owned()),
+            "executionInfo/result" => Value::Text(result(info.success?).as_str().to_owned()),
             _ => return None,
         })
     }

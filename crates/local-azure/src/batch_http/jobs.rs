@@ -164,11 +164,11 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
     let core = ask.core;
     let check = |model: &Model| {
         let task = model.task(job, task)?;
-        check_conditions(ask, &task.facts.etag, task.facts.modified)
+        check_conditions(ask, &task.facts.etag(), task.facts.modified())
     };
     let tags = |model: &Model| {
         let task = model.task(job, task)?;
-        Ok((task.facts.etag.clone(), task.facts.modified))
+        Ok((task.facts.etag(), task.facts.modified()))
     };
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
@@ -176,11 +176,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let task = model.task(job, task)?;
-                Ok((
-                    model.see_task(model.job(job)?, task, &select),
-                    task.facts.etag.clone(),
-                    task.facts.modified,
-                ))
+                Ok((model.see_task(model.job(job)?, task, &select), task.facts.etag(), task.facts.modified()))
             })?;
             Ok(tagged(entity(core.base(), "tasks", &seen), &etag, modified))
         }
@@ -231,7 +227,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             let place = core.look(|model| {
                 let found = model.task(job, task)?;
                 let id = &model.job(job)?.spec.id;
-                let on = found.facts.node.as_ref();
+                let on = found.facts.run().node.as_ref();
                 let on = on.ok_or_else(|| Refusal::conflict("TaskFilesUnavailable"))?;
                 let url = format!("{}/jobs/{id}/tasks/{}/files", core.base(), found.id);
                 let gone = found.facts.files_gone.then_some("TaskFilesCleanedup");

@@ -141,6 +141,12 @@ impl Jobs {
         }
     }
 
+    /// Whether it is as if no job had ever been there.
+    #[cfg(test)]
+    pub fn hold_nothing(&self) -> bool {
+        self.all.is_empty() && self.index.is_empty()
+    }
+
     /// Panics unless the index is what a new one would be, made of the facts alone.
     #[cfg(test)]
     pub fn check(&self) {

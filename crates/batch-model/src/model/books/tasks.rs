@@ -1,18 +1,17 @@
 //! The tasks of a job: by state, ready or waiting for others, and their counts.
 
 use crate::model::{
-    Task, dependencies::Dependencies, exit_conditions::satisfies, keys::TaskKey, packed::Packer,
+    Task, dependencies::Dependencies, exit_conditions::satisfies, keys::TaskKey, moment::Moment,
+    packed::Packer, task_facts::Stage,
 };
-use dropmill_azure_wire::{
-    batch::{TaskResult, TaskState},
-    time::Timestamp,
-};
+use dropmill_azure_wire::{batch::TaskState, time::Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tasks of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
-    all: BTreeMap<TaskKey, Task>,
+    /// In boxes: a tree that is filled in order is half empty.
+    all: BTreeMap<TaskKey, Box<Task>>,
     index: TaskIndex,
     /// Tasks that were marked as released since this was asked last.
     marked: Vec<TaskKey>,
@@ -22,7 +21,7 @@ pub struct Tasks {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct TaskIndex {
     /// In the order in which they entered it.
-    by_state: BTreeMap<TaskState, BTreeSet<(Timestamp, TaskKey)>>,
+    by_state: BTreeMap<Stage, BTreeSet<(Moment, TaskKey)>>,
     /// Active tasks that wait for no other, oldest first.
     ready: BTreeSet<(u64, TaskKey)>,
     succeeded: i32,
@@ -47,8 +46,8 @@ pub struct Slots {
 /// What the index holds of one task.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
-    state: TaskState,
-    since: Timestamp,
+    state: Stage,
+    since: Moment,
     number: u64,
     slots: i32,
     succeeded: bool,
@@ -59,13 +58,12 @@ struct Entry {
 impl Entry {
     fn of(task: &Task) -> Self {
         let facts = &task.facts;
-        let is_over = facts.state == TaskState::Completed;
         Self {
-            state: facts.state.clone(),
-            since: facts.state_at,
+            state: facts.stage(),
+            since: facts.since(),
             number: facts.number,
             slots: task.slots(),
-            succeeded: is_over && facts.info.result == Some(TaskResult::Success),
+            succeeded: facts.succeeded(),
             satisfies: satisfies(task),
             released: facts.released,
         }
@@ -74,9 +72,9 @@ impl Entry {
 
 impl TaskIndex {
     fn add(&mut self, key: &TaskKey, task: &Task, entry: &Entry) {
-        self.by_state.entry(entry.state.clone()).or_default().insert((entry.since, key.clone()));
+        self.by_state.entry(entry.state).or_default().insert((entry.since, key.clone()));
         self.count(entry, 1);
-        if entry.state == TaskState::Active {
+        if entry.state == Stage::Active {
             let waits = match (&mut self.dependencies, task.depends_on()) {
                 (Some(dependencies), Some(on)) => !dependencies.add(key, entry.number, on) && !entry.released,
                 _ => false,
@@ -107,10 +105,9 @@ impl TaskIndex {
     fn count(&mut self, entry: &Entry, by: i32) {
         let slots = by * entry.slots;
         match entry.state {
-            TaskState::Active => self.slots.active += slots,
-            TaskState::Running | TaskState::Preparing => self.slots.running += slots,
-            TaskState::Completed => self.slots.completed += slots,
-            TaskState::Other(_) => {}
+            Stage::Active => self.slots.active += slots,
+            Stage::Running | Stage::Preparing => self.slots.running += slots,
+            Stage::Completed => self.slots.completed += slots,
         }
         if entry.succeeded {
             self.succeeded += by;
@@ -128,7 +125,7 @@ impl Tasks {
 
     /// A task by its key.
     pub fn get(&self, key: &TaskKey) -> Option<&Task> {
-        self.all.get(key)
+        self.all.get(key).map(Box::as_ref)
     }
 
     /// Whether there is one of that key.
@@ -142,7 +139,7 @@ impl Tasks {
     }
 
     pub(super) fn get_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
-        self.all.get_mut(key)
+        self.all.get_mut(key).map(Box::as_mut)
     }
 
     /// A task was changed: the index follows.
@@ -183,7 +180,7 @@ impl Tasks {
         task.id = key.spelled(&task.id);
         task.pack(&mut self.packer);
         self.index.add(&key, &task, &Entry::of(&task));
-        self.all.insert(key, task);
+        self.all.insert(key, Box::new(task));
     }
 
     /// Removes a task. A task that names its id from now on waits for the next of that id.
@@ -200,41 +197,44 @@ impl Tasks {
         if self.all.is_empty() {
             self.packer.clear();
         }
-        Some(task)
+        Some(*task)
     }
 
     /// All tasks, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&TaskKey, &Task)> {
-        self.all.iter()
+        self.all.iter().map(|(key, task)| (key, &**task))
     }
 
     /// All tasks.
     pub fn values(&self) -> impl Iterator<Item = &Task> {
-        self.all.values()
+        self.all.values().map(Box::as_ref)
     }
 
     /// All tasks from a key on.
     pub fn range(&self, from: TaskKey) -> impl Iterator<Item = (&TaskKey, &Task)> {
-        self.all.range(from..)
+        self.all.range(from..).map(|(key, task)| (key, &**task))
     }
 
     /// Moment and key of each task in a state, in the order in which they entered it.
-    pub fn in_state(&self, state: &TaskState) -> impl DoubleEndedIterator<Item = &(Timestamp, TaskKey)> {
-        self.index.by_state.get(state).into_iter().flatten()
+    pub fn in_state(&self, state: &TaskState) -> impl DoubleEndedIterator<Item = &(Moment, TaskKey)> {
+        Stage::of(state).and_then(|stage| self.index.by_state.get(&stage)).into_iter().flatten()
     }
 
     /// Likewise, from a moment and key on.
     pub fn in_state_from(
         &self,
         state: &TaskState,
-        from: (Timestamp, TaskKey),
-    ) -> impl Iterator<Item = &(Timestamp, TaskKey)> {
-        self.index.by_state.get(state).into_iter().flat_map(move |list| list.range(from.clone()..))
+        (since, key): (Timestamp, TaskKey),
+    ) -> impl Iterator<Item = &(Moment, TaskKey)> {
+        Stage::of(state)
+            .and_then(|stage| self.index.by_state.get(&stage))
+            .into_iter()
+            .flat_map(move |list| list.range((Moment::from(since), key.clone())..))
     }
 
     /// How many tasks are in a state.
     pub fn count(&self, state: &TaskState) -> usize {
-        self.index.by_state.get(state).map_or(0, BTreeSet::len)
+        Stage::of(state).and_then(|stage| self.index.by_state.get(&stage)).map_or(0, BTreeSet::len)
     }
 
     /// Age and key of each active task that waits for no other, the oldest first.
@@ -252,12 +252,19 @@ impl Tasks {
         self.index.slots
     }
 
+    /// Whether it is as if no task had ever been there.
+    #[cfg(test)]
+    pub fn holds_nothing(&self) -> bool {
+        let new = Self::new(self.index.dependencies.is_some());
+        self.all.is_empty() && self.index == new.index && self.marked.is_empty()
+    }
+
     /// Panics unless the index is what a new one would be, made of the facts alone.
     #[cfg(test)]
     pub fn check(&self) {
         let mut new = Self::new(self.index.dependencies.is_some());
         for (key, task) in &self.all {
-            new.insert(key.clone(), task.clone());
+            new.insert(key.clone(), (**task).clone());
         }
         assert_eq!(new.index.by_state, self.index.by_state);
         assert_eq!(new.index.ready, self.index.ready);

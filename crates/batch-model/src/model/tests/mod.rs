@@ -11,6 +11,7 @@ mod packages;
 mod preemption;
 mod random;
 mod rebuilt;
+mod rest;
 mod revival;
 mod schedules;
 pub mod states;

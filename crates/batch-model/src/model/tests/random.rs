@@ -123,7 +123,7 @@ fn check(world: &World) {
     let mut slots: BTreeMap<&str, i32> = BTreeMap::new();
     for job in model.jobs.values() {
         for (key, task) in job.tasks.iter() {
-            let state = &task.facts.state;
+            let state = &task.facts.state();
             let on_node = matches!(state, TaskState::Running | TaskState::Preparing);
             assert_eq!(!task.live_launches().is_empty(), *state == TaskState::Running, "{key} {state}");
             for (number, place) in task.nodes().enumerate().filter(|_| on_node) {
