@@ -53,6 +53,7 @@ pub use schedules::{Schedule, ScheduleAsk};
 pub use storage::AutoStorage;
 pub use task::Task;
 pub use task_facts::TaskFacts;
+pub use task_views::SeenTask;
 pub use usage::{Lease, MOST_LEASES};
 pub use views::Fields;
 

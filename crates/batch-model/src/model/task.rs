@@ -10,6 +10,7 @@ use dropmill_azure_wire::{
     duration::IsoDuration,
     time::Timestamp,
 };
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// A task.
@@ -83,6 +84,11 @@ impl Task {
 
     /// Returns what was asked of it, as later calls changed it. It is read anew each time.
     pub fn asked(&self) -> TaskAdd {
+        self.read()
+    }
+
+    /// Likewise, in another form.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> T {
         let text = self.asked.text();
         serde_json::from_str(&text)
             .expect("what is packed was written by this program, or has been read by it")

@@ -10,58 +10,82 @@ use dropmill_azure_wire::{
     batch::{self as wire, TaskState},
     time::Timestamp,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// A task as clients see it: what was asked as it is stored, and how it goes.
+#[derive(Debug, Clone, Serialize)]
+pub struct SeenTask {
+    /// All but what was asked.
+    #[serde(flatten)]
+    pub goes: wire::Task,
+    #[serde(flatten)]
+    asked: Asked,
+}
+
+/// What was asked, by property. Nobody reads it here: it is stored as the protocol writes it.
+macro_rules! asked {
+    ($($name:literal $field:ident),+ $(,)?) => {
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        struct Asked { $(
+            #[serde(rename = $name, skip_serializing_if = "Option::is_none")]
+            $field: Option<Box<RawValue>>,
+        )+ }
+
+        impl Asked {
+            /// What of a task's text is wanted. If it is nothing, the text is not unpacked.
+            fn of(task: &Task, select: &Select) -> Self {
+                if ![$($name),+].iter().any(|name| select.wants(name)) {
+                    return Self::default();
+                }
+                let mut asked: Self = task.read();
+                $( asked.$field = select.take($name, || asked.$field.take()); )+
+                asked
+            }
+        }
+    };
+}
+
+asked! {
+    "displayName" display_name,
+    "exitConditions" exit_conditions,
+    "commandLine" command_line,
+    "resourceFiles" resource_files,
+    "outputFiles" output_files,
+    "environmentSettings" environment_settings,
+    "affinityInfo" affinity_info,
+    "constraints" constraints,
+    "requiredSlots" required_slots,
+    "userIdentity" user_identity,
+    "multiInstanceSettings" multi_instance_settings,
+    "dependsOn" depends_on,
+    "applicationPackageReferences" application_package_references,
+    "authenticationTokenSettings" authentication_token_settings,
+}
 
 impl Model {
     /// A task as clients see it.
-    pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> wire::Task {
+    pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> SeenTask {
         let facts = &task.facts;
-        // Only whoever wants something of it has it read.
-        let mut asked = None;
-        macro_rules! pick {
-            ($name:literal, $field:ident) => {
-                select.take($name, || asked.get_or_insert_with(|| task.asked()).$field.take())
-            };
-        }
-        wire::Task {
+        let goes = wire::Task {
             id: task.id.as_ref().to_owned(),
-            display_name: pick!("displayName", display_name),
             url: select.take("url", || self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.id))),
             e_tag: select.take("eTag", || Some(facts.etag())),
             last_modified: select.take("lastModified", || Some(facts.modified())),
             creation_time: select.take("creationTime", || Some(facts.created())),
-            exit_conditions: pick!("exitConditions", exit_conditions),
             state: select.take("state", || Some(facts.state())),
             state_transition_time: select.take("stateTransitionTime", || Some(facts.state_at())),
             previous_state: select.take("previousState", || facts.previous().map(|(state, _)| state)),
             previous_state_transition_time: select
                 .take("previousStateTransitionTime", || facts.previous().map(|(_, moment)| moment)),
-            command_line: select.take("commandLine", || {
-                Some(std::mem::take(&mut asked.get_or_insert_with(|| task.asked()).command_line))
-            }),
-            resource_files: pick!("resourceFiles", resource_files),
-            output_files: pick!("outputFiles", output_files),
-            environment_settings: pick!("environmentSettings", environment_settings),
-            affinity_info: pick!("affinityInfo", affinity_info),
-            constraints: pick!("constraints", constraints),
-            required_slots: pick!("requiredSlots", required_slots),
-            user_identity: pick!("userIdentity", user_identity),
             execution_info: select.take("executionInfo", || Some(facts.run().info.clone().into())),
             node_info: select.take("nodeInfo", || {
                 Some(self.node_info(facts.run().node.as_ref()?, &task.directory(&job.spec.id)))
             }),
-            depends_on: pick!("dependsOn", depends_on),
             stats: select.stats(|now| self.task_statistics(job, task, now)),
-            multi_instance_settings: pick!("multiInstanceSettings", multi_instance_settings),
-            application_package_references: pick!(
-                "applicationPackageReferences",
-                application_package_references
-            ),
-            authentication_token_settings: pick!(
-                "authenticationTokenSettings",
-                authentication_token_settings
-            ),
             ..wire::Task::default()
-        }
+        };
+        SeenTask { goes, asked: Asked::of(task, select) }
     }
 
     /// A page of a job's tasks. A filter on a state goes through the index of that state, in the order in which tasks
@@ -76,7 +100,7 @@ impl Model {
         select: &Select,
         after: &str,
         size: usize,
-    ) -> Result<PageOf<wire::Task>, Refusal> {
+    ) -> Result<PageOf<SeenTask>, Refusal> {
         let filter = read_filter(filter, TASK_PROPERTIES)?;
         let job = self.job(job)?;
         let state = filter.as_ref().and_then(|filter| filter.must_equal("state"));

@@ -40,7 +40,10 @@ fn ids_that_differ_in_case_are_one_key_everywhere() {
     let task = model.task("j", "FIRST").unwrap();
     assert_eq!(&*task.nodes().next().unwrap().pool_id, "Mill");
     let seen = model.see_task(model.job("j").unwrap(), task, &Select::default());
-    assert_eq!((seen.id.as_str(), seen.url.as_deref()), ("First", Some("http://batch/jobs/J/tasks/First")));
+    assert_eq!(
+        (seen.goes.id.as_str(), seen.goes.url.as_deref()),
+        ("First", Some("http://batch/jobs/J/tasks/First"))
+    );
     model.disable_scheduling("MILL", &node.to_uppercase(), None, now).unwrap();
     assert_eq!(
         told(model.disable_scheduling("mill", &node, None, now)),
