@@ -158,7 +158,9 @@ fn load(database: &Connection, model: &mut Model, now: Timestamp) -> Result<(), 
         let asked: TaskAdd = serde_json::from_str(text)?;
         let facts: TaskFacts = serde_json::from_str(row.get_ref(3)?.as_str()?)?;
         let (job, key) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-        tasks.push((JobKey::of(job), TaskKey::of(key), Task::new(&asked, text, facts)));
+        let key = TaskKey::of(key);
+        let task = Task::new(&key, &asked, text, facts);
+        tasks.push((JobKey::of(job), key, task));
     }
     let mut schedules = vec![];
     let mut rows = database.prepare("SELECT key, body FROM schedules")?;

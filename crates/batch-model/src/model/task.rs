@@ -4,7 +4,11 @@
 //! kept as it is stored, packed, and is read again where a view, a launch or a change needs it. What scheduling asks
 //! for again and again stands beside it.
 
-use super::{TaskFacts, packed::Packed, packed::Packer};
+use super::{
+    TaskFacts,
+    keys::TaskKey,
+    packed::{Packed, Packer},
+};
 use dropmill_azure_wire::{
     batch::{ExitConditions, TaskAdd, TaskDependencies},
     duration::IsoDuration,
@@ -77,9 +81,9 @@ impl Needs {
 }
 
 impl Task {
-    /// A task of which this was asked; `text` is the same as JSON.
-    pub fn new(add: &TaskAdd, text: &str, facts: TaskFacts) -> Self {
-        Self { id: add.id.as_str().into(), asked: Packed::plain(text), needs: Needs::of(add), facts }
+    /// A task of this key, of which this was asked; `text` is the same as JSON.
+    pub fn new(key: &TaskKey, add: &TaskAdd, text: impl Into<Box<str>>, facts: TaskFacts) -> Self {
+        Self { id: key.spelled(&add.id), asked: Packed::plain(text), needs: Needs::of(add), facts }
     }
 
     /// Returns what was asked of it, as later calls changed it. It is read anew each time.

@@ -337,7 +337,7 @@ struct Stored {
 
 impl From<TaskFacts> for Stored {
     fn from(facts: TaskFacts) -> Self {
-        let (etag, run) = (facts.etag(), facts.run.unwrap_or_else(|| Box::new(NO_RUN.clone())));
+        let (etag, run) = (facts.etag(), facts.run.map_or_else(|| NO_RUN.clone(), |run| *run));
         Self {
             number: facts.number,
             etag,

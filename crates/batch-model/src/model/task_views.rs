@@ -33,11 +33,10 @@ macro_rules! asked {
         )+ }
 
         impl Asked {
-            /// What of a task's text is wanted. If it is nothing, the text is not unpacked.
+            const NAMES: &[&str] = &[$($name),+];
+
+            /// What of a task's text is wanted.
             fn of(task: &Task, select: &Select) -> Self {
-                if ![$($name),+].iter().any(|name| select.wants(name)) {
-                    return Self::default();
-                }
                 let mut asked: Self = task.read();
                 $( asked.$field = select.take($name, || asked.$field.take()); )+
                 asked
@@ -63,9 +62,18 @@ asked! {
     "authenticationTokenSettings" authentication_token_settings,
 }
 
+/// Whether anything of a task's text is wanted: if not, it is not unpacked.
+fn wants_asked(select: &Select) -> bool {
+    Asked::NAMES.iter().any(|name| select.wants(name))
+}
+
 impl Model {
     /// A task as clients see it.
     pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> SeenTask {
+        self.see(job, task, select, wants_asked(select))
+    }
+
+    fn see(&self, job: &Job, task: &Task, select: &Select, wants_asked: bool) -> SeenTask {
         let facts = &task.facts;
         let goes = wire::Task {
             id: task.id.as_ref().to_owned(),
@@ -85,7 +93,8 @@ impl Model {
             stats: select.stats(|now| self.task_statistics(job, task, now)),
             ..wire::Task::default()
         };
-        SeenTask { goes, asked: Asked::of(task, select) }
+        let asked = if wants_asked { Asked::of(task, select) } else { Asked::default() };
+        SeenTask { goes, asked }
     }
 
     /// A page of a job's tasks. A filter on a state goes through the index of that state, in the order in which tasks
@@ -102,11 +111,11 @@ impl Model {
         size: usize,
     ) -> Result<PageOf<SeenTask>, Refusal> {
         let filter = read_filter(filter, TASK_PROPERTIES)?;
-        let job = self.job(job)?;
+        let (job, wants_asked) = (self.job(job)?, wants_asked(select));
         let state = filter.as_ref().and_then(|filter| filter.must_equal("state"));
         let Some(Value::Text(state)) = state else {
             return Ok(page(job.tasks.range(TaskKey::of(after)), filter.as_ref(), size, |task| {
-                self.see_task(job, task, select)
+                self.see(job, task, select, wants_asked)
             }));
         };
         let state = TaskState::from(state.as_str());
@@ -132,7 +141,7 @@ impl Model {
                     Some(format!("{}|{}", Timestamp::from(entry.0).as_nanosecond(), entry.1)),
                 ));
             }
-            found.push(self.see_task(job, task, select));
+            found.push(self.see(job, task, select, wants_asked));
         }
         Ok((found, None))
     }

@@ -60,7 +60,7 @@ impl Model {
         let moment = self.moment(now);
         let facts = TaskFacts::new(self.number(), moment);
         let (text, facts_text) = (json(&add), if self.durable { json(&facts) } else { String::new() });
-        let task = Task::new(&add, &text, facts);
+        let task = Task::new(&task_key, &add, text.as_str(), facts);
         let mut job = self.jobs.change(&job_key).expect(jobs::THERE);
         job.tasks.insert(task_key.clone(), task);
         let job_key = job.key().clone();

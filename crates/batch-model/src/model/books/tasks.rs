@@ -177,7 +177,6 @@ impl Tasks {
 
     /// Adds a task that was not there.
     pub fn insert(&mut self, key: TaskKey, mut task: Task) {
-        task.id = key.spelled(&task.id);
         task.pack(&mut self.packer);
         self.index.add(&key, &task, &Entry::of(&task));
         self.all.insert(key, Box::new(task));

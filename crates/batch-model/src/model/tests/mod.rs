@@ -174,7 +174,8 @@ impl World {
         }
         let tasks = tasks.into_iter().map(|((job, key), (add, facts))| {
             let task = serde_json::from_str(&add).unwrap();
-            (job, key, Task::new(&task, &add, serde_json::from_str(&facts).unwrap()))
+            let task = Task::new(&key, &task, add, serde_json::from_str(&facts).unwrap());
+            (job, key, task)
         });
         let mut world = Self { now: self.now, boots_by_hand, ends_by_hand, ..Self::of_life(self.life + 1) };
         world.model.revive_leases(leases);

@@ -83,7 +83,7 @@ fn put(tasks: &mut Tasks, number: usize, add: &TaskAdd) -> TaskKey {
     let key = TaskKey::of(&number.to_string());
     let add = TaskAdd { id: number.to_string(), ..add.clone() };
     let facts = TaskFacts::new(number as u64, "2026-03-02T10:00:00Z".parse().unwrap());
-    tasks.insert(key.clone(), Task::new(&add, &json(&add), facts));
+    tasks.insert(key.clone(), Task::new(&key, &add, json(&add), facts));
     key
 }
 
