@@ -68,7 +68,12 @@ keys! {
     PoolKey,
     /// The key of a node within its pool. The service makes ids of nodes, in lower case.
     NodeKey,
-    /// The key of a job.
+    /// The key of a job. The key of a task in its place does not compile:
+    ///
+    /// ```compile_fail,E0308
+    /// use dropmill_batch_model::model::{JobKey, TaskKey};
+    /// let job: JobKey = TaskKey::of("job-1");
+    /// ```
     JobKey,
     /// The key of a task within its job.
     TaskKey,
