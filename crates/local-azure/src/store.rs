@@ -1,7 +1,10 @@
 //! What the model knows, on SQLite: changes of many requests go into one transaction, an answer waits for its own.
 
 use crate::durability::Durability;
-use crate::model::{Change, Job, Lease, MOST_LEASES, Model, Pool, Schedule, Task, TaskFacts};
+use crate::model::{
+    Change, Job, JobKey, Lease, MOST_LEASES, Model, Pool, PoolKey, Schedule, ScheduleKey, Task, TaskFacts,
+    TaskKey,
+};
 use dropmill_azure_wire::{batch::TaskAdd, time::Timestamp};
 use dropmill_private_files as private_files;
 use rusqlite::{Connection, OpenFlags, params};
@@ -135,25 +138,38 @@ fn load(database: &Connection, model: &mut Model, now: Timestamp) -> Result<(), 
     let mut rows = database.prepare("SELECT key, body FROM pools")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        pools.push((row.get(0)?, serde_json::from_str::<Pool>(&row.get::<_, String>(1)?)?));
+        pools.push((
+            PoolKey::of(row.get_ref(0)?.as_str()?),
+            serde_json::from_str::<Pool>(&row.get::<_, String>(1)?)?,
+        ));
     }
     let mut rows = database.prepare("SELECT key, body FROM jobs")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        jobs.push((row.get(0)?, serde_json::from_str::<Job>(&row.get::<_, String>(1)?)?));
+        jobs.push((
+            JobKey::of(row.get_ref(0)?.as_str()?),
+            serde_json::from_str::<Job>(&row.get::<_, String>(1)?)?,
+        ));
     }
     let mut rows = database.prepare("SELECT job, key, asked, facts FROM tasks ORDER BY rowid")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        let add: TaskAdd = serde_json::from_str(&row.get::<_, String>(2)?)?;
-        let facts: TaskFacts = serde_json::from_str(&row.get::<_, String>(3)?)?;
-        tasks.push((row.get(0)?, row.get(1)?, Task { add: Box::new(add), facts }));
+        let text = row.get_ref(2)?.as_str()?;
+        let asked: TaskAdd = serde_json::from_str(text)?;
+        let facts: TaskFacts = serde_json::from_str(row.get_ref(3)?.as_str()?)?;
+        let (job, key) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        let key = TaskKey::of(key);
+        let task = Task::new(&key, &asked, text, facts);
+        tasks.push((JobKey::of(job), key, task));
     }
     let mut schedules = vec![];
     let mut rows = database.prepare("SELECT key, body FROM schedules")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        schedules.push((row.get(0)?, serde_json::from_str::<Schedule>(&row.get::<_, String>(1)?)?));
+        schedules.push((
+            ScheduleKey::of(row.get_ref(0)?.as_str()?),
+            serde_json::from_str::<Schedule>(&row.get::<_, String>(1)?)?,
+        ));
     }
     let mut leases = vec![];
     let mut rows = database.prepare("SELECT body FROM leases ORDER BY number")?;
@@ -196,20 +212,22 @@ impl Writer {
             };
             match change {
                 Change::PutPool { key, body } => {
-                    run("INSERT OR REPLACE INTO pools VALUES (?1, ?2)", params![key, body])?
+                    run("INSERT OR REPLACE INTO pools VALUES (?1, ?2)", params![key.as_str(), body])?
                 }
-                Change::DropPool { key } => run("DELETE FROM pools WHERE key = ?1", params![key])?,
+                Change::DropPool { key } => run("DELETE FROM pools WHERE key = ?1", params![key.as_str()])?,
                 Change::PutJob { key, body } => {
-                    run("INSERT OR REPLACE INTO jobs VALUES (?1, ?2)", params![key, body])?
+                    run("INSERT OR REPLACE INTO jobs VALUES (?1, ?2)", params![key.as_str(), body])?
                 }
                 Change::DropJob { key } => {
-                    run("DELETE FROM jobs WHERE key = ?1", params![key])?;
-                    run("DELETE FROM tasks WHERE job = ?1", params![key])?;
+                    run("DELETE FROM jobs WHERE key = ?1", params![key.as_str()])?;
+                    run("DELETE FROM tasks WHERE job = ?1", params![key.as_str()])?;
                 }
                 Change::PutSchedule { key, body } => {
-                    run("INSERT OR REPLACE INTO schedules VALUES (?1, ?2)", params![key, body])?
+                    run("INSERT OR REPLACE INTO schedules VALUES (?1, ?2)", params![key.as_str(), body])?
                 }
-                Change::DropSchedule { key } => run("DELETE FROM schedules WHERE key = ?1", params![key])?,
+                Change::DropSchedule { key } => {
+                    run("DELETE FROM schedules WHERE key = ?1", params![key.as_str()])?
+                }
                 Change::AddLease { body } => {
                     run("INSERT INTO leases (body) VALUES (?1)", params![body])?;
                     let sql = "DELETE FROM leases WHERE number <= last_insert_rowid() - ?1";
@@ -218,15 +236,18 @@ impl Writer {
                 Change::PutTask { job, key, add, facts } => {
                     run(
                         "INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3, ?4)",
-                        params![job, key, add, facts],
+                        params![job.as_str(), key.as_str(), add, facts],
                     )?;
                 }
                 Change::PutTaskFacts { job, key, facts } => {
                     let sql = "UPDATE tasks SET facts = ?3 WHERE job = ?1 AND key = ?2";
-                    run(sql, params![job, key, facts])?;
+                    run(sql, params![job.as_str(), key.as_str(), facts])?;
                 }
                 Change::DropTask { job, key } => {
-                    run("DELETE FROM tasks WHERE job = ?1 AND key = ?2", params![job, key])?;
+                    run(
+                        "DELETE FROM tasks WHERE job = ?1 AND key = ?2",
+                        params![job.as_str(), key.as_str()],
+                    )?;
                 }
             }
         }

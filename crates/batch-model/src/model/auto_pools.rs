@@ -1,6 +1,9 @@
 //! Pools that the service makes for a job, and takes away after it.
 
-use super::{Model, Refusal, key};
+use super::{
+    Model, Refusal, jobs,
+    keys::{JobKey, PoolKey},
+};
 use dropmill_azure_wire::{
     batch::{
         AutoPoolSpecification, ErrorCategory, FailureInfo, NameValuePair, PoolAdd, PoolLifetime,
@@ -32,12 +35,13 @@ impl Model {
     }
 
     /// A job whose pool was made for it is over: so is the pool.
-    pub(super) fn drop_auto_pool(&mut self, job: &str, now: Timestamp) {
-        let Some(found) = self.jobs.get(job) else { return };
+    pub(super) fn drop_auto_pool(&mut self, job: &JobKey, now: Timestamp) {
+        let found = self.jobs.get(job).expect(jobs::THERE);
+        // A job that names a pool leaves it as it is.
         let Some(auto) = &found.spec.pool_info.auto_pool_specification else { return };
         let goes = auto.pool_lifetime_option == PoolLifetime::Job && auto.keep_alive != Some(true);
         if let Some(pool) = found.auto_pool.clone().filter(|_| goes)
-            && self.pools.get(&key(&pool)).is_some_and(|pool| !pool.deleting)
+            && self.pools.get(&PoolKey::of(&pool)).is_some_and(|pool| !pool.deleting)
         {
             // It is there and not going: nothing else can be wrong.
             let _ = self.delete_pool(&pool, now);

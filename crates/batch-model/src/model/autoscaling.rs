@@ -1,6 +1,6 @@
 //! Pools whose number of nodes a formula sets.
 
-use super::{Alarm, Model, Pool, Refusal, key, tag};
+use super::{Alarm, Model, Pool, Refusal, keys::PoolKey, pools, tag};
 use crate::autoscale::{Formula, FormulaError, Samples, Sight, Wish};
 use dropmill_azure_wire::{
     batch::{
@@ -94,8 +94,9 @@ impl Model {
         spec.auto_scale_evaluation_interval = Some(interval.unwrap_or(INTERVAL));
         pool.formula_at = Some(moment);
         (pool.etag, pool.modified) = (tag(moment), moment);
-        self.begin_autoscale(&key(id), moment);
-        self.keep_pool(&key(id));
+        let key = PoolKey::of(id);
+        self.begin_autoscale(&key, moment);
+        self.keep_pool(&key);
         Ok(())
     }
 
@@ -110,9 +111,8 @@ impl Model {
         (pool.spec.auto_scale_formula, pool.spec.auto_scale_evaluation_interval) = (None, None);
         pool.autoscale_run = None;
         (pool.etag, pool.modified) = (tag(moment), moment);
-        let key = key(id);
-        self.alarms
-            .retain(|(_, alarm)| *alarm != Alarm::Sample(key.clone()) && *alarm != Alarm::Scale(key.clone()));
+        let key = PoolKey::of(id);
+        self.stop_autoscale(&key);
         self.keep_pool(&key);
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Model {
             return Err(Refusal::new(409, "OperationInvalidForCurrentState", words));
         }
         // A question changes nothing: it sees the pool as it is now, and leaves samples and chance as they were.
-        let (key, mut rng) = (key(id), self.rng.clone());
+        let (key, mut rng) = (PoolKey::of(id), self.rng.clone());
         let mut samples = pool.samples.clone();
         samples.take(now, self.sight(&key));
         let wish = Formula::read(formula)
@@ -144,40 +144,42 @@ impl Model {
         Ok(run_of(now, &wish))
     }
 
-    fn targets(&self, key: &str) -> (i32, i32) {
-        let spec = self.pools.get(key).map(|pool| &pool.spec);
-        let of = |target: fn(&PoolAdd) -> Option<i32>| spec.and_then(target).unwrap_or(0);
+    fn targets(&self, key: &PoolKey) -> (i32, i32) {
+        let spec = &self.pools.get(key).expect(pools::THERE).spec;
+        let of = |target: fn(&PoolAdd) -> Option<i32>| target(spec).unwrap_or(0);
         (of(|spec| spec.target_dedicated_nodes), of(|spec| spec.target_low_priority_nodes))
     }
 
-    fn evaluate(&mut self, key: &str, formula: &Formula, now: Timestamp) -> Result<Wish, FormulaError> {
+    fn evaluate(&mut self, key: &PoolKey, formula: &Formula, now: Timestamp) -> Result<Wish, FormulaError> {
         let targets = self.targets(key);
-        let Some(pool) = self.pools.get(key) else { return Err(gone()) };
+        let pool = self.pools.get(key).expect(pools::THERE);
         let rng = &mut self.rng;
         formula.evaluate(&pool.samples, targets, now, &mut || rng.random())
     }
 
+    fn stop_autoscale(&mut self, key: &PoolKey) {
+        self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Sample(of) | Alarm::Scale(of) if of == key));
+    }
+
     /// Samples a pool from now on and evaluates its formula at once.
-    pub(super) fn begin_autoscale(&mut self, key: &str, moment: Timestamp) {
-        self.alarms.retain(|(_, alarm)| {
-            *alarm != Alarm::Sample(key.to_owned()) && *alarm != Alarm::Scale(key.to_owned())
-        });
+    pub(super) fn begin_autoscale(&mut self, key: &PoolKey, moment: Timestamp) {
+        self.stop_autoscale(key);
         self.sample(key, moment);
         self.scale(key, moment);
     }
 
     /// Takes a sample, and sees to it that the next one is taken.
-    pub(super) fn sample(&mut self, key: &str, now: Timestamp) {
+    pub(super) fn sample(&mut self, key: &PoolKey, now: Timestamp) {
         if !self.pools.get(key).is_some_and(scales) {
             return;
         }
         self.take_sample(key, now);
         if let Ok(next) = now.checked_add(Samples::PERIOD) {
-            self.alarms.insert((next, Alarm::Sample(key.to_owned())));
+            self.alarms.insert((next, Alarm::Sample(key.clone())));
         }
     }
 
-    fn take_sample(&mut self, key: &str, now: Timestamp) {
+    fn take_sample(&mut self, key: &PoolKey, now: Timestamp) {
         let sight = self.sight(key);
         if let Some(pool) = self.pools.get_mut(key) {
             pool.samples.take(now, sight);
@@ -185,12 +187,12 @@ impl Model {
     }
 
     /// What a pool does now. Costs what its jobs and nodes are many, whatever their tasks.
-    fn sight(&self, key: &str) -> Sight {
-        let Some(pool) = self.pools.get(key) else { return Sight::default() };
+    fn sight(&self, key: &PoolKey) -> Sight {
+        let pool = self.pools.get(key).expect(pools::THERE);
         let mut sight = Sight { slots: pool.slots_per_node().into(), ..Sight::default() };
         let number = |count: usize| count as f64;
-        for (job_key, job) in self.jobs.iter() {
-            if self.pool_of(job_key) != key {
+        for job in self.jobs.values() {
+            if !job.pool_id().is_some_and(|id| id.eq_ignore_ascii_case(key.as_str())) {
                 continue;
             }
             if job.state == JobState::Active {
@@ -209,16 +211,17 @@ impl Model {
     }
 
     /// Evaluates a pool's formula, does what it wishes, and sees to it that it is evaluated again.
-    pub(super) fn scale(&mut self, key: &str, now: Timestamp) {
+    pub(super) fn scale(&mut self, key: &PoolKey, now: Timestamp) {
+        // The alarm of a pool that was deleted stays until its time.
         let Some(pool) = self.pools.get(key).filter(|pool| scales(pool)) else { return };
         let (id, formula) = (pool.spec.id.clone(), pool.spec.auto_scale_formula.clone().unwrap_or_default());
         let interval = pool.spec.auto_scale_evaluation_interval.unwrap_or(INTERVAL).as_std();
         if let Some(next) = interval.and_then(|interval| now.checked_add(interval).ok()) {
-            self.alarms.insert((next, Alarm::Scale(key.to_owned())));
+            self.alarms.insert((next, Alarm::Scale(key.clone())));
         }
         let wish = Formula::read(&formula).and_then(|formula| self.evaluate(key, &formula, now));
         let targets = self.targets(key);
-        let Some(pool) = self.pools.get_mut(key) else { return };
+        let pool = self.pools.get_mut(key).expect(pools::THERE);
         pool.autoscale_run = Some(run_of(now, &wish));
         let resizing = pool.resizing;
         if let Ok(wish) = wish
@@ -231,9 +234,8 @@ impl Model {
                 resize_timeout: None,
                 node_deallocation_option: Some(wish.option),
             };
-            if let Err(refusal) = self.change_size(&id, &resize, now)
-                && let Some(pool) = self.pools.get_mut(key)
-            {
+            if let Err(refusal) = self.change_size(&id, &resize, now) {
+                let pool = self.pools.get_mut(key).expect(pools::THERE);
                 let error = FormulaError::evaluation(refusal.error.text());
                 pool.autoscale_run = Some(run_of(now, &Err(error)));
             }
@@ -244,10 +246,6 @@ impl Model {
 
 fn scales(pool: &Pool) -> bool {
     pool.spec.enable_auto_scale == Some(true) && !pool.deleting
-}
-
-fn gone() -> FormulaError {
-    FormulaError::evaluation("The pool is gone")
 }
 
 /// How an evaluation went.

@@ -1,7 +1,12 @@
 //! What befalls the service by itself: nodes that are not to be had, spot nodes taken away, nodes that break. A
 //! machine of one's own never does any of it; whoever tests what clients make of it says so here.
 
-use super::{Model, facts::Ending};
+use super::{
+    Model,
+    facts::Ending,
+    keys::{NodeKey, PoolKey},
+    nodes, pools,
+};
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
     batch::{ComputeNodeError, NodeState, ResizeError},
@@ -106,9 +111,9 @@ impl Model {
     }
 
     /// How many nodes of a kind a pool can have that wants `target`; what is missing is told in its errors.
-    pub(super) fn obtainable(&mut self, key: &str, dedicated: bool, target: usize) -> usize {
+    pub(super) fn obtainable(&mut self, key: &PoolKey, dedicated: bool, target: usize) -> usize {
         let there: usize = self.pools.values().map(|pool| pool.staying(true) + pool.staying(false)).sum();
-        let Some(pool) = self.pools.get_mut(key) else { return 0 };
+        let pool = self.pools.get_mut(key).expect(pools::THERE);
         let here = pool.staying(dedicated);
         if self.supply.stalled {
             return here;
@@ -125,7 +130,7 @@ impl Model {
     }
 
     /// Whether a pool waits for nodes that do not come, and was not told why.
-    pub(super) fn is_stalled(&self, key: &str) -> bool {
+    pub(super) fn is_stalled(&self, key: &PoolKey) -> bool {
         self.supply.stalled
             && self.pools.get(key).is_some_and(|pool| {
                 let wanted = |target: Option<i32>| usize::try_from(target.unwrap_or(0)).unwrap_or(0);
@@ -135,7 +140,7 @@ impl Model {
             })
     }
 
-    fn nodes_that(&self, wanted: impl Fn(&super::Node) -> bool) -> impl Iterator<Item = (String, String)> {
+    fn nodes_that(&self, wanted: impl Fn(&super::Node) -> bool) -> impl Iterator<Item = (PoolKey, NodeKey)> {
         let nodes =
             self.pools.iter().flat_map(|(key, pool)| pool.nodes.values().map(move |node| (key, node)));
         let found: Vec<_> = nodes
@@ -146,7 +151,7 @@ impl Model {
     }
 
     /// Nodes to which something happens: spot nodes first unless any will do, and of those the ones that work.
-    fn victims(&self, count: usize, any: bool) -> Vec<(String, String)> {
+    fn victims(&self, count: usize, any: bool) -> Vec<(PoolKey, NodeKey)> {
         let usable = |node: &super::Node| matches!(node.state, NodeState::Idle | NodeState::Running);
         let works = |node: &super::Node| node.state == NodeState::Running;
         let mut found = vec![];
@@ -162,11 +167,9 @@ impl Model {
         found
     }
 
-    fn lose_node(&mut self, pool: &str, node: &str, state: NodeState, moment: Timestamp) {
-        let Some(id) = self.pools.get(pool).map(|pool| pool.spec.id.clone()) else { return };
-        let Some(mut found) = self.pools.get_mut(pool).and_then(|pool| pool.nodes.change(node)) else {
-            return;
-        };
+    fn lose_node(&mut self, pool: &PoolKey, node: &NodeKey, state: NodeState, moment: Timestamp) {
+        let id = self.pools.get(pool).expect(pools::THERE).spec.id.clone();
+        let mut found = self.node_mut(pool, node).expect(nodes::THERE);
         let launches: Vec<_> = found.launches.iter().copied().collect();
         if state == NodeState::Unusable {
             found.errors.push(ComputeNodeError {
@@ -182,7 +185,7 @@ impl Model {
         }
         if state == NodeState::Preempted {
             // Its disk goes with it.
-            self.order(Order::Remove(NodeRef { pool: id, node: node.to_owned() }));
+            self.order(Order::Remove(NodeRef { pool: id, node: node.to_string() }));
         }
         self.keep_pool(pool);
         self.release_on(node, moment);

@@ -1,6 +1,6 @@
 //! Which tasks wait for which: by id, or by ranges of ids that are numbers.
 
-use super::{Refusal, key};
+use super::{Refusal, keys::TaskKey};
 use dropmill_azure_wire::batch::{TaskDependencies, is_valid_id, limit};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,43 +11,43 @@ const MOST_RANGES: usize = 4_000;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dependencies {
     /// How many tasks each waiting task still waits for, and its age.
-    left: BTreeMap<String, (u64, u64)>,
+    left: BTreeMap<TaskKey, (u64, u64)>,
     /// Tasks that name a task, whether they wait for it or not.
-    by_id: BTreeMap<String, BTreeSet<String>>,
+    by_id: BTreeMap<TaskKey, BTreeSet<TaskKey>>,
     /// Tasks that name a range, by its end and start, so that those before a number are passed over.
-    ranges: BTreeMap<(i32, i32), BTreeSet<String>>,
+    ranges: BTreeMap<(i32, i32), BTreeSet<TaskKey>>,
     /// Tasks that no other needs to wait for any longer; those whose ids are numbers also as numbers.
-    satisfied: BTreeSet<String>,
+    satisfied: BTreeSet<TaskKey>,
     satisfied_numbers: BTreeSet<i32>,
 }
 
 impl Dependencies {
     /// Takes in an active task that names others. Returns whether all of those are satisfied already.
-    pub fn add(&mut self, task: &str, age: u64, on: &TaskDependencies) -> bool {
+    pub fn add(&mut self, task: &TaskKey, age: u64, on: &TaskDependencies) -> bool {
         let mut left = 0_u64;
         for id in ids(on) {
             left += u64::from(!self.satisfied.contains(&id));
-            self.by_id.entry(id).or_default().insert(task.to_owned());
+            self.by_id.entry(id).or_default().insert(task.clone());
         }
         for (end, start) in ranges(on) {
             let all = u64::try_from(i64::from(end) - i64::from(start) + 1).unwrap_or(0);
             let done = if all == 0 { 0 } else { self.satisfied_numbers.range(start..=end).count() as u64 };
             left += all.saturating_sub(done);
-            self.ranges.entry((end, start)).or_default().insert(task.to_owned());
+            self.ranges.entry((end, start)).or_default().insert(task.clone());
         }
         if left > 0 {
-            self.left.insert(task.to_owned(), (left, age));
+            self.left.insert(task.clone(), (left, age));
         }
         left == 0
     }
 
     /// A task is not active any more: it waits for none.
-    pub fn forget(&mut self, task: &str) {
+    pub fn forget(&mut self, task: &TaskKey) {
         self.left.remove(task);
     }
 
     /// A task is deleted: it names none.
-    pub fn remove(&mut self, task: &str, on: &TaskDependencies) {
+    pub fn remove(&mut self, task: &TaskKey, on: &TaskDependencies) {
         self.forget(task);
         for id in ids(on) {
             remove_from(&mut self.by_id, &id, task);
@@ -58,11 +58,11 @@ impl Dependencies {
     }
 
     /// Tasks that name this one and do not wait any more.
-    pub fn released_by(&self, task: &str) -> Vec<String> {
+    pub fn released_by(&self, task: &TaskKey) -> Vec<TaskKey> {
         self.naming(task).filter(|task| !self.left.contains_key(*task)).cloned().collect()
     }
 
-    fn naming(&self, task: &str) -> impl Iterator<Item = &String> {
+    fn naming(&self, task: &TaskKey) -> impl Iterator<Item = &TaskKey> {
         let of_number = number(task).into_iter().flat_map(|number| {
             let ranges = self.ranges.range((number, i32::MIN)..);
             ranges.filter(move |((_, start), _)| *start <= number).flat_map(|(_, tasks)| tasks)
@@ -71,8 +71,8 @@ impl Dependencies {
     }
 
     /// No task needs to wait for this one any longer. Returns age and key of those that may start now.
-    pub fn satisfy(&mut self, task: &str) -> Vec<(u64, String)> {
-        if !self.satisfied.insert(task.to_owned()) {
+    pub fn satisfy(&mut self, task: &TaskKey) -> Vec<(u64, TaskKey)> {
+        if !self.satisfied.insert(task.clone()) {
             return Vec::new();
         }
         let mut waiting: Vec<_> = self.by_id.get(task).into_iter().flatten().cloned().collect();
@@ -83,6 +83,7 @@ impl Dependencies {
         }
         let mut free = Vec::new();
         for task in waiting {
+            // It may wait no more: it runs, or is over.
             let Some((left, age)) = self.left.get_mut(&task) else { continue };
             *left -= 1;
             if *left == 0 {
@@ -94,12 +95,12 @@ impl Dependencies {
     }
 
     /// A task that was satisfied is deleted, or active again: a task that names it from now on waits.
-    pub fn unsatisfy(&mut self, task: &str) {
+    pub fn unsatisfy(&mut self, task: &TaskKey) {
         if self.satisfied.remove(task)
             && let Some(number) = number(task)
         {
             // Another id may be the same number.
-            let same = |id: &String| self::number(id) == Some(number);
+            let same = |id: &TaskKey| self::number(id) == Some(number);
             if !self.satisfied.iter().any(same) {
                 self.satisfied_numbers.remove(&number);
             }
@@ -107,8 +108,8 @@ impl Dependencies {
     }
 }
 
-fn ids(on: &TaskDependencies) -> BTreeSet<String> {
-    on.task_ids.iter().flatten().map(|id| key(id)).collect()
+fn ids(on: &TaskDependencies) -> BTreeSet<TaskKey> {
+    on.task_ids.iter().flatten().map(|id| TaskKey::of(id)).collect()
 }
 
 /// End and start of each range.
@@ -116,7 +117,7 @@ fn ranges(on: &TaskDependencies) -> BTreeSet<(i32, i32)> {
     on.task_id_ranges.iter().flatten().map(|range| (range.end, range.start)).collect()
 }
 
-fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<String>>, at: &K, task: &str) {
+fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<TaskKey>>, at: &K, task: &TaskKey) {
     if let Some(tasks) = map.get_mut(at) {
         tasks.remove(task);
         if tasks.is_empty() {
@@ -125,8 +126,9 @@ fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<String>>, at: &K, task: &s
     }
 }
 
-/// An id as a number; leading zeros do not count.
-fn number(id: &str) -> Option<i32> {
+/// A key as a number; leading zeros do not count.
+fn number(task: &TaskKey) -> Option<i32> {
+    let id = task.as_str();
     let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| id.parse().ok()).flatten()
 }
@@ -165,6 +167,10 @@ mod tests {
     use super::*;
     use dropmill_azure_wire::batch::TaskIdRange;
 
+    fn key(id: &str) -> TaskKey {
+        TaskKey::of(id)
+    }
+
     fn on(ids: &[&str], ranges: &[(i32, i32)]) -> TaskDependencies {
         let range = |(start, end): &(i32, i32)| TaskIdRange { start: *start, end: *end };
         TaskDependencies {
@@ -174,40 +180,40 @@ mod tests {
     }
 
     fn freed(all: &mut Dependencies, task: &str) -> Vec<String> {
-        all.satisfy(task).into_iter().map(|(_, task)| task).collect()
+        all.satisfy(&key(task)).into_iter().map(|(_, task)| task.to_string()).collect()
     }
 
     #[test]
     fn a_task_starts_when_all_it_waits_for_is_satisfied() {
         let mut all = Dependencies::default();
-        assert!(all.add("0", 1, &on(&[], &[])));
-        assert!(!all.add("1", 2, &on(&["A", "b", "a"], &[])));
-        assert!(all.satisfy("b").is_empty());
-        assert!(all.satisfy("b").is_empty(), "the same again");
-        assert_eq!(all.satisfy("a"), [(2, "1".to_owned())]);
-        assert!(all.add("2", 3, &on(&["A", "B"], &[])), "they are satisfied already");
-        assert_eq!(all.released_by("a"), ["1", "2"]);
-        all.unsatisfy("a");
-        assert!(!all.add("3", 4, &on(&["A"], &[])), "the task is gone");
-        assert_eq!(all.released_by("a"), ["1", "2"], "3 waits");
+        assert!(all.add(&key("0"), 1, &on(&[], &[])));
+        assert!(!all.add(&key("1"), 2, &on(&["A", "b", "a"], &[])));
+        assert!(all.satisfy(&key("b")).is_empty());
+        assert!(all.satisfy(&key("b")).is_empty(), "the same again");
+        assert_eq!(all.satisfy(&key("a")), [(2, key("1"))]);
+        assert!(all.add(&key("2"), 3, &on(&["A", "B"], &[])), "they are satisfied already");
+        assert_eq!(all.released_by(&key("a")), [key("1"), key("2")]);
+        all.unsatisfy(&key("a"));
+        assert!(!all.add(&key("3"), 4, &on(&["A"], &[])), "the task is gone");
+        assert_eq!(all.released_by(&key("a")), [key("1"), key("2")], "3 waits");
     }
 
     #[test]
     fn ranges_count_numbers_without_leading_zeros() {
         let mut all = Dependencies::default();
-        all.satisfy("0002");
-        assert!(!all.add("1", 1, &on(&[], &[(1, 3), (7, 7)])));
-        assert!(!all.add("2", 2, &on(&[], &[(3, 3)])));
+        all.satisfy(&key("0002"));
+        assert!(!all.add(&key("1"), 1, &on(&[], &[(1, 3), (7, 7)])));
+        assert!(!all.add(&key("2"), 2, &on(&[], &[(3, 3)])));
         assert!(freed(&mut all, "x3").is_empty());
         assert_eq!(freed(&mut all, "03"), ["2"]);
         assert!(freed(&mut all, "3").is_empty(), "the same number");
         assert!(freed(&mut all, "1").is_empty());
         assert_eq!(freed(&mut all, "7"), ["1"]);
-        assert!(all.add("3", 3, &on(&[], &[(1, 3)])));
-        all.unsatisfy("3");
-        assert!(all.add("4", 4, &on(&[], &[(3, 3)])), "03 is the same number");
+        assert!(all.add(&key("3"), 3, &on(&[], &[(1, 3)])));
+        all.unsatisfy(&key("3"));
+        assert!(all.add(&key("4"), 4, &on(&[], &[(3, 3)])), "03 is the same number");
         assert!(
-            !all.add("5", 5, &on(&[], &[(i32::MIN, i32::MAX)])),
+            !all.add(&key("5"), 5, &on(&[], &[(i32::MIN, i32::MAX)])),
             "the longest range costs no more than any"
         );
     }
@@ -216,9 +222,13 @@ mod tests {
     fn a_task_that_is_gone_does_not_start() {
         let mut all = Dependencies::default();
         for (task, on) in [("1", on(&["a"], &[])), ("2", on(&[], &[(8, 9)]))] {
-            all.add(task, 1, &on);
-            all.remove(task, &on);
+            all.add(&key(task), 1, &on);
+            all.remove(&key(task), &on);
         }
-        assert!(all.satisfy("a").is_empty() && all.satisfy("8").is_empty() && all.satisfy("9").is_empty());
+        assert!(
+            all.satisfy(&key("a")).is_empty()
+                && all.satisfy(&key("8")).is_empty()
+                && all.satisfy(&key("9")).is_empty()
+        );
     }
 }

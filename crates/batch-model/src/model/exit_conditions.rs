@@ -1,25 +1,25 @@
 //! What the way in which a task ended means for its job and for those that depend on it.
 
-use super::Task;
-use dropmill_azure_wire::batch::{DependencyAction, ExitOptions, TaskResult, TaskState};
+use super::{Task, task_facts::Stage};
+use dropmill_azure_wire::batch::{DependencyAction, ExitOptions};
 
 /// Whether a task that is over lets those go that depend on it.
 pub(super) fn satisfies(task: &Task) -> bool {
-    if task.facts.state != TaskState::Completed {
+    if task.facts.stage() != Stage::Completed {
         return false;
     }
     match exit_options(task).and_then(|options| options.dependency_action.clone()) {
         Some(DependencyAction::Satisfy) => true,
         Some(DependencyAction::Block) => false,
-        _ => task.facts.info.result == Some(TaskResult::Success),
+        _ => task.facts.succeeded(),
     }
 }
 
 /// What a task's exit conditions say of how it ended. A match of its exit code beats everything; the default never
 /// covers success.
 pub(super) fn exit_options(task: &Task) -> Option<&ExitOptions> {
-    let conditions = task.add.exit_conditions.as_ref()?;
-    let info = &task.facts.info;
+    let conditions = task.exit_conditions()?;
+    let info = &task.facts.run().info;
     if let Some(code) = info.exit_code {
         let exact = conditions.exit_codes.iter().flatten().find(|mapping| mapping.code == code);
         let range = || {
@@ -32,7 +32,7 @@ pub(super) fn exit_options(task: &Task) -> Option<&ExitOptions> {
             return found;
         }
     }
-    if info.result == Some(TaskResult::Success) {
+    if info.success == Some(true) {
         return None;
     }
     let code = info.failure_info.as_ref().and_then(|failure| failure.code.as_deref()).unwrap_or_default();

@@ -1,20 +1,24 @@
 //! What the model knows: pools with their nodes, jobs with their tasks.
 
-use super::books::{Nodes, Tasks};
+use super::{
+    books::{Nodes, Tasks},
+    keys::{JobKey, NodeKey, PoolKey, ScheduleKey, TaskKey},
+};
 use crate::{
     autoscale::Samples,
-    orders::{LaunchEnding, LaunchId, Spent},
+    orders::{LaunchId, NodeRef},
 };
 use dropmill_azure_wire::{
-    batch::{
-        self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskAdd,
-        TaskExecutionInfo, TaskState,
-    },
+    batch::{self as wire, ComputeNodeError, JobState, NodeState, NodeTaskInfo, PoolAdd, TaskState},
     etag::ETag,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Deref,
+    sync::Arc,
+};
 
 /// A change to be kept, as key and JSON. Tasks have two rows: what was asked never changes, how it goes often does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,38 +26,38 @@ pub enum Change {
     /// A pool, its nodes' names included.
     PutPool {
         /// Its key.
-        key: String,
+        key: PoolKey,
         /// Itself.
         body: String,
     },
     /// It is gone.
     DropPool {
         /// Its key.
-        key: String,
+        key: PoolKey,
     },
     /// A job without its tasks.
     PutJob {
         /// Its key.
-        key: String,
+        key: JobKey,
         /// Itself.
         body: String,
     },
     /// It is gone, with its tasks.
     DropJob {
         /// Its key.
-        key: String,
+        key: JobKey,
     },
     /// A job schedule.
     PutSchedule {
         /// Its key.
-        key: String,
+        key: ScheduleKey,
         /// Itself.
         body: String,
     },
     /// It is gone.
     DropSchedule {
         /// Its key.
-        key: String,
+        key: ScheduleKey,
     },
     /// A machine was had for a while.
     AddLease {
@@ -63,9 +67,9 @@ pub enum Change {
     /// What was asked of a task.
     PutTask {
         /// Its job's key.
-        job: String,
+        job: JobKey,
         /// Its key.
-        key: String,
+        key: TaskKey,
         /// What was asked.
         add: String,
         /// How it goes.
@@ -74,18 +78,18 @@ pub enum Change {
     /// How a task goes.
     PutTaskFacts {
         /// Its job's key.
-        job: String,
+        job: JobKey,
         /// Its key.
-        key: String,
+        key: TaskKey,
         /// How it goes.
         facts: String,
     },
     /// It is gone.
     DropTask {
         /// Its job's key.
-        job: String,
+        job: JobKey,
         /// Its key.
-        key: String,
+        key: TaskKey,
     },
 }
 
@@ -132,8 +136,8 @@ pub struct Pool {
 /// A node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
-    /// Its id.
-    pub id: String,
+    /// Its id, which is its key.
+    pub id: NodeKey,
     /// Dedicated, or spot.
     pub dedicated: bool,
     /// What it does.
@@ -174,6 +178,9 @@ pub struct Node {
     /// Its users.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, NodeUser>,
+    /// It as a place of tasks, which all of them share.
+    #[serde(skip)]
+    pub place: Option<Place>,
     /// Tasks that ended on it last, the oldest first.
     #[serde(skip)]
     pub recent: VecDeque<Recent>,
@@ -186,9 +193,9 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recent {
     /// Key of its job.
-    pub job: String,
+    pub job: JobKey,
     /// Its key.
-    pub task: String,
+    pub task: TaskKey,
     /// Number of the instance; 0 if there is one alone.
     pub number: usize,
     /// What it was, if it has been deleted.
@@ -268,7 +275,7 @@ pub struct Job {
     pub scheduling_error: Option<wire::FailureInfo>,
     /// Nodes that ran its preparation, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub on_nodes: BTreeMap<String, OnNode>,
+    pub on_nodes: BTreeMap<NodeKey, OnNode>,
     /// Its tasks.
     #[serde(skip)]
     pub tasks: Tasks,
@@ -292,7 +299,7 @@ pub struct OnNode {
     pub ending: Option<Ending>,
     /// Tasks that wait for the preparation.
     #[serde(skip)]
-    pub waiting: BTreeSet<String>,
+    pub waiting: BTreeSet<TaskKey>,
 }
 
 impl OnNode {
@@ -302,100 +309,52 @@ impl OnNode {
     }
 }
 
-/// A task.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// What was asked.
-    pub add: Box<TaskAdd>,
-    /// How it goes.
-    pub facts: TaskFacts,
+/// Where a task runs, or ran. Stored as the ids of pool and node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(String, NodeKey)", into = "(String, NodeKey)")]
+pub struct Place(Arc<Spot>);
+
+/// A node of a pool.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// The pool's id.
+    pub pool_id: Arc<str>,
+    /// The pool.
+    pub pool: PoolKey,
+    /// The node.
+    pub node: NodeKey,
 }
 
-/// How a task goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TaskFacts {
-    /// Age: lower came earlier.
-    pub number: u64,
-    /// Changes with its constraints.
-    pub etag: ETag,
-    /// When its constraints changed last.
-    pub modified: Timestamp,
-    /// When it was added.
-    pub created: Timestamp,
-    /// What it does.
-    pub state: TaskState,
-    /// Since when.
-    pub state_at: Timestamp,
-    /// What it did before, and since when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<(TaskState, Timestamp)>,
-    /// How its tries went.
-    pub info: TaskExecutionInfo,
-    /// Where it runs, or ran: pool id and node id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<(String, String)>,
-    /// Its launch, while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub launch: Option<LaunchId>,
-    /// The process of that launch: id and start time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<(u32, u64)>,
-    /// Why its launch is being ended, if it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ending: Option<Ending>,
-    /// What its last try took of the machine.
-    #[serde(default, skip_serializing_if = "Spent::is_nothing")]
-    pub spent: Spent,
-    /// Its files were deleted.
-    #[serde(default)]
-    pub files_gone: bool,
-    /// What it depended on was satisfied, and has been deleted or made active since: it waits for that no more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub released: bool,
-    /// Its other instances, if it runs, or ran, on several nodes at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<Box<Group>>,
+impl Deref for Place {
+    type Target = Spot;
+    fn deref(&self) -> &Spot {
+        &self.0
+    }
 }
 
-/// What a task on several nodes has beside its primary.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Group {
-    /// By number, from 1 on.
-    pub subtasks: Vec<Subtask>,
-    /// The primary's coordination ended well.
-    #[serde(skip)]
-    pub coordinated: bool,
-    /// So did all others': the primary was told to run the task's own command.
-    #[serde(skip)]
-    pub goes_on: bool,
-    /// How the primary ended, and why it was ended, while subtasks have not.
-    #[serde(skip)]
-    pub over: Option<(LaunchEnding, Option<Ending>)>,
-    /// The first subtask that failed, and how.
-    #[serde(skip)]
-    pub broken: Option<(usize, LaunchEnding)>,
+impl Place {
+    /// A node of a pool; clones of it share one memory.
+    pub fn new(pool_id: Arc<str>, pool: PoolKey, node: NodeKey) -> Self {
+        Self(Arc::new(Spot { pool_id, pool, node }))
+    }
+
+    /// The node as the runner knows it.
+    pub fn node_ref(&self) -> NodeRef {
+        NodeRef { pool: self.pool_id.as_ref().to_owned(), node: self.node.to_string() }
+    }
 }
 
-/// An instance of a task that is not its primary.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Subtask {
-    /// Pool id and node id.
-    pub node: (String, String),
-    /// Its launch, while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub launch: Option<LaunchId>,
-    /// What it does.
-    pub state: TaskState,
-    /// Since when.
-    pub state_at: Timestamp,
-    /// What it did before, and since when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<(TaskState, Timestamp)>,
-    /// How it went.
-    pub info: TaskExecutionInfo,
-    /// Its coordination ended well.
-    #[serde(skip)]
-    pub coordinated: bool,
+impl From<(String, NodeKey)> for Place {
+    fn from((pool_id, node): (String, NodeKey)) -> Self {
+        let pool = PoolKey::of(&pool_id);
+        Self::new(pool.spelled(&pool_id), pool, node)
+    }
+}
+
+impl From<Place> for (String, NodeKey) {
+    fn from(place: Place) -> Self {
+        (place.pool_id.as_ref().to_owned(), place.node.clone())
+    }
 }
 
 /// Why a launch is being ended.
@@ -436,29 +395,6 @@ impl Node {
             && self.scheduling
             && !self.leaving
             && self.plan.is_none()
-    }
-}
-
-impl Task {
-    /// Slots it takes.
-    pub fn slots(&self) -> i32 {
-        self.add.required_slots.unwrap_or(1)
-    }
-
-    /// Tries after the first; -1: no limit.
-    pub fn max_retries(&self) -> i32 {
-        self.add.constraints.as_ref().and_then(|limits| limits.max_task_retry_count).unwrap_or(0)
-    }
-
-    /// Until when its files are kept, if it is over and they are not kept for ever.
-    pub fn kept_until(&self) -> Option<Timestamp> {
-        let kept = self.add.constraints.as_ref().and_then(|limits| limits.retention_time)?.as_std()?;
-        self.facts.state_at.checked_add(kept).ok()
-    }
-
-    /// Its folder below its node's root (its primary's, if there are more). Ids are safe as names.
-    pub fn directory(&self, job: &str) -> String {
-        self.directory_of(job, 0)
     }
 }
 

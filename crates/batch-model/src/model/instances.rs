@@ -6,16 +6,17 @@
 
 use super::{
     Model, Pool, Refusal, Task, What,
-    facts::{Ending, Group, Subtask},
-    key,
+    facts::{Ending, Place},
+    keys::{JobKey, TaskKey},
     query::Select,
     sizes::cores_of,
     task_ends::finish,
-    tasks::checked_files,
+    task_facts::{Group, Subtask, Tries, result},
+    tasks::{self, checked_files},
 };
-use crate::orders::{Coordination, LaunchEnding, LaunchId, NodeRef, Order};
+use crate::orders::{Coordination, LaunchEnding, LaunchId, Order};
 use dropmill_azure_wire::{
-    batch::{self as wire, TaskAdd, TaskExecutionInfo, TaskNodeInfo, TaskState},
+    batch::{self as wire, TaskAdd, TaskNodeInfo, TaskState},
     time::Timestamp,
     uri::encode_path,
 };
@@ -24,6 +25,8 @@ use dropmill_azure_wire::{
 const ADDRESS: &str = "127.0.0.1";
 /// The port that the service itself would use between nodes. Nobody listens there.
 const PORT: u16 = 6000;
+/// Why a task on several nodes has a group, and a place for each instance.
+const GROUP: &str = "a task on several nodes has a group while anything of it runs";
 /// The most nodes of a task.
 const MOST_INSTANCES: i32 = 1000;
 
@@ -35,27 +38,15 @@ impl Pool {
 }
 
 impl Task {
-    /// Whether it runs on several nodes at once.
-    pub fn is_multi(&self) -> bool {
-        self.add.multi_instance_settings.is_some()
-    }
-
-    /// How many nodes it needs.
-    pub fn instances(&self) -> usize {
-        let settings = self.add.multi_instance_settings.as_ref();
-        let number = settings.and_then(|settings| settings.number_of_instances).unwrap_or(1);
-        usize::try_from(number).unwrap_or(1)
-    }
-
     /// Its nodes, by pool and id, the primary's first.
-    pub fn nodes(&self) -> impl Iterator<Item = &(String, String)> {
-        let subtasks = self.facts.group.iter().flat_map(|group| group.subtasks.iter());
-        self.facts.node.iter().chain(subtasks.map(|subtask| &subtask.node))
+    pub fn nodes(&self) -> impl Iterator<Item = &Place> {
+        let subtasks = self.facts.run().group.iter().flat_map(|group| group.subtasks.iter());
+        self.facts.run().node.iter().chain(subtasks.map(|subtask| &subtask.node))
     }
 
     /// The folder, below the root of each of its nodes, of all that it has there.
     pub fn root(&self, job: &str) -> String {
-        format!("{}/{}", super::facts::job_directory(job), self.add.id)
+        format!("{}/{}", super::facts::job_directory(job), self.id)
     }
 
     /// The folder of one of its instances.
@@ -69,31 +60,31 @@ impl Task {
     /// The launch of one of its instances, if that runs.
     pub(super) fn launch_of(&self, number: usize) -> Option<LaunchId> {
         match number.checked_sub(1) {
-            None => self.facts.launch,
-            Some(place) => self.facts.group.as_ref()?.subtasks.get(place)?.launch,
+            None => self.facts.run().launch,
+            Some(place) => self.facts.run().group.as_ref()?.subtasks.get(place)?.launch,
         }
     }
 
     /// Its launches that have not ended.
     pub(super) fn live_launches(&self) -> Vec<LaunchId> {
-        let subtasks = self.facts.group.iter().flat_map(|group| &group.subtasks);
-        self.facts.launch.into_iter().chain(subtasks.filter_map(|subtask| subtask.launch)).collect()
+        let subtasks = self.facts.run().group.iter().flat_map(|group| &group.subtasks);
+        self.facts.run().launch.into_iter().chain(subtasks.filter_map(|subtask| subtask.launch)).collect()
     }
 }
 
 impl Group {
     /// Subtasks that have a node each and do not run yet.
-    pub(super) fn on(nodes: &[(String, String)], moment: Timestamp) -> Self {
-        let subtask = |node: &(String, String)| Subtask {
-            node: node.clone(),
+    pub(super) fn on(places: &[Place], moment: Timestamp) -> Self {
+        let subtask = |place: &Place| Subtask {
+            node: place.clone(),
             launch: None,
             state: TaskState::Preparing,
             state_at: moment,
             previous: None,
-            info: TaskExecutionInfo::default(),
+            info: Tries::default(),
             coordinated: false,
         };
-        Self { subtasks: nodes.iter().map(subtask).collect(), ..Self::default() }
+        Self { subtasks: places.iter().map(subtask).collect(), ..Self::default() }
     }
 }
 
@@ -131,7 +122,7 @@ impl Model {
             return vec![];
         }
         let nodes: Vec<_> = task.nodes().collect();
-        let pool = nodes.first().and_then(|(pool, _)| self.pools.get(&key(pool)));
+        let pool = nodes.first().and_then(|place| self.pools.get(&place.pool));
         let cores = pool.map_or(1, |pool| cores_of(&pool.spec.vm_size));
         let addresses = vec![ADDRESS; nodes.len()];
         let with_cores = format!(" {ADDRESS} {cores}").repeat(nodes.len());
@@ -164,24 +155,26 @@ impl Model {
         moment: Timestamp,
     ) {
         let Some(place) = number.checked_sub(1) else {
-            task.facts.launch = launch;
-            task.facts.info.start_time = Some(moment);
+            let run = task.facts.run_mut();
+            (run.launch, run.info.start_time) = (launch, Some(moment.into()));
             return;
         };
-        let subtask = task.facts.group.as_mut().and_then(|group| group.subtasks.get_mut(place));
+        let subtask = task.facts.run_mut().group.as_mut().and_then(|group| group.subtasks.get_mut(place));
         if let Some(subtask) = subtask {
             subtask.launch = launch;
-            subtask.info.start_time = Some(moment);
+            subtask.info.start_time = Some(moment.into());
             subtask.enter(TaskState::Running, moment);
         }
     }
 
     /// An instance's coordination ended well; after the last one the primary goes on.
     pub(super) fn coordinated(&mut self, launch: LaunchId) {
+        // The node may report it after it reported the launch's end.
         let Some(What::Task { job, task, number }) = self.launches.get(&launch).cloned() else { return };
-        let Some(mut found) = self.task_mut(&job, &task) else { return };
-        let (ending, primary) = (found.facts.ending, found.facts.launch);
-        let Some(group) = &mut found.facts.group else { return };
+        let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
+        let run = found.facts.run_mut();
+        let (ending, primary) = (run.ending, run.launch);
+        let group = run.group.as_mut().expect(GROUP);
         match number.checked_sub(1) {
             None => group.coordinated = true,
             Some(place) => {
@@ -202,23 +195,25 @@ impl Model {
     /// One instance is over. The others follow; after the last one the task is over, or tried again.
     pub(super) fn instance_ended(
         &mut self,
-        (job, task): (&str, &str),
+        (job, task): (&JobKey, &TaskKey),
         number: usize,
         launch: LaunchId,
         ended: LaunchEnding,
         moment: Timestamp,
     ) {
-        let Some(mut guard) = self.task_mut(job, task) else { return };
+        let mut guard = self.task_mut(job, task).expect(tasks::THERE);
         let found = &mut *guard;
-        let Some((pool_id, node)) = found.nodes().nth(number).cloned() else { return };
+        let place = found.nodes().nth(number).expect(GROUP).clone();
+        let (pool, node) = (&place.pool, &place.node);
         let success = ended.exit_code == Some(0) && ended.failure.is_none();
-        let ending = found.facts.ending;
-        let Some(group) = &mut found.facts.group else { return };
+        let run = found.facts.run_mut();
+        let ending = run.ending;
+        let group = run.group.as_mut().expect(GROUP);
         let mut broke = false;
         match number.checked_sub(1).and_then(|place| group.subtasks.get_mut(place)) {
             None => {
                 group.over = Some((ended, ending));
-                (found.facts.launch, found.facts.process) = (None, None);
+                (run.launch, run.process) = (None, None);
             }
             Some(subtask) => {
                 subtask.launch = None;
@@ -232,9 +227,8 @@ impl Model {
         // The primary ended by itself: so may the others. Whatever else it was ends them.
         let in_order = group.goes_on && ending.is_none() && group.broken.is_none();
         let rest = found.live_launches();
-        let pool = key(&pool_id);
         drop(guard);
-        self.free(&pool, &node, (job, task, number), Some(launch), Some(success), moment);
+        self.free(pool, node, (job, task, number), Some(launch), Some(success), moment);
         if rest.is_empty() {
             return self.group_over(job, task, moment);
         }
@@ -244,15 +238,16 @@ impl Model {
             }
         }
         self.keep_task(job, task);
-        self.pursue(&pool, &node, moment);
-        self.schedule(&pool, moment);
+        self.pursue(pool, node, moment);
+        self.schedule(pool, moment);
     }
 
-    fn group_over(&mut self, job: &str, task: &str, moment: Timestamp) {
-        let Some(mut found) = self.task_mut(job, task) else { return };
-        let asked = found.facts.ending.take();
-        let Some(group) = &mut found.facts.group else { return };
-        let Some((mut ended, ending)) = group.over.take() else { return };
+    fn group_over(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
+        let mut found = self.task_mut(job, task).expect(tasks::THERE);
+        let run = found.facts.run_mut();
+        let asked = run.ending.take();
+        let group = run.group.as_mut().expect(GROUP);
+        let (mut ended, ending) = group.over.take().expect("the primary is over when all instances are");
         let ending = if asked == Some(Ending::Deleted) { asked } else { ending };
         let broken = group.broken.take().filter(|_| ending.is_none());
         let subtask = broken.as_ref().map(|(number, _)| *number);
@@ -270,37 +265,38 @@ impl Model {
     pub fn subtasks(&self, job: &str, task: &str, select: &Select) -> Result<Vec<wire::Subtask>, Refusal> {
         let found = self.task(job, task)?;
         let job = &self.job(job)?.spec.id;
-        let subtasks = found.facts.group.iter().flat_map(|group| &group.subtasks);
+        let subtasks = found.facts.run().group.iter().flat_map(|group| &group.subtasks);
         let see = |(place, subtask): (usize, &Subtask)| wire::Subtask {
             id: select.take("id", || i32::try_from(place + 1).ok()),
             node_info: select.take("nodeInfo", || {
                 Some(self.node_info(&subtask.node, &found.directory_of(job, place + 1)))
             }),
-            start_time: select.take("startTime", || subtask.info.start_time),
-            end_time: select.take("endTime", || subtask.info.end_time),
+            start_time: select.take("startTime", || subtask.info.start_time.map(Timestamp::from)),
+            end_time: select.take("endTime", || subtask.info.end_time.map(Timestamp::from)),
             exit_code: select.take("exitCode", || subtask.info.exit_code),
             container_info: None,
-            failure_info: select.take("failureInfo", || subtask.info.failure_info.clone()),
+            failure_info: select.take("failureInfo", || subtask.info.failure_info.as_deref().cloned()),
             state: select.take("state", || Some(subtask.state.clone())),
             state_transition_time: select.take("stateTransitionTime", || Some(subtask.state_at)),
             previous_state: select
                 .take("previousState", || subtask.previous.as_ref().map(|(state, _)| state.clone())),
             previous_state_transition_time: select
                 .take("previousStateTransitionTime", || subtask.previous.as_ref().map(|(_, moment)| *moment)),
-            result: select.take("result", || subtask.info.result.clone()),
+            result: select.take("result", || subtask.info.success.map(result)),
         };
         Ok(subtasks.enumerate().map(see).collect())
     }
 
     /// Where something of a task is.
-    pub(super) fn node_info(&self, (pool, node): &(String, String), directory: &str) -> TaskNodeInfo {
+    pub(super) fn node_info(&self, place: &Place, directory: &str) -> TaskNodeInfo {
+        let (pool, node) = (&place.pool_id, &place.node);
         let node_url = format!("{}/pools/{pool}/nodes/{node}", self.identity.base);
         TaskNodeInfo {
             affinity_id: Some(format!("TVM:{node}")),
             task_root_directory_url: Some(format!("{node_url}/files/{}", encode_path(directory))),
             node_url: Some(node_url),
-            pool_id: Some(pool.clone()),
-            node_id: Some(node.clone()),
+            pool_id: Some(pool.as_ref().to_owned()),
+            node_id: Some(node.to_string()),
             task_root_directory: Some(directory.to_owned()),
         }
     }
@@ -308,9 +304,10 @@ impl Model {
     /// Has all folders of a task deleted, wherever they are.
     pub(super) fn remove_files(&mut self, task: &Task, job_id: &str) {
         let directory = task.root(job_id);
-        for (pool, node) in task.nodes() {
-            let node = NodeRef { pool: pool.clone(), node: node.clone() };
-            self.effects.orders.push(Order::RemoveTask { node, directory: directory.clone() });
+        for place in task.nodes() {
+            self.effects
+                .orders
+                .push(Order::RemoveTask { node: place.node_ref(), directory: directory.clone() });
         }
     }
 }

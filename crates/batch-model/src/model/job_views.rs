@@ -2,6 +2,7 @@
 
 use super::{
     Job, Model, Refusal,
+    keys::{JobKey, NodeKey},
     query::Select,
     secrets::without_secrets,
     views::{JOB_PROPERTIES, PageOf, STATUS_PROPERTIES, page, read_filter},
@@ -81,7 +82,7 @@ impl Model {
         size: usize,
     ) -> Result<PageOf<wire::Job>, Refusal> {
         let filter = read_filter(filter, JOB_PROPERTIES)?;
-        Ok(page(self.jobs.range(after), filter.as_ref(), size, |job| self.see_job(job, select)))
+        Ok(page(self.jobs.range(JobKey::of(after)), filter.as_ref(), size, |job| self.see_job(job, select)))
     }
 
     /// How many tasks of a job are in which state: kept while they change, so that asking costs nothing.
@@ -125,12 +126,12 @@ impl Model {
             return Err(Refusal::conflict("JobPreparationTaskOrReleaseTaskNotSpecified"));
         }
         let mut found = vec![];
-        for entry in job.on_nodes.range(after.to_owned()..) {
+        for entry in job.on_nodes.range(NodeKey::of(after)..) {
             if !filter.as_ref().is_none_or(|filter| filter.lets(&entry)) {
                 continue;
             }
             if found.len() == size {
-                return Ok((found, Some(entry.0.clone())));
+                return Ok((found, Some(entry.0.to_string())));
             }
             let (node, on) = entry;
             let node_url = format!("{}/pools/{}/nodes/{node}", self.identity.base, on.pool);
@@ -145,7 +146,7 @@ impl Model {
             let release = on.release.as_ref();
             found.push(JobPreparationAndReleaseStatus {
                 pool_id: select.take("poolId", || Some(on.pool.clone())),
-                node_id: select.take("nodeId", || Some(node.clone())),
+                node_id: select.take("nodeId", || Some(node.to_string())),
                 node_url: select.take("nodeUrl", || Some(node_url.clone())),
                 job_preparation_task_execution_info: select
                     .take("jobPreparationTaskExecutionInfo", || Some(told(&on.preparation, false))),

@@ -5,7 +5,7 @@ use super::{
     books::{JobGuard, Tasks},
     facts::{Ending, json},
     job_specs::{self, checked_constraints, checked_numbers, fill},
-    key,
+    keys::{JobKey, PoolKey},
     refusal::checked_id,
     tag,
     tasks::checked_task,
@@ -16,11 +16,14 @@ use dropmill_azure_wire::{
         DisableTasks, JobAdd, JobManagerTask, JobPatch, JobState, JobUpdate, OnAllTasksComplete, PoolInfo,
         TaskAdd, TaskState,
     },
-    duration::IsoDuration,
     etag::ETag,
     time::Timestamp,
 };
 use std::collections::BTreeMap;
+
+/// Why a job is there wherever its key is in hand: keys come from doors and indexes, and the last step of a deletion
+/// alone removes a job.
+pub(super) const THERE: &str = "a job stays until its deletion is over";
 
 impl Model {
     /// Makes a job.
@@ -47,7 +50,7 @@ impl Model {
             checked_task(task)?;
             self.checked_packages(task.application_package_references.as_deref())?;
         }
-        let key = key(&spec.id);
+        let key = JobKey::of(&spec.id);
         if let Some(found) = self.jobs.get(&key) {
             let deleting = found.state == JobState::Deleting;
             return Err(Refusal::conflict(if deleting { "JobBeingDeleted" } else { "JobExists" }));
@@ -93,13 +96,16 @@ impl Model {
     }
 
     /// Adds a job's manager, which is a task like any other but has its node for itself.
-    fn add_manager(&mut self, key: &str, mut task: TaskAdd, moment: Timestamp) -> Result<(), Refusal> {
-        let Some(job) = self.jobs.get(key) else { return Ok(()) };
+    fn add_manager(&mut self, key: &JobKey, mut task: TaskAdd, moment: Timestamp) -> Result<(), Refusal> {
+        let job = self.jobs.get(key).expect("the job was made just now");
         let exclusive =
             job.spec.job_manager_task.as_ref().is_some_and(|task| task.run_exclusive != Some(false));
         if exclusive {
-            task.required_slots =
-                Some(self.pools.get(&self.pool_of(key)).map_or(1, super::Pool::slots_per_node));
+            task.required_slots = Some(
+                self.pool_of(key)
+                    .and_then(|pool| self.pools.get(&pool))
+                    .map_or(1, super::Pool::slots_per_node),
+            );
         }
         let id = job.spec.id.clone();
         self.add_task(&id, task, moment)?;
@@ -139,20 +145,18 @@ impl Model {
     }
 
     /// Sets the alarm of a job's time limit.
-    pub(super) fn watch_job(&mut self, key: &str) {
-        let Some(job) = self.jobs.get(key) else { return };
-        let limit = job.spec.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
-        let until = limit.and_then(IsoDuration::as_std).and_then(|limit| job.created.checked_add(limit).ok());
-        if let Some(until) = until {
-            self.alarms.insert((until, Alarm::JobWallClock(key.to_owned())));
+    pub(super) fn watch_job(&mut self, key: &JobKey) {
+        let job = self.jobs.get(key).expect(THERE);
+        if let Some(until) = job.until() {
+            self.alarms.insert((until, Alarm::JobWallClock(key.clone())));
         }
     }
 
     /// Keeps a job as it is now.
-    pub(super) fn keep_job(&mut self, key: &str) {
-        let Some(job) = self.jobs.get(key) else { return };
+    pub(super) fn keep_job(&mut self, key: &JobKey) {
+        let job = self.jobs.get(key).expect(THERE);
         let body = if self.durable { json(job) } else { String::new() };
-        self.keep(|| Change::PutJob { key: key.to_owned(), body });
+        self.keep(|| Change::PutJob { key: key.clone(), body });
     }
 
     /// A job.
@@ -160,16 +164,16 @@ impl Model {
     /// # Errors
     /// `JobNotFound`.
     pub fn job(&self, id: &str) -> Result<&Job, Refusal> {
-        self.jobs.get(&key(id)).ok_or_else(|| Refusal::not_found("JobNotFound"))
+        self.jobs.get(&JobKey::of(id)).ok_or_else(|| Refusal::not_found("JobNotFound"))
     }
 
     /// All jobs, by key.
-    pub fn jobs(&self) -> impl Iterator<Item = (&String, &Job)> {
+    pub fn jobs(&self) -> impl Iterator<Item = (&JobKey, &Job)> {
         self.jobs.iter()
     }
 
     /// A job that may still be changed.
-    fn live_job<'a>(&'a mut self, key: &'a str) -> Result<JobGuard<'a>, Refusal> {
+    fn live_job(&mut self, key: &JobKey) -> Result<JobGuard<'_>, Refusal> {
         let job = self.jobs.change(key).ok_or_else(|| Refusal::not_found("JobNotFound"))?;
         match job.state {
             JobState::Deleting => Err(Refusal::conflict("JobBeingDeleted")),
@@ -189,14 +193,14 @@ impl Model {
         patch: JobPatch,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        self.live_job(&key(id))?;
+        let key = JobKey::of(id);
+        self.live_job(&key)?;
         checked_numbers(patch.priority, patch.max_parallel_tasks)?;
         checked_constraints(patch.constraints.as_ref())?;
         if let Some(pool_info) = &patch.pool_info {
             self.checked_move(id, pool_info)?;
         }
         let moment = self.moment(now);
-        let key = key(id);
         let mut job = self.live_job(&key)?;
         let spec = &mut job.spec;
         macro_rules! take {
@@ -216,7 +220,7 @@ impl Model {
         }
         fill(spec);
         drop(job);
-        Ok(self.changed(id, moment))
+        Ok(self.changed(&key, moment))
     }
 
     /// Replaces the properties that may be replaced; what is absent gets its default.
@@ -229,12 +233,12 @@ impl Model {
         update: JobUpdate,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        self.live_job(&key(id))?;
+        let key = JobKey::of(id);
+        self.live_job(&key)?;
         checked_numbers(update.priority, update.max_parallel_tasks)?;
         checked_constraints(update.constraints.as_ref())?;
         self.checked_move(id, &update.pool_info)?;
         let moment = self.moment(now);
-        let key = key(id);
         let mut job = self.live_job(&key)?;
         let spec = &mut job.spec;
         spec.priority = update.priority;
@@ -246,39 +250,37 @@ impl Model {
         spec.on_all_tasks_complete = update.on_all_tasks_complete;
         fill(spec);
         drop(job);
-        Ok(self.changed(id, moment))
+        Ok(self.changed(&key, moment))
     }
 
-    fn changed(&mut self, id: &str, moment: Timestamp) -> (ETag, Timestamp) {
-        let key = key(id);
-        if let Some(mut job) = self.jobs.change(&key) {
-            (job.etag, job.modified) = (tag(moment), moment);
-        }
-        self.watch_job(&key);
-        self.keep_job(&key);
-        let pool = self.pool_of(&key);
-        self.schedule(&pool, moment);
-        self.end_if_done(&key, moment);
+    fn changed(&mut self, key: &JobKey, moment: Timestamp) -> (ETag, Timestamp) {
+        let mut job = self.jobs.change(key).expect(THERE);
+        (job.etag, job.modified) = (tag(moment), moment);
+        drop(job);
+        self.watch_job(key);
+        self.keep_job(key);
+        self.schedule_on(self.pool_of(key), moment);
+        self.end_if_done(key, moment);
         (tag(moment), moment)
     }
 
-    /// The key of a job's pool.
-    pub(super) fn pool_of(&self, job: &str) -> String {
-        key(self.jobs.get(job).and_then(Job::pool_id).unwrap_or_default())
+    /// The pool of a job; none if the one that was to be made for it could not be.
+    pub(super) fn pool_of(&self, job: &JobKey) -> Option<PoolKey> {
+        self.jobs.get(job).expect(THERE).pool_id().map(PoolKey::of)
     }
 
-    pub(super) fn set_job_state(&mut self, key: &str, state: JobState, moment: Timestamp) {
-        if let Some(mut job) = self.jobs.change(key) {
-            let before = std::mem::replace(&mut job.state, state);
-            job.previous = Some((before, job.state_at));
-            job.state_at = moment;
-        }
+    pub(super) fn set_job_state(&mut self, key: &JobKey, state: JobState, moment: Timestamp) {
+        let mut job = self.jobs.change(key).expect(THERE);
+        let before = std::mem::replace(&mut job.state, state);
+        job.previous = Some((before, job.state_at));
+        job.state_at = moment;
+        drop(job);
         self.keep_job(key);
     }
 
     /// Ends the tasks of a job that are on nodes.
-    fn end_tasks(&mut self, key: &str, ending: Ending, moment: Timestamp) {
-        let Some(job) = self.jobs.get(key) else { return };
+    fn end_tasks(&mut self, key: &JobKey, ending: Ending, moment: Timestamp) {
+        let job = self.jobs.get(key).expect(THERE);
         let in_state = |state| job.tasks.in_state(&state).map(|(_, task)| task.clone()).collect::<Vec<_>>();
         let (running, preparing): (Vec<_>, Vec<_>) =
             (in_state(TaskState::Running), in_state(TaskState::Preparing));
@@ -300,7 +302,8 @@ impl Model {
     /// `JobNotFound`; `JobNotActive` unless it is active, disabling or disabled.
     pub fn disable_job(&mut self, id: &str, tasks: &DisableTasks, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
-        let state = self.live_job(&key(id))?.state.clone();
+        let key = JobKey::of(id);
+        let state = self.live_job(&key)?.state.clone();
         if let DisableTasks::Other(other) = tasks {
             let reason = "It must be requeue, terminate or wait";
             return Err(Refusal::invalid("disableTasks", &**other, reason));
@@ -308,7 +311,6 @@ impl Model {
         if !matches!(state, JobState::Active | JobState::Disabling | JobState::Disabled) {
             return Err(Refusal::conflict("JobNotActive"));
         }
-        let key = key(id);
         self.set_job_state(&key, JobState::Disabling, moment);
         let ending = match tasks {
             DisableTasks::Requeue => Some(Ending::Requeued),
@@ -328,13 +330,12 @@ impl Model {
     /// `JobNotFound`; `JobNotDisabled` unless it is disabled.
     pub fn enable_job(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
-        if self.live_job(&key(id))?.state != JobState::Disabled {
+        let key = JobKey::of(id);
+        if self.live_job(&key)?.state != JobState::Disabled {
             return Err(Refusal::conflict("JobNotDisabled"));
         }
-        let key = key(id);
         self.set_job_state(&key, JobState::Active, moment);
-        let pool = self.pool_of(&key);
-        self.schedule(&pool, moment);
+        self.schedule_on(self.pool_of(&key), moment);
         self.end_if_done(&key, moment);
         Ok(())
     }
@@ -345,28 +346,26 @@ impl Model {
     /// `JobNotFound`, `JobCompleted`, `JobBeingTerminated`, `JobBeingDeleted`.
     pub fn terminate_job(&mut self, id: &str, reason: Option<String>, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
-        self.live_job(&key(id))?;
-        self.end_job(&key(id), reason.unwrap_or_else(|| "UserTerminate".into()), moment);
+        let key = JobKey::of(id);
+        self.live_job(&key)?;
+        self.end_job(&key, reason.unwrap_or_else(|| "UserTerminate".into()), moment);
         Ok(())
     }
 
-    pub(super) fn end_job(&mut self, key: &str, reason: String, moment: Timestamp) {
-        if let Some(mut job) = self.jobs.change(key) {
-            job.terminate_reason = Some(reason);
-        }
+    pub(super) fn end_job(&mut self, key: &JobKey, reason: String, moment: Timestamp) {
+        self.jobs.change(key).expect(THERE).terminate_reason = Some(reason);
         self.set_job_state(key, JobState::Terminating, moment);
         self.end_tasks(key, Ending::Terminated, moment);
         self.job_quiet(key, moment);
     }
 
-    pub(super) fn job_wall_clock_over(&mut self, key: &str, now: Timestamp) {
+    pub(super) fn job_wall_clock_over(&mut self, key: &JobKey, now: Timestamp) {
         let moment = self.moment(now);
+        // The alarm of a limit that was changed stays until its time, and the job may be deleted before.
         let Some(job) = self.jobs.get(key) else { return };
-        let limit = job.spec.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
-        let until = limit.and_then(IsoDuration::as_std).and_then(|limit| job.created.checked_add(limit).ok());
         let alive = matches!(job.state, JobState::Active | JobState::Disabling | JobState::Disabled);
         // A limit that was changed has an alarm of its own.
-        if alive && until.is_some_and(|until| until <= moment) {
+        if alive && job.until().is_some_and(|until| until <= moment) {
             self.end_job(key, "MaxWallClockTimeExpiry".into(), moment);
         }
     }
@@ -380,7 +379,7 @@ impl Model {
         if self.job(id)?.state == JobState::Deleting {
             return Err(Refusal::conflict("JobBeingDeleted"));
         }
-        let key = key(id);
+        let key = JobKey::of(id);
         self.set_job_state(&key, JobState::Deleting, moment);
         self.end_tasks(&key, Ending::Deleted, moment);
         self.job_quiet(&key, moment);
@@ -388,8 +387,8 @@ impl Model {
     }
 
     /// What a job does when none of its tasks runs any more.
-    pub(super) fn job_quiet(&mut self, key: &str, moment: Timestamp) {
-        let Some(job) = self.jobs.get(key) else { return };
+    pub(super) fn job_quiet(&mut self, key: &JobKey, moment: Timestamp) {
+        let job = self.jobs.get(key).expect(THERE);
         if job.on_nodes_now() > 0 {
             return;
         }
@@ -398,9 +397,7 @@ impl Model {
                 if !self.released(key, moment) {
                     return;
                 }
-                if let Some(mut job) = self.jobs.change(key) {
-                    job.ended = Some(moment);
-                }
+                self.jobs.change(key).expect(THERE).ended = Some(moment);
                 self.set_job_state(key, JobState::Completed, moment);
                 self.drop_auto_pool(key, moment);
                 self.after_job(key, moment);
@@ -411,10 +408,14 @@ impl Model {
         }
     }
 
-    fn bury_job(&mut self, key: &str, moment: Timestamp) {
+    fn bury_job(&mut self, key: &JobKey, moment: Timestamp) {
         self.drop_auto_pool(key, moment);
-        let Some(job) = self.jobs.remove(key) else { return };
+        let job = self.jobs.remove(key).expect(THERE);
+        if let Some(until) = job.until() {
+            self.alarms.remove(&(until, Alarm::JobWallClock(key.clone())));
+        }
         for (task_key, task) in job.tasks.iter() {
+            self.forget_retention(key, task_key, task.kept_until());
             self.remember_task((key, &job.spec.id), task_key, task);
             if !task.facts.files_gone {
                 self.remove_files(task, &job.spec.id);
@@ -422,22 +423,31 @@ impl Model {
         }
         for (node, on) in &job.on_nodes {
             for release in [false, true].into_iter().take(1 + usize::from(on.release.is_some())) {
-                let node = NodeRef { pool: on.pool.clone(), node: node.clone() };
+                let node = NodeRef { pool: on.pool.clone(), node: node.to_string() };
                 self.order(Order::RemoveTask { node, directory: job.chore_directory(release) });
             }
         }
-        self.keep(|| Change::DropJob { key: key.to_owned() });
+        self.keep(|| Change::DropJob { key: key.clone() });
         self.after_job(key, moment);
     }
 
     /// Ends a job of which no task is unfinished, if that was asked for.
-    pub(super) fn end_if_done(&mut self, key: &str, moment: Timestamp) {
+    pub(super) fn end_if_done(&mut self, key: &JobKey, moment: Timestamp) {
+        // Its last task may have been what its deletion waited for.
         let Some(job) = self.jobs.get(key) else { return };
         let ends = job.spec.on_all_tasks_complete == Some(OnAllTasksComplete::TerminateJob);
         let unfinished = job.on_nodes_now() > 0 || job.count(TaskState::Active) > 0;
         if ends && job.state == JobState::Active && !unfinished {
             self.end_job(key, "AllTasksComplete".into(), moment);
         }
+    }
+}
+
+impl Job {
+    /// When it has lived as long as it may, if that is limited.
+    fn until(&self) -> Option<Timestamp> {
+        let limit = self.spec.constraints.as_ref()?.max_wall_clock_time?;
+        self.created.checked_add(limit.as_std()?).ok()
     }
 }
 

@@ -16,9 +16,12 @@ mod instances;
 mod job_specs;
 mod job_views;
 mod jobs;
+mod keys;
+mod moment;
 mod node_log;
 mod nodes;
 mod packages;
+mod packed;
 mod plans;
 mod pool_specs;
 mod pool_views;
@@ -33,7 +36,9 @@ mod schedules;
 mod secrets;
 mod sizes;
 mod storage;
+mod task;
 mod task_ends;
+mod task_facts;
 mod task_views;
 mod tasks;
 mod usage;
@@ -41,10 +46,14 @@ mod views;
 
 pub use books::{Nodes, Tasks};
 pub use conditions::{Condition, Supply};
-pub use facts::{Act, Change, Job, Node, NodeUser, Pool, Task, TaskFacts};
+pub use facts::{Act, Change, Job, Node, NodeUser, Place, Pool};
+pub use keys::{JobKey, NodeKey, PoolKey, ScheduleKey, TaskKey};
 pub use refusal::Refusal;
 pub use schedules::{Schedule, ScheduleAsk};
 pub use storage::AutoStorage;
+pub use task::Task;
+pub use task_facts::TaskFacts;
+pub use task_views::SeenTask;
 pub use usage::{Lease, MOST_LEASES};
 pub use views::Fields;
 
@@ -80,9 +89,9 @@ pub struct Effects {
 /// The service's whole state.
 pub struct Model {
     identity: Identity,
-    pools: BTreeMap<String, Pool>,
+    pools: BTreeMap<PoolKey, Pool>,
     jobs: Jobs,
-    schedules: BTreeMap<String, Schedule>,
+    schedules: BTreeMap<ScheduleKey, Schedule>,
     launches: BTreeMap<LaunchId, What>,
     alarms: BTreeSet<(Timestamp, Alarm)>,
     /// When launches with a limit reach it: their alarms, found by launch.
@@ -101,23 +110,23 @@ pub struct Model {
     durable: bool,
 }
 
-/// What a launch is of. Keys are ids in lower case: they are unique whatever their case.
+/// What a launch is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     StartTask {
-        pool: String,
-        node: String,
+        pool: PoolKey,
+        node: NodeKey,
     },
     /// A job's preparation or release.
     Chore {
-        job: String,
-        node: String,
+        job: JobKey,
+        node: NodeKey,
         release: bool,
     },
     /// A task, or one instance of it: 0 is the primary.
     Task {
-        job: String,
-        task: String,
+        job: JobKey,
+        task: TaskKey,
         number: usize,
     },
 }
@@ -128,19 +137,19 @@ enum Alarm {
     /// A launch has run as long as it may.
     WallClock(LaunchId),
     /// A job has lived as long as it may.
-    JobWallClock(String),
+    JobWallClock(JobKey),
     /// A schedule's next job is due.
-    Schedule(String),
+    Schedule(ScheduleKey),
     /// A pool with a formula is looked at.
-    Sample(String),
+    Sample(PoolKey),
     /// Its formula is evaluated.
-    Scale(String),
+    Scale(PoolKey),
     /// A resize took as long as it may.
-    Resize(String),
+    Resize(PoolKey),
     /// What stands in the way of a node's plan may be gone.
-    Plan { pool: String, node: String },
+    Plan { pool: PoolKey, node: NodeKey },
     /// A task's files have been kept as long as they need to be.
-    Retention { job: String, task: String },
+    Retention { job: JobKey, task: TaskKey },
 }
 
 impl Model {
@@ -256,11 +265,6 @@ impl Model {
 /// The tag of something that changed at this moment.
 fn tag(moment: Timestamp) -> ETag {
     ETag::new(format!("0x{:X}", moment.as_nanosecond() / 100))
-}
-
-/// Ids are unique whatever their case.
-fn key(id: &str) -> String {
-    id.to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What happened on a node, in lines for people: the log of its agent, as far as there is one. Command lines and
 //! variables may hold secrets and are not in it. It is kept in memory.
 
-use super::{Model, Node, Refusal, What};
+use super::{
+    Model, Node, Refusal, What,
+    keys::{NodeKey, PoolKey},
+};
 use crate::orders::{LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};
 use dropmill_azure_wire::time::{Timestamp, iso};
 
@@ -51,15 +54,16 @@ impl Model {
             Order::GoOn(_) | Order::Kill(_) | Order::Abandon(_) | Order::RemoveTask { .. } => return,
         };
         let moment = self.last_moment;
-        self.note_on(&node.clone(), moment, words);
+        let node = (PoolKey::of(&node.pool), NodeKey::of(&node.node));
+        self.note_on(&node.0, &node.1, moment, words);
     }
 
     /// Notes what a node reports.
     pub(super) fn note_event(&mut self, event: &NodeEvent, moment: Timestamp) {
         match event {
-            NodeEvent::Booted(node) => self.note_on(node, moment, "is up".into()),
+            NodeEvent::Booted(node) => self.note_node(node, moment, "is up".into()),
             NodeEvent::BootFailed { node, failure } => {
-                self.note_on(node, moment, format!("is up without what it needs: {}", failure.code));
+                self.note_node(node, moment, format!("is up without what it needs: {}", failure.code));
             }
             NodeEvent::Coordinated { launch } => {
                 self.note_launch(*launch, moment, "its coordination is over".into());
@@ -74,21 +78,30 @@ impl Model {
             Some(What::StartTask { pool, node }) => (pool.clone(), node.clone()),
             Some(What::Chore { job, node, .. }) => {
                 let on = self.jobs.get(job).and_then(|job| job.on_nodes.get(node));
+                // A node that began anew meanwhile has forgotten it.
                 let Some(on) = on else { return };
-                (on.pool.clone(), node.clone())
+                (PoolKey::of(&on.pool), node.clone())
             }
             Some(What::Task { job, task, number }) => {
                 let task = self.jobs.get(job).and_then(|job| job.tasks.get(task));
-                let Some(place) = task.and_then(|task| task.nodes().nth(*number)) else { return };
-                place.clone()
+                let place = task.and_then(|task| task.nodes().nth(*number));
+                let place =
+                    place.expect("a task whose launch is listed is there, with a place for each instance");
+                (place.pool.clone(), place.node.clone())
             }
+            // A launch of a service before this one.
             None => return,
         };
-        self.note_on(&NodeRef { pool, node }, moment, format!("launch {launch}: {words}"));
+        self.note_on(&pool, &node, moment, format!("launch {launch}: {words}"));
     }
 
-    fn note_on(&mut self, node: &NodeRef, moment: Timestamp, words: String) {
-        if let Some(mut of) = self.node_mut(&super::key(&node.pool), &node.node) {
+    fn note_node(&mut self, node: &NodeRef, moment: Timestamp, words: String) {
+        self.note_on(&PoolKey::of(&node.pool), &NodeKey::of(&node.node), moment, words);
+    }
+
+    fn note_on(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp, words: String) {
+        // It may be gone.
+        if let Some(mut of) = self.node_mut(pool, node) {
             of.note(moment, words);
         }
     }

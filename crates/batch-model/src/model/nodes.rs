@@ -4,8 +4,9 @@ use super::{
     Model, Node, Refusal, What,
     books::NodeGuard,
     facts::{Act, Ending, Patience},
-    key,
+    keys::{NodeKey, PoolKey},
     plans::checked_option,
+    pools,
 };
 use crate::orders::{Launch, LaunchEnding, NodeEvent, NodeRef, Order, ResourceFileOrder, ResourceSource};
 use dropmill_azure_wire::{
@@ -15,6 +16,10 @@ use dropmill_azure_wire::{
     },
     time::Timestamp,
 };
+
+/// Why a node is there wherever its key is in hand, but for alarms and the ends of launches: only the node's own report
+/// removes it.
+pub(super) const THERE: &str = "a node stays until it reports that it is removed";
 
 impl Model {
     /// Takes in what a node reports.
@@ -41,31 +46,31 @@ impl Model {
     }
 
     fn removed(&mut self, node: NodeRef, moment: Timestamp) {
-        let key = key(&node.pool);
-        let Some(pool) = self.pools.get_mut(&key) else { return };
-        let Some(of) = pool.nodes.get(&node.node) else { return };
+        let (key, node) = (PoolKey::of(&node.pool), NodeKey::of(&node.node));
+        // A service that begins anew removes the folders of nodes that it no longer has.
+        let Some(of) = self.pools.get(&key).and_then(|pool| pool.nodes.get(&node)) else { return };
         if of.leaving {
-            self.end_lease(&key, &node.node, moment);
-            let Some(pool) = self.pools.get_mut(&key) else { return };
-            pool.nodes.remove(&node.node);
+            self.end_lease(&key, &node, moment);
+            self.pools.get_mut(&key).expect(pools::THERE).nodes.remove(&node);
             self.settle_allocation(&key, moment);
             self.keep_pool(&key);
-            self.release_on(&node.node, moment);
+            self.release_on(&node, moment);
             self.bury_pool(&key);
         } else if of.state == NodeState::Reimaging {
-            self.boot(&key, &node.node);
+            self.boot(&key, &node);
         }
     }
 
-    pub(super) fn node_mut(&mut self, pool: &str, node: &str) -> Option<NodeGuard<'_>> {
+    pub(super) fn node_mut(&mut self, pool: &PoolKey, node: &NodeKey) -> Option<NodeGuard<'_>> {
         self.pools.get_mut(pool)?.nodes.change(node)
     }
 
     fn booted(&mut self, of: &NodeRef, moment: Timestamp) {
-        let key = key(&of.pool);
+        let (key, of) = (PoolKey::of(&of.pool), NodeKey::of(&of.node));
+        // It may have left while it booted.
         let Some(pool) = self.pools.get_mut(&key) else { return };
         let start_task = pool.spec.start_task.clone();
-        let Some(mut node) = pool.nodes.change(&of.node).filter(|node| !node.leaving) else { return };
+        let Some(mut node) = pool.nodes.change(&of).filter(|node| !node.leaving) else { return };
         node.booted = Some(moment);
         node.errors.clear();
         let has_other_machine = node.state == NodeState::Starting;
@@ -75,35 +80,35 @@ impl Model {
         drop(node);
         if has_other_machine {
             // Its machine is another one than before.
-            self.void_preparations(&of.node, Act::Reimage);
+            self.void_preparations(&of, Act::Reimage);
         }
         match start_task {
-            None => self.set_node_state(&key, &of.node, NodeState::Idle, moment),
+            None => self.set_node_state(&key, &of, NodeState::Idle, moment),
             Some(start_task) => {
                 let waits = start_task.wait_for_success != Some(false);
                 let state = if waits { NodeState::WaitingForStartTask } else { NodeState::Idle };
-                self.set_node_state(&key, &of.node, state, moment);
-                self.launch_start_task(&key, &of.node, &start_task);
+                self.set_node_state(&key, &of, state, moment);
+                self.launch_start_task(&key, &of, &start_task);
             }
         }
         self.settle_allocation(&key, moment);
         self.keep_pool(&key);
-        self.release_on(&of.node, moment);
+        self.release_on(&of, moment);
         self.schedule(&key, moment);
     }
 
-    fn launch_start_task(&mut self, pool: &str, node: &str, start_task: &wire::StartTask) {
+    fn launch_start_task(&mut self, pool: &PoolKey, node: &NodeKey, start_task: &wire::StartTask) {
         let id = self.launch_id();
-        let Some(found) = self.pools.get(pool) else { return };
+        let found = self.pools.get(pool).expect(pools::THERE);
         let pool_id = found.spec.id.clone();
-        let Some(of) = found.nodes.get(node) else { return };
+        let of = found.nodes.get(node).expect(THERE);
         let retries = of.start_task.as_ref().and_then(|info| info.retry_count).unwrap_or(0);
         let most = start_task.max_task_retry_count.unwrap_or(0);
         let mut environment = self.environment_of(&pool_id, node, of.dedicated);
         environment.extend(settings(start_task.environment_settings.as_deref()));
         let launch = Launch {
             id,
-            node: NodeRef { pool: pool_id, node: node.to_owned() },
+            node: NodeRef { pool: pool_id, node: node.to_string() },
             directory: "startup".into(),
             command_line: start_task.command_line.clone(),
             environment,
@@ -113,33 +118,37 @@ impl Model {
             output_files: vec![],
             last_try: most >= 0 && retries >= most,
         };
-        self.launches.insert(id, What::StartTask { pool: pool.to_owned(), node: node.to_owned() });
-        if let Some(mut node) = self.node_mut(pool, node) {
-            node.launches.insert(id);
-        }
+        self.launches.insert(id, What::StartTask { pool: pool.clone(), node: node.clone() });
+        self.node_mut(pool, node).expect(THERE).launches.insert(id);
         self.order(Order::Launch(Box::new(launch)));
     }
 
     /// The service's own variables that every command has.
-    pub(super) fn environment_of(&self, pool: &str, node: &str, dedicated: bool) -> Vec<(String, String)> {
+    pub(super) fn environment_of(
+        &self,
+        pool_id: &str,
+        node: &NodeKey,
+        dedicated: bool,
+    ) -> Vec<(String, String)> {
         vec![
             ("AZ_BATCH_ACCOUNT_NAME".into(), self.identity.account.clone()),
             ("AZ_BATCH_ACCOUNT_URL".into(), format!("{}/", self.identity.base)),
-            ("AZ_BATCH_POOL_ID".into(), pool.to_owned()),
-            ("AZ_BATCH_NODE_ID".into(), node.to_owned()),
+            ("AZ_BATCH_POOL_ID".into(), pool_id.to_owned()),
+            ("AZ_BATCH_NODE_ID".into(), node.to_string()),
             ("AZ_BATCH_NODE_IS_DEDICATED".into(), dedicated.to_string()),
         ]
     }
 
     fn start_task_ended(
         &mut self,
-        pool: &str,
-        node: &str,
+        pool: &PoolKey,
+        node: &NodeKey,
         launch: u64,
         ending: &LaunchEnding,
         moment: Timestamp,
     ) {
         let start_task = self.pools.get(pool).and_then(|pool| pool.spec.start_task.clone());
+        // Its node may have been removed before.
         let Some(mut guard) = self.node_mut(pool, node) else { return };
         let of = &mut *guard;
         of.launches.remove(&launch);
@@ -169,14 +178,19 @@ impl Model {
     }
 
     /// Sets what a node does.
-    pub(super) fn set_node_state(&mut self, pool: &str, node: &str, state: NodeState, moment: Timestamp) {
+    pub(super) fn set_node_state(
+        &mut self,
+        pool: &PoolKey,
+        node: &NodeKey,
+        state: NodeState,
+        moment: Timestamp,
+    ) {
         match state {
             NodeState::Deallocated | NodeState::Preempted => self.end_lease(pool, node, moment),
             NodeState::Starting => self.begin_lease(pool, node, moment),
             _ => {}
         }
-        let Some(found) = self.pools.get_mut(pool) else { return };
-        let Some(mut of) = found.nodes.change(node) else { return };
+        let mut of = self.node_mut(pool, node).expect(THERE);
         if of.state != state {
             let told = format!("from {} to {state}", of.state);
             of.note(moment, told);
@@ -189,7 +203,7 @@ impl Model {
     /// # Errors
     /// `PoolNotFound`, `NodeNotFound`.
     pub fn node(&self, pool: &str, node: &str) -> Result<&Node, Refusal> {
-        self.pool(pool)?.nodes.get(node).ok_or_else(|| Refusal::not_found("NodeNotFound"))
+        self.pool(pool)?.nodes.get(&NodeKey::of(node)).ok_or_else(|| Refusal::not_found("NodeNotFound"))
     }
 
     /// Makes a node take no more tasks; those it runs end as the option says.
@@ -212,19 +226,17 @@ impl Model {
         if !self.node(pool, node)?.scheduling {
             return Err(Refusal::conflict("NodeAlreadyInTargetSchedulingState"));
         }
-        let key = key(pool);
         let launches: Vec<_> = self.node(pool, node)?.launches.iter().copied().collect();
-        if let Some(mut node) = self.node_mut(&key, node) {
-            node.scheduling = false;
-        }
+        let (pool, node) = (&PoolKey::of(pool), &NodeKey::of(node));
+        self.node_mut(pool, node).expect(THERE).scheduling = false;
         if option != Some(&NodeDeallocationOption::TaskCompletion) {
             for launch in launches {
                 let terminate = option == Some(&NodeDeallocationOption::Terminate);
                 self.end_launch(launch, if terminate { Ending::Terminated } else { Ending::Requeued });
             }
         }
-        self.rest_node(&key, node, moment);
-        self.keep_pool(&key);
+        self.rest_node(pool, node, moment);
+        self.keep_pool(pool);
         Ok(())
     }
 
@@ -237,19 +249,17 @@ impl Model {
         if self.node(pool, node)?.scheduling {
             return Err(Refusal::conflict("NodeAlreadyInTargetSchedulingState"));
         }
-        let key = key(pool);
-        if let Some(mut node) = self.node_mut(&key, node) {
-            node.scheduling = true;
-        }
-        self.rest_node(&key, node, moment);
-        self.keep_pool(&key);
-        self.schedule(&key, moment);
+        let (pool, node) = (&PoolKey::of(pool), &NodeKey::of(node));
+        self.node_mut(pool, node).expect(THERE).scheduling = true;
+        self.rest_node(pool, node, moment);
+        self.keep_pool(pool);
+        self.schedule(pool, moment);
         Ok(())
     }
 
     /// What a node does when what it did is over: running, idle, or offline if it takes no tasks.
-    pub(super) fn rest_node(&mut self, pool: &str, node: &str, moment: Timestamp) {
-        let Some(of) = self.pools.get(pool).and_then(|pool| pool.nodes.get(node)) else { return };
+    pub(super) fn rest_node(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
+        let of = self.pools.get(pool).and_then(|pool| pool.nodes.get(node)).expect(THERE);
         let state = match (&of.state, of.scheduling, of.slots > 0) {
             (NodeState::Idle | NodeState::Running | NodeState::Offline, true, true) => NodeState::Running,
             (NodeState::Idle | NodeState::Running | NodeState::Offline, true, false) => NodeState::Idle,

@@ -3,11 +3,13 @@
 use super::{
     Alarm, Model, Node, NodeUser, Refusal, Task,
     facts::{Act, Ending, Patience, Plan},
-    key,
+    keys::{NodeKey, PoolKey},
+    nodes, pools,
+    task_facts::Stage,
 };
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
-    batch::{NodeDeallocationOption, NodeState, NodeUserAdd, NodeUserUpdate, TaskState},
+    batch::{NodeDeallocationOption, NodeState, NodeUserAdd, NodeUserUpdate},
     time::Timestamp,
 };
 
@@ -37,14 +39,14 @@ impl Model {
     /// Has a node do something as soon as the option lets it.
     pub(super) fn plan_node(
         &mut self,
-        pool: &str,
-        node: &str,
+        pool: &PoolKey,
+        node: &NodeKey,
         act: Act,
         option: Option<&NodeDeallocationOption>,
         moment: Timestamp,
     ) {
         let (patience, ending) = manners(option);
-        let Some(mut of) = self.node_mut(pool, node) else { return };
+        let mut of = self.node_mut(pool, node).expect(nodes::THERE);
         if of.leaving && of.plan.is_none() {
             return;
         }
@@ -65,7 +67,8 @@ impl Model {
     }
 
     /// Does what is planned for a node if nothing stands in the way any more.
-    pub(super) fn pursue(&mut self, pool: &str, node: &str, moment: Timestamp) {
+    pub(super) fn pursue(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
+        // Whoever reports that something ended on it may report later than the node that it is removed.
         let Some(found) = self.pools.get(pool) else { return };
         let Some((of, plan)) = found.nodes.get(node).and_then(|of| Some((of, of.plan?))) else { return };
         // Who removes a node ends what runs on it.
@@ -74,16 +77,14 @@ impl Model {
             return;
         }
         if plan.patience == Patience::Data
-            && let Some(until) = self.kept_until(&found.spec.id, node).filter(|until| *until > moment)
+            && let Some(until) = self.kept_until(pool, node).filter(|until| *until > moment)
         {
-            let alarm = Alarm::Plan { pool: pool.to_owned(), node: node.to_owned() };
+            let alarm = Alarm::Plan { pool: pool.clone(), node: node.clone() };
             self.alarms.insert((until, alarm));
             return;
         }
-        let of_node = NodeRef { pool: found.spec.id.clone(), node: node.to_owned() };
-        if let Some(mut of) = self.node_mut(pool, node) {
-            of.plan = None;
-        }
+        let of_node = NodeRef { pool: found.spec.id.clone(), node: node.to_string() };
+        self.node_mut(pool, node).expect(nodes::THERE).plan = None;
         self.set_node_state(pool, node, plan.act.state(), moment);
         self.void_preparations(node, plan.act);
         match plan.act {
@@ -95,24 +96,24 @@ impl Model {
     }
 
     /// Until when files of tasks are kept on a node. Looks at every task: only who asks for it pays.
-    fn kept_until(&self, pool_id: &str, node: &str) -> Option<Timestamp> {
+    fn kept_until(&self, pool: &PoolKey, node: &NodeKey) -> Option<Timestamp> {
         let here = |task: &&Task| {
-            task.facts.state == TaskState::Completed
+            task.facts.stage() == Stage::Completed
                 && !task.facts.files_gone
-                && task.nodes().any(|(pool, found)| pool == pool_id && found == node)
+                && task.nodes().any(|place| place.pool == *pool && place.node == *node)
         };
         let tasks = self.jobs.values().flat_map(|job| job.tasks.values()).filter(here);
         tasks.map(|task| task.kept_until().unwrap_or(Timestamp::MAX)).max()
     }
 
     /// Nodes that wait for their tasks before they leave stay after all.
-    pub(super) fn stay(&mut self, pool: &str, moment: Timestamp) {
-        let Some(found) = self.pools.get_mut(pool) else { return };
+    pub(super) fn stay(&mut self, pool: &PoolKey, moment: Timestamp) {
+        let found = self.pools.get_mut(pool).expect(pools::THERE);
         let mut staying = vec![];
         let leaves = |of: &&Node| of.plan.is_some_and(|plan| plan.act == Act::Leave);
         let leaving: Vec<_> = found.nodes.values().filter(leaves).map(|of| of.id.clone()).collect();
         for id in leaving {
-            let Some(mut of) = found.nodes.change(&id) else { continue };
+            let mut of = found.nodes.change(&id).expect(nodes::THERE);
             (of.plan, of.leaving) = (None, false);
             staying.push((of.id.clone(), of.state.clone()));
         }
@@ -157,9 +158,9 @@ impl Model {
         checked_option(option)?;
         let states = [NodeState::Idle, NodeState::Running, NodeState::Offline, NodeState::StartTaskFailed];
         self.node_to_tell(pool, node, &states)?;
-        let key = key(pool);
-        self.plan_node(&key, node, act, option, moment);
-        self.keep_pool(&key);
+        let pool = PoolKey::of(pool);
+        self.plan_node(&pool, &NodeKey::of(node), act, option, moment);
+        self.keep_pool(&pool);
         Ok(())
     }
 
@@ -170,10 +171,10 @@ impl Model {
     pub fn start_node(&mut self, pool: &str, node: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         self.node_to_tell(pool, node, &[NodeState::Deallocated])?;
-        let key = key(pool);
-        self.set_node_state(&key, node, NodeState::Starting, moment);
-        self.boot(&key, node);
-        self.keep_pool(&key);
+        let (pool, node) = (PoolKey::of(pool), NodeKey::of(node));
+        self.set_node_state(&pool, &node, NodeState::Starting, moment);
+        self.boot(&pool, &node);
+        self.keep_pool(&pool);
         Ok(())
     }
 
@@ -239,11 +240,9 @@ impl Model {
     ) -> Result<(), Refusal> {
         use NodeState::{Idle, Offline, Running, StartTaskFailed, WaitingForStartTask};
         self.node_to_tell(pool, node, &[Idle, Running, Offline, StartTaskFailed, WaitingForStartTask])?;
-        let key = key(pool);
-        if let Some(mut of) = self.node_mut(&key, node) {
-            call(&mut of)?;
-        }
-        self.keep_pool(&key);
+        let pool = PoolKey::of(pool);
+        call(&mut self.node_mut(&pool, &NodeKey::of(node)).expect(nodes::THERE))?;
+        self.keep_pool(&pool);
         Ok(())
     }
 }

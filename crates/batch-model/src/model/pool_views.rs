@@ -3,6 +3,7 @@
 use super::{
     Model, Node, Pool, Refusal, Task,
     facts::Recent,
+    keys::{JobKey, NodeKey, PoolKey, TaskKey},
     pool_specs,
     query::Select,
     secrets::without_secrets,
@@ -103,7 +104,7 @@ impl Model {
         size: usize,
     ) -> Result<PageOf<wire::Pool>, Refusal> {
         let filter = read_filter(filter, POOL_PROPERTIES)?;
-        Ok(page(self.pools.range(after.to_owned()..), filter.as_ref(), size, |pool| {
+        Ok(page(self.pools.range(PoolKey::of(after)..), filter.as_ref(), size, |pool| {
             self.see_pool(pool, select)
         }))
     }
@@ -112,7 +113,7 @@ impl Model {
     pub fn see_node(&self, pool: &Pool, node: &Node, select: &Select) -> ComputeNode {
         let running = node.launches.iter().filter(|launch| self.is_task(**launch)).count();
         ComputeNode {
-            id: node.id.clone(),
+            id: node.id.to_string(),
             url: select.take("url", || self.url(&format!("pools/{}/nodes/{}", pool.spec.id, node.id))),
             state: select.take("state", || Some(node.state.clone())),
             scheduling_state: select.take("schedulingState", || {
@@ -165,30 +166,30 @@ impl Model {
     }
 
     /// What a node tells of a task, by the keys of its job and its own.
-    fn task_information(&self, job: &str, task: &str, number: usize) -> Option<wire::TaskInformation> {
+    fn task_information(&self, job: &JobKey, task: &TaskKey, number: usize) -> Option<wire::TaskInformation> {
         let job = self.jobs.get(job)?;
         Some(self.information_of(&job.spec.id, job.tasks.get(task)?, number))
     }
 
     fn information_of(&self, job_id: &str, task: &Task, number: usize) -> wire::TaskInformation {
         wire::TaskInformation {
-            task_url: self.url(&format!("jobs/{job_id}/tasks/{}", task.add.id)),
+            task_url: self.url(&format!("jobs/{job_id}/tasks/{}", task.id)),
             job_id: Some(job_id.to_owned()),
-            task_id: Some(task.add.id.clone()),
+            task_id: Some(task.id.as_ref().to_owned()),
             subtask_id: i32::try_from(number).ok().filter(|number| *number > 0),
-            task_state: task.facts.state.clone(),
-            execution_info: Some(task.facts.info.clone()),
+            task_state: task.facts.state(),
+            execution_info: Some(task.facts.run().info.clone().into()),
         }
     }
 
     /// A task is no more: the nodes that it was on last tell it as it was.
-    pub(super) fn remember_task(&mut self, job: (&str, &str), key: &str, task: &Task) {
-        for (number, (pool, node)) in task.nodes().enumerate() {
-            let gone = self.information_of(job.1, task, number);
-            let Some(pool) = self.pools.get_mut(&super::key(pool)) else { continue };
-            let Some(mut node) = pool.nodes.change(node) else { continue };
+    pub(super) fn remember_task(&mut self, (job, job_id): (&JobKey, &str), key: &TaskKey, task: &Task) {
+        for (number, place) in task.nodes().enumerate() {
+            let gone = self.information_of(job_id, task, number);
+            // The node may be gone since the task ended.
+            let Some(mut node) = self.node_mut(&place.pool, &place.node) else { continue };
             let is_it =
-                |recent: &&mut Recent| recent.job == job.0 && recent.task == key && recent.number == number;
+                |recent: &&mut Recent| recent.job == *job && recent.task == *key && recent.number == number;
             if let Some(recent) = node.recent.iter_mut().filter(is_it).last() {
                 recent.gone = Some(Box::new(gone));
             }
@@ -238,7 +239,9 @@ impl Model {
     ) -> Result<PageOf<ComputeNode>, Refusal> {
         let filter = read_filter(filter, NODE_PROPERTIES)?;
         let pool = self.pool(pool)?;
-        Ok(page(pool.nodes.range(after), filter.as_ref(), size, |node| self.see_node(pool, node, select)))
+        Ok(page(pool.nodes.range(NodeKey::of(after)), filter.as_ref(), size, |node| {
+            self.see_node(pool, node, select)
+        }))
     }
 
     /// How many nodes of each pool are in which state.

@@ -4,7 +4,7 @@ use super::{
     Alarm, Change, Model, Node, Nodes, Pool, Refusal,
     facts::{Act, json},
     job_specs::checked_chore,
-    key,
+    keys::{NodeKey, PoolKey},
     plans::checked_option,
     pool_specs,
     refusal::checked_id,
@@ -27,6 +27,10 @@ const MOST_NODES: i32 = 1000;
 /// The most slots of one node: the service allows four for each of up to 64 cores.
 const MOST_SLOTS: i32 = 256;
 
+/// Why a pool is there wherever its key is in hand, but for alarms and reports of nodes: the last step of a deletion alone
+/// removes a pool.
+pub(super) const THERE: &str = "a pool stays until its deletion is over";
+
 impl Model {
     /// Makes a pool.
     ///
@@ -37,7 +41,7 @@ impl Model {
         pool_specs::complete(&mut spec)?;
         self.checked_packages(spec.application_package_references.as_deref())?;
         let slots = spec.task_slots_per_node.unwrap_or(1);
-        let key = key(&spec.id);
+        let key = PoolKey::of(&spec.id);
         if let Some(found) = self.pools.get(&key) {
             return Err(Refusal::conflict(if found.deleting { "PoolBeingDeleted" } else { "PoolExists" }));
         }
@@ -71,10 +75,10 @@ impl Model {
     }
 
     /// Keeps a pool as it is now.
-    pub(super) fn keep_pool(&mut self, key: &str) {
-        let Some(pool) = self.pools.get(key) else { return };
+    pub(super) fn keep_pool(&mut self, key: &PoolKey) {
+        let pool = self.pools.get(key).expect(THERE);
         let body = if self.durable { json(pool) } else { String::new() };
-        self.keep(|| Change::PutPool { key: key.to_owned(), body });
+        self.keep(|| Change::PutPool { key: key.clone(), body });
     }
 
     /// A pool.
@@ -82,16 +86,16 @@ impl Model {
     /// # Errors
     /// `PoolNotFound`.
     pub fn pool(&self, id: &str) -> Result<&Pool, Refusal> {
-        self.pools.get(&key(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))
+        self.pools.get(&PoolKey::of(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))
     }
 
     /// All pools, by key.
-    pub fn pools(&self) -> impl Iterator<Item = (&String, &Pool)> {
+    pub fn pools(&self) -> impl Iterator<Item = (&PoolKey, &Pool)> {
         self.pools.iter()
     }
 
     pub(super) fn live_pool(&mut self, id: &str) -> Result<&mut Pool, Refusal> {
-        let pool = self.pools.get_mut(&key(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))?;
+        let pool = self.pools.get_mut(&PoolKey::of(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))?;
         if pool.deleting { Err(Refusal::conflict("PoolBeingDeleted")) } else { Ok(pool) }
     }
 
@@ -151,7 +155,7 @@ impl Model {
         }
         (pool.etag, pool.modified) = (tag(moment), moment);
         pool.nodes.set_slots(pool.slots_per_node());
-        self.keep_pool(&key(id));
+        self.keep_pool(&PoolKey::of(id));
         Ok((tag(moment), moment))
     }
 
@@ -176,7 +180,7 @@ impl Model {
         pool.spec.application_package_references = Some(update.application_package_references);
         pool.spec.target_node_communication_mode = update.target_node_communication_mode;
         (pool.etag, pool.modified) = (tag(moment), moment);
-        self.keep_pool(&key(id));
+        self.keep_pool(&PoolKey::of(id));
         Ok((tag(moment), moment))
     }
 
@@ -218,7 +222,7 @@ impl Model {
             pool.spec.target_low_priority_nodes = Some(count);
         }
         (pool.resizing, pool.allocation_at, pool.resize_errors) = (true, moment, vec![]);
-        let key = key(id);
+        let key = PoolKey::of(id);
         self.watch_resize(&key, resize.resize_timeout, moment);
         let option = resize.node_deallocation_option.clone();
         self.shrink(&key, option, moment);
@@ -238,24 +242,23 @@ impl Model {
         if pool.resizing && !pool.stopping {
             pool.stopping = true;
             let words = "Desired number of nodes could not be allocated as the resize was stopped";
-            self.cut_short(&key(id), "ResizeStopped", words, moment);
+            self.cut_short(&PoolKey::of(id), "ResizeStopped", words, moment);
         }
         Ok(())
     }
 
     /// A resize ends with what there is: nodes that have not come are wanted no more, those that wait stay.
-    fn cut_short(&mut self, key: &str, code: &str, words: &str, moment: Timestamp) {
-        let Some(pool) = self.pools.get_mut(key) else { return };
+    fn cut_short(&mut self, key: &PoolKey, code: &str, words: &str, moment: Timestamp) {
+        let pool = self.pools.get_mut(key).expect(THERE);
         pool.resize_errors.push(resize_error(code, words));
         let coming = pool.nodes.values().filter(|node| node.state == NodeState::Creating);
-        let coming: Vec<String> = coming.map(|node| node.id.clone()).collect();
+        let coming: Vec<_> = coming.map(|node| node.id.clone()).collect();
         for node in coming {
             self.plan_node(key, &node, Act::Leave, None, moment);
         }
         self.stay(key, moment);
-        if code == "ResizeStopped"
-            && let Some(pool) = self.pools.get_mut(key)
-        {
+        if code == "ResizeStopped" {
+            let pool = self.pools.get_mut(key).expect(THERE);
             pool.spec.target_dedicated_nodes = i32::try_from(pool.staying(true)).ok();
             pool.spec.target_low_priority_nodes = i32::try_from(pool.staying(false)).ok();
         }
@@ -265,16 +268,19 @@ impl Model {
     }
 
     /// Gives a resize its time.
-    pub(super) fn watch_resize(&mut self, key: &str, limit: Option<IsoDuration>, moment: Timestamp) {
-        let Some(pool) = self.pools.get_mut(key).filter(|pool| pool.resizing) else { return };
+    pub(super) fn watch_resize(&mut self, key: &PoolKey, limit: Option<IsoDuration>, moment: Timestamp) {
+        let pool = self.pools.get_mut(key).expect(THERE);
+        if !pool.resizing {
+            return;
+        }
         let limit = limit.or(pool.spec.resize_timeout).and_then(IsoDuration::as_std);
         pool.resize_until = limit.and_then(|limit| moment.checked_add(limit).ok());
         if let Some(until) = pool.resize_until {
-            self.alarms.insert((until, Alarm::Resize(key.to_owned())));
+            self.alarms.insert((until, Alarm::Resize(key.clone())));
         }
     }
 
-    pub(super) fn resize_over(&mut self, key: &str, now: Timestamp) {
+    pub(super) fn resize_over(&mut self, key: &PoolKey, now: Timestamp) {
         let moment = self.moment(now);
         if self.pools.get(key).is_some_and(|pool| pool.resizing && !pool.deleting) {
             let words = "Desired number of nodes could not be allocated as the resize timeout was reached";
@@ -303,12 +309,13 @@ impl Model {
         if pool.resizing {
             return Err(Refusal::conflict("PoolBeingResized"));
         }
-        if remove.node_list.iter().any(|node| pool.nodes.get(node).is_none()) {
+        let nodes: Vec<_> = remove.node_list.iter().map(|node| NodeKey::of(node)).collect();
+        if nodes.iter().any(|node| pool.nodes.get(node).is_none()) {
             return Err(Refusal::not_found("NodeNotFound"));
         }
         (pool.resizing, pool.allocation_at) = (true, moment);
-        let key = key(id);
-        for node in &remove.node_list {
+        let key = PoolKey::of(id);
+        for node in &nodes {
             self.plan_node(&key, node, Act::Leave, remove.node_deallocation_option.as_ref(), moment);
         }
         self.watch_resize(&key, remove.resize_timeout, moment);
@@ -328,8 +335,8 @@ impl Model {
         let moment = self.moment(now);
         let pool = self.live_pool(id)?;
         (pool.deleting, pool.state_at) = (true, moment);
-        let nodes: Vec<String> = pool.nodes.values().map(|node| node.id.clone()).collect();
-        let key = key(id);
+        let nodes: Vec<_> = pool.nodes.values().map(|node| node.id.clone()).collect();
+        let key = PoolKey::of(id);
         for node in nodes {
             self.plan_node(&key, &node, Act::Leave, None, moment);
         }
@@ -339,17 +346,17 @@ impl Model {
     }
 
     /// A pool that is going and has no node left is gone.
-    pub(super) fn bury_pool(&mut self, key: &str) {
+    pub(super) fn bury_pool(&mut self, key: &PoolKey) {
         if self.pools.get(key).is_some_and(|pool| pool.deleting && pool.nodes.is_empty()) {
             self.pools.remove(key);
-            self.keep(|| Change::DropPool { key: key.to_owned() });
+            self.keep(|| Change::DropPool { key: key.clone() });
         }
     }
 
     /// Adds the nodes that are missing.
-    pub(super) fn grow(&mut self, key: &str, moment: Timestamp) {
+    pub(super) fn grow(&mut self, key: &PoolKey, moment: Timestamp) {
         for dedicated in [true, false] {
-            let Some(pool) = self.pools.get(key) else { return };
+            let pool = self.pools.get(key).expect(THERE);
             let target = if dedicated {
                 pool.spec.target_dedicated_nodes
             } else {
@@ -357,11 +364,11 @@ impl Model {
             };
             let target = usize::try_from(target.unwrap_or(0)).unwrap_or(0);
             let target = self.obtainable(key, dedicated, target);
-            let Some(pool) = self.pools.get(key) else { return };
+            let pool = self.pools.get(key).expect(THERE);
             for _ in pool.staying(dedicated)..target {
                 let bits: [u8; 32] = self.rng.random();
                 let hex: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-                let id = format!("tvmps_{hex}_{}", if dedicated { 'd' } else { 'p' });
+                let id = NodeKey::of(&format!("tvmps_{hex}_{}", if dedicated { 'd' } else { 'p' }));
                 let node = Node {
                     id: id.clone(),
                     dedicated,
@@ -381,21 +388,20 @@ impl Model {
                     plan: None,
                     packages: vec![],
                     users: BTreeMap::new(),
+                    place: None,
                     recent: VecDeque::new(),
                     log: VecDeque::new(),
                 };
-                if let Some(pool) = self.pools.get_mut(key) {
-                    pool.nodes.insert(node);
-                }
+                self.pools.get_mut(key).expect(THERE).nodes.insert(node);
                 self.boot(key, &id);
             }
         }
     }
 
     /// Removes the nodes that are too many, those first that do least.
-    fn shrink(&mut self, key: &str, option: Option<NodeDeallocationOption>, moment: Timestamp) {
+    fn shrink(&mut self, key: &PoolKey, option: Option<NodeDeallocationOption>, moment: Timestamp) {
         for dedicated in [true, false] {
-            let Some(pool) = self.pools.get(key) else { return };
+            let pool = self.pools.get(key).expect(THERE);
             let target = if dedicated {
                 pool.spec.target_dedicated_nodes
             } else {
@@ -403,7 +409,7 @@ impl Model {
             };
             let surplus =
                 pool.staying(dedicated).saturating_sub(usize::try_from(target.unwrap_or(0)).unwrap_or(0));
-            let mut going: Vec<(i32, String)> = pool
+            let mut going: Vec<(i32, NodeKey)> = pool
                 .nodes
                 .values()
                 .filter(|node| node.dedicated == dedicated && !node.leaving)
@@ -417,16 +423,16 @@ impl Model {
     }
 
     /// A resize is over when the nodes that were wanted have come and those that were not have gone.
-    pub(super) fn settle_allocation(&mut self, key: &str, moment: Timestamp) {
+    pub(super) fn settle_allocation(&mut self, key: &PoolKey, moment: Timestamp) {
         if self.is_stalled(key) {
             return;
         }
-        let Some(pool) = self.pools.get_mut(key) else { return };
+        let pool = self.pools.get_mut(key).expect(THERE);
         let in_motion = pool.nodes.values().any(|node| node.leaving || node.state == NodeState::Creating);
         if pool.resizing && !in_motion && !pool.deleting {
             (pool.resizing, pool.stopping, pool.allocation_at) = (false, false, moment);
             if let Some(until) = pool.resize_until.take() {
-                self.alarms.remove(&(until, Alarm::Resize(key.to_owned())));
+                self.alarms.remove(&(until, Alarm::Resize(key.clone())));
             }
             self.keep_pool(key);
         }

@@ -1,6 +1,6 @@
 //! Tasks that give way: a more important job that finds no room takes it from jobs that allow it.
 
-use super::{Job, Model, Pool, Task, facts::Ending, key};
+use super::{Job, Model, Pool, Task, facts::Ending, keys::PoolKey};
 use crate::orders::LaunchId;
 use dropmill_azure_wire::batch::TaskState;
 use std::cmp::Reverse;
@@ -9,41 +9,41 @@ impl Model {
     /// Has a task of a less important job queued again, if its job allows that and the most important task that waits
     /// finds room so. One after the other: what is on its way out is waited for. And one must be enough: of several,
     /// the first would be back in its place before the last has left it.
-    pub(super) fn preempt(&mut self, pool: &str) {
+    pub(super) fn preempt(&mut self, pool: &PoolKey) {
         if let Some(launch) = self.victim_of_next(pool) {
             self.end_launch(launch, Ending::Requeued);
         }
     }
 
-    fn victim_of_next(&self, pool_key: &str) -> Option<LaunchId> {
+    fn victim_of_next(&self, pool_key: &PoolKey) -> Option<LaunchId> {
         let pool = self.pools.get(pool_key).filter(|pool| !pool.deleting)?;
-        let (least, ..) = self.jobs.with_ready_tasks(&key(&pool.spec.id)).next()?;
+        let (least, ..) = self.jobs.with_ready_tasks(pool_key).next()?;
         let gives_way = |job: &Job| {
             job.spec.allow_task_preemption == Some(true) && job.spec.priority.unwrap_or(0) < -*least
         };
         let here = |job: &&Job| job.pool_id().is_some_and(|id| id.eq_ignore_ascii_case(&pool.spec.id));
         let yielding: Vec<&Job> = self.jobs.values().filter(|job| gives_way(job)).filter(here).collect();
         let running = || yielding.iter().flat_map(|job| running_of(job).map(move |task| (*job, task)));
-        if yielding.is_empty() || running().any(|(_, task)| task.facts.ending.is_some()) {
+        if yielding.is_empty() || running().any(|(_, task)| task.facts.run().ending.is_some()) {
             return None;
         }
-        let (next, slots) = self.waiting_task(pool)?;
+        let (next, slots) = self.waiting_task(pool_key, pool)?;
         let room = |task: &Task| {
-            task.nodes().filter_map(|(_, node)| pool.nodes.get(node)).any(|node| {
+            task.nodes().filter_map(|place| pool.nodes.get(&place.node)).any(|node| {
                 let left = pool.slots_per_node() - node.slots + task.slots();
                 node.takes_tasks() && !next.is_barred_from(&node.id) && left >= slots
             })
         };
         // The least important, and of those the youngest: it loses least.
-        let worth = |job: &Job, task: &Task| (job.spec.priority.unwrap_or(0), Reverse(task.facts.state_at));
+        let worth = |job: &Job, task: &Task| (job.spec.priority.unwrap_or(0), Reverse(task.facts.since()));
         let victim = running().filter(|(_, task)| room(task)).min_by_key(|(job, task)| worth(job, task))?.1;
         victim.live_launches().first().copied()
     }
 
     /// The task that waits for room first, by its job and the slots it needs; one on several nodes takes none from
     /// others.
-    fn waiting_task<'a>(&'a self, pool: &Pool) -> Option<(&'a Job, i32)> {
-        let (_, _, job) = self.jobs.with_ready_tasks(&key(&pool.spec.id)).next()?;
+    fn waiting_task<'a>(&'a self, pool_key: &PoolKey, pool: &Pool) -> Option<(&'a Job, i32)> {
+        let (_, _, job) = self.jobs.with_ready_tasks(pool_key).next()?;
         let job = self.jobs.get(job)?;
         let parallel = job.spec.max_parallel_tasks.unwrap_or(-1);
         if parallel >= 0 && job.on_nodes_now() >= usize::try_from(parallel).unwrap_or(usize::MAX) {

@@ -3,13 +3,17 @@
 use super::{
     Job, Model, What,
     facts::{Act, Ending, OnNode},
-    key,
-    nodes::{begun, note_try, settings},
+    jobs,
+    keys::{JobKey, NodeKey, PoolKey, TaskKey},
+    nodes::{self, begun, note_try, settings},
+    pools,
     task_ends::task_ended,
+    task_facts::Stage,
+    tasks,
 };
 use crate::orders::{Launch, LaunchEnding, LaunchId, NodeRef, Order};
 use dropmill_azure_wire::{
-    batch::{EnvironmentSetting, JobState, NodeState, NodeTaskState, ResourceFile, TaskResult, TaskState},
+    batch::{EnvironmentSetting, JobState, NodeState, NodeTaskState, ResourceFile, TaskResult},
     duration::IsoDuration,
     time::Timestamp,
 };
@@ -29,7 +33,7 @@ impl Job {
     }
 
     /// Whether its tasks must not run on a node: its preparation failed there.
-    pub(super) fn is_barred_from(&self, node: &str) -> bool {
+    pub(super) fn is_barred_from(&self, node: &NodeKey) -> bool {
         let failed = |on: &OnNode| on.preparation.result == Some(TaskResult::Failure);
         self.waits_for_preparation() && self.on_nodes.get(node).is_some_and(failed)
     }
@@ -83,8 +87,14 @@ impl Job {
 
 impl Model {
     /// Whether a job's task may start on a node now. If the job's preparation has not run there, it starts.
-    pub(super) fn prepare(&mut self, job: &str, pool: &str, node: &str, moment: Timestamp) -> bool {
-        let Some(mut found) = self.jobs.change(job) else { return true };
+    pub(super) fn prepare(
+        &mut self,
+        job: &JobKey,
+        pool: &PoolKey,
+        node: &NodeKey,
+        moment: Timestamp,
+    ) -> bool {
+        let mut found = self.jobs.change(job).expect(jobs::THERE);
         if found.spec.job_preparation_task.is_none() {
             return true;
         }
@@ -92,8 +102,8 @@ impl Model {
         if let Some(on) = found.on_nodes.get(node) {
             return !waits || on.preparation.result == Some(TaskResult::Success);
         }
-        let pool_id = self.pools.get(pool).map(|pool| pool.spec.id.clone()).unwrap_or_default();
-        found.on_nodes.insert(node.to_owned(), OnNode::new(pool_id, begun(moment)));
+        let pool_id = self.pools.get(pool).expect(pools::THERE).spec.id.clone();
+        found.on_nodes.insert(node.clone(), OnNode::new(pool_id, begun(moment)));
         drop(found);
         self.launch_chore(job, node, false);
         self.keep_job(job);
@@ -101,21 +111,22 @@ impl Model {
     }
 
     /// Whether all nodes of a task have run its job's preparation, if it waits for that.
-    fn is_prepared(&self, job: &str, task: &str) -> bool {
-        let Some(found) = self.jobs.get(job) else { return false };
-        let ready = |node: &str| {
+    fn is_prepared(&self, job: &JobKey, task: &TaskKey) -> bool {
+        let found = self.jobs.get(job).expect(jobs::THERE);
+        let ready = |node: &NodeKey| {
             found.on_nodes.get(node).is_some_and(|on| on.preparation.result == Some(TaskResult::Success))
         };
         !found.waits_for_preparation()
-            || found.tasks.get(task).is_some_and(|task| task.nodes().all(|(_, node)| ready(node)))
+            || found.tasks.get(task).is_some_and(|task| task.nodes().all(|place| ready(&place.node)))
     }
 
-    fn launch_chore(&mut self, job: &str, node: &str, release: bool) {
+    fn launch_chore(&mut self, job: &JobKey, node: &NodeKey, release: bool) {
         let id = self.launch_id();
-        let Some(found) = self.jobs.get(job) else { return };
-        let (Some(chore), Some(on)) = (found.chore(release), found.on_nodes.get(node)) else { return };
-        let pool = key(&on.pool);
-        let Some(of) = self.pools.get(&pool).and_then(|pool| pool.nodes.get(node)) else { return };
+        let found = self.jobs.get(job).expect(jobs::THERE);
+        let chore = found.chore(release).expect("the job has what is launched");
+        let on = found.on_nodes.get(node).expect("the job was put on the node just now");
+        let pool = PoolKey::of(&on.pool);
+        let of = self.pools.get(&pool).and_then(|pool| pool.nodes.get(node)).expect(nodes::THERE);
         let mut environment = self.environment_of(&on.pool, node, of.dedicated);
         environment.push(("AZ_BATCH_JOB_ID".into(), found.spec.id.clone()));
         environment.push(("AZ_BATCH_TASK_ID".into(), chore.id.to_owned()));
@@ -126,7 +137,7 @@ impl Model {
         environment.extend(settings(chore.environment));
         let launch = Launch {
             id,
-            node: NodeRef { pool: on.pool.clone(), node: node.to_owned() },
+            node: NodeRef { pool: on.pool.clone(), node: node.to_string() },
             directory: found.chore_directory(release),
             command_line: chore.command_line.to_owned(),
             environment,
@@ -136,44 +147,43 @@ impl Model {
             output_files: vec![],
             last_try: true,
         };
-        if let Some(on) = self.jobs.on_node(job, node) {
-            (on.launch, on.ending) = (Some(id), None);
-        }
-        if let Some(mut of) = self.node_mut(&pool, node) {
-            of.launches.insert(id);
-        }
-        self.launches.insert(id, What::Chore { job: job.to_owned(), node: node.to_owned(), release });
+        let on = self.jobs.on_node(job, node).expect("it was there a moment ago");
+        (on.launch, on.ending) = (Some(id), None);
+        self.node_mut(&pool, node).expect(nodes::THERE).launches.insert(id);
+        self.launches.insert(id, What::Chore { job: job.clone(), node: node.clone(), release });
         self.order(Order::Launch(Box::new(launch)));
     }
 
     /// A preparation or release is over, or shall be tried again.
     pub(super) fn chore_ended(
         &mut self,
-        job: &str,
-        node: &str,
+        job: &JobKey,
+        node: &NodeKey,
         launch: LaunchId,
         ended: &LaunchEnding,
         moment: Timestamp,
     ) {
         self.forget_limit(launch);
+        // A node that began anew meanwhile has forgotten the preparation.
         let Some(on) = self.jobs.on_node(job, node) else { return };
         on.launch = None;
-        let (ending, pool) = (on.ending.take(), key(&on.pool));
+        let (ending, pool) = (on.ending.take(), PoolKey::of(&on.pool));
         // A preparation that took too long failed; nobody ended the tasks that wait for it.
         let asked = ending.filter(|ending| *ending != Ending::WallClock);
-        let node_stays = match self.node_mut(&pool, node) {
+        let (node_is_there, node_stays) = match self.node_mut(&pool, node) {
             Some(mut of) => {
                 of.launches.remove(&launch);
-                matches!(of.state, NodeState::Idle | NodeState::Running | NodeState::Offline)
-                    && of.plan.is_none()
+                let is_up = matches!(of.state, NodeState::Idle | NodeState::Running | NodeState::Offline);
+                (true, is_up && of.plan.is_none())
             }
-            None => false,
+            // It may be removed before this is reported.
+            None => (false, false),
         };
-        let Some(found) = self.jobs.get(job) else { return };
+        let found = self.jobs.get(job).expect(jobs::THERE);
         let prepares = found.spec.job_preparation_task.as_ref();
         let most = prepares.and_then(|task| task.constraints.as_ref()?.max_task_retry_count).unwrap_or(0);
         let alive = matches!(found.state, JobState::Active | JobState::Disabling | JobState::Disabled);
-        let Some(on) = self.jobs.on_node(job, node) else { return };
+        let on = self.jobs.on_node(job, node).expect("it was there a moment ago");
         if let Some(release) = &mut on.release {
             // A release is not tried again, and how it went changes nothing.
             note_try(release, ended, 0, moment);
@@ -183,14 +193,14 @@ impl Model {
                 self.launch_chore(job, node, false);
                 return self.keep_job(job);
             }
-            let success = on.preparation.result == Some(TaskResult::Success);
+            let success = node_is_there && on.preparation.result == Some(TaskResult::Success);
             for task in std::mem::take(&mut on.waiting) {
                 if success && !self.is_prepared(job, &task) {
                     // Another of its nodes is not.
                     continue;
                 }
                 if success {
-                    self.set_task_state(job, &task, TaskState::Running, moment);
+                    self.set_task_state(job, &task, Stage::Running, moment);
                     self.start_task(job, &task, moment);
                 } else {
                     self.unplace(job, &task, asked, moment);
@@ -204,25 +214,33 @@ impl Model {
     }
 
     /// Takes a task that waits for a preparation off its node; it ends, or waits for another node.
-    pub(super) fn unplace(&mut self, job: &str, task: &str, ending: Option<Ending>, moment: Timestamp) {
-        let Some(mut found) = self.task_mut(job, task) else { return };
+    pub(super) fn unplace(
+        &mut self,
+        job: &JobKey,
+        task: &TaskKey,
+        ending: Option<Ending>,
+        moment: Timestamp,
+    ) {
+        let mut found = self.task_mut(job, task).expect(tasks::THERE);
         let nodes: Vec<_> = found.nodes().cloned().collect();
-        (found.facts.node, found.facts.group) = (None, None);
+        let run = found.facts.run_mut();
+        (run.node, run.group) = (None, None);
         drop(found);
-        for (place, (pool, node)) in nodes.into_iter().enumerate() {
-            if let Some(on) = self.jobs.on_node(job, &node) {
+        for (number, place) in nodes.into_iter().enumerate() {
+            if let Some(on) = self.jobs.on_node(job, &place.node) {
                 on.waiting.remove(task);
             }
-            self.free(&key(&pool), &node, (job, task, place), None, None, moment);
+            self.free(&place.pool, &place.node, (job, task, number), None, None, moment);
         }
         match ending {
             Some(Ending::Terminated | Ending::WallClock) => self.end_unstarted(job, task, moment),
             Some(Ending::Deleted) => self.bury_task(job, task),
             Some(Ending::Requeued) | None => {
-                self.set_task_state(job, task, TaskState::Active, moment);
+                self.set_task_state(job, task, Stage::Active, moment);
                 if let Some(mut found) = self.task_mut(job, task).filter(|_| ending.is_some()) {
-                    found.facts.info.requeue_count += 1;
-                    found.facts.info.last_requeue_time = Some(moment);
+                    let info = &mut found.facts.run_mut().info;
+                    info.requeue_count += 1;
+                    info.last_requeue_time = Some(moment.into());
                 }
                 self.keep_task(job, task);
             }
@@ -230,19 +248,19 @@ impl Model {
     }
 
     /// Ends a task that runs nowhere.
-    pub(super) fn end_unstarted(&mut self, job: &str, task: &str, moment: Timestamp) {
-        if let Some(mut found) = self.task_mut(job, task) {
-            let info = &mut found.facts.info;
-            info.end_time = Some(moment);
-            info.result = Some(TaskResult::Failure);
-            info.failure_info = Some(task_ended("The task was terminated by user request"));
-        }
+    pub(super) fn end_unstarted(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
+        let mut found = self.task_mut(job, task).expect(tasks::THERE);
+        let info = &mut found.facts.run_mut().info;
+        info.end_time = Some(moment.into());
+        info.success = Some(false);
+        info.failure_info = Some(Box::new(task_ended("The task was terminated by user request")));
+        drop(found);
         self.complete(job, task, moment);
     }
 
     /// Whether a job that ends has nothing left to run on any node. What is left is started, or ended.
-    pub(super) fn released(&mut self, job: &str, moment: Timestamp) -> bool {
-        let Some(mut found) = self.jobs.change(job) else { return true };
+    pub(super) fn released(&mut self, job: &JobKey, moment: Timestamp) -> bool {
+        let mut found = self.jobs.change(job).expect(jobs::THERE);
         let releases = found.spec.job_release_task.is_some();
         let (mut all, mut to_end, mut to_start) = (true, vec![], vec![]);
         for (node, on) in &mut found.on_nodes {
@@ -256,7 +274,7 @@ impl Model {
                 }
                 (Some(_), Some(_)) => all = false,
                 (None, None) if releases => {
-                    let of = self.pools.get(&key(&on.pool)).and_then(|pool| pool.nodes.get(node));
+                    let of = self.pools.get(&PoolKey::of(&on.pool)).and_then(|pool| pool.nodes.get(node));
                     match of.filter(|of| !of.leaving).map(|of| &of.state) {
                         Some(NodeState::Idle | NodeState::Running | NodeState::Offline) => {
                             on.release = Some(begun(moment));
@@ -288,20 +306,21 @@ impl Model {
     }
 
     /// A node is up, or cannot be used any more: jobs that end may have waited for it to run their release.
-    pub(super) fn release_on(&mut self, node: &str, moment: Timestamp) {
+    pub(super) fn release_on(&mut self, node: &NodeKey, moment: Timestamp) {
         let ends = |job: &Job| matches!(job.state, JobState::Terminating | JobState::Deleting);
         let waiting = self.jobs.iter().filter(|(_, job)| ends(job) && job.on_nodes.contains_key(node));
-        let waiting: Vec<String> = waiting.map(|(key, _)| key.clone()).collect();
+        let waiting: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();
         for job in waiting {
             self.job_quiet(&job, moment);
         }
     }
 
     /// A node begins anew: which preparations are void there?
-    pub(super) fn void_preparations(&mut self, node: &str, act: Act) {
+    pub(super) fn void_preparations(&mut self, node: &NodeKey, act: Act) {
         let mut void = vec![];
         for key in self.jobs.keys() {
-            let Some(mut job) = self.jobs.change(&key) else { continue };
+            let mut job = self.jobs.change(&key).expect(jobs::THERE);
+            // Jobs without a preparation, and those that have not run it there.
             let (Some(task), Some(on)) = (&job.spec.job_preparation_task, job.on_nodes.get(node)) else {
                 continue;
             };

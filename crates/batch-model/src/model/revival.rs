@@ -1,26 +1,45 @@
 //! The life of a service that was closed, or cut off, is taken up again.
 
-use super::{Job, Model, Pool, Task, Tasks};
+use super::{
+    Job, Model, Place, Pool, Task, Tasks,
+    keys::{JobKey, PoolKey, TaskKey},
+    nodes,
+    task_facts::Stage,
+};
 use crate::orders::{NodeRef, Order};
 use dropmill_azure_wire::{
-    batch::{JobState, NodeState, TaskState},
+    batch::{JobState, NodeState},
     time::Timestamp,
 };
+use std::collections::BTreeSet;
 
 impl Model {
+    /// Makes a place that was read share its texts with the pool and the node, or if those are gone with other places.
+    fn share(&self, place: &mut Place, places: &mut BTreeSet<Place>) {
+        if let Some(found) = places.get(place) {
+            *place = found.clone();
+            return;
+        }
+        if let Some((key, pool)) = self.pools.get_key_value(&place.pool) {
+            let node = pool.nodes.get(&place.node).map_or(&place.node, |node| &node.id);
+            *place = Place::new(key.spelled(&place.pool_id), key.clone(), node.clone());
+        }
+        places.insert(place.clone());
+    }
+
     /// Takes up the life of a service that was closed: pools boot their nodes anew, what ran is queued again.
     pub fn revive(
         &mut self,
-        pools: Vec<(String, Pool)>,
-        jobs: Vec<(String, Job)>,
-        tasks: Vec<(String, String, Task)>,
+        pools: Vec<(PoolKey, Pool)>,
+        jobs: Vec<(JobKey, Job)>,
+        tasks: Vec<(JobKey, TaskKey, Task)>,
         now: Timestamp,
     ) {
         for (_, pool) in &pools {
             self.last_moment = self.last_moment.max(pool.state_at).max(pool.modified).max(pool.allocation_at);
         }
         for (_, _, task) in &tasks {
-            self.last_moment = self.last_moment.max(task.facts.state_at).max(task.facts.modified);
+            self.last_moment = self.last_moment.max(task.facts.state_at()).max(task.facts.modified());
             self.last_number = self.last_number.max(task.facts.number);
         }
         for (_, job) in &jobs {
@@ -33,11 +52,12 @@ impl Model {
             pool.nodes.set_slots(pool.slots_per_node());
             let ids: Vec<_> = pool.nodes.values().map(|node| (node.id.clone(), node.leaving)).collect();
             let (leaving, staying): (Vec<_>, Vec<_>) = ids.into_iter().partition(|(_, leaving)| *leaving);
-            let going = leaving.into_iter().map(|(node, _)| NodeRef { pool: id.clone(), node });
+            let going =
+                leaving.into_iter().map(|(node, _)| NodeRef { pool: id.clone(), node: node.to_string() });
             self.effects.orders.extend(going.map(Order::Remove));
             let mut booting = vec![];
             for (node, _) in staying {
-                let Some(mut node) = pool.nodes.change(&node) else { continue };
+                let mut node = pool.nodes.change(&node).expect(nodes::THERE);
                 node.plan = None;
                 if matches!(node.state, NodeState::Deallocated | NodeState::Deallocating) {
                     node.state = NodeState::Deallocated;
@@ -60,20 +80,24 @@ impl Model {
             job.tasks = Tasks::new(job.spec.uses_task_dependencies == Some(true));
             self.jobs.insert(key, job);
         }
+        let mut places = BTreeSet::new();
         for (job, task_key, mut task) in tasks {
-            if matches!(task.facts.state, TaskState::Running | TaskState::Preparing) {
+            if matches!(task.facts.stage(), Stage::Running | Stage::Preparing) {
                 let facts = &mut task.facts;
-                facts.previous = Some((facts.state.clone(), facts.state_at));
-                (facts.state, facts.state_at) = (TaskState::Active, self.moment(now));
-                facts.info.requeue_count += 1;
-                facts.info.last_requeue_time = Some(moment);
-                (facts.launch, facts.process, facts.ending, facts.node) = (None, None, None, None);
-                facts.group = None;
+                facts.enter(Stage::Active, self.moment(now));
+                let run = facts.run_mut();
+                run.info.requeue_count += 1;
+                run.info.last_requeue_time = Some(moment.into());
+                (run.launch, run.process, run.ending, run.node) = (None, None, None, None);
+                run.group = None;
             }
-            let is_kept = task.facts.state == TaskState::Completed && !task.facts.files_gone;
-            if let Some(mut job) = self.jobs.change(&job) {
-                job.tasks.insert(task_key.clone(), task);
-            }
+            task.facts.places_mut().for_each(|place| self.share(place, &mut places));
+            let is_kept = task.facts.stage() == Stage::Completed && !task.facts.files_gone;
+            // A job goes with its tasks, in one transaction; a damaged database may hold a task without one.
+            let Some(mut found) = self.jobs.change(&job) else { continue };
+            found.tasks.insert(task_key.clone(), task);
+            let job = found.key().clone();
+            drop(found);
             if is_kept {
                 self.watch_retention(&job, &task_key);
             }

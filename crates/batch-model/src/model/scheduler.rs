@@ -2,13 +2,17 @@
 
 use super::{
     Job, Model, Pool, Task, What,
-    facts::{Group, Recent},
-    key,
-    nodes::settings,
+    facts::{Place, Recent},
+    jobs,
+    keys::{JobKey, NodeKey, PoolKey, TaskKey},
+    nodes::{self, settings},
+    pools,
     query::upload_condition,
+    task_facts::{Group, Stage},
+    tasks,
 };
-use crate::orders::{Launch, LaunchId, NodeRef, Order, OutputFileOrder};
-use dropmill_azure_wire::{batch::TaskState, time::Timestamp};
+use crate::orders::{Launch, LaunchId, Order, OutputFileOrder};
+use dropmill_azure_wire::time::Timestamp;
 
 /// How many tasks of one job are looked at for one that fits when the first does not.
 const LOOK_AHEAD: usize = 32;
@@ -19,7 +23,7 @@ const MOST_RECENT: usize = 10;
 /// Where a task on several nodes goes.
 enum Placement {
     /// There.
-    On(Vec<String>),
+    On(Vec<NodeKey>),
     /// There are enough nodes, and some are busy.
     Soon,
     /// There are not.
@@ -28,15 +32,22 @@ enum Placement {
 
 impl Model {
     /// Puts ready tasks on nodes with room, until one of both runs out.
-    pub(super) fn schedule(&mut self, pool: &str, moment: Timestamp) {
+    pub(super) fn schedule(&mut self, pool: &PoolKey, moment: Timestamp) {
         while let Some((job, task, nodes)) = self.next_placement(pool) {
             self.launch_task(pool, &nodes, &job, &task, moment);
         }
         self.preempt(pool);
     }
 
+    /// Likewise on the pool of a job, if it has one.
+    pub(super) fn schedule_on(&mut self, pool: Option<PoolKey>, moment: Timestamp) {
+        if let Some(pool) = pool {
+            self.schedule(&pool, moment);
+        }
+    }
+
     /// The next task and the nodes it goes to.
-    fn next_placement(&self, pool_key: &str) -> Option<(String, String, Vec<String>)> {
+    fn next_placement(&self, pool_key: &PoolKey) -> Option<(JobKey, TaskKey, Vec<NodeKey>)> {
         let pool = self.pools.get(pool_key).filter(|pool| !pool.deleting)?;
         if pool.nodes.room().is_empty() {
             return None;
@@ -61,9 +72,9 @@ impl Model {
                 }
                 let slots = task.slots();
                 let fits =
-                    |(taken, node): &&(i32, String)| taken + slots <= most && !job.is_barred_from(node);
-                let liked = task.add.affinity_info.as_ref().and_then(|info| {
-                    let of = pool.nodes.get(info.affinity_id.strip_prefix("TVM:")?)?;
+                    |(taken, node): &&(i32, NodeKey)| taken + slots <= most && !job.is_barred_from(node);
+                let liked = task.liked_node().and_then(|liked| {
+                    let of = pool.nodes.get(&NodeKey::of(liked))?;
                     pool.nodes.room().get(&(of.slots, of.id.clone())).filter(fits)
                 });
                 // Spread: where least runs. Pack: where most runs that still leaves room.
@@ -88,10 +99,10 @@ impl Model {
             return Placement::Never;
         }
         let free = pool.nodes.room().iter().filter(|(taken, node)| *taken == 0 && !job.is_barred_from(node));
-        let mut free: Vec<String> = free.map(|(_, node)| node.clone()).collect();
+        let mut free: Vec<NodeKey> = free.map(|(_, node)| node.clone()).collect();
         if free.len() >= number {
-            let liked = task.add.affinity_info.as_ref().map(|info| &*info.affinity_id);
-            free.sort_by_key(|node| liked.and_then(|id| id.strip_prefix("TVM:")) != Some(node));
+            let liked = task.liked_node().map(NodeKey::of);
+            free.sort_by_key(|node| liked.as_ref() != Some(node));
             free.truncate(number);
             return Placement::On(free);
         }
@@ -99,68 +110,78 @@ impl Model {
         if usable.count() >= number { Placement::Soon } else { Placement::Never }
     }
 
-    fn launch_task(&mut self, pool: &str, nodes: &[String], job: &str, task: &str, moment: Timestamp) {
-        let Some(found) = self.pools.get_mut(pool) else { return };
-        let Some(mut task_found) = self.jobs.change_task(job, task) else { return };
+    fn launch_task(
+        &mut self,
+        pool: &PoolKey,
+        nodes: &[NodeKey],
+        job: &JobKey,
+        task: &TaskKey,
+        moment: Timestamp,
+    ) {
+        // The pool's own key, which all places in it share.
+        let pool = self.pools.get_key_value(pool).expect(pools::THERE).0.clone();
+        let found = self.pools.get_mut(&pool).expect(pools::THERE);
+        let mut task_found = self.jobs.change_task(job, task).expect(tasks::THERE);
+        let pool_id = pool.spelled(&found.spec.id);
+        let mut places = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let Some(mut of) = found.nodes.change(node) else { return };
+            let mut of = found.nodes.change(node).expect(nodes::THERE);
             of.slots += task_found.slots();
+            let new = || Place::new(pool_id.clone(), pool.clone(), node.clone());
+            places.push(of.place.get_or_insert_with(new).clone());
         }
-        let mut places: Vec<_> = nodes.iter().map(|node| (found.spec.id.clone(), node.clone())).collect();
-        task_found.facts.group =
-            task_found.is_multi().then(|| Box::new(Group::on(&places.split_off(1), moment)));
-        task_found.facts.node = places.pop();
+        let group = task_found.is_multi().then(|| Box::new(Group::on(&places.split_off(1), moment)));
+        let run = task_found.facts.run_mut();
+        (run.group, run.node) = (group, places.pop());
         task_found.facts.files_gone = false;
         drop(task_found);
         let mut prepared = true;
         for node in nodes {
-            if self.prepare(job, pool, node, moment) {
+            if self.prepare(job, &pool, node, moment) {
                 continue;
             }
             prepared = false;
-            if let Some(on) = self.jobs.on_node(job, node) {
-                on.waiting.insert(task.to_owned());
-            }
+            let on = self.jobs.on_node(job, node).expect("a preparation that is waited for runs there");
+            on.waiting.insert(task.clone());
         }
-        let state = if prepared { TaskState::Running } else { TaskState::Preparing };
+        let state = if prepared { Stage::Running } else { Stage::Preparing };
         self.set_task_state(job, task, state, moment);
         if prepared {
             self.start_task(job, task, moment);
         }
-        nodes.iter().for_each(|node| self.rest_node(pool, node, moment));
+        nodes.iter().for_each(|node| self.rest_node(&pool, node, moment));
         // Not kept: a task that was put on a node and not started would be queued again after a crash either way.
         self.effects.visible = true;
     }
 
     /// Launches a task on the node, or nodes, it was put on.
-    pub(super) fn start_task(&mut self, job: &str, task: &str, moment: Timestamp) {
+    pub(super) fn start_task(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
         let found = self.jobs.get(job).and_then(|job| job.tasks.get(task));
         let count = found.map_or(0, |task| task.nodes().count());
         (0..count).for_each(|number| self.start_instance(job, task, number, moment));
     }
 
-    fn start_instance(&mut self, job: &str, task: &str, number: usize, moment: Timestamp) {
+    fn start_instance(&mut self, job: &JobKey, task: &TaskKey, number: usize, moment: Timestamp) {
         let id = self.launch_id();
-        let Some(job_found) = self.jobs.get(job) else { return };
+        let job_found = self.jobs.get(job).expect(jobs::THERE);
         let job_id = job_found.spec.id.clone();
         let preparation = job_found.preparation_variables();
         let common: Vec<_> = settings(job_found.spec.common_environment_settings.as_deref()).collect();
-        let Some(mut task_found) = self.jobs.change_task(job, task) else { return };
-        let Some((pool_id, node)) = task_found.nodes().nth(number).cloned() else { return };
-        let Some(mut of) = self.pools.get_mut(&key(&pool_id)).and_then(|pool| pool.nodes.change(&node))
-        else {
-            return;
-        };
+        let mut task_found = self.jobs.change_task(job, task).expect(tasks::THERE);
+        let place = task_found.nodes().nth(number).expect("each instance was put on a node").clone();
+        let (pool, node) = (&place.pool, &place.node);
+        let found = self.pools.get_mut(pool).expect(pools::THERE);
+        let mut of = found.nodes.change(node).expect(nodes::THERE);
         let dedicated = of.dedicated;
         of.launches.insert(id);
         Self::instance_begins(&mut task_found, number, Some(id), moment);
         let most = task_found.max_retries();
-        let last_try = most >= 0 && task_found.facts.info.retry_count >= most;
+        let last_try = most >= 0 && task_found.facts.run().info.retry_count >= most;
         let directory = task_found.directory_of(&job_id, number);
         drop((task_found, of));
-        let Some(task_found) = self.jobs.get(job).and_then(|job| job.tasks.get(task)) else { return };
-        let add = &task_found.add;
-        let mut environment = self.environment_of(&pool_id, &node, dedicated);
+        let task_found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(tasks::THERE);
+        let add = &task_found.asked();
+        let mut environment = self.environment_of(&place.pool_id, node, dedicated);
         environment.extend(self.instance_variables(&job_id, task_found, number));
         environment.push(("AZ_BATCH_JOB_ID".into(), job_id));
         environment.push(("AZ_BATCH_TASK_ID".into(), add.id.clone()));
@@ -179,8 +200,8 @@ impl Model {
         let (files, is_primary) = (add.resource_files.as_deref(), number == 0);
         let launch = Launch {
             id,
-            packages: self.packages_for(&pool_id, &node, add.application_package_references.as_deref()),
-            node: NodeRef { pool: pool_id, node },
+            packages: self.packages_for(pool, node, add.application_package_references.as_deref()),
+            node: place.node_ref(),
             directory,
             coordination: self.coordination(add, number),
             command_line: if is_primary { add.command_line.clone() } else { String::new() },
@@ -189,23 +210,23 @@ impl Model {
             output_files: if is_primary { output_files.collect() } else { vec![] },
             last_try,
         };
-        self.launches.insert(id, What::Task { job: job.to_owned(), task: task.to_owned(), number });
+        self.launches.insert(id, What::Task { job: job.clone(), task: task.clone(), number });
         self.order(Order::Launch(Box::new(launch)));
     }
 
     /// A launch is over: its slots are free again.
     pub(super) fn free(
         &mut self,
-        pool: &str,
-        node: &str,
-        (job, task, number): (&str, &str, usize),
+        pool: &PoolKey,
+        node: &NodeKey,
+        (job, task, number): (&JobKey, &TaskKey, usize),
         launch: Option<LaunchId>,
         success: Option<bool>,
         moment: Timestamp,
     ) {
         let slots = self.jobs.get(job).and_then(|job| job.tasks.get(task)).map_or(0, super::Task::slots);
-        let Some(found) = self.pools.get_mut(pool) else { return };
-        let Some(mut of) = found.nodes.change(node) else { return };
+        // A node that is removed at once may report that before the ends of its launches.
+        let Some(mut of) = self.node_mut(pool, node) else { return };
         if launch.is_some_and(|launch| !of.launches.remove(&launch)) {
             return;
         }
@@ -215,7 +236,7 @@ impl Model {
             of.succeeded += i32::from(success);
         }
         if launch.is_some() {
-            let (job, task) = (job.to_owned(), task.to_owned());
+            let (job, task) = (job.clone(), task.clone());
             of.recent.push_back(Recent { job, task, number, gone: None });
             if of.recent.len() > MOST_RECENT {
                 of.recent.pop_front();

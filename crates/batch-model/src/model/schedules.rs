@@ -3,7 +3,8 @@
 use super::{
     Alarm, Change, Fields, Job, Model, Refusal,
     facts::json,
-    job_specs, key,
+    job_specs,
+    keys::{JobKey, ScheduleKey},
     query::{Filter, Select, Value as FieldValue},
     refusal::checked_id,
     tag,
@@ -183,6 +184,9 @@ fn checked_times(times: &Times) -> Result<(), Refusal> {
     }
 }
 
+/// Why a schedule is there while its next step is being made.
+const THERE: &str = "a schedule stays until its deletion is over";
+
 impl Model {
     /// A job specification with the service's defaults.
     fn complete_specification(
@@ -215,7 +219,7 @@ impl Model {
         let job = ask.job_specification.ok_or_else(|| Refusal::missing("jobSpecification"))?;
         checked_times(&times)?;
         let job = self.complete_specification(&job)?;
-        let key = key(&ask.id);
+        let key = ScheduleKey::of(&ask.id);
         if let Some(found) = self.schedules.get(&key) {
             let deleting = found.state == ScheduleState::Deleting;
             let code = if deleting { "JobScheduleBeingDeleted" } else { "JobScheduleExists" };
@@ -246,10 +250,10 @@ impl Model {
         Ok((tag(moment), moment))
     }
 
-    fn keep_schedule(&mut self, key: &str) {
-        let Some(schedule) = self.schedules.get(key) else { return };
+    fn keep_schedule(&mut self, key: &ScheduleKey) {
+        let schedule = self.schedules.get(key).expect(THERE);
         let body = if self.durable { json(schedule) } else { String::new() };
-        self.keep(|| Change::PutSchedule { key: key.to_owned(), body });
+        self.keep(|| Change::PutSchedule { key: key.clone(), body });
     }
 
     /// A schedule.
@@ -257,12 +261,14 @@ impl Model {
     /// # Errors
     /// `JobScheduleNotFound`.
     pub fn schedule_named(&self, id: &str) -> Result<&Schedule, Refusal> {
-        self.schedules.get(&key(id)).ok_or_else(|| Refusal::not_found("JobScheduleNotFound"))
+        self.schedules.get(&ScheduleKey::of(id)).ok_or_else(|| Refusal::not_found("JobScheduleNotFound"))
     }
 
     fn live_schedule(&mut self, id: &str) -> Result<&mut Schedule, Refusal> {
-        let found =
-            self.schedules.get_mut(&key(id)).ok_or_else(|| Refusal::not_found("JobScheduleNotFound"))?;
+        let found = self
+            .schedules
+            .get_mut(&ScheduleKey::of(id))
+            .ok_or_else(|| Refusal::not_found("JobScheduleNotFound"))?;
         match found.state {
             ScheduleState::Deleting => Err(Refusal::conflict("JobScheduleBeingDeleted")),
             ScheduleState::Terminating => Err(Refusal::conflict("JobScheduleBeingTerminated")),
@@ -307,14 +313,15 @@ impl Model {
             found.metadata = ask.metadata;
         }
         (found.etag, found.modified) = (tag(moment), moment);
-        let key = key(id);
+        let key = ScheduleKey::of(id);
         self.run_schedule(&key, moment);
         self.keep_schedule(&key);
         Ok((tag(moment), moment))
     }
 
-    fn set_schedule_state(&mut self, key: &str, state: ScheduleState, moment: Timestamp) {
-        if let Some(found) = self.schedules.get_mut(key).filter(|found| found.state != state) {
+    fn set_schedule_state(&mut self, key: &ScheduleKey, state: ScheduleState, moment: Timestamp) {
+        let found = self.schedules.get_mut(key).expect(THERE);
+        if found.state != state {
             found.previous = Some((std::mem::replace(&mut found.state, state), found.state_at));
             found.state_at = moment;
         }
@@ -329,8 +336,9 @@ impl Model {
         self.live_schedule(id)?;
         let moment = self.moment(now);
         let state = if enabled { ScheduleState::Active } else { ScheduleState::Disabled };
-        self.set_schedule_state(&key(id), state, moment);
-        self.run_schedule(&key(id), moment);
+        let key = ScheduleKey::of(id);
+        self.set_schedule_state(&key, state, moment);
+        self.run_schedule(&key, moment);
         Ok(())
     }
 
@@ -340,7 +348,7 @@ impl Model {
     /// `JobScheduleNotFound`, `JobScheduleCompleted`, ….
     pub fn terminate_schedule(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
         self.live_schedule(id)?;
-        let (moment, key) = (self.moment(now), key(id));
+        let (moment, key) = (self.moment(now), ScheduleKey::of(id));
         self.set_schedule_state(&key, ScheduleState::Terminating, moment);
         if let Some(job) = self.job_under_way(&key) {
             // A job that ends already needs no telling.
@@ -358,7 +366,7 @@ impl Model {
         if self.schedule_named(id)?.state == ScheduleState::Deleting {
             return Err(Refusal::conflict("JobScheduleBeingDeleted"));
         }
-        let (moment, key) = (self.moment(now), key(id));
+        let (moment, key) = (self.moment(now), ScheduleKey::of(id));
         self.set_schedule_state(&key, ScheduleState::Deleting, moment);
         for job in self.jobs_of(&key).map(|(_, job)| job.spec.id.clone()).collect::<Vec<_>>() {
             // One that is being deleted already goes as well.
@@ -368,52 +376,54 @@ impl Model {
         Ok(())
     }
 
-    fn jobs_of(&self, schedule: &str) -> impl Iterator<Item = (&String, &Job)> {
-        let prefix = format!("{schedule}:");
-        let from = self.jobs.range(&prefix);
-        from.take_while(move |(key, _)| key.strip_prefix(schedule).is_some_and(|rest| rest.starts_with(':')))
+    fn jobs_of(&self, schedule: &ScheduleKey) -> impl Iterator<Item = (&JobKey, &Job)> {
+        let of_it = |key: &JobKey| {
+            key.as_str().strip_prefix(schedule.as_str()).is_some_and(|rest| rest.starts_with(':'))
+        };
+        let from = self.jobs.range(JobKey::of(&format!("{schedule}:")));
+        from.take_while(move |(key, _)| of_it(key))
     }
 
     /// The id of its job that is not over.
-    fn job_under_way(&self, schedule: &str) -> Option<String> {
+    fn job_under_way(&self, schedule: &ScheduleKey) -> Option<String> {
         let found = self.schedules.get(schedule)?;
         let job = self.job(&found.job_id(found.count)).ok()?;
         (job.state != JobState::Completed).then(|| job.spec.id.clone())
     }
 
     /// A job is over or gone: its schedule may go on, or be over.
-    pub(super) fn after_job(&mut self, job: &str, moment: Timestamp) {
-        if let Some((schedule, _)) = job.split_once(':') {
-            let schedule = schedule.to_owned();
+    pub(super) fn after_job(&mut self, job: &JobKey, moment: Timestamp) {
+        if let Some((schedule, _)) = job.as_str().split_once(':') {
+            let schedule = ScheduleKey::of(schedule);
             self.run_schedule(&schedule, moment);
             self.schedule_quiet(&schedule, moment);
         }
     }
 
     /// A schedule that ends and has no job left that is under way is over.
-    fn schedule_quiet(&mut self, key: &str, moment: Timestamp) {
+    fn schedule_quiet(&mut self, key: &ScheduleKey, moment: Timestamp) {
+        // Its end may have come with that of a job; and a job may have a name like that without one.
         let Some(found) = self.schedules.get(key) else { return };
         match found.state {
             ScheduleState::Terminating if self.job_under_way(key).is_none() => self.end_schedule(key, moment),
             ScheduleState::Deleting if self.jobs_of(key).next().is_none() => {
                 self.drop_schedule_pool(key, moment);
                 self.schedules.remove(key);
-                self.keep(|| Change::DropSchedule { key: key.to_owned() });
+                self.keep(|| Change::DropSchedule { key: key.clone() });
             }
             _ => {}
         }
     }
 
-    fn end_schedule(&mut self, key: &str, moment: Timestamp) {
-        if let Some(found) = self.schedules.get_mut(key) {
-            (found.ended, found.next) = (Some(moment), None);
-        }
+    fn end_schedule(&mut self, key: &ScheduleKey, moment: Timestamp) {
+        let found = self.schedules.get_mut(key).expect(THERE);
+        (found.ended, found.next) = (Some(moment), None);
         self.drop_schedule_pool(key, moment);
         self.set_schedule_state(key, ScheduleState::Completed, moment);
     }
 
-    fn drop_schedule_pool(&mut self, key: &str, moment: Timestamp) {
-        let Some(found) = self.schedules.get_mut(key) else { return };
+    fn drop_schedule_pool(&mut self, key: &ScheduleKey, moment: Timestamp) {
+        let found = self.schedules.get_mut(key).expect(THERE);
         let keeps = found.auto_pool().is_some_and(|auto| auto.keep_alive == Some(true));
         if let Some(pool) = found.auto_pool.take().filter(|_| !keeps) {
             // Somebody may have deleted it.
@@ -422,7 +432,8 @@ impl Model {
     }
 
     /// Begins the job that is due, if none is under way, and sees to the next.
-    pub(super) fn run_schedule(&mut self, key: &str, moment: Timestamp) {
+    pub(super) fn run_schedule(&mut self, key: &ScheduleKey, moment: Timestamp) {
+        // An alarm of one that was deleted stays until its time.
         let Some(found) = self.schedules.get(key).filter(|found| found.state == ScheduleState::Active) else {
             return;
         };
@@ -434,19 +445,21 @@ impl Model {
             return self.end_schedule(key, moment);
         }
         if next > moment {
-            self.alarms.insert((next, Alarm::Schedule(key.to_owned())));
+            self.alarms.insert((next, Alarm::Schedule(key.clone())));
             return;
         }
         let (due, following) = due(&found.times, next, moment);
         let late = |window: IsoDuration| window.as_std().and_then(|window| due.checked_add(window).ok());
         let missed = found.times.start_window.and_then(late).is_some_and(|until| until < moment);
         // Before the job is made: it may be over at once, and asks for the next.
-        if let Some(found) = self.schedules.get_mut(key) {
-            found.next = following;
-        }
+        self.schedules.get_mut(key).expect(THERE).next = following;
         let made = if missed { Ok(()) } else { self.make_scheduled(key, moment) };
         if let Err(refusal) = made {
-            tracing::warn!(schedule = key, code = refusal.error.code, "a scheduled job could not be made");
+            tracing::warn!(
+                schedule = key.as_str(),
+                code = refusal.error.code,
+                "a scheduled job could not be made"
+            );
         }
         self.keep_schedule(key);
         // What could not begin, or was over at once, is followed by the next, which is later than now.
@@ -455,17 +468,15 @@ impl Model {
         }
     }
 
-    fn make_scheduled(&mut self, key: &str, moment: Timestamp) -> Result<(), Refusal> {
-        let Some(found) = self.schedules.get(key) else { return Ok(()) };
+    fn make_scheduled(&mut self, key: &ScheduleKey, moment: Timestamp) -> Result<(), Refusal> {
+        let found = self.schedules.get(key).expect(THERE);
         let job = found.job_add()?;
         if let (Some(auto), None) = (found.auto_pool(), &found.auto_pool) {
             // Without it the job itself tells why there is none.
             let pool = self.make_auto_pool(&auto, moment).ok();
-            if let Some(found) = self.schedules.get_mut(key) {
-                found.auto_pool = pool;
-            }
+            self.schedules.get_mut(key).expect(THERE).auto_pool = pool;
         }
-        let Some(found) = self.schedules.get_mut(key) else { return Ok(()) };
+        let found = self.schedules.get_mut(key).expect(THERE);
         found.count += 1;
         let pool = found.auto_pool.clone();
         self.make_job(job, pool, moment).map(drop)
@@ -506,7 +517,7 @@ impl Model {
         seen.retain(|name, value| !value.is_null() && (name == "id" || select.wants(name)));
         let statistics = select.stats(|now| {
             let url = format!("jobschedules/{}", schedule.id);
-            let key = key(&schedule.id);
+            let key = ScheduleKey::of(&schedule.id);
             let jobs = self.jobs_of(&key).map(|(_, job)| job);
             self.job_statistics(&url, schedule.created, jobs, now)
         });
@@ -529,7 +540,7 @@ impl Model {
     ) -> Result<PageOf<Value>, Refusal> {
         let filter = if filter.is_empty() { None } else { Some(Filter::parse(filter, PROPERTIES)?) };
         let see = |schedule: &Schedule| self.see_schedule(schedule, select);
-        Ok(super::views::page(self.schedules.range(after.to_owned()..), filter.as_ref(), size, see))
+        Ok(super::views::page(self.schedules.range(ScheduleKey::of(after)..), filter.as_ref(), size, see))
     }
 
     /// A page of a schedule's jobs.
@@ -547,13 +558,13 @@ impl Model {
         self.schedule_named(id)?;
         let filter = super::views::read_filter(filter, super::views::JOB_PROPERTIES)?;
         let see = |job: &Job| self.see_job(job, select);
-        let key = key(id);
+        let key = ScheduleKey::of(id);
         let jobs = self.jobs_of(&key).filter(|(key, _)| key.as_str() >= after);
         Ok(super::views::page(jobs, filter.as_ref(), size, see))
     }
 
     /// Takes up schedules of an earlier life.
-    pub fn revive_schedules(&mut self, schedules: Vec<(String, Schedule)>, now: Timestamp) {
+    pub fn revive_schedules(&mut self, schedules: Vec<(ScheduleKey, Schedule)>, now: Timestamp) {
         for (key, schedule) in schedules {
             self.last_moment = self.last_moment.max(schedule.state_at).max(schedule.modified);
             self.schedules.insert(key.clone(), schedule);

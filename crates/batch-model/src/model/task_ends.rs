@@ -1,15 +1,19 @@
 //! How tasks end: by themselves, by order, by their limits; and what follows.
 
 use super::{
-    Alarm, Change, Model, Task, What, books::TaskGuard, exit_conditions::exit_options, facts::Ending, key,
+    Alarm, Change, Model, Task, What,
+    books::TaskGuard,
+    exit_conditions::exit_options,
+    facts::Ending,
+    jobs,
+    keys::{JobKey, TaskKey},
     nodes::failure_of,
+    task_facts::{Stage, Tries},
+    tasks,
 };
 use crate::orders::{LaunchEnding, LaunchId, Order, Spent};
 use dropmill_azure_wire::{
-    batch::{
-        DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, NameValuePair, OnTaskFailure,
-        TaskExecutionInfo, TaskResult, TaskState,
-    },
+    batch::{DisableTasks, ErrorCategory, FailureInfo, JobAction, JobState, NameValuePair, OnTaskFailure},
     duration::IsoDuration,
     time::Timestamp,
 };
@@ -23,14 +27,14 @@ impl Model {
                 let limit = self.jobs.get(&job).and_then(|job| job.chore_limit(release));
                 return self.limit_launch(launch, limit, moment);
             }
+            // Start tasks have no limit, a subtask has its primary's, and a launch may be over already.
             _ => return,
         };
-        let Some(mut found) = self.task_mut(&job, &task).filter(|task| task.facts.launch == Some(launch))
-        else {
-            return;
-        };
-        (found.facts.process, found.facts.spent) = (process, Spent::default());
-        let limit = found.add.constraints.as_ref().and_then(|limits| limits.max_wall_clock_time);
+        let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
+        debug_assert_eq!(found.facts.run().launch, Some(launch), "a launch that is listed is its task's");
+        let run = found.facts.run_mut();
+        (run.process, run.spent) = (process, Spent::default());
+        let limit = Some(found.wall_clock());
         drop(found);
         self.limit_launch(launch, limit, moment);
         if self.durable {
@@ -62,6 +66,7 @@ impl Model {
 
     /// Has a launch ended; what becomes of its task is decided when the node says that it is over.
     pub(super) fn end_launch(&mut self, launch: LaunchId, ending: Ending) {
+        // The alarm of its limit may come in the moment of its end.
         let Some(what) = self.launches.get(&launch).cloned() else { return };
         // Whoever ended it first counts, but deletion outranks everything.
         let outranks = |before: Option<Ending>| before.is_none() || ending == Ending::Deleted;
@@ -72,8 +77,9 @@ impl Model {
                 if let Some(mut found) = found {
                     // A task on several nodes ends on all of them.
                     launches = found.live_launches();
-                    if outranks(found.facts.ending) {
-                        found.facts.ending = Some(ending);
+                    let run = found.facts.run_mut();
+                    if outranks(run.ending) {
+                        run.ending = Some(ending);
                     }
                 }
             }
@@ -95,28 +101,30 @@ impl Model {
     /// A task's launch is over: the task is, too, or is tried again, or queued again.
     pub(super) fn launch_ended(
         &mut self,
-        job: &str,
-        task: &str,
+        job: &JobKey,
+        task: &TaskKey,
         number: usize,
         launch: LaunchId,
         ended: LaunchEnding,
         moment: Timestamp,
     ) {
         self.forget_limit(launch);
-        let of_it = |task: &TaskGuard<'_>| task.launch_of(number) == Some(launch);
-        let Some(mut found) = self.task_mut(job, task).filter(of_it) else { return };
-        found.facts.spent += ended.spent;
+        let mut found = self.task_mut(job, task).expect(tasks::THERE);
+        debug_assert_eq!(found.launch_of(number), Some(launch), "a launch that is listed is its task's");
+        found.facts.run_mut().spent += ended.spent;
         if found.is_multi() {
             drop(found);
             return self.instance_ended((job, task), number, launch, ended, moment);
         }
-        let (ending, node) = (found.facts.ending.take(), found.facts.node.clone());
-        (found.facts.launch, found.facts.process) = (None, None);
+        let run = found.facts.run_mut();
+        let (ending, node) = (run.ending.take(), run.node.clone());
+        (run.launch, run.process) = (None, None);
         let tried = !found.tries_again(ending, &ended);
         drop(found);
-        if let Some((pool, node)) = node {
+        if let Some(place) = node {
             let success = ending.is_none() && ended.exit_code == Some(0) && ended.failure.is_none();
-            self.free(&key(&pool), &node, (job, task, 0), Some(launch), tried.then_some(success), moment);
+            let tried = tried.then_some(success);
+            self.free(&place.pool, &place.node, (job, task, 0), Some(launch), tried, moment);
         }
         self.conclude(job, task, ending, ended, None, moment);
     }
@@ -125,23 +133,23 @@ impl Model {
     /// broke it, that is told.
     pub(super) fn conclude(
         &mut self,
-        job: &str,
-        task: &str,
+        job: &JobKey,
+        task: &TaskKey,
         ending: Option<Ending>,
         ended: LaunchEnding,
         subtask: Option<usize>,
         moment: Timestamp,
     ) {
-        let Some(mut found) = self.task_mut(job, task) else { return };
-        let nodes: Vec<_> = found.nodes().map(|(pool, node)| (key(pool), node.clone())).collect();
+        let mut found = self.task_mut(job, task).expect(tasks::THERE);
+        let nodes: Vec<_> = found.nodes().cloned().collect();
         let again = found.tries_again(ending, &ended);
-        let info = &mut found.facts.info;
+        let info = &mut found.facts.run_mut().info;
         if ending == Some(Ending::Requeued) {
             info.requeue_count += 1;
-            info.last_requeue_time = Some(moment);
+            info.last_requeue_time = Some(moment.into());
         } else if again {
             info.retry_count += 1;
-            info.last_retry_time = Some(moment);
+            info.last_retry_time = Some(moment.into());
         }
         if !again {
             finish(info, ending, &ended);
@@ -151,13 +159,14 @@ impl Model {
             }
         }
         if again && ending == Some(Ending::Requeued) {
-            (found.facts.node, found.facts.group) = (None, None);
+            let run = found.facts.run_mut();
+            (run.node, run.group) = (None, None);
         }
         drop(found);
         // Its job may be gone afterwards; others still want the slots that are free now.
         let pool = self.pool_of(job);
         if again {
-            self.set_task_state(job, task, TaskState::Active, moment);
+            self.set_task_state(job, task, Stage::Active, moment);
             self.keep_task(job, task);
         } else if ending == Some(Ending::Deleted)
             && self.jobs.get(job).is_some_and(|job| job.state != JobState::Deleting)
@@ -166,24 +175,24 @@ impl Model {
         } else {
             self.complete(job, task, moment);
         }
-        for (pool, node) in nodes {
-            self.pursue(&pool, &node, moment);
+        for place in nodes {
+            self.pursue(&place.pool, &place.node, moment);
         }
         self.job_quiet(job, moment);
         self.end_if_done(job, moment);
-        self.schedule(&pool, moment);
+        self.schedule_on(pool, moment);
     }
 
     /// A task is over: whoever waited for it may go, and its job may end.
-    pub(super) fn complete(&mut self, job: &str, task: &str, moment: Timestamp) {
-        self.set_task_state(job, task, TaskState::Completed, moment);
+    pub(super) fn complete(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
+        self.set_task_state(job, task, Stage::Completed, moment);
         self.keep_task(job, task);
-        let Some(found) = self.jobs.get(job).and_then(|job| job.tasks.get(task)) else { return };
+        let found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(tasks::THERE);
         let options = exit_options(found).cloned();
         self.watch_retention(job, task);
-        let Some(found) = self.jobs.get(job) else { return };
+        let found = self.jobs.get(job).expect(jobs::THERE);
         let manages = found.spec.job_manager_task.as_ref().is_some_and(|manager| {
-            manager.kill_job_on_completion != Some(false) && manager.id.eq_ignore_ascii_case(task)
+            manager.kill_job_on_completion != Some(false) && manager.id.eq_ignore_ascii_case(task.as_str())
         });
         if manages && matches!(found.state, JobState::Active | JobState::Disabling | JobState::Disabled) {
             return self.end_job(job, "JMComplete".into(), moment);
@@ -203,16 +212,24 @@ impl Model {
     }
 
     /// Sets the alarm of a completed task's files.
-    pub(super) fn watch_retention(&mut self, job: &str, task: &str) {
-        let Some(found) = self.jobs.get(job).and_then(|job| job.tasks.get(task)) else { return };
+    pub(super) fn watch_retention(&mut self, job: &JobKey, task: &TaskKey) {
+        let found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(tasks::THERE);
         if let Some(until) = found.kept_until() {
-            self.alarms.insert((until, Alarm::Retention { job: job.to_owned(), task: task.to_owned() }));
+            self.alarms.insert((until, Alarm::Retention { job: job.clone(), task: task.clone() }));
         }
     }
 
-    pub(super) fn retention_over(&mut self, job: &str, task: &str, now: Timestamp) {
+    /// A task is gone, or is not over any more: so is the alarm of its files.
+    pub(super) fn forget_retention(&mut self, job: &JobKey, task: &TaskKey, until: Option<Timestamp>) {
+        if let Some(until) = until {
+            self.alarms.remove(&(until, Alarm::Retention { job: job.clone(), task: task.clone() }));
+        }
+    }
+
+    pub(super) fn retention_over(&mut self, job: &JobKey, task: &TaskKey, now: Timestamp) {
+        // The alarm of a task that was deleted stays until its time.
         let Some(id) = self.jobs.get(job).map(|job| job.spec.id.clone()) else { return };
-        let is_over = |found: &TaskGuard<'_>| found.facts.state == TaskState::Completed;
+        let is_over = |found: &TaskGuard<'_>| found.facts.stage() == Stage::Completed;
         let Some(mut task_found) = self.task_mut(job, task).filter(is_over) else { return };
         // A task that ran once more since then is kept longer.
         if task_found.kept_until().is_none_or(|until| until > now) {
@@ -227,15 +244,16 @@ impl Model {
         self.keep_task(job, task);
     }
 
-    pub(super) fn bury_task(&mut self, job: &str, task: &str) {
-        let Some(mut found) = self.jobs.change(job) else { return };
+    pub(super) fn bury_task(&mut self, job: &JobKey, task: &TaskKey) {
+        let mut found = self.jobs.change(job).expect(jobs::THERE);
         let id = found.spec.id.clone();
-        let Some(gone) = found.tasks.remove(task) else { return };
+        let gone = found.tasks.remove(task).expect(tasks::THERE);
         drop(found);
         self.keep_marked(job);
+        self.forget_retention(job, task, gone.kept_until());
         self.remember_task((job, &id), task, &gone);
         self.remove_files(&gone, &id);
-        self.keep(|| Change::DropTask { job: job.to_owned(), key: task.to_owned() });
+        self.keep(|| Change::DropTask { job: job.clone(), key: task.clone() });
     }
 }
 
@@ -244,7 +262,7 @@ impl Task {
     fn tries_again(&self, ending: Option<Ending>, ended: &LaunchEnding) -> bool {
         let most = self.max_retries();
         let failed = ended.failure.is_none() && ended.exit_code != Some(0);
-        let retry = ending.is_none() && failed && (most < 0 || self.facts.info.retry_count < most);
+        let retry = ending.is_none() && failed && (most < 0 || self.facts.run().info.retry_count < most);
         retry || ending == Some(Ending::Requeued)
     }
 }
@@ -259,17 +277,17 @@ pub(super) fn task_ended(why: &str) -> FailureInfo {
 }
 
 /// Fills in how a task ended.
-pub(super) fn finish(info: &mut TaskExecutionInfo, ending: Option<Ending>, ended: &LaunchEnding) {
-    info.start_time = Some(ended.started);
-    info.end_time = Some(ended.ended);
+pub(super) fn finish(info: &mut Tries, ending: Option<Ending>, ended: &LaunchEnding) {
+    info.start_time = Some(ended.started.into());
+    info.end_time = Some(ended.ended.into());
     info.exit_code = ended.exit_code;
-    info.failure_info = match ending {
+    let failure = match ending {
         Some(Ending::WallClock) => {
             Some(task_ended("The task ran longer than its maxWallClockTime and was ended"))
         }
         Some(Ending::Terminated) => Some(task_ended("The task was terminated by user request")),
         Some(Ending::Deleted | Ending::Requeued) | None => failure_of(ended),
     };
-    let success = info.failure_info.is_none() && ended.exit_code == Some(0);
-    info.result = Some(if success { TaskResult::Success } else { TaskResult::Failure });
+    info.success = Some(failure.is_none() && ended.exit_code == Some(0));
+    info.failure_info = failure.map(Box::new);
 }

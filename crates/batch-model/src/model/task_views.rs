@@ -2,6 +2,7 @@
 
 use super::{
     Job, Model, Refusal, Task,
+    keys::TaskKey,
     query::{Select, Value},
     views::{PageOf, TASK_PROPERTIES, page, read_filter},
 };
@@ -9,58 +10,99 @@ use dropmill_azure_wire::{
     batch::{self as wire, TaskState},
     time::Timestamp,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// A task as clients see it: what was asked as it is stored, and how it goes.
+#[derive(Debug, Clone, Serialize)]
+pub struct SeenTask {
+    /// All but what was asked.
+    #[serde(flatten)]
+    pub goes: wire::Task,
+    #[serde(flatten)]
+    asked: Asked,
+}
+
+/// What was asked, by property. Nobody reads it here: it is stored as the protocol writes it.
+macro_rules! asked {
+    ($($name:literal $field:ident),+ $(,)?) => {
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        struct Asked { $(
+            #[serde(rename = $name, skip_serializing_if = "Option::is_none")]
+            $field: Option<Box<RawValue>>,
+        )+ }
+
+        impl Asked {
+            const NAMES: &[&str] = &[$($name),+];
+
+            /// What of a task's text is wanted.
+            fn of(task: &Task, select: &Select) -> Self {
+                let mut asked: Self = task.read();
+                $( asked.$field = select.take($name, || asked.$field.take()); )+
+                asked
+            }
+        }
+    };
+}
+
+asked! {
+    "displayName" display_name,
+    "exitConditions" exit_conditions,
+    "commandLine" command_line,
+    "resourceFiles" resource_files,
+    "outputFiles" output_files,
+    "environmentSettings" environment_settings,
+    "affinityInfo" affinity_info,
+    "constraints" constraints,
+    "requiredSlots" required_slots,
+    "userIdentity" user_identity,
+    "multiInstanceSettings" multi_instance_settings,
+    "dependsOn" depends_on,
+    "applicationPackageReferences" application_package_references,
+    "authenticationTokenSettings" authentication_token_settings,
+}
+
+/// A task as JSON: a list of a thousand views takes more time for its memory than for all else.
+fn written(seen: &SeenTask) -> Box<RawValue> {
+    to_raw_value(seen).expect("views have only text for keys")
+}
+
+/// Whether anything of a task's text is wanted: if not, it is not unpacked.
+fn wants_asked(select: &Select) -> bool {
+    Asked::NAMES.iter().any(|name| select.wants(name))
+}
 
 impl Model {
     /// A task as clients see it.
-    pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> wire::Task {
-        let (add, facts) = (&task.add, &task.facts);
-        macro_rules! pick {
-            ($name:literal, $field:ident) => {
-                select.take($name, || add.$field.clone())
-            };
-        }
-        wire::Task {
-            id: add.id.clone(),
-            display_name: pick!("displayName", display_name),
-            url: select.take("url", || self.url(&format!("jobs/{}/tasks/{}", job.spec.id, add.id))),
-            e_tag: select.take("eTag", || Some(facts.etag.clone())),
-            last_modified: select.take("lastModified", || Some(facts.modified)),
-            creation_time: select.take("creationTime", || Some(facts.created)),
-            exit_conditions: pick!("exitConditions", exit_conditions),
-            state: select.take("state", || Some(facts.state.clone())),
-            state_transition_time: select.take("stateTransitionTime", || Some(facts.state_at)),
-            previous_state: select
-                .take("previousState", || facts.previous.as_ref().map(|(state, _)| state.clone())),
-            previous_state_transition_time: select
-                .take("previousStateTransitionTime", || facts.previous.as_ref().map(|(_, moment)| *moment)),
-            command_line: select.take("commandLine", || Some(add.command_line.clone())),
-            resource_files: pick!("resourceFiles", resource_files),
-            output_files: pick!("outputFiles", output_files),
-            environment_settings: pick!("environmentSettings", environment_settings),
-            affinity_info: pick!("affinityInfo", affinity_info),
-            constraints: pick!("constraints", constraints),
-            required_slots: pick!("requiredSlots", required_slots),
-            user_identity: pick!("userIdentity", user_identity),
-            execution_info: select.take("executionInfo", || Some(facts.info.clone())),
-            node_info: select.take("nodeInfo", || {
-                Some(self.node_info(task.facts.node.as_ref()?, &task.directory(&job.spec.id)))
-            }),
-            depends_on: pick!("dependsOn", depends_on),
-            stats: select.stats(|now| self.task_statistics(job, task, now)),
-            multi_instance_settings: pick!("multiInstanceSettings", multi_instance_settings),
-            application_package_references: pick!(
-                "applicationPackageReferences",
-                application_package_references
-            ),
-            authentication_token_settings: pick!(
-                "authenticationTokenSettings",
-                authentication_token_settings
-            ),
-            ..wire::Task::default()
-        }
+    pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> SeenTask {
+        self.see(job, task, select, wants_asked(select))
     }
 
-    /// A page of a job's tasks. A filter on a state goes through the index of that state, in the order in which tasks
+    fn see(&self, job: &Job, task: &Task, select: &Select, wants_asked: bool) -> SeenTask {
+        let facts = &task.facts;
+        let goes = wire::Task {
+            id: task.id.as_ref().to_owned(),
+            url: select.take("url", || self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.id))),
+            e_tag: select.take("eTag", || Some(facts.etag())),
+            last_modified: select.take("lastModified", || Some(facts.modified())),
+            creation_time: select.take("creationTime", || Some(facts.created())),
+            state: select.take("state", || Some(facts.state())),
+            state_transition_time: select.take("stateTransitionTime", || Some(facts.state_at())),
+            previous_state: select.take("previousState", || facts.previous().map(|(state, _)| state)),
+            previous_state_transition_time: select
+                .take("previousStateTransitionTime", || facts.previous().map(|(_, moment)| moment)),
+            execution_info: select.take("executionInfo", || Some(facts.run().info.clone().into())),
+            node_info: select.take("nodeInfo", || {
+                Some(self.node_info(facts.run().node.as_ref()?, &task.directory(&job.spec.id)))
+            }),
+            stats: select.stats(|now| self.task_statistics(job, task, now)),
+            ..wire::Task::default()
+        };
+        let asked = if wants_asked { Asked::of(task, select) } else { Asked::default() };
+        SeenTask { goes, asked }
+    }
+
+    /// A page of a job's tasks, as JSON. A filter on a state goes through the index of that state, in the order in which tasks
     /// entered it, from the moment the filter names: it costs what it returns.
     ///
     /// # Errors
@@ -72,13 +114,13 @@ impl Model {
         select: &Select,
         after: &str,
         size: usize,
-    ) -> Result<PageOf<wire::Task>, Refusal> {
+    ) -> Result<PageOf<Box<RawValue>>, Refusal> {
         let filter = read_filter(filter, TASK_PROPERTIES)?;
-        let job = self.job(job)?;
+        let (job, wants_asked) = (self.job(job)?, wants_asked(select));
         let state = filter.as_ref().and_then(|filter| filter.must_equal("state"));
         let Some(Value::Text(state)) = state else {
-            return Ok(page(job.tasks.range(after), filter.as_ref(), size, |task| {
-                self.see_task(job, task, select)
+            return Ok(page(job.tasks.range(TaskKey::of(after)), filter.as_ref(), size, |task| {
+                written(&self.see(job, task, select, wants_asked))
             }));
         };
         let state = TaskState::from(state.as_str());
@@ -88,20 +130,23 @@ impl Model {
                 let nanoseconds =
                     moment.parse::<i128>().ok().and_then(|text| Timestamp::from_nanosecond(text).ok());
                 let bad = || Refusal::bad_query("$skiptoken", "it is none of this service");
-                (nanoseconds.ok_or_else(bad)?, key.to_owned())
+                (nanoseconds.ok_or_else(bad)?, TaskKey::of(key))
             }
-            None => (since.unwrap_or(Timestamp::MIN), String::new()),
+            None => (since.unwrap_or(Timestamp::MIN), TaskKey::of("")),
         };
         let mut found = vec![];
         for entry in job.tasks.in_state_from(&state, from) {
-            let Some(task) = job.tasks.get(&entry.1) else { continue };
+            let task = job.tasks.get(&entry.1).expect("the index names tasks that are there");
             if !filter.as_ref().is_none_or(|filter| filter.lets(task)) {
                 continue;
             }
             if found.len() == size {
-                return Ok((found, Some(format!("{}|{}", entry.0.as_nanosecond(), entry.1))));
+                return Ok((
+                    found,
+                    Some(format!("{}|{}", Timestamp::from(entry.0).as_nanosecond(), entry.1)),
+                ));
             }
-            found.push(self.see_task(job, task, select));
+            found.push(written(&self.see(job, task, select, wants_asked)));
         }
         Ok((found, None))
     }

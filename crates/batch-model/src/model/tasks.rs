@@ -7,20 +7,24 @@ use super::{
     facts::{Ending, json},
     instances::checked_instances,
     job_specs::{checked_environment, checked_limits},
-    key,
+    jobs,
+    keys::{JobKey, PoolKey, TaskKey},
     pools::default_identity,
     preparation::id_of_chore,
     refusal::checked_id,
     storage::is_container,
     tag,
+    task_facts::{Stage, Tries},
 };
-use crate::orders::Spent;
 use dropmill_azure_wire::{
-    batch::{ResourceFile, TaskAdd, TaskConstraints, TaskExecutionInfo, TaskResult, TaskState},
+    batch::{ResourceFile, TaskAdd, TaskConstraints},
     duration::IsoDuration,
     etag::ETag,
     time::Timestamp,
 };
+
+/// Why a task is there wherever its key is in hand, but for alarms: what runs of it keeps it, and so does a request about it.
+pub(super) const THERE: &str = "a task stays until nothing of it runs and its deletion is over";
 
 impl Model {
     /// Adds a task.
@@ -33,7 +37,7 @@ impl Model {
         mut add: TaskAdd,
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
-        let job_key = key(job);
+        let job_key = JobKey::of(job);
         self.takes_tasks(job)?;
         let found = self.job(job)?;
         checked_id(&add.id)?;
@@ -47,55 +51,30 @@ impl Model {
         if let Some(code) = id_of_chore(found, &add.id) {
             return Err(Refusal::conflict(code));
         }
-        let task_key = key(&add.id);
+        let task_key = TaskKey::of(&add.id);
         if found.tasks.contains_key(&task_key) {
             return Err(Refusal::conflict("TaskExists"));
         }
         let retries = found.spec.constraints.as_ref().and_then(|limits| limits.max_task_retry_count);
         fill(&mut add, retries);
         let moment = self.moment(now);
-        let facts = TaskFacts {
-            number: self.number(),
-            etag: tag(moment),
-            modified: moment,
-            created: moment,
-            state: TaskState::Active,
-            state_at: moment,
-            previous: None,
-            info: TaskExecutionInfo::default(),
-            node: None,
-            launch: None,
-            process: None,
-            ending: None,
-            spent: Spent::default(),
-            files_gone: false,
-            released: false,
-            group: None,
-        };
-        let task = Task { add: Box::new(add), facts };
-        let change = if self.durable {
-            Some(Change::PutTask {
-                job: job_key.clone(),
-                key: task_key.clone(),
-                add: json(&task.add),
-                facts: json(&task.facts),
-            })
-        } else {
-            None
-        };
-        self.effects.visible = true;
-        self.effects.changes.extend(change);
-        if let Some(mut job) = self.jobs.change(&job_key) {
-            job.tasks.insert(task_key, task);
-        }
+        let facts = TaskFacts::new(self.number(), moment);
+        let (text, facts_text) = (json(&add), if self.durable { json(&facts) } else { String::new() });
+        let task = Task::new(&task_key, &add, text.as_str(), facts);
+        let mut job = self.jobs.change(&job_key).expect(jobs::THERE);
+        job.tasks.insert(task_key.clone(), task);
+        let job_key = job.key().clone();
+        drop(job);
+        self.keep(|| Change::PutTask { job: job_key, key: task_key, add: text, facts: facts_text });
         Ok((tag(moment), moment))
     }
 
     /// Puts what was added on nodes; called once for a whole collection.
     pub fn schedule_job(&mut self, job: &str, now: Timestamp) {
         let moment = self.moment(now);
-        let pool = self.pool_of(&key(job));
-        self.schedule(&pool, moment);
+        // It may have been deleted since tasks were added to it.
+        let pool = self.job(job).ok().and_then(|job| job.pool_id().map(PoolKey::of));
+        self.schedule_on(pool, moment);
     }
 
     /// A task.
@@ -103,37 +82,34 @@ impl Model {
     /// # Errors
     /// `JobNotFound`, `TaskNotFound`.
     pub fn task(&self, job: &str, task: &str) -> Result<&Task, Refusal> {
-        self.job(job)?.tasks.get(&key(task)).ok_or_else(|| Refusal::not_found("TaskNotFound"))
+        self.job(job)?.tasks.get(&TaskKey::of(task)).ok_or_else(|| Refusal::not_found("TaskNotFound"))
     }
 
-    pub(super) fn task_mut<'a>(&'a mut self, job: &'a str, task: &'a str) -> Option<TaskGuard<'a>> {
+    pub(super) fn task_mut(&mut self, job: &JobKey, task: &TaskKey) -> Option<TaskGuard<'_>> {
         self.jobs.change_task(job, task)
     }
 
-    pub(super) fn keep_task(&mut self, job: &str, task: &str) {
+    pub(super) fn keep_task(&mut self, job: &JobKey, task: &TaskKey) {
         self.effects.visible = true;
         if !self.durable {
             return;
         }
-        let found = self.jobs.get(job).and_then(|job| job.tasks.get(task));
-        let Some(facts) = found.map(|task| json(&task.facts)) else { return };
-        self.effects.changes.push(Change::PutTaskFacts { job: job.to_owned(), key: task.to_owned(), facts });
+        let found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(THERE);
+        let facts = json(&found.facts);
+        self.effects.changes.push(Change::PutTaskFacts { job: job.clone(), key: task.clone(), facts });
     }
 
     /// Keeps tasks whose facts changed because one that they depended on did.
-    pub(super) fn keep_marked(&mut self, job: &str) {
-        let marked = self.jobs.change(job).map(|mut job| job.tasks.take_marked());
-        for task in marked.unwrap_or_default() {
+    pub(super) fn keep_marked(&mut self, job: &JobKey) {
+        let marked = self.jobs.change(job).expect(jobs::THERE).tasks.take_marked();
+        for task in marked {
             self.keep_task(job, &task);
         }
     }
 
     /// Moves a task to another state.
-    pub(super) fn set_task_state(&mut self, job: &str, task: &str, state: TaskState, moment: Timestamp) {
-        let Some(mut found) = self.task_mut(job, task) else { return };
-        let before = std::mem::replace(&mut found.facts.state, state);
-        found.facts.previous = Some((before, found.facts.state_at));
-        found.facts.state_at = moment;
+    pub(super) fn set_task_state(&mut self, job: &JobKey, task: &TaskKey, stage: Stage, moment: Timestamp) {
+        self.task_mut(job, task).expect(THERE).facts.enter(stage, moment);
     }
 
     /// Ends a task.
@@ -143,12 +119,12 @@ impl Model {
     pub fn terminate_task(&mut self, job: &str, task: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         let found = self.task(job, task)?;
-        if found.facts.state == TaskState::Completed {
+        if found.facts.stage() == Stage::Completed {
             return Err(Refusal::conflict("TaskCompleted"));
         }
         let (launch, preparing) =
-            (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
-        let (job, task) = (key(job), key(task));
+            (found.live_launches().first().copied(), found.facts.stage() == Stage::Preparing);
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Terminated),
             None if preparing => self.unplace(&job, &task, Some(Ending::Terminated), moment),
@@ -159,11 +135,11 @@ impl Model {
     }
 
     /// A task was ended or deleted: its job may be over, and others may have its place.
-    fn after_task(&mut self, job: &str, moment: Timestamp) {
+    fn after_task(&mut self, job: &JobKey, moment: Timestamp) {
         let pool = self.pool_of(job);
         self.job_quiet(job, moment);
         self.end_if_done(job, moment);
-        self.schedule(&pool, moment);
+        self.schedule_on(pool, moment);
     }
 
     /// Runs a task that failed once more.
@@ -174,24 +150,27 @@ impl Model {
         let moment = self.moment(now);
         self.takes_tasks(job)?;
         let found = self.task(job, task)?;
-        if found.facts.state != TaskState::Completed {
+        if found.facts.stage() != Stage::Completed {
             return Err(Refusal::conflict("TaskNotCompleted"));
         }
-        if found.facts.info.result == Some(TaskResult::Success) {
+        if found.facts.succeeded() {
             return Err(Refusal::conflict("TaskSucceeded"));
         }
-        let (job, task) = (key(job), key(task));
-        self.set_task_state(&job, &task, TaskState::Active, moment);
-        if let Some(mut found) = self.task_mut(&job, &task) {
-            let requeues = (found.facts.info.requeue_count, found.facts.info.last_requeue_time);
-            let (requeue_count, last_requeue_time) = requeues;
-            found.facts.info =
-                TaskExecutionInfo { requeue_count, last_requeue_time, ..TaskExecutionInfo::default() };
-        }
+        let until = found.kept_until();
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
+        self.forget_retention(&job, &task, until);
+        self.set_task_state(&job, &task, Stage::Active, moment);
+        let mut found = self.task_mut(&job, &task).expect(THERE);
+        let info = &mut found.facts.run_mut().info;
+        *info = Tries {
+            requeue_count: info.requeue_count,
+            last_requeue_time: info.last_requeue_time,
+            ..Tries::default()
+        };
+        drop(found);
         self.keep_marked(&job);
         self.keep_task(&job, &task);
-        let pool = self.pool_of(&job);
-        self.schedule(&pool, moment);
+        self.schedule_on(self.pool_of(&job), moment);
         Ok(())
     }
 
@@ -203,8 +182,8 @@ impl Model {
         let moment = self.moment(now);
         let found = self.task(job, task)?;
         let (launch, preparing) =
-            (found.live_launches().first().copied(), found.facts.state == TaskState::Preparing);
-        let (job, task) = (key(job), key(task));
+            (found.live_launches().first().copied(), found.facts.stage() == Stage::Preparing);
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Deleted),
             None if preparing => self.unplace(&job, &task, Some(Ending::Deleted), moment),
@@ -226,23 +205,24 @@ impl Model {
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
         let moment = self.moment(now);
-        if self.task(job, task)?.facts.state == TaskState::Completed {
+        if self.task(job, task)?.facts.stage() == Stage::Completed {
             return Err(Refusal::conflict("TaskCompleted"));
         }
-        let (job, task) = (key(job), key(task));
-        let Some(mut found) = self.task_mut(&job, &task) else {
-            return Err(Refusal::not_found("TaskNotFound"));
-        };
+        let (job, task) = (JobKey::of(job), TaskKey::of(task));
         if let Some(limits) = &constraints {
             checked_limits(limits)?;
         }
-        found.add.constraints = constraints;
-        fill(&mut found.add, None);
-        (found.facts.etag, found.facts.modified) = (tag(moment), moment);
-        let (add, facts) = (json(&found.add), json(&found.facts));
+        let mut found = self.task_mut(&job, &task).expect(THERE);
+        let mut add = found.asked();
+        add.constraints = constraints;
+        fill(&mut add, None);
+        let text = json(&add);
+        found.ask(&add, &text);
+        found.facts.modify(moment);
+        let facts = json(&found.facts);
         drop(found);
         if self.durable {
-            self.effects.changes.push(Change::PutTask { job, key: task, add, facts });
+            self.effects.changes.push(Change::PutTask { job, key: task, add: text, facts });
         }
         Ok((tag(moment), moment))
     }
@@ -293,11 +273,8 @@ pub(super) fn checked_files(list: Option<&[ResourceFile]>) -> Result<(), Refusal
     Ok(())
 }
 
-/// Fills in the service's defaults, and gives back the room that reading left in lists.
+/// Fills in the service's defaults.
 fn fill(add: &mut TaskAdd, retries: Option<i32>) {
-    add.resource_files.iter_mut().for_each(Vec::shrink_to_fit);
-    add.output_files.iter_mut().for_each(Vec::shrink_to_fit);
-    add.environment_settings.iter_mut().for_each(Vec::shrink_to_fit);
     let constraints = add.constraints.get_or_insert_with(TaskConstraints::default);
     constraints.max_wall_clock_time.get_or_insert(IsoDuration::UNLIMITED);
     constraints.retention_time.get_or_insert(IsoDuration::from_days(7));

@@ -3,7 +3,13 @@
 //! A machine is had from the moment its node is asked for until it is gone, given back or taken away. What is over is
 //! kept as a [`Lease`]; what goes on is in its node. Tasks are counted when somebody asks, those that are there.
 
-use super::{Change, Job, Model, Node, Pool, Refusal, Task, facts::json, key, sizes::cores_of};
+use super::{
+    Change, Job, Model, Node, Pool, Refusal, Task,
+    facts::json,
+    keys::{NodeKey, PoolKey},
+    nodes, pools,
+    sizes::cores_of,
+};
 use crate::orders::Spent;
 use dropmill_azure_wire::{
     batch::{JobStatistics, PoolStatistics, PoolUsageMetrics, TaskState, TaskStatistics, UsageStatistics},
@@ -47,16 +53,15 @@ impl Model {
     }
 
     /// A node gets a machine.
-    pub(super) fn begin_lease(&mut self, pool: &str, node: &str, moment: Timestamp) {
-        if let Some(mut of) = self.node_mut(pool, node) {
-            of.leased.get_or_insert(moment);
-        }
+    pub(super) fn begin_lease(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
+        self.node_mut(pool, node).expect(nodes::THERE).leased.get_or_insert(moment);
     }
 
     /// A node's machine is gone.
-    pub(super) fn end_lease(&mut self, pool: &str, node: &str, moment: Timestamp) {
-        let Some(found) = self.pools.get_mut(pool) else { return };
-        let Some(mut of) = found.nodes.change(node) else { return };
+    pub(super) fn end_lease(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
+        let found = self.pools.get_mut(pool).expect(pools::THERE);
+        let mut of = found.nodes.change(node).expect(nodes::THERE);
+        // A machine that was given back, or taken away, was had until then.
         let Some(from) = of.leased.take() else { return };
         let (pool, vm_size) = (found.spec.id.clone(), found.spec.vm_size.clone());
         let lease = Lease { pool, vm_size, dedicated: of.dedicated, from, to: moment };
@@ -125,7 +130,7 @@ impl Model {
     /// Statistics of a pool: the time of its dedicated cores.
     pub(super) fn pool_statistics(&self, pool: &Pool, now: Timestamp) -> PoolStatistics {
         let own = |lease: &Lease| {
-            lease.dedicated && key(&lease.pool) == key(&pool.spec.id) && lease.from >= pool.created
+            lease.dedicated && lease.pool.eq_ignore_ascii_case(&pool.spec.id) && lease.from >= pool.created
         };
         let seconds: f64 = self
             .all_leases(now)
@@ -147,10 +152,10 @@ impl Model {
 
     /// Statistics of a task: of its last try.
     pub(super) fn task_statistics(&self, job: &Job, task: &Task, now: Timestamp) -> TaskStatistics {
-        let (took, spent) = (took(task, now), task.facts.spent);
+        let (took, spent) = (took(task, now), task.facts.run().spent);
         TaskStatistics {
-            url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.add.id)),
-            start_time: task.facts.created,
+            url: self.url(&format!("jobs/{}/tasks/{}", job.spec.id, task.id)),
+            start_time: task.facts.created(),
             last_update_time: now,
             user_cpu_time: microseconds(spent.user_us),
             kernel_cpu_time: microseconds(spent.kernel_us),
@@ -178,8 +183,8 @@ impl Model {
             for task in job.tasks.values() {
                 let took = took(task, now);
                 (wall, wait) = (wall + took.0, wait + took.1);
-                spent += task.facts.spent;
-                retries += u64::try_from(task.facts.info.retry_count).unwrap_or(0);
+                spent += task.facts.run().spent;
+                retries += u64::try_from(task.facts.run().info.retry_count).unwrap_or(0);
             }
             let completed = job.count(TaskState::Completed) as u64;
             let well = u64::try_from(job.tasks.succeeded()).unwrap_or(0);
@@ -208,9 +213,12 @@ impl Model {
 fn took(task: &Task, now: Timestamp) -> (Duration, Duration) {
     let between =
         |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
-    let info = &task.facts.info;
-    match info.start_time {
-        Some(start) => (between(start, info.end_time.unwrap_or(now)), between(task.facts.created, start)),
+    let info = &task.facts.run().info;
+    match info.start_time.map(Timestamp::from) {
+        Some(start) => {
+            let end = info.end_time.map_or(now, Timestamp::from);
+            (between(start, end), between(task.facts.created(), start))
+        }
         None => (Duration::ZERO, Duration::ZERO),
     }
 }

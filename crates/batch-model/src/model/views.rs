@@ -3,7 +3,9 @@
 use super::{
     Job, Model, Node, Pool, Refusal, Task,
     facts::OnNode,
+    keys::NodeKey,
     query::{Fields as FieldsTrait, Filter, Value},
+    task_facts::result,
 };
 use dropmill_azure_wire::batch::{
     AllocationState, NodeTaskInfo, PoolNodeCounts, PoolState, PoolUsageMetrics,
@@ -83,17 +85,17 @@ pub type PageOf<T> = (Vec<T>, Option<String>);
 
 impl FieldsTrait for Task {
     fn field(&self, name: &str) -> Option<Value> {
-        let info = &self.facts.info;
+        let info = &self.facts.run().info;
         Some(match name {
-            "id" => Value::Text(self.add.id.clone()),
-            "state" => Value::Text(self.facts.state.as_str().to_owned()),
-            "stateTransitionTime" => Value::Moment(self.facts.state_at),
-            "creationTime" => Value::Moment(self.facts.created),
-            "lastModified" | "lastModifiedTime" => Value::Moment(self.facts.modified),
-            "executionInfo/startTime" => Value::Moment(info.start_time?),
-            "executionInfo/endTime" => Value::Moment(info.end_time?),
+            "id" => Value::Text(self.id.as_ref().to_owned()),
+            "state" => Value::Text(self.facts.state().as_str().to_owned()),
+            "stateTransitionTime" => Value::Moment(self.facts.state_at()),
+            "creationTime" => Value::Moment(self.facts.created()),
+            "lastModified" | "lastModifiedTime" => Value::Moment(self.facts.modified()),
+            "executionInfo/startTime" => Value::Moment(info.start_time?.into()),
+            "executionInfo/endTime" => Value::Moment(info.end_time?.into()),
             "executionInfo/exitCode" => Value::Number(info.exit_code?.into()),
-            "executionInfo/result" => Value::Text(info.result.as_ref()?.as_str().to_owned()),
+            "executionInfo/result" => Value::Text(result(info.success?).as_str().to_owned()),
             _ => return None,
         })
     }
@@ -134,13 +136,13 @@ impl FieldsTrait for Pool {
     }
 }
 
-impl FieldsTrait for (&String, &OnNode) {
+impl FieldsTrait for (&NodeKey, &OnNode) {
     fn field(&self, name: &str) -> Option<Value> {
         match name.split_once('/') {
             Some(("jobPreparationTaskExecutionInfo", part)) => node_task_field(&self.1.preparation, part),
             Some((_, part)) => node_task_field(self.1.release.as_ref()?, part),
             None if name == "poolId" => Some(Value::Text(self.1.pool.clone())),
-            None => Some(Value::Text(self.0.clone())),
+            None => Some(Value::Text(self.0.to_string())),
         }
     }
 }
@@ -159,7 +161,7 @@ fn node_task_field(info: &NodeTaskInfo, name: &str) -> Option<Value> {
 impl FieldsTrait for Node {
     fn field(&self, name: &str) -> Option<Value> {
         Some(match name {
-            "id" => Value::Text(self.id.clone()),
+            "id" => Value::Text(self.id.to_string()),
             "state" => Value::Text(self.state.as_str().to_owned()),
             "stateTransitionTime" => Value::Moment(self.state_at),
             "lastBootTime" => Value::Moment(self.booted?),
@@ -194,8 +196,8 @@ pub(super) fn read_filter(text: &str, properties: &[&str]) -> Result<Option<Filt
 }
 
 /// Up to `size` entries that a filter lets through; and the key of the next.
-pub(super) fn page<'a, T: Fields + 'a, V>(
-    entries: impl Iterator<Item = (&'a String, &'a T)>,
+pub(super) fn page<'a, K: AsRef<str> + 'a, T: Fields + 'a, V>(
+    entries: impl Iterator<Item = (&'a K, &'a T)>,
     filter: Option<&Filter>,
     size: usize,
     see: impl Fn(&T) -> V,
@@ -203,7 +205,7 @@ pub(super) fn page<'a, T: Fields + 'a, V>(
     let mut found = vec![];
     for (key, entry) in entries.filter(|(_, entry)| filter.is_none_or(|filter| filter.lets(*entry))) {
         if found.len() == size {
-            return (found, Some(key.clone()));
+            return (found, Some(key.as_ref().to_owned()));
         }
         found.push(see(entry));
     }

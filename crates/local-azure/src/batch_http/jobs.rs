@@ -6,10 +6,7 @@ use super::{
     files::{self, Place},
     routes::{changed, check_conditions, created, no_such_verb, page},
 };
-use crate::{
-    model::{Model, Refusal},
-    orders::NodeRef,
-};
+use crate::model::{Model, Refusal};
 use dropmill_azure_wire::{
     batch::{
         self as wire, JobPatch, JobTerminate, JobUpdate, Page, TaskAdd, TaskAddCollection,
@@ -167,11 +164,11 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
     let core = ask.core;
     let check = |model: &Model| {
         let task = model.task(job, task)?;
-        check_conditions(ask, &task.facts.etag, task.facts.modified)
+        check_conditions(ask, &task.facts.etag(), task.facts.modified())
     };
     let tags = |model: &Model| {
         let task = model.task(job, task)?;
-        Ok((task.facts.etag.clone(), task.facts.modified))
+        Ok((task.facts.etag(), task.facts.modified()))
     };
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
@@ -179,11 +176,7 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             let (seen, etag, modified) = core.look(|model| {
                 check(model)?;
                 let task = model.task(job, task)?;
-                Ok((
-                    model.see_task(model.job(job)?, task, &select),
-                    task.facts.etag.clone(),
-                    task.facts.modified,
-                ))
+                Ok((model.see_task(model.job(job)?, task, &select), task.facts.etag(), task.facts.modified()))
             })?;
             Ok(tagged(entity(ask.base(), "tasks", &seen), &etag, modified))
         }
@@ -234,11 +227,11 @@ async fn task_call(ask: &Ask<'_>, job: &str, task: &str, rest: &[&str]) -> Outco
             let place = core.look(|model| {
                 let found = model.task(job, task)?;
                 let id = &model.job(job)?.spec.id;
-                let (pool, node) =
-                    found.facts.node.clone().ok_or_else(|| Refusal::conflict("TaskFilesUnavailable"))?;
-                let url = format!("{}/jobs/{id}/tasks/{}/files", ask.base(), found.add.id);
+                let on = found.facts.run().node.as_ref();
+                let on = on.ok_or_else(|| Refusal::conflict("TaskFilesUnavailable"))?;
+                let url = format!("{}/jobs/{id}/tasks/{}/files", ask.base(), found.id);
                 let gone = found.facts.files_gone.then_some("TaskFilesCleanedup");
-                Ok(Place { node: NodeRef { pool, node }, folder: found.directory(id), url, gone })
+                Ok(Place { node: on.node_ref(), folder: found.directory(id), url, gone })
             })?;
             match file {
                 [] => files::list(ask, core.files(), &place),

@@ -214,17 +214,12 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             Ok(named(answer, &format!("{}/{}", ask.base(), ask.path.join("/"))))
         }
         (_, ["files", file @ ..]) => {
-            let id = core.look(|model| {
-                model.node(pool, node)?;
-                Ok(model.pool(pool)?.spec.id.clone())
+            let (id, node) = core.look(|model| {
+                let node = model.node(pool, node)?.id.to_string();
+                Ok((model.pool(pool)?.spec.id.clone(), node))
             })?;
             let url = format!("{}/pools/{id}/nodes/{node}/files", ask.base());
-            let place = Place {
-                node: NodeRef { pool: id, node: node.to_owned() },
-                folder: String::new(),
-                url,
-                gone: None,
-            };
+            let place = Place { node: NodeRef { pool: id, node }, folder: String::new(), url, gone: None };
             match file {
                 [] => files::list(ask, core.files(), &place),
                 file => files::one(ask, core.files(), &place, &decode(&file.join("/"))),

@@ -1,7 +1,11 @@
 //! All jobs, and which of them have ready tasks for a pool, whether that pool is there or not.
 
 use super::tasks::TaskEntry;
-use crate::model::{Job, Task, facts::OnNode, key};
+use crate::model::{
+    Job, Task,
+    facts::OnNode,
+    keys::{JobKey, NodeKey, PoolKey, TaskKey},
+};
 use dropmill_azure_wire::batch::JobState;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,21 +15,21 @@ use std::{
 /// All jobs.
 #[derive(Debug, Default)]
 pub struct Jobs {
-    all: BTreeMap<String, Job>,
+    all: BTreeMap<JobKey, Job>,
     index: JobIndex,
 }
 
 /// Jobs that are active and have ready tasks, by the pool that they name: more important ones first, then older ones.
-type JobIndex = BTreeMap<String, BTreeSet<(i32, u64, String)>>;
+type JobIndex = BTreeMap<PoolKey, BTreeSet<(i32, u64, JobKey)>>;
 
 /// What the index holds of one job: its pool's key, its priority turned around, its age.
 #[derive(Debug, Clone, PartialEq)]
-struct Entry(Option<(String, i32, u64)>);
+struct Entry(Option<(PoolKey, i32, u64)>);
 
 impl Entry {
     fn of(job: &Job) -> Self {
         let has_work = job.state == JobState::Active && !job.tasks.ready().is_empty();
-        let place = |pool: &str| (key(pool), -job.spec.priority.unwrap_or(0), job.number);
+        let place = |pool: &str| (PoolKey::of(pool), -job.spec.priority.unwrap_or(0), job.number);
         Self(job.pool_id().filter(|_| has_work).map(place))
     }
 }
@@ -33,58 +37,60 @@ impl Entry {
 /// A job that is being changed.
 pub struct JobGuard<'a> {
     jobs: &'a mut Jobs,
-    key: &'a str,
+    key: JobKey,
     before: Entry,
 }
 
 /// A task of a job that is being changed.
 pub struct TaskGuard<'a> {
     jobs: &'a mut Jobs,
-    job: &'a str,
-    task: &'a str,
+    job: JobKey,
+    task: TaskKey,
     before: (Entry, TaskEntry),
 }
 
 impl Jobs {
     /// A job by its key.
-    pub fn get(&self, key: &str) -> Option<&Job> {
+    pub fn get(&self, key: &JobKey) -> Option<&Job> {
         self.all.get(key)
     }
 
     /// Opens a job for a change.
-    pub fn change<'a>(&'a mut self, key: &'a str) -> Option<JobGuard<'a>> {
-        let before = Entry::of(self.all.get(key)?);
+    pub fn change(&mut self, key: &JobKey) -> Option<JobGuard<'_>> {
+        let (key, job) = self.all.get_key_value(key)?;
+        let (key, before) = (key.clone(), Entry::of(job));
         Some(JobGuard { jobs: self, key, before })
     }
 
     /// Opens a task of a job for a change.
-    pub fn change_task<'a>(&'a mut self, job: &'a str, task: &'a str) -> Option<TaskGuard<'a>> {
-        let found = self.all.get(job)?;
-        let before = (Entry::of(found), found.tasks.open(task)?);
+    pub fn change_task(&mut self, job: &JobKey, task: &TaskKey) -> Option<TaskGuard<'_>> {
+        let (job, found) = self.all.get_key_value(job)?;
+        let (task, entry) = found.tasks.open(task)?;
+        let (job, before) = (job.clone(), (Entry::of(found), entry));
         Some(TaskGuard { jobs: self, job, task, before })
     }
 
     /// A job on a node that runs, or ran, its preparation. No index follows from it.
-    pub fn on_node(&mut self, job: &str, node: &str) -> Option<&mut OnNode> {
+    pub fn on_node(&mut self, job: &JobKey, node: &NodeKey) -> Option<&mut OnNode> {
         self.all.get_mut(job)?.on_nodes.get_mut(node)
     }
 
     /// Adds a job.
-    pub fn insert(&mut self, key: String, job: Job) {
+    pub fn insert(&mut self, key: JobKey, job: Job) {
         self.remove(&key);
         self.enter(&key, &Entry::of(&job));
         self.all.insert(key, job);
     }
 
     /// Removes a job.
-    pub fn remove(&mut self, key: &str) -> Option<Job> {
+    pub fn remove(&mut self, key: &JobKey) -> Option<Job> {
         let job = self.all.remove(key)?;
         self.leave(key, &Entry::of(&job));
         Some(job)
     }
 
     /// All jobs, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Job)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&JobKey, &Job)> {
         self.all.iter()
     }
 
@@ -94,44 +100,51 @@ impl Jobs {
     }
 
     /// Keys of all jobs.
-    pub fn keys(&self) -> Vec<String> {
+    pub fn keys(&self) -> Vec<JobKey> {
         self.all.keys().cloned().collect()
     }
 
     /// All jobs from a key on.
-    pub fn range<'a>(&'a self, from: &str) -> impl Iterator<Item = (&'a String, &'a Job)> + use<'a> {
-        self.all.range(from.to_owned()..)
+    pub fn range(&self, from: JobKey) -> impl Iterator<Item = (&JobKey, &Job)> {
+        self.all.range(from..)
     }
 
     /// Active jobs with ready tasks that name this pool, by its key: priority turned around, age and key of each, the
     /// most important first.
-    pub fn with_ready_tasks(&self, pool: &str) -> impl Iterator<Item = &(i32, u64, String)> {
+    pub fn with_ready_tasks(&self, pool: &PoolKey) -> impl Iterator<Item = &(i32, u64, JobKey)> {
         self.index.get(pool).into_iter().flatten()
     }
 
-    fn enter(&mut self, key: &str, Entry(entry): &Entry) {
+    fn enter(&mut self, key: &JobKey, Entry(entry): &Entry) {
         if let Some((pool, priority, number)) = entry {
-            self.index.entry(pool.clone()).or_default().insert((*priority, *number, key.to_owned()));
+            self.index.entry(pool.clone()).or_default().insert((*priority, *number, key.clone()));
         }
     }
 
-    fn leave(&mut self, key: &str, Entry(entry): &Entry) {
+    fn leave(&mut self, key: &JobKey, Entry(entry): &Entry) {
+        // A job without work stands nowhere.
         let Some((pool, priority, number)) = entry else { return };
-        if let Some(jobs) = self.index.get_mut(pool) {
-            jobs.remove(&(*priority, *number, key.to_owned()));
-            if jobs.is_empty() {
-                self.index.remove(pool);
-            }
+        let jobs = self.index.get_mut(pool).expect("a job with work stands under its pool");
+        jobs.remove(&(*priority, *number, key.clone()));
+        if jobs.is_empty() {
+            self.index.remove(pool);
         }
     }
 
-    fn changed(&mut self, key: &str, before: &Entry) {
-        let Some(job) = self.all.get(key) else { return };
+    fn changed(&mut self, key: &JobKey, before: &Entry) {
+        let (key, job) = self.all.get_key_value(key).expect(THERE);
         let after = Entry::of(job);
         if *before != after {
-            self.leave(key, before);
-            self.enter(key, &after);
+            let key = key.clone();
+            self.leave(&key, before);
+            self.enter(&key, &after);
         }
+    }
+
+    /// Whether it is as if no job had ever been there.
+    #[cfg(test)]
+    pub fn hold_nothing(&self) -> bool {
+        self.all.is_empty() && self.index.is_empty()
     }
 
     /// Panics unless the index is what a new one would be, made of the facts alone.
@@ -149,43 +162,49 @@ impl Jobs {
 /// A guard keeps its job from being removed.
 const THERE: &str = "a job that is being changed is there, and so is its task";
 
+impl JobGuard<'_> {
+    /// The job's own key, which everything that names the job shares.
+    pub fn key(&self) -> &JobKey {
+        &self.key
+    }
+}
+
 impl Deref for JobGuard<'_> {
     type Target = Job;
     fn deref(&self) -> &Job {
-        self.jobs.all.get(self.key).expect(THERE)
+        self.jobs.all.get(&self.key).expect(THERE)
     }
 }
 
 impl DerefMut for JobGuard<'_> {
     fn deref_mut(&mut self) -> &mut Job {
-        self.jobs.all.get_mut(self.key).expect(THERE)
+        self.jobs.all.get_mut(&self.key).expect(THERE)
     }
 }
 
 impl Drop for JobGuard<'_> {
     fn drop(&mut self) {
-        self.jobs.changed(self.key, &self.before);
+        self.jobs.changed(&self.key, &self.before);
     }
 }
 
 impl Deref for TaskGuard<'_> {
     type Target = Task;
     fn deref(&self) -> &Task {
-        self.jobs.all.get(self.job).and_then(|job| job.tasks.get(self.task)).expect(THERE)
+        self.jobs.all.get(&self.job).and_then(|job| job.tasks.get(&self.task)).expect(THERE)
     }
 }
 
 impl DerefMut for TaskGuard<'_> {
     fn deref_mut(&mut self) -> &mut Task {
-        self.jobs.all.get_mut(self.job).and_then(|job| job.tasks.get_mut(self.task)).expect(THERE)
+        self.jobs.all.get_mut(&self.job).and_then(|job| job.tasks.get_mut(&self.task)).expect(THERE)
     }
 }
 
 impl Drop for TaskGuard<'_> {
     fn drop(&mut self) {
-        if let Some(job) = self.jobs.all.get_mut(self.job) {
-            job.tasks.changed(self.task, &self.before.1);
-        }
-        self.jobs.changed(self.job, &self.before.0);
+        let job = self.jobs.all.get_mut(&self.job).expect(THERE);
+        job.tasks.changed(&self.task, &self.before.1);
+        self.jobs.changed(&self.job, &self.before.0);
     }
 }

@@ -1,6 +1,6 @@
 //! The nodes of a pool, and which of them have room.
 
-use crate::model::Node;
+use crate::model::{Node, keys::NodeKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,18 +10,18 @@ use std::{
 /// The nodes of one pool.
 #[derive(Debug, Clone, Default)]
 pub struct Nodes {
-    all: BTreeMap<String, Node>,
+    all: BTreeMap<NodeKey, Node>,
     /// Slots of one node.
     slots: i32,
     /// Nodes that take tasks and have free slots, by slots taken.
-    room: BTreeSet<(i32, String)>,
+    room: BTreeSet<(i32, NodeKey)>,
 }
 
 /// A node that is being changed.
 pub struct NodeGuard<'a> {
     node: &'a mut Node,
     slots: i32,
-    room: &'a mut BTreeSet<(i32, String)>,
+    room: &'a mut BTreeSet<(i32, NodeKey)>,
     before: Option<i32>,
 }
 
@@ -43,14 +43,14 @@ impl Nodes {
             self.all.values().filter_map(|node| Some((room_of(node, slots)?, node.id.clone()))).collect();
     }
 
-    /// A node by its id.
-    pub fn get(&self, id: &str) -> Option<&Node> {
-        self.all.get(id)
+    /// A node by its key.
+    pub fn get(&self, key: &NodeKey) -> Option<&Node> {
+        self.all.get(key)
     }
 
     /// Opens a node for a change.
-    pub fn change(&mut self, id: &str) -> Option<NodeGuard<'_>> {
-        let node = self.all.get_mut(id)?;
+    pub fn change(&mut self, key: &NodeKey) -> Option<NodeGuard<'_>> {
+        let node = self.all.get_mut(key)?;
         let before = room_of(node, self.slots);
         Some(NodeGuard { node, slots: self.slots, room: &mut self.room, before })
     }
@@ -65,8 +65,8 @@ impl Nodes {
     }
 
     /// Removes a node.
-    pub fn remove(&mut self, id: &str) -> Option<Node> {
-        let node = self.all.remove(id)?;
+    pub fn remove(&mut self, key: &NodeKey) -> Option<Node> {
+        let node = self.all.remove(key)?;
         if let Some(taken) = room_of(&node, self.slots) {
             self.room.remove(&(taken, node.id.clone()));
         }
@@ -79,8 +79,8 @@ impl Nodes {
     }
 
     /// All nodes from an id on.
-    pub fn range<'a>(&'a self, from: &str) -> impl Iterator<Item = (&'a String, &'a Node)> + use<'a> {
-        self.all.range(from.to_owned()..)
+    pub fn range(&self, from: NodeKey) -> impl Iterator<Item = (&NodeKey, &Node)> {
+        self.all.range(from..)
     }
 
     /// How many there are.
@@ -102,7 +102,7 @@ impl Nodes {
     }
 
     /// Slots taken and id of each node that takes tasks and has a free slot, the emptiest first.
-    pub fn room(&self) -> &BTreeSet<(i32, String)> {
+    pub fn room(&self) -> &BTreeSet<(i32, NodeKey)> {
         &self.room
     }
 }
@@ -144,6 +144,8 @@ impl Serialize for Nodes {
 
 impl<'de> Deserialize<'de> for Nodes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { all: BTreeMap::deserialize(deserializer)?, ..Self::default() })
+        let nodes = BTreeMap::<NodeKey, Node>::deserialize(deserializer)?;
+        let all = nodes.into_values().map(|node| (node.id.clone(), node)).collect();
+        Ok(Self { all, ..Self::default() })
     }
 }

@@ -5,11 +5,13 @@
 mod autoscale;
 mod instances;
 mod jobs;
+mod keys;
 mod nodes;
 mod packages;
 mod preemption;
 mod random;
 mod rebuilt;
+mod rest;
 mod revival;
 mod schedules;
 pub mod states;
@@ -167,12 +169,13 @@ impl World {
                 Change::DropTask { job, key } => drop(tasks.remove(&(job, key))),
             }
         }
-        fn read_all<T: serde::de::DeserializeOwned>(rows: BTreeMap<String, String>) -> Vec<(String, T)> {
+        fn read_all<K, T: serde::de::DeserializeOwned>(rows: BTreeMap<K, String>) -> Vec<(K, T)> {
             rows.into_iter().map(|(key, body)| (key, serde_json::from_str(&body).unwrap())).collect()
         }
         let tasks = tasks.into_iter().map(|((job, key), (add, facts))| {
-            let add = Box::new(serde_json::from_str(&add).unwrap());
-            (job, key, Task { add, facts: serde_json::from_str(&facts).unwrap() })
+            let task = serde_json::from_str(&add).unwrap();
+            let task = Task::new(&key, &task, add, serde_json::from_str(&facts).unwrap());
+            (job, key, task)
         });
         let mut world = Self { now: self.now, boots_by_hand, ends_by_hand, ..Self::of_life(self.life + 1) };
         world.model.revive_leases(leases);
@@ -295,7 +298,7 @@ impl World {
 
     /// The node of one of the instances of task `t`.
     pub fn task_node(&self, number: usize) -> String {
-        self.model.task("j", "t").unwrap().nodes().nth(number).unwrap().1.clone()
+        self.model.task("j", "t").unwrap().nodes().nth(number).unwrap().node.to_string()
     }
 
     /// Last segments of the folders of what runs, sorted.

@@ -123,12 +123,12 @@ fn check(world: &World) {
     let mut slots: BTreeMap<&str, i32> = BTreeMap::new();
     for job in model.jobs.values() {
         for (key, task) in job.tasks.iter() {
-            let state = &task.facts.state;
+            let state = &task.facts.state();
             let on_node = matches!(state, TaskState::Running | TaskState::Preparing);
             assert_eq!(!task.live_launches().is_empty(), *state == TaskState::Running, "{key} {state}");
-            for (number, (_, node)) in task.nodes().enumerate().filter(|_| on_node) {
+            for (number, place) in task.nodes().enumerate().filter(|_| on_node) {
                 let runs = task.launch_of(number).is_some() || *state == TaskState::Preparing;
-                *slots.entry(node).or_default() += i32::from(runs) * task.slots();
+                *slots.entry(place.node.as_str()).or_default() += i32::from(runs) * task.slots();
             }
         }
         let counts = model.task_counts(&job.spec.id).unwrap();
@@ -138,7 +138,7 @@ fn check(world: &World) {
     }
     for pool in model.pools.values() {
         for node in pool.nodes.values() {
-            let taken = slots.get(&*node.id).copied().unwrap_or(0);
+            let taken = slots.get(node.id.as_str()).copied().unwrap_or(0);
             assert_eq!(node.slots, taken, "{node:?}");
         }
     }

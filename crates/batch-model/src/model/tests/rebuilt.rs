@@ -1,7 +1,7 @@
 //! Every index is what the facts say, in whatever order pools, jobs, schedules and tasks are made, deleted and made again.
 
 use super::{World, with};
-use crate::model::{Condition, Model, Supply, key};
+use crate::model::{Condition, Model, PoolKey, Supply};
 use dropmill_azure_wire::batch::JobState;
 use proptest::prelude::*;
 use serde_json::json;
@@ -164,7 +164,7 @@ pub fn check(model: &Model) {
 /// No task waits that could run.
 fn check_progress(model: &Model) {
     for job in model.jobs.values().filter(|job| job.state == JobState::Active) {
-        let Some(pool) = job.pool_id().and_then(|id| model.pools.get(&key(id))) else { continue };
+        let Some(pool) = job.pool_id().and_then(|id| model.pools.get(&PoolKey::of(id))) else { continue };
         if pool.deleting {
             continue;
         }
