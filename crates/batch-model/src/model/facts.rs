@@ -25,50 +25,50 @@ use std::{
 pub enum Change {
     /// A pool, its nodes' names included.
     PutPool {
-        /// Its key.
+        /// Key of the object.
         key: PoolKey,
-        /// Itself.
+        /// The object as JSON.
         body: String,
     },
     /// It is gone.
     DropPool {
-        /// Its key.
+        /// Key of the object.
         key: PoolKey,
     },
     /// A job without its tasks.
     PutJob {
-        /// Its key.
+        /// Key of the object.
         key: JobKey,
-        /// Itself.
+        /// The object as JSON.
         body: String,
     },
     /// It is gone, with its tasks.
     DropJob {
-        /// Its key.
+        /// Key of the object.
         key: JobKey,
     },
     /// A job schedule.
     PutSchedule {
-        /// Its key.
+        /// Key of the object.
         key: ScheduleKey,
-        /// Itself.
+        /// The object as JSON.
         body: String,
     },
     /// It is gone.
     DropSchedule {
-        /// Its key.
+        /// Key of the object.
         key: ScheduleKey,
     },
     /// A machine was had for a while.
     AddLease {
-        /// Itself.
+        /// The object as JSON.
         body: String,
     },
     /// What was asked of a task.
     PutTask {
         /// Its job's key.
         job: JobKey,
-        /// Its key.
+        /// Key of the object.
         key: TaskKey,
         /// What was asked.
         add: String,
@@ -79,7 +79,7 @@ pub enum Change {
     PutTaskFacts {
         /// Its job's key.
         job: JobKey,
-        /// Its key.
+        /// Key of the object.
         key: TaskKey,
         /// How it goes.
         facts: String,
@@ -88,12 +88,12 @@ pub enum Change {
     DropTask {
         /// Its job's key.
         job: JobKey,
-        /// Its key.
+        /// Key of the object.
         key: TaskKey,
     },
 }
 
-/// A pool.
+/// A pool as the service keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pool {
     /// What was asked, as later calls changed it; the service's defaults filled in.
@@ -129,11 +129,11 @@ pub struct Pool {
     /// What it did lately, if it has a formula.
     #[serde(skip)]
     pub samples: Samples,
-    /// Its nodes.
+    /// Nodes of the pool.
     pub nodes: Nodes,
 }
 
-/// A node.
+/// A node of a pool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
     /// Its id, which is its key.
@@ -142,7 +142,7 @@ pub struct Node {
     pub dedicated: bool,
     /// What it does.
     pub state: NodeState,
-    /// Since when.
+    /// When that state began.
     pub state_at: Timestamp,
     /// It takes tasks.
     pub scheduling: bool,
@@ -161,7 +161,7 @@ pub struct Node {
     pub total: i32,
     /// Those that succeeded.
     pub succeeded: i32,
-    /// Slots taken.
+    /// Slots that tasks take.
     #[serde(skip)]
     pub slots: i32,
     /// Launches on it, start task included.
@@ -175,7 +175,7 @@ pub struct Node {
     /// Application packages that its pool named when it booted last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<wire::ApplicationPackageReference>,
-    /// Its users.
+    /// Users of the node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, NodeUser>,
     /// It as a place of tasks, which all of them share.
@@ -194,7 +194,7 @@ pub struct Node {
 pub struct Recent {
     /// Key of its job.
     pub job: JobKey,
-    /// Its key.
+    /// Key of the object.
     pub task: TaskKey,
     /// Number of the instance; 0 if there is one alone.
     pub number: usize,
@@ -205,7 +205,7 @@ pub struct Recent {
 /// What a node shall do once nothing runs on it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What.
+    /// What it does then.
     pub act: Act,
     /// Whether it waits for tasks to end by themselves.
     pub patience: Patience,
@@ -216,7 +216,7 @@ pub struct Plan {
 pub enum Act {
     /// It leaves the pool.
     Leave,
-    /// It boots.
+    /// The node boots again.
     Reboot,
     /// Its folders are made anew.
     Reimage,
@@ -244,7 +244,7 @@ pub struct NodeUser {
     pub expires: Option<Timestamp>,
 }
 
-/// A job.
+/// A job as the service keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     /// Age: lower came earlier.
@@ -259,13 +259,13 @@ pub struct Job {
     pub created: Timestamp,
     /// What it does.
     pub state: JobState,
-    /// Since when.
+    /// When that state began.
     pub state_at: Timestamp,
     /// What it did before, and since when.
     pub previous: Option<(JobState, Timestamp)>,
     /// When it was over.
     pub ended: Option<Timestamp>,
-    /// Why.
+    /// Why it was terminated.
     pub terminate_reason: Option<String>,
     /// The pool that was made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -276,7 +276,7 @@ pub struct Job {
     /// Nodes that ran its preparation, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub on_nodes: BTreeMap<NodeKey, OnNode>,
-    /// Its tasks.
+    /// Tasks of the job.
     #[serde(skip)]
     pub tasks: Tasks,
 }
@@ -319,9 +319,9 @@ pub struct Place(Arc<Spot>);
 pub struct Spot {
     /// The pool's id.
     pub pool_id: Arc<str>,
-    /// The pool.
+    /// Key of the pool.
     pub pool: PoolKey,
-    /// The node.
+    /// Key of the node.
     pub node: NodeKey,
 }
 

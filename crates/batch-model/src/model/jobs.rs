@@ -403,12 +403,12 @@ impl Model {
                 self.after_job(key, moment);
             }
             JobState::Disabling => self.set_job_state(key, JobState::Disabled, moment),
-            JobState::Deleting if self.released(key, moment) => self.bury_job(key, moment),
+            JobState::Deleting if self.released(key, moment) => self.remove_job(key, moment),
             _ => {}
         }
     }
 
-    fn bury_job(&mut self, key: &JobKey, moment: Timestamp) {
+    fn remove_job(&mut self, key: &JobKey, moment: Timestamp) {
         self.drop_auto_pool(key, moment);
         let job = self.jobs.remove(key).expect(THERE);
         if let Some(until) = job.until() {

@@ -55,7 +55,7 @@ impl Model {
             self.settle_allocation(&key, moment);
             self.keep_pool(&key);
             self.release_on(&node, moment);
-            self.bury_pool(&key);
+            self.remove_pool(&key);
         } else if of.state == NodeState::Reimaging {
             self.boot(&key, &node);
         }

@@ -341,12 +341,12 @@ impl Model {
             self.plan_node(&key, &node, Act::Leave, None, moment);
         }
         self.keep_pool(&key);
-        self.bury_pool(&key);
+        self.remove_pool(&key);
         Ok(())
     }
 
     /// A pool that is going and has no node left is gone.
-    pub(super) fn bury_pool(&mut self, key: &PoolKey) {
+    pub(super) fn remove_pool(&mut self, key: &PoolKey) {
         if self.pools.get(key).is_some_and(|pool| pool.deleting && pool.nodes.is_empty()) {
             self.pools.remove(key);
             self.keep(|| Change::DropPool { key: key.clone() });

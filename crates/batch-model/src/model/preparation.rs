@@ -234,7 +234,7 @@ impl Model {
         }
         match ending {
             Some(Ending::Terminated | Ending::WallClock) => self.end_unstarted(job, task, moment),
-            Some(Ending::Deleted) => self.bury_task(job, task),
+            Some(Ending::Deleted) => self.remove_task(job, task),
             Some(Ending::Requeued) | None => {
                 self.set_task_state(job, task, Stage::Active, moment);
                 if let Some(mut found) = self.task_mut(job, task).filter(|_| ending.is_some()) {

@@ -114,7 +114,7 @@ impl Model {
         let keys: Vec<_> = self.pools.keys().cloned().collect();
         for key in keys {
             self.settle_allocation(&key, moment);
-            self.bury_pool(&key);
+            self.remove_pool(&key);
             if self.pools.get(&key).is_some_and(|pool| pool.spec.enable_auto_scale == Some(true)) {
                 self.begin_autoscale(&key, moment);
             }

@@ -171,7 +171,7 @@ impl Model {
         } else if ending == Some(Ending::Deleted)
             && self.jobs.get(job).is_some_and(|job| job.state != JobState::Deleting)
         {
-            self.bury_task(job, task);
+            self.remove_task(job, task);
         } else {
             self.complete(job, task, moment);
         }
@@ -244,7 +244,7 @@ impl Model {
         self.keep_task(job, task);
     }
 
-    pub(super) fn bury_task(&mut self, job: &JobKey, task: &TaskKey) {
+    pub(super) fn remove_task(&mut self, job: &JobKey, task: &TaskKey) {
         let mut found = self.jobs.change(job).expect(jobs::THERE);
         let id = found.spec.id.clone();
         let gone = found.tasks.remove(task).expect(tasks::THERE);

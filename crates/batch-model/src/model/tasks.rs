@@ -187,7 +187,7 @@ impl Model {
         match launch {
             Some(launch) => self.end_launch(launch, Ending::Deleted),
             None if preparing => self.unplace(&job, &task, Some(Ending::Deleted), moment),
-            None => self.bury_task(&job, &task),
+            None => self.remove_task(&job, &task),
         }
         self.after_task(&job, moment);
         Ok(())
