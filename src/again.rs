@@ -11,7 +11,12 @@ use dropmill_journal::{
     results::{MadeFrom, OwnResult, OwnResults},
 };
 use dropmill_lifecycle::plan::{Item, Layout, RunPlan};
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+    sync::Arc,
+};
 
 /// Why an input is done again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +104,7 @@ fn recorded(run: &Path, output: &Path) -> Result<Vec<OwnResult>> {
                 let made_from = MadeFrom {
                     bytes: item.size_bytes,
                     modified: item.modified,
-                    recipe: found.plan.recipe.clone(),
+                    recipe: recipe(&found.plan, item),
                 };
                 let result = OwnResult {
                     input: item.relative.clone(),
@@ -128,14 +133,17 @@ pub fn why(item: &Item, plan: &RunPlan, own: &OwnResults, check_content: bool) -
     let mut successes = own.of_input(&item.relative).filter(|result| result.success);
     let Some(latest) = successes.next() else { return Some(Why::NeverDone) };
     let Some(made_from) = &latest.made_from else { return Some(Why::Unknown) };
-    if made_from.modified.is_none() || made_from.recipe.is_empty() {
+    let is_unknown = item.source.is_some() && made_from.modified.is_none();
+    if is_unknown || made_from.recipe.is_empty() {
         return Some(Why::Unknown);
     }
     if (made_from.bytes, made_from.modified) != (item.size_bytes, item.modified) {
         return Some(Why::InputChanged);
     }
-    let other = plan.recipe.iter().filter(|(part, digest)| made_from.recipe.get(*part) != Some(*digest));
-    let changed: Vec<String> = other.map(|(part, _)| part.clone()).collect();
+    let now = recipe(plan, item);
+    let parts: BTreeSet<&String> = now.keys().chain(made_from.recipe.keys()).collect();
+    let is_other = |part: &&&String| made_from.recipe.get(**part) != now.get(**part);
+    let changed: Vec<String> = parts.iter().filter(is_other).map(|part| (*part).clone()).collect();
     if !changed.is_empty() {
         return Some(Why::RecipeChanged(changed));
     }
@@ -155,6 +163,11 @@ pub fn why(item: &Item, plan: &RunPlan, own: &OwnResults, check_content: bool) -
         }
     }
     None
+}
+
+/// Returns what a task is made by and from beside its source: the recipe of the plan and its own.
+fn recipe(plan: &RunPlan, item: &Item) -> BTreeMap<String, String> {
+    plan.recipe.iter().chain(&item.recipe).map(|(part, digest)| (part.clone(), digest.clone())).collect()
 }
 
 fn lengths(result: &Arc<OwnResult>) -> (&str, Vec<(&str, u64)>) {

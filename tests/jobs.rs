@@ -240,3 +240,49 @@ fn the_largest_input_goes_first_if_that_is_asked_and_excluded_files_make_no_task
     desk.write("run.toml", run_file(input, "command = [\"true\"]"));
     assert_eq!(names(&planned(&desk)), ["b.txt", "c.txt", "a.txt"]);
 }
+
+#[test]
+fn skip_done_runs_again_what_was_made_from_other_values_or_other_files() {
+    let desk = Desk::new();
+    desk.write("s.csv", "sample,depth\nA,10\nB,20\n")
+        .write("m/x.shp", "x")
+        .write("m/x.shx", "1")
+        .write("l.txt", "one\n");
+    let table =
+        run_file("table = \"s.csv\"", "shell = \"echo $DROPMILL_VALUE_DEPTH > r\"\noutputs = [\"r\"]");
+    let sides = run_file(
+        "files = [\"m/*.shp\"]\nwith = [\"{stem}.shx\"]",
+        "shell = \"cat x.shx > r\"\noutputs = [\"r\"]",
+    );
+    let lines = run_file("lines = \"l.txt\"", "shell = \"echo > r\"\noutputs = [\"r\"]");
+    let done = |file: &str| {
+        let output = desk.output(&["plan", file, "--skip-done"]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (file, text) in [("table.toml", table), ("sides.toml", sides), ("lines.toml", lines)] {
+        let text = text
+            .replace("\"out\"", &format!("\"out-{file}\""))
+            .replace("\"job\"", &format!("\"{}\"", &file[..5]));
+        desk.write(file, text);
+        desk.run(file).exited(0);
+        assert!(done(file).contains(": 0 of "), "{}", done(file));
+    }
+    desk.write("s.csv", "sample,depth\nA,10\nB,21\n").write("m/x.shx", "12");
+    let told = done("table.toml");
+    assert!(told.contains("done      A") && told.contains("run       B: changed since: values"), "{told}");
+    assert!(done("sides.toml").contains("run       m/x.shp: changed since: files"), "{}", done("sides.toml"));
+    desk.run_with(&["run", "table.toml", "--skip-done", "--json"]).exited(0);
+    assert_eq!(desk.read("out-table.toml/B/r"), "21\n");
+}
+
+#[test]
+fn tasks_without_files_have_streams_of_their_own_in_one_folder() {
+    let desk = Desk::new();
+    let text = run_file("sweep = { x = [1, 2] }", "command = [\"echo\", \"{x}\"]");
+    desk.write("run.toml", text + "layout = \"flat\"\n");
+    desk.run("run.toml").exited(0);
+    assert_eq!(
+        (desk.read("out/x=1.stdout.txt"), desk.read("out/x=2.stdout.txt")),
+        ("1\n".into(), "2\n".into())
+    );
+}

@@ -397,9 +397,10 @@ async fn publish(
         folder: item.result_folder.clone(),
         input: InputOf {
             relative: item.relative.clone(),
-            name: item.file_name.clone(),
+            name: item.relative.rsplit('/').next().unwrap_or(&item.relative).to_owned(),
             bytes: item.size_bytes,
             modified: item.modified,
+            recipe: item.recipe.clone(),
         },
         success,
         files,

@@ -19,7 +19,10 @@ use dropmill_azure_wire::{blob::FileMetadata, time::Timestamp};
 use dropmill_journal::event::DeliveredFile;
 use dropmill_lifecycle::plan::Superseded;
 use futures_util::future::BoxFuture;
-use std::{collections::BTreeSet, io::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+};
 
 /// Where results come home.
 pub trait ResultPlace: Send + Sync {
@@ -78,6 +81,8 @@ pub struct InputOf {
     pub name: String,
     /// Its length when the plan was made.
     pub bytes: u64,
+    /// Digests of what its task is made from beside it.
+    pub recipe: BTreeMap<String, String>,
     /// When it was last changed, as the file system said when the plan was made.
     pub modified: Option<Timestamp>,
 }

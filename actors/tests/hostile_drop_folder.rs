@@ -214,6 +214,7 @@ fn item(source: PathBuf, whole_folder: bool) -> Item {
         blob: None,
         more_files: vec![],
         values: vec![],
+        recipe: Default::default(),
         outputs: None,
     }
 }

@@ -13,6 +13,7 @@ use dropmill_inputs::{
     template::{Template as Text, Unknown},
 };
 use dropmill_lifecycle::plan::{Item, ItemFile, Layout};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +43,7 @@ pub fn dropped(task: &Task, file: &NewItem) -> Item {
         blob: None,
         more_files: vec![],
         values: vec![],
+        recipe: BTreeMap::new(),
         outputs: None,
     }
 }
@@ -96,6 +98,7 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
             blob: source.and_then(|file| shared.get(file.path.as_str()).cloned()),
             more_files,
             values: draft.values.clone(),
+            recipe: own_recipe(draft, sources),
             outputs: outputs(&settings.task, draft, index, &sources.declared),
             task,
         });
@@ -122,6 +125,23 @@ fn files_of<'a>(
     };
     let mut files = draft.files.iter();
     (files.next(), files.map(more).collect())
+}
+
+/// Digests of what a task is made from beside its first file.
+fn own_recipe(draft: &Draft, sources: &Sources) -> BTreeMap<String, String> {
+    let more = draft.files.iter().skip(1).map(|file| {
+        let found = &sources.files[&file.path];
+        (&file.name, &file.place, found.size_bytes, found.modified)
+    });
+    let more: Vec<_> = more.collect();
+    let mut recipe = BTreeMap::new();
+    if !more.is_empty() {
+        recipe.insert("files".to_owned(), super::short_digest(&json!(more)));
+    }
+    if !draft.values.is_empty() {
+        recipe.insert("values".to_owned(), super::short_digest(&json!(draft.values)));
+    }
+    recipe
 }
 
 /// Names of blobs of files that several tasks share: each is uploaded once.

@@ -304,11 +304,13 @@ fn recipe(settings: &Settings, application: &[AppFile]) -> BTreeMap<String, Stri
         ("application", json!([files, start_task])),
         ("outputs", json!(task.outputs)),
     ];
-    let digest = |value: &Value| {
-        let digest = Sha256::digest(value.to_string().as_bytes());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
-    parts.iter().map(|(part, value)| ((*part).to_owned(), digest(value))).collect()
+    parts.iter().map(|(part, value)| ((*part).to_owned(), short_digest(value))).collect()
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of a value as JSON.
+fn short_digest(value: &Value) -> String {
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {

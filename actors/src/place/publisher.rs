@@ -372,11 +372,9 @@ impl Publisher {
         {
             return Ok(());
         }
-        let made_from = MadeFrom {
-            bytes: delivery.input.bytes,
-            modified: delivery.input.modified,
-            recipe: self.recipe.clone(),
-        };
+        let mut recipe = self.recipe.clone();
+        recipe.extend(delivery.input.recipe.clone());
+        let made_from = MadeFrom { bytes: delivery.input.bytes, modified: delivery.input.modified, recipe };
         let result = OwnResult {
             input: delivery.input.relative.clone(),
             run: self.run.clone(),

@@ -112,6 +112,10 @@ pub struct Item {
     /// Values by name, as text: wildcards, columns, the line, the sweep.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<(String, String)>,
+    /// Digests of what this task is made from beside `source`: `values` and `files`, if it has these. Together with the
+    /// recipe of the plan they decide whether the task would do the same again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipe: BTreeMap<String, String>,
     /// Patterns of this task's outputs, if they differ from those of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Vec<String>>,

@@ -142,6 +142,7 @@ mod tests {
             blob: None,
             more_files: vec![],
             values: vec![],
+            recipe: Default::default(),
             outputs: None,
         }
     }

@@ -28,6 +28,7 @@ pub fn plan(tasks: u32) -> RunPlan {
         blob: None,
         more_files: vec![],
         values: vec![],
+        recipe: Default::default(),
         outputs: None,
     };
     RunPlan {
