@@ -2,6 +2,7 @@
 
 use super::{
     command::{self, Template},
+    files::text,
     name,
     sources::{self, Declared, Sources},
 };
@@ -15,7 +16,10 @@ use dropmill_inputs::{
 use dropmill_lifecycle::plan::{Item, ItemFile, Layout};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// Makes the item of a file of a drop folder; that the command makes sense was checked.
 pub fn dropped(task: &Task, file: &NewItem) -> Item {
@@ -65,11 +69,14 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
     if flat {
         problems.extend(same_names_in_one_folder(settings, sources));
     }
-    let shared = shared_files(&sources.drafts);
+    let shared = shared_files(sources);
     let mut ids = BTreeSet::new();
     let mut items = vec![];
     for (index, draft) in sources.drafts.iter().enumerate() {
-        let task = name::task_name(&draft.name);
+        let task = match draft.values.is_empty() {
+            true => name::task_name(&draft.name),
+            false => name::task_name_of(&draft.name, &draft.name),
+        };
         if !ids.insert(task.clone()) {
             let what = format!("{} has the task id of another task", draft.name);
             problems.push(Problem::new("input", what));
@@ -145,17 +152,30 @@ fn own_recipe(draft: &Draft, sources: &Sources) -> BTreeMap<String, String> {
 }
 
 /// Names of blobs of files that several tasks share: each is uploaded once.
-fn shared_files(drafts: &[Draft]) -> BTreeMap<&str, String> {
+fn shared_files(sources: &Sources) -> BTreeMap<&str, String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for file in drafts.iter().flat_map(|draft| &draft.files) {
+    for file in sources.drafts.iter().flat_map(|draft| &draft.files) {
         *counts.entry(&file.path).or_default() += 1;
     }
     let name = |path: &str| {
-        let digest = Sha256::digest(path.as_bytes());
+        // The same in each copy of the run file's folder: where that lies is no part of it.
+        let digest = Sha256::digest(from_base(&sources.files[path].path, &sources.base).as_bytes());
         let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         format!("shared/{hash}/{}", without_controls(file_name(path)))
     };
     counts.into_iter().filter(|(_, count)| *count > 1).map(|(path, _)| (path, name(path))).collect()
+}
+
+/// The path of a file from the folder of the run file: `a/b`, or `../../a/b`.
+fn from_base(path: &Path, base: &Path) -> String {
+    let mut up = String::new();
+    for above in base.ancestors() {
+        if let Ok(below) = path.strip_prefix(above) {
+            return format!("{up}{}", text(below));
+        }
+        up.push_str("../");
+    }
+    text(path)
 }
 
 /// No blob has control characters in its name.

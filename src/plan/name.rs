@@ -31,10 +31,14 @@ pub fn new_run_name(name: &str, now: Timestamp) -> std::io::Result<String> {
 /// `<slug of the file name>-<12 hex digits>`: people recognise the first part, the second tells files apart whose
 /// names differ in letter case or folder alone.
 pub fn task_name(relative: &str) -> String {
-    let file = relative.rsplit('/').next().unwrap_or(relative);
+    task_name_of(relative.rsplit('/').next().unwrap_or(relative), relative)
+}
+
+/// As [`task_name`], with another text for people.
+pub fn task_name_of(label: &str, relative: &str) -> String {
     let hash: String =
         Sha256::digest(relative.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let slug = slug(file, 40);
+    let slug = slug(label, 40);
     if slug.is_empty() { hash } else { format!("{slug}-{hash}") }
 }
 

@@ -16,7 +16,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Most bytes of a table or a list of lines.
@@ -31,6 +31,8 @@ pub struct Sources {
     pub drafts: Vec<Draft>,
     /// The files that drafts name, by the path that drafts have.
     pub files: BTreeMap<String, InputFile>,
+    /// The folder of the run file.
+    pub base: PathBuf,
     /// Names that a command may use.
     pub declared: Declared,
     /// What was left out, a line for each kind.
@@ -132,6 +134,7 @@ pub fn read(loaded: &Loaded, output: &Path, problems: &mut Vec<Problem>) -> Sour
     }
     sources.declared.values.extend(loaded.sweep.iter().map(|axis| axis.name.clone()));
     hidden_variables(&sources.declared, problems);
+    sources.base = files::normal(&loaded.base);
     let count = drafts::combinations(&loaded.sweep).saturating_mul(sources.drafts.len().max(1));
     if count > MOST_TASKS {
         problems
