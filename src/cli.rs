@@ -138,6 +138,9 @@ pub struct RunArgs {
     /// With --skip-done: compare the content of results, not only their lengths.
     #[arg(long, requires = "skip_done")]
     pub check_content: bool,
+    /// Run only the first N tasks, for example to try a run file; with --skip-done, the first N that are not done.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "resume")]
+    pub limit: Option<u32>,
     /// Record every request and response in this folder, without secrets, for `simulate --replay`.
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,

@@ -33,6 +33,8 @@ pub struct Choices {
     pub skip_done: bool,
     /// With `skip_done`: compares the content of results, not only their lengths.
     pub check_content: bool,
+    /// Keeps only the first inputs, as many as this, after done ones were left out.
+    pub limit: Option<u32>,
 }
 
 /// A run that can be started.
@@ -128,6 +130,9 @@ impl Start {
         plan.notes.iter().for_each(|note| (context.note)(StartNote::Plan(note.clone())));
         if choices.skip_done {
             skip_done(&mut plan, choices.check_content, context)?;
+        }
+        if let Some(limit) = choices.limit {
+            plan::keep(&mut plan, |item| item.index < limit);
         }
         Ok(Self::New(Box::new((loaded, plan))))
     }

@@ -286,3 +286,28 @@ fn tasks_without_files_have_streams_of_their_own_in_one_folder() {
         ("1\n".into(), "2\n".into())
     );
 }
+
+#[test]
+fn a_trial_runs_the_first_tasks_and_skip_done_the_rest() {
+    let desk = Desk::new();
+    for name in ["a", "b", "c", "d"] {
+        desk.write(format!("d/{name}.txt"), name);
+    }
+    desk.write(
+        "run.toml",
+        run_file("files = [\"d/*\"]", "command = [\"cp\", \"{input}\", \"copy\"]\noutputs = [\"copy\"]"),
+    );
+    let ran = |more: &[&str]| {
+        let said = desk.run_with(&[&["run", "run.toml", "--json"], more].concat());
+        said.exited(0);
+        said.of("input_uploaded")
+            .iter()
+            .map(|event| event["input"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ran(&["--limit", "1"]), ["d/a.txt"]);
+    assert_eq!(ran(&["--skip-done", "--limit", "2"]).len(), 2);
+    assert_eq!(ran(&["--skip-done"]), ["d/d.txt"]);
+    let (code, errors) = desk.refused(&["run", "run.toml", "--limit", "0"]);
+    assert_eq!(code, Some(2), "{errors}");
+}

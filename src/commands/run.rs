@@ -39,6 +39,7 @@ pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
         resume: arguments.resume,
         skip_done: arguments.skip_done,
         check_content: arguments.check_content,
+        limit: arguments.limit,
     };
     let note = |note| say_note(&note, &arguments.showing);
     let context = StartContext { state, clock: &clock, ask: &ask, note: &note };
