@@ -43,11 +43,11 @@ fn deletion(outcome: Result<(), BatchError>, under_way: &Code) -> Result<Deletio
 /// A part of what a run creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Its job.
+    /// The job of the run.
     Job,
     /// Its pool, if it is its own.
     Pool,
-    /// Its containers.
+    /// The containers of the run.
     Containers,
 }
 

@@ -228,7 +228,7 @@ pub(crate) trait DrivesMany<M: Machine + 'static>: Actor<Context = Context<Self>
         self.set_timer(ctx);
     }
 
-    /// Tells the machines whose alarm is due that time has passed.
+    /// Applies the event that time has passed to the machines whose alarm is due.
     fn ring(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         for number in self.shells().alarms.due(now) {

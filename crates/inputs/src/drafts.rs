@@ -223,7 +223,7 @@ pub enum Order {
     /// As the source lists them.
     #[default]
     Listed,
-    /// By name.
+    /// In the order of names.
     Name,
     /// The largest first, so that no long task begins at the end.
     SizeDescending,

@@ -12,7 +12,7 @@ const VALUES: &str = "expected a list of values, or a range such as \"1..100\"";
 /// A name and the values that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
-    /// The name.
+    /// Name of the value, as placeholders write it.
     pub name: String,
     /// The values as text.
     pub values: Vec<String>,

@@ -140,7 +140,7 @@ impl Core {
         self.alarm_moved.notify_one();
     }
 
-    /// Lets something befall the service.
+    /// Injects an incident into the service.
     pub fn befall(&self, condition: &Condition) {
         let mut model = self.lock();
         model.befall(condition, self.clock.now());

@@ -279,7 +279,7 @@ impl LocalAzure {
         self.inside.core.clock_moved();
     }
 
-    /// Lets something befall the service that a machine of one's own never does: for tests of clients.
+    /// Injects an incident (lost nodes, quota, clock skew), so that clients can test how they handle it.
     pub fn befall(&self, condition: &Condition) {
         self.inside.core.befall(condition);
     }

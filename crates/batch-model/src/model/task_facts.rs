@@ -35,11 +35,11 @@ pub struct TaskFacts {
 /// What a task does, as far as the service knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// It waits.
+    /// It waits for a node.
     Active,
     /// Its job's preparation runs.
     Preparing,
-    /// It runs.
+    /// It runs on a node.
     Running,
     /// It is over.
     Completed,
@@ -117,7 +117,7 @@ pub struct Subtask {
     pub launch: Option<LaunchId>,
     /// What it does.
     pub state: TaskState,
-    /// Since when.
+    /// When its state began.
     pub state_at: Timestamp,
     /// What it did before, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,22 +212,22 @@ impl TaskFacts {
         self.created.into()
     }
 
-    /// What it does.
+    /// Returns the state as the protocol writes it.
     pub fn state(&self) -> TaskState {
         self.state.into()
     }
 
-    /// Likewise.
+    /// Returns the state as the model keeps it.
     pub fn stage(&self) -> Stage {
         self.state
     }
 
-    /// Since when.
+    /// When its state began.
     pub fn state_at(&self) -> Timestamp {
         self.state_at.into()
     }
 
-    /// Likewise.
+    /// Returns that time as the model keeps it.
     pub fn since(&self) -> Moment {
         self.state_at
     }

@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -106,7 +105,7 @@ class Web(BaseHTTPRequestHandler):
             "missing": lambda: self.empty(404),
             "forbidden": lambda: self.empty(403),
             "busy-once": self.busy_once,
-            "slow": self.slow,
+            "parts": self.in_parts,
             "stalled": self.stalled,
         }.get(name, self.content)()
 
@@ -125,8 +124,8 @@ class Web(BaseHTTPRequestHandler):
     def busy_once(self):
         return self.empty(503) if self.server.asked.count("busy-once") == 1 else self.content()
 
-    def slow(self):
-        """In ten parts within a second, and without a length: the end of the connection is its end."""
+    def in_parts(self):
+        """In ten parts and without a length: the end of the connection is the end of the body."""
         self.close_connection = True
         self.send_response(200)
         self.send_header("Connection", "close")
@@ -135,7 +134,6 @@ class Web(BaseHTTPRequestHandler):
         for start in range(0, len(self.server.body), part):
             self.wfile.write(self.server.body[start : start + part])
             self.wfile.flush()
-            time.sleep(0.1)
 
     def stalled(self):
         """Nothing after the head, until the client goes."""

@@ -9,7 +9,7 @@ use std::{
 
 /// An answer of the server; the connection is closed after it.
 pub enum Answer {
-    /// These bytes.
+    /// A response with these bytes.
     Bytes(Vec<u8>),
     /// These bytes, and then nothing until the client closes the connection.
     Stall(Vec<u8>),
@@ -30,7 +30,7 @@ pub fn endless(body: &[u8]) -> Answer {
     Answer::Bytes([b"HTTP/1.1 200 X\r\nconnection: close\r\n\r\n", body].concat())
 }
 
-/// A redirect.
+/// A redirect to another address.
 pub fn moved(location: &str) -> Answer {
     answer(302, &[&format!("location: {location}")], b"")
 }
