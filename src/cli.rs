@@ -37,6 +37,16 @@ pub enum Command {
         #[command(flatten)]
         showing: Showing,
     },
+    /// Show standard output or error of tasks, while they run and afterwards.
+    Logs(LogsArgs),
+    /// End a run in order: stop its tasks, download finished results, delete what costs money.
+    Cancel {
+        /// Name of the run: its name, a unique prefix, the name of its run file (the latest run), or `latest`.
+        run: String,
+        /// End its process at once: tasks are killed, and `resume` continues the run later.
+        #[arg(long)]
+        now: bool,
+    },
     /// Deliver results that an ended run could not deliver and left at its service.
     Deliver {
         /// Run name or unique prefix.
@@ -150,6 +160,27 @@ pub struct RunArgs {
     /// How progress and report are shown.
     #[command(flatten)]
     pub showing: Showing,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Name of the run: its name, a unique prefix, the name of its run file (the latest run), or `latest`.
+    pub run: String,
+    /// A task: its input, the end or the beginning of its input, or its id. Default: all tasks, each line with its input.
+    pub task: Option<String>,
+    /// Follow the output until the task or the run ends; with several tasks, new ones too.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Show standard error in place of standard output.
+    #[arg(long)]
+    pub stderr: bool,
+    /// Only tasks that failed.
+    #[arg(long, conflicts_with = "task")]
+    pub failed: bool,
+    /// Start with the last N lines of each task, of at most 256 KiB.
+    #[arg(long, value_name = "N")]
+    pub tail: Option<usize>,
 }
 
 /// How the progress of a run is shown.

@@ -69,12 +69,42 @@ pub enum UsageError {
         state: PathBuf,
     },
     /// Several runs begin with this prefix.
-    #[error("{count} runs begin with {run}: `dropmill runs` lists them")]
+    #[error("{count} runs begin with {run}: write more of the name. The latest of them is {latest}")]
     AmbiguousRun {
         /// The prefix that was given.
         run: String,
         /// How many runs begin with it.
         count: usize,
+        /// The latest of them.
+        latest: String,
+    },
+    /// No task of the run has this id or input.
+    #[error("run {run} has no task {task}: `dropmill show {run}` lists its tasks")]
+    UnknownTask {
+        /// The name of the run.
+        run: String,
+        /// What was given for a task.
+        task: String,
+    },
+    /// Several tasks of the run have such an id or input.
+    #[error("{count} tasks of run {run} match {task}, for example {}: write more of the name", examples.join(", "))]
+    AmbiguousTask {
+        /// The name of the run.
+        run: String,
+        /// What was given for a task.
+        task: String,
+        /// How many tasks match.
+        count: usize,
+        /// Some of them.
+        examples: Vec<String>,
+    },
+    /// No process works on the run.
+    #[error("no process works on run {run}: {next}")]
+    NotLive {
+        /// The name of the run.
+        run: String,
+        /// What to do.
+        next: String,
     },
     /// The run has not ended, and only an ended run can be retried or delivered.
     #[error("run {run} has not ended; resume it with `dropmill resume {run}`")]

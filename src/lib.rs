@@ -19,9 +19,11 @@ mod again;
 pub mod cli;
 #[cfg(feature = "cli")]
 mod commands;
+pub mod control;
 mod daemon;
 mod embed;
 mod error;
+mod logs;
 mod notify;
 pub mod plan;
 mod record;

@@ -3,7 +3,9 @@
 
 use crate::{
     again::begin_record,
+    control::LiveRun,
     error::UsageError,
+    logs::LogSource,
     plan::stored,
     record::Record,
     services::{self, Embedded},
@@ -41,6 +43,8 @@ pub struct RunSession {
     pub earlier: Option<Vec<Event>>,
     /// Where requests and responses are recorded, if they are.
     pub record: Option<Record>,
+    /// Other processes of the same user can control the run through a socket in its folder.
+    pub control: bool,
     journal: Journal,
     folder: RunFolder,
 }
@@ -51,6 +55,7 @@ pub struct ActiveRun {
     embedded: Option<Embedded>,
     folder: RunFolder,
     record: Option<Record>,
+    control: Option<LiveRun>,
 }
 
 impl RunSession {
@@ -90,7 +95,7 @@ impl RunSession {
             write_private(&folder.path.join(SETTINGS), &serde_json::to_vec_pretty(&stored)?)?;
         }
         let journal = Journal::create(&folder.path.join("journal.db"), &header)?;
-        Ok(Self { loaded, plan, earlier: None, record: None, journal, folder })
+        Ok(Self { loaded, plan, earlier: None, record: None, control: false, journal, folder })
     }
 
     /// Resumes a run that was interrupted, as it was planned.
@@ -104,7 +109,8 @@ impl RunSession {
         let folder = state.hold_run(&stored.path, clock.now())?;
         // Read again now that no other process writes.
         let (journal, _, events) = Journal::open(&stored.path.join("journal.db"))?;
-        Ok(Self { loaded, plan: stored.plan, earlier: Some(events), record: None, journal, folder })
+        let earlier = Some(events);
+        Ok(Self { loaded, plan: stored.plan, earlier, record: None, control: false, journal, folder })
     }
 
     /// Opens the services and starts the actors.
@@ -117,7 +123,13 @@ impl RunSession {
         if let Some(service) = &embedded {
             actix::spawn(service.clone().alarms());
         }
-        Ok(ActiveRun { embedded, ..self.begin_on(services, clock) })
+        let mut active = self.begin_on(services, clock);
+        if let (Some(control), Some(service)) = (&active.control, &embedded) {
+            let service = service.clone();
+            control.before_exit(move || service.stop());
+        }
+        active.embedded = embedded;
+        Ok(active)
     }
 
     fn begin_on(self, services: Services, clock: &SharedClock) -> ActiveRun {
@@ -133,6 +145,7 @@ impl RunSession {
         inputs: Arc<dyn Inputs>,
         clock: &SharedClock,
     ) -> ActiveRun {
+        let logs = self.control.then(|| LogSource::new(services.clone(), &self.plan));
         let parts = RunParts {
             plan: self.plan,
             services,
@@ -142,7 +155,9 @@ impl RunSession {
             clock: clock.clone(),
             earlier: self.earlier,
         };
-        ActiveRun { run: parts.start(), embedded: None, folder: self.folder, record: self.record }
+        let run = parts.start();
+        let control = logs.and_then(|logs| LiveRun::listen(logs, &self.folder.path, run.canceller()));
+        ActiveRun { run, embedded: None, folder: self.folder, record: self.record, control }
     }
 }
 

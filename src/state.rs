@@ -134,7 +134,11 @@ impl State {
         Ok(RunFolder { path, _lock: lock })
     }
 
-    /// The folder of a run, by its name or the beginning of it.
+    /// Returns the folder of a run. `name` is its name, a unique prefix of it, the name of its run file (`run.name`, the
+    /// latest run), or `latest`.
+    ///
+    /// # Errors
+    /// Fails if there is no such run, or several begin with the prefix.
     pub fn find_run(&self, name: &str) -> Result<PathBuf, UsageError> {
         let runs = self.folder.join("runs");
         let mut found: Vec<String> = match fs::read_dir(&runs) {
@@ -143,16 +147,30 @@ impl State {
             }
             Err(_) => vec![],
         };
-        found.sort();
+        // Names of runs end with the time of their start.
+        found.sort_by_key(|run| parts_of(run).0);
         if found.iter().any(|run| run == name) {
             return Ok(runs.join(name));
+        }
+        let of_file = |run: &&String| name == "latest" || parts_of(run).1 == name;
+        if let Some(run) = found.iter().rfind(of_file) {
+            return Ok(runs.join(run));
         }
         let mut like: Vec<_> = found.into_iter().filter(|run| run.starts_with(name)).collect();
         match (like.len(), like.pop()) {
             (1, Some(run)) => Ok(runs.join(run)),
-            (0, _) => Err(UsageError::UnknownRun { run: name.to_owned(), state: self.folder.clone() }),
-            (count, _) => Err(UsageError::AmbiguousRun { run: name.to_owned(), count }),
+            (count, Some(latest)) => Err(UsageError::AmbiguousRun { run: name.to_owned(), count, latest }),
+            (_, None) => Err(UsageError::UnknownRun { run: name.to_owned(), state: self.folder.clone() }),
         }
+    }
+}
+
+/// Splits the name of a run, such as `lines-20261123-074052-k3f9ab`: the time of its start, and the name of its run file.
+fn parts_of(run: &str) -> (String, &str) {
+    let mut parts = run.rsplitn(4, '-');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(random), Some(time), Some(date), Some(file)) => (format!("{date}-{time}-{random}"), file),
+        _ => (String::new(), ""),
     }
 }
 
@@ -254,6 +272,28 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_run_is_found_by_name_prefix_run_file_or_as_the_latest() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::at(Some(folder.path().to_owned())).unwrap();
+        state.find_run("latest").unwrap_err();
+        let runs =
+            ["sums-20261123-074052-k3f9ab", "sums-20261124-060000-aaaaaa", "sum-20261123-235959-zzzzzz"];
+        for run in runs {
+            fs::create_dir_all(folder.path().join("runs").join(run)).unwrap();
+        }
+        let found = |name: &str| {
+            state.find_run(name).map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        };
+        assert_eq!(found(runs[0]).unwrap(), runs[0]);
+        assert_eq!(found("sums-20261123").unwrap(), runs[0]);
+        assert_eq!(found("sums").unwrap(), runs[1]);
+        assert_eq!(found("sum").unwrap(), runs[2]);
+        assert_eq!(found("latest").unwrap(), runs[1]);
+        let error = found("sums-2026112").unwrap_err().to_string();
+        assert!(error.contains("2 runs begin with sums-2026112") && error.contains(runs[1]), "{error}");
+    }
 
     #[test]
     fn a_lock_file_that_a_dead_process_left_holds_nobody_back() {

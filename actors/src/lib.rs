@@ -37,5 +37,6 @@ pub mod wiring;
 
 pub use feeder::Feeder;
 pub use output_fetcher::deliver as deliver_now;
+pub use output_names::earlier_stream;
 pub use services::Services;
 pub use wiring::{Canceller, RunError, RunHandle, RunParts, start};

@@ -1,11 +1,13 @@
 //! The commands, one room each.
 
+mod cancel;
 mod crash;
 mod deliver;
 mod env;
 mod health;
 mod host;
 mod init;
+mod logs;
 mod manager;
 mod plan;
 mod run;
@@ -41,6 +43,8 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Watch(arguments) => watch::watch(&arguments, &state),
         Command::Status(arguments) => status::status(&arguments, &state),
         Command::Resume { run, showing } => run::resume(&run, &showing, &state),
+        Command::Logs(arguments) => logs::logs(&arguments, &state),
+        Command::Cancel { run, now } => cancel::cancel(&run, now, &state),
         Command::Deliver { run } => deliver::deliver(&run, &state),
         Command::Retry { run, failed, showing } => run::retry(&run, failed, &showing, &state),
         Command::Plan(arguments) => plan::plan(&arguments, &state),

@@ -143,13 +143,14 @@ fn one(session: RunSession, showing: &Showing, clock: &SharedClock) -> Result<u8
     Ok(report.outcome.unwrap_or(Outcome::Infrastructure).exit_code())
 }
 
-async fn carry_out(session: RunSession, showing: &Showing, clock: &SharedClock) -> Result<Report> {
+async fn carry_out(mut session: RunSession, showing: &Showing, clock: &SharedClock) -> Result<Report> {
     let mut shown = Shown::new(showing.quiet || showing.json);
     session.earlier.iter().flatten().for_each(|event| shown.recall(event));
     if !showing.json && !showing.quiet {
         let again = if session.earlier.is_none() { "" } else { ", resumed" };
         say::note(&format!("{}: {} tasks{again}", session.plan.run, session.plan.items.len()));
     }
+    session.control = true;
     let run = session.begin(clock)?;
     let events = run.events();
     let json = showing.json;

@@ -7,7 +7,7 @@ pub use dropmill_journal::shown;
 
 use dropmill_journal::shown_json;
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Writes one line to standard output; returns whether it is still read.
 pub fn line(text: &str) -> bool {
@@ -60,6 +60,48 @@ fn out(text: &str) -> bool {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
+/// Output of a task on standard output. On a terminal, control characters other than line ends and tabs are visible text and
+/// have no effect; elsewhere every byte is written as it is.
+#[derive(Debug, Default)]
+pub struct TextStream {
+    /// The beginning of a character whose end has not come.
+    rest: Vec<u8>,
+}
+
+impl TextStream {
+    /// Writes bytes; returns whether standard output is still read.
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
+        let mut out = io::stdout().lock();
+        let written = match out.is_terminal() {
+            true => out.write_all(self.visible(bytes).as_bytes()),
+            false => out.write_all(bytes),
+        };
+        written.and_then(|()| out.flush()).is_ok()
+    }
+
+    fn visible(&mut self, bytes: &[u8]) -> String {
+        self.rest.extend_from_slice(bytes);
+        let bytes = std::mem::take(&mut self.rest);
+        let mut text = String::new();
+        for chunk in bytes.utf8_chunks() {
+            for (place, line) in chunk.valid().split('\n').enumerate() {
+                text += if place > 0 { "\n" } else { "" };
+                let parts: Vec<String> = line.trim_end_matches('\r').split('\t').map(shown).collect();
+                text += &parts.join("\t");
+            }
+            text += if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
+        }
+        // The end of a character may come with the next bytes.
+        if let Err(error) = std::str::from_utf8(&bytes)
+            && error.error_len().is_none()
+        {
+            text.pop();
+            self.rest = bytes[error.valid_up_to()..].to_vec();
+        }
+        text
+    }
+}
+
 /// A log on standard error: one line an event, whatever the event says.
 #[derive(Debug, Clone, Copy)]
 pub struct Log {
@@ -110,6 +152,14 @@ mod tests {
     #[test]
     fn a_line_is_one_line_whatever_it_holds() {
         assert_eq!(joined(["a\nok: forged", "\x1b[2Jb"]), "a\\nok: forged\n\\u{1b}[2Jb\n");
+    }
+
+    #[test]
+    fn output_of_a_task_moves_no_cursor_and_keeps_its_characters() {
+        let mut stream = TextStream::default();
+        assert_eq!(stream.visible(b"a\tb\r\n\x1b[2J\n"), "a\tb\n\\u{1b}[2J\n");
+        assert_eq!(stream.visible(b"x\xc3"), "x");
+        assert_eq!(stream.visible(b"\xbc\xff!"), "\u{fc}\u{fffd}!");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod digest;
 mod download;
 mod files;
 mod list;
+mod part;
 mod upload;
 
 pub use download::{Downloaded, RESUMES, STALLED_AFTER};

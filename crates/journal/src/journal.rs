@@ -217,6 +217,20 @@ impl Journal {
     pub fn read(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
         settled(|| read_once(path))
     }
+
+    /// Returns the events of a journal after number `after`, also while a run writes it. Each is checked; whether earlier
+    /// ones are complete is not. It changes nothing.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn read_after(path: &Path, after: u64) -> Result<Vec<Event>, JournalError> {
+        settled(|| {
+            let mark = files::check(path)?;
+            let database = database::open_to_read(path)?;
+            let (header, _) = read_header(path, &database, mark.as_ref())?;
+            read_events(path, &database, &header.run, after)
+        })
+    }
 }
 
 impl Drop for Journal {
@@ -245,7 +259,7 @@ fn read_once(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
     let mark = files::check(path)?;
     let database = database::open_to_read(path)?;
     let (header, format) = read_header(path, &database, mark.as_ref())?;
-    let events = read_events(path, &database, &header.run)?;
+    let events = read_events(path, &database, &header.run, 0)?;
     let Some(mark) = mark else {
         // A run that has ended says so in its last event, which is checked like all others.
         let has_ended = matches!(events.last(), Some(Event { kind: EventKind::RunEnded { .. }, .. }));
@@ -331,12 +345,20 @@ fn read_header(
     Ok((header, format))
 }
 
-fn read_events(path: &Path, database: &Connection, run: &str) -> Result<Vec<Event>, JournalError> {
+fn read_events(
+    path: &Path,
+    database: &Connection,
+    run: &str,
+    after: u64,
+) -> Result<Vec<Event>, JournalError> {
     let mut events = vec![];
-    let mut rows = database.prepare(row::SELECT).map_err(|error| JournalError::refused(path, &error))?;
-    let mut rows = rows.query([]).map_err(|error| JournalError::refused(path, &error))?;
+    let refused = |error: rusqlite::Error| JournalError::refused(path, &error);
+    let mut rows = database.prepare(row::SELECT).map_err(refused)?;
+    // A row with a number that no event has is damage, which the first comparison finds.
+    let after_row = if after == 0 { i64::MIN } else { i64::try_from(after).unwrap_or(i64::MAX) };
+    let mut rows = rows.query([after_row]).map_err(refused)?;
     loop {
-        let next = events.len() as u64 + 1;
+        let next = after + events.len() as u64 + 1;
         let damaged = |reason: String| JournalError::Damaged { path: path.into(), seq: next, reason };
         let row = match rows.next() {
             Ok(Some(row)) => row,

@@ -58,6 +58,8 @@ fn what_was_acknowledged_is_read_back_also_while_the_journal_is_open() {
     assert_eq!((journal.last(), events.len()), (3, 3));
     wait(journal.append(vec![event(4)])).unwrap();
     assert_eq!(Journal::read(&path).unwrap().1[3], event(4));
+    assert_eq!(Journal::read_after(&path, 2).unwrap(), [event(3), event(4)]);
+    assert!(Journal::read_after(&path, 9).unwrap().is_empty());
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub mod results;
 mod row;
 pub mod schema;
 mod shown;
+pub mod tasks;
 pub mod trace;
 mod wal;
 mod writer;

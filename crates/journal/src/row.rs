@@ -7,9 +7,8 @@ use crate::{
 use rusqlite::{Statement, params};
 use std::path::Path;
 
-/// Selects rows in the order in which [`Row::read`] expects their columns.
-pub const SELECT: &str =
-    "SELECT seq, at, elapsed_ms, cause, actor, subject, happening, sum FROM events ORDER BY seq";
+/// Selects rows after a number, in the order in which [`Row::read`] expects their columns.
+pub const SELECT: &str = "SELECT seq, at, elapsed_ms, cause, actor, subject, happening, sum FROM events WHERE seq > ?1 ORDER BY seq";
 /// Inserts a row, for [`Row::insert`].
 pub const INSERT: &str = "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 

@@ -76,6 +76,15 @@ impl BatchApi {
         self.file_part(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path, part).await
     }
 
+    /// The length of a file of a task in bytes.
+    ///
+    /// # Errors
+    /// `FileNotFound` if it is not there; see [`BatchError`].
+    pub async fn get_task_file_size(&self, job: &str, task: &str, file: &str) -> Result<u64, BatchError> {
+        let path = ["jobs", job, "tasks", task, "files", file];
+        self.file_length(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path).await
+    }
+
     /// Deletes a file or a folder of a task with all that is in it; `file` is relative to the task's folder.
     ///
     /// # Errors

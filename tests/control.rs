@@ -1,0 +1,133 @@
+//! What other terminals do with a live run: read its logs, cancel it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Desk, Ending, Served, on_sockets, run_file};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::fs::PermissionsExt,
+    process::{ChildStdout, Stdio},
+};
+
+/// Makes a FIFO that tasks wait for.
+fn gate(desk: &Desk, name: &str) -> std::path::PathBuf {
+    let path = desk.path(name);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    path
+}
+
+/// Starts `dropmill` and returns its standard output.
+fn following(desk: &Desk, arguments: &[&str]) -> (Ending, BufReader<ChildStdout>) {
+    let mut child = desk.dropmill(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    (Ending(child), output)
+}
+
+fn line(output: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    line
+}
+
+/// A run of which each task prints a line, waits for the gate, and prints another.
+fn gated(desk: &Desk, more: &str) {
+    let shell = format!(
+        "echo \"begins $0\"; echo warns >&2; read answer < {}; echo \"ends $answer\"",
+        gate(desk, "gate").display()
+    );
+    desk.write("data/a.txt", "a")
+        .write("run.toml", run_file(&format!("[\"sh\", \"-c\", '''{shell}''']"), more));
+}
+
+fn a_log_is_followed_while_its_task_runs(desk: &Desk, more: &str) {
+    gated(desk, more);
+    let mut run = desk.start("run.toml");
+    run.until("task_submitted");
+    let (_one, mut one) = following(desk, &["logs", "latest", "a.txt", "-f"]);
+    let (_all, mut all) = following(desk, &["logs", "latest", "-f"]);
+    let first = line(&mut one);
+    assert!(first.starts_with("begins "), "{first}");
+    assert_eq!(line(&mut all), format!("data/a.txt | {first}"));
+    let error = desk.output(&["logs", "latest", "a.txt", "--stderr"]);
+    assert_eq!(String::from_utf8_lossy(&error.stdout), "warns\n");
+    // Only now the task may end.
+    fs::OpenOptions::new().write(true).open(desk.path("gate")).unwrap().write_all(b"well\n").unwrap();
+    let mut rest = String::new();
+    one.read_to_string(&mut rest).unwrap();
+    let mut rest_of_all = String::new();
+    all.read_to_string(&mut rest_of_all).unwrap();
+    run.end().exited(0);
+    let delivered = desk.read("out/data/a.txt/stdout.txt");
+    assert_eq!(format!("{first}{rest}"), delivered);
+    assert_eq!(rest_of_all, "data/a.txt | ends well\n");
+    // The pool is gone.
+    let after = desk.output(&["logs", "latest", "a.txt"]);
+    assert_eq!(String::from_utf8_lossy(&after.stdout), delivered);
+    let last = desk.output(&["logs", "latest", "a.txt", "--tail", "1"]);
+    assert_eq!(String::from_utf8_lossy(&last.stdout), "ends well\n");
+}
+
+#[test]
+fn a_log_is_followed_on_the_embedded_service() {
+    a_log_is_followed_while_its_task_runs(&Desk::new(), "");
+}
+
+#[test]
+fn a_log_is_followed_on_a_service_behind_sockets() {
+    let desk = Desk::new();
+    let served = Served::on(&desk);
+    for (file, key) in [("batch.key", "/batch/key"), ("blob.key", "/blob/key")] {
+        desk.write(file, served.text(key));
+        fs::set_permissions(desk.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let keys_in_files = on_sockets(&served)
+        .replace("env = \"BATCH_KEY\"", "file = \"batch.key\"")
+        .replace("env = \"STORAGE_KEY\"", "file = \"blob.key\"");
+    a_log_is_followed_while_its_task_runs(&desk, &keys_in_files);
+    served.end();
+}
+
+#[test]
+fn a_run_is_cancelled_from_another_terminal() {
+    let desk = Desk::new();
+    gated(&desk, "");
+    let mut run = desk.start("run.toml");
+    run.until("task_submitted");
+    let socket = desk.files("state/runs").into_iter().find(|path| path.ends_with("control.sock"));
+    let mode = fs::metadata(desk.path("state/runs").join(socket.unwrap())).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let output = desk.output(&["cancel", "latest"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    run.end().exited(130);
+    let (code, error) = desk.refused(&["logs", "latest", "b.txt"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("has no task b.txt"), "{error}");
+    let again = desk.output(&["cancel", "latest"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("has ended already"));
+}
+
+#[test]
+fn a_run_is_ended_at_once_and_continued_later() {
+    let desk = Desk::new();
+    gated(&desk, "");
+    let mut run = desk.start("run.toml");
+    run.until("task_submitted");
+    assert!(desk.output(&["cancel", "latest", "--now"]).status.success());
+    run.end().exited(130);
+    let (code, error) = desk.refused(&["cancel", "latest"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("`dropmill resume"), "{error}");
+    let resumed = desk.start_with(&["resume", "latest", "--json"]);
+    fs::OpenOptions::new().write(true).open(desk.path("gate")).unwrap().write_all(b"now\n").unwrap();
+    resumed.end().exited(0);
+    assert!(desk.read("out/data/a.txt/stdout.txt").ends_with("ends now\n"));
+}
