@@ -288,7 +288,6 @@ fn identity(loaded: &Loaded) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

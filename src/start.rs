@@ -332,7 +332,6 @@ fn changes(then: &RunPlan, now: &RunPlan) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::settings::{Length, Settings, in_code};
     use dropmill_azure_wire::time::WallClock;

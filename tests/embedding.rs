@@ -1,5 +1,4 @@
 //! The example of docs/embedding.rs does what it says, and a program that embeds us stays master of itself.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

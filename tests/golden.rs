@@ -1,5 +1,4 @@
 //! The tutorial's job, `config/top-words.toml`, on fixed inputs: its results, its report and its story.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

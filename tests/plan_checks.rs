@@ -1,5 +1,4 @@
 //! What `plan` and `run` find out before the first task, in folders as people have them.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

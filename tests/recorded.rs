@@ -1,5 +1,4 @@
 //! A run is recorded without a secret, and plays again offline as it was.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

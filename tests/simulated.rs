@@ -1,5 +1,4 @@
 //! `dropmill simulate` and `dropmill trace test`: the simulated world on the command line.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

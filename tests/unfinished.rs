@@ -1,5 +1,4 @@
 //! What we ended is unfinished: what its task left until then looks like a result, and is none.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

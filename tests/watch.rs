@@ -1,5 +1,4 @@
 //! The drop folder: a file is put there, its result appears; nothing is lost, nothing comes twice.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

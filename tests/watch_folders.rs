@@ -1,6 +1,5 @@
 //! What happens to the folders of a daemon while it works: taken away, replaced, on other file systems, with files in
 //! them that nobody wants.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

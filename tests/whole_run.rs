@@ -1,5 +1,4 @@
 //! Whole runs on the embedded service, with real processes, as a user would start them.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used)]
 use super::*;
 use dropmill_azure_wire::time::Timestamp;
 use dropmill_journal::event::DeliveredFile;

@@ -119,7 +119,6 @@ pub fn rest(attempt: u32, asked: Option<Duration>) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn delivery(id: &str) -> Delivery {

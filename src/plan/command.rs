@@ -127,7 +127,6 @@ pub fn value(name: &str, draft: &Draft, index: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use dropmill_azure_wire::command_line::split;
     use dropmill_inputs::NamedFile;

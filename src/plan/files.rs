@@ -417,7 +417,6 @@ pub fn bad_output(pattern: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn search(folder: &Path, patterns: &[&str]) -> (Vec<String>, Vec<Problem>) {

@@ -44,7 +44,6 @@ pub fn task_name_of(label: &str, relative: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use dropmill_azure_wire::{batch::is_valid_id, blob::is_valid_container_name};
     use rand::SeedableRng;

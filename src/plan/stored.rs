@@ -103,7 +103,6 @@ pub fn from_bytes(path: &Path, body: &[u8]) -> Result<RunPlan, PlanError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::Value;
 

@@ -98,7 +98,6 @@ as_text!(Length, Size);
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

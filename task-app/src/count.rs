@@ -192,7 +192,6 @@ impl ShortWord {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::words;
     use proptest::prelude::*;

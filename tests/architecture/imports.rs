@@ -7,7 +7,7 @@ use super::sources;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The command line: all other modules of `src` are the library.
@@ -117,10 +117,10 @@ fn at_most_three_files_import_each_other_in_a_circle() {
 /// that.
 fn imports(folder: &Path) -> Imports {
     let mut files = BTreeMap::new();
-    for path in sources(folder) {
+    for path in sources_without_tests(folder) {
         let below = path.strip_prefix(folder).unwrap().with_extension("");
         let parts: Vec<_> = below.iter().map(|part| part.to_str().unwrap()).collect();
-        if parts.contains(&"tests") || matches!(*parts, ["lib" | "main"]) {
+        if matches!(*parts, ["lib" | "main"]) {
             continue;
         }
         let module = parts.strip_suffix(&["mod"]).unwrap_or(&parts).join("::");
@@ -128,12 +128,36 @@ fn imports(folder: &Path) -> Imports {
     }
     let modules: BTreeSet<String> = files.keys().cloned().collect();
     let of = |module: &String, text: &String| {
-        let is_test = text.contains("#![allow(clippy::unwrap_used)]") && !text.contains("#[cfg(test)]");
-        let text = if is_test { "" } else { text.split("#[cfg(test)]\nmod ").next().unwrap() };
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
         let found = paths(module, text).into_iter().filter_map(|path| file_of(&path, &modules));
         found.filter(|found| found != module).collect()
     };
     files.iter().map(|(module, text)| (module.clone(), of(module, text))).collect()
+}
+
+/// Returns the source files in a folder, without the modules that are declared as `#[cfg(test)] mod NAME;` and those below them.
+pub(super) fn sources_without_tests(folder: &Path) -> Vec<PathBuf> {
+    let mut found = sources(folder);
+    let mut tests = vec![];
+    for path in &found {
+        let beside = path.parent().unwrap();
+        let name = path.file_stem().unwrap();
+        let is_root = ["lib", "main", "mod"].iter().any(|root| name == *root);
+        let below = if is_root { beside.to_owned() } else { beside.join(name) };
+        for declared in fs::read_to_string(path).unwrap().split("#[cfg(test)]\n").skip(1) {
+            let attributes: Vec<_> = declared.lines().take_while(|line| line.starts_with("#[")).collect();
+            let after = declared.lines().nth(attributes.len()).unwrap_or_default();
+            let module = after.rsplit_once("mod ").and_then(|(_, name)| name.strip_suffix(';'));
+            let Some(module) = module else { continue };
+            let elsewhere = attributes.iter().find_map(|line| line.strip_prefix("#[path = \""));
+            match elsewhere.and_then(|line| line.strip_suffix("\"]")) {
+                Some(file) => tests.push(beside.join(file)),
+                None => tests.extend([below.join(module), below.join(format!("{module}.rs"))]),
+            }
+        }
+    }
+    found.retain(|path| !tests.iter().any(|test| path.starts_with(test)));
+    found
 }
 
 /// Returns the module of the file in which a path ends.

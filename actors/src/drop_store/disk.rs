@@ -352,7 +352,6 @@ fn in_a_thread<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::{fs, os::unix::fs::symlink};
 

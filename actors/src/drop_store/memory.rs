@@ -383,7 +383,6 @@ impl Inputs for MemoryDropStore {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
 

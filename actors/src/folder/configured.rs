@@ -100,7 +100,6 @@ fn keep_private(folder: &Folder) -> Result<(), FolderError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 

@@ -134,7 +134,6 @@ fn copy_tree(source: &Folder, target: &Folder) -> Result<(), FolderError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::fs;
 

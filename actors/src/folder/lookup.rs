@@ -130,7 +130,6 @@ fn walk(at: BorrowedFd<'_>, parts: &[&OsStr], purpose: For) -> Result<OwnedFd, E
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

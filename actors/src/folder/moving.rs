@@ -76,7 +76,6 @@ fn rename_in_two_steps(from: &Place<'_>, to: &Place<'_>) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 mod attacks;
 mod changes;
 mod names;

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used)]
 use super::{super::publisher::exchange, super::same::hex, *};
 use crate::place::InputOf;
 use dropmill_journal::event::DeliveredFile;

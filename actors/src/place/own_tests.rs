@@ -1,5 +1,4 @@
 //! Results of later runs of the same run file, and of others, in one output folder.
-#![allow(clippy::unwrap_used)]
 use super::{
     super::{InputOf, Placed, same::hex},
     *,

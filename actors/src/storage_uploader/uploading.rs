@@ -133,7 +133,6 @@ fn names(paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<String, PathBu
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

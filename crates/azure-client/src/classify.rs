@@ -274,7 +274,6 @@ fn date(headers: &http::HeaderMap) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use http::{HeaderMap, HeaderValue, header};
     use std::fmt::Write;

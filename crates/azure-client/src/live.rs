@@ -121,7 +121,6 @@ fn is_refused_certificate(error: &(dyn Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use dropmill_azure_wire::transport::empty;
 

@@ -175,7 +175,6 @@ impl<'de> serde::Deserialize<'de> for IsoDuration {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
 

@@ -160,7 +160,6 @@ impl BlobErrorBody {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
 

@@ -151,8 +151,6 @@ pub(crate) use open_enum;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     open_enum! {
         /// An enum for the tests.
         pub enum Light {

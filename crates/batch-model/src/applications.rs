@@ -178,7 +178,6 @@ fn variables(id: &str, version: Option<&str>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn package(application: &str, version: &str) -> ApplicationPackage {

@@ -83,7 +83,6 @@ pub fn add(draft: &mut Draft, companions: &[(&Companion, Vec<String>)]) -> Resul
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

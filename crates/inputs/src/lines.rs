@@ -35,7 +35,6 @@ pub fn drafts(source: &str, bytes: &[u8]) -> Result<Vec<Draft>, Vec<Problem>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

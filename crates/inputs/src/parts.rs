@@ -194,7 +194,6 @@ fn shown(values: &BTreeMap<&str, &str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn joined(parts: &[(&str, &str)], files: &[&str], incomplete: Incomplete) -> Joined {

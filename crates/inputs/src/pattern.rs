@@ -112,7 +112,6 @@ fn regex_of(glob: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn values(pattern: &str, path: &str) -> Option<String> {

@@ -129,7 +129,6 @@ fn distance(one: &str, other: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const DECLARED: [&str; 4] = ["input", "stem", "alpha", "Sample"];

@@ -128,7 +128,6 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn notice(id: &str) -> Notice {

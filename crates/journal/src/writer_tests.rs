@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used)]
 use super::*;
 use crate::{Journal, event::EventKind, mark::Mark};
 use jiff::Timestamp;

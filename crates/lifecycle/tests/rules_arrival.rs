@@ -1,5 +1,4 @@
 //! What holds for every file of a drop folder, whatever happens to it.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! What holds for every pool, whatever happens to it.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

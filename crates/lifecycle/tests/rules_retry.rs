@@ -1,5 +1,4 @@
 //! What holds for every effort: an upload, a container, the results of a task, a deletion.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

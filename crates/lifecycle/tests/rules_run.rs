@@ -1,5 +1,4 @@
 //! What holds for every run, whatever ends it.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

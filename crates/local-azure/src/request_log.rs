@@ -117,7 +117,6 @@ fn without_signature(target: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use axum::{body::Body, routing::get};
     use dropmill_azure_wire::time::Clock;

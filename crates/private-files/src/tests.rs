@@ -1,7 +1,5 @@
 //! Tests on a real file system. Those that need another user are effective only if run as root.
 
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
 

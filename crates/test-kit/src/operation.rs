@@ -165,7 +165,6 @@ fn fits<'a>(pattern: &str, segments: &[&'a str]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -1,5 +1,4 @@
 //! An actor that dies ends the run with its name as the cause; what costs money goes all the same.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! The rules hold whatever goes wrong; and they are broken when the client is.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! Runs in virtual time: the real actors, client and service, a runner that pretends.
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

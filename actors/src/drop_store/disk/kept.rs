@@ -82,7 +82,6 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::drop_store::Root;
     use std::fs;

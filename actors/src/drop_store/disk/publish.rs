@@ -248,7 +248,6 @@ fn refused(error: FolderError) -> NotPublished {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
     use std::fs;

@@ -120,7 +120,6 @@ fn add_content(hash: &mut Sha256, mut file: File) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::{super::tests::desk, *};
     use std::{fs, os::unix::fs::symlink};
 

@@ -164,7 +164,6 @@ impl Moving<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::{
         fs,

@@ -179,7 +179,6 @@ fn is_marked(folder: &Folder, at: &Path, rules: &Rules) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::drop_store::{RulesSettings, text_of};
     use std::fs;

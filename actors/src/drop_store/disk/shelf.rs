@@ -202,7 +202,6 @@ pub(super) fn elsewhere() -> Option<tempfile::TempDir> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::fs;
 

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 use crate::{duration::IsoDuration, secret::Secret};
 use serde_json::json;

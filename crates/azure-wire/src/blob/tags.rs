@@ -179,7 +179,6 @@ impl FoundByTags {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn tags(pairs: &[(&str, &str)]) -> Tags {

@@ -84,7 +84,6 @@ pub fn read_key_info(body: &[u8], now: Timestamp) -> Result<(Timestamp, Timestam
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{
         sas::{Action, SasRequest, verify},

@@ -1,7 +1,5 @@
 //! Formulas and what they are worth.
 
-#![allow(clippy::unwrap_used)]
-
 use super::{Formula, Samples, Sight, Wish};
 use dropmill_azure_wire::time::Timestamp;
 

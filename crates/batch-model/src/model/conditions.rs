@@ -194,7 +194,6 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{
         model::Identity,

@@ -185,7 +185,6 @@ fn each(list: Option<&mut Value>, change: impl FnMut(&mut Value)) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

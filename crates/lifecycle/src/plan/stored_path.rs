@@ -86,7 +86,6 @@ pub mod optional {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]

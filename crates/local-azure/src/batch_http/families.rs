@@ -1,7 +1,5 @@
 //! What differs between versions of the API.
 
-#![allow(clippy::unwrap_used)]
-
 use super::tests::{Reply, Rig};
 use crate::service::ServiceSettings;
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! Every operation of the protocol, and that each is answered and told about.
 
-#![allow(clippy::unwrap_used)]
-
 use super::tests::Rig;
 use serde_json::json;
 

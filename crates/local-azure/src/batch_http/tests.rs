@@ -1,7 +1,5 @@
 //! The HTTP face, asked as clients ask it: signed requests in process, nodes that pretend.
 
-#![allow(clippy::unwrap_used)]
-
 use crate::{
     orders::NodeRef,
     runner::{Pretend, PretendRunner, PretendSettings},

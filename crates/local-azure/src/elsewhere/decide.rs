@@ -168,7 +168,6 @@ pub(super) fn block_length(limits: &Limits, length: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

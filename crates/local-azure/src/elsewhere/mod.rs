@@ -16,7 +16,8 @@ mod line;
 mod no_web;
 #[cfg(feature = "web")]
 mod storage;
-#[cfg(all(test, feature = "web"))]
+#[cfg(test)]
+#[cfg(feature = "web")]
 mod tests;
 
 use crate::{

@@ -1,8 +1,6 @@
 //! `docs/emulator.md`, made from what the service answers: the words of `docs/emulator/page.md`, in which each line
 //! `{{…}}` stands for a table that is made here. `UPDATE_DOCS=1 cargo test -p dropmill-local-azure emulator_page` writes it.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 mod declared;
 mod described;
 mod fields;

@@ -103,7 +103,6 @@ async fn exchange(lines: &str, response: Response<Empty<bytes::Bytes>>) -> (http
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

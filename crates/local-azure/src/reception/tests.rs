@@ -1,7 +1,5 @@
 //! Clients that keep silent, in virtual time; and one too many.
 
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 use axum::{extract::Request as Asked, response::Response};
 use http_body_util::BodyExt;

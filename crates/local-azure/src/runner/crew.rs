@@ -128,7 +128,6 @@ impl Crew {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::sync::mpsc;
 

@@ -130,7 +130,6 @@ fn entry(name: &str, item: &Item) -> FileEntry {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -234,7 +234,6 @@ pub(super) fn as_text(path: &Path) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
 

@@ -112,7 +112,6 @@ pub(super) fn beneath(path: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
     use std::fs;

@@ -181,7 +181,6 @@ fn kept_keys(path: &Path, durability: Durability) -> Result<Keys, HomeError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 

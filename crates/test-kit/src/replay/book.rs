@@ -318,7 +318,6 @@ fn content(body: &RecordedBody) -> Result<Bytes, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

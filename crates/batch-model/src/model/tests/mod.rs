@@ -1,7 +1,5 @@
 //! The model, driven by hand: no clock, no node, no disk but what a test plays.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 mod autoscale;
 mod instances;
 mod jobs;

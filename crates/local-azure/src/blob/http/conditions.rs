@@ -108,7 +108,6 @@ impl Conditions {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::blob::store::ContentHeaders;
 

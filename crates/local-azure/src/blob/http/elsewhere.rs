@@ -169,7 +169,6 @@ fn of_client(parts: &Parts) -> Option<Service> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::{Service::*, *};
     use http::Request;
 

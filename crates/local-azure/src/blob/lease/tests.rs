@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used)]
 use super::*;
 
 const OWN: &str = "aaaaaaaa-0000-4000-8000-000000000000";

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used)]
 //! The HTTP face, asked without a socket.
 
 mod absent;

@@ -1,5 +1,4 @@
 //! Downloads and uploads over real connections on loopback. Time bounds that a test needs are its own and short.
-#![allow(clippy::unwrap_used)]
 
 mod downloads;
 mod server;

@@ -125,7 +125,6 @@ impl AsFd for Line {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::{
         fs::File,

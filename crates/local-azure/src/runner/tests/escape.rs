@@ -1,6 +1,6 @@
 //! Processes that do everything to get away from the task that started them. The tests of the whole program use this
 //! file, too.
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(dead_code)]
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},

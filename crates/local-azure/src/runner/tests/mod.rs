@@ -1,5 +1,4 @@
 //! Launches of real processes. Tests wait for reports; the only limits in time are those of a failing test.
-#![allow(clippy::unwrap_used)]
 
 mod commands;
 mod endings;

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 mod crashes;
 mod lives;
 mod twin;
