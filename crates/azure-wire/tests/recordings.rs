@@ -184,16 +184,20 @@ impl Findings {
 
 /// Returns all recorded interactions with the name of their file.
 fn interactions() -> Vec<(String, Value)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/recordings");
     let mut all = Vec::new();
     for set in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
         for file in fs::read_dir(set).unwrap().map(|entry| entry.unwrap().path()) {
             let mut recording: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
             let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-            let Value::Array(found) = recording["interactions"].take() else {
-                panic!("{name}: no interactions")
+            let sessions = match (recording["interactions"].take(), recording["cases"].take()) {
+                (Value::Array(session), _) => vec![session],
+                (_, Value::Object(cases)) => {
+                    cases.into_iter().map(|(_, session)| serde_json::from_value(session).unwrap()).collect()
+                }
+                _ => panic!("{name}: no interactions and no cases"),
             };
-            all.extend(found.into_iter().map(|interaction| (name.clone(), interaction)));
+            all.extend(sessions.into_iter().flatten().map(|interaction| (name.clone(), interaction)));
         }
     }
     all

@@ -152,7 +152,7 @@ fn tasks_in(value: &Value, found: &mut Vec<TaskAdd>) {
 
 #[test]
 fn recorded_tasks_come_out_as_they_went_in() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../azure-wire/tests/recordings");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/recordings");
     let mut all = vec![];
     for client in fs::read_dir(folder).unwrap().filter_map(|entry| fs::read_dir(entry.unwrap().path()).ok()) {
         for file in client {
