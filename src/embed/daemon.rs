@@ -1,10 +1,10 @@
 //! A daemon over a drop folder, in a thread of its own.
 
-use super::options::{BEHIND, StartOptions, in_a_thread};
+use super::options::{BEHIND, Common, Source, in_a_thread};
 use crate::{
     daemon::{self, AskStatus, Command, DaemonEvent, Status},
     error::Error,
-    settings::Settings,
+    settings::{Loaded, Settings},
 };
 use dropmill_azure_wire::time::WallClock;
 use std::{path::Path, sync::Arc};
@@ -28,7 +28,7 @@ use std::{path::Path, sync::Arc};
 /// # }
 /// ```
 pub struct Daemon {
-    options: StartOptions,
+    builder: DaemonBuilder,
     orders: async_channel::Sender<Command>,
     asks: AskStatus,
     ended: async_channel::Receiver<Result<(), Error>>,
@@ -37,19 +37,21 @@ pub struct Daemon {
 /// A daemon that is not started yet.
 #[derive(Debug, Clone)]
 pub struct DaemonBuilder {
-    options: StartOptions,
+    common: Common,
+    source: Source,
 }
 
 impl Daemon {
     /// Prepares a daemon of a run file that has a section `watch`.
     pub fn from_file(file: impl AsRef<Path>) -> DaemonBuilder {
-        DaemonBuilder { options: StartOptions::from_file(file.as_ref()) }
+        DaemonBuilder { common: Common::default(), source: Source::File(file.as_ref().to_owned()) }
     }
 
     /// Prepares a daemon of settings that are made in code and have a `watch.directory`. Paths in them are relative to
     /// `base`.
     pub fn from_settings(settings: Settings, base: impl AsRef<Path>) -> DaemonBuilder {
-        DaemonBuilder { options: StartOptions::from_settings(settings, base.as_ref()) }
+        let source = Source::Code(Box::new(settings), base.as_ref().to_owned());
+        DaemonBuilder { common: Common::default(), source }
     }
 
     /// The former name of [`Daemon::from_file`].
@@ -79,7 +81,7 @@ impl Daemon {
     /// # Errors
     /// Fails if the run file has mistakes; the daemon then keeps its settings.
     pub fn reload(&self) -> Result<(), Error> {
-        let loaded = self.options.load()?;
+        let loaded = self.builder.load()?;
         let _ = self.orders.try_send(Command::Reload(Box::new(loaded)));
         Ok(())
     }
@@ -112,14 +114,14 @@ impl DaemonBuilder {
     /// Sets a key over the settings: `section.key=value`.
     #[must_use]
     pub fn set(mut self, set: &str) -> Self {
-        self.options.set.push(set.to_owned());
+        self.common = self.common.set(set);
         self
     }
 
     /// Sets the state folder. Default: that of the program, `$XDG_STATE_HOME/dropmill` or `~/.local/state/dropmill`.
     #[must_use]
     pub fn state(mut self, folder: impl AsRef<Path>) -> Self {
-        self.options.state = Some(folder.as_ref().to_owned());
+        self.common = self.common.state(folder);
         self
     }
 
@@ -128,7 +130,7 @@ impl DaemonBuilder {
     /// # Errors
     /// Fails if the settings have mistakes, a feature is missing, or another process watches the folder.
     pub fn start(self) -> Result<(Daemon, async_channel::Receiver<DaemonEvent>), Error> {
-        let (loaded, state) = self.options.read()?;
+        let (loaded, state) = (self.load()?, self.common.find_state()?);
         let daemon = daemon::Daemon::open(loaded, state, Arc::new(WallClock))?;
         let (orders, ordered) = async_channel::unbounded();
         let (asks, asked) = async_channel::unbounded();
@@ -137,6 +139,10 @@ impl DaemonBuilder {
         in_a_thread("dropmill-watch", move || async move {
             let _ = reported.send(daemon.work(ordered, asked, events).await.map_err(Error::from)).await;
         })?;
-        Ok((Daemon { options: self.options, orders, asks, ended }, receiver))
+        Ok((Daemon { builder: self, orders, asks, ended }, receiver))
+    }
+
+    fn load(&self) -> Result<Loaded, Error> {
+        self.source.load(&self.common)
     }
 }

@@ -19,33 +19,37 @@ pub(super) enum Source {
     Code(Box<Settings>, PathBuf),
 }
 
-/// What a run or daemon is started with.
-#[derive(Debug, Clone)]
-pub(super) struct StartOptions {
-    pub source: Source,
+/// The options that all builders share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Common {
+    /// Values over the settings, as `section.key=value`.
     pub set: Vec<String>,
-    pub state: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
-impl StartOptions {
-    pub fn from_file(file: &Path) -> Self {
-        Self { source: Source::File(file.to_owned()), set: vec![], state: None }
+impl Common {
+    pub fn set(mut self, set: &str) -> Self {
+        self.set.push(set.to_owned());
+        self
     }
 
-    pub fn from_settings(settings: Settings, base: &Path) -> Self {
-        Self { source: Source::Code(Box::new(settings), base.to_owned()), set: vec![], state: None }
+    pub fn state(mut self, folder: impl AsRef<Path>) -> Self {
+        self.state = Some(folder.as_ref().to_owned());
+        self
     }
 
-    /// Reads the settings and finds the state folder.
-    pub fn read(&self) -> Result<(Loaded, State), Error> {
-        Ok((self.load()?, State::at(self.state.clone())?))
+    /// Finds the state folder.
+    pub fn find_state(&self) -> Result<State, Error> {
+        Ok(State::at(self.state.clone())?)
     }
+}
 
+impl Source {
     /// Reads the settings.
-    pub fn load(&self) -> Result<Loaded, Error> {
-        Ok(match &self.source {
-            Source::File(file) => load(file, &self.set, [])?,
-            Source::Code(settings, base) => in_code(settings, base, &self.set)?,
+    pub fn load(&self, common: &Common) -> Result<Loaded, Error> {
+        Ok(match self {
+            Self::File(file) => load(file, &common.set, [])?,
+            Self::Code(settings, base) => in_code(settings, base, &common.set)?,
         })
     }
 }

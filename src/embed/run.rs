@@ -1,6 +1,6 @@
 //! A run in a thread of its own.
 
-use super::options::{StartOptions, in_a_thread};
+use super::options::{Common, Source, in_a_thread};
 use crate::{
     error::Error,
     record::Record,
@@ -37,29 +37,7 @@ use std::{
 /// # }
 /// ```
 ///
-/// Resumes what was interrupted, skips inputs that are done, and runs failed tasks once more:
-///
-/// ```no_run
-/// use dropmill::{Error, NothingToDo, Run};
-///
-/// # fn example() -> Result<(), Error> {
-/// let (run, events) = match Run::from_file("run.toml").resume().skip_done().start() {
-///     Err(Error::NothingToDo(NothingToDo::AllDone { inputs, .. })) => {
-///         println!("all {inputs} inputs are done");
-///         return Ok(());
-///     }
-///     started => started?,
-/// };
-/// drop(events);
-/// let name = run.name().to_owned();
-/// let report = run.finished_blocking()?;
-/// if report.tasks.failed > 0 {
-///     let (again, _) = Run::retry(&name).only_failed().start()?;
-///     println!("{} tasks failed twice", again.finished_blocking()?.tasks.failed);
-/// }
-/// # Ok(())
-/// # }
-/// ```
+/// The [landing page](crate) shows `resume`, `skip_done` and `retry`.
 pub struct Run {
     name: String,
     canceller: Canceller,
@@ -69,7 +47,8 @@ pub struct Run {
 /// A run that is not started yet.
 #[derive(Debug, Clone)]
 pub struct RunBuilder {
-    options: StartOptions,
+    common: Common,
+    source: Source,
     choices: Choices,
     record: Option<PathBuf>,
 }
@@ -77,23 +56,22 @@ pub struct RunBuilder {
 /// The rest of an interrupted run, not started yet.
 #[derive(Debug, Clone)]
 pub struct ResumeBuilder {
+    common: Common,
     run: String,
-    state: Option<PathBuf>,
 }
 
 /// A new run of the tasks that did not succeed in another run, not started yet.
 #[derive(Debug, Clone)]
 pub struct RetryBuilder {
+    common: Common,
     run: String,
-    state: Option<PathBuf>,
-    set: Vec<String>,
     only_failed: bool,
 }
 
 impl Run {
     /// Prepares a run of a run file: TOML, YAML or JSON, as its extension says.
     pub fn from_file(file: impl AsRef<Path>) -> RunBuilder {
-        RunBuilder::new(StartOptions::from_file(file.as_ref()))
+        RunBuilder::new(Source::File(file.as_ref().to_owned()))
     }
 
     /// Prepares a run of settings that are made in code, without a run file. Paths in the settings are relative to `base`.
@@ -129,7 +107,7 @@ impl Run {
     /// # }
     /// ```
     pub fn from_settings(settings: Settings, base: impl AsRef<Path>) -> RunBuilder {
-        RunBuilder::new(StartOptions::from_settings(settings, base.as_ref()))
+        RunBuilder::new(Source::Code(Box::new(settings), base.as_ref().to_owned()))
     }
 
     /// The former name of [`Run::from_file`].
@@ -143,13 +121,13 @@ impl Run {
     /// Only what is missing is done. [`RunBuilder::resume`] finds the run by its settings instead, and follows changes of
     /// its deadlines and limits.
     pub fn resume(run: impl Into<String>) -> ResumeBuilder {
-        ResumeBuilder { run: run.into(), state: None }
+        ResumeBuilder { common: Common::default(), run: run.into() }
     }
 
     /// Prepares a new run of the tasks that did not succeed in an ended run, with its run file as it is now. `run` is its
     /// name, or a unique prefix of it.
     pub fn retry(run: impl Into<String>) -> RetryBuilder {
-        RetryBuilder { run: run.into(), state: None, set: vec![], only_failed: false }
+        RetryBuilder { common: Common::default(), run: run.into(), only_failed: false }
     }
 
     /// Returns the name of the run, which `dropmill show`, `dropmill trace`, [`Run::resume`] and [`Run::retry`] take.
@@ -180,21 +158,21 @@ impl Run {
 }
 
 impl RunBuilder {
-    fn new(options: StartOptions) -> Self {
-        Self { options, choices: Choices::default(), record: None }
+    fn new(source: Source) -> Self {
+        Self { common: Common::default(), source, choices: Choices::default(), record: None }
     }
 
     /// Sets a key over the settings: `section.key=value`.
     #[must_use]
     pub fn set(mut self, set: &str) -> Self {
-        self.options.set.push(set.to_owned());
+        self.common = self.common.set(set);
         self
     }
 
     /// Sets the state folder. Default: that of the program, `$XDG_STATE_HOME/dropmill` or `~/.local/state/dropmill`.
     #[must_use]
     pub fn state(mut self, folder: impl AsRef<Path>) -> Self {
-        self.options.state = Some(folder.as_ref().to_owned());
+        self.common = self.common.state(folder);
         self
     }
 
@@ -258,7 +236,7 @@ impl RunBuilder {
     }
 
     fn prepare(&self, clock: &SharedClock) -> Result<(Start, State), Error> {
-        let (loaded, state) = self.options.read()?;
+        let (loaded, state) = (self.source.load(&self.common)?, self.common.find_state()?);
         let start = Start::of_settings(loaded, self.choices, &surroundings(&state, clock))?;
         Ok((start, state))
     }
@@ -268,7 +246,7 @@ impl ResumeBuilder {
     /// Sets the state folder, as [`RunBuilder::state`].
     #[must_use]
     pub fn state(mut self, folder: impl AsRef<Path>) -> Self {
-        self.state = Some(folder.as_ref().to_owned());
+        self.common = self.common.state(folder);
         self
     }
 
@@ -278,9 +256,9 @@ impl ResumeBuilder {
     /// [`UsageError::Ended`](crate::UsageError::Ended) if the run has ended; otherwise as [`RunBuilder::start`].
     pub fn start(self) -> Result<(Run, async_channel::Receiver<Event>), Error> {
         let clock: SharedClock = Arc::new(WallClock);
-        let state = State::at(self.state)?;
+        let state = self.common.find_state()?;
         let stored = StoredRun::find(&self.run, &state)?;
-        let loaded = stored.load(&[], vec![])?;
+        let loaded = stored.load(&self.common.set, vec![])?;
         let start = Start::rest_of(stored, loaded)?;
         begin(start.open(&state, &clock, |_| Ok(None))?, clock)
     }
@@ -297,14 +275,14 @@ impl RetryBuilder {
     /// Sets a key over the settings, as [`RunBuilder::set`]; those of the first run stay.
     #[must_use]
     pub fn set(mut self, set: &str) -> Self {
-        self.set.push(set.to_owned());
+        self.common = self.common.set(set);
         self
     }
 
     /// Sets the state folder, as [`RunBuilder::state`].
     #[must_use]
     pub fn state(mut self, folder: impl AsRef<Path>) -> Self {
-        self.state = Some(folder.as_ref().to_owned());
+        self.common = self.common.state(folder);
         self
     }
 
@@ -315,9 +293,9 @@ impl RetryBuilder {
     /// [`NothingToDo`](crate::NothingToDo) if every task succeeded; otherwise as [`RunBuilder::start`].
     pub fn start(self) -> Result<(Run, async_channel::Receiver<Event>), Error> {
         let clock: SharedClock = Arc::new(WallClock);
-        let state = State::at(self.state)?;
+        let state = self.common.find_state()?;
         let stored = StoredRun::find(&self.run, &state)?;
-        let load = || stored.load(&self.set, vec![]);
+        let load = || stored.load(&self.common.set, vec![]);
         let start = Start::retry_of(&stored, self.only_failed, load, &surroundings(&state, &clock))?;
         begin(start.open(&state, &clock, |_| Ok(None))?, clock)
     }
