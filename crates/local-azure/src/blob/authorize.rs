@@ -10,7 +10,7 @@ use dropmill_azure_wire::{
     sas::{self, Action, Level, SasRequest},
     sign::{Parts, Scheme},
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What a request proved.
@@ -60,16 +60,13 @@ impl Rights {
 /// Why it proves nothing, or not enough.
 pub fn authorize(
     inner: &Inner,
-    method: &Method,
-    path: &str,
-    query: &str,
-    headers: &HeaderMap,
+    parts: Parts<'_>,
     address: &Address,
     from: IpAddr,
 ) -> Result<Rights, Refusal> {
     let now = inner.clock.now();
-    if headers.contains_key(http::header::AUTHORIZATION) || !sas::is_present(query) {
-        let parts = Parts { method, path, query, headers };
+    let query = parts.query;
+    if parts.headers.contains_key(http::header::AUTHORIZATION) || !sas::is_present(query) {
         return match inner.key.verify(Scheme::Storage, parts, now) {
             Ok(()) => Ok(Rights::Owner),
             Err(refused) => {
@@ -91,7 +88,7 @@ pub fn authorize(
         (_, "") => Level::Container,
         _ => Level::Object,
     };
-    let Some(action) = Action::from_request(method, level, query) else {
+    let Some(action) = Action::from_request(parts.method, level, query) else {
         return Err(refuse(
             403,
             "AuthorizationFailure",

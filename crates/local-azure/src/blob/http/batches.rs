@@ -38,7 +38,7 @@ pub async fn carry_out(
     let query = parts.uri.query().unwrap_or_default();
     let address = Address::read(inside)?;
     if parts.headers.contains_key(header::AUTHORIZATION) || !sas::is_present(query) {
-        authorize(inner, &parts.method, parts.uri.path(), query, &parts.headers, &address, HERE)?;
+        authorize(inner, parts.into(), &address, HERE)?;
     } else {
         // It does nothing by itself: what each part proves is what counts. But from a client that proves nothing, no
         // body is received.

@@ -103,13 +103,13 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
 
 /// Carries out one request about what `inside` names.
 async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -> Answered {
-    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let query = parts.uri.query().unwrap_or_default();
     let (mut address, resource) = (Address::read(inside)?, resource::named(inside, &restype_of(query))?);
     if resource == Resource::BlobOfRoot {
         address = resource::in_root(address);
     }
     let from = parts.extensions.get().map_or(HERE, |Peer(from)| *from);
-    let rights = authorize(inner, &parts.method, path, query, &parts.headers, &address, from)?;
+    let rights = authorize(inner, parts.into(), &address, from)?;
     if resource == Resource::BlobOfRoot {
         check_root(inner).await?;
     }
