@@ -1,7 +1,33 @@
-//! The actors that carry a run out.
+//! The actors that carry out runs and drop folders.
 //!
-//! Each is a thin shell: a message becomes an event of a machine of `lifecycle`, the machine's
-//! commands become calls to the service or news for the next actor. `wiring` alone knows them all.
+//! This crate is the inside of the library `dropmill`; use that crate unless you need other services, another place for
+//! results or another journal. Each actor is a thin layer around a state machine of `dropmill-lifecycle`: a message becomes
+//! an event, and the commands of the machine become calls to the service or messages to other actors. Only [`wiring`] knows
+//! all actors.
+//!
+//! - [`RunParts`]: a plan, and what it runs with; [`RunParts::start`] starts the actors and returns a [`RunHandle`]
+//! - [`Services`]: clients of Batch and Blob
+//! - [`place`]: where results are delivered; [`inputs`]: where inputs are read from
+//! - [`mill`], [`drop_folder`], [`drop_store`]: the daemon of a drop folder, and the access to its files
+//!
+//! # Examples
+//!
+//! Starts a run in the current actix system, and waits for its report:
+//!
+//! ```no_run
+//! use dropmill_actors::{RunError, RunParts};
+//!
+//! async fn run_to_the_end(parts: RunParts) -> Result<u64, RunError> {
+//!     let run = parts.start();
+//!     let events = run.events();
+//!     actix::spawn(async move {
+//!         while let Ok(event) = events.recv().await {
+//!             println!("{} {}", event.seq, event.subject);
+//!         }
+//!     });
+//!     Ok(run.finished().await?.tasks.succeeded)
+//! }
+//! ```
 
 mod alarms;
 mod bodies;

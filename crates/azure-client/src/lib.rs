@@ -1,11 +1,55 @@
-//! Clients of Azure Batch and Blob over a `Transport`: over a socket ([`live::HttpTransport`]), by a plain call into a
-//! service of the same process ([`in_process::InProcess`]), or through whatever else carries a request.
+//! Clients of Azure Batch and Azure Blob Storage.
 //!
-//! A call is signed, sent once, and its answer read within a deadline; what went wrong is told as a
-//! [`error::CallError`] whose [`error::CallError::failure`] says what may be done about it. Nobody here repeats
-//! a call that may have had an effect, sleeps, or reads the machine's clock: that is decided elsewhere.
-//! Two things are repeated, since nobody else could do it as well: a read whose connection died before its
-//! answer began (once), and a download that broke off (from where it broke off).
+//! [`batch::BatchApi`] and [`blob::BlobApi`] send requests through a [`Transport`](dropmill_azure_wire::transport::Transport):
+//! over a socket (`live::HttpTransport`, feature `live`), by a direct call to a service in the same process
+//! ([`in_process::InProcess`]), or through your own. Bodies are the types of `dropmill-azure-wire`.
+//!
+//! Each call is signed, sent once, and has a deadline. [`BatchError`] and [`BlobError`] name the operation, the object and
+//! the response; [`error::CallError::failure`] says whether to repeat the call. The client repeats only a read whose
+//! connection closed before the response began (once), and the rest of an interrupted download. It does not sleep and does
+//! not read the machine's clock: the caller passes one.
+//!
+//! # Examples
+//!
+//! Creates a pool and starts a task in an account of Azure:
+//!
+//! ```no_run
+//! use dropmill_azure_client::{
+//!     Endpoint,
+//!     batch::{BatchApi, BatchOptions},
+//!     live::HttpTransport,
+//! };
+//! use dropmill_azure_wire::{sign::SharedKey, time::WallClock};
+//! use rand::SeedableRng;
+//! use serde_json::{from_value, json};
+//! use std::sync::Arc;
+//!
+//! # async fn example(key: String) -> Result<(), Box<dyn std::error::Error>> {
+//! let _ = rustls::crypto::ring::default_provider().install_default();
+//! let batch = BatchApi::new(BatchOptions::new(
+//!     Endpoint::parse("https://account.westeurope.batch.azure.com")?,
+//!     SharedKey::new("account", &key.into())?.into(),
+//!     Arc::new(HttpTransport::new()?),
+//!     Arc::new(WallClock),
+//!     // Only chooses the ids of requests.
+//!     rand_chacha::ChaCha8Rng::seed_from_u64(std::process::id().into()),
+//! ));
+//! let image = json!({"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"});
+//! let machine = json!({"imageReference": image, "nodeAgentSKUId": "batch.node.ubuntu 24.04"});
+//! let pool = json!({
+//!     "id": "small",
+//!     "vmSize": "standard_d2s_v5",
+//!     "targetDedicatedNodes": 1,
+//!     "virtualMachineConfiguration": machine,
+//! });
+//! batch.create_pool(&from_value(pool)?).await?;
+//! batch.create_job(&from_value(json!({"id": "hello", "poolInfo": {"poolId": "small"}}))?).await?;
+//! let task = from_value(json!({"id": "first", "commandLine": "/bin/echo hello"}))?;
+//! batch.add_tasks("hello", &[task]).await?;
+//! println!("{:?}", batch.get_task("hello", "first").await?.state);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod batch;
 pub mod blob;

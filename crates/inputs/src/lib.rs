@@ -1,8 +1,17 @@
-//! What tasks are made of.
+//! The inputs of tasks: files, sets of files, rows, lines and sweeps become named drafts.
 //!
-//! A run makes one task for each *draft*: named files and named values. A source makes drafts (files, sets of files that
-//! belong together, rows of a table, lines of a text), and a sweep multiplies them. Everything here is a pure function
-//! from what was read to drafts: it opens no file, and it returns all problems at once.
+//! A run makes one task for each [`Draft`]: named files and named values. A source makes drafts, and a sweep multiplies
+//! them. Use this crate to make tasks from inputs in the same way as the section `input` of a run file does. All functions
+//! are pure: the caller reads the files, and a function returns all problems ([`Problem`]) at once.
+//!
+//! - [`parts`] and [`companions`]: sets of files that belong together
+//! - [`table`] and [`lines`]: rows of CSV, TSV and JSON Lines files, and lines of a text
+//! - [`sweep`] and [`drafts::multiply`]: combinations of values
+//! - [`template`]: placeholders in commands and paths
+//!
+//! # Examples
+//!
+//! Pairs files by their sample, and makes a task for each pair and seed:
 //!
 //! ```
 //! use dropmill_inputs::{parts::{self, Incomplete, Part}, sweep::Axis, drafts};

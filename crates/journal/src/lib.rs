@@ -1,7 +1,35 @@
-//! The durable record: what a run decided and what came of it.
+//! The durable record of runs: their events in SQLite, and everything that is derived from the events.
 //!
-//! The journal keeps events; everything that people and programs look at is a fold of them: progress while
-//! the run goes on, the report at its end, the canonical trace to compare runs by.
+//! [`Journal`] appends the [`event::Event`]s of one run. An event counts once its commit is done. Progress, report and trace
+//! are folds of the events, so they never contradict the record:
+//!
+//! - [`report::ReportFold`]: the report of a run
+//! - [`progress::Progress`]: the state of a running run
+//! - [`trace`]: the canonical text of a run, to compare runs by
+//! - [`past::RecoveredRun`]: what a resumed run must know
+//!
+//! [`list_runs`] lists the runs of a state folder. [`results`] records which results Dropmill has delivered, [`Outbox`] the
+//! notifications to send, and [`DuplicateIndex`] the inputs of a daemon that were done before.
+//!
+//! Use this crate to read journals in a program of your own. Journals of earlier releases stay readable.
+//!
+//! # Examples
+//!
+//! Prints the report of each run of a state folder:
+//!
+//! ```no_run
+//! use dropmill_journal::{Journal, list_runs, report::ReportFold};
+//! use std::path::Path;
+//!
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! for run in list_runs(Path::new("/home/user/.local/state/dropmill"))? {
+//!     let (header, events) = Journal::read(&run.folder.join("journal.db"))?;
+//!     let report = ReportFold::of(&events);
+//!     println!("{}: {} of {} succeeded", header.run, report.tasks.succeeded, report.tasks.total);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod claims;
 pub mod compare;
