@@ -31,7 +31,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Resume an interrupted run; finished work is not repeated.
     Resume {
-        /// Run name or unique prefix.
+        /// Run name, unique prefix, name of its run file (the latest run), or `latest`.
         run: String,
         /// How progress and report are shown.
         #[command(flatten)]
@@ -41,7 +41,7 @@ pub enum Command {
     Logs(LogsArgs),
     /// End a run in order: stop its tasks, download finished results, delete what costs money.
     Cancel {
-        /// Name of the run: its name, a unique prefix, the name of its run file (the latest run), or `latest`.
+        /// Run name, unique prefix, name of its run file (the latest run), or `latest`.
         run: String,
         /// End its process at once: tasks are killed, and `resume` continues the run later.
         #[arg(long)]
@@ -49,12 +49,12 @@ pub enum Command {
     },
     /// Deliver results that an ended run could not deliver and left at its service.
     Deliver {
-        /// Run name or unique prefix.
+        /// Run name, unique prefix, name of its run file (the latest run), or `latest`.
         run: String,
     },
     /// Run the tasks of an ended run again that did not succeed, with the settings of the run file as it is now.
     Retry {
-        /// Run name or unique prefix.
+        /// Run name, unique prefix, name of its run file (the latest run), or `latest`.
         run: String,
         /// Only failed tasks, not those that were unfinished when the run ended.
         #[arg(long)]
@@ -71,24 +71,31 @@ pub enum Command {
     Serve(ServeArgs),
     /// Print variables that make official tools use the service of `serve`, for a shell or as JSON.
     Env(EnvArgs),
-    /// List the runs of the state folder.
+    /// List the runs of the state folder, or remove some.
+    #[command(args_conflicts_with_subcommands = true)]
     Runs {
+        /// What to do with runs; default: list them.
+        #[command(subcommand)]
+        what: Option<RunsCommand>,
         /// Print one JSON object per line.
         #[arg(long)]
         json: bool,
     },
-    /// Show the report of a run.
+    /// Show the report of a run, or what a live run is doing.
     Show {
-        /// Run name or unique prefix.
+        /// Run name, unique prefix, name of its run file (the latest run), or `latest`.
         run: String,
         /// Print the report as JSON.
         #[arg(long)]
         json: bool,
+        /// Show the state of a live run every second until it ends.
+        #[arg(long, short)]
+        watch: bool,
     },
     /// Show the events of a run. `trace compare A B` shows what two runs did differently, `trace test DIR` compares the
     /// outlines beside scenarios, `trace accept DIR` renews them, and `trace crash DIR` crashes each scenario at every point.
     Trace {
-        /// Run name or unique prefix; or `compare`, `test`, `accept` or `crash`.
+        /// Run name, unique prefix, name of its run file (the latest run), or `latest`; or `compare`, `test`, `accept` or `crash`.
         run: String,
         /// For `test`, `accept` and `crash`: a folder of `*.scenario.toml` files. For `compare`: a run, or a file of events
         /// that `--json` printed.
@@ -118,6 +125,33 @@ pub enum Command {
     Completions {
         /// Name of the shell.
         shell: clap_complete::Shell,
+    },
+}
+
+/// What `runs` does.
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// Remove runs from the state folder. Their results stay. A run that has not ended, or left something at its service, is
+    /// not removed.
+    Remove {
+        /// Run names, unique prefixes, names of run files (the latest run), or `latest`.
+        #[arg(required = true)]
+        runs: Vec<String>,
+        /// Remove them in any case, unless a process works on them: `resume`, `retry` and `deliver` are not possible afterwards.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Remove all runs that ended some time ago and left nothing at their service.
+    Prune {
+        /// How long ago, for example 30d.
+        #[arg(long, value_name = "TIME")]
+        older_than: Length,
+        /// Remove interrupted runs, and runs that left something at their service, too.
+        #[arg(long)]
+        force: bool,
+        /// Only print which runs would be removed.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -165,7 +199,7 @@ pub struct RunArgs {
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// Name of the run: its name, a unique prefix, the name of its run file (the latest run), or `latest`.
+    /// Run name, unique prefix, name of its run file (the latest run), or `latest`.
     pub run: String,
     /// A task: its input, the end or the beginning of its input, or its id. Default: all tasks, each line with its input.
     pub task: Option<String>,
@@ -189,7 +223,7 @@ pub struct Showing {
     /// Print one event per line on standard output as JSON, and the report last.
     #[arg(long)]
     pub json: bool,
-    /// Print only the report, no progress.
+    /// Print no progress, and of a run that succeeded one line.
     #[arg(long, short)]
     pub quiet: bool,
 }

@@ -98,6 +98,14 @@ pub enum UsageError {
         /// Some of them.
         examples: Vec<String>,
     },
+    /// Something would be lost with the folder of the run.
+    #[error("run {run} is not removed: {why}; --force removes it in any case")]
+    NotRemoved {
+        /// The name of the run.
+        run: String,
+        /// What would be lost.
+        why: String,
+    },
     /// No process works on the run.
     #[error("no process works on run {run}: {next}")]
     NotLive {

@@ -131,3 +131,38 @@ fn a_run_is_ended_at_once_and_continued_later() {
     resumed.end().exited(0);
     assert!(desk.read("out/data/a.txt/stdout.txt").ends_with("ends now\n"));
 }
+
+#[test]
+fn a_live_run_is_shown_with_what_runs_and_an_ended_one_is_removed() {
+    let desk = Desk::new();
+    let empty = desk.output(&["runs"]);
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("`dropmill run FILE` starts one"));
+    gated(&desk, "");
+    let mut run = desk.start("run.toml");
+    run.until("task_running");
+    let output = desk.output(&["show", "latest"]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("tasks       1 running of 1"), "{shown}");
+    assert!(shown.contains("running     data/a.txt"), "{shown}");
+    assert!(shown.contains("follow:  dropmill logs lines-"), "{shown}");
+    let listed = desk.output(&["runs"]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("  running  ") && listed.starts_with("RUN "), "{listed}");
+    let (code, error) = desk.refused(&["runs", "remove", "latest"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("a process works on it"), "{error}");
+    fs::OpenOptions::new().write(true).open(desk.path("gate")).unwrap().write_all(b"well\n").unwrap();
+    run.end().exited(0);
+    let prune = |more: &[&str]| {
+        let output = desk.output(&[&["runs", "prune", "--older-than"], more].concat());
+        (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert_eq!(prune(&["1d"]).1, "0 runs removed\n");
+    assert!(prune(&["0s", "--dry-run"]).0.starts_with("lines-"));
+    assert!(desk.output(&["runs", "remove", "lines"]).status.success());
+    assert_eq!(desk.files("state/runs"), Vec::<String>::new());
+    assert!(desk.read("out/data/a.txt/stdout.txt").ends_with("ends well\n"), "results stay");
+}

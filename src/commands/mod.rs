@@ -50,8 +50,8 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Plan(arguments) => plan::plan(&arguments, &state),
         Command::Serve(arguments) => serve::serve(&arguments, &state),
         Command::Env(arguments) => env::env(&state, arguments.shell),
-        Command::Runs { json } => runs::runs(&state, json),
-        Command::Show { run, json } => show::show(&state, &run, json),
+        Command::Runs { what, json } => runs::runs(&state, what, json),
+        Command::Show { run, json, watch } => show::show(&state, &run, json, watch),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Trace { run, folder: Some(one), other, .. } if run == "compare" => {
             trace::compare(&state, &one, other.as_deref())

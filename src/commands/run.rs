@@ -21,11 +21,13 @@ use dropmill_journal::{
     report::{Report, ReportFold},
 };
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What the shell says of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
+/// How often the progress is drawn again when no event comes.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Runs every file; the exit code is that of the first that did not succeed.
 pub fn run(arguments: &RunArgs, state: &State) -> Result<u8> {
@@ -156,7 +158,15 @@ async fn carry_out(mut session: RunSession, showing: &Showing, clock: &SharedClo
     let json = showing.json;
     let watching = actix::spawn(async move {
         let mut heard = true;
-        while let Ok(event) = events.recv().await {
+        loop {
+            let event = match tokio::time::timeout(TICK, events.recv()).await {
+                Ok(Ok(event)) => event,
+                Ok(Err(_)) => break,
+                Err(_) => {
+                    shown.tick();
+                    continue;
+                }
+            };
             if json && heard {
                 // Somebody who stops reading does not stop the run.
                 heard = say::json(&event);
@@ -202,6 +212,8 @@ async fn carry_out(mut session: RunSession, showing: &Showing, clock: &SharedClo
 fn show(report: &Report, output: &Path, showing: &Showing) {
     if showing.json {
         say::json(report);
+    } else if showing.quiet && report.outcome == Some(Outcome::Succeeded) {
+        say::line(&report::summary(report));
     } else {
         say::lines(report::lines(report, Some(output)));
     }

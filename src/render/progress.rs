@@ -1,24 +1,41 @@
-//! One line that tells where a run stands: redrawn on a terminal, a plain line now and then elsewhere.
+//! One line that says how far a run is: redrawn on a terminal, a plain line now and then elsewhere. Failures are lines of their
+//! own, as they happen.
 
 use super::say::{self, length, shown};
-use dropmill_journal::{event::Event, progress::Progress};
+use dropmill_journal::{
+    event::{Event, EventKind, Verdict},
+    progress::Progress,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 /// Milliseconds between two plain lines.
-const PLAIN_EVERY_MS: u64 = 10_000;
+const PLAIN_EVERY_MS: u64 = 30_000;
+/// Failures that have a line as they happen; the report lists all.
+const MAX_FAILURES: u32 = 5;
+/// A rate over less time than this would say nothing.
+const MIN_RATE_MS: u64 = 2_000;
 
 /// Shows progress on standard error.
 pub struct Shown {
     progress: Progress,
     bar: Option<ProgressBar>,
     plain: bool,
-    said_ms: u64,
-    said_phase: &'static str,
+    /// When a plain line was printed, in milliseconds since the run began, and of which phase.
+    printed: Option<(u64, &'static str)>,
+    failures: u32,
+    /// Inputs of open tasks.
+    inputs: HashMap<String, String>,
+    /// The last event, by the time of the run and of this process.
+    last: Option<(u64, Instant)>,
 }
 
 impl Shown {
-    /// On a terminal a line that is redrawn, elsewhere plain lines, or nothing.
+    /// Creates a line that is redrawn on a terminal, plain lines elsewhere, or nothing.
     pub fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && !quiet).then(|| {
@@ -29,30 +46,91 @@ impl Shown {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        Self { progress: Progress::default(), bar, plain: !quiet && !terminal, said_ms: 0, said_phase: "" }
+        Self {
+            progress: Progress::default(),
+            bar,
+            plain: !quiet && !terminal,
+            printed: None,
+            failures: 0,
+            inputs: HashMap::new(),
+            last: None,
+        }
     }
 
-    /// Takes in an event of an earlier life of the run, without a word.
+    /// Takes in an event of an earlier process of the run, without printing.
     pub fn recall(&mut self, event: &Event) {
         self.progress.apply(event);
+        self.name_input(event);
     }
 
-    /// Takes an event in.
+    /// Takes in an event.
     pub fn apply(&mut self, event: &Event) {
         self.progress.apply(event);
+        self.last = Some((event.elapsed_ms, Instant::now()));
+        self.name_input(event);
+        if let EventKind::TaskClosed { verdict, cause, .. } = &event.kind {
+            let task = event.subject.task().unwrap_or_default();
+            let input = self.inputs.remove(task).unwrap_or_else(|| task.to_owned());
+            if *verdict == Verdict::Failed {
+                self.failed(&event.run, task, &input, cause.as_deref().unwrap_or("no cause is known"));
+            }
+        }
+        self.draw(event.elapsed_ms);
+    }
+
+    /// Shows that time has passed without an event.
+    pub fn tick(&mut self) {
+        if let Some((elapsed_ms, at)) = self.last {
+            let since = u64::try_from(at.elapsed().as_millis()).unwrap_or(0);
+            self.draw(elapsed_ms + since);
+        }
+    }
+
+    fn name_input(&mut self, event: &Event) {
+        let (EventKind::InputUploaded { input, .. } | EventKind::FileClaimed { input, .. }) = &event.kind
+        else {
+            return;
+        };
+        if let Some(task) = event.subject.task() {
+            self.inputs.insert(task.to_owned(), input.clone());
+        }
+    }
+
+    fn failed(&mut self, run: &str, task: &str, input: &str, cause: &str) {
+        self.failures += 1;
+        if self.failures <= MAX_FAILURES {
+            self.print(&format!("failed  {input}: {cause}; dropmill logs {run} {task} --stderr"));
+        }
+        if self.failures == MAX_FAILURES {
+            self.print("further failures are listed at the end");
+        }
+    }
+
+    fn print(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(shown(line)),
+            None if self.plain => say::note(line),
+            None => {}
+        }
+    }
+
+    fn draw(&mut self, now_ms: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_message(shown(&line(&self.progress)));
+            bar.set_message(shown(&line(&self.progress, now_ms)));
         } else if self.plain {
             let phase = self.progress.phase();
-            let due = self.progress.elapsed_ms >= self.said_ms + PLAIN_EVERY_MS;
-            if due || phase != self.said_phase {
-                (self.said_ms, self.said_phase) = (self.progress.elapsed_ms, phase);
-                say::note(&line(&self.progress));
+            let is_due = match self.printed {
+                None => true,
+                Some((at_ms, of_phase)) => of_phase != phase || now_ms >= at_ms + PLAIN_EVERY_MS,
+            };
+            if is_due {
+                self.printed = Some((now_ms, phase));
+                say::note(&line(&self.progress, now_ms));
             }
         }
     }
 
-    /// Leaves the line.
+    /// Removes the line.
     pub fn end(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
@@ -60,28 +138,25 @@ impl Shown {
     }
 }
 
-fn line(progress: &Progress) -> String {
-    let mut line = format!(
-        "{:>6}  {:<14} {}/{} done",
-        length(progress.elapsed_ms),
-        progress.phase(),
-        progress.closed(),
-        progress.total
-    );
+/// Returns the line at a time, in milliseconds since the run began.
+fn line(progress: &Progress, now_ms: u64) -> String {
+    let done = progress.succeeded + progress.failed;
+    let total = progress.total.max(progress.closed());
+    let mut line = format!("{:>6}  {:<14} {done}/{total} done", length(now_ms), progress.phase());
     for (count, word) in
-        [(progress.failed, "failed"), (progress.running, "running"), (progress.unfinished, "unfinished")]
+        [(progress.failed, "failed"), (progress.running, "running"), (progress.unfinished, "not finished")]
     {
         if count > 0 {
             line.push_str(&format!(", {count} {word}"));
         }
     }
-    let since_ready = progress.ready_ms.map(|ready| progress.elapsed_ms.saturating_sub(ready)).unwrap_or(0);
-    if progress.closed() > 0 && since_ready > 0 {
-        let rate = progress.closed() as f64 * 1000.0 / since_ready as f64;
+    let since_ready = progress.ready_ms.map_or(0, |ready| now_ms.saturating_sub(ready));
+    if done > 1 && since_ready >= MIN_RATE_MS {
+        let rate = done as f64 * 1000.0 / since_ready as f64;
         line.push_str(&format!(", {rate:.1}/s"));
-    }
-    if let Some(left) = progress.remaining_ms().filter(|left| *left > 0) {
-        line.push_str(&format!(", {} left", length(left)));
+        if let Some(left) = progress.remaining_ms().filter(|left| *left > 0) {
+            line.push_str(&format!(", {} left", length(left)));
+        }
     }
     if progress.nodes_ready() > 0 {
         line.push_str(&format!(", {} nodes", progress.nodes_ready()));
@@ -90,4 +165,22 @@ fn line(progress: &Progress) -> String {
         line.push_str(&format!("; {what}"));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_counts_what_is_done_and_gives_no_rate_too_early() {
+        let mut progress = Progress::default();
+        (progress.total, progress.ready_ms) = (10, Some(1000));
+        (progress.succeeded, progress.failed, progress.unfinished) = (3, 1, 2);
+        let early = line(&progress, 1500);
+        assert!(early.contains("4/10 done, 1 failed, 2 not finished;"), "{early}");
+        assert!(line(&progress, 5000).contains(", 1.0/s"), "{}", line(&progress, 5000));
+        // A drop folder's run has no total.
+        progress.total = 0;
+        assert!(line(&progress, 0).contains("4/6 done"));
+    }
 }

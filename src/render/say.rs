@@ -60,6 +60,30 @@ fn out(text: &str) -> bool {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
+/// Lines on standard error that are redrawn in place; on anything but a terminal nothing is drawn.
+pub struct Screen(indicatif::ProgressBar);
+
+impl Screen {
+    /// Creates an empty screen.
+    pub fn new() -> Self {
+        let target = indicatif::ProgressDrawTarget::stderr_with_hz(8);
+        let bar = indicatif::ProgressBar::with_draw_target(None, target);
+        let style = indicatif::ProgressStyle::with_template("{msg}");
+        bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()));
+        Self(bar)
+    }
+
+    /// Draws these lines in place of those before.
+    pub fn show<T: AsRef<str>>(&self, lines: impl IntoIterator<Item = T>) {
+        self.0.set_message(joined(lines));
+    }
+
+    /// Removes the lines.
+    pub fn end(self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Output of a task on standard output. On a terminal, control characters other than line ends and tabs are visible text and
 /// have no effect; elsewhere every byte is written as it is.
 #[derive(Debug, Default)]

@@ -30,6 +30,10 @@ pub struct RunFound {
     pub outcome: Option<Outcome>,
     /// What became of its tasks.
     pub tasks: TaskTally,
+    /// Milliseconds from its first event to its last.
+    pub elapsed_ms: u64,
+    /// How many things it left at its service.
+    pub left_behind: usize,
 }
 
 /// The runs below `<state>/runs`, oldest first; none if there is no such folder.
@@ -51,8 +55,15 @@ pub fn list_runs(state: &Path) -> std::io::Result<Vec<RunSummary>> {
         }
         let found = Journal::read(&journal).map(|(header, events)| {
             let report = ReportFold::of(&events);
-            let (outcome, tasks) = (report.outcome, report.tasks);
-            RunFound { run: header.run, name: header.name, created: header.created, outcome, tasks }
+            RunFound {
+                run: header.run,
+                name: header.name,
+                created: header.created,
+                outcome: report.outcome,
+                tasks: report.tasks,
+                elapsed_ms: report.elapsed_ms,
+                left_behind: report.left_behind.len(),
+            }
         });
         if matches!(found, Err(JournalError::Empty { .. })) {
             continue;

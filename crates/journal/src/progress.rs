@@ -105,9 +105,14 @@ impl Progress {
         self.succeeded + self.failed + self.unfinished
     }
 
+    /// Nodes that run a task, as the service says.
+    pub fn nodes_running(&self) -> usize {
+        self.nodes.values().filter(|state| *state == "running").count()
+    }
+
     /// Nodes that take tasks.
     pub fn nodes_ready(&self) -> usize {
-        self.nodes.values().filter(|state| *state == "idle").count()
+        self.nodes.values().filter(|state| matches!(state.as_str(), "idle" | "running")).count()
     }
 
     /// The phase in a word.
@@ -145,6 +150,10 @@ impl Progress {
                 }
             },
             "working" if self.running > 0 => format!("waits for {} running tasks", self.running),
+            // Short tasks are not seen running one by one.
+            "working" if self.nodes_running() > 0 => {
+                format!("waits for tasks on {} busy nodes", self.nodes_running())
+            }
             "working" if self.ended > self.closed() => "waits for results to come home".into(),
             "working" if self.submitted > self.ended => "waits for a node to take the next task".into(),
             "working" => "waits for inputs to be uploaded".into(),

@@ -4,7 +4,7 @@ use crate::event::{EndReason, Event, EventKind, Outcome, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -128,11 +128,37 @@ pub struct ReportFold {
     results: BTreeMap<String, TaskResult>,
     left_behind: Vec<Left>,
     degraded: Vec<String>,
+    start_tasks: StartTaskFailures,
     retries: u64,
     uploaded_bytes: u64,
     delivered_bytes: u64,
     replaced: u64,
     beside: u64,
+}
+
+/// Failures of start tasks: what failed, and on which nodes. Equal failures on many nodes are one line.
+#[derive(Debug, Default)]
+struct StartTaskFailures(Vec<(String, BTreeSet<String>)>);
+
+impl StartTaskFailures {
+    fn add(&mut self, node: &str, failure: String) {
+        match self.0.iter_mut().find(|(known, _)| *known == failure) {
+            Some((_, nodes)) => {
+                nodes.insert(node.to_owned());
+            }
+            None => self.0.push((failure, BTreeSet::from([node.to_owned()]))),
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(|(failure, nodes)| {
+            let example = nodes.first().map_or("", String::as_str);
+            match nodes.len() {
+                1 => format!("the start task failed on node {example}{failure}"),
+                count => format!("the start task failed on {count} nodes, for example {example}{failure}"),
+            }
+        })
+    }
 }
 
 impl ReportFold {
@@ -209,8 +235,7 @@ impl ReportFold {
                 let exit = exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
                 let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
                 let said = if stderr_tail.is_empty() { "nothing" } else { stderr_tail };
-                let line = format!("start task failed on node {node}{exit}{reason}; its stderr: {said}");
-                self.degraded.push(line);
+                self.start_tasks.add(node, format!("{exit}{reason}; its stderr: {said}"));
             }
             EventKind::EndAsked { reason, detail } => self.reason = Some((*reason, detail.clone())),
             EventKind::LeftBehind { reason } => {
@@ -256,6 +281,9 @@ impl ReportFold {
     /// The report so far.
     pub fn report(&self) -> Report {
         let mut results: Vec<_> = self.results.values().cloned().collect();
+        // Tasks of a drop folder come while the run goes on.
+        let known = self.tasks.succeeded + self.tasks.failed + self.tasks.unfinished;
+        let tasks = TaskTally { total: self.tasks.total.max(known), ..self.tasks };
         results.sort_by(|one, other| one.input.cmp(&other.input));
         Report {
             kind: "report".into(),
@@ -265,10 +293,10 @@ impl ReportFold {
             reason: self.reason.as_ref().map(|(_, detail)| detail.clone()),
             started: self.started,
             elapsed_ms: self.elapsed_ms,
-            tasks: self.tasks,
+            tasks,
             results,
             left_behind: self.left_behind.clone(),
-            degraded: self.degraded.clone(),
+            degraded: self.degraded.iter().cloned().chain(self.start_tasks.lines()).collect(),
             retries: self.retries,
             uploaded_bytes: self.uploaded_bytes,
             delivered_bytes: self.delivered_bytes,
