@@ -225,6 +225,7 @@ fn attempt_task(row: &TaskRow, range: Range) -> String {
 }
 
 /// How far a stream was read: what to read next, and when all of it was read.
+#[cfg(any(feature = "cli", test))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// Number of the attempt that is read.
@@ -235,6 +236,7 @@ pub struct Cursor {
     pub is_done: bool,
 }
 
+#[cfg(any(feature = "cli", test))]
 impl Cursor {
     /// Starts at the beginning of an attempt.
     pub fn new(attempt: u32) -> Self {
