@@ -133,7 +133,8 @@ impl Daemon {
     ///
     /// # Errors
     /// Fails if the run file has mistakes, another process watches the folder, or a folder cannot be made.
-    pub fn open(loaded: Loaded, state: State, clock: SharedClock) -> Result<Self> {
+    pub fn open(mut loaded: Loaded, state: State, clock: SharedClock) -> Result<Self> {
+        inherit_only_what_is_named(&mut loaded.settings);
         services::check(&loaded.settings)?;
         let folders = Folders::of(&loaded)?;
         // Mistakes of the run file must not be found when the first file comes.
@@ -322,6 +323,7 @@ impl Orders {
 
     /// Goes on as the run file says now, from the next run on; folders and service stay until the next start.
     fn reload(&mut self, mut loaded: Loaded) -> DaemonEvent {
+        inherit_only_what_is_named(&mut loaded.settings);
         let later = keep_what_stays(&self.loaded.borrow().settings, &mut loaded.settings);
         let checked = plan::stream(&loaded, "checked", &self.pool, &self.work);
         let folders = Folders::of(&loaded);
@@ -361,6 +363,11 @@ async fn send(notices: &async_channel::Sender<DaemonEvent>, notice: DaemonEvent)
     let _ = notices.send(notice).await;
 }
 
+/// A daemon's environment is its service manager's, with a PATH that no user knows: tasks get nothing of it by default.
+fn inherit_only_what_is_named(settings: &mut Settings) {
+    settings.task.inherit.get_or_insert_default();
+}
+
 /// Puts back what a daemon cannot change while it works; what that was.
 fn keep_what_stays(now: &Settings, then: &mut Settings) -> Vec<&'static str> {
     let mut kept = vec![];
@@ -373,6 +380,8 @@ fn keep_what_stays(now: &Settings, then: &mut Settings) -> Vec<&'static str> {
     keep("run.name", then.run.name != now.run.name);
     keep("service", then.service != now.service);
     keep("notify", then.notify != now.notify);
+    keep("task.inherit", then.task.inherit != now.task.inherit);
+    keep("task.secret_env", then.task.secret_env != now.task.secret_env);
     keep("watch.directory", watch.directory != old.directory);
     keep("watch.done", watch.done != old.done);
     keep("watch.failed", watch.failed != old.failed);
@@ -382,6 +391,7 @@ fn keep_what_stays(now: &Settings, then: &mut Settings) -> Vec<&'static str> {
     keep("watch.listen", watch.listen != old.listen);
     (then.run.name, then.service, then.notify) =
         (now.run.name.clone(), now.service.clone(), now.notify.clone());
+    (then.task.inherit, then.task.secret_env) = (now.task.inherit.clone(), now.task.secret_env.clone());
     (watch.directory, watch.done, watch.failed, watch.work) =
         (old.directory.clone(), old.done.clone(), old.failed.clone(), old.work.clone());
     (watch.unit, watch.recursive, watch.listen) = (old.unit, old.recursive, old.listen.clone());

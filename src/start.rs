@@ -8,7 +8,7 @@ use crate::{
     record::Record,
     services,
     session::RunSession,
-    settings::Loaded,
+    settings::{Loaded, SlotCount},
     state::State,
     stored_run::{STANDARD_INPUT, StoredRun},
 };
@@ -246,6 +246,8 @@ fn checked_plan(loaded: &Loaded, context: &StartContext<'_>) -> Result<RunPlan> 
     let name = plan::new_run_name(&loaded.settings.run.name, context.clock.now())?;
     let plan = plan::plan(loaded, &name, context.ask)?;
     plan::machine::check(loaded, &plan, context.state.folder())?;
+    // A secret that is missing must not be found when the run has a folder.
+    plan::variables::secrets(loaded).map_err(|found| loaded.problems(found))?;
     Ok(plan)
 }
 
@@ -301,7 +303,12 @@ fn follow_settings(mut stored: StoredRun, loaded: &Loaded, context: &StartContex
         loaded.set_standard_input(list);
     }
     let then = &mut stored.plan;
-    let now = plan::plan(loaded, &then.run, &|_| true)?;
+    let mut loaded = loaded.clone();
+    if loaded.settings.pool.slots_per_node == SlotCount::Auto {
+        // It was resolved when the run began, maybe with other processors.
+        loaded.settings.pool.slots_per_node = SlotCount::Number(then.pool.slots_per_node);
+    }
+    let now = plan::plan(&loaded, &then.run, &|_| true)?;
     let changed = changes(then, &now);
     if !changed.is_empty() {
         let (run, settings) = (then.run.clone(), loaded.shown());

@@ -217,7 +217,7 @@ fn what_makes_no_sense_is_refused_all_at_once_with_its_line() {
         (
             "lines = \"l.txt\"\nname = \"{index}\"",
             "command = [\"true\"]\nenv = { DROPMILL_VALUE_LINE = \"x\" }",
-            vec!["DROPMILL_VALUE_LINE would hide the built-in variable"],
+            vec!["DROPMILL_VALUE_LINE: names that begin with AZ_BATCH_ or DROPMILL_ are reserved"],
         ),
         ("", "command = [\"true\"]", vec!["there is no input"]),
     ] {

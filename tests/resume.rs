@@ -165,10 +165,10 @@ fn a_damaged_journal_stops_with_its_place() {
 
 #[test]
 fn what_failed_is_tried_again_and_nothing_else() {
-    let some_fail = LINES.replace("wc -l", "test ! -e $DROPMILL_FAIL/$DROPMILL_INPUT_NAME && wc -l");
+    let some_fail = LINES.replace("wc -l", "test ! -e $FAIL/$DROPMILL_INPUT_NAME && wc -l");
     let desk = desk(&some_fail, 20);
     let fail = desk.path("fail");
-    desk.write("run.toml", format!("{some_fail}[task.env]\nDROPMILL_FAIL = \"{}\"\n", fail.display()));
+    desk.write("run.toml", format!("{some_fail}[task.env]\nFAIL = \"{}\"\n", fail.display()));
     for number in [2, 3, 5, 7, 11, 13, 17] {
         desk.write(format!("fail/{number:02}.txt"), "");
     }

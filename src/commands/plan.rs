@@ -4,8 +4,13 @@ use super::load_all;
 use crate::{
     again::{own_results, why},
     cli::PlanArgs,
-    plan,
+    plan::{
+        self,
+        capacity::{Nodes, capacity},
+        variables,
+    },
     render::say::{self, length, shown, size},
+    settings::Loaded,
     state::State,
 };
 use anyhow::Result;
@@ -13,6 +18,8 @@ use dropmill_lifecycle::plan::RunPlan;
 use serde::Serialize;
 use serde_json::json;
 
+/// Files of the application that are listed.
+const MOST_FILES: usize = 5;
 /// Tasks that are listed.
 const MOST_LINES: usize = 20;
 
@@ -28,7 +35,7 @@ pub fn plan(arguments: &PlanArgs, state: &State) -> Result<u8> {
             (false, true) => {
                 say::json(&plan);
             }
-            (false, false) => tell(&plan, state),
+            (false, false) => tell(&loaded, &plan, state)?,
         }
     }
     Ok(0)
@@ -57,8 +64,9 @@ fn tell_what_is_done(plan: &RunPlan, state: &State, check_content: bool, json: b
     Ok(())
 }
 
-fn tell(plan: &RunPlan, state: &State) {
+fn tell(loaded: &Loaded, plan: &RunPlan, state: &State) -> Result<()> {
     let pool = &plan.pool;
+    let capacity = capacity(&loaded.settings, Nodes::of(loaded)).map_err(|found| loaded.problems(found))?;
     let bytes: u64 = plan.items.iter().map(|item| item.size_bytes).sum();
     let application: u64 = plan.application.iter().map(|file| file.size_bytes).sum();
     let line = |text: String| {
@@ -66,17 +74,35 @@ fn tell(plan: &RunPlan, state: &State) {
     };
     line(format!("{} on {}", plan.name, plan.service));
     line(format!(
-        "pool      {} nodes and {} spot nodes of {}, {} slots each, {}",
+        "pool      {} nodes and {} spot nodes of {}, {} slots each{}, {}",
         pool.nodes,
         pool.spot_nodes,
         pool.vm_size,
         pool.slots_per_node,
+        capacity.why_slots.map(|why| format!(" ({why})")).unwrap_or_default(),
         if pool.own { "made for this run" } else { "shared: made if absent, never deleted" }
     ));
+    if plan.job.required_slots > 1 {
+        line(format!(
+            "          a task takes {} slots{}; DROPMILL_SLOT is the lowest of them",
+            plan.job.required_slots,
+            capacity.why_required.map(|why| format!(" ({why})")).unwrap_or_default()
+        ));
+    }
     if let Some(start_task) = &pool.start_task {
         line(format!("start     {}", shown(start_task)));
     }
     line(format!("upload    {} application files ({})", plan.application.len(), size(application)));
+    for file in plan.application.iter().take(MOST_FILES) {
+        line(format!(
+            "            {}{}",
+            shown(&file.name),
+            if file.executable { " (executable)" } else { "" }
+        ));
+    }
+    if plan.application.len() > MOST_FILES {
+        line(format!("            … and {} more", plan.application.len() - MOST_FILES));
+    }
     line(format!("          {} inputs ({})", plan.items.len(), size(bytes)));
     for note in &plan.notes {
         line(format!("          {}", shown(note)));
@@ -123,6 +149,10 @@ fn tell(plan: &RunPlan, state: &State) {
         word(plan.cleanup.job),
         word(plan.cleanup.containers)
     ));
+    for note in variables::notes(loaded) {
+        line(format!("note      {}: {}", note.key, shown(&note.what)));
+    }
+    Ok(())
 }
 
 /// A choice as the run file writes it.

@@ -155,6 +155,9 @@ mod tests {
             timeout: None,
             env: Default::default(),
             required_slots: 1,
+            memory: None,
+            inherit: None,
+            secret_env: Default::default(),
         }
     }
 

@@ -301,6 +301,22 @@ impl Walk<'_> {
     }
 }
 
+/// Returns the path of a file of the application on a node: its path in the run file's folder, or for a file elsewhere the path
+/// below the folders that its pattern names without a wildcard.
+pub fn place_on_node(file: &InputFile, patterns: &[String], base: &Path) -> String {
+    if file.path.starts_with(normal(base)) {
+        return file.relative.clone();
+    }
+    let patterns = patterns.iter().filter_map(|text| pattern(text, base, false).ok());
+    let matching = patterns.filter(|pattern| pattern.matcher.is_match(&file.path));
+    let below = matching.filter_map(|pattern| file.path.strip_prefix(&pattern.top).map(text).ok());
+    // A pattern without a wildcard names the file itself.
+    below
+        .min_by_key(String::len)
+        .filter(|below| !below.is_empty())
+        .unwrap_or_else(|| file.path.file_name().map(|name| text_of(name.as_bytes())).unwrap_or_default())
+}
+
 /// Looks at one file that a table names.
 ///
 /// # Errors

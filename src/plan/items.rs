@@ -4,7 +4,8 @@ use super::{
     command::{self, Template},
     files::text,
     name,
-    sources::{self, Declared, Sources},
+    sources::{Declared, Sources},
+    variables,
 };
 use crate::settings::{Problem, Settings, Task};
 use dropmill_actors::drop_folder::NewItem;
@@ -13,7 +14,7 @@ use dropmill_inputs::{
     names::file_name,
     template::{Template as Text, Unknown},
 };
-use dropmill_lifecycle::plan::{Item, ItemFile, Layout};
+use dropmill_lifecycle::plan::{AppFile, Item, ItemFile, Layout};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::{
@@ -61,7 +62,6 @@ pub fn items(settings: &Settings, run: &str, sources: &Sources, problems: &mut V
             return vec![];
         }
     };
-    problems.extend(unknown_placeholders(settings, &sources.declared));
     if !problems.is_empty() {
         return vec![];
     }
@@ -183,6 +183,22 @@ fn without_controls(name: &str) -> String {
     name.replace(char::is_control, "_")
 }
 
+/// Finds an input that would lie in the place of a file of the application, in the folder of a task that gets both.
+pub fn taken_by_the_application(items: &[Item], application: &[AppFile]) -> Option<Problem> {
+    let places: BTreeMap<&str, &Path> =
+        application.iter().map(|file| (file.name.as_str(), file.source.as_path())).collect();
+    let is_taken = |place: &str, source: &Path| places.get(place).is_some_and(|other| *other != source);
+    let item = items.iter().find(|item| {
+        item.source.as_ref().is_some_and(|source| is_taken(&item.file_name, source))
+            || item.more_files.iter().any(|file| is_taken(&file.place, &file.source))
+    })?;
+    let what = format!(
+        "a file of the application and a file of the input {} would have the same path in the folder of the task: rename one",
+        item.relative
+    );
+    Some(Problem::new("application.files", what))
+}
+
 /// What cannot lie in one folder for all results.
 fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Problem> {
     let mut problems = vec![];
@@ -207,16 +223,6 @@ fn same_names_in_one_folder(settings: &Settings, sources: &Sources) -> Vec<Probl
              layout = \"by-input\""
         );
         problems.push(Problem::new("output.layout", what));
-    }
-    problems
-}
-
-/// Placeholders of outputs and variables that stand for nothing, and variables that hide built-in ones.
-fn unknown_placeholders(settings: &Settings, declared: &Declared) -> Vec<Problem> {
-    let mut problems = vec![];
-    for name in settings.task.env.keys().filter(|name| sources::is_built_in_variable(name, declared)) {
-        problems
-            .push(Problem::new("task.env", format!("{name} would hide the built-in variable of that name")));
     }
     problems
 }
@@ -255,10 +261,12 @@ fn environment(
     for (name, value) in &draft.values {
         environment.push((format!("DROPMILL_VALUE_{}", name.to_ascii_uppercase()), value.clone()));
     }
-    for (name, text) in &task.env {
-        let filled = Text::parse(text, &declared.all(), Unknown::Text)
+    let names = declared.all();
+    let fill = |text: &str| {
+        let filled = Text::parse(text, &names, Unknown::Text)
             .map(|template| template.fill(|name| command::value(name, draft, index)));
-        environment.push((name.clone(), filled.unwrap_or_else(|_| text.clone())));
-    }
+        filled.unwrap_or_else(|_| text.to_owned())
+    };
+    environment.extend(variables::filled(task, &names, &fill));
     environment
 }

@@ -1,7 +1,7 @@
 //! Whether this machine can do what a plan says: found out before the first task, not after the last.
 
 use crate::{
-    plan::files::normal,
+    plan::{files::normal, variables},
     settings::{Loaded, Problem, Problems, ServiceKind},
 };
 use dropmill_actors::space_keeper::{EARLY_FROM_BYTES, may_delete_early};
@@ -38,7 +38,8 @@ pub fn check(loaded: &Loaded, plan: &RunPlan, state: &Path) -> Result<(), Proble
     if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }
 }
 
-/// Checks that the keys of the service are to be had. A run finds that out by itself before its first call.
+/// Checks that the keys of the service and the secrets of tasks are available. A run finds that out by itself before its
+/// first call.
 ///
 /// # Errors
 /// Each key that is not, and why.
@@ -52,6 +53,7 @@ pub fn keys(loaded: &Loaded) -> Result<(), Problems> {
             problems.push(Problem::new(format!("service.{key}"), what));
         }
     }
+    problems.extend(variables::secrets(loaded).err().into_iter().flatten());
     if problems.is_empty() { Ok(()) } else { Err(loaded.problems(problems)) }
 }
 

@@ -1,7 +1,9 @@
 //! From settings to a checked `RunPlan`: files found, names given, commands written. Calls nobody.
 
+pub mod capacity;
 mod command;
 mod files;
+mod hardware;
 mod items;
 pub mod machine;
 pub use files::normal;
@@ -9,8 +11,10 @@ pub use items::dropped;
 mod name;
 mod sources;
 pub mod stored;
+pub mod variables;
 
 use crate::settings::{Loaded, Overflow, Policy, Problem, Problems, ServiceKind, Settings};
+use capacity::{Capacity, Nodes, capacity};
 use command::Template;
 use dropmill_lifecycle::{
     delays::Delays,
@@ -49,15 +53,18 @@ pub type Ask<'a> = &'a dyn Fn(&str) -> bool;
 pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problems> {
     let mut problems = vec![];
     let settings = &loaded.settings;
-    check(settings, &mut problems);
+    let capacity = check(loaded, &mut problems);
     let output_folder = files::normal(&loaded.base.join(&settings.output.directory));
     let application = application(settings, &loaded.base, &output_folder, &mut problems);
     let sources = sources::read(loaded, &output_folder, &mut problems);
     let items = items::items(settings, run, &sources, &mut problems);
-    if !problems.is_empty() {
-        return Err(loaded.problems(problems));
+    if settings.application.start_task.is_none() {
+        problems.extend(items::taken_by_the_application(&items, &application));
     }
-    let mut plan = whole(settings, run, application, items, output_folder, ask);
+    let (Some(capacity), true) = (capacity, problems.is_empty()) else {
+        return Err(loaded.problems(problems));
+    };
+    let mut plan = whole(settings, &capacity, run, application, items, output_folder, ask);
     plan.run_file = loaded.identity().ok();
     plan.notes = sources.notes;
     Ok(plan)
@@ -65,6 +72,7 @@ pub fn plan(loaded: &Loaded, run: &str, ask: Ask<'_>) -> Result<RunPlan, Problem
 
 fn whole(
     settings: &Settings,
+    capacity: &Capacity,
     run: &str,
     application: Vec<AppFile>,
     items: Vec<Item>,
@@ -78,7 +86,7 @@ fn whole(
             ServiceKind::Embedded => "embedded".into(),
             ServiceKind::Azure => "azure".into(),
         },
-        pool: pool(settings, run, &application),
+        pool: pool(settings, capacity, run, &application),
         shared_application: None,
         items,
         open_ended: false,
@@ -88,7 +96,7 @@ fn whole(
             outputs: settings.task.outputs.clone(),
             max_retries: settings.task.max_retries.into(),
             task_timeout: settings.task.timeout.map(|length| length.0),
-            required_slots: settings.task.required_slots,
+            required_slots: capacity.required_slots,
         },
         output: OutputPlan {
             directory: output_folder,
@@ -117,15 +125,15 @@ fn whole(
 pub fn stream(loaded: &Loaded, run: &str, pool: &str, results: &Path) -> Result<RunPlan, Problems> {
     let mut problems = vec![];
     let settings = &loaded.settings;
-    check(settings, &mut problems);
+    let capacity = check(loaded, &mut problems);
     if let Err(found) = Template::of(&settings.task, &Declared::of_a_file()) {
         problems.extend(found);
     }
     let application = application(settings, &loaded.base, results, &mut problems);
-    if !problems.is_empty() {
+    let (Some(capacity), true) = (capacity, problems.is_empty()) else {
         return Err(loaded.problems(problems));
-    }
-    let mut plan = whole(settings, run, application, vec![], results.to_owned(), &|_| true);
+    };
+    let mut plan = whole(settings, &capacity, run, application, vec![], results.to_owned(), &|_| true);
     plan.open_ended = true;
     (plan.pool.id, plan.pool.own) = (format!("{pool}-{}", &plan.pool.fingerprint[..8]), false);
     plan.shared_application = Some(shared_application(&plan.pool.id));
@@ -144,8 +152,10 @@ pub fn keep(plan: &mut RunPlan, wanted: impl Fn(&Item) -> bool) {
     }
 }
 
-/// Values that can be read and still make no sense.
-fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+/// Values that can be read and still make no sense. Returns the slots of nodes and tasks if those do.
+fn check(loaded: &Loaded, problems: &mut Vec<Problem>) -> Option<Capacity> {
+    let settings = &loaded.settings;
+    let capacity = capacity(settings, Nodes::of(loaded)).map_err(|found| problems.extend(found)).ok();
     let mut wrong = |key: &str, what: String| problems.push(Problem::new(key, what));
     let (pool, task) = (&settings.pool, &settings.task);
     if pool.nodes + pool.spot_nodes == 0 {
@@ -155,13 +165,6 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     if settings.service.kind == ServiceKind::Embedded && nodes > u64::from(EMBEDDED_NODES) {
         let what = format!("{nodes} nodes: the embedded service has room for {EMBEDDED_NODES}");
         wrong(if pool.nodes > EMBEDDED_NODES { "pool.nodes" } else { "pool.spot_nodes" }, what);
-    }
-    if !(1..=256).contains(&pool.slots_per_node) {
-        wrong("pool.slots_per_node", "it must be from 1 to 256".into());
-    }
-    if task.required_slots == 0 || task.required_slots > pool.slots_per_node {
-        let slots = pool.slots_per_node;
-        wrong("task.required_slots", format!("it must be from 1 to pool.slots_per_node, which is {slots}"));
     }
     if !(-1000..=1000).contains(&settings.job.priority) {
         wrong("job.priority", "it must be from -1000 to 1000".into());
@@ -190,12 +193,6 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             wrong("task.outputs", what);
         }
     }
-    for name in task.env.keys() {
-        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if name.is_empty() || !plain || name.starts_with(|first: char| first.is_ascii_digit()) {
-            wrong("task.env", format!("{name:?} cannot name a variable: letters, digits and _ can"));
-        }
-    }
     if let Some(id) = &pool.id
         && !dropmill_azure_wire::batch::is_valid_id(id)
     {
@@ -209,7 +206,9 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         wrong(&format!("pool.image.{name}"), format!("there is no such key; there are {}", known.join(", ")));
     }
     service(settings, &mut wrong);
+    problems.extend(variables::check(settings));
     problems.extend(crate::notify::check(&settings.notify, settings.service.allow_plain_http));
+    capacity
 }
 
 fn service(settings: &Settings, wrong: &mut impl FnMut(&str, String)) {
@@ -260,8 +259,8 @@ fn application(settings: &Settings, base: &Path, output: &Path, problems: &mut V
     let mut names: BTreeMap<String, &InputFile> = BTreeMap::new();
     let mut files = vec![];
     for file in &found {
-        // The application lies flat in the working folder of its start task.
-        let name = file.name().to_owned();
+        // It lies in the working folder of the start task, or of each task, as it lies in the run file's folder.
+        let name = files::place_on_node(file, &settings.application.files, base);
         if let Some(other) = names.insert(name.clone(), file) {
             let what =
                 format!("{} and {} would both be called {name} on the node", other.relative, file.relative);
@@ -313,7 +312,7 @@ fn short_digest(value: &Value) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {
+fn pool(settings: &Settings, capacity: &Capacity, run: &str, application: &[AppFile]) -> PoolPlan {
     let pool = &settings.pool;
     let start_task = settings.application.start_task.as_ref();
     let mut plan = PoolPlan {
@@ -321,7 +320,7 @@ fn pool(settings: &Settings, run: &str, application: &[AppFile]) -> PoolPlan {
         own: pool.id.is_none(),
         nodes: pool.nodes,
         spot_nodes: pool.spot_nodes,
-        slots_per_node: pool.slots_per_node,
+        slots_per_node: capacity.slots_per_node,
         vm_size: pool.vm_size.clone(),
         image: image(&pool.image),
         node_agent: pool.node_agent.clone(),

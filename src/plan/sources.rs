@@ -7,7 +7,6 @@ use dropmill_inputs::{
     companions::{self, Companion},
     drafts::{self, Order},
     lines,
-    names::BUILT_IN,
     parts::{self, Part},
     table::{self, Columns, Format},
 };
@@ -395,17 +394,4 @@ fn content(disk: &Disk<'_>, key: &str, path: &Path, problems: &mut Vec<Problem>)
     };
     problems.push(Problem::new(key, what));
     None
-}
-
-/// Whether a variable that a run file sets would hide one that every task has.
-pub fn is_built_in_variable(name: &str, declared: &Declared) -> bool {
-    let upper = |names: &[String], prefix: &str| {
-        names.iter().any(|own| name == format!("{prefix}{}", own.to_ascii_uppercase()))
-    };
-    matches!(
-        name,
-        "DROPMILL_RUN" | "DROPMILL_INPUT" | "DROPMILL_INPUT_NAME" | "DROPMILL_NODE" | "DROPMILL_SLOT"
-    ) || BUILT_IN.iter().any(|own| name == format!("DROPMILL_VALUE_{}", own.to_ascii_uppercase()))
-        || upper(&declared.files, "DROPMILL_FILE_")
-        || upper(&declared.values, "DROPMILL_VALUE_")
 }

@@ -1,11 +1,13 @@
 //! The embedded service of a run: in this process, called without a socket.
 
 use super::account::Account;
-use crate::settings::Loaded;
+use crate::{plan::variables, settings::Loaded};
 use anyhow::{Context, Result};
 use dropmill_azure_client::in_process::InProcess;
 use dropmill_azure_wire::{time::SharedClock, transport::Transport};
-use dropmill_local_azure::service::{Access, Durability, LocalAzure, RunnerChoice, ServiceSettings};
+use dropmill_local_azure::service::{
+    Access, Durability, LocalAzure, NodeEnvironment, RunnerChoice, ServiceSettings,
+};
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// A plan that asks for more nodes is rejected before the service is started.
@@ -24,7 +26,12 @@ impl Embedded {
         // Names of nodes and calls need only differ from those of other services.
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        let found = |problems| loaded.problems(problems);
+        let mut environment =
+            variables::inherited(&loaded.settings.task, std::env::vars_os()).map_err(found)?;
+        environment.extend(variables::secrets(loaded).map_err(found)?);
         let settings = ServiceSettings {
+            environment: NodeEnvironment::new(environment),
             seed: u64::from_le_bytes(bytes),
             // The run's journal and its results are flushed; what the service forgets is done again.
             durability: Durability::Process,

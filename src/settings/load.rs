@@ -42,6 +42,8 @@ pub struct Loaded {
     pub given: BTreeSet<String>,
     /// Axes of `[input.sweep]`, with the text of numbers as the file has it if it is TOML.
     pub sweep: Vec<Axis>,
+    /// The plan is made for a simulated world: it must not depend on this machine.
+    pub simulated: bool,
     /// Standard input, once it was read: it can be read once only.
     standard_input: Arc<OnceLock<Vec<u8>>>,
 }
@@ -163,6 +165,7 @@ pub fn in_code(settings: &Settings, base: &Path, set: &[String]) -> Result<Loade
             set: vec![],
             lines: Lines::default(),
             given: BTreeSet::new(),
+            simulated: false,
             standard_input: Arc::default(),
             sweep: sweep(&settings.input.sweep, vec![], &BTreeSet::new())
                 .map_err(|found| problems(None, found, &Lines::default()))?,
@@ -225,7 +228,8 @@ fn lay_over(
     match (settings, found.is_empty()) {
         (Some(settings), true) => {
             let (file, set) = (file.map(Path::to_owned), set.to_vec());
-            Ok(Loaded { file, base, settings, set, lines, given, sweep, standard_input: Arc::default() })
+            let standard_input = Arc::default();
+            Ok(Loaded { file, base, settings, set, lines, given, sweep, simulated: false, standard_input })
         }
         _ => Err(problems(file, found, &lines)),
     }
@@ -394,6 +398,10 @@ fn words(said: &str, path: &[String], tree: &Value) -> String {
         return format!("there is no such key{}{all}", hint.unwrap_or_default());
     }
     // Whatever is wrong with it, what stands in its place may be the key: it is not repeated.
+    if path.starts_with(&["task".into(), "secret_env".into()]) {
+        return "a secret must not stand in a run file: write { env = \"NAME\" } or { file = \"PATH\" }"
+            .into();
+    }
     if last.ends_with("_key") {
         return "a key must not stand in a run file: write { env = \"NAME\" } or { file = \"PATH\" }".into();
     }

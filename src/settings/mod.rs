@@ -4,12 +4,14 @@ mod length;
 mod load;
 mod problems;
 mod sections;
+mod slot_count;
 
 pub use length::{Length, Size};
 pub use load::{DEFAULTS, Lines, Loaded, in_code, load};
 pub use problems::{Located, Problem, Problems, nearest as nearest_of};
 
 pub use sections::*;
+pub use slot_count::SlotCount;
 
 /// The name of a list that is most like `wrong`.
 pub fn nearest_name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {

@@ -1,6 +1,6 @@
 //! The sections of a run file. Defaults stand in `config/default.toml`, nowhere else.
 
-use super::{Length, Size};
+use super::{Length, Size, SlotCount};
 use dropmill_azure_wire::secret::Secret;
 use dropmill_lifecycle::plan::{Existing, Layout};
 use schemars::JsonSchema;
@@ -149,8 +149,8 @@ sections! {
         pub nodes: u32,
         /// Number of spot nodes.
         pub spot_nodes: u32,
-        /// Concurrent tasks on one node.
-        pub slots_per_node: u32,
+        /// Slots of one node, "auto" or a number: as many tasks that take one slot each run on it at a time.
+        pub slots_per_node: SlotCount,
         /// Size of a node, as Azure names it.
         pub vm_size: String,
         /// Node agent SKU that matches the image.
@@ -181,6 +181,15 @@ sections! {
         pub env: BTreeMap<String, String>,
         /// Slots that a task takes on its node.
         pub required_slots: u32,
+        /// Memory that a task needs: it takes as many slots as that share of the node's memory.
+        #[serde(default)]
+        pub memory: Option<Size>,
+        /// Names or patterns of environment variables that tasks get from Dropmill's own environment.
+        #[serde(default)]
+        pub inherit: Option<Vec<String>>,
+        /// Environment variables of the task with secret values, and where the values come from.
+        #[serde(default)]
+        pub secret_env: BTreeMap<String, KeySource>,
     }
 
     /// Where results are delivered.
@@ -445,7 +454,7 @@ impl KeySource {
         match self {
             Self::Env(name) => match std::env::var(name) {
                 Ok(key) if !key.trim().is_empty() => Ok(Secret::new(key.trim())),
-                _ => Err(format!("the environment has no variable {name}: set it to the account's key")),
+                _ => Err(format!("the environment has no variable {name}: set it, or name another")),
             },
             Self::File(path) => {
                 use std::os::unix::fs::PermissionsExt;

@@ -49,6 +49,9 @@ impl Simulated {
     /// # Errors
     /// Fails if the settings have mistakes, or no `[watch]` section and the scenario needs one.
     pub fn new(loaded: &Loaded, scenario: &Scenario) -> Result<Self, Error> {
+        let mut loaded = loaded.clone();
+        loaded.simulated = true;
+        let loaded = &loaded;
         if scenario.files.is_empty() {
             return Ok(Self::Run(Box::new(plan_of(loaded)?)));
         }

@@ -76,8 +76,16 @@ impl Desk {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DROPMILL__")) {
             command.env_remove(name);
         }
+        if !arguments.iter().any(|argument| self.sets_slots(argument)) {
+            // The default depends on the machine; tests must not.
+            command.env("DROPMILL__POOL__SLOTS_PER_NODE", "1");
+        }
         command.env_remove("RUST_LOG").stdin(Stdio::null());
         command
+    }
+
+    fn sets_slots(&self, file: &str) -> bool {
+        fs::read_to_string(self.path(file)).is_ok_and(|text| text.contains("slots_per_node"))
     }
 
     pub fn output(&self, arguments: &[&str]) -> Output {
@@ -120,7 +128,13 @@ impl Desk {
 
     /// A command that prints events, while it goes on.
     pub fn start_with(&self, arguments: &[&str]) -> Going {
+        self.start_in(arguments, &[])
+    }
+
+    /// Likewise, with more variables.
+    pub fn start_in(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Going {
         let mut command = self.dropmill(arguments);
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Going { child, lines, seen: String::new() }

@@ -21,6 +21,7 @@ use crate::{
 pub use crate::{
     applications::{ApplicationPackage, BadApplication},
     durability::Durability,
+    runner::NodeEnvironment,
 };
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
 use home::Home;
@@ -62,6 +63,8 @@ pub struct ServiceSettings {
     pub applications: Vec<ApplicationPackage>,
     /// Bytes kept of each of a task's standard output and error; of more, the middle is left out.
     pub stream_bytes: u64,
+    /// Variables of every command on every node, besides the service's own. Kept in memory only.
+    pub environment: NodeEnvironment,
     /// How long the end of the service may go on removing the folders of nodes; the next start removes the rest.
     pub cleanup_at_stop: Duration,
     /// Most nodes there may be in all pools; a resize beyond it falls short with `AccountCoreQuotaReached`.
@@ -88,6 +91,7 @@ impl ServiceSettings {
             cores: 4,
             applications: vec![],
             stream_bytes: 1 << 30,
+            environment: NodeEnvironment::default(),
             cleanup_at_stop: Duration::from_secs(5),
             node_quota: NODE_QUOTA,
             allow_https_only_sas: false,
@@ -236,6 +240,7 @@ impl LocalAzure {
                 let batch = &connection.batch;
                 let account_url = format!("{}/", batch.endpoint);
                 let settings = RunnerSettings {
+                    inherited: settings.environment,
                     max_output_bytes: settings.stream_bytes,
                     cleanup_at_stop: settings.cleanup_at_stop,
                     ..RunnerSettings::new(root, &batch.account, account_url)

@@ -3,6 +3,7 @@
 use super::{
     books::{Nodes, Tasks},
     keys::{JobKey, NodeKey, PoolKey, ScheduleKey, TaskKey},
+    slots::Slots,
 };
 use crate::{
     autoscale::Samples,
@@ -161,9 +162,9 @@ pub struct Node {
     pub total: i32,
     /// Those that succeeded.
     pub succeeded: i32,
-    /// Slots that tasks take.
+    /// The slots that tasks hold.
     #[serde(skip)]
-    pub slots: i32,
+    pub slots: Slots,
     /// Launches on it, start task included.
     #[serde(skip)]
     pub launches: BTreeSet<LaunchId>,

@@ -35,6 +35,7 @@ mod scheduler;
 mod schedules;
 mod secrets;
 mod sizes;
+mod slots;
 mod storage;
 mod task;
 mod task_ends;

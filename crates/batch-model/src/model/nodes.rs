@@ -136,6 +136,7 @@ impl Model {
             ("AZ_BATCH_POOL_ID".into(), pool_id.to_owned()),
             ("AZ_BATCH_NODE_ID".into(), node.to_string()),
             ("AZ_BATCH_NODE_IS_DEDICATED".into(), dedicated.to_string()),
+            ("DROPMILL_NODE".into(), node.to_string()),
         ]
     }
 
@@ -260,7 +261,7 @@ impl Model {
     /// What a node does when what it did is over: running, idle, or offline if it takes no tasks.
     pub(super) fn rest_node(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
         let of = self.pools.get(pool).and_then(|pool| pool.nodes.get(node)).expect(THERE);
-        let state = match (&of.state, of.scheduling, of.slots > 0) {
+        let state = match (&of.state, of.scheduling, of.slots.taken() > 0) {
             (NodeState::Idle | NodeState::Running | NodeState::Offline, true, true) => NodeState::Running,
             (NodeState::Idle | NodeState::Running | NodeState::Offline, true, false) => NodeState::Idle,
             (NodeState::Idle | NodeState::Running, false, false) => NodeState::Offline,

@@ -127,7 +127,7 @@ impl Model {
             vm_size: select.take("vmSize", || Some(pool.spec.vm_size.clone())),
             total_tasks_run: select.take("totalTasksRun", || Some(node.total)),
             running_tasks_count: select.take("runningTasksCount", || i32::try_from(running).ok()),
-            running_task_slots_count: select.take("runningTaskSlotsCount", || Some(node.slots)),
+            running_task_slots_count: select.take("runningTaskSlotsCount", || Some(node.slots.taken())),
             total_tasks_succeeded: select.take("totalTasksSucceeded", || Some(node.succeeded)),
             start_task: select.take("startTask", || pool.spec.start_task.as_ref().map(shown_start_task)),
             start_task_info: select.take("startTaskInfo", || node.start_task.clone()),

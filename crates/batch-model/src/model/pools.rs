@@ -8,6 +8,7 @@ use super::{
     plans::checked_option,
     pool_specs,
     refusal::checked_id,
+    slots::Slots,
     tag,
 };
 use crate::autoscale::Samples;
@@ -382,7 +383,7 @@ impl Model {
                     errors: vec![],
                     total: 0,
                     succeeded: 0,
-                    slots: 0,
+                    slots: Slots::default(),
                     launches: BTreeSet::new(),
                     leaving: false,
                     plan: None,
@@ -413,7 +414,7 @@ impl Model {
                 .nodes
                 .values()
                 .filter(|node| node.dedicated == dedicated && !node.leaving)
-                .map(|node| (node.slots, node.id.clone()))
+                .map(|node| (node.slots.taken(), node.id.clone()))
                 .collect();
             going.sort();
             for (_, node) in going.into_iter().take(surplus) {

@@ -30,7 +30,7 @@ impl Model {
         let (next, slots) = self.waiting_task(pool_key, pool)?;
         let room = |task: &Task| {
             task.nodes().filter_map(|place| pool.nodes.get(&place.node)).any(|node| {
-                let left = pool.slots_per_node() - node.slots + task.slots();
+                let left = pool.slots_per_node() - node.slots.taken() + task.slots();
                 node.takes_tasks() && !next.is_barred_from(&node.id) && left >= slots
             })
         };

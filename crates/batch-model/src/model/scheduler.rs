@@ -75,7 +75,7 @@ impl Model {
                     |(taken, node): &&(i32, NodeKey)| taken + slots <= most && !job.is_barred_from(node);
                 let liked = task.liked_node().and_then(|liked| {
                     let of = pool.nodes.get(&NodeKey::of(liked))?;
-                    pool.nodes.room().get(&(of.slots, of.id.clone())).filter(fits)
+                    pool.nodes.room().get(&(of.slots.taken(), of.id.clone())).filter(fits)
                 });
                 // Spread: where least runs. Pack: where most runs that still leaves room.
                 let node = match (liked, pool.packs(), job.on_nodes.is_empty()) {
@@ -126,7 +126,7 @@ impl Model {
         let mut places = Vec::with_capacity(nodes.len());
         for node in nodes {
             let mut of = found.nodes.change(node).expect(nodes::THERE);
-            of.slots += task_found.slots();
+            of.slots.take(task_found.slots(), job, task);
             let new = || Place::new(pool_id.clone(), pool.clone(), node.clone());
             places.push(of.place.get_or_insert_with(new).clone());
         }
@@ -173,6 +173,7 @@ impl Model {
         let found = self.pools.get_mut(pool).expect(pools::THERE);
         let mut of = found.nodes.change(node).expect(nodes::THERE);
         let dedicated = of.dedicated;
+        let slot = of.slots.lowest(job, task);
         of.launches.insert(id);
         Self::instance_begins(&mut task_found, number, Some(id), moment);
         let most = task_found.max_retries();
@@ -183,6 +184,7 @@ impl Model {
         let add = &task_found.asked();
         let mut environment = self.environment_of(&place.pool_id, node, dedicated);
         environment.extend(self.instance_variables(&job_id, task_found, number));
+        environment.extend(slot.map(|slot| ("DROPMILL_SLOT".to_owned(), slot.to_string())));
         environment.push(("AZ_BATCH_JOB_ID".into(), job_id));
         environment.push(("AZ_BATCH_TASK_ID".into(), add.id.clone()));
         environment.extend(preparation);
@@ -224,13 +226,12 @@ impl Model {
         success: Option<bool>,
         moment: Timestamp,
     ) {
-        let slots = self.jobs.get(job).and_then(|job| job.tasks.get(task)).map_or(0, super::Task::slots);
         // A node that is removed at once may report that before the ends of its launches.
         let Some(mut of) = self.node_mut(pool, node) else { return };
         if launch.is_some_and(|launch| !of.launches.remove(&launch)) {
             return;
         }
-        of.slots -= slots;
+        of.slots.release(job, task);
         if let Some(success) = success {
             of.total += 1;
             of.succeeded += i32::from(success);

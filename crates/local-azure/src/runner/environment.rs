@@ -19,6 +19,26 @@ pub fn default_environment() -> Vec<(String, String)> {
     vec![("PATH".into(), path.into()), ("LANG".into(), "C.UTF-8".into())]
 }
 
+/// Names the variables of a launch whose values refer to variables of the node.
+const REFERENCES: &str = "DROPMILL_REFERENCES";
+
+/// Variables that the caller of the service hands to all nodes. Values may be secret: they are shown nowhere.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct NodeEnvironment(Environment);
+
+impl NodeEnvironment {
+    /// Takes variables by name.
+    pub fn new(variables: BTreeMap<String, OsString>) -> Self {
+        Self(variables)
+    }
+}
+
+impl std::fmt::Debug for NodeEnvironment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 /// Variables by name.
 pub(super) type Environment = BTreeMap<String, OsString>;
 
@@ -26,8 +46,12 @@ pub(super) type Environment = BTreeMap<String, OsString>;
 pub(super) fn of(launch: &Launch, place: &TaskPlace, settings: &RunnerSettings, tag: &str) -> Environment {
     let mut all: Environment =
         settings.environment.iter().map(|(name, value)| (name.clone(), value.into())).collect();
+    all.insert("HOME".into(), place.working.clone().into());
+    all.extend(settings.inherited.0.clone());
+    let of_the_node = all.clone();
+    let references = launch.environment.iter().rfind(|(name, _)| name == REFERENCES);
+    let refers = |name: &str| references.is_some_and(|(_, names)| names.split(' ').any(|of| of == name));
     let mut set = |name: &str, value: OsString| all.insert(name.to_owned(), value);
-    set("HOME", place.working.clone().into());
     set("AZ_BATCH_ACCOUNT_NAME", settings.account_name.clone().into());
     set("AZ_BATCH_ACCOUNT_URL", settings.account_url.clone().into());
     set("AZ_BATCH_NODE_ROOT_DIR", place.node.clone().into());
@@ -43,12 +67,43 @@ pub(super) fn of(launch: &Launch, place: &TaskPlace, settings: &RunnerSettings, 
             set(variable, folder.clone().into());
         }
     }
-    for (name, value) in &launch.environment {
-        let below_the_node = BELOW_THE_NODE.contains(&name.as_str());
-        set(name, if below_the_node { place.node.join(value).into() } else { value.into() });
+    for (name, value) in launch.environment.iter().filter(|(name, _)| name != REFERENCES) {
+        let value = match name {
+            _ if BELOW_THE_NODE.contains(&name.as_str()) => place.node.join(value).into(),
+            _ if refers(name) => replaced(value, &of_the_node),
+            _ => value.into(),
+        };
+        set(name, value);
     }
     set(TAG, tag.into());
     all
+}
+
+/// Replaces `${NAME}` by the node's value, or by nothing if the node has no such variable, and `$$` by `$`.
+fn replaced(text: &str, of_the_node: &Environment) -> OsString {
+    let (mut value, mut rest) = (OsString::new(), text);
+    while let Some((before, behind)) = rest.split_once('$') {
+        value.push(before);
+        rest = match (
+            behind.strip_prefix('$'),
+            behind.strip_prefix('{').and_then(|inner| inner.split_once('}')),
+        ) {
+            (Some(behind), _) => {
+                value.push("$");
+                behind
+            }
+            (None, Some((name, behind))) => {
+                value.push(of_the_node.get(name).map(OsString::as_os_str).unwrap_or_default());
+                behind
+            }
+            (None, None) => {
+                value.push("$");
+                behind
+            }
+        };
+    }
+    value.push(rest);
+    value
 }
 
 /// No pattern of files means more than this many bytes; thousands of `$A` with a long value would fill any memory.
@@ -101,6 +156,32 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(expand(text, &environment), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn references_stand_for_what_the_node_has_and_two_dollars_for_one() {
+        let node = Environment::from([
+            ("PATH".into(), "/usr/bin".into()),
+            ("TOKEN".into(), "$$ {x} ${PATH}".into()),
+        ]);
+        let table = [
+            ("", ""),
+            ("/opt:${PATH}", "/opt:/usr/bin"),
+            ("${PATH}${PATH}", "/usr/bin/usr/bin"),
+            ("$${PATH} $$$$ $", "${PATH} $$ $"),
+            ("$$${PATH}", "$/usr/bin"),
+            ("[${NONE}] ${PATH $x", "[] ${PATH $x"),
+            ("Bearer ${TOKEN}", "Bearer $$ {x} ${PATH}"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(replaced(text, &node), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_node_are_never_shown() {
+        let node = NodeEnvironment::new([("TOKEN".into(), "canary".into())].into());
+        assert_eq!(format!("{node:?}"), "{\"TOKEN\"}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod spent;
 mod supervisor;
 mod tree;
 
-pub use environment::default_environment;
+pub use environment::{NodeEnvironment, default_environment};
 pub use files::DiskFiles;
 pub use packages::check as check_package;
 pub use pretend::{Pretend, PretendRunner, PretendSettings, Script};

@@ -3,7 +3,7 @@
 use super::{
     control::{Ask, Handle, lock},
     crew::Crew,
-    environment::default_environment,
+    environment::{NodeEnvironment, default_environment},
     failures,
     files::DiskFiles,
     keeper::{Keeper, KeeperProgram, Lock},
@@ -53,6 +53,8 @@ pub struct RunnerSettings {
     pub max_output_bytes: u64,
     /// Variables of every command, see [`default_environment`]. Never the service's own.
     pub environment: Vec<(String, String)>,
+    /// Further variables of every command, which outweigh those.
+    pub inherited: NodeEnvironment,
     /// What holds the processes of tasks, see [`KeeperProgram`]. Without it, processes that left the group, the session
     /// and the environment of their task at once outlive a crash of this process.
     pub keeper: Option<KeeperProgram>,
@@ -70,6 +72,7 @@ impl RunnerSettings {
             grace: Duration::from_secs(5),
             max_output_bytes: 1 << 30,
             environment: default_environment(),
+            inherited: NodeEnvironment::default(),
             keeper: KeeperProgram::of_this_process(),
             cleanup_at_stop: Duration::from_secs(5),
         }

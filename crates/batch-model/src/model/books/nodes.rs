@@ -27,7 +27,7 @@ pub struct NodeGuard<'a> {
 
 /// Slots taken of a node that has room for a task.
 fn room_of(node: &Node, slots: i32) -> Option<i32> {
-    (node.takes_tasks() && node.slots < slots).then_some(node.slots)
+    (node.takes_tasks() && node.slots.taken() < slots).then_some(node.slots.taken())
 }
 
 impl Nodes {

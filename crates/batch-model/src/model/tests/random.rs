@@ -1,11 +1,11 @@
 //! Whatever is asked in whatever order: the books stay true, and in the end everything can go.
 
 use super::{World, told};
-use crate::orders::NodeEvent;
+use crate::{model::JobKey, orders::NodeEvent};
 use dropmill_azure_wire::batch::TaskState;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const REQUESTS: &[&str] = &[
     "patch job",
@@ -120,7 +120,7 @@ fn take(mut world: World, step: &Step) -> World {
 /// What is counted is what there is.
 fn check(world: &World) {
     let model = &world.model;
-    let mut slots: BTreeMap<&str, i32> = BTreeMap::new();
+    let mut slots: BTreeMap<&str, BTreeMap<_, i32>> = BTreeMap::new();
     for job in model.jobs.values() {
         for (key, task) in job.tasks.iter() {
             let state = &task.facts.state();
@@ -128,7 +128,10 @@ fn check(world: &World) {
             assert_eq!(!task.live_launches().is_empty(), *state == TaskState::Running, "{key} {state}");
             for (number, place) in task.nodes().enumerate().filter(|_| on_node) {
                 let runs = task.launch_of(number).is_some() || *state == TaskState::Preparing;
-                *slots.entry(place.node.as_str()).or_default() += i32::from(runs) * task.slots();
+                let on_this = slots.entry(place.node.as_str()).or_default();
+                if runs {
+                    on_this.insert((JobKey::of(&job.spec.id), key.clone()), task.slots());
+                }
             }
         }
         let counts = model.task_counts(&job.spec.id).unwrap();
@@ -138,8 +141,16 @@ fn check(world: &World) {
     }
     for pool in model.pools.values() {
         for node in pool.nodes.values() {
-            let taken = slots.get(node.id.as_str()).copied().unwrap_or(0);
-            assert_eq!(node.slots, taken, "{node:?}");
+            let held = slots.get(node.id.as_str()).cloned().unwrap_or_default();
+            assert_eq!(node.slots.taken(), held.values().sum::<i32>(), "{node:?}");
+            assert_eq!(node.slots.held(), held, "{node:?}");
+        }
+    }
+    let mut held = BTreeSet::new();
+    for launch in world.running.values() {
+        let slot = launch.environment.iter().find(|(name, _)| name == "DROPMILL_SLOT");
+        if let Some((_, slot)) = slot {
+            assert!(held.insert((launch.node.clone(), slot)), "two tasks run in slot {slot}: {launch:?}");
         }
     }
     super::rebuilt::check(model);

@@ -169,7 +169,7 @@ fn check_progress(model: &Model) {
             continue;
         }
         let most_free = pool.nodes.values().filter(|node| node.takes_tasks());
-        let most_free = most_free.map(|node| pool.slots_per_node() - node.slots).max().unwrap_or(0);
+        let most_free = most_free.map(|node| pool.slots_per_node() - node.slots.taken()).max().unwrap_or(0);
         for (_, task) in job.tasks.ready() {
             let slots = job.tasks.get(task).unwrap().slots();
             assert!(slots > most_free, "task {task} of {} waits, {most_free} slots are free", job.spec.id);

@@ -138,6 +138,39 @@ fn tasks_fill_nodes_by_slots_as_the_pool_says() {
 }
 
 #[test]
+fn a_slot_is_given_to_another_task_only_after_its_process_has_ended() {
+    let mut world = World::new();
+    world.add_pool("p", json!({"targetDedicatedNodes": 1, "taskSlotsPerNode": 4})).unwrap();
+    world.add_job("j", json!({})).unwrap();
+    world.ends_by_hand = true;
+    for (id, slots) in [("a", 1), ("b", 2), ("c", 1), ("d", 1), ("e", 2)] {
+        world.add_task(id, json!({"requiredSlots": slots})).unwrap();
+    }
+    let node = world.node_ids()[0].clone();
+    let slots = |world: &World| -> Vec<String> {
+        let launches = world.running.values().map(|launch| {
+            let variable = |name: &str| &launch.environment.iter().find(|(of, _)| of == name).unwrap().1;
+            assert_eq!(variable("DROPMILL_NODE"), &node);
+            format!("{}:{}", variable("AZ_BATCH_TASK_ID"), variable("DROPMILL_SLOT"))
+        });
+        launches.collect()
+    };
+    assert_eq!(slots(&world), ["a:0", "b:1", "c:3"]);
+    // Its process may still run for as long as the grace.
+    world.model.terminate_task("j", "a", world.now).unwrap();
+    world.settle();
+    assert_eq!(slots(&world), ["a:0", "b:1", "c:3"]);
+    world.end_killed();
+    assert_eq!(slots(&world), ["b:1", "c:3", "d:0"]);
+    world.exit("c", 0);
+    world.exit("d", 0);
+    assert_eq!(slots(&world), ["b:1", "e:0"]);
+    world.exit("b", 0);
+    world.add_task("f", json!({"requiredSlots": 1})).unwrap();
+    assert_eq!(slots(&world), ["e:0", "f:1"]);
+}
+
+#[test]
 fn a_task_goes_to_the_node_it_likes_if_there_is_room() {
     let mut world = World::new();
     world.add_pool("p", json!({"targetDedicatedNodes": 3})).unwrap();
