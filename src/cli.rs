@@ -368,6 +368,10 @@ pub struct ServeArgs {
     /// the default version.
     #[arg(long = "application", value_name = "ID@VERSION=PATH")]
     pub applications: Vec<String>,
+    /// Pass a variable of the environment of `serve` on to all tasks, by name or pattern (`PATH`, `CUDA_*`); can be repeated. By
+    /// default, tasks get none.
+    #[arg(long, value_name = "NAME")]
+    pub inherit: Vec<String>,
     /// Print the connection as one line of JSON when the service is ready.
     #[arg(long)]
     pub json: bool,

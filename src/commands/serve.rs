@@ -4,6 +4,7 @@ use super::sockets::{self, Tls};
 use crate::{
     cli::ServeArgs,
     error::UsageError,
+    plan::variables::Names,
     render::say,
     simulate::read_scenario,
     state::{State, write_private},
@@ -12,7 +13,7 @@ use anyhow::{Result, bail};
 use dropmill_azure_wire::time::{SharedClock, WallClock};
 use dropmill_local_azure::{
     request_log::logged,
-    service::{ApplicationPackage, LocalAzure, OpenError, RunnerChoice, ServiceSettings},
+    service::{ApplicationPackage, LocalAzure, NodeEnvironment, OpenError, RunnerChoice, ServiceSettings},
 };
 use dropmill_test_kit::{
     ShiftedClock,
@@ -43,6 +44,9 @@ async fn live(arguments: &ServeArgs, state: &State) -> Result<u8> {
     settings.applications = applications;
     settings.allow_https_only_sas = arguments.allow_https_only_sas;
     settings.strict = arguments.strict;
+    let inherited = Names::read(&arguments.inherit)
+        .map_err(|wrong| UsageError::Argument { argument: "--inherit".into(), problem: wrong.join("; ") })?;
+    settings.environment = NodeEnvironment::new(inherited.choose(std::env::vars_os()));
     let scheme = if tls.is_some() { "https" } else { "http" };
     // As clients write it.
     let reached = |at: SocketAddr| host.map_or(at.to_string(), |host| format!("{host}:{}", at.port()));

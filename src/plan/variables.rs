@@ -23,34 +23,48 @@ const REFERENCES: &str = "DROPMILL_REFERENCES";
 pub struct Names(Vec<GlobMatcher>);
 
 impl Names {
-    /// Returns the patterns of `task.inherit`, or its default.
+    /// Reads patterns of names.
     ///
     /// # Errors
-    /// Returns what is no pattern of names.
-    pub fn of(task: &Task) -> Result<Self, Vec<Problem>> {
-        let (mut matchers, mut problems) = (vec![], vec![]);
-        let default = [DEFAULT.to_owned()];
-        for text in task.inherit.as_deref().unwrap_or(&default) {
-            let wrong = |what: &str| Problem::new("task.inherit", format!("{text:?} {what}"));
+    /// Returns each text that is not a pattern of names, with the reason.
+    pub fn read(patterns: &[String]) -> Result<Self, Vec<String>> {
+        let (mut matchers, mut wrong) = (vec![], vec![]);
+        for text in patterns {
             if is_reserved(text) {
-                problems.push(wrong("belongs to the service or to Dropmill: tasks get their own"));
+                wrong.push(format!("{text:?} belongs to the service or to Dropmill: tasks get their own"));
                 continue;
             }
             match GlobBuilder::new(text).build() {
                 Ok(glob) if !text.is_empty() && !text.contains(['=', '/', '\0']) => {
                     matchers.push(glob.compile_matcher());
                 }
-                _ => {
-                    problems.push(wrong("is no name or pattern of a variable: write \"HOME\", or \"CUDA_*\""))
-                }
+                _ => wrong.push(format!(
+                    "{text:?} is no name or pattern of a variable: write \"HOME\", or \"CUDA_*\""
+                )),
             }
         }
-        if problems.is_empty() { Ok(Self(matchers)) } else { Err(problems) }
+        if wrong.is_empty() { Ok(Self(matchers)) } else { Err(wrong) }
+    }
+
+    /// Returns the patterns of `task.inherit`, or its default.
+    fn of(task: &Task) -> Result<Self, Vec<Problem>> {
+        let default = [DEFAULT.to_owned()];
+        Self::read(task.inherit.as_deref().unwrap_or(&default))
+            .map_err(|wrong| wrong.into_iter().map(|what| Problem::new("task.inherit", what)).collect())
     }
 
     /// Returns whether a variable is inherited.
-    pub fn include(&self, name: &str) -> bool {
+    fn include(&self, name: &str) -> bool {
         !is_reserved(name) && self.0.iter().any(|matcher| matcher.is_match(name))
+    }
+
+    /// Returns the variables of the caller that are inherited.
+    pub fn choose(
+        &self,
+        caller: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> BTreeMap<String, OsString> {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
+        caller.into_iter().filter_map(text).filter(|(name, _)| self.include(name)).collect()
     }
 }
 
@@ -146,9 +160,7 @@ pub fn inherited(
     task: &Task,
     caller: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<BTreeMap<String, OsString>, Vec<Problem>> {
-    let names = Names::of(task)?;
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
-    Ok(caller.into_iter().filter_map(text).filter(|(name, _)| names.include(name)).collect())
+    Ok(Names::of(task)?.choose(caller))
 }
 
 /// Returns the values of `task.secret_env`.
@@ -218,4 +230,65 @@ pub fn filled(task: &Task, declared: &[&str], fill: &dyn Fn(&str) -> String) -> 
         variables.push((REFERENCES.to_owned(), with_references.join(" ")));
     }
     variables
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn task(env: &str, inherit: Option<&[&str]>) -> Task {
+        let mut task = Settings::default().task;
+        task.env.insert("V".into(), env.into());
+        task.inherit = inherit.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        task
+    }
+
+    #[test]
+    fn names_and_patterns_choose_variables_and_never_those_of_the_service() {
+        let caller = ["PATH", "HOME", "CUDA_HOME", "CUDA_", "XCUDA_A", "DROPMILL_X", "AZ_BATCH_X", "path"];
+        let table: &[(Option<&[&str]>, &[&str])] = &[
+            (None, &["PATH"]),
+            (Some(&[]), &[]),
+            (Some(&["HOME", "NONE"]), &["HOME"]),
+            (Some(&["CUDA_*"]), &["CUDA_", "CUDA_HOME"]),
+            (Some(&["CUDA_?*", "P[A]TH"]), &["CUDA_HOME", "PATH"]),
+            (Some(&["*"]), &["CUDA_", "CUDA_HOME", "HOME", "PATH", "XCUDA_A", "path"]),
+        ];
+        for (inherit, expected) in table {
+            let caller = caller.map(|name| (name.into(), "x".into()));
+            let found = inherited(&task("", *inherit), caller).unwrap();
+            assert_eq!(found.keys().collect::<Vec<_>>(), *expected, "{inherit:?}");
+        }
+        for wrong in ["", "A=B", "[", "a/b", "DROPMILL_RUN", "AZ_BATCH_*"] {
+            assert!(inherited(&task("", Some(&[wrong])), []).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn references_are_left_to_the_node_and_what_is_filled_in_never_is_one() {
+        let fill = |text: &str| text.replace("{x}", "$$ ${PATH}");
+        let table: &[(&str, Option<&[&str]>, &str)] = &[
+            ("plain {x}", None, "plain $$ ${PATH}"),
+            ("$A ${B} $", None, "$A ${B} $"),
+            ("/a:${PATH}", None, "ref /a:${PATH}"),
+            ("${PATH}{x}", None, "ref ${PATH}$$$$ $${PATH}"),
+            ("$ ${B} ${HOME}$", None, "ref $$ $${B} ${HOME}$$"),
+            ("${${PATH}", None, "ref $${${PATH}"),
+            ("${CUDA_A}", None, "${CUDA_A}"),
+            ("${CUDA_A}", Some(&["CUDA_*"]), "ref ${CUDA_A}"),
+            ("${col}", Some(&["*"]), "${col}"),
+        ];
+        for (text, inherit, expected) in table {
+            let found = filled(&task(text, *inherit), &["col"], &fill);
+            let shown = match &found[..] {
+                [(_, value)] => value.clone(),
+                [(_, value), (references, names)] if references == REFERENCES && names == "V" => {
+                    format!("ref {value}")
+                }
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(shown, *expected, "{text} {inherit:?}");
+        }
+    }
 }
