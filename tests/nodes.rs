@@ -3,7 +3,11 @@
 
 mod common;
 
-use common::Desk;
+use common::{
+    Desk, Served,
+    mill::{self, COUNT, Mill},
+    on_sockets,
+};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -329,4 +333,57 @@ fn a_program_of_a_virtual_environment_is_found_and_one_below_home_with_home() {
     assert_eq!(run(tool), Some(1), "HOME is the folder of the task");
     assert_eq!(run(&format!("{tool}\ninherit = [\"PATH\", \"HOME\"]")), Some(0));
     assert_eq!(desk.read("out/data/a.txt/stdout.txt"), "settings of the tool\n");
+}
+
+/// The search path of a node that inherits none.
+const OWN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[test]
+fn a_daemon_passes_on_only_what_is_named() {
+    let desk = mill::desk();
+    let task = "shell = \"echo $PATH $CUDA_HOME > path\"\noutputs = [\"path\"]";
+    let (before, after) = COUNT.split_once("shell = ").unwrap();
+    let after = &after[after.find("[pool]").unwrap()..];
+    for (inherit, expected) in
+        [("", OWN_PATH.to_owned()), ("inherit = [\"CUDA_*\"]", format!("{OWN_PATH} {NAMED}"))]
+    {
+        desk.write("run.toml", format!("{before}{task}\n{inherit}\n{after}"));
+        let mut mill = Mill::start_with(&desk, "daemon", &[], &[("CUDA_HOME", NAMED.as_ref())]);
+        let name = format!("{}.txt", inherit.len());
+        mill::put(&desk, &name, "");
+        assert_eq!(mill.finished(1)[&name], "done");
+        assert_eq!(mill.end(), Some(0));
+        assert_eq!(desk.read(format!("done/{name}/path")).trim(), expected);
+    }
+}
+
+#[test]
+fn serve_passes_on_only_what_is_named_and_plan_says_what_azure_does_not_do() {
+    let desk = Desk::new();
+    desk.write("data/a.txt", "");
+    for (more, expected) in
+        [(&[][..], OWN_PATH.to_owned()), (&["--inherit", "PATH"], std::env::var("PATH").unwrap())]
+    {
+        let served = Served::with(&desk, more);
+        let task = "[task]\nshell = \"echo $PATH $DROPMILL_SLOT > path\"\noutputs = [\"path\"]\ninherit = [\"PATH\"]\n";
+        desk.write("run.toml", format!("[input]\nfiles = [\"data/*\"]\n{task}{}", on_sockets(&served)));
+        let with_keys = |command: &str| {
+            let mut command = desk.dropmill(&[command, "run.toml"]);
+            command.env("BATCH_KEY", served.text("/batch/key"));
+            command.env("STORAGE_KEY", served.text("/blob/key")).output().unwrap()
+        };
+        let run = with_keys("run");
+        assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
+        assert_eq!(desk.read("out/data/a.txt/path").trim(), format!("{expected} 0"));
+        let told = String::from_utf8(with_keys("plan").stdout).unwrap();
+        for expected in [
+            "note      task.inherit: nothing: nodes on Azure get no variable of this machine",
+            "note      task.shell: DROPMILL_SLOT is not set on Azure",
+        ] {
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+    let (code, told) = desk.refused(&["serve", "--inherit", "A=B"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("is no name or pattern of a variable"), "{told}");
 }

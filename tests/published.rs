@@ -54,7 +54,7 @@ fn default_toml_tells_of_every_key_and_of_no_other() {
     for line in settings::DEFAULTS.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name.to_owned();
-            if name == "task.env" {
+            if ["task.env", "task.secret_env"].contains(&name) {
                 told.insert(name.to_owned());
             }
         }

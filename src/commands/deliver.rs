@@ -51,7 +51,10 @@ pub fn deliver(run: &str, state: &State) -> Result<u8> {
         return Ok(0);
     }
     let clock: SharedClock = Arc::new(WallClock);
-    let loaded = found.load(&[], environment())?;
+    let mut loaded = found.load(&[], environment())?;
+    // Nothing is run: no task needs a variable of this environment, and a secret that is missing stops nothing.
+    loaded.settings.task.inherit = Some(vec![]);
+    loaded.settings.task.secret_env.clear();
     same_service(&found.header, &loaded)?;
     let folder = state.hold_run(&found.path, clock.now())?;
     let service = folder.path.join("service");

@@ -163,6 +163,21 @@ pub fn inherited(
     Ok(Names::of(task)?.choose(caller))
 }
 
+/// Returns whether tasks on this machine inherit a variable.
+pub fn inherits(task: &Task, name: &str) -> bool {
+    Names::of(task).is_ok_and(|names| names.include(name))
+}
+
+/// Returns the value that a variable has in tasks on this machine: of `task.env`, or inherited, or else the node's own. The folders
+/// of a task are not known, nor are secrets: references to them are left out.
+pub fn value_in_tasks(task: &Task, name: &str, caller: Option<&str>, of_the_node: &str) -> String {
+    let before = caller.filter(|_| inherits(task, name)).unwrap_or(of_the_node);
+    let Some(text) = task.env.get(name) else { return before.to_owned() };
+    let own = format!("${{{name}}}");
+    let others = dollars(text).filter(|other| *other != name && is_reference(other, task));
+    others.fold(text.replace(&own, before), |text, other| text.replace(&format!("${{{other}}}"), ""))
+}
+
 /// Returns the values of `task.secret_env`.
 ///
 /// # Errors
@@ -262,6 +277,24 @@ mod tests {
         }
         for wrong in ["", "A=B", "[", "a/b", "DROPMILL_RUN", "AZ_BATCH_*"] {
             assert!(inherited(&task("", Some(&[wrong])), []).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_search_path_of_tasks_is_known_before_a_run() {
+        for (env, inherit, expected) in [
+            (None, None, "/venv:/bin"),
+            (None, Some(&[][..]), "/usr/bin"),
+            (None, Some(&["P*"]), "/venv:/bin"),
+            (Some("/opt:${PATH}"), None, "/opt:/venv:/bin"),
+            (Some("/opt:${PATH}"), Some(&[]), "/opt:/usr/bin"),
+            (Some("/opt"), None, "/opt"),
+            (Some("${HOME}/bin:${X}"), None, "/bin:${X}"),
+        ] {
+            let mut task = task("", inherit);
+            task.env = env.map(|text: &str| ("PATH".to_owned(), text.to_owned())).into_iter().collect();
+            let found = value_in_tasks(&task, "PATH", Some("/venv:/bin"), "/usr/bin");
+            assert_eq!(found, expected, "{env:?} {inherit:?}");
         }
     }
 

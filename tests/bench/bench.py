@@ -33,6 +33,7 @@ files = ["in/*"]
 command = ["/bin/true"]
 [pool]
 nodes = {nodes}
+slots_per_node = 1
 [output]
 directory = "out"
 """

@@ -19,6 +19,7 @@ outputs = ["result.txt"]
 timeout = "6h"
 [pool]
 nodes = 60
+slots_per_node = 1
 [output]
 directory = "out"
 """

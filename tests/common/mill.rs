@@ -26,6 +26,7 @@ shell = "case $DROPMILL_INPUT_NAME in bad*) echo no good >&2; exit 3;; esac; wc 
 outputs = ["bytes.txt"]
 [pool]
 nodes = 2
+slots_per_node = 1
 [watch]
 directory = "drop"
 stable_for = "0s"

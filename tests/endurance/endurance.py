@@ -40,6 +40,7 @@ shell = 'sha256sum < "$DROPMILL_INPUT" > sum.txt'
 outputs = ["sum.txt"]
 [pool]
 nodes = 4
+slots_per_node = 1
 [watch]
 directory = "drop"
 stable_for = "{stable}"

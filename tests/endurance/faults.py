@@ -38,6 +38,7 @@ shell = '{shell}'
 outputs = ["out.txt"]
 [pool]
 nodes = {nodes}
+slots_per_node = 1
 [watch]
 directory = "drop"
 stable_for = "0s"
@@ -612,7 +613,7 @@ def many_tasks():
     with workplace() as folder:
         log = f"{folder}/running"
         made = fixture(folder, files=0, shell=f"echo + >> {log}; echo > out.txt; sleep 0.03; echo - >> {log}", nodes=2)
-        text = (made.folder / "run.toml").read_text().replace("nodes = 2", "nodes = 2\nslots_per_node = 2")
+        text = (made.folder / "run.toml").read_text().replace("slots_per_node = 1", "slots_per_node = 2")
         (made.folder / "run.toml").write_text(text)
         files = 500
         for number in range(files):
