@@ -352,6 +352,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.input.files = vec!["*.txt".into()];
         settings.task.command = Some(vec!["true".into()]);
+        settings.pool.slots_per_node = SlotCount::Number(7);
         let state = State::at(Some(folder.path().join("state"))).unwrap();
         let clock: SharedClock = Arc::new(WallClock);
         let notes = RefCell::new(vec![]);
@@ -369,11 +370,18 @@ mod tests {
 
         data("b.txt");
         settings.run.deadlines.upload = Length(Duration::from_secs(7));
+        // As if the run had begun on a machine with another number of processors.
+        settings.pool.slots_per_node = SlotCount::Auto;
         let rest = start(&settings).unwrap();
         assert!(matches!(rest, Start::Rest(_)));
         assert_eq!((&rest.plan().run, rest.plan().items.len()), (&run, 1));
         assert_eq!(rest.plan().deadlines.upload, Duration::from_secs(7));
+        assert_eq!(rest.plan().pool.slots_per_node, 7);
         assert_eq!(notes.take(), [StartNote::MoreInputs { run: run.clone(), count: 1 }]);
+
+        settings.pool.slots_per_node = SlotCount::Number(8);
+        assert!(start(&settings).is_err(), "another number is a change");
+        settings.pool.slots_per_node = SlotCount::Auto;
 
         settings.pool.nodes = 3;
         let error = start(&settings).err().unwrap().downcast::<UsageError>().unwrap();

@@ -104,3 +104,23 @@ pub fn read_whole(path: &Path, environment: Vec<(String, String)>) -> Result<(Si
     })?;
     Ok((Simulated::read(&run_file, &[], environment, &scenario)?, scenario))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::settings::{Settings, in_code};
+
+    #[test]
+    fn a_simulated_node_has_four_slots_on_every_machine() {
+        let mut settings = Settings::default();
+        settings.input.sweep.insert("a".into(), vec![1, 2].into());
+        settings.task.command = Some(vec!["true".into()]);
+        settings.task.memory = Some(crate::settings::Size(5 << 30));
+        let loaded = in_code(&settings, Path::new("/"), &[]).unwrap();
+        let Simulated::Run(plan) = Simulated::new(&loaded, &Scenario::default()).unwrap() else {
+            panic!("the scenario has no files")
+        };
+        assert_eq!((plan.pool.slots_per_node, plan.job.required_slots), (4, 2));
+    }
+}
