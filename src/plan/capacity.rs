@@ -174,7 +174,6 @@ fn unknown_memory(on: Nodes) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const MACHINE: Nodes = Nodes::ThisMachine { processors: 8, memory_bytes: Some(32 << 30) };

@@ -249,7 +249,6 @@ pub fn filled(task: &Task, declared: &[&str], fill: &dyn Fn(&str) -> String) -> 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn task(env: &str, inherit: Option<&[&str]>) -> Task {

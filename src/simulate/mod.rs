@@ -107,7 +107,6 @@ pub fn read_whole(path: &Path, environment: Vec<(String, String)>) -> Result<(Si
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::settings::{Settings, in_code};
 
