@@ -147,7 +147,7 @@ fn a_live_run_is_shown_with_what_runs_and_an_ended_one_is_removed() {
     assert!(shown.contains("follow:  dropmill logs lines-"), "{shown}");
     let listed = desk.output(&["runs"]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(listed.contains("  running  ") && listed.starts_with("RUN "), "{listed}");
+    assert!(listed.contains("  running  ") && listed.starts_with("lines-"), "{listed}");
     let (code, error) = desk.refused(&["runs", "remove", "latest"]);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("a process works on it"), "{error}");

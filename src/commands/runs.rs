@@ -55,8 +55,13 @@ fn list(state: &State, as_json: bool) -> Result<u8> {
         return Ok(0);
     }
     let now = WallClock.now();
-    let mut rows =
-        vec![["RUN", "STATE", "STARTED", "DURATION", "DONE", "FAILED", "TASKS", "PID"].map(String::from)];
+    let mut rows = vec![];
+    // Programs that read the table need no header.
+    if say::is_terminal() {
+        rows.push(
+            ["RUN", "STATE", "STARTED", "DURATION", "DONE", "FAILED", "TASKS", "PID"].map(String::from),
+        );
+    }
     let mut damaged = vec![];
     for run in &runs {
         let how = state_of(run);

@@ -14,6 +14,11 @@ pub fn line(text: &str) -> bool {
     out(&(shown(text) + "\n"))
 }
 
+/// Returns whether standard output is a terminal, so that a person reads it.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Writes lines to standard output; returns whether it is still read.
 pub fn lines<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> bool {
     out(&joined(lines))
