@@ -81,7 +81,7 @@ impl RunSession {
             set: loaded.set.clone(),
             service: identity(&loaded),
             watch,
-            ..RunHeader::of(&plan.run, &plan.name, clock.now(), &hash(&body))
+            ..RunHeader::new(&plan.run, &plan.name, clock.now(), &hash(&body))
         };
         if header.watch.is_some() {
             // Items that come while it goes on are made again from this, whatever the run file says then.

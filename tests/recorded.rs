@@ -77,8 +77,8 @@ fn what_a_recording_does_not_know_ends_its_replay_and_is_named() {
     let creation = |line: &str| line.contains(r#""method":"POST","#) && line.contains(r#""path":"/jobs?"#);
     let upload = |line: &str| line.contains(r#""method":"PUT""#) && line.contains("b.txt");
     for (text, named) in [
-        (without(&creation), "the recording cannot answer POST /jobs: nothing like it was asked"),
-        (without(&upload), "b.txt: nothing like it was asked"),
+        (without(&creation), "the recording cannot answer POST /jobs: the recording has no such request"),
+        (without(&upload), "b.txt: the recording has no such request"),
         (whole.replace(r#""dropmill_recording":1"#, r#""dropmill_recording":9"#), "version 9"),
         (format!("{whole}{{"), "of the recording: EOF"),
     ] {

@@ -355,7 +355,7 @@ fn a_file_that_was_done_before_is_skipped_or_quarantined_if_that_is_asked_for() 
     let mut mill = Mill::start(&desk, &["--set", "watch.duplicates=quarantine"]);
     put(&desk, "b.txt", "same");
     assert_eq!(mill.finished(1)["b.txt"], "failed");
-    assert!(desk.read("failed/b.txt/reason.json").contains("it was done before"));
+    assert!(desk.read("failed/b.txt/reason.json").contains("it was processed before"));
     assert_eq!(mill.end(), Some(0));
 }
 

@@ -1,9 +1,9 @@
-//! When to look at which of many machines again: one timer of an actor serves them all.
+//! Alarms of many state machines, which share one timer of an actor.
 
 use dropmill_lifecycle::Elapsed;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The next moment of each machine that waits for one.
+/// The next alarm of each state machine that has one.
 #[derive(Debug, Default)]
 pub struct Alarms {
     by_moment: BTreeSet<(Elapsed, u32)>,
@@ -11,7 +11,7 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// Sets, moves or removes the alarm of a machine.
+    /// Sets, moves or removes the alarm of a state machine.
     pub fn set(&mut self, machine: u32, moment: Option<Elapsed>) {
         if self.by_machine.get(&machine).copied() == moment {
             return;
@@ -25,12 +25,12 @@ impl Alarms {
         }
     }
 
-    /// The earliest moment.
+    /// Returns the earliest alarm.
     pub fn next(&self) -> Option<Elapsed> {
         self.by_moment.first().map(|(moment, _)| *moment)
     }
 
-    /// Takes out the machines whose moment has come, earliest first.
+    /// Removes and returns the state machines whose alarm is due, earliest first.
     pub fn due(&mut self, now: Elapsed) -> Vec<u32> {
         let mut due = vec![];
         while let Some(&(moment, machine)) = self.by_moment.first() {

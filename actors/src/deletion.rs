@@ -1,17 +1,17 @@
-//! Requests to delete what a run has created: the only place that sends them for pools and jobs.
+//! Requests that delete resources of a run: only this module sends them for pools and jobs.
 
 use crate::services::Services;
 use dropmill_azure_client::{batch::BatchApi, error::BatchError};
 use dropmill_lifecycle::{Code, Failure, plan::RunPlan};
 
-/// How the service responds to a request to delete something.
+/// The response of the service to a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// It deletes it from now on.
+    /// The deletion has begun.
     Accepted,
-    /// It has been deleting it already.
+    /// The deletion was already in progress.
     UnderWay,
-    /// It has no such thing.
+    /// The resource does not exist.
     Missing,
 }
 
@@ -40,25 +40,25 @@ fn deletion(outcome: Result<(), BatchError>, under_way: &Code) -> Result<Deletio
     }
 }
 
-/// A part of what a run creates.
+/// A resource of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The job of the run.
     Job,
-    /// Its pool, if it is its own.
+    /// The pool of the run, if it is its own.
     Pool,
     /// The containers of the run.
     Containers,
 }
 
-/// Deletes a part of what a run has created, for an actor that has exited. The service may be deleting it already.
+/// Deletes a resource of a run on behalf of an actor that has exited. The service may be deleting it already.
 ///
 /// # Errors
 /// Fails if the service rejects a request or cannot be reached.
 pub async fn delete_part(services: &Services, plan: &RunPlan, part: Part) -> Result<(), Failure> {
     let outcome = match part {
         Part::Job => delete_job(&services.batch, &plan.job.id).await,
-        // A pool that the run file names is shared: it is never ours to delete.
+        // A pool that the run file names is shared: it is never deleted.
         Part::Pool if !plan.pool.own => return Ok(()),
         Part::Pool => delete_pool(&services.batch, &plan.pool.id).await,
         Part::Containers => return delete_containers(services, plan).await,

@@ -1,7 +1,8 @@
-//! Files of a drop folder become tasks, and their results appear in another folder.
+//! Creates tasks from the files of a drop folder, and publishes their results in another folder.
 //!
-//! A rescan is the truth, notifications are hints. The intent to take a file is on record before it is moved; from then
-//! on it is in the drop folder, in the work folder, or in its place, and a later life finds it there.
+//! Scans are authoritative; notifications only trigger them. The intent to claim a file is durable before the
+//! file is moved. From then on the file is in the drop folder, in the work folder, or in its final place, and
+//! a later process finds it there.
 
 mod claims;
 mod looking;
@@ -42,106 +43,107 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What the daemon wants of a drop folder.
+/// The settings of a drop folder.
 #[derive(Debug, Clone)]
 pub struct DropSettings {
-    /// Where files appear, as notifications and messages name it.
+    /// Path of the folder, for notifications and messages.
     pub directory: PathBuf,
-    /// Which entries are inputs.
+    /// Rules for which entries are inputs.
     pub rules: RulesSettings,
-    /// Whether a file that was closed, or moved here, is complete at once.
+    /// Whether a file is complete as soon as it is closed, or moved here.
     pub close_is_enough: bool,
-    /// Which files are taken first.
+    /// The order in which files are claimed.
     pub order: Order,
-    /// Most files in flight.
+    /// Maximum number of files in flight.
     pub max_files: usize,
-    /// Most bytes in flight (one larger file still goes alone).
+    /// Maximum number of bytes in flight (a single larger file is always allowed).
     pub max_bytes: u64,
-    /// Free bytes of the work folder's file system below which nothing more is taken.
+    /// Minimum free space on the work folder's file system, below which no files are claimed.
     pub disk_floor: u64,
     /// Longest time between two scans of the whole folder.
     pub rescan: Duration,
-    /// Longest time between two scans where change notifications cannot be relied on.
+    /// Longest time between two scans if change notifications are unreliable.
     pub poll: Duration,
-    /// Files are gathered until none came for this long, and then make one run; `None`: they are taken as they come.
+    /// Files are gathered until none arrived for this long, and then become one run; `None`: they are claimed
+    /// as they arrive.
     pub gather: Option<Duration>,
-    /// Number of files after which a run takes no more.
+    /// Number of files after which a run accepts no more.
     pub roll_after: u32,
     /// Time without a file after which the current run ends.
     pub idle: Duration,
-    /// Whether the input goes with its result.
+    /// Whether the input is published with its result.
     pub keep_input: bool,
-    /// How to handle a file with the name and content of one that was done before.
+    /// How to handle a file with the name and content of one that was processed before.
     pub duplicates: Duplicates,
     /// Delays and numbers of attempts.
     pub limits: ArrivalLimits,
 }
 
-/// What is taken first.
+/// The order in which files are claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// What was seen first.
+    /// The first seen comes first.
     Fifo,
-    /// By name.
+    /// Sorted by name.
     Name,
-    /// What was changed longest ago.
+    /// The oldest modification time comes first.
     Mtime,
-    /// The smallest.
+    /// The smallest comes first.
     Size,
 }
 
-/// What happens to a file that was done before.
+/// How to handle a file that was already processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duplicates {
-    /// It is done again.
+    /// Process it again.
     Rerun,
-    /// It goes to the results, with a note that names the earlier one.
+    /// Move it to the results, with a note that names the earlier one.
     Skip,
-    /// It goes to the failures, with that reason.
+    /// Move it to the failures, with the reason.
     Quarantine,
 }
 
 /// A file that becomes an item.
 #[derive(Debug, Clone)]
 pub struct NewItem {
-    /// Task id.
+    /// Id of the task.
     pub task: String,
     /// Path below the drop folder, as text.
     pub relative: String,
-    /// Where it is now.
+    /// Current path of the file.
     pub source: PathBuf,
-    /// Length; of a folder, of all files in it.
+    /// Length in bytes; for a folder, of all its files.
     pub size_bytes: u64,
-    /// It is a folder.
+    /// Whether it is a folder.
     pub whole_folder: bool,
-    /// The run it goes into.
+    /// Run of the file.
     pub run: String,
 }
 
-/// Makes items, as the run file says.
+/// Creates items according to the run file.
 pub type Maker = Arc<dyn Fn(&NewItem) -> Item + Send + Sync>;
 
-/// What a drop folder is made of.
+/// The parts of a drop folder.
 pub struct DropParts {
-    /// What is taken, and how.
+    /// Settings of the drop folder.
     pub settings: DropSettings,
-    /// The folders.
+    /// The folders of the daemon.
     pub store: Arc<dyn DropStore>,
-    /// Makes tasks of files.
+    /// Creates tasks from files.
     pub make: Maker,
-    /// Paths at which something may have happened.
+    /// Paths that may have changed.
     pub hints: ChangedPaths,
-    /// The ways into runs.
+    /// Feeders of the runs.
     pub feeders: Feeders,
-    /// Files that were done before.
+    /// Files that were processed before.
     pub known: Rc<DuplicateIndex>,
     /// The mill that opens runs.
     pub mill: Addr<Mill>,
-    /// Receives what is reported to people and programs.
+    /// Receives reports for people and programs.
     pub notices: async_channel::Sender<MillNotice>,
 }
 
-/// The actor.
+/// The actor of a drop folder.
 pub struct DropFolder {
     settings: DropSettings,
     rules: Rules,
@@ -153,37 +155,37 @@ pub struct DropFolder {
     feeders: Feeders,
     known: Rc<DuplicateIndex>,
     began: Instant,
-    /// Files that were seen and are not taken.
+    /// Files that were seen but not claimed.
     seen: BTreeMap<PathBuf, (ArrivalState, u64)>,
-    /// Those of them that stand still, in the order in which they are taken.
+    /// The stable ones among them, in the order in which they are claimed.
     queue: BTreeSet<((i128, PathBuf), PathBuf)>,
-    /// What cannot be an input, and why: said once.
+    /// Entries that cannot be inputs, with the reason, which is reported once.
     refused: BTreeMap<PathBuf, Cow<'static, str>>,
-    /// When to look at what was seen.
+    /// Times at which seen files are checked.
     looks: BTreeSet<(Elapsed, PathBuf)>,
     claims: BTreeMap<u32, Claim>,
     by_task: BTreeMap<(String, String), u32>,
     bytes: u64,
     next_claim: u32,
     next_seen: u64,
-    /// Which folder it is: another one may be mounted over it, or put in its place.
+    /// Identity of the folder: another one may be mounted or moved to its path.
     identity: Option<(u64, u64)>,
     shells: Shells<Arrival>,
-    /// Claims of runs that ended before their files were in their places.
+    /// Claims of runs that ended before all their files were in their final places.
     leftovers: BTreeMap<String, BTreeSet<u32>>,
-    /// Runs that are not over; the current one takes files.
+    /// Active runs; the current one accepts files.
     streams: BTreeMap<String, Stream>,
     current: Option<String>,
     asked_for_stream: bool,
-    /// Claims that wait for a run.
+    /// Claims without a run.
     unassigned: VecDeque<u32>,
     waits: BTreeMap<Blocker, String>,
     gathering: Gathering,
-    /// What was taken since the look at the whole folder that goes on began; none if none goes on.
+    /// Files that were claimed since the current full scan began; `None` if there is none.
     looking: Option<BTreeSet<PathBuf>>,
-    /// Another look was asked for meanwhile.
+    /// Another scan was requested meanwhile.
     look_again: bool,
-    /// The file system's notifications cannot be relied on.
+    /// The file system's notifications are unreliable.
     polls: bool,
     draining: bool,
     drained: bool,
@@ -192,7 +194,7 @@ pub struct DropFolder {
     idle: Option<SpawnHandle>,
 }
 
-/// What keeps it from taking files.
+/// The reason why no files are claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Blocker {
     /// The drop folder cannot be read.
@@ -204,7 +206,7 @@ enum Blocker {
 }
 
 impl DropFolder {
-    /// Makes the actor of one drop folder.
+    /// Creates the actor of one drop folder.
     pub fn new(parts: DropParts) -> Self {
         let DropParts { settings, store, make, hints, feeders, known, mill, notices } = parts;
         let limits = settings.limits.clone();
@@ -249,11 +251,11 @@ impl DropFolder {
     }
 
     fn say(&self, line: String) {
-        // The program has stopped listening: it ends.
+        // The program has stopped listening because it ends.
         let _ = self.notices.try_send(MillNotice::Say(line));
     }
 
-    /// Says once what keeps it from going on; nothing when nothing of that kind does.
+    /// Reports once what prevents it from continuing; `None` if nothing of this kind does.
     fn wait_for(&mut self, kind: Blocker, what: Option<String>) {
         if self.waits.get(&kind) == what.as_ref() {
             return;
@@ -262,14 +264,14 @@ impl DropFolder {
             self.say(format!("waiting: {what}"));
             self.waits.insert(kind, what);
         } else if let Some(before) = self.waits.remove(&kind) {
-            self.say(format!("going on: no more {before}"));
+            self.say(format!("resumed; no longer waiting for {before}"));
         }
     }
 
-    /// Why files that are there are not worked on; nothing when they are.
+    /// Returns why available files are not processed; `None` if they are.
     fn waits_for(&self) -> Option<String> {
         let gathers = self.gathering.wakes_at(self.waiting()).map(|_| {
-            format!("more files, until none came for {:?}", self.settings.gather.unwrap_or_default())
+            format!("more files, until none arrived for {:?}", self.settings.gather.unwrap_or_default())
         });
         let all: Vec<_> = self.waits.values().cloned().chain(gathers).collect();
         (!all.is_empty()).then(|| all.join("; "))
@@ -279,7 +281,7 @@ impl DropFolder {
         u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
     }
 
-    /// What can be begun is begun.
+    /// Starts everything that can start.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         if self.draining {
             self.park();
@@ -323,7 +325,7 @@ impl DrivesMany<Arrival> for DropFolder {
         look.into_iter().chain(self.gathering.wakes_at(self.waiting())).min()
     }
 
-    /// Leaves the timer to `go_on`, which follows.
+    /// Does not set the timer; `go_on` follows.
     fn happened(&mut self, id: u32, event: ArrivalEvent, ctx: &mut Context<Self>) {
         self.drive(id, event, ctx);
         if self.claims.get(&id).is_some_and(|claim| claim.state == ArrivalState::Over) {
@@ -346,7 +348,7 @@ impl DrivesMany<Arrival> for DropFolder {
 
     fn carry_out(&mut self, id: u32, command: ArrivalCommand, ctx: &mut Context<Self>) {
         match command {
-            // What is claimed is neither queued nor intended again, and is taken together with others.
+            // A claim is neither queued nor intended again, and is taken together with others.
             ArrivalCommand::Queue | ArrivalCommand::Intend | ArrivalCommand::Take => {}
             ArrivalCommand::Submit => self.submit(id),
             ArrivalCommand::Resubmit => self.unassigned.push_back(id),
@@ -389,7 +391,7 @@ impl Handler<RescanNow> for DropFolder {
                 }
                 self.go_on(ctx);
             }
-            // More happened than can be remembered.
+            // Too many paths changed.
             None => self.look_at_all(ctx),
         }
     }
@@ -414,7 +416,7 @@ impl Handler<Reload> for DropFolder {
         (self.settings.rules.unit, self.settings.rules.recursive) = (unit, recursive);
         self.rules = Rules::new(self.settings.rules.clone());
         self.gathering = gathering(&self.settings);
-        // What is taken first, and when to look, may have changed: whatever was seen is seen anew.
+        // The order and the times of checks may have changed: all seen files are handled as new.
         self.counts.seen -= self.seen.len() as u64;
         self.queue.clear();
         self.looks.clear();
@@ -428,7 +430,7 @@ impl Handler<Reload> for DropFolder {
 impl Handler<GetCounts> for DropFolder {
     type Result = MessageResult<GetCounts>;
     fn handle(&mut self, _: GetCounts, _: &mut Context<Self>) -> Self::Result {
-        // A file that changed after it was taken waits again, though it lies in the work folder.
+        // A file that changed after its claim waits again, though it is in the work folder.
         let changing =
             self.claims.values().filter(|claim| matches!(claim.state, ArrivalState::Unsettled { .. }));
         let changing = changing.count();
@@ -444,7 +446,7 @@ impl Handler<GetCounts> for DropFolder {
     }
 }
 
-/// A run that takes files: what the daemon opened.
+/// The mill opened a run that accepts files.
 impl Handler<StreamOpened> for DropFolder {
     type Result = ();
     fn handle(&mut self, opened: StreamOpened, ctx: &mut Context<Self>) {

@@ -1,8 +1,8 @@
-//! The folders of a drop folder's daemon: where files appear, are worked on, and end.
+//! The folders of a drop folder's daemon: for new files, for work, and for results.
 //!
-//! The drop folder decides; a store moves. [`DiskDropStore`] keeps files on this machine, [`MemoryDropStore`] keeps them in
-//! memory for simulations. Every step of a store leaves each file whole in exactly one place, so that a process that is
-//! killed between two steps finds it again.
+//! The drop folder decides; a store moves files. [`DiskDropStore`] stores files on this machine,
+//! [`MemoryDropStore`] in memory for simulations. After every step of a store, each file is complete and in
+//! exactly one place, so that it is found after a crash.
 
 mod disk;
 mod memory;
@@ -32,7 +32,7 @@ use std::{
 
 /// The folders of one daemon. A *place* is the folder of one input below the work folder, `<run>/<task>`.
 pub trait DropStore: Inputs {
-    /// Lists the entries of the drop folder that are inputs or cannot be inputs, by path below it.
+    /// Lists the entries of the drop folder with their states, by relative path.
     ///
     /// # Errors
     /// Fails if the drop folder itself cannot be read.
@@ -41,137 +41,139 @@ pub trait DropStore: Inputs {
     /// Checks one entry of the drop folder.
     fn check(&self, rules: &Rules, relative: &Path) -> EntryState;
 
-    /// Returns device and inode of the drop folder, which another folder mounted or moved there does not have; `None` while
-    /// there is none.
+    /// Returns device and inode of the drop folder, which differ if another folder is mounted or moved there;
+    /// `None` if it does not exist.
     fn identity(&self) -> Option<(u64, u64)>;
 
-    /// Returns the free bytes of the work folder's file system, if it can be asked.
+    /// Returns the free bytes of the work folder's file system, if they are known.
     fn free_bytes(&self) -> Option<u64>;
 
-    /// Returns why change notifications of the drop folder cannot be relied on, if they cannot.
+    /// Returns why change notifications of the drop folder are unreliable, if they are.
     fn unreliable(&self) -> Option<String>;
 
-    /// Changes something in the drop folder that a working change notification reports.
+    /// Makes a change in the drop folder that working notifications report.
     ///
     /// # Errors
     /// Fails if the drop folder is not writable.
     fn probe(&self) -> io::Result<()>;
 
-    /// Takes inputs from the drop folder into their places, in this order. Each is taken only if it still looks as it did.
+    /// Moves inputs from the drop folder to their places, in this order. Each is moved only if its metadata
+    /// are unchanged.
     fn take(&self, takes: Vec<Take>) -> BoxFuture<'static, Vec<Taken>>;
 
-    /// Finds the input at a place. An interrupted copy from another file system is completed first.
+    /// Finds the input in a place. Completes an interrupted copy from another file system first.
     ///
     /// # Errors
-    /// Fails if the file system refuses.
+    /// Fails on an error of the file system.
     fn find(&self, place: &str, relative: &Path) -> Result<Option<StoredInput>, PlaceError>;
 
     /// Lists all inputs in the work folder: their places and file names.
     fn inputs(&self) -> Vec<(String, PathBuf)>;
 
-    /// Returns the path of an input in its place, as plans and events name it.
+    /// Returns the path of an input in its place, as in plans and events.
     fn source(&self, place: &str, relative: &Path) -> PathBuf;
 
-    /// Puts a result, or a failure, where people look for it, and returns its path below that root. A parcel that an earlier
-    /// process put there is recognised. Compares the input with `parcel.look` before and after.
+    /// Moves a result or a failed input to its final place, and returns its path below that root. Recognises
+    /// what a previous process put there. Compares the input with `parcel.look` before and after.
     fn publish(&self, parcel: Parcel) -> BoxFuture<'static, Result<Published, NotPublished>>;
 
-    /// Returns the folder that results and failures appear in.
+    /// Returns the folder of results or failures.
     fn root(&self, root: Root) -> PathBuf;
 
     /// Removes the empty folder of a place.
     fn release(&self, place: &str);
 
-    /// Removes what a task left that is not to be published.
+    /// Removes the results of a task that are not published.
     fn discard_results(&self, run: &str, folder: &str);
 
     /// Removes the empty folders of a run that has ended.
     fn close_run(&self, run: &str);
 
-    /// Removes the empty folders that interrupted processes left in the work folder.
+    /// Removes the empty folders of interrupted processes in the work folder.
     fn prune(&self);
 
-    /// Returns where the results of a run are delivered until they are published.
+    /// Returns the place to which the results of a run are delivered before they are published.
     fn results(&self, plan: &RunPlan) -> Arc<dyn ResultPlace>;
 }
 
-/// What a check of an entry found.
+/// The state of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryState {
-    /// An input; the flag says whether its marker is there.
+    /// An input; the flag says whether its marker exists.
     Input(FileSnapshot, bool),
-    /// Something that cannot be an input, and why. It stays where it is.
+    /// An entry that cannot be an input, with the reason. It stays in place.
     Refused(Cow<'static, str>),
-    /// Something that is no input now, and why: a name that producers use while they write, or too short.
+    /// An entry that is not an input now, with the reason: a name that producers use while they write, or too
+    /// short.
     Ignored(&'static str),
-    /// No entry of that name.
+    /// There is no entry with this name.
     Gone,
 }
 
-/// What lies in a drop folder.
+/// The content of a drop folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// Inputs that will be taken.
+    /// Number of inputs to be claimed.
     pub waiting: u64,
-    /// How many entries stay where they are, by their reason.
+    /// Numbers of entries that stay in place, by reason.
     pub left_alone: BTreeMap<String, u64>,
 }
 
-/// An order to take one input.
+/// An order to claim one input.
 #[derive(Debug, Clone)]
 pub struct Take {
-    /// The caller's number for it.
+    /// Number assigned by the caller.
     pub id: u32,
     /// Path below the drop folder.
     pub relative: PathBuf,
-    /// The place that it is taken into.
+    /// Place for the input.
     pub place: String,
-    /// How it must look.
+    /// Required metadata of the input.
     pub look: FileSnapshot,
-    /// Path of its marker below the drop folder: removed first.
+    /// Path of its marker below the drop folder, which is removed first.
     pub marker: Option<PathBuf>,
-    /// Return a hash of its name and content.
+    /// Whether to return a hash of its name and content.
     pub hash: bool,
 }
 
-/// The outcome of a [`Take`], with the hash of name and content if one was asked for.
+/// The outcome of a [`Take`], with the hash of name and content if it was requested.
 #[derive(Debug)]
 pub struct Taken {
-    /// The caller's number.
+    /// Number assigned by the caller.
     pub id: u32,
-    /// Whether it lies in its place now.
+    /// Whether it is in its place now.
     pub outcome: Result<(), NotTaken>,
-    /// 64 hex digits; `None` also if it cannot be read.
+    /// Hash in 64 hex digits; `None` also if the file cannot be read.
     pub key: Option<String>,
 }
 
-/// Why a file was not taken.
+/// The reason why a file was not claimed.
 #[derive(Debug)]
 pub enum NotTaken {
-    /// It is not there: another process was quicker.
+    /// It does not exist: another process removed it.
     Gone,
-    /// It was written to after the check; it stayed, or was put back, where it was.
+    /// It was changed after the check; it stayed, or was moved back.
     Changed,
-    /// The file system refused.
+    /// The file system reports an error.
     Refused(PlaceError),
 }
 
-/// An input that lies in its place.
+/// An input in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredInput {
-    /// Its path, as plans and events name it.
+    /// Path as in plans and events.
     pub source: PathBuf,
-    /// How it looks now.
+    /// Current metadata.
     pub look: FileSnapshot,
     /// Whether it is a folder.
     pub whole_folder: bool,
 }
 
-/// A parcel that was put in its place.
+/// A published result or failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// Path below its root.
     pub place: PathBuf,
-    /// The input was to be removed, but it was written to after its result was delivered: it is kept in its place.
+    /// Whether the input was kept in its place because it was changed after the delivery of its result.
     pub left: bool,
 }

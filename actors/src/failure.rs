@@ -1,15 +1,15 @@
-//! What the service says of a failure, as a sentence that may be shown.
+//! Formats a failure of the service as a message without secrets.
 
 use dropmill_azure_wire::{batch::FailureInfo, secret::without_query};
 
-/// Characters of a detail worth telling.
+/// Maximum length of a detail, in characters.
 const LONGEST: usize = 300;
 
-/// The message, with the details in brackets. Addresses lose their queries: those of the service's own details hold
-/// shared access signatures.
-pub fn told(failure: &FailureInfo) -> String {
+/// Returns the message, with details in brackets. URLs lose their queries, because details of the service
+/// contain shared access signatures.
+pub fn message(failure: &FailureInfo) -> String {
     let message = failure.message.as_deref().or(failure.code.as_deref()).unwrap_or_default();
-    // `FailureExitCode` has details too, and they say again that the code is not zero.
+    // The details of `FailureExitCode` only repeat that the code is not zero.
     if failure.code.as_deref() == Some("FailureExitCode") {
         return message.to_owned();
     }
@@ -21,7 +21,7 @@ pub fn told(failure: &FailureInfo) -> String {
     if details.is_empty() { message.to_owned() } else { format!("{message} ({})", details.join("; ")) }
 }
 
-/// A detail without what follows a `?` in any word that is an address, and not too long.
+/// Returns a detail of limited length, without the query of any URL in it.
 fn shown(value: &str) -> String {
     let words: Vec<_> =
         value.split(' ').map(|word| if word.contains("://") { without_query(word) } else { word }).collect();
@@ -38,7 +38,7 @@ mod tests {
     use dropmill_azure_wire::batch::{ErrorCategory, NameValuePair};
 
     #[test]
-    fn details_are_told_without_signatures() {
+    fn details_are_shown_without_signatures() {
         let detail = |name: &str, value: &str| NameValuePair {
             name: Some(name.to_owned()),
             value: Some(value.to_owned()),
@@ -53,7 +53,7 @@ mod tests {
             ]),
         };
         assert_eq!(
-            told(&failure),
+            message(&failure),
             "Access is denied (BlobSource: https://a.blob.core.windows.net/c/b; Message: at https://a/c again)"
         );
     }

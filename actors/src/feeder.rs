@@ -1,4 +1,4 @@
-//! Brings tasks into a run that takes them while it goes on.
+//! Adds tasks to a running run.
 
 use crate::{
     item_list::ItemList,
@@ -12,7 +12,7 @@ use actix::Addr;
 use dropmill_journal::event::{EventKind, Role, Subject};
 use dropmill_lifecycle::{plan::Item, run::RunEvent};
 
-/// Somebody's means to add tasks; cheap to clone.
+/// Adds tasks to a run; cheap to clone.
 #[derive(Clone)]
 pub struct Feeder {
     pub(crate) item_list: ItemList,
@@ -22,7 +22,7 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Adds a task; answers with its index.
+    /// Adds a task; returns its index.
     pub fn add(&self, item: Item) -> u32 {
         let index = self.item_list.add(item).index;
         // The keeper first: a task must be counted before it can be closed.
@@ -32,28 +32,28 @@ impl Feeder {
         index
     }
 
-    /// Whether the run has a task of that id.
+    /// Returns whether the run has a task with this id.
     pub fn has(&self, task: &str) -> bool {
         self.item_list.has(task)
     }
 
-    /// So many tasks wait or run, or soon will: the pool grows with them.
+    /// Reports the number of waiting and running tasks, now or soon: the pool grows accordingly.
     pub fn backlog(&self, tasks: u32) {
         self.crew.pool.do_send(Backlog(tasks));
     }
 
-    /// No more will come: the run ends once all are closed.
+    /// Announces that no more tasks follow: the run ends once all are closed.
     pub fn close(&self) {
         self.crew.tasks.do_send(NoMoreTasks);
         self.keeper.do_send(RunHappened(RunEvent::NoMoreTasks));
     }
 
-    /// Says in the run's record what happened; answers with the event's number.
+    /// Records an event of the run; returns its number.
     pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, kind: EventKind) -> u64 {
         self.record.note(actor, subject, cause, kind)
     }
 
-    /// Resolves once everything said so far is durable; false if it will never be.
+    /// Resolves when all events so far are durable; `false` if that is impossible.
     pub async fn durable(&self) -> bool {
         match self.crew.collector.send(WhenDurable).await {
             Ok(durable) => durable.await.is_ok(),
@@ -61,7 +61,7 @@ impl Feeder {
         }
     }
 
-    /// Milliseconds that the run has lasted.
+    /// Returns the milliseconds since the start of the run.
     pub fn elapsed_ms(&self) -> u64 {
         self.record.clock().elapsed().0
     }

@@ -1,11 +1,12 @@
 //! An open folder, and operations below it that follow no symbolic link and never leave it.
 //!
-//! Other users may write to a drop folder at any moment: they replace a folder by a link, move it away, or keep writing
-//! to it after it was taken. A path that was checked can lead to another file when it is used. A [`Folder`] therefore
-//! holds a handle, each path is relative to it, and no part of a path may be a link.
+//! Other users may write to a drop folder at any time: they can replace a folder by a link, move it, or
+//! continue to write to it after it was claimed. A path that was checked can lead to another file when it is
+//! used. A [`Folder`] therefore holds a handle, each path is relative to it, and no part of a path may be a
+//! link.
 //!
-//! A handle follows its folder: when the folder is moved, operations continue in the moved one. Only the path that the
-//! user configured, which [`Folder::open`] takes, may contain links.
+//! A handle follows its folder: when the folder is moved, operations continue in the moved one. Only the path
+//! that the user configured, which [`Folder::open`] takes, may contain links.
 
 mod configured;
 mod copying;
@@ -42,12 +43,12 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Folder {
     handle: Arc<OwnedFd>,
-    /// The path at which it was opened, for messages alone.
+    /// The path at which it was opened, for messages only.
     path: PathBuf,
     lookup: Lookup,
 }
 
-/// The folder that holds an entry, and the name of the entry there.
+/// The folder that contains an entry, and the name of the entry in it.
 struct Place<'a> {
     folder: Parent<'a>,
     name: &'a OsStr,
@@ -77,7 +78,7 @@ impl Folder {
     /// Opens the folder at a path that the user configured. Links in this path are followed.
     ///
     /// # Errors
-    /// When there is no folder, or this process may not read it.
+    /// Fails if it is not a folder, or this process may not read it.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(CWD, path, flags, Mode::empty())
@@ -88,7 +89,7 @@ impl Folder {
     /// Opens a folder below this one; an empty path opens this one again.
     ///
     /// # Errors
-    /// When there is no folder, when a part of the path is a link, or when this process may not read the folder.
+    /// Fails if it is not a folder, a part of the path is a link, or this process may not read the folder.
     pub fn folder(&self, relative: impl AsRef<Path>) -> Result<Self, FolderError> {
         let relative = relative.as_ref();
         let handle = segments(relative)
@@ -99,10 +100,10 @@ impl Folder {
 
     /// Creates a folder; its parent must exist.
     ///
-    /// The umask takes bits away from `mode`, as for every new file.
+    /// The umask removes bits from `mode`, as for every new file.
     ///
     /// # Errors
-    /// When something of that name exists, or the file system refuses.
+    /// Fails if an entry of that name exists, or on an error of the file system.
     pub fn create_folder(&self, relative: impl AsRef<Path>, mode: u32) -> Result<Self, FolderError> {
         let relative = relative.as_ref();
         self.at("create folder", relative, |place| {
@@ -111,10 +112,10 @@ impl Folder {
         self.folder(relative)
     }
 
-    /// Opens a folder after it created each folder of the path that does not exist.
+    /// Creates each missing folder of a path and opens the last.
     ///
     /// # Errors
-    /// When a part of the path is something else than a folder, or the file system refuses.
+    /// Fails if a part of the path is not a folder, or on an error of the file system.
     pub fn create_folders(&self, relative: impl AsRef<Path>, mode: u32) -> Result<Self, FolderError> {
         let relative = relative.as_ref();
         let fail = |cause: Cause| self.error("create folder", relative, cause);
@@ -142,27 +143,27 @@ impl Folder {
         &self.path
     }
 
-    /// Returns what distinguishes this folder from every other one, whatever path leads to it.
+    /// Returns the identity of this folder, which is independent of its path.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Fails on an error of the file system.
     pub fn identity(&self) -> Result<Identity, FolderError> {
         self.own_facts().map(|facts| facts.identity)
     }
 
-    /// Returns the facts about the folder itself.
+    /// Returns the metadata of the folder itself.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Fails on an error of the file system.
     pub fn own_facts(&self) -> Result<Facts, FolderError> {
         let stat = rustix::fs::fstat(&self.handle);
         stat.map(|stat| Facts::of(&stat)).map_err(|error| FolderError::new("check", &self.path, error))
     }
 
-    /// Returns the facts about an entry; about a link itself, never about what it leads to.
+    /// Returns the metadata of an entry; for a link, those of the link itself, never of its target.
     ///
     /// # Errors
-    /// When there is no entry, a part of its path is a link, or the file system refuses.
+    /// Fails if there is no entry, a part of its path is a link, or on an error of the file system.
     pub fn facts(&self, relative: impl AsRef<Path>) -> Result<Facts, FolderError> {
         let stat = self.at("check", relative.as_ref(), |place| {
             rustix::fs::statat(&place.folder, place.name, AtFlags::SYMLINK_NOFOLLOW)
@@ -170,20 +171,21 @@ impl Folder {
         Ok(Facts::of(&stat))
     }
 
-    /// Returns whether an entry exists, of whatever kind; a dangling link exists, too.
+    /// Returns whether an entry of any kind exists, even a dangling link.
     pub fn holds(&self, relative: impl AsRef<Path>) -> bool {
         self.facts(relative).is_ok()
     }
 
-    /// Returns whether this process may read an entry; never of what a link leads to.
+    /// Returns whether this process may read an entry; never checks the target of a link.
     ///
-    /// The answer counts for this moment. The entry is not opened to find out: in a folder that is watched, each opening
-    /// would be a notification, which would cause the next check.
+    /// The result applies to this moment. The entry is not opened for this: in a watched folder, each opening
+    /// would cause a notification, and that the next check.
     pub fn is_readable(&self, relative: impl AsRef<Path>) -> bool {
         self.allows(relative.as_ref(), Access::READ_OK)
     }
 
-    /// Returns whether this process may list a folder and rename and remove the entries in it. An empty path is this folder.
+    /// Returns whether this process may list a folder and rename and remove its entries. An empty path is
+    /// this folder.
     pub fn is_changeable(&self, relative: impl AsRef<Path>) -> bool {
         self.allows(relative.as_ref(), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
     }
@@ -192,8 +194,8 @@ impl Folder {
         let ask = |folder: BorrowedFd<'_>, name: &OsStr| {
             let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
             match accessat(folder, name, access, flags) {
-                // A kernel before 5.8 follows links here: one that replaced the entry since it was checked changes the
-                // answer and nothing else.
+                // A kernel before 5.8 follows links here: a link that replaced the entry after the check only
+                // changes the result.
                 Err(Errno::NOSYS | Errno::PERM) => accessat(folder, name, access, AtFlags::EACCESS),
                 outcome => outcome,
             }
@@ -207,7 +209,7 @@ impl Folder {
     /// Returns the entries of this folder, in the order of the file system.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Fails on an error of the file system.
     pub fn entries(&self) -> Result<Vec<Entry>, FolderError> {
         let fail = |error| FolderError::new("list", &self.path, error);
         let mut found = vec![];
@@ -219,7 +221,7 @@ impl Folder {
             }
             let kind = match Kind::of(entry.file_type()) {
                 Some(kind) => kind,
-                // Some file systems leave the kind out.
+                // Some file systems do not report the kind.
                 None => match self.facts(name) {
                     Ok(facts) => facts.kind,
                     Err(error) if error.is_not_found() => continue,
@@ -231,10 +233,10 @@ impl Folder {
         Ok(found)
     }
 
-    /// Returns the bytes that are free for this process on the folder's file system.
+    /// Returns the free bytes for this process on the folder's file system.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Fails on an error of the file system.
     pub fn free_bytes(&self) -> Result<u64, FolderError> {
         let facts = rustix::fs::fstatvfs(&self.handle)
             .map_err(|error| FolderError::new("find the free space of", &self.path, error))?;
@@ -244,15 +246,15 @@ impl Folder {
     /// Makes the names in this folder durable.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Fails on an error of the file system.
     pub fn sync(&self) -> Result<(), FolderError> {
         rustix::fs::fsync(&self.handle).map_err(|error| FolderError::new("sync", &self.path, error))
     }
 
-    /// Makes the names in the folder that holds an entry durable.
+    /// Makes the names in the folder of an entry durable.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Fails on an error of the file system.
     pub fn sync_parent_of(&self, relative: impl AsRef<Path>) -> Result<(), FolderError> {
         match relative.as_ref().parent() {
             Some(parent) if !parent.as_os_str().is_empty() => self.folder(parent)?.sync(),
@@ -260,7 +262,7 @@ impl Folder {
         }
     }
 
-    /// Does something with an entry: finds its parent first, each part of the path without following a link.
+    /// Runs an operation on an entry: finds its parent first, each part of the path without following a link.
     fn at<T>(
         &self,
         action: &'static str,
@@ -290,12 +292,12 @@ impl Folder {
         FolderError::new(action, &join(&self.path, relative), cause)
     }
 
-    /// Returns the error of an operation that would have to replace an entry.
+    /// Returns the error of an operation that would replace an entry.
     pub(crate) fn taken(&self, name: &Path) -> FolderError {
         self.error("create", name, Errno::EXIST)
     }
 
-    /// Returns the error of an operation whose entry another process replaced.
+    /// Returns the error of an operation whose entry was replaced by another process.
     pub(crate) fn replaced(&self, name: &Path) -> FolderError {
         self.error("use", name, Cause::Replaced)
     }
@@ -307,7 +309,7 @@ impl Folder {
     }
 }
 
-/// Joins without what `Path::join` does for absolute paths and adds no `/` for an empty one.
+/// Joins paths; unlike `Path::join`, it accepts no absolute path, and adds no `/` for an empty one.
 fn join(path: &Path, relative: &Path) -> PathBuf {
     if relative.as_os_str().is_empty() {
         return path.to_owned();

@@ -1,4 +1,4 @@
-//! Where the inputs of tasks are read from when they are uploaded.
+//! The sources of task inputs when they are uploaded.
 
 use crate::folder::{Folder, TreeError};
 use dropmill_azure_client::blob::FileSource;
@@ -11,16 +11,16 @@ use std::{
 
 /// Opens the inputs of tasks.
 pub trait Inputs: Send + Sync {
-    /// Lists the files of an input that is a folder, by path in it.
+    /// Lists the files of an input that is a folder, by relative path.
     fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Failure>>;
 
     /// Opens an input that is a file, or one file of an input that is a folder.
     ///
     /// # Errors
-    /// Fails if it is not there, is not a regular file or may not be read.
+    /// Fails if it does not exist, is not a regular file or may not be read.
     fn open(&self, item: &Item, below: Option<&Path>) -> io::Result<FileSource>;
 
-    /// Opens a file that a task gets beside its source, or that tasks share.
+    /// Opens an additional file of a task, or one that tasks share.
     ///
     /// # Errors
     /// As [`Inputs::open`].
@@ -29,7 +29,7 @@ pub trait Inputs: Send + Sync {
     }
 }
 
-/// Inputs at the paths that the plan names; links are followed.
+/// Inputs at the paths of the plan; links are followed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PathInputs;
 

@@ -17,12 +17,12 @@ pub struct PollIntervals {
     pub notified: Duration,
     /// Longest time between two polls.
     pub longest: Duration,
-    /// How far back of the newest end of a task the service may still show tasks that ended, for a while.
+    /// How far before the latest end time the service may show further ended tasks, for a while.
     pub overlap: Duration,
 }
 
 impl PollIntervals {
-    /// Returns the intervals for a service and a plan. Polling the embedded service costs next to nothing.
+    /// Returns the intervals for a service and a plan. Polling the embedded service costs almost nothing.
     pub fn new(services: &Services, plan: &RunPlan) -> Self {
         let limits = &plan.limits;
         let (notified, longest) = (limits.poll_at_most_every, limits.poll_every);
@@ -33,7 +33,7 @@ impl PollIntervals {
                 tasks: Duration::from_millis(100).min(longest),
                 notified,
                 longest,
-                // It names times in the order in which it shows them.
+                // It assigns times in the order in which it shows them.
                 overlap: Duration::ZERO,
             },
             false => Self {

@@ -1,4 +1,4 @@
-//! The items of a run: those of its plan, and those that came since.
+//! The items of a run: those of its plan, and those added later.
 
 use dropmill_lifecycle::plan::{Item, RunPlan};
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
@@ -11,37 +11,37 @@ pub struct ItemList {
 }
 
 impl ItemList {
-    /// Those of a plan.
+    /// Creates the list with the items of a plan.
     pub fn of(plan: &RunPlan) -> Self {
         let items = plan.items.iter().map(|item| Rc::new(item.clone())).collect();
         let ids = plan.items.iter().map(|item| item.task.clone()).collect();
         Self { items: Rc::new(RefCell::new(items)), ids: Rc::new(RefCell::new(ids)) }
     }
 
-    /// The item at this place.
+    /// Returns the item with this index.
     ///
     /// # Panics
-    /// When there is none: an index comes from this list alone.
+    /// Panics if there is none: an index only comes from this list.
     pub fn item(&self, index: u32) -> Rc<Item> {
         self.items.borrow()[index as usize].clone()
     }
 
-    /// All of them, so far.
+    /// Returns all items so far.
     pub fn items(&self) -> Vec<Rc<Item>> {
         self.items.borrow().clone()
     }
 
-    /// How many there are.
+    /// Returns the number of items.
     pub fn len(&self) -> u32 {
         u32::try_from(self.items.borrow().len()).expect("a run has fewer than 2^32 items")
     }
 
-    /// Whether there is one with this task id.
+    /// Returns whether an item has this task id.
     pub fn has(&self, task: &str) -> bool {
         self.ids.borrow().contains(task)
     }
 
-    /// Adds one, at the next place.
+    /// Adds an item with the next index.
     pub fn add(&self, item: Item) -> Rc<Item> {
         let item = Rc::new(Item { index: self.len(), ..item });
         self.ids.borrow_mut().insert(item.task.clone());

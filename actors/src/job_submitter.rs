@@ -1,7 +1,7 @@
-//! The job and its tasks, in bulk.
+//! The job, and the submission of its tasks in bulk.
 //!
-//! A task is submitted as soon as its own input is up. One call is on its way at a time while few
-//! tasks wait, so that those which come meanwhile share the next; full chunks go side by side.
+//! A task is submitted as soon as its own input is uploaded. While few tasks wait, only one request is in
+//! flight, so that tasks which become ready meanwhile share the next one; full chunks are sent in parallel.
 
 mod adoption;
 
@@ -35,10 +35,10 @@ use tokio::sync::Mutex;
 
 const ME: Role = Role::JobSubmitter;
 const SUBJECT: Subject = Subject::Job;
-/// The service takes at most so many tasks in one call.
+/// Maximum number of tasks in one request.
 const CHUNK: usize = 100;
 
-/// The actor.
+/// The actor that owns the job.
 pub struct JobSubmitter {
     plan: Rc<RunPlan>,
     item_list: ItemList,
@@ -47,18 +47,18 @@ pub struct JobSubmitter {
     tasks: Addr<TaskMonitor>,
     run: Addr<RunKeeper>,
     shell: Shell<Job>,
-    /// Calls about the job itself take turns.
+    /// Serializes requests about the job itself.
     turn: Arc<Mutex<()>>,
-    /// Tasks to be added, by their place in the plan: they are added, and so begun, in its order.
+    /// Tasks to be added, by their index in the plan: they are added, and therefore started, in this order.
     queue: BTreeMap<u32, Waiting>,
-    /// Smaller than `CHUNK` after the service called a request too large.
+    /// Less than `CHUNK` after the service rejected a request as too large.
     chunk: usize,
     in_flight: u32,
     looking: bool,
-    /// The last task was accepted, though the job may not be known to be there.
+    /// Whether the last task was accepted, even if the job is not known to exist.
     all_in: bool,
     made: bool,
-    /// A previous process recorded that it was created.
+    /// Whether a previous process recorded the creation of the job.
     recorded: bool,
     signed: Option<Rc<Signed>>,
     cause: Option<u64>,
@@ -78,17 +78,17 @@ impl Waiting {
     }
 }
 
-/// Something happened to the job: a call failed or succeeded, time passed.
+/// Notifies the submitter of an event of the job: the result of a request, or time that passed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct JobHappened {
-    /// What.
+    /// The event.
     pub event: JobEvent,
-    /// The event that led to it.
+    /// Number of the event that caused it.
     pub cause: Option<u64>,
 }
 
-/// The application's files are in their container.
+/// The application's files are uploaded.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ApplicationUp;
@@ -101,7 +101,7 @@ pub struct Submit {
     pub index: u32,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// The event that made it ready.
+    /// Number of the event that made it ready.
     pub cause: Option<u64>,
 }
 
@@ -110,7 +110,7 @@ pub struct Submit {
 struct Fill;
 
 impl JobSubmitter {
-    /// A submitter for one run's job.
+    /// Creates the submitter of one run's job.
     pub fn new(
         context: RunContext,
         tasks: Addr<TaskMonitor>,
@@ -156,7 +156,7 @@ impl JobSubmitter {
         let recorded = self.recorded;
         let call = async move {
             let _turn = turn.lock().await;
-            // A creation that arrived late, after a crash and the end of the run, would leave a job behind.
+            // A creation that arrives late, after a crash and the end of the run, would leave a job.
             if recorded && found_ours(&batch, &plan).await? {
                 return Ok(true);
             }
@@ -203,10 +203,10 @@ impl JobSubmitter {
 
     fn terminate(&mut self, reason: String, ctx: &mut Context<Self>) {
         let (batch, job, turn) = (self.services.batch.clone(), self.plan.job.id.clone(), self.turn.clone());
-        let told = reason.clone();
+        let sent_reason = reason.clone();
         let call = async move {
             let _turn = turn.lock().await;
-            batch.terminate_job(&job, Some(&told)).await
+            batch.terminate_job(&job, Some(&sent_reason)).await
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, submitter, ctx| match outcome {
             Ok(()) => {
@@ -227,7 +227,7 @@ impl JobSubmitter {
             delete_job(&batch, &job).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, submitter, ctx| match outcome {
-            // Gone at once is possible with a local service: look before the first rest is over.
+            // A local service may delete it at once: poll before the first delay is over.
             Ok(Deletion::Accepted) => submitter.look(ctx),
             Ok(Deletion::Missing) => submitter.happened(JobEvent::FoundMissing, ctx),
             Ok(Deletion::UnderWay) => {}
@@ -246,12 +246,12 @@ impl JobSubmitter {
             match outcome {
                 Ok(()) => submitter.happened(JobEvent::SeenThere, ctx),
                 Err(error) if error.is_not_found() => submitter.happened(JobEvent::FoundMissing, ctx),
-                Err(error) => tracing::info!(%error, "look at the job failed; the next one follows"),
+                Err(error) => tracing::info!(%error, "cannot poll the job; polling again"),
             }
         }));
     }
 
-    /// Sends chunks while there is something to send and room for it.
+    /// Sends chunks while there are tasks and free request slots.
     fn fill(&mut self, ctx: &mut Context<Self>) {
         while self.shell.state().takes_tasks() && !self.queue.is_empty() {
             let full = self.queue.len() >= self.chunk && self.in_flight < self.plan.limits.submissions;
@@ -314,17 +314,17 @@ impl JobSubmitter {
                 return;
             }
             Err(failure) if has_ended(Some(&failure.code)) => {
-                // Not the tasks' kind: the run ends, and its end closes them as unfinished.
+                // It does not concern single tasks: the run ends, and that closes them as unfinished.
                 self.happened(JobEvent::FoundEnded(failure), ctx);
                 return;
             }
             Err(failure) => {
-                // Said once for the call, not for each of its tasks.
+                // Reported once for the request, not for each of its tasks.
                 let kind = match failure.kind {
                     FailureKind::Permanent => {
                         EventKind::Degraded { reason: format!("tasks not added: {}", failure.message) }
                     }
-                    // How long each task rests is its own affair.
+                    // Each task has its own delay.
                     FailureKind::Transient | FailureKind::Ambiguous => {
                         retrying("add tasks", 1, Duration::ZERO, failure.clone())
                     }
@@ -342,11 +342,10 @@ impl JobSubmitter {
         }
     }
 
-    /// The job takes no more tasks: what waits for it hears so.
+    /// The job accepts no more tasks: rejects the waiting ones.
     fn refuse_queue(&mut self) {
         for waiting in std::mem::take(&mut self.queue).into_values() {
-            let event =
-                TaskEvent::Refused(Failure::permanent(Code::JobTerminated, "the job was told to end"));
+            let event = TaskEvent::Refused(Failure::permanent(Code::JobTerminated, "the job was terminated"));
             self.tasks.do_send(waiting.answered(event));
         }
     }
@@ -452,7 +451,7 @@ impl Handler<Submit> for JobSubmitter {
         if refuses {
             self.refuse_queue();
         } else if self.queue.len() == 1 {
-            // The rest of the mailbox joins it.
+            // The rest of the mailbox is processed first.
             ctx.notify(Fill);
         } else if self.queue.len() >= self.chunk {
             self.fill(ctx);
@@ -467,16 +466,16 @@ impl Handler<Fill> for JobSubmitter {
     }
 }
 
-/// Codes that say: this job has ended or is about to.
+/// Returns whether a code means that the job has ended or is ending.
 fn has_ended(code: Option<&Code>) -> bool {
     use Code::{JobBeingDeleted, JobBeingTerminated, JobCompleted, JobTerminating};
     matches!(code, Some(JobCompleted | JobBeingTerminated | JobTerminating | JobBeingDeleted))
 }
 
-/// PollSchedule for the job; whether it is there. It is ours if it carries this run's name.
+/// Polls for the job; returns whether it exists and has this run's name.
 ///
 /// # Errors
-/// Fails if another job has its id, or if the service does not answer.
+/// Fails if another job has its id, or if the service does not respond.
 async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Failure> {
     let found = match batch.get_job(&plan.job.id).await {
         Ok(found) => found,
@@ -487,11 +486,12 @@ async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Failure> {
     if found.metadata.iter().flatten().any(mine) {
         return Ok(true);
     }
-    let message = format!("job {} exists and is not of this run: nothing was added to it", plan.job.id);
+    let message =
+        format!("job {} exists but does not belong to this run: nothing was added to it", plan.job.id);
     Err(Failure::permanent(Code::JobExists, message))
 }
 
-/// Something may have been made, and the look that should have told could not: that stays unclear.
+/// The resource may have been created, and the check failed too: the result stays unknown.
 pub fn still_unclear(look: Failure) -> Failure {
     match look.kind {
         FailureKind::Permanent => look,

@@ -1,5 +1,5 @@
-//! Reports that an actor has exited. A panic in a handler closes the actor's mailbox for good and is reported to nobody;
-//! but dropping the actor drops its guard, which sends the actor's name.
+//! Detects that an actor has exited. A panic in a handler closes the actor's mailbox without a report; but
+//! the actor is dropped with its guard, which sends the actor's name.
 
 use dropmill_journal::event::Role;
 
@@ -19,7 +19,7 @@ impl LivenessGuard {
 
 impl Drop for LivenessGuard {
     fn drop(&mut self) {
-        // Nobody listens any more once the run is over: then a stopped actor is no news.
+        // After the end of the run there is no receiver: a stopped actor is expected then.
         let _ = self.deaths.try_send(self.actor.clone());
     }
 }

@@ -1,7 +1,7 @@
-//! The daemon over a drop folder: opens runs for its files, owns its pools, and ends in order.
+//! The daemon of a drop folder: opens runs for its files, owns its pools, and shuts down in order.
 //!
-//! The mill owns the streams of tasks and the drop folder; the drop folder takes files into the current stream. Everything
-//! that can wait is a state of a machine, so that orders and questions are answered at once.
+//! The mill owns the runs and the drop folder; the drop folder adds files to the current run. Every wait is a
+//! state of a state machine, so that messages are answered at once.
 
 mod recall;
 mod runs;
@@ -39,35 +39,35 @@ use recall::{Recovered, Resumed};
 use std::{collections::BTreeMap, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// Time between two checks whether nodes may be released.
+/// Interval for checking whether nodes can be released.
 const RELEASE_EVERY: Duration = Duration::from_secs(60);
 
-/// What a mill reports to the program that runs it.
+/// A report of the mill to its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MillNotice {
-    /// A file is in its place.
+    /// A file is in its final place.
     Finished(Finished),
-    /// A file that a previous process brought to its place, and may not have sent its notification for.
+    /// A file that a previous process published, perhaps without sending the notification.
     FinishedBefore(Finished),
-    /// No files are left: the service was asked to take the nodes of this pool away.
+    /// No files are left: the service was asked to remove the nodes of this pool.
     NodesReleased {
         /// Id of the pool.
         pool: String,
     },
-    /// A line for people.
+    /// A message for people.
     Say(String),
 }
 
-/// A file that is in its place.
+/// A file in its final place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The run of its task.
+    /// Run of its task.
     pub run: String,
     /// The task.
     pub task: String,
-    /// Path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+    /// Path below the drop folder; `%` and bytes that are not UTF-8 are written as `%XX`.
     pub input: String,
-    /// What became of it.
+    /// Outcome of the file.
     pub outcome: FileOutcome,
     /// Path of the result or failure.
     pub place: PathBuf,
@@ -75,34 +75,34 @@ pub struct Finished {
     pub cause: Option<String>,
 }
 
-/// Receives every event of every run; the reading of events waits for it.
+/// Receives every event of every run; the next event is read when it returns.
 pub type EventSink = Rc<dyn Fn(Event) -> LocalBoxFuture<'static, ()>>;
 
-/// What a mill is made of.
+/// The parts of a mill.
 pub struct MillParts {
-    /// What is taken from the drop folder, and how.
+    /// Settings of the drop folder.
     pub settings: DropSettings,
-    /// The folders.
+    /// The folders of the daemon.
     pub store: Arc<dyn DropStore>,
-    /// Makes tasks of files.
+    /// Creates tasks from files.
     pub make: Maker,
-    /// Where runs are kept.
+    /// The stored runs.
     pub runs: Rc<dyn RunStore>,
-    /// Where runs are carried out.
+    /// The services that execute the runs.
     pub services: Services,
-    /// Files that were done before.
+    /// Files that were processed before.
     pub known: Rc<DuplicateIndex>,
-    /// How long the mill waits.
+    /// Timeouts of the mill.
     pub limits: MillLimits,
-    /// Whether pools outlive the mill.
+    /// Whether pools are kept when the mill ends.
     pub keeps_pools: bool,
-    /// Receives what is reported.
+    /// Receives the reports.
     pub notices: async_channel::Sender<MillNotice>,
     /// Receives the events of the runs.
     pub events: EventSink,
 }
 
-/// A mill at work; cheap to clone.
+/// A running mill; cheap to clone.
 #[derive(Clone)]
 pub struct MillHandle {
     mill: Addr<Mill>,
@@ -112,10 +112,10 @@ pub struct MillHandle {
 }
 
 impl MillParts {
-    /// Takes up what previous processes left, and starts the actors in the current actix system.
+    /// Restores the state of previous processes, and starts the actors in the current actix system.
     ///
     /// # Errors
-    /// Returns what previous processes left and cannot be taken up.
+    /// Returns which state cannot be restored.
     pub fn start(self) -> Result<MillHandle, String> {
         let recovered = recall::recall(&*self.runs, &*self.store)?;
         let (hints, feeders) = (ChangedPaths::default(), Feeders::default());
@@ -158,7 +158,7 @@ impl MillHandle {
     /// Watches the drop folder for change notifications, until the returned watcher is dropped.
     ///
     /// # Errors
-    /// Fails if the file system does not notify: then scans alone find files.
+    /// Fails if the file system does not send notifications: then only scans find files.
     pub fn watch(
         &self,
         directory: &std::path::Path,
@@ -167,7 +167,8 @@ impl MillHandle {
         watch(directory, recursive, self.hints.clone(), self.folder.clone())
     }
 
-    /// Notes that a path has changed; `complete` means that its writer has closed it or moved it there.
+    /// Notifies the mill that a path has changed; `complete` means that its writer has closed it or moved it
+    /// there.
     pub fn changed(&self, path: PathBuf, complete: bool) {
         if self.hints.changed(path, complete) {
             self.folder.do_send(RescanNow);
@@ -179,17 +180,17 @@ impl MillHandle {
         self.folder.do_send(RescanNow);
     }
 
-    /// Takes nothing more, ends files in flight, then ends.
+    /// Claims no more files, finishes those in flight, then ends.
     pub fn drain(&self) {
         self.mill.do_send(MillHappened(MillEvent::DrainAsked));
     }
 
-    /// Ends at once: the next start takes up what is in flight.
+    /// Ends at once: the next process continues with the files in flight.
     pub fn stop(&self) {
         self.mill.do_send(MillHappened(MillEvent::StopAsked));
     }
 
-    /// Goes on with other settings, from the next run on.
+    /// Uses other settings, from the next run on.
     pub fn reload(&self, settings: DropSettings, make: Maker, limits: MillLimits, keeps_pools: bool) {
         self.folder.do_send(Reload(settings, make));
         self.mill.do_send(ReloadMill { limits, keeps_pools });
@@ -203,12 +204,12 @@ impl MillHandle {
 
     /// Resolves when the mill has ended.
     pub async fn over(&self) {
-        // The channel closes with the actor.
+        // The channel closes when the actor ends.
         let _ = self.over.recv().await;
     }
 }
 
-/// The actor.
+/// The actor of the daemon.
 pub struct Mill {
     shell: Shell<MillMachine>,
     nodes: Shell<Release>,
@@ -219,7 +220,7 @@ pub struct Mill {
     folder: Addr<DropFolder>,
     feeders: Feeders,
     streams: BTreeMap<String, Canceller>,
-    /// The pool of the latest run.
+    /// Pool of the latest run.
     pool: Option<String>,
     notices: async_channel::Sender<MillNotice>,
     events: EventSink,
@@ -228,12 +229,12 @@ pub struct Mill {
     ended: async_channel::Sender<()>,
 }
 
-/// Something happened to the daemon.
+/// Notifies the mill of an event of the daemon.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct MillHappened(pub MillEvent);
 
-/// All files of a run that had ended are in their places.
+/// All files of an ended run are in their final places.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LeftoverDone(pub String);
@@ -263,7 +264,7 @@ impl Mill {
     }
 
     fn report(&self, notice: MillNotice) {
-        // The program has stopped listening: it ends.
+        // The program has stopped listening because it ends.
         let _ = self.notices.try_send(notice);
     }
 
@@ -278,7 +279,7 @@ impl Mill {
         }
     }
 
-    /// Passes a run on to the drop folder, and listens to it.
+    /// Adds a run to the drop folder, and listens to its events.
     fn begin(
         &mut self,
         started: StartedRun,
@@ -326,7 +327,7 @@ impl Mill {
         }
     }
 
-    /// Nodes cost while they wait for files.
+    /// Nodes cost money while they wait for files.
     fn check_idle(&mut self, ctx: &mut Context<Self>) {
         let counts = self.folder.send(GetCounts);
         ctx.spawn(counts.into_actor(self).map(|counts, mill, ctx| {
@@ -337,14 +338,14 @@ impl Mill {
         }));
     }
 
-    /// Takes the nodes of all pools away. A pool that the run file no longer asks for is deleted.
+    /// Removes the nodes of all pools. A pool that the run file no longer names is deleted.
     fn release(&mut self, ctx: &mut Context<Self>) {
         let (services, current, keeps) = (self.services.clone(), self.pool.clone(), self.keeps_pools);
         let pools = self.runs.pools();
         let asked = async move {
             let mut answers = vec![];
             for pool in pools {
-                // Without a run of this process, the next one may ask for any of them.
+                // Before this process has a run, any of the pools may be the current one.
                 let superseded = !keeps && current.as_ref().is_some_and(|current| *current != pool);
                 let answer = match superseded {
                     true => delete_pool_and_application(&services, &pool).await,
@@ -410,7 +411,7 @@ impl Drives<MillMachine> for Mill {
             MillCommand::Open => self.open(ctx),
             MillCommand::StopTaking => self.folder.do_send(Drain),
             MillCommand::CancelRuns => {
-                let message = "files in flight did not end within watch.drain: their tasks are ended, and they wait for the next start";
+                let message = "files in flight did not end within watch.drain: their tasks are terminated, and the files wait for the next start";
                 self.report(MillNotice::Say(message.into()));
                 self.streams.values().for_each(|run| run.cancel("the daemon ends"));
             }
@@ -481,7 +482,7 @@ impl Handler<LeftoverDone> for Mill {
     type Result = ();
     fn handle(&mut self, LeftoverDone(run): LeftoverDone, _: &mut Context<Self>) {
         if let Err(error) = self.runs.close(&run) {
-            tracing::warn!(%error, run, "the run is read again by the next start");
+            tracing::warn!(%error, run, "the next start reads the run again");
         }
     }
 }
@@ -493,7 +494,7 @@ impl Handler<GetRuns> for Mill {
     }
 }
 
-/// Returns whether a file's place depends on an event.
+/// Returns whether the place of a file depends on an event.
 fn matters(event: &Event) -> bool {
     matches!(
         event.kind,
@@ -513,7 +514,7 @@ async fn delete_pool_and_application(services: &Services, pool: &str) -> Result<
     }
 }
 
-/// Takes the nodes of a pool away. The next run finds that they are missing, and asks for them.
+/// Removes the nodes of a pool. The next run notices that they are missing, and requests them.
 async fn release_nodes(services: &Services, pool: &str) -> Result<(), String> {
     let none = pool_resize(Nodes { dedicated: 0, spot: 0 });
     match services.batch.resize_pool(pool, &none).await {

@@ -1,7 +1,7 @@
-//! Outputs of an ended task come home.
+//! Downloads the outputs of ended tasks.
 //!
-//! Only what this run's task stored is fetched, only under names that stay in its folder; files are
-//! staged and checked while they come, and published together.
+//! It downloads only outputs of this run's tasks, only to names inside the result's folder. Files are staged
+//! and checked during the download, and published together.
 
 mod streams;
 
@@ -39,10 +39,10 @@ use std::{
 use streams::{Shortened, Tail, last_lines};
 
 const ME: Role = Role::OutputFetcher;
-/// MD5 of nothing: an empty file needs no call.
+/// MD5 of an empty file, which needs no download.
 const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
-/// The actor.
+/// The actor that downloads results.
 pub struct OutputFetcher {
     plan: Rc<RunPlan>,
     item_list: ItemList,
@@ -62,16 +62,16 @@ pub struct OutputFetcher {
 
 struct FetchWork {
     state: RetryState,
-    /// Number of the attempt whose results they are, from 1.
+    /// Number of the attempt of these results, from 1.
     attempt: u32,
-    /// The service calls the task a success.
+    /// Whether the service reports success.
     success: bool,
     cause: Option<u64>,
     home: Option<Home>,
     kept: Kept,
 }
 
-/// Files of a result that are staged and whole, by the name of their blob: a later try does not fetch them again.
+/// Complete staged files of a result, by the name of their blob: a retry does not download them again.
 type Kept = BTreeMap<String, KeptFile>;
 
 struct KeptFile {
@@ -82,13 +82,13 @@ struct KeptFile {
     stderr_tail: String,
 }
 
-/// What came home of one task.
+/// The downloaded files of one task.
 struct Home {
     placed: Placed,
     stderr_tail: String,
 }
 
-/// A task ended: fetch what it left.
+/// A task ended: download its outputs.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Fetch {
@@ -96,14 +96,14 @@ pub struct Fetch {
     pub index: u32,
     /// Number of its last attempt, from 1.
     pub attempt: u32,
-    /// The service calls it a success.
+    /// Whether the service reports success.
     pub success: bool,
-    /// The event that told its end.
+    /// Number of the event that recorded its end.
     pub cause: Option<u64>,
 }
 
 impl OutputFetcher {
-    /// A fetcher for one run. Patterns that are none were refused when the plan was made.
+    /// Creates the fetcher of one run. Invalid patterns were rejected when the plan was created.
     pub fn new(
         context: RunContext,
         place: Arc<dyn ResultPlace>,
@@ -112,7 +112,8 @@ impl OutputFetcher {
         guard: LivenessGuard,
     ) -> Self {
         let RunContext { plan, item_list, services, record, past, .. } = context;
-        // Computed results are worth the wait: the deadline alone ends their delivery, not a number of tries.
+        // Computed results are valuable: only the deadline ends the retries of their delivery, not a number
+        // of attempts.
         let limits = RetryLimits { whole: plan.deadlines.delivery, delays: plan.delays.until_deadline() };
         let patterns = Rc::new(matchers(&plan.job.outputs));
         Self {
@@ -152,7 +153,8 @@ impl OutputFetcher {
                         !plan.limits.fail_on_overflow || files.iter().all(|file| file.left_out == 0);
                     let success = success && is_whole && missing(&patterns, &files).is_empty();
                     let placed = publish(&*place, &item, success, files).await;
-                    // What could not be made durable is fetched anew: a later flush that succeeds proves nothing.
+                    // Files that could not be made durable are downloaded again: a later successful flush
+                    // proves nothing.
                     kept.clear();
                     placed.map(|placed| Home { placed, stderr_tail })
                 }
@@ -196,7 +198,7 @@ impl OutputFetcher {
         self.space.do_send(ResultDelivered { index, attempt, bytes });
     }
 
-    /// The patterns of a task's outputs.
+    /// Returns the patterns of a task's outputs.
     fn patterns_of(&self, item: &Item) -> Rc<Vec<(String, GlobMatcher)>> {
         match &item.outputs {
             Some(own) => Rc::new(matchers(own)),
@@ -204,7 +206,7 @@ impl OutputFetcher {
         }
     }
 
-    /// Whether every pattern of the task's outputs has its file.
+    /// Returns the event for complete or missing outputs: every pattern needs a matching file.
     fn judged(&self, item: &Item, files: &[DeliveredFile]) -> TaskEvent {
         let limits = &self.plan.limits;
         if let Some(file) = files.iter().find(|file| file.left_out > 0 && limits.fail_on_overflow) {
@@ -269,7 +271,7 @@ impl Actor for OutputFetcher {
 impl Handler<Fetch> for OutputFetcher {
     type Result = ();
     fn handle(&mut self, Fetch { index, attempt, success, cause }: Fetch, ctx: &mut Context<Self>) {
-        // An earlier life of the run recorded that it came home.
+        // A previous process recorded its delivery.
         let item = self.item_list.item(index);
         if let Some(files) = self.past.tasks.get(&item.task).and_then(|past| past.delivered.as_ref()) {
             let event = self.judged(&item, files);
@@ -291,16 +293,16 @@ fn matchers(patterns: &[String]) -> Vec<(String, GlobMatcher)> {
     patterns.iter().filter_map(matcher).collect()
 }
 
-/// The patterns that no file fits.
+/// Returns the patterns that match no file.
 fn missing(patterns: &[(String, GlobMatcher)], files: &[DeliveredFile]) -> Vec<String> {
-    // A task's streams are none of its outputs, whatever they are called.
+    // Standard output and error are not outputs, whatever the pattern.
     let outputs = || files.iter().filter(|file| !is_stream(&file.path));
     let fits = |pattern: &GlobMatcher| outputs().any(|file| pattern.is_match(output_name(&file.path)));
     patterns.iter().filter(|(_, pattern)| !fits(pattern)).map(|(text, _)| text.clone()).collect()
 }
 
-/// Stages the files that the last attempt of a task left, and what the attempts before it wrote to standard output and
-/// error; returns them and the end of standard error.
+/// Stages the output files of a task's last attempt, and standard output and error of all attempts; returns
+/// them and the end of standard error.
 async fn bring(
     services: &Services,
     place: &dyn ResultPlace,
@@ -335,7 +337,7 @@ async fn bring(
         files.push(file.clone());
         tail.push_str(stderr_tail);
     }
-    // A task that never got so far as to store its streams may have left them on its node.
+    // A task that failed before it stored its output may have left the files on its node.
     for stream in STREAMS {
         if !files.iter().any(|file: &DeliveredFile| file.path == stream)
             && let Ok(bytes) = services.batch.get_task_file(&plan.job.id, &id, stream).await
@@ -351,22 +353,24 @@ async fn bring(
     Ok((files, tail))
 }
 
-/// The blobs of the output container whose names begin so.
+/// Returns the blobs of the output container with this prefix.
 async fn list(services: &Services, plan: &RunPlan, prefix: &str) -> Result<Vec<BlobListing>, Failure> {
     let most = plan.limits.result_files as usize;
     let blobs = services.blob.list_some_blobs(&plan.output_container(), prefix, most).await;
     let blobs = blobs.map_err(|error| error.failure())?;
     if blobs.len() > most {
-        let told = format!("it left more than {most} files (limits.result_files): none is fetched");
-        return Err(Failure::permanent(Code::TooManyFiles, told));
+        let message =
+            format!("it has more than {most} output files (limits.result_files): none is downloaded");
+        return Err(Failure::permanent(Code::TooManyFiles, message));
     }
     Ok(blobs)
 }
 
-/// Brings the results of one task's last attempt home that a run left at the service: once, without a record.
+/// Delivers the results of one task's last attempt that a run left at the service: once, without recording
+/// it.
 ///
 /// # Errors
-/// Why they did not come.
+/// Returns the reason why they were not delivered.
 pub async fn deliver(
     services: &Services,
     place: &dyn ResultPlace,
@@ -385,7 +389,7 @@ pub async fn deliver(
     placed
 }
 
-/// Puts a staged result in its place.
+/// Publishes a staged result.
 async fn publish(
     place: &dyn ResultPlace,
     item: &Item,
@@ -409,7 +413,7 @@ async fn publish(
     place.publish(delivery).await.map_err(failure)
 }
 
-/// Prepares the staging place; what an earlier try brought of the same blobs stays.
+/// Prepares the staging area; downloads of an earlier attempt from the same blobs are kept.
 fn stage(
     place: &dyn ResultPlace,
     item: &Item,
@@ -427,7 +431,8 @@ fn stage(
     Ok(())
 }
 
-/// The length of all blobs of a list. The service names these numbers: nothing says that they add up to one.
+/// Returns the total length of the listed blobs. The service reports these numbers, so their sum may
+/// overflow.
 fn length_of<'a>(blobs: impl IntoIterator<Item = &'a BlobListing>) -> Result<u64, Failure> {
     let sum = blobs.into_iter().try_fold(0u64, |sum, blob| sum.checked_add(blob.size_bytes));
     sum.ok_or_else(|| {
@@ -436,7 +441,7 @@ fn length_of<'a>(blobs: impl IntoIterator<Item = &'a BlobListing>) -> Result<u64
     })
 }
 
-/// Stages one file, and keeps the end of it if it is standard error.
+/// Stages one file, and remembers its end if it is standard error.
 async fn bring_file(
     services: &Services,
     place: &dyn ResultPlace,
@@ -450,7 +455,7 @@ async fn bring_file(
         keep_bytes(place, item, path, &[])?
     } else {
         let writer = place.create(&item.task, path).map_err(failure)?;
-        // What the node has shortened already is a little longer than the limit.
+        // A file that the node has already shortened is slightly longer than the limit.
         let limit = plan.limits.stream_bytes;
         let is_long = is_stream(path) && blob.size_bytes > limit && blob.file.left_out_bytes == 0;
         let kept_bytes = if is_long { limit } else { u64::MAX };
@@ -512,7 +517,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_that_a_list_names_do_not_wrap_when_they_are_added() {
+    fn the_sum_of_listed_lengths_does_not_overflow() {
         let blob = |size_bytes| BlobListing {
             name: "n".into(),
             size_bytes,

@@ -1,23 +1,23 @@
-//! From the name of a blob to the place of a result: a hostile name never leaves the result's folder, and never reaches a
-//! folder of ours.
+//! Converts the name of a blob to the path of a result: a malicious name never leaves the result's folder,
+//! and never reaches an internal folder.
 //!
-//! Staging folders are called `.dropmill-<run>` and lie in the output folder. A segment of a name that begins like one is
-//! [`guarded`]: its dot is written as `%2E`, so that nothing that a task or an input is called ends up in there, also on
-//! file systems that see no difference between upper and lower case or ignore invisible characters.
+//! Staging folders are named `.dropmill-<run>` and are in the output folder. A segment of a name that begins
+//! like one is [`guarded`]: its dot is written as `%2E`. So no name of a task or input can reach a staging
+//! folder, even on file systems that are case-insensitive or ignore invisible characters.
 
-/// What the names of our own folders in an output folder begin with.
+/// Prefix of the names of internal folders in an output folder.
 pub(crate) const OURS: &str = ".dropmill";
 
-/// A task's standard output and error, as the service calls them.
+/// Names of a task's standard output and error at the service.
 pub const STREAMS: [&str; 2] = ["stdout.txt", "stderr.txt"];
 
-/// Returns the path below a task's result folder for the standard output or error of an attempt that another followed:
+/// Returns the path below a task's result folder for the standard output or error of an earlier attempt:
 /// `attempt-1.stderr.txt`.
 pub fn earlier_stream(attempt: u32, stream: &str) -> String {
     format!("attempt-{attempt}.{stream}")
 }
 
-/// Whether a path below a task's result folder is standard output or error, of its last attempt or an earlier one.
+/// Returns whether a path below a task's result folder is standard output or error, of any attempt.
 pub fn is_stream(path: &str) -> bool {
     let stream = match path.strip_prefix("attempt-").and_then(|rest| rest.split_once('.')) {
         Some((number, stream)) if number.parse::<u32>().is_ok() => stream,
@@ -26,12 +26,12 @@ pub fn is_stream(path: &str) -> bool {
     STREAMS.contains(&stream)
 }
 
-/// Returns the path below a task's result folder for blob `name` of attempt `task`: `<task>/stdout.txt` becomes
-/// `stdout.txt`, `<task>/wd/a/b` becomes `a/b`. An output of the task that is called like a standard output or error
+/// Returns the path below a task's result folder for blob `name` of attempt `task`: `<task>/stdout.txt`
+/// becomes `stdout.txt`, `<task>/wd/a/b` becomes `a/b`. An output with the name of standard output or error
 /// keeps its `wd/`.
 ///
 /// # Errors
-/// Names the segment that no file may have.
+/// Names the segment that is not a valid file name.
 pub fn result_path(task: &str, name: &str) -> Result<String, String> {
     let inner = name
         .strip_prefix(task)
@@ -55,11 +55,11 @@ pub fn result_path(task: &str, name: &str) -> Result<String, String> {
     Ok(path)
 }
 
-/// Returns a result's path as `task.outputs` would name it.
+/// Returns a result's path in the form of `task.outputs`.
 pub fn output_name(path: &str) -> String {
     let name = path.strip_prefix("wd/").unwrap_or(path);
     each_segment(name, |segment| match kind(segment) {
-        // The first `%` is the one that was written for a dot, or doubled.
+        // The first `%` is the one that replaced a dot, or was doubled.
         Kind::Escaped => match segment.split_once('%') {
             Some((before, after)) if after.starts_with("25") => format!("{before}%{}", &after[2..]),
             Some((before, after)) => format!("{before}.{}", after.strip_prefix("2E").unwrap_or(after)),
@@ -69,8 +69,8 @@ pub fn output_name(path: &str) -> String {
     })
 }
 
-/// Returns a path that leads to no folder of ours: `.dropmill-x` becomes `%2Edropmill-x`, and what looks like that already
-/// becomes `%252Edropmill-x`, so that two names never become one.
+/// Returns a path that cannot reach an internal folder: `.dropmill-x` becomes `%2Edropmill-x`, and a name
+/// that already has this form becomes `%252Edropmill-x`, so that different names stay different.
 pub(crate) fn guarded(path: &str) -> String {
     each_segment(path, |segment| match kind(segment) {
         Kind::Ours => segment.replacen('.', "%2E", 1),
@@ -84,9 +84,9 @@ fn each_segment(path: &str, change: impl Fn(&str) -> String) -> String {
 }
 
 enum Kind {
-    /// A file system may take it for a folder of ours.
+    /// A file system may treat it as an internal folder.
     Ours,
-    /// It looks as if it had been one.
+    /// It has the form of a guarded name.
     Escaped,
     Plain,
 }
@@ -106,8 +106,8 @@ fn kind(segment: &str) -> Kind {
     }
 }
 
-/// Returns a name without its case and without characters that some file systems ignore: soft hyphens, joiners, marks of
-/// direction, variation selectors, tags.
+/// Returns a name in lower case without characters that some file systems ignore: soft hyphens, joiners,
+/// direction marks, variation selectors, tags.
 fn as_file_systems_see_it(name: &str) -> String {
     let ignored = |letter: &char| {
         matches!(letter,
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_lie_flat_beside_the_streams_and_nothing_escapes() {
+    fn outputs_are_beside_the_streams_and_nothing_escapes() {
         let good = [
             ("t/stdout.txt", "stdout.txt"),
             ("t/wd/lines.txt", "lines.txt"),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_reaches_a_folder_of_ours_and_two_names_never_become_one() {
+    fn no_name_reaches_an_internal_folder_and_different_names_stay_different() {
         let table = [
             (".dropmill-run-1/t2/x", "%2Edropmill-run-1/t2/x"),
             (".DropMill-RUN-1/t2/x", "%2EDropMill-RUN-1/t2/x"),
@@ -178,14 +178,14 @@ mod tests {
                 "patterns of outputs are about the name that the task gave"
             );
         }
-        // Too long with its escape: the task fails and says why.
+        // Too long with its escape: the task fails with a reason.
         let long = format!("t/wd/.dropmill{}", "x".repeat(245));
         assert!(result_path("t", &long).is_err_and(|why| why.contains("no file may have")));
     }
 
     proptest::proptest! {
         #[test]
-        fn every_name_has_a_place_of_its_own(
+        fn every_name_has_its_own_place(
             one in "[%25eE.\u{200c}]{0,6}(dropmill|DROPmill)?[/x]{0,3}",
             other in "[%25eE.\u{200c}]{0,6}(dropmill|DROPmill)?[/x]{0,3}",
         ) {

@@ -1,8 +1,8 @@
-//! Where results come home: a folder on this machine, or memory for simulations.
+//! The place of results: a folder on this machine, or memory for simulations.
 //!
-//! A result is staged beside its place, made durable, and published by one rename, so no reader ever
-//! sees half of it. Many results that wait are made durable together: one `syncfs` costs about as
-//! much as the `fsync` of a single small file.
+//! A result is staged beside its place, made durable, and published by one rename, so that no reader ever
+//! sees an incomplete one. Many waiting results are made durable together: one `syncfs` costs about as much
+//! as the `fsync` of a single small file.
 
 mod disk;
 mod memory;
@@ -24,110 +24,113 @@ use std::{
     io::Write,
 };
 
-/// Where results come home.
+/// A place for results.
 pub trait ResultPlace: Send + Sync {
-    /// Prepares the staging place of a task's result, for `needs_bytes` more than is there. Removes what an earlier try
-    /// left there, except the files in `keep`. Returns whether all of those are there; if not, the place is empty.
+    /// Prepares the staging area of a task's result, for `needs_bytes` additional bytes. Removes the remains
+    /// of an earlier attempt, except the files in `keep`. Returns whether all of those exist; if not, the
+    /// area is empty.
     ///
     /// # Errors
-    /// Fails if it cannot be made, or if there is no room for so much.
+    /// Fails if it cannot be created, or if there is too little space.
     fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError>;
 
-    /// A new file of a staged result, `/` between the segments of its path; folders are made as needed.
+    /// Creates a file of a staged result, with `/` between the segments of its path; missing folders are
+    /// created.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails if it cannot be created.
     fn create(&self, task: &str, path: &str) -> Result<Box<dyn Write + Send>, PlaceError>;
 
-    /// Gives a staged file the mode and the time that its blob remembers.
+    /// Sets mode and modification time of a staged file from the metadata of its blob.
     ///
     /// # Errors
-    /// Fails if the file system refuses.
+    /// Fails on an error of the file system.
     fn settle(&self, task: &str, path: &str, facts: &FileMetadata) -> Result<(), PlaceError> {
         let _ = (task, path, facts);
         Ok(())
     }
 
-    /// Makes a staged result durable and puts it in its place, or beside it if that is taken and both are kept.
+    /// Makes a staged result durable and moves it to its place, or to another name if the place is taken and
+    /// both are kept.
     fn publish(&self, delivery: Delivery) -> BoxFuture<'static, Result<Placed, PlaceError>>;
 
-    /// Throws a staged result away.
+    /// Discards a staged result.
     fn discard(&self, task: &str);
 }
 
-/// A staged result, complete.
+/// A complete staged result.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The task it is of.
+    /// Id of the task.
     pub task: String,
     /// Folder below the output folder; empty for a flat layout.
     pub folder: String,
-    /// The input that it is made of.
+    /// Input from which it was made.
     pub input: InputOf,
     /// Whether its task succeeded.
     pub success: bool,
-    /// Its files.
+    /// Files of the result.
     pub files: Vec<DeliveredFile>,
-    /// The result of an earlier try that it takes the place of, if that is still as it was delivered.
+    /// The result of an earlier attempt that it replaces, if that is unchanged.
     pub supersedes: Option<Superseded>,
 }
 
 /// The input of a result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InputOf {
-    /// Its path, as the plan names it.
+    /// Path as in the plan.
     pub relative: String,
-    /// Its own name: what standard output and error are called by in a flat layout.
+    /// File name: the name of standard output and error in a flat layout.
     pub name: String,
-    /// Its length when the plan was made.
+    /// Length when the plan was created.
     pub bytes: u64,
-    /// Digests of what its task is made from beside it.
+    /// Digests of everything else from which the task is made.
     pub recipe: BTreeMap<String, String>,
-    /// When it was last changed, as the file system said when the plan was made.
+    /// Modification time when the plan was created.
     pub modified: Option<Timestamp>,
 }
 
-/// Where a result went.
+/// The place of a delivered result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// Its folder below the output folder; empty if its files lie there singly.
+    /// Folder below the output folder; empty if its files are not in a common folder.
     pub folder: String,
-    /// Its files, each with its place if that does not follow from its path.
+    /// Files of the result, each with its place if that differs from its path.
     pub files: Vec<DeliveredFile>,
-    /// It took the place of an earlier result.
+    /// Whether it replaced an earlier result.
     pub replaced: bool,
-    /// What it lies beside, because that is in its place, in one line.
+    /// Reason for another name, because its place was taken, in one line.
     pub beside: Option<String>,
 }
 
-/// Why a result could not be put in its place.
+/// The reason why a result could not be moved to its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
-    /// The file system refused: full, read-only, failing.
+    /// The file system reports an error: full, read-only, defective.
     #[error("{what} {path}: {reason}")]
     Refused {
-        /// What was tried.
+        /// Attempted operation, as a verb for the message.
         what: &'static str,
-        /// On what.
+        /// Path of the file or folder.
         path: String,
-        /// What came back.
+        /// Error of the file system.
         reason: String,
-        /// Waiting may help (no space, quota).
+        /// Whether waiting may help (no space, quota).
         may_pass: bool,
     },
-    /// The place is taken, and `output.existing` says to refuse.
+    /// The place is taken, and `output.existing` says to fail.
     #[error("{path} exists with other content: move it away, or set output.existing")]
     Taken {
-        /// The place.
+        /// Path of the place.
         path: String,
     },
 }
 
-/// Bytes that a name may have on the file systems there are.
+/// Maximum length of a name on common file systems, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
 
-/// The name beside `name` that is tried after `tries` that were taken: `a.txt`, `a~2.txt`, `a~3.txt`, …; a folder's
-/// whole name is its stem. A name that would be too long then loses the end of its stem.
+/// Returns the next name after `tries` names that were taken: `a.txt`, `a~2.txt`, `a~3.txt`, …; a folder's
+/// whole name is its stem. If the name would be too long, the end of its stem is cut.
 pub(crate) fn beside(name: &str, tries: u32, is_folder: bool) -> String {
     if tries == 0 {
         return name.to_owned();
@@ -135,7 +138,7 @@ pub(crate) fn beside(name: &str, tries: u32, is_folder: bool) -> String {
     let (folder, name) = name.split_at(name.rfind('/').map_or(0, |at| at + 1));
     let number = format!("~{}", tries + 1);
     let ending = name.rfind('.').filter(|dot| *dot > 0 && !is_folder).map_or("", |dot| &name[dot..]);
-    // An ending that leaves no room for a stem is none.
+    // An extension that leaves no room for a stem is ignored.
     let ending = if ending.len() + number.len() < LONGEST_NAME { ending } else { "" };
     let mut room = (name.len() - ending.len()).min(LONGEST_NAME - number.len() - ending.len());
     while !name.is_char_boundary(room) {
@@ -149,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_beside_keeps_the_ending_of_a_file() {
+    fn another_name_keeps_the_extension_of_a_file() {
         let table = [
             ("a.txt", 0, false, "a.txt"),
             ("a.txt", 1, false, "a~2.txt"),
@@ -163,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_beside_is_never_longer_than_names_may_be() {
+    fn another_name_is_never_too_long() {
         for (name, is_folder, expected) in [
             ("n".repeat(255), true, "n".repeat(253) + "~2"),
             ("n".repeat(251) + ".txt", false, "n".repeat(249) + "~2.txt"),
-            // Cut between two letters, not within one.
+            // Cut between two characters, not within one.
             ("ü".repeat(127) + "n", true, "ü".repeat(126) + "~2"),
             (".".to_owned() + &"x".repeat(254), false, ".".to_owned() + &"x".repeat(252) + "~2"),
             ("n.".to_owned() + &"x".repeat(253), false, "n.".to_owned() + &"x".repeat(251) + "~2"),

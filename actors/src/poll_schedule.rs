@@ -1,64 +1,64 @@
-//! When to look at the tasks, and how: decided from news and quiet alone.
+//! Decides when to poll for tasks, and with which query, from news and time without news only.
 //!
-//! A look asks for what ended since the last; now and then another follows for what runs. PollSchedule thin out while
-//! nothing happens. What no filtered look can show, a task that somebody deleted, is noticed by counting; the whole
-//! list is asked for only when the count is short, and when the run ends.
+//! Most polls list the tasks completed since the last one, some the running tasks; intervals grow while
+//! nothing changes. Filtered lists miss deleted tasks, so tasks are counted at times, and listed in full only
+//! if the count is too low or the run ends.
 
 use crate::intervals::PollIntervals;
 use dropmill_azure_wire::time::Timestamp;
 use dropmill_lifecycle::Elapsed;
 use std::time::Duration;
 
-/// After so long without news the tasks are counted,
+/// Time without news after which the tasks are counted.
 const COUNT_AFTER: Duration = Duration::from_secs(30);
-/// and not again before so long.
+/// Minimum time between two counts.
 const COUNT_EVERY: Duration = Duration::from_secs(600);
-/// How long a far service may take to show a task as ended: until then what ended shortly before the newest is asked
-/// for again.
+/// How late a remote service may show a completed task: until then, tasks that ended shortly before the
+/// newest are requested again.
 const LATE: Duration = Duration::from_secs(60);
-/// The smallest step of the service's moments.
+/// The resolution of times of the service.
 const TICK: Duration = Duration::from_nanos(100);
-/// How often at most to look which tasks run.
+/// Minimum time between two polls for running tasks.
 const RUNNING_EVERY: Duration = Duration::from_millis(500);
-/// A look at no more tasks than these costs so little that it follows each hint at once.
+/// Number of tasks up to which a poll is so cheap that it follows each change notification at once.
 const FEW: u32 = 32;
 
-/// What to ask for.
+/// The query that a poll sends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PollQuery {
-    /// Tasks that ended since they were last looked at.
+    /// Tasks that ended since the last poll.
     Ended,
-    /// Tasks that run.
+    /// Running tasks.
     Running,
-    /// How many there are.
+    /// The number of tasks.
     Count,
     /// Every task.
     All,
 }
 
-/// PollSchedule at the tasks of one job.
+/// The schedule of polls for the tasks of one job.
 #[derive(Debug)]
 pub struct PollSchedule {
     intervals: PollIntervals,
     pause: Duration,
-    /// A look is on its way.
+    /// A poll is in progress.
     pub in_flight: bool,
-    /// The look that comes next; one at ended tasks may be followed at once by one at running ones.
+    /// The next poll follows at once: after ended tasks, running tasks may be requested.
     follow_up: bool,
-    /// News was hinted at since the last look began.
+    /// A change notification arrived since the last poll began.
     pub hinted: bool,
-    /// A count did not fit: something is missing, or was not seen.
+    /// A count was too low: a task is missing, or was not seen.
     short: bool,
     last_began: Elapsed,
     last_running: Elapsed,
     last_news: Elapsed,
     last_count: Elapsed,
-    /// The newest moment at which a task was seen to have ended.
+    /// The latest end time of a task so far.
     newest: Option<Timestamp>,
 }
 
 impl PollSchedule {
-    /// None was made yet.
+    /// Creates a schedule before the first poll.
     pub fn new(intervals: PollIntervals) -> Self {
         let never = Elapsed(0);
         Self {
@@ -76,7 +76,7 @@ impl PollSchedule {
         }
     }
 
-    /// When the next one is due, with so many tasks to look at.
+    /// Returns when the next poll is due, for this number of watched tasks.
     pub fn due(&self, watched: u32) -> Elapsed {
         let pause = match (self.follow_up, self.hinted) {
             (true, _) => Duration::ZERO,
@@ -87,7 +87,7 @@ impl PollSchedule {
         self.last_began + pause
     }
 
-    /// The look that is made now.
+    /// Begins a poll; returns its query.
     pub fn begin(&mut self, now: Elapsed, ending: bool) -> PollQuery {
         let quiet = now.since(self.last_news) >= COUNT_AFTER;
         let look = if ending || std::mem::take(&mut self.short) {
@@ -105,7 +105,7 @@ impl PollSchedule {
         match look {
             PollQuery::Ended => {
                 self.hinted = false;
-                // What runs is worth knowing, what ended is worth knowing soon.
+                // Ended tasks are more urgent than running ones.
                 self.follow_up = now.since(self.last_running) >= RUNNING_EVERY.max(self.pause * 4);
             }
             PollQuery::Running => self.last_running = now,
@@ -115,12 +115,12 @@ impl PollSchedule {
         look
     }
 
-    /// A task was seen that ended at this moment.
+    /// Records the end time of a task.
     pub fn ended_at(&mut self, moment: Timestamp) {
         self.newest = self.newest.max(Some(moment));
     }
 
-    /// From which moment on tasks that ended have to be seen.
+    /// Returns the time since which ended tasks must be requested.
     fn since(&self, now: Elapsed) -> Option<Timestamp> {
         let newest = self.newest?;
         let since = match now.since(self.last_news) < LATE {
@@ -130,7 +130,7 @@ impl PollSchedule {
         Some(since.unwrap_or(newest))
     }
 
-    /// What a look asks the service to filter by.
+    /// Returns the filter of a query.
     pub fn filter(&self, look: PollQuery, now: Elapsed) -> Option<String> {
         match (look, self.since(now)) {
             (PollQuery::Ended, Some(since)) => {
@@ -142,29 +142,29 @@ impl PollSchedule {
         }
     }
 
-    /// A count came back. One that does not fit what was seen has every task listed at once.
+    /// Records a count. If it is wrong, all tasks are listed next.
     pub fn counted(&mut self, fits: bool) {
         self.short = !fits;
         self.follow_up = self.short;
     }
 
-    /// The next look has to show every task.
+    /// Makes the next poll list all tasks.
     pub fn ask_for_all(&mut self) {
         self.short = true;
     }
 
-    /// A look failed.
+    /// Records that a poll failed.
     pub fn failed(&mut self, look: PollQuery) {
         self.short |= look == PollQuery::All;
         self.pause = (self.pause * 2).min(self.intervals.longest);
     }
 
-    /// A look showed something new, or nothing.
+    /// Records a poll, with or without news.
     pub fn made(&mut self, now: Elapsed, news: bool) {
         if news {
             self.last_news = now;
         }
-        // They thin out: what comes after a long quiet is seen late by a twentieth of it at most.
+        // Intervals grow, so that after a long time without news, the delay is a twentieth of it at most.
         let quiet = now.since(self.last_news) / 20;
         self.pause = quiet.min(self.intervals.longest).max(self.intervals.tasks);
     }
@@ -186,7 +186,7 @@ mod tests {
         })
     }
 
-    /// PollSchedule without news, from 0 to `until`; the moments in seconds.
+    /// Polls without news, from 0 to `until`; returns times in seconds.
     fn quiet(schedule: &mut PollSchedule, until: u64) -> Vec<(u64, PollQuery)> {
         let mut made = vec![];
         while schedule.due(1) < Elapsed::secs(until) {
@@ -199,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn looks_thin_out_to_a_twentieth_of_the_quiet_and_no_further_than_asked() {
+    fn intervals_grow_to_a_twentieth_of_the_time_without_news_up_to_a_limit() {
         let made = quiet(&mut schedule(), 4 * 3600);
         let ended: Vec<u64> =
             made.iter().filter(|(_, look)| *look == PollQuery::Ended).map(|(at, _)| *at).collect();
         for pair in ended.windows(2) {
             let rest = pair[1] - pair[0];
-            // A look at what runs, or a count, may come in between.
+            // A poll for running tasks, or a count, may come in between.
             assert!(rest <= 61 && rest <= pair[0] / 9 + 2, "{pair:?}");
         }
         assert!(made.len() < 1200, "{} schedule in four quiet hours", made.len());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_counted_now_and_then_and_listed_only_when_some_are_missing() {
+    fn tasks_are_counted_at_times_and_listed_only_if_some_are_missing() {
         let mut schedule = schedule();
         let made = quiet(&mut schedule, 7200);
         let counts = made.iter().filter(|(_, look)| *look == PollQuery::Count).count();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_is_asked_for_again_only_as_long_as_it_may_be_shown_late() {
+    fn ended_tasks_are_requested_again_only_while_the_service_may_be_late() {
         let mut schedule = schedule();
         assert_eq!(schedule.filter(PollQuery::Ended, Elapsed(0)).as_deref(), Some("state eq 'completed'"));
         schedule.ended_at("2026-03-02T10:11:12Z".parse().unwrap_or_default());
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_and_news_bring_the_next_look_near() {
+    fn notifications_and_news_shorten_the_next_interval() {
         let mut schedule = schedule();
         quiet(&mut schedule, 3600);
         let began = schedule.begin(Elapsed::secs(3600), false);

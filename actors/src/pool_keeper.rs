@@ -1,4 +1,4 @@
-//! One pool, from wanted to gone.
+//! The pool of a run, from its creation to its deletion.
 
 use crate::{
     bodies::{pool_add, pool_resize, sas_expiry, signed_count},
@@ -33,10 +33,10 @@ use tokio::sync::Mutex;
 
 const ME: Role = Role::PoolKeeper;
 const SUBJECT: Subject = Subject::Pool;
-/// How much of a failed start task's standard error is kept.
+/// Maximum number of bytes of a failed start task's standard error.
 const TAIL_BYTES: u64 = 2048;
 
-/// The actor.
+/// The actor that owns the pool.
 pub struct PoolKeeper {
     plan: Rc<RunPlan>,
     services: Services,
@@ -44,37 +44,37 @@ pub struct PoolKeeper {
     job: Addr<JobSubmitter>,
     run: Addr<RunKeeper>,
     shell: Shell<Pool>,
-    /// Calls about the pool take turns, so that a delete never overtakes the create it undoes.
+    /// Serializes requests about the pool, so that a deletion never overtakes the creation.
     turn: Arc<Mutex<()>>,
     looking: bool,
-    /// What is asked for: all nodes of the plan, or as many as the work for an open-ended run needs.
+    /// Requested nodes: all nodes of the plan, or as many as an open-ended run needs.
     wanted: Nodes,
-    /// What each node was when it was last seen. Running and idle are one: they change with every task.
+    /// Last known state of each node. Running and idle count as one: they change with every task.
     nodes: BTreeMap<String, wire::NodeState>,
-    /// Codes of the errors that kept the service from adding nodes and are on record.
+    /// Codes of recorded errors because of which the service added no nodes.
     resize_errors: BTreeSet<String>,
-    /// A previous process recorded that it was created.
+    /// Whether a previous process recorded the creation of the pool.
     recorded: bool,
     cause: Option<u64>,
     _guard: LivenessGuard,
 }
 
-/// Something happened to the pool: a call failed, a look answered, time passed.
+/// Notifies the keeper of an event of the pool: the result of a request or poll, or time that passed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PoolHappened {
-    /// What.
+    /// The event.
     pub event: PoolEvent,
-    /// The event that led to it.
+    /// Number of the event that caused it.
     pub cause: Option<u64>,
 }
 
-/// So many tasks wait or run. A pool grows with its work, and shrinks only when there is none.
+/// The number of waiting and running tasks. A pool grows with this number, and shrinks only when it is 0.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Backlog(pub u32);
 
-/// A node as one look showed it.
+/// A node in the result of a poll.
 struct NodeSeen {
     id: String,
     state: wire::NodeState,
@@ -85,7 +85,7 @@ struct NodeSeen {
 }
 
 impl PoolKeeper {
-    /// A keeper for one run's pool.
+    /// Creates the keeper of one run's pool.
     pub fn new(
         context: RunContext,
         job: Addr<JobSubmitter>,
@@ -137,7 +137,7 @@ impl PoolKeeper {
         let recorded = self.recorded;
         let call = async move {
             let _turn = turn.lock().await;
-            // A creation that arrived late, after a crash and the end of the run, would leave a pool behind.
+            // A creation that arrives late, after a crash and the end of the run, would leave a pool.
             if recorded && found_ours(&batch, &plan).await? {
                 return Ok(true);
             }
@@ -147,7 +147,7 @@ impl PoolKeeper {
                 Err(error) if error.code() == Some(Code::PoolExists) || error.is_ambiguous() => {
                     match found_ours(&batch, &plan).await? {
                         true => Ok(true),
-                        // It was not made after all: the first error stands.
+                        // It was not created after all: the first error is reported.
                         false => Err(error.failure()),
                     }
                 }
@@ -174,7 +174,7 @@ impl PoolKeeper {
         };
         ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
             if let Err(error) = outcome {
-                tracing::info!(%error, "asking for missing nodes failed; the next look tells");
+                tracing::info!(%error, "cannot request missing nodes; the next poll shows the state");
             }
         }));
     }
@@ -186,7 +186,7 @@ impl PoolKeeper {
             delete_pool(&batch, &plan.pool.id).await
         };
         ctx.spawn(call.into_actor(self).map(|outcome, keeper, ctx| match outcome {
-            // Gone at once is possible with a local service: look before the first rest is over.
+            // A local service may delete it at once: poll before the first delay is over.
             Ok(Deletion::Accepted) => keeper.look(ctx),
             Ok(Deletion::Missing) => keeper.happened(PoolEvent::FoundMissing, ctx),
             Ok(Deletion::UnderWay) => {}
@@ -232,14 +232,14 @@ impl PoolKeeper {
                 }
                 Err(error) if error.is_not_found() => keeper.happened(PoolEvent::FoundMissing, ctx),
                 Err(error) => {
-                    tracing::info!(%error, "look at the pool failed; the next one follows");
+                    tracing::info!(%error, "cannot poll the pool; polling again");
                     keeper.happened(PoolEvent::LookFailed(error.failure()), ctx);
                 }
             }
         }));
     }
 
-    /// Notes what changed since the last look, and sums up.
+    /// Records changes since the last poll, and returns a summary.
     fn view(&mut self, pool: &wire::Pool, nodes: Vec<NodeSeen>) -> PoolView {
         let mut view = PoolView {
             steady: pool.allocation_state == Some(wire::AllocationState::Steady),
@@ -266,7 +266,7 @@ impl PoolKeeper {
                 }
                 _ => {}
             }
-            // That a node works is news once.
+            // A working node is reported once.
             let coarse = match &node.state {
                 wire::NodeState::Running => wire::NodeState::Idle,
                 other => other.clone(),
@@ -282,7 +282,7 @@ impl PoolKeeper {
             if node.state == wire::NodeState::StartTaskFailed {
                 let info = node.start_task;
                 let failure = info.as_ref().and_then(|info| info.failure_info.clone());
-                let reason = failure.as_ref().map(crate::failure::told).unwrap_or_default();
+                let reason = failure.as_ref().map(crate::failure::message).unwrap_or_default();
                 let kind = EventKind::StartTaskFailed {
                     exit_code: info.and_then(|info| info.exit_code),
                     reason,
@@ -297,7 +297,7 @@ impl PoolKeeper {
         view
     }
 
-    /// A hint makes the keeper look at once while it waits for nodes to come or go.
+    /// Polls at once after a change notification, while it waits for nodes to be added or removed.
     fn listen(&mut self, ctx: &mut Context<Self>) {
         let Some(mut hints) = self.services.hints.clone() else { return };
         let changed = async move { hints.changed().await.map(|()| hints) };
@@ -307,7 +307,7 @@ impl PoolKeeper {
             if matches!(keeper.shell.state(), PoolState::Starting { .. } | PoolState::Deleting { .. }) {
                 keeper.look(ctx);
             }
-            // Many changes in one moment are one hint.
+            // Many changes at the same time are one notification.
             ctx.run_later(Duration::from_millis(2), |keeper, ctx| keeper.listen(ctx));
         }));
     }
@@ -394,8 +394,8 @@ impl Handler<Backlog> for PoolKeeper {
     }
 }
 
-/// Whether the service was told to have fewer nodes than the plan asks for. What it could not give keeps its
-/// error, and a pool with a formula has its own mind.
+/// Returns whether the service was asked for fewer nodes than the plan needs. A shortage has an error, and an
+/// autoscale formula sets its own number.
 fn shrunk(pool: &wire::Pool, wanted: Nodes) -> bool {
     let fewer = |wanted: u32, asked: Option<i32>| asked.is_some_and(|asked| asked < signed_count(wanted));
     pool.enable_auto_scale != Some(true)
@@ -409,16 +409,16 @@ fn all_nodes(plan: &RunPlan) -> Nodes {
 }
 
 fn nodes_for(plan: &RunPlan, tasks: u32) -> Nodes {
-    // A task takes so many of a node's slots.
+    // A task occupies this many slots of a node.
     let at_once = plan.pool.slots_per_node / plan.job.required_slots.max(1);
     all_nodes(plan).for_tasks(tasks, at_once)
 }
 
-/// PollSchedule for the pool; whether it is there. It is ours if it carries our fingerprint and this run's name, or if the run
-/// file names it and it fits.
+/// Polls for the pool; returns whether it exists and belongs to this run. It does if it has the fingerprint
+/// and this run's name, or if the run file names it and it matches.
 ///
 /// # Errors
-/// Fails if another pool has its id, or if the service does not answer.
+/// Fails if another pool has its id, or if the service does not respond.
 async fn found_ours(batch: &BatchApi, plan: &RunPlan) -> Result<bool, Failure> {
     let found = match batch.get_pool(&plan.pool.id).await {
         Ok(found) => found,

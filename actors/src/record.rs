@@ -1,4 +1,4 @@
-//! Where actors say what happened. Sequence numbers are given here, in the order of saying.
+//! Records events of actors and assigns their numbers, in the order of the calls.
 
 use crate::{
     result_collector::{Noted, ResultCollector, WhenDurable},
@@ -9,7 +9,7 @@ use dropmill_journal::event::{Event, EventKind, Role, Subject};
 use dropmill_lifecycle::Failure;
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-/// Takes events for the collector; cheap to clone, one thread.
+/// Sends events to the collector; cheap to clone, for one thread.
 #[derive(Clone)]
 pub struct Recorder {
     run: Rc<str>,
@@ -19,12 +19,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for one run; `last` is the number of the last event of an earlier life, or 0.
+    /// Creates the recorder of one run; `last` is the number of the last event of a previous process, or 0.
     pub fn new(run: &str, clock: RunClock, last: u64, collector: Addr<ResultCollector>) -> Self {
         Self { run: run.into(), clock, last: Rc::new(Cell::new(last)), collector }
     }
 
-    /// Says what happened; answers with its number, to be named as the cause of what follows.
+    /// Records an event; returns its number, which later events name as their cause.
     pub fn note(&self, actor: Role, subject: Subject, cause: Option<u64>, kind: EventKind) -> u64 {
         let seq = self.last.get() + 1;
         self.last.set(seq);
@@ -43,18 +43,18 @@ impl Recorder {
         seq
     }
 
-    /// Asks the collector to be told once every event so far is durable.
+    /// Returns a request that resolves once every event so far is durable.
     pub fn when_durable(&self) -> Request<ResultCollector, WhenDurable> {
         self.collector.send(WhenDurable)
     }
 
-    /// The run's time.
+    /// Returns the clock of the run.
     pub fn clock(&self) -> &RunClock {
         &self.clock
     }
 }
 
-/// Returns the event of a call that failed and is repeated after a delay.
+/// Returns the event of a failed request that is retried after a delay.
 pub fn retrying(what: &str, attempt: u32, delay: Duration, failure: Failure) -> EventKind {
     EventKind::Retrying {
         what: what.into(),

@@ -1,8 +1,8 @@
-//! Folds every event into journal, report and subscriptions.
+//! Adds every event to journal, report and subscriptions.
 //!
-//! What waits is committed in one transaction; only then is it published and acknowledged. While the
-//! disk refuses, nothing is acknowledged and nothing lost: the same events are tried again. A flush that failed is
-//! not: whatever the disk holds then, only another life finds out.
+//! Pending events are committed in one transaction; only then are they published and acknowledged. While the
+//! disk fails, nothing is acknowledged and nothing is lost: the same events are tried again. A failed flush
+//! is not retried: only the next process can find out what the disk contains.
 
 use crate::{
     liveness::LivenessGuard,
@@ -17,59 +17,59 @@ use dropmill_journal::{
 use dropmill_lifecycle::run::RunEvent;
 use std::{sync::PoisonError, time::Duration};
 
-/// How long to wait before a commit that failed is tried again.
+/// Delay before a failed commit is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
-/// How long an interrupted run waits for a record that the disk refuses.
+/// How long an interrupted run waits for a failing disk.
 const RECORD_PATIENCE: Duration = Duration::from_secs(20);
-/// Shortest time between two commits while nobody waits for one: a flush costs as much as a short task.
+/// Minimum time between two commits while no caller waits for one: a flush costs as much as a short task.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(10);
-/// The same in a run whose events somebody waits for: each file of a drop folder.
+/// The same for a run whose events have waiting callers: each file of a drop folder.
 pub const COMMIT_SOON: Duration = Duration::ZERO;
 
-/// The actor.
+/// The actor that records events.
 pub struct ResultCollector {
     journal: Journal,
     commit_every: Duration,
     waiting: Vec<Event>,
     committing: bool,
-    /// A commit was ordered and has not begun: the rest of the mailbox joins it.
+    /// A commit is requested but has not begun: the rest of the mailbox is included.
     ordered: bool,
-    /// A commit that comes by itself, if nobody asks for it before.
+    /// A commit after the minimum time, if no caller requests one before.
     paced: Option<SpawnHandle>,
     last_commit: Option<tokio::time::Instant>,
     last_noted: u64,
     last_durable: u64,
     fold: ReportFold,
     subscribers: Vec<async_channel::Sender<Event>>,
-    /// Who waits for which event to be durable.
+    /// Callers that wait until an event is durable.
     awaited: Vec<(u64, tokio::sync::oneshot::Sender<()>)>,
     settle_asked: Option<Addr<RunKeeper>>,
     finish: Option<async_channel::Sender<Report>>,
-    /// When somebody interrupted the run.
+    /// Time when the user interrupted the run.
     interrupted: Option<tokio::time::Instant>,
     unrecorded: Unrecorded,
     _guard: LivenessGuard,
 }
 
-/// Why events could not be recorded in the end, if they could not.
+/// The reason why events could not be recorded, if the run ended because of that.
 pub type Unrecorded = std::sync::Arc<std::sync::Mutex<Option<String>>>;
 
-/// An event was noted.
+/// An event was recorded by an actor.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Noted(pub Event);
 
-/// Answers once everything noted before it is durable.
+/// Responds once everything noted before it is durable.
 #[derive(Message)]
 #[rtype(result = "tokio::sync::oneshot::Receiver<()>")]
 pub struct WhenDurable;
 
-/// Tell the keeper once every event so far is durable.
+/// Notifies the keeper once every event so far is durable.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Settle(pub Addr<RunKeeper>);
 
-/// The last event was noted: once it is durable, hand the report out.
+/// The last event was noted: once it is durable, send the report.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Finish(pub async_channel::Sender<Report>);
@@ -79,8 +79,8 @@ pub struct Finish(pub async_channel::Sender<Report>);
 struct Commit;
 
 impl ResultCollector {
-    /// A collector over `journal`, whose events so far `fold` has taken in up to number `last`; committed events go to
-    /// each of `subscribers` too.
+    /// Creates the collector of `journal`; `fold` contains its events up to number `last`; committed events
+    /// are also sent to each of `subscribers`.
     pub fn new(
         journal: Journal,
         commit_every: Duration,
@@ -135,7 +135,7 @@ impl ResultCollector {
     fn answer(&mut self) {
         for (seq, waiting) in std::mem::take(&mut self.awaited) {
             if seq <= self.last_durable {
-                // Whoever asked may have lost patience.
+                // The caller may have stopped waiting.
                 let _ = waiting.send(());
             } else {
                 self.awaited.push((seq, waiting));
@@ -149,7 +149,7 @@ impl ResultCollector {
         }
         if let Some(finish) = self.finish.take() {
             self.subscribers.clear();
-            // Nobody to tell: the handle was dropped, the journal has it all.
+            // The handle may have been dropped; the journal is complete.
             let _ = finish.try_send(self.fold.report());
         }
     }
@@ -190,20 +190,20 @@ impl Handler<Commit> for ResultCollector {
                     published = events;
                 }
                 Err(error @ (JournalError::Closed | JournalError::FlushFailed { .. })) => {
-                    // No later try will succeed: better the run ends than waits for ever.
-                    tracing::error!(%error, "events cannot be recorded any more");
+                    // No later attempt can succeed: the run ends instead of waiting for ever.
+                    tracing::error!(%error, "cannot record events any more");
                     ctx.stop();
                     return async {}.into_actor(collector).boxed_local();
                 }
                 Err(error) if collector.interrupted.is_some_and(|since| since.elapsed() >= RECORD_PATIENCE) => {
-                    tracing::error!(%error, "events not recorded, and the run was interrupted: it ends without them");
+                    tracing::error!(%error, "cannot record events, and the run was interrupted: it ends without them");
                     let mut unrecorded = collector.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
                     *unrecorded = Some(error.to_string());
                     ctx.stop();
                     return async {}.into_actor(collector).boxed_local();
                 }
                 Err(error) => {
-                    tracing::error!(%error, "events not recorded; trying again in {COMMIT_AGAIN:?}");
+                    tracing::error!(%error, "cannot record events; trying again in {COMMIT_AGAIN:?}");
                     let mut again = events;
                     again.append(&mut collector.waiting);
                     collector.waiting = again;
@@ -214,7 +214,7 @@ impl Handler<Commit> for ResultCollector {
                     return async {}.into_actor(collector).boxed_local();
                 }
             }
-            // A subscriber that is slow holds the record back rather than miss an event.
+            // A slow subscriber delays the record, so that it misses no event.
             let subscribers = collector.subscribers.clone();
             async move {
                 for subscriber in &subscribers {

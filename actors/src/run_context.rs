@@ -1,4 +1,4 @@
-//! What every actor of a run needs.
+//! The context of a run, which every actor needs.
 
 use crate::{inputs::Inputs, item_list::ItemList, record::Recorder, services::Services};
 use dropmill_journal::past::RecoveredRun;
@@ -8,16 +8,16 @@ use std::{rc::Rc, sync::Arc};
 /// Everything an actor needs to work on a run; cheap to clone.
 #[derive(Clone)]
 pub struct RunContext {
-    /// What shall be done.
+    /// Plan of the run.
     pub plan: Rc<RunPlan>,
-    /// Its items, also those that came since.
+    /// Items of the run, including those added later.
     pub item_list: ItemList,
-    /// Where it is done.
+    /// Services that execute the run.
     pub services: Services,
-    /// Where inputs are read from.
+    /// Source of the inputs.
     pub inputs: Arc<dyn Inputs>,
-    /// Where it is told.
+    /// Recorder of events.
     pub record: Recorder,
-    /// What earlier lives did.
+    /// State that previous processes left.
     pub past: Rc<RecoveredRun>,
 }

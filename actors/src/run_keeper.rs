@@ -1,4 +1,4 @@
-//! The whole run: when it ends, why, and what must be done before it is over.
+//! The run as a whole: when it ends, why, and the cleanup before its end.
 
 use crate::{
     deletion::{Part, delete_part},
@@ -31,10 +31,10 @@ use std::{rc::Rc, time::Duration};
 
 const ME: Role = Role::RunKeeper;
 const SUBJECT: Subject = Subject::Run;
-/// How long the end of tasks waits for its reason to be on record.
+/// How long the end of tasks waits until its reason is durable.
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The actor.
+/// The actor that starts and ends a run.
 pub struct RunKeeper {
     plan: Rc<RunPlan>,
     item_list: ItemList,
@@ -42,49 +42,49 @@ pub struct RunKeeper {
     record: Recorder,
     crew: RunActors,
     shell: Shell<Run>,
-    /// The event that began this life of the run.
+    /// Number of the event that started this process of the run.
     started: u64,
     past: Rc<RecoveredRun>,
-    /// What is deleted (true) or kept at the end.
+    /// Resources that are deleted (`true`) or kept at the end.
     delete: Open,
-    /// Parts that are cleaned up in the place of a dead actor.
+    /// Parts that are cleaned up on behalf of a crashed actor.
     taken_over: Vec<Part>,
     report: async_channel::Sender<Report>,
     _guard: LivenessGuard,
 }
 
-/// Everybody it orders about.
+/// The actors that it controls.
 #[derive(Clone)]
 pub struct RunActors {
-    /// Uploads.
+    /// Uploads application and inputs.
     pub uploader: Addr<StorageUploader>,
-    /// The pool.
+    /// Owns the pool.
     pub pool: Addr<PoolKeeper>,
-    /// The job.
+    /// Owns the job.
     pub job: Addr<JobSubmitter>,
-    /// The tasks.
+    /// Owns the tasks.
     pub tasks: Addr<TaskMonitor>,
-    /// The record.
+    /// Records events.
     pub collector: Addr<ResultCollector>,
 }
 
-/// Something happened to the run.
+/// Notifies the keeper of an event of the run.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RunHappened(pub RunEvent);
 
-/// An actor died.
+/// Notifies the keeper that an actor crashed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ActorDied(pub Role);
 
-/// Begin.
+/// Starts the run.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StartRun;
 
 impl RunKeeper {
-    /// A keeper for one run; the report goes out through `report`.
+    /// Creates the keeper of one run; the report is sent through `report`.
     pub fn new(
         context: RunContext,
         crew: RunActors,
@@ -98,7 +98,7 @@ impl RunKeeper {
             ending: plan.deadlines.delivery,
             cancelled: plan.deadlines.cancelled,
             hurry: Duration::from_secs(5),
-            // Each part has its own patience; this is for a part that has died.
+            // Each part has its own timeout; this is for a part whose actor crashed.
             cleanup: plan.deadlines.cleanup + Duration::from_secs(30),
             policy: plan.cleanup,
         };
@@ -123,11 +123,12 @@ impl RunKeeper {
         self.record.note(ME, SUBJECT, cause, kind)
     }
 
-    /// Once it is on record that the run ends: a later life must not take what was told to end for failed.
+    /// Ends the tasks after the end of the run is durable: after a restart, tasks that were terminated must
+    /// not count as failed.
     fn end_tasks(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
         let collector = self.crew.collector.clone();
         let recorded = async move {
-            // A disk that is full must not keep tasks running.
+            // A full disk must not keep tasks running.
             let durable = async { collector.send(WhenDurable).await.ok()?.await.ok() };
             let _ = tokio::time::timeout(RECORD_PATIENCE, durable).await;
         };
@@ -140,40 +141,40 @@ impl RunKeeper {
     }
 
     fn clean_up(&mut self, delete: Open, ctx: &mut Context<Self>) {
-        // A pool that the run file names is shared: it is never ours to delete.
+        // A pool that the run file names is shared: it is never deleted.
         self.delete = Open { pool: delete.pool && self.plan.pool.own, ..delete };
         if self.crew.job.connected() {
             let event = if self.delete.job { JobEvent::EndAsked } else { JobEvent::Released };
             self.crew.job.do_send(JobHappened { event, cause: None });
         } else {
-            self.clean_for_the_dead(Part::Job, ctx);
+            self.clean_for_crashed_actor(Part::Job, ctx);
         }
         if self.crew.pool.connected() {
             let event = if self.delete.pool { PoolEvent::EndAsked } else { PoolEvent::Released };
             self.crew.pool.do_send(PoolHappened { event, cause: None });
         } else {
-            self.clean_for_the_dead(Part::Pool, ctx);
+            self.clean_for_crashed_actor(Part::Pool, ctx);
         }
         if self.crew.uploader.connected() {
             self.crew.uploader.do_send(CleanContainers { delete: self.delete.containers });
         } else {
-            self.clean_for_the_dead(Part::Containers, ctx);
+            self.clean_for_crashed_actor(Part::Containers, ctx);
         }
     }
 
-    /// Who dies while it cleans up has not done it, or not seen it done.
+    /// An actor that crashes during its cleanup has not completed it, or not noticed its end.
     fn take_over(&mut self, actor: &Role, ctx: &mut Context<Self>) {
         let RunState::Cleaning { open, .. } = &self.shell.state() else { return };
         match actor {
-            Role::JobSubmitter if open.job => self.clean_for_the_dead(Part::Job, ctx),
-            Role::PoolKeeper if open.pool => self.clean_for_the_dead(Part::Pool, ctx),
-            Role::StorageUploader if open.containers => self.clean_for_the_dead(Part::Containers, ctx),
+            Role::JobSubmitter if open.job => self.clean_for_crashed_actor(Part::Job, ctx),
+            Role::PoolKeeper if open.pool => self.clean_for_crashed_actor(Part::Pool, ctx),
+            Role::StorageUploader if open.containers => self.clean_for_crashed_actor(Part::Containers, ctx),
             _ => {}
         }
     }
 
-    /// Deletes what a dead actor can delete no more; one try, its outcome in the record.
-    fn clean_for_the_dead(&mut self, part: Part, ctx: &mut Context<Self>) {
+    /// Deletes the resources of a crashed actor; one attempt, whose outcome is recorded.
+    fn clean_for_crashed_actor(&mut self, part: Part, ctx: &mut Context<Self>) {
         if self.taken_over.contains(&part) {
             return;
         }
@@ -187,7 +188,7 @@ impl RunKeeper {
         let call = async move {
             match delete {
                 true => delete_part(&services, &plan, part).await,
-                false => Err(Failure::permanent(Code::Kept, "kept; who looked after it is lost")),
+                false => Err(Failure::permanent(Code::Kept, "kept, because its actor crashed")),
             }
         };
         ctx.spawn(call.into_actor(self).map(move |outcome, keeper, ctx| {
@@ -209,7 +210,7 @@ impl RunKeeper {
             [(open.job, Subject::Job), (open.pool, Subject::Pool), (open.containers, Subject::Containers)]
         {
             if is_open {
-                let reason = "not known to be gone when the cleanup deadline passed".into();
+                let reason = "not known to be deleted when the cleanup deadline passed".into();
                 self.record.note(ME, subject, Some(self.started), EventKind::LeftBehind { reason });
             }
         }
@@ -232,7 +233,7 @@ impl RunKeeper {
         if self.crew.collector.connected() {
             self.crew.collector.do_send(Finish(self.report.clone()));
         } else {
-            // Nobody will hand a report out: stopping is what `RunHandle::finished` hears.
+            // There will be no report: `RunHandle::finished` notices that this actor stops.
             ctx.stop();
         }
     }
@@ -248,11 +249,11 @@ impl RunKeeper {
         })
     }
 
-    /// Goes on where an earlier life was cut off.
+    /// Resumes after a previous process was interrupted.
     fn resume(&mut self, tasks: u32, ctx: &mut Context<Self>) {
         let tally = tally_of(&self.past, tasks);
         self.started = match self.past.started {
-            // It was cut off before anything of it was durable.
+            // It was interrupted before any of its events was durable.
             0 => self.note_start(tasks),
             _ => self.note(EventKind::RunResumed { life: self.past.lives + 1, open: tally.open.into() }),
         };
@@ -285,12 +286,12 @@ impl Drives<Run> for RunKeeper {
             RunCommand::EndTasks { reason } => self.end_tasks(reason, ctx),
             RunCommand::AbandonTasks => self.crew.tasks.do_send(AbandonTasks),
             RunCommand::CloseTasks => {
-                let reason = "tasks could not be closed one by one: who watched them is lost".into();
+                let reason = "tasks could not be closed individually, because their actor crashed".into();
                 self.note(EventKind::Degraded { reason });
             }
             RunCommand::Settle => match self.crew.collector.connected() {
                 true => self.crew.collector.do_send(Settle(ctx.address())),
-                // Nothing can be recorded any more; what costs money goes all the same.
+                // No more events can be recorded; pool and job are still deleted.
                 false => ctx.notify(RunHappened(RunEvent::Settled)),
             },
             RunCommand::CleanUp(delete) => self.clean_up(delete, ctx),
@@ -330,13 +331,14 @@ impl Handler<ActorDied> for RunKeeper {
         tracing::error!(%actor, "actor lost");
         if *self.shell.state() == RunState::Over {
             if !self.crew.collector.connected() {
-                // It has not handed the report out, and never will: stopping is what `RunHandle::finished` hears.
+                // It has not sent the report, and never will: `RunHandle::finished` notices that this actor
+                // stops.
                 ctx.stop();
             }
             return;
         }
         self.note(EventKind::ActorLost { actor: actor.clone() });
-        let message = format!("actor {actor} died: a defect of this program; its log tells where");
+        let message = format!("actor {actor} died: a defect of this program; see its log");
         self.happened(RunEvent::ActorLost(Failure::permanent(Code::ActorLost, message)), ctx);
         if matches!(self.shell.state(), RunState::Settling { .. }) && !self.crew.collector.connected() {
             self.happened(RunEvent::Settled, ctx);
@@ -345,7 +347,7 @@ impl Handler<ActorDied> for RunKeeper {
     }
 }
 
-/// How many tasks became what in earlier lives.
+/// Returns the numbers of tasks by verdict in previous processes.
 fn tally_of(past: &RecoveredRun, tasks: u32) -> Tally {
     let mut tally = Tally { open: tasks, ..Tally::default() };
     for last in past.tasks.values().filter_map(|task| task.closed.as_ref()) {

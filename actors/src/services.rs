@@ -1,4 +1,4 @@
-//! What the actors call: the two APIs, and hints that something changed if the service gives any.
+//! The services that actors use: the two APIs, and change notifications if the service sends any.
 
 use dropmill_azure_client::{batch::BatchApi, blob::BlobApi};
 
@@ -9,13 +9,14 @@ pub struct Services {
     pub batch: BatchApi,
     /// Containers and blobs.
     pub blob: BlobApi,
-    /// Counts changes of tasks and nodes. Hints make a run fast; looks make it right, so losing every hint
-    /// costs time only.
+    /// A counter of changes of tasks and nodes. Change notifications make a run fast, polling makes it
+    /// correct: losing all notifications costs only time.
     pub hints: Option<tokio::sync::watch::Receiver<u64>>,
 }
 
 impl Services {
-    /// Returns whether the services are the embedded ones, in this process and on its disk: they alone notify of changes.
+    /// Returns whether the services are the embedded ones, in this process and on its disk: only these send
+    /// change notifications.
     pub fn is_embedded(&self) -> bool {
         self.hints.is_some()
     }

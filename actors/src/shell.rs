@@ -1,17 +1,18 @@
-//! What drives machines inside an actor: one place that applies events, logs them, sets the timer and hands out commands.
+//! Drives state machines inside an actor: applies events, logs them, sets the timer and passes commands on.
 //!
-//! An actor with one machine has a [`Shell`] and implements [`Drives`]; an actor with many of a kind has [`Shells`] and
-//! implements [`DrivesMany`]. What an actor writes itself is how it carries out a command.
+//! An actor with one state machine has a [`Shell`] and implements [`Drives`]; an actor with many of a kind
+//! has [`Shells`] and implements [`DrivesMany`]. The actor itself implements only how a command is carried
+//! out.
 
 use crate::alarms::Alarms;
 use actix::prelude::*;
 use dropmill_lifecycle::{Elapsed, machine::Machine};
 use std::time::Duration;
 
-/// Applies events to machines of one kind.
+/// Applies events to state machines of one kind.
 struct Engine<M: Machine> {
     limits: M::Limits,
-    /// Number of events that changed nothing though they are not routine.
+    /// Number of events that changed nothing although they are not routine.
     out_of_season: u64,
 }
 
@@ -34,7 +35,7 @@ impl<M: Machine> Engine<M> {
     }
 }
 
-/// The one timer of an actor's machines.
+/// The timer of an actor's state machines.
 #[derive(Default)]
 struct Timer(Option<(Elapsed, SpawnHandle)>);
 
@@ -61,7 +62,7 @@ impl Timer {
     }
 }
 
-/// A machine's state and timer.
+/// A state machine with its timer.
 pub(crate) struct Shell<M: Machine> {
     engine: Engine<M>,
     state: M::State,
@@ -70,12 +71,13 @@ pub(crate) struct Shell<M: Machine> {
 }
 
 impl<M: Machine> Shell<M> {
-    /// Creates the shell of a machine in a state.
+    /// Creates the shell of a state machine in a state.
     pub fn new(state: M::State, limits: M::Limits) -> Self {
         Self { engine: Engine::new(limits), state, timer: Timer::default(), keeps_early_timers: false }
     }
 
-    /// Leaves a timer that is earlier than needed as it is. For machines that put off their deadline many times a second.
+    /// Keeps a timer that is earlier than needed. For state machines that postpone their deadline many times
+    /// per second.
     pub fn keeping_early_timers(self) -> Self {
         Self { keeps_early_timers: true, ..self }
     }
@@ -95,12 +97,12 @@ impl<M: Machine> Shell<M> {
     }
 }
 
-/// An actor that carries out the commands of one machine.
+/// An actor that carries out the commands of one state machine.
 pub(crate) trait Drives<M: Machine + 'static>: Actor<Context = Context<Self>> {
     /// Returns the shell of the machine.
     fn shell(&mut self) -> &mut Shell<M>;
 
-    /// Returns the time by which the machine decides.
+    /// Returns the time for decisions of the state machine.
     fn now(&self) -> Elapsed;
 
     /// Carries out a command.
@@ -115,7 +117,7 @@ pub(crate) trait Drives<M: Machine + 'static>: Actor<Context = Context<Self>> {
         self.set_timer(ctx);
     }
 
-    /// Sets the timer to when the machine waits for time to pass.
+    /// Sets the timer to the time for which the state machine waits.
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         let shell = self.shell();
@@ -132,7 +134,7 @@ pub(crate) trait Drives<M: Machine + 'static>: Actor<Context = Context<Self>> {
     }
 }
 
-/// What machines of one kind share: limits and the timer. Their states are kept by the actor.
+/// The shared parts of state machines of one kind: limits and the timer. The actor keeps their states.
 pub(crate) struct Shells<M: Machine> {
     engine: Engine<M>,
     alarms: Alarms,
@@ -140,7 +142,7 @@ pub(crate) struct Shells<M: Machine> {
 }
 
 impl<M: Machine> Shells<M> {
-    /// Creates the shell of machines with these limits.
+    /// Creates the shell of state machines with these limits.
     pub fn new(limits: M::Limits) -> Self {
         Self { engine: Engine::new(limits), alarms: Alarms::default(), timer: Timer::default() }
     }
@@ -155,7 +157,8 @@ impl<M: Machine> Shells<M> {
         self.engine.limits = limits;
     }
 
-    /// Applies an event to a machine that has no number and thus no alarm; returns the commands that follow.
+    /// Applies an event to a state machine without a number, and therefore without an alarm; returns the
+    /// commands.
     pub fn apply_unnumbered(
         &mut self,
         state: &mut M::State,
@@ -165,12 +168,12 @@ impl<M: Machine> Shells<M> {
         self.engine.apply(state, event, now)
     }
 
-    /// Sets the alarm of a machine as its state says.
+    /// Sets the alarm of a state machine from its state.
     pub fn set_alarm(&mut self, number: u32, state: &M::State) {
         self.alarms.set(number, M::wakes_at(state, &self.engine.limits));
     }
 
-    /// Removes the alarm of a machine.
+    /// Removes the alarm of a state machine.
     pub fn remove_alarm(&mut self, number: u32) {
         self.alarms.set(number, None);
     }
@@ -182,29 +185,29 @@ impl<M: Machine> Shells<M> {
     }
 }
 
-/// An actor that carries out the commands of many machines of one kind, which are numbered.
+/// An actor that carries out the commands of many state machines of one kind, which are numbered.
 pub(crate) trait DrivesMany<M: Machine + 'static>: Actor<Context = Context<Self>> {
-    /// Returns what the machines share.
+    /// Returns the shared parts of the state machines.
     fn shells(&mut self) -> &mut Shells<M>;
 
-    /// Returns the state of a machine, and what it shares with the others; `None` if it does not exist any more.
+    /// Returns the state of a state machine, and the shared parts; `None` if it no longer exists.
     fn machine(&mut self, number: u32) -> Option<(&mut M::State, &mut Shells<M>)>;
 
-    /// Returns the time by which the machines decide.
+    /// Returns the time for decisions of the state machines.
     fn now(&self) -> Elapsed;
 
-    /// Carries out a command of a machine.
+    /// Carries out a command of a state machine.
     fn carry_out(&mut self, number: u32, command: M::Command, ctx: &mut Context<Self>);
 
-    /// Updates what depends on a state, before its commands are carried out.
+    /// Updates data that depend on a state, before the commands are carried out.
     fn changed(&mut self, _number: u32, _before: &M::State, _ctx: &mut Context<Self>) {}
 
-    /// Returns when the timer is due for another reason than a machine.
+    /// Returns when the timer is due for a reason other than a state machine.
     fn also_wakes_at(&self) -> Option<Elapsed> {
         None
     }
 
-    /// Applies an event to a machine and carries out the commands that follow.
+    /// Applies an event to a state machine and carries out its commands.
     fn drive(&mut self, number: u32, event: M::Event, ctx: &mut Context<Self>) {
         let now = self.now();
         let Some((state, shells)) = self.machine(number) else { return };
@@ -216,7 +219,7 @@ pub(crate) trait DrivesMany<M: Machine + 'static>: Actor<Context = Context<Self>
         }
     }
 
-    /// Drives a machine and sets the timer.
+    /// Applies an event to a state machine and sets the timer.
     fn happened(&mut self, number: u32, event: M::Event, ctx: &mut Context<Self>) {
         self.drive(number, event, ctx);
         self.set_timer(ctx);
@@ -228,7 +231,7 @@ pub(crate) trait DrivesMany<M: Machine + 'static>: Actor<Context = Context<Self>
         self.set_timer(ctx);
     }
 
-    /// Applies the event that time has passed to the machines whose alarm is due.
+    /// Notifies the state machines whose alarm is due that time has passed.
     fn ring(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         for number in self.shells().alarms.due(now) {
@@ -259,7 +262,7 @@ mod tests {
     };
 
     #[test]
-    fn an_event_out_of_season_leaves_a_mark_and_changes_nothing() {
+    fn an_unexpected_event_is_counted_and_changes_nothing() {
         let reopen = Delays { steps: vec![], for_ever: false };
         let limits =
             MillLimits { reopen, drain: Duration::ZERO, ending: Duration::ZERO, deletion: Duration::ZERO };
@@ -270,12 +273,12 @@ mod tests {
         assert_eq!((shell.engine.out_of_season, shell.state()), (1, &MillState::default()));
     }
 
-    /// Counts what its machines do.
+    /// Counts what its state machines do.
     struct Counter {
         states: Vec<RetryState>,
         shells: Shells<Retry>,
         began: tokio::time::Instant,
-        /// Number of the machine, command, second.
+        /// Number of the state machine, command, second.
         done: async_channel::Sender<(u32, &'static str, u64)>,
     }
 
@@ -305,7 +308,7 @@ mod tests {
                 // The first attempt of each fails.
                 RetryCommand::Try => {
                     let _ = self.done.try_send((number, "try", now));
-                    // What begins first waits longest: the timer has to move.
+                    // The first one waits longest: the timer has to move.
                     let retry_after = (number == 0).then_some(Duration::from_secs(9));
                     let failure = Failure { retry_after, ..Failure::transient("ServerBusy", "busy") };
                     let event = if now == 0 { RetryEvent::TryFailed(failure) } else { RetryEvent::Succeeded };
@@ -333,7 +336,7 @@ mod tests {
         counter.start();
         let mut all = vec![];
         for _ in 0..8 {
-            all.push(heard.recv().await.expect("the actor is at work"));
+            all.push(heard.recv().await.expect("the actor is running"));
         }
         let expected = [
             (0, "try", 0),

@@ -1,8 +1,8 @@
 //! Deletes large files of delivered tasks from the embedded service while the run continues.
 //!
-//! With the embedded service an input lies in its container and in its task's folder; a result lies there, in its
-//! container and in the output folder. Without this actor all copies would stay until the end of the run. On Azure
-//! disk space is not scarce, and the containers are deleted at the end.
+//! With the embedded service, an input is in its container and in its task's folder; a result is in that
+//! folder, in its container and in the output folder. Without this actor, all copies would stay until the end
+//! of the run. On Azure disk space is not scarce, and the containers are deleted at the end.
 
 use crate::{run_context::RunContext, services::Services};
 use actix::prelude::*;
@@ -10,15 +10,15 @@ use dropmill_lifecycle::plan::{RunPlan, When, attempt_id};
 use futures_util::{StreamExt, stream};
 use std::rc::Rc;
 
-/// Bytes of input and result from which a task's files are deleted early. For smaller tasks the calls would cost more
-/// than the disk space is worth.
+/// Minimum size of input and result for early deletion of a task's files. For smaller tasks, the requests
+/// would cost more than the disk space is worth.
 pub const EARLY_FROM_BYTES: u64 = 1 << 20;
-/// Tasks whose files are deleted at the same time.
+/// Maximum number of tasks whose files are deleted at the same time.
 const AT_ONCE: usize = 4;
-/// Blobs up to this length lie in the database of the embedded service; deleting them frees no disk space.
+/// Blobs up to this length are in the database of the embedded service; deleting them frees no disk space.
 const SMALL: u64 = 64 << 10;
 
-/// The actor.
+/// The actor that deletes delivered files.
 pub struct SpaceKeeper {
     context: RunContext,
     spent: Vec<ResultDelivered>,
@@ -57,7 +57,8 @@ impl SpaceKeeper {
         let (plan, services) = (self.context.plan.clone(), self.context.services.clone());
         let durable = self.context.record.when_durable();
         let call = async move {
-            // After a crash the journal must say that they are delivered: they cannot be fetched again.
+            // The delivery must be durable in the journal first: after a crash, the files cannot be
+            // downloaded again.
             let Ok(waiting) = durable.await else { return };
             if waiting.await.is_err() {
                 return;
@@ -75,28 +76,28 @@ impl SpaceKeeper {
     }
 }
 
-/// Returns whether the plan deletes job and containers in any case, so their files may be deleted early.
+/// Returns whether the plan always deletes job and containers, so that their files may be deleted early.
 pub fn may_delete_early(plan: &RunPlan) -> bool {
     [plan.cleanup.job, plan.cleanup.containers].iter().all(|when| *when == When::Always)
 }
 
-/// Deletes the working folders of a task's attempts, its input, and what it stored.
+/// Deletes the working folders of a task's attempts, its input, and its outputs.
 async fn free(services: &Services, plan: &Rc<RunPlan>, task: &str, attempt: u32) {
     let (inputs, outputs) = (plan.input_container(), plan.output_container());
     let ids: Vec<_> = (1..=attempt).map(|attempt| attempt_id(task, attempt)).collect();
     for id in &ids {
-        let _ = services.batch.delete_task_file(&plan.job.id, id, "wd").await.inspect_err(untold);
+        let _ = services.batch.delete_task_file(&plan.job.id, id, "wd").await.inspect_err(log_failure);
     }
     let stored = ids.iter().map(|id| (&outputs, id.as_str()));
     for (container, id) in std::iter::once((&inputs, task)).chain(stored) {
-        let blobs = services.blob.list_blobs(container, &format!("{id}/")).await.inspect_err(untold);
+        let blobs = services.blob.list_blobs(container, &format!("{id}/")).await.inspect_err(log_failure);
         for blob in blobs.into_iter().flatten().filter(|blob| blob.size_bytes > SMALL) {
-            let _ = services.blob.delete_blob(container, &blob.name).await.inspect_err(untold);
+            let _ = services.blob.delete_blob(container, &blob.name).await.inspect_err(log_failure);
         }
     }
 }
 
-fn untold(error: &impl std::fmt::Display) {
+fn log_failure(error: &impl std::fmt::Display) {
     tracing::debug!(%error, "not deleted early; the cleanup at the end deletes it");
 }
 

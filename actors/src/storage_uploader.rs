@@ -1,7 +1,7 @@
-//! Application and input files become blobs.
+//! Uploads application and input files as blobs.
 //!
-//! Containers first, then the application (the pool waits for it), then the inputs; each is an effort
-//! of its own. At the end it deletes the containers, or says that they stay.
+//! Containers are created first, then the application is uploaded (the pool waits for it), then the inputs;
+//! each step is retried separately. At the end it deletes the containers, or reports that they are kept.
 
 mod awaited;
 mod inputs_of_tasks;
@@ -45,7 +45,7 @@ use uploading::{upload, upload_input, upload_shared};
 
 const ME: Role = Role::StorageUploader;
 
-/// The actor.
+/// The actor that uploads files.
 pub struct StorageUploader {
     plan: Rc<RunPlan>,
     item_list: ItemList,
@@ -55,7 +55,7 @@ pub struct StorageUploader {
     to: Listeners,
     shells: Shells<Retry>,
     work: Vec<Work>,
-    /// Efforts that may begin when there is room.
+    /// Uploads that can start when a slot is free.
     queue: VecDeque<u32>,
     in_flight: u32,
     bytes_in_flight: u64,
@@ -64,29 +64,30 @@ pub struct StorageUploader {
     application_open: u32,
     deleting_open: u32,
     ending: bool,
-    /// Calls about one container go one after the other.
+    /// Serializes requests about each container.
     turns: [Arc<Mutex<()>>; 3],
     started: u64,
-    /// What earlier lives of the run did.
+    /// State that previous processes of the run recorded.
     past: Rc<RecoveredRun>,
-    /// Blobs that were found in this life, and their lengths: what an earlier one recorded is not believed blindly.
+    /// Blobs found by this process, with their lengths: the recorded uploads of a previous process are
+    /// checked.
     found: BTreeMap<String, u64>,
-    /// What each task still waits for.
+    /// The uploads that each task waits for.
     awaited: Awaited,
-    /// Files that tasks share and that are, or were, uploaded in this process.
+    /// Files that tasks share and that this process uploads or has uploaded.
     shared: Vec<SharedFile>,
     _guard: LivenessGuard,
 }
 
-/// Whom it tells.
+/// The actors that it notifies.
 pub struct Listeners {
     /// Waits for the application.
     pub pool: Addr<PoolKeeper>,
-    /// Waits for the application too, if tasks carry it.
+    /// Waits for the application too, if tasks contain it.
     pub job: Addr<JobSubmitter>,
-    /// Waits for inputs.
+    /// Waits for the inputs.
     pub tasks: Addr<TaskMonitor>,
-    /// Hears of what is lost.
+    /// Is notified of fatal failures.
     pub run: Addr<RunKeeper>,
 }
 
@@ -94,9 +95,9 @@ struct Work {
     what: What,
     state: RetryState,
     skipped: bool,
-    /// What it makes may be at the service: a call was sent, and no answer said that it did nothing.
+    /// Whether the container may exist: a request was sent, and no response said that it did nothing.
     may_stand: bool,
-    /// A try's answer was lost: what later tries say proves nothing.
+    /// The response to an attempt was lost, so the responses to later attempts prove nothing.
     maybe_applied: bool,
 }
 
@@ -107,7 +108,7 @@ enum What {
     Input(u32),
     /// A file that tasks share.
     Shared(u32),
-    /// Looking what an earlier life uploaded.
+    /// A check for what a previous process uploaded.
     Survey(ContainerKind),
     Deletion(ContainerKind),
 }
@@ -119,26 +120,26 @@ enum ContainerKind {
     Output,
 }
 
-/// Begin; the number of the event that began the run.
+/// Starts the uploads; contains the number of the event that started the run.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StartUploads(pub u64);
 
-/// The run ends: begin nothing more.
+/// The run ends: start no more uploads.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct EndUploads;
 
-/// Delete the containers, or keep them.
+/// Deletes or keeps the containers.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CleanContainers {
-    /// Delete rather than keep.
+    /// Whether to delete them.
     pub delete: bool,
 }
 
 impl StorageUploader {
-    /// An uploader for one run.
+    /// Creates the uploader of one run.
     pub fn new(context: RunContext, to: Listeners, guard: LivenessGuard) -> Self {
         let RunContext { plan, item_list, services, inputs, record, past } = context;
         let limits = RetryLimits { whole: plan.deadlines.upload, delays: plan.delays.until_deadline() };
@@ -196,7 +197,7 @@ impl StorageUploader {
         u32::try_from(self.work.len() - 1).expect("a run has fewer than 2^32 files")
     }
 
-    /// Whether this life may have made the container.
+    /// Returns whether this process may have created the container.
     fn may_stand(&self, kind: ContainerKind) -> bool {
         self.work.iter().any(|work| work.what == What::Container(kind) && work.may_stand)
     }
@@ -216,7 +217,7 @@ impl StorageUploader {
         }
     }
 
-    /// Begins what may begin, within the limits of count and bytes; one large file still goes alone.
+    /// Starts uploads within the limits of count and bytes; a single larger file is always allowed.
     fn fill(&mut self, ctx: &mut Context<Self>) {
         while let Some(&number) = self.queue.front() {
             let size = self.size(self.work[number as usize].what);
@@ -259,8 +260,8 @@ impl StorageUploader {
             What::Container(kind) => {
                 let container = self.container(kind);
                 let turn = self.turns[kind as usize].clone();
-                // What an earlier life made is looked for: a request to make it that arrives late, after its sender's
-                // death and the end of the run, would leave a container behind.
+                // If a previous process created it, it is only checked: a creation that arrives late, after a
+                // crash and the end of the run, would leave a container.
                 let known = self.past.containers.contains(&container);
                 let call = async move {
                     let _turn = turn.lock().await;
@@ -288,7 +289,7 @@ impl StorageUploader {
                 let container = self.container(kind);
                 let turn = self.turns[kind as usize].clone();
                 let call = async move {
-                    // A creation that is on its way would otherwise come after.
+                    // Otherwise a creation in flight could arrive afterwards.
                     let _turn = turn.lock().await;
                     match blob.delete_container(&container).await {
                         Ok(()) => Ok(false),
@@ -360,7 +361,7 @@ impl StorageUploader {
                 }
             }
             What::Deletion(kind) => {
-                // In a later life of a run every name is tried: what never was, is not said to be gone.
+                // A resumed run tries every name: a container that never existed is not reported as deleted.
                 if !skipped || self.may_stand(kind) || self.past.containers.contains(&self.container(kind)) {
                     self.record.note(ME, self.subject(what), cause, EventKind::ContainerDeleted {});
                 }
@@ -371,7 +372,7 @@ impl StorageUploader {
 
     fn failed(&mut self, what: What, failure: Failure, ctx: &mut Context<Self>) {
         match what {
-            // What cannot be seen there is uploaded once more.
+            // A file that is not found is uploaded again.
             What::Survey(_) => self.container_ready(ctx),
             What::Container(_) | What::Application(_) => {
                 self.to.run.do_send(RunHappened(RunEvent::Lost(failure)));
@@ -401,7 +402,7 @@ impl StorageUploader {
             return;
         }
         self.containers_up = true;
-        // The application first: the pool waits for it, and boots while the inputs come up.
+        // The application first: the pool waits for it, and boots while the inputs are uploaded.
         let plan = self.plan.clone();
         for (index, file) in plan.application.iter().enumerate() {
             if self.is_there(&file.name, self.past.application.get(&file.name)) {
@@ -420,7 +421,7 @@ impl StorageUploader {
         self.fill(ctx);
     }
 
-    /// Whether a blob that an earlier life recorded is there, as long as it was.
+    /// Returns whether a blob that a previous process recorded exists with the same length.
     fn is_there(&self, name: &str, recorded: Option<&u64>) -> bool {
         recorded.is_some() && self.found.get(name) == recorded
     }
@@ -528,7 +529,7 @@ impl Handler<StartUploads> for StorageUploader {
 impl Handler<TaskAdded> for StorageUploader {
     type Result = ();
     fn handle(&mut self, TaskAdded(index): TaskAdded, ctx: &mut Context<Self>) {
-        // Before the containers are there, it is among those that are begun then.
+        // Otherwise it is started after the containers are created.
         if self.containers_up && !self.ending {
             let item = self.item_list.item(index);
             self.want_input(&item);
@@ -547,7 +548,7 @@ impl Handler<EndUploads> for StorageUploader {
 impl Handler<CleanContainers> for StorageUploader {
     type Result = ();
     fn handle(&mut self, CleanContainers { delete }: CleanContainers, ctx: &mut Context<Self>) {
-        // A later life may still bring up what turned out to be needed no more.
+        // A resumed run may still finish uploads that are no longer needed.
         self.end_uploads(ctx);
         let mut kinds = self.kinds();
         let resumed = self.past.lives > 0;

@@ -1,8 +1,8 @@
-//! Asks Batch about tasks and tells what changed; deadlines of tasks are its events.
+//! Polls Batch for tasks and reports changes; deadlines of tasks are events of it.
 //!
-//! It owns the life of every task. PollSchedule are level-triggered: a state that was missed is not waited
-//! for. A look costs what is new (tasks that ended since the last one); a full list is made when
-//! nothing was heard for long, and while the run ends.
+//! It owns the state of every task. Polls are level-triggered: no state is required to be seen. A poll
+//! usually lists only tasks that ended since the last one; a full list is requested after a long time without
+//! news, and while the run ends.
 
 mod looking;
 mod recall;
@@ -34,10 +34,10 @@ use recall::recall;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 const ME: Role = Role::TaskMonitor;
-/// How long to wait before the look at the job's end is tried again.
+/// Delay before a failed poll at the job's end is repeated.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The actor.
+/// The actor that owns the tasks.
 pub struct TaskMonitor {
     plan: Rc<RunPlan>,
     item_list: ItemList,
@@ -47,43 +47,43 @@ pub struct TaskMonitor {
     shells: Shells<TaskMachine>,
     tasks: Vec<Task>,
     by_id: BTreeMap<String, u32>,
-    /// Tasks that may still be submitted, once or again; when none is left the job is sealed.
+    /// Number of tasks that may still be submitted; at 0 the job is sealed.
     unsubmitted: u32,
-    /// Attempts that another followed: the service has them beside the tasks' latest.
+    /// Number of attempts that were followed by another: the service has them in addition to the latest ones.
     retried: u32,
-    /// More tasks may come: the job is not sealed before.
+    /// More tasks may be added: the job is not sealed before.
     open_ended: bool,
     watched: u32,
     ending: bool,
     schedule: PollSchedule,
-    /// The next look.
+    /// The next poll.
     planned: Option<SpawnHandle>,
-    /// What an earlier life left is not taken up yet: a look would show it as news.
+    /// The state of a previous process is not restored yet: a poll would report it as new.
     recalls: bool,
-    /// A look is ordered, and begins when what waits is heard.
+    /// A poll is requested, and begins after the waiting messages.
     ordered: bool,
     _guard: LivenessGuard,
 }
 
-/// Whom it tells.
+/// The actors that it notifies.
 pub struct Listeners {
-    /// Submits what is ready.
+    /// Submits tasks that are ready.
     pub job: Addr<JobSubmitter>,
-    /// Fetches what has ended.
+    /// Downloads outputs of ended tasks.
     pub outputs: Addr<OutputFetcher>,
-    /// Counts what is closed.
+    /// Counts closed tasks.
     pub run: Addr<RunKeeper>,
 }
 
 struct Task {
     state: TaskState,
-    /// Attempts before the latest.
+    /// Number of attempts before the latest.
     retries: u32,
-    /// What was noted of its end.
+    /// Its recorded end.
     ended: Option<TaskEnding>,
-    /// The last event of its life.
+    /// Number of its last event.
     cause: Option<u64>,
-    /// It was told that the service has it.
+    /// Whether it was reported that the service has it.
     submitted: bool,
     stderr_tail: Option<String>,
 }
@@ -105,19 +105,19 @@ impl Task {
     }
 }
 
-/// Something happened to a task.
+/// Notifies the monitor of an event of a task.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct TaskHappened {
     /// Index of its item.
     pub index: u32,
-    /// What.
+    /// The event.
     pub event: TaskEvent,
-    /// The event that led to it.
+    /// Number of the event that caused it.
     pub cause: Option<u64>,
 }
 
-/// The service answered to the submission of an attempt.
+/// The response of the service to the submission of an attempt.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Answered {
@@ -127,26 +127,26 @@ pub struct Answered {
     pub attempt: u32,
     /// `Accepted` or `Refused`.
     pub event: TaskEvent,
-    /// The event that led to the submission.
+    /// Number of the event that led to the submission.
     pub cause: Option<u64>,
 }
 
-/// The last lines of a task's standard error came home.
+/// The last lines of a task's standard error were downloaded.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct TailSeen {
     /// Index of its item.
     pub index: u32,
-    /// The lines.
+    /// The last lines.
     pub tail: String,
 }
 
-/// Go on with what an earlier life of the run left.
+/// Continues with the tasks of a previous process.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ResumeTasks;
 
-/// Another task, with its place in the list of items.
+/// A task was added, with this index in the list of items.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TaskAdded(pub u32);
@@ -156,23 +156,23 @@ pub struct TaskAdded(pub u32);
 #[rtype(result = "()")]
 pub struct NoMoreTasks;
 
-/// The run ends: every task shall.
+/// The run ends: end every task.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopTasks;
 
-/// The job was told to end: what waits will never run.
+/// The job was terminated: waiting tasks will never run.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct JobEnded;
 
-/// Wait no longer.
+/// Stop waiting for tasks.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct AbandonTasks;
 
 impl TaskMonitor {
-    /// A monitor for all tasks of one run.
+    /// Creates the monitor for all tasks of one run.
     pub fn new(context: RunContext, to: Listeners, guard: LivenessGuard) -> Self {
         let RunContext { plan, item_list, services, record, past, .. } = context;
         let limits = TaskLimits {
@@ -221,7 +221,7 @@ impl TaskMonitor {
         }
     }
 
-    /// Once no task will come and none is to be submitted, the job may end itself.
+    /// Once no more tasks will be added or submitted, the job may end on its own.
     fn seal(&self) {
         if self.unsubmitted == 0 && !self.ending && !self.open_ended {
             self.to.job.do_send(JobHappened { event: JobEvent::AllTasksIn, cause: None });
@@ -237,7 +237,7 @@ impl TaskMonitor {
         Subject::of_task(&self.item_list.item(index).task)
     }
 
-    /// The id of its latest attempt.
+    /// Returns the id of its latest attempt.
     fn id(&self, index: u32) -> String {
         attempt_id(&self.item_list.item(index).task, self.tasks[index as usize].attempt())
     }
@@ -246,7 +246,7 @@ impl TaskMonitor {
         self.record.note(ME, self.subject(index), self.tasks[index as usize].cause, kind)
     }
 
-    /// Turns to the next attempt: what looks show of the one before is no news any more.
+    /// Switches to the next attempt: polls of the previous one are no longer news.
     fn retry(&mut self, index: u32, attempt: u32, cause: String) {
         let seq = self.note(index, EventKind::TaskRetried { attempt, cause });
         self.by_id.remove(&self.id(index));
@@ -258,13 +258,13 @@ impl TaskMonitor {
     }
 
     fn terminate(&mut self, index: u32, why: StopReason, ctx: &mut Context<Self>) {
-        self.note(index, EventKind::TaskTerminateAsked { reason: why.told().into() });
+        self.note(index, EventKind::TaskTerminateAsked { reason: why.as_str().into() });
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
         let task = self.id(index);
         let call = async move { batch.terminate_task(&job, &task).await };
         ctx.spawn(call.into_actor(self).map(|outcome, _, _| {
             if let Err(error) = outcome {
-                tracing::info!(%error, "task not terminated; it is told again, or found ended");
+                tracing::info!(%error, "cannot terminate a task; trying again unless it has ended");
             }
         }));
     }
@@ -359,7 +359,7 @@ impl DrivesMany<TaskMachine> for TaskMonitor {
             }
             TaskCommand::ReportRetry { attempt, cause } => self.retry(index, attempt, cause),
             TaskCommand::ReportDelay { attempt, rest, failure } => {
-                tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "not submitted; trying again");
+                tracing::info!(task = %self.subject(index), attempt, ?rest, %failure, "cannot submit a task; trying again");
             }
             TaskCommand::ReportRunning => {}
             TaskCommand::ReportDeadline(which) => {
@@ -436,12 +436,12 @@ impl Handler<Answered> for TaskMonitor {
             return;
         }
         match event {
-            // A look may have shown it before the answer to the request came.
+            // A poll may have shown it before the response to the request arrived.
             TaskEvent::Accepted { adopted } if !task.submitted => {
                 task.cause = cause.or(task.cause);
                 self.submitted(index, adopted);
                 if adopted {
-                    // It may have ended before the last look, which asked for later news only.
+                    // It may have ended before the last poll, which requested later changes only.
                     self.schedule.ask_for_all();
                 }
             }
@@ -472,14 +472,16 @@ impl Handler<StopTasks> for TaskMonitor {
 impl Handler<JobEnded> for TaskMonitor {
     type Result = ();
     fn handle(&mut self, _: JobEnded, ctx: &mut Context<Self>) {
-        // What has just finished must not be taken for unfinished: one full look first, then the rest is closed.
+        // Tasks that have just finished must not count as unfinished: one full poll first, then the others
+        // are closed.
         let (batch, job) = (self.services.batch.clone(), self.plan.job.id.clone());
         let call = async move { batch.list_tasks(&job, None, Some(wire::TASK_STATUS_SELECT)).await };
         ctx.spawn(call.into_actor(self).map(|outcome, monitor, ctx| {
             if let Err(error) = &outcome
                 && !error.is_not_found()
             {
-                // Without that look nobody knows what has finished. The patience of each task bounds the tries.
+                // Without that poll, it is unknown which tasks have finished. The timeout of each task limits
+                // the attempts.
                 if monitor.watched > 0 {
                     let asked = error.failure().retry_after.unwrap_or_default();
                     ctx.notify_later(JobEnded, asked.max(LOOK_AGAIN));
@@ -497,7 +499,7 @@ impl Handler<JobEnded> for TaskMonitor {
             }
             for index in 0..monitor.tasks.len() {
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
-                // What still runs was told to end; the looks that follow see it.
+                // Running tasks were asked to end; the following polls show their end.
                 if !running.contains(&index) {
                     monitor.happened(index, TaskEvent::JobEnded, ctx);
                 }

@@ -1,6 +1,6 @@
-//! Starts the actors of a run and ends them: the only room that knows all.
+//! Starts the actors of a run and ends them: the only module that knows all of them.
 //!
-//! The last listener starts first, so that nobody speaks to one who is not there.
+//! The last receiver starts first, so that no actor sends a message to one that does not exist.
 
 use crate::{
     deletion::{Part, delete_part},
@@ -39,10 +39,10 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-/// Events that a subscriber may be behind before the record waits for it.
+/// Number of events that a subscriber may lag behind before the record waits for it.
 const SUBSCRIPTION: usize = 4096;
 
-/// A run that was started. Dropping it does not end the run.
+/// A started run. Dropping it does not end the run.
 pub struct RunHandle {
     keeper: Addr<RunKeeper>,
     feeder: Feeder,
@@ -55,7 +55,7 @@ pub struct RunHandle {
     actors: Vec<Recipient<StopActor>>,
 }
 
-/// The run is over. Actors that know each other would stay for ever.
+/// The run has ended. Actors that hold each other's addresses would otherwise stay for ever.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct StopActor;
@@ -82,31 +82,31 @@ stops!(
     ResultCollector
 );
 
-/// Why a run has no report.
+/// The reason why a run has no report.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The actor that ends the run has died; pool and job were told to go if they always shall, and if the service
-    /// could be reached.
+    /// The actor that ends the run has crashed; pool and job were deleted if the plan always deletes them,
+    /// and if the service could be reached.
     #[error(
         "actor {actor} died, a defect of this program: the run has no report; its journal tells how far it came"
     )]
     ActorLost {
-        /// Which.
+        /// Role of the actor.
         actor: Role,
     },
-    /// It was interrupted, and its record could not be written.
+    /// The run was interrupted, and its record could not be written.
     #[error(
         "the run ended, and its last events are not recorded ({why}): make room and `dropmill resume` it, nothing that was \
          delivered is done again"
     )]
     Unrecorded {
-        /// What the disk said.
+        /// Error of the disk.
         why: String,
     },
 }
 
 impl RunError {
-    /// Why a run has no report: its record was refused, or the actor died.
+    /// Determines why a run has no report: its record could not be written, or the actor crashed.
     fn of(actor: Role, unrecorded: &Unrecorded) -> Self {
         match unrecorded.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(why) => Self::Unrecorded { why },
@@ -115,35 +115,35 @@ impl RunError {
     }
 }
 
-/// Lets somebody else end a run.
+/// Ends a run from elsewhere.
 #[derive(Clone)]
 pub struct Canceller {
     keeper: Addr<RunKeeper>,
 }
 
 impl Canceller {
-    /// Asks the run to end in order; `detail` says who asked.
+    /// Asks the run to shut down; `detail` says who asked.
     pub fn cancel(&self, detail: &str) {
         self.keeper.do_send(RunHappened(RunEvent::CancelAsked(detail.to_owned())));
     }
 }
 
-/// Everything that a run is started with.
+/// The parts with which a run is started.
 pub struct RunParts {
-    /// What the run does.
+    /// Plan of the run.
     pub plan: RunPlan,
-    /// Where it is done.
+    /// Services that execute it.
     pub services: Services,
-    /// Where results are delivered.
+    /// Place for results.
     pub place: Arc<dyn ResultPlace>,
-    /// Where inputs are read from.
+    /// Source of the inputs.
     pub inputs: Arc<dyn Inputs>,
-    /// Where events are recorded.
+    /// Journal for its events.
     pub journal: Journal,
-    /// The source of the time.
+    /// Source of the time.
     pub clock: SharedClock,
-    /// The events that previous processes left in the journal of a run that is resumed. Without any of them the run may still
-    /// have made something: it was interrupted before its first event was durable.
+    /// Events of previous processes in the journal, if the run is resumed. Even without events, the run may
+    /// have created resources: it was interrupted before its first event was durable.
     pub earlier: Option<Vec<Event>>,
 }
 
@@ -246,26 +246,26 @@ fn begin(parts: RunParts, past: RecoveredRun, fold: ReportFold) -> RunHandle {
 }
 
 impl RunHandle {
-    /// Every event of the run once it is durable, in order. Clones share them.
+    /// Returns a receiver of every event of the run once it is durable, in order. Clones share the events.
     pub fn events(&self) -> async_channel::Receiver<Event> {
         self.events.clone()
     }
 
-    /// Somebody else's means to add tasks, if the plan is open-ended.
+    /// Returns a feeder for adding tasks, if the plan is open-ended.
     pub fn feeder(&self) -> Feeder {
         self.feeder.clone()
     }
 
-    /// Somebody else's means to end the run.
+    /// Returns a canceller for ending the run.
     pub fn canceller(&self) -> Canceller {
         Canceller { keeper: self.keeper.clone() }
     }
 
-    /// Waits until the run is over. Events must be received meanwhile, or their receivers dropped: the
-    /// record waits for a slow one.
+    /// Waits until the run has ended. Its events must be received meanwhile, or their receivers dropped: a
+    /// slow receiver delays the record.
     ///
     /// # Errors
-    /// When the actor that ends the run has died.
+    /// Fails if the actor that ends the run has crashed.
     pub async fn finished(mut self) -> Result<Report, RunError> {
         let actors = std::mem::take(&mut self.actors);
         let outcome = self.outcome().await;
@@ -279,7 +279,7 @@ impl RunHandle {
         let heard = events.downgrade();
         drop(events);
         loop {
-            // A report that is there counts, whoever stopped since.
+            // An available report counts, whichever actor has stopped.
             tokio::select! {
                 biased;
                 Ok(report) = report.recv() => return Ok(report),
@@ -289,10 +289,10 @@ impl RunHandle {
                             if when == When::Always
                                 && let Err(failure) = delete_part(&services, &plan, part).await
                             {
-                                tracing::error!(?part, %failure, "not deleted");
+                                tracing::error!(?part, %failure, "cannot delete");
                             }
                         }
-                        // No last event will come: whoever listens is not to wait for it.
+                        // There will be no last event: subscribers must not wait for it.
                         if let Some(events) = heard.upgrade() {
                             events.close();
                         }
@@ -310,7 +310,7 @@ impl RunHandle {
     }
 }
 
-/// Without a collector there will be no report; the keeper still cleans up, then stops.
+/// Without a collector there is no report; the keeper still cleans up, then stops.
 async fn wait_for_the_end(keeper: &Addr<RunKeeper>, deaths: &async_channel::Receiver<Role>) {
     while keeper.connected() {
         match deaths.recv().await {

@@ -1,4 +1,4 @@
-//! Another user writes to the drop folder, and to folders that were taken from it, while files are taken and delivered.
+//! Another user writes to the drop folder, and to claimed folders, while files are claimed and delivered.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../tests/common/attacker.rs"]
@@ -22,7 +22,7 @@ use std::{
 
 const SWAPS: u32 = 200;
 
-/// The process that attacks: see `attacker.rs`.
+/// The attacking process: see `attacker.rs`.
 #[test]
 #[ignore = "a helper that other tests start"]
 fn attacks() {
@@ -30,7 +30,7 @@ fn attacks() {
 }
 
 #[tokio::test]
-async fn a_parent_folder_that_changes_places_with_a_link_gives_away_nothing_outside() {
+async fn a_parent_folder_swapped_with_a_link_reveals_nothing_outside() {
     for attack in [Attack::Parent, Attack::Grandparent] {
         let mut desk = Desk::new(Unit::File, Disk::Same);
         let attacker = desk.attack(attack, desk.path("drop"));
@@ -39,7 +39,7 @@ async fn a_parent_folder_that_changes_places_with_a_link_gives_away_nothing_outs
 }
 
 #[tokio::test]
-async fn a_file_of_a_taken_folder_that_becomes_a_link_is_neither_read_nor_delivered() {
+async fn a_file_of_a_claimed_folder_that_becomes_a_link_is_neither_read_nor_delivered() {
     let mut desk = Desk::new(Unit::Directory, Disk::Same);
     let attacker = desk.attack(Attack::Held, desk.path("drop"));
     desk.work_while(attacker).await;
@@ -47,7 +47,7 @@ async fn a_file_of_a_taken_folder_that_becomes_a_link_is_neither_read_nor_delive
 }
 
 #[tokio::test]
-async fn what_is_copied_to_another_file_system_while_it_changes_places_gives_away_nothing_outside() {
+async fn a_copy_to_another_file_system_during_a_swap_reveals_nothing_outside() {
     for (attack, unit) in [(Attack::Parent, Unit::File), (Attack::Held, Unit::Directory)] {
         let mut desk = Desk::new(unit, Disk::Other);
         let attacker = desk.attack(attack, desk.path("drop"));
@@ -56,7 +56,7 @@ async fn what_is_copied_to_another_file_system_while_it_changes_places_gives_awa
 }
 
 #[tokio::test]
-async fn a_folder_of_results_that_changes_places_with_a_link_leads_no_result_outside() {
+async fn a_results_folder_swapped_with_a_link_leads_no_result_outside() {
     let mut desk = Desk::new(Unit::File, Disk::Same);
     attacker::open_to_all(&desk.path("done"));
     let mut attacker = desk.attack(Attack::Results, desk.path("done"));
@@ -71,14 +71,14 @@ async fn a_folder_of_results_that_changes_places_with_a_link_leads_no_result_out
 
 struct Desk {
     folder: tempfile::TempDir,
-    /// Holds the folders of work, results and failures.
+    /// Contains the folders of work, results and failures.
     away: tempfile::TempDir,
     store: DiskDropStore,
     rules: Rules,
     taken: u32,
 }
 
-/// Where inputs go: to the file system of the drop folder, or to another one where there is one.
+/// Where inputs are moved: to the file system of the drop folder, or to another one if there is one.
 #[derive(PartialEq, Eq)]
 enum Disk {
     Same,
@@ -132,7 +132,7 @@ impl Desk {
         Attacker::start(attack, &on, &self.path("secrets"), SWAPS, "attacks")
     }
 
-    /// Takes, reads and delivers whatever is an input now.
+    /// Claims, reads and delivers all current inputs.
     async fn work(&mut self) {
         for (relative, state) in self.store.scan(&self.rules).await.unwrap() {
             let EntryState::Input(look, _) = state else { continue };
@@ -154,7 +154,7 @@ impl Desk {
         }
     }
 
-    /// Opens an input as an upload does.
+    /// Opens an input like an upload.
     async fn read(&self, place: &str, relative: &Path) {
         let whole_folder = self.rules.unit() == Unit::Directory;
         let item = item(self.store.source(place, relative), whole_folder);
@@ -181,7 +181,7 @@ impl Desk {
             root: if self.taken.is_multiple_of(2) { Root::Failed } else { Root::Done },
             note: json!({ "run": "r", "task": task }),
         });
-        // Where a link is in the way it is refused.
+        // If a link is in the path, the publication fails.
         let _ = published.await;
     }
 

@@ -6,7 +6,7 @@ use dropmill_azure_client::blob::BlobApi;
 use dropmill_azure_wire::{batch as wire, secret::Secret, time::Timestamp};
 use dropmill_lifecycle::plan::{Item, RunPlan, attempt_id};
 
-/// What all tasks of a run share, signed once.
+/// The parts that all tasks of a run share, with their SAS.
 pub struct Signed {
     application: Vec<wire::ResourceFile>,
     input_container: Secret,
@@ -15,9 +15,9 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// Signs what the tasks of a run share, until a time.
+    /// Creates these parts with SAS that are valid until a time.
     pub fn new(plan: &RunPlan, blob: &BlobApi, expiry: Timestamp) -> Self {
-        // With a start task the application is on the node already.
+        // With a start task, the application is already on the node.
         let application = match plan.pool.start_task {
             Some(_) => vec![],
             None => application_files(plan, blob, expiry),
@@ -44,7 +44,7 @@ pub fn task_add(plan: &RunPlan, blob: &BlobApi, signed: &Signed, item: &Item, at
     let id = attempt_id(&item.task, attempt);
     let mut resource_files = signed.application.clone();
     if item.whole_folder {
-        // One line for however many files: a task's description may not grow with them.
+        // One entry for any number of files, so that the size of a task does not grow with them.
         resource_files.push(wire::ResourceFile {
             blob_prefix: Some(format!("{}/", item.task)),
             ..wire::ResourceFile::from_container(signed.input_container.clone())
@@ -71,7 +71,7 @@ pub fn task_add(plan: &RunPlan, blob: &BlobApi, signed: &Signed, item: &Item, at
     for pattern in item.output_patterns(&plan.job) {
         let wildcard = pattern.contains(['*', '?', '[']);
         let folder = format!("{id}/wd");
-        // With a wildcard `path` is a folder, without it is the blob's name.
+        // With a wildcard, `path` is a folder; without one, it is the name of the blob.
         output_files.push(output(pattern, if wildcard { folder } else { format!("{folder}/{pattern}") }));
     }
     wire::TaskAdd {
@@ -84,7 +84,8 @@ pub fn task_add(plan: &RunPlan, blob: &BlobApi, signed: &Signed, item: &Item, at
         ),
         constraints: Some(wire::TaskConstraints {
             max_wall_clock_time: plan.job.task_timeout.map(Into::into),
-            // The service would try again in the same folder, among what the failed attempt left (Azure/Batch#14).
+            // The service would retry in the same folder, which contains the remains of the failed attempt
+            // (Azure/Batch#14).
             max_task_retry_count: Some(0),
             ..Default::default()
         }),

@@ -1,4 +1,4 @@
-//! Files that were taken: into a run, through it, and to their places.
+//! Claimed files: from the claim through a run to their final places.
 
 use super::{Adopt, DropFolder, Leftover, NewItem, StreamEnded, StreamEvent};
 use crate::{
@@ -22,47 +22,47 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 pub(super) const ME: Role = Role::DropFolder;
 
-/// A run that goes on.
+/// An active run.
 pub struct Stream {
-    /// The way into it.
+    /// Adds tasks to the run.
     pub feeder: Feeder,
-    /// Files of it that are not in their places.
+    /// Its files that are not in their final places.
     open: BTreeSet<u32>,
-    /// Files that it was given.
+    /// Number of files added to it.
     given: u32,
-    /// The most that it had to do, or soon will have.
+    /// Maximum number of its open tasks so far.
     backlog: u32,
-    /// It takes nothing more, and was told so.
+    /// Whether it was told to accept no more files.
     closed: bool,
 }
 
-/// A file that was taken.
+/// A claimed file.
 pub struct Claim {
-    /// Where it stands.
+    /// State of the file.
     pub state: ArrivalState,
-    /// Its path below the drop folder.
+    /// Path below the drop folder.
     pub relative: PathBuf,
-    /// Its place in the work folder.
+    /// Place of the file in the work folder.
     pub(super) place: String,
-    /// The run that it is in, and its task there.
+    /// Run of the file; the next field is its task.
     pub(super) run: String,
     pub(super) task: String,
     pub(super) cause: Option<u64>,
     pub(super) look: FileSnapshot,
-    /// Whether `look` is known to be how it was taken.
+    /// Whether `look` is known to be the metadata at the claim.
     pub(super) is_exact: bool,
-    /// Number of tasks that were made of it.
+    /// Number of tasks that were made from it.
     pub(super) attempts: u32,
     pub(super) taken_at: Elapsed,
     pub(super) report: TaskReport,
-    /// Name and content as one hash, when duplicates are looked for.
+    /// Hash of name and content, if duplicates are checked.
     pub(super) key: Option<String>,
-    /// The run and task that did the same file before.
+    /// The run and task that processed the same file before.
     pub(super) same_as: Option<(String, String)>,
 }
 
 impl Claim {
-    /// Makes a claim that is in no run yet.
+    /// Creates a claim without a run.
     pub(super) fn new(state: ArrivalState, place: String, look: FileSnapshot, now: Elapsed) -> Self {
         Self {
             state,
@@ -82,7 +82,7 @@ impl Claim {
     }
 }
 
-/// What its run said of it.
+/// The events of its task.
 #[derive(Default)]
 pub struct TaskReport {
     pub(super) ended: Option<TaskEnding>,
@@ -92,7 +92,7 @@ pub struct TaskReport {
 }
 
 impl DropFolder {
-    /// Begins with a run: a new one, or one of an earlier life with what it had taken.
+    /// Adds a run: a new one, or one of a previous process with its tasks.
     pub(super) fn open_stream(
         &mut self,
         run: String,
@@ -107,7 +107,7 @@ impl DropFolder {
         }
     }
 
-    /// Takes up a task of a previous process; returns the claim, unless its file is settled.
+    /// Restores a task of a previous process; returns the claim, unless its file is settled.
     fn take_up(
         &mut self,
         run: &str,
@@ -162,7 +162,7 @@ impl DropFolder {
         self.close_leftovers();
     }
 
-    /// The run that takes files now, if there is one; asks for one if not.
+    /// Returns the run that accepts files now; requests one if there is none.
     pub(super) fn stream(&mut self) -> Option<String> {
         let roll_after = self.settings.roll_after;
         let full = |stream: &Stream| stream.given >= roll_after;
@@ -196,7 +196,7 @@ impl DropFolder {
         claim.cause = Some(stream.feeder.note(ME, Subject::of_task(&claim.task), None, kind));
     }
 
-    /// Checks whether an input in the work folder stands still.
+    /// Checks whether an input in the work folder is stable.
     pub(super) fn check_taken(&mut self, id: u32, ctx: &mut Context<Self>) {
         let Some(claim) = self.claims.get_mut(&id) else { return };
         let event = match self.store.find(&claim.place, &claim.relative) {
@@ -208,7 +208,7 @@ impl DropFolder {
             Ok(None) => ArrivalEvent::Gone,
             Err(error @ PlaceError::Refused { may_pass: true, .. }) => {
                 tracing::warn!(%error, "the input is checked again");
-                // It may have changed meanwhile: that is found once it can be looked at.
+                // It may have changed meanwhile: that is noticed when it can be read.
                 let look = FileSnapshot { modified_ns: -1, ..claim.look };
                 ArrivalEvent::Looked { look, whole: false }
             }
@@ -220,7 +220,8 @@ impl DropFolder {
         self.happened(id, event, ctx);
     }
 
-    /// Takes a file out of its run that was written to after it was taken; what its task left is of another content.
+    /// Removes a file from its run because it was changed after the claim; the results of its task have
+    /// another content.
     pub(super) fn changed(&mut self, id: u32) {
         let Some(claim) = self.claims.get_mut(&id) else { return };
         let ArrivalState::Unsettled { look, .. } = claim.state else { return };
@@ -235,7 +236,7 @@ impl DropFolder {
         self.by_task.remove(&(run.clone(), task.clone()));
         if let Some(stream) = self.streams.get_mut(&run) {
             stream.open.remove(&id);
-            let reason = "it was written to after it was taken: it waits until it stands still".to_owned();
+            let reason = "it was changed after it was claimed: it waits until it is stable".to_owned();
             stream.feeder.note(ME, Subject::of_task(&task), cause, EventKind::FileWithdrawn { reason });
         }
         self.store.discard_results(&run, &folder);
@@ -244,7 +245,7 @@ impl DropFolder {
         ));
     }
 
-    /// Reports runs that had ended, once their files are in their places.
+    /// Reports ended runs whose files are all in their final places.
     fn close_leftovers(&mut self) {
         let done: Vec<String> = self
             .leftovers
@@ -259,7 +260,7 @@ impl DropFolder {
         }
     }
 
-    /// Brings a file's task into the run that it was taken for.
+    /// Adds a file's task to its run.
     pub(super) fn submit(&mut self, id: u32) {
         let Some(claim) = self.claims.get(&id) else { return };
         let item = (self.make)(&NewItem {
@@ -278,7 +279,7 @@ impl DropFolder {
         }
     }
 
-    /// Finds a run for those whose run is over.
+    /// Assigns a run to the claims whose run has ended.
     pub(super) fn assign_runs(&mut self, ctx: &mut Context<Self>) {
         if self.unassigned.is_empty() {
             return;
@@ -322,7 +323,8 @@ impl DropFolder {
         let cause = last.cause.unwrap_or_default();
         let closing = match last.verdict {
             Verdict::Succeeded => Closing::Succeeded,
-            // Not even a file that ran: what cannot be delivered is made again, once the service answers.
+            // This also applies to a task that ran: a result that cannot be delivered is computed again, once
+            // the service responds.
             Verdict::Failed if last.may_pass => Closing::Untried(cause),
             Verdict::Failed if claim.report.ended.is_some() => Closing::Failed(cause),
             Verdict::Failed => Closing::Refused(cause),
@@ -331,7 +333,7 @@ impl DropFolder {
         self.happened(id, ArrivalEvent::Closed(closing), ctx);
     }
 
-    /// The pool grows with what waits and is worked on.
+    /// Reports the number of waiting and running tasks, which determines the size of the pool.
     pub(super) fn report_backlog(&mut self) {
         let backlog = u32::try_from(self.claims.len() + self.queue.len()).unwrap_or(u32::MAX);
         let Some(stream) = self.current.as_ref().and_then(|run| self.streams.get_mut(run)) else { return };
@@ -341,7 +343,7 @@ impl DropFolder {
         }
     }
 
-    /// Runs that take nothing more end as soon as all they took is in its place.
+    /// Ends runs that accept no more files, once all their files are in their final places.
     pub(super) fn close_streams(&mut self) {
         for (run, stream) in &mut self.streams {
             let takes = self.current.as_ref() == Some(run) && !self.draining;
@@ -351,7 +353,7 @@ impl DropFolder {
         }
     }
 
-    /// Once nothing came for long, the current run ends, and the pool may shrink.
+    /// Ends the current run after a time without files, so that the pool may shrink.
     pub(super) fn watch_idleness(&mut self, ctx: &mut Context<Self>) {
         let quiet = self.claims.is_empty() && self.queue.is_empty() && self.current.is_some();
         if !quiet {
@@ -367,7 +369,8 @@ impl DropFolder {
         }
     }
 
-    /// What waits for a run or for its rest stays in the work folder, where the next life of the daemon finds it.
+    /// Leaves claims that wait for a run or a retry in the work folder, where the next process of the daemon
+    /// finds them.
     pub(super) fn park(&mut self) {
         self.unassigned.clear();
         let resting = |claim: &Claim| {
@@ -417,7 +420,7 @@ impl Handler<StreamEnded> for DropFolder {
             self.current = None;
         }
         for id in open {
-            // What it did not close itself, it never will.
+            // A task that the run has not closed will never be closed.
             self.happened(id, ArrivalEvent::Closed(Closing::Untried(reason.clone())), ctx);
         }
         self.store.close_run(&run);
@@ -441,7 +444,7 @@ impl Handler<Adopt> for DropFolder {
     type Result = ();
     fn handle(&mut self, Adopt { relative, place, attempts }: Adopt, ctx: &mut Context<Self>) {
         let found = self.store.find(&place, &relative);
-        let found = found.inspect_err(|error| tracing::error!(%error, %place, "not taken up"));
+        let found = found.inspect_err(|error| tracing::error!(%error, %place, "cannot restore the file"));
         let Ok(Some(found)) = found else { return };
         let state = ArrivalState::Unsettled { look: found.look, since: self.now() };
         let task = place.clone();

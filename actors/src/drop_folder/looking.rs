@@ -1,4 +1,4 @@
-//! PollSchedule at the drop folder: at all of it from time to time, at one entry when something is heard of it.
+//! Scans of the drop folder: the whole folder at intervals, a single entry after a notification.
 
 use super::{Blocker, DropFolder, Order};
 use crate::{
@@ -15,16 +15,16 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Notifications of a file of our own are heard within this, or there are none.
+/// Time within which the notification of an own file must arrive, otherwise notifications do not work.
 const HEARING: Duration = Duration::from_secs(2);
 
 impl DropFolder {
-    /// Notifications are only believed in where they can be relied on.
+    /// Notifications are only used where they are reliable.
     pub(super) fn listen(&mut self, ctx: &mut Context<Self>) {
         let folder = self.settings.directory.display().to_string();
         let polls = |folder: &mut Self, why: String| {
             folder.polls = true;
-            let message = format!("{why}; it is looked at every {:?}", folder.settings.poll);
+            let message = format!("{why}; polling every {:?} instead", folder.settings.poll);
             folder.say(message);
         };
         if let Some(why) = self.store.unreliable() {
@@ -35,13 +35,13 @@ impl DropFolder {
         }
         ctx.run_later(HEARING, move |me, ctx| {
             if !me.hints.any() {
-                polls(me, format!("{folder}: nothing is notified there"));
+                polls(me, format!("{folder}: no change notifications"));
                 me.look_at_all(ctx);
             }
         });
     }
 
-    /// PollSchedule at the whole folder beside everything else, and plans the next look.
+    /// Scans the whole folder in the background, and plans the next scan.
     pub(super) fn look_at_all(&mut self, ctx: &mut Context<Self>) {
         if self.looking.is_some() {
             self.look_again = true;
@@ -55,7 +55,7 @@ impl DropFolder {
         let scan = self.store.scan(&self.rules);
         ctx.spawn(scan.into_actor(self).map(move |found, folder, ctx| {
             let meanwhile = folder.looking.take().unwrap_or_default();
-            // A folder of a million files must not be looked at all day long.
+            // A folder with a million files must not be scanned continuously.
             let longest = if folder.polls { folder.settings.poll } else { folder.settings.rescan };
             let rest = longest.min(folder.settings.rescan).max(began.elapsed() * 20);
             if std::mem::take(&mut folder.look_again) {
@@ -67,8 +67,8 @@ impl DropFolder {
         }));
     }
 
-    /// Takes in what a look at everything showed. `newest` is the latest that had been seen when it began: later ones
-    /// it may have missed. What was taken `meanwhile` it may still have shown.
+    /// Processes the result of a full scan. `newest` is the last file seen when the scan began: the scan may
+    /// have missed later ones. Files that were claimed `meanwhile` may still be in its result.
     fn saw_all(
         &mut self,
         found: io::Result<Vec<(PathBuf, EntryState)>>,
@@ -78,7 +78,8 @@ impl DropFolder {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
-                // An empty mount point is not "all deleted": what was seen stays seen, and is looked for again.
+                // An empty mount point does not mean that all files were deleted: known files are kept and
+                // checked again.
                 let why = format!("{}: {error}", self.settings.directory.display());
                 return self.wait_for(Blocker::Folder, Some(why));
             }
@@ -97,15 +98,15 @@ impl DropFolder {
         }
     }
 
-    /// Says so when another folder is in the place of the one before. Files in it are files like any other, and what was
-    /// taken is in the work folder; but whoever mounts something there shall know what became of it.
+    /// Reports that another folder is now at the path. Files in it are handled normally, and claimed files
+    /// are in the work folder; but a user who mounts something there must know.
     fn recognise(&mut self) {
         let now = self.store.identity();
         if self.identity.is_some() && now != self.identity {
             let directory = self.settings.directory.display();
             let message = format!(
                 "{directory}: another folder is in its place, mounted or moved there; files are taken from that one, \
-                 and found by looking every {:?}",
+                 and found by polling every {:?}",
                 self.settings.rescan
             );
             tracing::warn!("{message}");
@@ -119,7 +120,7 @@ impl DropFolder {
         self.shown(relative, shown, closed);
     }
 
-    /// Takes in what a look showed; `closed` tells that whoever wrote the file has closed it, or moved it here.
+    /// Processes the state of an entry; `closed` says that its writer has closed it, or moved it here.
     fn shown(&mut self, relative: &Path, shown: EntryState, closed: bool) {
         let now = self.now();
         let event = match shown {
@@ -150,11 +151,11 @@ impl DropFolder {
         let Some((mut state, number)) = self.seen.remove(relative) else { return };
         self.forget_plans(relative, &state, number);
         let was_settled = matches!(state, ArrivalState::Settled { .. });
-        // With markers, time alone completes nothing.
+        // With markers, time alone does not complete a file.
         let waits_for_marker =
             self.rules.has_markers() && matches!(event, ArrivalEvent::Looked { whole: false, .. });
         if !waits_for_marker {
-            // What is seen and not claimed has no command but `Queue`, which the state says as well.
+            // An unclaimed file has only the command `Queue`, which follows from its state as well.
             self.shells.apply_unnumbered(&mut state, event, now);
         }
         if state == ArrivalState::Over {

@@ -6,16 +6,17 @@ use actix::prelude::*;
 use dropmill_journal::{event::Event, past::RecoveredTask};
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
 
-/// Ways into runs, left here for the drop folder under their names: messages carry nothing that stays in its thread.
+/// Feeders of runs by name, stored here for the drop folder: messages cannot contain values that stay in its
+/// thread.
 pub type Feeders = Rc<RefCell<BTreeMap<String, Feeder>>>;
 
-/// A run takes files, its way in is among the feeders; or one of an earlier life goes on, with what it had taken.
+/// A run accepts files, and its feeder is stored; or a run of a previous process is resumed with its files.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StreamOpened {
-    /// The run.
+    /// Name of the run.
     pub run: String,
-    /// What it had taken: task id and what is known of it. Such a run takes nothing more.
+    /// Its earlier tasks, if it is resumed: task id and recovered state. Such a run accepts no more files.
     pub recovered: Option<Vec<(String, RecoveredTask)>>,
 }
 
@@ -30,43 +31,44 @@ pub struct StreamEvent(pub Event);
 pub struct StreamEnded {
     /// Name of the run.
     pub run: String,
-    /// Why it ended, if not because everything was done.
+    /// Reason for its end, unless all files are done.
     pub reason: String,
 }
 
-/// A run of a previous process has ended, and files of it are not in their places: their results are published now.
+/// A run of a previous process has ended, and some of its files are not in their final places: their results
+/// are published now.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Leftover {
     /// Name of the run.
     pub run: String,
-    /// Its tasks: id and what is known of each.
+    /// Its tasks: id and recovered state.
     pub tasks: Vec<(String, RecoveredTask)>,
 }
 
-/// A file lies in the work folder, and no run that goes on knows it: take it up.
+/// A file in the work folder that no active run knows: process it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Adopt {
-    /// Its path below the drop folder.
+    /// Path below the drop folder.
     pub relative: PathBuf,
-    /// Its place in the work folder.
+    /// Place of the file in the work folder.
     pub place: String,
-    /// Number of tasks that were made of it.
+    /// Number of tasks already made from it.
     pub attempts: u32,
 }
 
-/// Something may have changed in the folder.
+/// Scan the folder, because something may have changed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RescanNow;
 
-/// Go on with these settings and this maker of tasks; folders stay what they are. The current run takes nothing more.
+/// Use these settings and this maker of tasks; folders stay unchanged. The current run accepts no more files.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Reload(pub DropSettings, pub Maker);
 
-/// Take nothing more.
+/// Claim no more files.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Drain;
@@ -79,31 +81,31 @@ pub struct GetCounts;
 /// Counts of files, since the start or now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DropCounts {
-    /// Files that stand still and wait for room.
+    /// Stable files that wait for free capacity.
     pub waiting: u64,
-    /// Files that may still be written.
+    /// Files that may still be written to.
     pub unsettled: u64,
-    /// Files that were taken and are not in their places.
+    /// Files that are claimed and not in their final places.
     pub in_flight: u64,
-    /// Their bytes.
+    /// Total length of these files.
     pub bytes_in_flight: u64,
     /// Entries that cannot be inputs.
     pub refused: u64,
-    /// Files that were ever seen.
+    /// Number of files seen.
     pub seen: u64,
-    /// Files that are in their places with results.
+    /// Files with results in their final places.
     pub done: u64,
-    /// Files that are in their places with the reason of their failure.
+    /// Failed files in their final places.
     pub failed: u64,
-    /// Files that went away before they were taken.
+    /// Files that disappeared before they were claimed.
     pub withdrawn: u64,
-    /// Files that were written to after they were taken.
+    /// Files that were changed after they were claimed.
     #[serde(default)]
     pub changed: u64,
-    /// What was tried again.
+    /// Number of retries.
     pub retries: u64,
-    /// Milliseconds from taking to its place, all files together.
+    /// Total milliseconds from claim to final place, over all files.
     pub work_ms: u64,
-    /// What keeps it from going on.
+    /// The reason why no files are claimed.
     pub waits_for: Option<String>,
 }

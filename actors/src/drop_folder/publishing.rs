@@ -1,4 +1,4 @@
-//! Results and failures find their places.
+//! Moves results and failed inputs to their final places.
 
 use super::{
     Adopt, DropFolder,
@@ -19,7 +19,7 @@ use dropmill_lifecycle::{
 use serde_json::json;
 
 impl DropFolder {
-    /// Puts a file in its place, with what came of it.
+    /// Publishes a file with its outcome.
     pub(super) fn publish(&mut self, id: u32, outcome: Outcome, ctx: &mut Context<Self>) {
         let Some(parcel) = self.parcel(id, &outcome) else { return };
         let put = self.store.publish(parcel);
@@ -37,7 +37,7 @@ impl DropFolder {
         }));
     }
 
-    /// What a try left that came to nothing: the next one leaves its own.
+    /// Discards the results of a failed attempt: the next attempt has its own.
     pub(super) fn discard_results(&self, id: u32) {
         let Some(claim) = self.claims.get(&id) else { return };
         if matches!(claim.state, ArrivalState::Returning { .. }) && !claim.run.is_empty() {
@@ -75,7 +75,7 @@ impl DropFolder {
             note["cause"] = cause.clone().into();
             note["stderr_tail"] = report.stderr_tail.clone().into();
         }
-        tracing::debug!(task = %claim.task, attempt, "put in its place");
+        tracing::debug!(task = %claim.task, attempt, "published");
         let failed = matches!(outcome, Outcome::Failed { .. });
         Some(Parcel {
             results: results_of(claim),
@@ -103,7 +103,7 @@ impl DropFolder {
         if let (Outcome::Done, Some(key)) = (outcome, &claim.key) {
             let now = jiff::Timestamp::now().as_second();
             if let Err(error) = self.known.add(key, &claim.run, &claim.task, now) {
-                tracing::error!(%error, "a file that was done will not be known again");
+                tracing::error!(%error, "cannot remember a processed file: its duplicates will not be found");
             }
         }
         if published.left {
@@ -125,7 +125,7 @@ impl DropFolder {
     }
 }
 
-/// Returns an outcome as events and notes write it.
+/// Returns an outcome in the form of events and notes.
 fn file_outcome(outcome: &Outcome) -> FileOutcome {
     match outcome {
         Outcome::Done => FileOutcome::Done,
@@ -134,7 +134,7 @@ fn file_outcome(outcome: &Outcome) -> FileOutcome {
     }
 }
 
-/// Returns run and folder of what a claim's task left.
+/// Returns run and folder of the results of a claim's task.
 fn results_of(claim: &Claim) -> (String, String) {
     let folder = claim.report.folder.as_deref().unwrap_or(&claim.task);
     (claim.run.clone(), folder.to_owned())

@@ -1,4 +1,4 @@
-//! Takes settled files: puts the intent on record, has them moved into the work folder, and learns what they are.
+//! Claims stable files: records the intent, moves them into the work folder, and reads their metadata.
 
 use super::{
     Blocker, DropFolder, Duplicates,
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 impl DropFolder {
-    /// Takes what stands still, as far as there is room.
+    /// Claims stable files, up to the limits.
     pub(super) fn take_some(&mut self, ctx: &mut Context<Self>) {
         if self.draining || self.queue.is_empty() {
             self.took(0);
@@ -78,14 +78,14 @@ impl DropFolder {
         }));
     }
 
-    /// So many were taken: a batch that is complete with them has a run of its own.
+    /// Counts claimed files: a batch that is complete gets its own run.
     fn took(&mut self, count: usize) {
         if self.gathering.taken(u32::try_from(count).unwrap_or(u32::MAX), self.waiting()) {
             self.current = None;
         }
     }
 
-    /// Puts the intent to take a file on record.
+    /// Records the intent to claim a file.
     fn intend(&mut self, run: &str, relative: PathBuf, look: FileSnapshot) -> u32 {
         let task = self.task_name(run, &relative, &look);
         let place = format!("{run}/{task}");
@@ -100,7 +100,8 @@ impl DropFolder {
         id
     }
 
-    /// A function of run, name, look, and of how often the run had it before.
+    /// Returns a task id that depends on the run, the name, the metadata, and how often the run has claimed
+    /// the file.
     pub(super) fn task_name(&self, run: &str, relative: &Path, look: &FileSnapshot) -> String {
         use std::os::unix::ffi::OsStrExt;
         let name = relative.file_name().map(Path::new).unwrap_or(relative);
@@ -123,7 +124,7 @@ impl DropFolder {
         unreachable!("a run has fewer than 2^32 tasks")
     }
 
-    /// Returns what to say when there is less free space than there must be.
+    /// Returns a message if there is too little free space.
     fn short_of_space(&self) -> Option<String> {
         let (free, floor) = (self.store.free_bytes()?, self.settings.disk_floor);
         (free < floor).then(|| {
@@ -164,30 +165,30 @@ impl DropFolder {
                     self.wait_for(Blocker::Move, Some(error.to_string()));
                 }
                 let message = match why {
-                    NotTaken::Gone => "it went away".to_owned(),
+                    NotTaken::Gone => "it was removed".to_owned(),
                     NotTaken::Changed => "it was written to".to_owned(),
                     NotTaken::Refused(error) => error.to_string(),
                 };
-                // Whatever is still there, the next look at the folder sees.
+                // If it still exists, the next scan finds it.
                 ArrivalEvent::NotTaken(Failure::transient(Code::NotTaken, message))
             }
         };
         self.happened(id, event, ctx);
     }
 
-    /// Where a file goes that was done before.
+    /// Decides about a file that was processed before.
     fn known(&mut self, id: u32, key: Option<String>) -> Option<Outcome> {
         let claim = self.claims.get_mut(&id)?;
         claim.key = key;
         let found = self.known.find(claim.key.as_ref()?);
-        let found = found.inspect_err(|error| tracing::error!(%error, "duplicates are not known")).ok()?;
+        let found = found.inspect_err(|error| tracing::error!(%error, "cannot check for duplicates")).ok()?;
         claim.same_as = found;
         let (run, task) = claim.same_as.as_ref()?;
         match self.settings.duplicates {
             Duplicates::Rerun => None,
             Duplicates::Skip => Some(Outcome::Duplicate),
             Duplicates::Quarantine => {
-                let cause = format!("it was done before, as task {task} of run {run}");
+                let cause = format!("it was processed before, as task {task} of run {run}");
                 Some(Outcome::Failed { cause })
             }
         }
@@ -197,7 +198,7 @@ impl DropFolder {
         let Some(claim) = self.claims.get(&id) else { return };
         self.counts.withdrawn += 1;
         if let Some(feeder) = self.feeder(&claim.run) {
-            let reason = "it went away, or was written to, before it was taken".into();
+            let reason = "it was removed or changed before it was claimed".into();
             let kind = EventKind::FileWithdrawn { reason };
             feeder.note(ME, Subject::of_task(&claim.task), claim.cause, kind);
         }

@@ -1,4 +1,5 @@
-//! Notifications of the file system: hints that make the drop folder look at once; and whether there are any.
+//! Change notifications of the file system, after which the drop folder is scanned at once; and whether they
+//! work.
 
 use super::{DropFolder, messages::RescanNow};
 use crate::folder::{Folder, FolderError};
@@ -13,12 +14,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// More paths than this are not remembered: the whole folder is looked at.
+/// Maximum number of remembered paths: above it, the whole folder is scanned.
 const MOST: usize = 4096;
-/// Name of the file that is made to hear of it.
+/// Name of the file that tests the notifications.
 const PROBE: &str = ".dropmill-probe";
 
-/// Paths at which something may have happened since they were last taken.
+/// Paths that may have changed since they were last read.
 #[derive(Debug, Clone, Default)]
 pub struct ChangedPaths {
     inner: Arc<Mutex<Inner>>,
@@ -26,36 +27,36 @@ pub struct ChangedPaths {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Each with whether its latest news is that it was closed after writing, or moved here.
+    /// Paths, each with whether its last notification was that it was closed after writing, or moved here.
     paths: BTreeMap<PathBuf, bool>,
     overflown: bool,
-    /// Somebody was told and has not looked yet.
-    told: bool,
-    /// Something was heard, ever.
+    /// The drop folder was notified and has not scanned yet.
+    notified: bool,
+    /// At least one notification was received.
     heard: bool,
 }
 
-/// What a notification says.
+/// The content of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Heard {
-    /// Of these; whether each is complete now, as far as its writer is concerned.
+    /// These paths changed; with whether each is complete, as far as known from its writer.
     Paths(Vec<(PathBuf, bool)>),
-    /// Of more than it can tell.
+    /// Too many paths changed.
     Everything,
-    /// Nothing that completes anything.
+    /// No path was completed.
     Nothing,
 }
 
 impl ChangedPaths {
-    /// The paths, each with whether it was closed or moved here; none if there were too many to remember.
+    /// Returns the paths, each with whether it was closed or moved here; `None` if there were too many.
     pub fn take(&self) -> Option<BTreeMap<PathBuf, bool>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let paths = std::mem::take(&mut inner.paths);
-        inner.told = false;
+        inner.notified = false;
         (!std::mem::take(&mut inner.overflown)).then_some(paths)
     }
 
-    /// Whether the file system has ever said anything.
+    /// Returns whether any notification was received.
     pub fn any(&self) -> bool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).heard
     }
@@ -65,7 +66,7 @@ impl ChangedPaths {
         self.add(Heard::Paths(vec![(path, complete)]))
     }
 
-    /// Remembers what was heard; whether somebody must be told.
+    /// Remembers a notification; returns whether the drop folder must be notified.
     fn add(&self, heard: Heard) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.heard = true;
@@ -78,11 +79,11 @@ impl ChangedPaths {
         if inner.overflown {
             inner.paths.clear();
         }
-        !std::mem::replace(&mut inner.told, true)
+        !std::mem::replace(&mut inner.notified, true)
     }
 }
 
-/// What follows from a notification.
+/// Interprets a notification.
 fn meaning(event: Event) -> Heard {
     let all = |whole: bool| move |path: PathBuf| (path, whole);
     let paths = |whole| Heard::Paths(event.paths.iter().cloned().map(all(whole)).collect());
@@ -92,21 +93,21 @@ fn meaning(event: Event) -> Heard {
     match event.kind {
         notify::EventKind::Access(AccessKind::Close(AccessMode::Write))
         | notify::EventKind::Modify(ModifyKind::Name(RenameMode::To)) => paths(true),
-        // Its two halves are told of one by one, too.
+        // Both halves are also reported separately.
         notify::EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => Heard::Nothing,
-        // Whatever has that name now was not completed by this.
+        // This does not complete the file that has the name now.
         notify::EventKind::Modify(ModifyKind::Name(_)) | notify::EventKind::Remove(_) => paths(false),
-        // A folder may hold files already.
+        // A folder may already contain files.
         notify::EventKind::Create(CreateKind::Folder) => Heard::Everything,
-        // Reading, and writing that goes on, completes nothing.
+        // Reading and continued writing complete nothing.
         _ => Heard::Nothing,
     }
 }
 
-/// Watches a folder for as long as the answer lives.
+/// Watches a folder until the returned value is dropped.
 ///
 /// # Errors
-/// When the file system does not notify: then looks alone have to do.
+/// Fails if the file system does not send notifications: then only scans find files.
 pub fn watch(
     folder: &Path,
     recursive: bool,
@@ -118,7 +119,7 @@ pub fn watch(
             to.do_send(RescanNow);
         }
     };
-    // A link in a drop folder may lead to a folder of millions.
+    // A link in a drop folder may lead to a folder with millions of files.
     let config = notify::Config::default().with_follow_symlinks(false);
     let mut watcher = notify::RecommendedWatcher::new(heard, config)?;
     let mode = if recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
@@ -126,28 +127,30 @@ pub fn watch(
     Ok(watcher)
 }
 
-/// Creates a file in the folder and removes it: a working change notification reports that.
+/// Creates a file in the folder and removes it: working notifications report that.
 ///
 /// # Errors
-/// When the folder is not writable.
+/// Fails if the folder is not writable.
 pub fn write_probe_file(folder: &Folder) -> Result<(), FolderError> {
-    // Of a process that was killed between the two; whatever else has this name, nothing is written through it.
+    // Left by a process that was killed between the two steps; whatever has this name, nothing is written
+    // through it.
     folder.remove(PROBE)?;
     folder.create_file(PROBE, 0o600)?;
     folder.remove_file(PROBE)
 }
 
-/// Why notifications of a folder's file system cannot be relied on; nothing where they can.
+/// Returns why notifications of a folder's file system are unreliable, if they are.
 ///
-/// A share tells of what this machine writes and not of what others write to it, so that hearing a file of one's own
-/// proves nothing there.
+/// A network share reports changes of this machine but not of others, so a test with an own file proves
+/// nothing.
 pub fn unreliable_fs(folder: &Path) -> Option<&'static str> {
     let facts = rustix::fs::statfs(folder).ok()?;
     #[allow(clippy::unnecessary_cast, reason = "its type differs between machines")]
     shared(facts.f_type as i64)
 }
 
-/// Numbers of file systems that other machines write to, from Linux's `magic.h` and their own headers.
+/// Returns the name of a file system that other machines write to, by its number from Linux's `magic.h` or
+/// its own headers.
 fn shared(kind: i64) -> Option<&'static str> {
     Some(match kind & 0xffff_ffff {
         0x6969 => "NFS",
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_looked_at_and_disks_are_listened_to() {
+    fn network_shares_are_polled_and_local_disks_are_watched() {
         assert_eq!(shared(0x6969), Some("NFS"));
         assert_eq!(
             shared(0xff53_4d42_u32 as i32 as i64),
@@ -183,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn only_closing_and_moving_here_say_that_a_file_is_complete() {
+    fn only_closing_and_moving_here_complete_a_file() {
         let about = |kind| meaning(Event::new(kind).add_path("/d/a".into()));
         let paths = |whole| Heard::Paths(vec![("/d/a".into(), whole)]);
         let name = |mode| notify::EventKind::Modify(ModifyKind::Name(mode));
         assert_eq!(about(notify::EventKind::Access(AccessKind::Close(AccessMode::Write))), paths(true));
         assert_eq!(about(name(RenameMode::To)), paths(true));
-        // Another file may have the name by now, and be written to.
+        // Another file may have the name now, and may be written to.
         assert_eq!(about(name(RenameMode::From)), paths(false));
         assert_eq!(about(notify::EventKind::Remove(notify::event::RemoveKind::File)), paths(false));
         assert_eq!(about(notify::EventKind::Create(CreateKind::File)), Heard::Nothing);
@@ -198,11 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn more_than_can_be_remembered_is_everything_and_is_told_once() {
+    fn too_many_paths_mean_a_full_scan_with_one_notification() {
         let hints = ChangedPaths::default();
         assert!(!hints.any());
         assert!(hints.add(Heard::Paths(vec![("a".into(), true)])));
-        assert!(!hints.add(Heard::Paths(vec![("a".into(), false)])), "somebody was told already");
+        assert!(!hints.add(Heard::Paths(vec![("a".into(), false)])), "it was notified already");
         assert_eq!(hints.take().unwrap().into_iter().collect::<Vec<_>>(), [("a".into(), false)]);
         let many = (0..=MOST).map(|number| (PathBuf::from(number.to_string()), true)).collect();
         assert!(hints.add(Heard::Paths(many)));

@@ -1,8 +1,9 @@
 //! The folders of a drop folder's daemon on this machine.
 //!
-//! Other users may write to the drop folder, and below the folders of results and failures, at any moment. Each operation
-//! opens the configured folder and stays below that handle, where it follows no link; see [`crate::folder`]. The work folder
-//! is private, but what was moved into it may still be open elsewhere.
+//! Other users may write to the drop folder, and below the folders of results and failures, at any time. Each
+//! operation opens the configured folder and stays below that handle, without following links; see
+//! [`crate::folder`]. The work folder is private, but files that were moved into it may still be open
+//! elsewhere.
 
 mod kept;
 mod publish;
@@ -33,23 +34,23 @@ use std::{
 
 /// Folder of the results of a run's tasks, in the run's folder below the work folder.
 const RESULTS: &str = ".results";
-/// Permissions of the folders that people look into; the umask takes away what they shall not have.
+/// Permissions of folders for users; the umask removes what is not allowed.
 const SHARED: u32 = 0o777;
 
-/// The folders of one daemon, absolute.
+/// The folders of one daemon, as absolute paths.
 #[derive(Debug, Clone)]
 pub struct DropFolders {
-    /// Where files appear.
+    /// Folder for new files.
     pub directory: PathBuf,
-    /// Where results go.
+    /// Folder for results.
     pub done: PathBuf,
-    /// Where failures go.
+    /// Folder for failed inputs.
     pub failed: PathBuf,
-    /// Where inputs are while they are worked on: `<run>/<task>/<file>`.
+    /// Folder for inputs in progress: `<run>/<task>/<file>`.
     pub work: PathBuf,
 }
 
-/// Files on this machine; cheap to clone.
+/// The folders on this machine; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DiskDropStore {
     folders: Arc<Configured>,
@@ -93,7 +94,7 @@ impl Configured {
         };
         let take_one = |take: Take| {
             let outcome = shelf::take(&directory, &work, &take);
-            // An input that cannot be read is no duplicate; its upload says why.
+            // An input that cannot be read is not a duplicate; its upload reports the error.
             let hash = take.hash && outcome.is_ok();
             let key =
                 hash.then(|| reading::key(&take.relative, &work, &below(&take.place, &take.relative)).ok());
@@ -115,9 +116,10 @@ impl Configured {
         let Some(name) = input_in(&place_folder, relative)? else { return Ok(None) };
         match rehouse::finish(&place_folder, &name) {
             Ok(_) => {}
-            // No start must depend on what another user does. It stays, and is tried again by the next start.
+            // Another user must not be able to prevent the start. The input stays, and the next start tries
+            // again.
             Err(error) if error.shows_another_process() => {
-                tracing::error!(%error, place, "not resumed");
+                tracing::error!(%error, place, "cannot resume a file");
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
@@ -127,7 +129,7 @@ impl Configured {
             Kind::File => facts.look(),
             Kind::Folder => look_of(&place_folder, &name)?,
             kind => {
-                tracing::error!(place, %kind, "not resumed: what lies there is no input");
+                tracing::error!(place, %kind, "cannot resume a file: it is not a valid input");
                 return Ok(None);
             }
         };
@@ -141,10 +143,10 @@ impl Configured {
 }
 
 impl DiskDropStore {
-    /// Opens the folders of a daemon. Those that do not exist are created; the work folder belongs to this user alone.
+    /// Opens the folders of a daemon. Missing folders are created; the work folder belongs to this user only.
     ///
     /// # Errors
-    /// Fails if the file system refuses, or if the work folder is another user's.
+    /// Fails on an error of the file system, or if the work folder belongs to another user.
     pub fn open(folders: &DropFolders) -> Result<Self, FolderError> {
         let configured = Configured {
             directory: ConfiguredFolder::resolve(&folders.directory)?,
@@ -156,7 +158,7 @@ impl DiskDropStore {
         Ok(Self { folders: Arc::new(configured) })
     }
 
-    /// Counts what lies in a drop folder, without a store. Nothing is created.
+    /// Counts the entries of a drop folder, without a store. Creates nothing.
     ///
     /// # Errors
     /// Fails if the folder cannot be read.
@@ -165,7 +167,7 @@ impl DiskDropStore {
         Ok(scan::survey(&directory, rules)?)
     }
 
-    /// Lists all inputs in a work folder, without a store: their places and file names. Nothing is created.
+    /// Lists all inputs in a work folder, without a store: their places and file names. Creates nothing.
     pub fn inputs_below(work: &Path) -> Vec<(String, PathBuf)> {
         Folder::open(work).map(|work| inputs(&work)).unwrap_or_default()
     }
@@ -264,7 +266,7 @@ impl DropStore for DiskDropStore {
         self.in_work(|work| {
             for run in folders_in(work) {
                 for task in work.folder(&run).map(|run| folders_in(&run)).unwrap_or_default() {
-                    // This removes empty folders only.
+                    // This removes only empty folders.
                     let _ = work.remove_empty_folder(run.join(task));
                 }
                 let _ = work.remove_empty_folder(run);
@@ -279,7 +281,7 @@ impl DropStore for DiskDropStore {
 }
 
 impl DiskDropStore {
-    /// Does something in the work folder that may fail: what stays there is found again.
+    /// Runs an operation in the work folder that may fail: what stays there is found again.
     fn in_work(&self, work: impl FnOnce(&Folder) -> Result<(), FolderError>) {
         if let Err(error) = self.folders.work().and_then(|folder| work(&folder)) {
             tracing::debug!(%error, "left in the work folder");
@@ -287,12 +289,12 @@ impl DiskDropStore {
     }
 }
 
-/// Returns the path of an input in its place, below the work folder.
+/// Returns the path of an input in its place, relative to the work folder.
 fn below(place: &str, relative: &Path) -> PathBuf {
     Path::new(place).join(relative.file_name().unwrap_or_default())
 }
 
-/// Returns the name of the input in a place: its own, or the only one there.
+/// Returns the name of the input in a place: the expected one, or the only one there.
 fn input_in(place: &Folder, relative: &Path) -> Result<Option<PathBuf>, FolderError> {
     let name = PathBuf::from(relative.file_name().unwrap_or_default());
     match place.holds(&name) {
@@ -301,7 +303,7 @@ fn input_in(place: &Folder, relative: &Path) -> Result<Option<PathBuf>, FolderEr
     }
 }
 
-/// Returns the names of the inputs in a place; there is one, or none.
+/// Returns the names of the inputs in a place: one or none.
 fn names_in(place: &Folder) -> Result<BTreeSet<PathBuf>, FolderError> {
     let mut names: BTreeSet<PathBuf> = place.entries()?.into_iter().map(|entry| entry.name.into()).collect();
     names.remove(Path::new(shelf::COMING));
@@ -317,7 +319,7 @@ fn look_of(place: &Folder, name: &Path) -> Result<FileSnapshot, FolderError> {
     match place.look(name) {
         Ok(look) => Ok(look),
         Err(TreeError::Folder(error)) if !error.shows_another_process() => Err(error),
-        // Another process changed it after it was taken. Its upload says what is wrong with it.
+        // Another process changed it after it was claimed. Its upload reports the error.
         Err(_) => Ok(place.facts(name)?.look()),
     }
 }
@@ -341,7 +343,7 @@ fn inputs(work: &Folder) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// Runs blocking work beside the actors' thread.
+/// Runs blocking work on another thread than that of the actors.
 fn in_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
     lost: impl FnOnce(tokio::task::JoinError) -> T + Send + 'static,
@@ -369,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_in_the_work_folder_is_found_whatever_an_interrupted_process_or_another_one_did() {
+    fn an_input_in_the_work_folder_is_found_after_interruptions_and_changes() {
         let (outer, store) = desk();
         let place = outer.path().join("work/id/r/t");
         assert_eq!(store.find("r/t", Path::new("a")).unwrap(), None);
@@ -383,7 +385,7 @@ mod tests {
         assert_eq!(found.source, place.join("a"));
         assert_eq!(fs::read_to_string(place.join("a/deep/x")).unwrap(), "12");
         assert!(!place.join(".old").exists());
-        // What became a link since is for the upload to refuse.
+        // The upload rejects a file that has become a link.
         symlink("/etc/hostname", place.join("a/link")).unwrap();
         assert!(store.find("r/t", Path::new("a")).unwrap().is_some());
         fs::remove_dir_all(place.join("a")).unwrap();

@@ -1,4 +1,5 @@
-//! The folders of a drop folder's daemon in memory, for simulations: no thread, no file, and a record of where each file is.
+//! The folders of a drop folder's daemon in memory, for simulations: without threads and files, and with a
+//! record of where each file is.
 
 use super::{
     DropStore, EntryState, NotPublished, NotTaken, Parcel, Published, Root, Rules, StoredInput, Take, Taken,
@@ -28,33 +29,33 @@ const WORK: &str = "/work";
 /// Path of the drop folder in notifications.
 pub const DIRECTORY: &str = "/drop";
 
-/// A file, wherever it is.
+/// A file in any place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Number of the file: it stays the same when the file is moved or written to.
+    /// Number of the file, which stays the same when it is moved or changed.
     pub inode: u64,
     /// The bytes of the file.
     pub content: Vec<u8>,
     /// Whether the entry is a symbolic link rather than a file.
     pub is_link: bool,
-    /// Number of the latest write, of all writes to all files.
+    /// Number of the latest write, among all writes to all files.
     written: u64,
 }
 
 /// A published result or failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnShelf {
-    /// The input, if it went with the result.
+    /// The input, if it was published with the result.
     pub input: Option<Stored>,
-    /// Content of the input when the result was published: its writer can still write to it.
+    /// Content of the input when the result was published; its writer can still change the input.
     pub published: Vec<u8>,
-    /// What the task left, by path.
+    /// Output files of the task, by path.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The note of the parcel.
     pub note: serde_json::Value,
 }
 
-/// Files in memory; cheap to clone.
+/// The folders in memory; cheap to clone.
 #[derive(Clone, Default)]
 pub struct MemoryDropStore {
     inner: Arc<Mutex<Inner>>,
@@ -65,10 +66,11 @@ struct Inner {
     directory: BTreeMap<PathBuf, Stored>,
     work: BTreeMap<(String, PathBuf), Stored>,
     results: BTreeMap<String, MemoryPlace>,
-    /// Inputs that have joined their results, which are not published yet; by run and folder of the results.
+    /// Inputs that were moved to their unpublished results; by run and folder of the results.
     joined: BTreeMap<(String, String), Option<Stored>>,
     shelves: BTreeMap<(Root, PathBuf), OnShelf>,
-    /// Files that their owner removed or replaced, and inputs that were removed after their results were delivered.
+    /// Files that their owner removed or replaced, and inputs that were removed after their results were
+    /// delivered.
     removed: Vec<Stored>,
     writes: u64,
     files: u64,
@@ -89,12 +91,13 @@ impl MemoryDropStore {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a new file into the drop folder, by one rename; returns its number. A file of that name is replaced.
+    /// Puts a new file into the drop folder, with one rename; returns its number. Replaces a file of that
+    /// name.
     pub fn put(&self, name: &Path, content: &[u8]) -> u64 {
         self.put_entry(name, content, false)
     }
 
-    /// Puts a symbolic link into the drop folder. A file of that name is replaced.
+    /// Puts a symbolic link into the drop folder. Replaces a file of that name.
     pub fn put_link(&self, name: &Path) {
         self.put_entry(name, b"", true);
     }
@@ -111,7 +114,7 @@ impl MemoryDropStore {
         inode
     }
 
-    /// Writes more into a file that a writer holds open, wherever the file is by now. Returns whether it still exists.
+    /// Appends to a file that a writer holds open, wherever the file is. Returns whether it still exists.
     pub fn append(&self, inode: u64, more: &[u8]) -> bool {
         let mut inner = self.lock();
         inner.writes += 1;
@@ -130,12 +133,12 @@ impl MemoryDropStore {
         }
     }
 
-    /// Does the first half of a publication, as a process that is killed in the middle of it.
+    /// Carries out the first half of a publication, like a process that is killed within it.
     pub fn publish_half(&self, parcel: &Parcel) {
         let _ = self.lock().join(parcel);
     }
 
-    /// Returns the number of the file that has a name in the drop folder.
+    /// Returns the number of the file with a name in the drop folder.
     pub fn inode_of(&self, name: &Path) -> Option<u64> {
         self.lock().directory.get(name).map(|file| file.inode)
     }
@@ -150,7 +153,7 @@ impl MemoryDropStore {
         self.lock().shelves.clone()
     }
 
-    /// Returns every place in which each file is, by the file's number: more or fewer than one is a defect.
+    /// Returns all places of each file, by the file's number: more or fewer than one is a defect.
     pub fn whereabouts(&self) -> BTreeMap<u64, Vec<String>> {
         let inner = self.lock();
         let mut found: BTreeMap<u64, Vec<String>> = (1..=inner.files).map(|inode| (inode, vec![])).collect();
@@ -206,7 +209,8 @@ impl Inner {
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Does the first step of a publication: the input joins the results. Returns `None` if the parcel was published before.
+    /// Carries out the first step of a publication: moves the input to the results. Returns `None` if the
+    /// parcel was published before.
     fn join(&mut self, parcel: &Parcel) -> Result<Option<()>, NotPublished> {
         let (run, folder) = &parcel.results;
         let input = (parcel.input.clone(), name_of(&parcel.relative));
@@ -394,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_in_one_place_whatever_is_done_with_it() {
+    fn a_file_is_always_in_exactly_one_place() {
         let store = MemoryDropStore::default();
         let (a, b) = (store.put(Path::new("a"), b"1"), store.put(Path::new("b"), b"2"));
         let places = |inode: u64| store.whereabouts()[&inode].clone();

@@ -1,4 +1,4 @@
-//! Names of files as text, from which their bytes can be read back.
+//! Names of files as text from which their bytes can be restored.
 
 use std::{
     ffi::OsStr,
@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A path as text from which its bytes can be had again: bytes that are not UTF-8, and `%`, become `%XX`.
+/// Returns a path as text from which its bytes can be restored: `%` and bytes that are not UTF-8 become
+/// `%XX`.
 pub fn text_of(relative: &Path) -> String {
     let mut text = String::new();
     for chunk in relative.as_os_str().as_bytes().utf8_chunks() {
@@ -16,7 +17,7 @@ pub fn text_of(relative: &Path) -> String {
     text
 }
 
-/// The path that a text stands for.
+/// Returns the path for a text.
 pub fn path_of(text: &str) -> PathBuf {
     let mut bytes = vec![];
     let mut rest = text.as_bytes();
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_survives_being_text() {
+    fn every_name_can_be_restored_from_its_text() {
         for name in [&b"a\xffb"[..], b"100%", b"%41", "ü".as_bytes(), b"a\nb", b"%", b"%zz"] {
             let path = Path::new(OsStr::from_bytes(name));
             assert_eq!(path_of(&text_of(path)), path, "{}", text_of(path));

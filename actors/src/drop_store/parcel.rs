@@ -1,4 +1,4 @@
-//! What is put where people look for it: a result or a failure, with its note.
+//! A parcel: a result or a failure, with its note, to be published.
 
 use crate::place::{LONGEST_NAME, PlaceError, beside};
 use dropmill_lifecycle::arrival::FileSnapshot;
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where a parcel goes.
+/// The target of a parcel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Root {
     /// The folder of results.
@@ -18,31 +18,31 @@ pub enum Root {
     Failed,
 }
 
-/// A result, or a failure, to be put in its place.
+/// A result or a failure to be published.
 #[derive(Debug, Clone)]
 pub struct Parcel {
-    /// The run that made it, and the folder below that run's results; the folder need not exist.
+    /// The run that created it, and the folder below that run's results; the folder need not exist.
     pub results: (String, String),
-    /// The place of the input in the work folder.
+    /// Place of the input in the work folder.
     pub input: String,
-    /// Path of the input below the drop folder: the parcel gets this name below its root.
+    /// Path of the input below the drop folder, which is also the name of the parcel below its root.
     pub relative: PathBuf,
-    /// How the input looked when it was taken; `None` if that is not known.
+    /// Metadata of the input at the claim; `None` if unknown.
     pub look: Option<FileSnapshot>,
-    /// Whether the input goes with the parcel; otherwise it is removed after it.
+    /// Whether the input is published with the parcel; otherwise it is removed afterwards.
     pub with_input: bool,
-    /// Where it goes.
+    /// Folder to which it is published.
     pub root: Root,
-    /// The note beside the results; its `run` and `task` identify a parcel that is in its place already.
+    /// The note beside the results; its `run` and `task` identify a parcel that was already published.
     pub note: Value,
 }
 
-/// Why a parcel was not put in its place. The input and the results stay where they are.
+/// The reason why a parcel was not published. The input and the results stay where they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotPublished {
-    /// The input was written to after it was taken; this is how it looks now.
+    /// The input was changed after the claim; contains its current metadata.
     Changed(FileSnapshot),
-    /// The file system refused.
+    /// The file system reports an error.
     Refused(PlaceError),
 }
 
@@ -53,7 +53,7 @@ impl From<PlaceError> for NotPublished {
 }
 
 impl Parcel {
-    /// Returns the names that the note may have, in the order of preference: an output of the task keeps its name.
+    /// Returns the possible names of the note, in order of preference: an output of the task keeps its name.
     pub(super) fn note_names(&self) -> [&'static str; 2] {
         match self.root {
             Root::Done => ["result.json", "result.json~note"],
@@ -61,7 +61,7 @@ impl Parcel {
         }
     }
 
-    /// Returns the name of the note: the second one if the task left an output of the first.
+    /// Returns the name of the note: the second one if the task has an output with the first.
     pub(super) fn note_name(&self) -> &'static str {
         let [usual, other] = self.note_names();
         match self.has_output(usual) {
@@ -70,14 +70,14 @@ impl Parcel {
         }
     }
 
-    /// Returns whether the task left a file of that name, or a folder with files in it.
+    /// Returns whether the task has an output with that name, or a folder with files in it.
     fn has_output(&self, name: &str) -> bool {
         let files = self.note["files"].as_array().map_or(&[][..], Vec::as_slice);
         let paths = files.iter().filter_map(|file| file["path"].as_str());
         paths.map(|path| path.split('/').next().unwrap_or(path)).any(|first| first == name)
     }
 
-    /// Returns the name of the input beside the results: `NAME~input` if an output is called as it is.
+    /// Returns the name of the input beside the results: `NAME~input` if an output has its name.
     pub(super) fn input_name(&self) -> OsString {
         let name = self.relative.file_name().unwrap_or(OsStr::new("input"));
         let mut candidate = name.to_owned();
@@ -97,7 +97,7 @@ impl Parcel {
         candidate
     }
 
-    /// Returns whether a note is this parcel's.
+    /// Returns whether a note belongs to this parcel.
     pub(super) fn is_mine(&self, note: &[u8]) -> bool {
         let found: Option<Value> = serde_json::from_slice(note).ok();
         found.is_some_and(|note| note["task"] == self.note["task"] && note["run"] == self.note["run"])
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_keep_their_names_whatever_they_are_called() {
+    fn outputs_always_keep_their_names() {
         let table = [
             (Root::Done, "a.txt", &["out.txt"][..], "result.json", "a.txt"),
             (Root::Done, "a.txt", &["result.json"], "result.json~note", "a.txt"),

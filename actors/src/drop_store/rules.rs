@@ -1,4 +1,4 @@
-//! Which entries of a drop folder are inputs, decided from their names and metadata alone.
+//! Decides which entries of a drop folder are inputs, from their names and metadata only.
 
 use crate::output_names::OURS;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -8,22 +8,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Name of a copy from another file system that grows in the work folder.
+/// Name of a growing copy from another file system in the work folder.
 pub const COMING: &str = ".coming";
 
-/// What an input is.
+/// The unit of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Each file.
+    /// Each file is an input.
     File,
-    /// Each folder directly in the drop folder, with everything in it.
+    /// Each folder directly in the drop folder is an input, with its content.
     Directory,
 }
 
-/// The settings that [`Rules`] are made from.
+/// The settings for [`Rules`].
 #[derive(Debug, Clone)]
 pub struct RulesSettings {
-    /// What an input is.
+    /// Unit of an input.
     pub unit: Unit,
     /// Whether files in subfolders are inputs too.
     pub recursive: bool,
@@ -33,9 +33,9 @@ pub struct RulesSettings {
     pub include: Vec<String>,
     /// Suffix of the markers that declare inputs complete.
     pub marker: Option<String>,
-    /// Smallest input in bytes.
+    /// Minimum length of an input in bytes.
     pub min_file_bytes: u64,
-    /// Largest input in bytes.
+    /// Maximum length of an input in bytes.
     pub max_file_bytes: u64,
     /// Whether hard links and other users' files are inputs too.
     pub take_foreign: bool,
@@ -49,7 +49,7 @@ pub struct Rules {
     included: GlobSet,
 }
 
-/// Owner and number of names of one file.
+/// Owner and number of hard links of a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Ownership {
     /// User id of its owner.
@@ -59,7 +59,7 @@ pub struct Ownership {
 }
 
 impl Rules {
-    /// Makes the rules. Invalid patterns were rejected when settings were read.
+    /// Creates the rules. Invalid patterns were rejected when the settings were read.
     pub fn new(settings: RulesSettings) -> Self {
         let set = |patterns: &[String]| {
             let mut builder = GlobSetBuilder::new();
@@ -74,7 +74,7 @@ impl Rules {
         Self { settings: std::sync::Arc::new(settings), ignored, included }
     }
 
-    /// Returns what an input is.
+    /// Returns the unit of an input.
     pub fn unit(&self) -> Unit {
         self.settings.unit
     }
@@ -101,7 +101,7 @@ impl Rules {
         Some(path.into())
     }
 
-    /// Returns the input that a changed path is about: a marker is about what it marks.
+    /// Returns the input that a changed path belongs to: a marker belongs to the file that it marks.
     pub fn about(&self, relative: &Path) -> Option<PathBuf> {
         let name = relative.file_name()?.as_bytes();
         let meant = match &self.settings.marker {
@@ -118,11 +118,11 @@ impl Rules {
             && self.why_ignored(folder, true).is_none()
     }
 
-    /// Returns why an entry of that name is left alone without further checks.
+    /// Returns why an entry with that name is ignored without further checks.
     pub fn why_ignored(&self, relative: &Path, is_folder_to_search: bool) -> Option<&'static str> {
         let Some(name) = relative.file_name() else { return Some("no name") };
         if relative.components().any(|part| is_ours(part.as_os_str())) {
-            return Some("a file of dropmill's own");
+            return Some("an internal file of dropmill");
         }
         if !self.settings.recursive && relative.components().count() > 1 {
             return Some("in a subfolder, and watch.recursive is false");
@@ -140,19 +140,20 @@ impl Rules {
         (!included).then_some("does not match watch.include")
     }
 
-    /// Returns why an input of this length still waits for its content, if it does.
+    /// Returns why an input of this length is not complete yet, if it is not.
     pub fn why_short(&self, size_bytes: u64) -> Option<&'static str> {
         (size_bytes < self.settings.min_file_bytes).then_some("smaller than watch.min_bytes")
     }
 
-    /// Returns why a folder is no input where files are, and what would change that; `None` where it is searched.
+    /// Returns why a folder is not an input if files are, and what would change that; `None` if it is
+    /// searched.
     pub fn why_no_folder(&self) -> Option<&'static str> {
         (self.settings.unit == Unit::File && !self.settings.recursive).then_some(
             "a folder: watch.recursive = true looks into it, watch.unit = \"directory\" takes it whole",
         )
     }
 
-    /// Returns why an input made of these files is rejected. `own` is the user id of this process.
+    /// Returns why an input with these files is rejected. `own` is the user id of this process.
     pub fn why_rejected(
         &self,
         size_bytes: u64,
@@ -175,8 +176,8 @@ impl Rules {
     }
 }
 
-/// Returns whether a name is one that the drop folder or the work folder uses for itself: for a file on its way to another
-/// file system, for instance.
+/// Returns whether a name is one that the drop folder or the work folder uses internally: for example for a
+/// file that is copied to another file system.
 pub fn is_ours(name: &OsStr) -> bool {
     name.as_bytes().starts_with(OURS.as_bytes()) || name == OsStr::new(COMING)
 }
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_ignored_included_and_searched_as_the_settings_say() {
+    fn names_are_ignored_included_and_searched_according_to_the_settings() {
         let plain = rules(|_| {});
         let all = rules(|settings| settings.ignore.clear());
         let deep = rules(|settings| settings.recursive = true);
@@ -212,7 +213,7 @@ mod tests {
         let table = [
             (&plain, "a.txt", None),
             (&plain, ".a", Some("matches watch.ignore")),
-            (&all, ".dropmill-kept-t", Some("a file of dropmill's own")),
+            (&all, ".dropmill-kept-t", Some("an internal file of dropmill")),
             (&all, ".a", None),
             (&plain, "d/a.txt", Some("in a subfolder, and watch.recursive is false")),
             (&deep, "d/a.txt", None),
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_is_about_its_input_and_is_none_itself() {
+    fn a_marker_belongs_to_its_input_and_is_not_an_input() {
         let marked = rules(|settings| settings.marker = Some(".done".into()));
         assert_eq!(marked.about(Path::new("a.txt.done")), Some("a.txt".into()));
         assert_eq!(marked.about(Path::new("a.txt")), Some("a.txt".into()));

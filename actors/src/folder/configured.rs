@@ -10,18 +10,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Permissions of a folder that is no one else's business.
+/// Permissions of a private folder.
 const PRIVATE: u32 = 0o700;
 
 /// A folder that the user configured. Links in its path are followed once, when the path is resolved.
 ///
-/// Each use opens the folder again, below `/` and without following a link. So a folder that is mounted or moved to the
-/// path later is found, its file system can be unmounted between two uses, and a part of the path that became a link
-/// since leads nowhere.
+/// Each use opens the folder again, below `/` and without following a link. So a folder that is mounted or
+/// moved to the path later is found, its file system can be unmounted between two uses, and a part of the
+/// path that becomes a link later is not followed.
 #[derive(Debug)]
 pub struct ConfiguredFolder {
     given: PathBuf,
-    /// Below `/`.
+    /// Path below `/`.
     resolved: PathBuf,
     top: Folder,
     is_private: bool,
@@ -31,7 +31,7 @@ impl ConfiguredFolder {
     /// Resolves the path of a folder, which is created if it does not exist.
     ///
     /// # Errors
-    /// When the file system refuses, or something else than a folder has this path.
+    /// Fails on an error of the file system, or if the path is not a folder.
     pub fn resolve(given: &Path) -> Result<Self, FolderError> {
         let fail = |error: io::Error| FolderError::new("open folder", given, error);
         fs::create_dir_all(given).map_err(fail)?;
@@ -44,7 +44,7 @@ impl ConfiguredFolder {
     /// Resolves the path of a folder that no other user may enter. Its parent may be any folder.
     ///
     /// # Errors
-    /// As [`ConfiguredFolder::resolve`]; and when the folder belongs to another user.
+    /// As [`ConfiguredFolder::resolve`]; and if the folder belongs to another user.
     pub fn resolve_private(given: &Path) -> Result<Self, FolderError> {
         let (Some(parent), Some(name)) = (given.parent(), given.file_name()) else {
             return Err(FolderError::new("open folder", given, Cause::Outside));
@@ -55,18 +55,18 @@ impl ConfiguredFolder {
         Ok(private)
     }
 
-    /// Opens the folder that has the path now.
+    /// Opens the current folder at the path.
     ///
     /// # Errors
-    /// When there is none, a part of the path became a link, or the file system refuses.
+    /// Fails if there is none, a part of the path became a link, or on an error of the file system.
     pub fn open(&self) -> Result<Folder, FolderError> {
         self.checked(self.top.folder(&self.resolved))
     }
 
-    /// Opens the folder that has the path now, or creates it.
+    /// Opens the current folder at the path, or creates it.
     ///
     /// # Errors
-    /// When a part of the path became a link, or the file system refuses.
+    /// Fails if a part of the path became a link, or on an error of the file system.
     pub fn open_or_create(&self, mode: u32) -> Result<Folder, FolderError> {
         self.checked(self.top.create_folders(&self.resolved, mode))
     }
@@ -113,13 +113,13 @@ mod tests {
         let done = ConfiguredFolder::resolve(&path("srv/done")).unwrap();
         done.open().unwrap().create_file("a", 0o600).unwrap();
         assert!(path("data/done/a").exists());
-        // Another folder has the path now.
+        // Another folder is at the path now.
         fs::rename(path("data/done"), path("before")).unwrap();
         let error = done.open().unwrap_err();
         assert!(error.is_not_found() && error.to_string().contains("srv/done"), "{error}");
         done.open_or_create(0o755).unwrap().create_file("b", 0o600).unwrap();
         assert!(path("data/done/b").exists());
-        // A link has it.
+        // A link is at the path now.
         fs::remove_dir_all(path("data/done")).unwrap();
         symlink(path("elsewhere"), path("data/done")).unwrap();
         assert!(done.open().is_err() && done.open_or_create(0o755).is_err());
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_folder_is_closed_to_others_and_must_be_ours() {
+    fn a_private_folder_is_closed_to_others_and_must_belong_to_this_user() {
         let outer = tempfile::tempdir().unwrap();
         let path = outer.path().join("work/id");
         fs::create_dir_all(&path).unwrap();

@@ -14,19 +14,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Permissions that a copy keeps: neither setuid nor setgid, which would mean something else for another owner.
+/// Permissions that a copy keeps: neither setuid nor setgid, which would have another meaning for another
+/// owner.
 const KEPT: u32 = 0o777;
 
 impl Folder {
-    /// Copies a plain file, or a folder with everything in it, to a name that is free.
+    /// Copies a regular file, or a folder with its content, to a free name.
     ///
-    /// The copy has the permissions of the original and its time of change. Content and names below the copy are
-    /// durable; its own name is once the folder it lies in is synced. Of a copy that fails, a part may remain. Returns what
-    /// distinguishes the copy from every other entry.
+    /// The copy has the permissions and the modification time of the original. Content and names inside the
+    /// copy are durable; its own name is durable after a sync of its folder. If the copy fails, a part may
+    /// remain. Returns the identity of the copy.
     ///
     /// # Errors
-    /// When something is neither a plain file nor a folder, when a file was replaced or written to while it was copied,
-    /// when the new name is taken, or when the file system refuses.
+    /// Fails if something is neither a regular file nor a folder, a file was replaced or changed during the
+    /// copy, the new name is taken, or on an error of the file system.
     pub fn copy(
         &self,
         from: impl AsRef<Path>,
@@ -45,10 +46,11 @@ impl Folder {
         }
     }
 
-    /// Gives this folder the permissions and the time of change of another one; its owner may always change it.
+    /// Gives this folder the permissions and the modification time of another one; its owner can always
+    /// change it.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Fails on an error of the file system.
     pub fn keep(&self, facts: &Facts) -> Result<(), FolderError> {
         let handle = self.handle.try_clone().map(File::from);
         let kept = handle.and_then(|handle| keep(&handle, facts, facts.mode & KEPT | 0o700));
@@ -67,14 +69,14 @@ impl Folder {
     }
 }
 
-/// Copies no more than the file had when it was opened: a file that grows as fast as it is read would have no end.
+/// Copies at most the original length: a file that grows as fast as it is read would never end.
 fn copy_bytes(source: &File, target: &File, length: u64) -> io::Result<u64> {
     let (mut source, mut target) = (source.take(length), target);
-    // Done by the kernel where the file systems can (`copy_file_range`).
+    // The kernel does this if the file systems support it (`copy_file_range`).
     io::copy(&mut source, &mut target)
 }
 
-/// Checks that a file of which so many bytes were copied is as it was when it was opened.
+/// Checks that a file is unchanged since it was opened, after this many bytes were copied.
 fn check_unchanged(source: &File, opened: &Facts, copied: u64) -> Result<(), Cause> {
     let now = Facts::of(&fstat(source)?);
     match copied == opened.size_bytes && now.look() == opened.look() {
@@ -101,7 +103,7 @@ fn moment(modified_ns: i128) -> SystemTime {
     moment.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Copies what is in one folder into another, which is new.
+/// Copies the content of a folder into another, new one.
 fn copy_tree(source: &Folder, target: &Folder) -> Result<(), FolderError> {
     let mut made = vec![];
     let mut waiting = vec![PathBuf::new()];
@@ -123,7 +125,7 @@ fn copy_tree(source: &Folder, target: &Folder) -> Result<(), FolderError> {
         }
         made.push((below, facts));
     }
-    // The innermost first, as a new entry changes the time of its folder.
+    // The innermost first, because a new entry changes the modification time of its folder.
     for (below, facts) in made.into_iter().rev() {
         let folder = target.folder(&below)?;
         folder.keep(&facts)?;
@@ -138,7 +140,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn every_write_while_a_file_is_copied_shows() {
+    fn every_write_during_a_copy_is_detected() {
         let outer = tempfile::tempdir().unwrap();
         let (path, folder) = (outer.path().join("file"), Folder::open(outer.path()).unwrap());
         let checked = |copied, meanwhile: &dyn Fn(&File)| {
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_moment_is_kept() {
+    fn every_modification_time_is_kept() {
         for (ns, expected) in [
             (0, Some(SystemTime::UNIX_EPOCH)),
             (1_500_000_000, SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(1500))),

@@ -17,22 +17,22 @@ pub struct FolderError {
     cause: Cause,
 }
 
-/// Why an operation failed.
+/// The reason for the failure.
 #[derive(Debug)]
 pub enum Cause {
     /// The file system's error.
     Io(io::Error),
-    /// A part of the path is a link, or something else that is no folder.
+    /// A part of the path is a link, or something else that is not a folder.
     Diverted,
     /// The path has an empty part, `.` or `..`, or is absolute.
     Outside,
-    /// The entry is no plain file.
+    /// The entry is not a regular file.
     NoFile(Kind),
-    /// Another entry took the place of the one that was checked.
+    /// Another entry replaced the one that was checked.
     Replaced,
-    /// The file was written to while it was copied.
+    /// The file was changed while it was copied.
     Changed,
-    /// Entries appeared in the folder as fast as they were removed.
+    /// Entries were added to the folder as fast as they were removed.
     KeepsFilling,
     /// The folder belongs to another user.
     Foreign {
@@ -45,11 +45,11 @@ impl fmt::Display for Cause {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(to),
-            Self::Diverted => to.write_str("a part of the path is a symbolic link or no folder"),
+            Self::Diverted => to.write_str("a part of the path is a symbolic link or not a folder"),
             Self::Outside => to.write_str("expected a relative path without empty parts, `.` and `..`"),
-            Self::NoFile(kind) => write!(to, "it is {kind}, not a plain file"),
-            Self::Replaced => to.write_str("another file took its place meanwhile"),
-            Self::Changed => to.write_str("it was written to meanwhile"),
+            Self::NoFile(kind) => write!(to, "it is {kind}, not a regular file"),
+            Self::Replaced => to.write_str("another file has replaced it"),
+            Self::Changed => to.write_str("it was changed meanwhile"),
             Self::KeepsFilling => to.write_str("another process keeps creating files in it"),
             Self::Foreign { owner } => {
                 write!(to, "it belongs to user {owner}; expected a folder of this process's user")
@@ -67,7 +67,8 @@ impl From<io::Error> for Cause {
 impl From<Errno> for Cause {
     fn from(error: Errno) -> Self {
         match error {
-            // A link in the way is the former for `openat2`, the latter for `O_DIRECTORY` with `O_NOFOLLOW`.
+            // A link in the path gives the first error with `openat2`, the second with `O_DIRECTORY` and
+            // `O_NOFOLLOW`.
             Errno::LOOP | Errno::NOTDIR => Self::Diverted,
             error => Self::Io(error.into()),
         }
@@ -79,17 +80,17 @@ impl FolderError {
         Self { action, path: path.to_owned(), cause: cause.into() }
     }
 
-    /// Names another path: that by which the user knows the entry.
+    /// Replaces the path by the one that the user knows.
     pub(super) fn at(self, path: &Path) -> Self {
         Self { path: path.to_owned(), ..self }
     }
 
-    /// Returns why the operation failed.
+    /// Returns the reason for the failure.
     pub fn cause(&self) -> &Cause {
         &self.cause
     }
 
-    /// Returns the kind of the file system's error, where the file system refused.
+    /// Returns the kind of the file system's error, if there is one.
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match &self.cause {
             Cause::Io(error) => Some(error.kind()),
@@ -97,18 +98,19 @@ impl FolderError {
         }
     }
 
-    /// Returns whether the entry, or a folder on the way to it, does not exist.
+    /// Returns whether the entry, or a folder in its path, does not exist.
     pub fn is_not_found(&self) -> bool {
         self.kind() == Some(io::ErrorKind::NotFound)
     }
 
-    /// Returns whether the entry does not exist under its path: nothing is there, or the path leads through a link.
+    /// Returns whether the entry does not exist under its path: it is missing, or the path leads through a
+    /// link.
     pub fn is_gone(&self) -> bool {
         self.is_not_found() || matches!(self.cause, Cause::Diverted)
     }
 
-    /// Returns whether another process can have caused the failure: it removed, replaced or wrote to something, or took
-    /// permissions away.
+    /// Returns whether another process may have caused the failure by removing, replacing or changing an
+    /// entry, or its permissions.
     pub fn shows_another_process(&self) -> bool {
         match self.cause {
             Cause::Diverted | Cause::NoFile(_) | Cause::Replaced | Cause::Changed | Cause::KeepsFilling => {
@@ -121,7 +123,7 @@ impl FolderError {
         }
     }
 
-    /// Returns whether the place of a new entry is taken.
+    /// Returns whether the name of a new entry is taken.
     pub fn is_taken(&self) -> bool {
         matches!(self.kind(), Some(io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty))
     }
@@ -135,7 +137,7 @@ impl FolderError {
 impl From<&FolderError> for PlaceError {
     fn from(error: &FolderError) -> Self {
         let may_pass = match &error.cause {
-            // Another process holds a lease on the file, which the attempt to open it ends.
+            // Another process holds a lease on the file, which ends by the attempt to open it.
             Cause::Io(cause) => may_pass(cause) || cause.kind() == io::ErrorKind::WouldBlock,
             Cause::Changed | Cause::Replaced | Cause::KeepsFilling => true,
             Cause::Diverted | Cause::Outside | Cause::NoFile(_) | Cause::Foreign { .. } => false,

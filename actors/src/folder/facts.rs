@@ -1,22 +1,22 @@
-//! Facts about entries, as the file system reports them.
+//! Metadata of entries, as the file system reports them.
 
 use dropmill_lifecycle::arrival::FileSnapshot;
 use rustix::fs::{FileType, Stat};
 use std::{ffi::OsString, fmt};
 
-/// What distinguishes a file or folder from every other one.
+/// The identity of a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// Number of its file system.
     pub device: u64,
-    /// Number there.
+    /// Inode number on it.
     pub inode: u64,
 }
 
-/// Kind of an entry.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A plain file.
+    /// A regular file.
     File,
     /// A folder.
     Folder,
@@ -26,40 +26,40 @@ pub enum Kind {
     Fifo,
     /// A socket.
     Socket,
-    /// A device for blocks or characters.
+    /// A block or character device.
     Device,
 }
 
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name, of whatever bytes.
+    /// Name of the entry, of arbitrary bytes.
     pub name: OsString,
-    /// Its kind when the folder was listed.
+    /// Kind of the entry when the folder was listed.
     pub kind: Kind,
 }
 
-/// Facts about an entry.
+/// The metadata of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// What it is.
+    /// Kind of the entry.
     pub kind: Kind,
-    /// What distinguishes it from every other one.
+    /// Identity of the entry.
     pub identity: Identity,
     /// Length in bytes.
     pub size_bytes: u64,
-    /// Nanoseconds since 1970 at which its content was changed; its owner may set them.
+    /// Modification time in nanoseconds since 1970; its owner can set it.
     pub modified_ns: i128,
     /// Permissions: the twelve bits below the kind.
     pub mode: u32,
     /// User id of its owner.
     pub owner: u32,
-    /// Names that it has.
+    /// Number of hard links.
     pub links: u64,
 }
 
 impl Kind {
-    /// Returns the kind; none when the file system did not report it.
+    /// Returns the kind; `None` if the file system did not report it.
     pub(super) fn of(kind: FileType) -> Option<Self> {
         Some(match kind {
             FileType::RegularFile => Self::File,
@@ -76,7 +76,7 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(match self {
-            Self::File => "a plain file",
+            Self::File => "a regular file",
             Self::Folder => "a folder",
             Self::Link => "a symbolic link",
             Self::Fifo => "a FIFO",
@@ -90,7 +90,7 @@ impl Facts {
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "types differ between machines")]
     pub(super) fn of(stat: &Stat) -> Self {
         Self {
-            // Whatever is of no known kind is neither read nor entered, as a device.
+            // An unknown kind is neither read nor entered, like a device.
             kind: Kind::of(FileType::from_raw_mode(stat.st_mode)).unwrap_or(Kind::Device),
             identity: Identity { device: stat.st_dev as u64, inode: stat.st_ino as u64 },
             size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
@@ -101,7 +101,7 @@ impl Facts {
         }
     }
 
-    /// Returns what shows whether another process wrote to the file or replaced it.
+    /// Returns the metadata that change when another process changes or replaces the file.
     pub fn look(&self) -> FileSnapshot {
         FileSnapshot {
             size_bytes: self.size_bytes,

@@ -16,21 +16,21 @@ use std::{
 };
 
 impl Folder {
-    /// Opens a plain file for reading, and returns the facts about the file that was opened.
+    /// Opens a regular file for reading, and returns the metadata of the opened file.
     ///
-    /// It neither waits for the other end of a FIFO nor opens a device.
+    /// Neither waits for the other end of a FIFO nor opens a device.
     ///
     /// # Errors
-    /// When there is no file, when it is no plain file, when a part of its path is a link, or when this process may not
-    /// read it.
+    /// Fails if it does not exist, is not a regular file, a part of its path is a link, or this process may
+    /// not read it.
     pub fn open_file(&self, relative: impl AsRef<Path>) -> Result<(File, Facts), FolderError> {
         self.open_if(relative.as_ref(), |_| true)
     }
 
-    /// Opens the very file that was found before under this path, if it is still there.
+    /// Opens exactly the file that was found before under this path, if it is still there.
     ///
     /// # Errors
-    /// As [`Folder::open_file`]; and when another file took its place.
+    /// As [`Folder::open_file`]; and if another file replaced it.
     pub fn open_same(
         &self,
         relative: impl AsRef<Path>,
@@ -42,7 +42,7 @@ impl Folder {
     /// Reads a short file.
     ///
     /// # Errors
-    /// As [`Folder::open_file`]. Of a file that is longer than `longest` bytes the rest is left out.
+    /// As [`Folder::open_file`]. Of a longer file, only the first `longest` bytes are returned.
     pub fn read(&self, relative: impl AsRef<Path>, longest: u64) -> Result<Vec<u8>, FolderError> {
         let relative = relative.as_ref();
         let (file, _) = self.open_file(relative)?;
@@ -53,10 +53,10 @@ impl Folder {
 
     /// Creates a file and opens it for writing.
     ///
-    /// The umask takes bits away from `mode`, as for every new file.
+    /// The umask removes bits from `mode`, as for every new file.
     ///
     /// # Errors
-    /// When something of that name exists, a link included, or the file system refuses.
+    /// Fails if an entry of that name exists, even a link, or on an error of the file system.
     pub fn create_file(&self, relative: impl AsRef<Path>, mode: u32) -> Result<File, FolderError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = self.at("create file", relative.as_ref(), |place| {
@@ -65,7 +65,8 @@ impl Folder {
         created.map(File::from)
     }
 
-    /// Creates a file with a content and makes the content durable. Its name is durable once the folder is synced.
+    /// Creates a file with a content and makes the content durable. Its name is durable after a sync of the
+    /// folder.
     ///
     /// # Errors
     /// As [`Folder::create_file`]. A file whose content could not be written is removed.
@@ -73,7 +74,7 @@ impl Folder {
         let relative = relative.as_ref();
         let mut file = self.create_file(relative, mode)?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
-            // The first error is the one that says what is wrong.
+            // The first error is the relevant one.
             let _ = self.remove_file(relative);
             self.error("write", relative, error)
         })
@@ -89,8 +90,8 @@ impl Folder {
     }
 }
 
-/// Opens a plain file. Checked first, so that no device is opened; checked again, as it may have been replaced between
-/// the two: without a link to follow and without waiting, to open the wrong entry does nothing.
+/// Opens a regular file. It is checked before, so that no device is opened, and after, because it may have
+/// been replaced: opening does not follow links and does not wait, so opening a wrong entry has no effect.
 fn open_plain(place: &Place<'_>, is_expected: impl Fn(&Facts) -> bool) -> Result<(File, Facts), Cause> {
     let found = Facts::of(&statat(&place.folder, place.name, AtFlags::SYMLINK_NOFOLLOW)?);
     if found.kind != Kind::File {

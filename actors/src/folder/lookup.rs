@@ -1,4 +1,4 @@
-//! Finds folders below an open one: by `openat2`, or part by part where the kernel does not offer it.
+//! Finds folders below an open one: with `openat2`, or part by part if the kernel does not support it.
 
 use super::error::Cause;
 use rustix::{
@@ -12,13 +12,13 @@ use std::{
     path::Path,
 };
 
-/// Bytes that the kernel takes as one path, with the NUL at its end.
+/// Maximum length of a path for the kernel, including the final zero byte.
 const PATH_MAX: usize = 4096;
 
 /// How paths are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lookup {
-    /// By the kernel in one call, and part by part where it refuses.
+    /// By the kernel in one call, and part by part if that is not possible.
     Kernel,
     /// Part by part.
     #[cfg_attr(
@@ -28,12 +28,12 @@ pub(super) enum Lookup {
     Walk,
 }
 
-/// What a folder is opened for.
+/// The purpose of an opened folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
-    /// To reach an entry in it: this needs no permission to read the folder.
+    /// Access to an entry in it: this needs no permission to read the folder.
     Passing,
-    /// To list it and to make it durable.
+    /// Listing and syncing it.
     Reading,
 }
 
@@ -49,7 +49,8 @@ impl For {
 
 /// Returns the parts of a relative path; none for an empty one.
 ///
-/// `Path::components` would hide empty parts and `.`. Paths of ours have neither: one that does was made by someone else.
+/// `Path::components` would hide empty parts and `.`. Paths of this program have neither, so a path with them
+/// was created by another program.
 pub(super) fn segments(relative: &Path) -> Result<Vec<&OsStr>, Cause> {
     let bytes = relative.as_os_str().as_bytes();
     if bytes.is_empty() {
@@ -62,7 +63,7 @@ pub(super) fn segments(relative: &Path) -> Result<Vec<&OsStr>, Cause> {
     parts.collect()
 }
 
-/// Opens a folder below another. No part of the path may be a link or lead out.
+/// Opens a folder below another. No part of the path may be a link or lead out of it.
 pub(super) fn open_beneath(
     root: BorrowedFd<'_>,
     parts: &[&OsStr],
@@ -86,14 +87,14 @@ pub(super) fn open_beneath(
     }
 }
 
-/// Returns how many parts the kernel takes as one path.
+/// Returns how many parts fit into one path for the kernel.
 fn fitting(parts: &[&OsStr]) -> usize {
     let mut length = 0;
     let fit = parts.iter().take_while(|part| {
         length += part.len() + 1;
         length <= PATH_MAX
     });
-    // A name that is too long for any file system goes to the kernel alone, which says so.
+    // A name that is too long for any file system is passed alone, and the kernel reports it.
     fit.count().max(1).min(parts.len())
 }
 
@@ -108,8 +109,8 @@ fn open_piece(at: BorrowedFd<'_>, parts: &[&OsStr], purpose: For) -> Result<Owne
     }
     let path = if path.is_empty() { OsStr::new(".") } else { &path };
     match openat2(at, path, purpose.flags(), Mode::empty(), resolve) {
-        // A kernel before 5.6; a sandbox that forbids the call; a rename elsewhere, of which the kernel cannot say
-        // whether it concerns this path.
+        // A kernel before 5.6; a sandbox without this call; or a concurrent rename that might affect this
+        // path.
         Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => walk(at, parts, purpose),
         outcome => outcome,
     }
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn long_paths_are_cut_into_pieces_that_the_kernel_takes() {
         let name = OsString::from("n".repeat(255));
-        // Sixteen names and fifteen slashes and a NUL are 4096 bytes.
+        // Sixteen names, fifteen slashes and a zero byte are 4096 bytes.
         for (count, expected) in [(0, 0), (1, 1), (16, 16), (17, 16), (40, 16)] {
             assert_eq!(fitting(&vec![name.as_os_str(); count]), expected, "{count}");
         }

@@ -8,14 +8,14 @@ use rustix::{
 use std::path::Path;
 
 impl Folder {
-    /// Moves an entry to a name that is free, in this folder or in another one.
+    /// Moves an entry to a free name, in this folder or another one.
     ///
-    /// A rename moves what has the name at that moment, which may be another entry than the one that was checked, and
-    /// links are moved as links. Check afterwards, in a folder that nobody else can write to.
+    /// A rename moves the entry that has the name at that moment, which may differ from the one that was
+    /// checked; links are moved as links. Check it afterwards, in a folder that no other user can write to.
     ///
     /// # Errors
-    /// When there is no such entry, when the new name is taken, when the two folders are on different file systems, or
-    /// when the file system refuses.
+    /// Fails if there is no such entry, the new name is taken, the folders are on different file systems, or
+    /// on an error of the file system.
     pub fn rename_new(
         &self,
         from: impl AsRef<Path>,
@@ -24,7 +24,7 @@ impl Folder {
     ) -> Result<(), FolderError> {
         self.rename(from.as_ref(), to, name.as_ref(), |from, to| {
             match renameat_with(&from.folder, from.name, &to.folder, to.name, RenameFlags::NOREPLACE) {
-                // The file system knows no such rename.
+                // The file system does not support this kind of rename.
                 Err(Errno::INVAL | Errno::NOSYS) => rename_in_two_steps(from, to),
                 outcome => outcome,
             }
@@ -34,7 +34,8 @@ impl Folder {
     /// Swaps two entries in one step.
     ///
     /// # Errors
-    /// When one of them does not exist, when they are on different file systems, or when the file system refuses.
+    /// Fails if one of them does not exist, they are on different file systems, or on an error of the file
+    /// system.
     pub fn exchange(
         &self,
         one: impl AsRef<Path>,
@@ -57,15 +58,15 @@ impl Folder {
         let target = to.place(name).map_err(|cause| to.error("rename to", name, cause))?;
         rename(&source, &target).map_err(|errno| match errno {
             Errno::NOENT => self.error("rename", from, errno),
-            // Of a name that is not looked up any further, the two never mean a link in the way.
+            // For the last segment, these errors never mean a link in the path.
             Errno::LOOP | Errno::NOTDIR => to.error("rename to", name, Cause::Io(errno.into())),
             _ => to.error("rename to", name, errno),
         })
     }
 }
 
-/// Renames where the file system cannot refuse to replace. Whatever appears between the two steps is replaced: this is
-/// the most that such a file system offers.
+/// Renames on a file system that cannot refuse to replace an entry. An entry that appears between the two
+/// steps is replaced: such a file system offers nothing better.
 fn rename_in_two_steps(from: &Place<'_>, to: &Place<'_>) -> Result<(), Errno> {
     match statat(&to.folder, to.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Err(Errno::EXIST),

@@ -11,32 +11,32 @@ use rustix::{
 };
 use std::path::{Path, PathBuf};
 
-/// Times that a folder is emptied before its removal fails: entries may appear in it meanwhile.
+/// Maximum number of times that a folder is emptied: entries may be added meanwhile.
 const ROUNDS: u32 = 64;
 
 impl Folder {
-    /// Removes an entry that is no folder. A link is removed, what it leads to stays.
+    /// Removes an entry that is not a folder. A link is removed, its target stays.
     ///
     /// # Errors
-    /// When there is no such entry, when it is a folder, or when the file system refuses.
+    /// Fails if there is no such entry, it is a folder, or on an error of the file system.
     pub fn remove_file(&self, relative: impl AsRef<Path>) -> Result<(), FolderError> {
         self.at("remove", relative.as_ref(), |place| unlinkat(&place.folder, place.name, AtFlags::empty()))
     }
 
-    /// Removes a folder that is empty.
+    /// Removes an empty folder.
     ///
     /// # Errors
-    /// When there is no such folder, when something is in it, or when the file system refuses.
+    /// Fails if it does not exist, it is not empty, or on an error of the file system.
     pub fn remove_empty_folder(&self, relative: impl AsRef<Path>) -> Result<(), FolderError> {
         self.at("remove folder", relative.as_ref(), |place| {
             unlinkat(&place.folder, place.name, AtFlags::REMOVEDIR)
         })
     }
 
-    /// Removes whatever has this name, a folder with everything in it; returns whether something had.
+    /// Removes an entry of any kind, a folder with its content; returns whether there was one.
     ///
     /// # Errors
-    /// When the file system refuses, or when another process creates files as fast as they are removed.
+    /// Fails on an error of the file system, or if another process creates files as fast as they are removed.
     pub fn remove(&self, relative: impl AsRef<Path>) -> Result<bool, FolderError> {
         let relative = relative.as_ref();
         match self.facts(relative) {
@@ -48,8 +48,8 @@ impl Folder {
         Ok(true)
     }
 
-    /// Removes a folder with everything in it: by paths from its own handle, so that neither links nor the depth of the
-    /// tree matter, and with one open folder at a time.
+    /// Removes a folder with its content, by paths relative to its own handle: neither links nor the depth of
+    /// the tree matter, and only one folder is open at a time.
     fn remove_tree(&self, relative: &Path) -> Result<(), FolderError> {
         let top = self.folder(relative)?;
         let mut waiting = vec![(PathBuf::new(), 0)];
@@ -79,7 +79,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes what is no folder from a folder below, and returns the paths of the folders in it.
+    /// Removes everything except folders from a folder, and returns the paths of its folders.
     fn empty(&self, below: &Path) -> Result<Vec<PathBuf>, FolderError> {
         let here = match self.folder(below) {
             Ok(here) => here,
@@ -87,7 +87,8 @@ impl Folder {
             Err(error) => return Err(error),
         };
         if here.own_facts()?.mode & 0o300 != 0o300 {
-            // The owner of a folder may make it writable again. If it belongs to another user, the removal says so.
+            // The owner of a folder can make it writable again. If it belongs to another user, the removal
+            // reports that.
             let _ = fchmod(&here.handle, Mode::RWXU);
         }
         let mut folders = vec![];
@@ -99,7 +100,7 @@ impl Folder {
             }
             match unlinkat(&here.handle, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                // A folder took its place since it was listed.
+                // A folder replaced it since it was listed.
                 Err(Errno::ISDIR) => folders.push(below.join(name)),
                 Err(error) => return Err(here.error("remove", name, error)),
             }

@@ -6,7 +6,7 @@ use super::*;
 use std::{fs, io::Read, os::unix::fs::symlink};
 use tempfile::TempDir;
 
-/// Runs a test with each way to look paths up.
+/// Runs a test with each kind of path lookup.
 fn with_each_lookup(test: impl Fn(&Path, Folder)) {
     for open in [Folder::open, Folder::open_walking] {
         let outer = TempDir::new().unwrap();
@@ -37,7 +37,7 @@ fn fifo(path: &Path) {
     rustix::fs::mknodat(CWD, path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
 }
 
-/// Everything that can be done with one path, each with whether it succeeded.
+/// Runs every operation with one path; returns whether each succeeded.
 fn every_operation(folder: &Folder, path: &str, spare: &Folder) -> Vec<(&'static str, bool)> {
     vec![
         ("folder", folder.folder(path).is_ok()),
@@ -107,7 +107,7 @@ fn a_link_at_the_end_of_a_path_is_an_entry_and_never_followed() {
         assert_eq!(folder.facts("link").unwrap().kind, Kind::Link);
         let refused = folder.open_file("link").unwrap_err();
         let expected =
-            format!("cannot open {:?}: it is a symbolic link, not a plain file", root.join("link"));
+            format!("cannot open {:?}: it is a symbolic link, not a regular file", root.join("link"));
         assert_eq!(refused.to_string(), expected);
         assert!(folder.folder("link").is_err());
         symlink("nowhere", root.join("dangling")).unwrap();

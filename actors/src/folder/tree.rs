@@ -1,6 +1,6 @@
-//! A folder as one input: the files in it, and what shows that another process wrote to any of them.
+//! A folder as one input: its files, and the detection of changes by other processes.
 //!
-//! The folder is held open. Each file is opened below the handle, and must be the one that was listed.
+//! The folder is held open. Each file is opened relative to the handle, and must be the one that was listed.
 
 use super::{
     Folder,
@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders within folders that an input may have. Each level costs a look-up for each file below it.
+/// Maximum nesting of folders in an input. Each level costs a look-up for each file below it.
 const DEEPEST: usize = 256;
 
 /// An open folder and the files in it.
@@ -32,18 +32,18 @@ pub struct Tree {
 pub struct TreeFile {
     /// Path below the folder.
     pub relative: PathBuf,
-    /// The facts when the folder was listed.
+    /// Metadata of the file when the folder was listed.
     pub facts: Facts,
 }
 
-/// Why a folder is no input.
+/// The reason why a folder is not an input.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// The file system refused, or the folder changed meanwhile.
+    /// The file system reports an error, or the folder changed meanwhile.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// It holds something that cannot be an input.
-    #[error("it holds {}, which is {what}", shown(path))]
+    /// It contains something that cannot be an input.
+    #[error("it contains {}, which is {what}", shown(path))]
     NoInput {
         /// Path below the folder.
         path: PathBuf,
@@ -53,17 +53,18 @@ pub enum TreeError {
 }
 
 impl TreeError {
-    /// Returns whether an entry was listed and did not exist a moment later: the folder is being changed.
+    /// Returns whether an entry disappeared after it was listed: the folder is being changed.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Folder(error) if error.is_gone())
     }
 }
 
 impl Folder {
-    /// Opens a folder below this one and lists the files in it and in the folders in it; an empty path is this folder.
+    /// Opens a folder below this one and lists its files, also those in nested folders; an empty path is this
+    /// folder.
     ///
     /// # Errors
-    /// When it cannot be read, or holds what is neither a folder nor a plain file.
+    /// Fails if it cannot be read, or contains something that is neither a folder nor a regular file.
     pub fn tree(&self, relative: impl AsRef<Path>) -> Result<Tree, TreeError> {
         let folder = self.folder(relative)?;
         let mut walk = Walk { latest: i128::MIN, files: vec![] };
@@ -85,10 +86,10 @@ impl Folder {
         Ok(Tree { folder, files, folders, look })
     }
 
-    /// Returns what shows whether another process wrote to an input, file or folder, or replaced it.
+    /// Returns metadata that change when another process changes or replaces an input, file or folder.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no input.
+    /// Fails if there is no such entry, or it is not an input.
     pub fn look(&self, relative: impl AsRef<Path>) -> Result<FileSnapshot, TreeError> {
         let relative = relative.as_ref();
         let facts = self.facts(relative)?;
@@ -100,7 +101,7 @@ impl Folder {
     }
 }
 
-/// Returns a path in which no character acts on the terminal or breaks the line.
+/// Returns a path in which no character controls the terminal or breaks the line.
 fn shown(path: &Path) -> String {
     let quoted = format!("{path:?}");
     quoted.trim_matches('"').to_owned()
@@ -112,7 +113,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Adds the files of one folder, and returns the paths of the folders in it.
+    /// Adds the files of one folder, and returns the paths of its folders.
     fn list(&mut self, here: &Folder, below: &Path) -> Result<Vec<PathBuf>, TreeError> {
         self.latest = self.latest.max(here.own_facts()?.modified_ns);
         let mut folders = vec![];
@@ -135,7 +136,8 @@ impl Walk {
     }
 }
 
-/// The sum of the lengths, the latest change, and a hash of the names and of what distinguishes each file from another.
+/// Returns the sum of the lengths, the latest modification time, and a hash of the names and identities of
+/// the files.
 fn look_of(files: &[TreeFile], latest: i128) -> FileSnapshot {
     let mut hash = Sha256::new();
     for TreeFile { relative, facts } in files {
@@ -152,36 +154,37 @@ fn look_of(files: &[TreeFile], latest: i128) -> FileSnapshot {
 }
 
 impl Tree {
-    /// Returns the files, in the order of their paths.
+    /// Returns the files, sorted by path.
     pub fn files(&self) -> &[TreeFile] {
         &self.files
     }
 
-    /// Returns the paths of the files, in their order.
+    /// Returns the paths of the files, sorted.
     pub fn into_paths(self) -> Vec<PathBuf> {
         self.files.into_iter().map(|file| file.relative).collect()
     }
 
-    /// Returns the first folder, if any, whose entries this process may not rename and remove. An empty path is the folder
-    /// itself.
+    /// Returns the first folder whose entries this process may not rename and remove, if there is one. An
+    /// empty path is the folder itself.
     pub fn unchangeable(&self) -> Option<&Path> {
         self.folders.iter().find(|below| !self.folder.is_changeable(below)).map(PathBuf::as_path)
     }
 
-    /// Returns what shows whether another process wrote to any of the files, replaced one, or changed a name.
+    /// Returns metadata that change when another process changes, replaces or renames one of the files.
     pub fn look(&self) -> FileSnapshot {
         self.look
     }
 
-    /// Opens a file for reading; it is the very file that was listed.
+    /// Opens exactly the file that was listed, for reading.
     ///
     /// # Errors
-    /// When another file took its place, when a part of its path became a link, or when the file system refuses.
+    /// Fails if another file replaced it, a part of its path became a link, or on an error of the file
+    /// system.
     pub fn open(&self, file: &TreeFile) -> Result<File, FolderError> {
         Ok(self.folder.open_same(&file.relative, file.facts.identity)?.0)
     }
 
-    /// Opens each file in turn, in the order of their paths.
+    /// Opens each file in turn, sorted by path.
     pub fn read(&self) -> impl Iterator<Item = Result<(&TreeFile, File), FolderError>> {
         self.files.iter().map(|file| Ok((file, self.open(file)?)))
     }

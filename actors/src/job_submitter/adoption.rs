@@ -1,11 +1,12 @@
-//! What the answer to "add these tasks" means for each of them.
+//! Interprets the response to "add tasks" for each task.
 
 use super::still_unclear;
 use dropmill_azure_client::batch::BatchApi;
 use dropmill_azure_wire::batch as wire;
 use dropmill_lifecycle::{Code, Failure};
 
-/// What one entry of the answer means: accepted (`true`: it was there already, and ours), or why not.
+/// Interprets one entry of the response: accepted (`true`: it existed already and belongs to this run), or
+/// the reason for the rejection.
 pub async fn verdict(
     batch: &BatchApi,
     job: &str,
@@ -13,7 +14,7 @@ pub async fn verdict(
     result: Option<&wire::TaskAddResult>,
 ) -> Result<bool, Failure> {
     let Some(result) = result else {
-        let message = format!("add task {}: the answer does not name it", task.id);
+        let message = format!("add task {}: the response does not contain it", task.id);
         return Err(Failure::transient(Code::BrokenAnswer, message));
     };
     let (code, message) = match (&result.status, &result.error) {
@@ -24,15 +25,15 @@ pub async fn verdict(
     if code == Code::TaskExists {
         return adopt_task(batch, job, task).await.map_err(still_unclear);
     }
-    let message = format!("add task {}: refused with {code}: {message}", task.id);
+    let message = format!("add task {}: rejected with {code}: {message}", task.id);
     Err(match result.status {
         wire::TaskAddStatus::ServerError => Failure::transient(code, message),
         _ => Failure::permanent(code, message),
     })
 }
 
-/// A job that ended by itself had all its tasks: that it takes none now says nothing of those an earlier life of the
-/// run added and did not live to write down.
+/// A job that ended on its own had all its tasks. That it accepts none now does not concern tasks that a
+/// previous process added without recording it.
 pub async fn added_before(
     batch: &BatchApi,
     job: &str,
@@ -51,12 +52,13 @@ pub async fn added_before(
     if none { Err(refused) } else { Ok(verdicts) }
 }
 
-/// Whether the service has this task, and it is ours.
+/// Returns whether the service has this task, and it belongs to this run.
 async fn adopt_task(batch: &BatchApi, job: &str, task: &wire::TaskAdd) -> Result<bool, Failure> {
     let found = batch.get_task(job, &task.id).await.map_err(|error| error.failure())?;
     if found.command_line == Some(task.command_line.clone()) {
         return Ok(true);
     }
-    let message = format!("task {} exists with another command line: it is not ours", task.id);
+    let message =
+        format!("task {} exists with another command line: it does not belong to this run", task.id);
     Err(Failure::permanent(Code::TaskExists, message))
 }

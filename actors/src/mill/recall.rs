@@ -1,4 +1,4 @@
-//! What a mill takes up from previous processes: runs to resume, inputs that no run knows, results to report again.
+//! Restores the state of previous processes: runs to resume, inputs without a run, results to report again.
 
 use super::{
     Finished,
@@ -14,27 +14,27 @@ use dropmill_journal::{
     past::{RecoveredRun, RecoveredTask},
 };
 
-/// Tasks of a run: the id of each, and what is known of it.
+/// Tasks of a run: their ids and recovered states.
 pub type Tasks = Vec<(String, RecoveredTask)>;
 
-/// A resumed run, and the tasks that it had.
+/// A resumed run with its earlier tasks.
 pub struct Resumed {
     pub run: StartedRun,
     pub tasks: Tasks,
 }
 
-/// Everything that is taken up.
+/// The restored state.
 #[derive(Default)]
 pub struct Recovered {
     pub resumed: Vec<Resumed>,
-    /// Runs that ended before their files were in their places.
+    /// Runs that ended before all their files were in their final places.
     pub leftovers: Vec<Leftover>,
     pub adopted: Vec<Adopt>,
-    /// Results in their places, which a previous process may not have reported.
+    /// Published results that a previous process may not have reported.
     pub finished: Vec<Finished>,
 }
 
-/// Reads the journals of the daemon's runs, resumes what has not ended, and finds inputs that belong to none.
+/// Reads the journals of the daemon's runs, resumes unfinished ones, and finds inputs without a run.
 ///
 /// # Errors
 /// Returns what cannot be read or resumed.
@@ -74,20 +74,21 @@ pub fn recall(runs: &dyn RunStore, store: &dyn DropStore) -> Result<Recovered, S
     Ok(recovered)
 }
 
-/// Returns the tasks of an ended run whose files are not in their places. One that was not closed was never taken.
+/// Returns the tasks of an ended run whose files are not in their final places. A file whose task was not
+/// closed was never claimed.
 fn unpublished(past: &RecoveredRun) -> Tasks {
     let is_open = |past: &RecoveredTask| past.claimed.is_some() && past.closed.is_some() && !past.settled;
     let open = past.tasks.iter().filter(|(_, past)| is_open(past));
     open.map(|(task, past)| (task.clone(), past.clone())).collect()
 }
 
-/// Returns the places of files that are not settled.
+/// Returns the places of unsettled files.
 fn places(tasks: &[(String, RecoveredTask)]) -> Vec<String> {
     let open = tasks.iter().filter(|(_, past)| !past.settled);
     open.filter_map(|(_, past)| Some(past.claimed.as_ref()?.place.clone())).collect()
 }
 
-/// Returns the tasks of a run that is resumed: all that may still be at the service, or that its report must count.
+/// Returns the tasks of a resumed run that may still be at the service, or that its report must count.
 fn open_tasks(
     run: &str,
     past: &RecoveredRun,
@@ -102,9 +103,9 @@ fn open_tasks(
         let relative = path_of(&claim.input);
         let found = store
             .find(&claim.place, &relative)
-            .map_err(|error| format!("take up {}: {error}", claim.input))?;
+            .map_err(|error| format!("cannot restore {}: {error}", claim.input))?;
         if found.is_none() && past.closed.is_none() {
-            // It was never taken: wherever it is, it is not this run's.
+            // The file was never claimed, so it does not belong to this run.
             continue;
         }
         items.push(NewItem {

@@ -1,18 +1,18 @@
-//! What a mill asks of the place where its runs are kept.
+//! The interface to the stored runs of a mill.
 
 use crate::{drop_folder::NewItem, feeder::Feeder, wiring::Canceller};
 use dropmill_journal::{event::Event, past::RecoveredRun, report::Report};
 use futures_util::future::LocalBoxFuture;
 
-/// The runs of one daemon, and the pools that they asked for.
+/// The runs of one daemon, and their pools.
 pub trait RunStore {
-    /// Makes a run that takes files, and starts it. Its pool is remembered before it is asked for.
+    /// Creates and starts a run that accepts files. Its pool is recorded before it is created.
     ///
     /// # Errors
-    /// Returns why it could not be made; a later attempt may succeed.
+    /// Returns why it could not be created; a later attempt may succeed.
     fn open(&self) -> Result<StartedRun, String>;
 
-    /// Returns the runs that previous processes left and that may still matter, oldest first.
+    /// Returns the runs of previous processes that may still be needed, oldest first.
     ///
     /// # Errors
     /// Returns which run cannot be read, and why.
@@ -24,20 +24,20 @@ pub trait RunStore {
     /// Returns why it cannot be resumed.
     fn resume(&self, run: &str, items: Vec<NewItem>) -> Result<StartedRun, String>;
 
-    /// Notes that a stored run has ended and matters no more.
+    /// Records that a stored run has ended and is no longer needed.
     ///
     /// # Errors
-    /// Returns why that could not be noted.
+    /// Returns why that could not be recorded.
     fn close(&self, run: &str) -> Result<(), String>;
 
     /// Returns the pools that may exist.
     fn pools(&self) -> Vec<String>;
 
-    /// Forgets a pool that the service has deleted.
+    /// Removes the record of a deleted pool.
     fn forget_pool(&self, pool: &str);
 }
 
-/// A run at work in the current actix system.
+/// A running run in the current actix system.
 pub struct StartedRun {
     /// Name of the run.
     pub run: String,
@@ -45,9 +45,9 @@ pub struct StartedRun {
     pub pool: String,
     /// Its events, each once it is durable.
     pub events: async_channel::Receiver<Event>,
-    /// The means to end it.
+    /// Ends the run.
     pub canceller: Canceller,
-    /// The means to add tasks to it.
+    /// Adds tasks to the run.
     pub feeder: Feeder,
     /// Resolves when it has ended; its events must be received meanwhile.
     pub finished: LocalBoxFuture<'static, Result<Report, String>>,
@@ -57,6 +57,6 @@ pub struct StartedRun {
 pub struct StoredRun {
     /// Name of the run.
     pub run: String,
-    /// What its journal says.
+    /// State from its journal.
     pub past: RecoveredRun,
 }

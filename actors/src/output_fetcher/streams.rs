@@ -1,15 +1,15 @@
-//! What standard output and error pass through on their way home: the end is kept for the report, and the middle of what is
-//! too long is left out.
+//! Filters for downloaded standard output and error: remember the end for the report, and leave out the
+//! middle of a long one.
 
 use md5::{Digest, Md5};
 use std::io::{self, Write};
 
-/// How much of a task's standard error is kept for the report.
+/// Maximum number of bytes of a task's standard error in the report.
 const TAIL_BYTES: usize = 2048;
-/// How many of its lines.
+/// Maximum number of its lines in the report.
 const TAIL_LINES: usize = 10;
 
-/// Passes bytes on and remembers the last of them.
+/// Passes bytes on and remembers the last ones.
 pub struct Tail<W> {
     writer: W,
     tail: Vec<u8>,
@@ -17,17 +17,17 @@ pub struct Tail<W> {
 }
 
 impl<W: Write> Tail<W> {
-    /// Remembers nothing unless it is wanted.
+    /// Creates the filter; it remembers nothing if `is_wanted` is `false`.
     pub fn new(writer: W, is_wanted: bool) -> Self {
         Self { writer, tail: vec![], is_wanted }
     }
 
-    /// The last bytes.
+    /// Returns the last bytes.
     pub fn tail(&self) -> &[u8] {
         &self.tail
     }
 
-    /// What the bytes were passed on to.
+    /// Returns the inner writer.
     pub fn into_inner(self) -> W {
         self.writer
     }
@@ -48,38 +48,38 @@ impl<W: Write> Write for Tail<W> {
     }
 }
 
-/// Passes on the beginning and the end of bytes whose number is known, with a line between them that says how many are
-/// missing.
+/// Passes on the beginning and the end of a file of known length, with a line between them that contains the
+/// number of missing bytes.
 pub struct Shortened<W> {
     writer: W,
-    /// Where the next byte stands.
+    /// Position of the next byte.
     at: u64,
-    /// Where the beginning ends and where the end begins; none if nothing is left out.
+    /// End of the first part and start of the last part; `None` if nothing is left out.
     gap: Option<(u64, u64)>,
     bytes: u64,
     hash: Md5,
 }
 
-/// What a shortened file became.
+/// A shortened file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Short {
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
     /// MD5 of its content, 32 hex digits.
     pub md5: String,
-    /// Bytes of the original that it lacks.
+    /// Number of missing bytes of the original.
     pub left_out_bytes: u64,
 }
 
 impl<W: Write> Shortened<W> {
-    /// For `length_bytes` bytes, of which `kept_bytes` are kept.
+    /// Creates the filter for `length_bytes` bytes, of which `kept_bytes` are kept.
     pub fn new(writer: W, length_bytes: u64, kept_bytes: u64) -> Self {
         let head = kept_bytes / 2;
         let gap = (length_bytes > kept_bytes).then(|| (head, length_bytes - (kept_bytes - head)));
         Self { writer, at: 0, gap, bytes: 0, hash: Md5::new() }
     }
 
-    /// What it became, if something was left out.
+    /// Returns the shortened file, if something was left out.
     pub fn ended(self) -> Option<Short> {
         let (from, to) = self.gap?;
         let md5 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -97,7 +97,7 @@ impl<W: Write> Shortened<W> {
 impl<W: Write> Write for Shortened<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some((from, to)) = self.gap else { return self.writer.write(bytes) };
-        // As many as are on one side of the next border.
+        // The number of bytes up to the next boundary.
         let border = [from, to].into_iter().find(|border| *border > self.at).unwrap_or(u64::MAX);
         let count = usize::try_from(border - self.at).unwrap_or(usize::MAX).min(bytes.len());
         if self.at < from || self.at >= to {
@@ -114,7 +114,7 @@ impl<W: Write> Write for Shortened<W> {
     }
 }
 
-/// The last lines of a text.
+/// Returns the last lines of a text.
 pub fn last_lines(bytes: &[u8]) -> String {
     let from = bytes.len().saturating_sub(TAIL_BYTES);
     let text = String::from_utf8_lossy(&bytes[from..]);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn beginning_and_end_of_what_is_too_long_are_kept_however_it_comes() {
+    fn beginning_and_end_of_a_long_file_are_kept_with_any_chunks() {
         let text: Vec<u8> = (0..100u8).collect();
         for part in [1, 3, 100] {
             for kept in [0, 1, 10, 99, 100, 1000] {

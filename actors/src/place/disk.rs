@@ -1,6 +1,6 @@
 //! Results in a folder on this machine.
 //!
-//! Staging folders lie in `.dropmill-<run>` in the output folder, so that a rename never crosses file
+//! Staging folders are in `.dropmill-<run>` in the output folder, so that a rename never crosses file
 //! systems. One thread makes waiting results durable in groups and renames them.
 
 use super::{Delivery, PlaceError, Placed, ResultPlace, publisher::Publisher};
@@ -25,7 +25,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How long a result waits for those that are being fetched, so that they share a flush.
+/// Time that a result waits for others that are being downloaded, so that they share a flush.
 const GATHER: Duration = Duration::from_millis(8);
 /// Results in a folder.
 pub struct DiskPlace {
@@ -42,7 +42,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// What waits, with what comes within a moment if more is on its way; nothing when the place is closed.
+    /// Returns the waiting results, with those that arrive shortly after; empty when the place is closed.
     pub(super) fn next_group(&self) -> Vec<Published> {
         let mut waiting = lock(self);
         while waiting.deliveries.is_empty() && !waiting.closed {
@@ -60,25 +60,26 @@ impl Queue {
     }
 }
 
-/// A result to be published, and who waits for it.
+/// A result to be published, and the channel for the outcome.
 pub(super) type Published = (Delivery, oneshot::Sender<Result<Placed, PlaceError>>);
 
 #[derive(Default)]
 struct Waiting {
-    /// Tasks whose results are being fetched, neither published nor discarded, with the bytes that are still to come.
+    /// Tasks whose results are being downloaded, not yet published or discarded, with the number of bytes
+    /// still to come.
     staged: BTreeMap<String, Arc<AtomicU64>>,
     deliveries: VecDeque<Published>,
     closed: bool,
 }
 
 impl DiskPlace {
-    /// The place for the results of a run. The folder is made when the first result comes. If the plan names its run file,
-    /// results are recorded as its own.
+    /// Creates the place for the results of a run. The folder is created with the first result. If the plan
+    /// names its run file, results are recorded as its own.
     pub fn of(plan: &RunPlan) -> Self {
         let keeps_new = plan.output.layout == Layout::Flat;
         let open = |file: &PathBuf| OwnResults::open(&plan.output.directory, file, keeps_new);
         let own = plan.run_file.as_ref().map(open).transpose().unwrap_or_else(|error| {
-            tracing::warn!(%error, "results of earlier runs are not known: they are kept, and new ones lie beside them");
+            tracing::warn!(%error, "cannot read the record of earlier results: they are kept, and new ones get other names");
             None
         });
         Self::with(&plan.run, &plan.output, own, plan.recipe.clone())
@@ -102,12 +103,13 @@ impl DiskPlace {
         Self { output: output.clone(), staging, queue, worker: Some(worker) }
     }
 
-    /// Where a run's results are staged.
+    /// Returns the staging folder of a run's results.
     pub fn staging(run: &str, output: &OutputPlan) -> PathBuf {
         output.directory.join(format!("{OURS}-{run}"))
     }
 
-    /// Only we look into the staging folder. What is published from it keeps the modes that the umask gives.
+    /// Only this user can access the staging folder. What is published from it keeps the modes that the umask
+    /// allows.
     fn make_staging(&self) -> io::Result<()> {
         if !self.staging.exists() {
             fs::create_dir_all(&self.output.directory)?;
@@ -119,8 +121,9 @@ impl DiskPlace {
         self.staging.join(task)
     }
 
-    /// Reserves room for a task's result, beside what other results still need. Without this, results that are fetched
-    /// together would each take a part of the space that one needs, and none would be complete.
+    /// Reserves disk space for a task's result, in addition to what other results still need. Without this,
+    /// results that are downloaded together would each use a part of the space that one needs, and none would
+    /// be complete.
     fn reserve(&self, task: &str, needs_bytes: u64) -> Result<(), PlaceError> {
         let directory = &self.output.directory;
         let mut waiting = lock(&self.queue);
@@ -146,7 +149,7 @@ impl DiskPlace {
     }
 }
 
-/// A file of a result. What is written no longer has to be reserved.
+/// A file of a result. Written bytes no longer have to be reserved.
 struct Reserved {
     file: File,
     left_bytes: Option<Arc<AtomicU64>>,
@@ -166,8 +169,7 @@ impl Write for Reserved {
     }
 }
 
-/// A new file below a folder. Whatever is put into the way meanwhile, no link is followed: each folder is opened in the
-/// one before it.
+/// Creates a file below a folder. Never follows links: each folder is opened relative to its parent.
 fn create_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
     let as_folder = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at = openat(CWD, folder, as_folder, Mode::empty())?;
@@ -184,7 +186,7 @@ fn create_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
     Ok(openat(&at, name, anew, Mode::from_raw_mode(0o666))?.into())
 }
 
-/// Opens a file below a folder; no link is followed on the way.
+/// Opens a file below a folder; never follows links.
 fn open_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
     let as_folder = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at = openat(CWD, folder, as_folder, Mode::empty())?;
@@ -197,8 +199,8 @@ fn open_beneath(folder: &Path, path: &str) -> rustix::io::Result<File> {
     Ok(openat(&at, name, flags, Mode::empty())?.into())
 }
 
-/// Removes the files of a staging folder that are not in `keep`; all of them, if one in `keep` is missing. Returns whether
-/// those in `keep` are there.
+/// Removes the files of a staging folder that are not in `keep`; all of them, if one in `keep` is missing.
+/// Returns whether those in `keep` exist.
 fn empty_but_for(folder: &Path, keep: &BTreeSet<String>) -> io::Result<bool> {
     let is_file = |path: &String| fs::symlink_metadata(folder.join(path)).is_ok_and(|facts| facts.is_file());
     if !keep.is_empty() && keep.iter().all(is_file) {
@@ -207,8 +209,8 @@ fn empty_but_for(folder: &Path, keep: &BTreeSet<String>) -> io::Result<bool> {
     fs::remove_dir_all(folder).and_then(|()| fs::create_dir(folder)).map(|()| keep.is_empty())
 }
 
-/// Removes the files below a folder that are not in `keep`; `below` is the folder's path within the result, empty or
-/// ending in `/`. Folders stay, links are not followed.
+/// Removes the files below a folder that are not in `keep`; `below` is the folder's path within the result,
+/// empty or ending in `/`. Folders stay, links are not followed.
 fn remove_others(folder: &Path, below: &str, keep: &BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -229,7 +231,8 @@ impl Drop for DiskPlace {
         if let Some(worker) = self.worker.take() {
             let _ = worker.join();
         }
-        // Empty once every result was published or discarded; what a failed one left stays for a look.
+        // Succeeds only if every result was published or discarded; the remains of a failed one stay for
+        // inspection.
         let _ = fs::remove_dir(&self.staging);
     }
 }
@@ -237,7 +240,7 @@ impl Drop for DiskPlace {
 impl ResultPlace for DiskPlace {
     fn stage(&self, task: &str, needs_bytes: u64, keep: &BTreeSet<String>) -> Result<bool, PlaceError> {
         let folder = self.staged(task);
-        // What an earlier try left is removed first: it may be what fills the disk.
+        // Remains of an earlier attempt are removed first: they may be what fills the disk.
         let kept = match folder.exists() {
             true => empty_but_for(&folder, keep).map_err(|error| refused("empty folder", &folder, &error))?,
             false => keep.is_empty(),
@@ -277,7 +280,7 @@ impl ResultPlace for DiskPlace {
         let directory = self.output.directory.clone();
         Box::pin(async move {
             answered.await.unwrap_or_else(|_| {
-                let gone = io::Error::other("the thread that publishes results is gone");
+                let gone = io::Error::other("the thread that publishes results has ended");
                 Err(refused("publish below", &directory, &gone))
             })
         })
@@ -293,7 +296,7 @@ fn lock(queue: &Queue) -> std::sync::MutexGuard<'_, Waiting> {
     queue.inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether somebody may make it pass: space is freed, a file system is mounted for writing again.
+/// Returns whether the user can fix the problem: by freeing space, or remounting a file system for writing.
 pub(crate) fn may_pass(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | Interrupted)

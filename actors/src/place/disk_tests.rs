@@ -47,7 +47,7 @@ fn read(folder: &TempDir, path: &str) -> String {
 }
 
 #[test]
-fn a_result_appears_whole_under_the_name_of_its_input() {
+fn a_result_appears_completely_under_the_name_of_its_input() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     let put =
@@ -62,7 +62,7 @@ fn a_result_appears_whole_under_the_name_of_its_input() {
 }
 
 #[test]
-fn another_result_in_the_same_place_is_kept_replaced_or_refused() {
+fn another_result_in_the_same_place_is_kept_replaced_or_rejected() {
     let folder = TempDir::new().unwrap();
     let keep = place(&folder, Layout::ByInput, Existing::KeepBoth);
     assert_eq!(deliver(&keep, "t1", "a.txt", &[("o", "1")]).unwrap(), "a.txt");
@@ -83,7 +83,7 @@ fn another_result_in_the_same_place_is_kept_replaced_or_refused() {
 }
 
 #[test]
-fn in_a_flat_layout_streams_carry_the_name_of_their_input() {
+fn in_a_flat_layout_streams_have_the_name_of_their_input() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::Flat, Existing::KeepBoth);
     deliver(&place, "t1", "", &[("lines.txt", "1"), ("stdout.txt", "out"), ("stderr.txt", "")]).unwrap();
@@ -115,7 +115,7 @@ fn no_result_is_put_into_the_staging_folder_of_another_task() {
 }
 
 #[test]
-fn a_staged_file_never_goes_through_a_link_and_a_retry_starts_empty() {
+fn a_staged_file_never_follows_a_link_and_a_retry_starts_empty() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     place.stage("t1", 0, &BTreeSet::new()).unwrap();
@@ -129,7 +129,7 @@ fn a_staged_file_never_goes_through_a_link_and_a_retry_starts_empty() {
 }
 
 #[test]
-fn many_results_at_once_all_arrive() {
+fn many_results_at_once_are_all_delivered() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     let publishing: Vec<_> = (0..100)
@@ -160,7 +160,7 @@ fn many_results_at_once_all_arrive() {
 }
 
 #[test]
-fn a_result_that_does_not_fit_is_not_begun() {
+fn a_result_that_does_not_fit_is_not_started() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     place.stage("t1", 1 << 20, &BTreeSet::new()).unwrap();
@@ -177,12 +177,12 @@ fn a_result_that_does_not_fit_is_not_begun() {
 }
 
 #[test]
-fn room_is_reserved_for_each_result_until_it_is_written_or_discarded() {
+fn space_is_reserved_for_each_result_until_it_is_written_or_discarded() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     let none = BTreeSet::new();
     let facts = rustix::fs::statvfs(folder.path()).unwrap();
-    // More than half: two do not fit, however much others write to this disk meanwhile.
+    // More than half: two do not fit, whatever other processes write to this disk meanwhile.
     let most = facts.f_bavail * facts.f_frsize / 4 * 3;
     place.stage("t1", most, &none).unwrap();
     for _ in 0..2 {
@@ -212,7 +212,7 @@ fn room_is_reserved_for_each_result_until_it_is_written_or_discarded() {
 }
 
 #[test]
-fn what_an_earlier_try_left_is_removed_before_room_is_looked_for() {
+fn remains_of_an_earlier_attempt_are_removed_before_space_is_checked() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     place.stage("t1", 4, &BTreeSet::new()).unwrap();
@@ -229,7 +229,7 @@ fn what_an_earlier_try_left_is_removed_before_room_is_looked_for() {
 }
 
 #[test]
-fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
+fn a_link_in_the_path_is_never_followed_for_writing() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     place.stage("t1", 0, &BTreeSet::new()).unwrap();
@@ -241,7 +241,7 @@ fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
     let done = std::sync::atomic::AtomicBool::new(false);
     let (mut written, mut refused) = (0, 0);
     std::thread::scope(|scope| {
-        // The folder and the link change places as fast as they can.
+        // The folder and the link are swapped as fast as possible.
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 exchange(&deep, &link).unwrap();
@@ -260,7 +260,7 @@ fn no_link_that_is_planted_on_the_way_is_ever_written_through() {
 }
 
 #[test]
-fn a_file_where_a_folder_is_needed_and_the_same_name_twice_are_refused_by_name() {
+fn a_file_in_place_of_a_folder_and_a_duplicate_name_are_rejected() {
     let folder = TempDir::new().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     place.stage("t1", 0, &BTreeSet::new()).unwrap();
@@ -284,7 +284,7 @@ fn staged(place: &DiskPlace, task: &str, paths: &[&str]) {
 }
 
 #[test]
-fn what_an_earlier_try_fetched_stays_and_everything_else_of_it_goes() {
+fn downloads_of_an_earlier_attempt_are_kept_and_other_files_removed() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(&folder, Layout::ByInput, Existing::KeepBoth);
     let keep = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<String>>();
@@ -298,9 +298,9 @@ fn what_an_earlier_try_fetched_stays_and_everything_else_of_it_goes() {
     for gone in ["half", "wd/half", "wd/link"] {
         assert!(!folder.join(gone).exists(), "{gone}");
     }
-    // What goes is created anew in the folders that stay.
+    // Removed files are created again in the folders that stay.
     staged(&place, "t", &["wd/half"]);
-    // One that is missing, or is no plain file, counts for nothing, and nothing of the earlier try is left.
+    // If one is missing or not a regular file, nothing of the earlier attempt is kept.
     for wanted in ["missing", "wd"] {
         assert!(!place.stage("t", 0, &keep(&["a", wanted])).unwrap(), "{wanted}");
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{wanted}");

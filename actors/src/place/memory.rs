@@ -27,18 +27,18 @@ struct Writing {
 }
 
 impl MemoryPlace {
-    /// The published files by path.
+    /// Returns the published files by path.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         self.lock().published.clone()
     }
 
-    /// Returns whether a folder holds published files.
+    /// Returns whether a folder has published files.
     pub fn has(&self, folder: &str) -> bool {
         let below = format!("{folder}/");
         self.lock().published.keys().any(|path| path.starts_with(&below))
     }
 
-    /// Takes the published files of a folder away, by path below it.
+    /// Removes and returns the published files of a folder, by relative path.
     pub fn take(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let below = format!("{folder}/");
         let mut inner = self.lock();

@@ -1,4 +1,4 @@
-//! Results of later runs of the same run file, and of others, in one output folder.
+//! Tests results of later runs of the same run file, and of other run files, in one output folder.
 use super::{
     super::{InputOf, Placed, same::hex},
     *,
@@ -9,7 +9,7 @@ use md5::{Digest, Md5};
 use std::path::Path;
 use tempfile::TempDir;
 
-/// An output folder, and a run file whose runs put results there.
+/// An output folder, and a run file whose runs deliver results to it.
 struct Rig {
     folder: TempDir,
     output: OutputPlan,
@@ -26,7 +26,7 @@ impl Rig {
         Self { folder, output, runs: 0 }
     }
 
-    /// A run that delivers these results, one after the other.
+    /// Runs and delivers these results, one after the other.
     fn run(&mut self, results: &[Left<'_>]) -> Vec<Result<Placed, PlaceError>> {
         self.run_of("/desk/run.toml", results)
     }
@@ -65,7 +65,7 @@ impl Rig {
         results.iter().enumerate().map(deliver).collect()
     }
 
-    /// Everything in the output folder but the record, as `path=content`.
+    /// Returns everything in the output folder except the record, as `path=content`.
     fn there(&self) -> Vec<String> {
         let mut found = vec![];
         let mut folders = vec![self.output.directory.clone()];
@@ -90,7 +90,7 @@ impl Rig {
 }
 
 #[test]
-fn a_success_takes_the_place_of_the_earlier_result_with_files_that_it_lacks() {
+fn a_success_replaces_the_earlier_result_with_all_its_files() {
     for layout in [Layout::ByInput, Layout::Flat] {
         let mut rig = Rig::new(layout, Existing::ReplaceOwn);
         rig.run(&[("d/a", true, &[("o", "1"), ("old", "x")])]);
@@ -106,13 +106,13 @@ fn a_success_takes_the_place_of_the_earlier_result_with_files_that_it_lacks() {
 }
 
 #[test]
-fn a_failure_lies_beside_a_success_until_the_next_success_removes_it() {
+fn a_failure_does_not_replace_a_success_and_is_removed_by_the_next_success() {
     let mut rig = Rig::new(Layout::ByInput, Existing::ReplaceOwn);
     rig.run(&[("a", true, &[("o", "good")])]);
     let failed = rig.run(&[("a", false, &[("o", "bad")])]).remove(0).unwrap();
     assert_eq!(failed.folder, "a~2");
     assert!(failed.beside.unwrap().contains("succeeded"));
-    // A second failure takes the place of the first.
+    // A second failure replaces the first.
     rig.run(&[("a", false, &[("o", "worse")])]);
     assert_eq!(rig.there(), ["a/o=good", "a~2/o=worse"]);
     rig.run(&[("a", true, &[("o", "better")])]);
@@ -128,7 +128,7 @@ fn a_failure_lies_beside_a_success_until_the_next_success_removes_it() {
 }
 
 #[test]
-fn what_somebody_else_put_there_or_changed_is_never_touched() {
+fn foreign_and_changed_files_are_never_replaced() {
     for layout in [Layout::ByInput, Layout::Flat] {
         let mut rig = Rig::new(layout, Existing::ReplaceOwn);
         let (own, other) = if layout == Layout::ByInput { ("a/o", "a/mine") } else { ("o", "mine") };
@@ -141,7 +141,7 @@ fn what_somebody_else_put_there_or_changed_is_never_touched() {
         for file in &by_hand {
             assert!(rig.there().contains(file), "{layout:?}: {:?}", rig.there());
         }
-        // The next result takes the place of the one beside: there are never three.
+        // The next result replaces the one with the other name: there are never three.
         rig.run(&[("a", true, &[("o", "4")])]);
         let there = rig.there();
         assert!(there.len() == 3 && there.iter().any(|file| file.ends_with("=4")), "{there:?}");
@@ -149,7 +149,7 @@ fn what_somebody_else_put_there_or_changed_is_never_touched() {
 }
 
 #[test]
-fn a_result_whose_files_were_deleted_or_emptied_is_still_our_own() {
+fn a_result_with_deleted_or_emptied_files_still_belongs_to_the_run_file() {
     let mut rig = Rig::new(Layout::ByInput, Existing::ReplaceOwn);
     rig.run(&[("a", true, &[("o", "1"), ("p", "1")]), ("b", true, &[("o", "1")])]);
     fs::remove_file(rig.output.directory.join("a/p")).unwrap();
@@ -167,7 +167,8 @@ fn the_results_of_two_inputs_never_replace_each_other_and_stay_where_they_are() 
         assert_eq!(beside, "x is the result of d/x.png", "{existing:?}");
         assert_eq!(rig.there(), ["x=png", "x~2=jpg"], "{existing:?}");
     }
-    // Whichever comes first the next time, each goes back to its own place; equal content is no reason to share one.
+    // Whichever comes first the next time, each goes back to its own place; equal content does not make them
+    // one result.
     let mut rig = Rig::new(Layout::Flat, Existing::ReplaceOwn);
     rig.run(&[("d/x.png", true, &[("x", "1")]), ("d/x.jpg", true, &[("x", "1")])]);
     assert_eq!(rig.there(), ["x=1", "x~2=1"]);
@@ -176,7 +177,7 @@ fn the_results_of_two_inputs_never_replace_each_other_and_stay_where_they_are() 
 }
 
 #[test]
-fn results_of_another_run_file_are_foreign_and_foreign_files_are_replaced_only_when_told() {
+fn foreign_files_are_replaced_only_if_the_settings_say_so() {
     for (existing, expected) in [
         (Existing::ReplaceOwn, vec!["a/o=1", "a~2/o=2"]),
         (Existing::KeepBoth, vec!["a/o=1", "a~2/o=2"]),
@@ -192,7 +193,7 @@ fn results_of_another_run_file_are_foreign_and_foreign_files_are_replaced_only_w
 }
 
 #[test]
-fn a_result_beside_goes_when_its_own_place_is_free_again() {
+fn a_result_with_another_name_is_removed_when_its_own_place_is_free() {
     let mut rig = Rig::new(Layout::ByInput, Existing::ReplaceOwn);
     fs::create_dir_all(rig.output.directory.join("a")).unwrap();
     rig.write("a/foreign", "x");

@@ -1,4 +1,4 @@
-//! The thread that makes results durable and puts them in their places.
+//! The thread that makes results durable and moves them to their places.
 
 use super::{
     Delivery, PlaceError, Placed, beside,
@@ -20,32 +20,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// From so many files on, one `syncfs` replaces the `fsync` of each.
+/// Number of files from which one `syncfs` replaces the `fsync` of each.
 const SYNC_TOGETHER: usize = 4;
-/// Tries to find a free name.
+/// Maximum number of attempts to find a free name.
 const NAMES: u32 = 10_000;
-/// Where a flat layout keeps what failed tasks left, a folder for each input: none of it has the name of a result.
+/// Folder in a flat layout for the files of failed tasks, with one folder per input: none of them has the
+/// name of a result.
 const FAILED: &str = ".failed";
 
-/// What the thread works with.
+/// The data of the thread.
 pub(super) struct Publisher {
     pub run: String,
     pub output: OutputPlan,
     pub staging: PathBuf,
-    /// The record of our own results, if one is kept.
+    /// The record of own results, if there is one.
     pub own: Option<OwnResults>,
     pub recipe: BTreeMap<String, String>,
 }
 
-/// A file of a flat result and where it goes.
+/// A file of a flat result and its place.
 struct Single<'a> {
     file: &'a DeliveredFile,
-    /// Below the output folder.
+    /// Path below the output folder.
     place: String,
     placing: Placing,
 }
 
-/// Folders that were changed, to be made durable.
+/// Changed folders that must be made durable.
 type Changed = BTreeSet<PathBuf>;
 
 impl Publisher {
@@ -62,7 +63,7 @@ impl Publisher {
         }
     }
 
-    /// Contents first, then names, then the folders that hold the names: each step for the whole group.
+    /// First contents, then names, then the folders with the names: each step for the whole group.
     fn publish_group(&mut self, group: Vec<Published>) {
         let synced = self.sync_contents(&group);
         let mut folders = Changed::new();
@@ -73,7 +74,7 @@ impl Publisher {
         }
         let named = self.sync_names(&folders);
         for (answer, outcome) in outcomes {
-            // Nobody waits any more for a result whose run was given up; it is in place all the same.
+            // The caller of an abandoned run no longer waits; the result is in place all the same.
             let _ = answer.send(outcome.and_then(|placed| named.clone().map(|()| placed)));
         }
     }
@@ -168,7 +169,7 @@ impl Publisher {
         Err(PlaceError::Taken { path: self.output.directory.join(wanted).display().to_string() })
     }
 
-    /// Renames a staged folder to a place that is free; the folders above it are made as needed.
+    /// Renames a staged folder to a free place; missing parent folders are created.
     fn put_new(&self, staged: &Path, place: &Path, folders: &mut Changed) -> io::Result<()> {
         let parent = place.parent().unwrap_or(&self.output.directory).to_path_buf();
         match rename_new(staged, place) {
@@ -187,10 +188,11 @@ impl Publisher {
         Ok(())
     }
 
-    /// Puts each file of a result into the output folder.
+    /// Moves each file of a result into the output folder.
     fn put_files(&mut self, delivery: &Delivery, folders: &mut Changed) -> Result<Placed, PlaceError> {
         let staged = self.staging.join(&delivery.task);
-        // What is decided is recorded before it is done, and decided again if somebody else was quicker.
+        // The decision is recorded before it is carried out, and repeated if the place was taken in the
+        // meantime.
         for _ in 0..NAMES {
             let (singles, beside) = self.places_of(delivery)?;
             let at =
@@ -234,7 +236,8 @@ impl Publisher {
         Err(PlaceError::Taken { path: self.output.directory.display().to_string() })
     }
 
-    /// Decides where each file of a flat result goes; says what the first that is not under its own name lies beside.
+    /// Decides the place of each file of a flat result. If a file gets another name, returns the reason for
+    /// the first one.
     fn places_of<'a>(&self, delivery: &'a Delivery) -> Result<(Vec<Single<'a>>, Option<String>), PlaceError> {
         let mut beside_what = None;
         let mut singles: Vec<Single<'a>> = vec![];
@@ -269,7 +272,7 @@ impl Publisher {
         Ok((singles, beside_what))
     }
 
-    /// What lies in the place of a result's folder.
+    /// Returns the content of the place of a result's folder.
     fn occupant(&self, delivery: &Delivery, folder: &str) -> Occupant {
         let place = self.output.directory.join(folder);
         if same_folder(&place, &delivery.files) {
@@ -294,7 +297,7 @@ impl Publisher {
         }
     }
 
-    /// Finds whose result lies in a place that is taken; `its_own` checks that it is still as it was put there.
+    /// Determines the owner of the content of a place; `its_own` checks that it is unchanged.
     fn owner(&self, delivery: &Delivery, place: &str, its_own: impl Fn(&OwnResult) -> bool) -> Occupant {
         let mut claims = self.own.iter().flat_map(|own| own.at_place(place));
         match claims.find(|own| its_own(own)) {
@@ -304,7 +307,8 @@ impl Publisher {
         }
     }
 
-    /// Removes earlier results of the same input that lie elsewhere, and files that the new one lacks.
+    /// Removes earlier results of the same input in other places, and files that the new result does not
+    /// have.
     fn remove_earlier(
         &self,
         delivery: &Delivery,
@@ -340,7 +344,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Removes the folders above a place that are empty now, up to the output folder.
+    /// Removes empty parent folders of a place, up to the output folder.
     fn remove_empty_above(&self, place: &Path, folders: &mut Changed) {
         let mut above = place.parent();
         while let Some(folder) = above.filter(|folder| *folder != self.output.directory) {
@@ -353,7 +357,7 @@ impl Publisher {
         folders.extend(above.map(Path::to_path_buf));
     }
 
-    /// Records a result as our own before it is put in its place.
+    /// Records a result as own before it is moved to its place.
     fn record(
         &mut self,
         delivery: &Delivery,
@@ -364,7 +368,7 @@ impl Publisher {
         let same = |known: &OwnResult| {
             (known.success, &*known.folder, &known.files) == (delivery.success, folder, &files)
         };
-        // After a crash it is put in its place again.
+        // After a crash, the result is moved to its place again.
         if own
             .of_input(&delivery.input.relative)
             .next()
@@ -390,17 +394,18 @@ impl Publisher {
     }
 }
 
-/// In a flat layout standard output and error carry the input's name, outputs their own, which is guarded already.
+/// Returns the name in a flat layout: standard output and error get the input's name, outputs keep theirs,
+/// which are already guarded.
 fn flat_name(input: &str, path: &str) -> String {
     if is_stream(path) { guarded(&format!("{input}.{path}")) } else { path.to_owned() }
 }
 
 fn is_free(place: &Path) -> bool {
-    // Any other error is met, and named, by the rename.
+    // Any other error is reported by the rename.
     fs::symlink_metadata(place).is_err()
 }
 
-/// Renames without replacing. A file system that cannot say so is asked in two steps.
+/// Renames without replacing an entry. On a file system without this operation, it takes two steps.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {

@@ -1,4 +1,4 @@
-//! Whether what lies in a place is what was delivered there.
+//! Checks whether the files in a place are those that were delivered there.
 
 use dropmill_journal::event::DeliveredFile;
 use md5::{Digest, Md5};
@@ -8,14 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whether the folder holds exactly these files: a result that was published before its event was recorded.
+/// Returns whether the folder contains exactly these files: a result that was published before its event was
+/// recorded.
 pub(super) fn same_folder(place: &Path, files: &[DeliveredFile]) -> bool {
     let found = files_below(place).map(|found| found.len());
     found == Some(files.len()) && files.iter().all(|file| is_as_delivered(&place.join(&file.path), file))
 }
 
-/// Whether nothing but these files, as they were delivered, lies in a folder. Some may be missing or empty: what somebody
-/// deleted or emptied cannot be lost.
+/// Returns whether a folder contains nothing but these files, as they were delivered. Some may be missing or
+/// empty: deleted or emptied files cannot be lost.
 pub(super) fn holds_only(place: &Path, files: &[DeliveredFile]) -> bool {
     let Some(found) = files_below(place) else { return false };
     found.iter().all(|path| {
@@ -29,7 +30,7 @@ fn is_empty_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0)
 }
 
-/// Everything below a folder that is no folder; none if it cannot be read.
+/// Returns everything below a folder except folders; `None` if it cannot be read.
 fn files_below(place: &Path) -> Option<Vec<PathBuf>> {
     let mut found = vec![];
     let mut folders = vec![place.to_path_buf()];
@@ -45,17 +46,17 @@ fn files_below(place: &Path) -> Option<Vec<PathBuf>> {
     Some(found)
 }
 
-/// Whether a plain file of the delivered length lies in a place.
+/// Returns whether a place has a regular file of the delivered length.
 pub fn lies_there(place: &Path, file: &DeliveredFile) -> bool {
     fs::symlink_metadata(place).is_ok_and(|found| found.is_file() && found.len() == file.bytes)
 }
 
-/// Whether the file in a place has the content that was delivered.
+/// Returns whether the file in a place has the delivered content.
 pub fn content_is(place: &Path, file: &DeliveredFile) -> bool {
     md5_of(place).is_ok_and(|md5| md5 == file.md5)
 }
 
-/// Whether a place holds this file with this content.
+/// Returns whether a place has this file with this content.
 pub(super) fn is_as_delivered(place: &Path, file: &DeliveredFile) -> bool {
     lies_there(place, file) && content_is(place, file)
 }

@@ -1,35 +1,35 @@
-//! What becomes of a result whose place is taken.
+//! Decides what happens to a result whose place is taken.
 
 use dropmill_lifecycle::plan::Existing;
 
-/// What lies in the place of a result.
+/// The content of the place of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Occupant {
-    /// Nothing.
+    /// The place is free.
     Nothing,
-    /// The same files: it was published before, and that was not recorded.
+    /// The same files: the result was published, but that was not recorded.
     Same,
-    /// An earlier result of the same input, still as it was put there.
+    /// An unchanged earlier result of the same input.
     Own {
         /// Whether its task succeeded.
         success: bool,
     },
-    /// The result that a retry shall take the place of, still as it was delivered.
+    /// The unchanged result that a retry replaces.
     Superseded,
-    /// The result of another input.
+    /// A result of another input.
     OfAnother(String),
-    /// Something that none of our runs put there, or that was changed since.
+    /// Files that no run of this run file put there, or that were changed since.
     Foreign,
 }
 
-/// What is done about it.
+/// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placing {
-    /// The result goes there.
+    /// The result is put there.
     Put,
-    /// It is there.
+    /// The result is there already.
     Recognise,
-    /// It takes the place, and what was there goes.
+    /// The result replaces the content of the place.
     Exchange,
     /// The next name is tried.
     Beside,
@@ -37,7 +37,7 @@ pub enum Placing {
     Refuse,
 }
 
-/// What becomes of a result, `success` telling whether its task succeeded, whose place has this occupant.
+/// Decides about a result whose place has this content; `success` says whether its task succeeded.
 pub fn placing(existing: Existing, success: bool, occupant: &Occupant) -> Placing {
     use {Existing as If, Occupant as There, Placing as Do};
     match (occupant, existing) {
@@ -45,7 +45,7 @@ pub fn placing(existing: Existing, success: bool, occupant: &Occupant) -> Placin
         (There::Same, _) => Do::Recognise,
         (There::Superseded, _) => Do::Exchange,
         (There::Own { .. } | There::OfAnother(_) | There::Foreign, If::Refuse) => Do::Refuse,
-        // Otherwise three of six results are gone, and six of six tasks succeeded.
+        // Otherwise results would disappear although all tasks succeeded: three of six, for example.
         (There::OfAnother(_), If::ReplaceOwn | If::KeepBoth | If::Replace) => Do::Beside,
         (There::Own { .. } | There::Foreign, If::KeepBoth) => Do::Beside,
         (There::Own { success: true }, If::ReplaceOwn | If::Replace) if !success => Do::Beside,
@@ -56,7 +56,7 @@ pub fn placing(existing: Existing, success: bool, occupant: &Occupant) -> Placin
 }
 
 impl Occupant {
-    /// Says what a result lies beside, for the report.
+    /// Explains for the report why a result has another name.
     pub fn explain(&self, place: &str) -> String {
         match self {
             Self::OfAnother(input) => format!("{place} is the result of {input}"),
@@ -65,7 +65,7 @@ impl Occupant {
                 format!("{place} is an earlier result of the same input")
             }
             Self::Foreign => {
-                format!("{place} was not put there by a run of this run file, or was changed since")
+                format!("{place} is not from a run of this run file, or was changed since")
             }
         }
     }

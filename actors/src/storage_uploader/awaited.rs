@@ -1,4 +1,4 @@
-//! Which uploads each task still waits for: its own files, and files that it shares with other tasks.
+//! The uploads that each task still waits for: its own files, and files that it shares with other tasks.
 
 use super::uploading::{blob_name, is_own};
 use dropmill_lifecycle::{Failure, plan::Item};
@@ -12,13 +12,13 @@ use std::{
 pub(super) struct SharedFile {
     /// Name of its blob.
     pub blob: String,
-    /// The file on this machine.
+    /// Path on this machine.
     pub source: PathBuf,
-    /// Length when the plan was made.
+    /// Length when the plan was created.
     pub size_bytes: u64,
 }
 
-/// Returns the files that a task has alone: names of blobs and lengths.
+/// Returns the files that only this task has: names of blobs and lengths.
 pub(super) fn own_files(item: &Item) -> Vec<(String, u64)> {
     let source =
         item.source.iter().filter(|_| item.blob.is_none()).map(|_| (blob_name(item), item.size_bytes));
@@ -43,33 +43,33 @@ pub(super) fn shared_files(item: &Item) -> Vec<SharedFile> {
 
 #[derive(Debug)]
 enum Shared {
-    /// Its upload goes on; these tasks wait for it.
+    /// The upload is in progress; these tasks wait for it.
     Open(BTreeSet<u32>),
     Uploaded,
     Failed(Failure),
 }
 
-/// What a task waits for.
+/// The uploads that tasks wait for.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
     shared: BTreeMap<String, Shared>,
-    /// Uploads that each task waits for.
+    /// Number of uploads that each task waits for.
     open: BTreeMap<u32, usize>,
 }
 
-/// What to do for a task.
+/// The uploads that a task needs.
 #[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
-    /// Everything is there.
+    /// All files are uploaded.
     Nothing,
-    /// Something is to be uploaded, or is being uploaded: its own files (if any), and these shared files.
+    /// Some files must be or are being uploaded: its own files (if any), and these shared files.
     Uploads(Vec<SharedFile>),
-    /// A file that it shares could not be uploaded.
+    /// A shared file could not be uploaded.
     Failed(Failure),
 }
 
 impl Awaited {
-    /// Takes note of a task; `is_there` returns whether a shared file was uploaded before.
+    /// Adds a task; `is_there` returns whether a shared file was uploaded before.
     pub fn want(
         &mut self,
         index: u32,
@@ -99,12 +99,12 @@ impl Awaited {
         Wanted::Uploads(begin)
     }
 
-    /// Takes note that a task's own files are uploaded; whether that was the last that it waited for.
+    /// Records that a task's own files are uploaded; returns whether it has no more uploads to wait for.
     pub fn own_uploaded(&mut self, index: u32) -> bool {
         self.one_less(index)
     }
 
-    /// Takes note that a shared file is uploaded; returns the tasks that it was the last for.
+    /// Records that a shared file is uploaded; returns the tasks that have no more uploads to wait for.
     pub fn shared_uploaded(&mut self, blob: &str) -> Vec<u32> {
         let tasks = match self.shared.insert(blob.to_owned(), Shared::Uploaded) {
             Some(Shared::Open(tasks)) => tasks,
@@ -113,7 +113,7 @@ impl Awaited {
         tasks.into_iter().filter(|index| self.one_less(*index)).collect()
     }
 
-    /// Takes note that a shared file cannot be uploaded; returns the tasks that fail with it.
+    /// Records that a shared file cannot be uploaded; returns the tasks that fail because of it.
     pub fn shared_failed(&mut self, blob: &str, failure: &Failure) -> Vec<u32> {
         let tasks = match self.shared.insert(blob.to_owned(), Shared::Failed(failure.clone())) {
             Some(Shared::Open(tasks)) => tasks,
@@ -122,7 +122,7 @@ impl Awaited {
         tasks.into_iter().filter(|index| self.open.remove(index).is_some()).collect()
     }
 
-    /// Takes note that a task's own files cannot be uploaded; whether nobody knew yet that it failed.
+    /// Records that a task's own files cannot be uploaded; returns whether the task had not failed before.
     pub fn own_failed(&mut self, index: u32) -> bool {
         self.open.remove(&index).is_some()
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_file_that_fails_fails_each_of_its_tasks_once() {
+    fn a_failed_shared_file_fails_each_of_its_tasks_once() {
         let mut awaited = Awaited::default();
         let failure = Failure::permanent(Code::Source, "gone");
         let none = |_: &SharedFile| false;

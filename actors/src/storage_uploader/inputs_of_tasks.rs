@@ -1,4 +1,4 @@
-//! When the files of a task are uploaded, and what follows.
+//! Decides when the files of a task are uploaded, and what follows.
 
 use super::{
     ME, StorageUploader, What,
@@ -10,7 +10,7 @@ use dropmill_journal::event::EventKind;
 use dropmill_lifecycle::{Failure, plan::Item, task::TaskEvent};
 
 impl StorageUploader {
-    /// Uploads the files of a task that is not closed, or says that they are there.
+    /// Uploads the files of an open task, or reports that they exist.
     pub(super) fn want_input(&mut self, item: &Item) {
         let past = self.past.tasks.get(&item.task);
         if past.is_some_and(|past| past.closed.is_some()) {
@@ -61,7 +61,7 @@ impl StorageUploader {
         }
     }
 
-    /// All files of a task are there; its own were uploaded just now, or not.
+    /// Reports that all files of a task are uploaded; says whether its own were uploaded just now.
     pub(super) fn input_ready(&self, index: u32, uploaded_own: bool, skipped: bool) {
         let item = self.item_list.item(index);
         let past = self.past.tasks.get(&item.task);

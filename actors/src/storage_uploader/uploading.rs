@@ -1,4 +1,4 @@
-//! One input, or one file of the application, on its way up.
+//! Uploads one input, or one file of the application.
 
 use crate::{
     drop_store::text_of,
@@ -13,11 +13,12 @@ use std::{
     sync::Arc,
 };
 
-/// Files of one folder on their way up at the same time.
+/// Maximum number of files of one folder that are uploaded at the same time.
 const FILES_OF_A_FOLDER: usize = 4;
 
-/// The name of an input's blob; of a folder, of those of its files up to a `/`. Control characters, which no blob may have
-/// in its name, are `_` there: the node gets a file under its own name, and a task has one input alone.
+/// Returns the name of an input's blob; for a folder, the prefix of its files' blobs up to a `/`. Control
+/// characters, which are invalid in blob names, are replaced by `_`: the node restores the file name, and a
+/// task has only one input.
 pub fn blob_name(item: &Item) -> String {
     if let Some(shared) = &item.blob {
         return shared.clone();
@@ -40,8 +41,8 @@ pub(super) async fn upload(
     put.map(|_| false).map_err(|error| error.failure())
 }
 
-/// Uploads an input: one file, or all files of a folder under its name. Files that an earlier attempt uploaded are
-/// uploaded once more.
+/// Uploads an input: one file, or all files of a folder under its name. Files that an earlier attempt
+/// uploaded are uploaded again.
 pub(super) async fn upload_input(
     blob: BlobApi,
     container: String,
@@ -72,7 +73,7 @@ pub(super) async fn upload_input(
     Ok(false)
 }
 
-/// Returns whether a blob holds a file that this task alone has.
+/// Returns whether a blob contains a file that only this task has.
 pub(super) fn is_own(item: &Item, blob: &str) -> bool {
     blob.strip_prefix(item.task.as_str()).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -117,14 +118,14 @@ async fn upload_part(
     put.map(|_| ()).map_err(|error| error.failure())
 }
 
-/// What the files of a folder are called on the node, and where each is.
+/// Returns the names of a folder's files on the node, with their paths.
 fn names(paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut names = BTreeMap::new();
     for path in paths {
         let name = without_controls(&text_of(&path));
         if let Some(other) = names.insert(name.clone(), path.clone()) {
             let (one, other) = (text_of(&path), text_of(&other));
-            let message = format!("{one:?} and {other:?} would both be called {name:?} on the node");
+            let message = format!("{one:?} and {other:?} would both be named {name:?} on the node");
             return Err(Failure::permanent(Code::Source, message));
         }
     }
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_a_folder_keep_their_names_and_never_take_each_others() {
+    fn files_of_a_folder_keep_their_names_without_conflicts() {
         let named = |paths: &[&str]| names(paths.iter().map(PathBuf::from));
         let all: Vec<_> = named(&["a/b", "a\tb", "%"]).unwrap().into_keys().collect();
         assert_eq!(all, ["%25", "a/b", "a_b"]);

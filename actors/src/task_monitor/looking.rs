@@ -1,6 +1,6 @@
-//! PollSchedule at the tasks of the job, and what they show.
+//! Polls of the tasks of the job, and their results.
 
-use super::{TaskMonitor, recall::ending_told};
+use super::{TaskMonitor, recall::recorded_ending};
 use crate::{
     job_submitter::JobHappened, poll_schedule::PollQuery, run_keeper::RunHappened, shell::DrivesMany,
 };
@@ -27,7 +27,8 @@ impl Handler<LookNow> for TaskMonitor {
 }
 
 impl TaskMonitor {
-    /// Plans the next look, if any is needed: at once after a hint, else after the pause.
+    /// Plans the next poll, if one is needed: at once after a change notification, otherwise after the
+    /// interval.
     pub(super) fn plan_look(&mut self, ctx: &mut Context<Self>) {
         if self.recalls || self.schedule.in_flight || self.watched == 0 {
             return;
@@ -39,7 +40,7 @@ impl TaskMonitor {
         if !rest.is_zero() {
             self.planned = Some(ctx.notify_later(LookNow, rest));
         } else if !std::mem::replace(&mut self.ordered, true) {
-            // A timer, even one of no time, would round up to the next millisecond.
+            // Even a timer of zero length would round up to the next millisecond.
             ctx.notify(LookNow);
         }
     }
@@ -89,7 +90,7 @@ impl TaskMonitor {
     }
 
     fn look_failed(&mut self, look: PollQuery, error: &BatchError, ctx: &mut Context<Self>) {
-        tracing::info!(%error, "look at the tasks failed; the next one follows");
+        tracing::info!(%error, "cannot poll the tasks; polling again");
         if error.is_not_found() {
             self.job_is_missing(ctx);
         }
@@ -128,7 +129,7 @@ impl TaskMonitor {
         }
     }
 
-    /// Tells once that the service has a task.
+    /// Reports once that the service has a task.
     pub(super) fn submitted(&mut self, index: u32, adopted: bool) {
         if !std::mem::replace(&mut self.tasks[index as usize].submitted, true) {
             let seq = self.note(index, EventKind::TaskSubmitted { adopted });
@@ -136,7 +137,7 @@ impl TaskMonitor {
         }
     }
 
-    /// Whether what was seen of one task is new.
+    /// Processes the status of one task; returns whether it is new.
     fn seen_one(&mut self, index: u32, status: wire::TaskStatus, ctx: &mut Context<Self>) -> bool {
         let state = &self.tasks[index as usize].state;
         match status.state {
@@ -151,12 +152,12 @@ impl TaskMonitor {
                 }
                 self.submitted(index, false);
                 let attempt = self.tasks[index as usize].attempt();
-                let (mut told, ending) = ending_of(status);
-                told.retries += attempt - 1;
-                // An earlier life may have said it.
-                if self.tasks[index as usize].ended.as_ref() != Some(&told) {
-                    self.tasks[index as usize].ended = Some(told.clone());
-                    let seq = self.note(index, EventKind::TaskEnded(told));
+                let (mut details, ending) = ending_of(status);
+                details.retries += attempt - 1;
+                // A previous process may have recorded it.
+                if self.tasks[index as usize].ended.as_ref() != Some(&details) {
+                    self.tasks[index as usize].ended = Some(details.clone());
+                    let seq = self.note(index, EventKind::TaskEnded(details));
                     self.tasks[index as usize].cause = Some(seq);
                 }
                 self.happened(index, TaskEvent::SeenEnded { attempt, ending }, ctx);
@@ -183,7 +184,7 @@ impl TaskMonitor {
 
     pub(super) fn job_is_missing(&mut self, ctx: &mut Context<Self>) {
         if !self.ending {
-            // Somebody deleted it: the run ends, and its end closes the tasks.
+            // The job was deleted: the run ends, and that closes the tasks.
             return self.to.job.do_send(JobHappened { event: JobEvent::FoundMissing, cause: None });
         }
         for index in 0..self.tasks.len() {
@@ -194,19 +195,19 @@ impl TaskMonitor {
     }
 }
 
-/// What the service says of a task that is over, for the record and for its machine.
+/// Returns the end of a task from its status, for the record and for the state machine.
 fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
     let info = status.execution_info.unwrap_or_default();
     let failure = info
         .failure_info
-        .map(|failure| (failure.code.clone().unwrap_or_default(), crate::failure::told(&failure)));
+        .map(|failure| (failure.code.clone().unwrap_or_default(), crate::failure::message(&failure)));
     let success = match info.result {
         Some(wire::TaskResult::Success) => true,
         Some(_) => false,
         None => failure.is_none() && info.exit_code == Some(0),
     };
     let (failure_code, failure_message) = failure.unzip();
-    let told = TaskEnding {
+    let details = TaskEnding {
         success,
         exit_code: info.exit_code,
         failure_code,
@@ -217,6 +218,6 @@ fn ending_of(status: wire::TaskStatus) -> (TaskEnding, Ending) {
         retries: u32::try_from(info.retry_count).unwrap_or_default(),
         requeues: u32::try_from(info.requeue_count).unwrap_or_default(),
     };
-    let ending = ending_told(&told);
-    (told, ending)
+    let ending = recorded_ending(&details);
+    (details, ending)
 }

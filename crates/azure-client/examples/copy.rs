@@ -1,7 +1,9 @@
-//! Copies the files of a folder into a new container, and back into another folder, eight at a time; prints the seconds of
-//! both. Any service of the Blob protocol will do. `tests/bench/service.py` measures with it.
+//! Copies the files of a folder into a new container, and back into another folder, eight at a time; prints
+//! the seconds of both. It works with any service that implements the Blob protocol. `tests/bench/service.py`
+//! measures with it.
 //!
-//!     STORAGE_KEY=… cargo run --release -p dropmill-azure-client --example copy -- ENDPOINT ACCOUNT CONTAINER FOLDER INTO
+//! STORAGE_KEY=… cargo run --release -p dropmill-azure-client --example copy -- ENDPOINT ACCOUNT CONTAINER
+//! FOLDER INTO
 
 use dropmill_azure_client::{
     blob::{BlobApi, BlobOptions, PutOptions},
@@ -23,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
     let key = SharedKey::new(account, &Secret::new(env::var("STORAGE_KEY")?))?;
-    // It only names calls: nothing here depends on its being random.
+    // It only generates request ids: they need not be random.
     let rng = ChaCha8Rng::seed_from_u64(u64::from(std::process::id()));
     let (endpoint, transport) = (Endpoint::parse(endpoint)?, Arc::new(HttpTransport::new()?));
     let api = BlobApi::new(BlobOptions::new(endpoint, key, transport, Arc::new(WallClock), rng));

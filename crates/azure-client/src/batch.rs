@@ -1,7 +1,7 @@
-//! Azure Batch: pools and nodes, jobs and tasks, and the files that tasks leave on nodes.
+//! Client of Azure Batch: pools and nodes, jobs and tasks, and the files that tasks write on nodes.
 //!
-//! Every method is one call (a list: one per page; a tail: two) with one deadline each. Nothing is repeated
-//! but a read whose connection broke before its answer began.
+//! Every method sends one request with one timeout; a list sends one per page, a tail two. The only request
+//! that is sent again is a read whose connection broke before the response began.
 
 mod files;
 mod jobs;
@@ -33,39 +33,39 @@ use std::{
     time::Duration,
 };
 
-/// The API version that is spoken unless told otherwise.
+/// Default API version.
 pub const API_VERSION: &str = version::CURRENT;
-/// How long a call may take unless told otherwise: what the service itself allows, and the way there and back.
+/// Default timeout of a request: the service's own limit, plus time for the network.
 pub const TIMEOUT: Duration = Duration::from_secs(limit::TIMEOUT_SECONDS as u64 + 10);
 
-/// The calls of Azure Batch, to one account. Clones are cheap and share everything.
+/// Client of one Batch account. Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct BatchApi {
     caller: Arc<Caller>,
-    /// `api-version=…&timeOut=…`, which every query begins with.
+    /// `api-version=…&timeOut=…`, the beginning of every query.
     query: Arc<str>,
 }
 
-/// What a [`BatchApi`] is made of.
+/// Options of a [`BatchApi`].
 pub struct BatchOptions {
-    /// Where the account is.
+    /// Address of the account.
     pub endpoint: Endpoint,
-    /// Who calls.
+    /// Credential that authorizes requests.
     pub credential: Credential,
-    /// How requests get there.
+    /// Transport that sends requests.
     pub transport: Arc<dyn Transport>,
-    /// Dates calls.
+    /// Clock for the date of requests.
     pub clock: SharedClock,
-    /// Names calls.
+    /// Random generator for request ids.
     pub rng: ChaCha8Rng,
-    /// The API version to speak; [`API_VERSION`] is what this crate is tested with.
+    /// API version to use; this crate is tested with [`API_VERSION`].
     pub api_version: String,
-    /// How long a call may take.
+    /// Timeout of a request.
     pub timeout: Duration,
 }
 
 impl BatchOptions {
-    /// With [`API_VERSION`] and [`TIMEOUT`].
+    /// Creates options with [`API_VERSION`] and [`TIMEOUT`].
     pub fn new(
         endpoint: Endpoint,
         credential: Credential,
@@ -79,10 +79,11 @@ impl BatchOptions {
 }
 
 impl BatchApi {
-    /// Makes the API; calls nobody.
+    /// Creates the client. Makes no network calls.
     pub fn new(options: BatchOptions) -> Self {
         let BatchOptions { endpoint, credential, transport, clock, rng, api_version, timeout } = options;
-        // The service gives up when we do, so that it does not go on with what nobody waits for.
+        // The service uses the same timeout, so that it does not continue a request that the client has given
+        // up.
         let seconds = timeout.as_secs().clamp(1, limit::TIMEOUT_SECONDS.into());
         let query = Query::default().with("api-version", &api_version).with("timeOut", &seconds.to_string());
         let rng = Mutex::new(rng);
@@ -99,17 +100,17 @@ impl BatchApi {
         Self { caller: Arc::new(caller), query: query.as_str().into() }
     }
 
-    /// Where the account is.
+    /// Returns the address of the account.
     pub fn endpoint(&self) -> &Endpoint {
         &self.caller.endpoint
     }
 
-    /// A call on the entity that `segments` lead to.
+    /// Creates a request for the entity at the path `segments`.
     fn call(&self, operation: Operation, method: Method, subject: String, segments: &[&str]) -> Call {
         self.call_with(operation, method, subject, segments, "")
     }
 
-    /// The same with more of a query: `&name=value…`.
+    /// Creates a request with additional query parameters: `&name=value…`.
     fn call_with(
         &self,
         operation: Operation,
@@ -123,7 +124,7 @@ impl BatchApi {
         path.push_str(base);
         for segment in segments {
             path.push('/');
-            // Ids consist of what needs no encoding; file paths do not.
+            // Ids need no encoding; file paths do.
             if segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
                 path.push_str(segment);
             } else {
@@ -136,18 +137,19 @@ impl BatchApi {
         Call::new(operation, subject, method, path)
     }
 
-    /// Makes a call whose answer is nothing but its status.
+    /// Sends a request and ignores the body of the response.
     async fn done(&self, call: Call) -> Result<(), CallError> {
         self.caller.exchange(call).await.map(drop)
     }
 
-    /// Makes a call whose answer is JSON.
+    /// Sends a request and parses the response as JSON.
     async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, CallError> {
         let tried = call.tried.clone();
         self.caller.exchange(call).await?.json(&tried)
     }
 
-    /// Makes a call for an entity. One without its id, or with another, is some other program's answer.
+    /// Sends a request for an entity. A response without its id, or with another id, comes from another
+    /// program.
     async fn entity<T: DeserializeOwned>(
         &self,
         call: Call,
@@ -160,7 +162,7 @@ impl BatchApi {
         if id(&entity).eq_ignore_ascii_case(wanted) {
             return Ok(entity);
         }
-        Err(answer.broken(&tried, "it is about something else: the id is missing or another"))
+        Err(answer.broken(&tried, "the id is missing or belongs to another entity"))
     }
 
     async fn exchange(&self, call: Call) -> Result<ApiResponse, CallError> {
@@ -168,9 +170,10 @@ impl BatchApi {
     }
 }
 
-/// Gives a call a body of JSON.
+/// Adds a JSON body to a request.
 fn with_json(call: Call, body: &impl Serialize) -> Call {
-    let json = serde_json::to_vec(body).expect("the nouns of Batch have texts as keys, so they are JSON");
+    let json =
+        serde_json::to_vec(body).expect("Batch entities have text keys, so they can be written as JSON");
     call.body(REQUEST_CONTENT_TYPE, json)
 }
 

@@ -1,7 +1,7 @@
-//! Azure Blob: containers and block blobs, up and down, and the right to them as a SAS.
+//! Client of Azure Blob Storage: containers and block blobs, uploads and downloads, and SAS URLs.
 //!
-//! Every method is one call with one deadline, but for uploads of large files (many blocks), downloads (a
-//! piece more for each time they broke off) and lists (one per page).
+//! Every method sends one request with one timeout, except uploads of large files (many blocks), downloads
+//! (one more request for each interruption) and lists (one per page).
 
 mod containers;
 mod digest;
@@ -43,10 +43,10 @@ use std::{
 
 pub(crate) use dropmill_azure_wire::blob::VERSION as X_MS_VERSION;
 
-/// How long a call may take unless told otherwise, beside the time its body needs on a slow line.
+/// Default timeout of a request, in addition to the time that its body needs on a slow connection.
 pub const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The calls of Azure Blob, to one account. Clones are cheap and share everything.
+/// Client of one storage account. Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct BlobApi {
     caller: Arc<Caller>,
@@ -56,30 +56,32 @@ pub struct BlobApi {
     block_bytes: u64,
 }
 
-/// What a [`BlobApi`] is made of.
+/// Options of a [`BlobApi`].
 pub struct BlobOptions {
-    /// Where the account is: `https://account.blob.core.windows.net`, `http://127.0.0.1:10000/account`.
+    /// Address of the account: `https://account.blob.core.windows.net`, `http://127.0.0.1:10000/account`.
     pub endpoint: Endpoint,
-    /// The account and its key, for calls and for SAS.
+    /// The account and its key, for requests and SAS.
     pub key: SharedKey,
-    /// How requests get there.
+    /// Transport that sends requests.
     pub transport: Arc<dyn Transport>,
-    /// Dates calls.
+    /// Clock for the date of requests.
     pub clock: SharedClock,
-    /// Names calls.
+    /// Random generator for request ids.
     pub rng: ChaCha8Rng,
     /// Where long work on files is done.
     pub file_reads: FileReads,
-    /// How long a call may take.
+    /// Timeout of a request.
     pub timeout: Duration,
-    /// Files up to this length go up in one call, from memory; longer ones in blocks.
+    /// Maximum length of a file that is uploaded in one request, from memory; longer ones are uploaded in
+    /// blocks.
     pub longest_in_one_bytes: u64,
-    /// The length of a block; [`BLOCKS_IN_FLIGHT`] of them are in memory.
+    /// Length of a block; [`BLOCKS_IN_FLIGHT`] of them are in memory.
     pub block_bytes: u64,
 }
 
 impl BlobOptions {
-    /// With [`TIMEOUT`], [`LONGEST_IN_ONE`] and [`BLOCK_BYTES`], and long work on files beside the runtime's thread.
+    /// Creates options with [`TIMEOUT`], [`LONGEST_IN_ONE`] and [`BLOCK_BYTES`], and long work on files on
+    /// separate threads.
     pub fn new(
         endpoint: Endpoint,
         key: SharedKey,
@@ -101,23 +103,23 @@ impl BlobOptions {
     }
 }
 
-/// What is known of a blob.
+/// The properties of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobInfo {
-    /// Its length.
+    /// Length in bytes.
     pub size_bytes: u64,
     /// MD5 of its content in hex, if the service knows it.
     pub md5: Option<String>,
     /// Changes with every change of the blob.
     pub etag: String,
-    /// Its metadata.
+    /// User-defined metadata of the blob.
     pub metadata: Metadata,
     /// `Hot`, `Cool`, `Archive`, ….
     pub access_tier: Option<String>,
 }
 
 impl BlobApi {
-    /// Makes the API; calls nobody.
+    /// Creates the client. Makes no network calls.
     pub fn new(options: BlobOptions) -> Self {
         let BlobOptions { endpoint, key, transport, clock, rng, timeout, .. } = options;
         let (credential, rng) = (Credential::SharedKey(key.clone()), Mutex::new(rng));
@@ -140,19 +142,19 @@ impl BlobApi {
         }
     }
 
-    /// Where the account is.
+    /// Returns the address of the account.
     pub fn endpoint(&self) -> &Endpoint {
         &self.caller.endpoint
     }
 
-    /// The URL of a container with a SAS that allows `permissions` (letters, as in `rl`) until `expiry`. It has
-    /// no beginning, so that a node's clock may be behind ours.
+    /// Returns the URL of a container with a SAS that allows `permissions` (letters, such as `rl`) until
+    /// `expiry`. It has no start time, so that the clock of a node may be behind.
     pub fn container_sas(&self, container: &str, permissions: &str, expiry: Timestamp) -> Secret {
         let grant = Grant::to_container(container, Permissions::parse(permissions), expiry);
         url_with(&self.url(container, None), &grant.sign(&self.key))
     }
 
-    /// The URL of a blob with a SAS that allows `permissions` (letters, as in `r`) until `expiry`.
+    /// Returns the URL of a blob with a SAS that allows `permissions` (letters, such as `r`) until `expiry`.
     pub fn blob_sas(&self, container: &str, name: &str, permissions: &str, expiry: Timestamp) -> Secret {
         let grant = Grant::to_blob(container, name, Permissions::parse(permissions), expiry);
         url_with(&self.url(container, Some(name)), &grant.sign(&self.key))
@@ -186,8 +188,8 @@ impl BlobApi {
     }
 }
 
-/// The path of a container or blob. The slashes of a name stay, unless one of its segments is only dots: then
-/// they are encoded too, which names the same blob and is no `..` to those who tidy up paths on the way.
+/// Returns the path of a container or blob. Slashes in a name are not encoded, unless a segment consists of
+/// dots only: then they are encoded too. The path names the same blob, but proxies do not shorten `..`.
 fn path(endpoint: &Endpoint, container: &str, blob: Option<&str>) -> String {
     let mut path = format!("{}/{}", endpoint.base(), encode(container));
     if let Some(name) = blob {
@@ -198,7 +200,7 @@ fn path(endpoint: &Endpoint, container: &str, blob: Option<&str>) -> String {
     path
 }
 
-/// What a refusal says: the code is in a header, also where there is no body.
+/// Parses an error response: the code is in a header, even if there is no body.
 pub(crate) fn said_by_blob(headers: &HeaderMap, body: &[u8]) -> Option<Said> {
     let body = BlobErrorBody::read(headers, body)?;
     Some(Said { code: shown(&body.code), message: shown(body.text()), values: vec![] })

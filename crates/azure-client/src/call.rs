@@ -1,4 +1,4 @@
-//! One call: an address, headers and a signature, one exchange within a deadline, and what came back.
+//! One request: an address, headers and a signature, one exchange within a timeout, and the response.
 
 use crate::{
     classify,
@@ -28,14 +28,14 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// The longest body of an answer that is read into memory to be understood.
+/// Maximum length of a response body that is read into memory and parsed.
 const LONGEST_ANSWER: u64 = 64 << 20;
-/// How much of a refusal is read.
+/// Maximum length of an error response that is read.
 const LONGEST_REFUSAL: u64 = 256 << 10;
-/// The slowest line on which a body still makes its deadline, beside the deadline of the call itself.
+/// Slowest connection that is supported; it extends the timeout of a request by the time for its body.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
 
-/// What the calls of one API have in common.
+/// The common parts of all requests of one API.
 pub(crate) struct Caller {
     pub transport: Arc<dyn Transport>,
     pub endpoint: Endpoint,
@@ -43,26 +43,26 @@ pub(crate) struct Caller {
     pub clock: SharedClock,
     pub timeout: Duration,
     pub service: Service,
-    /// Names calls.
+    /// Random generator for request ids.
     pub rng: Mutex<ChaCha8Rng>,
-    /// Whether a refusal of the key or of the address is believed.
+    /// Decides whether a rejection of the key or the address is final.
     pub doubts: Mutex<Doubts>,
 }
 
-/// A call to be made.
+/// A request to be sent.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub tried: CallInfo,
     pub method: Method,
-    /// Percent-encoded, the endpoint's base included.
+    /// Percent-encoded, including the endpoint's base path.
     pub path_and_query: String,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// The statuses that mean success.
+    /// HTTP statuses that mean success.
     pub ok: &'static [u16],
 }
 
-/// An answer that means success, whole.
+/// A complete successful response.
 #[derive(Debug)]
 pub(crate) struct ApiResponse {
     pub status: u16,
@@ -92,14 +92,17 @@ impl Call {
         self
     }
 
-    /// A header whose value is not known to be visible ASCII.
+    /// Adds a header whose value may not be visible ASCII.
     pub fn text_header(mut self, name: &'static str, value: &str) -> Result<Self, CallError> {
         match HeaderValue::from_str(value) {
             Ok(value) => {
                 self.headers.insert(HeaderName::from_static(name), value);
                 Ok(self)
             }
-            Err(_) => Err(self.unsendable("InvalidHeaderValue", format!("{name} holds what no header can"))),
+            Err(_) => Err(self.unsendable(
+                "InvalidHeaderValue",
+                format!("{name} contains characters that are invalid in a header"),
+            )),
         }
     }
 
@@ -118,7 +121,7 @@ impl Call {
 }
 
 impl ApiResponse {
-    /// The body as JSON.
+    /// Parses the body as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self, tried: &CallInfo) -> Result<T, CallError> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let problem =
@@ -133,7 +136,7 @@ impl ApiResponse {
 }
 
 impl Caller {
-    /// Makes the call and reads the whole answer, both within the deadline.
+    /// Sends the request and reads the complete response, both within the timeout.
     pub async fn exchange(&self, call: Call) -> Result<ApiResponse, CallError> {
         let deadline = self.timeout + Duration::from_secs(call.body.len() as u64 / SLOWEST_BYTES_PER_SECOND);
         let whole = async {
@@ -142,7 +145,7 @@ impl Caller {
             let status = parts.status.as_u16();
             let body = match collect(body, LONGEST_ANSWER).await {
                 Ok(body) => body,
-                // It was done, and there was nothing to be told about it.
+                // The service carried it out, and the rest of the response is not needed.
                 Err(Uncollected::Broken(_)) if status == 201 || status == 202 || status == 204 => {
                     Bytes::new()
                 }
@@ -164,8 +167,8 @@ impl Caller {
         }
     }
 
-    /// Makes the call and returns as soon as its answer begins: the deadline covers that, and the whole of a
-    /// refusal. The body is the caller's to read.
+    /// Sends the request and returns as soon as its response begins. The timeout covers this, and the whole
+    /// body of an error response. The caller reads the body of a success.
     pub async fn stream(&self, call: Call) -> Result<Response<ResponseBody>, CallError> {
         match timeout(self.timeout, self.open(&call)).await {
             Ok(outcome) => outcome,
@@ -186,15 +189,15 @@ impl Caller {
         let bearer = token.as_ref().map(|token| token.expose());
         let mut outcome = self.transport.send(self.request(call, bearer)?).await;
         if let (Err(TransportError::Broken(problem)), Effect::Reads) = (&outcome, operation.effect()) {
-            // A kept connection that died while nobody looked breaks the next call on it. A read may be made again.
-            tracing::debug!(%operation, subject, problem, "connection lost before the answer: once more");
+            // An idle connection that was closed breaks the next request on it. A read is sent again.
+            tracing::debug!(%operation, subject, problem, "connection lost before the response, sending again");
             outcome = self.transport.send(self.request(call, bearer)?).await;
         }
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let response = match outcome {
             Ok(response) => response,
             Err(error) => {
-                tracing::debug!(%operation, subject, milliseconds, %error, "no answer");
+                tracing::debug!(%operation, subject, milliseconds, %error, "no response");
                 return Err(call.unreachable(error));
             }
         };
@@ -210,7 +213,7 @@ impl Caller {
         }
         let (parts, body) = response.into_parts();
         if parts.status.is_success() || parts.status.is_informational() {
-            return Err(broken(&call.tried, status, &parts.headers, "another success than asked for"));
+            return Err(broken(&call.tried, status, &parts.headers, "unexpected success status"));
         }
         let body = collect(body, LONGEST_REFUSAL).await.ok();
         Err(CallError::Refused(Box::new(self.refused(call, parts.status, &parts.headers, body))))
@@ -246,7 +249,10 @@ impl Caller {
             (Credential::Token(_), token) => {
                 let value = HeaderValue::try_from(format!("Bearer {}", token.unwrap_or_default()));
                 let Ok(mut value) = value else {
-                    return Err(call.unsendable("InvalidAuthenticationInfo", "the token is none"));
+                    return Err(call.unsendable(
+                        "InvalidAuthenticationInfo",
+                        "the token contains characters that are invalid in a header",
+                    ));
                 };
                 value.set_sensitive(true);
                 let date = HeaderValue::try_from(http_date(self.clock.now())).expect("a date is ASCII");
@@ -261,7 +267,7 @@ impl Caller {
         Ok(request)
     }
 
-    /// A GUID for a call, the same in every run with the same seed.
+    /// Returns a GUID as request id, the same in every run with the same seed.
     fn name_call(&self) -> String {
         let mut bytes = [0u8; 16];
         self.rng.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
@@ -276,7 +282,7 @@ impl Caller {
         )
     }
 
-    /// Reads a refusal; `body` is `None` if the connection broke in the middle of it.
+    /// Parses an error response; `body` is `None` if the connection broke within it.
     fn refused(
         &self,
         call: &Call,
@@ -306,7 +312,7 @@ impl Caller {
         {
             said.message = format!("not followed to {}", shown_address(target));
         }
-        // Its other values repeat the request, signature included.
+        // Its other values repeat the request, including the signature.
         said.values.retain(|(name, _)| name != "AuthenticationErrorDetail");
         let clock_ahead_seconds =
             if said.code == "AuthenticationFailed" { classify::clock_ahead(headers, now) } else { None };
@@ -325,7 +331,7 @@ impl Caller {
         }
     }
 
-    /// Counts a refusal, and returns whether it is doubtful and believed all the same.
+    /// Counts a rejection, and returns whether a doubtful one counts as final.
     fn is_believed(&self, operation: Operation, status: u16, code: &str, author: Author) -> bool {
         if classify::proves_the_key(status, author) {
             self.doubts().accepted(operation);
@@ -335,7 +341,7 @@ impl Caller {
     }
 }
 
-/// What the body of a refusal says, fit to be shown.
+/// The content of an error response, escaped for display.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub code: String,
@@ -354,7 +360,7 @@ fn said_by_batch(body: &[u8]) -> Option<Said> {
     })
 }
 
-/// `Bad Gateway` as `BadGateway`.
+/// Returns `BadGateway` for `Bad Gateway`.
 fn status_word(status: StatusCode) -> String {
     match status.canonical_reason() {
         Some(reason) => reason.split([' ', '-', '\'']).collect(),
@@ -362,7 +368,7 @@ fn status_word(status: StatusCode) -> String {
     }
 }
 
-/// An address that a service gave, without what in it may be a secret: query, fragment, user.
+/// Returns an address from a response without parts that may be secret: query, fragment, user.
 pub(crate) fn shown_address(address: &str) -> String {
     let bare = without_query(address);
     let (scheme, rest) = bare.split_once("//").unwrap_or(("", bare));
@@ -371,10 +377,10 @@ pub(crate) fn shown_address(address: &str) -> String {
     shown(&format!("{scheme}//{host}/{path}"))
 }
 
-/// The service's name for a call; `-` if it gave none.
+/// Returns the service's request id; `-` if there is none.
 pub(crate) fn request_id(headers: &HeaderMap) -> &str {
     let id = headers.get(batch::header::REQUEST_ID).or_else(|| headers.get("x-ms-request-id"));
-    // Header values are visible ASCII here, so they need no more than a limit.
+    // Header values are visible ASCII here, so they only need a length limit.
     id.and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty() && id.len() <= 100).unwrap_or("-")
 }
 
@@ -388,19 +394,19 @@ pub(crate) fn broken(
     CallError::BrokenAnswer { tried, status, problem: problem.into(), request_id }
 }
 
-/// A gateway's or a hotel's page, told as success.
+/// Returns whether a response is an HTML page of a gateway or a captive portal.
 fn is_html(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.len() >= 9 && kind[..9].eq_ignore_ascii_case(b"text/html")
 }
 
-/// People may store pages.
+/// Returns whether HTML is a valid response: a user may store pages as blobs.
 fn may_be_html(operation: Operation) -> bool {
     use Operation as Op;
     matches!(operation, Op::GetBlob | Op::HeadBlob | Op::GetTaskFile | Op::GetNodeFile)
 }
 
-/// Why a body is not whole.
+/// The reason why a body is incomplete.
 pub(crate) enum Uncollected {
     Broken(String),
     TooLong,

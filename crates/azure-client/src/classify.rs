@@ -1,8 +1,8 @@
-//! What may be done about a failure: every documented error code, every class of status, every way to get no
-//! answer at all.
+//! Decides how to handle a failure: for every documented error code, every class of status, and every way to
+//! get no response.
 //!
-//! Codes beat statuses. What may have been done without our knowing it is [`FailureKind::Ambiguous`] only for calls
-//! whose repetition matters ([`Effect::Once`]); a read or a repeatable write is simply made again.
+//! Codes take precedence over statuses. An unknown outcome is [`FailureKind::Ambiguous`] only for requests
+//! that must not be repeated ([`Effect::Once`]); a read or a repeatable write is simply retried.
 
 use crate::{
     doubt::Author,
@@ -15,11 +15,11 @@ use dropmill_azure_wire::{
 use dropmill_lifecycle::FailureKind;
 use std::{io, time::Duration};
 
-/// The longest rest a service can ask for; what it asks beyond is cut, so that a slip of its digits does not
-/// stop a run.
+/// Longest `Retry-After` that is obeyed; longer ones are cut, so that a wrong number does not stop a run.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// Nothing was done, and it may be done later: too many calls, something in motion, a quota that others free.
+/// Codes after which nothing was done and a retry may succeed: too many requests, a change in progress, a
+/// quota that other users free.
 const LATER: &[&str] = &[
     // Batch
     "TooManyRequests",
@@ -50,21 +50,21 @@ const LATER: &[&str] = &[
     "InvalidBlockList",
 ];
 
-/// It may have been done: ask the service what is true.
+/// Codes after which the request may have been carried out: check the state.
 const OUTCOME_UNKNOWN: &[&str] = &["InternalError", "OperationTimedOut"];
 
-/// Something else is there than the caller thought: look, then decide. A range is only asked for within a length that
-/// the service named.
+/// Codes that mean that the state differs from what the caller assumed: check it, then decide. A range is
+/// only requested within a length that the service reported.
 const LOOK_AGAIN: &[&str] =
     &["ConditionNotMet", "TargetConditionNotMet", "SourceConditionNotMet", "InvalidRange"];
 
-/// The signature was not accepted. Nothing was done; once is not a wrong key.
+/// Codes of a rejected signature. Nothing was done; a single one does not prove a wrong key.
 const SIGNATURE: &[&str] =
     &["InvalidAuthenticationInfo", "NoAuthenticationInformation", "AuthenticationFailed"];
 
-/// The same call will fail again.
+/// Codes after which the same request will fail again.
 const NEVER: &[&str] = &[
-    // Batch, 400: the call is wrong.
+    // Batch, 400: the request is wrong.
     "MissingRequiredProperty",
     "InvalidPropertyValue",
     "UnsupportedProperty",
@@ -88,7 +88,7 @@ const NEVER: &[&str] = &[
     "InsufficientAccountPermissions",
     "AccountIsDisabled",
     "IOError",
-    // 404: not there.
+    // 404: not found.
     "PoolNotFound",
     "NodeNotFound",
     "JobNotFound",
@@ -102,13 +102,13 @@ const NEVER: &[&str] = &[
     "UnsupportedHttpVerb",
     "MissingContentLengthHeader",
     "RequestBodyTooLarge",
-    // 409: there already; compare with what is wanted.
+    // 409: it exists already; compare it with the wanted one.
     "PoolExists",
     "JobExists",
     "TaskExists",
     "JobScheduleExists",
     "NodeUserExists",
-    // 409: over, or of another kind.
+    // 409: it has ended, or is of another kind.
     "JobNotActive",
     "JobDisabled",
     "JobCompleted",
@@ -144,7 +144,7 @@ const NEVER: &[&str] = &[
     "UnauthorizedBlobOverwrite",
 ];
 
-/// What may be done about a refusal. `believed`: it is taken for the last word, although it is doubtful.
+/// Returns how to handle a rejection. `believed`: a doubtful rejection counts as final.
 pub fn refused(operation: Operation, status: u16, code: &str, author: Author, believed: bool) -> FailureKind {
     match author {
         Author::Service => named(operation, status, code, believed),
@@ -153,7 +153,8 @@ pub fn refused(operation: Operation, status: u16, code: &str, author: Author, be
     }
 }
 
-/// Whether a refusal is one that must come several times before it is believed: see [`crate::doubt`].
+/// Returns whether a rejection is doubtful and must come several times before it is final: see
+/// [`crate::doubt`].
 pub fn is_doubtful(status: u16, code: &str, author: Author) -> bool {
     match author {
         Author::Service => SIGNATURE.contains(&code),
@@ -162,7 +163,7 @@ pub fn is_doubtful(status: u16, code: &str, author: Author) -> bool {
     }
 }
 
-/// Whether a refusal shows that the service accepted the call's signature.
+/// Returns whether a rejection shows that the service accepted the signature.
 pub fn proves_the_key(status: u16, author: Author) -> bool {
     author == Author::Service && matches!(status, 404 | 409 | 412 | 416)
 }
@@ -183,22 +184,23 @@ fn named(operation: Operation, status: u16, code: &str, believed: bool) -> Failu
     }
 }
 
-/// There is no error code: gateways answer so, whatever became of the call.
+/// Handles a rejection without an error code: gateways send it, whatever happened to the request.
 fn nameless(operation: Operation, status: u16, believed: bool) -> FailureKind {
     match status {
-        // What was to be created may exist, created by this call or an earlier one: look.
+        // The resource may exist, created by this request or an earlier one: check.
         409 if operation.effect() == Effect::Once => FailureKind::Ambiguous,
         _ if believed || status >= 500 || speaks_for_itself(status) => by_status(operation, status),
         _ => lost(operation),
     }
 }
 
-/// A refusal whose error code was lost on the way is a lost answer: a 409 may say "it exists, you created it".
+/// Handles a rejection whose error code was lost as a lost response: a 409 may mean that this client created
+/// the resource.
 fn cut(operation: Operation, status: u16) -> FailureKind {
     if speaks_for_itself(status) { by_status(operation, status) } else { lost(operation) }
 }
 
-/// The statuses that say the same whatever the code is.
+/// Returns whether a status has the same meaning for every code.
 fn speaks_for_itself(status: u16) -> bool {
     matches!(status, 304 | 408 | 412 | 425 | 429 | 503)
 }
@@ -213,7 +215,7 @@ fn by_status(operation: Operation, status: u16) -> FailureKind {
     }
 }
 
-/// What may be done when a call's outcome is not known.
+/// Returns how to handle a request with an unknown outcome.
 pub fn lost(operation: Operation) -> FailureKind {
     match operation.effect() {
         Effect::Reads | Effect::Repeatable => FailureKind::Transient,
@@ -221,7 +223,7 @@ pub fn lost(operation: Operation) -> FailureKind {
     }
 }
 
-/// What may be done when no answer came.
+/// Returns how to handle a request without a response.
 pub fn unreachable(operation: Operation, source: &TransportError) -> FailureKind {
     match source {
         TransportError::Connect(_) => FailureKind::Transient,
@@ -230,10 +232,11 @@ pub fn unreachable(operation: Operation, source: &TransportError) -> FailureKind
     }
 }
 
-/// What may be done when a file could not be read or written: space comes back, a bad disk does not.
+/// Returns how to handle a file that could not be read or written: a full disk is temporary, a defective one
+/// is not.
 pub fn local(error: &io::Error) -> FailureKind {
     use io::ErrorKind as Kind;
-    // EMFILE and ENFILE have no kind of their own; they pass when other files are closed.
+    // EMFILE and ENFILE have no kind of their own; they are temporary, because other files get closed.
     let out_of_handles = matches!(error.raw_os_error(), Some(23 | 24));
     match error.kind() {
         Kind::StorageFull | Kind::QuotaExceeded | Kind::Interrupted | Kind::ResourceBusy => {
@@ -244,25 +247,25 @@ pub fn local(error: &io::Error) -> FailureKind {
     }
 }
 
-/// How long a service asked not to be called: seconds, or a date read against the answer's own date, since
-/// our clock may differ. At most [`LONGEST_RETRY_AFTER`]; `None` if it did not ask, or wrote rubbish.
+/// Returns the value of Retry-After: seconds, or a date compared with the date of the response, because the
+/// clock of this machine may differ. At most [`LONGEST_RETRY_AFTER`]; `None` if it is missing or invalid.
 pub fn retry_after(headers: &http::HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than a u64 holds is a long time as well.
+        // More digits than a u64 holds mean a long time as well.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let from = date(headers).unwrap_or(now);
         Duration::try_from(parse_http_date(text)?.duration_since(from)).unwrap_or_default()
     };
     if asked > LONGEST_RETRY_AFTER {
-        tracing::info!(?asked, obeyed = ?LONGEST_RETRY_AFTER, "the service asks for a long rest");
+        tracing::info!(?asked, obeyed = ?LONGEST_RETRY_AFTER, "the service asks for a long delay");
     }
     Some(asked.min(LONGEST_RETRY_AFTER))
 }
 
-/// Seconds that our clock is ahead of the answer's, if that is more than ten minutes either way: the services
-/// accept signatures within fifteen.
+/// Returns the seconds that the clock of this machine is ahead of the response's, if the difference is more
+/// than ten minutes: the services accept signatures within fifteen.
 pub fn clock_ahead(headers: &http::HeaderMap, now: Timestamp) -> Option<i64> {
     let ahead = now.duration_since(date(headers)?).as_secs();
     (ahead.unsigned_abs() > 10 * 60).then_some(ahead)
@@ -279,7 +282,7 @@ mod tests {
     use std::fmt::Write;
 
     #[test]
-    fn every_code_means_one_thing() {
+    fn every_code_has_one_meaning() {
         let lists = [LATER, NEVER, OUTCOME_UNKNOWN, LOOK_AGAIN, SIGNATURE];
         let mut all: Vec<&str> = lists.concat();
         let count = all.len();
@@ -289,10 +292,10 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_judged_by_what_a_repetition_would_do() {
+    fn codes_are_handled_by_the_effect_of_a_repetition() {
         let mut table = String::new();
         for code in [LATER, OUTCOME_UNKNOWN, LOOK_AGAIN, SIGNATURE, NEVER].concat() {
-            // A status that says something else: the code decides.
+            // A status with another meaning: the code decides.
             let kind = |operation| format!("{:?}", refused(operation, 418, code, Author::Service, false));
             writeln!(
                 table,
@@ -307,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_judged_by_its_status() {
+    fn an_unknown_code_is_handled_by_its_status() {
         use FailureKind::{Ambiguous, Permanent, Transient};
         for (status, read, repeatable, once) in [
             (301, Permanent, Permanent, Permanent),
@@ -336,9 +339,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_code_is_doubtful_and_one_that_broke_off_is_a_lost_answer() {
+    fn a_rejection_without_code_is_doubtful_and_an_interrupted_one_is_a_lost_response() {
         use FailureKind::{Ambiguous, Permanent, Transient};
-        // The status; then what is done about a read and a creation: without a code, without a code and believed, cut off.
+        // The status, then how a read and a creation are handled: without a code, without a code but final,
+        // interrupted.
         for (status, nameless, believed, cut) in [
             (301, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
             (400, (Transient, Ambiguous), (Permanent, Permanent), (Transient, Ambiguous)),
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn one_rejected_signature_is_no_wrong_key_and_several_are() {
+    fn several_rejected_signatures_mean_a_wrong_key_and_one_does_not() {
         for code in SIGNATURE {
             for operation in [Operation::GetBlob, Operation::PutBlob, Operation::CreatePool] {
                 assert_eq!(
@@ -382,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_says_after_it_checked_the_signature_needs_no_doubt() {
+    fn a_rejection_after_the_signature_check_is_final() {
         for (status, code, author, doubtful, proof) in [
             (403, "AuthenticationFailed", Author::Service, true, false),
             (403, "InsufficientAccountPermissions", Author::Service, false, false),
@@ -404,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_ambiguous_only_if_the_call_may_have_arrived_and_matters_twice() {
+    fn no_response_is_ambiguous_only_if_the_request_may_have_arrived_and_must_not_be_repeated() {
         use TransportError::{Broken, Connect, Unsendable};
         for (error, read, once) in [
             (Connect("refused".into()), FailureKind::Transient, FailureKind::Transient),
@@ -417,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_be_left_alone_is_obeyed_within_reason() {
+    fn retry_after_is_obeyed_up_to_a_limit() {
         let now: Timestamp = "2026-03-02T10:00:00Z".parse().unwrap();
         for (wish, date, rest) in [
             ("30", None, Some(30)),
@@ -442,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_called_wrong_beyond_ten_minutes() {
+    fn a_clock_is_reported_as_wrong_beyond_ten_minutes() {
         let now: Timestamp = "2026-03-02T10:00:00Z".parse().unwrap();
         for (date, ahead) in [
             ("Mon, 02 Mar 2026 10:16:00 GMT", Some(-960)),

@@ -1,35 +1,36 @@
-//! How calls prove who makes them.
+//! Credentials that authorize requests.
 
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey};
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 
-/// The scope of a token for Batch.
+/// Scope of the tokens for Batch.
 pub const BATCH_SCOPE: &str = "https://batch.core.windows.net/.default";
 
-/// Gives tokens of Microsoft Entra ID, and keeps them until they expire: it is asked before every call.
+/// A source of Microsoft Entra ID tokens, which caches them until they expire: it is called before every
+/// request.
 pub trait TokenSource: Send + Sync {
-    /// A token for `scope` that is still valid for some minutes.
+    /// Returns a token for `scope` that is valid for some minutes.
     ///
     /// # Errors
-    /// When none is to be had.
+    /// Fails if no token is available.
     fn token(&self, scope: &'static str) -> BoxFuture<'static, Result<Secret, TokenError>>;
 }
 
-/// Why there is no token. Holds no secret.
+/// The reason why no token is available. Contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no token: {reason}")]
 pub struct TokenError {
-    /// In words.
+    /// Message for people.
     pub reason: String,
-    /// Whether it may be had later.
+    /// Whether a later attempt may succeed.
     pub may_pass: bool,
 }
 
-/// How calls to Batch prove who makes them. `Debug` shows no secret.
+/// A credential for Batch. `Debug` shows no secret.
 #[derive(Clone)]
 pub enum Credential {
-    /// The account's key.
+    /// The key of the account.
     SharedKey(SharedKey),
     /// Tokens of Microsoft Entra ID.
     Token(Arc<dyn TokenSource>),

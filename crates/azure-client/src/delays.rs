@@ -1,14 +1,15 @@
-//! How long to rest between tries, as a table. The only room that uses `backoff`, and only for its sequence:
-//! it never waits, and chance comes from the caller's generator.
+//! Computes the delays between attempts as a table. Only this module uses `backoff`, and only for its
+//! sequence: it never waits, and random numbers come from the caller's generator.
 
 use backoff::{Clock, backoff::Backoff, exponential::ExponentialBackoff};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::time::{Duration, Instant};
 
-/// `steps` rests in whole milliseconds. The undisturbed rest begins with `initial` and grows by `factor` up to
-/// `cap`; each is then cut at random to between half and all of it, so that many who failed together do not
-/// come back together. Never longer than `cap`; the same generator gives the same table.
+/// Returns `steps` delays in whole milliseconds. Before randomization, delays start with `initial` and grow
+/// by `factor` up to `cap`. Each is then reduced at random to between half and all of it, so that clients
+/// that failed together do not retry together. No delay is longer than `cap`; the same generator gives the
+/// same table.
 pub fn delays(
     rng: &mut ChaCha8Rng,
     initial: Duration,
@@ -28,7 +29,7 @@ pub fn delays(
     };
     let mut table = Vec::with_capacity(steps);
     for _ in 0..steps {
-        // Not what `next_backoff` returns: also without randomization that is up to 1 ns off.
+        // Without randomization, the result of `next_backoff` would still be up to 1 ns off.
         let whole = u64::try_from(sequence.current_interval.as_millis()).unwrap_or(u64::MAX);
         table.push(Duration::from_millis(rng.random_range(whole.div_ceil(2)..=whole)));
         sequence.next_backoff();
@@ -36,7 +37,7 @@ pub fn delays(
     table
 }
 
-/// The one clock that stands still in virtual time; the sequence has no end in time, so it is never compared.
+/// A clock that stands still in virtual time. The sequence has no time limit, so it is never compared.
 struct TokioClock;
 
 impl Clock for TokioClock {
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn rests_grow_to_their_cap_and_keep_at_least_half() {
+    fn delays_grow_to_their_cap_and_keep_at_least_half() {
         for seed in 0..200 {
             let rests = table(seed, 500, 2.0, 30_000, 9);
             for (rest, whole) in
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_settings_make_odd_tables_but_tables() {
+    fn unusual_settings_give_a_valid_table() {
         assert_eq!(table(1, 0, 2.0, 1000, 3), [0, 0, 0]);
         assert_eq!(table(1, 500, 2.0, 1000, 0), [0u128; 0]);
         assert!(table(1, 5000, 0.5, 1000, 3).iter().all(|rest| (500..=1000).contains(rest)));

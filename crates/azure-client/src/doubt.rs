@@ -1,33 +1,33 @@
-//! Whether to believe a refusal that a gateway may have sent, or that the service may take back a moment later.
+//! Decides whether a rejection is final, or may come from a gateway or be temporary.
 //!
-//! One 403 is not a wrong key, and one 404 without an error code is not a wrong address: services and what stands
-//! before them answer so now and then. Such a refusal is believed when several came in a row, over some seconds. A
-//! rejected signature is about the account's key, so any call that the service accepts ends the row; a refusal without
-//! an error code may be about one operation, so only that operation ends it. This module counts; it makes no calls and
-//! never waits.
+//! A single 403 does not prove a wrong key, and a single 404 without an error code does not prove a wrong
+//! address: services and proxies sometimes respond this way. Such a rejection is final after several in a row
+//! within some seconds. A rejected signature concerns the account's key, so any accepted request resets the
+//! count. A rejection without an error code may concern one operation, so only that operation resets it. This
+//! module counts; it sends no requests and never waits.
 
 use crate::operation::Operation;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// Doubtful refusals in a row after which they are believed.
+/// Number of doubtful rejections in a row after which they are final.
 pub const BELIEVED_AFTER: u32 = 5;
-/// Time from the first of them to the one that is believed: many calls at the same moment are refused for one reason.
-/// The fifth try of one call comes later than this, so a wrong key is reported by then.
+/// Minimum time from the first of them to the final one: many requests at the same time are rejected for the
+/// same reason. The fifth attempt of a request comes later than this, so a wrong key is reported by then.
 pub const BELIEVED_NOT_BEFORE: Duration = Duration::from_secs(3);
 
-/// Who wrote a refusal, as far as its response shows.
+/// The author of a rejection, as far as its response shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Author {
-    /// The service: it named an error code.
+    /// The service: the response has an error code.
     Service,
-    /// The service, or anything before it: there is no error code.
+    /// The service or any proxy: there is no error code.
     Unknown,
-    /// Nobody can say: the connection broke before the error code arrived.
+    /// Unknown: the connection broke before the error code arrived.
     Lost,
 }
 
-/// The doubtful refusals of an account's calls, as far as they came in a row.
+/// Doubtful rejections in a row, for the requests of an account.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts {
     signature: Option<Row>,
@@ -41,13 +41,13 @@ struct Row {
 }
 
 impl Doubts {
-    /// The service accepted the call: the key is right, and nothing stands before this operation.
+    /// Records that the service accepted a request: the key is right, and no proxy blocks this operation.
     pub fn accepted(&mut self, operation: Operation) {
         self.signature = None;
         self.nameless.remove(&operation);
     }
 
-    /// A doubtful refusal came; returns whether to believe it.
+    /// Records a doubtful rejection; returns whether it is final.
     pub fn refused(&mut self, operation: Operation, author: Author, now: Instant) -> bool {
         let new = Row { since: now, refusals: 0 };
         let row = match author {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use Operation::{CreateJob, GetJob};
 
-    /// The answers to calls at these seconds: `+` accepted, `-` refused. Returns which refusals are believed.
+    /// Simulates responses at these seconds: `+` accepted, `-` rejected. Returns which rejections are final.
     fn believed(author: Author, calls: &[(u64, char)], accepted: Operation) -> Vec<bool> {
         let (began, mut doubts) = (Instant::now(), Doubts::default());
         let mut answers = vec![];
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_believed_after_several_in_a_row_over_some_seconds() {
+    fn a_rejection_is_final_after_several_in_a_row_over_some_seconds() {
         let (yes, no) = (true, false);
         for (what, calls, expected) in [
             ("once", &[(0, '-')][..], &[no][..]),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn any_accepted_call_proves_the_key_but_not_that_an_operation_gets_through() {
+    fn any_accepted_request_proves_the_key_but_not_that_an_operation_is_reachable() {
         let calls = [(0, '-'), (1, '-'), (2, '-'), (4, '-'), (4, '+'), (5, '-')];
         assert_eq!(believed(Author::Service, &calls, GetJob), [false; 5]);
         assert_eq!(believed(Author::Unknown, &calls, GetJob), [false, false, false, false, true]);

@@ -1,5 +1,5 @@
-//! Where a service is, and how a request's address is made of it: by hand, since libraries for URLs tidy up
-//! `..` and `%2e`, and a blob may be named so.
+//! The address of a service, and the URLs of requests to it. They are built without a URL library, because
+//! such libraries normalise `..` and `%2e`, which are valid in blob names.
 
 use dropmill_azure_wire::{secret::without_query, transport::TransportError};
 use http::{
@@ -16,7 +16,7 @@ pub struct Endpoint {
     base: String,
 }
 
-/// A text is not the address of a service.
+/// The text is not the address of a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{shown:?} is not the address of a service: {reason}")]
 pub struct BadEndpoint {
@@ -25,12 +25,12 @@ pub struct BadEndpoint {
 }
 
 impl Endpoint {
-    /// Reads an address. A trailing slash makes no difference.
+    /// Parses an address. A trailing slash is ignored.
     ///
     /// # Errors
-    /// [`BadEndpoint`] if it is not `http` or `https` with a host, or holds a user, a query or a fragment.
+    /// [`BadEndpoint`] if it is not `http` or `https` with a host, or contains a user, a query or a fragment.
     pub fn parse(text: &str) -> Result<Self, BadEndpoint> {
-        // What stands before an `@` is a password as likely as not.
+        // The part before an `@` may be a password.
         let bad = |reason| {
             let shown = without_query(text);
             let shown = shown.rsplit('@').next().unwrap_or_default();
@@ -54,34 +54,34 @@ impl Endpoint {
         Ok(Self { scheme, authority, base: base.unwrap_or_default() })
     }
 
-    /// The path that every request's path begins with: empty, or `/account` for path style.
+    /// Returns the common beginning of all paths: empty, or `/account` for path style.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Host, and port if it was given.
+    /// Returns the host, and the port if the address has one.
     pub fn authority(&self) -> &str {
         self.authority.as_str()
     }
 
-    /// Whether what is sent there is encrypted.
+    /// Returns whether connections are encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
 
-    /// Whether the host is this machine.
+    /// Returns whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(self.authority.host())
     }
 
-    /// The address of a request; path and query are percent-encoded already and begin with [`Self::base`].
+    /// Returns the URL of a request; `path_and_query` is percent-encoded and begins with [`Self::base`].
     pub(crate) fn uri(&self, path_and_query: String) -> Result<Uri, TransportError> {
         let builder = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());
         let uri = builder.path_and_query(path_and_query).build();
         uri.map_err(|error| TransportError::Unsendable(format!("its address: {error}")))
     }
 
-    /// The path and query of an address that a service gave us, if it leads back to this service.
+    /// Returns the path and query of an address from a response, if it points to this service.
     pub(crate) fn own_path_of(&self, address: &str) -> Option<String> {
         let uri = address.parse::<Uri>().ok()?;
         let authority = uri.authority()?;
@@ -96,7 +96,7 @@ impl Endpoint {
     }
 }
 
-/// Whether a host, as an address holds it, is this machine: read as an address, never by its beginning.
+/// Returns whether a host is this machine. It is parsed as an address, never compared as a prefix.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_and_shown() {
+    fn an_address_is_parsed_and_displayed() {
         for (text, shown) in [
             ("https://a.westeurope.batch.azure.com", "https://a.westeurope.batch.azure.com"),
             ("http://127.0.0.1:10000/acct/", "http://127.0.0.1:10000/acct"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_showing_secrets() {
+    fn invalid_addresses_are_rejected_without_showing_secrets() {
         for text in
             ["", "h", "/p", "ftp://h", "http://", "https://u:S3CRET@h/", "https://h/?sig=S3CRET", "h t"]
         {

@@ -1,4 +1,4 @@
-//! Why a call did not give what was asked for: what was tried, on what, what came back. Holds no secret.
+//! The error of a request: its operation, its subject, and the response. Contains no secret.
 
 use crate::{
     classify,
@@ -10,101 +10,103 @@ use dropmill_azure_wire::transport::TransportError;
 use dropmill_lifecycle::{Code, Failure, FailureKind};
 use std::{fmt, io, path::PathBuf, time::Duration};
 
-/// Why a call to Batch did not give what was asked for.
+/// The error of a request to Batch.
 pub type BatchError = CallError;
 
-/// Why a call to either service did not give what was asked for.
+/// The error of a request to either service.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The service answered, and said no.
+    /// The service rejected the request.
     #[error("{0}")]
     Refused(Box<ErrorResponse>),
-    /// The deadline passed.
-    #[error("{tried}: no answer within {waited:?}")]
+    /// The request timed out.
+    #[error("{tried}: no response within {waited:?}")]
     TimedOut {
-        /// The call.
+        /// The failed request.
         tried: CallInfo,
-        /// The deadline.
+        /// Duration of the timeout.
         waited: Duration,
     },
-    /// No answer came back, or not the whole of it.
-    #[error("{tried}: no answer from the service")]
+    /// No response arrived, or only a part of it.
+    #[error("{tried}: no response from the service")]
     Unreachable {
-        /// The call.
+        /// The failed request.
         tried: CallInfo,
-        /// Whether it was reached at all.
+        /// Says whether the service was reached at all.
         source: TransportError,
     },
-    /// An answer came that this program cannot take for one: a proxy's page, JSON without a required property,
-    /// a list that leads elsewhere.
-    #[error("{tried}: answer {status} not understood: {problem} (request {request_id})")]
+    /// The response is not valid: a proxy's page, JSON without a required property, or a list that continues
+    /// on another server.
+    #[error("{tried}: response {status} is not valid: {problem} (request {request_id})")]
     BrokenAnswer {
-        /// The call.
+        /// The failed request.
         tried: CallInfo,
         /// HTTP status.
         status: u16,
         /// What is wrong with it.
         problem: String,
-        /// The service's name for the call; `-` if it gave none.
+        /// The service's request id; `-` if there is none.
         request_id: String,
     },
-    /// The call was not made: the service would refuse it.
+    /// The request was not sent, because the service would reject it.
     #[error("{tried}: not sent: {problem}")]
     Unsendable {
-        /// The call.
+        /// The request that was not sent.
         tried: CallInfo,
-        /// The code with which the service would refuse it.
+        /// Error code with which the service would reject it.
         code: &'static str,
-        /// Why not.
+        /// What is wrong with it.
         problem: String,
     },
-    /// The answer is longer than the caller is ready to keep in memory.
+    /// The response is longer than the caller's limit.
     #[error("{tried}: more than {limit_bytes} bytes")]
     TooLarge {
-        /// The call.
+        /// The failed request.
         tried: CallInfo,
-        /// The limit.
+        /// Limit in bytes.
         limit_bytes: u64,
     },
-    /// There is nothing to prove with who is calling.
+    /// No token is available to authorize the request.
     #[error("{tried}: not sent")]
     NoToken {
-        /// The call.
+        /// The request that was not sent.
         tried: CallInfo,
-        /// Why not.
+        /// The reason why no token is available.
         source: TokenError,
     },
 }
 
-/// What a service said when it refused a call.
+/// An error response of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorResponse {
-    /// The call.
+    /// The rejected request.
     pub tried: CallInfo,
     /// HTTP status.
     pub status: u16,
-    /// For programs: `PoolExists`, `BlobNotFound`; the status in one word (`BadGateway`) if the service gave none.
+    /// Error code for programs: `PoolExists`, `BlobNotFound`; the status in one word (`BadGateway`) if there
+    /// is none.
     pub code: String,
-    /// Who wrote the refusal.
+    /// Author of the response.
     pub author: Author,
-    /// A refusal that is doubtful at first was repeated so often, with no call accepted meanwhile, that it is believed.
+    /// Whether a doubtful rejection was repeated often enough, without an accepted request in between, to be
+    /// final.
     pub believed: bool,
-    /// For people, in one line; may be empty.
+    /// Message for people, in one line; may be empty.
     pub message: String,
-    /// The service's name for the call; `-` if it gave none, as a proxy in between does.
+    /// The service's request id; `-` if there is none, as in the response of a proxy.
     pub request_id: String,
-    /// More about it: names and values.
+    /// Details, as names and values.
     pub values: Vec<(String, String)>,
-    /// It asked not to be called again before this time has passed.
+    /// Time for which the service asked the client to wait.
     pub retry_after: Option<Duration>,
-    /// Seconds that this machine's clock is ahead of the service's (negative: behind), when that explains why
-    /// a signature was not accepted.
+    /// Number of seconds that the clock of this machine is ahead of the service's (negative: behind), if that
+    /// explains why a signature was rejected.
     pub clock_ahead_seconds: Option<i64>,
 }
 
 impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: refused with {} {}", self.tried, self.status, self.code)?;
+        write!(f, "{}: rejected with {} {}", self.tried, self.status, self.code)?;
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
@@ -123,7 +125,7 @@ impl fmt::Display for ErrorResponse {
 }
 
 impl CallError {
-    /// The call.
+    /// Returns the failed request.
     pub fn tried(&self) -> &CallInfo {
         match self {
             Self::Refused(refused) => &refused.tried,
@@ -136,7 +138,7 @@ impl CallError {
         }
     }
 
-    /// The code with which the service refused, or would have.
+    /// Returns the code with which the service rejected the request, or would have.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused(refused) => Some(refused.code.as_str().into()),
@@ -145,7 +147,7 @@ impl CallError {
         }
     }
 
-    /// HTTP status of the answer, if there was one.
+    /// Returns the HTTP status of the response, if there was one.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused(refused) => Some(refused.status),
@@ -154,22 +156,23 @@ impl CallError {
         }
     }
 
-    /// The service knows no such thing. Said by the service itself: a proxy's 404 is no word about it.
+    /// Returns whether the resource does not exist, according to the service itself: a 404 of a proxy does
+    /// not count.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused(refused) if refused.status == 404 && refused.is_from_service())
     }
 
-    /// A 409 that does not say what is in the way.
+    /// Returns whether it is a 409 without the reason for the conflict.
     pub(crate) fn is_conflict_without_code(&self) -> bool {
         matches!(self, Self::Refused(refused) if refused.status == 409 && refused.author != Author::Service)
     }
 
-    /// Whether the call may have had its effect.
+    /// Returns whether the request may have had an effect.
     pub fn is_ambiguous(&self) -> bool {
         self.kind() == FailureKind::Ambiguous
     }
 
-    /// What may be done about it.
+    /// Returns how to handle the failure.
     pub fn kind(&self) -> FailureKind {
         let operation = self.tried().operation;
         match self {
@@ -190,7 +193,7 @@ impl CallError {
         }
     }
 
-    /// The failure as the machines see it and as people read it.
+    /// Returns the failure for the state machines, with a message for people.
     pub fn failure(&self) -> Failure {
         let (code, retry_after) = match self {
             Self::Refused(refused) => (refused.code.as_str().into(), refused.retry_after),
@@ -206,68 +209,68 @@ impl CallError {
 }
 
 impl ErrorResponse {
-    /// Whether the service itself answered, as far as can be seen: it names every call.
+    /// Returns whether the service itself responded, as far as known: it sends a request id.
     fn is_from_service(&self) -> bool {
         self.request_id != "-" || self.code.ends_with("NotFound") && !self.message.is_empty()
     }
 }
 
-/// Why a call to Blob did not give what was asked for.
+/// The error of a request to Blob.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// The service was not reached, or said no.
+    /// The service was not reached, or rejected the request.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The file changed while it was read, so that nobody knows what was read. Nothing of it was stored.
+    /// The file changed while it was read. Nothing was stored.
     #[error("{tried}: {} changed while it was read", path.display())]
     SourceChanged {
-        /// The call.
+        /// The upload that failed.
         tried: CallInfo,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The file could not be read.
     #[error("{tried}: cannot read {}", path.display())]
     Source {
-        /// The call.
+        /// The upload that failed.
         tried: CallInfo,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the file system.
         source: io::Error,
     },
-    /// What was downloaded could not be written.
-    #[error("{tried}: cannot write what arrived")]
+    /// The downloaded bytes could not be written.
+    #[error("{tried}: cannot write the downloaded bytes")]
     Target {
-        /// The call.
+        /// The download that failed.
         tried: CallInfo,
-        /// Why not.
+        /// Error of the file system.
         source: io::Error,
     },
-    /// The response to a download names another length than the list of blobs. Nothing was written.
+    /// The response to a download has another length than the list of blobs. Nothing was written.
     #[error("{tried}: the response names {named_bytes} bytes, but the list of blobs {listed_bytes}")]
     OtherLength {
-        /// The call.
+        /// The download that failed.
         tried: CallInfo,
         /// Length in the list.
         listed_bytes: u64,
         /// Length in the response.
         named_bytes: u64,
     },
-    /// What arrived is not what the service keeps.
-    #[error("{tried}: MD5 of what arrived is {arrived}, but the service keeps {kept}")]
+    /// The downloaded bytes do not match the MD5 of the service.
+    #[error("{tried}: expected MD5 {kept}, found {arrived}")]
     Corrupt {
-        /// The call.
+        /// The download that failed.
         tried: CallInfo,
         /// MD5 in hex of the bytes that arrived.
         arrived: String,
-        /// MD5 in hex that the service gives.
+        /// MD5 in hex that the service reports.
         kept: String,
     },
 }
 
 impl BlobError {
-    /// The code with which the service refused.
+    /// Returns the error code of the service.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Call(error) => error.code(),
@@ -275,7 +278,7 @@ impl BlobError {
         }
     }
 
-    /// HTTP status of the answer, if there was one.
+    /// Returns the HTTP status of the response, if there was one.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Call(error) => error.status(),
@@ -283,17 +286,17 @@ impl BlobError {
         }
     }
 
-    /// The service knows no such thing.
+    /// Returns whether the service reports that the resource does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Call(error) if error.is_not_found())
     }
 
-    /// Whether the call may have had its effect.
+    /// Returns whether the request may have had an effect.
     pub fn is_ambiguous(&self) -> bool {
         self.kind() == FailureKind::Ambiguous
     }
 
-    /// What may be done about it.
+    /// Returns how to handle the failure.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Call(error) => error.kind(),
@@ -304,8 +307,8 @@ impl BlobError {
         }
     }
 
-    /// The failure as the machines see it and as people read it. Codes of its own: `SourceChanged`,
-    /// `SourceUnreadable`, `Disk`, `OtherLength`, `Corrupt`.
+    /// Returns the failure for the state machines, with a message for people. It has additional codes:
+    /// `SourceChanged`, `SourceUnreadable`, `Disk`, `OtherLength`, `Corrupt`.
     pub fn failure(&self) -> Failure {
         let code = match self {
             Self::Call(error) => return error.failure(),
@@ -319,7 +322,7 @@ impl BlobError {
     }
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 fn line(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
@@ -331,7 +334,7 @@ fn line(error: &dyn std::error::Error) -> String {
     line.replace(['\n', '\r'], " ")
 }
 
-/// Names a call for its errors.
+/// Describes a request for its errors.
 pub(crate) fn tried(operation: Operation, subject: impl Into<String>) -> CallInfo {
     CallInfo { operation, subject: subject.into() }
 }

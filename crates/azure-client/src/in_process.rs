@@ -1,4 +1,4 @@
-//! A service of this process, called without a socket: a request is a function call, its answer too.
+//! Calls a service in the same process without a socket: request and response are function calls.
 
 use bytes::Bytes;
 use dropmill_azure_wire::transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError};
@@ -17,21 +17,21 @@ use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 type Served = BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, BoxError>;
 
-/// Carries requests to services of this process, each known by scheme, host and port of a URL. A request
-/// reaches its service as a server would hand it over: path and query alone, the rest in the Host header.
+/// Sends requests to services in the same process. Each service is identified by scheme, host and port. It
+/// receives a request as from a server: path and query in the URL, the host in the Host header.
 #[derive(Clone, Default)]
 pub struct InProcess {
     services: BTreeMap<String, Served>,
 }
 
 impl InProcess {
-    /// Without any service: every call fails as if nobody listened.
+    /// Creates a transport without services: every request fails as if the port were closed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds what answers at `url` (`http://batch.local:1`), for instance an axum `Router`. Only scheme, host
-    /// and port of the URL count.
+    /// Adds the service at `url` (`http://batch.local:1`), for example an axum `Router`. Only scheme, host
+    /// and port of the URL are used.
     #[must_use]
     pub fn serving<S, B>(mut self, url: &str, service: S) -> Self
     where
@@ -63,7 +63,7 @@ impl Transport for InProcess {
     ) -> BoxFuture<'static, Result<Response<ResponseBody>, TransportError>> {
         let place = place(request.uri()).unwrap_or_default();
         let Some(service) = self.services.get(&place).cloned() else {
-            return Box::pin(async move { Err(TransportError::Connect(format!("nothing serves {place}"))) });
+            return Box::pin(async move { Err(TransportError::Connect(format!("no service at {place}"))) });
         };
         if let Err(error) = as_a_server_sees_it(&mut request) {
             return Box::pin(async move { Err(error) });
@@ -73,14 +73,14 @@ impl Transport for InProcess {
             match AssertUnwindSafe(answer).catch_unwind().await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(error)) => Err(TransportError::Broken(error.to_string())),
-                // A server's thread would have died of it, and the connection with it.
+                // In a server, the panic would end the thread and its connection.
                 Err(_) => Err(TransportError::Broken("the service panicked".into())),
             }
         })
     }
 }
 
-/// A body whose panic is the end of the body, not of who reads it.
+/// A body that ends with an error if its producer panics, so that the reader does not panic.
 struct Calm(Option<ResponseBody>);
 
 impl Body for Calm {
@@ -109,7 +109,7 @@ impl Body for Calm {
 }
 
 fn as_a_server_sees_it(request: &mut Request<RequestBody>) -> Result<(), TransportError> {
-    let unsendable = |_| TransportError::Unsendable("its address cannot be taken apart".into());
+    let unsendable = |_| TransportError::Unsendable("its address is invalid".into());
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
     uri.scheme = None;
     if let Some(authority) = uri.authority.take()

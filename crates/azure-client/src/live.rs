@@ -1,4 +1,4 @@
-//! Requests over sockets, with reqwest.
+//! Sends requests over sockets, with reqwest.
 
 use dropmill_azure_wire::{
     transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError},
@@ -10,15 +10,16 @@ use http_body_util::BodyExt;
 use reqwest::{Body, Client, redirect};
 use std::{error::Error, io, time::Duration};
 
-/// How long to try to connect.
+/// Timeout for opening a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept: Azure's load balancers drop them silently after four minutes.
+/// Time for which an idle connection is kept: Azure's load balancers drop it silently after four minutes.
 const IDLE: Duration = Duration::from_secs(90);
-/// Unused connections kept for one host.
+/// Maximum number of idle connections per host.
 const IDLE_CONNECTIONS: usize = 64;
 
-/// Carries requests over TCP and TLS. Follows no redirect, since an Authorization header must not travel;
-/// uses the proxy of the environment, but never to this machine. Clones share their connections.
+/// Sends requests over TCP and TLS. Follows no redirects, because the Authorization header must not go to
+/// another server. Uses the proxy of the environment, but never for this machine. Clones share their
+/// connections.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     outside: Client,
@@ -26,11 +27,11 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Makes the transport. TLS needs a provider of cryptography, which `main` installs once:
+    /// Creates the transport. TLS needs a cryptography provider, which `main` installs once:
     /// `rustls::crypto::ring::default_provider().install_default()`.
     ///
     /// # Errors
-    /// [`TransportError::Unsendable`] if that was not done, or TLS cannot be set up.
+    /// [`TransportError::Unsendable`] if no provider is installed, or TLS cannot be set up.
     pub fn new() -> Result<Self, TransportError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let reason = "no TLS provider: install rustls::crypto::ring::default_provider() first";
@@ -38,7 +39,7 @@ impl HttpTransport {
         }
         let builder = || {
             Client::builder()
-                // Without it a small download waits 40 ms for a delayed acknowledgement.
+                // Without it, a small download waits 40 ms for a delayed acknowledgement.
                 .tcp_nodelay(true)
                 .tcp_keepalive(Duration::from_secs(60))
                 .redirect(redirect::Policy::none())
@@ -68,15 +69,15 @@ impl Transport for HttpTransport {
     }
 }
 
-/// reqwest's URLs tidy up paths (`a/../b`, also percent-encoded). What it would not send as it was signed is
-/// not sent at all.
+/// Rejects a request that reqwest would change after signing: its URLs normalise paths (`a/../b`, also
+/// percent-encoded).
 fn sendable(request: Request<RequestBody>) -> Result<reqwest::Request, TransportError> {
     let request = request.map(Body::wrap);
     let path_and_query = request.uri().path_and_query().cloned();
     let request = reqwest::Request::try_from(request).map_err(failure)?;
     let (path, query) = (request.url().path(), request.url().query().unwrap_or_default());
     match path_and_query {
-        // Of queries the decoded values are signed, so that it may encode a `'` which a link of the service holds.
+        // The signature covers decoded query values, so reqwest may encode a `'` of a link from the service.
         Some(asked) if asked.path() == path && decode(asked.query().unwrap_or_default()) == decode(query) => {
             Ok(request)
         }
@@ -84,7 +85,7 @@ fn sendable(request: Request<RequestBody>) -> Result<reqwest::Request, Transport
     }
 }
 
-/// What went wrong, without the URL.
+/// Returns the failure, without the URL.
 fn failure(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     let (is_connect, is_builder) = (error.is_connect(), error.is_builder());
@@ -100,7 +101,7 @@ fn failure(error: reqwest::Error) -> TransportError {
         cause = found.source();
     }
     let words = crate::shown::shown(&words.join(": "));
-    // Another try meets the same certificate: nothing of the request has left this machine.
+    // Another attempt would get the same certificate; nothing of the request was sent.
     if is_builder || refused_certificate {
         TransportError::Unsendable(words)
     } else if is_connect {
@@ -110,7 +111,7 @@ fn failure(error: reqwest::Error) -> TransportError {
     }
 }
 
-/// An I/O error hides the error it was made of from `source`.
+/// An I/O error does not return its inner error from `source`.
 fn is_refused_certificate(error: &(dyn Error + 'static)) -> bool {
     let error = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => inner as &(dyn Error + 'static),
@@ -125,7 +126,7 @@ mod tests {
     use dropmill_azure_wire::transport::empty;
 
     #[test]
-    fn a_refused_certificate_is_found_behind_io_errors() {
+    fn a_rejected_certificate_is_found_inside_io_errors() {
         use rustls::{CertificateError, Error};
         let refused = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         assert!(is_refused_certificate(&io::Error::other(refused())));
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_sent_as_something_else_is_not_sent() {
+    fn a_request_that_would_be_changed_is_not_sent() {
         for (address, sendable_as_it_is) in [
             ("http://h/c/a%2F..%2Fb?x=%20'", true),
             ("http://h/c/%E4?a=b&c", true),

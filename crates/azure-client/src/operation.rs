@@ -1,19 +1,19 @@
-//! What can be asked of the two services, as an error or a log line names it.
+//! The operations of the two services, as they are named in errors and logs.
 
 use std::fmt;
 
-/// What a repetition of a call would do.
+/// The effect of repeating a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// The call changes nothing.
     Reads,
-    /// Once or twice makes no difference.
+    /// A second request has no further effect.
     Repeatable,
-    /// A second time may be refused, or be one time too many: ask what is true first.
+    /// A second request may fail or have a further effect: check the state first.
     Once,
 }
 
-/// Which service a call goes to.
+/// The service that receives a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// Pools, nodes, jobs, tasks and their files.
@@ -24,27 +24,27 @@ pub enum Service {
 
 macro_rules! operations {
     ($( $name:ident $service:ident $effect:ident $text:literal, )+) => {
-        /// A call that a client makes. `Display` says it in words: "create pool".
+        /// A request that a client can send. `Display` shows its name, such as "create pool".
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Operation {
             $( #[doc = $text] $name, )+
         }
 
         impl Operation {
-            /// All of them.
+            /// All operations.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// In words.
+            /// Returns the name as text.
             pub fn as_str(self) -> &'static str {
                 match self { $( Self::$name => $text, )+ }
             }
 
-            /// What a repetition would do.
+            /// Returns the effect of repeating it.
             pub fn effect(self) -> Effect {
                 match self { $( Self::$name => Effect::$effect, )+ }
             }
 
-            /// Where it goes.
+            /// Returns the service that receives it.
             pub fn service(self) -> Service {
                 match self { $( Self::$name => Service::$service, )+ }
             }
@@ -83,7 +83,7 @@ operations! {
     GetNodeFile Batch Reads "get file of node",
     CreateContainer Blob Once "create container",
     DeleteContainer Blob Repeatable "delete container",
-    ContainerExists Blob Reads "look for container",
+    ContainerExists Blob Reads "check container",
     PutBlob Blob Repeatable "put blob",
     PutNewBlob Blob Once "put new blob",
     PutBlock Blob Repeatable "put block of blob",
@@ -102,12 +102,12 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A call, and what it was about.
+/// An operation and the resource that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallInfo {
-    /// What was asked for.
+    /// The requested operation.
     pub operation: Operation,
-    /// Of what: `pool1`, `job1/task1`, `container1/dir/blob.txt`; empty if of all.
+    /// Name of the resource: `pool1`, `job1/task1`, `container1/dir/blob.txt`; empty for all.
     pub subject: String,
 }
 
@@ -116,7 +116,7 @@ impl fmt::Display for CallInfo {
         if self.subject.is_empty() {
             return write!(f, "{}", self.operation);
         }
-        // Blob names hold what they like; a line of an error does not.
+        // Blob names may contain any character; an error must stay on one line.
         write!(f, "{} {}", self.operation, crate::shown::shown(&self.subject))
     }
 }

@@ -1,9 +1,9 @@
-//! What a run said to its services and heard from them, kept in a file: for looking at, and for playing again offline.
+//! Records the requests and responses of a run in a file, for inspection and for offline replay.
 //!
-//! One exchange a line, as JSON. What is a secret is not kept: of headers only those on a list, of a SAS no signature,
-//! of JSON no password, key or value of a variable, and nowhere a text that the recorder was told to keep quiet. The
-//! bodies of blobs are kept as length and SHA-256; those of answers whole, up to a bound, since a replay must give
-//! them again.
+//! Each line is one exchange in JSON. Secrets are not recorded: only headers on a list, no signature of a
+//! SAS, no password, key or value of a variable in JSON, and none of the texts that the caller lists as
+//! secret. Bodies of blobs are recorded as length and SHA-256. Other response bodies are recorded completely
+//! up to a limit, because a replay must return them.
 
 mod redact;
 
@@ -30,10 +30,10 @@ use std::{
     time::Instant,
 };
 
-/// The longest body of an answer that is kept whole unless somebody says otherwise.
+/// Default maximum length of a response body that is recorded completely.
 pub const KEPT_BYTES: usize = 64 << 10;
 
-/// Headers that are kept, of requests and answers.
+/// Names of recorded headers, of requests and responses.
 const HEADERS: &[&str] = &[
     "content-encoding",
     "content-length",
@@ -61,89 +61,89 @@ const HEADERS: &[&str] = &[
     "x-ms-version",
 ];
 
-/// The first line of a recording.
+/// The header line of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     /// Version of this format: [`FORMAT`].
     pub dropmill_recording: u32,
-    /// When it began, ISO 8601.
+    /// Start time, ISO 8601.
     pub began: String,
     /// Address and account of Batch.
     pub batch: (String, String),
     /// Address and account of Blob.
     pub blob: (String, String),
-    /// Whether the service hinted at changes.
+    /// Whether the service published change notifications.
     pub hints: bool,
 }
 
-/// The version that is written, and read.
+/// The version that is written and read.
 pub const FORMAT: u32 = 1;
 
-/// One request and what came of it.
+/// One request and its result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exchange {
-    /// When it was sent, in milliseconds from the beginning of the recording.
+    /// Time of the request, in milliseconds since the start of the recording.
     pub at_ms: u64,
-    /// How long it took until the end of its answer.
+    /// Duration until the end of the response, in milliseconds.
     pub took_ms: u64,
     /// `GET`, `PUT`, …
     pub method: String,
-    /// Scheme, host and port.
+    /// Scheme, host and port of the URL.
     pub host: String,
     /// Path and query, without signatures.
     pub path: String,
     /// Headers on the list.
     pub request_headers: BTreeMap<String, String>,
-    /// What was sent.
+    /// Body of the request.
     pub request_body: RecordedBody,
-    /// What came back.
+    /// Result of the request.
     pub answer: RecordedResponse,
 }
 
-/// What came back.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordedResponse {
-    /// An answer.
+    /// The service responded.
     Answer {
-        /// Its status.
+        /// HTTP status.
         status: u16,
         /// Headers on the list.
         headers: BTreeMap<String, String>,
-        /// Its body, or as much of it as came.
+        /// Body, or the part of it that arrived.
         body: RecordedBody,
-        /// The body broke off.
+        /// Whether the body was interrupted.
         #[serde(default)]
         broken: bool,
     },
-    /// No connection.
+    /// The connection could not be opened.
     NotConnected(String),
-    /// The connection broke, or nobody waited for the answer.
+    /// The connection broke, or the client stopped waiting for the response.
     Lost(String),
-    /// It could not be sent.
+    /// The request could not be sent.
     NotSendable(String),
 }
 
-/// A body.
+/// A recorded body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordedBody {
-    /// None.
+    /// There is no body.
     Empty,
     /// Text, without secrets.
     Text(String),
     /// Bytes, in base64.
     Base64(String),
-    /// Not kept.
+    /// Not recorded.
     Digest {
-        /// Its length.
+        /// Length in bytes.
         bytes: u64,
-        /// Its SHA-256 in hex.
+        /// SHA-256 of the body in hex.
         sha256: String,
     },
 }
 
-/// Where exchanges are written, a line each.
+/// A writer for exchanges, one line each.
 #[derive(Clone)]
 pub struct Sink {
     inner: Arc<Mutex<Writing>>,
@@ -155,7 +155,7 @@ struct Writing {
 }
 
 impl Sink {
-    /// Writes to `to`; every line is written at once.
+    /// Creates a sink that writes to `to`; every line is written at once.
     pub fn new(to: impl Write + Send + 'static) -> Self {
         Self { inner: Arc::new(Mutex::new(Writing { to: Box::new(to), failed: None })) }
     }
@@ -165,7 +165,7 @@ impl Sink {
         self.write(&serde_json::to_string(opening).expect("an opening has only text for keys"));
     }
 
-    /// What kept the recording from being whole: the first error of its file.
+    /// Returns the first error of writing, because of which the recording is incomplete.
     pub fn failure(&self) -> Option<String> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).failed.clone()
     }
@@ -180,7 +180,7 @@ impl Sink {
     }
 }
 
-/// Carries requests, and keeps them and their answers.
+/// A transport that records requests and responses.
 #[derive(Clone)]
 pub struct Recorder {
     inner: Arc<dyn Transport>,
@@ -195,8 +195,8 @@ struct Notes {
 }
 
 impl Recorder {
-    /// A recorder of what `inner` carries. Bodies of answers that are no JSON and longer than `kept_bytes` are kept as
-    /// digests; none of the texts in `quiet` is written anywhere.
+    /// Records what `inner` sends. Response bodies that are neither JSON nor XML and longer than `kept_bytes`
+    /// are recorded as digests; none of the texts in `quiet` is written anywhere.
     pub fn new(inner: Arc<dyn Transport>, sink: Sink, kept_bytes: usize, quiet: Vec<Secret>) -> Self {
         let notes = Notes { sink, kept_bytes, quiet, began: Instant::now() };
         Self { inner, notes: Arc::new(notes) }
@@ -246,7 +246,7 @@ impl Transport for Recorder {
                 request_body: kept(&head.headers, &body, None),
                 answer: RecordedResponse::Lost("nobody waited for it".into()),
             };
-            // Whoever stops waiting drops it, and that is told, too.
+            // A caller that stops waiting drops this value, which is recorded too.
             let mut pending = Pending { notes, exchange: Some(exchange) };
             match inner.send(Request::from_parts(head, full(body))).await {
                 Ok(answer) => {
@@ -297,12 +297,12 @@ impl Drop for Pending {
     }
 }
 
-/// The body of an answer, heard as it passes.
+/// The body of a response, recorded while it is read.
 struct Heard {
     body: ResponseBody,
     status: u16,
     headers: HeaderMap,
-    /// The beginning, as much as may be kept.
+    /// The beginning of the body, up to the recording limit.
     bytes: Vec<u8>,
     whole: Sha256,
     length: u64,
@@ -342,7 +342,7 @@ impl Body for Heard {
                     self.whole.update(data);
                     self.length += data.len() as u64;
                 }
-                // Nobody may ask again after the last byte.
+                // The caller may not poll again after the last byte.
                 if self.body.is_end_stream() {
                     self.end(false);
                 }
@@ -365,7 +365,7 @@ impl Body for Heard {
 
 impl Drop for Heard {
     fn drop(&mut self) {
-        // Bodies that nobody reads to their end: all of it came, or its reader went.
+        // The body was not read to its end: it was complete, or its reader was dropped.
         let whole = self.body.is_end_stream();
         self.end(!whole);
     }
@@ -376,7 +376,7 @@ fn headers(all: &HeaderMap) -> BTreeMap<String, String> {
     known.filter_map(|(name, value)| Some((name.to_string(), redact::text(value.to_str().ok()?)))).collect()
 }
 
-/// Bodies that are understood: JSON of Batch, XML of Blob.
+/// Returns whether a body is text: JSON of Batch or XML of Blob.
 fn is_text(headers: &HeaderMap) -> bool {
     let kind = headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("application/json") || kind.starts_with("application/xml"))

@@ -1,13 +1,13 @@
-//! Text that came from outside, made fit for an error or a log line: one line, not long, no secrets.
+//! Prepares foreign text for an error or a log line: one line, limited length, no secrets.
 
-/// Characters of a text that are shown.
+/// Maximum number of characters that are shown.
 const LONGEST: usize = 600;
 
-/// What stands before a secret in texts that services echo: signatures of a SAS, Authorization headers.
+/// Texts that precede a secret when a service echoes a request: signatures of a SAS, Authorization headers.
 const BEFORE_SECRETS: [&str; 5] =
     ["sig=", "sharedkey ", "bearer ", "the mac signature found in the http request '", "accountkey="];
 
-/// The text in one line, without control characters, with `***` for what may be a secret.
+/// Returns the text in one line, without control characters, with `***` for possible secrets.
 pub(crate) fn shown(text: &str) -> String {
     let mut line: String = text
         .chars()
@@ -24,13 +24,14 @@ pub(crate) fn shown(text: &str) -> String {
     line.trim().to_owned()
 }
 
-/// Marks that turn the direction of writing can make a line read as what it does not say.
+/// Returns whether a character changes the direction of writing, which can make a line look different from
+/// its content.
 fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn masked(line: &str, mark: &str) -> String {
-    // Lower case of ASCII alone: places stay the same.
+    // Only ASCII letters become lower case, so that byte positions stay the same.
     let lower = line.to_ascii_lowercase();
     let mut out = String::with_capacity(line.len());
     let mut from = 0;
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_a_secret_is_masked() {
+    fn possible_secrets_are_masked() {
         for (text, line) in [
             ("http://h/c?sv=1&sig=S3CRET%3D&se=2 refused", "http://h/c?sv=1&sig=***&se=2 refused"),
             ("SIG=S3CRET", "SIG=***"),
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_becomes_one_line_of_bearable_length() {
+    fn a_text_becomes_one_line_of_limited_length() {
         assert_eq!(shown("a\nb\r\u{1b}[31mred\u{202e}x"), "a b  [31mred x");
         assert_eq!(shown(&"ä".repeat(5000)).chars().count(), LONGEST + 1);
     }

@@ -1,5 +1,5 @@
-//! Application packages: which there are, and what a reference to one means. On Azure the management plane keeps
-//! them; here whoever opens the service declares them.
+//! Application packages, and references to them. On Azure they are managed outside the Batch API; here the
+//! caller declares them when it opens the service.
 
 use dropmill_azure_wire::batch::{ApplicationPackageReference, ApplicationSummary};
 use std::{
@@ -7,71 +7,71 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The most characters of an application's id or version.
+/// Maximum length of an application's id or version, in characters.
 const LONGEST: usize = 64;
 
-/// A package that the service is told of when it is opened.
+/// An application package that is declared when the service is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplicationPackage {
-    /// The application: letters, digits, `-` and `_`.
+    /// Id of the application: letters, digits, `-` and `_`.
     pub application: String,
-    /// The version: as ids, and `.` where it does not begin.
+    /// Version: characters of ids, and `.` except at the beginning.
     pub version: String,
-    /// A zip file, or a folder, with what a node shall find.
+    /// A zip file or folder with the content of the package.
     pub path: PathBuf,
 }
 
-/// A package that cannot be used.
+/// An invalid application package.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("application {application}, version {version}: {reason}")]
 pub struct BadApplication {
-    /// Which application.
+    /// Id of the application.
     pub application: String,
-    /// Which version.
+    /// Version of the application.
     pub version: String,
-    /// Why not.
+    /// What is wrong with it.
     pub reason: String,
 }
 
-/// All packages there are.
+/// All declared packages.
 #[derive(Debug, Clone, Default)]
 pub struct Applications {
-    /// By id in lower case.
+    /// Applications by id in lower case.
     known: BTreeMap<String, Application>,
 }
 
 #[derive(Debug, Clone)]
 struct Application {
     id: String,
-    /// As they were declared; the last one is the default.
+    /// Versions in the order of declaration; the last one is the default.
     versions: Vec<(String, PathBuf)>,
 }
 
-/// A package as a node gets it.
+/// A package to be installed on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageOrder {
-    /// The application.
+    /// Id of the application.
     pub application: String,
-    /// Its version; empty if there is none any more.
+    /// Version; empty if the package no longer exists.
     pub version: String,
-    /// Zip file or folder; none if the service was not told of it this time.
+    /// Zip file or folder; `None` if the package was not declared this time.
     pub source: Option<PathBuf>,
-    /// The variables that name its folder.
+    /// Names of the variables with its folder.
     pub variables: Vec<String>,
 }
 
 impl PackageOrder {
-    /// Its folder below a node's root. Ids and versions are safe as names.
+    /// Returns its folder below a node's root. Ids and versions are safe as file names.
     pub fn directory(&self) -> String {
         format!("applications/{}/{}", self.application.to_ascii_lowercase(), self.version)
     }
 }
 
 impl Applications {
-    /// Takes packages in; of an application's versions the last is its default.
+    /// Declares packages; the last version of an application is its default. Does not check the paths.
     ///
     /// # Errors
-    /// A name that none can have, or one that is there twice. Whether the path leads to a package is not looked at.
+    /// Fails for an invalid or duplicate name.
     pub fn of(packages: Vec<ApplicationPackage>) -> Result<Self, BadApplication> {
         let mut known: BTreeMap<String, Application> = BTreeMap::new();
         for ApplicationPackage { application: id, version, path } in packages {
@@ -88,29 +88,31 @@ impl Applications {
                 || version.starts_with('.')
                 || !version.bytes().all(fine)
             {
-                return bad("the version must be 1 to 64 letters, digits, -, _ and . (not at its beginning)");
+                return bad(
+                    "the version must be 1 to 64 letters, digits, -, _ and . (not as the first character)",
+                );
             }
             let new = || Application { id: id.clone(), versions: vec![] };
             let application = known.entry(id.to_ascii_lowercase()).or_insert_with(new);
             if application.versions.iter().any(|(known, _)| known.eq_ignore_ascii_case(&version)) {
-                return bad("it is there twice");
+                return bad("it is declared twice");
             }
             application.versions.push((version, path));
         }
         Ok(Self { known })
     }
 
-    /// What clients see of all applications, by id.
+    /// Returns all applications as clients see them, by id.
     pub fn list(&self) -> Vec<ApplicationSummary> {
         self.known.values().map(Application::summary).collect()
     }
 
-    /// What clients see of one.
+    /// Returns one application as clients see it.
     pub fn get(&self, id: &str) -> Option<ApplicationSummary> {
         self.known.get(&id.to_ascii_lowercase()).map(Application::summary)
     }
 
-    /// The first reference to a package that is not there.
+    /// Returns the first reference to a package that does not exist.
     pub fn unknown<'a>(
         &self,
         references: Option<&'a [ApplicationPackageReference]>,
@@ -118,7 +120,7 @@ impl Applications {
         references.into_iter().flatten().find(|reference| self.find(reference).is_none())
     }
 
-    /// What a node gets for references, in their order.
+    /// Returns the packages for references, in their order.
     pub fn orders<'a>(
         &self,
         references: impl IntoIterator<Item = &'a ApplicationPackageReference>,
@@ -158,14 +160,15 @@ impl Application {
     }
 }
 
-/// Pools name applications by the whole id of their resource, tasks by the last part of it.
+/// Returns the application's id: pools use the complete resource id, tasks only its last part.
 fn name_of(reference: &ApplicationPackageReference) -> &str {
     let id = &reference.application_id;
     id.rsplit_once('/').map_or(&**id, |(_, name)| name)
 }
 
-/// The variables of a package: the version belongs to the name if the reference named it. What cannot stand in a
-/// name becomes `_`. One documentation keeps the case of the id, another has it small: both are there.
+/// Returns the names of a package's variables. The version is part of the name if the reference names it.
+/// Characters that are invalid in a name become `_`. The documentation is inconsistent about the case of the
+/// id, so both variants are returned.
 fn variables(id: &str, version: Option<&str>) -> Vec<String> {
     let version = version.map(|version| format!("_{version}")).unwrap_or_default();
     let name = format!("{id}{version}").replace(['-', '.', '#'], "_");
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_names_a_version_or_means_the_last_one() {
+    fn a_reference_without_a_version_means_the_last_one() {
         let all =
             Applications::of(vec![package("Mill-1", "1.0"), package("Mill-1", "2.0-b"), package("x", "3")]);
         let all = all.unwrap();
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_lead_elsewhere_are_refused() {
+    fn names_that_could_be_other_paths_are_rejected() {
         for (id, version) in
             [("..", "1"), ("a/b", "1"), ("", "1"), ("a", ""), ("a", ".."), ("a", ".1"), ("a", "1/2")]
         {

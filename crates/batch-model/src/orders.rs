@@ -1,7 +1,7 @@
-//! What the model of the service orders from its nodes, and what the nodes report.
+//! Orders of the model to its nodes, and reports of the nodes.
 //!
-//! The model decides, the runner does. A runner that runs processes and one that only pretends
-//! (for simulations) stand behind the same three traits.
+//! The model decides, the runner carries out. A runner with real processes and a fake one for simulations
+//! implement the same three traits.
 
 pub use crate::applications::PackageOrder;
 use dropmill_azure_wire::{blob::FileMetadata, time::Timestamp};
@@ -12,112 +12,115 @@ use std::{
     sync::Arc,
 };
 
-/// Number of one try of one command on one node; never used twice by one service, also after a restart.
+/// Number of an attempt of a command on a node; a service never uses a number twice, even after a restart.
 pub type LaunchId = u64;
 
 /// A node, within its pool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeRef {
-    /// Pool id.
+    /// Id of the pool.
     pub pool: String,
-    /// Node id.
+    /// Id of the node.
     pub node: String,
 }
 
-/// What the model wants done on a node.
+/// An order of the model to a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
-    /// Make the node's folders and put its packages there, anew where they have changed; answer with
-    /// [`NodeEvent::Booted`], or [`NodeEvent::BootFailed`] if a package cannot be had.
+    /// Create the node's folders and install its packages, again if they have changed. The response is
+    /// [`NodeEvent::Booted`], or [`NodeEvent::BootFailed`] if a package is not available.
     Boot {
-        /// Which.
+        /// Node to boot.
         node: NodeRef,
-        /// What it shall have.
+        /// Packages to install.
         packages: Vec<PackageOrder>,
     },
-    /// Run a command; answer with [`NodeEvent::Started`] once its process runs and [`NodeEvent::Ended`] when it
-    /// is over, or with `Ended` alone if it could not be started.
+    /// Run a command. The response is [`NodeEvent::Started`] when its process runs and [`NodeEvent::Ended`]
+    /// when it has ended, or only `Ended` if it could not be started.
     Launch(Box<Launch>),
-    /// Let a launch go on whose coordination ended well: with its own command if it is the primary, else to its end,
-    /// with exit code 0.
+    /// Continue a launch whose coordination command succeeded: the primary runs its own command, other
+    /// instances end with exit code 0.
     GoOn(LaunchId),
-    /// End a launch: SIGTERM to its process group, SIGKILL after the grace, nothing left of it. Its outputs are
-    /// stored as if no try followed. `Ended` follows.
+    /// End a launch: SIGTERM to its process group, SIGKILL after the grace period; no process is left. Its
+    /// outputs are stored as if there were no further attempt. `Ended` follows.
     Kill(LaunchId),
-    /// As `Kill`, but nothing is stored: the task will run again (requeue), and what this try left must not stand
-    /// in the way of that one's outputs. `Ended` follows.
+    /// End a launch like `Kill`, but store no outputs: the task will run again (requeue), and outputs of this
+    /// attempt must not interfere. `Ended` follows.
     Abandon(LaunchId),
-    /// Delete a task's folder (retention over, task or job deleted). No answer.
+    /// Delete a task's folder (its retention time is over, or the task or job was deleted). There is no
+    /// response.
     RemoveTask {
-        /// Where it ran.
+        /// Node of the folder.
         node: NodeRef,
         /// Folder below the node's root.
         directory: String,
     },
-    /// Kill what runs on the node and delete its folders; answer with [`NodeEvent::Removed`].
+    /// Kill all processes on the node and delete its folders. The response is [`NodeEvent::Removed`].
     Remove(NodeRef),
 }
 
-/// One try of one command.
+/// One attempt of one command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
-    /// Its number.
+    /// Number of the launch.
     pub id: LaunchId,
-    /// Where.
+    /// Node to run on.
     pub node: NodeRef,
     /// Folder below the node's root with `stdout.txt`, `stderr.txt` and `wd`: `startup`, or
     /// `workitems/<job>/job-1/<task>`.
     pub directory: String,
-    /// What comes before, for one of several instances of a task; its working folder lies in the task's own then.
+    /// What runs before the command, for one instance of a multi-instance task; its working folder is then
+    /// inside the task's folder.
     pub coordination: Option<Coordination>,
-    /// Split into arguments as Batch does; no shell.
+    /// Split into arguments as Batch does, without a shell.
     pub command_line: String,
-    /// Variables in order, later ones win: the service's ids, the job's, the task's. The runner adds those that
-    /// hold paths (`AZ_BATCH_NODE_ROOT_DIR`, `AZ_BATCH_TASK_DIR`, …) before them. `AZ_BATCH_JOB_PREP_DIR`,
-    /// `AZ_BATCH_JOB_PREP_WORKING_DIR` and `AZ_BATCH_TASK_SHARED_DIR` are given as folders below the node's root; the runner makes them absolute.
+    /// Environment variables in order; later ones take precedence: the service's ids, the job's, the task's.
+    /// The runner adds those with paths (`AZ_BATCH_NODE_ROOT_DIR`, `AZ_BATCH_TASK_DIR`, …) before them.
+    /// `AZ_BATCH_JOB_PREP_DIR`, `AZ_BATCH_JOB_PREP_WORKING_DIR` and `AZ_BATCH_TASK_SHARED_DIR` are relative
+    /// to the node's root; the runner makes them absolute.
     pub environment: Vec<(String, String)>,
-    /// Application packages that must be on the node, with the variables that name their folders.
+    /// Application packages that must be on the node, with the variables for their folders.
     pub packages: Vec<PackageOrder>,
-    /// Files to bring before the command starts.
+    /// Files to download before the command starts.
     pub resource_files: Vec<ResourceFileOrder>,
-    /// Files to take away after it ended.
+    /// Files to upload after the command has ended.
     pub output_files: Vec<OutputFileOrder>,
-    /// No try follows if this one fails: outputs of a failed try are taken away only then.
+    /// Whether no further attempt follows: outputs of a failed attempt are only uploaded then.
     pub last_try: bool,
 }
 
-/// What an instance of a task on several nodes runs before anything else.
+/// The coordination command of an instance of a multi-instance task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Coordination {
-    /// Run like the launch's own command; what it leaves running stays until the launch ends.
+    /// Runs like the launch's own command; processes that it leaves run until the launch ends.
     pub command_line: String,
-    /// Brought before to the folder in which the launch's own lies: `AZ_BATCH_TASK_SHARED_DIR`.
+    /// Downloaded before it to the folder above the launch's own: `AZ_BATCH_TASK_SHARED_DIR`.
     pub common_resource_files: Vec<ResourceFileOrder>,
-    /// Whether the launch's own command is run afterwards.
+    /// Whether the launch's own command runs afterwards.
     pub is_primary: bool,
 }
 
-/// A file, or a container's blobs, to bring to a task.
+/// A file, or the blobs of a container, to download for a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResourceFileOrder {
-    /// Where from.
+    /// Source of the file.
     pub source: ResourceSource,
-    /// A file's path (URL source) or a folder (container source) below the working folder.
+    /// Path of the file (URL source) or of a folder (container source) below the working folder.
     pub file_path: String,
     /// Octal permissions, such as `0755`.
     pub file_mode: Option<String>,
 }
 
-/// Where a resource file comes from.
+/// The source of a resource file.
 #[derive(Clone, PartialEq)]
 pub enum ResourceSource {
-    /// One blob or other address; may carry a SAS.
+    /// A blob or another URL; may have a SAS.
     Url(String),
-    /// All blobs of a container that begin with a prefix; the URL may carry a SAS.
+    /// All blobs of a container whose names begin with a prefix; the URL may have a SAS.
     Container {
-        /// The container's URL.
+        /// URL of the container.
         url: String,
-        /// Only names that begin so.
+        /// Prefix of the blob names.
         prefix: String,
     },
 }
@@ -129,16 +132,17 @@ impl std::fmt::Debug for ResourceSource {
     }
 }
 
-/// Files to store in a container.
+/// Files to upload to a container.
 #[derive(Clone, PartialEq)]
 pub struct OutputFileOrder {
-    /// Pattern below the working folder (`*`, `**`, `?`, `[abc]`, `[!a]`), also `../std*.txt`.
+    /// Glob pattern relative to the working folder (`*`, `**`, `?`, `[abc]`, `[!a]`); `../std*.txt` is
+    /// allowed.
     pub pattern: String,
-    /// The container's URL with its SAS.
+    /// URL of the container with its SAS.
     pub container_url: String,
-    /// Blob name (no wildcard in the pattern) or virtual folder; empty: the container's root.
+    /// Name of the blob (pattern without wildcards) or virtual folder; empty: the root of the container.
     pub path: String,
-    /// When.
+    /// Condition for the upload.
     pub condition: UploadCondition,
 }
 
@@ -148,82 +152,83 @@ impl std::fmt::Debug for OutputFileOrder {
     }
 }
 
-/// When an output file is stored.
+/// When an output file is uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadCondition {
-    /// The command exited with 0.
+    /// If the command exited with 0.
     TaskSuccess,
-    /// It did not.
+    /// If the command failed.
     TaskFailure,
-    /// Either way.
+    /// In both cases.
     TaskCompletion,
 }
 
-/// What a node reports.
+/// A report of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeEvent {
-    /// The node's folders are there.
+    /// The node's folders and packages are ready.
     Booted(NodeRef),
-    /// They are, but one of its packages is not.
+    /// The node's folders are ready, but a package is missing.
     BootFailed {
-        /// Which node.
+        /// Node that booted.
         node: NodeRef,
-        /// Why.
+        /// Reason of the failure.
         failure: NodeFailure,
     },
-    /// The command's process runs.
+    /// The process of a command is running.
     Started {
-        /// Which.
+        /// Number of the launch.
         launch: LaunchId,
-        /// Its process id and start time (clock ticks since boot), to find it again after a crash.
+        /// Its process id and start time (clock ticks since boot), to find it after a crash.
         process: Option<(u32, u64)>,
     },
-    /// The launch's coordination command exited with 0: it waits for [`Order::GoOn`].
+    /// The launch's coordination command exited with 0; it waits for [`Order::GoOn`].
     Coordinated {
-        /// Which.
+        /// Number of the launch.
         launch: LaunchId,
     },
-    /// The launch is over, its outputs are stored.
+    /// The launch has ended, and its outputs are stored.
     Ended {
-        /// Which.
+        /// Number of the launch.
         launch: LaunchId,
-        /// How.
+        /// How the launch ended.
         ending: LaunchEnding,
     },
-    /// The node's folders are gone.
+    /// The node's folders are deleted.
     Removed(NodeRef),
 }
 
-/// How a launch ended.
+/// The end of a launch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaunchEnding {
-    /// When resource files began to be brought.
+    /// Time when the download of resource files began.
     pub started: Timestamp,
-    /// When all was over.
+    /// Time when everything had ended.
     pub ended: Timestamp,
-    /// The process's own code, 128 + n after signal n (so 143 or 137 after a kill); none if no process ran.
+    /// Exit code of the process; 128 + n after signal n (143 or 137 after a kill); `None` if no process ran.
     pub exit_code: Option<i32>,
-    /// What kept it from running or its outputs from being stored; an exit code other than 0 alone is none.
+    /// Reason why it did not run, or its outputs were not stored; a non-zero exit code alone is not a
+    /// failure.
     pub failure: Option<NodeFailure>,
-    /// What its processes took of the machine.
+    /// Resource usage of its processes.
     pub spent: Spent,
 }
 
-/// What processes took of the machine.
+/// The resource usage of processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Spent {
-    /// Time of processors outside of the kernel, in microseconds.
+    /// CPU time in user mode, in microseconds.
     pub user_us: u64,
-    /// Time of processors within the kernel, in microseconds.
+    /// CPU time in kernel mode, in microseconds.
     pub kernel_us: u64,
-    /// Blocks of 512 bytes that came from disks; what was in memory anyway does not count.
+    /// Blocks of 512 bytes read from disks, without those that were cached.
     pub read_blocks: u64,
-    /// Blocks of 512 bytes that went, or will go, to disks.
+    /// Blocks of 512 bytes written to disks, now or later.
     pub written_blocks: u64,
 }
 
 impl Spent {
-    /// Whether it is nothing at all.
+    /// Returns whether all values are zero.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -251,135 +256,134 @@ impl Sub for Spent {
     }
 }
 
-/// A failure as `failureInfo` shows it.
+/// A failure, as in `failureInfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFailure {
-    /// `true`: the user's; `false`: the service's.
+    /// Whether it is an error of the user, not of the service.
     pub user_error: bool,
     /// `CommandProgramNotFound`, `BlobNotFound`, `FileUploadMiscError`, …
     pub code: String,
-    /// In words.
+    /// Message for people.
     pub message: String,
     /// Name and value pairs.
     pub details: Vec<(String, String)>,
 }
 
-/// Carries orders out. Calls return at once; what comes of them arrives through [`Reports`].
+/// Carries out orders. Calls return at once; results arrive through [`Reports`].
 pub trait Runner: Send + Sync {
-    /// Takes an order.
+    /// Accepts an order.
     fn carry_out(&self, order: Order);
-    /// The files of nodes.
+    /// Returns the files of nodes.
     fn files(&self) -> &dyn NodeFiles;
-    /// Ends every process and returns when none is left. No orders may follow, and nothing is reported any more:
-    /// what this cuts off is as unfinished as after a crash.
+    /// Ends every process, and returns when none is left. No orders may follow, and nothing is reported any
+    /// more: interrupted work is as unfinished as after a crash.
     fn stop(&self);
 }
 
-/// Where nodes report to; callable from any thread.
+/// Receiver of the reports of nodes; can be called from any thread.
 pub type Reports = Arc<dyn Fn(NodeEvent) + Send + Sync>;
 
 /// The files below a node's root, for the file operations of the protocol.
 pub trait NodeFiles: Send + Sync {
-    /// The entries below `directory` (empty: the root), names relative to it, sorted; folders included.
+    /// Returns the entries below `directory` (empty: the root), with relative names, sorted, including
+    /// folders.
     ///
     /// # Errors
-    /// When the folder is not there or cannot be read.
+    /// Fails if the folder does not exist or cannot be read.
     fn list(&self, node: &NodeRef, directory: &str, recursive: bool) -> std::io::Result<Vec<FileEntry>>;
-    /// One entry; `None` if it is not there or lies outside the root.
+    /// Returns one entry; `None` if it does not exist or is outside the root.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// Fails if it cannot be read.
     fn entry(&self, node: &NodeRef, path: &str) -> std::io::Result<Option<FileEntry>>;
-    /// Up to `length` bytes from `offset`.
+    /// Returns up to `length` bytes from `offset`.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
+    /// Fails if the file does not exist or cannot be read.
     fn read(&self, node: &NodeRef, path: &str, offset: u64, length: usize) -> std::io::Result<Vec<u8>>;
-    /// Deletes a file, or a folder (only if empty unless `recursive`).
+    /// Deletes a file, or a folder (unless `recursive`, only an empty one).
     ///
     /// # Errors
-    /// When it is not there or cannot be deleted.
+    /// Fails if it does not exist or cannot be deleted.
     fn delete(&self, node: &NodeRef, path: &str, recursive: bool) -> std::io::Result<()>;
 }
 
-/// One file or folder on a node.
+/// A file or folder on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Path relative to what was listed, `/` between segments.
+    /// Path relative to the listed folder, with `/` between segments.
     pub name: String,
     /// Whether it is a folder.
     pub is_directory: bool,
-    /// Length.
+    /// Length in bytes.
     pub size_bytes: u64,
-    /// When it changed last.
+    /// Time of the last change.
     pub modified: Timestamp,
     /// Permissions and type as in `st_mode`.
     pub mode: u32,
 }
 
-/// Returns `false` as soon as a call of a [`BlobDoor`] is to stop. A call that only copies files of this machine need not ask.
+/// Returns `false` as soon as a call of a [`BlobAccess`] should stop. A call that only copies local files need
+/// not check it.
 pub type GoOn<'a> = &'a dyn Fn() -> bool;
 
-/// The way from a node to blobs: by URL and SAS, checked as any client's request is. Blocking.
-pub trait BlobDoor: Send + Sync {
-    /// Writes the content of a blob, or of another web address, to a new file; returns what the blob remembers of the file
-    /// that it was made of.
+/// Access of nodes to blobs by URL and SAS, which are checked like those of a client. Calls block.
+pub trait BlobAccess: Send + Sync {
+    /// Writes the content of a blob or another URL to a new file; returns the file metadata that the blob
+    /// stores.
     ///
     /// # Errors
     /// See [`DoorError`].
     fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError>;
-    /// Names of the blobs of a container that begin with `prefix`, sorted.
+    /// Returns the sorted names of the blobs of a container that begin with `prefix`.
     ///
     /// # Errors
     /// See [`DoorError`].
     fn list(&self, container_url: &str, prefix: &str, go_on: GoOn<'_>) -> Result<Vec<String>, DoorError>;
-    /// Stores each file under its blob name; returns when all are durable.
+    /// Uploads each file under its blob name; returns when all are durable.
     ///
     /// # Errors
-    /// See [`DoorError`]; some may have been stored.
+    /// See [`DoorError`]; some files may have been stored.
     fn store(&self, container_url: &str, files: &[FileToStore], go_on: GoOn<'_>) -> Result<(), DoorError>;
-    /// As [`BlobDoor::fetch`], for a node that has no files: the content itself.
-    ///
-    /// # Errors
-    /// See [`DoorError`].
+    /// Returns the content, like [`BlobAccess::fetch`] but for a node without files.
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError>;
-    /// As [`BlobDoor::store`], for a node that has no files: each content under its blob name.
+    /// Stores each content under its blob name, like [`BlobAccess::store`] but for a node without files.
     ///
     /// # Errors
     /// See [`DoorError`]; some may have been stored.
     fn store_bytes(&self, container_url: &str, files: &[(String, Vec<u8>)]) -> Result<(), DoorError>;
 }
 
-/// A file that becomes a blob.
+/// A file to upload as a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileToStore {
-    /// The blob's name.
+    /// Name of the blob.
     pub name: String,
-    /// Where the file is.
+    /// Path of the file.
     pub path: std::path::PathBuf,
-    /// What the blob remembers of it.
+    /// File metadata to store with the blob.
     pub facts: FileMetadata,
 }
 
-/// Why a blob could not be had or stored. Messages hold no SAS.
+/// The reason why a blob could not be read or stored. Messages contain no SAS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DoorError {
-    /// No such blob or container.
+    /// The blob or container does not exist.
     #[error("not found: {0}")]
     NotFound(String),
-    /// The signature does not allow it, or the address is none that this node can reach.
+    /// The SAS does not allow it, or nodes cannot reach the address.
     #[error("access denied: {0}")]
     Denied(String),
-    /// There was no answer, or no end of it, within a time bound.
+    /// There was no complete response within the timeout.
     #[error("timed out: {0}")]
     TimedOut(String),
-    /// [`GoOn`] said to stop.
+    /// [`GoOn`] returned `false`.
     #[error("stopped")]
     Stopped,
     /// The local file could not be read or written.
     #[error("{0}")]
     Local(String),
-    /// Anything else.
+    /// Another error.
     #[error("{0}")]
     Other(String),
 }

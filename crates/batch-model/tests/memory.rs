@@ -1,5 +1,5 @@
-//! Tasks at rest take little memory, and what is deleted gives its memory back. A test binary of its own: it counts
-//! every allocation of the process.
+//! Tests that stored tasks need little memory, and that deleted ones free theirs. It has its own test binary
+//! because it counts every allocation of the process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,18 +20,18 @@ use serde_json::json;
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 const TASKS: usize = 2000;
-/// What a task that waits may take, in bytes as they are asked for. The allocator adds its own.
+/// Maximum requested memory of a waiting task, in bytes. The allocator adds its own overhead.
 const MOST_AT_REST: usize = 470;
-/// What a task that is over may take: it also knows when and where it ran, and the alarm of its files.
+/// Maximum memory of a completed task, which also has its times, its node, and the alarm of its files.
 const MOST_WHEN_OVER: usize = 800;
-/// What may stay of thousands of tasks: the room of a list, what is allocated once and for all.
+/// Maximum memory that may remain after thousands of tasks: capacities of lists and one-time allocations.
 const MOST_LEFT: usize = 4096;
 
 fn used() -> usize {
     ALLOCATOR.current_usage()
 }
 
-/// A task as the orchestrator makes it; each hundredth waits for the one before.
+/// Creates a task like the orchestrator's; every hundredth waits for the one before.
 fn task(number: usize) -> TaskAdd {
     let name = |number: usize| format!("{number:08}-txt-0123456789ab");
     let sas = format!("sv=2022-11-02&se=2026-12-03T06%3A00%3A00Z&sr=b&sp=r&sig={}%3D", "x".repeat(43));
@@ -74,7 +74,7 @@ fn add(model: &mut Model, job: &str, numbers: std::ops::Range<usize>, now: Times
     }
 }
 
-/// Does what nodes are told to do: they boot, and each task succeeds at once.
+/// Carries out the orders for nodes: they boot, and each task succeeds at once.
 fn work(model: &mut Model, now: Timestamp) {
     loop {
         let orders = model.take_effects().orders;
@@ -98,13 +98,13 @@ fn work(model: &mut Model, now: Timestamp) {
 }
 
 #[test]
-fn tasks_at_rest_are_small_and_what_is_deleted_is_given_back() {
+fn stored_tasks_are_small_and_deleted_ones_free_their_memory() {
     let now: Timestamp = "2026-03-02T10:00:00Z".parse().unwrap();
     let identity = Identity { base: "http://127.0.0.1:1".into(), account: "local".into() };
     let mut model = Model::new(identity, ChaCha8Rng::seed_from_u64(1), 0, true);
     model.create_pool(pool("idle", 0), now).unwrap();
     model.create_job(job("waits", "idle"), now).unwrap();
-    // What is allocated once is allocated now.
+    // Make all one-time allocations now.
     add(&mut model, "waits", 0..10, now);
     model.delete_task("waits", &task(9).id, now).unwrap();
     drop(model.take_effects());
@@ -112,8 +112,8 @@ fn tasks_at_rest_are_small_and_what_is_deleted_is_given_back() {
     let before = used();
     add(&mut model, "waits", 10..10 + TASKS, now);
     let each = (used() - before) / TASKS;
-    println!("a task that waits takes {each} bytes");
-    assert!(each <= MOST_AT_REST, "a task that waits takes {each} bytes");
+    println!("a waiting task needs {each} bytes");
+    assert!(each <= MOST_AT_REST, "a waiting task needs {each} bytes");
     for number in 10..10 + TASKS {
         model.delete_task("waits", &task(number).id, now).unwrap();
         drop(model.take_effects());
@@ -132,8 +132,8 @@ fn tasks_at_rest_are_small_and_what_is_deleted_is_given_back() {
     let counts = model.task_counts("runs").unwrap().task_counts;
     assert_eq!(usize::try_from(counts.succeeded), Ok(TASKS), "{counts:?}");
     let each = (used() - empty) / TASKS;
-    println!("a task that is over takes {each} bytes");
-    assert!(each <= MOST_WHEN_OVER, "a task that is over takes {each} bytes");
+    println!("a completed task needs {each} bytes");
+    assert!(each <= MOST_WHEN_OVER, "a completed task needs {each} bytes");
     model.delete_job("runs", now).unwrap();
     model.delete_pool("works", now).unwrap();
     work(&mut model, now);

@@ -7,7 +7,7 @@ use crate::{
 };
 
 const KEY: &str = "input.with";
-/// Most companions of a task.
+/// Maximum number of companions of a task.
 pub const MOST: usize = 100;
 
 /// A pattern of companions, relative to the folder of the input.

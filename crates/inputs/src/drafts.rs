@@ -8,10 +8,10 @@ use crate::{
 };
 use std::{collections::BTreeMap, ops::Range};
 
-/// Most names that a problem lists.
+/// Maximum number of names that a problem lists.
 const MOST_SHOWN: usize = 5;
 
-/// What one task is made of.
+/// The files and values of one task.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draft {
     /// Its name, unique in the run: segments of a path.
@@ -20,14 +20,14 @@ pub struct Draft {
     pub files: Vec<NamedFile>,
     /// Values, in the order of their declaration.
     pub values: Vec<(String, String)>,
-    /// Where it comes from, for messages: `samples.csv line 3`; empty for files.
+    /// Origin of the draft, for messages: `samples.csv line 3`; empty for files.
     pub origin: String,
 }
 
 /// A file of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedFile {
-    /// The name that the run file gives it; none for a companion.
+    /// The name that the run file gives it; `None` for a companion.
     pub name: Option<String>,
     /// Its path as it was listed.
     pub path: String,
@@ -70,8 +70,8 @@ impl Draft {
     }
 }
 
-/// Multiplies drafts by every combination of a sweep; the last axis changes fastest. Without drafts the sweep alone makes
-/// them.
+/// Multiplies drafts by every combination of a sweep; the last axis changes fastest. Without drafts, the
+/// sweep alone creates them.
 pub fn multiply(drafts: Vec<Draft>, axes: &[Axis]) -> Vec<Draft> {
     if axes.is_empty() {
         return drafts;
@@ -141,7 +141,11 @@ pub fn check_names(drafts: &[Draft], has_template: bool) -> Vec<Problem> {
         if !is_path {
             problems.push(Problem::new(
                 "input.name",
-                format!("{} would be named {:?}, which is no path", origin(draft, index), draft.name),
+                format!(
+                    "{} would be named {:?}, which is not a valid path",
+                    origin(draft, index),
+                    draft.name
+                ),
             ));
         }
         by_name.entry(&draft.name).or_default().push(index);
@@ -171,7 +175,7 @@ pub fn check_names(drafts: &[Draft], has_template: bool) -> Vec<Problem> {
         };
         let advice = match has_template {
             true => "use more values in input.name",
-            false => "set input.name to a template that tells them apart, for example \"{name}-{index}\"",
+            false => "set input.name to a template that distinguishes them, for example \"{name}-{index}\"",
         };
         problems.push(Problem::new(
             "input.name",
@@ -217,15 +221,15 @@ pub fn check_places(key: &str, draft: &Draft, index: usize) -> Vec<Problem> {
     problems
 }
 
-/// In which order tasks are submitted.
+/// The order in which tasks are submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// As the source lists them.
+    /// The order of the source.
     #[default]
     Listed,
-    /// In the order of names.
+    /// The order of names.
     Name,
-    /// The largest first, so that no long task begins at the end.
+    /// The largest first, so that no long task starts at the end.
     SizeDescending,
 }
 
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_multiplies_files_or_makes_tasks_alone() {
+    fn a_sweep_multiplies_files_or_creates_tasks_alone() {
         let axes = [Axis::new("alpha", ["0.10", "0.5"]), Axis::new("seed", ["1", "2"])];
         let alone = multiply(vec![], &axes);
         assert_eq!(
@@ -314,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn two_files_never_have_one_place() {
+    fn two_files_never_have_the_same_place() {
         let file = |path: &str| NamedFile { name: None, path: path.into(), place: "a.txt".into() };
         let draft =
             Draft { files: vec![file("x/a.txt"), file("y/a.txt"), file("y/a.txt")], ..Draft::default() };
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_hold_every_task_once() {
+    fn chunks_contain_every_task_once() {
         for (count, per_task, expected) in [(0, 3, 0), (1, 3, 1), (3, 3, 1), (4, 3, 2), (7, 0, 7)] {
             let chunks = chunks(count, per_task);
             assert_eq!(chunks.len(), expected);
@@ -331,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_goes_first_when_that_is_asked() {
+    fn the_largest_task_goes_first_with_that_order() {
         let mut drafts = vec![Draft::of_file("b"), Draft::of_file("ccc"), Draft::of_file("aa")];
         order(&mut drafts, Order::SizeDescending, |path| path.len() as u64);
         assert_eq!(names(&drafts), ["ccc", "aa", "b"]);

@@ -3,10 +3,10 @@
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// Longest name of a task in bytes; what is longer ends in a hash.
+/// Maximum length of a task name in bytes; a longer name ends in a hash.
 pub const LONGEST: usize = 100;
 
-/// Names that every task has by itself, or that a key of the run file would hide.
+/// Built-in names of values, and names that a key of the run file would hide.
 pub const BUILT_IN: [&str; 6] = ["input", "inputs", "name", "stem", "relative", "index"];
 
 /// Returns whether a text can name a value: `[A-Za-z_][A-Za-z0-9_]*`.

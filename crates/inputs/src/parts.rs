@@ -8,16 +8,16 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 const KEY: &str = "input.parts";
-/// Most sets that a problem lists.
+/// Maximum number of sets that a problem lists.
 const MOST_SHOWN: usize = 5;
 
-/// What to do with a set that lacks a file.
+/// How to handle a set that lacks a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Incomplete {
-    /// It is a problem.
+    /// Report a problem.
     #[default]
     Error,
-    /// It makes no task.
+    /// Create no task.
     Skip,
 }
 
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_join_is_reported() {
+    fn sets_that_cannot_be_joined_are_reported() {
         let two = joined(&[("r", "{s}_*.fq")], &["a_1.fq", "a_2.fq"], Incomplete::Skip);
         assert!(
             two.problems[0].message.contains("a_1.fq and a_2.fq both match for s=a"),

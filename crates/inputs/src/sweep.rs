@@ -3,13 +3,13 @@
 use crate::{Problem, names};
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
-/// Most values of one axis.
+/// Maximum number of values of one axis.
 const MOST_VALUES: usize = 1_000_000;
 const KEY: &str = "input.sweep";
 const SCALARS: &str = "expected a list of texts, numbers or truth values";
 const VALUES: &str = "expected a list of values, or a range such as \"1..100\"";
 
-/// A name and the values that it takes.
+/// A name and its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
     /// Name of the value, as placeholders write it.
@@ -94,10 +94,10 @@ pub fn of_json(name: &str, value: &serde_json::Value) -> Result<Axis, Problem> {
         .map_err(|message| Problem::new(format!("{KEY}.{name}"), message))
 }
 
-/// Returns what is wrong with the values of an axis.
+/// Checks the values of an axis.
 ///
 /// # Errors
-/// There is none, one is there twice, or one cannot be an argument.
+/// Fails if there is no value, a duplicate, or one that cannot be an argument.
 pub fn check(values: &[String]) -> Result<(), String> {
     if values.is_empty() {
         return Err("expected at least one value".into());
@@ -108,7 +108,7 @@ pub fn check(values: &[String]) -> Result<(), String> {
             return Err(format!("{value:?} has a zero byte, which no argument can have"));
         }
         if !seen.insert(value) {
-            return Err(format!("{value:?} is there twice"));
+            return Err(format!("{value:?} is listed twice"));
         }
     }
     Ok(())

@@ -13,10 +13,10 @@ use std::{
 };
 
 const KEY: &str = "input.table";
-/// Most problems of one table that are reported.
+/// Maximum number of problems that are reported for one table.
 const MOST_PROBLEMS: usize = 20;
 
-/// How a table is written.
+/// The format of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Values separated by commas; by semicolons if the first line has these and no comma, as spreadsheets of some
@@ -29,7 +29,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the format that a file name's extension means.
+    /// Returns the format for the extension of a file name.
     pub fn of_file(name: &str) -> Option<Self> {
         let extension = name.rsplit_once('.')?.1.to_ascii_lowercase();
         match extension.as_str() {
@@ -41,7 +41,7 @@ impl Format {
     }
 }
 
-/// A table that was read.
+/// A parsed table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// Names of the columns, as the file has them.
@@ -120,7 +120,7 @@ fn separated(found: &mut Found<'_>, bytes: &[u8], delimiter: u8) -> Table {
         Some(Err(error)) => found.add(1, error),
         None => {}
     }
-    // Spreadsheets write columns that have never held anything.
+    // Spreadsheets also write columns that were always empty.
     while table.columns.last().is_some_and(String::is_empty) {
         table.columns.pop();
     }

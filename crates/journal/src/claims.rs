@@ -1,19 +1,20 @@
-//! What the journals of a daemon's runs say, taken together, of the files that it took.
+//! The state of the files that a daemon claimed, from the journals of all its runs.
 //!
-//! A file stays in its place in the work folder while it becomes one task after the other: a task that the service refused is
-//! closed, and the next attempt is another task, often of another run. Only the latest of them speaks for the file.
+//! A file stays in its place in the work folder while tasks are made from it, one after the other: if the
+//! service rejects a task, that task is closed, and the next attempt is another task, often in another run.
+//! Only the latest task determines the state of the file.
 
 use crate::past::RecoveredRun;
 use std::collections::BTreeMap;
 
-/// A fold of the pasts of all runs of one daemon.
+/// A fold of the recovered states of all runs of one daemon.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClaimFold {
     places: BTreeMap<String, Latest>,
     runs: u32,
 }
 
-/// The latest task that was made of the file at a place.
+/// The latest task made from the file at a place.
 #[derive(Debug, Clone, PartialEq)]
 struct Latest {
     /// Number of the attempt, number of the run, and number of the event.
@@ -24,7 +25,7 @@ struct Latest {
 }
 
 impl ClaimFold {
-    /// Takes a run's past in. Runs are added in the order in which they were made.
+    /// Adds the state of a run. Runs must be added in the order of their creation.
     pub fn add(&mut self, run: &str, past: &RecoveredRun) {
         self.runs += 1;
         for (task, past) in &past.tasks {
@@ -37,7 +38,7 @@ impl ClaimFold {
         }
     }
 
-    /// Marks the tasks of a run as settled whose files have become other tasks since.
+    /// Marks those tasks of a run as settled whose files have become other tasks since.
     pub fn settle(&self, run: &str, past: &mut RecoveredRun) {
         for (task, past) in &mut past.tasks {
             let latest = past.claimed.as_ref().and_then(|claim| self.places.get(&claim.place));
@@ -52,7 +53,7 @@ impl ClaimFold {
         self.places.get(place).map(|latest| latest.input.as_str())
     }
 
-    /// Returns how many tasks were made of the input at a place.
+    /// Returns the number of tasks made from the input at a place.
     pub fn attempts_of(&self, place: &str) -> u32 {
         self.places.get(place).map_or(0, |latest| latest.order.0)
     }
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_task_of_a_file_speaks_for_it_over_all_runs() {
+    fn only_the_latest_task_of_a_file_counts_over_all_runs() {
         let one = past(&[("a-1", "r1/a-1", 1), ("b", "r1/b", 1), ("a-2", "r1/a-1", 2)]);
         let two = past(&[("a-3", "r1/a-1", 3), ("c", "r2/c", 1)]);
         let mut fold = ClaimFold::default();
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn attempts_without_numbers_are_ordered_by_run_and_event() {
-        // As releases without `attempt` recorded them.
+        // As recorded by releases without `attempt`.
         let one = past(&[("a-1", "r1/a-1", 1), ("a-2", "r1/a-1", 1)]);
         let two = past(&[("a-1", "r1/a-1", 1)]);
         let mut fold = ClaimFold::default();

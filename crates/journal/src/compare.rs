@@ -1,16 +1,16 @@
-//! What two runs did differently, told so that people can read it.
+//! Compares two runs and describes the differences.
 //!
-//! Runs are compared life by life, and within a life step by step, each with its cause. What differs from run to run
-//! counts for nothing: names that a run made up, moments, which node was which, and what two lives that do not
-//! depend on each other did first.
+//! Runs are compared subject by subject, and within a subject step by step, each step with its cause.
+//! Differences that are normal between equivalent runs are ignored: generated names, times, the assignment of
+//! nodes, and the order between independent subjects.
 
 use crate::{event::Event, trace};
 use std::{collections::BTreeMap, fmt::Write};
 
-/// Lives named for a group that differs in the same way.
+/// Number of subjects that are named for a group with the same difference.
 const EXAMPLES: usize = 3;
 
-/// What two runs did differently; empty if they did the same.
+/// Returns the differences between two runs; empty if they are equivalent.
 pub fn runs(one: &[Event], other: &[Event]) -> String {
     let (one, other) = (trace::stories(one), trace::stories(other));
     let mut groups = Groups::default();
@@ -20,14 +20,14 @@ pub fn runs(one: &[Event], other: &[Event]) -> String {
             |stories: &BTreeMap<(u8, String), Vec<String>>| stories.get(life).cloned().unwrap_or_default();
         groups.add(&life.1, &steps(&of(&one), &of(&other)));
     }
-    groups.told()
+    groups.text()
 }
 
-/// What two outlines tell differently; empty if they are the same.
+/// Returns the differences between two outlines; empty if they are equal.
 pub fn outlines(one: &str, other: &str) -> String {
     let (one, other): (Vec<_>, Vec<_>) =
         (one.lines().map(str::to_owned).collect(), other.lines().map(str::to_owned).collect());
-    let mut told = String::new();
+    let mut text = String::new();
     let (mut gone, mut come): (Vec<&str>, Vec<&str>) = (vec![], vec![]);
     let lines = steps(&one, &other);
     for (mark, line) in lines.iter().map(|(mark, line)| (*mark, *line)).chain([(' ', "")]) {
@@ -35,16 +35,16 @@ pub fn outlines(one: &str, other: &str) -> String {
             '-' => gone.push(line),
             '+' => come.push(line),
             _ => {
-                // Lines that take each other's places are told step by step.
+                // A removed and an added line in the same position are compared step by step.
                 for at in 0..gone.len().max(come.len()) {
-                    told.push_str(&line_for_line(gone.get(at).copied(), come.get(at).copied()));
+                    text.push_str(&line_for_line(gone.get(at).copied(), come.get(at).copied()));
                 }
                 gone.clear();
                 come.clear();
             }
         }
     }
-    told
+    text
 }
 
 fn line_for_line(gone: Option<&str>, come: Option<&str>) -> String {
@@ -60,17 +60,17 @@ fn line_for_line(gone: Option<&str>, come: Option<&str>) -> String {
         (Some(_), None) => format!("{before}, no more"),
         _ => format!("{now}, new"),
     };
-    let mut told = format!("{who}\n");
+    let mut text = format!("{who}\n");
     for (mark, step) in steps(&one, &other) {
-        let _ = writeln!(told, "  {mark} {step}");
+        let _ = writeln!(text, "  {mark} {step}");
     }
-    told
+    text
 }
 
-/// Steps with their marks.
+/// Steps with their marks ` `, `-` and `+`.
 type Steps = Vec<(char, String)>;
 
-/// Lives that differ, by how they do.
+/// Subjects that differ, grouped by their differences.
 #[derive(Default)]
 struct Groups(Vec<(Steps, Vec<String>)>);
 
@@ -86,8 +86,8 @@ impl Groups {
         }
     }
 
-    fn told(&self) -> String {
-        let mut told = String::new();
+    fn text(&self) -> String {
+        let mut text = String::new();
         for (steps, lives) in &self.0 {
             let more = if lives.len() > EXAMPLES {
                 format!(" and {} more", lives.len() - EXAMPLES)
@@ -95,18 +95,19 @@ impl Groups {
                 String::new()
             };
             let named: Vec<&str> = lives.iter().take(EXAMPLES).map(String::as_str).collect();
-            let _ = writeln!(told, "{}{more}", named.join(", "));
+            let _ = writeln!(text, "{}{more}", named.join(", "));
             for (mark, step) in steps {
-                let _ = writeln!(told, "  {mark} {step}");
+                let _ = writeln!(text, "  {mark} {step}");
             }
         }
-        told
+        text
     }
 }
 
-/// The steps of both in order: ` ` what both did, `-` what only the first did, `+` what only the second did.
+/// Returns the steps of both in order: ` ` for steps of both, `-` for those of the first only, `+` for those
+/// of the second only.
 fn steps<'a>(one: &'a [String], other: &'a [String]) -> Vec<(char, &'a str)> {
-    // Longest common subsequences of the ends.
+    // Lengths of the longest common subsequences of the suffixes.
     let mut lengths = vec![vec![0u32; other.len() + 1]; one.len() + 1];
     for (at, step) in one.iter().enumerate().rev() {
         for (place, candidate) in other.iter().enumerate().rev() {
@@ -117,21 +118,21 @@ fn steps<'a>(one: &'a [String], other: &'a [String]) -> Vec<(char, &'a str)> {
             };
         }
     }
-    let (mut at, mut place, mut told) = (0, 0, vec![]);
+    let (mut at, mut place, mut found) = (0, 0, vec![]);
     while at < one.len() || place < other.len() {
         if at < one.len() && place < other.len() && one[at] == other[place] {
-            told.push((' ', one[at].as_str()));
+            found.push((' ', one[at].as_str()));
             (at, place) = (at + 1, place + 1);
         } else if place == other.len() || (at < one.len() && lengths[at + 1][place] >= lengths[at][place + 1])
         {
-            told.push(('-', one[at].as_str()));
+            found.push(('-', one[at].as_str()));
             at += 1;
         } else {
-            told.push(('+', other[place].as_str()));
+            found.push(('+', other[place].as_str()));
             place += 1;
         }
     }
-    told
+    found
 }
 
 #[cfg(test)]
@@ -140,7 +141,7 @@ mod tests {
     use crate::event::{EventKind, TaskEnding, Verdict};
     use jiff::Timestamp;
 
-    /// Events by subject and kind; the cause is the place (from 1) of another event.
+    /// Creates events by subject and kind; a cause is given as the position (from 1) of another event.
     fn events(run: &str, said: Vec<(String, Option<u64>, EventKind)>) -> Vec<Event> {
         let event = |(at, (subject, cause, kind)): (usize, (String, Option<u64>, EventKind))| Event {
             seq: at as u64 + 1,
@@ -198,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn order_nodes_names_and_moments_are_no_difference() {
+    fn order_nodes_names_and_times_are_no_difference() {
         let one = run("lines-1", &[("a", "tvm-1", 0), ("b", "tvm-2", 0)], Some(2));
         let other = run("lines-2", &[("b", "tvm-9", 0), ("a", "tvm-3", 0)], Some(2));
         assert_eq!(runs(&one, &other), "");
     }
 
     #[test]
-    fn what_lives_did_differently_is_told_step_by_step_and_once_for_all_alike() {
+    fn differences_are_listed_step_by_step_and_once_for_all_equal_subjects() {
         let one = run("lines-1", &[("a", "x", 0), ("b", "y", 0), ("c", "x", 0)], Some(2));
         let other = run("lines-2", &[("a", "x", 3), ("b", "y", 3), ("d", "x", 0)], Some(2));
         insta::assert_snapshot!(runs(&one, &other), @r"
@@ -229,9 +230,9 @@ mod tests {
     #[test]
     fn another_cause_is_a_difference() {
         let (one, other) = (run("l-1", &[("a", "x", 0)], Some(2)), run("l-2", &[("a", "x", 0)], Some(1)));
-        let told = runs(&one, &other);
-        assert!(told.contains("- submitted (for job: created)"), "{told}");
-        assert!(told.contains("+ submitted (for container: ready)"), "{told}");
+        let text = runs(&one, &other);
+        assert!(text.contains("- submitted (for job: created)"), "{text}");
+        assert!(text.contains("+ submitted (for container: ready)"), "{text}");
     }
 
     #[test]

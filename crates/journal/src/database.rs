@@ -1,24 +1,24 @@
-//! Opening a small SQLite file of ours.
+//! Opens the small SQLite files of this project.
 
 use crate::JournalError;
 use dropmill_private_files as private_files;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
-/// Opens a database for reading and writing, which no other user can read, or creates it.
+/// Opens or creates a database for reading and writing, which no other user can read.
 ///
 /// # Errors
-/// Fails if its file cannot be opened, is a link, or is not this user's alone.
+/// Fails if the file cannot be opened, is a link, or is accessible to other users.
 pub fn open(path: &Path) -> Result<Connection, JournalError> {
     let file = private_files::database(path).map_err(|error| refused(path, &error))?;
     let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     Connection::open_with_flags(file, flags).map_err(|error| refused(path, &error))
 }
 
-/// Opens a database that ends with the process.
+/// Opens a database in memory.
 ///
 /// # Errors
-/// Fails if SQLite has no memory.
+/// Fails if there is not enough memory.
 pub fn in_memory() -> Result<Connection, JournalError> {
     Connection::open_in_memory().map_err(|error| refused(Path::new("(memory)"), &error))
 }
@@ -38,10 +38,10 @@ fn refused(path: &Path, error: &dyn std::fmt::Display) -> JournalError {
     JournalError::refused(path, error)
 }
 
-/// Makes a database ready that this version can read: later formats are refused, what is missing is made.
+/// Prepares a database for use: rejects later formats and creates missing tables.
 ///
 /// # Errors
-/// When it could not be opened, cannot be written, or was written by a later version.
+/// Fails if the database cannot be opened or written, or was written by a later version.
 pub fn ready(
     path: &Path,
     database: Connection,

@@ -1,23 +1,23 @@
-//! Files that a drop folder has finished, by name and content: what a later one is compared with.
+//! An index of the files that a drop folder has processed, by name and content, to detect duplicates.
 
 use crate::{JournalError, database};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 
-/// Version of the file's format.
+/// Version of the format of this file.
 const FORMAT: i64 = 1;
 
-/// Remembers files over lives of a daemon.
+/// Remembers processed files after the daemon exits.
 pub struct DuplicateIndex {
     path: PathBuf,
     database: Connection,
 }
 
 impl DuplicateIndex {
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     ///
     /// # Errors
-    /// When it cannot be opened, or was written by a later version.
+    /// Fails if the file cannot be opened, or was written by a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         Self::with(path, database::open(path)?)
     }
@@ -25,7 +25,7 @@ impl DuplicateIndex {
     /// Remembers files in memory, for simulations.
     ///
     /// # Errors
-    /// Fails if SQLite has no memory.
+    /// Fails if there is not enough memory.
     pub fn in_memory() -> Result<Self, JournalError> {
         Self::with(Path::new("memory"), database::in_memory()?)
     }
@@ -40,10 +40,10 @@ impl DuplicateIndex {
         Ok(Self { path: path.into(), database })
     }
 
-    /// Which run and task finished a file before.
+    /// Returns the run and the task that processed a file before.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn find(&self, key: &str) -> Result<Option<(String, String)>, JournalError> {
         self.database
             .query_row("SELECT run, task FROM files WHERE key = ?1", [key], |row| {
@@ -53,10 +53,10 @@ impl DuplicateIndex {
             .map_err(|error| self.refused(&error))
     }
 
-    /// Remembers a file; `at` is in seconds since 1970.
+    /// Adds a file; `at` is in seconds since 1970.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn add(&self, key: &str, run: &str, task: &str, at: i64) -> Result<(), JournalError> {
         self.database
             .execute("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4)", params![key, run, task, at])
@@ -64,10 +64,10 @@ impl DuplicateIndex {
             .map_err(|error| self.refused(&error))
     }
 
-    /// Forgets what was finished before a moment; tells how much.
+    /// Removes the files that were processed before a time; returns their number.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn forget_before(&self, at: i64) -> Result<usize, JournalError> {
         self.database.execute("DELETE FROM files WHERE at < ?1", [at]).map_err(|error| self.refused(&error))
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_finished_is_known_until_it_is_old() {
+    fn a_processed_file_is_remembered_until_it_is_old() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seen.db");
         let seen = DuplicateIndex::open(&path).unwrap();

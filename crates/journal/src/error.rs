@@ -1,14 +1,14 @@
-//! Why events could not be kept or read.
+//! Errors of storing and reading events.
 
 use std::path::{Path, PathBuf};
 
-/// Why events could not be kept or read.
+/// The reason why events could not be stored or read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
-    /// There is a journal already.
-    #[error("journal {path} exists: a run has one journal, made once")]
+    /// A journal exists already.
+    #[error("journal {path} exists already: a run has one journal")]
     Exists {
-        /// The file.
+        /// Path of the journal.
         path: PathBuf,
     },
     /// A later release wrote the file.
@@ -17,22 +17,22 @@ pub enum JournalError {
          use that release or a later one"
     )]
     Newer {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its format.
+        /// Version of the file's format.
         found: i64,
         /// The latest format that this release reads.
         known: i64,
     },
-    /// A later release wrote the file and uses something in it that this release must not ignore.
+    /// A later release wrote the file and uses a feature that this release must not ignore.
     #[error(
-        "{path} was made by a later release: it uses {}, which this release does not know; use that release or a later one",
+        "{path} was written by a later release: it uses {}, which this release does not know; use that release or a later one",
         needs.join(", ")
     )]
     Needs {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it uses.
+        /// Names of the features.
         needs: Vec<String>,
     },
     /// An event is intact, but of a kind that this release does not know.
@@ -41,68 +41,68 @@ pub enum JournalError {
          use that release or a later one"
     )]
     UnknownEvent {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Number of the event.
         seq: u64,
         /// What the parser reports.
         reason: String,
     },
-    /// The file is no journal.
+    /// The file is not a journal.
     #[error("{path} is not a journal of dropmill")]
     NoJournal {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The process that created the file was interrupted before anything was in it: there is no run to resume.
+    /// The process that created the file was interrupted before it wrote anything: there is no run to resume.
     #[error("journal {path} is empty: its run was interrupted before it began")]
     Empty {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// An event is missing or changed.
+    /// An event is missing or was changed.
     #[error(
         "journal {path} is damaged at event {seq}: {reason}; nothing after it can be trusted: restore the run's folder \
          from a copy, or move it away and start a new run, which processes every input again"
     )]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The event.
+        /// Number of the event.
         seq: u64,
         /// What is wrong.
         reason: String,
     },
-    /// One of the journal's files is damaged, or they do not belong together.
+    /// A file of the journal is damaged, or the files do not belong together.
     #[error(
         "cannot use {}: {damage}; nothing was changed: restore the run's folder from a copy, or move it away and start \
          a new run, which processes every input again",
         path.display()
     )]
     Broken {
-        /// The file.
+        /// Path of the damaged file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Kind of the damage.
         damage: Damage,
     },
     /// The disk or the database reports an error.
     #[error("journal {path}: {reason}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The error.
+        /// Message of the error.
         reason: String,
     },
-    /// A flush failed. The kernel reports that once and then forgets it, so a later flush that succeeds proves nothing about
-    /// what was written before: the journal takes no more events.
+    /// A flush failed. The kernel reports this only once, so a later successful flush proves nothing about
+    /// earlier writes: the journal accepts no more events.
     #[error(
         "journal {path}: a flush failed ({reason}), so what it holds is known only by reading it again: \
-         the next life of the run does that"
+         resuming the run does that"
     )]
     FlushFailed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The error.
+        /// Message of the error.
         reason: String,
     },
     /// The journal was closed.
@@ -115,16 +115,17 @@ impl JournalError {
         Self::Io { path: path.into(), reason: error.to_string() }
     }
 
-    /// Whether a process that writes the journal at the same time may be the cause: then a second attempt succeeds.
+    /// Returns whether the cause may be a process that writes the journal at the same time: then a second
+    /// attempt succeeds.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::Damaged { .. })
     }
 }
 
-/// What is wrong with a file of a journal.
+/// The kind of damage to a file of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The database is missing, other files of the journal are there.
+    /// The database is missing, but other files of the journal exist.
     #[error("the file is missing, but other files of the journal exist")]
     Missing,
     /// The database has no bytes, although the run has begun.
@@ -133,13 +134,13 @@ pub enum Damage {
         /// Length of the log.
         log_bytes: u64,
     },
-    /// The database was a journal, and its first page is not one of a journal any more.
+    /// The file has a mark, but its first page is not that of a journal.
     #[error("expected a journal of dropmill, found a damaged or another file")]
     NoJournal,
-    /// The database holds no tables, although the run has begun.
+    /// The database has no tables, although the run has begun.
     #[error("expected the events of a run that has begun, found an empty database")]
     Blank,
-    /// All events can be read, but the database cannot be written to without harm.
+    /// All events can be read, but writing to the database would destroy data.
     #[error("the structure of the database is damaged ({reason})")]
     Structure {
         /// What SQLite reports.
@@ -165,15 +166,15 @@ pub enum Damage {
         "expected at least {expected} events, found {found}: the end of the log is lost, or a file was replaced"
     )]
     Lost {
-        /// Number of the last event that was durable, as the mark says.
+        /// Number of the last durable event, according to the mark.
         expected: u64,
-        /// Number of the last event that the journal holds.
+        /// Number of the last event in the journal.
         found: u64,
     },
     /// The mark is missing, although the run has not ended.
     #[error("the file is missing: without it, lost events would not be noticed")]
     MarkMissing,
-    /// The mark is not as it was written.
+    /// The mark is damaged.
     #[error("expected one line with a valid checksum, found something else")]
     Mark,
     /// The mark belongs to another run.
@@ -181,15 +182,15 @@ pub enum Damage {
         "expected the mark of run {expected}, which the journal is of, found that of run {found}: one of them was replaced"
     )]
     OtherRun {
-        /// The run of the journal.
+        /// Run of the journal.
         expected: String,
-        /// The run of the mark.
+        /// Run of the mark.
         found: String,
     },
-    /// A link is in the file's place.
+    /// The path is a symbolic link.
     #[error("expected a regular file, found a symbolic link")]
     Link,
-    /// A folder, a FIFO, a socket or a device is in the file's place.
+    /// The path is a folder, a FIFO, a socket or a device.
     #[error("expected a regular file, found a folder, FIFO, socket or device")]
     NoFile,
 }

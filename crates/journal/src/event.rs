@@ -1,6 +1,6 @@
 //! The public event: every decision and every outcome of a run, in one order.
 //!
-//! Versioned with [`VERSION`]; within a major version fields and kinds are only added.
+//! The version is [`VERSION`]; within a major version, fields and kinds are only added.
 
 pub use crate::names::{FileOutcome, Role, Subject};
 use jiff::Timestamp;
@@ -10,34 +10,35 @@ use serde::{Deserialize, Serialize};
 /// Version of the event contract.
 pub const VERSION: &str = "1.2";
 
-/// One thing that happened.
+/// An event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
-    /// Place in the run's order, from 1, without gaps.
+    /// Number of the event within the run, from 1, without gaps.
     pub seq: u64,
-    /// When it happened, by the wall clock.
+    /// Wall-clock time of the event.
     #[schemars(with = "String")]
     pub at: Timestamp,
     /// Milliseconds since the run began.
     pub elapsed_ms: u64,
     /// Name of the run.
     pub run: String,
-    /// Who says so: `storage_uploader`, `pool_keeper`, `job_submitter`, `task_monitor`, `output_fetcher`,
-    /// `run_keeper`, `result_collector`.
+    /// Actor that recorded the event: `storage_uploader`, `pool_keeper`, `job_submitter`, `task_monitor`,
+    /// `output_fetcher`, `run_keeper`, `result_collector`.
     #[schemars(with = "String")]
     pub actor: Role,
-    /// What it is about: `run`, `pool`, `job`, `node/<id>`, `container/<name>`, `file/<name>`, `task/<id>`.
+    /// Subject of the event: `run`, `pool`, `job`, `node/<id>`, `container/<name>`, `file/<name>`,
+    /// `task/<id>`.
     #[schemars(with = "String")]
     pub subject: Subject,
     /// `seq` of the event that led to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<u64>,
-    /// What happened, with its details.
+    /// What happened, with details.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// What happened, as `kind` and `payload`. Holds no secret: no key, no SAS, no URL with a query.
+/// What happened, as `kind` and `payload`. Contains no secret: no key, no SAS, no URL with a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "payload", rename_all = "snake_case")]
 pub enum EventKind {
@@ -45,102 +46,102 @@ pub enum EventKind {
     RunStarted {
         /// `run.name` of the run file.
         name: String,
-        /// `embedded` or `azure`.
+        /// The service in use: `embedded` or `azure`.
         service: String,
         /// Number of tasks.
         tasks: u64,
-        /// Version of this contract.
+        /// Version of the event contract.
         version: String,
     },
-    /// A later life of the program goes on with the run.
+    /// A new process resumes the run.
     RunResumed {
-        /// Number of this life, from 2.
+        /// Number of the process working on this run; the first resume is 2.
         life: u32,
         /// Tasks that are not closed.
         open: u64,
     },
-    /// A file of the drop folder is about to be taken into the work folder.
+    /// A file of the drop folder is about to be moved to the work folder.
     FileClaimed {
-        /// Its path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+        /// Path of the file below the drop folder; `%` and bytes that are not UTF-8 are written as `%XX`.
         input: String,
         /// Length in bytes.
         bytes: u64,
-        /// The folder below the work folder that it is taken into.
+        /// Folder below the work folder that the file is moved to.
         place: String,
-        /// Number of the attempt that this task is, from 1.
+        /// Number of the attempt to process the file, from 1.
         #[serde(default = "first", skip_serializing_if = "is_first")]
         attempt: u32,
-        /// How the file looked when it was taken: length, modification time in nanoseconds since 1970, and inode (of a
-        /// folder: a hash over its files), with `/` between them.
+        /// Metadata of the file when it was claimed: length, modification time in nanoseconds since 1970, and
+        /// inode (for a folder: a hash over its files), separated by `/`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         look: Option<String>,
     },
-    /// It went away, or was written to, before it was taken: it is not this run's.
+    /// The file disappeared or changed before it was claimed: it does not belong to this run.
     FileWithdrawn {
         /// The reason in one line.
         reason: String,
     },
-    /// Its result, or its failure, is in its place.
+    /// The result or the failed input was moved to its final place.
     FilePublished {
-        /// `done` or `failed`.
+        /// Outcome of the file: `done`, `duplicate` or `failed`.
         #[schemars(with = "String")]
         outcome: FileOutcome,
-        /// Path below that folder, written as `input` is.
+        /// Path below that folder, encoded like `input`.
         place: String,
     },
-    /// A container is there.
+    /// A container exists.
     ContainerReady {},
-    /// A file of the application is in its container.
+    /// An application file was uploaded to its container.
     ApplicationUploaded {
         /// Length in bytes.
         bytes: u64,
-        /// It was there already, with the same content.
+        /// Whether it existed already, with the same content.
         skipped: bool,
     },
-    /// A file that several tasks share is in the container of the inputs.
+    /// A file that several tasks share was uploaded to the container of the inputs.
     SharedFileUploaded {
         /// Length in bytes.
         bytes: u64,
-        /// Whether it was there already.
+        /// Whether it existed already.
         skipped: bool,
     },
-    /// A task's input is in its container: all its files, if it has several.
+    /// A task's input was uploaded: all its files, if it has several.
     InputUploaded {
         /// Relative path of the input.
         input: String,
         /// Length in bytes.
         bytes: u64,
-        /// It was there already, with the same content.
+        /// Whether it existed already, with the same content.
         skipped: bool,
     },
-    /// A call failed and will be tried again after a rest.
+    /// A request failed and will be retried after a delay.
     Retrying {
-        /// What is tried: `create pool`, `upload`, `add tasks`, …
+        /// The operation: `create pool`, `upload`, `add tasks`, …
         what: String,
-        /// Number of the try that failed, from 1.
+        /// Number of the attempt that failed, from 1.
         attempt: u32,
-        /// Length of the rest.
+        /// Delay before the next attempt, in milliseconds.
         after_ms: u64,
-        /// Why it failed.
+        /// Error of the failed attempt.
         error: String,
     },
-    /// The pool was asked for, or found made by an earlier life of this run.
+    /// The pool was created, or a previous process of this run had created it.
     PoolCreated {
-        /// Dedicated nodes asked for.
+        /// Number of requested dedicated nodes.
         nodes: u32,
-        /// Spot nodes asked for.
+        /// Number of requested Spot nodes.
         spot_nodes: u32,
-        /// It was there already with our fingerprint.
+        /// Whether it existed already, with the fingerprint of this run.
         adopted: bool,
     },
-    /// A node was seen in another state than before.
+    /// A node changed its state.
     NodeChanged {
-        /// The service's word for its state.
+        /// State of the node, as named by the service.
         state: String,
     },
     /// A start task failed on a node.
     StartTaskFailed {
-        /// Exit code, if it ran.
+        /// Exit code, if the start task ran.
         exit_code: Option<i32>,
         /// Reason given by the service.
         reason: String,
@@ -149,123 +150,126 @@ pub enum EventKind {
     },
     /// The pool's resize ended with an error.
     ResizeFailed {
-        /// The service's code.
+        /// Error code of the service.
         code: String,
-        /// The service's words.
+        /// Error message of the service.
         message: String,
     },
-    /// The pool has its nodes and they are ready.
+    /// The pool has its nodes, and they are ready.
     PoolReady {
-        /// Nodes ready for tasks.
+        /// Number of nodes that are ready for tasks.
         nodes: u32,
     },
-    /// The run goes on with less than it asked for.
+    /// The run continues with less than requested, for example with fewer nodes.
     Degraded {
         /// The reason in one line.
         reason: String,
     },
-    /// The job was made, or found made by an earlier life of this run.
+    /// The job was created, or a previous process of this run had created it.
     JobCreated {
-        /// It was there already.
+        /// Whether it existed already.
         adopted: bool,
     },
     /// The service accepted the task.
     TaskSubmitted {
-        /// It was there already, and ours.
+        /// Whether the task existed already, and belongs to this run.
         adopted: bool,
     },
-    /// The task was seen running.
+    /// A poll found the task running.
     TaskRunning {
-        /// Where.
+        /// Node that runs the task, if known.
         node: Option<String>,
     },
-    /// The service was asked to end the task.
+    /// The service was asked to terminate the task.
     TaskTerminateAsked {
         /// The reason in one line.
         reason: String,
     },
-    /// The service says the task is over.
+    /// The service reports that the task has ended.
     TaskEnded(TaskEnding),
-    /// An attempt failed, and another follows in an empty folder. What comes next on the task is of that one.
+    /// An attempt failed, and another follows in an empty folder. Later events of the task are about the new
+    /// attempt.
     TaskRetried {
-        /// Number of the attempt that follows, from 2.
+        /// Number of the next attempt, from 2.
         attempt: u32,
-        /// Why the one before failed, in one line.
+        /// Reason why the previous attempt failed, in one line.
         cause: String,
     },
-    /// The task's results are in the output folder, whole.
+    /// The task's results are completely in the output folder.
     OutputDelivered {
         /// Folder below the output folder; empty for a flat layout.
         folder: String,
-        /// Its files.
+        /// Delivered files of the task.
         files: Vec<DeliveredFile>,
-        /// It took the place of an earlier result of the same input.
+        /// Whether it replaced an earlier result of the same input.
         #[serde(default, skip_serializing_if = "is_false")]
         replaced: bool,
-        /// What is in its place, so that it lies beside that as `NAME~2`, in one line.
+        /// The reason, in one line, why the result is named `NAME~2`: its place was taken.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         beside: Option<String>,
     },
-    /// The last word on a task: exactly one for each.
+    /// The final result of a task: exactly one event per task.
     TaskClosed {
-        /// What became of it.
+        /// Final verdict on the task.
         verdict: Verdict,
-        /// In one line, why it did not succeed.
+        /// Reason why it did not succeed, in one line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<String>,
-        /// Last lines of its standard error, when it failed.
+        /// Last lines of its standard error, if it failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stderr_tail: Option<String>,
-        /// Something it left is, or may be, at the service only.
+        /// Whether a part of its results is, or may be, only at the service.
         #[serde(default, skip_serializing_if = "is_false")]
         undelivered: bool,
-        /// It failed for a reason that is none of its own and may pass: another try may succeed.
+        /// Whether it failed for an external, possibly temporary reason, so that another attempt may succeed.
         #[serde(default, skip_serializing_if = "is_false")]
         may_pass: bool,
     },
     /// A deadline passed.
     DeadlinePassed {
-        /// Which: `run`, `allocation`, `start_task`, `queue`, `no_progress`, `upload`, `delivery`, `cleanup`.
+        /// Name of the deadline: `run`, `allocation`, `start_task`, `queue`, `no_progress`, `upload`,
+        /// `delivery`, `cleanup`.
         which: String,
     },
-    /// The run was told to end: what is unfinished is terminated, what is finished is fetched, cleanup follows.
+    /// The run was asked to end: unfinished tasks are terminated, finished results are downloaded, then the
+    /// cleanup follows.
     EndAsked {
         /// The reason in one line.
         reason: EndReason,
-        /// In one line.
+        /// Details of the reason, in one line.
         detail: String,
     },
-    /// The job was told to end.
+    /// The service was asked to terminate the job.
     JobTerminated {
         /// The reason given to the service.
         reason: String,
     },
-    /// The job is gone.
+    /// The job no longer exists.
     JobDeleted {},
-    /// The pool is gone.
+    /// The pool no longer exists.
     PoolDeleted {},
     /// A container was deleted.
     ContainerDeleted {},
-    /// Something was kept or could not be deleted.
+    /// A resource was kept, or could not be deleted.
     LeftBehind {
         /// The reason in one line.
         reason: String,
     },
-    /// An actor died; the run ends with that reason.
+    /// An actor crashed; the run ends for this reason.
     ActorLost {
-        /// Which.
+        /// Name of the actor.
         #[schemars(with = "String")]
         actor: Role,
     },
     /// The last event of a run.
     RunEnded {
-        /// How it ended.
+        /// Outcome of the run.
         outcome: Outcome,
-        /// Tasks that succeeded.
+        /// Number of tasks that succeeded.
         succeeded: u64,
-        /// Tasks that failed.
+        /// Number of tasks that failed.
         failed: u64,
-        /// Tasks that were not finished.
+        /// Number of tasks that were not finished.
         unfinished: u64,
     },
 }
@@ -286,42 +290,43 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What the service says of a task that is over.
+/// What the service reports about a task that has ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskEnding {
-    /// The service calls it a success.
+    /// Whether the service reports success.
     pub success: bool,
-    /// Exit code; none if the command never ran.
+    /// Exit code; `None` if the command never ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Code of the failure: `FailureExitCode`, `CommandProgramNotFound`, `TaskEnded`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_code: Option<String>,
-    /// The service's words for it.
+    /// Failure message of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_message: Option<String>,
-    /// Node on which it ran last.
+    /// Node on which the task ran last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// When it began to run.
+    /// Start time of the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// End time of the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended: Option<Timestamp>,
-    /// Attempts before this one, which exited with another code than 0.
+    /// Number of earlier attempts, which exited with a code other than 0.
     pub retries: u32,
-    /// How often it was queued again because its node was lost.
+    /// Number of times that it was queued again because its node was lost.
     pub requeues: u32,
 }
 
 impl TaskEnding {
-    /// Whether somebody asked the service to end it. A task that ran longer than it may has the same code.
+    /// Returns whether a client asked the service to terminate it. A task that exceeded its time limit has
+    /// the same code.
     pub fn was_ended(&self) -> bool {
         let by_limit =
-            self.failure_message.as_deref().is_some_and(|told| told.to_lowercase().contains("wall"));
+            self.failure_message.as_deref().is_some_and(|message| message.to_lowercase().contains("wall"));
         !self.success && self.failure_code.as_deref() == Some("TaskEnded") && !by_limit
     }
 }
@@ -329,65 +334,65 @@ impl TaskEnding {
 /// One file of a delivered result.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveredFile {
-    /// Path below the result's folder, `/` between segments.
+    /// Path below the result's folder, with `/` between segments.
     pub path: String,
     /// Length in bytes.
     pub bytes: u64,
     /// MD5 of its content, 32 hex digits.
     pub md5: String,
-    /// Its place below the output folder, if that does not follow from the folder and the path.
+    /// Path below the output folder, if it differs from the folder and the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// Bytes of a task's standard output or error that were left out of its middle (`limits.stream_bytes`).
+    /// Number of bytes left out of the middle of a task's standard output or error (`limits.stream_bytes`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
 }
 
-/// What became of a task.
+/// The final verdict on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It exited with 0 and its results were delivered.
+    /// The task exited with 0, and its results were delivered.
     Succeeded,
-    /// It failed, or its results could not be delivered.
+    /// The task failed, or its results could not be delivered.
     Failed,
-    /// It was not carried out to its end: the run ended before, or no node took it within `deadlines.queue`. What it
-    /// left is not delivered.
+    /// The task did not finish: the run ended before, or no node started it within `deadlines.queue`. Its
+    /// results are not delivered.
     Unfinished,
 }
 
-/// Why a run was told to end.
+/// The reason why a run was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// Every task is over.
+    /// Every task has ended.
     AllTasksClosed,
     /// A deadline passed.
     Deadline,
-    /// Somebody asked.
+    /// The user cancelled the run.
     Cancelled,
-    /// The pool cannot be had, its start task fails, the service refuses us, an actor died.
+    /// No pool is available, its start task fails, the service rejects requests, or an actor crashed.
     Infrastructure,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every task succeeded.
     Succeeded,
-    /// Some task did not succeed.
+    /// At least one task did not succeed.
     TasksFailed,
-    /// A deadline ended it.
+    /// A deadline ended the run.
     Deadline,
-    /// Somebody ended it.
+    /// The user cancelled the run.
     Cancelled,
-    /// Service, credentials or infrastructure ended it.
+    /// The service, the credentials or the infrastructure ended the run.
     Infrastructure,
 }
 
 impl Outcome {
-    /// Exit code of the program.
+    /// Returns the exit code of the program.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Succeeded => 0,

@@ -1,9 +1,11 @@
 //! Checks the files of a journal before SQLite opens them.
 //!
-//! SQLite repairs what it opens: it removes the log of an empty database and ignores what follows an invalid frame. So
-//! damage must be found before. Nothing here writes, removes, waits for a FIFO or follows a link.
+//! SQLite repairs what it opens: it removes the log of an empty database and ignores what follows an invalid
+//! frame. Therefore damage must be detected before that. This module never writes, removes a file, waits for
+//! a FIFO or follows a link.
 //!
-//! The database itself is never opened here: closing it would release the locks that SQLite holds on it in this process.
+//! It never opens the database itself: closing it would release the locks that SQLite holds on it in this
+//! process.
 
 use crate::{
     Damage, JournalError,
@@ -17,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The database, and what SQLite and we keep beside it.
+/// The suffixes of the database and of the files that belong to it.
 const ENDINGS: [&str; 5] = ["", "-wal", "-shm", "-journal", "-mark"];
 
 /// Returns the path of a file beside a journal.
@@ -27,19 +29,20 @@ pub fn beside(journal: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Returns whether a journal is there, or what is left of one. A folder without is of a run that never began; a log or a
-/// mark alone belongs to a journal that was removed.
+/// Returns whether a journal, or a part of one, exists. A folder without any of its files belongs to a run
+/// that never began; a log or a mark alone belongs to a journal that was removed.
 pub fn exist(journal: &Path) -> bool {
     ["", "-wal", "-mark"].into_iter().any(|ending| fs::symlink_metadata(beside(journal, ending)).is_ok())
 }
 
-/// Checks kinds, lengths and log of a journal's files. Returns its mark, if it has one.
+/// Checks the types and lengths of a journal's files, and the log. Returns the mark, if it exists.
 ///
 /// # Errors
-/// [`JournalError::Broken`] if they do not fit together, [`JournalError::Empty`] if the database is empty and nothing shows
-/// that the run began, [`JournalError::Io`] if one cannot be read.
+/// [`JournalError::Broken`] if the files do not match, [`JournalError::Empty`] if the database is empty and
+/// no file shows that the run began, [`JournalError::Io`] if a file cannot be read.
 pub fn check(journal: &Path) -> Result<Option<Mark>, JournalError> {
-    // The mark first: a process that writes the journal meanwhile only moves events ahead of it.
+    // Read the mark first: a process that writes the journal at the same time can only add events that are
+    // not in the mark.
     let mark = match length_of(&Mark::path(journal))? {
         Some(_) => Mark::read(journal)?,
         None => None,
@@ -52,7 +55,7 @@ pub fn check(journal: &Path) -> Result<Option<Mark>, JournalError> {
     let has_begun = mark.as_ref().is_some_and(Mark::has_begun);
     match database {
         None if log.is_some() || mark.is_some() => return Err(Damage::Missing.in_file(journal)),
-        None => return Err(JournalError::refused(journal, &"there is no such file")),
+        None => return Err(JournalError::refused(journal, &"file not found")),
         Some(0) if log.is_some_and(|bytes| bytes > 0) => {
             return Err(Damage::Empty { log_bytes: log.unwrap_or(0) }.in_file(journal));
         }
@@ -69,7 +72,7 @@ pub fn check(journal: &Path) -> Result<Option<Mark>, JournalError> {
     };
     match state {
         WalState::Empty if required => Err(Damage::LogEmpty.in_file(path)),
-        // While a journal is created, its log may be incomplete in every way.
+        // While a journal is being created, its log may be incomplete in any way.
         WalState::BadHeader if mark.as_ref().is_none_or(Mark::has_begun) => {
             Err(Damage::LogHeader.in_file(path))
         }
@@ -78,7 +81,7 @@ pub fn check(journal: &Path) -> Result<Option<Mark>, JournalError> {
     }
 }
 
-/// Returns the length of a plain file, or nothing if there is no file.
+/// Returns the length of a regular file, or `None` if it does not exist.
 fn length_of(path: &Path) -> Result<Option<u64>, JournalError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
@@ -91,7 +94,7 @@ fn length_of(path: &Path) -> Result<Option<u64>, JournalError> {
 
 fn read_log(path: &Path) -> Result<WalState, JournalError> {
     let file = match private_files::open_to_read(path) {
-        // Removed since, by a process that closed the journal.
+        // It was removed in the meantime by a process that closed the journal.
         Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(WalState::Empty),
         opened => opened.map_err(|error| JournalError::refused(path, &error))?,
     };

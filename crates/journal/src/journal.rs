@@ -1,11 +1,13 @@
 //! One run's events on SQLite.
 //!
-//! A file journal has one writer thread. What waits is committed in one transaction (WAL, synchronous=FULL),
-//! and an append is answered only after its commit: an event that was acknowledged survives a crash. Each
-//! event carries a checksum over all its fields; a journal that is damaged is refused, never skipped over.
+//! A file journal has one writer thread. Pending events are committed in one transaction (WAL,
+//! synchronous=FULL), and an append completes only after its commit: an acknowledged event survives a crash.
+//! Each event carries a checksum over all its fields; a damaged journal is rejected, and damaged events are
+//! never skipped.
 //!
-//! Three files make a journal: the database, its log (`-wal`) while it is open or after a crash, and its mark (`-mark`).
-//! [`files`] checks them before SQLite opens them, and the mark tells how many events there must be.
+//! A journal consists of three files: the database, its log (`-wal`) while it is open or after a crash, and
+//! its mark (`-mark`). [`files`] checks them before SQLite opens them, and the mark contains the minimum
+//! number of events.
 
 use crate::{
     Damage, JournalError, database,
@@ -27,40 +29,40 @@ use std::{
     thread::JoinHandle,
 };
 
-/// What a journal says of itself.
+/// The header of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunHeader {
-    /// The run.
+    /// Name of the run.
     pub run: String,
     /// `run.name` of its run file.
     pub name: String,
-    /// When it was made.
+    /// Time of its creation.
     pub created: Timestamp,
-    /// Version of the program that made it.
+    /// Version of the program that created it.
     pub program: String,
-    /// Hash of the plan, to notice that it changed.
+    /// Hash of the plan, to detect changes.
     pub plan: String,
-    /// The run file, absolute; none if the run was made without one.
+    /// Absolute path of the run file; `None` if the run was created without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// What the command line set over it.
+    /// Settings of the command line that override the run file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<String>,
-    /// Which services it uses: a run goes on only with the same. Holds no secret.
+    /// The services that it uses; a run can only be resumed with the same ones. Contains no secret.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub service: String,
-    /// The work folder of the daemon that it is of.
+    /// The work folder of the daemon that the run belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<PathBuf>,
-    /// What the journal uses that a release must know to read it. Empty: nothing beyond its format. Only later releases
-    /// fill it.
+    /// Features of the journal that a release must know to read it. Empty if it needs nothing beyond its
+    /// format; only later releases fill it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
 }
 
 impl RunHeader {
-    /// The header of a run that begins now.
-    pub fn of(run: &str, name: &str, created: Timestamp, plan: &str) -> Self {
+    /// Creates the header of a new run.
+    pub fn new(run: &str, name: &str, created: Timestamp, plan: &str) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let (run, name, plan) = (run.into(), name.into(), plan.into());
         Self {
@@ -78,10 +80,10 @@ impl RunHeader {
     }
 }
 
-/// Number of attempts to read a journal that seems damaged: another process may be writing it.
+/// Maximum number of attempts to read a journal that seems damaged: another process may be writing it.
 const ATTEMPTS: u32 = 3;
 
-/// Resolves when events are durable, or cannot be made so.
+/// Resolves when the events are durable, or with the error that prevents it.
 #[must_use = "an event counts only when its commit is done"]
 pub struct Committed(Pin<Box<dyn Future<Output = Result<(), JournalError>> + Send>>);
 
@@ -92,7 +94,7 @@ impl Future for Committed {
     }
 }
 
-/// One run's events, to be appended to.
+/// The events of one run, open for appending.
 pub struct Journal {
     inner: Inner,
     last: u64,
@@ -103,14 +105,14 @@ enum Inner {
     Elsewhere(Box<Keep>),
 }
 
-/// Somebody else's way to keep events.
+/// A function that stores events instead of SQLite, for simulations.
 type Keep = dyn Fn(Vec<Event>) -> Option<Result<(), JournalError>> + Send + Sync;
 
 impl Journal {
-    /// Creates a journal in a file of its own, which only its owner can read.
+    /// Creates a journal in a new file that only its owner can read.
     ///
     /// # Errors
-    /// [`JournalError::Exists`] if there is one, [`JournalError::Io`] if it cannot be made.
+    /// [`JournalError::Exists`] if the file exists, [`JournalError::Io`] if it cannot be created.
     pub fn create(path: &Path, header: &RunHeader) -> Result<Self, JournalError> {
         match dropmill_private_files::create_new(path) {
             Ok(_) => {}
@@ -119,14 +121,14 @@ impl Journal {
             }
             Err(error) => return Err(JournalError::refused(path, &error)),
         }
-        // Before anything is in the journal: from its first content on, a journal without a mark is damaged.
+        // Created first: once the journal has content, a missing mark means damage.
         let mark = Mark { run: header.run.clone(), last: 0, log: LogUse::Optional };
         let mark = MarkFile::begin(path, mark)?;
         Ok(Self::over(Store::create(path, mark, header)?, 0))
     }
 
-    /// Opens an existing journal to append to it; every event in it is checked. With the first events that are appended, one
-    /// of an earlier format becomes one of the present format.
+    /// Opens an existing journal for appending and checks every event in it. The first append converts a
+    /// journal of an earlier format to the present format.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -142,17 +144,17 @@ impl Journal {
         Ok((Self::over(Store::resume(path, mark)?, last), header, events))
     }
 
-    /// A journal without a file or a thread, for simulations: whoever wants its events subscribes to them.
+    /// Creates a journal without a file or a thread, for simulations; a subscriber can receive its events.
     pub fn in_memory() -> Self {
         Self::kept_by(|_| Ok(()))
     }
 
-    /// A journal whose events `keep` makes durable, or refuses to: for simulations of disks that fail.
+    /// Creates a journal whose events are stored by `keep`, which may fail: for simulations of failing disks.
     pub fn kept_by(keep: impl Fn(Vec<Event>) -> Result<(), JournalError> + Send + Sync + 'static) -> Self {
         Self::answered_by(move |events| Some(keep(events)))
     }
 
-    /// A journal that `keep` answers for, or never does: for simulations of machines that die.
+    /// Creates a journal whose commits are answered by `keep`, or never: for simulations of crashes.
     pub fn answered_by(
         keep: impl Fn(Vec<Event>) -> Option<Result<(), JournalError>> + Send + Sync + 'static,
     ) -> Self {
@@ -166,12 +168,12 @@ impl Journal {
         Self { inner: Inner::File { orders: Some(orders), writer: thread.ok() }, last }
     }
 
-    /// Number of the last event that was there when the journal was opened.
+    /// Returns the number of the last event when the journal was opened.
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// Appends events in their order.
+    /// Appends events in the given order.
     pub fn append(&self, events: Vec<Event>) -> Committed {
         match &self.inner {
             Inner::Elsewhere(keep) => match keep(events) {
@@ -192,13 +194,13 @@ impl Journal {
         }
     }
 
-    /// Returns whether a journal is there, or what is left of one: its log or its mark alone is damage, which reading
-    /// reports, and no run that never began.
+    /// Returns whether a journal, or a part of one, exists. A log or a mark alone is damage, which reading
+    /// reports; it does not mean that the run never began.
     pub fn exists(path: &Path) -> bool {
         files::exist(path)
     }
 
-    /// Returns what a journal says of itself. It changes nothing.
+    /// Returns the header of a journal. Changes nothing.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -210,7 +212,7 @@ impl Journal {
         })
     }
 
-    /// Returns every event of a journal, checked; also while a run writes it. It changes nothing.
+    /// Returns all events of a journal after checking them, even while a run writes it. Changes nothing.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -244,7 +246,8 @@ impl Drop for Journal {
     }
 }
 
-/// Repeats an attempt that found damage. A process that writes the journal meanwhile may be between two steps; damage stays.
+/// Repeats an attempt that found damage. Another process that writes the journal may be between two steps;
+/// real damage stays.
 fn settled<T>(attempt: impl Fn() -> Result<T, JournalError>) -> Result<T, JournalError> {
     for _ in 1..ATTEMPTS {
         match attempt() {
@@ -261,7 +264,7 @@ fn read_once(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
     let (header, format) = read_header(path, &database, mark.as_ref())?;
     let events = read_events(path, &database, &header.run, 0)?;
     let Some(mark) = mark else {
-        // A run that has ended says so in its last event, which is checked like all others.
+        // The last event shows whether the run has ended; it is checked like all others.
         let has_ended = matches!(events.last(), Some(Event { kind: EventKind::RunEnded { .. }, .. }));
         return match format < WITH_MARK || has_ended {
             true => Ok((header, events)),
@@ -275,8 +278,8 @@ fn read_once(path: &Path) -> Result<(RunHeader, Vec<Event>), JournalError> {
     Ok((header, events))
 }
 
-/// Checks what reading events does not: the free part of each page. Writing to a page that names a wrong place for its next row
-/// would destroy others.
+/// Checks the free part of each page, which reading events does not check. A page with a wrong offset for its
+/// next row would overwrite other rows.
 fn check_structure(path: &Path) -> Result<(), JournalError> {
     let database = database::open_to_read(path)?;
     let checked = database.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
@@ -292,7 +295,7 @@ fn read_header(
     mark: Option<&Mark>,
 ) -> Result<(RunHeader, i64), JournalError> {
     let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    // What has a mark was a journal once.
+    // A file with a mark was a journal once.
     let no_journal = || match mark {
         Some(_) => Damage::NoJournal.in_file(path),
         None => JournalError::NoJournal { path: path.into() },
@@ -302,11 +305,11 @@ fn read_header(
         false => JournalError::Empty { path: path.into() },
     };
     let application = number("application_id").map_err(|error| match error.sqlite_error() {
-        // Something to roll back, other than a log, is there only until the first lines of the setting up are written.
+        // A rollback journal (other than a WAL) exists only until the first step of the setup is written.
         Some(error) if error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK => blank(),
         _ => no_journal(),
     })?;
-    // It is set in the same transaction as everything else: a file with neither is one that no process wrote to.
+    // Both are set in one transaction: no process has written to a file that has neither.
     if application == 0 && number("schema_version").map_err(|_| no_journal())? == 0 {
         return Err(blank());
     }

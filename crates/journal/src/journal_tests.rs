@@ -2,7 +2,7 @@ use super::*;
 use tempfile::TempDir;
 
 fn header() -> RunHeader {
-    RunHeader::of("r-1", "r", Timestamp::UNIX_EPOCH, "hash")
+    RunHeader::new("r-1", "r", Timestamp::UNIX_EPOCH, "hash")
 }
 
 fn event(seq: u64) -> Event {
@@ -44,7 +44,7 @@ fn written(folder: &TempDir, events: u64) -> PathBuf {
 }
 
 #[test]
-fn what_was_acknowledged_is_read_back_also_while_the_journal_is_open() {
+fn acknowledged_events_can_be_read_even_while_the_journal_is_open() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal.db");
     let journal = Journal::create(&path, &header()).unwrap();
@@ -62,7 +62,7 @@ fn what_was_acknowledged_is_read_back_also_while_the_journal_is_open() {
 }
 
 #[test]
-fn a_run_has_one_journal_which_only_its_owner_reads() {
+fn a_run_has_one_journal_that_only_its_owner_can_read() {
     use std::os::unix::fs::PermissionsExt;
     let folder = TempDir::new().unwrap();
     let path = written(&folder, 1);
@@ -71,7 +71,7 @@ fn a_run_has_one_journal_which_only_its_owner_reads() {
 }
 
 #[test]
-fn an_event_that_is_missing_or_changed_is_damage_with_its_number() {
+fn a_missing_or_changed_event_is_reported_as_damage_with_its_number() {
     for (change, seq) in [
         ("DELETE FROM events WHERE seq = 2", 2),
         ("UPDATE events SET happening = replace(happening, 'reason 3', 'reason 4') WHERE seq = 3", 3),
@@ -89,11 +89,11 @@ fn an_event_that_is_missing_or_changed_is_damage_with_its_number() {
 }
 
 #[test]
-fn bits_that_flip_are_noticed_or_harmless_but_never_another_event() {
+fn flipped_bits_are_noticed_or_harmless_but_never_give_another_event() {
     let folder = TempDir::new().unwrap();
     let path = written(&folder, 40);
     let (_, events) = Journal::read(&path).unwrap();
-    // Fold the write-ahead log into the file, so that one file is all there is.
+    // Checkpoint the write-ahead log, so that the database is the only file.
     Connection::open(&path).unwrap().pragma_update(None, "journal_mode", "DELETE").unwrap();
     let whole = std::fs::read(&path).unwrap();
     let damaged = folder.path().join("damaged.db");
@@ -108,25 +108,25 @@ fn bits_that_flip_are_noticed_or_harmless_but_never_another_event() {
 }
 
 #[test]
-fn other_files_and_later_formats_are_refused_by_name() {
+fn other_files_and_later_formats_are_rejected_with_their_name() {
     let folder = TempDir::new().unwrap();
     let path = written(&folder, 1);
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     assert!(matches!(Journal::read(&path), Err(JournalError::Newer { found: 9, .. })));
-    let told = Journal::read(&path).unwrap_err().to_string();
-    assert!(told.contains("was made by a later release: its format is 9"), "{told}");
+    let message = Journal::read(&path).unwrap_err().to_string();
+    assert!(message.contains("was made by a later release: its format is 9"), "{message}");
     let text = folder.path().join("text");
-    std::fs::write(&text, "hello, this is no database at all, but long enough to be looked at").unwrap();
+    std::fs::write(&text, "hello, this is no database at all, but long enough to be read").unwrap();
     assert!(matches!(Journal::read(&text), Err(JournalError::NoJournal { .. })));
 }
 
 #[test]
-fn a_journal_that_nobody_wrote_to_is_told_from_one_that_is_damaged() {
+fn an_empty_journal_is_distinguished_from_a_damaged_one() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal.db");
     std::fs::write(&path, "").unwrap();
     assert!(matches!(Journal::header(&path), Err(JournalError::Empty { .. })));
-    // Its first page, and nothing else.
+    // The first page only.
     Connection::open(&path).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
     assert!(matches!(Journal::header(&path), Err(JournalError::Empty { .. })));
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE header (body TEXT)").unwrap();
@@ -134,12 +134,12 @@ fn a_journal_that_nobody_wrote_to_is_told_from_one_that_is_damaged() {
 }
 
 #[test]
-fn a_journal_whose_making_was_cut_off_within_its_first_write_was_never_begun() {
+fn a_journal_truncated_during_creation_counts_as_absent() {
     let folder = tempfile::tempdir().unwrap();
     let (made, left) = (folder.path().join("made.db"), folder.path().join("left.db"));
     let database = Connection::open(&made).unwrap();
     database.execute_batch("PRAGMA cache_size = 1; CREATE TABLE t (x); BEGIN;").unwrap();
-    // More than is kept in memory: the file is written to before the end of the transaction.
+    // More than the cache can hold: SQLite writes to the file before the end of the transaction.
     for _ in 0..200 {
         database.execute("INSERT INTO t VALUES (randomblob(2000))", []).unwrap();
     }
@@ -153,7 +153,7 @@ fn a_journal_whose_making_was_cut_off_within_its_first_write_was_never_begun() {
 }
 
 #[test]
-fn what_a_later_release_needs_is_named_and_not_taken_for_damage() {
+fn features_of_a_later_release_are_named_and_not_reported_as_damage() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("needs.db");
     let needs = vec!["folded-tasks".to_owned()];
@@ -162,7 +162,7 @@ fn what_a_later_release_needs_is_named_and_not_taken_for_damage() {
         Err(JournalError::Needs { needs: found, .. }) => assert_eq!(found, needs),
         other => panic!("{other:?}"),
     }
-    // An event of a kind that this release does not know, as its writer left it.
+    // An event of a kind that this release does not know.
     let path = written(&folder, 2);
     let database = Connection::open(&path).unwrap();
     let mut row = Row::of(&event(3));
@@ -178,7 +178,7 @@ fn what_a_later_release_needs_is_named_and_not_taken_for_damage() {
 }
 
 #[test]
-fn damage_that_passes_was_another_process_between_two_steps() {
+fn damage_that_disappears_was_a_write_in_progress() {
     let path = Path::new("journal.db");
     let tried = std::cell::Cell::new(0);
     let after = |attempts: u32, error: fn(&Path) -> JournalError| {
@@ -194,5 +194,5 @@ fn damage_that_passes_was_another_process_between_two_steps() {
     assert_eq!(tried.get(), ATTEMPTS);
     let never_begun = |path: &Path| JournalError::Empty { path: path.into() };
     assert!(matches!(after(1, never_begun), Err(JournalError::Empty { .. })));
-    assert_eq!(tried.get(), 1, "nothing else is tried again");
+    assert_eq!(tried.get(), 1, "other errors are not retried");
 }

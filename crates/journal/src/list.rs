@@ -11,24 +11,24 @@ use std::path::{Path, PathBuf};
 /// One run of a state folder.
 #[derive(Debug, Clone)]
 pub struct RunSummary {
-    /// Its folder.
+    /// Folder of the run.
     pub folder: PathBuf,
-    /// What its journal says, or why it cannot be read.
+    /// The content of its journal, or the error that prevents reading it.
     pub found: Result<RunFound, JournalError>,
 }
 
-/// What a journal says of its run.
+/// A summary of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFound {
-    /// The run.
+    /// Name of the run.
     pub run: String,
     /// `run.name` of its run file.
     pub name: String,
-    /// When it was made.
+    /// Time of its creation.
     pub created: Timestamp,
-    /// How it ended; none if it goes on, or was cut off: its lock tells which.
+    /// Outcome of the run; `None` if it is running or was interrupted: the lock distinguishes the two.
     pub outcome: Option<Outcome>,
-    /// What became of its tasks.
+    /// Numbers of tasks by verdict.
     pub tasks: TaskTally,
     /// Milliseconds from its first event to its last.
     pub elapsed_ms: u64,
@@ -36,10 +36,10 @@ pub struct RunFound {
     pub left_behind: usize,
 }
 
-/// The runs below `<state>/runs`, oldest first; none if there is no such folder.
+/// Returns the runs below `<state>/runs`, oldest first; an empty list if the folder does not exist.
 ///
 /// # Errors
-/// When the folder cannot be read. A journal that cannot be read is an entry that says so.
+/// Fails if the folder cannot be read. A journal that cannot be read becomes an entry with an error.
 pub fn list_runs(state: &Path) -> std::io::Result<Vec<RunSummary>> {
     let mut runs = vec![];
     let entries = match std::fs::read_dir(state.join("runs")) {

@@ -1,15 +1,17 @@
 //! The high-water mark of a journal: the number of its last durable event, kept in a file of its own.
 //!
-//! A log that was cut behind a commit looks whole, and one that is missing looks like one that was never there. So
-//! `journal.db-mark` stands beside the journal. The writer overwrites its one line after each commit, without a flush. So the
-//! mark is never ahead of the journal; it is exact unless the machine lost power, and then only too low. A journal that
-//! ends before its mark has lost events.
+//! A log that was truncated after a commit looks complete, and a missing log looks as if it had never
+//! existed. Therefore the file `journal.db-mark` is stored beside the journal. The writer overwrites its one
+//! line after each commit, without a flush. Therefore the mark is never ahead of the journal; it is exact, or
+//! too low after a power loss. A journal that ends before its mark has lost events.
 //!
-//! The mark also says whether the log must exist. That is flushed whenever it changes: the log is required from the moment when the
-//! run's first transaction is in it, and optional before the journal is closed, because SQLite then removes it.
+//! The mark also records whether the log must exist, and is flushed whenever this changes. The log is
+//! required as soon as it contains the run's first transaction. It becomes optional just before the journal
+//! is closed, because SQLite then removes it.
 //!
-//! The line has a fixed length and lies in one sector, so that a loss of power leaves the old line or the new one:
-//! `dropmill-mark 1 <last event, 20 digits> <required|optional> <run> <CRC-32 of all that, 8 hex digits>`.
+//! The line has a fixed length and fits into one sector, so that a power loss leaves the old line or the new
+//! one: `dropmill-mark 1 <last event, 20 digits> <required|optional> <run> <CRC-32 of all that, 8 hex
+//! digits>`.
 
 use crate::{Damage, JournalError};
 use dropmill_private_files as private_files;
@@ -21,10 +23,10 @@ use std::{
 };
 
 const BEGINNING: &str = "dropmill-mark 1 ";
-/// More than any mark has: names of runs are short.
+/// More than the length of any mark: names of runs are short.
 const MOST_BYTES: u64 = 4096;
 
-/// Whether the log of a journal must exist.
+/// Whether the write-ahead log of a journal must exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogUse {
     /// The journal is not complete without its log.
@@ -59,10 +61,10 @@ impl Mark {
         crate::files::beside(journal, "-mark")
     }
 
-    /// Reads the mark of a journal, if it has one.
+    /// Reads the mark of a journal, if it exists.
     ///
     /// # Errors
-    /// [`JournalError::Broken`] if it is not as it was written, [`JournalError::Io`] if it cannot be read.
+    /// [`JournalError::Broken`] if the mark is damaged, [`JournalError::Io`] if it cannot be read.
     pub fn read(journal: &Path) -> Result<Option<Self>, JournalError> {
         let path = Self::path(journal);
         let file = match private_files::open_to_read(&path) {
@@ -79,7 +81,7 @@ impl Mark {
         }
     }
 
-    /// Whether the run has begun, as far as the mark tells: then its journal is not empty.
+    /// Returns whether the run has begun, according to the mark: then its journal is not empty.
     pub fn has_begun(&self) -> bool {
         self.last > 0 || self.log == LogUse::Required
     }
@@ -98,7 +100,7 @@ impl Mark {
         let log = [LogUse::Required, LogUse::Optional].into_iter().find(|log| log.name() == name)?;
         let (run, _) = fields.next()?.rsplit_once(' ')?;
         let mark = Self { run: run.into(), last, log };
-        // Written again, it is the same to the byte: that checks the checksum too.
+        // Formatting the parsed mark must give the same bytes: that also checks the checksum.
         (mark.line() == line).then_some(mark)
     }
 }
@@ -108,18 +110,19 @@ pub struct MarkFile {
     path: PathBuf,
     file: File,
     mark: Mark,
-    /// The mark could not be written: that was logged, and the journal goes on without.
+    /// The mark could not be written; this was logged, and the journal is written without it.
     is_behind: bool,
 }
 
 impl MarkFile {
-    /// Creates the mark of a journal, or replaces it, and makes it durable.
+    /// Creates or replaces the mark of a journal, and makes it durable.
     ///
     /// # Errors
-    /// Fails if the file system refuses.
+    /// Fails on an error of the file system.
     pub fn begin(journal: &Path, mark: Mark) -> Result<Self, JournalError> {
         let path = Mark::path(journal);
-        // Its name becomes durable with that of the log: SQLite flushes the folder of a log that it creates.
+        // The name of the mark becomes durable with that of the log, because SQLite flushes the folder of a
+        // log that it creates.
         let settle = |opened: &File| match opened.metadata()?.is_dir() {
             true => Ok(()),
             false => opened.sync_all(),
@@ -130,8 +133,8 @@ impl MarkFile {
         Ok(Self { path, file, mark, is_behind: false })
     }
 
-    /// Notes that all events up to this one are durable. A mark that cannot be written is too low, which costs only protection:
-    /// it is logged once.
+    /// Records that all events up to this one are durable. If the mark cannot be written, it stays too low,
+    /// which only weakens the protection: this is logged once.
     pub fn advance(&mut self, last: u64) {
         self.mark.last = last;
         if let Err(error) = self.write()
@@ -142,10 +145,10 @@ impl MarkFile {
         }
     }
 
-    /// Notes durably whether the log must exist.
+    /// Records durably whether the log must exist.
     ///
     /// # Errors
-    /// Fails if the file system refuses.
+    /// Fails on an error of the file system.
     pub fn set_log(&mut self, log: LogUse) -> io::Result<()> {
         self.mark.log = log;
         self.write()?;
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_read_as_it_was_written_and_no_changed_byte_goes_unnoticed() {
+    fn a_written_mark_can_be_read_and_every_changed_byte_is_noticed() {
         for (run, last, log) in [("r-1", 0, LogUse::Optional), ("a run\nof two", u64::MAX, LogUse::Required)]
         {
             let mark = Mark { run: run.into(), last, log };

@@ -1,17 +1,17 @@
-//! Who records an event, about what, and how a file ended: names that are written as text and compared as types.
+//! Names of actors, subjects and outcomes of files: written as text, compared as types.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The actor that records an event.
 ///
-/// A name that this release does not know, as a later one may write it, is kept as it is.
+/// A name that this release does not know, for example of a later release, is kept unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Role {
     /// Uploads application and inputs; deletes the containers.
     StorageUploader,
-    /// Creates, watches and deletes the pool.
+    /// Creates, monitors and deletes the pool.
     PoolKeeper,
     /// Creates the job and adds tasks to it.
     JobSubmitter,
@@ -19,11 +19,11 @@ pub enum Role {
     TaskMonitor,
     /// Downloads results of tasks.
     OutputFetcher,
-    /// Begins and ends the run.
+    /// Starts and ends the run.
     RunKeeper,
-    /// Writes the record.
+    /// Writes events to the journal.
     ResultCollector,
-    /// Takes files from a drop folder and puts results in their places.
+    /// Claims files from a drop folder and publishes results.
     DropFolder,
     /// An actor of another release.
     Other(String),
@@ -41,7 +41,7 @@ impl Role {
         Self::DropFolder,
     ];
 
-    /// Returns the name as events write it.
+    /// Returns the name as it is written in events.
     pub fn as_str(&self) -> &str {
         match self {
             Self::StorageUploader => "storage_uploader",
@@ -84,9 +84,9 @@ impl fmt::Display for Role {
     }
 }
 
-/// What an event is about.
+/// The subject of an event.
 ///
-/// A subject that this release does not know, as a later one may write it, is kept as it is.
+/// A subject that this release does not know, for example of a later release, is kept unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Subject {
@@ -132,7 +132,7 @@ impl Subject {
         }
     }
 
-    /// Returns the word before the name: `task`, `container`, `run`.
+    /// Returns the first word of the text: `task`, `container`, `run`.
     pub fn kind(&self) -> &str {
         match self {
             Self::Run => "run",
@@ -195,15 +195,15 @@ impl fmt::Display for Subject {
     }
 }
 
-/// What became of a file of the drop folder.
+/// The outcome of a file of the drop folder.
 ///
-/// A word that this release does not know, as a later one may write it, is kept as it is.
+/// A word that this release does not know, for example of a later release, is kept unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum FileOutcome {
-    /// It is done, and its result is delivered.
+    /// The file was processed, and its result is delivered.
     Done,
-    /// It was done before.
+    /// The file was processed before.
     Duplicate,
     /// The file's task failed.
     Failed,
@@ -212,7 +212,7 @@ pub enum FileOutcome {
 }
 
 impl FileOutcome {
-    /// Returns the outcome as events write it.
+    /// Returns the outcome as it is written in events.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Done => "done",
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_role_is_read_as_it_is_written() {
+    fn every_role_is_parsed_from_its_own_text() {
         for role in Role::KNOWN.into_iter().chain([Role::Other("a_later_one".into())]) {
             assert_eq!(Role::from(role.to_string()), role);
             assert_eq!(serde_json::to_value(&role).expect("a role is text"), role.as_str());
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_of_files_are_read_as_they_are_written() {
+    fn outcomes_of_files_are_parsed_from_their_own_text() {
         for word in ["done", "duplicate", "failed", "of a later release"] {
             assert_eq!(FileOutcome::from(word.to_owned()).to_string(), word);
         }
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_what_their_texts_say() {
+    fn subjects_are_parsed_from_text() {
         for (text, subject) in [
             ("run", Subject::Run),
             ("pool", Subject::Pool),
@@ -288,7 +288,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_text_is_written_as_it_was_read(text in "(run|pool|job|containers?|file|node|task|x)?/?[a-z/]{0,9}") {
+        fn every_parsed_text_is_written_unchanged(text in "(run|pool|job|containers?|file|node|task|x)?/?[a-z/]{0,9}") {
             let subject = Subject::from(text.as_str());
             proptest::prop_assert_eq!(subject.to_string(), text.clone());
             proptest::prop_assert_eq!(text.split('/').next().unwrap_or_default(), subject.kind());

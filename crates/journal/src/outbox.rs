@@ -1,4 +1,4 @@
-//! Notices that somebody is to be told, kept until they were: each has an id that is the same however often it is put.
+//! A durable queue of notifications. Each has an id that stays the same if it is added again.
 
 use crate::{JournalError, database};
 use rusqlite::{Connection, params};
@@ -7,45 +7,45 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Version of the file's format.
+/// Version of the format of this file.
 const FORMAT: i64 = 1;
 
-/// Something to be told.
+/// A notification to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// What tells it from any other; the same in every try and every life.
+    /// Unique id; the same in every attempt and after a restart.
     pub id: String,
-    /// What it is about.
+    /// Kind of the notification.
     pub kind: String,
-    /// What it says.
+    /// Content of the notification.
     pub body: String,
 }
 
-/// Remembers notices over lives of a program.
+/// Stores notifications until they are sent, also after the program exits.
 pub struct Outbox {
     path: PathBuf,
     database: Connection,
 }
 
 impl Outbox {
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     ///
     /// # Errors
-    /// When it cannot be opened, or was written by a later version.
+    /// Fails if the file cannot be opened, or was written by a later version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         Self::over(path, database::open(path)?)
     }
 
-    /// One that ends with the program.
+    /// Creates an outbox in memory.
     ///
     /// # Errors
-    /// When there is no memory.
+    /// Fails if there is not enough memory.
     pub fn in_memory() -> Result<Self, JournalError> {
         Self::over(Path::new("(memory)"), database::in_memory()?)
     }
 
     fn over(path: &Path, opened: Connection) -> Result<Self, JournalError> {
-        // FULL: a notice that was put is told, whatever happens to the machine.
+        // FULL, because a notification that was added must be sent even after a power loss.
         let schema = "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              CREATE TABLE IF NOT EXISTS notices (
@@ -57,10 +57,10 @@ impl Outbox {
         Ok(Self { path: path.into(), database })
     }
 
-    /// Keeps a notice, durably; whether it is a new one.
+    /// Stores a notification durably. Returns whether it is new.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn put(&self, notice: &Notice) -> Result<bool, JournalError> {
         let Notice { id, kind, body } = notice;
         let put = self.database.execute(
@@ -70,10 +70,10 @@ impl Outbox {
         put.map(|rows| rows > 0).map_err(|error| self.refused(&error))
     }
 
-    /// The oldest one that waits and is not among these.
+    /// Returns the oldest pending notification that is not in `except`.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn next(&self, except: &BTreeSet<String>) -> Result<Option<Notice>, JournalError> {
         let read = || -> rusqlite::Result<Option<Notice>> {
             let select = "SELECT id, kind, body FROM notices WHERE settled IS NULL ORDER BY number LIMIT ?1";
@@ -93,29 +93,30 @@ impl Outbox {
         read().map_err(|error| self.refused(&error))
     }
 
-    /// How many wait.
+    /// Returns the number of pending notifications.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn waiting(&self) -> Result<u64, JournalError> {
         let count = "SELECT count(*) FROM notices WHERE settled IS NULL";
         let count: rusqlite::Result<i64> = self.database.query_row(count, [], |row| row.get(0));
         count.map(i64::unsigned_abs).map_err(|error| self.refused(&error))
     }
 
-    /// It was told, or given up; `at` is in seconds since 1970. What it said is forgotten, that it was there is not.
+    /// Marks a notification as sent or given up; `at` is in seconds since 1970. Its content is deleted, its
+    /// id is kept.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn settle(&self, id: &str, at: i64) -> Result<(), JournalError> {
         let settle = "UPDATE notices SET settled = ?2, body = '' WHERE id = ?1";
         self.database.execute(settle, params![id, at]).map(|_| ()).map_err(|error| self.refused(&error))
     }
 
-    /// Forgets what was settled before a moment; tells how much.
+    /// Removes the notifications that were settled before a time; returns their number.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn forget_before(&self, at: i64) -> Result<usize, JournalError> {
         let delete = "DELETE FROM notices WHERE settled < ?1";
         self.database.execute(delete, [at]).map_err(|error| self.refused(&error))
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_waits_over_lives_until_it_is_settled_and_is_never_new_again() {
+    fn a_notice_stays_pending_after_a_restart_until_it_is_settled_and_is_never_new_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notices.db");
         let outbox = Outbox::open(&path).unwrap();
@@ -158,9 +159,9 @@ mod tests {
         let outbox = Outbox::open(&path).unwrap();
         let under_way = BTreeSet::from(["a".to_owned()]);
         assert_eq!(outbox.next(&under_way).unwrap().unwrap().id, "c");
-        assert!(!outbox.put(&notice("b")).unwrap(), "it was told");
+        assert!(!outbox.put(&notice("b")).unwrap(), "it was sent");
         assert_eq!(outbox.forget_before(100).unwrap(), 0);
-        assert_eq!(outbox.forget_before(101).unwrap(), 1, "what waits is not forgotten");
+        assert_eq!(outbox.forget_before(101).unwrap(), 1, "pending notifications are not removed");
         assert_eq!(outbox.waiting().unwrap(), 2);
     }
 }

@@ -1,7 +1,7 @@
-//! What earlier lives of a run did, as far as they could record it: where a later one goes on.
+//! The state of a run after the events of previous processes, from which the next process resumes.
 //!
-//! What is recorded has happened. What happened may not be recorded: whoever goes on asks the service, and the output
-//! folder, under names that are functions of the run.
+//! Everything that is recorded has happened, but not everything that happened is recorded: the next process
+//! also checks the service and the output folder, under names that are derived from the run.
 
 use crate::event::{
     DeliveredFile, EndReason, Event, EventKind, FileOutcome, Outcome, Subject, TaskEnding, Verdict,
@@ -13,96 +13,96 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct RecoveredRun {
     /// Number of the last event.
     pub last: u64,
-    /// Milliseconds that the run has lasted, all lives together.
+    /// Total duration of the run in milliseconds, over all processes.
     pub elapsed_ms: u64,
-    /// Number of lives.
+    /// Number of processes that have worked on the run.
     pub lives: u32,
-    /// The event that began the run.
+    /// Number of the event that started the run.
     pub started: u64,
-    /// Containers that were made and not deleted since.
+    /// Containers that were created and not deleted.
     pub containers: BTreeSet<String>,
-    /// Files of the application that were uploaded, and their lengths.
+    /// Uploaded files of the application, with their lengths.
     pub application: BTreeMap<String, u64>,
-    /// Files that tasks share and that were uploaded, by the names of their blobs, and their lengths.
+    /// Uploaded files that tasks share, by the names of their blobs, with their lengths.
     pub shared_files: BTreeMap<String, u64>,
-    /// The event that made the pool, unless it is gone.
+    /// Number of the event that created the pool, unless it was deleted.
     pub pool: Option<u64>,
-    /// The event that made the job, unless it is gone.
+    /// Number of the event that created the job, unless it was deleted.
     pub job: Option<u64>,
-    /// Tasks of which something is known, by id.
+    /// Tasks that have at least one event, by id.
     pub tasks: BTreeMap<String, RecoveredTask>,
-    /// The run was told to end.
+    /// Reason why the run was asked to end, if it was.
     pub ending: Option<EndReason>,
-    /// It ended: there is nothing to go on with.
+    /// Outcome of the run, if it has ended: then nothing is left to resume.
     pub ended: Option<Outcome>,
 }
 
-/// What is known of a task.
+/// The state of a task, rebuilt from its events.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RecoveredTask {
-    /// The last event of its life.
+    /// Number of the last event of the task.
     pub cause: Option<u64>,
-    /// Length of its input in its container.
+    /// Length of the uploaded input.
     pub uploaded: Option<u64>,
-    /// Attempts before the latest, which all that follows is about.
+    /// Number of earlier attempts; the other fields describe the latest attempt.
     pub retries: u32,
-    /// The service had it.
+    /// Whether the service accepted it.
     pub submitted: bool,
-    /// Why the service was told to end it, if it was.
+    /// Reason why the service was asked to terminate it, if it was.
     pub terminated: Option<String>,
-    /// How it ended.
+    /// What the service reported about its end.
     pub ended: Option<TaskEnding>,
-    /// What came home.
+    /// Delivered files of the task.
     pub delivered: Option<Vec<DeliveredFile>>,
-    /// Its last word.
+    /// Final result of the task.
     pub closed: Option<LastWord>,
-    /// The folder of what came home.
+    /// Folder of the delivered files.
     pub folder: Option<String>,
-    /// The file of the drop folder that it is made of.
+    /// The file of the drop folder that the task was made from.
     pub claimed: Option<RecoveredClaim>,
-    /// That file was withdrawn, or its result is in its place.
+    /// Whether that file was withdrawn, or its result is in its final place.
     pub settled: bool,
-    /// The latter, and the place below the folder of results or of failures.
+    /// In the latter case, the outcome and the path below the folder for it.
     pub published: Option<(FileOutcome, String)>,
 }
 
-/// The last word on a task, as its event says it.
+/// The final result of a task, as recorded by its event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastWord {
-    /// What became of it.
+    /// Final verdict on the task.
     pub verdict: Verdict,
-    /// Something of it is, or may be, at the service only.
+    /// Whether a part of its results is, or may be, only at the service.
     pub undelivered: bool,
-    /// The reason is none of its own and may pass.
+    /// Whether the reason is external and possibly temporary.
     pub may_pass: bool,
-    /// Why it did not succeed, in one line.
+    /// Reason why it did not succeed, in one line.
     pub cause: Option<String>,
     /// The last lines of its standard error.
     pub stderr_tail: Option<String>,
 }
 
-/// A file of a drop folder that a task is made of.
+/// A file of a drop folder from which a task is made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveredClaim {
-    /// Path below the drop folder; a byte that is not UTF-8, and `%`, as `%XX`.
+    /// Path below the drop folder; `%` and bytes that are not UTF-8 are written as `%XX`.
     pub input: String,
-    /// Its place below the work folder.
+    /// Place of the file below the work folder.
     pub place: String,
-    /// Number of the attempt that the task is, from 1.
+    /// Number of the attempt to process the file, from 1.
     pub attempt: u32,
-    /// How the file looked when it was taken, as the event says it.
+    /// Metadata of the file when it was claimed, as in the event.
     pub look: Option<String>,
 }
 
 impl RecoveredRun {
-    /// The past that these events tell.
+    /// Rebuilds the state from events.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut past = Self::default();
         events.into_iter().for_each(|event| past.apply(event));
         past
     }
 
-    /// Takes the next event in.
+    /// Processes the next event.
     pub fn apply(&mut self, event: &Event) {
         self.last = event.seq;
         self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
@@ -148,7 +148,7 @@ impl RecoveredRun {
 }
 
 impl RecoveredTask {
-    /// Number of its latest attempt, from 1.
+    /// Returns the number of the latest attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.retries + 1
     }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_is_known_until_it_is_gone() {
+    fn created_resources_are_known_until_they_are_deleted() {
         let made = [
             ("container/c", EventKind::ContainerReady {}),
             ("pool", EventKind::PoolCreated { nodes: 1, spot_nodes: 0, adopted: false }),
@@ -230,15 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn of_a_task_that_is_tried_again_only_the_latest_attempt_is_told() {
-        let told = || TaskEnding { exit_code: Some(7), ..TaskEnding::default() };
+    fn only_the_latest_attempt_of_a_task_is_recovered() {
+        let ending = || TaskEnding { exit_code: Some(7), ..TaskEnding::default() };
         let said = [
             ("task/a", EventKind::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),
             ("task/a", EventKind::TaskSubmitted { adopted: false }),
-            ("task/a", EventKind::TaskEnded(told())),
+            ("task/a", EventKind::TaskEnded(ending())),
             ("task/a", EventKind::TaskRetried { attempt: 2, cause: "exit code 7".into() }),
             ("task/a", EventKind::TaskSubmitted { adopted: false }),
-            ("task/a", EventKind::TaskEnded(told())),
+            ("task/a", EventKind::TaskEnded(ending())),
         ];
         let facts = |past: &RecoveredRun| {
             let a = &past.tasks["a"];
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_stands_where_its_last_event_left_it() {
+    fn the_last_event_of_a_task_determines_its_state() {
         let (verdict, cause, stderr_tail) = (Verdict::Failed, None, None);
         let past = fold(&[
             ("task/a", EventKind::InputUploaded { input: "a.txt".into(), bytes: 7, skipped: false }),

@@ -1,37 +1,37 @@
-//! Where a run stands, in one line: a fold of its events that costs the same for each.
+//! The progress of a run, as a fold of its events with constant cost per event.
 
 use crate::event::{Event, EventKind, Subject, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Progress {
-    /// Tasks of the run.
+    /// Number of tasks of the run.
     pub total: u64,
-    /// Inputs that are up.
+    /// Number of inputs uploaded.
     pub uploaded: u64,
-    /// Tasks that the service has.
+    /// Number of tasks that the service accepted.
     pub submitted: u64,
-    /// Tasks seen running that have not ended.
+    /// Number of running tasks.
     pub running: u64,
-    /// Tasks that ended.
+    /// Number of tasks that ended.
     pub ended: u64,
-    /// Tasks that succeeded.
+    /// Number of tasks that succeeded.
     pub succeeded: u64,
-    /// Tasks that failed.
+    /// Number of tasks that failed.
     pub failed: u64,
-    /// Tasks that will not finish.
+    /// Number of tasks that will not finish.
     pub unfinished: u64,
-    /// Bytes of results that came home.
+    /// Bytes of downloaded results.
     pub delivered_bytes: u64,
     /// Milliseconds from the first event to the last.
     pub elapsed_ms: u64,
-    /// When the pool was ready, milliseconds from the first event.
+    /// Time when the pool was ready, in milliseconds since the first event.
     pub ready_ms: Option<u64>,
     nodes: BTreeMap<Subject, String>,
     running_tasks: BTreeSet<Subject>,
     pool: Pool,
-    /// The last call that failed and is tried again, if nothing moved since.
+    /// The last request that failed and will be retried, unless there was progress since.
     trouble: Option<String>,
     ending: Option<String>,
     cleaning: bool,
@@ -47,7 +47,7 @@ enum Pool {
 }
 
 impl Progress {
-    /// Takes the next event in.
+    /// Processes the next event.
     pub fn apply(&mut self, event: &Event) {
         self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
         if !matches!(event.kind, EventKind::Retrying { .. }) {
@@ -55,7 +55,7 @@ impl Progress {
         }
         match &event.kind {
             EventKind::RunStarted { tasks, .. } => self.total = *tasks,
-            // What ran may run no more; looks tell.
+            // A task that was running may have ended; polls show that.
             EventKind::RunResumed { .. } => self.running = 0,
             EventKind::InputUploaded { .. } => self.uploaded += 1,
             EventKind::Retrying { what, error, .. } => self.trouble = Some(format!("{what} again: {error}")),
@@ -100,22 +100,22 @@ impl Progress {
         self.running = self.running_tasks.len() as u64;
     }
 
-    /// Tasks that have had their last word.
+    /// Returns the number of closed tasks.
     pub fn closed(&self) -> u64 {
         self.succeeded + self.failed + self.unfinished
     }
 
-    /// Nodes that run a task, as the service says.
+    /// Returns the number of nodes that run a task, as the service reports.
     pub fn nodes_running(&self) -> usize {
         self.nodes.values().filter(|state| *state == "running").count()
     }
 
-    /// Nodes that take tasks.
+    /// Returns the number of nodes that accept tasks.
     pub fn nodes_ready(&self) -> usize {
         self.nodes.values().filter(|state| matches!(state.as_str(), "idle" | "running")).count()
     }
 
-    /// The phase in a word.
+    /// Returns the phase of the run in one or two words.
     pub fn phase(&self) -> &'static str {
         if self.over {
             "over"
@@ -132,31 +132,31 @@ impl Progress {
         }
     }
 
-    /// What the run waits for, in one honest line; nothing when it is over.
+    /// Returns what the run is waiting for, in one line; `None` when it has ended.
     pub fn waiting_for(&self) -> Option<String> {
         if let Some(trouble) = &self.trouble {
             return Some(trouble.clone());
         }
         let waits = match self.phase() {
             "over" => return None,
-            "cleaning up" => "waits for the service to delete what the run made".into(),
+            "cleaning up" => "waiting for the service to delete pool, job and containers".into(),
             "ending" => match self.running {
                 0 => return self.ending.clone(),
                 running => {
                     format!(
-                        "waits for {running} tasks to end: {}",
+                        "waiting for {running} tasks to end: {}",
                         self.ending.as_deref().unwrap_or_default()
                     )
                 }
             },
-            "working" if self.running > 0 => format!("waits for {} running tasks", self.running),
+            "working" if self.running > 0 => format!("waiting for {} running tasks", self.running),
             // Short tasks are not seen running one by one.
             "working" if self.nodes_running() > 0 => {
-                format!("waits for tasks on {} busy nodes", self.nodes_running())
+                format!("waiting for tasks on {} busy nodes", self.nodes_running())
             }
-            "working" if self.ended > self.closed() => "waits for results to come home".into(),
-            "working" if self.submitted > self.ended => "waits for a node to take the next task".into(),
-            "working" => "waits for inputs to be uploaded".into(),
+            "working" if self.ended > self.closed() => "waiting for results to download".into(),
+            "working" if self.submitted > self.ended => "waiting for a free node".into(),
+            "working" => "waiting for inputs to be uploaded".into(),
             "starting nodes" => {
                 let mut states: BTreeMap<&str, u32> = BTreeMap::new();
                 for state in self.nodes.values() {
@@ -164,16 +164,17 @@ impl Progress {
                 }
                 let states: Vec<_> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
                 match states.is_empty() {
-                    true => "waits for nodes".into(),
-                    false => format!("waits for nodes: {}", states.join(", ")),
+                    true => "waiting for nodes".into(),
+                    false => format!("waiting for nodes: {}", states.join(", ")),
                 }
             }
-            _ => format!("waits for uploads: {} of {} inputs are up", self.uploaded, self.total),
+            _ => format!("waiting for uploads: {} of {} inputs uploaded", self.uploaded, self.total),
         };
         Some(waits)
     }
 
-    /// Milliseconds until every task is closed, if it goes on as it did since the pool was ready.
+    /// Returns the estimated number of milliseconds until every task is closed, from the rate since the pool
+    /// was ready.
     pub fn remaining_ms(&self) -> Option<u64> {
         let since = self.elapsed_ms.checked_sub(self.ready_ms?)?;
         let (done, left) = (self.closed(), self.total.saturating_sub(self.closed()));

@@ -1,4 +1,4 @@
-//! The last word on a run: a fold of its events, for people and as the last line of `--json`.
+//! The report of a run: a fold of its events, for users and as the last line of `--json`.
 
 use crate::event::{EndReason, Event, EventKind, Outcome, Verdict};
 use jiff::Timestamp;
@@ -6,98 +6,100 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What became of a run.
+/// The report of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// Always `report`: what tells this line from events.
+    /// Always `report`, to distinguish this line from events.
     pub kind: String,
     /// Name of the run.
     pub run: String,
     /// `run.name` of its run file.
     pub name: String,
-    /// How it ended; none while it goes on, or when it was cut off.
+    /// Outcome of the run; `None` while it is running, or if it was interrupted.
     pub outcome: Option<Outcome>,
-    /// Why it ended, in one line.
+    /// Reason why it ended, in one line.
     pub reason: Option<String>,
-    /// When it began.
+    /// Start time of the run.
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
     /// Milliseconds from its first event to its last.
     pub elapsed_ms: u64,
-    /// What became of its tasks.
+    /// Numbers of tasks by verdict.
     pub tasks: TaskTally,
-    /// A line for each task that was heard of, by input: whichever came first, the report is the same.
+    /// One entry for each task that has an event, sorted by input, so that the report does not depend on the
+    /// order of events.
     pub results: Vec<TaskResult>,
-    /// What still exists at the service, and why.
+    /// Resources that still exist at the service, with the reason.
     pub left_behind: Vec<Left>,
-    /// What went less well than asked for.
+    /// Where the run continued with less than requested.
     pub degraded: Vec<String>,
-    /// Calls that were tried again.
+    /// Number of requests that were retried.
     pub retries: u64,
-    /// Bytes of application and inputs that were uploaded.
+    /// Uploaded bytes of application and inputs.
     pub uploaded_bytes: u64,
-    /// Bytes of results that came home.
+    /// Bytes of downloaded results.
     pub delivered_bytes: u64,
-    /// Results that took the place of an earlier result of the same input.
+    /// Number of results that replaced an earlier result of the same input.
     #[serde(default)]
     pub replaced: u64,
-    /// Results that lie beside what was in their place: [`TaskResult::beside`] says what.
+    /// Number of results that were delivered as `NAME~2` because their place was taken; see
+    /// [`TaskResult::beside`].
     #[serde(default)]
     pub beside: u64,
 }
 
-/// What became of the tasks of a run.
+/// Numbers of tasks by verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskTally {
-    /// All.
+    /// Number of all tasks.
     pub total: u64,
-    /// Exited with 0, results delivered.
+    /// Number of tasks that exited with 0 and whose results were delivered.
     pub succeeded: u64,
-    /// Failed.
+    /// Number of tasks that failed.
     pub failed: u64,
-    /// Not finished when the run ended.
+    /// Number of tasks that were not finished when the run ended.
     pub unfinished: u64,
 }
 
-/// What became of one task.
+/// The result of one task.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResult {
     /// Id of the task.
     pub task: String,
-    /// Its input, relative to the run file.
+    /// Path of its input, relative to the run file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// The last word; none if it was not said.
+    /// Final verdict; `None` if the task was not closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// In one line, why it did not succeed.
+    /// Reason why it did not succeed, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Exit code, if its command ran.
+    /// Exit code, if the command ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Node on which it ran last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Seconds it ran, as the service measured it.
+    /// Run time in seconds, as measured by the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// Tries after the first.
+    /// Number of attempts after the first.
     pub retries: u32,
     /// Folder of its results below the output folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
-    /// Number of its files.
+    /// Number of delivered files.
     pub files: u64,
-    /// Their length together.
+    /// Total length of the files.
     pub bytes: u64,
-    /// Bytes of its standard output and error that were left out.
+    /// Number of bytes left out of its standard output and error.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
-    /// What is in the place of its results, so that they lie beside that.
+    /// The reason, in one line, why its results are named `NAME~2`: their place was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<String>,
-    /// Last lines of its standard error, when it failed.
+    /// Last lines of its standard error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_tail: Option<String>,
 }
@@ -106,16 +108,16 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
-/// Something that still exists.
+/// A resource that still exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Left {
-    /// What: `pool`, `job`, `container/<name>`.
+    /// Name of the resource: `pool`, `job`, `container/<name>`.
     pub what: String,
     /// The reason in one line.
     pub reason: String,
 }
 
-/// Makes a report, event by event.
+/// Builds a report, event by event.
 #[derive(Debug, Default)]
 pub struct ReportFold {
     run: String,
@@ -162,14 +164,14 @@ impl StartTaskFailures {
 }
 
 impl ReportFold {
-    /// The report of events that are all there.
+    /// Returns the report of a complete list of events.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Report {
         let mut fold = Self::default();
         events.into_iter().for_each(|event| fold.apply(event));
         fold.report()
     }
 
-    /// Takes the next event in.
+    /// Processes the next event.
     pub fn apply(&mut self, event: &Event) {
         self.elapsed_ms = self.elapsed_ms.max(event.elapsed_ms);
         match &event.kind {
@@ -179,7 +181,7 @@ impl ReportFold {
                 self.started = Some(event.at);
                 self.tasks.total = *tasks;
             }
-            // What an earlier life left, this one may delete.
+            // This process may delete what a previous process left.
             EventKind::RunResumed { .. } => self.left_behind.clear(),
             EventKind::ApplicationUploaded { bytes, skipped }
             | EventKind::SharedFileUploaded { bytes, skipped } => {
@@ -278,7 +280,7 @@ impl ReportFold {
         }
     }
 
-    /// The report so far.
+    /// Returns the report so far.
     pub fn report(&self) -> Report {
         let mut results: Vec<_> = self.results.values().cloned().collect();
         // Tasks of a drop folder come while the run goes on.

@@ -1,8 +1,10 @@
-//! Which results in an output folder a run file's runs put there, and what each was made from.
+//! The results in an output folder that the runs of a run file put there, and the data from which each was
+//! made.
 //!
-//! Each run file has one record in the output folder, `.dropmill/results-<16 hex digits>.jsonl`: a line for each result, in
-//! the order in which they came. It outlives the journals of the runs. A line is written before its result is put in its
-//! place, so it is a claim, not a proof: a result is our own if what lies there is still what the line says.
+//! Each run file has one record in the output folder, `.dropmill/results-<16 hex digits>.jsonl`, with one
+//! line per result in the order of delivery. It outlives the journals of the runs. A line is written before
+//! its result is put in place, so it is a claim, not a proof: a result belongs to the run file only if the
+//! files still match the line.
 
 use crate::event::DeliveredFile;
 use dropmill_private_files::{self as private_files, PrivateError};
@@ -16,41 +18,43 @@ use std::{
     sync::Arc,
 };
 
-/// The folder of the records, in the output folder.
+/// Name of the folder of the records, in the output folder.
 pub const FOLDER: &str = ".dropmill";
-/// Lines that replaced ones may take up before the record is written anew.
+/// Number of replaced lines from which the record is rewritten.
 const SPARE_LINES: usize = 1_000;
-/// Format of the record.
+/// Version of the record's format.
 const FORMAT: u32 = 1;
 
-/// One result, as it was put in its place.
+/// One result, as it was delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnResult {
-    /// Path of its input, as the plan names it.
+    /// Path of its input, as in the plan.
     pub input: String,
-    /// The run.
+    /// Name of the run.
     pub run: String,
     /// Whether the task succeeded.
     pub success: bool,
-    /// Its folder below the output folder; empty if its files lie there singly.
+    /// Folder of the result below the output folder; empty if its files are not in a common folder.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub folder: String,
-    /// Its files; paths are below its folder.
+    /// Files of the result; paths are relative to its folder.
     pub files: Vec<DeliveredFile>,
-    /// What it was made from.
+    /// The data from which it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_from: Option<MadeFrom>,
 }
 
-/// What a result was made from: if all of it is the same, the task would do the same again.
+/// The data from which a result was made. If all of it is unchanged, the task would produce the same result
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeFrom {
     /// Length of the input.
     pub bytes: u64,
-    /// When the input was last changed, as the file system said.
+    /// Modification time of the input, from the file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<Timestamp>,
-    /// What the run file did with it: a digest for each part of it (`command`, `environment`, `application`, `outputs`).
+    /// A digest of each part of the run file that affects the result (`command`, `environment`,
+    /// `application`, `outputs`).
     pub recipe: BTreeMap<String, String>,
 }
 
@@ -58,7 +62,7 @@ pub struct MadeFrom {
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     format: u32,
-    /// The run file.
+    /// Path of the run file.
     file: PathBuf,
 }
 
@@ -74,40 +78,40 @@ pub struct OwnResults {
     keeps_new: bool,
 }
 
-/// Why a record cannot be used.
+/// The reason why a record cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file system refuses, or the record is not ours alone.
+    /// The file system reports an error, or other users can access the record.
     #[error(transparent)]
     File(#[from] PrivateError),
-    /// Reading or writing fails.
+    /// Reading or writing the record failed.
     #[error("{path}: {source}", path = path.display())]
     Io {
-        /// The record.
+        /// Path of the record.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         source: io::Error,
     },
-    /// It was written by a later release.
+    /// A later release wrote the record.
     #[error(
         "{path} has format {format}, and this release knows formats up to {FORMAT}: use the release that wrote it, or \
          move the file away (results that are there are then kept beside new ones)",
         path = path.display()
     )]
     Format {
-        /// The record.
+        /// Path of the record.
         path: PathBuf,
-        /// Its format.
+        /// Version of its format.
         format: u32,
     },
 }
 
 impl OwnResults {
-    /// Reads the record of `run_file` (a canonical path) in `output`; an empty one if there is none. `keeps_new` says whether
-    /// results that are added can be asked for: they take memory.
+    /// Reads the record of `run_file` (a canonical path) in `output`; it is empty if the file does not exist.
+    /// `keeps_new` says whether added results can be queried, which takes memory.
     ///
     /// # Errors
-    /// Fails if the record cannot be read, or is of a later release.
+    /// Fails if the record cannot be read, or if a later release wrote it.
     pub fn open(output: &Path, run_file: &Path, keeps_new: bool) -> Result<Self, RecordError> {
         let path = Self::path(output, run_file);
         let mut own = Self {
@@ -130,14 +134,14 @@ impl OwnResults {
         {
             return Err(RecordError::Format { path: own.path, format: header.format });
         }
-        // A line that a crash cut off claims nothing.
+        // A line that was cut off by a crash is ignored.
         for result in lines.filter_map(|line| serde_json::from_str::<OwnResult>(line).ok()) {
             own.learn(Arc::new(result));
         }
         Ok(own)
     }
 
-    /// Returns where the record of a run file is.
+    /// Returns the path of the record of a run file.
     pub fn path(output: &Path, run_file: &Path) -> PathBuf {
         use std::os::unix::ffi::OsStrExt;
         // FNV-1a: only the file's own name depends on it, and the header names the run file.
@@ -147,25 +151,26 @@ impl OwnResults {
         output.join(FOLDER).join(format!("results-{hash:016x}.jsonl"))
     }
 
-    /// Whether nothing is known.
+    /// Returns whether the record has no results.
     pub fn is_empty(&self) -> bool {
         self.results.is_empty()
     }
 
-    /// Returns the results that were made of an input, the latest first.
+    /// Returns the results made from an input, the latest first.
     pub fn of_input(&self, input: &str) -> impl Iterator<Item = &Arc<OwnResult>> {
         self.by_input.get(input).into_iter().flatten().rev().map(|at| &self.results[*at])
     }
 
-    /// Returns the results that claim a place below the output folder, the latest first: a folder, or a single file.
+    /// Returns the results recorded for a place below the output folder, the latest first. The place is a
+    /// folder or a single file.
     pub fn at_place(&self, place: &str) -> impl Iterator<Item = &Arc<OwnResult>> {
         self.by_place.get(place).into_iter().flatten().rev().map(|at| &self.results[*at])
     }
 
-    /// Records a result that will be put in its place. It is not durable yet: see [`OwnResults::sync`].
+    /// Records a result before it is put in place. The record is durable only after [`OwnResults::sync`].
     ///
     /// # Errors
-    /// Fails if the file system refuses.
+    /// Fails on an error of the file system.
     pub fn add(&mut self, result: OwnResult) -> Result<(), RecordError> {
         let mut line =
             serde_json::to_vec(&result).map_err(io::Error::from).map_err(|error| self.failed(error))?;
@@ -183,15 +188,15 @@ impl OwnResults {
         Ok(())
     }
 
-    /// Makes what was recorded durable.
+    /// Makes the recorded results durable.
     ///
     /// # Errors
-    /// Fails if the file system refuses.
+    /// Fails on an error of the file system.
     pub fn sync(&self) -> Result<(), RecordError> {
         self.file.as_ref().map_or(Ok(()), File::sync_data).map_err(|error| self.failed(error))
     }
 
-    /// Opens the record for writing at its end; written anew if much of it is out of date.
+    /// Opens the record for appending; rewrites it if most of it is out of date.
     fn begin(&self) -> Result<File, RecordError> {
         if let Some(folder) = self.path.parent() {
             private_files::folder(folder)?;
@@ -212,7 +217,7 @@ impl OwnResults {
             if end == 0 {
                 return Ok(true);
             }
-            // What a crash cut off stays a line of its own.
+            // A line that was cut off by a crash must stay a line of its own.
             let mut last = [0];
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)?;
@@ -230,8 +235,8 @@ impl OwnResults {
         Ok(line.map_err(|error| self.failed(error))? + "\n")
     }
 
-    /// The last two successes and failures of each input: a crash may have come between the record of the last and its
-    /// result.
+    /// Returns the last two successes and the last two failures of each input: a crash may have come after
+    /// the last was recorded and before it was put in place.
     fn current(&self) -> Vec<usize> {
         let mut current = vec![];
         for of_input in self.by_input.values() {
@@ -244,7 +249,7 @@ impl OwnResults {
         current
     }
 
-    /// Takes in a result without recording it.
+    /// Adds a result in memory, without recording it.
     pub fn learn(&mut self, result: Arc<OwnResult>) {
         let at = self.results.len();
         self.by_input.entry(result.input.clone()).or_default().push(at);
@@ -260,7 +265,7 @@ impl OwnResults {
 }
 
 impl OwnResult {
-    /// The places below the output folder that it takes: its folder, or each of its files.
+    /// Returns the places below the output folder that the result takes: its folder, or each of its files.
     pub fn places(&self) -> impl Iterator<Item = &str> {
         let singly = self.folder.is_empty();
         let folder = (!singly).then_some(self.folder.as_str());
@@ -286,12 +291,12 @@ mod tests {
         }
     }
 
-    fn told<'a>(results: impl Iterator<Item = &'a Arc<OwnResult>>) -> Vec<(String, String)> {
+    fn pairs<'a>(results: impl Iterator<Item = &'a Arc<OwnResult>>) -> Vec<(String, String)> {
         results.map(|own| (own.folder.clone(), own.files[0].md5.clone())).collect()
     }
 
     #[test]
-    fn what_was_recorded_is_found_by_input_and_by_place_the_latest_first() {
+    fn recorded_results_are_found_by_input_and_by_place_the_latest_first() {
         let folder = tempfile::tempdir().unwrap();
         let run_file = Path::new("/x/run.toml");
         let mut own = OwnResults::open(folder.path(), run_file, false).unwrap();
@@ -300,22 +305,22 @@ mod tests {
         own.add(result("a", "a~2", false, "2")).unwrap();
         own.add(result("b", "", true, "3")).unwrap();
         own.sync().unwrap();
-        assert!(own.is_empty(), "what is added takes no memory unless it is asked for");
+        assert!(own.is_empty(), "added results take no memory unless they can be queried");
         let own = OwnResults::open(folder.path(), run_file, false).unwrap();
-        assert_eq!(told(own.of_input("a")), [("a~2".into(), "2".into()), ("a".into(), "1".into())]);
-        assert_eq!(told(own.at_place("a")), [("a".into(), "1".into())]);
-        assert_eq!(told(own.at_place("o")), [(String::new(), "3".into())]);
+        assert_eq!(pairs(own.of_input("a")), [("a~2".into(), "2".into()), ("a".into(), "1".into())]);
+        assert_eq!(pairs(own.at_place("a")), [("a".into(), "1".into())]);
+        assert_eq!(pairs(own.at_place("o")), [(String::new(), "3".into())]);
         let other = OwnResults::open(folder.path(), Path::new("/x/other.toml"), false).unwrap();
-        assert!(other.is_empty(), "the results of another run file are not ours");
+        assert!(other.is_empty(), "the results of another run file are not included");
     }
 
     #[test]
-    fn a_line_that_was_cut_off_claims_nothing_and_hides_nothing() {
+    fn a_line_that_was_cut_off_is_ignored_and_hides_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let run_file = Path::new("/x/run.toml");
         let mut own = OwnResults::open(folder.path(), run_file, true).unwrap();
         own.add(result("a", "a", true, "1")).unwrap();
-        assert_eq!(told(own.at_place("a")).len(), 1);
+        assert_eq!(pairs(own.at_place("a")).len(), 1);
         drop(own);
         let path = OwnResults::path(folder.path(), run_file);
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
@@ -323,11 +328,11 @@ mod tests {
         let mut own = OwnResults::open(folder.path(), run_file, false).unwrap();
         own.add(result("c", "c", true, "2")).unwrap();
         let own = OwnResults::open(folder.path(), run_file, false).unwrap();
-        assert_eq!((told(own.of_input("a")).len(), told(own.of_input("c")).len()), (1, 1));
+        assert_eq!((pairs(own.of_input("a")).len(), pairs(own.of_input("c")).len()), (1, 1));
     }
 
     #[test]
-    fn a_record_that_is_mostly_out_of_date_is_written_anew_and_loses_nothing_current() {
+    fn a_record_that_is_mostly_out_of_date_is_rewritten_without_losing_current_results() {
         let folder = tempfile::tempdir().unwrap();
         let run_file = Path::new("/x/run.toml");
         let mut own = OwnResults::open(folder.path(), run_file, false).unwrap();
@@ -341,12 +346,12 @@ mod tests {
         let last = (SPARE_LINES + 9).to_string();
         let before = (SPARE_LINES + 8).to_string();
         let expected = ["last", &last, &before].map(|md5| ("a".to_owned(), md5.to_owned()));
-        assert_eq!(told(own.of_input("a")), expected);
-        assert_eq!(told(own.of_input("b")).len(), 1);
+        assert_eq!(pairs(own.of_input("a")), expected);
+        assert_eq!(pairs(own.of_input("b")).len(), 1);
     }
 
     #[test]
-    fn a_record_of_a_later_release_is_refused_by_name() {
+    fn a_record_of_a_later_release_is_rejected_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let run_file = Path::new("/x/run.toml");
         let path = OwnResults::path(folder.path(), run_file);

@@ -1,4 +1,4 @@
-//! An event as a row of the journal's table, with its checksum.
+//! Stores an event as a row of the journal's table, with its checksum.
 
 use crate::{
     JournalError,
@@ -7,12 +7,12 @@ use crate::{
 use rusqlite::{Statement, params};
 use std::path::Path;
 
-/// Selects rows after a number, in the order in which [`Row::read`] expects their columns.
+/// Selects rows after a number, with the columns in the order that [`Row::read`] expects.
 pub const SELECT: &str = "SELECT seq, at, elapsed_ms, cause, actor, subject, happening, sum FROM events WHERE seq > ?1 ORDER BY seq";
 /// Inserts a row, for [`Row::insert`].
 pub const INSERT: &str = "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
-/// An event as the table keeps it.
+/// An event as a row of the table.
 pub struct Row {
     /// Number of the event.
     pub seq: u64,
@@ -62,7 +62,7 @@ impl Row {
     /// Inserts the row; the statement is [`INSERT`].
     ///
     /// # Errors
-    /// Fails if the database refuses.
+    /// Fails on an error of the database.
     pub fn insert(&self, insert: &mut Statement<'_>) -> rusqlite::Result<()> {
         let inserted = insert.execute(params![
             self.seq.cast_signed(),
@@ -77,19 +77,19 @@ impl Row {
         inserted.map(|_| ())
     }
 
-    /// Replaces what happened, as a later release may have written it.
+    /// Replaces the content of the event, as if a later release had written it.
     #[cfg(test)]
     pub fn set_happening(&mut self, run: &str, happening: &str) {
         self.happening = happening.into();
         self.sum = self.checksum(run);
     }
 
-    /// Returns whether the row is as it was written, for this run.
+    /// Returns whether the row is unchanged and belongs to this run.
     pub fn is_intact(&self, run: &str) -> bool {
         self.sum == self.checksum(run)
     }
 
-    /// Covers every field, and the run, so that an event of another journal does not pass.
+    /// Returns a checksum over every field and the run, so that an event of another journal is rejected.
     fn checksum(&self, run: &str) -> u32 {
         let mut hash = crc32fast::Hasher::new_with_initial(1);
         for number in [self.seq, self.elapsed_ms, self.cause.unwrap_or(0)] {
@@ -105,7 +105,8 @@ impl Row {
     /// Returns the event of an intact row.
     ///
     /// # Errors
-    /// [`JournalError::UnknownEvent`] if this release does not know its kind: the row is intact, so a later one wrote it.
+    /// [`JournalError::UnknownEvent`] if this release does not know its kind: since the row is intact, a
+    /// later release wrote it.
     pub fn event(self, journal: &Path, run: &str) -> Result<Event, JournalError> {
         let (seq, elapsed_ms, cause) = (self.seq, self.elapsed_ms, self.cause);
         let unknown = |reason: String| JournalError::UnknownEvent { path: journal.into(), seq, reason };

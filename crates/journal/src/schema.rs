@@ -1,13 +1,13 @@
-//! JSON Schemas of what is public: each line of `run --json` is an event, the last one a report.
+//! JSON Schemas of the public formats: each line of `run --json` is an event, the last one a report.
 
 use crate::{event::Event, report::Report};
 
-/// The schema of an event.
+/// Returns the JSON Schema of an event.
 pub fn event() -> schemars::Schema {
     schemars::schema_for!(Event)
 }
 
-/// The schema of a report.
+/// Returns the JSON Schema of a report.
 pub fn report() -> schemars::Schema {
     schemars::schema_for!(Report)
 }

@@ -1,8 +1,8 @@
-//! Names, paths and messages as a terminal, a log or a text answer may show them.
+//! Escapes names, paths and messages before they are shown in a terminal, a log or a text response.
 //!
-//! Files are called whatever those who drop them like, and services and tasks send any text. Shown as it is, such a text
-//! could move the cursor, begin a line that looks like one of ours, or turn the direction of writing. Here every such
-//! character becomes an escape: `\n`, `\u{1b}`. A text that was shown once is not changed by being shown again.
+//! Users can give files any name, and services and tasks send any text. Such a text could move the cursor,
+//! begin a line that looks like output of this program, or change the direction of writing. Every such
+//! character becomes an escape: `\n`, `\u{1b}`. Escaping a text again does not change it.
 
 use std::fmt::{self, Display, Write};
 
@@ -15,7 +15,7 @@ pub fn shown(text: &str) -> String {
     Shown(text).to_string()
 }
 
-/// Shows something as [`shown`] does, in a format string: `format!("{}", Shown(path.display()))`.
+/// Escapes a value as [`shown`] does, in a format string: `format!("{}", Shown(path.display()))`.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown<T>(pub T);
 
@@ -37,7 +37,7 @@ impl<T: Display> Display for Shown<T> {
     }
 }
 
-/// Returns a JSON text with escapes for the characters that a terminal would obey; it means the same.
+/// Escapes the characters in a JSON text that control a terminal; the meaning of the JSON stays the same.
 pub fn shown_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for letter in json.chars() {
@@ -52,8 +52,9 @@ pub fn shown_json(json: &str) -> String {
     shown
 }
 
-/// Returns whether a character is not seen as it is: control characters, those that turn the direction of writing or begin
-/// another line, and those without width. Joiners and variation selectors stay, because writing systems need them.
+/// Returns whether a character is invisible or has an effect: control characters, those that change the
+/// direction of writing or begin another line, and those without width. Joiners and variation selectors are
+/// allowed, because writing systems need them.
 fn is_hidden(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_shown_moves_the_cursor_begins_a_line_or_turns_the_writing() {
+    fn shown_text_cannot_move_the_cursor_begin_a_line_or_change_the_direction() {
         for (text, expected) in [
             ("a b ü 漢 👩\u{200d}👧 ﷽", "a b ü 漢 👩\u{200d}👧 ﷽"),
             ("a\x1b[2Jb", "a\\u{1b}[2Jb"),
@@ -86,7 +87,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn json_means_the_same_and_has_no_hidden_characters(text in ".*[\u{80}-\u{9f}\u{202e}\u{e0041}\u{7f}]?.*") {
+        fn escaped_json_means_the_same_and_has_no_hidden_characters(text in ".*[\u{80}-\u{9f}\u{202e}\u{e0041}\u{7f}]?.*") {
             let json = serde_json::Value::String(text).to_string();
             let shown = shown_json(&json);
             proptest::prop_assert!(!shown.chars().any(is_hidden));

@@ -1,9 +1,9 @@
-//! The canonical trace: what a run did, told so that two runs which did the same tell the same.
+//! The canonical trace: equivalent runs produce equal text.
 //!
-//! Events are ordered by life (the run, application files, pool, job, each task) and within a life by their
-//! own order, never by arrival; names that a run made up, nodes and moments are replaced by what they stand
-//! for. `full` keeps every event and time; `outline` keeps one line for each life, without what depends on
-//! when somebody looked, and groups equal lives.
+//! Events are grouped by subject (the run, application files, pool, job, each task) and keep their order
+//! within it. Generated names, nodes and times are replaced by placeholders. `full` prints every event and
+//! time; `outline` prints one line per subject, omits what depends on the time of polling, and merges
+//! subjects with equal histories.
 
 use crate::{
     event::{Event, EventKind, Subject, Verdict},
@@ -14,10 +14,10 @@ use std::{
     fmt::Write,
 };
 
-/// Examples named for a group of equal lives.
+/// Number of examples that are named for a group of equal subjects.
 const EXAMPLES: usize = 3;
 
-/// Every event, by life, with times in tenths of a second.
+/// Returns every event, grouped by subject, with times in tenths of a second.
 pub fn full(events: &[Event]) -> String {
     let names = Names::of(events);
     let mut text = String::new();
@@ -37,8 +37,9 @@ pub fn full(events: &[Event]) -> String {
     text
 }
 
-/// What a run came to, however often it was cut off and resumed: for each task its last word and what came home, how
-/// the run ended, and what is left. A run that was resumed comes to the same as one that was not.
+/// Returns the results of a run: for each task its verdict and delivered files, the outcome of the run, and
+/// what remains at the service. A run that was interrupted and resumed returns the same results as one that
+/// was not.
 pub fn results(events: &[Event]) -> String {
     let kept: Vec<Event> = events
         .iter()
@@ -53,18 +54,18 @@ pub fn results(events: &[Event]) -> String {
     outline(&kept)
 }
 
-/// One line for each life; lives that went alike share one.
+/// Returns one line per subject; subjects with equal histories share a line.
 pub fn outline(events: &[Event]) -> String {
     let names = Names::of(events);
     let mut groups: Vec<(String, Vec<String>)> = vec![];
     let mut by_story: BTreeMap<String, usize> = BTreeMap::new();
     for (life, events) in by_subject(events) {
         let steps: Vec<_> =
-            events.iter().filter(|event| is_told(event)).map(|event| names.line(event, false)).collect();
+            events.iter().filter(|event| is_stable(event)).map(|event| names.line(event, false)).collect();
         if steps.is_empty() {
             continue;
         }
-        let story = told(&steps);
+        let story = one_line(&steps);
         let key = format!("{}\n{story}", life.kind());
         let life = names.life(life);
         match by_story.get(&key) {
@@ -91,24 +92,25 @@ pub fn outline(events: &[Event]) -> String {
     text
 }
 
-/// The steps in one line; one that repeats itself is told once, with how often.
-fn told(steps: &[String]) -> String {
-    let told = steps.chunk_by(|one, next| one == next).map(|same| match same {
+/// Returns the steps in one line; a step that repeats is written once, with its count.
+fn one_line(steps: &[String]) -> String {
+    let line = steps.chunk_by(|one, next| one == next).map(|same| match same {
         [one] => one.clone(),
         same => format!("{} ({} times)", same[0], same.len()),
     });
-    told.collect::<Vec<_>>().join(" > ")
+    line.collect::<Vec<_>>().join(" > ")
 }
 
-/// What each life did, step by step with its causes: what differs between two runs that did the same is left out.
-/// Lives come with their rank, and nodes, whose names say nothing, in the order of what they did.
+/// Returns the steps of each subject with their causes, without what differs between equivalent runs.
+/// Subjects are sorted by their rank. Nodes, whose names are random, are sorted by their steps.
 pub(crate) fn stories(events: &[Event]) -> BTreeMap<(u8, String), Vec<String>> {
     let names = Names::of(events);
     let by_number: BTreeMap<u64, &Event> = events.iter().map(|event| (event.seq, event)).collect();
-    // The cause is worth a word where it is not the step before. Which of many alike came first is chance.
+    // The cause is written only if it is not the previous step. Which of several equal causes came first is
+    // random.
     let step = |event: &Event, before: Option<&&Event>| {
         let line = names.line(event, false);
-        let cause = event.cause.and_then(|cause| by_number.get(&cause)).filter(|cause| is_told(cause));
+        let cause = event.cause.and_then(|cause| by_number.get(&cause)).filter(|cause| is_stable(cause));
         let Some(cause) = cause.filter(|cause| before.is_none_or(|before| before.seq != cause.seq)) else {
             return line;
         };
@@ -122,23 +124,23 @@ pub(crate) fn stories(events: &[Event]) -> BTreeMap<(u8, String), Vec<String>> {
     };
     let (mut stories, mut nodes) = (BTreeMap::new(), vec![]);
     for (life, events) in by_subject(events) {
-        let events: Vec<&Event> = events.into_iter().filter(|event| is_told(event)).collect();
+        let events: Vec<&Event> = events.into_iter().filter(|event| is_stable(event)).collect();
         let before = |at: usize| at.checked_sub(1).and_then(|at| events.get(at));
-        let told: Vec<String> =
+        let steps: Vec<String> =
             events.iter().enumerate().map(|(at, event)| step(event, before(at))).collect();
-        if told.is_empty() {
+        if steps.is_empty() {
             continue;
         }
         if life.node().is_some() {
-            nodes.push(told);
+            nodes.push(steps);
         } else {
-            stories.insert((rank(life), names.life(life)), told);
+            stories.insert((rank(life), names.life(life)), steps);
         }
     }
     nodes.sort();
-    for (at, told) in nodes.into_iter().enumerate() {
+    for (at, steps) in nodes.into_iter().enumerate() {
         let name = format!("node#{}", at + 1);
-        stories.insert((rank(&Subject::Node(name.clone())), name), told);
+        stories.insert((rank(&Subject::Node(name.clone())), name), steps);
     }
     stories
 }
@@ -147,12 +149,12 @@ fn short(life: &str) -> &str {
     life.split_once('/').map_or(life, |(_, name)| name)
 }
 
-/// Events that belong to a story whoever looked, and whenever.
-fn is_told(event: &Event) -> bool {
+/// Returns whether an event does not depend on the time of polling, so that equivalent runs have it.
+fn is_stable(event: &Event) -> bool {
     !matches!(event.kind, EventKind::NodeChanged { .. } | EventKind::TaskRunning { .. })
 }
 
-/// Events by the life they are of: the run first, then what was made for it in the order in which it is needed.
+/// Returns the events by subject: the run first, then its resources in the order in which they are needed.
 fn by_subject(events: &[Event]) -> Vec<(&Subject, Vec<&Event>)> {
     let mut by_subject: BTreeMap<(u8, &Subject), Vec<&Event>> = BTreeMap::new();
     for event in events {
@@ -161,7 +163,7 @@ fn by_subject(events: &[Event]) -> Vec<(&Subject, Vec<&Event>)> {
     by_subject.into_iter().map(|((_, subject), events)| (subject, events)).collect()
 }
 
-/// The place of a life among the others.
+/// Returns the position of a subject among the others.
 fn rank(subject: &Subject) -> u8 {
     match subject {
         Subject::Run => 0,
@@ -174,7 +176,7 @@ fn rank(subject: &Subject) -> u8 {
     }
 }
 
-/// What stands for names that differ from run to run.
+/// The placeholders for names that differ from run to run.
 struct Names {
     run: String,
     nodes: BTreeMap<String, String>,
@@ -201,7 +203,7 @@ impl Names {
         Self { run, nodes }
     }
 
-    /// The name of a life, without what a run made up.
+    /// Returns the name of a subject, without generated parts.
     fn life(&self, subject: &Subject) -> String {
         match subject.node() {
             Some(node) => format!("node/{}", shown(self.node(node))),
@@ -213,7 +215,8 @@ impl Names {
         self.nodes.get(node).map_or(node, String::as_str)
     }
 
-    /// The text on one line, with the run's name replaced, of which the names of pool, job and containers are made.
+    /// Returns the text on one line, with a placeholder for the run's name, which is also part of the names
+    /// of pool, job and containers.
     fn plain(&self, text: &str) -> String {
         let text = shown(text);
         if self.run.is_empty() { text } else { text.replace(&self.run, "run#1") }
@@ -384,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_lives_share_a_line_and_made_up_names_are_gone() {
-        let told =
+    fn subjects_with_equal_histories_share_a_line_without_generated_names() {
+        let outline =
             outline(&events("lines-1", &[("a", "tvm-9"), ("b", "tvm-9"), ("c", "tvm-7"), ("d", "tvm-7")]));
-        insta::assert_snapshot!(told, @r"
+        insta::assert_snapshot!(outline, @r"
         run: started lines (4 tasks, embedded) > end asked: AllTasksClosed (every task is closed) > Succeeded (4 succeeded, 0 failed, 0 unfinished)
         container/run#1-output: ready
         4 x task (a, b, c, …): submitted > ended (exit code 0) > succeeded
@@ -395,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn order_of_arrival_nodes_and_names_make_no_difference() {
+    fn the_order_of_arrival_nodes_and_names_do_not_change_the_trace() {
         let one = outline(&events("lines-1", &[("a", "x"), ("b", "y")]));
         let other = outline(&events("lines-2", &[("b", "z"), ("a", "w")]));
         assert_eq!(one, other);

@@ -1,39 +1,43 @@
 //! Checks the bytes of a write-ahead log of SQLite, before SQLite reads them.
 //!
-//! SQLite ends a log at its first invalid frame and says nothing of what comes after it. That is right for a transaction that
-//! a crash interrupted, and wrong for damage: committed transactions vanish. [`walk`] tells the two apart. It only reads.
+//! SQLite ends a log at its first invalid frame and does not report what follows it. That is right for a
+//! transaction that a crash interrupted, and wrong for damage: committed transactions vanish. [`walk`] tells
+//! the two apart. It only reads.
 //!
-//! The format is described in <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>. A log begins with a header that
-//! names the page size and two random numbers, the salts. Each frame repeats the salts and ends its own header with a
-//! checksum over everything before it. A frame that commits a transaction names the size of the database.
+//! The format is described in <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>. A log begins
+//! with a header that names the page size and two random numbers, the salts. Each frame repeats the salts and
+//! ends its own header with a checksum over everything before it. A frame that commits a transaction names
+//! the size of the database.
 //!
-//! **What proves damage.** The writer begins a transaction only after the one before it was flushed (`synchronous=FULL`). So
-//! everything up to a commit was on the disk when the next transaction began. If frame `b` is invalid, and a complete
-//! transaction begins after some commit at or behind `b`, then `b` was flushed once and has changed since.
+//! **What proves damage.** The writer begins a transaction only after the one before it was flushed
+//! (`synchronous=FULL`). So everything up to a commit was on the disk when the next transaction began. If
+//! frame `b` is invalid, and a complete transaction begins after some commit at or behind `b`, then `b` was
+//! flushed once and has changed since.
 //!
-//! **What does not.** Of a transaction that was never flushed, a loss of power may leave any subset of frames, also its last one
-//! without its first. So a valid frame behind `b` proves nothing, and neither does a commit: it may end the transaction of `b`.
-//! What is left of such a transaction stays in the file until later transactions overwrite it. There is at most one such
-//! commit, which is why damage takes two.
+//! **What does not.** A power loss may leave any subset of the frames of a transaction that was never
+//! flushed, even its last frame without its first. So a valid frame behind `b` proves nothing, and neither
+//! does a commit: it may end the transaction of `b`. What is left of such a transaction stays in the file
+//! until later transactions overwrite it. There is at most one such commit, which is why damage takes two.
 //!
-//! **Why a frame behind `b` can be trusted.** Checksums are cumulative, but each frame stores its own. So a frame is checked against
-//! the one that its predecessor stores, whatever came before. 64 bits of checksum and 64 bits of salts do not fit by chance.
-//! Only the invalid frame cannot be checked. If its salts fit, its word on whether it commits is believed when the size that it
-//! names is plausible: a journal never shrinks, and grows by no more pages than the transaction has frames.
+//! **Why a frame behind `b` can be trusted.** Checksums are cumulative, but each frame stores its own. So a
+//! frame is checked against the one that its predecessor stores, whatever came before. 64 bits of checksum
+//! and 64 bits of salts do not match by chance. Only the invalid frame cannot be checked. If its salts match,
+//! its commit flag is accepted if the database size in it is plausible: a journal never shrinks, and grows by
+//! no more pages than the transaction has frames.
 //!
-//! Frames with other salts are from an earlier use of the file. SQLite overwrites them from the front once everything in them is
-//! in the database.
+//! Frames with other salts are from an earlier use of the file. SQLite overwrites them from the front once
+//! everything in them is in the database.
 
 use std::io::{self, ErrorKind, Read};
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-/// The only version of the format that there is.
+/// The only version of the WAL format.
 const VERSION: u32 = 3_007_000;
-/// First word of a header, but for its last bit: that one says that checksums read words with the highest byte first.
+/// First word of a header, without its last bit. The last bit means that checksums read big-endian words.
 const MAGIC: u32 = 0x377f_0682;
 
-/// What the bytes of a log show.
+/// The state of a log, derived from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalState {
     /// The log has no bytes.
@@ -81,7 +85,7 @@ pub fn walk(mut log: impl Read) -> io::Result<WalState> {
     }
 }
 
-/// Where a walk along the frames has come to.
+/// The position and state of a walk along the frames.
 struct Scan {
     big_endian: bool,
     salts: [u8; 8],
@@ -94,9 +98,9 @@ struct Scan {
     pages: u32,
     /// Number of the first invalid frame.
     invalid: Option<u64>,
-    /// From there on, some frame has the salts of this log.
+    /// A later frame has the salts of this log.
     has_more: bool,
-    /// Behind an invalid frame: there was a commit, and each frame since is valid.
+    /// After an invalid frame, there was a commit, and each frame since then is valid.
     since_commit: bool,
 }
 
@@ -129,7 +133,8 @@ impl Scan {
         Some((scan, page_bytes))
     }
 
-    /// Takes the next frame in. Returns the number of the first invalid frame once there is proof that it was valid before.
+    /// Processes the next frame. Returns the number of the first invalid frame once it is proved that it was
+    /// valid before.
     fn take(&mut self, frame: &[u8]) -> Option<u64> {
         self.number += 1;
         let ours = frame[8..16] == self.salts;
@@ -155,7 +160,8 @@ impl Scan {
         None
     }
 
-    /// Whether the database may have this size, by the last commit that is known. Before the first, any size is.
+    /// Returns whether the database may have this size, given the last known commit. Before the first commit,
+    /// any size is plausible.
     fn is_plausible(&self, pages: u32) -> bool {
         let most = u64::from(self.pages) + (self.number - self.committed);
         self.committed == 0 || (self.pages <= pages && u64::from(pages) <= most)
@@ -171,7 +177,7 @@ impl Scan {
     }
 }
 
-/// Reads until the buffer is full or nothing more comes; returns how much came.
+/// Reads until the buffer is full or the input ends; returns the number of bytes read.
 fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

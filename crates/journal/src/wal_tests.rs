@@ -1,11 +1,12 @@
 use super::*;
 use rusqlite::Connection;
 
-/// Bytes of a page, and of a frame.
+/// Length of a page, and of a frame.
 const PAGE: usize = 512;
 const FRAME: usize = FRAME_HEADER + PAGE;
 
-/// The log of transactions of three frames or so, as SQLite writes it, and the frames that commit.
+/// Returns a log of transactions of about three frames, as SQLite writes it, and the numbers of the frames
+/// that commit.
 fn log(transactions: usize) -> (Vec<u8>, Vec<usize>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.db");
@@ -20,7 +21,7 @@ fn log(transactions: usize) -> (Vec<u8>, Vec<usize>) {
     (bytes, commits)
 }
 
-/// The bytes of a frame, from 1.
+/// Returns the byte range of a frame, counted from 1.
 fn frame(number: usize) -> std::ops::Range<usize> {
     HEADER + (number - 1) * FRAME..HEADER + number * FRAME
 }
@@ -30,7 +31,7 @@ fn state(bytes: &[u8]) -> WalState {
 }
 
 #[test]
-fn a_log_is_whole_up_to_its_last_commit_and_torn_behind_it() {
+fn a_log_is_whole_up_to_its_last_commit_and_torn_after_it() {
     let (bytes, commits) = log(4);
     assert_eq!(state(&[]), WalState::Empty);
     for length in 1..HEADER {
@@ -49,7 +50,7 @@ fn a_log_is_whole_up_to_its_last_commit_and_torn_behind_it() {
 }
 
 #[test]
-fn damage_is_proved_by_a_whole_transaction_behind_a_commit() {
+fn damage_is_proved_by_a_complete_transaction_after_a_commit() {
     let (bytes, commits) = log(5);
     let frames = (bytes.len() - HEADER) / FRAME;
     assert!(frames > commits.len() * 2, "transactions have several frames");
@@ -57,11 +58,11 @@ fn damage_is_proved_by_a_whole_transaction_behind_a_commit() {
         let number = (at - HEADER) / FRAME + 1;
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x10;
-        // Whatever is changed of it, the salts and the size aside: its own commit is believed then.
+        // A change outside the salts and the size does not affect the commit flag, which is then accepted.
         let behind = commits.iter().filter(|commit| **commit >= number).count();
         let found = state(&damaged);
         match (at - HEADER) % FRAME {
-            // Whether it commits cannot be checked, and the next frame only against its checksum.
+            // Its commit flag cannot be checked, and the next frame only against its checksum.
             4..24 if behind <= 2 => {}
             _ if behind >= 2 => assert_eq!(found, WalState::Damaged { frame: number as u64 }, "byte {at}"),
             _ => assert!(matches!(found, WalState::Torn { .. }), "byte {at}: {found:?}"),
@@ -81,7 +82,7 @@ fn what_is_left_of_an_unflushed_transaction_proves_nothing() {
     let committed = before as u64;
     let expected = WalState::Torn { committed };
     assert!(last - before >= 3, "the last transaction has several frames");
-    // Any subset of its frames, also its commit alone.
+    // Any subset of its frames, even its commit frame alone.
     let all = (1_u32 << (last - before)) - 1;
     for lost in 1..=all {
         let mut torn = bytes.clone();
@@ -93,14 +94,14 @@ fn what_is_left_of_an_unflushed_transaction_proves_nothing() {
         let expected = if lost == all { WalState::Whole { committed } } else { expected };
         assert_eq!(state(&torn), expected, "{lost:b}");
     }
-    // A shorter transaction was written over its beginning since; its commit is still there.
+    // A shorter transaction has overwritten the beginning; the commit frame is still there.
     let mut over = bytes.clone();
     over[frame(before + 1)].copy_from_slice(&bytes[frame(commits[0])]);
     assert_eq!(state(&over), expected);
 }
 
 #[test]
-fn frames_of_an_earlier_use_of_the_file_are_no_part_of_it() {
+fn frames_of_an_earlier_use_of_the_file_are_ignored() {
     let (earlier, _) = log(4);
     let (bytes, commits) = log(2);
     let mut reused = earlier;
@@ -109,7 +110,7 @@ fn frames_of_an_earlier_use_of_the_file_are_no_part_of_it() {
 }
 
 #[test]
-fn a_log_whose_checksums_read_words_the_other_way_is_walked_too() {
+fn a_log_with_the_other_byte_order_is_checked_too() {
     let (mut bytes, commits) = log(2);
     let order = bytes[3] & 1 == 1;
     bytes[3] ^= 1;

@@ -1,4 +1,4 @@
-//! The thread that writes a journal, and the files that it holds open.
+//! The thread that writes a journal, and its open files.
 
 use crate::{
     JournalError, RunHeader, database,
@@ -12,15 +12,15 @@ use std::{
     sync::mpsc::Receiver,
 };
 
-/// Version of the format that this release writes; it reads all earlier ones. `docs/decisions/0003-format-of-journal-and-plan.md`
-/// says when it changes.
+/// Version of the format that this release writes; it reads all earlier ones.
+/// `docs/decisions/0003-format-of-journal-and-plan.md` describes when it changes.
 pub const FORMAT: i64 = 2;
 /// The first format whose journals have a mark and whose header has a checksum.
 pub const WITH_MARK: i64 = 2;
-/// `drml`: what tells a journal from another database.
+/// `drml`, the application id that distinguishes a journal from other databases.
 pub const APPLICATION: i64 = 0x6472_6d6c;
 
-/// Events that are to be committed, and where the outcome is sent.
+/// Events to be committed, and the channel for the outcome.
 pub struct Order {
     /// The events, in their order.
     pub events: Vec<Event>,
@@ -28,7 +28,8 @@ pub struct Order {
     pub answer: async_channel::Sender<Result<(), JournalError>>,
 }
 
-/// A journal that is open for writing. Its log is required until it is dropped: SQLite removes the log when it closes.
+/// A journal that is open for writing. Its log is required until it is dropped: SQLite removes the log when
+/// it closes.
 pub struct Store {
     path: PathBuf,
     database: Connection,
@@ -38,7 +39,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Fills a new journal: its tables and its header are durable in the database itself, not in its log alone.
+    /// Fills a new journal: its tables and its header are durable in the database itself, not only in its
+    /// log.
     ///
     /// # Errors
     /// Fails if the file cannot be opened or written.
@@ -48,8 +50,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a journal that was read without an error. Nothing in it changes before the first commit, so that a disk that is
-    /// full is as good a reason to try again as later.
+    /// Opens a journal that was read without an error. Nothing changes before the first commit, so that a
+    /// full disk can be retried, as later.
     ///
     /// # Errors
     /// Fails if the file cannot be opened.
@@ -57,9 +59,9 @@ impl Store {
         Ok(Self { path: path.into(), database: database::open(path)?, mark, has_begun: false })
     }
 
-    /// Commits a first transaction, copies the log into the database, and notes that the log is required from now on. What
-    /// was read before is durable then: a killed process may have written it without a flush. A checkpoint leaves the
-    /// log's content in place, so that a log that is empty later is damaged.
+    /// Commits a first transaction, copies the log into the database, and records that the log is required
+    /// from now on. This makes the events durable that were read before: a killed process may have written
+    /// them without a flush. A checkpoint does not empty the log, so that an empty log always means damage.
     fn begin(&mut self, first: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<(), JournalError> {
         let checkpoint = |database: &Connection| -> rusqlite::Result<()> {
             database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
@@ -72,7 +74,7 @@ impl Store {
         Ok(())
     }
 
-    /// Commits events; before the first ones, a journal that was resumed becomes one of the present format.
+    /// Commits events; before the first ones, converts a resumed journal to the present format.
     fn commit(&mut self, orders: &[Order]) -> Result<(), JournalError> {
         if !self.has_begun {
             self.begin(upgrade)?;
@@ -99,7 +101,8 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if let Err(error) = self.mark.set_log(LogUse::Optional) {
-            // The log must stay then, or it would be missed. If that fails too, the run is refused later, and nothing is lost.
+            // The log must stay, because the mark requires it. If that fails too, the run is rejected later,
+            // and nothing is lost.
             tracing::warn!(%error, "cannot write the mark of {}: its log is kept", self.path.display());
             let _ = self.database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
@@ -109,7 +112,7 @@ impl Drop for Store {
 fn set_up(database: &Connection, header: &RunHeader) -> rusqlite::Result<()> {
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "FULL")?;
-    // One transaction: each of its own would be flushed for itself.
+    // One transaction for all events, because each commit is flushed.
     let transaction = database.unchecked_transaction()?;
     database.pragma_update(None, "application_id", APPLICATION)?;
     database.pragma_update(None, "user_version", FORMAT)?;
@@ -135,12 +138,12 @@ fn upgrade(database: &Connection) -> rusqlite::Result<()> {
         database.execute_batch("ALTER TABLE header ADD COLUMN sum INTEGER NOT NULL DEFAULT 0")?;
         database.execute("UPDATE header SET sum = ?1", [crc32fast::hash(body.as_bytes())])?;
     }
-    // Also if it is the same: then the log is not empty.
+    // Written even if it is unchanged, so that the log is not empty.
     database.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()
 }
 
-/// Returns what an error of SQLite means for the journal.
+/// Translates an error of SQLite.
 fn failed(path: &Path, error: &rusqlite::Error) -> JournalError {
     use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
     match error.sqlite_error().map(|error| error.extended_code) {
@@ -151,10 +154,10 @@ fn failed(path: &Path, error: &rusqlite::Error) -> JournalError {
     }
 }
 
-/// Commits what is ordered, on a thread of its own.
+/// Commits orders on its own thread.
 pub struct Writer {
     store: Store,
-    /// A flush failed: why no more events are taken.
+    /// The error of a failed flush, after which no more events are accepted.
     broken: Option<JournalError>,
 }
 
@@ -164,7 +167,7 @@ impl Writer {
         Self { store, broken: None }
     }
 
-    /// Commits orders until no more can come; those that wait are committed in one transaction.
+    /// Commits orders until the channel closes; pending orders are committed in one transaction.
     pub fn work(mut self, waiting: &Receiver<Order>) {
         while let Ok(first) = waiting.recv() {
             let orders: Vec<Order> = std::iter::once(first).chain(waiting.try_iter()).collect();
@@ -176,13 +179,13 @@ impl Writer {
                 }
             };
             for order in orders {
-                // The caller may be gone; the events are kept all the same.
+                // The caller may have been dropped; the events are stored all the same.
                 let _ = order.answer.try_send(outcome.clone());
             }
         }
     }
 
-    /// Keeps the error of a flush that failed: it is the outcome of all later commits too.
+    /// Keeps the error of a failed flush: it is the outcome of all later commits too.
     fn judged(&mut self, committed: Result<(), JournalError>) -> Result<(), JournalError> {
         if let Err(error @ JournalError::FlushFailed { .. }) = &committed {
             self.broken = Some(error.clone());

@@ -17,12 +17,12 @@ fn event(seq: u64) -> Event {
     }
 }
 
-/// The writer of a new journal, and its path.
+/// Returns the writer of a new journal, and its path.
 fn writer(folder: &TempDir) -> (Writer, PathBuf) {
     let path = folder.path().join("journal.db");
     drop(dropmill_private_files::create_new(&path).unwrap());
     let mark = Mark { run: "r-1".into(), last: 0, log: LogUse::Optional };
-    let header = RunHeader::of("r-1", "r", Timestamp::UNIX_EPOCH, "hash");
+    let header = RunHeader::new("r-1", "r", Timestamp::UNIX_EPOCH, "hash");
     let store = Store::create(&path, MarkFile::begin(&path, mark).unwrap(), &header).unwrap();
     (Writer::new(store), path)
 }
@@ -33,27 +33,27 @@ fn order(events: Vec<Event>) -> (Order, async_channel::Receiver<Result<(), Journ
 }
 
 #[test]
-fn a_full_disk_is_told_and_passes() {
+fn a_full_disk_is_reported_and_is_temporary() {
     let folder = TempDir::new().unwrap();
     let (mut writer, path) = writer(&folder);
     writer.store.database.pragma_update(None, "max_page_count", 8).unwrap();
     let orders = [order((1..=400).map(event).collect()).0];
     assert!(writer.store.commit(&orders).is_err());
-    assert_eq!(Journal::read(&path).unwrap().1, vec![], "nothing half written");
+    assert_eq!(Journal::read(&path).unwrap().1, vec![], "no part of a failed commit is stored");
     writer.store.database.pragma_update(None, "max_page_count", 100_000).unwrap();
     writer.store.commit(&orders).unwrap();
     assert_eq!(Journal::read(&path).unwrap().1.len(), 400);
 }
 
 #[test]
-fn a_flush_that_failed_ends_the_journal_whatever_the_next_one_would_say() {
+fn a_failed_flush_ends_the_journal_even_if_a_later_one_would_succeed() {
     let folder = TempDir::new().unwrap();
     let (mut writer, path) = writer(&folder);
     writer.store.commit(&[order(vec![event(1)]).0]).unwrap();
     let failed =
         |code| Err(failed(&path, &rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)));
     assert!(matches!(writer.judged(failed(rusqlite::ffi::SQLITE_FULL)), Err(JournalError::Io { .. })));
-    assert!(writer.broken.is_none(), "a full disk passes");
+    assert!(writer.broken.is_none(), "a full disk is temporary");
     let flush = failed(rusqlite::ffi::SQLITE_IOERR_FSYNC);
     assert!(matches!(writer.judged(flush), Err(JournalError::FlushFailed { .. })));
     let (orders, waiting) = channel();
@@ -66,14 +66,14 @@ fn a_flush_that_failed_ends_the_journal_whatever_the_next_one_would_say() {
 }
 
 #[test]
-fn a_journal_whose_first_commit_fails_is_not_taken_for_damaged_later() {
+fn a_journal_whose_first_commit_failed_is_not_reported_as_damaged() {
     let folder = TempDir::new().unwrap();
     let (mut first, path) = writer(&folder);
     first.store.commit(&[order(vec![event(1)]).0]).unwrap();
     drop(first);
     let mark = MarkFile::begin(&path, Mark::read(&path).unwrap().unwrap()).unwrap();
     let mut store = Store::resume(&path, mark).unwrap();
-    // Something is in the log, and then the first transaction fails.
+    // The log has content, and then the first transaction fails.
     let failed = store.begin(|database| {
         database.execute("CREATE TABLE more (x)", [])?;
         Err(rusqlite::Error::InvalidQuery)
@@ -82,7 +82,7 @@ fn a_journal_whose_first_commit_fails_is_not_taken_for_damaged_later() {
     drop(store);
     assert!(!crate::files::beside(&path, "-wal").exists(), "SQLite removed the log");
     assert_eq!(Journal::read(&path).unwrap().1, vec![event(1)]);
-    // A full disk passes before the first commit, too.
+    // A full disk is temporary before the first commit, too.
     let mark = MarkFile::begin(&path, Mark::read(&path).unwrap().unwrap()).unwrap();
     let mut writer = Writer::new(Store::resume(&path, mark).unwrap());
     writer.store.database.pragma_update(None, "query_only", true).unwrap();

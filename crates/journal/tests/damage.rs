@@ -1,5 +1,6 @@
-//! Damages of a journal's files, one at a time: every event that was recorded is still there, or the journal is refused by
-//! name. Nothing is ever lost in silence, because a run that resumes without an event would execute its task again.
+//! Damages a journal's files, one at a time. Every recorded event must still be there, or the journal must be
+//! rejected with its name. No event may be lost silently, because a resumed run that lacks an event would
+//! execute its task again.
 #![allow(clippy::unwrap_used)]
 
 use dropmill_journal::{
@@ -18,21 +19,21 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The files of a journal, by what follows `journal.db` in their names.
+/// The files of a journal, by their suffix after `journal.db`.
 type Files = BTreeMap<&'static str, Vec<u8>>;
 
 const NAMES: [&str; 3] = ["", "-wal", "-mark"];
 
-/// A journal as it lay on the disk at some time.
+/// The files of a journal at some time.
 struct Kept {
     name: &'static str,
     files: Files,
-    /// What was recorded, and acknowledged, by then.
+    /// Events that were recorded and acknowledged by then.
     events: Vec<Event>,
 }
 
 fn header(run: &str) -> RunHeader {
-    RunHeader::of(run, "r", Timestamp::UNIX_EPOCH, "hash")
+    RunHeader::new(run, "r", Timestamp::UNIX_EPOCH, "hash")
 }
 
 fn event(run: &str, seq: u64, kind: EventKind) -> Event {
@@ -48,7 +49,7 @@ fn event(run: &str, seq: u64, kind: EventKind) -> Event {
     }
 }
 
-/// The delivery of a task: what must never be forgotten.
+/// Returns the event of a delivered task, which must never be lost.
 fn delivery(run: &str, seq: u64) -> Event {
     let folder = format!("data/{seq}.txt");
     event(run, seq, EventKind::OutputDelivered { folder, files: vec![], replaced: false, beside: None })
@@ -56,7 +57,7 @@ fn delivery(run: &str, seq: u64) -> Event {
 
 fn commit(journal: &Journal, events: &[Event]) {
     let mut committed = pin!(journal.append(events.to_vec()));
-    // Its answer comes from another thread.
+    // The response comes from another thread.
     while committed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
         std::thread::yield_now();
     }
@@ -81,7 +82,7 @@ fn write(path: &Path, files: &Files) {
     }
 }
 
-/// The journal of a run, in every state that it can be left in.
+/// Returns the journal of a run in each state in which it can be left.
 fn states(run: &str) -> Vec<Kept> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal.db");
@@ -103,7 +104,8 @@ fn states(run: &str) -> Vec<Kept> {
     events[32..60].chunks(2).for_each(|some| commit(&journal, some));
     keep("killed after it was resumed", &events[..60]);
     drop(journal);
-    // Killed twice: what the first process left in the log is in the database, and the second one overwrites the log.
+    // Killed twice: the log of the first process was copied into the database, and the second process
+    // overwrote the log.
     write(&path, &kept[4].files);
     let mut keep = |name, events: &[Event]| {
         kept.push(Kept { name, files: files(&path), events: events.to_vec() });
@@ -128,17 +130,17 @@ fn dice(seed: u64) -> impl FnMut() -> u8 {
     }
 }
 
-/// Every damage of one file: what was done, and what is left of it.
+/// Returns every damage of one file: its description, and the remaining bytes.
 fn damages(whole: &[u8], others: &[(&str, &Vec<u8>)]) -> Vec<(String, Option<Vec<u8>>)> {
     let mut damages = vec![("deleted".to_owned(), None), ("emptied".to_owned(), Some(vec![]))];
     let length = whole.len();
-    // A mark is one line.
+    // A mark is a single line.
     let parts = if length < 200 { 4 } else { 12 };
     let places: Vec<usize> = (1..parts).map(|part| length * part / parts).collect();
     for at in &places {
         damages.push((format!("cut at {at}"), Some(whole[..*at].to_vec())));
     }
-    // At the end of a page and of a frame, where a cut could be taken for an end.
+    // At the end of a page and of a frame, where a truncation could look like a regular end.
     for pages in [1, 2, 4, 7, 9] {
         for at in [pages * 4096, 32 + pages * 4120].into_iter().filter(|at| *at < length) {
             damages.push((format!("cut at {at}"), Some(whole[..at].to_vec())));
@@ -168,14 +170,14 @@ fn damages(whole: &[u8], others: &[(&str, &Vec<u8>)]) -> Vec<(String, Option<Vec
     damages
 }
 
-/// What became of the damages of one state.
+/// The outcomes of the damages of one state.
 #[derive(Default)]
 struct Tally {
     intact: usize,
     refused: BTreeMap<String, usize>,
 }
 
-/// The name of an error, without its fields.
+/// Returns the name of an error, without its fields.
 fn name_of(error: &JournalError) -> String {
     let text = match error {
         JournalError::Broken { damage, .. } => format!("{damage:?}"),
@@ -185,7 +187,7 @@ fn name_of(error: &JournalError) -> String {
 }
 
 #[test]
-fn a_damaged_journal_has_every_event_or_is_refused_by_name() {
+fn a_damaged_journal_has_every_event_or_is_rejected_with_its_name() {
     let (mine, other) = (states("r-1"), states("r-2"));
     let tallies: Vec<(&str, Tally)> = std::thread::scope(|scope| {
         let states = mine.iter().zip(&other);
@@ -194,16 +196,16 @@ fn a_damaged_journal_has_every_event_or_is_refused_by_name() {
             .collect();
         checks.into_iter().map(|(name, check)| (name, check.join().unwrap())).collect()
     });
-    let (mut told, mut total, mut intact) = (String::new(), 0, 0);
+    let (mut text, mut total, mut intact) = (String::new(), 0, 0);
     for (state, tally) in &tallies {
         let refused: usize = tally.refused.values().sum();
-        writeln!(told, "{state}: {} intact, {refused} refused {:?}", tally.intact, tally.refused).unwrap();
+        writeln!(text, "{state}: {} intact, {refused} refused {:?}", tally.intact, tally.refused).unwrap();
         (total, intact) = (total + refused + tally.intact, intact + tally.intact);
     }
-    println!("{total} damages, {intact} journals intact\n{told}");
-    assert!(total >= 1000, "{total}: {told}");
-    // Some hit what is not used any more: a log that was checkpointed, the free part of a page.
-    assert!(intact > total / 50 && intact < total / 2, "{intact} of {total}: {told}");
+    println!("{total} damages, {intact} journals intact\n{text}");
+    assert!(total >= 1000, "{total}: {text}");
+    // Some damages are in unused bytes: a log that was checkpointed, or the free part of a page.
+    assert!(intact > total / 50 && intact < total / 2, "{intact} of {total}: {text}");
 }
 
 /// Damages each file of a journal in every way, one at a time.
@@ -215,7 +217,7 @@ fn damage_each_file(state: &Kept, other: &Kept, mine: &[Kept]) -> Tally {
     assert_eq!(Journal::read(&path).unwrap().1, state.events, "{}: as it was left", state.name);
     let mut tally = Tally::default();
     for (name, whole) in &state.files {
-        // The same file of another run, and of this one at other times.
+        // The same file of another run, and of this run at other times.
         let swaps: Vec<_> = std::iter::once(other)
             .chain(mine)
             .filter_map(|of| Some((of.name, of.files.get(name)?)))
@@ -234,25 +236,26 @@ fn damage_each_file(state: &Kept, other: &Kept, mine: &[Kept]) -> Tally {
     tally
 }
 
-/// What a damage must come to.
+/// Checks the outcome of a damage.
 fn check(what: &str, path: &Path, state: &Kept, history: &[Event], tally: &mut Tally) {
     let before = files(path);
-    assert!(Journal::exists(path), "{what}: a run is not taken for one that was never there");
-    // By the header it is decided whose run it is: a wrong one would hide the run.
+    assert!(Journal::exists(path), "{what}: the run must not count as absent");
+    // The header identifies the run: a wrong header would hide the run.
     if let Ok(header) = Journal::header(path) {
         assert_eq!(header.run, "r-1", "{what}");
     }
     match Journal::read(path) {
         Ok((_, events)) => {
             assert!(events.len() >= state.events.len(), "{what}: {} events are left", events.len());
-            // More than there were, if the log of a later time was put in its place: they are the run's as well.
+            // There may be more events than before, if the log of a later time was put in place: they belong
+            // to the run too.
             assert!(events == history[..events.len()], "{what}: other events");
             match Journal::open(path) {
                 Ok((journal, ..)) => {
                     tally.intact += 1;
                     resumed(what, path, journal, &events);
                 }
-                // It can be read as a whole, but adding to it would harm what is there.
+                // The events can be read, but adding to the journal would destroy data.
                 Err(JournalError::Broken { damage: Damage::Structure { .. }, .. }) => {
                     *tally.refused.entry("Structure".into()).or_default() += 1;
                 }
@@ -260,16 +263,16 @@ fn check(what: &str, path: &Path, state: &Kept, history: &[Event], tally: &mut T
             }
         }
         Err(JournalError::Empty { .. }) => {
-            // A new run begins: right if this one had not done anything.
-            assert_eq!(state.events, [], "{what}: taken for a run that never began");
+            // A new run begins, which is right if this one had not done anything.
+            assert_eq!(state.events, [], "{what}: must not count as a run that never began");
             *tally.refused.entry("Empty".into()).or_default() += 1;
         }
         Err(error) => {
-            let told = error.to_string();
-            assert!(told.contains("journal.db"), "{what}: {told}");
-            assert!(Journal::open(path).is_err(), "{what}: {told}");
+            let message = error.to_string();
+            assert!(message.contains("journal.db"), "{what}: {message}");
+            assert!(Journal::open(path).is_err(), "{what}: {message}");
             for (name, bytes) in before {
-                // Readers may leave an empty log, and nothing else.
+                // Readers may leave an empty log, but no other file.
                 assert_eq!(fs::read(beside(path, name)).unwrap(), bytes, "{what}: {name} was changed");
             }
             *tally.refused.entry(name_of(&error)).or_default() += 1;
@@ -277,7 +280,7 @@ fn check(what: &str, path: &Path, state: &Kept, history: &[Event], tally: &mut T
     }
 }
 
-/// A journal that is intact goes on, and what is added to it is there afterwards.
+/// An intact journal can be extended, and what is added can be read.
 fn resumed(what: &str, path: &Path, journal: Journal, events: &[Event]) {
     let next = delivery("r-1", events.len() as u64 + 1);
     commit(&journal, std::slice::from_ref(&next));
@@ -291,7 +294,7 @@ fn resumed(what: &str, path: &Path, journal: Journal, events: &[Event]) {
     }
 }
 
-/// The log that SQLite removes when the database is empty.
+/// SQLite would remove the log, because the database is empty.
 #[test]
 fn the_log_of_an_emptied_database_is_kept() {
     let folder = TempDir::new().unwrap();
@@ -307,13 +310,13 @@ fn the_log_of_an_emptied_database_is_kept() {
         assert_eq!((file, damage), (path.clone(), Damage::Empty { log_bytes }));
     }
     assert_eq!(fs::read(beside(&path, "-wal")).unwrap(), state.files["-wal"]);
-    // Put back, it is whole.
+    // When the files are restored, the journal is complete.
     write(&path, &state.files);
     assert_eq!(Journal::open(&path).unwrap().2, state.events);
 }
 
 #[test]
-fn links_fifos_and_folders_are_refused_without_waiting() {
+fn links_fifos_and_folders_are_rejected_without_waiting() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let folder = TempDir::new().unwrap();
     let (path, real) = (folder.path().join("journal.db"), folder.path().join("real"));
@@ -345,9 +348,9 @@ fn links_fifos_and_folders_are_refused_without_waiting() {
     }
 }
 
-/// Reading does not lock: what it sees of the files while they change must not be taken for damage.
+/// Reading takes no lock: files that change during a read must not be reported as damage.
 #[test]
-fn a_journal_that_is_being_written_is_never_taken_for_damaged() {
+fn a_journal_that_is_being_written_is_never_reported_as_damaged() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal.db");
     let journal = Journal::create(&path, &header("r-1")).unwrap();
@@ -355,7 +358,7 @@ fn a_journal_that_is_being_written_is_never_taken_for_damaged() {
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut last = 0;
-            // Opened and closed, and with a log that is begun anew.
+            // Opened and closed, with a log that is rewritten from its start.
             for _ in 0..20 {
                 let (journal, ..) = Journal::open(&path).unwrap();
                 for _ in 0..40 {
@@ -369,7 +372,7 @@ fn a_journal_that_is_being_written_is_never_taken_for_damaged() {
         let (mut reads, mut seen) = (0, 0);
         while !writing.is_finished() {
             let (_, events) = Journal::read(&path).unwrap_or_else(|error| panic!("after {reads}: {error}"));
-            assert!(events.len() >= seen, "an event is gone");
+            assert!(events.len() >= seen, "an event is missing");
             (reads, seen) = (reads + 1, events.len());
         }
         assert!(reads > 5, "{reads}");
@@ -377,9 +380,9 @@ fn a_journal_that_is_being_written_is_never_taken_for_damaged() {
     });
 }
 
-/// What a resumed run builds on: a past that is read is never shorter than what was acknowledged.
+/// A resumed run relies on this: the recovered events are never fewer than the acknowledged ones.
 #[test]
-fn no_delivery_is_forgotten_over_a_cut_of_any_length() {
+fn no_delivery_is_lost_by_a_truncation_of_any_length() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal.db");
     let state = states("r-1").swap_remove(4);

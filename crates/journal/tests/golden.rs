@@ -1,6 +1,6 @@
-//! Journals that earlier versions wrote are read by this one. `golden/` holds one for each format, or set of kinds, that
-//! was ever released, and one as a killed process left it: they are only added to.
-//! `GOLDEN=NAME cargo test -p dropmill-journal --test golden -- --ignored` writes others, with every kind of event that there is then.
+//! This version reads the journals of earlier versions. `golden/` contains one journal for each released
+//! format or set of event kinds, and one that a killed process left. Journals are only added. `GOLDEN=NAME
+//! cargo test -p dropmill-journal --test golden -- --ignored` writes a new one, with every kind of event.
 #![allow(clippy::unwrap_used)]
 
 use dropmill_journal::{
@@ -23,7 +23,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Every journal of the folder that was closed. They are copied: to open one makes files beside it.
+/// Returns every closed journal of the folder. They are copied, because opening one creates files beside it.
 fn journals() -> BTreeMap<String, (RunHeader, Vec<Event>)> {
     let folder = tempfile::tempdir().unwrap();
     let mut found = BTreeMap::new();
@@ -39,7 +39,7 @@ fn journals() -> BTreeMap<String, (RunHeader, Vec<Event>)> {
     found
 }
 
-/// Copies a journal as a killed process left it; returns its path.
+/// Copies a journal as a killed process left it; returns the path of the copy.
 fn interrupted(name: &str, to: &Path) -> PathBuf {
     for entry in fs::read_dir(golden().join(name)).unwrap() {
         let path = entry.unwrap().path();
@@ -53,7 +53,7 @@ fn lines(events: &[Event]) -> Vec<String> {
 }
 
 #[test]
-fn journals_of_earlier_versions_are_read_as_they_were_written() {
+fn journals_of_earlier_versions_can_be_read() {
     let journals = journals();
     for format in ["format-1", "format-2"] {
         assert!(journals.contains_key(format), "{format}");
@@ -62,7 +62,7 @@ fn journals_of_earlier_versions_are_read_as_they_were_written() {
         assert_eq!(header.run, "golden-run", "{name}");
         let written = fs::read_to_string(golden().join(format!("{name}.jsonl"))).unwrap();
         assert_eq!(lines(&events), written.lines().collect::<Vec<_>>(), "{name}");
-        // And understood: folded, told, and gone on with.
+        // The events can also be folded, traced and resumed.
         assert!(ReportFold::of(&events).outcome.is_some(), "{name}");
         assert_eq!(RecoveredRun::of(&events).last, events.len() as u64, "{name}");
         assert!(!trace::outline(&events).is_empty(), "{name}");
@@ -70,7 +70,7 @@ fn journals_of_earlier_versions_are_read_as_they_were_written() {
 }
 
 #[test]
-fn interrupted_runs_of_earlier_versions_are_resumed_and_protected_from_then_on() {
+fn interrupted_runs_of_earlier_versions_are_resumed_and_then_protected() {
     for name in ["format-1-interrupted", "format-2-interrupted"] {
         let folder = tempfile::tempdir().unwrap();
         let path = interrupted(name, folder.path());
@@ -82,7 +82,7 @@ fn interrupted_runs_of_earlier_versions_are_resumed_and_protected_from_then_on()
         let next = Event { seq, kind: EventKind::JobDeleted {}, ..events[0].clone() };
         append(&journal, std::slice::from_ref(&next));
         assert_eq!(Journal::read(&path).unwrap().1.last(), Some(&next), "{name}");
-        // Killed, and without its log.
+        // A killed process, and its log is missing.
         let killed = tempfile::tempdir().unwrap();
         let copy = killed.path().join("journal.db");
         for ending in ["", "-mark"] {
@@ -99,15 +99,15 @@ fn interrupted_runs_of_earlier_versions_are_resumed_and_protected_from_then_on()
 }
 
 #[test]
-fn every_kind_of_event_is_in_a_journal_that_is_kept() {
+fn every_kind_of_event_is_in_a_golden_journal() {
     let kept: BTreeSet<String> = journals().values().flat_map(|(_, events)| events).map(kind_of).collect();
     let all: BTreeSet<String> = kinds().into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(all.difference(&kept).collect::<Vec<_>>(), Vec::<&String>::new(), "keep another journal");
+    assert_eq!(all.difference(&kept).collect::<Vec<_>>(), Vec::<&String>::new(), "add a golden journal");
 }
 
 #[test]
-#[ignore = "writes journals to be kept, for whoever changes the format or adds a kind of event"]
-fn journals_to_be_kept_are_written() {
+#[ignore = "writes golden journals after a change of the format or a new kind of event"]
+fn golden_journals_are_written() {
     let name = std::env::var("GOLDEN").unwrap();
     let events: Vec<Event> = kinds()
         .into_iter()
@@ -123,13 +123,13 @@ fn journals_to_be_kept_are_written() {
             kind: happening,
         })
         .collect();
-    let header = RunHeader::of("golden-run", "golden", "2026-11-28T10:00:00Z".parse().unwrap(), "0123");
+    let header = RunHeader::new("golden-run", "golden", "2026-11-28T10:00:00Z".parse().unwrap(), "0123");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     let journal = Journal::create(&path, &header).unwrap();
     append(&journal, &events);
     drop(journal);
-    // Closing folded the log into the file.
+    // Closing copied the log into the database.
     fs::copy(&path, golden().join(format!("{name}.db"))).unwrap();
     fs::write(golden().join(format!("{name}.jsonl")), lines(&events).join("\n") + "\n").unwrap();
 
@@ -155,7 +155,7 @@ fn kind_of(event: &Event) -> String {
     serde_json::to_value(event).unwrap()["kind"].as_str().unwrap().to_owned()
 }
 
-/// One event of every kind that the schema knows, with something in every field; `run_ended` is the last.
+/// Returns one event of every kind in the schema, with a value in every field; `run_ended` is the last.
 fn kinds() -> Vec<(String, EventKind)> {
     let schema = serde_json::to_value(schema::event()).unwrap();
     let definitions = schema["$defs"].clone();
@@ -174,7 +174,7 @@ fn kinds() -> Vec<(String, EventKind)> {
     kinds
 }
 
-/// A value that fits a schema.
+/// Returns a value that matches a schema.
 fn sample(schema: &Value, definitions: &Value) -> Value {
     if let Some(name) = schema["$ref"].as_str() {
         return sample(&definitions[name.rsplit('/').next().unwrap()], definitions);

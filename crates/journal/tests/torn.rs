@@ -1,5 +1,5 @@
-//! What a power cut, a failing disk or somebody's editor leaves of a journal: it opens to a beginning of what was written,
-//! or says that it is damaged. Another event is never read.
+//! What a power cut, a failing disk or an editor leaves of a journal: it opens with a prefix of its events,
+//! or reports damage. It never returns a changed event.
 #![allow(clippy::unwrap_used)]
 
 use dropmill_journal::{
@@ -16,21 +16,21 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Commits of the journal that is torn, and events of each.
+/// Number of commits of the journal, and of events in each.
 const COMMITS: usize = 5;
 const EACH: usize = 2;
-/// Header of SQLite's write-ahead log, and length of a frame: its header and a page.
+/// Length of the header of SQLite's write-ahead log, and of a frame: its header and a page.
 const LOG_HEADER: usize = 32;
 const FRAME: usize = 24 + 4096;
 
-/// A journal as it was while it was written: no event is in the database yet.
+/// A journal as it was while it was written: all events are only in the log.
 struct Torn {
     folder: TempDir,
     file: Vec<u8>,
     log: Vec<u8>,
-    /// The mark as it was flushed last: a loss of power may leave that one.
+    /// The mark as it was flushed last, which is what a power loss may leave.
     mark: Vec<u8>,
-    /// The mark of the journal once it was closed.
+    /// The mark of the journal after it was closed.
     closed: Vec<u8>,
     events: Vec<Event>,
 }
@@ -52,13 +52,13 @@ impl Torn {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("journal.db");
-        let header = RunHeader::of("r-1", "r", Timestamp::UNIX_EPOCH, "hash");
+        let header = RunHeader::new("r-1", "r", Timestamp::UNIX_EPOCH, "hash");
         let journal = Journal::create(&path, &header).unwrap();
         let mark = fs::read(beside(&path, "-mark")).unwrap();
         let events: Vec<Event> = (1..=COMMITS * EACH).map(event).collect();
         for some in events.chunks(EACH) {
             let mut committed = pin!(journal.append(some.to_vec()));
-            // Its answer comes from another thread.
+            // The response comes from another thread.
             while committed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 std::thread::yield_now();
             }
@@ -70,7 +70,7 @@ impl Torn {
         Self { folder, file, log, mark, closed, events }
     }
 
-    /// What is read when this is what is left of it.
+    /// Reads a journal that consists of these bytes.
     fn read(&self, file: &[u8], log: &[u8]) -> Result<Vec<Event>, JournalError> {
         self.read_with(file, log, &self.mark)
     }
@@ -88,7 +88,7 @@ impl Torn {
         read
     }
 
-    /// How many events are read of such a log: a beginning of what was written, or none because it is damaged.
+    /// Returns how many events are read with such a log: a prefix of the events, or 0 if damage is reported.
     #[track_caller]
     fn reads(&self, log: &[u8]) -> usize {
         let found = self.read(&self.file, log).unwrap_or_default();
@@ -103,7 +103,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Lengths to cut at: every one around the borders of frames, where a cut could be taken for an end, and some between.
+/// Returns lengths to truncate at: all around the frame boundaries, where a truncation could look like a
+/// regular end, and some between.
 fn lengths(whole: usize) -> impl Iterator<Item = usize> {
     (0..=whole).filter(move |length| {
         let within = length.saturating_sub(LOG_HEADER) % FRAME;
@@ -112,13 +113,13 @@ fn lengths(whole: usize) -> impl Iterator<Item = usize> {
 }
 
 #[test]
-fn a_journal_cut_off_at_any_length_opens_to_its_whole_commits() {
+fn a_journal_truncated_at_any_length_opens_with_its_complete_commits() {
     let torn = Torn::new();
     let (mut before, mut seen) = (0, BTreeSet::new());
     for length in lengths(torn.log.len()) {
         let found = match torn.read(&torn.file, &torn.log[..length]) {
             Ok(found) => found,
-            // It was flushed before the first event.
+            // The mark was flushed before the first event.
             Err(JournalError::Broken { damage: Damage::LogEmpty | Damage::LogHeader, .. })
                 if length < LOG_HEADER =>
             {
@@ -128,7 +129,7 @@ fn a_journal_cut_off_at_any_length_opens_to_its_whole_commits() {
         };
         assert_eq!(found, torn.events[..found.len()], "cut at {length}");
         assert_eq!(found.len() % EACH, 0, "cut at {length}: half a commit");
-        assert!(found.len() >= before, "cut at {length}: a longer rest holds less");
+        assert!(found.len() >= before, "cut at {length}: a longer file has fewer events");
         before = found.len();
         seen.insert(before);
     }
@@ -136,7 +137,7 @@ fn a_journal_cut_off_at_any_length_opens_to_its_whole_commits() {
 }
 
 #[test]
-fn zeros_and_garbage_after_the_end_are_no_events() {
+fn zeros_and_garbage_after_the_end_are_not_read_as_events() {
     let torn = Torn::new();
     let mut dice = 0x2545_f491_4f6c_dd1d_u64;
     for length in [1, 23, 24, 25, 4095, FRAME, FRAME + 1, 3 * FRAME] {
@@ -147,11 +148,11 @@ fn zeros_and_garbage_after_the_end_are_no_events() {
             (dice >> 56) as u8
         });
         assert_eq!(torn.reads(&[&*torn.log, &more].concat()), torn.events.len(), "{length} of garbage");
-        // A frame that was written before is not a new one.
+        // A copy of an old frame is not a new one.
         let old = &torn.log[LOG_HEADER..LOG_HEADER + length];
         match torn.read(&torn.file, &[&*torn.log, old].concat()) {
             Ok(found) => assert_eq!(found, torn.events, "{length} of itself"),
-            // Several of them in a row look like transactions behind a damaged frame. No writer leaves that.
+            // Several copies in a row look like transactions after a damaged frame. No writer produces that.
             Err(JournalError::Broken { damage: Damage::LogFrame { .. }, .. }) if length >= 2 * FRAME => {}
             Err(error) => panic!("{length} of itself: {error}"),
         }
@@ -159,18 +160,18 @@ fn zeros_and_garbage_after_the_end_are_no_events() {
 }
 
 #[test]
-fn bits_that_flip_in_the_log_end_it_there() {
+fn the_log_ends_at_a_flipped_bit() {
     let torn = Torn::new();
     for at in (0..torn.log.len()).filter(|at| at % 53 == 0 || at.saturating_sub(LOG_HEADER) % FRAME < 24) {
         let mut log = torn.log.clone();
         log[at] ^= 1 << (at % 8);
         torn.reads(&log);
     }
-    // In the last frame: its commit is not believed, those before are.
+    // In the last frame: its commit is ignored, earlier ones are kept.
     let mut log = torn.log.clone();
     log[LOG_HEADER + (COMMITS - 1) * FRAME + 1000] ^= 4;
     assert_eq!(torn.reads(&log), torn.events.len() - EACH);
-    // In the one before it: a commit follows, so it was whole once.
+    // In the frame before it: a commit follows, so this frame was valid once.
     log[LOG_HEADER + (COMMITS - 2) * FRAME + 1000] ^= 4;
     log[LOG_HEADER + (COMMITS - 1) * FRAME + 1000] ^= 4;
     match torn.read(&torn.file, &log) {
@@ -181,14 +182,15 @@ fn bits_that_flip_in_the_log_end_it_there() {
     }
 }
 
-/// Lengths that are far too large are neither believed nor reserved: the machine has no memory for them.
+/// Lengths that are far too large are rejected, and no memory is reserved for them.
 #[test]
-fn a_huge_length_is_refused() {
+fn a_huge_length_is_rejected() {
     let torn = Torn::new();
     let mut log = torn.log.clone();
     log[8..12].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
     assert_eq!(torn.reads(&log), 0, "pages of 2 GiB");
-    // In the folded file, wherever a length may stand before a text: 9 bytes of 0xff are SQLite's largest number.
+    // In the database file, at every offset where a length may precede a text: 9 bytes of 0xff are SQLite's
+    // largest number.
     let path = torn.folder.path().join("folded.db");
     fs::write(&path, &torn.file).unwrap();
     fs::write(beside(&path, "-wal"), &torn.log).unwrap();

@@ -531,7 +531,7 @@ impl StopReason {
     }
 
     /// In a few words, for the record.
-    pub fn told(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueTimedOut => "queue deadline",
             Self::RunTimedOut => "task timeout",
@@ -540,8 +540,8 @@ impl StopReason {
     }
 
     /// The reason that was told in these words.
-    pub fn of(told: &str) -> Option<Self> {
-        [Self::QueueTimedOut, Self::RunTimedOut, Self::RunEnds].into_iter().find(|why| why.told() == told)
+    pub fn of(text: &str) -> Option<Self> {
+        [Self::QueueTimedOut, Self::RunTimedOut, Self::RunEnds].into_iter().find(|why| why.as_str() == text)
     }
 }
 

@@ -1,18 +1,19 @@
-//! How fast the node runner runs commands that do nothing:
-//! `launches [NUMBER [IN_FLIGHT [PROGRAM [FOLDER [kept | alone | both]]]]]`.
+//! Measures how fast the node runner runs commands that do nothing: `launches [NUMBER [IN_FLIGHT [PROGRAM
+//! [FOLDER [kept | alone | both]]]]]`.
 //!
-//! Each launch gets its folders, its two output files and its variables, as a task of the service does; a new one is
-//! ordered when one ends. Compare with `spawn --io batch --keep` of the floors, in turns: only ratios mean something.
-//! The folders are left where they are, below FOLDER: deleting them would slow down whatever is measured next.
+//! Each launch gets its folders, its two output files and its variables, as a task of the service does; a new
+//! one is ordered when one ends. Compare it with `spawn --io batch --keep` of the lower bounds, in turns:
+//! only ratios are meaningful. The folders are left below FOLDER, because deleting them would slow down the
+//! next measurement.
 //!
-//! `kept` (the default): with a keeper. `alone`: without. `both`: so many launches with each in turns, 15 times, and what
-//! keeper and shim take of the memory.
+//! `kept` (the default): with a keeper. `alone`: without. `both`: this many launches with each in turns, 15
+//! times, and the memory of keeper and shim.
 #![allow(clippy::unwrap_used)]
 
 use dropmill_azure_wire::blob::FileMetadata;
 use dropmill_azure_wire::time::WallClock;
 use dropmill_local_azure::{
-    orders::{BlobDoor, DoorError, FileToStore, GoOn, Launch, NodeEvent, NodeRef, Order, Runner},
+    orders::{BlobAccess, DoorError, FileToStore, GoOn, Launch, NodeEvent, NodeRef, Order, Runner},
     runner::{ProcessRunner, RunnerSettings, keeper::run_as_keeper},
 };
 use std::{
@@ -38,7 +39,7 @@ fn main() {
     }
 }
 
-/// A runner and what it reports.
+/// A runner and its reports.
 struct Bench {
     runner: Arc<ProcessRunner>,
     events: mpsc::Receiver<NodeEvent>,
@@ -60,7 +61,7 @@ impl Bench {
         Self { runner, events, program, ordered: 0 }
     }
 
-    /// Runs so many launches; how many seconds that took.
+    /// Runs this many launches; returns the time in seconds.
     fn run(&mut self, launches: u64, in_flight: u64) -> f64 {
         let began = Instant::now();
         let last = self.ordered + launches;
@@ -114,7 +115,7 @@ fn compare(benches: &mut [Bench; 2], launches: u64, in_flight: u64) {
         kept / alone,
         median(&mut ratios),
     );
-    // The last shim is still there, and its parent is the keeper.
+    // The last shim still exists, and its parent is the keeper.
     let keeper = child_of(std::process::id());
     for (name, process) in [("keeper", keeper), ("shim", child_of(keeper))] {
         let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
@@ -163,7 +164,7 @@ fn launch(id: u64, program: &str) -> Launch {
     }
 }
 
-/// User and system time of this process without its children, from `/proc`: ticks of 10 ms.
+/// Returns user and system time of this process without its children, from `/proc`: ticks of 10 ms.
 fn own_cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -171,10 +172,10 @@ fn own_cpu_seconds() -> f64 {
     ticks / 100.0
 }
 
-/// No launch here has anything to fetch or to store.
+/// An access for launches that download and upload nothing.
 struct NoDoor;
 
-impl BlobDoor for NoDoor {
+impl BlobAccess for NoDoor {
     fn fetch(&self, url: &str, _: &Path, _: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         Err(DoorError::NotFound(url.into()))
     }

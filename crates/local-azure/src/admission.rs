@@ -1,8 +1,8 @@
-//! What a client that signs in otherwise has to do, for both services.
+//! Hints for clients with unsupported credentials, for both services.
 
 use dropmill_azure_wire::sign::AuthError;
 
-/// What a client that signs in otherwise has to do; none if that is clear from the error.
+/// Returns what a client with unsupported credentials must do; `None` if the error shows it.
 pub(crate) fn way_out(refusal: &AuthError) -> Option<&'static str> {
     match refusal {
         AuthError::OtherKind { kind } if kind.eq_ignore_ascii_case("bearer") => Some(

@@ -1,11 +1,11 @@
-//! The Batch service below its HTTP face: the model, what moves it (requests, reports of nodes, alarms), and where its
-//! decisions go (store, runner). The model's lock is held for decisions alone.
+//! The Batch service below its HTTP interface: the model, its inputs (requests, reports of nodes, alarms),
+//! and its outputs (store, runner). The model's lock is held only for decisions.
 
 use crate::{
     applications::Applications,
     durability::Durability,
-    model::{AutoStorage, Condition, Identity, Model, Refusal},
-    orders::{BlobDoor, NodeEvent, NodeFiles, Order, Runner},
+    model::{AutoStorage, Identity, Model, Refusal, ServiceIncident},
+    orders::{BlobAccess, NodeEvent, NodeFiles, Order, Runner},
     store::{Store, StoreError, Ticket},
 };
 use dropmill_azure_wire::time::{SharedClock, Timestamp};
@@ -24,11 +24,11 @@ pub struct Core {
     model: Mutex<Model>,
     store: Store,
     runner: OnceLock<Arc<dyn Runner>>,
-    /// The nodes' way to blobs.
-    door: OnceLock<Arc<dyn BlobDoor>>,
-    /// Orders that were decided and not carried out yet, in the order of deciding.
+    /// The nodes' access to blobs.
+    door: OnceLock<Arc<dyn BlobAccess>>,
+    /// Orders that are decided but not carried out yet, in the order of decisions.
     orders: Mutex<VecDeque<Order>>,
-    /// Held by whoever carries orders out, so that one never overtakes another.
+    /// Held by the thread that carries out orders, so that orders stay in order.
     carrying: Mutex<()>,
     changes: watch::Sender<u64>,
     alarm_moved: Notify,
@@ -36,7 +36,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// The service as it was left in `folder`, or a new one.
+    /// Opens the stored service in `folder`, or a new one.
     pub fn open(
         folder: Option<&Path>,
         durability: Durability,
@@ -46,7 +46,8 @@ impl Core {
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
         let now = clock.now();
-        // A service with a past takes the moment into its seed and its numbers, so that it never makes an id twice.
+        // A service with stored state includes the time in its seed and its numbers, so that it never
+        // generates an id twice.
         let moment = u64::try_from(now.as_microsecond()).unwrap_or_default();
         let (seed, first) = if folder.is_some() { (seed ^ moment, moment << 8) } else { (seed, 0) };
         let model = Model::new(identity, ChaCha8Rng::seed_from_u64(seed), first, folder.is_some());
@@ -68,46 +69,46 @@ impl Core {
         })
     }
 
-    /// Gives it its nodes; what was decided before is carried out now.
-    pub fn employ(&self, runner: Arc<dyn Runner>, door: Arc<dyn BlobDoor>) {
+    /// Sets the runner of its nodes, and carries out the pending orders.
+    pub fn employ(&self, runner: Arc<dyn Runner>, door: Arc<dyn BlobAccess>) {
         let _ = self.door.set(door);
         let _ = self.runner.set(runner);
         let model = self.lock();
         self.follow(model, false);
     }
 
-    /// Counts changes that clients can see.
+    /// Returns a counter of changes that clients can see.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Returns the time by the service's clock.
+    /// Returns the time of the service's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Stores a file of the service's own in a container; whether it could. Blocks until it is durable.
+    /// Stores a file of the service in a container; returns whether it succeeded. Blocks until it is durable.
     pub fn store_blob(&self, container_url: &str, file: (String, Vec<u8>)) -> bool {
         let Some(door) = self.door.get() else { return false };
         let stored = door.store_bytes(container_url, &[file]);
-        stored.inspect_err(|error| tracing::warn!(%error, "a log could not be stored")).is_ok()
+        stored.inspect_err(|error| tracing::warn!(%error, "cannot store a log")).is_ok()
     }
 
-    /// The files of nodes.
+    /// Returns the files of nodes.
     pub fn files(&self) -> &dyn NodeFiles {
-        self.runner.get().expect("a runner is employed before the first request").files()
+        self.runner.get().expect("a runner is set before the first request").files()
     }
 
     fn lock(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks something up.
+    /// Reads from the model.
     pub fn look<T>(&self, look: impl FnOnce(&Model) -> Result<T, Refusal>) -> Result<T, Refusal> {
         look(&self.lock())
     }
 
-    /// Changes something; returns when the change is durable.
+    /// Changes the model; returns when the change is durable.
     pub async fn change<T>(
         &self,
         change: impl FnOnce(&mut Model, Timestamp) -> Result<T, Refusal>,
@@ -128,29 +129,29 @@ impl Core {
         outcome
     }
 
-    /// Takes in what a node reports; callable from any thread.
+    /// Processes a report of a node; callable from any thread.
     pub fn report(&self, event: NodeEvent) {
         let mut model = self.lock();
         model.happened(event, self.clock.now());
         self.follow(model, false);
     }
 
-    /// Looks again at what is due when.
+    /// Checks all alarms again after a change of the clock.
     pub fn clock_moved(&self) {
         self.alarm_moved.notify_one();
     }
 
     /// Injects an incident into the service.
-    pub fn befall(&self, condition: &Condition) {
+    pub fn inject(&self, condition: &ServiceIncident) {
         let mut model = self.lock();
-        model.befall(condition, self.clock.now());
+        model.inject(condition, self.clock.now());
         self.follow(model, false);
     }
 
-    /// Carries out what followed from a call of the model.
+    /// Carries out the effects of a call of the model.
     fn follow(&self, mut model: MutexGuard<'_, Model>, waits: bool) -> Ticket {
         let effects = model.take_effects();
-        // Both queues get theirs while the model is locked, so that both have the order of deciding.
+        // Added to both queues while the model is locked, so that both have the order of decisions.
         let ticket = self.store.order(effects.changes, waits);
         if !effects.orders.is_empty() {
             self.orders.lock().unwrap_or_else(PoisonError::into_inner).extend(effects.orders);
@@ -164,7 +165,8 @@ impl Core {
         ticket
     }
 
-    /// Hands orders to the runner, one thread at a time. Who finds another at it leaves the orders to that one.
+    /// Passes orders to the runner, on one thread at a time. If another thread is doing this, it carries out
+    /// these orders too.
     fn carry_out(&self) {
         let Some(runner) = self.runner.get() else { return };
         loop {
@@ -173,7 +175,7 @@ impl Core {
                 runner.carry_out(order);
             }
             drop(_carrying);
-            // An order may have come after the queue was found empty and before the lock was free.
+            // An order may have been added after the queue was found empty and before the lock was free.
             if self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
                 return;
             }
@@ -184,7 +186,7 @@ impl Core {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// Wakes the model whenever it asked to be woken; never ends.
+    /// Wakes the model at its alarms; never ends.
     pub async fn alarms(&self) {
         loop {
             let next = self.lock().next_alarm();
@@ -198,7 +200,7 @@ impl Core {
                 }
                 Some(next) => {
                     let rest = Duration::try_from(next.duration_since(now)).unwrap_or_default();
-                    // tokio cannot sleep for ages; whoever wakes early looks again.
+                    // tokio cannot sleep for a very long time; the alarms are then checked again.
                     let rest = rest.clamp(Duration::from_millis(1), Duration::from_secs(24 * 3600));
                     tokio::select! {
                         biased;
@@ -210,7 +212,7 @@ impl Core {
         }
     }
 
-    /// Ends what runs, keeps what was decided.
+    /// Ends all processes and stores all decided changes.
     pub fn stop(&self) {
         if let Some(runner) = self.runner.get() {
             runner.stop();

@@ -1,21 +1,21 @@
-//! What the service's answers outlive.
+//! Which failures the acknowledged changes of the service survive.
 
 use std::{fs::File, io};
 
-/// When something counts as kept.
+/// When a change counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// When it outlives a loss of power: it was flushed to the disk.
+    /// When it survives a power loss: it was flushed to the disk.
     #[default]
     Power,
-    /// When it outlives the end of this process, however that comes: the kernel has it. After the machine itself
-    /// went down, nothing of it is used. For a service that is part of a run whose own journal is flushed: what is
-    /// lost is done again.
+    /// When it survives the end of this process in any way: the kernel has it. After a restart of the
+    /// machine, nothing of it is used. For a service that belongs to a run with a flushed journal: lost work
+    /// is repeated.
     Process,
 }
 
 impl Durability {
-    /// What SQLite calls it (`PRAGMA synchronous`, with a write-ahead log).
+    /// Returns the value of SQLite's `PRAGMA synchronous`, for a write-ahead log.
     pub(crate) fn synchronous(self) -> &'static str {
         match self {
             Self::Power => "FULL",
@@ -23,7 +23,7 @@ impl Durability {
         }
     }
 
-    /// Makes a file's content, or a folder's names, as durable as this asks.
+    /// Makes a file's content, or a folder's names, as durable as required.
     pub(crate) fn settle(self, file: &File) -> io::Result<()> {
         match self {
             Self::Power => file.sync_all(),

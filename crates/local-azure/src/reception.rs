@@ -1,8 +1,9 @@
-//! Routers on sockets: how many clients are let in at once, how fast each must be, and who goes when there are too many.
+//! Serves routers on sockets: how many clients are accepted at once, how fast each must be, and which one is
+//! disconnected if there are too many.
 //!
-//! A client that sends half a request, or reads half an answer, and then nothing more would hold its connection for
-//! ever; enough of them would keep everybody else out. So everything that a client must do has a deadline, and when all
-//! connections are taken, one whose client is awaited is closed for a new one.
+//! A client that sends half a request, or reads half a response, and then stops would keep its connection for
+//! ever; enough of them would block all others. So everything that a client must do has a timeout, and when
+//! all connections are taken, one whose client keeps the server waiting is closed for a new one.
 
 mod body;
 mod patience;
@@ -37,37 +38,40 @@ use tokio::{
 };
 use tower::Service;
 
-/// The address a request came from, as an extension of the request. One without came from this process.
+/// The address of a client, as an extension of its request. A request without one came from this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub std::net::IpAddr);
 
-/// Bounds of what clients may take.
+/// The limits of clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Connections at once. When a client connects and there are that many, the server closes the one that has kept it
-    /// waiting longest for a request, for the rest of a head, for a body that it discards, or for more than 5 seconds
-    /// for a body that it reads or with an answer; of the peer with the most connections first. So clients must be able to repeat their
-    /// requests: one may be sent at the moment at which its connection is closed.
+    /// Maximum number of connections. If a client connects and all are taken, the server closes another
+    /// connection: the one that has kept it waiting longest for a request, for the rest of a head, for a body
+    /// that it discards, or for more than 5 seconds for a body that it reads or while it sends a response.
+    /// Connections of the peer with the most connections are closed first. So clients must be able to repeat
+    /// a request: it may be sent at the moment when its connection is closed.
     pub connections: usize,
-    /// Connections at once of one peer: an IPv4 address, or an IPv6 network of 64 bits, which is what one host has.
-    /// Clients on loopback, which all have the same address, have no bound of their own.
+    /// Maximum number of connections of one peer: an IPv4 address, or an IPv6 network of 64 bits, which is
+    /// what one host has. Clients on loopback, which all have the same address, have no separate limit.
     pub per_peer: usize,
-    /// How long a connection may idle between two requests. Longer than the 90 seconds after which common clients
-    /// give up an idle connection themselves: one that is closed under them fails a request.
+    /// Maximum idle time of a connection between two requests. It is longer than the 90 seconds after which
+    /// common clients close an idle connection themselves: a connection that the server closes may fail a
+    /// request.
     pub idle: Duration,
-    /// How long a client may take to make a connection secret, to send the head of its first request, and to send that
-    /// of each later one after its first byte.
+    /// Time for the TLS handshake, for the head of the first request, and for the head of each later one
+    /// after its first byte.
     pub head: Duration,
-    /// How long nothing of a body may arrive, or nothing of an answer be taken.
+    /// Longest time without a byte of a body, or without progress in sending a response.
     pub silence: Duration,
-    /// For how long a body may be slower than `bytes_per_second`, waits for the client summed up.
+    /// Time for which a body may be slower than `bytes_per_second`, as a sum of all waits.
     pub grace: Duration,
-    /// The least bytes of a body that arrive in a second of waiting for them, on average.
+    /// Minimum number of bytes of a body per second of waiting, on average.
     pub bytes_per_second: u32,
-    /// The most bytes of a body that nobody reads, as that of a rejected request, to receive before the answer is sent:
-    /// many clients read no answer before they have sent all. A longer body is not received at all.
+    /// Maximum number of bytes to receive of an unread body, as that of a rejected request, before the
+    /// response is sent: many clients read no response before they have sent everything. A longer body is not
+    /// received at all.
     pub drained: u64,
-    /// How long that may take.
+    /// Maximum time for receiving it.
     pub drain: Duration,
 }
 
@@ -81,7 +85,7 @@ impl Default for Bounds {
             silence: Duration::from_secs(60),
             grace: Duration::from_secs(20),
             bytes_per_second: 1 << 10,
-            // What official clients send in one request, unless told otherwise.
+            // The default maximum of official clients for one request.
             drained: 64 << 20,
             drain: Duration::from_secs(3),
         }
@@ -94,15 +98,15 @@ impl Bounds {
     }
 }
 
-/// How long a client may keep the server waiting for a body, or with an answer, before its connection may be closed for
-/// another one.
+/// Time for which a client may keep the server waiting for a body, or while a response is sent, before its
+/// connection may be closed for another one.
 const GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
 
-/// How long to wait when no connection can be accepted (no handles are left, for instance).
+/// Delay after a connection could not be accepted, for example because no handles are left.
 const BREATH: Duration = Duration::from_secs(1);
 
-/// Connections that the kernel holds until they are accepted. While its queue is full it ignores whoever connects, who tries
-/// again after a second: a burst of clients would delay all others.
+/// Number of connections that the kernel queues until they are accepted. While the queue is full, it ignores
+/// new clients, which retry after a second: a burst of clients would delay all others.
 const BACKLOG: u32 = 1024;
 
 /// Listens on an address.
@@ -111,22 +115,22 @@ const BACKLOG: u32 = 1024;
 /// Fails if the address is in use, or not one of this machine.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Connections that were closed a moment ago must not keep the next process from its port.
+    // Recently closed connections must not prevent the next process from using its port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// A connection that is used as it is.
+/// Returns a connection unchanged.
 ///
 /// # Errors
-/// Never.
+/// Never fails.
 pub async fn plain(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Serves a router on a socket; never ends by itself. Dropped, it cuts off whoever is connected. `greet` makes of a
-/// connection what requests come over; it may take as long as the head of a request.
+/// Serves a router on a socket until dropped; then all connections are closed. `greet` prepares a new
+/// connection, for example with a TLS handshake, with the timeout of a request's head.
 pub async fn serve<S, F>(
     listener: TcpListener,
     router: Router,
@@ -145,21 +149,21 @@ pub async fn serve<S, F>(
                     tracing::debug!(%peer, "a connection is closed: its peer has too many");
                     continue;
                 };
-                // Small answers wait 40 ms for a delayed acknowledgement without it.
+                // Without it, small responses wait 40 ms for a delayed acknowledgement.
                 let _ = stream.set_nodelay(true);
                 let (router, greeted) = (router.clone(), greet(stream));
                 let id = seat.id();
                 let task = clients.spawn(async move {
                     match tokio::time::timeout(bounds.head, greeted).await {
                         Ok(Ok(stream)) => attend(stream, peer.ip(), router, bounds, seat).await,
-                        Ok(Err(error)) => tracing::debug!(%peer, %error, "no connection came about"),
-                        Err(_) => tracing::debug!(%peer, "no connection came about in time"),
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "cannot set up a connection"),
+                        Err(_) => tracing::debug!(%peer, "cannot set up a connection in time"),
                     }
                 });
                 seats.served_by(id, task);
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -167,8 +171,8 @@ pub async fn serve<S, F>(
     }
 }
 
-/// Serves one client until it goes or exhausts the patience it is met with. Its requests carry the address it comes
-/// from, which a SAS may be bound to.
+/// Serves one client until it disconnects or a timeout is reached. Its requests contain its address, which a
+/// SAS may be restricted to.
 async fn attend<S>(stream: S, peer: IpAddr, router: Router, bounds: Bounds, seat: Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -186,7 +190,7 @@ where
                 true => Body::empty(),
                 false => Body::new(PatientBody::new(body, bounds.pace(), seat.clone(), leftover.clone())),
             });
-            // A router is always ready: it need not be waited for.
+            // A router is always ready, so there is no need to wait for it.
             let mut response = router.call(request).await?;
             if let Some(body) = leftover.take(waits_for_leave) {
                 drain(body, &bounds, &seat).await;

@@ -1,4 +1,4 @@
-//! A line for each request: who asked for what, and how it was answered.
+//! Logs one line per request: who sent it, and the response.
 
 use crate::reception::Peer;
 use axum::{
@@ -16,32 +16,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A request that was answered, or whose client went away before that. `Display` makes a line of it, without its secrets:
-/// `2026-03-02T10:11:12.000Z 127.0.0.1 batch 409 PoolExists 3 ms POST /pools?api-version=2025-06-01`.
+/// A request with its response, or one whose client disconnected first. `Display` formats it as a line
+/// without secrets: `2026-03-02T10:11:12.000Z 127.0.0.1 batch 409 PoolExists 3 ms POST
+/// /pools?api-version=2025-06-01`.
 #[derive(Debug, Clone)]
 pub struct Logged {
-    /// When it came.
+    /// Time of the request.
     pub at: Timestamp,
-    /// Who sent it; none if it came from this process.
+    /// Address of the client; `None` if it is in this process.
     pub peer: Option<IpAddr>,
     /// `batch` or `blob`.
     pub service: &'static str,
-    /// The method of the request.
+    /// HTTP method.
     pub method: Method,
-    /// Its path and query; the signature of a SAS is replaced by `***`.
+    /// Path and query; the signature of a SAS is replaced by `***`.
     pub target: String,
-    /// The status of its answer; none if the client went away before.
+    /// Status of the response; `None` if the client disconnected first.
     pub status: Option<u16>,
-    /// The code of the error; empty if there is none.
+    /// Error code; empty if there is none.
     pub code: String,
-    /// How long it took until the answer began, or the client went away.
+    /// Time until the response began, or the client disconnected.
     pub took: Duration,
 }
 
-/// Who receives the lines.
+/// The function that receives the lines.
 pub type Receiver = Arc<dyn Fn(&Logged) + Send + Sync>;
 
-/// The code of the error that an answer tells, as an extension of it.
+/// The error code of a response, as an extension of it.
 #[derive(Debug, Clone)]
 pub(crate) struct ErrorCode(pub String);
 
@@ -55,7 +56,7 @@ impl fmt::Display for Logged {
     }
 }
 
-/// Reports each request of a router.
+/// Adds logging of each request to a router.
 pub fn logged(router: Router, service: &'static str, clock: SharedClock, receiver: Receiver) -> Router {
     router.layer(from_fn(move |request: Request, next: Next| {
         let open = Open {
@@ -78,7 +79,7 @@ pub fn logged(router: Router, service: &'static str, clock: SharedClock, receive
     }))
 }
 
-/// A request that is being answered. Dropped, its client went away.
+/// A request without a response yet. If it is dropped, the client has disconnected.
 struct Open {
     logged: Logged,
     began: Instant,
@@ -102,7 +103,7 @@ impl Drop for Open {
     }
 }
 
-/// A path and query with the signature of a SAS replaced.
+/// Returns a path and query without the signature of a SAS.
 fn without_signature(target: &str) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
     let hidden = |pair: &str| match pair.split_once('=') {
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_not_logged_however_it_is_written() {
+    fn a_signature_is_not_logged_in_any_spelling() {
         for (target, expected) in [
             ("/c/b?sv=1&sig=abc%3D&sp=r", "/c/b?sv=1&sig=***&sp=r"),
             ("/c/b?SIG=abc", "/c/b?SIG=***"),
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_request_is_reported_with_its_answer_or_without_one() {
+    async fn each_request_is_reported_with_or_without_its_response() {
         let lines = Arc::new(Mutex::new(vec![]));
         let receiver: Receiver = {
             let lines = lines.clone();

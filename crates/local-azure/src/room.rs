@@ -1,18 +1,18 @@
 //! A reserve of disk space for records.
 //!
-//! Large files are deleted from a full disk only after the records that allow it are written. So files of tasks and
-//! blobs leave some space to the databases.
+//! On a full disk, large files can be deleted only after the records that allow this are written. So files of
+//! tasks and blobs leave some space for the databases.
 
 use std::{io, path::Path};
 
-/// Bytes of the reserve, and the largest part of the file system that it may be: `all / PART`.
+/// Size of the reserve in bytes. It is at most `all / PART` of the file system.
 const RESERVE: u64 = 16 << 20;
 const PART: u64 = 16;
 
-/// Checks that so many bytes fit where `at` is, beside the reserve.
+/// Checks that this many bytes fit on the disk of `at`, without using the reserve.
 ///
 /// # Errors
-/// Fails with `StorageFull` if they do not. A file system that cannot be asked passes.
+/// Fails with `StorageFull` if they do not. Succeeds if the file system does not report its free space.
 pub(crate) fn check(at: &Path, bytes: u64) -> io::Result<()> {
     let Ok(found) = rustix::fs::statvfs(at) else { return Ok(()) };
     let free = found.f_bavail.saturating_mul(found.f_frsize);
@@ -32,7 +32,7 @@ mod tests {
     use super::fits;
 
     #[test]
-    fn files_leave_the_reserve_to_records() {
+    fn files_leave_the_reserve_for_records() {
         let (mib, gib) = (1 << 20, 1 << 30);
         for (free, all, bytes, expected) in [
             (100 * gib, 200 * gib, gib, true),

@@ -1,9 +1,9 @@
-//! The whole local service in one value: model, store, blobs and nodes, put together.
+//! The whole local service in one value: model, store, blobs and nodes.
 //!
-//! `LocalAzure` listens on no socket and spawns no task: its caller serves the two routers (or calls them
-//! in process) and runs [`LocalAzure::alarms`] on its own runtime. Only nodes that run processes make connections, and
-//! only when a task names an address that is not the service's. In memory and with a pretending
-//! runner everything happens on the caller's thread, in the caller's time.
+//! `LocalAzure` listens on no socket and spawns no task: its caller serves the two routers (or calls them in
+//! process) and runs [`LocalAzure::alarms`] on its own runtime. Only nodes with real processes make
+//! connections, and only if a task names an address of another service. In memory and with a fake runner,
+//! everything happens on the caller's thread, in the caller's time.
 
 mod home;
 
@@ -13,8 +13,8 @@ use crate::{
     batch_http::{self, Front},
     blob::{BlobService, BlobSettings},
     elsewhere::{Doors, Limits},
-    model::{AutoStorage, Condition, Identity, Supply},
-    orders::{BlobDoor, NodeEvent, Reports, Runner},
+    model::{AutoStorage, Capacity, Identity, ServiceIncident},
+    orders::{BlobAccess, NodeEvent, Reports, Runner},
     runner::{ProcessRunner, RunnerSettings, check_package},
     store::StoreError,
 };
@@ -34,42 +34,43 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Most nodes in all pools, unless told otherwise.
+/// Default maximum number of nodes in all pools.
 pub const NODE_QUOTA: u32 = 1000;
 
-/// What the service shall be.
+/// Settings of the service.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
-    /// Where everything is kept; `None`: in memory, nothing outlives the value.
+    /// Folder of the state; `None`: in memory, nothing is kept.
     pub state_dir: Option<PathBuf>,
-    /// When what is in there counts as kept, and may be told.
+    /// When a change counts as stored, and may be acknowledged.
     pub durability: Durability,
-    /// Name of both accounts.
+    /// Name of the Batch account and of the storage account.
     pub account: String,
-    /// Key of the Batch account (base64); `None`: made at the first start and kept. In memory it is made from
-    /// the seed, which is no secret.
+    /// Key of the Batch account (base64); `None`: created at the first start and stored. In memory it is
+    /// derived from the seed and is not secret.
     pub batch_key: Option<Secret>,
-    /// Key of the Blob account, likewise.
+    /// Key of the storage account, in the same way.
     pub blob_key: Option<Secret>,
-    /// Where clients find Batch: `http://127.0.0.1:10100`.
+    /// Address of Batch for clients: `http://127.0.0.1:10100`.
     pub batch_endpoint: String,
-    /// Where clients find Blob, with the account as first segment: `http://127.0.0.1:10000/local`.
+    /// Address of Blob for clients, with the account as first segment: `http://127.0.0.1:10000/local`.
     pub blob_endpoint: String,
-    /// Beginning of the ids the service makes; a service with a past never makes one twice.
+    /// Prefix of generated ids; a service with stored state never generates an id twice.
     pub seed: u64,
-    /// Cores of a node whose size does not tell them in its name; bounds the task slots of a node.
+    /// Number of cores of a node whose size name does not contain it; limits the task slots of a node.
     pub cores: u32,
-    /// Application packages that pools and tasks may name; of an application's versions the last is its default.
+    /// Application packages that pools and tasks can name; the last version of an application is its default.
     pub applications: Vec<ApplicationPackage>,
-    /// Bytes kept of each of a task's standard output and error; of more, the middle is left out.
+    /// Bytes kept of each of a task's standard output and error; the middle of longer ones is left out.
     pub stream_bytes: u64,
     /// Variables of every command on every node, besides the service's own. Kept in memory only.
     pub environment: NodeEnvironment,
-    /// How long the end of the service may go on removing the folders of nodes; the next start removes the rest.
+    /// Time for removing the folders of nodes when the service stops; the next start removes the rest.
     pub cleanup_at_stop: Duration,
-    /// Most nodes there may be in all pools; a resize beyond it falls short with `AccountCoreQuotaReached`.
+    /// Maximum number of nodes in all pools; a resize beyond it gets fewer nodes, with
+    /// `AccountCoreQuotaReached`.
     pub node_quota: u32,
-    /// Whether a SAS that demands HTTPS (`spr=https`) is accepted although the Blob endpoint is `http`.
+    /// Whether a SAS that requires HTTPS (`spr=https`) is accepted although the Blob endpoint is `http`.
     pub allow_https_only_sas: bool,
     /// Whether a request with a property that the API does not have is rejected. Without it, each is logged once and
     /// ignored.
@@ -77,7 +78,7 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// A service that forgets, for simulations and tests.
+    /// Returns settings of a service in memory, for simulations and tests.
     pub fn in_memory() -> Self {
         Self {
             state_dir: None,
@@ -99,69 +100,71 @@ impl ServiceSettings {
         }
     }
 
-    /// A service that keeps its state in a folder, made if it is not there.
+    /// Returns settings of a service that stores its state in a folder, which is created if it does not
+    /// exist.
     pub fn at(state_dir: impl AsRef<Path>) -> Self {
         Self { state_dir: Some(state_dir.as_ref().to_owned()), ..Self::in_memory() }
     }
 }
 
-/// Makes a runner from where to report to and the nodes' way to blobs.
-pub type MakeRunner = Box<dyn FnOnce(Reports, Arc<dyn BlobDoor>) -> Arc<dyn Runner>>;
+/// Creates a runner from the receiver of its reports and the nodes' access to blobs.
+pub type MakeRunner = Box<dyn FnOnce(Reports, Arc<dyn BlobAccess>) -> Arc<dyn Runner>>;
 
-/// Who carries out what the model orders.
+/// The runner that carries out the orders of the model.
 pub enum RunnerChoice {
-    /// Real processes, below the state folder (a temporary folder if there is none).
+    /// Real processes, in the state folder (a temporary folder if there is none).
     Processes,
-    /// Somebody else's, for instance one that only pretends.
+    /// Another runner, such as a fake one.
     Custom(MakeRunner),
 }
 
-/// The service could not be opened.
+/// The reason why the service could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The state folder cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// What was kept of pools, jobs and tasks cannot be used.
+    /// The stored pools, jobs and tasks cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What was kept of blobs cannot be used.
+    /// The stored blobs cannot be used.
     #[error(transparent)]
     Blobs(#[from] crate::blob::StoreError),
-    /// The account's name or key cannot be used.
+    /// The account's name or key is invalid.
     #[error(transparent)]
     Key(#[from] dropmill_azure_wire::sign::BadKey),
-    /// An application package cannot be used.
+    /// An application package is invalid.
     #[error(transparent)]
     Application(#[from] BadApplication),
-    /// The nodes' folder or threads cannot be had.
+    /// The nodes' folder or threads cannot be created.
     #[error("node runner: {0}")]
     Runner(#[from] std::io::Error),
 }
 
-/// How to reach the service; the content of `connection.json`. Serialised, it shows the keys.
+/// Addresses and keys of the service; the content of `connection.json`. Its serialized form contains the
+/// keys.
 #[derive(Debug, Clone, Serialize)]
 pub struct Connection {
-    /// Batch.
+    /// Access to the Batch service.
     pub batch: Access,
-    /// Blob.
+    /// Access to the Blob service.
     pub blob: Access,
-    /// What storage clients read: holds the key.
+    /// Connection string for storage clients: contains the key.
     pub connection_string: Secret,
 }
 
-/// One of the two services.
+/// Access to one of the two services.
 #[derive(Debug, Clone, Serialize)]
 pub struct Access {
-    /// Its address.
+    /// Address of the service.
     pub endpoint: String,
-    /// Its account.
+    /// Name of the account.
     pub account: String,
     /// The account's key in base64.
     pub key: Secret,
 }
 
-/// The local service. Cloning it gives another handle of the same.
+/// The local service. Clones share the same service.
 #[derive(Clone)]
 pub struct LocalAzure {
     inside: Arc<Inside>,
@@ -177,10 +180,10 @@ struct Inside {
 }
 
 impl LocalAzure {
-    /// Opens the service as it was left, or a new one.
+    /// Opens the stored service, or a new one.
     ///
     /// # Errors
-    /// When the state folder is in use or damaged, or the runner cannot start: see [`OpenError`].
+    /// Fails if the state folder is in use or damaged, or the runner cannot start: see [`OpenError`].
     pub fn open(
         settings: ServiceSettings,
         clock: SharedClock,
@@ -223,7 +226,7 @@ impl LocalAzure {
             clock.clone(),
         )?;
         let core = Arc::new(core);
-        core.befall(&Condition::Supply(Supply::quota(settings.node_quota)));
+        core.inject(&ServiceIncident::Capacity(Capacity::quota(settings.node_quota)));
         let weak = Arc::downgrade(&core);
         let reports: Reports = Arc::new(move |event: NodeEvent| {
             if let Some(core) = weak.upgrade() {
@@ -253,51 +256,52 @@ impl LocalAzure {
         Ok(Self { inside: Arc::new(Inside { connection, core, front, blobs, _home: home }) })
     }
 
-    /// The HTTP face of Batch.
+    /// Returns the HTTP interface of Batch.
     pub fn batch_router(&self) -> axum::Router {
         batch_http::router(self.inside.core.clone(), self.inside.front.clone())
     }
 
-    /// The HTTP face of Blob.
+    /// Returns the HTTP interface of Blob.
     pub fn blob_router(&self) -> axum::Router {
         self.inside.blobs.router()
     }
 
-    /// How to reach it.
+    /// Returns the addresses and keys.
     pub fn connection(&self) -> Connection {
         self.inside.connection.clone()
     }
 
-    /// A hint, bumped whenever the state of a pool, node, job or task has changed and the change can be seen.
+    /// Returns a change notification: a counter that is incremented when a change of a pool, node, job or
+    /// task is visible.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inside.core.changes()
     }
 
-    /// Wakes the model whenever it asked to be woken (time limits, retention); never ends by itself. Somebody must
-    /// run it for as long as the service is used.
+    /// Wakes the model at its alarms (time limits, retention); never ends. It must run for as long as the
+    /// service is used.
     pub async fn alarms(&self) {
         self.inside.core.alarms().await;
     }
 
-    /// The clock was moved: whatever waits for a moment looks at it again.
+    /// Must be called after a change of the clock: wakes everything that waits for a time.
     pub fn clock_moved(&self) {
         self.inside.core.clock_moved();
     }
 
     /// Injects an incident (lost nodes, quota, clock skew), so that clients can test how they handle it.
-    pub fn befall(&self, condition: &Condition) {
-        self.inside.core.befall(condition);
+    pub fn inject(&self, condition: &ServiceIncident) {
+        self.inside.core.inject(condition);
     }
 
-    /// Ends all task processes, then flushes and closes the stores. What runs is as unfinished as after a crash:
-    /// the next life queues it again.
+    /// Ends all task processes, then flushes and closes the stores. Running tasks are unfinished, as after a
+    /// crash: the next process queues them again.
     pub fn stop(&self) {
         self.inside.core.stop();
         self.inside.blobs.close();
     }
 }
 
-/// Takes packages in, if each is one.
+/// Checks packages and declares them.
 fn applications(packages: &[ApplicationPackage]) -> Result<Applications, BadApplication> {
     for package in packages {
         check_package(&package.path).map_err(|error| BadApplication {
@@ -306,7 +310,7 @@ fn applications(packages: &[ApplicationPackage]) -> Result<Applications, BadAppl
             reason: format!("{}: {error}", package.path.display()),
         })?;
     }
-    // A node's folder is another place than the one from which the path was given.
+    // Relative paths must not be resolved in a node's folder.
     let absolute = |package: &ApplicationPackage| {
         let path = std::path::absolute(&package.path).unwrap_or_else(|_| package.path.clone());
         ApplicationPackage { path, ..package.clone() }

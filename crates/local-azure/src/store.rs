@@ -1,9 +1,10 @@
-//! What the model knows, on SQLite: changes of many requests go into one transaction, an answer waits for its own.
+//! Stores the state of the model in SQLite: changes of many requests are committed together, and a response
+//! waits for its own changes.
 
 use crate::durability::Durability;
 use crate::model::{
-    Change, Job, JobKey, Lease, MOST_LEASES, Model, Pool, PoolKey, Schedule, ScheduleKey, Task, TaskFacts,
-    TaskKey,
+    Change, Job, JobKey, MOST_LEASES, Model, NodeUsage, Pool, PoolKey, Schedule, ScheduleKey, Task,
+    TaskFacts, TaskKey,
 };
 use dropmill_azure_wire::{batch::TaskAdd, time::Timestamp};
 use dropmill_private_files as private_files;
@@ -20,17 +21,17 @@ use std::{
 /// Version of the database.
 const FORMAT: i64 = 1;
 
-/// The store cannot be used.
+/// The reason why the store cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("store {}: {reason}", path.display())]
 pub struct StoreError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What came back.
+    /// Message of the error.
     pub reason: String,
 }
 
-/// Takes changes in and makes them durable.
+/// Makes changes durable.
 pub struct Store {
     orders: Mutex<Option<Sender<Order>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -41,11 +42,11 @@ struct Order {
     answer: Option<async_channel::Sender<Result<(), StoreError>>>,
 }
 
-/// Resolves when changes are durable.
+/// Resolves when the changes are durable.
 pub struct Ticket(Option<async_channel::Receiver<Result<(), StoreError>>>);
 
 impl Ticket {
-    /// Waits for it.
+    /// Waits until the changes are durable.
     pub async fn durable(self) -> Result<(), StoreError> {
         let Some(answered) = self.0 else { return Ok(()) };
         let closed = || StoreError { path: PathBuf::new(), reason: "it is closed".into() };
@@ -54,52 +55,52 @@ impl Ticket {
 }
 
 impl Store {
-    /// Keeps nothing.
+    /// Creates a store that stores nothing.
     pub fn none() -> Self {
         Self { orders: Mutex::default(), writer: Mutex::default() }
     }
 
-    /// Opens the database, tells the model what was kept, and takes changes from then on.
+    /// Opens the database, loads its content into the model, and accepts changes from then on.
     ///
     /// # Errors
-    /// When it cannot be read, or is of a later format.
+    /// Fails if it cannot be read, or has a later format.
     pub fn open(
         path: &Path,
         durability: Durability,
         model: &mut Model,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let told = |reason: String| StoreError { path: path.to_owned(), reason };
-        let database = open(path, durability).map_err(|error| told(error.to_string()))?;
+        let failed = |reason: String| StoreError { path: path.to_owned(), reason };
+        let database = open(path, durability).map_err(|error| failed(error.to_string()))?;
         let format: i64 = database
             .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(|error| told(error.to_string()))?;
+            .map_err(|error| failed(error.to_string()))?;
         if format > FORMAT {
-            return Err(told(format!(
+            return Err(failed(format!(
                 "it has format {format}, this program knows up to {FORMAT}: use a newer dropmill"
             )));
         }
-        database.pragma_update(None, "user_version", FORMAT).map_err(|error| told(error.to_string()))?;
-        load(&database, model, now).map_err(|error| told(error.to_string()))?;
+        database.pragma_update(None, "user_version", FORMAT).map_err(|error| failed(error.to_string()))?;
+        load(&database, model, now).map_err(|error| failed(error.to_string()))?;
         let (orders, waiting) = channel();
         let writer = Writer { path: path.to_owned(), database };
         let thread =
             std::thread::Builder::new().name("batch store".into()).spawn(move || writer.work(&waiting));
-        let thread = thread.map_err(|error| told(error.to_string()))?;
+        let thread = thread.map_err(|error| failed(error.to_string()))?;
         Ok(Self { orders: Mutex::new(Some(orders)), writer: Mutex::new(Some(thread)) })
     }
 
-    /// Takes changes in, in this order; the ticket tells when they are durable, if somebody waits.
+    /// Accepts changes, in this order; the ticket reports when they are durable, if a caller waits.
     pub fn order(&self, changes: Vec<Change>, waits: bool) -> Ticket {
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(orders) = orders.as_ref().filter(|_| !changes.is_empty()) else { return Ticket(None) };
         let (answer, answered) = async_channel::bounded(1);
-        // A writer that is gone drops the answer, which tells whoever waits.
+        // If the writer has ended, it drops the channel, which the caller notices.
         let _ = orders.send(Order { changes, answer: waits.then_some(answer) });
         Ticket(waits.then_some(answered))
     }
 
-    /// Commits what waits and ends the writer.
+    /// Commits pending changes and ends the writer.
     pub fn close(&self) {
         drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -119,7 +120,7 @@ fn open(path: &Path, durability: Durability) -> Result<Connection, Box<dyn std::
     let database = Connection::open_with_flags(file, OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
     database.pragma_update(None, "synchronous", durability.synchronous())?;
     database.pragma_update(None, "journal_mode", "WAL")?;
-    // One transaction: each of its own is flushed for itself.
+    // One transaction, because each commit is flushed.
     database.execute_batch(
         "BEGIN;
          CREATE TABLE IF NOT EXISTS pools (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -175,7 +176,7 @@ fn load(database: &Connection, model: &mut Model, now: Timestamp) -> Result<(), 
     let mut rows = database.prepare("SELECT body FROM leases ORDER BY number")?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
-        leases.push(serde_json::from_str::<Lease>(&row.get::<_, String>(0)?)?);
+        leases.push(serde_json::from_str::<NodeUsage>(&row.get::<_, String>(0)?)?);
     }
     model.revive_leases(leases);
     model.revive(pools, jobs, tasks, now);
@@ -196,7 +197,7 @@ impl Writer {
                 .commit(&orders)
                 .map_err(|error| StoreError { path: self.path.clone(), reason: error.to_string() });
             if let Err(error) = &outcome {
-                tracing::error!(%error, "changes not kept");
+                tracing::error!(%error, "cannot store changes");
             }
             for answer in orders.into_iter().filter_map(|order| order.answer) {
                 let _ = answer.try_send(outcome.clone());

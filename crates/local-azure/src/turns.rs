@@ -1,8 +1,8 @@
-//! So many at a time, the others wait.
+//! Limits how many threads do something at the same time.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A number of turns to take.
+/// A number of permits.
 pub(crate) struct Turns {
     state: Mutex<State>,
     freed: Condvar,
@@ -13,16 +13,16 @@ struct State {
     waiting: usize,
 }
 
-/// One taken turn; dropping it gives it back.
+/// A permit; dropping it gives it back.
 pub(crate) struct Turn<'a>(&'a Turns);
 
 impl Turns {
-    /// `number` at a time.
+    /// Creates this many permits.
     pub fn new(number: usize) -> Self {
         Self { state: Mutex::new(State { free: number, waiting: 0 }), freed: Condvar::new() }
     }
 
-    /// Waits for a turn.
+    /// Waits for a permit.
     pub fn take(&self) -> Turn<'_> {
         let mut state = self.lock();
         while state.free == 0 {

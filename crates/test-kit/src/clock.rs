@@ -1,4 +1,5 @@
-//! Wall time that follows tokio's clock: it stands still while anything can happen and jumps to the next alarm.
+//! Wall time that follows tokio's clock: it stands still while a task can run, and then jumps to the next
+//! timer.
 
 use dropmill_azure_wire::time::{Clock, SharedClock, Timestamp};
 use jiff::SignedDuration;
@@ -8,10 +9,10 @@ use std::sync::{
 };
 use tokio::time::Instant;
 
-/// The moment at which every simulation begins: 2026-01-01T00:00:00Z.
+/// Start time of every simulation: 2026-01-01T00:00:00Z.
 const BEGINNING: i64 = 1_767_225_600;
 
-/// A clock for one simulation; made inside its runtime.
+/// The clock of one simulation; create it inside the simulation's runtime.
 #[derive(Debug, Clone, Copy)]
 pub struct VirtualClock {
     began: Instant,
@@ -19,12 +20,12 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// A clock that begins now, on 1 January 2026.
+    /// Creates a clock that starts at 1 January 2026.
     pub fn begin() -> Self {
-        Self::at(Timestamp::from_second(BEGINNING).expect("a moment of this century"))
+        Self::at(Timestamp::from_second(BEGINNING).expect("a valid timestamp"))
     }
 
-    /// A clock that begins now, at another moment.
+    /// Creates a clock that starts at another time.
     pub fn at(beginning: Timestamp) -> Self {
         Self { began: Instant::now(), beginning }
     }
@@ -36,7 +37,7 @@ impl Clock for VirtualClock {
     }
 }
 
-/// A clock that is ahead of another, or behind. Clones are moved together.
+/// A clock that is ahead of or behind another. Clones share the difference.
 #[derive(Clone)]
 pub struct ShiftedClock {
     inner: SharedClock,
@@ -44,17 +45,17 @@ pub struct ShiftedClock {
 }
 
 impl ShiftedClock {
-    /// A clock so many seconds ahead of `inner`; less than nothing: behind.
+    /// Creates a clock that is this many seconds ahead of `inner`; a negative number means behind.
     pub fn new(inner: SharedClock, ahead_seconds: i64) -> Self {
         Self { inner, ahead_seconds: Arc::new(AtomicI64::new(ahead_seconds)) }
     }
 
-    /// Moves it to so many seconds ahead.
+    /// Sets the number of seconds that it is ahead.
     pub fn set(&self, ahead_seconds: i64) {
         self.ahead_seconds.store(ahead_seconds, Ordering::Relaxed);
     }
 
-    /// How many seconds it is ahead.
+    /// Returns the number of seconds that it is ahead.
     pub fn ahead_seconds(&self) -> i64 {
         self.ahead_seconds.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! Deaths of the orchestrator, one at every point at which something of it becomes visible outside: before and after
-//! each commit of the journal, before and after each call that changes something at the service (looks change
-//! nothing), after each result is in its place.
+//! Crashes of the orchestrator, at every step with an effect that is visible outside the process: before and
+//! after each commit of the journal, before and after each request that changes something at the service
+//! (reads change nothing), and after each delivered result.
 
 use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
 use dropmill_azure_wire::transport::{RequestBody, ResponseBody, Transport, TransportError};
@@ -18,28 +18,28 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Where the orchestrator dies.
+/// A point at which the orchestrator crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashPoint {
     /// The events of this commit are lost.
     BeforeCommit(u64),
-    /// They are kept, and nobody hears of it.
+    /// The events of this commit are durable, but the process does not learn of it.
     AfterCommit(u64),
-    /// This call is not made.
+    /// This request is not sent.
     BeforeCall(u64),
-    /// It is carried out, and nobody hears of it.
+    /// The service carries out this request, but the process receives no response.
     AfterCall(u64),
-    /// This result is in its place, and nobody hears of it.
+    /// This result is delivered, but the process does not learn of it.
     AfterDelivery(u64),
-    /// These files of a drop folder are not taken.
+    /// These files of a drop folder are not claimed.
     BeforeTake(u64),
-    /// They are taken, and no process knows.
+    /// These files are claimed, but the process does not learn of it.
     AfterTake(u64),
     /// This result of a drop folder is not published.
     BeforePublish(u64),
-    /// Its input has joined the results, which are not published yet.
+    /// The input has been moved to its result, which is not published yet.
     WithinPublish(u64),
-    /// It is published, and no process knows.
+    /// This result is published, but the process does not learn of it.
     AfterPublish(u64),
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for CrashPoint {
 impl FromStr for CrashPoint {
     type Err = String;
 
-    /// As it is displayed.
+    /// Parses the text that `Display` writes.
     fn from_str(text: &str) -> Result<Self, String> {
         let words: Vec<_> = text.split_whitespace().collect();
         let point: Option<fn(u64) -> Self> = match words[..] {
@@ -80,28 +80,29 @@ impl FromStr for CrashPoint {
             _ => None,
         };
         let number = words.last().and_then(|word| word.parse().ok());
-        let wrong = "expected for example \"before commit 3\": before or after a commit, call, take or publish, within a publish, after a delivery";
+        let wrong = "expected a crash point such as \"before commit 3\": before or after commit, call, take or publish; within publish; after delivery";
         point.zip(number).map(|(point, number)| point(number)).ok_or_else(|| wrong.to_owned())
     }
 }
 
-/// What happened so far that can be a point of death; counts go on over all lives.
+/// How many steps there were before or after which a crash is possible; the counts include all processes of
+/// the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Commits of the journal.
+    /// Number of commits of the journal.
     pub commits: u64,
-    /// Calls to the service that change something.
+    /// Number of requests that change something at the service.
     pub calls: u64,
-    /// Results put in their places.
+    /// Number of delivered results.
     pub deliveries: u64,
-    /// Groups of files taken from a drop folder.
+    /// Number of groups of files claimed from a drop folder.
     pub takes: u64,
-    /// Results of a drop folder published.
+    /// Number of results published to a drop folder.
     pub publications: u64,
 }
 
 impl Counts {
-    /// Every point of a run that came so far.
+    /// Returns every crash point within these counts.
     pub fn points(self) -> Vec<CrashPoint> {
         let commits =
             (1..=self.commits).flat_map(|at| [CrashPoint::BeforeCommit(at), CrashPoint::AfterCommit(at)]);
@@ -115,17 +116,17 @@ impl Counts {
     }
 }
 
-/// Counts what happens, and lets it happen no more once a point is reached.
+/// Counts steps, and prevents all further steps once a crash point is reached.
 pub struct CrashInjector {
     at: Vec<CrashPoint>,
     counts: [AtomicU64; 5],
     reached: Notify,
-    /// Events of all lives, as the journal keeps them.
+    /// Events of all processes, as the journal would store them.
     kept: Mutex<Vec<Event>>,
 }
 
 impl CrashInjector {
-    /// Dies at each of these points, once.
+    /// Creates an injector that crashes the process at each of these points, once.
     pub fn at(points: Vec<CrashPoint>) -> Arc<Self> {
         Arc::new(Self {
             at: points,
@@ -135,12 +136,12 @@ impl CrashInjector {
         })
     }
 
-    /// Resolves when a point is reached.
+    /// Resolves when a crash point is reached.
     pub async fn reached(&self) {
         self.reached.notified().await;
     }
 
-    /// Whether the moment is one of death: `make` makes the point of a count.
+    /// Returns the crash point if the process crashes at this step; `make` creates a point from a count.
     pub(crate) fn counts(&self, what: usize, make: &[fn(u64) -> CrashPoint]) -> Option<CrashPoint> {
         let count = self.counts[what].fetch_add(1, Ordering::Relaxed) + 1;
         make.iter().map(|make| make(count)).find(|point| self.at.contains(point))
@@ -150,19 +151,19 @@ impl CrashInjector {
         self.reached.notify_one();
     }
 
-    /// What happened so far.
+    /// Returns the counts so far.
     pub fn count(&self) -> Counts {
         let [commits, calls, deliveries, takes, publications] =
             [0, 1, 2, 3, 4].map(|what| self.counts[what].load(Ordering::Relaxed));
         Counts { commits, calls, deliveries, takes, publications }
     }
 
-    /// The events of all lives.
+    /// Returns the events of all processes.
     pub fn events(&self) -> Vec<Event> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps events, as a journal does; once dead it answers no more.
+    /// Stores events as a journal does; after a crash it returns nothing.
     pub fn keep(&self, events: Vec<Event>) -> Option<Result<(), JournalError>> {
         let point = self.counts(0, &[CrashPoint::BeforeCommit, CrashPoint::AfterCommit]);
         if !matches!(point, Some(CrashPoint::BeforeCommit(_))) {
@@ -176,11 +177,11 @@ impl CrashInjector {
     }
 }
 
-/// The wire of one who may die.
+/// A transport of a process that can crash.
 pub struct Crashable<T: ?Sized> {
-    /// Whose.
+    /// Decides when the process crashes.
     pub injector: Arc<CrashInjector>,
-    /// What is behind.
+    /// The wrapped transport.
     pub inner: Arc<T>,
 }
 

@@ -1,5 +1,5 @@
-//! A drop folder in the simulated world: the real mill and drop folder, files in memory that people change, processes that
-//! crash between any two steps and are started again.
+//! Simulates a drop folder: the real mill and drop folder, files in memory that users change, and processes
+//! that crash between any two steps and restart.
 
 mod runs;
 mod store;
@@ -9,7 +9,7 @@ use crate::{
     crash::{Counts, CrashInjector, CrashPoint, Crashable},
     elsewhere::FaultyDoor,
     faults::{Faults, Struck},
-    scenario::{FileChange, FileDeed, Incident, IncidentKind, Scenario},
+    scenario::{FileAction, FileChange, Incident, IncidentKind, Scenario},
     script::{self, Launches},
     simulation::{clients, stuck_after},
     wire::FaultyWire,
@@ -30,7 +30,7 @@ use dropmill_journal::{
 };
 use dropmill_lifecycle::{mill::MillLimits, plan::RunPlan};
 use dropmill_local_azure::{
-    runner::{PretendRunner, PretendSettings},
+    runner::{FakeRunner, FakeSettings},
     service::{LocalAzure, RunnerChoice, ServiceSettings},
 };
 use rand::{RngExt, SeedableRng};
@@ -44,10 +44,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use store::{Fetched, MortalStore};
+use store::{CrashableStore, Fetched};
 use tokio::task::LocalSet;
 
-/// Time between two checks whether everything is done.
+/// Time between two checks whether all work is done.
 const CHECK_EVERY: Duration = Duration::from_secs(20);
 /// Longest time, after the last change and the last fault, until every file is in its place.
 const SETTLING: Duration = Duration::from_secs(24 * 3600);
@@ -55,15 +55,15 @@ const SETTLING: Duration = Duration::from_secs(24 * 3600);
 /// A run file with a drop folder, ready to be simulated.
 #[derive(Clone)]
 pub struct MillPlan {
-    /// What is taken, and how.
+    /// The settings of the drop folder.
     pub settings: DropSettings,
-    /// Makes tasks of files.
+    /// Creates tasks from files.
     pub make: Maker,
-    /// Makes the plan of a run of this name.
+    /// Creates the plan of a run from its name.
     pub stream: Arc<dyn Fn(&str) -> RunPlan + Send + Sync>,
-    /// How long the daemon waits.
+    /// Timeouts of the daemon.
     pub limits: MillLimits,
-    /// Whether pools outlive the daemon.
+    /// Whether pools are kept when the daemon ends.
     pub keeps_pools: bool,
 }
 
@@ -76,33 +76,33 @@ pub struct MillSimulation {
     down: Duration,
 }
 
-/// What came of it.
+/// The result of the simulation.
 pub struct SimulatedMill {
-    /// The run file.
+    /// The simulated run file.
     pub plan: MillPlan,
-    /// Every event of every run, in the order in which they became durable.
+    /// All events of all runs, in the order in which they became durable.
     pub events: Vec<Event>,
-    /// Names of the runs, in the order in which they were made.
+    /// Names of the runs, in the order of their creation.
     pub runs: Vec<String>,
-    /// The folders as they are at the end.
+    /// The folders at the end.
     pub store: MemoryDropStore,
-    /// Files that people put into the drop folder, by number, with their names.
+    /// Files that users put into the drop folder, by number, with their names.
     pub put: BTreeMap<u64, PathBuf>,
-    /// What the node read as the input of each task, as it was read last.
+    /// The last content that a node read as the input of each task.
     pub fetched: BTreeMap<String, Vec<u8>>,
-    /// Files that were in no place, or in two, and when that was noticed.
+    /// Files that were in no place or in two, with the time.
     pub misplaced: Vec<String>,
-    /// What the daemon reported.
+    /// The messages of the daemon.
     pub notices: Vec<MillNotice>,
-    /// Faults that struck, in order.
+    /// Injected faults, in order.
     pub struck: Vec<Struck>,
-    /// Requests that the client made.
+    /// Number of requests that the client sent.
     pub requests: u64,
-    /// Virtual time that it took.
+    /// Virtual time of the simulation.
     pub lasted: Duration,
-    /// Number of crashes.
-    pub deaths: u32,
-    /// How often it did what a crash can come before or after.
+    /// Number of crashes of the daemon.
+    pub crashes: u32,
+    /// How many steps there were before or after which a crash is possible.
     pub counts: Counts,
     /// How often each task was started on a node.
     pub launches: BTreeMap<String, u32>,
@@ -110,13 +110,13 @@ pub struct SimulatedMill {
     pub pools: Vec<String>,
 }
 
-/// A simulation that did not come to its end, and why.
+/// A simulation that did not end, with the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}; so far:\n{outline}")]
 pub struct StuckMill {
-    /// What happened instead.
+    /// What is wrong.
     pub reason: String,
-    /// What it did until then.
+    /// Outline of the events until then.
     pub outline: String,
 }
 
@@ -126,7 +126,7 @@ impl MillSimulation {
         Self { plan, scenario: Scenario::uneventful(), seed: 1, crashes: vec![], down: Duration::ZERO }
     }
 
-    /// Sets what people, nodes, tasks and the wire do.
+    /// Sets how users, nodes, tasks and the wire behave.
     #[must_use]
     pub fn scenario(mut self, scenario: Scenario) -> Self {
         self.scenario = scenario;
@@ -140,7 +140,7 @@ impl MillSimulation {
         self
     }
 
-    /// Crashes the daemon at these points; each time it is started again.
+    /// Crashes the daemon at these points; after each crash it is started again.
     #[must_use]
     pub fn crash_at(mut self, points: Vec<CrashPoint>) -> Self {
         self.crashes = points;
@@ -157,7 +157,8 @@ impl MillSimulation {
     /// Runs the simulation in virtual time, on this thread.
     ///
     /// # Errors
-    /// Fails if a file is not in its place long after the last change, or if the daemon cannot be started again.
+    /// Fails if a file is not in its place long after the last change, or if the daemon cannot be started
+    /// again.
     pub fn try_run(self) -> Result<SimulatedMill, StuckMill> {
         let bound = self.scenario.bound + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
         let injector = CrashInjector::at(self.crashes.clone());
@@ -172,16 +173,16 @@ impl MillSimulation {
         let (changes, last) = scheduled(&self.scenario, self.seed);
         let cast = stage.play(changes, self.scenario.incidents.clone());
         let deadline = last + SETTLING + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
-        let mut deaths = 0;
+        let mut crashes = 0;
         loop {
-            // A process of its own: what it began ends with it.
+            // The tasks that a process spawned end with the process.
             let actors = LocalSet::new();
             let lived = actors.run_until(stage.one_life(&self.plan, &cast, began + deadline)).await;
             drop(actors);
             stage.check_places(&cast);
             match lived {
                 Lived::Done => break,
-                Lived::Crashed => deaths += 1,
+                Lived::Crashed => crashes += 1,
                 Lived::Restarted => {}
                 Lived::SimulationError(reason) => return Err(reason),
             }
@@ -202,7 +203,7 @@ impl MillSimulation {
             struck: stage.faults.struck(),
             requests: stage.faults.requests(),
             lasted: began.elapsed(),
-            deaths,
+            crashes,
             counts: stage.injector.count(),
             launches: stage.launches.counts(),
             pools: pools.into_iter().map(|pool| pool.id).collect(),
@@ -212,17 +213,17 @@ impl MillSimulation {
 
 /// How a process of the daemon ended.
 enum Lived {
-    /// Everything is done.
+    /// All work is done.
     Done,
-    /// It crashed.
+    /// The process crashed.
     Crashed,
-    /// It was ordered to end, and there is more to do.
+    /// It was stopped by a request, and more work is left.
     Restarted,
-    /// It does not come to an end.
+    /// It does not end.
     SimulationError(String),
 }
 
-/// What outlives a process: the service, the disk, the wire.
+/// The parts that are kept between processes: the service, the disk, the transport.
 struct Stage {
     injector: Arc<CrashInjector>,
     clock: SharedClock,
@@ -239,18 +240,18 @@ struct Stage {
     notifies: bool,
 }
 
-/// People, and what they see.
+/// The users of the folder, and what they see.
 #[derive(Default)]
 struct Cast {
     put: RefCell<BTreeMap<u64, PathBuf>>,
-    /// The file that was last put under each name.
+    /// The last file that was put under each name.
     latest: RefCell<BTreeMap<PathBuf, u64>>,
     misplaced: RefCell<Vec<String>>,
     notices: RefCell<Vec<MillNotice>>,
     handle: RefCell<Option<MillHandle>>,
-    /// Changes and incidents that are still to come.
+    /// Number of changes and incidents that are still to come.
     to_come: Cell<usize>,
-    /// The daemon was ordered to end.
+    /// The daemon was asked to stop.
     ordered: Cell<bool>,
 }
 
@@ -269,13 +270,14 @@ impl Stage {
         let runner = RunnerChoice::Custom(Box::new({
             let (clock, faults, fetched) = (service_clock.clone(), faults.clone(), fetched.clone());
             move |reports, door| {
-                let settings = PretendSettings { script, boot };
+                let settings = FakeSettings { script, boot };
                 let door = fetched.behind(Arc::new(FaultyDoor::new(door, faults)));
-                PretendRunner::start(settings, clock, reports, door)
+                FakeRunner::start(settings, clock, reports, door)
             }
         }));
         let settings = ServiceSettings { seed, ..ServiceSettings::in_memory() };
-        let service = LocalAzure::open(settings, service_clock.clone(), runner).expect("nothing on disk");
+        let service = LocalAzure::open(settings, service_clock.clone(), runner)
+            .expect("an empty folder has no invalid data");
         actix::spawn({
             let service = service.clone();
             async move { service.alarms().await }
@@ -302,14 +304,14 @@ impl Stage {
             faults,
             store: MemoryDropStore::default(),
             stored: Rc::default(),
-            known: Rc::new(DuplicateIndex::in_memory().expect("SQLite has memory")),
+            known: Rc::new(DuplicateIndex::in_memory().expect("SQLite can open a database in memory")),
             fetched,
             launches,
             notifies: scenario.hints,
         }
     }
 
-    /// Lets people and the service act at their times.
+    /// Schedules the changes of users and the incidents.
     fn play(&self, changes: Vec<(Duration, FileChange)>, incidents: Vec<Incident>) -> Rc<Cast> {
         let cast = Rc::new(Cast::default());
         cast.to_come.set(changes.len() + incidents.len());
@@ -331,7 +333,7 @@ impl Stage {
         for incident in incidents {
             let (cast, world) = (cast.clone(), world.clone());
             if incident.at.is_zero() && incident.what != IncidentKind::Cancel {
-                world.befall(&incident.what);
+                world.inject(&incident.what);
             }
             actix::spawn(async move {
                 let order = cast.clone();
@@ -344,7 +346,7 @@ impl Stage {
 
     async fn one_life(&self, plan: &MillPlan, cast: &Rc<Cast>, deadline: tokio::time::Instant) -> Lived {
         let store =
-            Arc::new(MortalStore::new(self.store.clone(), self.injector.clone(), self.faults.clone()));
+            Arc::new(CrashableStore::new(self.store.clone(), self.injector.clone(), self.faults.clone()));
         let runs = MemoryRuns {
             plan: plan.clone(),
             services: self.services.clone(),
@@ -383,7 +385,7 @@ impl Stage {
         tokio::select! {
             biased;
             () = self.injector.reached() => Lived::Crashed,
-            // What its patience was too short for, the next start finishes.
+            // Work that did not end within a timeout is finished by the next process.
             () = mill.over() => match cast.is_quiet() && self.is_done() && self.nothing_is_left(plan) {
                 true => Lived::Done,
                 false => Lived::Restarted,
@@ -392,7 +394,7 @@ impl Stage {
         }
     }
 
-    /// Orders the daemon to end once nothing is left to do.
+    /// Asks the daemon to stop once nothing is left to do.
     async fn watch(&self, cast: &Rc<Cast>, mill: &MillHandle, deadline: tokio::time::Instant) -> Lived {
         loop {
             tokio::time::sleep(CHECK_EVERY).await;
@@ -412,7 +414,7 @@ impl Stage {
         }
     }
 
-    /// Returns whether no file is left that the daemon should take or work on.
+    /// Returns whether no file is left that the daemon should claim or process.
     fn is_done(&self) -> bool {
         let places = self.store.whereabouts();
         let left = |place: &String| place.starts_with("work/") || place.starts_with("drop/");
@@ -420,7 +422,7 @@ impl Stage {
         places.iter().filter(|(inode, _)| !links.contains(inode)).all(|(_, places)| !places.iter().any(left))
     }
 
-    /// Returns whether every run has ended, and no pool may exist that the daemon should delete.
+    /// Returns whether every run has ended, and the daemon has no pool left to delete.
     fn nothing_is_left(&self, plan: &MillPlan) -> bool {
         let events = self.injector.events();
         let ends: BTreeSet<&str> = events
@@ -447,7 +449,7 @@ impl Cast {
         self.to_come.get() == 0
     }
 
-    /// Orders the daemon to drain; the second order to end at once.
+    /// Asks the daemon to drain; the second time, to stop at once.
     fn order_to_end(&self) {
         if let Some(mill) = &*self.handle.borrow() {
             match self.ordered.replace(true) {
@@ -460,23 +462,23 @@ impl Cast {
     fn change(&self, store: &MemoryDropStore, change: FileChange, notifies: bool) {
         let name = Path::new(&change.name);
         let complete = match change.what {
-            FileDeed::Put(text) => {
+            FileAction::Put(text) => {
                 let inode = store.put(name, text.as_bytes());
                 self.put.borrow_mut().insert(inode, name.to_owned());
                 self.latest.borrow_mut().insert(name.to_owned(), inode);
                 true
             }
-            FileDeed::Append(text) => {
+            FileAction::Append(text) => {
                 if let Some(inode) = self.latest.borrow().get(name) {
                     store.append(*inode, text.as_bytes());
                 }
                 false
             }
-            FileDeed::Remove => {
+            FileAction::Remove => {
                 store.remove(name);
                 false
             }
-            FileDeed::Link => {
+            FileAction::Link => {
                 store.put_link(name);
                 true
             }
@@ -487,7 +489,7 @@ impl Cast {
     }
 }
 
-/// Draws when each change comes, and returns when the last one or the last incident does.
+/// Draws the time of each change. Returns the changes, and the time of the last change or incident.
 fn scheduled(scenario: &Scenario, seed: u64) -> (Vec<(Duration, FileChange)>, Duration) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(11);
@@ -504,12 +506,12 @@ fn scheduled(scenario: &Scenario, seed: u64) -> (Vec<(Duration, FileChange)>, Du
     (changes, last)
 }
 
-/// Returns the outlines of all runs, in the order in which they were made.
+/// Returns the outlines of all runs, in the order of their creation.
 fn outline(events: &[Event]) -> String {
     each_run(events, trace::outline)
 }
 
-/// Writes down each run, in the order in which they were made.
+/// Formats each run, in the order of their creation.
 fn each_run(events: &[Event], write: impl Fn(&[Event]) -> String) -> String {
     let mut runs: Vec<&str> = vec![];
     for event in events {
@@ -527,12 +529,12 @@ fn each_run(events: &[Event], write: impl Fn(&[Event]) -> String) -> String {
 }
 
 impl SimulatedMill {
-    /// Returns the whole traces of the runs.
+    /// Returns the full traces of the runs.
     pub fn trace(&self) -> String {
         each_run(&self.events, trace::full)
     }
 
-    /// Returns the outlines of the runs, and what lies in the folders at the end.
+    /// Returns the outlines of the runs, and the content of the folders at the end.
     pub fn outline(&self) -> String {
         let mut text = outline(&self.events);
         if !text.ends_with('\n') {
@@ -542,7 +544,7 @@ impl SimulatedMill {
         text + &self.results()
     }
 
-    /// Returns what lies in the folders at the end, a line for each result or file.
+    /// Returns the content of the folders at the end, one line per result or file.
     pub fn results(&self) -> String {
         let mut lines = vec![];
         for ((root, place), shelf) in self.store.shelves() {

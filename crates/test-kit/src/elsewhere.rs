@@ -1,4 +1,5 @@
-//! Faults where no request of the client is: between nodes and blobs, and on the disk where results come home.
+//! Faults outside the requests of the client: between nodes and blobs, and on the disk to which results are
+//! delivered.
 
 use crate::{
     faults::Faults,
@@ -8,36 +9,36 @@ use crate::{
 use dropmill_actors::place::{Delivery, PlaceError, Placed, ResultPlace};
 use dropmill_azure_wire::blob::FileMetadata;
 use dropmill_azure_wire::{secret::without_query, uri::decode};
-use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore, GoOn};
+use dropmill_local_azure::orders::{BlobAccess, DoorError, FileToStore, GoOn};
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeSet, io::Write, path::Path, sync::Arc};
 
-/// The way from nodes to blobs, with faults on it.
+/// The access of nodes to blobs, with faults.
 pub struct FaultyDoor {
-    inner: Arc<dyn BlobDoor>,
+    inner: Arc<dyn BlobAccess>,
     faults: Faults,
 }
 
 impl FaultyDoor {
-    /// A way that leads through `inner` unless a fault strikes.
-    pub fn new(inner: Arc<dyn BlobDoor>, faults: Faults) -> Self {
+    /// Creates an access through `inner` that injects faults.
+    pub fn new(inner: Arc<dyn BlobAccess>, faults: Faults) -> Self {
         Self { inner, faults }
     }
 
     fn pass(&self, name: &'static str, url: &str, blob: &str) -> Result<(), DoorError> {
         let operation = Operation { name, subject: subject(url, blob) };
         let Some(fault) = self.faults.draw_elsewhere(&operation) else { return Ok(()) };
-        let told = format!("{}: {}: The scenario says so.", operation.subject, fault.code);
+        let message = format!("{}: {}: Injected by the scenario.", operation.subject, fault.code);
         Err(match (fault.deed, fault.status) {
             (FaultKind::Refuse, _) => DoorError::Other("connection refused (scenario)".into()),
-            (_, 401 | 403) => DoorError::Denied(told),
-            (_, 404) => DoorError::NotFound(told),
-            _ => DoorError::Other(told),
+            (_, 401 | 403) => DoorError::Denied(message),
+            (_, 404) => DoorError::NotFound(message),
+            _ => DoorError::Other(message),
         })
     }
 }
 
-/// `container/blob` of a URL in path style, and of a blob in the container that it names.
+/// Returns `container/blob` of a URL in path style, or of a blob in the container that the URL names.
 fn subject(url: &str, blob: &str) -> String {
     let path: Vec<&str> = without_query(url).split('/').skip(4).filter(|part| !part.is_empty()).collect();
     let named = decode(&path.join("/")).into_owned();
@@ -48,7 +49,7 @@ fn first<T>(files: &[(String, T)]) -> &str {
     files.first().map_or("", |(name, _)| name)
 }
 
-impl BlobDoor for FaultyDoor {
+impl BlobAccess for FaultyDoor {
     fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         self.pass(FETCH, url, "")?;
         self.inner.fetch(url, to, go_on)
@@ -75,14 +76,14 @@ impl BlobDoor for FaultyDoor {
     }
 }
 
-/// A place for results whose disk is full, or fails, as faults say.
+/// A place for results with faults: its disk is full, or fails.
 pub struct FaultyPlace {
     inner: Arc<dyn ResultPlace>,
     faults: Faults,
 }
 
 impl FaultyPlace {
-    /// A place that is `inner` unless a fault strikes.
+    /// Creates a place on top of `inner` that injects faults.
     pub fn new(inner: Arc<dyn ResultPlace>, faults: Faults) -> Self {
         Self { inner, faults }
     }

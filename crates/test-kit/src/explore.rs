@@ -1,5 +1,5 @@
-//! Many seeds of one scenario: every rule on every run, and for the first that breaks one the smallest scenario that
-//! still does.
+//! Runs a scenario with many seeds and checks every rule on every run. For the first seed that violates a
+//! rule, finds the smallest scenario that still violates it.
 
 use crate::{
     Scenario,
@@ -12,16 +12,16 @@ use std::{
     time::Duration,
 };
 
-/// A seed that broke a rule.
+/// A seed whose run violated a rule.
 #[derive(Debug)]
 pub struct Counterexample {
-    /// The seed.
+    /// The seed of the run.
     pub seed: u64,
-    /// What it broke.
+    /// The violated rules.
     pub violations: Vec<Violation>,
-    /// Places (from 1) of the scenario's faults that are needed for it.
+    /// Numbers (from 1) of the scenario's faults that are needed for the violation.
     pub faults: Vec<u32>,
-    /// What the run did, with those faults alone.
+    /// Outline of the run with those faults only.
     pub outline: String,
 }
 
@@ -29,7 +29,8 @@ fn judge(plan: &dyn Player, scenario: &Scenario, seed: u64) -> Played {
     plan.play(scenario, seed, vec![], Duration::ZERO)
 }
 
-/// Runs every seed, on all processors; the lowest one that breaks a rule comes back, shrunk.
+/// Runs every seed, on all processors. Returns the lowest seed that violates a rule, with a minimal set of
+/// faults.
 pub fn seeds(plan: &dyn Player, scenario: &Scenario, seeds: RangeInclusive<u64>) -> Option<Counterexample> {
     let next = AtomicU64::new(*seeds.start());
     let worst = AtomicU64::new(u64::MAX);
@@ -39,7 +40,7 @@ pub fn seeds(plan: &dyn Player, scenario: &Scenario, seeds: RangeInclusive<u64>)
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    // Seeds above a known bad one cannot be the lowest.
+                    // Only seeds below a known bad one can be the lowest.
                     if seed > *seeds.end() || seed > worst.load(Ordering::Relaxed) {
                         return;
                     }
@@ -54,7 +55,7 @@ pub fn seeds(plan: &dyn Player, scenario: &Scenario, seeds: RangeInclusive<u64>)
     (seed != u64::MAX).then(|| shrink(plan, scenario, seed))
 }
 
-/// Takes out one fault after the other, as long as the same rule stays broken.
+/// Removes one fault after the other, as long as the same rule stays violated.
 fn shrink(plan: &dyn Player, scenario: &Scenario, seed: u64) -> Counterexample {
     let mut judged = judge(plan, scenario, seed);
     let rule = judged.violations.first().map(|violation| violation.rule);

@@ -1,6 +1,8 @@
-//! Which request is struck by which fault: decided from what happened before and from seeded generators alone.
+//! Decides which fault is injected into which request, from the previous requests and seeded random
+//! generators only.
 //!
-//! Each fault has a generator of its own, asked in the order in which requests are made: one seed, one story.
+//! Each fault has its own generator, which is used once per request, in the order of requests: a seed always
+//! produces the same faults.
 
 use crate::{operation::Operation, scenario::Fault};
 use rand::{RngExt, SeedableRng};
@@ -11,7 +13,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The faults of a world, and what they did; cloning it gives another handle of the same.
+/// The faults of a simulation, and their counts. Clones share the state.
 #[derive(Clone)]
 pub struct Faults {
     latency: (Duration, Duration),
@@ -31,21 +33,21 @@ struct State {
 struct Aimed {
     fault: Fault,
     rng: ChaCha8Rng,
-    /// Requests that it could have struck.
+    /// Number of requests that match it.
     seen: u32,
     struck: u32,
 }
 
-/// A fault that struck.
+/// An injected fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Struck {
-    /// When, from the beginning.
+    /// Time since the start.
     pub at: Duration,
-    /// Which fault: its number in the scenario, from 1.
+    /// Number of the fault in the scenario, from 1.
     pub fault: u32,
-    /// On what operation.
+    /// Name of the operation.
     pub operation: &'static str,
-    /// About what.
+    /// Subject of the operation.
     pub subject: String,
 }
 
@@ -56,7 +58,8 @@ fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
 }
 
 impl Faults {
-    /// Faults that begin to count now. Must be made within a tokio runtime if that has a time of its own.
+    /// Starts the faults; their times count from now. Must be called within a tokio runtime if that has
+    /// virtual time.
     pub fn new(faults: Vec<Fault>, latency: (Duration, Duration), seed: u64) -> Self {
         let last_number = faults.iter().map(|fault| fault.number).max().unwrap_or(0);
         let faults = faults.into_iter().map(|fault| Aimed::new(fault, seed)).collect();
@@ -64,22 +67,22 @@ impl Faults {
         Self { latency, began: Instant::now(), seed, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Faults that struck, in order.
+    /// Returns the injected faults, in order.
     pub fn struck(&self) -> Vec<Struck> {
         self.lock().log.clone()
     }
 
-    /// Requests of the client that were made.
+    /// Returns the number of requests that the client sent.
     pub fn requests(&self) -> u64 {
         self.lock().requests
     }
 
-    /// Each fault that there is, and how often it struck.
+    /// Returns each fault with the number of times that it was injected.
     pub fn list(&self) -> Vec<(Fault, u32)> {
         self.lock().faults.iter().map(|aimed| (aimed.fault.clone(), aimed.struck)).collect()
     }
 
-    /// One more; its number comes back. Times it names are counted from the beginning of all.
+    /// Adds a fault and returns its number. Its times count from the start, as those of all faults do.
     pub fn add(&self, mut fault: Fault) -> u32 {
         let mut state = self.lock();
         state.last_number += 1;
@@ -88,7 +91,7 @@ impl Faults {
         state.last_number
     }
 
-    /// Takes one away, or all; how many went.
+    /// Removes one fault or all of them, and returns how many.
     pub fn clear(&self, number: Option<u32>) -> usize {
         let mut state = self.lock();
         let before = state.faults.len();
@@ -96,7 +99,7 @@ impl Faults {
         before - state.faults.len()
     }
 
-    /// How long a request of the client travels, and what happens to it.
+    /// Returns the latency of a request of the client, and the fault to inject.
     pub fn draw(&self, operation: &Operation) -> (Duration, Option<Fault>) {
         let mut state = self.lock();
         state.requests += 1;
@@ -105,7 +108,7 @@ impl Faults {
         (Duration::from_millis(latency), state.strike(operation, self.began.elapsed()))
     }
 
-    /// What happens to something done by a node or at home.
+    /// Returns the fault to inject into an operation of a node or of the local disk.
     pub fn draw_elsewhere(&self, operation: &Operation) -> Option<Fault> {
         self.lock().strike(operation, self.began.elapsed())
     }
@@ -119,7 +122,7 @@ impl State {
     fn strike(&mut self, operation: &Operation, at: Duration) -> Option<Fault> {
         let mut struck = None;
         for aimed in &mut self.faults {
-            // Each counts and draws whatever another does.
+            // Each fault counts and draws independently of the others.
             if aimed.strikes(operation, at) && struck.is_none() {
                 aimed.struck += 1;
                 let subject = operation.subject.clone();

@@ -1,17 +1,17 @@
-//! What a request asks for, by name: faults are aimed at operations, not at addresses.
+//! Names for the operations of requests. A fault selects requests by operation, not by address.
 
 use http::{Method, Uri};
 
-/// A request's operation and what it is about.
+/// The operation of a request and the resource that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// `add tasks`, `put blob`, …: one of [`names`].
+    /// Name of the operation, such as `add tasks` or `put blob`: one of [`names`].
     pub name: &'static str,
-    /// The pool, node, job, task, container or blob: the last ids of the path, `/` between them.
+    /// The pool, node, job, task, container or blob: the ids at the end of the path, joined by `/`.
     pub subject: String,
 }
 
-/// Batch operations: method, path (`*` stands for an id) and name. The first that fits counts.
+/// Batch operations: method, path (`*` stands for an id) and name. The first match counts.
 const BATCH: &[(&str, &str, &str)] = &[
     ("POST", "pools", "create pool"),
     ("GET", "pools", "list pools"),
@@ -45,10 +45,10 @@ const BATCH: &[(&str, &str, &str)] = &[
     ("HEAD", "jobs/*/tasks/*/files/**", "get task file"),
 ];
 
-/// What is asked of Batch and not in the table.
+/// Name of a Batch operation that is not in the table.
 const OTHER: &str = "other";
 
-/// Blob operations, told by method, by what the path names and by `comp`.
+/// Blob operations, determined by method, by the resource in the path and by `comp`.
 const BLOB: &[&str] = &[
     "create container",
     "delete container",
@@ -62,17 +62,17 @@ const BLOB: &[&str] = &[
     "delete blob",
 ];
 
-/// A result is written at home.
+/// A result is written to the output folder.
 pub const DELIVER: &str = "deliver";
-/// A node brings a task's files.
+/// A node downloads a task's inputs.
 pub const FETCH: &str = "fetch inputs";
-/// A node takes a task's outputs away.
+/// A node uploads a task's outputs.
 pub const STORE: &str = "store outputs";
 
-/// What is done elsewhere than on the wire between client and service.
+/// Operations that are not requests of the client.
 const ELSEWHERE: &[&str] = &[FETCH, STORE, DELIVER];
 
-/// Every name, for messages and checks.
+/// Returns all names, for error messages and checks.
 pub fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = BATCH.iter().map(|(.., name)| *name).chain(BLOB.iter().copied()).collect();
     names.push(OTHER);
@@ -82,18 +82,18 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
-/// Whether it is done by nodes or at home, and no request of the client.
+/// Returns whether an operation is done by nodes or on the local disk, and is not a request of the client.
 pub fn is_elsewhere(name: &str) -> bool {
     ELSEWHERE.contains(&name)
 }
 
-/// Whether a name is one of Blob's.
+/// Returns whether a name is that of a Blob operation.
 pub fn is_blob(name: &str) -> bool {
     BLOB.contains(&name)
 }
 
 impl Operation {
-    /// What a request asks for. Every Batch request says `api-version`, no Blob request does.
+    /// Returns the operation of a request. Every Batch request has `api-version`, no Blob request has it.
     pub fn of(method: &Method, uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default();
         let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
@@ -116,7 +116,7 @@ impl Operation {
     }
 
     fn of_blob(method: &Method, segments: &[&str], query: &str) -> Self {
-        // The first segment is the account: addresses are in path style.
+        // The first segment is the account, because addresses are in path style.
         let (container, blob) = match segments {
             [_, container, blob @ ..] => (*container, blob.join("/")),
             _ => return Self { name: OTHER, subject: segments.join("/") },
@@ -139,7 +139,7 @@ impl Operation {
     }
 }
 
-/// The ids of a path that fits a pattern. `**` takes the rest, as one id.
+/// Returns the ids of a path that matches a pattern. `**` matches the rest of the path as one id.
 fn fits<'a>(pattern: &str, segments: &[&'a str]) -> Option<Vec<String>> {
     let mut ids = vec![];
     let mut segments = segments.iter();

@@ -1,4 +1,5 @@
-//! What must be true of every run, whatever went wrong in it: checked on each simulated one.
+//! Checks rules that hold for every run, whatever goes wrong in it. They are checked after each simulated
+//! run.
 
 pub mod drop;
 
@@ -9,12 +10,12 @@ use std::{
     fmt,
 };
 
-/// A rule that a run broke.
+/// A rule that a run violated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which rule, in a few words; the same rule has the same words.
+    /// Short text of the rule; the same rule always has the same text.
     pub rule: &'static str,
-    /// What broke it.
+    /// The events or files that violated the rule.
     pub what: String,
 }
 
@@ -24,10 +25,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Requests of a run that does nothing, and for each task and each minute: more is a storm.
+/// Allowed requests: per run, per task and per minute. More than this would overload the service.
 const REQUESTS: (u64, u64, u64) = (300, 60, 240);
 
-/// Checks every rule.
+/// Checks all rules and returns the violations.
 pub fn check(run: &Simulated) -> Vec<Violation> {
     let mut found = Found(vec![]);
     numbers(run, &mut found);
@@ -58,8 +59,8 @@ fn numbers(run: &Simulated, found: &mut Found) {
 fn numbered<'a>(events: impl IntoIterator<Item = &'a Event>, found: &mut Found) {
     let mut before = 0;
     for event in events {
-        let told = || format!("event {} after {before}, cause {:?}", event.seq, event.cause);
-        found.unless(event.seq == before + 1, "events are numbered without gaps", told);
+        let details = || format!("event {} after {before}, cause {:?}", event.seq, event.cause);
+        found.unless(event.seq == before + 1, "events are numbered without gaps", details);
         found.unless(
             event.cause.is_none_or(|cause| cause < event.seq),
             "a cause comes before its effect",
@@ -75,13 +76,13 @@ fn the_end(run: &Simulated, found: &mut Found) {
     found.unless(ends.len() == 1, "a run ends once", || format!("{} ends", ends.len()));
     let last = run.events.last().map(|event| event.seq);
     let is_last = ends.last().map(|event| event.seq) == last;
-    found.unless(is_last, "nothing comes after the end", || format!("the last event is {last:?}"));
+    found.unless(is_last, "no event comes after the end", || format!("the last event is {last:?}"));
     let asked = position(&run.events, |kind| matches!(kind, EventKind::EndAsked { .. }));
     let cleaned = position(&run.events, |kind| {
         matches!(kind, EventKind::JobDeleted {} | EventKind::PoolDeleted {} | EventKind::ContainerDeleted {})
     });
     let in_order = cleaned.is_none_or(|cleaned| asked.is_some_and(|asked| asked < cleaned));
-    found.unless(in_order, "nothing is deleted before the end was asked", || {
+    found.unless(in_order, "nothing is deleted before the run is asked to end", || {
         format!("asked {asked:?}, deleted {cleaned:?}")
     });
 }
@@ -93,7 +94,7 @@ fn position(events: &[Event], wanted: impl Fn(&EventKind) -> bool) -> Option<usi
 #[derive(Default)]
 struct Life {
     uploaded: bool,
-    /// Attempts that another followed.
+    /// Number of attempts that were followed by another.
     attempts: u32,
     submitted: bool,
     ended: bool,
@@ -107,7 +108,7 @@ fn tasks(run: &Simulated, found: &mut Found) {
         let Some(task) = event.subject.task() else { continue };
         let life = lives.entry(task).or_default();
         found.unless(life.closed.is_empty(), "nothing happens to a closed task", || {
-            format!("{task}: event {} comes after its last word", event.seq)
+            format!("{task}: event {} comes after the task was closed", event.seq)
         });
         match &event.kind {
             EventKind::InputUploaded { .. } => life.uploaded = true,
@@ -116,7 +117,7 @@ fn tasks(run: &Simulated, found: &mut Found) {
             EventKind::TaskRetried { attempt, .. } => {
                 life.attempts += 1;
                 let in_turn = life.ended && *attempt == life.attempts + 1;
-                found.unless(in_turn, "an attempt follows one that ended", || {
+                found.unless(in_turn, "a new attempt starts after the previous one ended", || {
                     format!("{task}: attempt {attempt} after {} others", life.attempts)
                 });
                 (life.submitted, life.ended) = (false, false);
@@ -126,38 +127,40 @@ fn tasks(run: &Simulated, found: &mut Found) {
             _ => {}
         }
         let has_input = run.plan.items.iter().any(|item| item.task == task && item.source.is_some());
-        found.unless(!life.submitted || life.uploaded || !has_input, "no task before its input", || {
-            format!("{task} was submitted and its input was not up")
-        });
+        found.unless(
+            !life.submitted || life.uploaded || !has_input,
+            "a task is submitted after its input is uploaded",
+            || format!("{task} was submitted before its input was uploaded"),
+        );
         found.unless(life.delivered <= 1, "a result is delivered once", || {
             format!("{task}: {} deliveries", life.delivered)
         });
     }
     let count = |wanted: Verdict| lives.values().filter(|life| life.closed.contains(&wanted)).count() as u64;
     let tally = &run.report.tasks;
-    for (verdict, told) in [
+    for (verdict, reported) in [
         (Verdict::Succeeded, tally.succeeded),
         (Verdict::Failed, tally.failed),
         (Verdict::Unfinished, tally.unfinished),
     ] {
         let counted = count(verdict);
-        found.unless(counted == told, "the report counts what happened", || {
-            format!("{verdict:?}: {counted} tasks, {told} in the report")
+        found.unless(counted == reported, "the report counts all tasks", || {
+            format!("{verdict:?}: {counted} tasks, {reported} in the report")
         });
     }
     for item in &run.plan.items {
         let life = lives.get(item.task.as_str());
         let closings = life.map_or(0, |life| life.closed.len());
-        found.unless(closings == 1, "every task has one last word", || format!("{}: {closings}", item.task));
+        found.unless(closings == 1, "every task is closed once", || format!("{}: {closings}", item.task));
         let Some(life) = life else { continue };
         let done = !life.closed.contains(&Verdict::Succeeded) || (life.ended && life.delivered == 1);
-        found.unless(done, "success means ended and delivered", || item.task.clone());
+        found.unless(done, "a task that succeeded has ended and was delivered", || item.task.clone());
     }
 }
 
-/// What is said of a task is what the nodes did.
+/// Checks that the events of a task match what the nodes did.
 fn nodes(run: &Simulated, found: &mut Found) {
-    let deaths = run.deaths;
+    let crashes = run.crashes;
     for item in &run.plan.items {
         let task = Subject::of_task(&item.task);
         let mut ending = None;
@@ -165,53 +168,56 @@ fn nodes(run: &Simulated, found: &mut Found) {
         for event in run.events.iter().filter(|event| event.subject == task) {
             match &event.kind {
                 EventKind::TaskSubmitted { .. } => submissions += 1,
-                EventKind::TaskEnded(told) => ending = Some(told),
+                EventKind::TaskEnded(details) => ending = Some(details),
                 EventKind::TaskClosed { verdict, .. } => failed = *verdict == Verdict::Failed,
                 _ => {}
             }
         }
         let launches = run.launches.get(&item.task).copied().unwrap_or(0);
-        // A task that the nodes started has an end there; a failure without one is somebody's mistake.
+        // A task that the nodes started has a recorded end; a failure without one was not reported by the
+        // service.
         let known = !failed || ending.is_some() || launches == 0;
-        found.unless(known, "no task fails that the service never said to have ended", || {
-            format!("{}: started {launches} times, failed, and its end was never seen", item.task)
+        found.unless(known, "a task that ran fails only after the service reported its end", || {
+            format!("{}: started {launches} times, failed, and its end was never recorded", item.task)
         });
-        // A job that somebody deleted has its tasks submitted once more, by a life that may not know that an earlier
-        // one did.
-        let submissions = submissions.max(1) + if run.meddled { deaths } else { 0 };
+        // If an outside user deletes the job, its tasks are submitted again. After a crash, the next process
+        // may not know that the previous one already did so.
+        let submissions = submissions.max(1) + if run.meddled { crashes } else { 0 };
         let tries = ending.map(|ending| (1 + ending.retries + ending.requeues) * submissions);
         found.unless(
             tries.is_none_or(|tries| launches <= tries),
-            "no task is started more often than its tries",
-            || format!("{}: started {launches} times, {tries:?} tries", item.task),
+            "no task is started more often than its attempts allow",
+            || format!("{}: started {launches} times, {tries:?} attempts", item.task),
         );
     }
 }
 
-/// What was told to be delivered is there, and nothing else is.
+/// Checks that the output folder contains all delivered files, and no others.
 fn results(run: &Simulated, found: &mut Found) {
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     for event in &run.events {
         let EventKind::OutputDelivered { folder, files, .. } = &event.kind else { continue };
         for file in files {
             let path = if folder.is_empty() { file.path.clone() } else { format!("{folder}/{}", file.path) };
-            told.insert(path, file.bytes);
+            reported.insert(path, file.bytes);
         }
     }
     let there: BTreeMap<_, _> =
         run.files.iter().map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect();
-    found.unless(told == there, "what was delivered is there, whole, and nothing else", || {
-        format!("told {told:?}, there {there:?}")
+    found.unless(reported == there, "the output folder contains exactly the delivered files", || {
+        format!("reported {reported:?}, found {there:?}")
     });
 }
 
-/// Whatever still exists at the service is named in the report.
+/// Checks that the report names every resource that still exists at the service.
 fn leftovers(run: &Simulated, found: &mut Found) {
     let named: BTreeSet<&str> = run.report.left_behind.iter().map(|left| left.what.as_str()).collect();
     for what in &run.remains {
         let known =
             named.contains(what.as_str()) || (what.starts_with("container/") && named.contains("containers"));
-        found.unless(known, "what is left is named", || format!("{what} is left; named are {named:?}"));
+        found.unless(known, "the report names remaining resources", || {
+            format!("{what} remains; the report names {named:?}")
+        });
     }
 }
 
@@ -221,10 +227,10 @@ fn secrets(run: &Simulated, found: &mut Found) {
 
 fn without_secrets(events: &[Event], found: &mut Found) {
     for event in events {
-        let told = serde_json::to_string(event).unwrap_or_default();
+        let text = serde_json::to_string(event).unwrap_or_default();
         for word in ["sig=", "SharedKey ", "AccountKey"] {
-            found.unless(!told.contains(word), "no event tells a secret", || {
-                format!("event {} holds {word}", event.seq)
+            found.unless(!text.contains(word), "no event contains a secret", || {
+                format!("event {} contains {word}", event.seq)
             });
         }
     }
@@ -234,7 +240,7 @@ fn rate(run: &Simulated, found: &mut Found) {
     let (least, each, minute) = REQUESTS;
     let minutes = run.lasted.as_secs() / 60 + 1;
     let most = least + each * run.plan.items.len() as u64 + minute * minutes;
-    found.unless(run.requests <= most, "requests are bounded", || {
-        format!("{} requests, {most} would be many", run.requests)
+    found.unless(run.requests <= most, "the number of requests is limited", || {
+        format!("{} requests, expected at most {most}", run.requests)
     });
 }

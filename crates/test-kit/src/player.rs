@@ -1,4 +1,5 @@
-//! What can be simulated: a run, or the daemon of a drop folder. Crash points and seeds are explored the same way for both.
+//! The common interface of simulations: of a run and of the daemon of a drop folder. Both are explored with
+//! crash points and seeds in the same way.
 
 use crate::{
     Scenario, Simulation,
@@ -10,28 +11,28 @@ use dropmill_journal::trace;
 use dropmill_lifecycle::plan::RunPlan;
 use std::time::Duration;
 
-/// A plan that can be played in the simulated world.
+/// A plan that can be simulated.
 pub trait Player: Sync {
-    /// Plays it once: with a scenario and a seed, crashing at these points and starting again after `down`.
+    /// Simulates it once, with a scenario and a seed; crashes at these points and restarts after `down`.
     fn play(&self, scenario: &Scenario, seed: u64, crashes: Vec<CrashPoint>, down: Duration) -> Played;
 }
 
-/// What came of playing once.
+/// The result of one simulation.
 #[derive(Debug, Default)]
 pub struct Played {
-    /// What happened that a crash can come before or after.
+    /// How many steps there were before or after which a crash is possible.
     pub counts: Counts,
-    /// Rules that it broke.
+    /// The violated rules.
     pub violations: Vec<Violation>,
-    /// What it came to, without what depends on the order of things.
+    /// The results, without details that depend on the order of events.
     pub results: String,
-    /// What it did, a line for each subject.
+    /// Outline with one line per subject.
     pub outline: String,
 }
 
 impl Played {
     fn stuck(reason: String, outline: String) -> Self {
-        let rule = "it ends within its bound, with everything in its place";
+        let rule = "the simulation ends within its bound, with every file in its place";
         let violations = vec![Violation { rule, what: reason }];
         Self { violations, outline, ..Self::default() }
     }

@@ -1,9 +1,10 @@
-//! A recorded run, played again offline: the real actors and the real client, and for a service what it answered then.
+//! Replays a recorded run offline: the real actors and the real client, with the recorded responses instead
+//! of a service.
 //!
-//! Requests are matched by method, path and occurrence, not by when they arrive: what is in a query and differs from run
-//! to run (signatures, moments) counts for nothing. What is read over and over is answered as of its time, so that
-//! nobody sees the future; writes go out, and results come home, when they did. A request that the recording does not
-//! know ends the replay and is named.
+//! Requests are matched by method, path and occurrence, not by time. The parts of a query that differ from
+//! run to run (signatures, times) are ignored. Repeated reads return the state of their time, so that the
+//! client never sees the future; writes and deliveries wait for their recorded time. A request that is not in
+//! the recording ends the replay with an error that names it.
 
 mod book;
 mod place;
@@ -31,48 +32,48 @@ use rand_chacha::ChaCha8Rng;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// By when, in virtual time, a replay must be over.
+/// Virtual time after which a replay must have ended.
 const BOUND: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Nothing is checked here, so nothing needs to be secret.
+/// An account key; nothing checks signatures here, so it need not be secret.
 const NO_KEY: &str = "cmVwbGF5";
 
-/// A recording that was read.
+/// A parsed recording.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recording {
-    /// Whom it was made with.
+    /// Header of the recording, with the accounts and the program version.
     pub opening: Opening,
-    /// Every exchange, in the order of asking.
+    /// Recorded requests and responses, in the order of the requests.
     pub exchanges: Vec<Exchange>,
-    /// By task, how many milliseconds after the beginning its result was in its place; none is known of a recording
-    /// that does not tell.
+    /// Time of each task's delivery, in milliseconds since the start; empty if the recording does not contain
+    /// it.
     pub delivered_ms: BTreeMap<String, u64>,
 }
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Debug)]
 pub struct Replayed {
-    /// Every event, in order.
+    /// All events, in order.
     pub events: Vec<Event>,
-    /// The report.
+    /// The report of the run.
     pub report: Report,
     /// The results by path below the output folder.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Writes of the recording that were not asked for this time.
+    /// Recorded writes that were not requested in the replay.
     pub unasked: Vec<String>,
 }
 
-/// A recording could not be read or played.
+/// The reason why a recording could not be read or replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
-    /// It is none, or of another version.
+    /// The text is not a recording, or one of another version.
     #[error("line {line} of the recording: {reason}")]
     Unreadable {
-        /// Which line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         reason: String,
     },
-    /// A request was made that the recording does not know, or knows without what is needed to answer it.
+    /// The recording has no usable response to a request.
     #[error("the recording cannot answer {request}: {reason}")]
     Unknown {
         /// Method and path.
@@ -86,14 +87,14 @@ pub enum ReplayError {
 }
 
 impl Recording {
-    /// Reads a recording's lines.
+    /// Parses the lines of a recording.
     ///
     /// # Errors
-    /// [`ReplayError::Unreadable`].
+    /// [`ReplayError::Unreadable`] if a line is invalid.
     pub fn read(text: &str) -> Result<Self, ReplayError> {
         let wrong = |line: usize, reason: String| ReplayError::Unreadable { line: line + 1, reason };
         let mut lines = text.lines().enumerate();
-        let (_, first) = lines.next().ok_or_else(|| wrong(0, "it is empty".into()))?;
+        let (_, first) = lines.next().ok_or_else(|| wrong(0, "the file is empty".into()))?;
         let opening: Opening = serde_json::from_str(first).map_err(|error| wrong(0, error.to_string()))?;
         if opening.dropmill_recording != FORMAT {
             let reason = format!("version {}, this program reads {FORMAT}", opening.dropmill_recording);
@@ -103,28 +104,28 @@ impl Recording {
             serde_json::from_str(text).map_err(|error: serde_json::Error| wrong(line, error.to_string()))
         };
         let mut exchanges: Vec<Exchange> = lines.map(exchange).collect::<Result<_, _>>()?;
-        // They were written when they were over.
+        // The recording contains them in the order in which they ended.
         exchanges.sort_by_key(|exchange| exchange.at_ms);
         Ok(Self { opening, exchanges, delivered_ms: BTreeMap::new() })
     }
 
-    /// Plays it again, on this thread, in no time.
+    /// Replays the run in virtual time, on this thread.
     ///
     /// # Errors
-    /// See [`ReplayError`].
+    /// Returns a [`ReplayError`] if the run does not end, or if the recording has no response to a request.
     pub fn replay(&self, plan: &RunPlan) -> Result<Replayed, ReplayError> {
         let runtime = || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .start_paused(true)
                 .build()
-                .expect("a runtime needs nothing of the machine")
+                .expect("a runtime without I/O can always be built")
         };
         System::with_tokio_rt(runtime).block_on(async move {
             match tokio::time::timeout(BOUND, self.live(plan)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(ReplayError::SimulationError(format!(
-                    "the run is not over after {BOUND:?} of virtual time"
+                    "the run did not end within {BOUND:?} of virtual time"
                 ))),
             }
         })
@@ -133,7 +134,7 @@ impl Recording {
     async fn live(&self, plan: &RunPlan) -> Result<Replayed, ReplayError> {
         let began = parse_iso(&self.opening.began).ok_or_else(|| ReplayError::Unreadable {
             line: 1,
-            reason: format!("{:?} is no moment", self.opening.began),
+            reason: format!("expected a timestamp, found {:?}", self.opening.began),
         })?;
         let clock: SharedClock = Arc::new(VirtualClock::at(began));
         let book = Book::of(&self.exchanges);
@@ -181,7 +182,7 @@ impl Recording {
         Ok(Services { batch, blob, hints: self.opening.hints.then(|| self.hints()) })
     }
 
-    /// Hints at the moments at which there was something to look for then.
+    /// Sends a change notification at each recorded time at which there was a change.
     fn hints(&self) -> watch::Receiver<u64> {
         let (sender, hints) = watch::channel(0);
         let moments: Vec<u64> = self
@@ -206,7 +207,7 @@ impl Recording {
 }
 
 impl Replayed {
-    /// The canonical trace, one line for each life.
+    /// Returns the canonical trace with one line per subject.
     pub fn outline(&self) -> String {
         trace::outline(&self.events)
     }

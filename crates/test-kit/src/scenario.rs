@@ -1,7 +1,7 @@
-//! A scenario: what nodes, tasks and the wire do in a simulation, as data.
+//! A scenario: how nodes, tasks and the wire behave in a simulation, as data.
 //!
-//! TOML; unknown keys are errors. Lengths of time are written `"90s"`, `"5m"`, `"1h 30m"`. What is left out is the
-//! uneventful case: nodes boot in a minute, tasks take a second and succeed, the wire is perfect.
+//! The format is TOML; unknown keys are errors. Durations are written `"90s"`, `"5m"`, `"1h 30m"`. The
+//! defaults are uneventful: nodes boot in a minute, tasks take a second and succeed, and there are no faults.
 
 mod file;
 
@@ -11,71 +11,71 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 
-/// A scenario that was read and checked.
+/// A scenario that was parsed and checked.
 #[derive(Debug, Clone, Default)]
 pub struct Scenario {
-    /// What it teaches.
+    /// One line that says what the scenario shows.
     pub title: String,
-    /// How long a node takes to boot.
+    /// Time that a node takes to boot.
     pub boot: Duration,
-    /// Start tasks, by the node's place in the order of booting, from 1; others do [`Work::default`].
+    /// Start tasks, by the node's position in the boot order, from 1; other nodes use [`Work::default`].
     pub start_tasks: BTreeMap<u32, Work>,
-    /// What a task does.
+    /// Default behaviour of a task.
     pub task: Work,
-    /// Tasks that do something else: the first that fits counts.
+    /// Tasks with another behaviour; the first match counts.
     pub cases: Vec<Case>,
-    /// Shortest and longest time of a request's way.
+    /// Minimum and maximum latency of a request.
     pub latency: (Duration, Duration),
-    /// How far the service's clock is ahead of ours, in seconds; less than nothing: behind.
+    /// Number of seconds that the service's clock is ahead of the client's; negative: behind.
     pub clock_ahead_seconds: i64,
-    /// Whether the service hints at changes, as the embedded one does and Azure does not.
+    /// Whether the service publishes change notifications, as the embedded service does and Azure does not.
     pub hints: bool,
-    /// What goes wrong on the wire.
+    /// Faults to inject on the wire.
     pub faults: Vec<Fault>,
-    /// What somebody else does, and when.
+    /// Incidents to inject, with their times.
     pub incidents: Vec<Incident>,
     /// Changes in the drop folder, if the run file has one.
     pub files: Vec<FileChange>,
-    /// By when (virtual time) the run must be over.
+    /// Virtual time after which the run must have ended.
     pub bound: Duration,
 }
 
-/// A change in the drop folder, made by someone who uses it.
+/// A change that a user makes in the drop folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
-    /// Time of the change, from the beginning.
+    /// Time of the change, since the start.
     pub at: Duration,
-    /// The change comes up to this much later; how much, the seed draws.
+    /// Maximum random delay of the change; the seed determines the delay.
     pub within: Duration,
     /// Path below the drop folder.
     pub name: String,
-    /// What is done.
-    pub what: FileDeed,
+    /// Kind of the change.
+    pub what: FileAction,
 }
 
-/// What someone does in a drop folder.
+/// What a user does in a drop folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileDeed {
-    /// A file with this content appears by one rename; one of that name is replaced.
+pub enum FileAction {
+    /// Puts a file with this content into the folder with one rename; it replaces a file of the same name.
     Put(String),
-    /// The writer of the file that was last put under the name holds it open, and writes more.
+    /// Appends to the last file with this name, which its writer keeps open.
     Append(String),
-    /// The file is removed, if it was not taken yet.
+    /// Removes the file, if it has not been claimed yet.
     Remove,
-    /// A symbolic link takes the name.
+    /// Puts a symbolic link in place of the file.
     Link,
 }
 
-/// What a process does.
+/// The behaviour of a process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Work {
-    /// How long it runs.
+    /// How long the process runs.
     pub duration: Duration,
-    /// What it exits with.
+    /// Exit code of the process.
     pub exit_code: i32,
-    /// What it complains.
+    /// Text that it writes to standard error.
     pub stderr: String,
-    /// Files it leaves, with their contents; `None`: one for each pattern of `task.outputs`.
+    /// Files that it writes, with their contents; `None`: one file for each pattern of `task.outputs`.
     pub outputs: Option<BTreeMap<String, String>>,
 }
 
@@ -85,97 +85,99 @@ impl Default for Work {
     }
 }
 
-/// Tasks that do something of their own.
+/// A behaviour for some of the tasks.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Which: a pattern for the task's id or its input's name.
+    /// Pattern for the task's id or the name of its input.
     pub which: GlobMatcher,
-    /// Only so many of its first tries; none: all.
+    /// Number of first attempts to which it applies; `None`: all.
     pub tries: Option<u32>,
-    /// What they do.
+    /// Behaviour of these tasks.
     pub work: Work,
 }
 
-/// What goes wrong with requests.
+/// A fault of requests.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// Its place in the scenario, from 1; its draws depend on it alone, so that taking out another changes none.
+    /// Number of the fault in the scenario, from 1. Its random choices depend on this number only, so that
+    /// removing another fault does not change them.
     pub number: u32,
-    /// Of these operations; empty: of all.
+    /// Names of operations; empty: all.
     pub on: Vec<String>,
-    /// About what; none: anything.
+    /// Pattern for the subject of an operation; `None`: any.
     pub subject: Option<GlobMatcher>,
-    /// Only the n-th that fits, from 1.
+    /// Only the n-th matching request, from 1.
     pub nth: Option<u32>,
-    /// Each n-th that fits.
+    /// Every n-th matching request.
     pub every: Option<u32>,
-    /// With this probability.
+    /// Probability for each matching request.
     pub probability: Option<f64>,
-    /// Not before.
+    /// Time before which it does not apply.
     pub from: Duration,
-    /// Not from then on.
+    /// Time from which it no longer applies.
     pub until: Option<Duration>,
-    /// At most so often.
+    /// Maximum number of times that it is injected.
     pub times: Option<u32>,
-    /// What happens.
+    /// Kind of the fault.
     pub deed: FaultKind,
-    /// How long a delay is.
+    /// Length of the delay.
     pub delay: Duration,
-    /// HTTP status of an answer.
+    /// HTTP status of the response.
     pub status: u16,
-    /// The service's code of it.
+    /// Error code of the response.
     pub code: String,
-    /// What the answer says of when to come back.
+    /// `Retry-After` of the response.
     pub retry_after: Option<Duration>,
-    /// How much of its body arrives.
+    /// Part of the response body that arrives.
     pub body: Arrives,
 }
 
 impl Fault {
-    /// Whether it is aimed at such an operation; one that names none is aimed at every request of the client.
+    /// Returns whether it applies to an operation; a fault without operations applies to every request of the
+    /// client.
     pub fn fits(&self, operation: &Operation) -> bool {
         let named = self.on.iter().any(|on| on == operation.name);
         (named || self.on.is_empty() && !operation::is_elsewhere(operation.name))
             && self.subject.as_ref().is_none_or(|subject| subject.is_match(&operation.subject))
     }
 
-    /// It as JSON, with how often it struck.
-    pub fn told(&self, struck: u32) -> serde_json::Value {
+    /// Returns it as JSON, with the number of times that it was injected.
+    pub fn to_json(&self, struck: u32) -> serde_json::Value {
         let subject = self.subject.as_ref().map(|subject| subject.glob().glob());
-        let mut told = json!({
+        let mut value = json!({
             "number": self.number, "struck": struck, "do": self.deed, "on": self.on, "subject": subject,
             "nth": self.nth, "every": self.every, "probability": self.probability, "times": self.times,
         });
         if self.deed.answers() {
-            told["status"] = self.status.into();
-            told["code"] = self.code.as_str().into();
-            told["body"] = json!(self.body);
+            value["status"] = self.status.into();
+            value["code"] = self.code.as_str().into();
+            value["body"] = json!(self.body);
         }
-        if let serde_json::Value::Object(members) = &mut told {
+        if let serde_json::Value::Object(members) = &mut value {
             members.retain(|_, value| !value.is_null());
         }
-        told
+        value
     }
 }
 
-/// Reads one fault, written as JSON with the keys that it has in a scenario.
+/// Parses one fault, written as JSON with the keys that it has in a scenario.
 ///
 /// # Errors
-/// What is wrong.
+/// Returns what is wrong with the JSON or the fault.
 pub fn fault(json: &str) -> Result<Fault, ScenarioError> {
     file::fault(json)
 }
 
-/// How much of the body of a refusal arrives.
+/// The part of the body of an error response that arrives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrives {
-    /// All of it, with the service's error code.
+    /// The whole body, with the service's error code.
     #[default]
     Whole,
-    /// Half of it, then the connection breaks.
+    /// Half of the body; then the connection breaks.
     Half,
-    /// There is no body, and no error code in a header: a gateway refused the request.
+    /// No body and no error code in a header, as from a gateway that rejects the request.
     None,
 }
 
@@ -183,42 +185,42 @@ pub enum Arrives {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// No connection: the service has not seen it.
+    /// The client cannot connect; the service does not receive the request.
     Refuse,
-    /// The connection breaks before the service has seen it; the client cannot know that.
+    /// The connection breaks before the service receives the request; the client cannot know that.
     ResetBefore,
-    /// The service carries it out, the connection breaks before the answer.
+    /// The service carries out the request; the connection breaks before the response.
     ResetAfter,
-    /// The service carries it out, the answer never comes.
+    /// The service carries out the request; the response never arrives.
     DropAnswer,
-    /// The service gets it twice.
+    /// The service receives the request twice.
     Duplicate,
-    /// It takes longer.
+    /// The request takes longer.
     Delay,
-    /// The answer's body ends in the middle.
+    /// The connection breaks in the middle of the response body.
     Truncate,
-    /// The answer's body is cut in half, and its Content-Length says so: a gateway kept only half of it.
+    /// The response body is cut in half, with a matching Content-Length: a gateway kept only half of it.
     Shorten,
-    /// The answer's Content-Length is 1,000 more than its body has.
+    /// The Content-Length of the response is 1,000 bytes more than the length of its body.
     Lengthen,
-    /// The service refuses it with a status and code.
+    /// The service rejects the request with a status and an error code.
     Status,
-    /// The service carries it out and says that it failed.
+    /// The service carries out the request and responds with an error.
     StatusAfter,
-    /// What is read is what was read with the same request the time before: the service's copies lag.
+    /// A read returns the previous response to the same request, as from a replica that lags.
     Stale,
-    /// A list names each of its entries twice, as pages that overlap do.
+    /// A list contains each entry twice, as overlapping pages do.
     RepeatItems,
-    /// Every second task of a collection is refused with a status and code, the others are added.
+    /// Every second task of a collection is rejected with a status and an error code; the others are added.
     RefuseItems,
-    /// A result cannot be written here: no space, for now.
+    /// A result cannot be written to the local disk: no space, temporarily.
     DiskFull,
-    /// A result cannot be written here, and waiting does not help.
+    /// A result cannot be written to the local disk, and retries do not help.
     DiskFails,
 }
 
 impl FaultKind {
-    /// The operations that it can happen to; none: all requests of the client.
+    /// Returns the test for the operations to which it can apply; `None`: all requests of the client.
     pub fn only_on(self) -> Option<fn(&str) -> bool> {
         match self {
             Self::Stale => Some(|name| ["get ", "list ", "count "].iter().any(|verb| name.starts_with(verb))),
@@ -230,78 +232,79 @@ impl FaultKind {
         }
     }
 
-    /// Whether it answers with a status and a code.
+    /// Returns whether it responds with a status and an error code.
     pub fn answers(self) -> bool {
         matches!(self, Self::Status | Self::StatusAfter | Self::RefuseItems)
     }
 }
 
-/// What somebody else does, or the service by itself.
+/// An action of an outside user or of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
-    /// When, from the beginning of the run.
+    /// Time of the incident, since the start of the run.
     pub at: Duration,
-    /// What.
+    /// Kind of the incident.
     pub what: IncidentKind,
-    /// After so long it is undone, where it can be; none: never.
+    /// Time after which it is reverted, where possible; `None`: never.
     pub lasts: Option<Duration>,
 }
 
-/// What can befall a run.
+/// An incident that a scenario can inject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IncidentKind {
-    /// The user asks the run to end.
+    /// The user cancels the run.
     Cancel,
-    /// Somebody deletes the job.
+    /// An outside user deletes the job.
     DeleteJob,
-    /// Somebody deletes the pool.
+    /// An outside user deletes the pool.
     DeletePool,
-    /// A node goes, its tasks are queued again; the pool stays smaller.
+    /// An outside user removes a node: its tasks are queued again, and the pool stays smaller.
     RemoveNode,
-    /// A node restarts, its tasks are queued again.
+    /// An outside user reboots a node: its tasks are queued again.
     RebootNode,
-    /// Spot nodes (any, if there are no spot nodes) are taken away, their tasks are queued again; undone, they return.
+    /// The service preempts Spot nodes (any nodes, if there are no Spot nodes): their tasks are queued again.
+    /// When reverted, the nodes return.
     PreemptNodes {
-        /// How many.
+        /// Number of nodes.
         nodes: usize,
     },
-    /// Nodes cannot be used any more, their tasks are queued again.
+    /// Nodes become unusable: their tasks are queued again.
     BreakNodes {
-        /// How many.
+        /// Number of nodes.
         nodes: usize,
     },
-    /// No more than so many nodes are to be had; those that are there stay.
+    /// A quota limits the number of nodes; existing nodes stay.
     Quota {
-        /// How many.
+        /// Number of available nodes.
         nodes: u32,
-        /// What the pool's resize error says: `AccountCoreQuotaReached`, `AllocationFailed`, …
+        /// Code of the pool's resize error: `AccountCoreQuotaReached`, `AllocationFailed`, …
         code: String,
     },
-    /// Resizes get no node and do not end.
+    /// Resizes add no nodes and do not end.
     StallResizes,
     /// The service's clock is wrong.
     MoveClock {
-        /// By so many seconds; less than nothing: behind.
+        /// Number of seconds that it is ahead; negative: behind.
         ahead_seconds: i64,
     },
 }
 
-/// A scenario file that is none.
+/// An invalid scenario file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ScenarioError(String);
 
 impl Scenario {
-    /// Nothing out of the ordinary.
+    /// Returns a scenario without faults and incidents.
     pub fn uneventful() -> Self {
         let minute = Duration::from_secs(60);
         Self { boot: minute, bound: Duration::from_secs(7 * 24 * 3600), ..Self::default() }
     }
 
-    /// Reads a scenario file's text.
+    /// Parses a scenario file.
     ///
     /// # Errors
-    /// What is wrong, with its line where TOML tells it.
+    /// Returns what is wrong, with its line if TOML reports it.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         file::read(text)
     }

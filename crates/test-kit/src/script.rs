@@ -1,4 +1,4 @@
-//! What nodes and tasks do, from a scenario, as the pretending runner asks for it.
+//! What nodes and tasks do in a scenario, in the form that the fake runner asks for.
 
 use crate::scenario::{Scenario, Work};
 use dropmill_lifecycle::plan::RunPlan;
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// What the runner is told.
+/// The behaviour of nodes and tasks in one run.
 pub struct Acts {
     pub script: Script,
     pub boot: Arc<dyn Fn(&NodeRef) -> Duration + Send + Sync>,
@@ -20,7 +20,7 @@ pub struct Acts {
 
 #[derive(Default)]
 struct Seen {
-    /// Nodes in the order of booting, from 1.
+    /// Nodes in the boot order, from 1.
     nodes: BTreeMap<NodeRef, u32>,
     tries: BTreeMap<String, u32>,
 }
@@ -32,7 +32,7 @@ impl Seen {
     }
 }
 
-/// The acts of a scenario.
+/// Creates the behaviour from a scenario.
 pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
     let seen = Arc::<Mutex<Seen>>::default();
     let lock =
@@ -77,12 +77,12 @@ pub fn acts(scenario: &Scenario, plan: &RunPlan) -> Acts {
     Acts { script, boot }
 }
 
-/// How often each task was started on a node, whatever a client believes.
+/// How often each task was started on a node, as counted by the nodes.
 #[derive(Clone, Default)]
 pub struct Launches(Arc<Mutex<BTreeMap<String, u32>>>);
 
 impl Launches {
-    /// The script, counted.
+    /// Wraps a script and counts its launches.
     pub fn count(&self, script: Script) -> Script {
         let counts = self.0.clone();
         Arc::new(move |launch| {
@@ -93,16 +93,16 @@ impl Launches {
         })
     }
 
-    /// What was counted.
+    /// Returns the counts.
     pub fn counts(&self) -> BTreeMap<String, u32> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The task that a launch is for, whatever attempt at it; none for a start task.
+/// Returns the task of a launch, for any attempt; `None` for a start task.
 fn task_of(launch: &Launch) -> Option<String> {
     let id = (launch.directory != "startup").then(|| variable(launch, "AZ_BATCH_TASK_ID"))?;
-    // Ids of tasks end in twelve hexadecimal digits, those of later attempts in a number of few.
+    // A task id ends in twelve hexadecimal digits; that of a later attempt has a short number after them.
     let task = match id.rsplit_once('-') {
         Some((task, number)) if number.len() < 6 && number.parse::<u32>().is_ok_and(|number| number > 1) => {
             task.to_owned()
@@ -128,7 +128,7 @@ fn pretend(work: &Work, usual: &BTreeMap<String, String>) -> Pretend {
     }
 }
 
-/// A name that fits a pattern of `task.outputs`.
+/// Returns a name that matches a pattern of `task.outputs`.
 fn example(pattern: &str) -> String {
     let mut name = String::new();
     let mut letters = pattern.chars();
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_fit_their_patterns() {
+    fn example_names_match_their_patterns() {
         for (pattern, name) in [
             ("lines.txt", "lines.txt"),
             ("*_OUTPUT*", "x_OUTPUTx"),

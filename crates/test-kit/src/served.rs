@@ -1,7 +1,8 @@
-//! A scenario on a service that listens on sockets: its faults strike the HTTP clients of any language.
+//! Runs a scenario on a service that listens on sockets, so that its faults affect HTTP clients in any
+//! language.
 //!
-//! The service, its nodes and its tasks are real, and so is the time. Two addresses on the Batch side belong to the
-//! world itself and are asked with the Batch account's key like every other: `/__faults` and `/__clock`.
+//! The service, its nodes, its tasks and the time are real. The Batch address has two more paths, `/__faults`
+//! and `/__clock`, which control the scenario. Requests to them are signed with the key of the Batch account.
 
 use crate::{Faults, FaultyWire, Scenario, ShiftedClock, World, operation, scenario};
 use axum::{body::Body, extract::Request, response::Response};
@@ -18,12 +19,12 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;
 
-/// Where faults are listed, added and taken away.
+/// Path to list, add and delete faults.
 const FAULTS: &str = "/__faults";
-/// Where the service's clock is read and moved.
+/// Path to read and set the service's clock.
 const CLOCK: &str = "/__clock";
 
-/// What a served world consists of.
+/// The parts of a served scenario.
 #[derive(Clone)]
 pub struct Served {
     faults: Faults,
@@ -33,16 +34,17 @@ pub struct Served {
     service: LocalAzure,
 }
 
-/// A scenario holds what a service on sockets cannot do.
+/// The scenario contains something that a service on sockets cannot do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotServed(String);
 
 impl Served {
-    /// A world around a service that reads its time from `clock`, which is ahead of `wall` or behind.
+    /// Creates a world around a service that reads the time from `clock`, which is ahead of or behind `wall`.
     ///
     /// # Errors
-    /// [`NotServed`] if the scenario has faults of nodes or of a disk at home: both are real here, or elsewhere.
+    /// [`NotServed`] if the scenario has faults of nodes or of the local disk: nodes are real here, and the
+    /// disk is on the client's side.
     pub fn new(
         scenario: &Scenario,
         service: LocalAzure,
@@ -59,17 +61,17 @@ impl Served {
         Ok(Self { faults, clock, wall, key, service })
     }
 
-    /// The Batch side with its faults, and the addresses of the world.
+    /// Returns the Batch router with its faults and the two control paths.
     pub fn batch_router(&self) -> axum::Router {
         self.router(self.service.batch_router(), true)
     }
 
-    /// The Blob side with its faults.
+    /// Returns the Blob router with its faults.
     pub fn blob_router(&self) -> axum::Router {
         self.router(self.service.blob_router(), false)
     }
 
-    /// Lets the scenario's incidents happen at their times; must be called within a runtime.
+    /// Schedules the scenario's incidents; must be called within a runtime.
     pub fn begin(&self, scenario: &Scenario) {
         let service_clock: SharedClock = Arc::new(self.clock.clone());
         let other = crate::simulation::somebody_else(&self.service, &service_clock);
@@ -100,35 +102,38 @@ impl Served {
     }
 
     async fn control(&self, request: Request) -> Response {
-        // A clock that was moved must not lock out whoever would move it back.
+        // Checked with the real time, so that a client can undo a change of the clock.
         if let Err(refusal) = self.key.verify(Scheme::Batch, &request, self.wall.now()) {
             let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
-            return told(status, &json!({ "code": refusal.code(Scheme::Batch) }));
+            return json_response(status, &json!({ "code": refusal.code(Scheme::Batch) }));
         }
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
-        let wrong =
-            |what: String| told(StatusCode::BAD_REQUEST, &json!({ "code": "InvalidFault", "message": what }));
+        let wrong = |what: String| {
+            json_response(StatusCode::BAD_REQUEST, &json!({ "code": "InvalidFault", "message": what }))
+        };
         let rest = head.uri.path().strip_prefix(FAULTS);
         match (&head.method, head.uri.path(), rest) {
-            (&Method::GET, CLOCK, _) => self.clock_told(),
+            (&Method::GET, CLOCK, _) => self.clock_response(),
             (&Method::PUT, CLOCK, _) => match serde_json::from_str::<Value>(&text)
                 .ok()
                 .and_then(|asked| asked["ahead_seconds"].as_i64())
             {
                 Some(ahead) => {
                     self.clock.set(ahead);
-                    // What waits for a moment looks at the clock again.
+                    // Requests that wait for a time check the clock again.
                     self.service.clock_moved();
-                    self.clock_told()
+                    self.clock_response()
                 }
-                None => wrong("write {\"ahead_seconds\": 60}; less than 0 is behind".into()),
+                None => wrong(
+                    "expected a body such as {\"ahead_seconds\": 60}; a negative number is behind".into(),
+                ),
             },
             (&Method::GET, _, Some("")) => {
                 let list: Vec<Value> =
-                    self.faults.list().iter().map(|(fault, struck)| fault.told(*struck)).collect();
-                told(StatusCode::OK, &json!({ "value": list }))
+                    self.faults.list().iter().map(|(fault, struck)| fault.to_json(*struck)).collect();
+                json_response(StatusCode::OK, &json!({ "value": list }))
             }
             (&Method::POST, _, Some("")) => {
                 let fault = scenario::fault(&text).map_err(|error| error.to_string());
@@ -136,33 +141,35 @@ impl Served {
                     can_be_served(&fault).map_err(|error| error.to_string()).map(|()| fault)
                 });
                 match fault {
-                    Ok(fault) => told(StatusCode::CREATED, &json!({ "number": self.faults.add(fault) })),
+                    Ok(fault) => {
+                        json_response(StatusCode::CREATED, &json!({ "number": self.faults.add(fault) }))
+                    }
                     Err(what) => wrong(what),
                 }
             }
             (&Method::DELETE, _, Some("")) => {
-                told(StatusCode::OK, &json!({ "cleared": self.faults.clear(None) }))
+                json_response(StatusCode::OK, &json!({ "cleared": self.faults.clear(None) }))
             }
             (&Method::DELETE, _, Some(number)) => match number.trim_start_matches('/').parse() {
                 Ok(number) if self.faults.clear(Some(number)) > 0 => {
-                    told(StatusCode::OK, &json!({ "cleared": 1 }))
+                    json_response(StatusCode::OK, &json!({ "cleared": 1 }))
                 }
-                _ => told(StatusCode::NOT_FOUND, &json!({ "code": "FaultNotFound" })),
+                _ => json_response(StatusCode::NOT_FOUND, &json!({ "code": "FaultNotFound" })),
             },
-            _ => told(
+            _ => json_response(
                 StatusCode::NOT_FOUND,
-                &json!({ "code": "ResourceNotFound", "message": "there are GET and PUT /__clock, GET, POST and DELETE /__faults, DELETE /__faults/NUMBER" }),
+                &json!({ "code": "ResourceNotFound", "message": "expected GET or PUT /__clock, GET, POST or DELETE /__faults, or DELETE /__faults/NUMBER" }),
             ),
         }
     }
 
-    fn clock_told(&self) -> Response {
-        let told_now = json!({ "now": iso(self.clock.now()), "ahead_seconds": self.clock.ahead_seconds() });
-        told(StatusCode::OK, &told_now)
+    fn clock_response(&self) -> Response {
+        let clock = json!({ "now": iso(self.clock.now()), "ahead_seconds": self.clock.ahead_seconds() });
+        json_response(StatusCode::OK, &clock)
     }
 }
 
-/// Sections of a scenario that count for nothing where nodes, tasks and time are real.
+/// Returns the sections of a scenario that are ignored, because nodes, tasks and time are real.
 pub fn ignored(scenario: &Scenario) -> Vec<&'static str> {
     let plain = Scenario::uneventful();
     let mut ignored = vec![];
@@ -181,30 +188,30 @@ pub fn ignored(scenario: &Scenario) -> Vec<&'static str> {
 fn can_be_served(fault: &scenario::Fault) -> Result<(), NotServed> {
     match fault.on.iter().find(|name| operation::is_elsewhere(name)) {
         Some(name) => {
-            let told = format!(
-                "fault {}: {name:?} is no request of a client, and nodes are real here",
+            let message = format!(
+                "fault {}: {name:?} is not a request of a client; real nodes have no faults",
                 fault.number
             );
-            Err(NotServed(told))
+            Err(NotServed(message))
         }
         None => Ok(()),
     }
 }
 
-fn told(status: StatusCode, value: &Value) -> Response {
+fn json_response(status: StatusCode, value: &Value) -> Response {
     let mut answer = Response::new(Body::from(format!("{value}\n")));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     answer
 }
 
-/// An answer that never begins: a body that fails before its first byte ends the connection.
+/// Returns a response that ends the connection: its body fails before the first byte.
 fn broken() -> Response {
-    let error: Result<bytes::Bytes, _> = Err("the connection is broken (scenario)");
+    let error: Result<bytes::Bytes, _> = Err("connection reset (scenario)");
     Response::new(Body::from_stream(stream::iter([error])))
 }
 
-/// The service itself, as a way for requests.
+/// The service as a transport, without sockets.
 struct Inside(axum::Router);
 
 impl Transport for Inside {

@@ -1,4 +1,4 @@
-//! One run in the simulated world, from its plan to its events.
+//! Simulates one run, from its plan to its events.
 
 use crate::{
     ShiftedClock, VirtualClock,
@@ -33,7 +33,7 @@ use dropmill_journal::{
 use dropmill_lifecycle::plan::RunPlan;
 use dropmill_local_azure::{
     orders::Launch,
-    runner::{Pretend, PretendRunner, PretendSettings, Script},
+    runner::{FakeRunner, FakeSettings, Pretend, Script},
     service::{Access, Connection, LocalAzure, RunnerChoice, ServiceSettings},
 };
 use rand::SeedableRng;
@@ -41,7 +41,7 @@ use rand_chacha::ChaCha8Rng;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 use tokio::task::LocalSet;
 
-/// What a simulation shall do.
+/// The inputs of a simulation; [`Simulation::run`] starts it.
 pub struct Simulation {
     plan: RunPlan,
     scenario: Scenario,
@@ -53,61 +53,61 @@ pub struct Simulation {
     down: Duration,
 }
 
-/// Puts something between client and service.
+/// Wraps the transport between client and service.
 type Wire = Box<dyn FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>>;
 
-/// What came of it.
+/// The result of a simulation.
 pub struct Simulated {
-    /// The plan that was carried out.
+    /// The plan of the run.
     pub plan: RunPlan,
-    /// Every event, in order.
+    /// All events, in order.
     pub events: Vec<Event>,
-    /// The report.
+    /// The report of the run.
     pub report: Report,
     /// The results by path below the output folder.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Faults that struck, in order.
+    /// Injected faults, in order.
     pub struck: Vec<Struck>,
-    /// Requests that the client made.
+    /// Number of requests that the client sent.
     pub requests: u64,
-    /// Virtual time that it took, all lives together.
+    /// Virtual time of the simulation, over all processes.
     pub lasted: Duration,
-    /// Somebody else deleted the job or the pool.
+    /// `true` if an incident of the scenario deletes the job or the pool.
     pub meddled: bool,
-    /// How often the orchestrator died.
-    pub deaths: u32,
-    /// How often it did what a death can come before or after.
+    /// Number of crashes of the orchestrator.
+    pub crashes: u32,
+    /// How many steps there were before or after which a crash is possible.
     pub counts: Counts,
-    /// How often each task was started on a node, whatever the client believes.
+    /// How often each task was started on a node, as counted by the nodes.
     pub launches: BTreeMap<String, u32>,
-    /// What the run made and the service still has: `pool`, `job`, `container/<name>`.
+    /// Resources that the run created and the service still has: `pool`, `job`, `container/<name>`.
     pub remains: Vec<String>,
 }
 
-/// A run that was not over when it had to be, or has no report.
+/// The run did not end in time, or has no report.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}; so far:\n{outline}")]
 pub struct SimulationError {
-    /// What happened instead.
+    /// What is wrong.
     pub reason: String,
-    /// What the run did until then.
+    /// Outline of the events until then.
     pub outline: String,
 }
 
 impl Simulated {
-    /// The canonical trace, whole.
+    /// Returns the full canonical trace.
     pub fn trace(&self) -> String {
         trace::full(&self.events)
     }
 
-    /// The canonical trace, one line for each life.
+    /// Returns the canonical trace with one line per subject.
     pub fn outline(&self) -> String {
         trace::outline(&self.events)
     }
 }
 
 impl Simulation {
-    /// A simulation of `plan` in which every command takes a second and succeeds.
+    /// Creates a simulation of `plan` in which every command takes a second and succeeds.
     pub fn of(plan: RunPlan) -> Self {
         let scenario = Scenario::uneventful();
         Self {
@@ -122,81 +122,82 @@ impl Simulation {
         }
     }
 
-    /// What nodes, tasks and the wire do.
+    /// Sets how nodes, tasks and the wire behave.
     #[must_use]
     pub fn scenario(mut self, scenario: Scenario) -> Self {
         self.scenario = scenario;
         self
     }
 
-    /// What each launch (start task or task) does, in place of what the scenario says.
+    /// Sets what each launch (of a start task or a task) does, instead of the scenario.
     #[must_use]
     pub fn script(mut self, script: impl Fn(&Launch) -> Pretend + Send + Sync + 'static) -> Self {
         self.script = Some(Arc::new(script));
         self
     }
 
-    /// How long a node takes to boot.
+    /// Sets how long a node takes to boot.
     #[must_use]
     pub fn boot(mut self, boot: Duration) -> Self {
         self.scenario.boot = boot;
         self
     }
 
-    /// Asks the run to end after this time.
+    /// Cancels the run after this time.
     #[must_use]
     pub fn cancel_after(mut self, after: Duration) -> Self {
         self.cancel_after = Some(after);
         self
     }
 
-    /// Whether the service hints at changes, as the embedded one does; Azure does not.
+    /// Sets whether the service publishes change notifications. The embedded service does, Azure does not.
     #[must_use]
     pub fn hints(mut self, hints: bool) -> Self {
         self.scenario.hints = hints;
         self
     }
 
-    /// Another interleaving, other draws.
+    /// Sets the seed for the scheduling order and the random faults.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Puts a wire of one's own between client and service: it is given the way to the service.
+    /// Wraps the transport between client and service: `wire` receives the transport to the service.
     #[must_use]
     pub fn wire(mut self, wire: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport> + 'static) -> Self {
         self.wire = Some(Box::new(wire));
         self
     }
 
-    /// Lets the orchestrator die at these points; each time a later life goes on.
+    /// Crashes the orchestrator at these points; after each crash a new process resumes the run.
     #[must_use]
     pub fn crash_at(mut self, points: Vec<CrashPoint>) -> Self {
         self.crashes = points;
         self
     }
 
-    /// How long nobody lives after a death, while the service goes on.
+    /// Sets the time between a crash and the next process, during which the service keeps running.
     #[must_use]
     pub fn down_for(mut self, time: Duration) -> Self {
         self.down = time;
         self
     }
 
-    /// Runs it, on this thread, in no time.
+    /// Runs the simulation in virtual time, on this thread.
     ///
     /// # Panics
-    /// When the run is not over within the scenario's bound, or has no report: both are defects.
+    /// Panics if the run does not end within the scenario's bound or has no report. Both are defects.
     pub fn run(self) -> Simulated {
         self.try_run().unwrap_or_else(|stuck| panic!("{stuck}"))
     }
 
-    /// As [`Simulation::run`].
+    /// Runs the simulation as [`Simulation::run`] does.
     ///
     /// # Errors
-    /// When the run is not over within the scenario's bound, or has no report because the actor that makes it died.
+    /// Fails if the run does not end within the scenario's bound, or has no report because the actor that
+    /// makes the report crashed.
     pub fn try_run(self) -> Result<Simulated, SimulationError> {
         let bound = self.scenario.bound + self.down * u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
         let injector = CrashInjector::at(self.crashes.clone());
@@ -217,13 +218,13 @@ impl Simulation {
         let runner = RunnerChoice::Custom(Box::new({
             let (clock, faults) = (service_clock.clone(), faults.clone());
             move |reports, door| {
-                let settings = PretendSettings { script, boot };
-                PretendRunner::start(settings, clock, reports, Arc::new(FaultyDoor::new(door, faults)))
+                let settings = FakeSettings { script, boot };
+                FakeRunner::start(settings, clock, reports, Arc::new(FaultyDoor::new(door, faults)))
             }
         }));
         let settings = ServiceSettings { seed: self.seed, ..ServiceSettings::in_memory() };
-        let service =
-            LocalAzure::open(settings, service_clock.clone(), runner).expect("nothing on disk to go wrong");
+        let service = LocalAzure::open(settings, service_clock.clone(), runner)
+            .expect("an empty folder has no invalid data");
         actix::spawn({
             let service = service.clone();
             async move { service.alarms().await }
@@ -243,7 +244,7 @@ impl Simulation {
         transport = Arc::new(Crashable { injector: injector.clone(), inner: transport });
         let hints = self.scenario.hints.then(|| service.changes());
         let services = Services { hints, ..clients(&connection, transport, &clock, self.seed, 1) };
-        // Somebody else, who has a good wire and the right time.
+        // The client of an outside user, with a transport without faults and the right time.
         let other = clients(&connection, direct, &service_clock, self.seed, 3);
         let place = MemoryPlace::default();
         let faulty: Arc<dyn ResultPlace> =
@@ -262,32 +263,32 @@ impl Simulation {
         let meddled = incidents.iter().any(meddles);
         let cancel = |at| Incident { at, what: IncidentKind::Cancel, lasts: None };
         incidents.extend(self.cancel_after.map(cancel));
-        // Whoever lives when the moment comes.
+        // The running process, which a scheduled cancellation must reach.
         let living = Rc::<RefCell<Option<Canceller>>>::default();
         for incident in incidents {
             if incident.at.is_zero() {
-                // Before anything is asked of the service.
-                world.befall(&incident.what);
+                // Before the first request to the service.
+                world.inject(&incident.what);
             }
             let living = living.clone();
             let cancel = move || {
                 if let Some(living) = &*living.borrow() {
-                    living.cancel("asked by the scenario");
+                    living.cancel("cancelled by the scenario");
                 }
             };
             actix::spawn(world.clone().run_incident(incident, cancel));
         }
-        let mut deaths = 0;
+        let mut crashes = 0;
         let report = loop {
-            let life = one_life(deaths == 0, &plan, &services, &faulty, &clock, &injector, &living);
-            // A life of its own: what it began ends with it.
+            let life = one_life(crashes == 0, &plan, &services, &faulty, &clock, &injector, &living);
+            // The tasks that a process spawned end with the process.
             let actors = LocalSet::new();
             let ended = actors.run_until(life).await;
             drop(actors);
             if let Some(report) = ended {
                 break report?;
             }
-            deaths += 1;
+            crashes += 1;
             tokio::time::sleep(self.down).await;
         };
         let events = injector.events();
@@ -302,7 +303,7 @@ impl Simulation {
             struck: faults.struck(),
             requests: faults.requests(),
             meddled,
-            deaths,
+            crashes,
             counts: injector.count(),
             remains,
             launches: launches.counts(),
@@ -310,7 +311,7 @@ impl Simulation {
     }
 }
 
-/// Plays something in virtual time, on this thread.
+/// Runs a future in virtual time, on this thread. Fails if it takes longer than `bound`.
 pub(crate) fn stuck_after<T>(
     bound: Duration,
     play: impl Future<Output = Result<T, String>>,
@@ -320,17 +321,17 @@ pub(crate) fn stuck_after<T>(
             .enable_all()
             .start_paused(true)
             .build()
-            .expect("a runtime needs nothing of the machine")
+            .expect("a runtime without I/O can always be built")
     };
     System::with_tokio_rt(runtime).block_on(async move {
         match tokio::time::timeout(bound, play).await {
             Ok(played) => played,
-            Err(_) => Err(format!("the run is not over after {bound:?} of virtual time")),
+            Err(_) => Err(format!("the run did not end within {bound:?} of virtual time")),
         }
     })
 }
 
-/// One life of the orchestrator: its report, or nothing if it died.
+/// Runs one process of the orchestrator. Returns its report, or `None` if it crashed.
 async fn one_life(
     first: bool,
     plan: &RunPlan,
@@ -342,7 +343,7 @@ async fn one_life(
 ) -> Option<Result<Report, String>> {
     let events = injector.events();
     if RecoveredRun::of(&events).ended.is_some() {
-        // It died with nothing left to do.
+        // It crashed when nothing was left to do.
         return Some(Ok(ReportFold::of(&events)));
     }
     let journal = Journal::answered_by({
@@ -371,7 +372,7 @@ async fn one_life(
     }
 }
 
-/// Somebody who has a service's keys and a way into it without faults.
+/// Returns a client of an outside user, who has the keys of the service and a transport without faults.
 pub(crate) fn somebody_else(service: &LocalAzure, clock: &SharedClock) -> Services {
     let connection = service.connection();
     let direct = InProcess::new()
@@ -388,9 +389,10 @@ pub(crate) fn clients(
     stream: u64,
 ) -> Services {
     let endpoint =
-        |access: &Access| Endpoint::parse(&access.endpoint).expect("the service knows its address");
-    let key =
-        |access: &Access| SharedKey::new(&access.account, &access.key).expect("the service makes good keys");
+        |access: &Access| Endpoint::parse(&access.endpoint).expect("the service returns a valid address");
+    let key = |access: &Access| {
+        SharedKey::new(&access.account, &access.key).expect("the service returns valid keys")
+    };
     let rng = |stream| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
@@ -416,7 +418,7 @@ pub(crate) fn clients(
     Services { batch, blob, hints: None }
 }
 
-/// What the run made and the service still has.
+/// Returns the resources that the run created and the service still has.
 async fn remains(other: &Services, plan: &RunPlan) -> Vec<String> {
     let mut remains = vec![];
     if other.batch.get_pool(&plan.pool.id).await.is_ok() {

@@ -1,4 +1,4 @@
-//! Crashes a plan at every point of a scenario, and compares what it comes to.
+//! Crashes a plan at every point of a scenario, and compares the results.
 
 use crate::{Scenario, crash::CrashPoint, oracle::Violation, player::Player};
 use std::{
@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-/// A death, and what follows.
+/// One crash of the orchestrator and the restart after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashCase {
-    /// Where the orchestrator dies.
+    /// Point at which the orchestrator crashes.
     pub point: CrashPoint,
-    /// How long nobody lives then.
+    /// Time until it is started again.
     pub down: Duration,
 }
 
@@ -21,41 +21,42 @@ impl fmt::Display for CrashCase {
         if self.down.is_zero() {
             return write!(f, "{}", self.point);
         }
-        write!(f, "{}, gone on with after {:?}", self.point, self.down)
+        write!(f, "{}, resumed after {:?}", self.point, self.down)
     }
 }
 
-/// What deaths did to a run.
+/// The results of runs with crashes.
 #[derive(Debug, Default)]
 pub struct CrashSummary {
-    /// Points at which it died and was resumed.
+    /// Number of points at which the run crashed and was resumed.
     pub points: u64,
-    /// Of those, after how many it came to the same results.
+    /// Number of those after which the results were the same.
     pub same: u64,
-    /// What was broken, and where.
+    /// Violated rules, with the crash.
     pub broken: Vec<(CrashCase, Vec<Violation>)>,
-    /// The first difference in what it came to.
+    /// The first difference in the results, with the crash.
     pub different: Option<(CrashCase, String)>,
 }
 
-/// How long nobody lives after a death: what was asked of the service is under way, or over since long.
+/// Times between a crash and the restart: requests are still running at the service, or have long ended.
 const DOWN: [Duration; 2] = [Duration::ZERO, Duration::from_secs(3600)];
 
-/// Lets a plan crash at every point of a scenario, one after the other, and start again: at once, and an hour later.
+/// Crashes a plan at every point of a scenario, one after the other, and restarts it: at once, and an hour
+/// later.
 pub fn every_point(plan: &dyn Player, scenario: &Scenario, seed: u64) -> CrashSummary {
     let whole = plan.play(scenario, seed, vec![], Duration::ZERO);
-    let deaths: Vec<_> = whole
+    let crashes: Vec<_> = whole
         .counts
         .points()
         .into_iter()
         .flat_map(|point| DOWN.map(|down| CrashCase { point, down }))
         .collect();
-    let judged = in_parallel(&deaths, |CrashCase { point, down }| {
+    let judged = in_parallel(&crashes, |CrashCase { point, down }| {
         tracing::debug!(%point, ?down, "dies");
         plan.play(scenario, seed, vec![point], down)
     });
-    let mut survey = CrashSummary { points: deaths.len() as u64, ..CrashSummary::default() };
-    for (point, played) in deaths.into_iter().zip(judged) {
+    let mut survey = CrashSummary { points: crashes.len() as u64, ..CrashSummary::default() };
+    for (point, played) in crashes.into_iter().zip(judged) {
         if !played.violations.is_empty() {
             survey.broken.push((point, played.violations));
         } else if played.results == whole.results {
@@ -67,7 +68,7 @@ pub fn every_point(plan: &dyn Player, scenario: &Scenario, seed: u64) -> CrashSu
     survey
 }
 
-/// Judges every point, on all processors.
+/// Checks every point, on all processors.
 fn in_parallel<R: Send>(points: &[CrashCase], judge: impl Fn(CrashCase) -> R + Sync) -> Vec<R> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicU64::new(0);

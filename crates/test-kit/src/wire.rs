@@ -1,4 +1,4 @@
-//! The wire between client and service, with faults on it as a scenario says.
+//! The transport between client and service, with the faults of a scenario.
 
 mod rewrite;
 
@@ -21,19 +21,19 @@ use rewrite::Copies;
 use std::sync::Arc;
 use tokio::time::sleep;
 
-/// Carries requests, and does to them what its faults say.
+/// Sends requests and injects faults.
 #[derive(Clone)]
 pub struct FaultyWire {
     inner: Arc<dyn Transport>,
     faults: Faults,
-    /// For requests that the service shall see otherwise than they were sent.
+    /// Signs requests again that a fault changes.
     key: Option<SharedKey>,
     copies: Copies,
 }
 
 impl FaultyWire {
-    /// A wire to `inner`. Its time is tokio's. Without the Batch account's key nothing can be taken out of a
-    /// collection, since its signature would not fit any more.
+    /// Creates a transport that sends to `inner`. Times are tokio's. Without the Batch account's key no task
+    /// can be removed from a collection, since the request could not be signed again.
     pub fn new(inner: Arc<dyn Transport>, faults: Faults, key: Option<SharedKey>) -> Self {
         Self { inner, faults, key, copies: Copies::default() }
     }
@@ -74,11 +74,11 @@ impl FaultyWire {
             }
             FaultKind::ResetAfter => {
                 finish(inner.send(request).await?).await?;
-                Err(TransportError::Broken("connection reset before the answer (scenario)".into()))
+                Err(TransportError::Broken("connection reset before the response (scenario)".into()))
             }
             FaultKind::DropAnswer => {
                 finish(inner.send(request).await?).await?;
-                // The caller's own patience ends this.
+                // The caller's timeout ends this.
                 std::future::pending().await
             }
             FaultKind::Duplicate => {
@@ -112,7 +112,7 @@ impl FaultyWire {
     }
 }
 
-/// Lets the service come to the end of its answer.
+/// Reads the response of the service to its end.
 async fn finish(response: Response<ResponseBody>) -> Result<(), TransportError> {
     response.into_body().collect().await.map(drop).map_err(broken)
 }
@@ -125,18 +125,18 @@ fn unsendable(error: impl std::fmt::Display) -> TransportError {
     TransportError::Unsendable(error.to_string())
 }
 
-/// A body that breaks off in the middle.
+/// Returns a body that breaks off in the middle.
 fn first_half(body: Bytes) -> ResponseBody {
     let half = body.slice(..body.len() / 2);
     let frames = stream::iter([Ok(Frame::data(half))])
-        .chain(stream::iter([Err("connection lost in the middle of a body (scenario)".into())]));
+        .chain(stream::iter([Err("connection lost within a body (scenario)".into())]));
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// A refusal as the service in question writes it, or as much of it as arrives.
+/// Returns an error response as the service in question writes it, or the part of it that arrives.
 fn answer(operation: &Operation, fault: &Fault) -> Response<ResponseBody> {
     let code = fault.code.as_str();
-    let message = "The scenario says so.";
+    let message = "Injected by the scenario.";
     let (kind, body) = if operation::is_blob(operation.name) {
         ("application/xml", BlobErrorBody::new(code, message).write())
     } else {

@@ -1,4 +1,5 @@
-//! What befalls a run from outside, at its time: by somebody else with the same keys, or by the service itself.
+//! Carries out the incidents of a scenario at their times: actions of an outside user with the same keys, or
+//! of the service itself.
 
 use crate::{
     ShiftedClock,
@@ -6,38 +7,40 @@ use crate::{
 };
 use dropmill_actors::Services;
 use dropmill_local_azure::{
-    model::{Condition, Supply},
+    model::{Capacity, ServiceIncident},
     service::LocalAzure,
 };
 
-/// The service of a world, its clock, and somebody else who may do everything.
+/// The service of a simulation, its clock, and an outside user with full access.
 #[derive(Clone)]
 pub struct World {
-    /// The service.
+    /// The service under test.
     pub service: LocalAzure,
-    /// What it reads the time from.
+    /// Clock of the service.
     pub clock: ShiftedClock,
-    /// Somebody else, who has a good wire.
+    /// Client of the outside user, without faults on its transport.
     pub other: Services,
-    /// The run's pool and job; none: the first that there are.
+    /// Id of the run's pool; if absent, the first pool of the service.
     pub pool: Option<String>,
-    /// Likewise.
+    /// Id of the run's job; if absent, the first job of the service.
     pub job: Option<String>,
 }
 
 impl World {
-    /// What the service does of itself; false if it is somebody's doing.
-    pub fn befall(&self, what: &IncidentKind) -> bool {
-        let supply = |supply| self.service.befall(&Condition::Supply(supply));
+    /// Injects an incident of the service. Returns `false` if the incident is an action of an outside user.
+    pub fn inject(&self, what: &IncidentKind) -> bool {
+        let supply = |supply| self.service.inject(&ServiceIncident::Capacity(supply));
         match what {
             IncidentKind::PreemptNodes { nodes } => {
-                self.service.befall(&Condition::Preempt { nodes: *nodes });
+                self.service.inject(&ServiceIncident::Preempt { nodes: *nodes });
             }
-            IncidentKind::BreakNodes { nodes } => self.service.befall(&Condition::Break { nodes: *nodes }),
+            IncidentKind::BreakNodes { nodes } => {
+                self.service.inject(&ServiceIncident::Break { nodes: *nodes })
+            }
             IncidentKind::Quota { nodes, code } => {
-                supply(Supply { code: code.clone(), ..Supply::quota(*nodes) });
+                supply(Capacity { code: code.clone(), ..Capacity::quota(*nodes) });
             }
-            IncidentKind::StallResizes => supply(Supply { stalled: true, ..Supply::quota(u32::MAX) }),
+            IncidentKind::StallResizes => supply(Capacity { stalled: true, ..Capacity::quota(u32::MAX) }),
             IncidentKind::MoveClock { ahead_seconds } => {
                 self.clock.set(*ahead_seconds);
                 self.service.clock_moved();
@@ -47,23 +50,24 @@ impl World {
         true
     }
 
-    /// Undoes it, where it can be undone.
+    /// Reverts an incident, if that is possible.
     pub fn revert(&self, what: &IncidentKind) {
         match what {
-            IncidentKind::PreemptNodes { .. } => self.service.befall(&Condition::Return),
-            IncidentKind::BreakNodes { .. } => self.service.befall(&Condition::Recover),
+            IncidentKind::PreemptNodes { .. } => self.service.inject(&ServiceIncident::Return),
+            IncidentKind::BreakNodes { .. } => self.service.inject(&ServiceIncident::Recover),
             IncidentKind::Quota { .. } | IncidentKind::StallResizes => {
-                self.service.befall(&Condition::Supply(Supply::quota(u32::MAX)));
+                self.service.inject(&ServiceIncident::Capacity(Capacity::quota(u32::MAX)));
             }
             IncidentKind::MoveClock { .. } => self.clock.set(0),
             _ => {}
         }
     }
 
-    /// Lets an incident happen at its time, and end at its end; `cancel` is what the user does who cancels.
+    /// Starts an incident at its time and ends it at its end; calls `cancel` if the incident is that the user
+    /// cancels.
     pub async fn run_incident(self, incident: Incident, cancel: impl FnOnce()) {
         tokio::time::sleep(incident.at).await;
-        if !self.befall(&incident.what) {
+        if !self.inject(&incident.what) {
             self.interfere(&incident.what, cancel).await;
         }
         if let Some(lasts) = incident.lasts {
@@ -72,7 +76,7 @@ impl World {
         }
     }
 
-    /// What somebody else does. That it cannot be done any more is no defect: the run was quicker.
+    /// Carries out an action of an outside user. A failure is no defect: the run may already have ended.
     async fn interfere(&self, what: &IncidentKind, cancel: impl FnOnce()) {
         let batch = &self.other.batch;
         let pool = self.pool_id().await;
@@ -90,7 +94,7 @@ impl World {
             _ => Ok(()),
         };
         if let Err(error) = done {
-            tracing::info!(?what, %error, "the scenario's interference came too late");
+            tracing::info!(?what, %error, "cannot carry out an incident of the scenario; the run may have ended");
         }
     }
 

@@ -1,5 +1,5 @@
-//! The two actors without whom there is no report, the keeper of the run and the keeper of the record, die: the run
-//! ends all the same, says who died, and nobody waits for a word that will not come.
+//! Crashes of the two actors that are needed for a report, the keeper of the run and the collector: the run
+//! still ends and names the actor, and no caller waits for ever.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -36,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-/// Nobody listens at the other end; and whoever asks for one of these things first dies of it.
+/// A transport without a service. An actor that sends the first request of a given kind panics.
 struct Nowhere {
     traps: Mutex<Vec<(&'static str, &'static str)>>,
     asked: Arc<Mutex<Vec<String>>>,
@@ -57,14 +57,14 @@ impl Transport for Nowhere {
         if let Some(trap) = sprung {
             panic!("a trap, not a defect: {trap:?}");
         }
-        Box::pin(async { Err(TransportError::Connect("nobody listens".into())) })
+        Box::pin(async { Err(TransportError::Connect("connection refused".into())) })
     }
 }
 
-/// Keeps events, or does not.
+/// Stores events or fails.
 type Keep = fn(&[Event]) -> Result<(), JournalError>;
 
-/// A run towards nowhere, its events, and what was asked of the service.
+/// Runs against this transport. Returns the events and the requests.
 fn run(
     plan: RunPlan,
     traps: Vec<(&'static str, &'static str)>,
@@ -85,8 +85,8 @@ fn run(
             events
         });
         let over = async { (run.finished().await, listening.await.unwrap()) };
-        // Of virtual time, with deadlines of ten minutes.
-        tokio::time::timeout(Duration::from_secs(1800), over).await.expect("nobody waits for ever")
+        // Virtual time; the deadlines are ten minutes.
+        tokio::time::timeout(Duration::from_secs(1800), over).await.expect("the run ends")
     });
     let asked = std::mem::take(&mut *asked.lock().unwrap());
     (outcome, events, asked)
@@ -132,15 +132,13 @@ fn closed_at_work(events: &[Event]) -> Result<(), JournalError> {
 }
 
 #[test]
-fn the_death_of_the_record_is_told_whenever_it_comes() {
+fn a_crash_of_the_collector_is_reported_at_any_time() {
     let moments: [(&str, Keep); 5] = [
-        ("at its birth", |events| dies_of(events, |it| matches!(it, EventKind::RunStarted { .. }))),
-        ("at work", |events| dies_of(events, |it| matches!(it, EventKind::Retrying { .. }))),
+        ("at the start", |events| dies_of(events, |it| matches!(it, EventKind::RunStarted { .. }))),
+        ("while running", |events| dies_of(events, |it| matches!(it, EventKind::Retrying { .. }))),
         ("at the end", |events| dies_of(events, |it| matches!(it, EventKind::EndAsked { .. }))),
-        ("with the last word in its mouth", |events| {
-            dies_of(events, |it| matches!(it, EventKind::RunEnded { .. }))
-        }),
-        // It could not keep anything any more, and would try for ever.
+        ("at the last event", |events| dies_of(events, |it| matches!(it, EventKind::RunEnded { .. }))),
+        // The journal is closed, so every attempt to store events would fail.
         ("closed", closed_at_work),
     ];
     for (when, keep) in moments {
@@ -149,12 +147,12 @@ fn the_death_of_the_record_is_told_whenever_it_comes() {
             matches!(outcome, Err(RunError::ActorLost { actor: Role::ResultCollector })),
             "{when}: {outcome:?}"
         );
-        assert_eq!(events.is_empty(), when == "at its birth", "{when}: {events:#?}");
+        assert_eq!(events.is_empty(), when == "at the start", "{when}: {events:#?}");
     }
 }
 
 #[test]
-fn a_disk_that_refuses_for_a_while_delays_the_record_and_loses_nothing() {
+fn a_temporarily_failing_disk_delays_events_and_loses_none() {
     static REFUSALS: AtomicU32 = AtomicU32::new(0);
     let full: Keep = |_| match REFUSALS.fetch_add(1, Ordering::Relaxed) {
         3..=300 => Err(JournalError::Io { path: "journal.db".into(), reason: "no space".into() }),
@@ -162,26 +160,26 @@ fn a_disk_that_refuses_for_a_while_delays_the_record_and_loses_nothing() {
     };
     let (outcome, events, _) = run(plan(3), vec![], full);
     assert_eq!(outcome.unwrap().outcome, Some(Outcome::Infrastructure));
-    assert!(REFUSALS.load(Ordering::Relaxed) > 301, "it refused until the last of them");
+    assert!(REFUSALS.load(Ordering::Relaxed) > 301, "expected failures until the last one");
     let numbers: Vec<u64> = events.iter().map(|event| event.seq).collect();
     assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
 }
 
 #[test]
-fn the_death_of_the_runs_keeper_is_told_and_what_costs_goes() {
-    // The uploader dies, and so does the keeper, who deletes the containers in its place.
+fn a_crash_of_the_run_keeper_is_reported_and_pool_and_job_are_deleted() {
+    // The uploader panics, and so does the keeper, which deletes the containers on its behalf.
     let traps = vec![("PUT", "restype=container"), ("DELETE", "restype=container")];
     let (outcome, events, asked) = run(plan(3), traps, kept);
     assert!(matches!(outcome, Err(RunError::ActorLost { actor: Role::RunKeeper })), "{outcome:?}");
     assert!(!events.iter().any(|event| matches!(event.kind, EventKind::RunEnded { .. })), "{events:#?}");
     for path in ["/pools/", "/jobs/"] {
-        let told = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains(path));
-        assert!(told, "{path}: {asked:#?}");
+        let deleted = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains(path));
+        assert!(deleted, "{path}: {asked:#?}");
     }
 }
 
 #[test]
-fn nobody_deletes_a_pool_of_others_or_what_is_to_stay() {
+fn a_foreign_pool_and_kept_resources_are_not_deleted() {
     let shared = |plan: &mut RunPlan| plan.pool.own = false;
     let stays = |plan: &mut RunPlan| plan.cleanup.pool = When::Never;
     for change in [shared, stays] {
@@ -190,7 +188,7 @@ fn nobody_deletes_a_pool_of_others_or_what_is_to_stay() {
         let traps = vec![("PUT", "restype=container"), ("DELETE", "restype=container")];
         let (outcome, _, asked) = run(plan, traps, kept);
         assert!(matches!(outcome, Err(RunError::ActorLost { actor: Role::RunKeeper })), "{outcome:?}");
-        let told = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains("/pools/"));
-        assert!(!told, "{asked:#?}");
+        let deleted = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains("/pools/"));
+        assert!(!deleted, "{asked:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Each kind of fault and incident in a whole run: it does what it says, and every rule holds.
+//! Injects each kind of fault and incident into a whole run, and checks its effect and every rule.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -13,7 +13,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-fn told(text: &str, spot: u32) -> Simulated {
+fn simulate(text: &str, spot: u32) -> Simulated {
     let mut plan = plan(6);
     plan.pool.nodes -= spot;
     plan.pool.spot_nodes = spot;
@@ -36,8 +36,9 @@ fn requeues(run: &Simulated) -> u32 {
 }
 
 #[test]
-fn what_passes_harms_no_task() {
-    // A scenario, spot nodes, how often its fault strikes at least, tasks that run twice.
+fn temporary_faults_fail_no_task() {
+    // A scenario, the number of Spot nodes, the minimum number of injected faults, and the tasks that run
+    // twice.
     for (text, spot, strikes, twice) in [
         ("[[incident]]\nat = \"0s\"\ndo = \"quota\"\nnodes = 1\nfor = \"10m\"", 0, 0, 0),
         ("[[incident]]\nat = \"0s\"\ndo = \"stall-resizes\"\nfor = \"5m\"", 0, 0, 0),
@@ -59,7 +60,7 @@ fn what_passes_harms_no_task() {
             0,
         ),
     ] {
-        let run = told(text, spot);
+        let run = simulate(text, spot);
         assert_eq!(run.report.tasks.succeeded, 6, "{text}\n{}", run.outline());
         assert!(run.struck.len() >= strikes, "{text}: {} strikes", run.struck.len());
         assert_eq!(requeues(&run), twice, "{text}\n{}", run.outline());
@@ -67,8 +68,8 @@ fn what_passes_harms_no_task() {
 }
 
 #[test]
-fn what_does_not_pass_is_told() {
-    // A scenario, how the run ends, tasks that succeed, what the outline says.
+fn permanent_faults_are_reported() {
+    // A scenario, the outcome of the run, the number of tasks that succeed, and a part of the outline.
     for (text, outcome, succeeded, said) in [
         (
             "[[incident]]\nat = \"0s\"\ndo = \"quota\"\nnodes = 0\ncode = \"AllocationFailed\"",
@@ -98,7 +99,7 @@ fn what_does_not_pass_is_told() {
             "Input/output error",
         ),
     ] {
-        let run = told(text, 0);
+        let run = simulate(text, 0);
         let outline = run.outline();
         assert_eq!(run.report.outcome, Some(outcome), "{text}\n{outline}");
         assert_eq!(run.report.tasks.succeeded, succeeded, "{text}\n{outline}");
@@ -107,12 +108,12 @@ fn what_does_not_pass_is_told() {
 }
 
 #[test]
-fn half_of_a_collection_is_added_once_and_the_rest_later() {
+fn rejected_tasks_of_a_collection_are_added_again() {
     let text = "[[fault]]\non = [\"add tasks\"]\ndo = \"refuse-items\"\ntimes = 1";
-    let run = told(text, 0);
-    assert_eq!(count(&run, |told| matches!(told, EventKind::TaskSubmitted { adopted: false })), 6);
+    let run = simulate(text, 0);
+    assert_eq!(count(&run, |event| matches!(event, EventKind::TaskSubmitted { adopted: false })), 6);
     let text = format!("{text}\nstatus = 400\ncode = \"InvalidPropertyValue\"");
-    let run = told(&text, 0);
+    let run = simulate(&text, 0);
     assert_eq!((run.report.tasks.succeeded, run.report.tasks.failed), (3, 3), "{}", run.outline());
 }
 
@@ -141,7 +142,7 @@ impl Transport for Creations {
     }
 }
 
-/// A request that the network delivers after the end of the run would leave what it creates.
+/// A request that the network delivers after the end of the run would create a resource that remains.
 #[test]
 fn after_a_crash_nothing_is_created_that_is_recorded_as_created() {
     let whole = Simulation::of(plan(3)).script(|_| work(60)).run();
@@ -154,7 +155,7 @@ fn after_a_crash_nothing_is_created_that_is_recorded_as_created() {
             .wire(move |inner| Arc::new(Creations { inner, seen: counted }))
             .crash_at(vec![CrashPoint::AfterCommit(commit)])
             .run();
-        let resumed = |told: &EventKind| matches!(told, EventKind::RunResumed { .. });
+        let resumed = |event: &EventKind| matches!(event, EventKind::RunResumed { .. });
         let before: Vec<_> = run.events.iter().take_while(|event| !resumed(&event.kind)).collect();
         let recorded = [
             before.iter().any(|event| matches!(event.kind, EventKind::ContainerReady {})),

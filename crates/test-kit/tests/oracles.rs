@@ -1,4 +1,4 @@
-//! The rules hold whatever goes wrong; and they are broken when the client is.
+//! The rules hold under all faults of a correct client, and a defective client violates them.
 
 mod common;
 
@@ -23,14 +23,14 @@ fn mixed_faults_break_no_rule() {
 }
 
 #[test]
-fn a_seed_is_a_story() {
+fn the_same_seed_gives_the_same_run() {
     let scenario = Scenario::parse(MIXED).unwrap();
-    let tell = |seed| {
+    let run = |seed| {
         let run = Simulation::of(plan(8)).scenario(scenario.clone()).seed(seed).run();
         (run.trace(), run.struck, run.requests)
     };
-    let first = tell(7);
-    assert_eq!(first, tell(7));
-    assert_ne!(first.0, tell(8).0);
-    assert!(!first.1.is_empty(), "faults struck");
+    let first = run(7);
+    assert_eq!(first, run(7));
+    assert_ne!(first.0, run(8).0);
+    assert!(!first.1.is_empty(), "no fault was injected");
 }

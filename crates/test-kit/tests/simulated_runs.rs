@@ -1,4 +1,4 @@
-//! Runs in virtual time: the real actors, client and service, a runner that pretends.
+//! Runs in virtual time with the real actors, client and service, and a fake runner.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn success() {
 }
 
 #[test]
-fn the_same_run_tells_the_same_and_hints_change_only_the_time() {
+fn the_same_run_has_the_same_trace_and_notifications_change_only_its_time() {
     let run = |hints| Simulation::of(plan(20)).hints(hints).script(|_| work(30)).run();
     let (one, other) = (run(false), run(false));
     assert_eq!(one.trace(), other.trace());
@@ -46,14 +46,14 @@ fn a_start_task_that_fails() {
 }
 
 #[test]
-fn a_task_that_outlives_its_limit() {
+fn a_task_that_exceeds_its_time_limit() {
     let mut plan = plan(2);
     plan.job.task_timeout = Some(secs(90));
     let script = |launch: &dropmill_local_azure::orders::Launch| {
         work(if launch.directory.ends_with("task-1") { 100_000 } else { 60 })
     };
     let run = Simulation::of(plan).script(script).run();
-    insta::assert_snapshot!("a_task_that_outlives_its_limit", run.trace());
+    insta::assert_snapshot!("a_task_that_exceeds_its_time_limit", run.trace());
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_pool_that_never_boots() {
 }
 
 #[test]
-fn what_finished_before_the_end_comes_home_even_if_looks_fail_meanwhile() {
+fn finished_results_are_downloaded_at_the_end_even_if_polls_fail() {
     let blind = "[[fault]]\non = [\"list tasks\"]\ndo = \"status\"\nstatus = 503\ncode = \"ServerBusy\"\n\
                  from = \"100s\"\nuntil = \"160s\"";
     let scenario = Scenario::parse(blind).unwrap();

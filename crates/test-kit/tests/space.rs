@@ -1,4 +1,4 @@
-//! Large files of delivered tasks are deleted during the run, and no result is lost by that.
+//! Large files of delivered tasks are deleted during the run, without losing a result.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -58,11 +58,11 @@ fn freed(hints: bool, containers: When) -> Vec<String> {
         Pretend { exit_code, outputs, ..work(60) }
     };
     let deleted = Arc::<Mutex<Vec<String>>>::default();
-    let told = deleted.clone();
+    let record = deleted.clone();
     let run = Simulation::of(plan)
         .hints(hints)
         .script(script)
-        .wire(move |inner| Arc::new(Watching { inner, deleted: told }))
+        .wire(move |inner| Arc::new(Watching { inner, deleted: record }))
         .run();
     assert_eq!(run.files["task-0/lines.txt"].len(), LARGE);
     assert_eq!((run.report.tasks.succeeded, run.report.tasks.failed), (2, 2));
@@ -76,7 +76,7 @@ fn files_of_delivered_tasks_are_deleted_early_and_nothing_else_is() {
     let of = |id: &str| [format!("{id}/files/wd"), format!("{id}/wd/lines.txt")];
     let expected = ["task-0", "task-1-2", "task-1"].map(of).concat();
     assert_eq!(freed(true, When::Always), expected);
-    // On Azure, and where containers are kept, nothing is deleted before the end.
+    // On Azure, and if containers are kept, nothing is deleted before the end.
     assert_eq!(freed(false, When::Always), Vec::<String>::new());
     assert_eq!(freed(true, When::Success), Vec::<String>::new());
 }

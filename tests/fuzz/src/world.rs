@@ -13,7 +13,7 @@ use dropmill_azure_wire::{
 };
 use dropmill_local_azure::{
     orders::NodeRef,
-    runner::{Pretend, PretendRunner, PretendSettings},
+    runner::{Pretend, FakeRunner, FakeSettings},
     service::{LocalAzure, RunnerChoice, ServiceSettings},
 };
 use http::{HeaderValue, Request, header};
@@ -73,11 +73,11 @@ impl World {
         let clock: SharedClock = Arc::new(Virtual(Instant::now()));
         let runner_clock = clock.clone();
         let make = RunnerChoice::Custom(Box::new(move |reports, door| {
-            let settings = PretendSettings {
+            let settings = FakeSettings {
                 script: Arc::new(|launch| script(&launch.command_line)),
                 boot: Arc::new(|_: &NodeRef| Duration::from_secs(1)),
             };
-            PretendRunner::start(settings, runner_clock, reports, door)
+            FakeRunner::start(settings, runner_clock, reports, door)
         }));
         let service = LocalAzure::open(ServiceSettings::in_memory(), clock.clone(), make);
         let service = service.expect("a service in memory always starts");

@@ -13,7 +13,7 @@ use dropmill_fuzz::{
     world::{World, in_virtual_time},
 };
 use dropmill_local_azure::{
-    runner::{Pretend, PretendRunner, PretendSettings},
+    runner::{Pretend, FakeRunner, FakeSettings},
     service::{Durability, LocalAzure, RunnerChoice, ServiceSettings},
 };
 use http::Request;
@@ -77,11 +77,11 @@ impl Fixture {
         let mut settings = ServiceSettings::at(folder.path().join("state"));
         settings.durability = Durability::Process;
         let make = RunnerChoice::Custom(Box::new(|reports, door| {
-            let settings = PretendSettings {
+            let settings = FakeSettings {
                 script: Arc::new(|_| Pretend::default()),
                 boot: Arc::new(|_| Duration::from_secs(1)),
             };
-            PretendRunner::start(settings, Arc::new(WallClock), reports, door)
+            FakeRunner::start(settings, Arc::new(WallClock), reports, door)
         }));
         let service = {
             let _inside = runtime.enter();

@@ -1,7 +1,8 @@
-//! The original of an input that was copied to another file system: kept in the drop folder until its result is delivered.
+//! The original of an input that was copied to another file system: kept in the drop folder until its result
+//! is delivered.
 //!
-//! A writer that still has the file open writes to the original. So the original is what is compared before the result is
-//! delivered; if it was written to, it is copied once more.
+//! A writer that still has the file open writes to the original. So the original is checked before the result
+//! is delivered; if it was changed, it is copied again.
 
 use super::shelf::{COMING, parent_of};
 use crate::{
@@ -14,13 +15,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An original, and the folder that it lies in.
+/// An original and its folder.
 pub struct Kept {
     parent: Folder,
     name: PathBuf,
 }
 
-/// Returns the name of the original of the input at a place.
+/// Returns the name of the original of the input in a place.
 pub fn kept(place: &Path) -> PathBuf {
     let mut name = OsString::from(".dropmill-kept-");
     name.push(place.file_name().unwrap_or(OsStr::new("input")));
@@ -28,20 +29,20 @@ pub fn kept(place: &Path) -> PathBuf {
 }
 
 impl Kept {
-    /// Finds the original of the input at a place, if there is one. What another user has put under its name, and is no
-    /// input, is none.
+    /// Finds the original of the input in a place, if there is one. An entry with this name that is not an
+    /// input, from another user, is ignored.
     pub fn find(directory: &Folder, relative: &Path, place: &str) -> Option<Self> {
         let (parent, _) = parent_of(directory, relative).ok()?;
         let kept = Self { parent, name: kept(Path::new(place)) };
         kept.look().is_some().then_some(kept)
     }
 
-    /// Returns how the original looks now.
+    /// Returns the current metadata of the original.
     pub fn look(&self) -> Option<FileSnapshot> {
         self.parent.look(&self.name).ok()
     }
 
-    /// Copies the original into the place once more; an earlier copy there is replaced in one step.
+    /// Copies the original to its place again; replaces an earlier copy in one step.
     pub fn bring(&self, place: &Folder, name: &Path) -> Result<(), FolderError> {
         place.remove(COMING)?;
         self.parent.copy(&self.name, place, COMING)?;
@@ -53,7 +54,7 @@ impl Kept {
         place.sync()
     }
 
-    /// Publishes a parcel whose input is a copy of this original, and removes the original after it.
+    /// Publishes a parcel whose input is a copy of this original, and removes the original afterwards.
     pub fn publish(
         &self,
         place: impl Fn() -> Result<Folder, FolderError>,
@@ -93,7 +94,7 @@ mod tests {
     }
 
     impl Desk {
-        /// An input of two pages that was copied, and its original.
+        /// Creates an input of two pages that was copied, and its original.
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             fs::create_dir_all(folder.path().join("drop")).unwrap();
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_original_that_was_written_to_is_copied_again_before_and_after_the_delivery() {
+    fn a_changed_original_is_copied_again_before_and_after_the_delivery() {
         let desk = Desk::new();
         let parcel = desk.parcel();
         desk.write_on();
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_link_is_no_original() {
+    fn a_link_is_not_accepted_as_an_original() {
         let desk = Desk::new();
         let path = desk.folder.path().join("drop/.dropmill-kept-t");
         fs::remove_file(&path).unwrap();

@@ -1,7 +1,8 @@
-//! Puts results and failures in their places, each by one rename.
+//! Publishes results and failures, each with one rename.
 //!
-//! The order of the steps says after a crash how far they came: the note is written, the input joins the results (or is set
-//! aside to be removed), the results get their name. So a parcel without results and input was published.
+//! After a crash, the order of the steps shows how far they came: the note is written, the input is moved to
+//! the results (or set aside for removal), the results are renamed. So a parcel without results and input has
+//! been published.
 //!
 //! Other users may write to the folders below those of results and failures: no link in them is followed.
 
@@ -17,38 +18,38 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-/// Numbers that are tried to find a free name.
+/// Maximum number of attempts to find a free name.
 const NAMES: u32 = 10_000;
-/// Bytes of a note that are read to recognise it.
+/// Maximum number of bytes of a note that are read to recognise it.
 const LONGEST_NOTE: u64 = 64 << 20;
-/// Permissions of folders that people look into; the umask takes away what they shall not have.
+/// Permissions of folders for users; the umask removes what is not allowed.
 const SHARED: u32 = 0o777;
-/// Permissions of notes, likewise.
+/// Permissions of notes, in the same way.
 const SHARED_FILE: u32 = 0o666;
 
-/// Returns the folder of what a task left, below the work folder.
+/// Returns the folder of a task's results, relative to the work folder.
 pub fn results(run: &str, folder: &str) -> PathBuf {
     Path::new(run).join(RESULTS).join(folder)
 }
 
-/// A parcel, the folders that it is made in, and its parts there.
+/// A parcel, the folders in which it is prepared, and its parts.
 struct Shipment<'a> {
     parcel: &'a Parcel,
     work: &'a Folder,
     root: &'a Folder,
-    /// Below the work folder.
+    /// Path of the results below the work folder.
     results: PathBuf,
     /// Name of the input in its place.
     name: &'a Path,
-    /// Where an input waits for its removal, below the work folder.
+    /// Path of an input that waits for its removal, below the work folder.
     spent: PathBuf,
 }
 
-/// Puts a parcel in its place below `root`.
+/// Publishes a parcel below `root`.
 ///
 /// # Errors
-/// Fails if the input was written to since it was taken, or if the file system refuses. Everything stays where it can be
-/// found again.
+/// Fails if the input was changed after it was claimed, or on an error of the file system. Everything stays
+/// where it can be found again.
 pub fn publish(work: &Folder, root: &Folder, parcel: &Parcel) -> Result<Published, NotPublished> {
     let (run, folder) = &parcel.results;
     let results = results(run, folder);
@@ -65,12 +66,12 @@ impl Shipment<'_> {
     fn put(&self) -> Result<PathBuf, NotPublished> {
         let input = self.input()?;
         if !self.work.holds(&self.results) && input.is_none() {
-            // An earlier process published it, and was killed before it could record that.
+            // A previous process published it, and was killed before it recorded that.
             match (self.find(), self.parcel.root) {
                 (Some(found), _) => return Ok(found),
-                // A reader has taken it away since.
+                // A reader has removed it since.
                 (None, Root::Done) => return Ok(self.parcel.relative.clone()),
-                // The input was removed from the work folder: the note says what became of the task.
+                // The input was removed from the work folder: the note records the outcome of the task.
                 (None, Root::Failed) => {}
             }
         }
@@ -83,7 +84,7 @@ impl Shipment<'_> {
         Ok(self.rename()?)
     }
 
-    /// Returns the folder of the input, if the input is there.
+    /// Returns the folder of the input, if the input exists.
     fn input(&self) -> Result<Option<Folder>, NotPublished> {
         let place = match self.work.folder(&self.parcel.input) {
             Ok(place) => place,
@@ -94,8 +95,8 @@ impl Shipment<'_> {
         Ok(place.holds(self.name).then_some(place))
     }
 
-    /// Compares the input with how it looked when it was taken; returns whether it is an input at all. A failure is
-    /// published even if not: what cannot be an input stays out of it.
+    /// Compares the input with its metadata at the claim; returns whether it is a valid input at all. A
+    /// failure is published even if not: the invalid parts are left out.
     fn is_as_it_was(&self, place: &Folder) -> Result<bool, NotPublished> {
         let (Some(look), failed) = (self.parcel.look, self.parcel.root == Root::Failed) else {
             return Ok(true);
@@ -122,15 +123,15 @@ impl Shipment<'_> {
             Kind::Folder => {
                 let stayed_out = rehouse(place, self.name).map_err(refused)?;
                 stayed_out.iter().for_each(|path| {
-                    tracing::warn!(?input, ?path, "not delivered: it is neither a file nor a folder");
+                    tracing::warn!(?input, ?path, "not delivered, because it is neither a file nor a folder");
                 });
-                // Between the comparison before and the move, other processes could still write to the old folder.
+                // Between the comparison and the move, other processes could still write to the old folder.
                 if is_input {
                     self.is_as_it_was(place)?;
                 }
             }
             kind => {
-                tracing::warn!(?input, %kind, "not delivered: it is no plain file");
+                tracing::warn!(?input, %kind, "not delivered, because it is not a regular file");
                 return place.remove_file(self.name).map_err(refused);
             }
         }
@@ -145,7 +146,7 @@ impl Shipment<'_> {
         let left = above.create_folders(name, SHARED).map_err(refused)?;
         let note = self.parcel.note_name();
         let body = serde_json::to_vec_pretty(&self.parcel.note).unwrap_or_default();
-        // Of an attempt that failed.
+        // From a failed attempt.
         left.remove(note).map_err(refused)?;
         left.write_new(note, &body, SHARED_FILE).map_err(refused)?;
         Ok(left)
@@ -170,7 +171,7 @@ impl Shipment<'_> {
                     parent.sync()?;
                     return Ok(relative);
                 }
-                // Copied there by a process that was killed before it removed what it had copied.
+                // Copied there by a process that was killed before it removed the original.
                 Err(error) if error.is_taken() && self.is_this(&relative) => {
                     self.work.remove(&self.results)?;
                     return Ok(relative);
@@ -190,7 +191,7 @@ impl Shipment<'_> {
             .try_for_each(|path| self.root.sync_parent_of(path))
     }
 
-    /// Copies the results to another file system, then gives them their name.
+    /// Copies the results to another file system, then renames them.
     fn copy_to(&self, parent: &Folder, name: &Path) -> Result<(), FolderError> {
         if parent.holds(name) {
             return Err(parent.taken(name));
@@ -200,20 +201,20 @@ impl Shipment<'_> {
         self.root.remove(&coming)?;
         let copy = self.work.copy(&self.results, self.root, &coming)?;
         self.root.rename_new(&coming, parent, name)?;
-        // Another user who may write there could have renamed it.
+        // Another user with write access could have renamed it.
         if parent.facts(name)?.identity != copy {
             return Err(parent.replaced(name));
         }
         self.work.remove(&self.results).map(|_| ())
     }
 
-    /// Removes an input whose result is in its place. One that was written to since goes back to where it was.
+    /// Removes an input whose result is published. If it was changed, it is moved back instead.
     fn remove_spent(&self) -> Result<bool, PlaceError> {
         let is_same = match (self.work.look(&self.spent), self.parcel.look) {
             (Err(error), _) if error.is_gone() && !self.work.holds(&self.spent) => return Ok(false),
             (_, None) => true,
             (Ok(now), Some(look)) => now == look,
-            // What was an input is none any more, or is being changed at this moment.
+            // It is no longer a valid input, or is being changed at this moment.
             (Err(TreeError::NoInput { .. }), _) => false,
             (Err(TreeError::Folder(error)), _) if error.shows_another_process() => false,
             (Err(TreeError::Folder(error)), _) => return Err(error.into()),
@@ -227,7 +228,7 @@ impl Shipment<'_> {
         Ok(true)
     }
 
-    /// Returns the place that an earlier process put it to.
+    /// Returns the place to which a previous process moved it.
     fn find(&self) -> Option<PathBuf> {
         (0..NAMES)
             .map(|tries| beside_path(&self.parcel.relative, tries))
@@ -235,7 +236,7 @@ impl Shipment<'_> {
             .find(|relative| self.is_this(relative))
     }
 
-    /// Returns whether a place below the root holds this very parcel, as its note says.
+    /// Returns whether a place below the root has exactly this parcel, according to its note.
     fn is_this(&self, relative: &Path) -> bool {
         let note = self.root.read(relative.join(self.parcel.note_name()), LONGEST_NOTE);
         note.is_ok_and(|note| self.parcel.is_mine(&note))
@@ -254,7 +255,7 @@ mod tests {
 
     struct Desk {
         folder: tempfile::TempDir,
-        /// The folder of results.
+        /// Folder of results.
         done: PathBuf,
     }
 
@@ -276,7 +277,7 @@ mod tests {
             Folder::open(&self.folder.path().join(below)).unwrap()
         }
 
-        /// A task that left `out.txt` and had an input `a.txt`.
+        /// Creates a task with the output `out.txt` and an input `a.txt`.
         fn parcel(&self, task: &str) -> Parcel {
             let left = self.work(results("r", task));
             fs::create_dir_all(&left).unwrap();
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_appears_whole_never_over_another_and_is_recognised() {
+    fn a_result_appears_completely_replaces_nothing_and_is_recognised() {
         let desk = Desk::new();
         let (one, other) = (desk.parcel("t1"), desk.parcel("t2"));
         assert_eq!(desk.put(&one).unwrap(), Path::new("deep/a.txt"));
@@ -324,14 +325,14 @@ mod tests {
         assert_eq!(desk.put(&one).unwrap(), Path::new("deep/a.txt"));
         assert_eq!(desk.put(&other).unwrap(), Path::new("deep/a.txt~2"));
         assert_eq!(desk.count("done/deep"), 2);
-        // A reader took it away before the crash was over: it is not delivered a second time.
+        // A reader removed it before the process resumed: it is not delivered a second time.
         fs::remove_dir_all(desk.done.join("deep/a.txt~2")).unwrap();
         desk.put(&other).unwrap();
         assert_eq!(desk.count("done/deep"), 1);
     }
 
     #[test]
-    fn an_input_that_was_written_to_is_not_delivered_and_stays() {
+    fn a_changed_input_is_not_delivered_and_stays() {
         let desk = Desk::new();
         let parcel = desk.parcel("t");
         fs::write(desk.work("r/t/a.txt"), "input and more").unwrap();
@@ -342,12 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_is_removed_is_compared_once_more_and_kept_if_it_was_written_to() {
+    fn an_input_is_checked_before_its_removal_and_kept_if_it_was_changed() {
         let desk = Desk::new();
         let gone = Parcel { with_input: false, ..desk.parcel("gone") };
         assert!(!desk.publish(&gone).unwrap().left);
         assert_eq!((desk.count("work/r/.results"), desk.count("work/r/gone")), (0, 0));
-        // As a process leaves it that was killed between the rename and the removal, while a writer went on.
+        // The state after a process was killed between the rename and the removal, while a writer continued.
         let kept = Parcel { with_input: false, ..desk.parcel("kept") };
         let spent = desk.work("r/.results/kept~spent");
         fs::rename(desk.work("r/kept/a.txt"), &spent).unwrap();
@@ -359,12 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn a_result_on_its_way_to_another_file_system_is_not_put_there_twice() {
+    fn a_result_is_moved_to_another_file_system_only_once() {
         let (mut desk, Some(other)) = (Desk::new(), super::super::shelf::elsewhere()) else { return };
         desk.done = other.path().to_owned();
         let one = desk.parcel("t1");
         assert_eq!(desk.put(&one).unwrap(), Path::new("deep/a.txt"));
-        // As a process leaves it that was killed between the rename there and the removal here.
+        // The state after a process was killed between the rename there and the removal here.
         desk.open(&desk.done).copy("deep/a.txt", &desk.open("work"), results("r", "t1")).unwrap();
         assert_eq!(desk.put(&one).unwrap(), Path::new("deep/a.txt"));
         assert_eq!(fs::read_dir(desk.done.join("deep")).unwrap().count(), 1);
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(desk.put(&parcel).unwrap(), Path::new("deep/a.txt"), "it is recognised");
     }
 
-    /// A task that had a folder as its input, into which another process put a link after it was taken.
+    /// Creates a task with a folder as its input, into which another process put a link after the claim.
     fn linked(desk: &Desk, task: &str, root: Root) -> Parcel {
         let parcel = desk.parcel(task);
         let place = desk.work(&parcel.input);
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_into_which_a_link_came_is_no_result_and_without_the_link_a_failure() {
+    fn an_input_folder_with_a_new_link_is_not_delivered_as_a_result() {
         let desk = Desk::new();
         let done = linked(&desk, "t1", Root::Done);
         assert!(matches!(desk.put(&done), Err(NotPublished::Changed(_))));
@@ -416,13 +417,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_way_of_a_result_leads_it_nowhere() {
+    fn a_link_in_the_path_of_a_result_is_not_followed() {
         let desk = Desk::new();
         let parcel = desk.parcel("t");
         fs::create_dir(desk.folder.path().join("outside")).unwrap();
         std::os::unix::fs::symlink("../outside", desk.done.join("deep")).unwrap();
         let Err(NotPublished::Refused(error)) = desk.put(&parcel) else { panic!("it was published") };
-        assert!(error.to_string().ends_with("a part of the path is a symbolic link or no folder"), "{error}");
+        assert!(
+            error.to_string().ends_with("a part of the path is a symbolic link or not a folder"),
+            "{error}"
+        );
         assert_eq!(desk.count("outside"), 0);
         fs::remove_file(desk.done.join("deep")).unwrap();
         assert_eq!(desk.put(&parcel).unwrap(), Path::new("deep/a.txt"));

@@ -1,7 +1,7 @@
 //! Reads inputs in the work folder, for uploads and for hashes.
 //!
-//! A folder that was taken can still be changed by a process that has it open. It is read by its handle: no link is followed,
-//! and a file of it must be the one that was listed.
+//! A claimed folder can still be changed by a process that has it open. It is read through its handle: no
+//! link is followed, and each file must be the one that was listed.
 
 use super::{DiskDropStore, in_a_thread};
 use crate::{
@@ -21,7 +21,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The files of inputs that are folders, as they were listed for the upload.
+/// The files of inputs that are folders, as listed for the upload.
 #[derive(Debug, Default)]
 pub struct Listings {
     /// By the path of the input below the work folder, then by the path of the file in it.
@@ -35,7 +35,7 @@ impl Listings {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the files of an input that has left its place.
+    /// Removes the list of an input that has left its place.
     pub fn forget(&self, place: &Path) {
         self.lock().retain(|input, _| !input.starts_with(place));
     }
@@ -46,7 +46,7 @@ impl Listings {
 }
 
 impl DiskDropStore {
-    /// Returns the path of an item's input below the work folder.
+    /// Returns the path of an item's input, relative to the work folder.
     fn below_work(&self, item: &Item) -> io::Result<PathBuf> {
         let source = item.source.as_ref().ok_or_else(|| io::Error::other("the task has no input"))?;
         let below = source.strip_prefix(self.folders.work.path());
@@ -87,7 +87,7 @@ impl Inputs for DiskDropStore {
     }
 }
 
-/// Returns a hash of name and content of an input; of a folder, of names and contents of all files in it.
+/// Returns a hash of name and content of an input; for a folder, of names and contents of all its files.
 pub fn key(relative: &Path, work: &Folder, input: &Path) -> Result<String, TreeError> {
     let mut hash = Sha256::new();
     hash.update(relative.as_os_str().as_bytes());
@@ -169,7 +169,7 @@ mod tests {
         }
         let refused = store.files(&item).await.unwrap_err();
         assert!(refused.message.ends_with("which is a symbolic link"), "{}", refused.message);
-        // What left its place is forgotten: what comes there is another input.
+        // The list is removed with the input: a later input in the same place is another one.
         store.folders.listings.forget(Path::new("r/t"));
         assert_eq!(read("one").unwrap(), 12);
         let outside = Item { source: Some(outer.path().join("deep/three")), ..item.clone() };

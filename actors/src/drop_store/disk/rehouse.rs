@@ -1,8 +1,9 @@
-//! Moves the files of a taken folder into new folders, before it is delivered.
+//! Moves the files of a claimed folder into new folders, before it is delivered.
 //!
-//! A folder that was moved stays writable for every process that had it, or a folder in it, open: such a process can
-//! replace a file by a link at any time, also long after the folder was delivered. New folders belong to this process alone.
-//! The files move into them by renames, and entries that are neither files nor folders stay out.
+//! A folder that was moved stays writable for every process that has it, or a folder in it, open: such a
+//! process can replace a file by a link at any time, even long after the delivery. New folders belong to this
+//! process only. The files are moved into them by renames, and entries that are neither files nor folders are
+//! left out.
 
 use super::shelf::PRIVATE;
 use crate::{
@@ -14,19 +15,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Holds the folder that is emptied, within the place.
+/// Name of the folder that is being emptied, within the place.
 pub const OLD: &str = ".old";
-/// Times that the folder is searched before the move fails: another process may create files in it meanwhile.
+/// Maximum number of times that the folder is searched: another process may create files in it meanwhile.
 const ROUNDS: u32 = 64;
-/// Names that are tried for a file whose name is taken by an earlier one.
+/// Number of names that are tried for a file whose name is taken by an earlier one.
 const NAMES: u32 = 1000;
 
-/// Moves the files of the folder `name` into new folders of the same names; returns the paths of what stayed out.
+/// Moves the files of the folder `name` into new folders of the same names; returns the paths that were left
+/// out.
 ///
 /// After a crash, [`finish`] continues.
 ///
 /// # Errors
-/// Fails if the file system refuses, or if another process creates files as fast as they are moved.
+/// Fails on an error of the file system, or if another process creates files as fast as they are moved.
 pub fn rehouse(place: &Folder, name: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let old = place.create_folders(OLD, PRIVATE)?;
     if !old.holds(name) {
@@ -35,7 +37,7 @@ pub fn rehouse(place: &Folder, name: &Path) -> Result<Vec<PathBuf>, FolderError>
     finish(place, name)
 }
 
-/// Finishes what an interrupted process had begun to move, if anything.
+/// Finishes an interrupted move, if there is one.
 ///
 /// # Errors
 /// As [`rehouse`].
@@ -53,10 +55,10 @@ pub fn finish(place: &Folder, name: &Path) -> Result<Vec<PathBuf>, FolderError> 
 
 struct Moving<'a> {
     name: &'a Path,
-    /// The folder that holds the one that is emptied.
+    /// The folder with the one that is being emptied.
     old: Folder,
     new: Option<Folder>,
-    /// The folders that were found, with what they were like before they were emptied.
+    /// The folders found, with their original metadata.
     folders: BTreeMap<PathBuf, Facts>,
     left_out: Vec<PathBuf>,
 }
@@ -73,7 +75,7 @@ impl Moving<'_> {
             for below in found.iter().rev() {
                 match self.old.remove_empty_folder(self.below(below)) {
                     Err(error) if !error.is_taken() && !error.is_gone() => return Err(error),
-                    // Something came into it meanwhile: the next round finds it.
+                    // Something was added meanwhile: the next round finds it.
                     _ => {}
                 }
             }
@@ -81,7 +83,7 @@ impl Moving<'_> {
         Err(FolderError::new("empty folder", &self.old.path().join(self.name), Cause::KeepsFilling))
     }
 
-    /// Moves what is there now; returns the folders that were found, each before those in it.
+    /// Moves all current files; returns the folders found, each before those in it.
     fn empty(&mut self, new: &Folder) -> Result<Vec<PathBuf>, FolderError> {
         let mut found = vec![];
         let mut waiting = vec![PathBuf::new()];
@@ -107,7 +109,8 @@ impl Moving<'_> {
         Ok(found)
     }
 
-    /// Moves a file, and checks in the new folder that it is one: it may have been replaced since it was listed.
+    /// Moves a file, and checks in the new folder that it is one: it may have been replaced since it was
+    /// listed.
     fn move_file(
         &mut self,
         here: &Folder,
@@ -120,7 +123,7 @@ impl Moving<'_> {
             match here.rename_new(name, there, &to) {
                 Ok(()) => {}
                 Err(error) if error.is_taken() => continue,
-                // Removed, or a folder meanwhile: the next round finds what is there.
+                // Removed, or replaced by a folder: the next round finds it.
                 Err(error) if error.is_gone() => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -133,19 +136,20 @@ impl Moving<'_> {
         Err(FolderError::new("move", &here.path().join(name), Cause::KeepsFilling))
     }
 
-    /// Removes a link, a FIFO or the like: it has no content of its own.
+    /// Removes a link, a FIFO or a similar entry: it has no content of its own.
     fn leave_out(&mut self, here: &Folder, name: &Path, below: &Path) -> Result<(), FolderError> {
         match here.remove_file(name) {
             Ok(()) => self.left_out.push(below.join(name)),
             Err(error) if error.is_gone() => {}
-            // It is a folder by now: the next round finds it.
+            // It is a folder now: the next round finds it.
             Err(_) if here.facts(name).is_ok_and(|facts| facts.kind == Kind::Folder) => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Gives the new folders the permissions and times of the old ones, the innermost first: so the input looks as before.
+    /// Gives the new folders the permissions and times of the old ones, the innermost first, so that the
+    /// input looks as before.
     fn keep_facts(&self) -> Result<(), FolderError> {
         let Some(new) = &self.new else { return Ok(()) };
         for (below, facts) in self.folders.iter().rev() {
@@ -195,13 +199,13 @@ mod tests {
         assert_eq!(fs::read_to_string(path("deep/two")).unwrap(), "22");
         assert!(path("deep/empty").is_dir());
         assert_eq!(place.entries().unwrap().len(), 1, "nothing is left of the old folder");
-        // A process that had a folder of it open can change nothing any more.
+        // A process with an open folder of it can no longer change anything.
         assert_ne!(place.folder("a/deep").unwrap().identity().unwrap(), folder.identity().unwrap());
         assert!(folder.create_file("late", 0o600).is_err());
     }
 
     #[test]
-    fn what_is_no_file_stays_out_and_what_it_leads_to_is_not_touched() {
+    fn entries_that_are_not_files_are_left_out_and_their_targets_are_not_changed() {
         let (outer, place) = desk();
         let victim = outer.path().join("victim");
         fs::create_dir(&victim).unwrap();
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_move_is_finished_at_every_step_of_it() {
+    fn an_interrupted_move_is_finished_from_every_step() {
         for step in 0..4 {
             let (outer, place) = desk();
             let path = |below: &str| outer.path().join("place").join(below);
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_and_no_link_comes_along_while_another_process_changes_the_folder() {
+    fn a_move_during_changes_loses_nothing_and_moves_no_link() {
         let (outer, place) = desk();
         fs::create_dir(outer.path().join("outside")).unwrap();
         fs::write(outer.path().join("outside/secret"), "secret").unwrap();
@@ -251,7 +255,7 @@ mod tests {
             let writer = scope.spawn(|| {
                 let mut written = 0;
                 let own = PathBuf::from(format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd()));
-                // As far as the folder exists, through a handle of it.
+                // As long as the folder exists, through its handle.
                 for number in 0.. {
                     let name = format!("late{number}");
                     let target = outer.path().join("outside/secret");
@@ -268,7 +272,7 @@ mod tests {
             over.store(true, Relaxed);
             let written = writer.join().unwrap();
             if moved.is_err() {
-                // More came than was taken away; now nothing does.
+                // Files were added faster than they were moved; now no more are added.
                 finish(&place, Path::new("a")).unwrap();
             }
             written

@@ -1,4 +1,4 @@
-//! Checks of the drop folder on disk: which entries are there, and which of them are inputs.
+//! Scans the drop folder on disk: which entries exist, and which of them are inputs.
 
 use crate::{
     drop_store::{
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-/// Lists the entries of a folder that are inputs or cannot be inputs.
+/// Lists the entries of a folder with their states.
 ///
 /// # Errors
 /// Fails if the folder itself cannot be read.
@@ -22,7 +22,7 @@ pub fn all(root: &Folder, rules: &Rules) -> Result<Vec<(PathBuf, EntryState)>, F
     Ok(found)
 }
 
-/// Counts what will be taken from a folder, and what will not, by its reason.
+/// Counts the inputs to be claimed in a folder, and other entries by reason.
 ///
 /// # Errors
 /// Fails if the folder itself cannot be read.
@@ -34,12 +34,12 @@ pub fn survey(root: &Folder, rules: &Rules) -> Result<Survey, FolderError> {
                 survey.waiting += 1;
                 return;
             }
-            EntryState::Input(..) => "its marker is not there".into(),
+            EntryState::Input(..) => "its marker is missing".into(),
             EntryState::Refused(why) => why,
             EntryState::Ignored(why) => why.into(),
             EntryState::Gone => return,
         };
-        // Markers are about other entries, and our own files are on their way.
+        // Markers belong to other entries, and internal files are temporary.
         let counts = relative.file_name().is_some_and(|name| !is_ours(name) && !rules.is_marker(name));
         if counts {
             *survey.left_alone.entry(why.into_owned()).or_default() += 1;
@@ -48,14 +48,14 @@ pub fn survey(root: &Folder, rules: &Rules) -> Result<Survey, FolderError> {
     Ok(survey)
 }
 
-/// Passes every entry of a folder, and of those that are searched below it, on.
+/// Passes on every entry of a folder, and of the folders below it that are searched.
 fn each(root: &Folder, rules: &Rules, mut pass: impl FnMut(PathBuf, EntryState)) -> Result<(), FolderError> {
     let mut folders = vec![PathBuf::new()];
     while let Some(below) = folders.pop() {
         let listed = root.folder(&below).and_then(|folder| Ok((folder.entries()?, folder)));
         let (entries, folder) = match listed {
             Ok(listed) => listed,
-            // A subfolder that was removed or replaced meanwhile, or is not readable, hides only what is in it.
+            // A subfolder that was removed or replaced, or is not readable, hides only its own entries.
             Err(_) if !below.as_os_str().is_empty() => continue,
             Err(error) => return Err(error),
         };
@@ -75,7 +75,7 @@ fn each(root: &Folder, rules: &Rules, mut pass: impl FnMut(PathBuf, EntryState))
     Ok(())
 }
 
-/// Returns what becomes of a folder where files are inputs; `None` if it is searched.
+/// Returns the state of a folder if files are inputs; `None` if it is searched.
 fn folder_state(rules: &Rules, relative: &Path) -> Option<EntryState> {
     match (rules.why_ignored(relative, true), rules.why_no_folder()) {
         (Some(why), _) => Some(EntryState::Ignored(why)),
@@ -92,7 +92,7 @@ pub fn one(root: &Folder, rules: &Rules, relative: &Path) -> EntryState {
     entry_state(root, relative, rules, relative)
 }
 
-/// Checks the entry that has the path `at` below a folder, and `relative` below the drop folder.
+/// Checks the entry with the path `at` below a folder, and `relative` below the drop folder.
 fn entry_state(folder: &Folder, at: &Path, rules: &Rules, relative: &Path) -> EntryState {
     if let Some(why) = rules.why_ignored(relative, false) {
         return EntryState::Ignored(why);
@@ -100,7 +100,7 @@ fn entry_state(folder: &Folder, at: &Path, rules: &Rules, relative: &Path) -> En
     let Ok(facts) = folder.facts(at) else { return EntryState::Gone };
     let refused = |why: &'static str| EntryState::Refused(why.into());
     match (facts.kind, rules.unit()) {
-        // What it was when it was listed, or when `one` looked, it is no more.
+        // It has changed its kind since it was listed or checked.
         (Kind::Folder, Unit::File) => EntryState::Gone,
         (Kind::Folder, Unit::Directory) => whole(folder, at, rules),
         (Kind::Link, _) => refused("a symbolic link: links are not followed, put the file itself here"),
@@ -128,7 +128,7 @@ fn file(folder: &Folder, at: &Path, rules: &Rules, facts: &Facts) -> EntryState 
 fn whole(folder: &Folder, at: &Path, rules: &Rules) -> EntryState {
     let tree = match folder.tree(at) {
         Ok(tree) => tree,
-        // Another process is changing it: the next check finds what came of it.
+        // Another process is changing it: the next check finds the result.
         Err(error) if error.is_gone() => return EntryState::Gone,
         Err(error @ (TreeError::NoInput { .. } | TreeError::Folder(_))) => {
             return EntryState::Refused(error.to_string().into());
@@ -136,7 +136,7 @@ fn whole(folder: &Folder, at: &Path, rules: &Rules) -> EntryState {
     };
     let size_bytes = tree.look().size_bytes;
     if tree.files().is_empty() {
-        return EntryState::Refused("an empty folder: it is taken once a file is in it".into());
+        return EntryState::Refused("an empty folder: it is claimed once it contains a file".into());
     }
     if let Some(why) = rules.why_short(size_bytes) {
         return EntryState::Ignored(why);
@@ -154,9 +154,9 @@ fn whole(folder: &Folder, at: &Path, rules: &Rules) -> EntryState {
 fn fixed(tree: &Tree) -> Option<String> {
     let below = tree.unchangeable()?;
     Some(match below.as_os_str().is_empty() {
-        true => "its permissions forbid to move the files in it".to_owned(),
+        true => "its permissions do not allow moving its files".to_owned(),
         false => {
-            let what = "a folder whose permissions forbid to move the files in it".to_owned();
+            let what = "a folder whose permissions do not allow moving its files".to_owned();
             TreeError::NoInput { path: below.to_owned(), what }.to_string()
         }
     })
@@ -171,7 +171,7 @@ fn rejected<'a>(
     rules.why_rejected(size_bytes, owners, rustix::process::geteuid().as_raw())
 }
 
-/// Returns whether the marker is there: whatever it is, it is neither read nor followed.
+/// Returns whether the marker exists, of any kind; it is neither read nor followed.
 fn is_marked(folder: &Folder, at: &Path, rules: &Rules) -> bool {
     let marker = rules.marker_of(at).and_then(|marker| folder.facts(marker).ok());
     marker.is_some_and(|facts| facts.kind != Kind::Folder)
@@ -221,7 +221,7 @@ mod tests {
         }
         let flat = rules(|_| {});
         assert_eq!(names(folder.path(), &flat), ["a.txt", "deep"]);
-        // A folder is named, by a listing as by a single check.
+        // A folder gets the same reason in a listing and in a single check.
         let named = EntryState::Refused(flat.why_no_folder().unwrap().into());
         assert!(all(folder.path(), &flat).contains(&("deep".into(), named.clone())));
         assert_eq!(one(folder.path(), &flat, Path::new("deep")), named);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_our_own_are_never_inputs_and_are_not_counted() {
+    fn internal_names_are_never_inputs_and_are_not_counted() {
         let folder = tempfile::tempdir().unwrap();
         for name in [".dropmill-t1", ".dropmill-probe", ".coming", ".other"] {
             fs::write(folder.path().join(name), "x").unwrap();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_are_no_plain_files_are_refused_by_name_and_never_opened() {
+    fn entries_that_are_not_regular_files_are_rejected_and_never_opened() {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
         let pipe = folder.path().join("pipe");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn large_files_and_other_users_files_are_refused_if_the_settings_say_so() {
+    fn large_files_and_other_users_files_are_rejected_according_to_the_settings() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let sparse = fs::File::create(path("sparse")).unwrap();

@@ -1,9 +1,9 @@
-//! Takes inputs from the drop folder into the work folder, by one rename. Inputs that cross file systems are copied beside
-//! their place first.
+//! Moves inputs from the drop folder to the work folder, with one rename. Inputs on another file system are
+//! first copied beside their place.
 //!
-//! Other users may write to the drop folder at any moment. Everything in it is reached by a handle of the folder that holds
-//! the input. A rename moves what has the name at that moment: it is compared afterwards, in a folder that only this process
-//! can write to.
+//! Other users may write to the drop folder at any time. Everything in it is accessed through a handle of the
+//! folder that contains the input. A rename moves the entry that has the name at that moment, so the entry is
+//! checked afterwards, in a folder that only this process can write to.
 
 use super::kept::kept;
 use crate::{
@@ -21,10 +21,10 @@ pub use crate::drop_store::rules::COMING;
 
 /// Permissions of the folders in the work folder.
 pub const PRIVATE: u32 = 0o700;
-/// Names that are tried for an input that goes back while another one has its name.
+/// Number of names that are tried for an input that is moved back while another entry has its name.
 const NAMES: u32 = 1000;
 
-/// An input on its way from the folder that holds it to the folder of its place.
+/// An input that is moved from its folder to the folder of its place.
 struct Move<'a> {
     parent: Folder,
     name: &'a Path,
@@ -32,7 +32,7 @@ struct Move<'a> {
     look: &'a FileSnapshot,
 }
 
-/// Moves an input from the drop folder into its place; only if it still looks as it did.
+/// Moves an input from the drop folder to its place, if its metadata are unchanged.
 pub fn take(directory: &Folder, work: &Folder, take: &Take) -> Result<(), NotTaken> {
     let Take { relative, place, look, marker, .. } = take;
     let (parent, name) = match parent_of(directory, relative) {
@@ -44,13 +44,13 @@ pub fn take(directory: &Folder, work: &Folder, take: &Take) -> Result<(), NotTak
         Ok(now) if now == *look => {}
         Ok(_) => return Err(NotTaken::Changed),
         Err(error) if error.is_gone() => return Err(NotTaken::Gone),
-        // It holds a link or the like since the check, which says so the next time.
+        // A link or similar entry was added since the check; the next check reports it.
         Err(TreeError::NoInput { .. }) => return Err(NotTaken::Changed),
         Err(TreeError::Folder(error)) => return Err(refused(error)),
     }
     let place = work.create_folders(place, PRIVATE).map_err(refused)?;
     if let Some(marker) = marker.as_ref().and_then(|marker| marker.file_name()) {
-        // Before the file: a marker that stays alone would declare the next file of that name complete.
+        // Before the file: a remaining marker would declare the next file of that name complete.
         match parent.remove_file(marker) {
             Err(error) if !error.is_not_found() => return Err(refused(error)),
             _ => {}
@@ -70,7 +70,7 @@ impl Move<'_> {
         }
     }
 
-    /// A copy excludes no other process: first the input is taken where it is, by a rename.
+    /// A copy does not exclude other processes: so the input is first renamed in its folder.
     fn make_across(&self) -> Result<(), NotTaken> {
         let held = held(self.place.path());
         match self.parent.rename_new(self.name, &self.parent, &held) {
@@ -90,7 +90,7 @@ impl Move<'_> {
         folder.look(name).is_ok_and(|now| now == *self.look)
     }
 
-    /// Moves back what is not what was checked: into the folder it came from.
+    /// Moves an entry that is not the checked one back to its folder.
     fn give_back(&self, from: &Folder, name: &Path) -> NotTaken {
         match give_back(from, name, &self.parent, self.name) {
             Ok(()) => NotTaken::Changed,
@@ -99,7 +99,7 @@ impl Move<'_> {
     }
 }
 
-/// Moves something back into the drop folder: beside its name if that is taken by now.
+/// Moves an entry back to the drop folder, under another name if its name is taken.
 fn give_back(from: &Folder, name: &Path, parent: &Folder, wanted: &Path) -> Result<(), PlaceError> {
     let is_folder = from.facts(name).is_ok_and(|facts| facts.kind == Kind::Folder);
     for tries in 0..NAMES {
@@ -111,7 +111,7 @@ fn give_back(from: &Folder, name: &Path, parent: &Folder, wanted: &Path) -> Resu
     Err(PlaceError::Taken { path: parent.path().join(wanted).display().to_string() })
 }
 
-/// Returns the name beside another one, with the same ending, so that patterns for names match both.
+/// Returns another name with the same extension, so that patterns for names match both.
 fn another(name: &Path, tries: u32, is_folder: bool) -> PathBuf {
     match name.to_str() {
         Some(text) => beside(text, tries, is_folder).into(),
@@ -123,28 +123,28 @@ fn refused(error: FolderError) -> NotTaken {
     NotTaken::Refused(error.into())
 }
 
-/// Opens the folder that holds an input, and returns the name of the input in it.
+/// Opens the folder of an input, and returns the name of the input in it.
 pub fn parent_of<'a>(directory: &Folder, relative: &'a Path) -> Result<(Folder, &'a Path), FolderError> {
     let parent = directory.folder(relative.parent().unwrap_or(Path::new("")))?;
     Ok((parent, Path::new(relative.file_name().unwrap_or_default())))
 }
 
-/// Returns the name of an input while it is copied to another file system: beside its place, under the name of the folder
-/// that it goes to, which no other input has.
+/// Returns the name of an input while it is copied to another file system: the name of the folder that it is
+/// moved to, which no other input has.
 fn held(place: &Path) -> PathBuf {
     let mut name = OsString::from(".dropmill-");
     name.push(place.file_name().unwrap_or(OsStr::new("input")));
     name.into()
 }
 
-/// Brings an input that is held to its place on another file system; returns whether it is a whole input. What an
-/// interrupted process did of it counts.
+/// Copies a held input to its place on another file system; returns whether it is a complete input. Continues
+/// what an interrupted process did.
 fn bring(parent: &Folder, held: &Path, place: &Folder, name: &Path) -> Result<bool, FolderError> {
     let (Ok(before), Ok(facts)) = (parent.look(held), parent.facts(held)) else { return Ok(false) };
     if !place.holds(name) {
         place.remove(COMING)?;
         match parent.copy(held, place, COMING) {
-            // Of a folder, each file was copied whole, but maybe not all as they were at one moment.
+            // Each file of a folder was copied completely, but perhaps not all in the state of one moment.
             Ok(_) if parent.look(held).is_ok_and(|after| after == before) => {}
             Err(error) if !error.shows_another_process() => return Err(error),
             Ok(_) | Err(_) => {
@@ -155,26 +155,26 @@ fn bring(parent: &Folder, held: &Path, place: &Folder, name: &Path) -> Result<bo
         place.rename_new(COMING, place, name)?;
         place.sync()?;
     }
-    // A writer may still have it open: it is kept until the result is delivered. Another user may have given its name to
-    // something else by now.
+    // A writer may still have it open: it is kept until the result is delivered. Another user may have given
+    // its name to another entry.
     if parent.facts(held).is_ok_and(|now| now.identity == facts.identity) {
         parent.rename_new(held, parent, kept(place.path()))?;
     }
     Ok(true)
 }
 
-/// Takes an input that an interrupted process was copying to another file system. One that is no input any more goes back.
-/// Returns whether there was one.
+/// Continues to claim an input that an interrupted process was copying to another file system. An entry that
+/// is no longer an input is moved back. Returns whether there was one.
 ///
 /// # Errors
-/// Fails if the file system refuses.
+/// Fails on an error of the file system.
 pub fn go_on_taking(
     directory: &Folder,
     relative: &Path,
     work: &Folder,
     place: &str,
 ) -> Result<bool, PlaceError> {
-    // Where the folder that held it is out of reach, another user made it so, and no start must depend on that.
+    // If its folder is not accessible, another user may have caused that, which must not prevent the start.
     let Ok((parent, name)) = parent_of(directory, relative) else { return Ok(false) };
     let held = held(Path::new(place));
     if !parent.holds(&held) {
@@ -231,7 +231,7 @@ mod tests {
             self.folders().0.look(name).unwrap()
         }
 
-        /// Takes an input into the place `r/t`.
+        /// Claims an input into the place `r/t`.
         fn take(&self, name: &str, look: FileSnapshot, marker: Option<&str>) -> Result<(), NotTaken> {
             let (drop, work) = self.folders();
             let (relative, marker) = (name.into(), marker.map(PathBuf::from));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_taken_whole_and_only_as_it_was_seen() {
+    fn a_folder_is_claimed_completely_and_only_if_unchanged() {
         let desk = Desk::new(tempfile::tempdir().unwrap());
         fs::create_dir_all(desk.drop("a/deep")).unwrap();
         fs::write(desk.drop("a/deep/x"), "1").unwrap();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_to_another_file_system_is_taken_once_also_when_that_was_cut_off() {
+    fn an_input_is_copied_to_another_file_system_once_even_after_an_interruption() {
         for kind in ["file", "folder"] {
             let Some(other) = elsewhere() else { return };
             let desk = Desk::new(other);
@@ -297,7 +297,7 @@ mod tests {
             assert!(matches!(desk.take(kind, seen, None), Err(NotTaken::Gone)));
             assert!(!desk.go_on(kind), "nothing was left half done");
             assert!(original.exists(), "it is kept until its result is delivered");
-            // Cut off before the copy, in the middle of it, and after it.
+            // Interrupted before the copy, during it, and after it.
             let (drop, work) = desk.folders();
             for cut in 0..3 {
                 work.remove(Path::new("r/t").join(kind)).unwrap();
@@ -313,7 +313,7 @@ mod tests {
                 assert!(whole() && !desk.drop(kind).exists() && !holds.exists(), "{kind} {cut}");
                 assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 1, "{kind} {cut}");
             }
-            // Another user may plant what has the name of an interrupted copy.
+            // Another user may create an entry with the name of an interrupted copy.
             work.remove(Path::new("r/t").join(kind)).unwrap();
             std::os::unix::fs::symlink("/etc/hostname", &holds).unwrap();
             assert!(!desk.go_on(kind) && !to.exists() && !holds.exists());
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_taken_once_and_only_as_it_was_seen() {
+    fn a_file_is_claimed_once_and_only_if_unchanged() {
         let desk = Desk::new(tempfile::tempdir().unwrap());
         fs::write(desk.drop("a"), "1").unwrap();
         let seen = desk.look("a");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_moved_instead_of_the_input_goes_back_also_when_its_name_is_taken() {
+    fn a_wrongly_moved_entry_is_moved_back_even_if_its_name_is_taken() {
         let desk = Desk::new(tempfile::tempdir().unwrap());
         let (drop, work) = desk.folders();
         let place = work.create_folders("r/t", PRIVATE).unwrap();

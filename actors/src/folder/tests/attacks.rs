@@ -1,4 +1,4 @@
-//! Other processes that change the folder while it is used: the two looks of a check, and the moments between them.
+//! Tests other processes that change the folder during its use: between the steps of a check, and after it.
 
 use super::*;
 use std::{
@@ -7,7 +7,7 @@ use std::{
 };
 
 #[test]
-fn a_parent_that_became_a_link_leads_nowhere() {
+fn a_parent_that_became_a_link_is_not_followed() {
     with_each_lookup(|root, folder| {
         let outside = root.parent().unwrap().join("outside");
         fs::create_dir_all(root.join("a/b")).unwrap();
@@ -27,7 +27,7 @@ fn a_parent_that_became_a_link_leads_nowhere() {
                 .unwrap_err(),
         ] {
             assert!(error.is_gone(), "{error}");
-            let cause = "a part of the path is a symbolic link or no folder";
+            let cause = "a part of the path is a symbolic link or not a folder";
             assert!(error.to_string().ends_with(cause), "{error}");
         }
     });
@@ -70,7 +70,7 @@ fn a_file_that_is_replaced_between_its_check_and_its_opening_is_not_read() {
     });
 }
 
-/// Runs something again and again while another thread swaps two entries without a pause.
+/// Repeats an operation while another thread swaps two entries continuously.
 fn while_swapped(root: &Path, (one, other): (&str, &str), attempts: u32, mut attempt: impl FnMut()) {
     let over = AtomicBool::new(false);
     let (one, other) = (root.join(one), root.join(other));
@@ -90,7 +90,7 @@ fn while_swapped(root: &Path, (one, other): (&str, &str), attempts: u32, mut att
 }
 
 #[test]
-fn no_file_outside_is_opened_while_a_parent_and_a_link_change_places() {
+fn no_file_outside_is_opened_while_a_parent_and_a_link_are_swapped() {
     with_each_lookup(|root, folder| {
         fs::create_dir(root.join("parent")).unwrap();
         fs::write(root.join("parent/secret"), "ours").unwrap();
@@ -111,7 +111,7 @@ fn no_file_outside_is_opened_while_a_parent_and_a_link_change_places() {
 }
 
 #[test]
-fn nothing_but_plain_files_is_opened_while_a_file_changes_places_with_a_link_or_a_fifo() {
+fn only_regular_files_are_opened_while_a_file_is_swapped_with_a_link_or_a_fifo() {
     with_each_lookup(|root, folder| {
         fs::create_dir(root.join("in")).unwrap();
         fs::write(root.join("in/file"), "ours").unwrap();
@@ -133,7 +133,7 @@ fn nothing_but_plain_files_is_opened_while_a_file_changes_places_with_a_link_or_
                 }
                 to.remove("copy").unwrap();
             });
-            // As it was, whatever the last swap left.
+            // Restore the state before the last swap.
             if folder.facts("in/file").unwrap().kind != Kind::File {
                 folder.exchange("in/file", &folder, other).unwrap();
             }
@@ -142,7 +142,7 @@ fn nothing_but_plain_files_is_opened_while_a_file_changes_places_with_a_link_or_
 }
 
 #[test]
-fn what_is_moved_while_it_changes_places_is_known_afterwards() {
+fn an_entry_moved_during_a_swap_is_recognised_afterwards() {
     with_each_lookup(|root, folder| {
         fs::write(root.join("file"), "ours").unwrap();
         symlink("../outside/secret", root.join("link")).unwrap();

@@ -1,4 +1,4 @@
-//! What changes entries: creating, renaming, copying, removing; and what shows that an entry was changed.
+//! Tests changes of entries: creating, renaming, copying, removing; and the detection of changes.
 
 use super::*;
 use std::{
@@ -7,7 +7,7 @@ use std::{
 };
 
 #[test]
-fn folders_are_created_with_their_mode_and_never_over_something() {
+fn folders_are_created_with_their_mode_and_replace_nothing() {
     with_each_lookup(|root, folder| {
         folder.create_folder("a", 0o700).unwrap();
         assert_eq!(fs::metadata(root.join("a")).unwrap().mode() & 0o777, 0o700);
@@ -26,7 +26,7 @@ fn folders_are_created_with_their_mode_and_never_over_something() {
 }
 
 #[test]
-fn a_short_file_is_read_and_of_a_long_one_no_more_than_wanted() {
+fn a_file_is_read_up_to_the_requested_length() {
     with_each_lookup(|root, folder| {
         fs::write(root.join("a"), "12345").unwrap();
         assert_eq!(folder.read("a", 5).unwrap(), b"12345");
@@ -84,7 +84,7 @@ fn a_copy_has_content_permissions_and_time_of_its_original() {
 }
 
 #[test]
-fn what_is_no_plain_file_is_neither_copied_nor_read_nor_waited_for() {
+fn entries_that_are_not_regular_files_are_neither_copied_nor_read() {
     with_each_lookup(|root, folder| {
         fs::create_dir(root.join("a")).unwrap();
         fifo(&root.join("a/entry"));
@@ -100,18 +100,18 @@ fn what_is_no_plain_file_is_neither_copied_nor_read_nor_waited_for() {
             assert!(folder.tree("a").unwrap_err().to_string().contains("it holds entry, "), "{what}");
             assert!(folder.remove("a/entry").unwrap());
         };
-        refuses("it is a FIFO, not a plain file");
+        refuses("it is a FIFO, not a regular file");
         let socket = std::os::unix::net::UnixListener::bind(root.join("a/entry")).unwrap();
-        refuses("it is a socket, not a plain file");
+        refuses("it is a socket, not a regular file");
         drop(socket);
-        // The numbers of /dev/null. Only some users may make a device.
+        // The numbers of /dev/null. Only some users may create a device.
         let (kind, number) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3));
         match rustix::fs::mknodat(CWD, root.join("a/entry"), kind, Mode::RWXU, number) {
-            Ok(()) => refuses("it is a device, not a plain file"),
+            Ok(()) => refuses("it is a device, not a regular file"),
             Err(error) => eprintln!("not tested with a device: {error}"),
         }
         symlink("to", root.join("a/entry")).unwrap();
-        refuses("it is a symbolic link, not a plain file");
+        refuses("it is a symbolic link, not a regular file");
     });
 }
 
@@ -138,7 +138,7 @@ fn a_tree_is_removed_with_everything_in_it_and_nothing_else() {
 }
 
 #[test]
-fn a_look_shows_every_change() {
+fn a_snapshot_shows_every_change() {
     with_each_lookup(|root, folder| {
         let path = |below: &str| root.join("in").join(below);
         fs::create_dir_all(path("a/b")).unwrap();

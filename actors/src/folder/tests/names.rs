@@ -1,4 +1,4 @@
-//! Names and depths: bytes that are not UTF-8, 255 bytes, paths that are longer than the kernel takes.
+//! Tests names and depths: bytes that are not UTF-8, 255 bytes, paths longer than the kernel's limit.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn names_are_bytes_and_may_have_as_many_as_the_file_system_allows() {
     });
 }
 
-/// Builds folders within folders, each relative to the one before.
+/// Creates nested folders, each relative to the one before.
 fn build(folder: &Folder, name: &str, levels: usize) -> PathBuf {
     let mut path = PathBuf::new();
     let mut at = folder.clone();
@@ -79,7 +79,7 @@ fn a_link_far_down_is_not_followed_either() {
 }
 
 #[test]
-fn a_tree_without_end_is_no_input_and_can_be_removed() {
+fn a_very_deep_tree_is_not_an_input_and_can_be_removed() {
     let outer = TempDir::new().unwrap();
     let folder = Folder::open(outer.path()).unwrap();
     build(&folder, "d", 256);

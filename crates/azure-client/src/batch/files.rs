@@ -1,4 +1,4 @@
-//! Files that tasks leave on nodes: what they wrote to stdout and stderr, above all.
+//! Files of tasks on nodes, such as their standard output and error.
 
 use super::BatchApi;
 use crate::{
@@ -10,20 +10,20 @@ use bytes::Bytes;
 use dropmill_azure_wire::batch::{NodeFile, header};
 use http::{HeaderValue, Method, header as http_header};
 
-/// Which part of a file to read.
+/// The part of a file to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it.
+    /// The whole file.
     Whole,
-    /// From a byte to a byte, both included, counted from 0.
+    /// The bytes from the first to the last position, both included, counted from 0.
     Range(u64, u64),
-    /// The last so many bytes, or all if there are fewer. Takes two calls, since the service does not know
-    /// ranges that count from the end.
+    /// The last bytes, or the whole file if it has fewer. Needs two requests, because the service does not
+    /// support ranges that count from the end.
     Tail(u64),
 }
 
 impl BatchApi {
-    /// The files of a task, named relative to its folder: `stdout.txt`, `wd/out.bin`.
+    /// Returns the files of a task, with paths relative to its folder: `stdout.txt`, `wd/out.bin`.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -39,7 +39,7 @@ impl BatchApi {
         self.pages(self.call_with(Op::ListTaskFiles, Method::GET, subject, &path, more)).await
     }
 
-    /// A file of a task, whole; `file` is relative to the task's folder.
+    /// Returns a file of a task; `file` is relative to the task's folder.
     ///
     /// # Errors
     /// [`CallError::TooLarge`] above 64 MiB; see [`BatchError`].
@@ -47,7 +47,7 @@ impl BatchApi {
         self.get_task_file_part(job, task, file, Part::Whole).await
     }
 
-    /// The last `bytes` of a file of a task.
+    /// Returns the last `bytes` of a file of a task.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -61,7 +61,7 @@ impl BatchApi {
         self.get_task_file_part(job, task, file, Part::Tail(bytes)).await
     }
 
-    /// A part of a file of a task.
+    /// Returns a part of a file of a task.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -76,19 +76,19 @@ impl BatchApi {
         self.file_part(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path, part).await
     }
 
-    /// The length of a file of a task in bytes.
+    /// Returns the length of a file of a task in bytes.
     ///
     /// # Errors
-    /// `FileNotFound` if it is not there; see [`BatchError`].
+    /// `FileNotFound` if it does not exist; see [`BatchError`].
     pub async fn get_task_file_size(&self, job: &str, task: &str, file: &str) -> Result<u64, BatchError> {
         let path = ["jobs", job, "tasks", task, "files", file];
         self.file_length(Op::GetTaskFile, format!("{job}/{task}/{file}"), &path).await
     }
 
-    /// Deletes a file or a folder of a task with all that is in it; `file` is relative to the task's folder.
+    /// Deletes a file or a folder of a task, with its content; `file` is relative to the task's folder.
     ///
     /// # Errors
-    /// `FileNotFound` if it is not there; see [`BatchError`].
+    /// `FileNotFound` if it does not exist; see [`BatchError`].
     pub async fn delete_task_file(&self, job: &str, task: &str, file: &str) -> Result<(), BatchError> {
         let path = ["jobs", job, "tasks", task, "files", file];
         let subject = format!("{job}/{task}/{file}");
@@ -96,7 +96,7 @@ impl BatchApi {
         self.done(call.ok(&[200])).await
     }
 
-    /// A file of a node, whole; `file` is relative to the node's root: `startup/stderr.txt`.
+    /// Returns a file of a node; `file` is relative to the node's root: `startup/stderr.txt`.
     ///
     /// # Errors
     /// [`CallError::TooLarge`] above 64 MiB; see [`BatchError`].
@@ -104,7 +104,7 @@ impl BatchApi {
         self.get_node_file_part(pool, node, file, Part::Whole).await
     }
 
-    /// The last `bytes` of a file of a node.
+    /// Returns the last `bytes` of a file of a node.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -118,7 +118,7 @@ impl BatchApi {
         self.get_node_file_part(pool, node, file, Part::Tail(bytes)).await
     }
 
-    /// A part of a file of a node.
+    /// Returns a part of a file of a node.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -148,7 +148,7 @@ impl BatchApi {
                 if length == 0 || bytes == 0 {
                     return Ok(Bytes::new());
                 }
-                // The file may have grown since: what was its tail then is still one.
+                // The file may have grown since: the range was its tail at that time.
                 (length.saturating_sub(bytes), length - 1)
             }
         };
@@ -168,7 +168,7 @@ impl BatchApi {
         let call = call.text_header(header::OCP_RANGE, &format!("bytes={first}-{last}"))?;
         let ApiResponse { status, body, .. } = self.exchange(call).await?;
         let wanted = (last - first).saturating_add(1).try_into().unwrap_or(usize::MAX);
-        // Both statuses occur for ranges; a body longer than asked for is the whole file.
+        // Services use either status for ranges; a body longer than the range is the whole file.
         if status == 200 && body.len() > wanted {
             let first = usize::try_from(first).unwrap_or(usize::MAX).min(body.len());
             let end = first.saturating_add(wanted).min(body.len());

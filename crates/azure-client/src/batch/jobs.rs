@@ -1,4 +1,4 @@
-//! Jobs.
+//! Operations on jobs.
 
 use super::{BatchApi, with_json};
 use crate::{error::BatchError, operation::Operation as Op};
@@ -9,13 +9,13 @@ impl BatchApi {
     /// Adds a job. Tasks can be added when this returns.
     ///
     /// # Errors
-    /// `JobExists` if there is one of that name, this or another; see [`BatchError`].
+    /// `JobExists` if a job of that name exists, whether this or another; see [`BatchError`].
     pub async fn create_job(&self, job: &JobAdd) -> Result<(), BatchError> {
         let call = self.call(Op::CreateJob, Method::POST, job.id.clone(), &["jobs"]);
         self.done(with_json(call, job).ok(&[201])).await
     }
 
-    /// A job.
+    /// Returns a job.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -26,7 +26,7 @@ impl BatchApi {
         .await
     }
 
-    /// Changes the properties that `patch` names.
+    /// Changes the properties that are set in `patch`.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -35,11 +35,11 @@ impl BatchApi {
         self.done(with_json(call, patch)).await
     }
 
-    /// Ends a job: running tasks are ended, active ones stay active for ever. `reason` is what the job shows
-    /// afterwards (`UserTerminate` if none is given).
+    /// Terminates a job: running tasks are terminated, active ones stay active for ever. The job shows
+    /// `reason` afterwards (`UserTerminate` by default).
     ///
     /// # Errors
-    /// `JobCompleted` or `JobBeingTerminated` if it has ended or ends already; see [`BatchError`].
+    /// `JobCompleted` or `JobBeingTerminated` if it has ended or is ending; see [`BatchError`].
     pub async fn terminate_job(&self, job: &str, reason: Option<&str>) -> Result<(), BatchError> {
         let call = self.call(Op::TerminateJob, Method::POST, job.to_owned(), &["jobs", job, "terminate"]);
         let call = match reason {
@@ -52,12 +52,12 @@ impl BatchApi {
     /// Deletes a job with its tasks and their files. It is listed as `deleting` until that is done.
     ///
     /// # Errors
-    /// `JobNotFound` if it is gone, `JobBeingDeleted` if it was told before; see [`BatchError`].
+    /// `JobNotFound` if it does not exist, `JobBeingDeleted` if the deletion has begun; see [`BatchError`].
     pub async fn delete_job(&self, job: &str) -> Result<(), BatchError> {
         self.done(self.call(Op::DeleteJob, Method::DELETE, job.to_owned(), &["jobs", job]).ok(&[202])).await
     }
 
-    /// All jobs that `filter` lets pass, with the properties that `select` names.
+    /// Returns all jobs that match `filter`, with the properties in `select`.
     ///
     /// # Errors
     /// See [`BatchError`].

@@ -1,5 +1,5 @@
-//! Lists, page by page. Where the next page is, the service says: it is believed only as far as it leads to
-//! the same list of the same service, and never in a circle.
+//! Reads lists page by page. The service sends the link to the next page: it is followed only if it leads to
+//! the same list of the same service, and only a limited number of times.
 
 use super::BatchApi;
 use crate::{
@@ -12,7 +12,7 @@ use http::Method;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
-/// More pages than any account has: 100 million entries.
+/// Maximum number of pages, more than any account needs: 100 million entries.
 const MOST_PAGES: usize = 100_000;
 
 impl BatchApi {
@@ -34,7 +34,7 @@ impl BatchApi {
         self.pages(self.call_with(operation, Method::GET, subject, segments, &more)).await
     }
 
-    /// Follows a list from its first page to its last.
+    /// Reads a list from its first page to its last.
     pub(super) async fn pages<T: DeserializeOwned>(&self, first: Call) -> Result<Vec<T>, CallError> {
         let tried = first.tried.clone();
         let mut path_and_query = first.path_and_query;

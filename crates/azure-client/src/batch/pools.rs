@@ -1,4 +1,4 @@
-//! Pools and their nodes.
+//! Operations on pools and their nodes.
 
 use super::{BatchApi, with_json};
 use crate::{error::BatchError, operation::Operation as Op};
@@ -10,16 +10,16 @@ use http::Method;
 use std::collections::BTreeSet;
 
 impl BatchApi {
-    /// Asks for a pool. It is there when this returns; its nodes come later.
+    /// Creates a pool. The pool exists when this returns; its nodes start later.
     ///
     /// # Errors
-    /// `PoolExists` if there is one of that name, this or another; see [`BatchError`].
+    /// `PoolExists` if a pool of that name exists, whether this or another; see [`BatchError`].
     pub async fn create_pool(&self, pool: &PoolAdd) -> Result<(), BatchError> {
         let call = self.call(Op::CreatePool, Method::POST, pool.id.clone(), &["pools"]);
         self.done(with_json(call, pool).ok(&[201])).await
     }
 
-    /// A pool.
+    /// Returns a pool.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -32,16 +32,16 @@ impl BatchApi {
         .await
     }
 
-    /// Tells a pool to go. It is listed as `deleting` until its nodes are gone.
+    /// Deletes a pool. It is listed as `deleting` until its nodes are gone.
     ///
     /// # Errors
-    /// `PoolNotFound` if it is gone, `PoolBeingDeleted` if it was told before; see [`BatchError`].
+    /// `PoolNotFound` if it does not exist, `PoolBeingDeleted` if the deletion has begun; see [`BatchError`].
     pub async fn delete_pool(&self, pool: &str) -> Result<(), BatchError> {
         self.done(self.call(Op::DeletePool, Method::DELETE, pool.to_owned(), &["pools", pool]).ok(&[202]))
             .await
     }
 
-    /// Changes the properties that `patch` names.
+    /// Changes the properties that are set in `patch`.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -50,16 +50,16 @@ impl BatchApi {
         self.done(with_json(call, patch)).await
     }
 
-    /// Asks for another number of nodes.
+    /// Changes the number of nodes.
     ///
     /// # Errors
-    /// `PoolBeingResized` while nodes come or go; see [`BatchError`].
+    /// `PoolBeingResized` during another resize; see [`BatchError`].
     pub async fn resize_pool(&self, pool: &str, resize: &PoolResize) -> Result<(), BatchError> {
         let call = self.call(Op::ResizePool, Method::POST, pool.to_owned(), &["pools", pool, "resize"]);
         self.done(with_json(call, resize).ok(&[202])).await
     }
 
-    /// Contents itself with the nodes that are there.
+    /// Stops a resize and keeps the current nodes.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -68,7 +68,7 @@ impl BatchApi {
         self.done(call.ok(&[202])).await
     }
 
-    /// All pools that `filter` lets pass, with the properties that `select` names.
+    /// Returns all pools that match `filter`, with the properties in `select`.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -80,7 +80,7 @@ impl BatchApi {
         self.list(Op::ListPools, String::new(), &["pools"], filter, select).await
     }
 
-    /// How many nodes are in which state, for each pool or for one.
+    /// Returns the number of nodes in each state, for every pool or for one.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -90,8 +90,8 @@ impl BatchApi {
         self.list(Op::PoolNodeCounts, subject, &["nodecounts"], filter.as_deref(), None).await
     }
 
-    /// The nodes of a pool, each once. Pages are taken at different moments, so a node may be named by two of them:
-    /// the later says what it is.
+    /// Returns the nodes of a pool, without duplicates. Pages are created at different times, so two pages
+    /// may contain the same node: the later one counts.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -117,10 +117,10 @@ impl BatchApi {
         Ok(found)
     }
 
-    /// Removes 1 to 100 nodes, whose tasks are dealt with as `option` says (by default queued again).
+    /// Removes 1 to 100 nodes; `option` says what happens to their tasks (by default they are queued again).
     ///
     /// # Errors
-    /// `PoolBeingResized` while nodes come or go; see [`BatchError`].
+    /// `PoolBeingResized` during a resize; see [`BatchError`].
     pub async fn remove_nodes(
         &self,
         pool: &str,
@@ -129,16 +129,17 @@ impl BatchApi {
     ) -> Result<(), BatchError> {
         let call = self.call(Op::RemoveNodes, Method::POST, pool.to_owned(), &["pools", pool, "removenodes"]);
         if !(1..=limit::NODES_PER_REMOVAL).contains(&nodes.len()) {
-            return Err(
-                call.unsendable("InvalidPropertyValue", format!("{} nodes, not 1 to 100", nodes.len()))
-            );
+            return Err(call.unsendable(
+                "InvalidPropertyValue",
+                format!("expected 1 to 100 nodes, found {}", nodes.len()),
+            ));
         }
         let removal =
             NodeRemove { node_list: nodes.to_vec(), node_deallocation_option: option, ..Default::default() };
         self.done(with_json(call, &removal).ok(&[202])).await
     }
 
-    /// Boots a node anew; its tasks are queued again, its start task runs again.
+    /// Reboots a node: its tasks are queued again, and its start task runs again.
     ///
     /// # Errors
     /// See [`BatchError`].

@@ -1,4 +1,4 @@
-//! Tasks of a job.
+//! Operations on the tasks of a job.
 
 use super::{BatchApi, with_json};
 use crate::{error::BatchError, operation::Operation as Op};
@@ -9,34 +9,35 @@ use http::Method;
 use serde::Serialize;
 
 impl BatchApi {
-    /// Adds 1 to 100 tasks. What became of each is told one by one, in any order: a result with
-    /// `TaskExists` may be the echo of an earlier call whose answer was lost. A task without a result has an
-    /// unknown outcome.
+    /// Adds 1 to 100 tasks. Returns one result per task, in any order. A result with `TaskExists` may be due
+    /// to an earlier request whose response was lost. A task without a result has an unknown outcome.
     ///
     /// # Errors
     /// `RequestBodyTooLarge` above 1 MiB: send fewer at once; see [`BatchError`].
     pub async fn add_tasks(&self, job: &str, tasks: &[TaskAdd]) -> Result<Vec<TaskAddResult>, BatchError> {
-        /// As the wire's collection, without a copy of the tasks.
+        /// The collection as JSON, without a copy of the tasks.
         #[derive(Serialize)]
         struct Collection<'a> {
             value: &'a [TaskAdd],
         }
         let call = self.call(Op::AddTasks, Method::POST, job.to_owned(), &["jobs", job, "addtaskcollection"]);
         if !(1..=limit::TASKS_PER_COLLECTION).contains(&tasks.len()) {
-            return Err(
-                call.unsendable("InvalidPropertyValue", format!("{} tasks, not 1 to 100", tasks.len()))
-            );
+            return Err(call.unsendable(
+                "InvalidPropertyValue",
+                format!("expected 1 to 100 tasks, found {}", tasks.len()),
+            ));
         }
         let call = with_json(call, &Collection { value: tasks });
         if call.body.len() > limit::BODY_BYTES {
-            // A service may hang up in the middle of it, and then nobody knows why.
-            let problem = format!("{} tasks make {} bytes, more than 1 MiB", tasks.len(), call.body.len());
+            // A service may close the connection in the middle of it, without a reason.
+            let problem =
+                format!("{} tasks have {} bytes, expected at most 1 MiB", tasks.len(), call.body.len());
             return Err(call.unsendable("RequestBodyTooLarge", problem));
         }
         Ok(self.read::<TaskAddCollectionResult>(call).await?.value)
     }
 
-    /// A task.
+    /// Returns a task.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -50,8 +51,8 @@ impl BatchApi {
         .await
     }
 
-    /// All tasks of a job that `filter` lets pass, as far as a follower needs to know; `select` is usually
-    /// [`dropmill_azure_wire::batch::TASK_STATUS_SELECT`]. Pages are taken at different moments: a task may
+    /// Returns all tasks of a job that match `filter`, with the properties in `select`, usually
+    /// [`dropmill_azure_wire::batch::TASK_STATUS_SELECT`]. Pages are created at different times: a task may
     /// occur twice, or not at all.
     ///
     /// # Errors
@@ -65,7 +66,7 @@ impl BatchApi {
         self.list(Op::ListTasks, job.to_owned(), &["jobs", job, "tasks"], filter, select).await
     }
 
-    /// How many tasks are in which state; may lag behind by seconds.
+    /// Returns the number of tasks in each state; it may be some seconds old.
     ///
     /// # Errors
     /// See [`BatchError`].
@@ -73,7 +74,7 @@ impl BatchApi {
         self.read(self.call(Op::TaskCounts, Method::GET, job.to_owned(), &["jobs", job, "taskcounts"])).await
     }
 
-    /// Ends a task.
+    /// Terminates a task.
     ///
     /// # Errors
     /// `TaskCompleted` if it has ended; see [`BatchError`].
@@ -92,7 +93,7 @@ impl BatchApi {
         self.done(self.call(Op::DeleteTask, Method::DELETE, format!("{job}/{task}"), &path)).await
     }
 
-    /// Queues a task again that failed.
+    /// Queues a failed task again.
     ///
     /// # Errors
     /// `TaskSucceeded`, `TaskNotCompleted`; see [`BatchError`].

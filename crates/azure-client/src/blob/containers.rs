@@ -1,4 +1,4 @@
-//! Containers, and single blobs: there or not, and gone.
+//! Containers, and the existence and deletion of single blobs.
 
 use super::{BlobApi, BlobInfo, digest::Md5Sum};
 use crate::{error::BlobError, operation::Operation as Op};
@@ -7,7 +7,8 @@ use dropmill_lifecycle::Code;
 use http::Method;
 
 impl BlobApi {
-    /// Makes a container; `true` if there was one of that name already. After a 409 without an error code, it looks.
+    /// Creates a container; returns `true` if one of that name existed already. After a 409 without an error
+    /// code, it checks whether the container exists.
     ///
     /// # Errors
     /// `ContainerBeingDeleted` for half a minute after one of that name was deleted; see [`BlobError`].
@@ -27,14 +28,14 @@ impl BlobApi {
     /// Deletes a container with all its blobs.
     ///
     /// # Errors
-    /// `ContainerNotFound` if it is gone; see [`BlobError`].
+    /// `ContainerNotFound` if it does not exist; see [`BlobError`].
     pub async fn delete_container(&self, container: &str) -> Result<(), BlobError> {
         let call = self.container_call(Op::DeleteContainer, Method::DELETE, container, "").ok(&[202]);
         self.caller.exchange(call).await?;
         Ok(())
     }
 
-    /// Whether there is a container of that name.
+    /// Returns whether a container of that name exists.
     ///
     /// # Errors
     /// See [`BlobError`].
@@ -47,7 +48,7 @@ impl BlobApi {
         }
     }
 
-    /// What is known of a blob.
+    /// Returns the properties of a blob.
     ///
     /// # Errors
     /// `BlobNotFound` or `ContainerNotFound`; see [`BlobError`].
@@ -70,7 +71,7 @@ impl BlobApi {
     /// Deletes a blob with its snapshots.
     ///
     /// # Errors
-    /// `BlobNotFound` if it is gone; see [`BlobError`].
+    /// `BlobNotFound` if it does not exist; see [`BlobError`].
     pub async fn delete_blob(&self, container: &str, name: &str) -> Result<(), BlobError> {
         let call = self.blob_call(Op::DeleteBlob, Method::DELETE, container, name, None).ok(&[202]);
         let call = call.text_header(dropmill_azure_wire::blob::header::DELETE_SNAPSHOTS, "include")?;

@@ -1,4 +1,4 @@
-//! MD5, as Blob keeps it with every content: base64 in headers, hex where people compare it.
+//! MD5 as the Blob service stores it with a content: base64 in headers, hex for people.
 
 use super::FileReads;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -7,14 +7,15 @@ use md5::{Digest, Md5};
 use std::{io, mem};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// So much is hashed on another thread at a time: long enough that handing it over costs nothing beside.
+/// Number of bytes that are hashed on another thread at a time, enough to make the cost of the switch
+/// negligible.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// An MD5.
+/// An MD5 checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Md5Sum([u8; 16]);
 
-/// MD5 of what came so far.
+/// Computes the MD5 of the bytes so far.
 #[derive(Clone, Default)]
 pub(super) struct Hasher(Md5);
 
@@ -28,8 +29,8 @@ impl Hasher {
     }
 }
 
-/// MD5 of a body that arrives piece by piece. A long one is hashed beside its arrival, since MD5 takes about as
-/// long as a fast network; what waits for that is at most two pieces.
+/// Computes the MD5 of a body that arrives in pieces. A long body is hashed on another thread while it
+/// arrives, since MD5 is about as slow as a fast network. At most two pieces wait for it.
 pub(super) struct BodyHasher {
     here: Hasher,
     elsewhere: bool,
@@ -86,12 +87,12 @@ impl Md5Sum {
         hasher.sum()
     }
 
-    /// Reads what a header or a list holds; `None` if it is no MD5.
+    /// Parses the base64 form of headers and lists; `None` if it is not a valid MD5.
     pub fn from_base64(text: &str) -> Option<Self> {
         STANDARD.decode(text.trim()).ok()?.try_into().ok().map(Self)
     }
 
-    /// Reads what [`Md5Sum::hex`] wrote; `None` if it is not that.
+    /// Parses the output of [`Md5Sum::hex`]; `None` if it is not valid.
     pub fn from_hex(text: &str) -> Option<Self> {
         if text.len() != 32 {
             return None;

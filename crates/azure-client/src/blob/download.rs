@@ -1,4 +1,4 @@
-//! Down: a blob's bytes, whole, in order, and checked against what the service says they are.
+//! Downloads: all bytes of a blob, in order, checked against the length and MD5 that the service reports.
 
 use super::{
     BlobApi, BlobListing,
@@ -20,23 +20,23 @@ use http_body_util::BodyExt;
 use std::{io::Write, time::Duration};
 use tokio::time::timeout;
 
-/// A download of which nothing arrives for so long has broken off. There is no limit to the whole of it.
+/// Longest time without data before a download counts as interrupted. The total time has no limit.
 pub const STALLED_AFTER: Duration = Duration::from_secs(60);
-/// How often a download goes on where it broke off, before that is left to others to decide.
+/// Maximum number of times that an interrupted download is resumed before it fails.
 pub const RESUMES: u32 = 5;
 
-/// What was downloaded.
+/// The result of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downloaded {
-    /// Length.
+    /// Length in bytes.
     pub bytes: u64,
     /// MD5 of the content in hex.
     pub md5: String,
-    /// The tag of the blob.
+    /// ETag of the blob.
     pub etag: String,
 }
 
-/// What a blob is, as its first answer says.
+/// Properties of a blob from the first response.
 struct Whole {
     length: u64,
     etag: String,
@@ -44,7 +44,7 @@ struct Whole {
 }
 
 impl BlobApi {
-    /// A blob in memory. Its length and MD5 (if the service knows it) are checked.
+    /// Downloads a blob into memory. Checks its length, and its MD5 if the service knows it.
     ///
     /// # Errors
     /// [`CallError::TooLarge`] above `limit_bytes`; [`BlobError::Corrupt`]; see [`BlobError`].
@@ -78,12 +78,11 @@ impl BlobApi {
         Ok(body)
     }
 
-    /// Writes a blob's bytes, in order, to `writer`: all of them, or an error. Length and MD5 (if the service knows
-    /// it) are checked. A download that breaks off goes on from there up to [`RESUMES`] times, if the blob is
-    /// still the same.
+    /// Writes all bytes of a blob to `writer`, in order. Checks the length, and the MD5 if the service knows
+    /// it. An interrupted download is resumed up to [`RESUMES`] times if the blob is unchanged.
     ///
     /// # Errors
-    /// [`BlobError::Corrupt`], `ConditionNotMet` if the blob changed meanwhile: begin again with an empty
+    /// [`BlobError::Corrupt`], `ConditionNotMet` if the blob changed meanwhile: start again with an empty
     /// writer; [`BlobError::Target`]; see [`BlobError`].
     pub async fn download_to<W: Write + ?Sized>(
         &self,
@@ -94,12 +93,12 @@ impl BlobApi {
         self.download(container, name, None, writer).await
     }
 
-    /// Writes the bytes of a blob that was listed, as [`BlobApi::download_to`] does: exactly as many as the list says,
-    /// with the MD5 that the list says if the response has none.
+    /// Writes the bytes of a listed blob as [`BlobApi::download_to`] does. Checks the length of the list, and
+    /// its MD5 if the response has none.
     ///
     /// # Errors
-    /// [`BlobError::OtherLength`] if the response names another length, before anything is written; as for
-    /// [`BlobApi::download_to`].
+    /// [`BlobError::OtherLength`] if the response has another length, before anything is written; otherwise
+    /// as [`BlobApi::download_to`].
     pub async fn download_listed<W: Write + ?Sized>(
         &self,
         container: &str,
@@ -134,7 +133,7 @@ impl BlobApi {
                 return Err(CallError::Unreachable { tried, source }.into());
             }
             resumed += 1;
-            tracing::debug!(call = %tried, arrived, of = whole.length, problem, "download broke off: going on");
+            tracing::debug!(call = %tried, arrived, of = whole.length, problem, "download interrupted, resuming");
             broke = match self.rest(container, name, arrived, &whole).await {
                 Ok(body) => self.pour(&tried, body, &whole, &mut arrived, &mut hasher, writer).await?,
                 Err(CallError::Unreachable { source: TransportError::Broken(problem), .. }) => Some(problem),
@@ -146,7 +145,7 @@ impl BlobApi {
         Ok(Downloaded { bytes: arrived, md5: sum.hex(), etag: whole.etag })
     }
 
-    /// Pours a body into the writer; says why if it ended too early.
+    /// Copies a body to the writer; returns the reason if it ended too early.
     async fn pour<W: Write + ?Sized>(
         &self,
         tried: &CallInfo,
@@ -159,7 +158,7 @@ impl BlobApi {
         loop {
             let frame = match timeout(STALLED_AFTER, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
-                // All of it is here; what broke was the connection's farewell.
+                // The body is complete; only the end of the connection failed.
                 Ok(Some(Err(_))) if *arrived == whole.length => return Ok(None),
                 Ok(Some(Err(error))) => return Ok(Some(error.to_string())),
                 Ok(None) if *arrived == whole.length => return Ok(None),
@@ -169,7 +168,7 @@ impl BlobApi {
             let Ok(data) = frame.into_data() else { continue };
             *arrived += data.len() as u64;
             if *arrived > whole.length {
-                let problem = format!("more than the {} bytes it told", whole.length);
+                let problem = format!("more than the {} bytes of its Content-Length", whole.length);
                 return Err(broken(tried, 200, &HeaderMap::new(), problem).into());
             }
             let target = |source| BlobError::Target { tried: tried.clone(), source };
@@ -178,7 +177,7 @@ impl BlobApi {
         }
     }
 
-    /// The rest of the same blob.
+    /// Requests the rest of the same blob.
     async fn rest(
         &self,
         container: &str,
@@ -195,14 +194,14 @@ impl BlobApi {
         let range = response.headers().get(http_header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let expected = format!("bytes {from}-{}/{}", whole.length - 1, whole.length);
         if range != Some(&expected) {
-            return Err(broken(&tried, 206, response.headers(), format!("its range is not {expected}")));
+            return Err(broken(&tried, 206, response.headers(), format!("expected the range {expected}")));
         }
         Ok(response.into_body())
     }
 }
 
 impl Whole {
-    /// Compares with the list, which came in a response of its own: something on the way may have changed either.
+    /// Compares the response with the list: a proxy may have changed either of them.
     fn agree_with(&mut self, listed: &BlobListing, tried: &CallInfo) -> Result<(), BlobError> {
         if self.length != listed.size_bytes {
             let (listed_bytes, named_bytes) = (listed.size_bytes, self.length);

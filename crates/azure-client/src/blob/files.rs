@@ -1,4 +1,4 @@
-//! Reading a file so that it is known afterwards what was read: whether it stood still meanwhile.
+//! Reads a file and checks afterwards whether it changed meanwhile.
 
 use bytes::Bytes;
 use dropmill_azure_wire::blob::FileMetadata;
@@ -10,21 +10,21 @@ use std::{
     sync::Arc,
 };
 
-/// Files up to this length are read where the call is made: that takes less time than asking another thread.
+/// Files up to this length are read on the caller's thread, which is faster than switching threads.
 const SHORT_BYTES: u64 = 1 << 20;
 
-/// Where long work on files is done: reading them, and computing checksums.
+/// Where long work on files is done: reading and checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FileReads {
-    /// On the thread of the caller: for simulations, in which nothing may happen elsewhere.
+    /// On the caller's thread: for simulations, which must have a single thread.
     Inline,
-    /// On the runtime's threads for blocking work, so that other calls go on meanwhile.
+    /// On the runtime's threads for blocking work, so that other requests continue meanwhile.
     #[default]
     Threads,
 }
 
 impl FileReads {
-    /// Does the work there; `bytes` says how long it takes.
+    /// Runs the work there; `bytes` is a measure of its duration.
     pub(super) async fn run<T: Send + 'static>(
         self,
         bytes: u64,
@@ -37,12 +37,12 @@ impl FileReads {
     }
 }
 
-/// What a blob is made from: a file that is held open, or bytes in memory; and how it was when it was opened.
+/// The source of a blob: an open file or bytes in memory, with the metadata from when it was opened.
 #[derive(Debug, Clone)]
 pub struct FileSource {
     content: Content,
     label: PathBuf,
-    /// Whether `label` is a path that must still lead to the file after it was read.
+    /// Whether `label` is a path that must still lead to the file after reading.
     check_path: bool,
     opened: Look,
     facts: FileMetadata,
@@ -54,7 +54,7 @@ enum Content {
     Memory(Bytes),
 }
 
-/// What changes when a file's content does.
+/// Metadata that changes when the content of a file changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Look {
     length: u64,
@@ -74,12 +74,12 @@ impl Look {
     }
 }
 
-/// Why there is nothing to upload.
+/// The reason why a source could not be read.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// The file did not stand still.
+    /// The file changed while it was read.
     Changed,
-    /// It could not be read.
+    /// The file could not be read.
     Failed(io::Error),
 }
 
@@ -95,7 +95,7 @@ impl FileSource {
     /// # Errors
     /// Fails if the file cannot be opened or is not a regular file: a folder, or a pipe that would never end.
     pub fn open(path: &Path) -> Result<Self, io::Error> {
-        // Checked before as well: to open a pipe waits for a writer.
+        // Also checked before opening, because opening a pipe waits for a writer.
         regular(&path.metadata()?)?;
         Ok(Self { check_path: true, ..Self::from_file(File::open(path)?, path)? })
     }
@@ -121,7 +121,8 @@ impl FileSource {
         })
     }
 
-    /// Reads from memory; `label` names the content in errors, `version` tells it from others.
+    /// Reads from memory; `label` names the content in errors, `version` distinguishes it from other
+    /// contents.
     pub fn from_bytes(bytes: Bytes, label: &Path, version: u64) -> Self {
         let opened = Look { length: bytes.len() as u64, place: (0, version), ..Look::default() };
         let facts = FileMetadata::default();
@@ -133,7 +134,7 @@ impl FileSource {
         self.opened.length
     }
 
-    /// Returns mode and time of the file; nothing of memory.
+    /// Returns mode and modification time of the file; empty for bytes in memory.
     pub fn facts(&self) -> FileMetadata {
         self.facts
     }
@@ -143,13 +144,13 @@ impl FileSource {
         &self.label
     }
 
-    /// Returns a text that another content of the file would not have.
+    /// Returns a text that differs for every other content of the file.
     pub(super) fn fingerprint(&self) -> String {
         let Look { length, modified, changed, place } = self.opened;
         format!("{length}/{modified:?}/{changed:?}/{place:?}")
     }
 
-    /// Reads `length` bytes from an offset on.
+    /// Reads `length` bytes from an offset.
     pub(super) fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>, Unread> {
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         match &self.content {
@@ -166,7 +167,7 @@ impl FileSource {
         if (bytes.len() as u64) < length { Err(Unread::Changed) } else { Ok(bytes) }
     }
 
-    /// Checks that the file is as it was when it was opened, and that its path leads to it or to nothing.
+    /// Checks that the file is unchanged since it was opened, and that its path leads to it or to nothing.
     pub(super) fn stood_still(&self) -> Result<(), Unread> {
         let Content::File(file) = &self.content else { return Ok(()) };
         let replaced = match self.check_path.then(|| self.label.metadata()) {
@@ -176,7 +177,7 @@ impl FileSource {
             Some(Err(error)) => return Err(error.into()),
         };
         let now = Look::of(&file.metadata()?);
-        // The deletion of a file changes its ctime; its bytes are the same.
+        // Deleting a file changes its ctime, but not its bytes.
         let changed = now.length != self.opened.length || now.modified != self.opened.modified;
         if replaced || changed { Err(Unread::Changed) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! The list of a container's blobs.
+//! Lists the blobs of a container.
 
 use super::{BlobApi, digest::Md5Sum};
 use crate::{error::BlobError, operation::Operation as Op};
@@ -9,26 +9,27 @@ use dropmill_azure_wire::{
 use http::Method;
 use std::collections::BTreeSet;
 
-/// More pages than any container of ours has: 100 million blobs.
+/// Maximum number of pages, more than any container of this project needs: 100 million blobs.
 const MOST_PAGES: usize = 20_000;
 
 /// A blob in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobListing {
-    /// Its name; may hold any character.
+    /// Name of the blob; may contain any character.
     pub name: String,
-    /// Its length.
+    /// Length in bytes.
     pub size_bytes: u64,
     /// MD5 of its content in hex, if the service knows it.
     pub md5: Option<String>,
     /// Changes with every change of the blob.
     pub etag: String,
-    /// What it remembers of the file that it was made of.
+    /// Metadata of the file from which the blob was made.
     pub file: FileMetadata,
 }
 
 impl BlobApi {
-    /// The blobs whose names begin with `prefix` (empty: all), in the service's order, each once whatever pages say.
+    /// Returns the blobs whose names begin with `prefix` (empty: all), in the service's order, without
+    /// duplicates.
     ///
     /// # Errors
     /// `ContainerNotFound`; see [`BlobError`].
@@ -36,11 +37,11 @@ impl BlobApi {
         self.list_some_blobs(container, prefix, usize::MAX).await
     }
 
-    /// The same, but no further page is asked for once there are more than `most` blobs: whoever gets more than that
-    /// knows that there are too many, and not how many.
+    /// Returns the same, but requests no further page once there are more than `most` blobs: a longer result
+    /// means that there are too many.
     ///
     /// # Errors
-    /// As for [`BlobApi::list_blobs`].
+    /// As [`BlobApi::list_blobs`].
     pub async fn list_some_blobs(
         &self,
         container: &str,

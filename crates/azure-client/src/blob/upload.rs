@@ -1,4 +1,4 @@
-//! Up: bytes and files become blobs. A blob is there whole or not at all.
+//! Uploads: bytes and files become blobs. A blob exists completely or not at all.
 
 use super::{
     BlobApi,
@@ -20,40 +20,40 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderValue, Method, header as http_header};
 use std::{collections::BTreeMap, path::Path};
 
-/// Files up to this length go up in one call, from memory, unless told otherwise.
+/// Default maximum length of a file that is uploaded in one request, from memory.
 pub const LONGEST_IN_ONE: u64 = 64 << 20;
-/// Longer ones go up in blocks of this length unless told otherwise (longer ones where 50,000 would not do).
+/// Default block length for longer files; larger if 50,000 blocks would not be enough.
 pub const BLOCK_BYTES: u64 = 8 << 20;
-/// Blocks on their way at the same time: so many, and no more, are in memory.
+/// Maximum number of blocks that are in memory and being uploaded at the same time.
 pub const BLOCKS_IN_FLIGHT: usize = 4;
 
-/// How a blob is stored.
+/// Options for storing a blob.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PutOptions {
-    /// Only if there is none of that name: otherwise `BlobAlreadyExists`.
+    /// Fails with `BlobAlreadyExists` if a blob of that name exists.
     pub only_if_absent: bool,
-    /// What it is; `application/octet-stream` by default.
+    /// Content type; `application/octet-stream` by default.
     pub content_type: Option<String>,
-    /// What its owner wants to remember with it.
+    /// User-defined metadata of the blob.
     pub metadata: Metadata,
 }
 
-/// What was stored.
+/// The result of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Length.
+    /// Length in bytes.
     pub bytes: u64,
     /// MD5 of the content in hex.
     pub md5: String,
-    /// The tag that the blob got; empty if the service told none.
+    /// ETag of the blob; empty if the service sent none.
     pub etag: String,
 }
 
 impl BlobApi {
-    /// Stores bytes as a blob, in one call. The service checks their MD5.
+    /// Stores bytes as a blob, in one request. The service checks their MD5.
     ///
     /// # Errors
-    /// `BlobAlreadyExists` if only an absent one was to be stored; see [`BlobError`].
+    /// `BlobAlreadyExists` if the options forbid replacing a blob; see [`BlobError`].
     pub async fn put_blob(
         &self,
         container: &str,
@@ -71,8 +71,8 @@ impl BlobApi {
         self.put_whole(container, name, bytes, sum, &options).await
     }
 
-    /// Stores a file as a blob: in one call if it is short, in blocks beyond. Blocks that an upload of
-    /// the same file left behind when it broke off are not sent again. Nothing is stored if the file changes
+    /// Stores a file as a blob: in one request if it is short, otherwise in blocks. Blocks that an
+    /// interrupted upload of the same file left are not sent again. Nothing is stored if the file changes
     /// meanwhile.
     ///
     /// # Errors
@@ -87,8 +87,8 @@ impl BlobApi {
         self.put_source(container, name, (path, FileSource::open(path)), options).await
     }
 
-    /// Stores what the caller has opened, as [`BlobApi::put_file`] stores a file. The path names a source that could not
-    /// be opened.
+    /// Stores a source that the caller has opened, as [`BlobApi::put_file`] does. The path names the source
+    /// if it could not be opened.
     ///
     /// # Errors
     /// As [`BlobApi::put_file`].
@@ -165,7 +165,7 @@ impl BlobApi {
                     Ok((bytes, hasher))
                 })
             };
-            // What is on its way goes on while the next block is read.
+            // Uploads in flight continue while the next block is read.
             let read = drive(read, &mut in_flight).await?;
             let (bytes, updated) = read.unwrap_or_else(|error| Err(error.into())).map_err(unread)?;
             hasher = updated;
@@ -198,7 +198,8 @@ impl BlobApi {
         Ok(stored(&answer, source.length(), sum))
     }
 
-    /// TLS, or the machine's own memory, guards a block on its way; the MD5 of the whole is kept with the blob.
+    /// A block has no checksum of its own: TLS protects it on its way, and the MD5 of the whole is stored
+    /// with the blob.
     async fn put_block(
         &self,
         container: &str,
@@ -212,14 +213,14 @@ impl BlobApi {
         Ok(())
     }
 
-    /// The blocks that wait to be committed, with their lengths.
+    /// Returns the uncommitted blocks, with their lengths.
     async fn blocks_left(&self, container: &str, name: &str) -> Result<BTreeMap<String, u64>, BlobError> {
         let query = Some("comp=blocklist&blocklisttype=uncommitted");
         let call = self.blob_call(Op::GetBlockList, Method::GET, container, name, query);
         let tried: CallInfo = call.tried.clone();
         let answer = match self.caller.exchange(call).await {
             Ok(answer) => answer,
-            // Neither blob nor blocks. A missing container tells itself with the first block.
+            // There is neither a blob nor a block. A missing container is reported by the first block.
             Err(error) if error.is_not_found() => return Ok(BTreeMap::new()),
             Err(error) => return Err(error.into()),
         };
@@ -229,7 +230,7 @@ impl BlobApi {
     }
 }
 
-/// Waits for `read` while what is in flight goes on; fails when any of it does.
+/// Waits for `read` while the requests in flight continue; fails if one of them fails.
 async fn drive<T, F: Future<Output = Result<(), BlobError>>>(
     read: impl Future<Output = T>,
     in_flight: &mut FuturesUnordered<F>,
@@ -258,13 +259,13 @@ fn stored(answer: &ApiResponse, bytes: u64, sum: Md5Sum) -> Stored {
     Stored { bytes, md5: sum.hex(), etag: ETag::new(etag).as_str().to_owned() }
 }
 
-/// How a file is cut into blocks.
+/// How a file is divided into blocks.
 struct Blocks {
     length: u64,
     block_bytes: u64,
     count: u64,
-    /// Names the file's content in the ids, so that blocks left by an earlier try of the same can be told from
-    /// others. All ids of a blob must be of one length.
+    /// Identifies the content of the file in block ids, so that blocks of an earlier attempt with the same
+    /// content are recognised. All ids of a blob must have the same length.
     mark: String,
 }
 
@@ -275,7 +276,7 @@ impl Blocks {
 
     fn cut(length: u64, block_bytes: u64, mark: String) -> Self {
         let least = length.div_ceil(limit::BLOCKS as u64);
-        // Whole MiB: a block of odd length is as good, but harder to read in a list.
+        // A multiple of 1 MiB, so that block lists are easy to read.
         let block_bytes = if least <= block_bytes { block_bytes } else { least.next_multiple_of(1 << 20) };
         Self { length, block_bytes, count: length.div_ceil(block_bytes), mark }
     }
@@ -287,7 +288,7 @@ impl Blocks {
 
     fn id(&self, number: u64) -> String {
         use base64::{Engine, engine::general_purpose::STANDARD};
-        // The length of a block decides what its number stands for.
+        // The position of a block depends on the block length, so the length is part of the id.
         STANDARD.encode(format!("{}-{:010}-{number:06}", &self.mark[..16], self.block_bytes))
     }
 }

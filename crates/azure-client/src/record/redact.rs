@@ -1,34 +1,34 @@
-//! What of an exchange may be kept.
+//! Removes secrets from exchanges before they are recorded.
 
 use serde_json::Value;
 
-/// What stands where a secret was.
+/// Placeholder for a secret.
 const GONE: &str = "***";
-/// Members of JSON whose values are secrets, in lower case.
+/// Names of JSON members whose values are secrets, in lower case.
 const SECRETS: &[&str] =
     &["accountkey", "password", "sastoken", "saskey", "sshprivatekey", "registrypassword", "client_secret"];
-/// What a service says about a signature that it refuses repeats the signature.
+/// The member in which a service repeats a rejected signature.
 const DETAIL: &str = "AuthenticationErrorDetail";
 
-/// A text without the signatures of SAS links and of requests.
+/// Returns a text without the signatures of SAS URLs and requests.
 pub fn redacted(text: &str) -> String {
     self::text(text)
 }
 
-/// A text without the signatures of SAS links.
+/// Returns a text without the signatures of SAS URLs.
 pub fn text(text: &str) -> String {
-    let mut told = String::with_capacity(text.len());
+    let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = find_signature(rest) {
         let end = rest[at..].find(|letter: char| "&\"'<>\\ \t\r\n".contains(letter));
-        told.push_str(&rest[..at]);
-        told.push_str(GONE);
+        result.push_str(&rest[..at]);
+        result.push_str(GONE);
         rest = end.map_or("", |end| &rest[at + end..]);
     }
-    told + rest
+    result + rest
 }
 
-/// Where the value of the next `sig=` begins, whatever its case.
+/// Returns the position of the value of the next `sig=`, in any case.
 fn find_signature(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let is_name = |at: usize| {
@@ -41,7 +41,7 @@ fn find_signature(text: &str) -> Option<usize> {
     (0..bytes.len()).find(|at| is_name(*at)).map(|at| at + 4)
 }
 
-/// A body of JSON or XML without secrets.
+/// Returns a JSON or XML body without secrets.
 pub fn body(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
         Ok(mut value) => {
@@ -83,7 +83,7 @@ fn clean(value: &mut Value) {
     }
 }
 
-/// The value of a variable may be anything; ours are known.
+/// Removes the value of a variable, which may be secret; the variables of this program are kept.
 fn quiet(setting: &mut Value) {
     let known = setting["name"].as_str().is_some_and(|name| name.starts_with("DROPMILL_"));
     match setting.get_mut("value") {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_go_and_the_rest_stays() {
+    fn signatures_are_removed_and_the_rest_stays() {
         for (said, kept) in [
             ("/c/b?sv=1&sig=a%2Bb%3D&se=2", "/c/b?sv=1&sig=***&se=2"),
             ("/c/b?sig=abc", "/c/b?sig=***"),
@@ -116,7 +116,7 @@ mod tests {
             ("sig=***", "sig=***"),
         ] {
             assert_eq!(text(said), kept);
-            assert_eq!(text(kept), kept, "twice is once");
+            assert_eq!(text(kept), kept, "a second pass changes nothing");
         }
     }
 

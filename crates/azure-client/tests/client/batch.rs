@@ -1,4 +1,4 @@
-//! Every call of Batch as the wire sees it.
+//! Tests every Batch request as the service receives it.
 
 use crate::{
     description::{Description, operation},
@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 type Calling = fn(BatchApi) -> BoxFuture<'static, Result<(), BatchError>>;
 
-/// A call, what it must look like, what is answered, and what defines its body.
+/// A request, its expected form, the response, and the definition of its body.
 struct Case(&'static str, u16, &'static str, Calling);
 
 macro_rules! call {
@@ -127,13 +127,14 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The newest description of a body; version 2025-06-01 is known by the models of a client, which has none for some.
+/// Returns the newest description of a body. A client's models describe version 2025-06-01, but not every
+/// body.
 fn description_of(definition: &str) -> Description {
     let newest = Description::of_2025();
     if newest.has(definition) { newest } else { Description::of_20() }
 }
 
-/// A noun with every property that the published description has, but for those that only the service sets.
+/// Returns an entity with every property of the published description, except read-only ones.
 fn full<T: serde::de::DeserializeOwned>(definition: &str) -> T {
     let mut body = description_of(definition).full_body(definition);
     without_server_values(&mut body);
@@ -151,7 +152,7 @@ fn without_server_values(body: &mut Value) {
     }
 }
 
-/// Headers that the official client's pipeline adds to every call, and HTTP's own.
+/// Headers that the official client adds to every request, and those of HTTP.
 const OF_EVERY_CALL: &[&str] = &[
     "accept",
     "authorization",
@@ -161,11 +162,11 @@ const OF_EVERY_CALL: &[&str] = &[
     "return-client-request-id",
     "user-agent",
 ];
-/// Calls that may have a body, and have none here.
+/// Requests with an optional body, which have none here.
 const OPTIONAL_BODY: &[&str] = &["POST /jobs/j/terminate"];
 
 #[tokio::test]
-async fn every_call_is_made_as_the_service_documents_it() {
+async fn every_request_has_its_documented_form() {
     for Case(line, code, definition, calling) in cases() {
         let service = Service::answering(move |seen| {
             let id = seen.path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -214,7 +215,7 @@ async fn every_call_is_made_as_the_service_documents_it() {
 }
 
 #[tokio::test]
-async fn every_call_tells_its_name_and_subject_when_it_is_refused() {
+async fn every_error_names_operation_and_subject() {
     let mut lines = String::new();
     for Case(line, _, _, calling) in cases() {
         let service = Service::answering(|_| refusal(409, "SomeNewCode"));
@@ -238,7 +239,7 @@ async fn a_filter_and_a_selection_are_encoded() {
 }
 
 #[tokio::test]
-async fn what_became_of_each_task_is_told_one_by_one() {
+async fn each_added_task_has_its_own_result() {
     let service = Service::answering(|_| {
         json(
             200,
@@ -251,9 +252,9 @@ async fn what_became_of_each_task_is_told_one_by_one() {
     });
     let tasks: Vec<TaskAdd> = ["t1", "t2", "t3"].map(task).into();
     let results = service.batch().add_tasks("j", &tasks).await.unwrap();
-    let told: Vec<_> = results.iter().map(|result| (result.task_id.as_str(), &result.status)).collect();
+    let found: Vec<_> = results.iter().map(|result| (result.task_id.as_str(), &result.status)).collect();
     assert_eq!(
-        told,
+        found,
         [
             ("t1", &TaskAddStatus::Success),
             ("t2", &TaskAddStatus::ClientError),
@@ -263,7 +264,7 @@ async fn what_became_of_each_task_is_told_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_collection_that_the_service_would_refuse_is_not_sent() {
+async fn a_collection_that_the_service_would_reject_is_not_sent() {
     let service = Service::answering(|_| panic!("nothing is sent"));
     let api = service.batch();
     for (count, length, code) in [
@@ -283,7 +284,7 @@ fn task(id: &str) -> TaskAdd {
     TaskAdd { id: id.into(), command_line: "/bin/true".into(), ..Default::default() }
 }
 
-/// Serves a file of 26 letters as the real service does: HEAD tells its length, ranges are in `ocp-range`.
+/// Serves a file of 26 letters like the real service: HEAD returns its length, ranges are in `ocp-range`.
 fn letters(seen: &Seen, honours_ranges: bool) -> Answer {
     let all = b"abcdefghijklmnopqrstuvwxyz".as_slice();
     if seen.method == "HEAD" {
@@ -300,7 +301,7 @@ fn letters(seen: &Seen, honours_ranges: bool) -> Answer {
 }
 
 #[tokio::test]
-async fn a_part_of_a_file_is_read_whether_or_not_ranges_are_honoured() {
+async fn a_part_of_a_file_is_read_with_and_without_support_for_ranges() {
     for honours_ranges in [true, false] {
         let service = Service::answering(move |seen| letters(&seen, honours_ranges));
         let api = service.batch();
@@ -328,7 +329,7 @@ async fn an_empty_file_has_an_empty_tail() {
 }
 
 #[tokio::test]
-async fn calls_have_names_that_come_from_the_seed() {
+async fn request_ids_depend_on_the_seed() {
     let names = || async {
         let service = Service::answering(|_| json(200, &value!({"id": "j"})));
         let api = service.batch();
@@ -372,7 +373,7 @@ impl TokenSource for Tokens {
 }
 
 #[tokio::test]
-async fn a_token_proves_who_calls() {
+async fn a_token_authorizes_a_request() {
     let service = Service::answering(|_| json(200, &value!({"id": "j"})));
     let api = |outcome| {
         let options = batch_options(service.in_process(), "http://service.local:1");
@@ -393,7 +394,7 @@ async fn a_token_proves_who_calls() {
 }
 
 #[test]
-fn every_operation_says_what_it_is() {
+fn every_operation_has_a_name() {
     let mut words: Vec<&str> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
     words.sort_unstable();
     words.dedup();

@@ -1,4 +1,4 @@
-//! Downloads: whole and right, or an error.
+//! Tests downloads: complete and correct, or an error.
 
 use crate::service::{Answer, Seen, Service, breaking_off, stalling, status, with_body};
 use axum::body::Body;
@@ -27,7 +27,7 @@ fn offset(seen: &Seen) -> usize {
         .map_or(0, |range| range.trim_end_matches('-').parse().unwrap())
 }
 
-/// The answer for what is asked for, with another body.
+/// Returns the response to a range request, with another body.
 fn part(seen: &Seen, body: Body) -> Answer {
     let (from, ranged) = (offset(seen), seen.headers.contains_key("x-ms-range"));
     let length = (CONTENT.len() - from).to_string();
@@ -66,8 +66,8 @@ async fn an_empty_blob_is_downloaded() {
 }
 
 #[tokio::test]
-async fn a_download_goes_on_where_it_broke_off() {
-    // Seven bytes at a time: reset, or simply shorter than told.
+async fn an_interrupted_download_is_resumed() {
+    // Seven bytes at a time: with a reset, or shorter than the Content-Length.
     for reset in [true, false] {
         let service = Service::answering(move |seen| {
             let piece = Bytes::from_static(&rest(&seen).as_bytes()[..rest(&seen).len().min(7)]);
@@ -89,11 +89,11 @@ fn once(piece: Bytes) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_download_that_breaks_off_again_and_again_is_given_up() {
+async fn a_download_that_is_interrupted_too_often_fails() {
     let service = Service::answering(|seen| part(&seen, breaking_off(vec![])));
     let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
     assert!(
-        error.failure().message.starts_with("get blob c/b: no answer from the service: connection lost"),
+        error.failure().message.starts_with("get blob c/b: no response from the service: connection lost"),
         "{error}"
     );
     assert_eq!(error.kind(), FailureKind::Transient);
@@ -101,7 +101,7 @@ async fn a_download_that_breaks_off_again_and_again_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_may_take_for_ever_but_not_stand_still() {
+async fn a_download_may_be_slow_but_must_not_stall() {
     let service = Service::answering(|seen| match offset(&seen) {
         0 => part(&seen, stalling(vec!["01234".into()])),
         _ => part(&seen, rest(&seen).into()),
@@ -111,7 +111,7 @@ async fn a_download_may_take_for_ever_but_not_stand_still() {
     service.blob().download_to("c", "b", &mut arrived).await.unwrap();
     assert_eq!(arrived, CONTENT.as_bytes());
     assert_eq!(began.elapsed(), STALLED_AFTER);
-    // A byte every fifty seconds is slow, and well.
+    // A byte every fifty seconds is slow, but allowed.
     let slow = Service::answering(|seen| {
         let bytes = CONTENT.bytes().map(|byte| Ok::<_, io::Error>(Bytes::from(vec![byte])));
         let dripping = futures_util::StreamExt::then(futures_util::stream::iter(bytes), |byte| async {
@@ -125,7 +125,7 @@ async fn a_download_may_take_for_ever_but_not_stand_still() {
 }
 
 #[tokio::test]
-async fn a_blob_that_changed_meanwhile_is_not_patched_together() {
+async fn parts_of_different_versions_of_a_blob_are_not_combined() {
     let service = Service::answering(|seen| match offset(&seen) {
         0 => part(&seen, breaking_off(vec!["0123".into()])),
         _ => status(412, &[("x-ms-error-code", "ConditionNotMet")]),
@@ -135,7 +135,7 @@ async fn a_blob_that_changed_meanwhile_is_not_patched_together() {
 }
 
 #[tokio::test]
-async fn an_answer_to_another_range_is_not_taken() {
+async fn a_response_with_another_range_is_rejected() {
     for (code, range) in
         [(200, ""), (206, ""), (206, "bytes 0-19/20"), (206, "bytes 4-19/21"), (206, "bytes 4-9/20")]
     {
@@ -149,11 +149,11 @@ async fn an_answer_to_another_range_is_not_taken() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_those_of_the_service_are_refused() {
+async fn bytes_with_another_md5_are_rejected() {
     let service = Service::answering(|seen| part(&seen, "0123456789abcdefghiJ".into()));
     let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
     let sum = "405e4d857a1153b302d998935a650250";
-    let line = format!("get blob c/b: MD5 of what arrived is {sum}, but the service keeps {}", MD5.1);
+    let line = format!("get blob c/b: expected MD5 {}, found {sum}", MD5.1);
     assert_eq!(error.to_string(), line);
     assert_eq!((error.kind(), error.failure().code.as_str()), (FailureKind::Transient, "Corrupt"));
     let error = service.blob().get_blob("c", "b", 100).await.unwrap_err();
@@ -161,7 +161,7 @@ async fn bytes_that_are_not_those_of_the_service_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_longer_than_told_is_not_taken() {
+async fn a_body_longer_than_its_content_length_is_rejected() {
     let long = || {
         with_body(
             200,
@@ -171,7 +171,7 @@ async fn a_body_longer_than_told_is_not_taken() {
     };
     let service = Service::answering(move |_| long());
     let error = service.blob().download_to("c", "b", &mut vec![]).await.unwrap_err();
-    assert!(error.to_string().contains("more than the 3 bytes it told"), "{error}");
+    assert!(error.to_string().contains("more than the 3 bytes of its Content-Length"), "{error}");
     assert!(service.blob().get_blob("c", "b", 100).await.is_err());
 }
 
@@ -186,7 +186,7 @@ fn listed(size_bytes: u64) -> BlobListing {
 }
 
 #[tokio::test]
-async fn a_listed_blob_is_downloaded_as_long_as_it_was_listed_and_no_longer() {
+async fn a_listed_blob_is_downloaded_only_with_its_listed_length() {
     let service = Service::answering(|seen| part(&seen, rest(&seen).into()));
     let mut arrived = vec![];
     service.blob().download_listed("c", &listed(20), &mut arrived).await.unwrap();
@@ -196,29 +196,33 @@ async fn a_listed_blob_is_downloaded_as_long_as_it_was_listed_and_no_longer() {
         let blob = listed(listed_bytes);
         let error = service.blob().download_listed("c", &blob, &mut arrived).await.unwrap_err();
         assert!(arrived.is_empty(), "{listed_bytes}");
-        let told = format!("get blob c/b: the response names 20 bytes, but the list of blobs {listed_bytes}");
+        let message =
+            format!("get blob c/b: the response names 20 bytes, but the list of blobs {listed_bytes}");
         let failure = error.failure();
         assert_eq!(
             (failure.message, failure.code, failure.kind),
-            (told, "OtherLength".into(), FailureKind::Transient)
+            (message, "OtherLength".into(), FailureKind::Transient)
         );
     }
 }
 
 #[tokio::test]
-async fn a_wrong_length_with_fitting_bytes_is_found_by_the_list() {
-    // A gateway that cut the body in half and corrected the length; without an MD5, nothing else shows it.
+async fn a_wrong_length_with_a_matching_body_is_detected_by_the_list() {
+    // A gateway cut the body in half and corrected the length; without an MD5, only the list shows it.
     let service = Service::answering(|_| {
         let half = &CONTENT[..10];
         with_body(200, &[("etag", "\"0x1\""), ("content-length", "10")], half)
     });
-    assert!(service.blob().download_to("c", "b", &mut vec![]).await.is_ok(), "nothing shows it");
+    assert!(
+        service.blob().download_to("c", "b", &mut vec![]).await.is_ok(),
+        "without the list, it is not detected"
+    );
     let error = service.blob().download_listed("c", &listed(20), &mut vec![]).await.unwrap_err();
     assert!(matches!(error, BlobError::OtherLength { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn the_lists_md5_counts_where_the_response_has_none() {
+async fn the_md5_of_the_list_is_used_if_the_response_has_none() {
     let service = Service::answering(|_| {
         let headers = [("etag", "\"0x1\""), ("content-length", "20")];
         with_body(200, &headers, "0123456789abcdefghiJ")
@@ -229,7 +233,7 @@ async fn the_lists_md5_counts_where_the_response_has_none() {
 
 #[tokio::test]
 async fn a_length_beyond_the_blobs_end_is_not_final() {
-    // Content-Length is too long: the download wants to go on behind the end.
+    // The Content-Length is too long: the download tries to resume after the end.
     let service = Service::answering(|seen| match offset(&seen) {
         0 => with_body(
             200,
@@ -255,7 +259,7 @@ async fn a_blob_in_memory_has_a_limit_and_all_of_its_bytes() {
 }
 
 #[tokio::test]
-async fn an_answer_without_length_or_tag_is_not_taken() {
+async fn a_response_without_length_or_etag_is_rejected() {
     for headers in [&[("etag", "\"0x1\"")][..], &[("content-length", "4")]] {
         let service =
             Service::answering(move |_| with_body(200, headers, Body::from_stream(once("0123".into()))));
@@ -265,7 +269,7 @@ async fn an_answer_without_length_or_tag_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_as_that_and_passes() {
+async fn a_full_disk_is_reported_and_temporary() {
     struct Full;
     impl io::Write for Full {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -278,7 +282,7 @@ async fn a_full_disk_is_told_as_that_and_passes() {
     let service = Service::answering(|seen| part(&seen, rest(&seen).into()));
     let failure = service.blob().download_to("c", "b", &mut Full).await.unwrap_err().failure();
     assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Transient, "Disk"));
-    assert_eq!(failure.message, "get blob c/b: cannot write what arrived: no storage space");
+    assert_eq!(failure.message, "get blob c/b: cannot write the downloaded bytes: no storage space");
 }
 
 #[tokio::test]
@@ -289,7 +293,7 @@ async fn a_missing_blob_is_not_found() {
 }
 
 #[tokio::test]
-async fn what_is_known_of_a_blob_is_read_from_its_headers() {
+async fn the_properties_of_a_blob_are_read_from_headers() {
     let service = Service::answering(|_| {
         status(
             200,
@@ -312,12 +316,12 @@ async fn what_is_known_of_a_blob_is_read_from_its_headers() {
 }
 
 #[tokio::test]
-async fn a_read_that_breaks_before_its_answer_is_made_again() {
+async fn a_read_that_breaks_before_the_response_is_sent_again() {
     let calls = Arc::new(AtomicUsize::new(0));
     let service = {
         let calls = calls.clone();
         Service::answering(move |seen| match calls.fetch_add(1, Ordering::SeqCst) {
-            0 => panic!("the connection dies"),
+            0 => panic!("the connection breaks"),
             _ => part(&seen, rest(&seen).into()),
         })
     };

@@ -1,4 +1,4 @@
-//! Containers, uploads, lists and SAS.
+//! Tests containers, uploads, lists and SAS.
 
 use crate::service::{Answer, Seen, Service, blob_options, key, now, status, with_body};
 use dropmill_azure_client::{
@@ -34,7 +34,7 @@ fn created() -> Answer {
 }
 
 #[tokio::test]
-async fn a_container_that_is_there_already_is_told_and_no_error() {
+async fn an_existing_container_is_reported_and_is_not_an_error() {
     for (code, existed) in [(201, false), (409, true)] {
         let service = Service::answering(move |_| match code {
             201 => created(),
@@ -49,13 +49,13 @@ async fn a_container_that_is_there_already_is_told_and_no_error() {
     let error = service.blob().create_container("c1").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "create container c1: refused with 409 ContainerBeingDeleted: It is so. (request req-1)"
+        "create container c1: rejected with 409 ContainerBeingDeleted: It is so. (request req-1)"
     );
     assert_eq!(error.kind(), FailureKind::Transient);
 }
 
 #[tokio::test]
-async fn containers_and_blobs_are_looked_for_and_deleted() {
+async fn containers_and_blobs_are_found_and_deleted() {
     let service = Service::answering(|seen| match (seen.method.as_str(), seen.path.as_str()) {
         ("HEAD", "/account/there") => status(200, &[]),
         ("HEAD", _) => status(404, &[("x-ms-error-code", "ContainerNotFound")]),
@@ -102,7 +102,7 @@ async fn bytes_are_stored_in_one_call_with_their_checksum() {
 }
 
 #[tokio::test]
-async fn an_upload_whose_answer_is_lost_is_ambiguous_only_if_it_may_be_the_second() {
+async fn an_upload_with_a_lost_response_is_ambiguous_only_if_it_must_not_be_repeated() {
     let service = Service::answering(|_| blob_refusal(500, "InternalError"));
     for (only_if_absent, kind) in [(false, FailureKind::Transient), (true, FailureKind::Ambiguous)] {
         let options = PutOptions { only_if_absent, ..Default::default() };
@@ -112,7 +112,7 @@ async fn an_upload_whose_answer_is_lost_is_ambiguous_only_if_it_may_be_the_secon
 }
 
 #[tokio::test]
-async fn every_name_reaches_the_service_as_it_is() {
+async fn every_name_reaches_the_service_unchanged() {
     for name in [
         "plain.txt",
         "dir/sub dir/ä€😀.txt",
@@ -136,7 +136,7 @@ async fn every_name_reaches_the_service_as_it_is() {
         api.put_blob("c", name, "x", PutOptions::default()).await.unwrap_or_else(|e| panic!("{name}: {e}"));
         let path = service.asked()[0].path.clone();
         assert_eq!(decode(path.strip_prefix("/account/c/").unwrap()), name);
-        // A SAS leads to the same place.
+        // A SAS has the same path.
         let url = api.blob_sas("c", name, "r", now());
         assert!(url.expose().starts_with(&format!("http://service.local:1{path}?")), "{name}");
     }
@@ -145,7 +145,7 @@ async fn every_name_reaches_the_service_as_it_is() {
 /// A block's id and its bytes.
 type Waiting = (String, Vec<u8>);
 
-/// Keeps blocks as the service does: put, listed while they wait, committed.
+/// Stores blocks like the service: put, listed while uncommitted, committed.
 #[derive(Clone, Default)]
 struct BlockStore {
     waiting: Arc<Mutex<Vec<Waiting>>>,
@@ -196,7 +196,7 @@ fn file(folder: &Path, length: usize) -> (std::path::PathBuf, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_file_is_stored_whole_whatever_its_length_and_wherever_it_is_read() {
+async fn a_file_of_any_length_is_stored_completely_with_either_kind_of_reading() {
     let folder = tempfile::tempdir().unwrap();
     for file_reads in [FileReads::Inline, FileReads::Threads] {
         for length in [0, 1, 100, 101, 128, 129, 1000] {
@@ -228,7 +228,7 @@ async fn a_file_is_stored_whole_whatever_its_length_and_wherever_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_long_file_is_read_beside_the_calls() {
+async fn a_long_file_is_read_while_blocks_are_uploaded() {
     let folder = tempfile::tempdir().unwrap();
     let (path, bytes) = file(folder.path(), (3 << 20) + 5);
     let service = Service::answering(|_| created());
@@ -238,10 +238,10 @@ async fn a_long_file_is_read_beside_the_calls() {
 }
 
 #[tokio::test]
-async fn at_most_four_blocks_are_on_their_way() {
+async fn at_most_four_blocks_are_in_flight() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = file(folder.path(), 64 * 20);
-    // How many are on their way, and how many were at most.
+    // The number of blocks in flight, and its maximum.
     let (store, counts) = (BlockStore::default(), Arc::new(Mutex::new((0u32, 0u32))));
     let service = {
         let counts = counts.clone();
@@ -267,7 +267,7 @@ async fn at_most_four_blocks_are_on_their_way() {
 }
 
 #[tokio::test]
-async fn an_upload_that_broke_off_goes_on_with_the_blocks_that_are_missing() {
+async fn an_interrupted_upload_continues_with_the_missing_blocks() {
     let folder = tempfile::tempdir().unwrap();
     let (path, bytes) = file(folder.path(), 64 * 6);
     let (store, broken) = (BlockStore::default(), Arc::new(Mutex::new(true)));
@@ -284,7 +284,7 @@ async fn an_upload_that_broke_off_goes_on_with_the_blocks_that_are_missing() {
     let api = small_blocks(&service, FileReads::Inline);
     let options = PutOptions { only_if_absent: true, ..Default::default() };
     let error = api.put_file("c", "b", &path, options.clone()).await.unwrap_err();
-    assert!(error.to_string().starts_with("put block of blob c/b: refused with 503 ServerBusy"), "{error}");
+    assert!(error.to_string().starts_with("put block of blob c/b: rejected with 503 ServerBusy"), "{error}");
     assert_eq!(error.kind(), FailureKind::Transient);
     assert!(store.content.lock().unwrap().is_none(), "nothing is committed");
     *broken.lock().unwrap() = false;
@@ -295,7 +295,7 @@ async fn an_upload_that_broke_off_goes_on_with_the_blocks_that_are_missing() {
         service.asked()[before..].iter().filter(|seen| seen.query.contains("comp=block&")).count();
     assert_eq!(sent_again, 2);
     assert_eq!(service.asked().last().unwrap().header("if-none-match"), "*");
-    // Another content of the file has other ids, whatever is left behind.
+    // Another content has other block ids, so old blocks are not used.
     fs::write(&path, vec![7; 64 * 6]).unwrap();
     api.put_file("c", "b", &path, PutOptions::default()).await.unwrap();
     assert_eq!(store.content.lock().unwrap().as_deref(), Some(&*vec![7; 64 * 6]));
@@ -304,7 +304,7 @@ async fn an_upload_that_broke_off_goes_on_with_the_blocks_that_are_missing() {
 }
 
 #[tokio::test]
-async fn nothing_is_stored_of_a_file_that_changes_meanwhile() {
+async fn a_file_that_changes_meanwhile_is_not_stored() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
         ("grows", |path| fs::File::options().append(true).open(path).unwrap().write_all(b"more").unwrap()),
@@ -356,7 +356,7 @@ async fn a_deleted_file_that_was_open_is_still_uploaded() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_not_uploaded() {
+async fn only_regular_files_are_uploaded() {
     let folder = tempfile::tempdir().unwrap();
     let service = Service::answering(|_| panic!("nothing is sent"));
     let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap();
@@ -387,7 +387,7 @@ fn page(names: &[&str], next: Option<&str>) -> Answer {
 }
 
 #[tokio::test]
-async fn a_list_of_blobs_is_followed_to_its_end() {
+async fn a_list_of_blobs_is_read_to_its_end() {
     let service = Service::answering(|seen| match seen.query.contains("marker") {
         false => page(&["dir a/1", " odd &<>\u{e4}"], Some("2!m/")),
         // Pages overlap when the container changes between them.
@@ -408,7 +408,7 @@ async fn a_list_of_blobs_is_followed_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_list_of_blobs_is_read_no_further_than_somebody_wants_it() {
+async fn a_list_of_blobs_is_read_only_up_to_the_requested_number() {
     let service = Service::answering(|seen| match seen.query.contains("marker") {
         false => page(&["a", "b"], Some("more")),
         true => page(&["c", "d"], Some("and more")),
@@ -416,18 +416,18 @@ async fn a_list_of_blobs_is_read_no_further_than_somebody_wants_it() {
     for (most, pages) in [(1, 1), (2, 2), (3, 2)] {
         let before = service.asked().len();
         let blobs = service.blob().list_some_blobs("c", "", most).await.unwrap();
-        assert!(blobs.len() > most, "whoever gets more than {most} knows that there are too many");
+        assert!(blobs.len() > most, "more than {most} blobs mean that there are too many");
         assert_eq!(service.asked().len() - before, pages, "pages for {most}");
     }
 }
 
 #[tokio::test]
-async fn a_list_of_blobs_without_end_or_sense_is_left() {
+async fn an_endless_or_invalid_list_of_blobs_is_an_error() {
     for (answer, problem) in [
         ((|| page(&["a"], Some("m"))) as fn() -> Answer, "the list has no end after 2 pages"),
         (|| with_body(200, &[], "<NotAList/>"), "EnumerationResults"),
         (|| with_body(200, &[("content-type", "text/html")], "<html>"), "an HTML page"),
-        (|| status(200, &[]), "not understood"),
+        (|| status(200, &[]), "is not valid"),
     ] {
         let service = Service::answering(move |_| answer());
         let error = service.blob().list_blobs("c", "").await.unwrap_err();
@@ -436,7 +436,7 @@ async fn a_list_of_blobs_without_end_or_sense_is_left() {
 }
 
 #[test]
-fn a_sas_is_what_the_service_accepts() {
+fn the_service_accepts_a_sas() {
     let service = Service::answering(|_| created());
     let expires = now().checked_add(std::time::Duration::from_secs(3600)).unwrap();
     let asked = SasRequest {

@@ -1,4 +1,4 @@
-//! What comes back when things go wrong.
+//! Tests the errors of failed requests.
 
 use crate::service::{Service, batch_over, breaking_off, json, now, refusal, stalling, status, with_body};
 use dropmill_azure_client::{doubt::Author, error::BatchError, in_process::InProcess};
@@ -24,7 +24,7 @@ fn job() -> JobAdd {
 }
 
 #[tokio::test]
-async fn a_refusal_tells_what_the_service_said() {
+async fn a_rejection_contains_the_error_of_the_service() {
     let service = Service::answering(|_| {
         let body = value!({
             "code": "InvalidPropertyValue",
@@ -36,7 +36,7 @@ async fn a_refusal_tells_what_the_service_said() {
     let error = service.batch().create_job(&job()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "create job j: refused with 400 InvalidPropertyValue: One of the values is wrong. \
+        "create job j: rejected with 400 InvalidPropertyValue: One of the values is wrong. \
          [PropertyName: vmSize, Reason: Too [31m big] (request req-1)"
     );
     let failure = error.failure();
@@ -47,7 +47,7 @@ async fn a_refusal_tells_what_the_service_said() {
 }
 
 #[tokio::test]
-async fn a_wish_to_be_left_alone_reaches_the_machines() {
+async fn retry_after_reaches_the_state_machines() {
     for code in [429, 503] {
         let service = Service::answering(move |_| {
             with_body(code, &[("retry-after", "17")], r#"{"code":"ServerBusy","message":{"value":"Later."}}"#)
@@ -61,12 +61,12 @@ async fn a_wish_to_be_left_alone_reaches_the_machines() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_error_of_batch_is_told_by_its_status() {
+async fn a_response_that_is_not_a_batch_error_is_reported_by_its_status() {
     for (code, body, line) in [
-        (502, "<html>Bad Gateway</html>", "get job j: refused with 502 BadGateway (request req-1)"),
-        (404, "", "get job j: refused with 404 NotFound (request req-1)"),
-        (418, "{}", "get job j: refused with 418 Imateapot (request req-1)"),
-        (599, "[1]", "get job j: refused with 599 Status599 (request req-1)"),
+        (502, "<html>Bad Gateway</html>", "get job j: rejected with 502 BadGateway (request req-1)"),
+        (404, "", "get job j: rejected with 404 NotFound (request req-1)"),
+        (418, "{}", "get job j: rejected with 418 Imateapot (request req-1)"),
+        (599, "[1]", "get job j: rejected with 599 Status599 (request req-1)"),
     ] {
         let service = Service::answering(move |_| with_body(code, &[("content-type", "text/html")], body));
         assert_eq!(service.batch().get_job("j").await.unwrap_err().to_string(), line);
@@ -74,7 +74,7 @@ async fn an_answer_that_is_no_error_of_batch_is_told_by_its_status() {
 }
 
 #[tokio::test]
-async fn only_the_service_itself_can_say_that_something_is_gone() {
+async fn only_the_service_itself_can_report_that_something_does_not_exist() {
     let service = Service::answering(|_| refusal(404, "JobNotFound"));
     assert!(service.batch().delete_job("j").await.unwrap_err().is_not_found());
     let gateway = Service::answering(|_| {
@@ -82,17 +82,17 @@ async fn only_the_service_itself_can_say_that_something_is_gone() {
     });
     let error = gateway.batch().delete_job("j").await.unwrap_err();
     assert!(!error.is_not_found());
-    assert_eq!(error.to_string(), "delete job j: refused with 404 NotFound (request -)");
+    assert_eq!(error.to_string(), "delete job j: rejected with 404 NotFound (request -)");
 }
 
 #[tokio::test]
-async fn an_answer_is_no_success_for_its_status_alone() {
+async fn a_success_status_alone_is_not_enough() {
     type Answering = fn() -> crate::service::Answer;
     let cases: [(&str, Answering, &str); 6] = [
         (
             "another job",
             || json(200, &value!({"id": "k", "state": "active"})),
-            "the id is missing or another",
+            "the id is missing or belongs to another entity",
         ),
         (
             "a login page",
@@ -102,7 +102,7 @@ async fn an_answer_is_no_success_for_its_status_alone() {
         ("a required property is missing", || json(200, &value!({"state": "active"})), "the id is missing"),
         ("no JSON", || with_body(200, &[], "{\"id\": \"j"), "EOF while parsing"),
         ("nothing", || status(200, &[]), "EOF while parsing"),
-        ("another success", || status(204, &[]), "another success than asked for"),
+        ("another success", || status(204, &[]), "unexpected success status"),
     ];
     for (what, answer, problem) in cases {
         let service = Service::answering(move |_| answer());
@@ -126,7 +126,7 @@ async fn unknown_properties_are_ignored_and_unknown_states_kept() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_refused_and_its_target_named_without_query() {
+async fn a_redirect_is_rejected_and_its_target_named_without_query() {
     for code in [301, 302, 307, 308] {
         let service =
             Service::answering(move |_| status(code, &[("location", "https://evil.example/x?sig=S3CRET")]));
@@ -134,12 +134,12 @@ async fn a_redirect_is_refused_and_its_target_named_without_query() {
         let line = error.to_string();
         assert!(line.contains("not followed to https://evil.example/x"), "{line}");
         assert!(!line.contains("S3CRET"), "{line}");
-        assert_eq!(error.kind(), FailureKind::Transient, "once: some gateway's");
+        assert_eq!(error.kind(), FailureKind::Transient, "a single one may come from a gateway");
     }
 }
 
 #[tokio::test]
-async fn a_signature_not_accepted_is_explained_by_a_wrong_clock() {
+async fn a_rejected_signature_is_explained_by_a_wrong_clock() {
     for (date, end) in [
         ("Mon, 02 Mar 2026 10:27:12 GMT", "; this machine's clock is 16 min behind (request req-1)"),
         ("Mon, 02 Mar 2026 09:51:12 GMT", "; this machine's clock is 20 min ahead (request req-1)"),
@@ -152,26 +152,26 @@ async fn a_signature_not_accepted_is_explained_by_a_wrong_clock() {
         });
         let error = service.batch().get_job("j").await.unwrap_err();
         assert!(error.to_string().ends_with(end), "{error}");
-        assert_eq!(error.kind(), FailureKind::Transient, "once is not a wrong key");
+        assert_eq!(error.kind(), FailureKind::Transient, "a single one does not prove a wrong key");
     }
     assert_eq!(now().to_string(), "2026-03-02T10:11:12Z");
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_at_the_deadline_and_not_before() {
+async fn a_request_without_response_ends_at_its_timeout() {
     let service = Service::answering_later(|_| std::future::pending().boxed());
     let api = service.batch();
     let began = Instant::now();
     let (read, write) = tokio::join!(biased; api.get_job("j"), async { api.create_job(&job()).await });
     assert_eq!(began.elapsed(), Duration::from_secs(40));
     let (read, write) = (read.unwrap_err(), write.unwrap_err());
-    assert_eq!(read.to_string(), "get job j: no answer within 40s");
+    assert_eq!(read.to_string(), "get job j: no response within 40s");
     assert_eq!((read.kind(), write.kind()), (FailureKind::Transient, FailureKind::Ambiguous));
     assert_eq!(write.failure().code.as_str(), "TimedOut");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_covers_the_body_of_an_answer_and_of_a_refusal() {
+async fn the_timeout_covers_the_body_of_a_response() {
     for code in [200, 500] {
         let service = Service::answering(move |_| with_body(code, &[], stalling(vec!["{\"id\":".into()])));
         let error = service.batch().get_job("j").await.unwrap_err();
@@ -180,15 +180,17 @@ async fn the_deadline_covers_the_body_of_an_answer_and_of_a_refusal() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_no_answer() {
+async fn an_interrupted_response_is_no_response() {
     let service = Service::answering(|_| with_body(200, &[], breaking_off(vec!["{\"id\":\"j\"}".into()])));
     let error = service.batch().get_job("j").await.unwrap_err();
     assert!(matches!(&error, BatchError::Unreachable { source: TransportError::Broken(_), .. }), "{error:?}");
-    assert!(error.failure().message.starts_with("get job j: no answer from the service: connection lost: "));
+    assert!(
+        error.failure().message.starts_with("get job j: no response from the service: connection lost: ")
+    );
 }
 
 #[tokio::test]
-async fn a_refusal_that_breaks_off_is_a_lost_answer_unless_its_status_says_enough() {
+async fn an_interrupted_rejection_is_a_lost_response_unless_its_status_is_enough() {
     use FailureKind::{Ambiguous, Transient};
     for (code, read, once) in [
         (503, Transient, Transient),
@@ -215,7 +217,7 @@ async fn a_refusal_that_breaks_off_is_a_lost_answer_unless_its_status_says_enoug
 }
 
 #[tokio::test]
-async fn a_refusal_of_blob_that_breaks_off_has_its_code_in_a_header() {
+async fn an_interrupted_rejection_of_blob_has_its_code_in_a_header() {
     let service = Service::answering(|_| {
         with_body(409, &[("x-ms-error-code", "ContainerAlreadyExists")], breaking_off(vec!["<Err".into()]))
     });
@@ -223,7 +225,7 @@ async fn a_refusal_of_blob_that_breaks_off_has_its_code_in_a_header() {
 }
 
 #[tokio::test]
-async fn a_409_without_code_makes_the_client_look_for_its_container() {
+async fn after_a_409_without_code_the_client_checks_for_the_container() {
     for (found, outcome) in
         [(200, Ok(true)), (404, Err(FailureKind::Ambiguous)), (503, Err(FailureKind::Transient))]
     {
@@ -237,7 +239,8 @@ async fn a_409_without_code_makes_the_client_look_for_its_container() {
     }
 }
 
-/// What a client makes of refusals a second apart, and of the same after the service accepted a call.
+/// Returns how the client handles rejections one second apart, and the same after the service accepted a
+/// request.
 async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<FailureKind> {
     let calls = Arc::new(AtomicUsize::new(0));
     let service = Service::answering(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
@@ -256,20 +259,21 @@ async fn faults_in_a_row(answer: fn() -> crate::service::Answer) -> Vec<FailureK
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_key_is_told_after_several_refusals_in_a_row_and_forgotten_with_the_first_success() {
+async fn a_wrong_key_is_reported_after_several_rejections_in_a_row_and_reset_by_a_success() {
     use FailureKind::{Permanent, Transient};
     let expected = [Transient, Transient, Transient, Transient, Permanent, Permanent, Permanent, Transient];
     assert_eq!(faults_in_a_row(|| refusal(403, "AuthenticationFailed")).await, expected);
     assert_eq!(faults_in_a_row(|| refusal(401, "NoAuthenticationInformation")).await, expected);
     let gateway = || Response::builder().status(403).body("<html>blocked</html>".into()).unwrap();
     assert_eq!(faults_in_a_row(gateway).await, expected);
-    // What the service itself refuses by name needs no second time; what it is too busy for is no reason to doubt the key.
+    // A rejection with a definite code is final at once; a service that is too busy gives no reason to doubt
+    // the key.
     assert_eq!(faults_in_a_row(|| refusal(403, "AccountIsDisabled")).await, [Permanent; 8]);
     assert_eq!(faults_in_a_row(|| refusal(503, "ServerBusy")).await, [Transient; 8]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_calls_refused_at_the_same_moment_are_one_doubt() {
+async fn many_requests_rejected_at_the_same_time_count_once() {
     let service = Service::answering(|_| refusal(403, "AuthenticationFailed"));
     let batch = service.batch();
     for _ in 0..40 {
@@ -278,7 +282,7 @@ async fn many_calls_refused_at_the_same_moment_are_one_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_comes_after_the_signature_was_checked_proves_the_key() {
+async fn a_rejection_after_the_signature_check_proves_the_key() {
     let calls = Arc::new(AtomicUsize::new(0));
     let service = Service::answering(move |_| match calls.fetch_add(1, Ordering::SeqCst) % 2 {
         0 => refusal(403, "AuthenticationFailed"),
@@ -293,24 +297,24 @@ async fn a_refusal_that_comes_after_the_signature_was_checked_proves_the_key() {
 }
 
 #[tokio::test]
-async fn what_was_done_stays_done_when_the_rest_of_its_answer_is_lost() {
+async fn a_success_stays_a_success_when_the_rest_of_the_response_is_lost() {
     let service = Service::answering(|_| with_body(201, &[], breaking_off(vec![])));
     service.batch().create_job(&job()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_service_that_panics_breaks_its_connection_and_nothing_else() {
+async fn a_panic_of_the_service_breaks_only_its_connection() {
     let service = Service::answering(|_| panic!("boom"));
     let error = service.batch().create_job(&job()).await.unwrap_err();
     assert_eq!(
         error.failure().message,
-        "create job j: no answer from the service: connection lost: the service panicked"
+        "create job j: no response from the service: connection lost: the service panicked"
     );
     assert_eq!(error.kind(), FailureKind::Ambiguous);
 }
 
 #[tokio::test]
-async fn a_service_that_panics_in_the_middle_of_its_answer_breaks_off() {
+async fn a_panic_during_the_response_interrupts_it() {
     let service = Service::answering(|_| {
         let pieces = futures_util::stream::iter([0, 1]).map(|number| match number {
             0 => Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{\"id\":")),
@@ -323,7 +327,7 @@ async fn a_service_that_panics_in_the_middle_of_its_answer_breaks_off() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_transient_whatever_was_asked() {
+async fn a_closed_port_is_transient_for_every_request() {
     let api = batch_over(Arc::new(InProcess::new()), "http://nowhere.local:1");
     for error in [api.get_job("j").await.unwrap_err(), api.create_job(&job()).await.unwrap_err()] {
         assert!(matches!(&error, BatchError::Unreachable { source: TransportError::Connect(_), .. }));
@@ -331,7 +335,7 @@ async fn nobody_listening_is_transient_whatever_was_asked() {
     }
 }
 
-/// Carries requests out and loses the first answers.
+/// Carries out requests and loses the first responses.
 struct Losing {
     inner: Arc<InProcess>,
     left: Arc<AtomicUsize>,
@@ -355,7 +359,7 @@ impl Transport for Losing {
 }
 
 #[tokio::test]
-async fn a_read_is_made_again_once_and_a_write_never() {
+async fn a_read_is_sent_again_once_and_a_write_never() {
     for (lost, read_calls, read_succeeds) in [(0, 1, true), (1, 2, true), (2, 2, false)] {
         let service = Service::answering(|seen| match seen.method.as_str() {
             "GET" => json(200, &value!({"id": "j"})),

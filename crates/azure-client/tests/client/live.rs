@@ -1,4 +1,4 @@
-//! Over sockets of this machine: the same calls, and what only sockets can do.
+//! Tests over local sockets: the same requests, and failures that only sockets have.
 
 use crate::service::{Service, batch_over, blob_over, json, status, with_body};
 use dropmill_azure_client::{blob::PutOptions, error::BatchError, live::HttpTransport};
@@ -17,7 +17,7 @@ fn live() -> Arc<HttpTransport> {
     Arc::new(HttpTransport::new().unwrap())
 }
 
-/// A server that ends with its test.
+/// A server that stops when its test ends.
 struct Served {
     address: SocketAddr,
     task: AbortHandle,
@@ -38,7 +38,7 @@ impl Served {
         Self { address, task: task.abort_handle() }
     }
 
-    /// Each connection is handled by `handle`, with its number.
+    /// Starts a server that handles each connection with `handle` and the connection's number.
     async fn raw<F: Future<Output = ()> + Send>(
         handle: impl Fn(usize, TcpStream) -> F + Send + 'static,
     ) -> Self {
@@ -72,7 +72,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn calls_and_their_signatures_survive_the_socket() {
+async fn requests_and_their_signatures_are_unchanged_by_the_socket() {
     let service = Service::answering(|seen| match seen.method.as_str() {
         "GET" => json(200, &value!({"id": "j"})),
         "DELETE" => status(202, &[]),
@@ -96,7 +96,7 @@ async fn calls_and_their_signatures_survive_the_socket() {
 }
 
 #[tokio::test]
-async fn names_survive_the_socket() {
+async fn names_are_unchanged_by_the_socket() {
     let service = Service::answering(|_| status(201, &[]));
     let served = Served::by(&service).await;
     let blob = blob_over(live(), &format!("{}/account", served.url()));
@@ -108,7 +108,7 @@ async fn names_survive_the_socket() {
     for (seen, name) in service.asked().iter().zip(names) {
         assert_eq!(decode(seen.path.strip_prefix("/account/c/").unwrap()), name);
     }
-    // Only dots and nothing else cannot be sent, and is not sent as something else.
+    // Names that consist of dots only cannot be sent, and are not sent in a changed form.
     for name in ["..", "."] {
         let error = blob.put_blob("c", name, "x", PutOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Permanent);
@@ -118,7 +118,7 @@ async fn names_survive_the_socket() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_told_from_a_lost_connection() {
+async fn a_closed_port_is_distinguished_from_a_lost_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -142,13 +142,13 @@ async fn nobody_listening_is_told_from_a_lost_connection() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_died_costs_a_read_nothing() {
+async fn a_read_survives_a_closed_idle_connection() {
     let served = Served::raw(|number, mut stream| async move {
         read_head(&mut stream).await;
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\nrequest-id: r\r\n\r\n{\"id\":\"j\"}";
         stream.write_all(answer.as_bytes()).await.unwrap();
         if number == 0 {
-            // The next request arrives and dies with its connection.
+            // The next request arrives, and then its connection breaks.
             read_head(&mut stream).await;
         }
     })
@@ -159,7 +159,7 @@ async fn a_kept_connection_that_died_costs_a_read_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_shorter_than_told_is_no_answer() {
+async fn a_body_shorter_than_its_content_length_is_an_error() {
     let served = Served::raw(|_, mut stream| async move {
         read_head(&mut stream).await;
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\netag: \"1\"\r\n\r\n{\"id\":\"j\"}";
@@ -173,7 +173,7 @@ async fn a_body_shorter_than_told_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_download_over_a_socket_goes_on_where_it_broke_off() {
+async fn an_interrupted_download_over_a_socket_is_resumed() {
     let content: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
     let all = content.clone();
     let served = Served::raw(move |number, mut stream| {
@@ -190,7 +190,7 @@ async fn a_download_over_a_socket_goes_on_where_it_broke_off() {
             );
             stream.write_all(head.as_bytes()).await.unwrap();
             let end = if number < 3 { from + 800_000 } else { length };
-            // The client may be gone already.
+            // The client may have closed the connection already.
             let _ = stream.write_all(&all[from..end]).await;
         }
     })
@@ -204,7 +204,7 @@ async fn a_download_over_a_socket_goes_on_where_it_broke_off() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = Service::answering(|_| panic!("nobody may come here"));
+    let elsewhere = Service::answering(|_| panic!("no request may arrive here"));
     let target = Served::by(&elsewhere).await;
     let url = format!("{}/jobs/j", target.url());
     let service = Service::answering(move |_| status(307, &[("location", &url)]));
@@ -215,7 +215,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_arrives_whole_when_it_comes_in_pieces() {
+async fn a_response_that_arrives_in_pieces_is_complete() {
     let service = Service::answering(|_| {
         let pieces =
             ["{\"id\"", ":\"", "j\"}"].map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::from(piece)));
@@ -226,7 +226,7 @@ async fn an_answer_arrives_whole_when_it_comes_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_not_spoken_to_in_the_clear() {
+async fn an_https_address_is_never_used_without_tls() {
     let service = Service::answering(|_| panic!("nothing arrives"));
     let served = Served::by(&service).await;
     let error = batch_over(live(), &served.url().replace("http:", "https:")).get_job("j").await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The clients against services that a test makes up: in process and in virtual time, and a few over sockets.
+//! Tests the clients with test services: in process and in virtual time, and some over sockets.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Lists over many pages, and services that lead astray.
+//! Tests lists of many pages, and services with invalid links.
 
 use crate::service::{Service, json};
 use dropmill_azure_client::error::BatchError;
@@ -6,14 +6,14 @@ use dropmill_lifecycle::FailureKind;
 use serde_json::json as value;
 
 #[tokio::test]
-async fn a_list_is_followed_from_page_to_page() {
+async fn a_list_is_read_page_by_page() {
     let service = Service::answering(|seen| {
         let page = seen.query.split_once("skiptoken=").map_or(0, |(_, number)| number.parse().unwrap());
         let tasks: Vec<_> =
             (0..3).map(|n| value!({"id": format!("t{}", page * 3 + n), "state": "active"})).collect();
         let mut body = value!({"value": tasks});
         if page < 3 {
-            // Another case of the host's letters is the same host.
+            // The host is the same if only the case differs.
             let link = format!("http://Service.local:1{}?api-version=x&$skiptoken={}", seen.path, page + 1);
             body["odata.nextLink"] = link.into();
         }
@@ -22,12 +22,12 @@ async fn a_list_is_followed_from_page_to_page() {
     let tasks = service.batch().list_tasks("j", None, None).await.unwrap();
     let ids: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
     assert_eq!(ids, (0..12).map(|n| format!("t{n}")).collect::<Vec<_>>());
-    // A link is called as it is.
+    // A link is requested unchanged.
     assert_eq!(service.asked()[1].query, "api-version=x&$skiptoken=1");
 }
 
 #[tokio::test]
-async fn a_node_that_two_pages_name_is_one_node_as_the_later_says() {
+async fn a_node_on_two_pages_is_returned_once_from_the_later_page() {
     let service = Service::answering(|seen| match seen.query.contains("skiptoken") {
         false => json(
             200,
@@ -52,7 +52,7 @@ async fn a_list_without_entries_or_with_an_empty_link_ends() {
 }
 
 #[tokio::test]
-async fn a_page_elsewhere_is_not_asked_for() {
+async fn a_page_of_another_server_is_not_requested() {
     for link in [
         "http://evil.example/jobs/j/tasks?$skiptoken=1",
         "http://service.local:2/jobs/j/tasks?$skiptoken=1",
@@ -77,7 +77,7 @@ async fn a_page_elsewhere_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn a_list_that_turns_in_a_circle_is_left() {
+async fn a_list_that_links_in_a_circle_is_an_error() {
     let service = Service::answering(|seen| {
         let next = if seen.query.contains("=a") { "b" } else { "a" };
         let link = format!("http://service.local:1{}?$skiptoken={next}", seen.path);
@@ -86,7 +86,7 @@ async fn a_list_that_turns_in_a_circle_is_left() {
     let error = service.batch().list_tasks("j", None, None).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "list tasks of job j: answer 200 not understood: the list has no end after 3 pages (request req-1)"
+        "list tasks of job j: response 200 is not valid: the list has no end after 3 pages (request req-1)"
     );
     assert_eq!(error.kind(), FailureKind::Transient);
     assert_eq!(service.asked().len(), 3);

@@ -1,4 +1,4 @@
-//! No error shows a secret: not the account's key, not a signature, not a SAS, whatever a service sends back.
+//! Tests that no error shows a secret (the account's key, a signature, a SAS), whatever a service responds.
 
 use crate::service::{Answer, KEY, Service, batch_over, breaking_off, status, with_body};
 use dropmill_azure_client::in_process::InProcess;
@@ -9,7 +9,7 @@ use dropmill_azure_wire::{
 use serde_json::json as value;
 use std::{error::Error, sync::Arc};
 
-/// What a service could echo: all that it was sent.
+/// A service may echo everything that it receives.
 fn echo(seen: &crate::service::Seen) -> String {
     format!(
         "you sent Authorization: {} and {} to {}?{}",
@@ -32,7 +32,7 @@ fn task() -> TaskAdd {
     }
 }
 
-/// Everything an error can be made to show.
+/// Returns everything that an error can show.
 fn shown(error: &(dyn Error + 'static)) -> String {
     let mut all = format!("{error} {error:?} {error:#?}");
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! A made-up service: a closure that answers, behind an axum router that writes down what it was asked.
+//! A test service: a closure that returns responses, behind an axum router that records the requests.
 
 use axum::{Router, body::Body, extract::State};
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use std::{
 pub const NOW: &str = "2026-03-02T10:11:12Z";
 pub const KEY: &str = "YmF0Y2gtZGV2LWFjY291bnQta2V5LTAxMjM0NTY3ODk=";
 
-/// A request as the service saw it.
+/// A request as the service received it.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub method: Method,
@@ -42,12 +42,12 @@ impl Seen {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// Names of all headers.
+    /// Returns the names of all headers.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         self.headers.keys().map(http::HeaderName::as_str)
     }
 
-    /// Method, path and query in one line.
+    /// Returns method, path and query in one line.
     pub fn line(&self) -> String {
         format!("{} {}?{}", self.method, self.path, self.query)
     }
@@ -56,7 +56,7 @@ impl Seen {
 pub type Answer = Response<Body>;
 type Answering = dyn Fn(Seen) -> BoxFuture<'static, Answer> + Send + Sync;
 
-/// A made-up service, and what it was asked.
+/// A test service, and the requests that it received.
 #[derive(Clone)]
 pub struct Service {
     asked: Arc<Mutex<Vec<Seen>>>,
@@ -64,12 +64,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Answers at once.
+    /// Creates a service that responds at once.
     pub fn answering(answer: impl Fn(Seen) -> Answer + Send + Sync + 'static) -> Self {
         Self::answering_later(move |seen| std::future::ready(answer(seen)).boxed())
     }
 
-    /// Answers when the future is ready.
+    /// Creates a service that responds when the future is ready.
     pub fn answering_later(
         answer: impl Fn(Seen) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
     ) -> Self {
@@ -154,7 +154,7 @@ pub fn clock() -> SharedClock {
     Arc::new(Still(now()))
 }
 
-/// An answer with a status and headers, without a body.
+/// Returns a response with a status and headers, without a body.
 pub fn status(status: u16, headers: &[(&str, &str)]) -> Answer {
     with_body(status, headers, "")
 }
@@ -172,7 +172,7 @@ pub fn json(code: u16, body: &serde_json::Value) -> Answer {
     with_body(code, &[("content-type", "application/json;odata=minimalmetadata")], body.to_string())
 }
 
-/// A refusal of Batch.
+/// Returns an error response of Batch.
 pub fn refusal(code: u16, error: &str) -> Answer {
     json(
         code,
@@ -180,13 +180,13 @@ pub fn refusal(code: u16, error: &str) -> Answer {
     )
 }
 
-/// A body that breaks off after its pieces.
+/// Returns a body that is interrupted after its pieces.
 pub fn breaking_off(pieces: Vec<Bytes>) -> Body {
     let pieces = pieces.into_iter().map(Ok).chain([Err(io::Error::other("connection reset"))]);
     Body::from_stream(stream::iter(pieces.collect::<Vec<io::Result<Bytes>>>()))
 }
 
-/// A body that never goes on after its pieces.
+/// Returns a body that stalls after its pieces.
 pub fn stalling(pieces: Vec<Bytes>) -> Body {
     use futures_util::StreamExt;
     let pieces: Vec<io::Result<Bytes>> = pieces.into_iter().map(Ok).collect();

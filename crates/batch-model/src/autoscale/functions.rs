@@ -1,4 +1,4 @@
-//! What a formula can call.
+//! Functions of the autoscale formula language.
 
 use super::{
     FormulaError, Scope,
@@ -8,9 +8,8 @@ use super::{
 impl Scope<'_> {
     /// Calls a function of the formula language.
     pub(super) fn call(&mut self, name: &str, arguments: &[Value]) -> Result<Value, FormulaError> {
-        let wrong = || {
-            FormulaError::evaluation(&format!("{name} cannot be called with {} arguments", arguments.len()))
-        };
+        let wrong =
+            || FormulaError::evaluation(&format!("{name} does not accept {} arguments", arguments.len()));
         let one = || if arguments.len() == 1 { arguments[0].number() } else { Err(wrong()) };
         let number = match name {
             "time" => {
@@ -36,7 +35,7 @@ impl Scope<'_> {
                 let [list, which] = arguments else { return Err(wrong()) };
                 let (list, which) = (list.numbers()?, which.number()?);
                 let found = if name == "val" { entry(&list, which) } else { percentile(list, which) };
-                found.ok_or_else(|| FormulaError::evaluation(&format!("{name} finds nothing there")))?
+                found.ok_or_else(|| FormulaError::evaluation(&format!("{name} finds no value")))?
             }
             _ => {
                 let mut list = vec![];
@@ -49,7 +48,7 @@ impl Scope<'_> {
         if number.is_finite() {
             return Ok(Value::Number(number));
         }
-        Err(FormulaError::evaluation(&format!("{name} has no value there")))
+        Err(FormulaError::evaluation(&format!("{name} is not defined for this argument")))
     }
 }
 
@@ -57,7 +56,7 @@ fn entry(list: &[f64], which: f64) -> Option<f64> {
     (which >= 0.0).then(|| list.get(which as usize).copied()).flatten()
 }
 
-/// Between neighbours it lies as far as the wanted part lies between them.
+/// Interpolates linearly between neighbours.
 fn percentile(mut list: Vec<f64>, wanted: f64) -> Option<f64> {
     list.sort_by(f64::total_cmp);
     if list.is_empty() || !(0.0..=100.0).contains(&wanted) {
@@ -73,10 +72,10 @@ fn over(name: &str, list: &[f64]) -> Result<f64, FormulaError> {
         return Ok(list.len() as f64);
     }
     if !["avg", "sum", "min", "max", "std", "norm", "range"].contains(&name) {
-        return Err(FormulaError::evaluation(&format!("There is no function {name}")));
+        return Err(FormulaError::evaluation(&format!("Undefined function: {name}")));
     }
     if list.is_empty() {
-        return Err(FormulaError::evaluation(&format!("{name} of nothing has no value")));
+        return Err(FormulaError::evaluation(&format!("{name} of an empty vector is not defined")));
     }
     let count = list.len() as f64;
     let sum: f64 = list.iter().sum();

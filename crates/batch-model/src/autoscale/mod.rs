@@ -1,6 +1,6 @@
-//! Autoscale formulas: read, and evaluated over samples of what a pool does.
+//! Parses autoscale formulas and evaluates them on samples of a pool.
 //!
-//! Pure: the moment, the samples and chance come from outside.
+//! The functions are pure: time, samples and random numbers are inputs.
 
 mod functions;
 mod parser;
@@ -18,24 +18,24 @@ use parser::{Expression, Place, Statement};
 use std::collections::BTreeMap;
 use value::Value;
 
-/// The longest formula.
+/// Maximum length of a formula.
 const LONGEST: usize = 8192;
-/// Numbers of vectors and bytes of texts that one evaluation may make: a formula of a hundred `x = x + x;` would
-/// otherwise fill any memory. 34 whole days of samples fit.
+/// Maximum size of all values of one evaluation, in numbers of vectors and bytes of texts: a formula of a
+/// hundred `x = x + x;` would otherwise fill any memory. Samples of 34 days fit.
 const MOST: usize = 100_000;
 
-/// A formula that was read.
+/// A parsed formula.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Formula(Vec<Statement>);
 
-/// Why a formula could not be read or evaluated.
+/// The reason why a formula could not be parsed or evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormulaError {
-    /// It could not even be read.
+    /// Whether it is a syntax error.
     pub is_syntax: bool,
-    /// In words.
+    /// Message for people.
     pub message: String,
-    /// The variables as they were by then, if it was evaluated at all.
+    /// The variables at the time of the error, if the evaluation had begun.
     pub results: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl FormulaError {
         Self::syntax(&format!("{message} at {place}"))
     }
 
-    /// An error while the statement at `place` was evaluated.
+    /// Adds the statement at `place` to an error.
     fn within(self, place: Place) -> Self {
         Self { message: format!("{} in the statement at {place}", self.message), ..self }
     }
@@ -58,24 +58,24 @@ impl FormulaError {
     }
 }
 
-/// What a formula wants.
+/// The result of a formula.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wish {
-    /// Dedicated nodes.
+    /// Number of dedicated nodes.
     pub dedicated: i32,
-    /// Spot nodes.
+    /// Number of Spot nodes.
     pub low_priority: i32,
-    /// What becomes of tasks on nodes that go.
+    /// What happens to tasks on removed nodes.
     pub option: NodeDeallocationOption,
-    /// The variables, as `autoScaleRun.results` shows them.
+    /// The variables, in the format of `autoScaleRun.results`.
     pub results: String,
 }
 
 impl Formula {
-    /// Reads a formula.
+    /// Parses a formula.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the syntax error.
     pub fn read(text: &str) -> Result<Self, FormulaError> {
         if text.len() > LONGEST {
             return Err(FormulaError::syntax("The formula has more than 8192 characters"));
@@ -83,10 +83,10 @@ impl Formula {
         parser::parse(text).map(Self)
     }
 
-    /// Evaluates it. What it does not set stays as it is: `dedicated` and `low_priority`.
+    /// Evaluates it. `dedicated` and `low_priority` are the values for targets that it does not set.
     ///
     /// # Errors
-    /// What went wrong.
+    /// Returns the error of the evaluation.
     pub fn evaluate(
         &self,
         samples: &Samples,
@@ -121,7 +121,7 @@ impl Formula {
         }
         let (dedicated, low_priority) =
             (scope.count("$TargetDedicatedNodes")?, scope.count("$TargetLowPriorityNodes")?);
-        // What is told is what is done: whole nodes.
+        // The results show the applied values: whole nodes.
         scope.set("$TargetDedicatedNodes", Value::Number(dedicated.into()));
         scope.set("$TargetLowPriorityNodes", Value::Number(low_priority.into()));
         scope.set("$NodeDeallocationOption", Value::Text(option.to_string()));
@@ -129,15 +129,15 @@ impl Formula {
     }
 }
 
-/// Variables of the service that a formula sets.
+/// Variables that a formula can set.
 const TARGETS: [&str; 3] = ["$TargetDedicatedNodes", "$TargetLowPriorityNodes", "$NodeDeallocationOption"];
 
-/// Returns today's name of a variable: the service once had one kind of nodes.
+/// Returns the current name of a variable: the service once had only one kind of nodes.
 fn current(name: &str) -> &str {
     if name == "$TargetDedicated" { "$TargetDedicatedNodes" } else { name }
 }
 
-/// Units of time by the name that comes after `TimeInterval_`, in seconds.
+/// Units of time in seconds, by the name after `TimeInterval_`.
 const UNITS: &[(&str, f64)] = &[
     ("Zero", 0.0),
     ("100ns", 1e-7),
@@ -151,14 +151,14 @@ const UNITS: &[(&str, f64)] = &[
     ("Year", 31_536_000.0),
 ];
 
-/// What is known while a formula is evaluated.
+/// The state of an evaluation.
 struct Scope<'a> {
     variables: BTreeMap<String, Value>,
     samples: &'a Samples,
     now: Timestamp,
     chance: &'a mut dyn FnMut() -> f64,
     stopped: bool,
-    /// What is left of [`MOST`].
+    /// The rest of [`MOST`].
     room: usize,
 }
 
@@ -167,7 +167,7 @@ impl Scope<'_> {
         self.variables.insert(name.to_owned(), value);
     }
 
-    /// The variables, as `autoScaleRun.results` shows them: those of the service first.
+    /// Returns the variables in the format of `autoScaleRun.results`: those of the service first.
     fn shown(&self) -> String {
         let own = self.variables.keys().map(String::as_str).filter(|name| !TARGETS.contains(name));
         let all = TARGETS.into_iter().chain(own);
@@ -186,7 +186,7 @@ impl Scope<'_> {
         Ok(())
     }
 
-    /// A number of nodes.
+    /// Returns a number of nodes.
     fn count(&self, name: &str) -> Result<i32, FormulaError> {
         let number = self.variables[name].number()?.round();
         if (0.0..=f64::from(i32::MAX)).contains(&number) {
@@ -195,10 +195,10 @@ impl Scope<'_> {
         Err(FormulaError::evaluation(&format!("{name} cannot be {number}")))
     }
 
-    /// What an expression is worth. Whatever takes room is counted, also where it is a copy of what was there before.
+    /// Evaluates an expression. Every value counts towards the limit, even a copy.
     fn value(&mut self, expression: &Expression) -> Result<Value, FormulaError> {
         let value = self.made(expression)?;
-        let too_much = || FormulaError::evaluation("The values of the formula take too much room");
+        let too_much = || FormulaError::evaluation("The values of the formula need too much memory");
         self.room = self.room.checked_sub(value.size()).ok_or_else(too_much)?;
         Ok(value)
     }
@@ -253,7 +253,7 @@ impl Scope<'_> {
         }
         if let Some(unit) = name.strip_prefix("TimeInterval_") {
             let known = UNITS.iter().find(|(found, _)| *found == unit);
-            let none = || FormulaError::evaluation(&format!("There is no {name}"));
+            let none = || FormulaError::evaluation(&format!("Undefined symbol: {name}"));
             return known.map(|(_, seconds)| Value::Interval(*seconds)).ok_or_else(none);
         }
         if Samples::knows(name) {

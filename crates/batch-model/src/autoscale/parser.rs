@@ -1,13 +1,14 @@
-//! From the text of a formula to statements.
+//! Parses the text of a formula into statements.
 
 use super::FormulaError;
 
-/// The deepest nesting of brackets, signs and questions.
+/// Maximum nesting of brackets, signs and conditions.
 const DEEPEST: usize = 64;
-/// Operators and members of one statement. `1+1+1` and `x.a.a` are nested as deeply as they are long.
+/// Maximum number of operators and members of one statement. `1+1+1` and `x.a.a` are nested as deeply as they
+/// are long.
 const LONGEST: usize = 1_000;
 
-/// A place in the text of a formula; line and character count from 1.
+/// A position in the text of a formula; line and character count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     line: usize,
@@ -28,47 +29,47 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// `name = value`.
+/// A statement `name = value`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// Where it begins.
+    /// Position of its first character.
     pub place: Place,
-    /// As it was written.
+    /// Name as written in the formula.
     pub name: String,
-    /// What it shall be.
+    /// Expression of the value.
     pub value: Expression,
 }
 
-/// What has a value.
+/// An expression of a formula.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expression {
-    /// A number.
+    /// A number literal.
     Number(f64),
-    /// A text.
+    /// A text literal.
     Text(String),
     /// A variable, or a word such as `requeue`.
     Name(String),
-    /// `[1, 2]`
+    /// A vector `[1, 2]`.
     Vector(Vec<Expression>),
-    /// `-x`, `!x`
+    /// An unary operation: `-x`, `!x`.
     Unary(char, Box<Expression>),
-    /// `x + y`
+    /// A binary operation: `x + y`.
     Binary(&'static str, Box<Expression>, Box<Expression>),
-    /// `x ? y : z`
+    /// A conditional expression: `x ? y : z`.
     Choice(Box<Expression>, Box<Expression>, Box<Expression>),
-    /// `max(x, y)`
+    /// A function call: `max(x, y)`.
     Call(String, Vec<Expression>),
-    /// `x.GetSample(1)`
+    /// A method call: `x.GetSample(1)`.
     Method(Box<Expression>, String, Vec<Expression>),
-    /// `x.hour`
+    /// A member access: `x.hour`.
     Member(Box<Expression>, String),
 }
 
-/// Operators by how tightly they bind, loosest first.
+/// Operators by precedence, the lowest first.
 const LEVELS: &[&[&str]] =
     &[&["||"], &["&&"], &["==", "!="], &["<=", ">=", "<", ">"], &["+", "-"], &["*", "/"]];
 
-/// Signs of more than one character come before their beginnings.
+/// Operators of several characters come before their prefixes.
 const SIGNS: &[&str] = &[
     "||", "&&", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "!", "?", ":", ";", ",", "=", "(", ")",
     "[", "]", ".",
@@ -82,10 +83,10 @@ enum Token {
     Sign(&'static str),
 }
 
-/// Reads a formula.
+/// Parses a formula.
 ///
 /// # Errors
-/// What is wrong, and where.
+/// Returns the syntax error and its position.
 pub fn parse(text: &str) -> Result<Vec<Statement>, FormulaError> {
     let tokens = tokens(text)?;
     let mut parser = Parser { text, tokens: &tokens, at: 0, depth: 0, length: 0 };
@@ -152,7 +153,7 @@ struct Parser<'a> {
     tokens: &'a [(Token, usize)],
     at: usize,
     depth: usize,
-    /// Operators and members of the statement so far.
+    /// Number of operators and members in the current statement.
     length: usize,
 }
 
@@ -183,7 +184,7 @@ impl Parser<'_> {
         }
     }
 
-    /// An error at the token that comes next, or at the end.
+    /// Returns an error at the next token, or at the end.
     fn here(&self, message: &str) -> FormulaError {
         let at = self.tokens.get(self.at).map_or(self.text.trim_end().len(), |(_, at)| *at);
         FormulaError::at(message, Place::of(self.text, at))
@@ -204,7 +205,7 @@ impl Parser<'_> {
         let Some((Token::Name(name), at)) = self.tokens.get(self.at) else { return Err(self.unexpected()) };
         let (name, place) = (name.clone(), Place::of(self.text, *at));
         if !matches!(self.tokens.get(self.at + 1), Some((Token::Sign("="), _))) {
-            // A call for its effect, `stop();`, or a value for none.
+            // A call for its effect (`stop();`), or an unused value.
             return Ok(Statement { place, name: String::new(), value: self.expression()? });
         }
         self.at += 2;

@@ -1,4 +1,4 @@
-//! What a pool did lately, sampled every thirty seconds.
+//! Samples of a pool, taken every thirty seconds.
 
 use super::{
     FormulaError,
@@ -7,37 +7,37 @@ use super::{
 use dropmill_azure_wire::time::Timestamp;
 use std::{collections::VecDeque, time::Duration};
 
-/// How many samples are kept: the last day.
+/// Maximum number of samples: those of the last day.
 const MOST: usize = 2880;
 
-/// What a pool does at one moment.
+/// A sample of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sight {
-    /// Tasks that could run and do not.
+    /// Number of tasks that are waiting to run.
     pub active: f64,
-    /// Tasks that run.
+    /// Number of running tasks.
     pub running: f64,
-    /// Tasks that succeeded.
+    /// Number of successful tasks.
     pub succeeded: f64,
-    /// Tasks that failed.
+    /// Number of failed tasks.
     pub failed: f64,
-    /// Dedicated nodes.
+    /// Number of dedicated nodes.
     pub dedicated: f64,
-    /// Spot nodes.
+    /// Number of Spot nodes.
     pub low_priority: f64,
-    /// Spot nodes that were taken away.
+    /// Number of preempted Spot nodes.
     pub preempted: f64,
-    /// Nodes that can run tasks.
+    /// Number of usable nodes.
     pub usable: f64,
-    /// Task slots of a node.
+    /// Task slots per node.
     pub slots: f64,
 }
 
-/// What a pool did lately.
+/// The recent samples of a pool.
 #[derive(Debug, Clone, Default)]
 pub struct Samples(VecDeque<(Timestamp, Sight)>);
 
-/// Variables that other services measure and this one does not.
+/// Variables that Azure measures and this service does not.
 const UNMEASURED: &[&str] = &[
     "$CPUPercent",
     "$WallClockSeconds",
@@ -68,10 +68,10 @@ fn read(name: &str) -> Option<fn(&Sight) -> f64> {
 }
 
 impl Samples {
-    /// How often a pool is looked at.
+    /// Time between two samples.
     pub const PERIOD: Duration = Duration::from_secs(30);
 
-    /// Takes in what is seen.
+    /// Adds a sample.
     pub fn take(&mut self, now: Timestamp, sight: Sight) {
         if self.0.len() == MOST {
             self.0.pop_front();
@@ -79,18 +79,18 @@ impl Samples {
         self.0.push_back((now, sight));
     }
 
-    /// Whether a variable is one of the service's.
+    /// Returns whether a variable is one of the service's.
     pub fn knows(name: &str) -> bool {
         read(name).is_some() || UNMEASURED.contains(&name)
     }
 
-    /// The value of a variable now.
+    /// Returns the current value of a variable.
     pub fn last(&self, name: &str) -> Result<f64, FormulaError> {
         let read = read(name).ok_or_else(|| scarce(name))?;
         self.0.back().map(|(_, sight)| read(sight)).ok_or_else(|| scarce(name))
     }
 
-    /// `$ActiveTasks.GetSample(…)` and its like.
+    /// Evaluates `$ActiveTasks.GetSample(…)` and similar calls.
     pub fn call(
         &self,
         name: &str,
@@ -145,14 +145,14 @@ impl Samples {
     }
 }
 
-/// How many of the samples that a span should have there are, in percent.
+/// Returns the percentage of samples that exist within a time span.
 fn percent(moments: &[Timestamp], from: Timestamp, to: Timestamp) -> f64 {
     let wanted = (to.duration_since(from).as_secs_f64() / Samples::PERIOD.as_secs_f64()).floor().max(1.0);
     let there = moments.iter().filter(|moment| (from..=to).contains(*moment)).count();
     (there as f64 / wanted * 100.0).min(100.0)
 }
 
-/// From when to when: lengths of time reach back from now.
+/// Returns the start and end of a time span: durations count back from now.
 fn span(start: &Value, end: Option<&Value>, now: Timestamp) -> Result<(Timestamp, Timestamp), FormulaError> {
     let moment = |value: &Value| match value {
         Value::Moment(moment) => Ok(*moment),

@@ -1,9 +1,9 @@
-//! Formulas and what they are worth.
+//! Tests formulas and their values.
 
 use super::{Formula, Samples, Sight, Wish};
 use dropmill_azure_wire::time::Timestamp;
 
-/// Ten minutes with a task more in every sample, the last one now.
+/// Returns samples of ten minutes, each with one task more, the last one now.
 fn samples(now: Timestamp) -> Samples {
     let mut samples = Samples::default();
     for number in 0..21_u32 {
@@ -22,7 +22,7 @@ fn evaluate(formula: &str) -> Result<Wish, String> {
 }
 
 #[test]
-fn expressions_have_the_values_they_are_documented_to_have() {
+fn expressions_have_their_documented_values() {
     let table = [
         ("1 + 2 * 3", 7.0),
         ("(1 + 2) * 3", 9.0),
@@ -73,7 +73,7 @@ fn expressions_have_the_values_they_are_documented_to_have() {
 }
 
 #[test]
-fn a_formula_wishes_nodes_and_keeps_what_it_does_not_set() {
+fn a_formula_sets_nodes_and_keeps_other_targets() {
     let wish = evaluate(
         "// Grows with what waits.
          $samples = $ActiveTasks.GetSamplePercent(TimeInterval_Minute * 5);
@@ -93,7 +93,7 @@ fn a_formula_wishes_nodes_and_keeps_what_it_does_not_set() {
 }
 
 #[test]
-fn the_old_name_of_the_dedicated_nodes_can_be_read_and_set() {
+fn the_old_name_of_dedicated_nodes_can_be_read_and_set() {
     let wish = evaluate("x = $TargetDedicated + 1; $TargetDedicated = x + $TargetDedicated;").unwrap();
     let now = evaluate("x = $TargetDedicatedNodes + 1; $TargetDedicatedNodes = x + $TargetDedicatedNodes;")
         .unwrap();
@@ -102,7 +102,7 @@ fn the_old_name_of_the_dedicated_nodes_can_be_read_and_set() {
 }
 
 #[test]
-fn what_is_wrong_with_a_formula_is_told() {
+fn errors_of_formulas_have_messages() {
     let table = [
         ("", "syntax: The formula is empty"),
         ("x =", "syntax: The formula ends too early at line 1, character 4"),
@@ -115,14 +115,14 @@ fn what_is_wrong_with_a_formula_is_told() {
         ("1 = x;", "syntax: Unexpected 1 at line 1, character 1"),
         ("a = 1;\n  x = y;", "Undefined symbol: y in the statement at line 2, character 3"),
         ("x = 1 / 0;", "Division by zero"),
-        ("x = nope(1);", "There is no function nope"),
-        ("x = ceil();", "ceil cannot be called with 0 arguments"),
+        ("x = nope(1);", "Undefined function: nope"),
+        ("x = ceil();", "ceil does not accept 0 arguments"),
         ("x = avg();", "avg of nothing has no value"),
-        ("x = time() + 1;", "There is no timestamp + double"),
-        ("x = time() * 2 > 1;", "There is no timestamp * double"),
+        ("x = time() + 1;", "The operator + is not defined for timestamp and double"),
+        ("x = time() * 2 > 1;", "The operator * is not defined for timestamp and double"),
         ("$TargetDedicatedNodes = -1;", "$TargetDedicatedNodes cannot be -1"),
         ("$TargetDedicatedNodes = 1e99;", "syntax: Unexpected e99 at line 1, character 26"),
-        ("$TargetDedicatedNodes = lg(0);", "lg has no value there"),
+        ("$TargetDedicatedNodes = lg(0);", "lg is not defined for this argument"),
         ("$NodeDeallocationOption = gently;", "Undefined symbol: gently"),
         ("$ActiveTasks = 1;", "$ActiveTasks cannot be set"),
         ("x = $CPUPercent.GetSample(1);", "InsufficientSampleData: there are too few samples of $CPUPercent"),
@@ -132,12 +132,12 @@ fn what_is_wrong_with_a_formula_is_told() {
         ),
         ("x = y.GetSample(1);", "y has no samples"),
         ("x = $ActiveTasks.Forecast();", "$ActiveTasks has no Forecast with these arguments"),
-        ("x = TimeInterval_Fortnight;", "There is no TimeInterval_Fortnight"),
-        ("x = time(\"soon\");", "\"soon\" is no moment"),
-        ("x = time() + TimeInterval_Year * 99999999;", "That is no moment"),
+        ("x = TimeInterval_Fortnight;", "Undefined symbol: TimeInterval_Fortnight"),
+        ("x = time(\"soon\");", "\"soon\" is not a timestamp"),
+        ("x = time() + TimeInterval_Year * 99999999;", "The timestamp is out of range"),
     ];
     for (text, expected) in table {
-        // What the whole formula wishes for has no place in it.
+        // An error of the result as a whole has no position.
         let has_its_place =
             ["syntax: ", "in the statement", "cannot be -1"].iter().any(|word| expected.contains(word));
         let place = if has_its_place { "" } else { " in the statement at line 1, character 1" };
@@ -153,22 +153,22 @@ fn what_is_wrong_with_a_formula_is_told() {
 }
 
 #[test]
-fn values_that_double_and_double_come_to_an_end() {
+fn values_that_grow_exponentially_are_limited() {
     let text = format!("x = \"ab\"; {}", "x = x + x;".repeat(100));
     let vector = format!("x = [1, 2]; {}", "x = [x, x];".repeat(100));
     let copies = format!("x = [{}1]; {}", "1,".repeat(2000), "y = max(x);".repeat(300));
     for formula in [text, vector, copies] {
         let error = evaluate(&formula).err();
-        let words = "The values of the formula take too much room in the statement at line 1, character ";
+        let words = "The values of the formula need too much memory in the statement at line 1, character ";
         assert!(error.as_deref().is_some_and(|error| error.starts_with(words)), "{error:?} {formula}");
     }
-    // A day of samples, many times over.
+    // A day of samples, many times.
     let sum = format!("x = {}0;", "avg($ActiveTasks.GetSample(2880)) + ".repeat(20));
     assert!(evaluate(&sum).is_ok());
 }
 
 #[test]
-fn a_statement_is_as_long_as_it_is_deep_and_ends() {
+fn the_length_of_a_statement_is_limited() {
     let members = format!("x = time(){};", ".a".repeat(1001));
     let rows = format!("x = 1{}{};", "*1".repeat(600), "+1".repeat(600));
     for formula in [members, rows] {
@@ -181,7 +181,7 @@ fn a_statement_is_as_long_as_it_is_deep_and_ends() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_upsets_it(text in "[a-z$0-9 .,;=+*/()<>?:!&|\"\\[\\]-]{0,80}") {
+    fn no_text_causes_a_panic(text in "[a-z$0-9 .,;=+*/()<>?:!&|\"\\[\\]-]{0,80}") {
         let _ = evaluate(&text);
         let _ = evaluate(&format!("x = {text};"));
     }

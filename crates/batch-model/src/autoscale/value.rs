@@ -1,21 +1,21 @@
-//! What things in a formula are worth, and what can be done with them.
+//! Values of a formula, and their operators.
 
 use super::FormulaError;
 use dropmill_azure_wire::time::{Timestamp, iso, parse_http_date, parse_iso};
 use jiff::{SignedDuration, tz::TimeZone};
 
-/// A value.
+/// A value of an expression.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// A number; nothing but 0 is false.
+    /// A number; only 0 is false.
     Number(f64),
-    /// Numbers.
+    /// A vector of numbers.
     Vector(Vec<f64>),
-    /// A text.
+    /// A text value.
     Text(String),
-    /// A moment.
+    /// A timestamp value.
     Moment(Timestamp),
-    /// A length of time in seconds.
+    /// A duration in seconds.
     Interval(f64),
 }
 
@@ -30,7 +30,7 @@ impl Value {
         }
     }
 
-    /// How much room it takes: numbers of a vector, bytes of a text.
+    /// Returns its memory use: numbers of a vector, bytes of a text.
     pub fn size(&self) -> usize {
         match self {
             Self::Vector(list) => list.len(),
@@ -39,16 +39,16 @@ impl Value {
         }
     }
 
-    /// As a number.
+    /// Returns it as a number.
     pub fn number(&self) -> Result<f64, FormulaError> {
         match self {
             Self::Number(number) => Ok(*number),
             Self::Vector(list) if list.len() == 1 => Ok(list[0]),
-            other => Err(FormulaError::evaluation(&format!("A {} is no double", other.kind()))),
+            other => Err(FormulaError::evaluation(&format!("A {} is not a double", other.kind()))),
         }
     }
 
-    /// As numbers.
+    /// Returns it as numbers.
     pub fn numbers(&self) -> Result<Vec<f64>, FormulaError> {
         match self {
             Self::Vector(list) => Ok(list.clone()),
@@ -56,7 +56,7 @@ impl Value {
         }
     }
 
-    /// As results show it.
+    /// Formats it as in results.
     pub fn shown(&self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
@@ -70,20 +70,20 @@ impl Value {
     }
 }
 
-/// A moment moved by seconds.
+/// Returns a timestamp moved by seconds.
 pub fn moved(moment: Timestamp, seconds: f64) -> Result<Timestamp, FormulaError> {
-    let far = || FormulaError::evaluation("That is no moment");
+    let far = || FormulaError::evaluation("The timestamp is out of range");
     let by = SignedDuration::try_from_secs_f64(seconds).map_err(|_| far())?;
     moment.checked_add(by).map_err(|_| far())
 }
 
-/// `time("…")`.
+/// Evaluates `time("…")`.
 pub fn moment_of(text: &str) -> Result<Timestamp, FormulaError> {
     let moment = parse_iso(text).or_else(|| parse_http_date(text)).or_else(|| parse_iso(&format!("{text}Z")));
-    moment.ok_or_else(|| FormulaError::evaluation(&format!("\"{text}\" is no moment")))
+    moment.ok_or_else(|| FormulaError::evaluation(&format!("\"{text}\" is not a timestamp")))
 }
 
-/// `x.hour`.
+/// Evaluates `x.hour`.
 pub fn member(of: &Value, name: &str) -> Result<Value, FormulaError> {
     let Value::Moment(moment) = of else {
         return Err(FormulaError::evaluation(&format!("A {} has no {name}", of.kind())));
@@ -103,7 +103,7 @@ pub fn member(of: &Value, name: &str) -> Result<Value, FormulaError> {
     Ok(Value::Number(number.into()))
 }
 
-/// `-x`, `!x`.
+/// Evaluates `-x`, `!x`.
 pub fn unary(sign: char, of: &Value) -> Result<Value, FormulaError> {
     match (sign, of) {
         ('-', Value::Interval(seconds)) => Ok(Value::Interval(-seconds)),
@@ -116,7 +116,7 @@ fn truth(truth: bool) -> Value {
     Value::Number(f64::from(u8::from(truth)))
 }
 
-/// `x + y` and all the others, but for those that may leave out their right side.
+/// Evaluates `x + y` and all other binary operators except those that may skip their right operand.
 pub fn binary(sign: &str, left: &Value, right: &Value) -> Result<Value, FormulaError> {
     use Value::{Interval, Moment, Number, Text};
     if let Some(order) = match (left, right) {
@@ -151,7 +151,8 @@ pub fn binary(sign: &str, left: &Value, right: &Value) -> Result<Value, FormulaE
         ("/", Interval(seconds), Number(number)) => divided(*seconds, *number).map(Interval),
         ("+", Text(left), Text(right)) => Ok(Text(format!("{left}{right}"))),
         (_, Moment(_) | Interval(_) | Text(_), _) | (_, _, Moment(_) | Interval(_) | Text(_)) => {
-            let words = format!("There is no {} {sign} {}", left.kind(), right.kind());
+            let words =
+                format!("The operator {sign} is not defined for {} and {}", left.kind(), right.kind());
             Err(FormulaError::evaluation(&words))
         }
         (sign, left, right) => {

@@ -1,4 +1,4 @@
-//! Pools that the service makes for a job, and takes away after it.
+//! Auto pools: pools that the service creates for a job and deletes after it.
 
 use super::{
     Model, Refusal, jobs,
@@ -14,10 +14,10 @@ use dropmill_azure_wire::{
 use rand::RngExt;
 
 impl Model {
-    /// Makes the pool of a job or schedule; its id.
+    /// Creates the auto pool of a job or schedule and returns its id.
     ///
     /// # Errors
-    /// Why there is none, as the job tells it.
+    /// Returns the reason why it could not be created, as the job shows it.
     pub(super) fn make_auto_pool(
         &mut self,
         auto: &AutoPoolSpecification,
@@ -34,16 +34,16 @@ impl Model {
         self.create_pool(add_of(id.clone(), pool), now).map(|_| id).map_err(|refusal| failure(&refusal))
     }
 
-    /// A job whose pool was made for it is over: so is the pool.
+    /// Deletes the auto pool of a job that has ended.
     pub(super) fn drop_auto_pool(&mut self, job: &JobKey, now: Timestamp) {
         let found = self.jobs.get(job).expect(jobs::THERE);
-        // A job that names a pool leaves it as it is.
+        // A pool that the job names is kept.
         let Some(auto) = &found.spec.pool_info.auto_pool_specification else { return };
         let goes = auto.pool_lifetime_option == PoolLifetime::Job && auto.keep_alive != Some(true);
         if let Some(pool) = found.auto_pool.clone().filter(|_| goes)
             && self.pools.get(&PoolKey::of(&pool)).is_some_and(|pool| !pool.deleting)
         {
-            // It is there and not going: nothing else can be wrong.
+            // It exists and is not being deleted, so no error is possible.
             let _ = self.delete_pool(&pool, now);
         }
     }

@@ -1,4 +1,4 @@
-//! Pools whose number of nodes a formula sets.
+//! Pools whose number of nodes is set by an autoscale formula.
 
 use super::{Alarm, Model, Pool, Refusal, keys::PoolKey, pools, tag};
 use crate::autoscale::{Formula, FormulaError, Samples, Sight, Wish};
@@ -12,22 +12,22 @@ use dropmill_azure_wire::{
 };
 use rand::RngExt;
 
-/// How often a formula is evaluated by default.
+/// Default interval between evaluations of a formula.
 const INTERVAL: IsoDuration = IsoDuration::from_secs(15 * 60);
-/// The least and the most of it.
+/// Minimum and maximum interval.
 const INTERVALS: std::ops::RangeInclusive<IsoDuration> =
     IsoDuration::from_secs(5 * 60)..=IsoDuration::from_secs(168 * 3600);
-/// How long a pool whose formula was set has to keep it, in seconds.
+/// Minimum time in seconds between two changes of a pool's formula.
 const PAUSE: i64 = 30;
 
-/// What a new pool says of autoscale, with the service's defaults.
+/// Checks the autoscale settings of a new pool and sets their defaults.
 ///
 /// # Errors
-/// A formula that is missing, cannot be read, or stands beside numbers of nodes.
+/// Fails if the formula is missing or invalid, or if the pool has numbers of nodes too.
 pub(super) fn complete(spec: &mut PoolAdd) -> Result<(), Refusal> {
     if spec.enable_auto_scale != Some(true) {
         if spec.auto_scale_formula.is_some() || spec.auto_scale_evaluation_interval.is_some() {
-            let words = "A formula or its interval is given, but enableAutoScale is not true.";
+            let words = "A formula or its interval is set, but enableAutoScale is not true.";
             return Err(Refusal::new(400, "InvalidAutoScalingSettings", words));
         }
         return Ok(());
@@ -43,25 +43,25 @@ pub(super) fn complete(spec: &mut PoolAdd) -> Result<(), Refusal> {
 
 fn checked_formula(formula: &str) -> Result<Formula, Refusal> {
     let words = "The specified autoscaling formula has a syntax error.";
-    let told = |error: FormulaError| {
+    let details = |error: FormulaError| {
         Refusal::new(400, "AutoScalingFormulaSyntaxError", words).with("Reason", error.message)
     };
-    Formula::read(formula).map_err(told)
+    Formula::read(formula).map_err(details)
 }
 
 fn checked_interval(interval: IsoDuration) -> Result<(), Refusal> {
     if INTERVALS.contains(&interval) {
         return Ok(());
     }
-    let reason = "It must be from 5 minutes to 168 hours";
+    let reason = "It must be between 5 minutes and 168 hours";
     Err(Refusal::invalid("autoScaleEvaluationInterval", interval.to_string(), reason))
 }
 
 impl Model {
-    /// Lets a formula set a pool's number of nodes, or changes that formula or how often it is evaluated.
+    /// Enables autoscale for a pool, or changes its formula or interval.
     ///
     /// # Errors
-    /// `PoolNotFound`, `PoolBeingResized`, a formula that cannot be read.
+    /// `PoolNotFound`, `PoolBeingResized`, or an invalid formula.
     pub fn enable_autoscale(
         &mut self,
         id: &str,
@@ -100,7 +100,7 @@ impl Model {
         Ok(())
     }
 
-    /// From now on numbers set the number of nodes; those that are there stay.
+    /// Disables autoscale; existing nodes stay.
     ///
     /// # Errors
     /// `PoolNotFound`, `PoolBeingDeleted`.
@@ -117,10 +117,10 @@ impl Model {
         Ok(())
     }
 
-    /// Evaluates a formula without doing what it wishes.
+    /// Evaluates a formula without applying its result.
     ///
     /// # Errors
-    /// `PoolNotFound`, a pool without autoscale. What is wrong with the formula is part of the answer.
+    /// `PoolNotFound`, or a pool without autoscale. Errors of the formula are part of the response.
     pub fn evaluate_autoscale(
         &self,
         id: &str,
@@ -135,7 +135,8 @@ impl Model {
             let words = "The operation needs a pool with autoscale.";
             return Err(Refusal::new(409, "OperationInvalidForCurrentState", words));
         }
-        // A question changes nothing: it sees the pool as it is now, and leaves samples and chance as they were.
+        // This request changes nothing: it uses the current state of the pool and leaves samples and random
+        // numbers unchanged.
         let (key, mut rng) = (PoolKey::of(id), self.rng.clone());
         let mut samples = pool.samples.clone();
         samples.take(now, self.sight(&key));
@@ -161,14 +162,14 @@ impl Model {
         self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Sample(of) | Alarm::Scale(of) if of == key));
     }
 
-    /// Samples a pool from now on and evaluates its formula at once.
+    /// Starts to sample a pool, and evaluates its formula at once.
     pub(super) fn begin_autoscale(&mut self, key: &PoolKey, moment: Timestamp) {
         self.stop_autoscale(key);
         self.sample(key, moment);
         self.scale(key, moment);
     }
 
-    /// Takes a sample, and sees to it that the next one is taken.
+    /// Takes a sample and schedules the next one.
     pub(super) fn sample(&mut self, key: &PoolKey, now: Timestamp) {
         if !self.pools.get(key).is_some_and(scales) {
             return;
@@ -186,7 +187,8 @@ impl Model {
         }
     }
 
-    /// What a pool does now. Costs what its jobs and nodes are many, whatever their tasks.
+    /// Returns the current state of a pool. The cost depends on the number of its jobs and nodes, not of its
+    /// tasks.
     fn sight(&self, key: &PoolKey) -> Sight {
         let pool = self.pools.get(key).expect(pools::THERE);
         let mut sight = Sight { slots: pool.slots_per_node().into(), ..Sight::default() };
@@ -210,9 +212,9 @@ impl Model {
         sight
     }
 
-    /// Evaluates a pool's formula, does what it wishes, and sees to it that it is evaluated again.
+    /// Evaluates a pool's formula, applies the result and schedules the next evaluation.
     pub(super) fn scale(&mut self, key: &PoolKey, now: Timestamp) {
-        // The alarm of a pool that was deleted stays until its time.
+        // The alarm of a deleted pool stays until its time.
         let Some(pool) = self.pools.get(key).filter(|pool| scales(pool)) else { return };
         let (id, formula) = (pool.spec.id.clone(), pool.spec.auto_scale_formula.clone().unwrap_or_default());
         let interval = pool.spec.auto_scale_evaluation_interval.unwrap_or(INTERVAL).as_std();
@@ -248,9 +250,9 @@ fn scales(pool: &Pool) -> bool {
     pool.spec.enable_auto_scale == Some(true) && !pool.deleting
 }
 
-/// How an evaluation went.
+/// Returns the result of an evaluation.
 fn run_of(now: Timestamp, wish: &Result<Wish, FormulaError>) -> AutoScaleRun {
-    let told = |error: &FormulaError| {
+    let details = |error: &FormulaError| {
         let (code, what) = match error.is_syntax {
             true => ("AutoScalingFormulaSyntaxError", "a syntax error"),
             false => ("AutoScalingFormulaEvaluationError", "evaluation error"),
@@ -263,7 +265,7 @@ fn run_of(now: Timestamp, wish: &Result<Wish, FormulaError>) -> AutoScaleRun {
     };
     let (results, error) = match wish {
         Ok(wish) => (Some(wish.results.clone()), None),
-        Err(error) => (error.results.clone(), Some(told(error))),
+        Err(error) => (error.results.clone(), Some(details(error))),
     };
     AutoScaleRun { timestamp: now, results, error }
 }

@@ -1,5 +1,5 @@
-//! What befalls the service by itself: nodes that are not to be had, spot nodes taken away, nodes that break. A
-//! machine of one's own never does any of it; whoever tests what clients make of it says so here.
+//! Incidents of the service itself: a lack of nodes, preempted Spot nodes, nodes that fail. They never happen
+//! on a single machine, so tests inject them to check how clients handle them.
 
 use super::{
     Model,
@@ -13,40 +13,40 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 
-/// What befalls it.
+/// An incident of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
-    /// How many nodes are to be had from now on; those that are there stay.
-    Supply(Supply),
-    /// Nodes are taken away: spot nodes, or if there are none any. Their tasks are queued again.
+pub enum ServiceIncident {
+    /// Limits the number of nodes; existing nodes stay.
+    Capacity(Capacity),
+    /// Preempts nodes: Spot nodes, or any if there are none. Their tasks are queued again.
     Preempt {
-        /// How many.
+        /// Number of nodes.
         nodes: usize,
     },
-    /// Preempted nodes come back and boot.
+    /// Returns preempted nodes, which boot.
     Return,
-    /// Unusable nodes recover: they boot, and take tasks again.
+    /// Repairs unusable nodes: they boot and accept tasks again.
     Recover,
-    /// Nodes cannot be used any more. Their tasks are queued again.
+    /// Makes nodes unusable. Their tasks are queued again.
     Break {
-        /// How many.
+        /// Number of nodes.
         nodes: usize,
     },
 }
 
-/// How many nodes are to be had.
+/// The number of available nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Supply {
-    /// In all pools together.
+pub struct Capacity {
+    /// Maximum number in all pools together.
     pub most: usize,
-    /// Why not more: `AccountCoreQuotaReached`, `AllocationFailed`, …
+    /// Error code of a resize that needs more: `AccountCoreQuotaReached`, `AllocationFailed`, …
     pub code: String,
-    /// Resizes get no node and do not end.
+    /// Whether resizes get no nodes and do not end.
     pub stalled: bool,
 }
 
-impl Supply {
-    /// So many, for the account has no more cores.
+impl Capacity {
+    /// Creates a limit due to the core quota of the account.
     pub fn quota(most: u32) -> Self {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         Self { most, code: "AccountCoreQuotaReached".into(), stalled: false }
@@ -67,14 +67,14 @@ impl Supply {
 }
 
 impl Model {
-    /// Lets it happen.
-    pub fn befall(&mut self, condition: &Condition, now: Timestamp) {
-        if let Condition::Supply(supply) = condition {
+    /// Injects an incident.
+    pub fn inject(&mut self, condition: &ServiceIncident, now: Timestamp) {
+        if let ServiceIncident::Capacity(supply) = condition {
             self.supply = supply.clone();
             let resizing = |pool: &super::Pool| pool.resizing && !pool.deleting;
             let waiting = self.pools.iter().filter(|(_, pool)| resizing(pool));
             for key in waiting.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-                // A resize that stood still goes on.
+                // A stalled resize continues.
                 let moment = self.moment(now);
                 self.grow(&key, moment);
                 self.settle_allocation(&key, moment);
@@ -84,20 +84,20 @@ impl Model {
         }
         let moment = self.moment(now);
         match condition {
-            Condition::Supply(_) => {}
-            Condition::Preempt { nodes } => {
+            ServiceIncident::Capacity(_) => {}
+            ServiceIncident::Preempt { nodes } => {
                 for (pool, node) in self.victims(*nodes, false) {
                     self.lose_node(&pool, &node, NodeState::Preempted, moment);
                 }
             }
-            Condition::Break { nodes } => {
+            ServiceIncident::Break { nodes } => {
                 for (pool, node) in self.victims(*nodes, true) {
                     self.lose_node(&pool, &node, NodeState::Unusable, moment);
                 }
             }
-            Condition::Return | Condition::Recover => {
+            ServiceIncident::Return | ServiceIncident::Recover => {
                 let lost = match condition {
-                    Condition::Recover => NodeState::Unusable,
+                    ServiceIncident::Recover => NodeState::Unusable,
                     _ => NodeState::Preempted,
                 };
                 let lost: Vec<_> = self.nodes_that(|node| node.state == lost).collect();
@@ -110,7 +110,8 @@ impl Model {
         }
     }
 
-    /// How many nodes of a kind a pool can have that wants `target`; what is missing is told in its errors.
+    /// Returns how many nodes of a kind a pool that wants `target` can have; records a shortage in the pool's
+    /// errors.
     pub(super) fn obtainable(&mut self, key: &PoolKey, dedicated: bool, target: usize) -> usize {
         let there: usize = self.pools.values().map(|pool| pool.staying(true) + pool.staying(false)).sum();
         let pool = self.pools.get_mut(key).expect(pools::THERE);
@@ -129,7 +130,7 @@ impl Model {
         here + room
     }
 
-    /// Whether a pool waits for nodes that do not come, and was not told why.
+    /// Returns whether a pool waits for nodes that do not come, without an error.
     pub(super) fn is_stalled(&self, key: &PoolKey) -> bool {
         self.supply.stalled
             && self.pools.get(key).is_some_and(|pool| {
@@ -150,7 +151,7 @@ impl Model {
         found.into_iter()
     }
 
-    /// Nodes to which something happens: spot nodes first unless any will do, and of those the ones that work.
+    /// Chooses nodes for an incident: Spot nodes first unless `any` is set, and of those the working ones.
     fn victims(&self, count: usize, any: bool) -> Vec<(PoolKey, NodeKey)> {
         let usable = |node: &super::Node| matches!(node.state, NodeState::Idle | NodeState::Running);
         let works = |node: &super::Node| node.state == NodeState::Running;
@@ -184,7 +185,7 @@ impl Model {
             self.end_launch(launch, Ending::Requeued);
         }
         if state == NodeState::Preempted {
-            // Its disk goes with it.
+            // Its disk is lost too.
             self.order(Order::Remove(NodeRef { pool: id, node: node.to_string() }));
         }
         self.keep_pool(pool);
@@ -232,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_gives_what_it_has_says_what_is_missing_and_gives_the_rest_when_asked_again() {
+    fn a_quota_gives_available_nodes_reports_the_shortage_and_gives_the_rest_later() {
         let now = Timestamp::UNIX_EPOCH;
         let mut model = model();
-        model.befall(&Condition::Supply(Supply::quota(2)), now);
+        model.inject(&ServiceIncident::Capacity(Capacity::quota(2)), now);
         model.create_pool(pool(3, 1), now).unwrap();
         boot(&mut model);
         assert_eq!(shown(&model), (2, false, vec!["AccountCoreQuotaReached".to_owned()]));
-        model.befall(&Condition::Supply(Supply::quota(9)), now);
+        model.inject(&ServiceIncident::Capacity(Capacity::quota(9)), now);
         assert_eq!(shown(&model).0, 2, "nobody asked again");
         let again = serde_json::json!({"targetDedicatedNodes": 3, "targetLowPriorityNodes": 1});
         model.resize_pool("p", &serde_json::from_value(again).unwrap(), now).unwrap();
@@ -248,19 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn a_resize_that_stands_still_goes_on_when_there_are_nodes_again() {
+    fn a_stalled_resize_continues_when_nodes_are_available_again() {
         let now = Timestamp::UNIX_EPOCH;
         let mut model = model();
-        model.befall(&Condition::Supply(Supply { stalled: true, ..Supply::quota(9) }), now);
+        model.inject(&ServiceIncident::Capacity(Capacity { stalled: true, ..Capacity::quota(9) }), now);
         model.create_pool(pool(2, 0), now).unwrap();
         assert_eq!(shown(&model), (0, true, vec![]));
-        model.befall(&Condition::Supply(Supply::quota(9)), now);
+        model.inject(&ServiceIncident::Capacity(Capacity::quota(9)), now);
         boot(&mut model);
         assert_eq!(shown(&model), (2, false, vec![]));
     }
 
     #[test]
-    fn spot_nodes_are_preempted_and_return_broken_ones_do_not() {
+    fn preempted_spot_nodes_return_and_broken_nodes_do_not() {
         let now = Timestamp::UNIX_EPOCH;
         let mut model = model();
         model.create_pool(pool(1, 2), now).unwrap();
@@ -271,7 +272,7 @@ mod tests {
             states.sort_by_key(|(dedicated, state)| (*dedicated, state.as_str().to_owned()));
             states
         };
-        model.befall(&Condition::Preempt { nodes: 2 }, now);
+        model.inject(&ServiceIncident::Preempt { nodes: 2 }, now);
         let gone =
             vec![(false, NodeState::Preempted), (false, NodeState::Preempted), (true, NodeState::Idle)];
         assert_eq!(states(&model), gone);
@@ -285,11 +286,11 @@ mod tests {
             model.happened(NodeEvent::Removed(node), now);
         }
         assert_eq!(states(&model), gone, "its folders are gone, the node is not");
-        model.befall(&Condition::Return, now);
+        model.inject(&ServiceIncident::Return, now);
         boot(&mut model);
         assert!(states(&model).iter().all(|(_, state)| *state == NodeState::Idle));
-        model.befall(&Condition::Break { nodes: 9 }, now);
-        model.befall(&Condition::Return, now);
+        model.inject(&ServiceIncident::Break { nodes: 9 }, now);
+        model.inject(&ServiceIncident::Return, now);
         assert!(states(&model).iter().all(|(_, state)| *state == NodeState::Unusable));
     }
 }

@@ -1,28 +1,28 @@
-//! Which tasks wait for which: by id, or by ranges of ids that are numbers.
+//! Task dependencies: by id, or by ranges of numeric ids.
 
 use super::{Refusal, keys::TaskKey};
 use dropmill_azure_wire::batch::{TaskDependencies, is_valid_id, limit};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most ranges that one task may depend on: the service bounds their text.
+/// Maximum number of ranges of one task: the service limits the length of their text.
 const MOST_RANGES: usize = 4_000;
 
-/// The dependencies between the tasks of one job. Tasks are named by their keys.
+/// The dependencies between the tasks of one job. Tasks are identified by their keys.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dependencies {
-    /// How many tasks each waiting task still waits for, and its age.
+    /// For each waiting task, the number of tasks that it still waits for, and its age.
     left: BTreeMap<TaskKey, (u64, u64)>,
-    /// Tasks that name a task, whether they wait for it or not.
+    /// For each named task, the tasks that name it, whether they wait for it or not.
     by_id: BTreeMap<TaskKey, BTreeSet<TaskKey>>,
-    /// Tasks that name a range, by its end and start, so that those before a number are passed over.
+    /// Tasks that name a range, by its end and start, so that ranges before a number can be skipped.
     ranges: BTreeMap<(i32, i32), BTreeSet<TaskKey>>,
-    /// Tasks that no other needs to wait for any longer; those whose ids are numbers also as numbers.
+    /// Tasks that satisfy dependencies on them; numeric ids also as numbers.
     satisfied: BTreeSet<TaskKey>,
     satisfied_numbers: BTreeSet<i32>,
 }
 
 impl Dependencies {
-    /// Takes in an active task that names others. Returns whether all of those are satisfied already.
+    /// Adds an active task that depends on others. Returns whether all of those are satisfied already.
     pub fn add(&mut self, task: &TaskKey, age: u64, on: &TaskDependencies) -> bool {
         let mut left = 0_u64;
         for id in ids(on) {
@@ -41,12 +41,12 @@ impl Dependencies {
         left == 0
     }
 
-    /// A task is not active any more: it waits for none.
+    /// Removes a task that is no longer active and waits for no other.
     pub fn forget(&mut self, task: &TaskKey) {
         self.left.remove(task);
     }
 
-    /// A task is deleted: it names none.
+    /// Removes a deleted task and its dependencies.
     pub fn remove(&mut self, task: &TaskKey, on: &TaskDependencies) {
         self.forget(task);
         for id in ids(on) {
@@ -57,7 +57,7 @@ impl Dependencies {
         }
     }
 
-    /// Tasks that name this one and do not wait any more.
+    /// Returns tasks that name this one and no longer wait.
     pub fn released_by(&self, task: &TaskKey) -> Vec<TaskKey> {
         self.naming(task).filter(|task| !self.left.contains_key(*task)).cloned().collect()
     }
@@ -70,7 +70,7 @@ impl Dependencies {
         self.by_id.get(task).into_iter().flatten().chain(of_number)
     }
 
-    /// No task needs to wait for this one any longer. Returns age and key of those that may start now.
+    /// Marks a task as satisfied. Returns age and key of those that can start now.
     pub fn satisfy(&mut self, task: &TaskKey) -> Vec<(u64, TaskKey)> {
         if !self.satisfied.insert(task.clone()) {
             return Vec::new();
@@ -83,7 +83,7 @@ impl Dependencies {
         }
         let mut free = Vec::new();
         for task in waiting {
-            // It may wait no more: it runs, or is over.
+            // It may no longer wait: it is running, or has ended.
             let Some((left, age)) = self.left.get_mut(&task) else { continue };
             *left -= 1;
             if *left == 0 {
@@ -94,7 +94,7 @@ impl Dependencies {
         free
     }
 
-    /// A task that was satisfied is deleted, or active again: a task that names it from now on waits.
+    /// Marks a task as unsatisfied because it was deleted or is active again: new tasks that name it wait.
     pub fn unsatisfy(&mut self, task: &TaskKey) {
         if self.satisfied.remove(task)
             && let Some(number) = number(task)
@@ -112,7 +112,7 @@ fn ids(on: &TaskDependencies) -> BTreeSet<TaskKey> {
     on.task_ids.iter().flatten().map(|id| TaskKey::of(id)).collect()
 }
 
-/// End and start of each range.
+/// Returns end and start of each range.
 fn ranges(on: &TaskDependencies) -> BTreeSet<(i32, i32)> {
     on.task_id_ranges.iter().flatten().map(|range| (range.end, range.start)).collect()
 }
@@ -126,17 +126,17 @@ fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<TaskKey>>, at: &K, task: &
     }
 }
 
-/// A key as a number; leading zeros do not count.
+/// Returns a key as a number, without leading zeros.
 fn number(task: &TaskKey) -> Option<i32> {
     let id = task.as_str();
     let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| id.parse().ok()).flatten()
 }
 
-/// Dependencies as the protocol allows them.
+/// Checks dependencies.
 ///
 /// # Errors
-/// `TaskDependencyListTooLong` and the like.
+/// `TaskDependencyListTooLong` and similar codes.
 pub(super) fn checked(on: &TaskDependencies) -> Result<(), Refusal> {
     let ids = on.task_ids.as_deref().unwrap_or_default();
     let ranges = on.task_id_ranges.as_deref().unwrap_or_default();
@@ -149,7 +149,7 @@ pub(super) fn checked(on: &TaskDependencies) -> Result<(), Refusal> {
         return Err(Refusal::new(400, "TaskDependencyRangesTooLong", words));
     }
     if let Some(id) = ids.iter().find(|id| !is_valid_id(id)) {
-        return Err(Refusal::invalid("dependsOn.taskIds", &**id, "It is not the id of a task"));
+        return Err(Refusal::invalid("dependsOn.taskIds", &**id, "It is not a valid task id"));
     }
     if let Some(range) = ranges.iter().find(|range| range.start > range.end) {
         let text = format!("{}-{}", range.start, range.end);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_starts_when_all_it_waits_for_is_satisfied() {
+    fn a_task_starts_when_all_its_dependencies_are_satisfied() {
         let mut all = Dependencies::default();
         assert!(all.add(&key("0"), 1, &on(&[], &[])));
         assert!(!all.add(&key("1"), 2, &on(&["A", "b", "a"], &[])));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_is_gone_does_not_start() {
+    fn a_deleted_task_does_not_start() {
         let mut all = Dependencies::default();
         for (task, on) in [("1", on(&["a"], &[])), ("2", on(&[], &[(8, 9)]))] {
             all.add(&key(task), 1, &on);

@@ -1,9 +1,9 @@
-//! What the way in which a task ended means for its job and for those that depend on it.
+//! Exit conditions: what the end of a task means for its job and for tasks that depend on it.
 
 use super::{Task, task_facts::Stage};
 use dropmill_azure_wire::batch::{DependencyAction, ExitOptions};
 
-/// Whether a task that is over lets those go that depend on it.
+/// Returns whether an ended task satisfies the dependencies on it.
 pub(super) fn satisfies(task: &Task) -> bool {
     if task.facts.stage() != Stage::Completed {
         return false;
@@ -15,8 +15,8 @@ pub(super) fn satisfies(task: &Task) -> bool {
     }
 }
 
-/// What a task's exit conditions say of how it ended. A match of its exit code beats everything; the default never
-/// covers success.
+/// Returns the exit options for a task's end. A match of its exit code takes precedence; the default never
+/// applies to success.
 pub(super) fn exit_options(task: &Task) -> Option<&ExitOptions> {
     let conditions = task.exit_conditions()?;
     let info = &task.facts.run().info;

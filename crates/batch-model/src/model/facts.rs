@@ -1,4 +1,4 @@
-//! What the model knows: pools with their nodes, jobs with their tasks.
+//! The stored state of the model: pools with their nodes, jobs with their tasks.
 
 use super::{
     books::{Nodes, Tasks},
@@ -21,113 +21,114 @@ use std::{
     sync::Arc,
 };
 
-/// A change to be kept, as key and JSON. Tasks have two rows: what was asked never changes, how it goes often does.
+/// A change to be stored, as key and JSON. A task has two rows: its specification never changes, its state
+/// changes often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A pool, its nodes' names included.
+    /// Stores a pool with its nodes.
     PutPool {
         /// Key of the object.
         key: PoolKey,
         /// The object as JSON.
         body: String,
     },
-    /// It is gone.
+    /// Deletes the pool.
     DropPool {
         /// Key of the object.
         key: PoolKey,
     },
-    /// A job without its tasks.
+    /// Stores a job without its tasks.
     PutJob {
         /// Key of the object.
         key: JobKey,
         /// The object as JSON.
         body: String,
     },
-    /// It is gone, with its tasks.
+    /// Deletes the job with its tasks.
     DropJob {
         /// Key of the object.
         key: JobKey,
     },
-    /// A job schedule.
+    /// Stores a job schedule.
     PutSchedule {
         /// Key of the object.
         key: ScheduleKey,
         /// The object as JSON.
         body: String,
     },
-    /// It is gone.
+    /// Deletes the schedule.
     DropSchedule {
         /// Key of the object.
         key: ScheduleKey,
     },
-    /// A machine was had for a while.
+    /// Stores the period for which a node had a machine.
     AddLease {
         /// The object as JSON.
         body: String,
     },
-    /// What was asked of a task.
+    /// Stores a task.
     PutTask {
-        /// Its job's key.
+        /// Key of its job.
         job: JobKey,
         /// Key of the object.
         key: TaskKey,
-        /// What was asked.
+        /// Specification of the task, as JSON.
         add: String,
-        /// How it goes.
+        /// State of the task, as JSON.
         facts: String,
     },
-    /// How a task goes.
+    /// Stores the state of a task.
     PutTaskFacts {
-        /// Its job's key.
+        /// Key of its job.
         job: JobKey,
         /// Key of the object.
         key: TaskKey,
-        /// How it goes.
+        /// State of the task, as JSON.
         facts: String,
     },
-    /// It is gone.
+    /// Deletes the task.
     DropTask {
-        /// Its job's key.
+        /// Key of its job.
         job: JobKey,
         /// Key of the object.
         key: TaskKey,
     },
 }
 
-/// A pool as the service keeps it.
+/// A pool as the service stores it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pool {
-    /// What was asked, as later calls changed it; the service's defaults filled in.
+    /// The current specification, with the service's defaults.
     pub spec: PoolAdd,
     /// Changes with `spec`.
     pub etag: ETag,
-    /// When `spec` changed last.
+    /// Time of the last change of `spec`.
     pub modified: Timestamp,
-    /// When it was made.
+    /// Creation time of the pool.
     pub created: Timestamp,
-    /// It is going.
+    /// Whether it is being deleted.
     pub deleting: bool,
-    /// When it came, or began to go.
+    /// Time of its creation, or of the start of its deletion.
     pub state_at: Timestamp,
-    /// Nodes are being added or removed.
+    /// Whether nodes are being added or removed.
     pub resizing: bool,
-    /// That is being stopped.
+    /// Whether the resize is being stopped.
     #[serde(default)]
     pub stopping: bool,
-    /// When a resize that is not over by then is given up.
+    /// Time at which an unfinished resize is given up.
     #[serde(skip)]
     pub resize_until: Option<Timestamp>,
-    /// When that changed last.
+    /// Time of the last change of the allocation state.
     pub allocation_at: Timestamp,
-    /// Why the last resize fell short.
+    /// Reasons why the last resize got too few nodes.
     pub resize_errors: Vec<wire::ResizeError>,
-    /// How its formula was evaluated last.
+    /// Result of the last evaluation of the autoscale formula.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale_run: Option<wire::AutoScaleRun>,
-    /// When a client set its formula last.
+    /// Time when a client last set the formula.
     #[serde(skip)]
     pub formula_at: Option<Timestamp>,
-    /// What it did lately, if it has a formula.
+    /// Recent samples, if it has an autoscale formula.
     #[serde(skip)]
     pub samples: Samples,
     /// Nodes of the pool.
@@ -137,55 +138,55 @@ pub struct Pool {
 /// A node of a pool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
-    /// Its id, which is its key.
+    /// Id of the node, which is its key.
     pub id: NodeKey,
-    /// Dedicated, or spot.
+    /// Whether it is a dedicated node, not a Spot node.
     pub dedicated: bool,
-    /// What it does.
+    /// Current state of the node.
     pub state: NodeState,
-    /// When that state began.
+    /// Start time of that state.
     pub state_at: Timestamp,
-    /// It takes tasks.
+    /// Whether scheduling is enabled.
     pub scheduling: bool,
-    /// Since when it has a machine, if it has one.
+    /// Time since which it has a machine, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leased: Option<Timestamp>,
-    /// When it joined.
+    /// Time when it was added to the pool.
     pub allocated: Timestamp,
-    /// When it booted last.
+    /// Time of the last boot.
     pub booted: Option<Timestamp>,
-    /// How its start task goes.
+    /// State of its start task.
     pub start_task: Option<NodeTaskInfo>,
-    /// What is wrong with it.
+    /// Errors of the node.
     pub errors: Vec<ComputeNodeError>,
-    /// Tasks it ran.
+    /// Number of tasks that it ran.
     pub total: i32,
-    /// Those that succeeded.
+    /// Number of those that succeeded.
     pub succeeded: i32,
     /// The slots that tasks hold.
     #[serde(skip)]
     pub slots: Slots,
-    /// Launches on it, start task included.
+    /// Launches on the node, including the start task.
     #[serde(skip)]
     pub launches: BTreeSet<LaunchId>,
-    /// It is on its way out of the pool.
+    /// Whether it is being removed from the pool.
     pub leaving: bool,
-    /// What it shall do once nothing runs on it any more.
+    /// Action to carry out once nothing runs on it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// Application packages that its pool named when it booted last.
+    /// Application packages that its pool named at the last boot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<wire::ApplicationPackageReference>,
-    /// Users of the node.
+    /// User accounts of the node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, NodeUser>,
-    /// It as a place of tasks, which all of them share.
+    /// The node as a place of tasks, shared by all of them.
     #[serde(skip)]
     pub place: Option<Place>,
-    /// Tasks that ended on it last, the oldest first.
+    /// The last tasks that ended on it, the oldest first.
     #[serde(skip)]
     pub recent: VecDeque<Recent>,
-    /// What happened on it, the oldest first.
+    /// Log of the node, the oldest entry first.
     #[serde(skip)]
     pub log: VecDeque<(Timestamp, Box<str>)>,
 }
@@ -197,84 +198,84 @@ pub struct Recent {
     pub job: JobKey,
     /// Key of the object.
     pub task: TaskKey,
-    /// Number of the instance; 0 if there is one alone.
+    /// Number of the instance; 0 if there is only one.
     pub number: usize,
-    /// What it was, if it has been deleted.
+    /// Information about the task, if it has been deleted.
     pub gone: Option<Box<wire::TaskInformation>>,
 }
 
-/// What a node shall do once nothing runs on it any more.
+/// An action of a node once nothing runs on it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What it does then.
-    pub act: Act,
-    /// Whether it waits for tasks to end by themselves.
-    pub patience: Patience,
+    /// The action to carry out.
+    pub act: NodeAction,
+    /// Whether it waits until tasks end on their own.
+    pub patience: DrainMode,
 }
 
-/// What a node that is to be free of tasks does then.
+/// The action of a node that must have no running tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Act {
-    /// It leaves the pool.
+pub enum NodeAction {
+    /// It is removed from the pool.
     Leave,
-    /// The node boots again.
+    /// It is rebooted.
     Reboot,
-    /// Its folders are made anew.
+    /// It is reimaged: its folders are created again.
     Reimage,
-    /// Its machine is given back.
+    /// It is deallocated: its machine is given back.
     Deallocate,
 }
 
-/// Whether a node that shall do something waits for its tasks.
+/// Whether a node waits for its tasks before an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Patience {
-    /// They are ended.
+pub enum DrainMode {
+    /// Tasks are ended.
     None,
-    /// They end by themselves.
+    /// It waits until tasks end on their own.
     Tasks,
-    /// So they do, and their files are kept as long as was asked.
+    /// It waits, and until the retention time of their files is over.
     Data,
 }
 
-/// A user of a node. Nothing logs in here, so nothing secret of it is kept.
+/// A user account of a node. Nobody can log in, so no secret is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUser {
-    /// Whether it may do what an administrator may.
+    /// Whether it is an administrator.
     pub is_admin: bool,
-    /// When it ends.
+    /// Expiry time of the account.
     pub expires: Option<Timestamp>,
 }
 
-/// A job as the service keeps it.
+/// A job as the service stores it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// Age: lower came earlier.
+    /// Creation order: a lower number is older.
     pub number: u64,
-    /// What was asked, as later calls changed it; the service's defaults filled in.
+    /// The current specification, with the service's defaults.
     pub spec: wire::JobAdd,
     /// Changes with `spec`.
     pub etag: ETag,
-    /// When `spec` changed last.
+    /// Time of the last change of `spec`.
     pub modified: Timestamp,
-    /// When it was made.
+    /// Creation time of the job.
     pub created: Timestamp,
-    /// What it does.
+    /// Current state of the job.
     pub state: JobState,
-    /// When that state began.
+    /// Start time of that state.
     pub state_at: Timestamp,
-    /// What it did before, and since when.
+    /// Previous state and its start time.
     pub previous: Option<(JobState, Timestamp)>,
-    /// When it was over.
+    /// End time of the job.
     pub ended: Option<Timestamp>,
-    /// Why it was terminated.
+    /// Reason for its termination.
     pub terminate_reason: Option<String>,
-    /// The pool that was made for it.
+    /// Id of its auto pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_pool: Option<String>,
-    /// Why it could not be scheduled.
+    /// Reason why it could not be scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling_error: Option<wire::FailureInfo>,
-    /// Nodes that ran its preparation, by id.
+    /// Nodes that ran its preparation task, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub on_nodes: BTreeMap<NodeKey, OnNode>,
     /// Tasks of the job.
@@ -282,20 +283,20 @@ pub struct Job {
     pub tasks: Tasks,
 }
 
-/// A job on a node that runs, or ran, its preparation.
+/// A job on a node that runs or ran its preparation task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OnNode {
-    /// The node's pool.
+    /// Pool of the node.
     pub pool: String,
-    /// How the preparation goes.
+    /// State of the preparation task.
     pub preparation: NodeTaskInfo,
-    /// How the release goes.
+    /// State of the release task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<NodeTaskInfo>,
-    /// The launch of whichever runs.
+    /// Launch of the preparation or release task, if one is running.
     #[serde(skip)]
     pub launch: Option<LaunchId>,
-    /// Why that launch is being ended.
+    /// Reason why that launch is being ended.
     #[serde(skip)]
     pub ending: Option<Ending>,
     /// Tasks that wait for the preparation.
@@ -304,21 +305,21 @@ pub struct OnNode {
 }
 
 impl OnNode {
-    /// A preparation that begins.
+    /// Creates the entry for a preparation task that starts.
     pub fn new(pool: String, preparation: NodeTaskInfo) -> Self {
         Self { pool, preparation, release: None, launch: None, ending: None, waiting: BTreeSet::new() }
     }
 }
 
-/// Where a task runs, or ran. Stored as the ids of pool and node.
+/// The place where a task runs or ran. Stored as the ids of pool and node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "(String, NodeKey)", into = "(String, NodeKey)")]
 pub struct Place(Arc<Spot>);
 
-/// A node of a pool.
+/// The node of a place.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spot {
-    /// The pool's id.
+    /// Id of the pool.
     pub pool_id: Arc<str>,
     /// Key of the pool.
     pub pool: PoolKey,
@@ -334,12 +335,12 @@ impl Deref for Place {
 }
 
 impl Place {
-    /// A node of a pool; clones of it share one memory.
+    /// Creates a place; clones share its memory.
     pub fn new(pool_id: Arc<str>, pool: PoolKey, node: NodeKey) -> Self {
         Self(Arc::new(Spot { pool_id, pool, node }))
     }
 
-    /// The node as the runner knows it.
+    /// Returns the node as the runner identifies it.
     pub fn node_ref(&self) -> NodeRef {
         NodeRef { pool: self.pool_id.as_ref().to_owned(), node: self.node.to_string() }
     }
@@ -358,39 +359,39 @@ impl From<Place> for (String, NodeKey) {
     }
 }
 
-/// Why a launch is being ended.
+/// The reason why a launch is being ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
-    /// Somebody ended the task or its job.
+    /// A client terminated the task or its job.
     Terminated,
-    /// It ran as long as it may.
+    /// It reached its time limit.
     WallClock,
-    /// Its node goes, or the job was disabled: it shall run again.
+    /// Its node is removed, or its job was disabled: the task will run again.
     Requeued,
-    /// It was deleted.
+    /// The task was deleted.
     Deleted,
 }
 
 impl Pool {
-    /// Slots of one node.
+    /// Returns the number of slots of one node.
     pub fn slots_per_node(&self) -> i32 {
         self.spec.task_slots_per_node.unwrap_or(1)
     }
 
-    /// Whether tasks shall gather on few nodes.
+    /// Returns whether tasks are packed on few nodes.
     pub fn packs(&self) -> bool {
         let policy = self.spec.task_scheduling_policy.as_ref();
         policy.is_some_and(|policy| policy.node_fill_type == wire::NodeFillType::Pack)
     }
 
-    /// Nodes of a kind that stay.
+    /// Returns the number of nodes of a kind that are not being removed.
     pub fn staying(&self, dedicated: bool) -> usize {
         self.nodes.values().filter(|node| node.dedicated == dedicated && !node.leaving).count()
     }
 }
 
 impl Node {
-    /// Whether tasks may be put on it.
+    /// Returns whether tasks can be scheduled on it.
     pub fn takes_tasks(&self) -> bool {
         matches!(self.state, NodeState::Idle | NodeState::Running)
             && self.scheduling
@@ -400,28 +401,28 @@ impl Node {
 }
 
 impl Job {
-    /// The pool it runs on: the one it names, or the one that was made for it.
+    /// Returns the pool on which it runs: the one it names, or its auto pool.
     pub fn pool_id(&self) -> Option<&str> {
         self.spec.pool_info.pool_id.as_deref().or(self.auto_pool.as_deref())
     }
 
-    /// The folder of its tasks below a node's root.
+    /// Returns the folder of its tasks below a node's root.
     pub fn directory(&self) -> String {
         job_directory(&self.spec.id)
     }
 
-    /// How many of its tasks are in a state.
+    /// Returns the number of its tasks in a state.
     pub fn count(&self, state: TaskState) -> usize {
         self.tasks.count(&state)
     }
 
-    /// How many of its tasks are on nodes.
+    /// Returns the number of its tasks that are on nodes.
     pub fn on_nodes_now(&self) -> usize {
         self.count(TaskState::Running) + self.count(TaskState::Preparing)
     }
 }
 
-/// The folder of a job's tasks. A schedule's job has its schedule's name before the colon.
+/// Returns the folder of a job's tasks. The id of a schedule's job has the schedule's name before the colon.
 pub(super) fn job_directory(job: &str) -> String {
     match job.split_once(':') {
         Some((schedule, job)) => format!("workitems/{schedule}/{job}"),
@@ -429,7 +430,7 @@ pub(super) fn job_directory(job: &str) -> String {
     }
 }
 
-/// JSON of a thing whose keys are text.
+/// Serializes a value whose keys are text.
 pub fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("facts have only text for keys")
+    serde_json::to_string(value).expect("stored types have text keys")
 }

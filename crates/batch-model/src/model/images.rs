@@ -1,9 +1,10 @@
-//! The images that a pool may name.
+//! Images that a pool can use.
 
 use super::query::{Fields, Value};
 use dropmill_azure_wire::batch as wire;
 
-/// Publisher, offer, sku and node agent. A pool may name any other image as well: each one stands for this machine.
+/// Publisher, offer, SKU and node agent. A pool may name any other image too: every image stands for this
+/// machine.
 const IMAGES: &[(&str, &str, &str, &str)] = &[
     ("almalinux", "almalinux-x86_64", "9-gen2", "batch.node.el 9"),
     ("canonical", "0001-com-ubuntu-server-focal", "20_04-lts", "batch.node.ubuntu 20.04"),

@@ -1,8 +1,9 @@
-//! Tasks on several nodes at once: the primary and its subtasks.
+//! Multi-instance tasks: the primary and its subtasks.
 //!
-//! Every instance runs the coordination command. When all of these have ended well, the primary runs the task's own
-//! command, and the others keep their nodes, and what their coordination left running, until it is over. If one
-//! fails, all are ended, and the task failed with it: it is tried again as often as any task is.
+//! Every instance runs the coordination command. When all have succeeded, the primary runs the task's own
+//! command. The other instances keep their nodes, and the processes that their coordination commands left
+//! running, until the primary ends. If one instance fails, all are ended, and the task has failed: it is
+//! retried like any other task.
 
 use super::{
     Model, Pool, Refusal, Task, What,
@@ -21,35 +22,36 @@ use dropmill_azure_wire::{
     uri::encode_path,
 };
 
-/// The address of every node.
+/// Address of every node.
 const ADDRESS: &str = "127.0.0.1";
-/// The port that the service itself would use between nodes. Nobody listens there.
+/// Port that the service would use between nodes. No process listens on it.
 const PORT: u16 = 6000;
-/// Why a task on several nodes has a group, and a place for each instance.
+/// Message for a multi-instance task, which has a group, and a place for each instance.
 const GROUP: &str = "a task on several nodes has a group while anything of it runs";
-/// The most nodes of a task.
+/// Maximum number of nodes of a task.
 const MOST_INSTANCES: i32 = 1000;
 
 impl Pool {
-    /// Whether tasks on several nodes can run here. Elsewhere they stay active, as on Azure.
+    /// Returns whether multi-instance tasks can run on the pool. On other pools they stay active, as on
+    /// Azure.
     pub(super) fn takes_instances(&self) -> bool {
         self.spec.enable_inter_node_communication == Some(true) && self.slots_per_node() == 1
     }
 }
 
 impl Task {
-    /// Its nodes, by pool and id, the primary's first.
+    /// Returns its nodes, the primary's first.
     pub fn nodes(&self) -> impl Iterator<Item = &Place> {
         let subtasks = self.facts.run().group.iter().flat_map(|group| group.subtasks.iter());
         self.facts.run().node.iter().chain(subtasks.map(|subtask| &subtask.node))
     }
 
-    /// The folder, below the root of each of its nodes, of all that it has there.
+    /// Returns its folder below the root of each of its nodes.
     pub fn root(&self, job: &str) -> String {
         format!("{}/{}", super::facts::job_directory(job), self.id)
     }
 
-    /// The folder of one of its instances.
+    /// Returns the folder of one of its instances.
     pub(super) fn directory_of(&self, job: &str, number: usize) -> String {
         match self.is_multi() {
             true => format!("{}/{number}", self.root(job)),
@@ -57,7 +59,7 @@ impl Task {
         }
     }
 
-    /// The launch of one of its instances, if that runs.
+    /// Returns the launch of one of its instances, if it is running.
     pub(super) fn launch_of(&self, number: usize) -> Option<LaunchId> {
         match number.checked_sub(1) {
             None => self.facts.run().launch,
@@ -65,7 +67,7 @@ impl Task {
         }
     }
 
-    /// Its launches that have not ended.
+    /// Returns its launches that have not ended.
     pub(super) fn live_launches(&self) -> Vec<LaunchId> {
         let subtasks = self.facts.run().group.iter().flat_map(|group| &group.subtasks);
         self.facts.run().launch.into_iter().chain(subtasks.filter_map(|subtask| subtask.launch)).collect()
@@ -73,7 +75,7 @@ impl Task {
 }
 
 impl Group {
-    /// Subtasks that have a node each and do not run yet.
+    /// Creates subtasks that have a node each and are not running yet.
     pub(super) fn on(places: &[Place], moment: Timestamp) -> Self {
         let subtask = |place: &Place| Subtask {
             node: place.clone(),
@@ -95,10 +97,10 @@ impl Subtask {
     }
 }
 
-/// What a task on several nodes may ask for.
+/// Checks the settings of a multi-instance task.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns the property that is invalid.
 pub(super) fn checked_instances(add: &TaskAdd) -> Result<(), Refusal> {
     let Some(settings) = &add.multi_instance_settings else { return Ok(()) };
     if settings.coordination_command_line.trim().is_empty() {
@@ -106,7 +108,11 @@ pub(super) fn checked_instances(add: &TaskAdd) -> Result<(), Refusal> {
     }
     let number = settings.number_of_instances.unwrap_or(1);
     if !(1..=MOST_INSTANCES).contains(&number) {
-        return Err(Refusal::invalid("numberOfInstances", number.to_string(), "It must be from 1 to 1000"));
+        return Err(Refusal::invalid(
+            "numberOfInstances",
+            number.to_string(),
+            "It must be between 1 and 1000",
+        ));
     }
     if let Some(slots) = add.required_slots.filter(|slots| *slots != 1) {
         let reason = "It must be 1 for a multi-instance task";
@@ -116,7 +122,7 @@ pub(super) fn checked_instances(add: &TaskAdd) -> Result<(), Refusal> {
 }
 
 impl Model {
-    /// The variables of one instance of a task. Folders are given below the node's root.
+    /// Returns the environment variables of one instance. Folders are relative to the node's root.
     pub(super) fn instance_variables(&self, job: &str, task: &Task, number: usize) -> Vec<(String, String)> {
         if !task.is_multi() {
             return vec![];
@@ -137,7 +143,7 @@ impl Model {
         ]
     }
 
-    /// What comes before the own command of an instance.
+    /// Returns what an instance runs before its own command.
     pub(super) fn coordination(&self, task: &TaskAdd, number: usize) -> Option<Coordination> {
         let settings = task.multi_instance_settings.as_ref()?;
         Some(Coordination {
@@ -147,7 +153,7 @@ impl Model {
         })
     }
 
-    /// Notes that an instance runs.
+    /// Records that an instance is running.
     pub(super) fn instance_begins(
         task: &mut Task,
         number: usize,
@@ -167,9 +173,9 @@ impl Model {
         }
     }
 
-    /// An instance's coordination ended well; after the last one the primary goes on.
+    /// Records that an instance's coordination command succeeded; after the last one, the primary continues.
     pub(super) fn coordinated(&mut self, launch: LaunchId) {
-        // The node may report it after it reported the launch's end.
+        // The node may report it after it reported the end of the launch.
         let Some(What::Task { job, task, number }) = self.launches.get(&launch).cloned() else { return };
         let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
         let run = found.facts.run_mut();
@@ -192,7 +198,7 @@ impl Model {
         }
     }
 
-    /// One instance is over. The others follow; after the last one the task is over, or tried again.
+    /// Handles the end of one instance. The others follow; after the last one, the task ends or is retried.
     pub(super) fn instance_ended(
         &mut self,
         (job, task): (&JobKey, &TaskKey),
@@ -224,7 +230,7 @@ impl Model {
                 }
             }
         }
-        // The primary ended by itself: so may the others. Whatever else it was ends them.
+        // If the primary ended on its own, the others may do so too. Any other end of an instance ends them.
         let in_order = group.goes_on && ending.is_none() && group.broken.is_none();
         let rest = found.live_launches();
         drop(guard);
@@ -247,7 +253,7 @@ impl Model {
         let run = found.facts.run_mut();
         let asked = run.ending.take();
         let group = run.group.as_mut().expect(GROUP);
-        let (mut ended, ending) = group.over.take().expect("the primary is over when all instances are");
+        let (mut ended, ending) = group.over.take().expect("the primary has ended when all instances have");
         let ending = if asked == Some(Ending::Deleted) { asked } else { ending };
         let broken = group.broken.take().filter(|_| ending.is_none());
         let subtask = broken.as_ref().map(|(number, _)| *number);
@@ -258,7 +264,7 @@ impl Model {
         self.conclude(job, task, ending, ended, subtask, moment);
     }
 
-    /// The subtasks of a task; an ordinary one has none.
+    /// Returns the subtasks of a task; an ordinary task has none.
     ///
     /// # Errors
     /// `JobNotFound`, `TaskNotFound`.
@@ -287,7 +293,7 @@ impl Model {
         Ok(subtasks.enumerate().map(see).collect())
     }
 
-    /// Where something of a task is.
+    /// Returns the node and folder of an instance.
     pub(super) fn node_info(&self, place: &Place, directory: &str) -> TaskNodeInfo {
         let (pool, node) = (&place.pool_id, &place.node);
         let node_url = format!("{}/pools/{pool}/nodes/{node}", self.identity.base);
@@ -301,7 +307,7 @@ impl Model {
         }
     }
 
-    /// Has all folders of a task deleted, wherever they are.
+    /// Orders the deletion of all folders of a task, on all its nodes.
     pub(super) fn remove_files(&mut self, task: &Task, job_id: &str) {
         let directory = task.root(job_id);
         for place in task.nodes() {

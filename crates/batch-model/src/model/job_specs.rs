@@ -1,4 +1,4 @@
-//! What a job may be: checks of what is asked for, and the service's defaults.
+//! Checks and defaults of the properties of jobs.
 
 use super::{Refusal, pool_specs, pools::default_identity, refusal::checked_id, tasks::checked_files};
 use dropmill_azure_wire::{
@@ -9,15 +9,15 @@ use dropmill_azure_wire::{
     duration::IsoDuration,
 };
 
-/// How long files of tasks are kept by default.
+/// Default time for which files of tasks are kept.
 const RETENTION: IsoDuration = IsoDuration::from_days(7);
-/// How long a release may run by default.
+/// Default maximum run time of a release task.
 const RELEASE_LIMIT: IsoDuration = IsoDuration::from_secs(15 * 60);
 
-/// Checks a new job and fills in what was left out.
+/// Checks a new job and sets its defaults.
 ///
 /// # Errors
-/// What is wrong with it, or is not supported here.
+/// Returns the property that is invalid or not supported.
 pub(super) fn complete(spec: &mut JobAdd) -> Result<(), Refusal> {
     checked_numbers(spec.priority, spec.max_parallel_tasks)?;
     checked_constraints(spec.constraints.as_ref())?;
@@ -85,7 +85,7 @@ pub(super) fn complete(spec: &mut JobAdd) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The service's defaults of what a job can be changed to.
+/// Sets the defaults of the properties that can be changed.
 pub(super) fn fill(spec: &mut JobAdd) {
     spec.priority.get_or_insert(0);
     spec.max_parallel_tasks.get_or_insert(-1);
@@ -98,7 +98,7 @@ pub(super) fn fill(spec: &mut JobAdd) {
     constraints.max_task_retry_count.get_or_insert(0);
 }
 
-/// What is wrong with a command that a pool's or job's nodes run.
+/// Checks the command of a start, preparation or release task.
 pub(super) fn checked_chore(
     command_line: &str,
     container: Option<&TaskContainerSettings>,
@@ -115,7 +115,7 @@ pub(super) fn checked_chore(
     checked_environment(environment)
 }
 
-/// Variables as a process can have them.
+/// Checks environment variables.
 pub(super) fn checked_environment(list: Option<&[EnvironmentSetting]>) -> Result<(), Refusal> {
     let nul = |text: &str| text.contains('\0');
     let bad = |setting: &&EnvironmentSetting| {
@@ -134,7 +134,7 @@ pub(super) fn checked_environment(list: Option<&[EnvironmentSetting]>) -> Result
     }
 }
 
-/// Limits of a task as the protocol allows them.
+/// Checks the limits of a task.
 pub(super) fn checked_limits(limits: &TaskConstraints) -> Result<(), Refusal> {
     checked_retries(limits.max_task_retry_count)?;
     checked_positive("maxWallClockTime", limits.max_wall_clock_time)?;
@@ -146,7 +146,7 @@ pub(super) fn checked_limits(limits: &TaskConstraints) -> Result<(), Refusal> {
     }
 }
 
-/// Limits of a job as the protocol allows them.
+/// Checks the limits of a job.
 pub(super) fn checked_constraints(limits: Option<&wire::JobConstraints>) -> Result<(), Refusal> {
     let Some(limits) = limits else { return Ok(()) };
     checked_retries(limits.max_task_retry_count)?;
@@ -166,16 +166,16 @@ fn checked_retries(retries: Option<i32>) -> Result<(), Refusal> {
 fn checked_positive(name: &str, time: Option<IsoDuration>) -> Result<(), Refusal> {
     match time {
         Some(time) if time <= IsoDuration::ZERO => {
-            Err(Refusal::invalid(name, time.to_string(), "It must be more than nothing"))
+            Err(Refusal::invalid(name, time.to_string(), "It must be positive"))
         }
         _ => Ok(()),
     }
 }
 
-/// A job's place among others, and how many of its tasks may run at once.
+/// Checks the priority of a job and the maximum number of its parallel tasks.
 pub(super) fn checked_numbers(priority: Option<i32>, parallel: Option<i32>) -> Result<(), Refusal> {
     if let Some(priority) = priority.filter(|priority| !(-1000..=1000).contains(priority)) {
-        return Err(Refusal::invalid("priority", priority.to_string(), "It must be from -1000 to 1000"));
+        return Err(Refusal::invalid("priority", priority.to_string(), "It must be between -1000 and 1000"));
     }
     if let Some(most) = parallel.filter(|most| *most == 0 || *most < -1) {
         let reason = "It must be -1 (no limit) or more than 0";

@@ -1,4 +1,4 @@
-//! What clients see of jobs.
+//! Jobs as clients see them.
 
 use super::{
     Job, Model, Refusal,
@@ -16,7 +16,7 @@ use dropmill_azure_wire::{
 };
 
 impl Model {
-    /// A job as clients see it.
+    /// Returns a job as clients see it.
     pub fn see_job(&self, job: &Job, select: &Select) -> wire::Job {
         let spec = &job.spec;
         macro_rules! pick {
@@ -70,10 +70,10 @@ impl Model {
         }
     }
 
-    /// A page of jobs.
+    /// Returns a page of jobs.
     ///
     /// # Errors
-    /// A filter that cannot be read.
+    /// Fails if the filter is invalid.
     pub fn list_jobs(
         &self,
         filter: &str,
@@ -85,7 +85,8 @@ impl Model {
         Ok(page(self.jobs.range(JobKey::of(after)), filter.as_ref(), size, |job| self.see_job(job, select)))
     }
 
-    /// How many tasks of a job are in which state: kept while they change, so that asking costs nothing.
+    /// Returns the number of a job's tasks in each state. The counts are updated with every change, so the
+    /// request costs nothing.
     ///
     /// # Errors
     /// `JobNotFound`.
@@ -108,10 +109,10 @@ impl Model {
         })
     }
 
-    /// A page of how a job's preparation and release went on its nodes.
+    /// Returns a page of the states of a job's preparation and release tasks on its nodes.
     ///
     /// # Errors
-    /// `JobNotFound`, `JobPreparationTaskOrReleaseTaskNotSpecified`, or a filter that cannot be read.
+    /// `JobNotFound`, `JobPreparationTaskOrReleaseTaskNotSpecified`, or an invalid filter.
     pub fn list_preparations(
         &self,
         job: &str,
@@ -135,7 +136,7 @@ impl Model {
             }
             let (node, on) = entry;
             let node_url = format!("{}/pools/{}/nodes/{node}", self.identity.base, on.pool);
-            let told = |info: &NodeTaskInfo, release| {
+            let shown = |info: &NodeTaskInfo, release| {
                 let directory = job.chore_directory(release);
                 NodeTaskInfo {
                     task_root_directory_url: Some(format!("{node_url}/files/{}", encode_path(&directory))),
@@ -149,9 +150,9 @@ impl Model {
                 node_id: select.take("nodeId", || Some(node.to_string())),
                 node_url: select.take("nodeUrl", || Some(node_url.clone())),
                 job_preparation_task_execution_info: select
-                    .take("jobPreparationTaskExecutionInfo", || Some(told(&on.preparation, false))),
+                    .take("jobPreparationTaskExecutionInfo", || Some(shown(&on.preparation, false))),
                 job_release_task_execution_info: select
-                    .take("jobReleaseTaskExecutionInfo", || release.map(|info| told(info, true))),
+                    .take("jobReleaseTaskExecutionInfo", || release.map(|info| shown(info, true))),
             });
         }
         Ok((found, None))

@@ -1,4 +1,4 @@
-//! Jobs: made, changed, disabled, ended, deleted.
+//! Jobs: created, changed, disabled, terminated, deleted.
 
 use super::{
     Alarm, Change, Job, Model, Refusal,
@@ -21,21 +21,21 @@ use dropmill_azure_wire::{
 };
 use std::collections::BTreeMap;
 
-/// Why a job is there wherever its key is in hand: keys come from doors and indexes, and the last step of a deletion
-/// alone removes a job.
+/// Message for a job that must exist: keys come from requests and indexes, and only the last step of a
+/// deletion removes a job.
 pub(super) const THERE: &str = "a job stays until its deletion is over";
 
 impl Model {
-    /// Makes a job.
+    /// Creates a job. Its pool need not exist yet: tasks wait for it.
     ///
     /// # Errors
-    /// `JobExists`, or what is wrong with it. Its pool need not exist yet: its tasks wait for it.
+    /// `JobExists`, or the property that is invalid.
     pub fn create_job(&mut self, spec: JobAdd, now: Timestamp) -> Result<(ETag, Timestamp), Refusal> {
         checked_id(&spec.id)?;
         self.make_job(spec, None, now)
     }
 
-    /// Makes a job; a schedule may have made a pool for it.
+    /// Creates a job; a schedule may already have created a pool for it.
     pub(super) fn make_job(
         &mut self,
         mut spec: JobAdd,
@@ -85,7 +85,7 @@ impl Model {
         self.watch_job(&key);
         self.keep_job(&key);
         if stillborn {
-            // Without a pool it is over at once.
+            // Without a pool, it ends at once.
             self.end_job(&key, "UnableToSchedule".into(), moment);
         } else if let Some(task) = manager {
             self.add_manager(&key, task, moment)?;
@@ -95,9 +95,9 @@ impl Model {
         Ok((tag(moment), moment))
     }
 
-    /// Adds a job's manager, which is a task like any other but has its node for itself.
+    /// Adds a job manager task, which is an ordinary task except that it runs alone on its node.
     fn add_manager(&mut self, key: &JobKey, mut task: TaskAdd, moment: Timestamp) -> Result<(), Refusal> {
-        let job = self.jobs.get(key).expect("the job was made just now");
+        let job = self.jobs.get(key).expect("the job was created above");
         let exclusive =
             job.spec.job_manager_task.as_ref().is_some_and(|task| task.run_exclusive != Some(false));
         if exclusive {
@@ -116,17 +116,17 @@ impl Model {
     pub(super) fn checked_pool(&self, pool_info: &PoolInfo) -> Result<(), Refusal> {
         match (&pool_info.pool_id, &pool_info.auto_pool_specification) {
             (Some(_), Some(_)) => {
-                let reason = "Either poolId or autoPoolSpecification can be given";
+                let reason = "Only one of poolId and autoPoolSpecification can be set";
                 Err(Refusal::invalid("poolInfo", "", reason))
             }
-            // Checked where the service's defaults are filled in.
+            // Checked when the defaults are set.
             (None, Some(_)) => Ok(()),
             (Some(pool), None) => checked_id(pool),
             (None, None) => Err(Refusal::missing("poolInfo")),
         }
     }
 
-    /// Where a job shall run from now on: a job that is not disabled stays where it is.
+    /// Checks the new pool of a job; only a disabled job can be moved.
     fn checked_move(&self, id: &str, pool_info: &PoolInfo) -> Result<(), Refusal> {
         let job = self.job(id)?;
         if *pool_info == job.spec.pool_info {
@@ -134,7 +134,7 @@ impl Model {
         }
         self.checked_pool(pool_info)?;
         if pool_info.auto_pool_specification.is_some() {
-            let reason = "A job that is there cannot get a pool made for it";
+            let reason = "An existing job cannot get an auto pool";
             return Err(Refusal::invalid("autoPoolSpecification", "", reason));
         }
         let same = |pool: &str| job.pool_id().is_some_and(|found| found.eq_ignore_ascii_case(pool));
@@ -152,14 +152,14 @@ impl Model {
         }
     }
 
-    /// Keeps a job as it is now.
+    /// Stores the current state of a job.
     pub(super) fn keep_job(&mut self, key: &JobKey) {
         let job = self.jobs.get(key).expect(THERE);
         let body = if self.durable { json(job) } else { String::new() };
         self.keep(|| Change::PutJob { key: key.clone(), body });
     }
 
-    /// A job.
+    /// Returns a job.
     ///
     /// # Errors
     /// `JobNotFound`.
@@ -167,12 +167,12 @@ impl Model {
         self.jobs.get(&JobKey::of(id)).ok_or_else(|| Refusal::not_found("JobNotFound"))
     }
 
-    /// All jobs, by key.
+    /// Returns all jobs, by key.
     pub fn jobs(&self) -> impl Iterator<Item = (&JobKey, &Job)> {
         self.jobs.iter()
     }
 
-    /// A job that may still be changed.
+    /// Returns a job that can still be changed.
     fn live_job(&mut self, key: &JobKey) -> Result<JobGuard<'_>, Refusal> {
         let job = self.jobs.change(key).ok_or_else(|| Refusal::not_found("JobNotFound"))?;
         match job.state {
@@ -183,7 +183,7 @@ impl Model {
         }
     }
 
-    /// Changes the properties that a patch names.
+    /// Changes the properties that are set in a patch.
     ///
     /// # Errors
     /// `JobNotFound`, `JobCompleted`, ….
@@ -223,7 +223,7 @@ impl Model {
         Ok(self.changed(&key, moment))
     }
 
-    /// Replaces the properties that may be replaced; what is absent gets its default.
+    /// Replaces the properties that can be replaced; absent ones get their default.
     ///
     /// # Errors
     /// `JobNotFound`, `JobCompleted`, ….
@@ -264,7 +264,7 @@ impl Model {
         (tag(moment), moment)
     }
 
-    /// The pool of a job; none if the one that was to be made for it could not be.
+    /// Returns the pool of a job; `None` if its auto pool could not be created.
     pub(super) fn pool_of(&self, job: &JobKey) -> Option<PoolKey> {
         self.jobs.get(job).expect(THERE).pool_id().map(PoolKey::of)
     }
@@ -296,7 +296,7 @@ impl Model {
         }
     }
 
-    /// Stops a job: no task of it starts any more, and those that run end as asked.
+    /// Disables a job: no task starts any more, and running ones end as requested.
     ///
     /// # Errors
     /// `JobNotFound`; `JobNotActive` unless it is active, disabling or disabled.
@@ -324,7 +324,7 @@ impl Model {
         Ok(())
     }
 
-    /// Lets a disabled job go on.
+    /// Enables a disabled job.
     ///
     /// # Errors
     /// `JobNotFound`; `JobNotDisabled` unless it is disabled.
@@ -340,7 +340,7 @@ impl Model {
         Ok(())
     }
 
-    /// Ends a job: what runs is ended, what waits waits for ever.
+    /// Terminates a job: running tasks are ended, waiting tasks stay active for ever.
     ///
     /// # Errors
     /// `JobNotFound`, `JobCompleted`, `JobBeingTerminated`, `JobBeingDeleted`.
@@ -361,16 +361,16 @@ impl Model {
 
     pub(super) fn job_wall_clock_over(&mut self, key: &JobKey, now: Timestamp) {
         let moment = self.moment(now);
-        // The alarm of a limit that was changed stays until its time, and the job may be deleted before.
+        // An alarm stays until its time after its limit was changed, and the job may have been deleted.
         let Some(job) = self.jobs.get(key) else { return };
         let alive = matches!(job.state, JobState::Active | JobState::Disabling | JobState::Disabled);
-        // A limit that was changed has an alarm of its own.
+        // A changed limit has its own alarm.
         if alive && job.until().is_some_and(|until| until <= moment) {
             self.end_job(key, "MaxWallClockTimeExpiry".into(), moment);
         }
     }
 
-    /// Deletes a job and its tasks; what runs is ended first.
+    /// Deletes a job and its tasks; running tasks are ended first.
     ///
     /// # Errors
     /// `JobNotFound`, `JobBeingDeleted`.
@@ -386,7 +386,7 @@ impl Model {
         Ok(())
     }
 
-    /// What a job does when none of its tasks runs any more.
+    /// Continues a change of a job's state once none of its tasks is running.
     pub(super) fn job_quiet(&mut self, key: &JobKey, moment: Timestamp) {
         let job = self.jobs.get(key).expect(THERE);
         if job.on_nodes_now() > 0 {
@@ -431,9 +431,9 @@ impl Model {
         self.after_job(key, moment);
     }
 
-    /// Ends a job of which no task is unfinished, if that was asked for.
+    /// Ends a job without unfinished tasks, if that was requested.
     pub(super) fn end_if_done(&mut self, key: &JobKey, moment: Timestamp) {
-        // Its last task may have been what its deletion waited for.
+        // The deletion may have waited for its last task.
         let Some(job) = self.jobs.get(key) else { return };
         let ends = job.spec.on_all_tasks_complete == Some(OnAllTasksComplete::TerminateJob);
         let unfinished = job.on_nodes_now() > 0 || job.count(TaskState::Active) > 0;
@@ -444,14 +444,14 @@ impl Model {
 }
 
 impl Job {
-    /// When it has lived as long as it may, if that is limited.
+    /// Returns the time when the job reaches its time limit, if it has one.
     fn until(&self) -> Option<Timestamp> {
         let limit = self.spec.constraints.as_ref()?.max_wall_clock_time?;
         self.created.checked_add(limit.as_std()?).ok()
     }
 }
 
-/// The task that a job's manager is.
+/// Returns a job's manager as a task.
 fn manager_task(task: &JobManagerTask) -> TaskAdd {
     let task = task.clone();
     TaskAdd {
@@ -472,10 +472,10 @@ fn manager_task(task: &JobManagerTask) -> TaskAdd {
 }
 
 impl Model {
-    /// Whether a job takes tasks now.
+    /// Checks whether a job accepts tasks now.
     ///
     /// # Errors
-    /// Why it does not.
+    /// Returns the reason why it does not.
     pub fn takes_tasks(&self, id: &str) -> Result<(), Refusal> {
         match self.job(id)?.state {
             JobState::Completed => Err(Refusal::conflict("JobCompleted")),

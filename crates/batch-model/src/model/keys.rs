@@ -1,8 +1,8 @@
-//! Keys: ids as the model compares them, in one spelling. Ids are unique whatever their case.
+//! Keys: ids in lower case, as the model compares them. Ids are unique regardless of case.
 //!
-//! A client's id becomes a key where a request enters the model, and nowhere else. A pool's key is no job's key, and a
-//! text is neither, so a mix-up does not compile. A key is a counted reference: the map that owns a thing and all
-//! indexes that name it hold one text together.
+//! A client's id becomes a key where a request enters the model, and nowhere else. The keys of pools, jobs
+//! and tasks are different types, so that mixing them up does not compile. A key is a reference-counted text:
+//! the map that owns an object and all indexes that name it share the same text.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, sync::Arc};
@@ -24,9 +24,9 @@ macro_rules! keys {
                 &self.0
             }
 
-            /// Returns the id as its client wrote it, in the key's own memory if it is in lower case.
+            /// Returns the id as its client wrote it; shares the key's memory if it is in lower case.
             pub fn spelled(&self, id: &str) -> Arc<str> {
-                debug_assert!(self.0.eq_ignore_ascii_case(id), "{id} has another key than {self}");
+                debug_assert!(self.0.eq_ignore_ascii_case(id), "{id} does not match the key {self}");
                 if *self.0 == *id { self.0.clone() } else { id.into() }
             }
         }

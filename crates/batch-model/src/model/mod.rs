@@ -1,8 +1,9 @@
-//! The model of the Batch service: pools, nodes, jobs and tasks, decided without doing anything.
+//! The model of the Batch service: pools, nodes, jobs and tasks, as pure decisions.
 //!
-//! Tell it what a client asks or what a node reports, and when; it answers, and collects in [`Effects`] what
-//! shall be done on nodes and what must be kept. It has no clock, no thread and no disk, and its only
-//! randomness is a seeded generator for the names of nodes: a test is a table, a simulation repeats itself.
+//! Its input is a request of a client or a report of a node, with the current time. Its output is the
+//! response, and in [`Effects`] the orders for nodes and the changes to store. It has no clock, no thread and
+//! no disk, and its only random generator is seeded and used for the ids of nodes: tests are tables, and
+//! simulations are repeatable.
 
 mod auto_pools;
 mod autoscaling;
@@ -46,8 +47,8 @@ mod usage;
 mod views;
 
 pub use books::{Nodes, Tasks};
-pub use conditions::{Condition, Supply};
-pub use facts::{Act, Change, Job, Node, NodeUser, Place, Pool};
+pub use conditions::{Capacity, ServiceIncident};
+pub use facts::{Change, Job, Node, NodeAction, NodeUser, Place, Pool};
 pub use keys::{JobKey, NodeKey, PoolKey, ScheduleKey, TaskKey};
 pub use refusal::Refusal;
 pub use schedules::{Schedule, ScheduleAsk};
@@ -55,7 +56,7 @@ pub use storage::AutoStorage;
 pub use task::Task;
 pub use task_facts::TaskFacts;
 pub use task_views::SeenTask;
-pub use usage::{Lease, MOST_LEASES};
+pub use usage::{MOST_LEASES, NodeUsage};
 pub use views::Fields;
 
 use crate::{
@@ -67,7 +68,7 @@ use dropmill_azure_wire::{etag::ETag, time::Timestamp};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What the model says of itself in answers.
+/// The address and account of the model, for responses.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// `http://host:port`.
@@ -76,18 +77,18 @@ pub struct Identity {
     pub account: String,
 }
 
-/// What follows from a call.
+/// The effects of a request.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// For nodes, in this order.
+    /// Orders for nodes, in this order.
     pub orders: Vec<Order>,
-    /// To be kept, in this order.
+    /// Changes to store, in this order.
     pub changes: Vec<Change>,
-    /// A client that looks again sees something new.
+    /// Whether a client that polls again sees something new.
     pub visible: bool,
 }
 
-/// The service's whole state.
+/// The complete state of the service.
 pub struct Model {
     identity: Identity,
     pools: BTreeMap<PoolKey, Pool>,
@@ -95,30 +96,30 @@ pub struct Model {
     schedules: BTreeMap<ScheduleKey, Schedule>,
     launches: BTreeMap<LaunchId, What>,
     alarms: BTreeSet<(Timestamp, Alarm)>,
-    /// When launches with a limit reach it: their alarms, found by launch.
+    /// Times at which launches reach their limit: their alarms, by launch.
     limits: BTreeMap<LaunchId, Timestamp>,
     last_launch: LaunchId,
     last_number: u64,
     last_moment: Timestamp,
     rng: ChaCha8Rng,
-    supply: Supply,
+    supply: Capacity,
     storage: Option<AutoStorage>,
     applications: Applications,
-    /// Machines that were had, the oldest first.
-    leases: VecDeque<Lease>,
+    /// Periods in which nodes had machines, the oldest first.
+    leases: VecDeque<NodeUsage>,
     effects: Effects,
-    /// Whether changes are kept at all.
+    /// Whether changes are stored at all.
     durable: bool,
 }
 
-/// What a launch is of.
+/// The subject of a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     StartTask {
         pool: PoolKey,
         node: NodeKey,
     },
-    /// A job's preparation or release.
+    /// A job preparation or release task.
     Chore {
         job: JobKey,
         node: NodeKey,
@@ -132,29 +133,30 @@ enum What {
     },
 }
 
-/// What an alarm is for.
+/// The subject of an alarm.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
-    /// A launch has run as long as it may.
+    /// A launch has reached its time limit.
     WallClock(LaunchId),
-    /// A job has lived as long as it may.
+    /// A job has reached its time limit.
     JobWallClock(JobKey),
-    /// A schedule's next job is due.
+    /// The next job of a schedule is due.
     Schedule(ScheduleKey),
-    /// A pool with a formula is looked at.
+    /// The next sample of a pool with a formula is due.
     Sample(PoolKey),
-    /// Its formula is evaluated.
+    /// The next evaluation of its formula is due.
     Scale(PoolKey),
-    /// A resize took as long as it may.
+    /// The timeout of a resize is over.
     Resize(PoolKey),
-    /// What stands in the way of a node's plan may be gone.
+    /// The planned action of a node may be possible now.
     Plan { pool: PoolKey, node: NodeKey },
-    /// A task's files have been kept as long as they need to be.
+    /// The retention time of a task's files is over.
     Retention { job: JobKey, task: TaskKey },
 }
 
 impl Model {
-    /// An empty service. Launches are numbered from `first_launch` on: no earlier life may have used them.
+    /// Creates an empty service. Launches are numbered from `first_launch`, which no previous process may
+    /// have used.
     pub fn new(identity: Identity, rng: ChaCha8Rng, first_launch: LaunchId, durable: bool) -> Self {
         Self {
             identity,
@@ -168,7 +170,7 @@ impl Model {
             last_number: 0,
             last_moment: Timestamp::UNIX_EPOCH,
             rng,
-            supply: Supply::quota(u32::MAX),
+            supply: Capacity::quota(u32::MAX),
             storage: None,
             applications: Applications::default(),
             leases: VecDeque::new(),
@@ -177,36 +179,36 @@ impl Model {
         }
     }
 
-    /// Lets tasks name containers of the account's own storage.
+    /// Allows tasks to name containers of the linked storage account.
     #[must_use]
     pub fn with_storage(mut self, storage: AutoStorage) -> Self {
         self.storage = Some(storage);
         self
     }
 
-    /// Lets pools and tasks name application packages.
+    /// Allows pools and tasks to name application packages.
     #[must_use]
     pub fn with_applications(mut self, applications: Applications) -> Self {
         self.applications = applications;
         self
     }
 
-    /// The application packages there are.
+    /// Returns the application packages.
     pub fn applications(&self) -> &Applications {
         &self.applications
     }
 
-    /// What followed from the calls since this was asked last.
+    /// Returns the effects since the last call of this function.
     pub fn take_effects(&mut self) -> Effects {
         std::mem::take(&mut self.effects)
     }
 
-    /// When to call [`Model::alarm`].
+    /// Returns when to call [`Model::alarm`].
     pub fn next_alarm(&self) -> Option<Timestamp> {
         self.alarms.first().map(|(moment, _)| *moment)
     }
 
-    /// Carries out what is due.
+    /// Carries out all alarms that are due.
     pub fn alarm(&mut self, now: Timestamp) {
         while let Some((moment, alarm)) = self.alarms.first().cloned() {
             if moment > now {
@@ -232,7 +234,7 @@ impl Model {
         }
     }
 
-    /// A moment that no change before had, so that an order of changes is an order of moments.
+    /// Returns a time that no earlier change has, so that sorting by time gives the order of changes.
     fn moment(&mut self, now: Timestamp) -> Timestamp {
         let least = self.last_moment.as_nanosecond() + 100;
         let moment = (now.as_nanosecond() / 100 * 100).max(least);
@@ -263,7 +265,7 @@ impl Model {
     }
 }
 
-/// The tag of something that changed at this moment.
+/// Returns the ETag of an object that changed at this time.
 fn tag(moment: Timestamp) -> ETag {
     ETag::new(format!("0x{:X}", moment.as_nanosecond() / 100))
 }

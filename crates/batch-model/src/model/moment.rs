@@ -1,4 +1,4 @@
-//! Moments in the service's ticks of 100 ns: half as large as a timestamp, and no larger where there may be none.
+//! Times in the service's ticks of 100 ns: half as large as a timestamp, and no larger if optional.
 
 use dropmill_azure_wire::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,7 +6,7 @@ use std::num::NonZeroI64;
 
 const PER_SECOND: i64 = 10_000_000;
 
-/// A moment, in ticks since 1970. Those from 1970 on are counted from 1, so that 0 is free for "none".
+/// A time, in ticks since 1970. Ticks from 1970 on are stored plus 1, so that 0 can stand for `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(NonZeroI64);
 
@@ -21,8 +21,8 @@ impl From<Moment> for Timestamp {
     fn from(Moment(ticks): Moment) -> Self {
         let ticks = if ticks.get() < 0 { ticks.get() } else { ticks.get() - 1 };
         let nanosecond = i32::try_from(ticks.rem_euclid(PER_SECOND) * 100);
-        let nanosecond = nanosecond.expect("a remainder is less than a second");
-        Self::new(ticks.div_euclid(PER_SECOND), nanosecond).expect("it was made of a timestamp")
+        let nanosecond = nanosecond.expect("the remainder is less than a second");
+        Self::new(ticks.div_euclid(PER_SECOND), nanosecond).expect("it was created from a timestamp")
     }
 }
 
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_and_the_middle_of_time_are_moments() {
+    fn the_limits_and_zero_are_valid_times() {
         assert_eq!(size_of::<Option<Moment>>(), 8);
         for edge in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
             let tick = edge.as_nanosecond().div_euclid(100) * 100;
@@ -59,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn moments_keep_their_ticks_and_their_order(
+        fn times_keep_their_ticks_and_their_order(
             one in -3_000_000_000_000_000_000_i128..3_000_000_000_000_000_000,
             other in -500_i128..500,
         ) {

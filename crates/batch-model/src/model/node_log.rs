@@ -1,5 +1,5 @@
-//! What happened on a node, in lines for people: the log of its agent, as far as there is one. Command lines and
-//! variables may hold secrets and are not in it. It is kept in memory.
+//! The log of a node, in lines for people, in place of the log of a node agent. It contains no command lines
+//! and variables, which may be secret. It is kept in memory.
 
 use super::{
     Model, Node, Refusal, What,
@@ -8,7 +8,7 @@ use super::{
 use crate::orders::{LaunchEnding, LaunchId, NodeEvent, NodeRef, Order};
 use dropmill_azure_wire::time::{Timestamp, iso};
 
-/// The most lines of a node; the oldest go first.
+/// Maximum number of lines per node; the oldest are removed first.
 const MOST_LINES: usize = 400;
 
 impl Node {
@@ -21,7 +21,7 @@ impl Node {
 }
 
 impl Model {
-    /// The log of a node, whole, if anything in it falls into a time.
+    /// Returns the complete log of a node, if an entry is within a time range.
     ///
     /// # Errors
     /// `PoolNotFound`, `NodeNotFound`.
@@ -40,7 +40,7 @@ impl Model {
         Ok(Some(log.iter().map(|(moment, words)| format!("{} {words}\n", iso(*moment))).collect()))
     }
 
-    /// Notes what a node is told to do.
+    /// Logs an order for a node.
     pub(super) fn note_order(&mut self, order: &Order) {
         let (node, words) = match order {
             Order::Boot { node, packages } => {
@@ -50,7 +50,7 @@ impl Model {
                 (&launch.node, format!("launch {} begins in {}", launch.id, launch.directory))
             }
             Order::Remove(node) => (node, "its folders are deleted".into()),
-            // The end of the launch tells of these.
+            // The end of the launch is logged instead.
             Order::GoOn(_) | Order::Kill(_) | Order::Abandon(_) | Order::RemoveTask { .. } => return,
         };
         let moment = self.last_moment;
@@ -58,12 +58,12 @@ impl Model {
         self.note_on(&node.0, &node.1, moment, words);
     }
 
-    /// Notes what a node reports.
+    /// Logs the report of a node.
     pub(super) fn note_event(&mut self, event: &NodeEvent, moment: Timestamp) {
         match event {
             NodeEvent::Booted(node) => self.note_node(node, moment, "is up".into()),
             NodeEvent::BootFailed { node, failure } => {
-                self.note_node(node, moment, format!("is up without what it needs: {}", failure.code));
+                self.note_node(node, moment, format!("is up without a required package: {}", failure.code));
             }
             NodeEvent::Coordinated { launch } => {
                 self.note_launch(*launch, moment, "its coordination is over".into());
@@ -78,18 +78,17 @@ impl Model {
             Some(What::StartTask { pool, node }) => (pool.clone(), node.clone()),
             Some(What::Chore { job, node, .. }) => {
                 let on = self.jobs.get(job).and_then(|job| job.on_nodes.get(node));
-                // A node that began anew meanwhile has forgotten it.
+                // A node that restarted meanwhile has no entry for it.
                 let Some(on) = on else { return };
                 (PoolKey::of(&on.pool), node.clone())
             }
             Some(What::Task { job, task, number }) => {
                 let task = self.jobs.get(job).and_then(|job| job.tasks.get(task));
                 let place = task.and_then(|task| task.nodes().nth(*number));
-                let place =
-                    place.expect("a task whose launch is listed is there, with a place for each instance");
+                let place = place.expect("a task with a launch exists and has a place for each instance");
                 (place.pool.clone(), place.node.clone())
             }
-            // A launch of a service before this one.
+            // A launch of a previous process of the service.
             None => return,
         };
         self.note_on(&pool, &node, moment, format!("launch {launch}: {words}"));
@@ -100,7 +99,7 @@ impl Model {
     }
 
     fn note_on(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp, words: String) {
-        // It may be gone.
+        // The node may have been removed.
         if let Some(mut of) = self.node_mut(pool, node) {
             of.note(moment, words);
         }

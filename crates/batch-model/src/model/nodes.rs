@@ -1,9 +1,9 @@
-//! Nodes: they boot, run their start task, take tasks and go.
+//! Nodes: they boot, run their start task, run tasks, and are removed.
 
 use super::{
     Model, Node, Refusal, What,
     books::NodeGuard,
-    facts::{Act, Ending, Patience},
+    facts::{DrainMode, Ending, NodeAction},
     keys::{NodeKey, PoolKey},
     plans::checked_option,
     pools,
@@ -17,12 +17,12 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 
-/// Why a node is there wherever its key is in hand, but for alarms and the ends of launches: only the node's own report
-/// removes it.
+/// Message for a node that must exist. Keys of nodes are valid except in alarms and ends of launches, because
+/// only the node's own report removes it.
 pub(super) const THERE: &str = "a node stays until it reports that it is removed";
 
 impl Model {
-    /// Takes in what a node reports.
+    /// Processes the report of a node.
     pub fn happened(&mut self, event: NodeEvent, now: Timestamp) {
         let moment = self.moment(now);
         self.note_event(&event, moment);
@@ -47,7 +47,7 @@ impl Model {
 
     fn removed(&mut self, node: NodeRef, moment: Timestamp) {
         let (key, node) = (PoolKey::of(&node.pool), NodeKey::of(&node.node));
-        // A service that begins anew removes the folders of nodes that it no longer has.
+        // A service that starts again removes the folders of nodes that it no longer has.
         let Some(of) = self.pools.get(&key).and_then(|pool| pool.nodes.get(&node)) else { return };
         if of.leaving {
             self.end_lease(&key, &node, moment);
@@ -67,7 +67,7 @@ impl Model {
 
     fn booted(&mut self, of: &NodeRef, moment: Timestamp) {
         let (key, of) = (PoolKey::of(&of.pool), NodeKey::of(&of.node));
-        // It may have left while it booted.
+        // The node may have been removed while it booted.
         let Some(pool) = self.pools.get_mut(&key) else { return };
         let start_task = pool.spec.start_task.clone();
         let Some(mut node) = pool.nodes.change(&of).filter(|node| !node.leaving) else { return };
@@ -79,8 +79,8 @@ impl Model {
         }
         drop(node);
         if has_other_machine {
-            // Its machine is another one than before.
-            self.void_preparations(&of, Act::Reimage);
+            // Its machine is a new one.
+            self.void_preparations(&of, NodeAction::Reimage);
         }
         match start_task {
             None => self.set_node_state(&key, &of, NodeState::Idle, moment),
@@ -123,7 +123,7 @@ impl Model {
         self.order(Order::Launch(Box::new(launch)));
     }
 
-    /// The service's own variables that every command has.
+    /// Returns the environment variables that the service sets for every command.
     pub(super) fn environment_of(
         &self,
         pool_id: &str,
@@ -153,7 +153,7 @@ impl Model {
         let Some(mut guard) = self.node_mut(pool, node) else { return };
         let of = &mut *guard;
         of.launches.remove(&launch);
-        let restarts = of.leaving || of.plan.is_some_and(|plan| plan.patience == Patience::None);
+        let restarts = of.leaving || of.plan.is_some_and(|plan| plan.patience == DrainMode::None);
         let (Some(info), Some(start_task), false) = (&mut of.start_task, start_task, restarts) else {
             drop(guard);
             return self.pursue(pool, node, moment);
@@ -178,7 +178,7 @@ impl Model {
         self.schedule(pool, moment);
     }
 
-    /// Sets what a node does.
+    /// Sets the state of a node.
     pub(super) fn set_node_state(
         &mut self,
         pool: &PoolKey,
@@ -193,13 +193,13 @@ impl Model {
         }
         let mut of = self.node_mut(pool, node).expect(THERE);
         if of.state != state {
-            let told = format!("from {} to {state}", of.state);
-            of.note(moment, told);
+            let message = format!("from {} to {state}", of.state);
+            of.note(moment, message);
             (of.state, of.state_at) = (state, moment);
         }
     }
 
-    /// A node.
+    /// Returns a node.
     ///
     /// # Errors
     /// `PoolNotFound`, `NodeNotFound`.
@@ -207,7 +207,7 @@ impl Model {
         self.pool(pool)?.nodes.get(&NodeKey::of(node)).ok_or_else(|| Refusal::not_found("NodeNotFound"))
     }
 
-    /// Makes a node take no more tasks; those it runs end as the option says.
+    /// Disables scheduling on a node; the option says what happens to its running tasks.
     ///
     /// # Errors
     /// `NodeNotFound`, `NodeAlreadyInTargetSchedulingState`.
@@ -241,7 +241,7 @@ impl Model {
         Ok(())
     }
 
-    /// Makes a node take tasks again.
+    /// Enables scheduling on a node again.
     ///
     /// # Errors
     /// `NodeNotFound`, `NodeAlreadyInTargetSchedulingState`.
@@ -258,7 +258,7 @@ impl Model {
         Ok(())
     }
 
-    /// What a node does when what it did is over: running, idle, or offline if it takes no tasks.
+    /// Sets the state of a node after an action: running, idle, or offline if scheduling is disabled.
     pub(super) fn rest_node(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
         let of = self.pools.get(pool).and_then(|pool| pool.nodes.get(node)).expect(THERE);
         let state = match (&of.state, of.scheduling, of.slots.taken() > 0) {
@@ -271,7 +271,7 @@ impl Model {
     }
 }
 
-/// A command of a node that begins.
+/// Returns the execution info of a command that starts now.
 pub(super) fn begun(moment: Timestamp) -> NodeTaskInfo {
     NodeTaskInfo {
         state: NodeTaskState::Running,
@@ -288,7 +288,8 @@ pub(super) fn begun(moment: Timestamp) -> NodeTaskInfo {
     }
 }
 
-/// Notes how a try of such a command ended. `true`: another follows, as long as `most` (-1: no limit) allows it.
+/// Records how an attempt of such a command ended. Returns `true` if another attempt follows; `most` is the
+/// maximum number (-1: no limit).
 pub(super) fn note_try(info: &mut NodeTaskInfo, ending: &LaunchEnding, most: i32, moment: Timestamp) -> bool {
     let success = ending.exit_code == Some(0) && ending.failure.is_none();
     let retries = info.retry_count.unwrap_or(0);
@@ -306,7 +307,7 @@ pub(super) fn note_try(info: &mut NodeTaskInfo, ending: &LaunchEnding, most: i32
     false
 }
 
-/// Variables as pairs; one without value is empty.
+/// Returns variables as pairs; a variable without a value is empty.
 pub(super) fn settings(
     list: Option<&[wire::EnvironmentSetting]>,
 ) -> impl Iterator<Item = (String, String)> + '_ {
@@ -316,7 +317,7 @@ pub(super) fn settings(
 }
 
 impl Model {
-    /// Files to bring; one without a source was refused when it was asked for.
+    /// Returns the files to download; the model has already rejected files without a source.
     pub(super) fn resource_files(&self, list: Option<&[wire::ResourceFile]>) -> Vec<ResourceFileOrder> {
         let in_container = |url: String, file: &wire::ResourceFile| ResourceSource::Container {
             url,
@@ -339,7 +340,7 @@ impl Model {
     }
 }
 
-/// `failureInfo` of a launch that did not end well.
+/// Returns `failureInfo` of a failed launch.
 pub(super) fn failure_of(ending: &LaunchEnding) -> Option<FailureInfo> {
     if let Some(failure) = &ending.failure {
         return Some(FailureInfo {

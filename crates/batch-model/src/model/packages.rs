@@ -1,4 +1,5 @@
-//! Application packages on nodes: a node gets its pool's when it boots, a task's when the task comes.
+//! Application packages on nodes: a node gets its pool's packages at boot, and a task's packages with the
+//! task.
 
 use super::{
     Model, Refusal,
@@ -12,7 +13,7 @@ use dropmill_azure_wire::{
 };
 
 impl Model {
-    /// References to packages that are there.
+    /// Checks that referenced packages exist.
     pub(super) fn checked_packages(
         &self,
         references: Option<&[ApplicationPackageReference]>,
@@ -20,7 +21,8 @@ impl Model {
         self.applications.unknown(references).map_or(Ok(()), |first| Err(Refusal::no_such_package(first)))
     }
 
-    /// Boots a node, with the packages its pool names now; a later change of the pool is for the next boot.
+    /// Boots a node with the current packages of its pool; a later change of the pool applies to the next
+    /// boot.
     pub(super) fn boot(&mut self, pool: &PoolKey, node: &NodeKey) {
         let found = self.pools.get_mut(pool).expect(pools::THERE);
         let references = found.spec.application_package_references.clone().unwrap_or_default();
@@ -32,7 +34,7 @@ impl Model {
         self.order(Order::Boot { node: of_node, packages });
     }
 
-    /// What a command on a node must find: the node's own packages, then the command's.
+    /// Returns the packages that a command needs: the node's own, then the command's.
     pub(super) fn packages_for(
         &self,
         pool: &PoolKey,
@@ -44,10 +46,10 @@ impl Model {
         self.applications.orders(of_node.iter().chain(own.into_iter().flatten()))
     }
 
-    /// A node is up but for a package: nothing can run there until it boots with what it needs.
+    /// Handles a node that could not get a package: nothing can run on it until it boots with its packages.
     pub(super) fn boot_failed(&mut self, node: &NodeRef, failure: &NodeFailure, moment: Timestamp) {
         let (key, node) = (PoolKey::of(&node.pool), NodeKey::of(&node.node));
-        // It may have left while it booted.
+        // The node may have been removed while it booted.
         let Some(mut of) = self.node_mut(&key, &node).filter(|of| !of.leaving) else { return };
         let details = failure.details.iter().map(|(name, value)| NameValuePair::new(name, value));
         of.errors.push(ComputeNodeError {

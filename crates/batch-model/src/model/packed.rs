@@ -1,21 +1,21 @@
-//! Texts that are mostly alike, each kept as what makes it differ from a pattern.
+//! Compresses texts that are similar to each other by storing the difference from a common pattern.
 //!
-//! Tasks of a job are made by one program: they differ in a name, a file, a signature. So the first text of a kind
-//! becomes a pattern, and others are compressed against it (LZ4, which costs about a microsecond here and less to
-//! undo). Each packed text holds its pattern, so none depends on who packed it, and a pattern goes with the last text
-//! that needs it.
+//! The tasks of a job are created by one program: they differ in a name, a file, a signature. So the first
+//! text of a kind becomes a pattern, and others are compressed against it (LZ4, about a microsecond here, and
+//! less to decompress). Each packed text holds a reference to its pattern, so it does not depend on the
+//! packer, and a pattern is freed with the last text that needs it.
 
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use std::sync::Arc;
 
-/// How many patterns are tried: for each kind of task of a job (a manager, two steps of the work).
+/// Maximum number of patterns: one for each kind of task of a job (a manager, two steps of the work).
 const MOST_PATTERNS: usize = 3;
-/// A text that becomes this part of itself is of a pattern's kind: no better one is looked for.
+/// If a text is compressed to less than one of this many parts, no better pattern is tried.
 const ALIKE: usize = 4;
-/// Once there is no room for further patterns, this part is good enough.
+/// The same limit when the packer has no room for another pattern.
 const SIMILAR: usize = 2;
 
-/// A text, packed or as it is.
+/// A text, packed or unchanged.
 #[derive(Debug, Clone)]
 pub struct Packed(Form);
 
@@ -28,15 +28,15 @@ enum Form {
 #[derive(Debug)]
 struct Pattern(Box<[u8]>);
 
-/// Packs texts, and knows the patterns of those it packed last.
+/// Packs texts, and remembers the patterns of the last ones.
 #[derive(Debug, Clone, Default)]
 pub struct Packer {
-    /// The one that fitted last comes first.
+    /// The last used pattern comes first.
     patterns: Vec<Arc<Pattern>>,
 }
 
 impl Packed {
-    /// A text as it is.
+    /// Creates an unpacked text.
     pub fn plain(text: impl Into<Box<str>>) -> Self {
         Self(Form::Plain(text.into()))
     }
@@ -47,16 +47,15 @@ impl Packed {
             Form::Plain(text) => text.to_string(),
             Form::Like(pattern, bytes) => {
                 let text = decompress_size_prepended_with_dict(bytes, &pattern.0);
-                let text =
-                    text.expect("these bytes were made with this pattern, and never left this program");
-                String::from_utf8(text).expect("what was packed was a text")
+                let text = text.expect("the bytes were packed with this pattern by this program");
+                String::from_utf8(text).expect("packed content is text")
             }
         }
     }
 }
 
 impl Packer {
-    /// Packs a text that is as it is.
+    /// Packs a text if it is not packed.
     pub fn pack(&mut self, packed: &mut Packed) {
         let Form::Plain(text) = &packed.0 else { return };
         let mut best: Option<(usize, Vec<u8>)> = None;
@@ -85,7 +84,7 @@ impl Packer {
         packed.0 = Form::Like(self.patterns[0].clone(), bytes.into());
     }
 
-    /// Forgets all patterns.
+    /// Removes all patterns.
     pub fn clear(&mut self) {
         self.patterns = Vec::new();
     }
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_goes_with_the_last_text_that_needs_it() {
+    fn a_pattern_is_freed_with_the_last_text_that_needs_it() {
         let mut packer = Packer::default();
         let text =
             |word: &str| format!("a text that is like others but for one {word}, as tasks are; ").repeat(5);
@@ -144,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_packed_comes_out_as_it_went_in(texts in prop::collection::vec(".{0,200}", 1..20)) {
+        fn unpacking_returns_the_packed_text(texts in prop::collection::vec(".{0,200}", 1..20)) {
             let mut packer = Packer::default();
             let all: Vec<Packed> = texts.iter().map(|text| packed(&mut packer, text)).collect();
             prop_assert!(packer.patterns.len() <= MOST_PATTERNS);

@@ -1,8 +1,8 @@
-//! What is to happen to a node once its tasks let it: it leaves, boots, is made anew or given back.
+//! Actions of a node once its tasks allow it: it is removed, rebooted, reimaged or deallocated.
 
 use super::{
     Alarm, Model, Node, NodeUser, Refusal, Task,
-    facts::{Act, Ending, Patience, Plan},
+    facts::{DrainMode, Ending, NodeAction, Plan},
     keys::{NodeKey, PoolKey},
     nodes, pools,
     task_facts::Stage,
@@ -13,8 +13,8 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 
-impl Act {
-    /// What the node does while it is done.
+impl NodeAction {
+    /// Returns the state of the node during the action.
     fn state(self) -> NodeState {
         match self {
             Self::Leave => NodeState::LeavingPool,
@@ -25,58 +25,58 @@ impl Act {
     }
 }
 
-/// Whether a node waits for its tasks, and how they end if it does not.
-fn manners(option: Option<&NodeDeallocationOption>) -> (Patience, Ending) {
+/// Returns whether a node waits for its tasks, and how they end if it does not.
+fn drain_policy(option: Option<&NodeDeallocationOption>) -> (DrainMode, Ending) {
     match option {
-        Some(NodeDeallocationOption::TaskCompletion) => (Patience::Tasks, Ending::Requeued),
-        Some(NodeDeallocationOption::RetainedData) => (Patience::Data, Ending::Requeued),
-        Some(NodeDeallocationOption::Terminate) => (Patience::None, Ending::Terminated),
-        _ => (Patience::None, Ending::Requeued),
+        Some(NodeDeallocationOption::TaskCompletion) => (DrainMode::Tasks, Ending::Requeued),
+        Some(NodeDeallocationOption::RetainedData) => (DrainMode::Data, Ending::Requeued),
+        Some(NodeDeallocationOption::Terminate) => (DrainMode::None, Ending::Terminated),
+        _ => (DrainMode::None, Ending::Requeued),
     }
 }
 
 impl Model {
-    /// Has a node do something as soon as the option lets it.
+    /// Plans an action of a node, to be carried out as soon as the option allows it.
     pub(super) fn plan_node(
         &mut self,
         pool: &PoolKey,
         node: &NodeKey,
-        act: Act,
+        act: NodeAction,
         option: Option<&NodeDeallocationOption>,
         moment: Timestamp,
     ) {
-        let (patience, ending) = manners(option);
+        let (patience, ending) = drain_policy(option);
         let mut of = self.node_mut(pool, node).expect(nodes::THERE);
         if of.leaving && of.plan.is_none() {
             return;
         }
-        of.leaving |= act == Act::Leave;
+        of.leaving |= act == NodeAction::Leave;
         of.plan = Some(Plan { act, patience });
         let (state, launches) = (of.state.clone(), of.launches.clone());
         drop(of);
-        if patience == Patience::None {
+        if patience == DrainMode::None {
             self.set_node_state(pool, node, act.state(), moment);
             for launch in launches {
                 self.end_launch(launch, ending);
             }
         } else {
-            // Its state stays; it gets no further task.
+            // Its state stays unchanged, but it gets no further task.
             self.set_node_state(pool, node, state, moment);
         }
         self.pursue(pool, node, moment);
     }
 
-    /// Does what is planned for a node if nothing stands in the way any more.
+    /// Carries out the planned action of a node once nothing prevents it.
     pub(super) fn pursue(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
-        // Whoever reports that something ended on it may report later than the node that it is removed.
+        // The report that a launch ended may arrive after the report that its node was removed.
         let Some(found) = self.pools.get(pool) else { return };
         let Some((of, plan)) = found.nodes.get(node).and_then(|of| Some((of, of.plan?))) else { return };
-        // Who removes a node ends what runs on it.
-        let at_once = plan.act == Act::Leave && plan.patience == Patience::None;
+        // Removing a node ends its launches.
+        let at_once = plan.act == NodeAction::Leave && plan.patience == DrainMode::None;
         if !of.launches.is_empty() && !at_once {
             return;
         }
-        if plan.patience == Patience::Data
+        if plan.patience == DrainMode::Data
             && let Some(until) = self.kept_until(pool, node).filter(|until| *until > moment)
         {
             let alarm = Alarm::Plan { pool: pool.clone(), node: node.clone() };
@@ -88,14 +88,15 @@ impl Model {
         self.set_node_state(pool, node, plan.act.state(), moment);
         self.void_preparations(node, plan.act);
         match plan.act {
-            Act::Leave | Act::Reimage => self.order(Order::Remove(of_node)),
-            Act::Reboot => self.boot(pool, node),
-            Act::Deallocate => self.set_node_state(pool, node, NodeState::Deallocated, moment),
+            NodeAction::Leave | NodeAction::Reimage => self.order(Order::Remove(of_node)),
+            NodeAction::Reboot => self.boot(pool, node),
+            NodeAction::Deallocate => self.set_node_state(pool, node, NodeState::Deallocated, moment),
         }
         self.keep_pool(pool);
     }
 
-    /// Until when files of tasks are kept on a node. Looks at every task: only who asks for it pays.
+    /// Returns the time until which files of tasks are kept on a node. It checks every task; the cost arises
+    /// only for this option.
     fn kept_until(&self, pool: &PoolKey, node: &NodeKey) -> Option<Timestamp> {
         let here = |task: &&Task| {
             task.facts.stage() == Stage::Completed
@@ -106,11 +107,11 @@ impl Model {
         tasks.map(|task| task.kept_until().unwrap_or(Timestamp::MAX)).max()
     }
 
-    /// Nodes that wait for their tasks before they leave stay after all.
+    /// Cancels the removal of nodes that wait for their tasks.
     pub(super) fn stay(&mut self, pool: &PoolKey, moment: Timestamp) {
         let found = self.pools.get_mut(pool).expect(pools::THERE);
         let mut staying = vec![];
-        let leaves = |of: &&Node| of.plan.is_some_and(|plan| plan.act == Act::Leave);
+        let leaves = |of: &&Node| of.plan.is_some_and(|plan| plan.act == NodeAction::Leave);
         let leaving: Vec<_> = found.nodes.values().filter(leaves).map(|of| of.id.clone()).collect();
         for id in leaving {
             let mut of = found.nodes.change(&id).expect(nodes::THERE);
@@ -122,7 +123,7 @@ impl Model {
         }
     }
 
-    /// A node, to be told to do something.
+    /// Returns a node for an action, if it is in one of these states.
     fn node_to_tell(&self, pool: &str, node: &str, states: &[NodeState]) -> Result<&Node, Refusal> {
         let of = self.node(pool, node)?;
         if self.pool(pool)?.deleting {
@@ -141,16 +142,16 @@ impl Model {
         }))
     }
 
-    /// Boots a node again, makes it anew, or gives its machine back.
+    /// Reboots, reimages or deallocates a node.
     ///
     /// # Errors
-    /// `NodeNotFound`; `OperationInvalidForCurrentState` and the like unless it is idle, running, offline, or its
-    /// start task failed.
+    /// `NodeNotFound`; `OperationInvalidForCurrentState` and similar codes unless it is idle, running,
+    /// offline, or its start task failed.
     pub fn restart_node(
         &mut self,
         pool: &str,
         node: &str,
-        act: Act,
+        act: NodeAction,
         option: Option<&NodeDeallocationOption>,
         now: Timestamp,
     ) -> Result<(), Refusal> {
@@ -164,10 +165,10 @@ impl Model {
         Ok(())
     }
 
-    /// Gets a machine for a node whose machine was given back.
+    /// Starts a deallocated node.
     ///
     /// # Errors
-    /// `NodeNotFound`; `OperationInvalidForCurrentState` unless it was.
+    /// `NodeNotFound`; `OperationInvalidForCurrentState` unless it was deallocated.
     pub fn start_node(&mut self, pool: &str, node: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         self.node_to_tell(pool, node, &[NodeState::Deallocated])?;
@@ -178,10 +179,10 @@ impl Model {
         Ok(())
     }
 
-    /// Makes a user of a node. Nobody can log in here; the user is there to be seen and deleted.
+    /// Creates a user account on a node. Nobody can log in; the account can only be listed and deleted.
     ///
     /// # Errors
-    /// `NodeNotFound`, `NodeUserExists`, a name that none can have.
+    /// `NodeNotFound`, `NodeUserExists`, or an invalid name.
     pub fn add_user(
         &mut self,
         pool: &str,
@@ -204,7 +205,7 @@ impl Model {
         })
     }
 
-    /// Changes a user of a node.
+    /// Changes a user account of a node.
     ///
     /// # Errors
     /// `NodeNotFound`, `NodeUserNotFound`.
@@ -222,7 +223,7 @@ impl Model {
         })
     }
 
-    /// Deletes a user of a node.
+    /// Deletes a user account of a node.
     ///
     /// # Errors
     /// `NodeNotFound`, `NodeUserNotFound`.
@@ -247,10 +248,10 @@ impl Model {
     }
 }
 
-/// An option that is known.
+/// Checks a deallocation option.
 ///
 /// # Errors
-/// `InvalidPropertyValue` for any other.
+/// `InvalidPropertyValue` if it is unknown.
 pub(super) fn checked_option(option: Option<&NodeDeallocationOption>) -> Result<(), Refusal> {
     match option {
         Some(NodeDeallocationOption::Other(text)) => {

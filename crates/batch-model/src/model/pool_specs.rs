@@ -1,5 +1,5 @@
-//! What a pool may be: checks of what is asked for, and the service's defaults. The same for a pool and for the
-//! specification of an automatic one. Defaults as recorded sessions of Azure show them.
+//! Checks and defaults of the properties of pools, for pools and for auto pool specifications. The defaults
+//! are those of recorded sessions with Azure.
 
 use super::{Refusal, autoscaling, pools};
 use dropmill_azure_wire::{
@@ -11,18 +11,18 @@ use dropmill_azure_wire::{
 };
 use serde_json::{Value, json};
 
-/// How long nodes may take to come, or go.
+/// Default timeout of a resize.
 const RESIZE_TIMEOUT: IsoDuration = IsoDuration::from_secs(15 * 60);
-/// The longest beginning of an automatic pool's id.
+/// Maximum length of the prefix of an auto pool's id.
 const LONGEST_PREFIX: usize = 20;
-/// The kinds of id that an image of one's own may have: between the names of things that differ.
+/// The forms of the resource id of a custom image: the texts between the names.
 const IMAGE_IDS: &[&str] = &[
     "/subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/images/*",
     "/subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/galleries/*/images/*",
     "/subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/galleries/*/images/*/versions/*",
 ];
 
-/// Fills in what was left out of a pool, or of the specification of an automatic one.
+/// Sets the defaults of a pool or of an auto pool specification.
 macro_rules! fill {
     ($spec:expr) => {{
         let spec = $spec;
@@ -55,10 +55,10 @@ macro_rules! fill {
     }};
 }
 
-/// Checks a new pool and fills in what was left out.
+/// Checks a new pool and sets its defaults.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns the property that is invalid.
 pub(super) fn complete(spec: &mut PoolAdd) -> Result<(), Refusal> {
     if spec.vm_size.is_empty() {
         return Err(Refusal::missing("vmSize"));
@@ -83,7 +83,7 @@ pub(super) fn complete(spec: &mut PoolAdd) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks what is wrong with the specification of an automatic pool before any is made, and fills in what was left out.
+/// Checks an auto pool specification before a pool is created, and sets its defaults.
 ///
 /// # Errors
 /// `InvalidPropertyValue`, `MissingRequiredProperty`.
@@ -91,7 +91,7 @@ pub(super) fn complete_auto(auto: &mut AutoPoolSpecification) -> Result<(), Refu
     let prefix = auto.auto_pool_id_prefix.as_deref().unwrap_or_default();
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if prefix.len() > LONGEST_PREFIX || !prefix.bytes().all(fine) {
-        let reason = "It has up to 20 letters, digits, hyphens and underscores";
+        let reason = "It must have up to 20 letters, digits, hyphens and underscores";
         return Err(Refusal::invalid("autoPoolIdPrefix", prefix, reason));
     }
     if let PoolLifetime::Other(other) = &auto.pool_lifetime_option {
@@ -105,17 +105,17 @@ pub(super) fn complete_auto(auto: &mut AutoPoolSpecification) -> Result<(), Refu
 
 fn fill_auto(pool: &mut PoolSpecification) {
     fill!(&mut *pool);
-    // A pool that is asked for with a formula must not name numbers.
+    // A pool with a formula must not have numbers of nodes.
     if pool.enable_auto_scale != Some(true) {
         pool.target_dedicated_nodes.get_or_insert(0);
         pool.target_low_priority_nodes.get_or_insert(0);
     }
 }
 
-/// Checks the machine that a pool, or a patch of one, asks for.
+/// Checks the machine configuration of a pool or of a patch.
 ///
 /// # Errors
-/// `InvalidPropertyValue`: the id of an image that no image can have.
+/// `InvalidPropertyValue` for an invalid image id.
 pub(super) fn checked_machine(machine: Option<&VirtualMachineConfiguration>) -> Result<(), Refusal> {
     let id = machine.and_then(|machine| machine.image_reference.virtual_machine_image_id.as_deref());
     match id {
@@ -143,7 +143,7 @@ fn is_image_id(id: &str) -> bool {
     })
 }
 
-/// Fills in what was left out of a pool's machines.
+/// Sets the defaults of a pool's machine configuration.
 pub(super) fn fill_machine(machine: &mut VirtualMachineConfiguration) {
     let image = &mut machine.image_reference;
     if image.publisher.is_some() && image.virtual_machine_image_id.is_none() {
@@ -151,7 +151,7 @@ pub(super) fn fill_machine(machine: &mut VirtualMachineConfiguration) {
     }
     each(machine.data_disks.as_mut().map(|Subtree(disks)| disks), |disk| {
         put(disk, "caching", json!("none"));
-        // A disk tells its storage in one of two places, by the version of its client.
+        // A disk has its storage type in one of two properties, depending on the client's version.
         if disk.get("managedDisk").is_none() {
             put(disk, "storageAccountType", json!("standard_lrs"));
         }
@@ -161,8 +161,8 @@ pub(super) fn fill_machine(machine: &mut VirtualMachineConfiguration) {
     }
 }
 
-/// The image of a node: the pool's, and which version of it that is. A node here is this machine and has no image, so that the
-/// latest version of any image is 1.0.0.
+/// Returns the image of a node: the pool's image with a version. Nodes have no real image here, so the latest
+/// version of every image is 1.0.0.
 pub(super) fn image_of_node(image: &ImageReference) -> ImageReference {
     let exact = image.version.as_deref().map(|version| match version {
         "latest" => "1.0.0".to_owned(),
@@ -171,14 +171,14 @@ pub(super) fn image_of_node(image: &ImageReference) -> ImageReference {
     wire::ImageReference { exact_version: exact, ..image.clone() }
 }
 
-/// Sets a property of an object unless it has it.
+/// Sets a property of an object if it is missing.
 fn put(object: &mut Value, name: &str, value: Value) {
     if let Some(object) = object.as_object_mut() {
         object.entry(name).or_insert(value);
     }
 }
 
-/// Does something to each element of a list, if it is one.
+/// Applies a change to each element of a list, if the value is a list.
 fn each(list: Option<&mut Value>, change: impl FnMut(&mut Value)) {
     list.and_then(Value::as_array_mut).into_iter().flatten().for_each(change);
 }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_filled_in_and_nothing_else_is_touched() {
+    fn defaults_are_set_and_nothing_else_is_changed() {
         let given = json!({
             "id": "p", "vmSize": "a1",
             "virtualMachineConfiguration": {

@@ -1,4 +1,4 @@
-//! What clients see of pools and nodes.
+//! Pools and nodes as clients see them.
 
 use super::{
     Model, Node, Pool, Refusal, Task,
@@ -15,7 +15,7 @@ use dropmill_azure_wire::{
 };
 
 impl Model {
-    /// A pool as clients see it.
+    /// Returns a pool as clients see it.
     pub fn see_pool(&self, pool: &Pool, select: &Select) -> wire::Pool {
         let spec = &pool.spec;
         let count = |dedicated| {
@@ -69,7 +69,7 @@ impl Model {
             network_configuration: pick!("networkConfiguration", network_configuration),
             start_task: select.take("startTask", || spec.start_task.as_ref().map(shown_start_task)),
             certificate_references: pick!("certificateReferences", certificate_references),
-            // Nor are no references told.
+            // The service omits empty lists of references.
             application_package_references: select.take("applicationPackageReferences", || {
                 spec.application_package_references.clone().filter(|references| !references.is_empty())
             }),
@@ -77,7 +77,7 @@ impl Model {
             task_slots_per_node: pick!("taskSlotsPerNode", task_slots_per_node),
             task_scheduling_policy: pick!("taskSchedulingPolicy", task_scheduling_policy),
             user_accounts: select.take("userAccounts", || spec.user_accounts.as_ref().map(without_secrets)),
-            // No pairs are no metadata: so the service tells it.
+            // The service omits empty metadata.
             metadata: select.take("metadata", || spec.metadata.clone().filter(|pairs| !pairs.is_empty())),
             mount_configuration: select
                 .take("mountConfiguration", || spec.mount_configuration.as_ref().map(without_secrets)),
@@ -92,10 +92,10 @@ impl Model {
         }
     }
 
-    /// A page of pools.
+    /// Returns a page of pools.
     ///
     /// # Errors
-    /// A filter that cannot be read.
+    /// Fails if the filter is invalid.
     pub fn list_pools(
         &self,
         filter: &str,
@@ -109,7 +109,7 @@ impl Model {
         }))
     }
 
-    /// A node as clients see it.
+    /// Returns a node as clients see it.
     pub fn see_node(&self, pool: &Pool, node: &Node, select: &Select) -> ComputeNode {
         let running = node.launches.iter().filter(|launch| self.is_task(**launch)).count();
         ComputeNode {
@@ -151,7 +151,7 @@ impl Model {
         }
     }
 
-    /// Tasks that run on a node, then those that ended there last, the latest first.
+    /// Returns the running tasks of a node, then the last ended ones, the latest first.
     fn recent_tasks(&self, node: &Node) -> Option<Vec<wire::TaskInformation>> {
         let running = node.launches.iter().filter_map(|launch| match self.launches.get(launch)? {
             super::What::Task { job, task, number } => self.task_information(job, task, *number),
@@ -165,7 +165,7 @@ impl Model {
         (!all.is_empty()).then_some(all)
     }
 
-    /// What a node tells of a task, by the keys of its job and its own.
+    /// Returns the information of a node about a task, by the keys of its job and its own.
     fn task_information(&self, job: &JobKey, task: &TaskKey, number: usize) -> Option<wire::TaskInformation> {
         let job = self.jobs.get(job)?;
         Some(self.information_of(&job.spec.id, job.tasks.get(task)?, number))
@@ -182,11 +182,11 @@ impl Model {
         }
     }
 
-    /// A task is no more: the nodes that it was on last tell it as it was.
+    /// Stores the information about a deleted task in the nodes on which it ran.
     pub(super) fn remember_task(&mut self, (job, job_id): (&JobKey, &str), key: &TaskKey, task: &Task) {
         for (number, place) in task.nodes().enumerate() {
             let gone = self.information_of(job_id, task, number);
-            // The node may be gone since the task ended.
+            // The node may have been removed since the task ended.
             let Some(mut node) = self.node_mut(&place.pool, &place.node) else { continue };
             let is_it =
                 |recent: &&mut Recent| recent.job == *job && recent.task == *key && recent.number == number;
@@ -200,7 +200,8 @@ impl Model {
         matches!(self.launches.get(&launch), Some(super::What::Task { .. }))
     }
 
-    /// The extensions of a node: those its pool names. Nothing is installed for them, which their status says.
+    /// Returns the extensions of a node that its pool names. Nothing is installed for them, which their
+    /// status says.
     ///
     /// # Errors
     /// `PoolNotFound`, `NodeNotFound`.
@@ -225,10 +226,10 @@ impl Model {
         Ok(named.into_iter().map(see).collect())
     }
 
-    /// A page of a pool's nodes.
+    /// Returns a page of a pool's nodes.
     ///
     /// # Errors
-    /// `PoolNotFound`, or a filter that cannot be read.
+    /// `PoolNotFound`, or an invalid filter.
     pub fn list_nodes(
         &self,
         pool: &str,
@@ -244,7 +245,7 @@ impl Model {
         }))
     }
 
-    /// How many nodes of each pool are in which state.
+    /// Returns the number of nodes in each state, for each pool.
     pub fn node_counts(&self) -> Vec<PoolNodeCounts> {
         let pools = self.pools.iter();
         pools
@@ -284,7 +285,7 @@ fn counts(pool: &Pool, dedicated: bool) -> NodeCounts {
     counts
 }
 
-/// Registries have passwords.
+/// Removes the passwords of registries.
 fn shown_start_task(task: &wire::StartTask) -> wire::StartTask {
     if task.container_settings.is_some() { without_secrets(task) } else { task.clone() }
 }

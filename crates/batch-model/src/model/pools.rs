@@ -1,8 +1,8 @@
-//! Pools: made, resized, changed, deleted.
+//! Pools: created, resized, changed, deleted.
 
 use super::{
     Alarm, Change, Model, Node, Nodes, Pool, Refusal,
-    facts::{Act, json},
+    facts::{NodeAction, json},
     job_specs::checked_chore,
     keys::{NodeKey, PoolKey},
     plans::checked_option,
@@ -23,20 +23,20 @@ use dropmill_azure_wire::{
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The most nodes that this machine pretends to be.
+/// Maximum number of nodes that this machine simulates.
 const MOST_NODES: i32 = 1000;
-/// The most slots of one node: the service allows four for each of up to 64 cores.
+/// Maximum number of slots of a node: the service allows four for each of up to 64 cores.
 const MOST_SLOTS: i32 = 256;
 
-/// Why a pool is there wherever its key is in hand, but for alarms and reports of nodes: the last step of a deletion alone
-/// removes a pool.
+/// Message for a pool that must exist. Keys of pools are valid except in alarms and reports of nodes, because
+/// only the last step of a deletion removes a pool.
 pub(super) const THERE: &str = "a pool stays until its deletion is over";
 
 impl Model {
-    /// Makes a pool.
+    /// Creates a pool.
     ///
     /// # Errors
-    /// `PoolExists`, or what is wrong with it.
+    /// `PoolExists`, or the property that is invalid.
     pub fn create_pool(&mut self, mut spec: PoolAdd, now: Timestamp) -> Result<(ETag, Timestamp), Refusal> {
         checked_id(&spec.id)?;
         pool_specs::complete(&mut spec)?;
@@ -75,14 +75,14 @@ impl Model {
         Ok((tag(moment), moment))
     }
 
-    /// Keeps a pool as it is now.
+    /// Stores the current state of a pool.
     pub(super) fn keep_pool(&mut self, key: &PoolKey) {
         let pool = self.pools.get(key).expect(THERE);
         let body = if self.durable { json(pool) } else { String::new() };
         self.keep(|| Change::PutPool { key: key.clone(), body });
     }
 
-    /// A pool.
+    /// Returns a pool.
     ///
     /// # Errors
     /// `PoolNotFound`.
@@ -90,7 +90,7 @@ impl Model {
         self.pools.get(&PoolKey::of(id)).ok_or_else(|| Refusal::not_found("PoolNotFound"))
     }
 
-    /// All pools, by key.
+    /// Returns all pools, by key.
     pub fn pools(&self) -> impl Iterator<Item = (&PoolKey, &Pool)> {
         self.pools.iter()
     }
@@ -100,10 +100,10 @@ impl Model {
         if pool.deleting { Err(Refusal::conflict("PoolBeingDeleted")) } else { Ok(pool) }
     }
 
-    /// Changes the properties that a patch names.
+    /// Changes the properties that are set in a patch.
     ///
     /// # Errors
-    /// `PoolNotFound`, `PoolBeingDeleted`, other slots for nodes that are there.
+    /// `PoolNotFound`, `PoolBeingDeleted`, or a change of the slots of existing nodes.
     pub fn patch_pool(
         &mut self,
         id: &str,
@@ -111,7 +111,7 @@ impl Model {
         now: Timestamp,
     ) -> Result<(ETag, Timestamp), Refusal> {
         self.checked_packages(patch.application_package_references.as_deref())?;
-        // An empty command line removes it.
+        // An empty command line removes the start task.
         let complete = |mut start_task: wire::StartTask| match start_task.command_line.is_empty() {
             true => Ok(None),
             false => complete_start_task(&mut start_task).map(|()| Some(start_task)),
@@ -160,7 +160,7 @@ impl Model {
         Ok((tag(moment), moment))
     }
 
-    /// Replaces start task, certificates, packages, metadata and how nodes talk.
+    /// Replaces start task, certificates, packages, metadata and node communication mode.
     ///
     /// # Errors
     /// `PoolNotFound`, `PoolBeingDeleted`.
@@ -185,10 +185,10 @@ impl Model {
         Ok((tag(moment), moment))
     }
 
-    /// Asks for another number of nodes.
+    /// Changes the number of nodes.
     ///
     /// # Errors
-    /// `PoolBeingResized`, and what is wrong with the number.
+    /// `PoolBeingResized`, or an invalid number.
     pub fn resize_pool(&mut self, id: &str, resize: &PoolResize, now: Timestamp) -> Result<(), Refusal> {
         if self.live_pool(id)?.spec.enable_auto_scale == Some(true) {
             let words = "The pool's size is set by its autoscale formula.";
@@ -197,7 +197,7 @@ impl Model {
         self.change_size(id, resize, now)
     }
 
-    /// Asks for another number of nodes, whoever does.
+    /// Changes the number of nodes for a client or an autoscale formula.
     pub(super) fn change_size(
         &mut self,
         id: &str,
@@ -233,7 +233,7 @@ impl Model {
         Ok(())
     }
 
-    /// Stops a resize: nodes that have not come yet are wanted no more.
+    /// Stops a resize: missing nodes are no longer requested.
     ///
     /// # Errors
     /// `PoolNotFound`, `PoolBeingDeleted`.
@@ -248,14 +248,15 @@ impl Model {
         Ok(())
     }
 
-    /// A resize ends with what there is: nodes that have not come are wanted no more, those that wait stay.
+    /// Ends a resize with the current nodes: missing nodes are no longer requested, nodes that wait to be
+    /// removed stay.
     fn cut_short(&mut self, key: &PoolKey, code: &str, words: &str, moment: Timestamp) {
         let pool = self.pools.get_mut(key).expect(THERE);
         pool.resize_errors.push(resize_error(code, words));
         let coming = pool.nodes.values().filter(|node| node.state == NodeState::Creating);
         let coming: Vec<_> = coming.map(|node| node.id.clone()).collect();
         for node in coming {
-            self.plan_node(key, &node, Act::Leave, None, moment);
+            self.plan_node(key, &node, NodeAction::Leave, None, moment);
         }
         self.stay(key, moment);
         if code == "ResizeStopped" {
@@ -268,7 +269,7 @@ impl Model {
         self.schedule(key, moment);
     }
 
-    /// Gives a resize its time.
+    /// Sets the timeout of a resize.
     pub(super) fn watch_resize(&mut self, key: &PoolKey, limit: Option<IsoDuration>, moment: Timestamp) {
         let pool = self.pools.get_mut(key).expect(THERE);
         if !pool.resizing {
@@ -289,7 +290,7 @@ impl Model {
         }
     }
 
-    /// Removes nodes by name.
+    /// Removes nodes by id.
     ///
     /// # Errors
     /// `NodeNotFound`, `PoolBeingResized`.
@@ -317,7 +318,7 @@ impl Model {
         (pool.resizing, pool.allocation_at) = (true, moment);
         let key = PoolKey::of(id);
         for node in &nodes {
-            self.plan_node(&key, node, Act::Leave, remove.node_deallocation_option.as_ref(), moment);
+            self.plan_node(&key, node, NodeAction::Leave, remove.node_deallocation_option.as_ref(), moment);
         }
         self.watch_resize(&key, remove.resize_timeout, moment);
         let pool = self.live_pool(id)?;
@@ -328,7 +329,7 @@ impl Model {
         Ok(())
     }
 
-    /// Deletes a pool; its nodes go first.
+    /// Deletes a pool after its nodes are removed.
     ///
     /// # Errors
     /// `PoolNotFound`, `PoolBeingDeleted`.
@@ -339,14 +340,14 @@ impl Model {
         let nodes: Vec<_> = pool.nodes.values().map(|node| node.id.clone()).collect();
         let key = PoolKey::of(id);
         for node in nodes {
-            self.plan_node(&key, &node, Act::Leave, None, moment);
+            self.plan_node(&key, &node, NodeAction::Leave, None, moment);
         }
         self.keep_pool(&key);
         self.remove_pool(&key);
         Ok(())
     }
 
-    /// A pool that is going and has no node left is gone.
+    /// Removes a pool that is being deleted and has no node left.
     pub(super) fn remove_pool(&mut self, key: &PoolKey) {
         if self.pools.get(key).is_some_and(|pool| pool.deleting && pool.nodes.is_empty()) {
             self.pools.remove(key);
@@ -354,7 +355,7 @@ impl Model {
         }
     }
 
-    /// Adds the nodes that are missing.
+    /// Adds the missing nodes.
     pub(super) fn grow(&mut self, key: &PoolKey, moment: Timestamp) {
         for dedicated in [true, false] {
             let pool = self.pools.get(key).expect(THERE);
@@ -399,7 +400,7 @@ impl Model {
         }
     }
 
-    /// Removes the nodes that are too many, those first that do least.
+    /// Removes the surplus nodes, those with the least work first.
     fn shrink(&mut self, key: &PoolKey, option: Option<NodeDeallocationOption>, moment: Timestamp) {
         for dedicated in [true, false] {
             let pool = self.pools.get(key).expect(THERE);
@@ -418,12 +419,12 @@ impl Model {
                 .collect();
             going.sort();
             for (_, node) in going.into_iter().take(surplus) {
-                self.plan_node(key, &node, Act::Leave, option.as_ref(), moment);
+                self.plan_node(key, &node, NodeAction::Leave, option.as_ref(), moment);
             }
         }
     }
 
-    /// A resize is over when the nodes that were wanted have come and those that were not have gone.
+    /// Ends a resize once the requested nodes are added and the surplus ones are removed.
     pub(super) fn settle_allocation(&mut self, key: &PoolKey, moment: Timestamp) {
         if self.is_stalled(key) {
             return;
@@ -440,7 +441,7 @@ impl Model {
     }
 }
 
-/// Why a resize fell short.
+/// Creates a resize error.
 fn resize_error(code: &str, words: &str) -> wire::ResizeError {
     wire::ResizeError { code: Some(code.into()), message: Some(words.into()), values: None }
 }
@@ -458,26 +459,26 @@ pub(super) fn checked_slots(slots: i32) -> Result<(), Refusal> {
     if (1..=MOST_SLOTS).contains(&slots) {
         return Ok(());
     }
-    Err(Refusal::invalid("taskSlotsPerNode", slots.to_string(), "It must be from 1 to 256"))
+    Err(Refusal::invalid("taskSlotsPerNode", slots.to_string(), "It must be between 1 and 256"))
 }
 
 pub(super) fn checked_count(name: &str, count: Option<i32>) -> Result<(), Refusal> {
     match count {
         Some(count) if !(0..=MOST_NODES).contains(&count) => {
-            Err(Refusal::invalid(name, count.to_string(), "It must be from 0 to 1000"))
+            Err(Refusal::invalid(name, count.to_string(), "It must be between 0 and 1000"))
         }
         _ => Ok(()),
     }
 }
 
-/// What is wrong with a start task, and the service's defaults of it.
+/// Checks a start task and sets its defaults.
 fn complete_start_task(start_task: &mut wire::StartTask) -> Result<(), Refusal> {
     checked_start_task(start_task)?;
     fill_start_task(start_task);
     Ok(())
 }
 
-/// What is wrong with a start task.
+/// Checks a start task.
 pub(super) fn checked_start_task(start_task: &wire::StartTask) -> Result<(), Refusal> {
     checked_chore(
         &start_task.command_line,
@@ -487,14 +488,14 @@ pub(super) fn checked_start_task(start_task: &wire::StartTask) -> Result<(), Ref
     )
 }
 
-/// The service's defaults of a start task.
+/// Sets the defaults of a start task.
 pub(super) fn fill_start_task(start_task: &mut wire::StartTask) {
     start_task.wait_for_success.get_or_insert(true);
     start_task.max_task_retry_count.get_or_insert(0);
     start_task.user_identity.get_or_insert_with(default_identity);
 }
 
-/// What a task runs as when it does not say.
+/// Returns the default user of a task.
 pub(super) fn default_identity() -> wire::UserIdentity {
     let user = wire::AutoUser {
         scope: Some(wire::AutoUserScope::Pool),

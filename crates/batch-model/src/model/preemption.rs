@@ -1,4 +1,5 @@
-//! Tasks that give way: a more important job that finds no room takes it from jobs that allow it.
+//! Preemption of tasks: a job with a higher priority that finds no free slots takes them from jobs that allow
+//! it.
 
 use super::{Job, Model, Pool, Task, facts::Ending, keys::PoolKey};
 use crate::orders::LaunchId;
@@ -6,9 +7,9 @@ use dropmill_azure_wire::batch::TaskState;
 use std::cmp::Reverse;
 
 impl Model {
-    /// Has a task of a less important job queued again, if its job allows that and the most important task that waits
-    /// finds room so. One after the other: what is on its way out is waited for. And one must be enough: of several,
-    /// the first would be back in its place before the last has left it.
+    /// Queues a task of a less important job again, if its job allows that and the most important waiting
+    /// task then has enough slots. It preempts one task at a time, and waits until that task has ended. One
+    /// task must be enough: if several were needed, the first would start again before the last had ended.
     pub(super) fn preempt(&mut self, pool: &PoolKey) {
         if let Some(launch) = self.victim_of_next(pool) {
             self.end_launch(launch, Ending::Requeued);
@@ -34,14 +35,14 @@ impl Model {
                 node.takes_tasks() && !next.is_barred_from(&node.id) && left >= slots
             })
         };
-        // The least important, and of those the youngest: it loses least.
+        // The least important job, and its youngest task, which loses the least work.
         let worth = |job: &Job, task: &Task| (job.spec.priority.unwrap_or(0), Reverse(task.facts.since()));
         let victim = running().filter(|(_, task)| room(task)).min_by_key(|(job, task)| worth(job, task))?.1;
         victim.live_launches().first().copied()
     }
 
-    /// The task that waits for room first, by its job and the slots it needs; one on several nodes takes none from
-    /// others.
+    /// Returns the first waiting task by its job's priority, with the slots it needs. A multi-instance task
+    /// preempts no others.
     fn waiting_task<'a>(&'a self, pool_key: &PoolKey, pool: &Pool) -> Option<(&'a Job, i32)> {
         let (_, _, job) = self.jobs.with_ready_tasks(pool_key).next()?;
         let job = self.jobs.get(job)?;

@@ -1,8 +1,9 @@
-//! What a job runs on a node before its first task there, and when it is over: preparation and release.
+//! Job preparation and job release tasks: a job runs the first on a node before its first task there, and the
+//! second when it has ended.
 
 use super::{
     Job, Model, What,
-    facts::{Act, Ending, OnNode},
+    facts::{Ending, NodeAction, OnNode},
     jobs,
     keys::{JobKey, NodeKey, PoolKey, TaskKey},
     nodes::{self, begun, note_try, settings},
@@ -18,7 +19,7 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 
-/// A command of a job that is no task.
+/// A job preparation or job release task.
 struct Chore<'a> {
     id: &'a str,
     command_line: &'a str,
@@ -27,18 +28,18 @@ struct Chore<'a> {
 }
 
 impl Job {
-    /// Whether its tasks wait for its preparation.
+    /// Returns whether its tasks wait for its preparation task.
     fn waits_for_preparation(&self) -> bool {
         self.spec.job_preparation_task.as_ref().is_some_and(|task| task.wait_for_success != Some(false))
     }
 
-    /// Whether its tasks must not run on a node: its preparation failed there.
+    /// Returns whether its tasks must not run on a node, because its preparation task failed there.
     pub(super) fn is_barred_from(&self, node: &NodeKey) -> bool {
         let failed = |on: &OnNode| on.preparation.result == Some(TaskResult::Failure);
         self.waits_for_preparation() && self.on_nodes.get(node).is_some_and(failed)
     }
 
-    /// The folder of its preparation or release below a node's root.
+    /// Returns the folder of its preparation or release task below a node's root.
     pub(super) fn chore_directory(&self, release: bool) -> String {
         let id = match release {
             true => self.spec.job_release_task.as_ref().and_then(|task| task.id.as_deref()),
@@ -47,7 +48,7 @@ impl Job {
         format!("{}/{}", self.directory(), id.unwrap_or_default())
     }
 
-    /// The variables that name the folders of its preparation.
+    /// Returns the environment variables with the folders of its preparation task.
     pub(super) fn preparation_variables(&self) -> Vec<(String, String)> {
         if self.spec.job_preparation_task.is_none() {
             return Vec::new();
@@ -76,7 +77,7 @@ impl Job {
         })
     }
 
-    /// How long its preparation or release may run.
+    /// Returns the maximum run time of its preparation or release task.
     pub(super) fn chore_limit(&self, release: bool) -> Option<IsoDuration> {
         if release {
             return self.spec.job_release_task.as_ref()?.max_wall_clock_time;
@@ -86,7 +87,8 @@ impl Job {
 }
 
 impl Model {
-    /// Whether a job's task may start on a node now. If the job's preparation has not run there, it starts.
+    /// Returns whether a job's task may start on a node now. Starts the job's preparation task if it has not
+    /// run there.
     pub(super) fn prepare(
         &mut self,
         job: &JobKey,
@@ -110,7 +112,7 @@ impl Model {
         !waits
     }
 
-    /// Whether all nodes of a task have run its job's preparation, if it waits for that.
+    /// Returns whether all nodes of a task have run its job's preparation task, if the task waits for that.
     fn is_prepared(&self, job: &JobKey, task: &TaskKey) -> bool {
         let found = self.jobs.get(job).expect(jobs::THERE);
         let ready = |node: &NodeKey| {
@@ -123,8 +125,8 @@ impl Model {
     fn launch_chore(&mut self, job: &JobKey, node: &NodeKey, release: bool) {
         let id = self.launch_id();
         let found = self.jobs.get(job).expect(jobs::THERE);
-        let chore = found.chore(release).expect("the job has what is launched");
-        let on = found.on_nodes.get(node).expect("the job was put on the node just now");
+        let chore = found.chore(release).expect("a launched preparation or release task belongs to its job");
+        let on = found.on_nodes.get(node).expect("the job was added to the node above");
         let pool = PoolKey::of(&on.pool);
         let of = self.pools.get(&pool).and_then(|pool| pool.nodes.get(node)).expect(nodes::THERE);
         let mut environment = self.environment_of(&on.pool, node, of.dedicated);
@@ -147,14 +149,14 @@ impl Model {
             output_files: vec![],
             last_try: true,
         };
-        let on = self.jobs.on_node(job, node).expect("it was there a moment ago");
+        let on = self.jobs.on_node(job, node).expect("it was found above");
         (on.launch, on.ending) = (Some(id), None);
         self.node_mut(&pool, node).expect(nodes::THERE).launches.insert(id);
         self.launches.insert(id, What::Chore { job: job.clone(), node: node.clone(), release });
         self.order(Order::Launch(Box::new(launch)));
     }
 
-    /// A preparation or release is over, or shall be tried again.
+    /// Handles the end of a preparation or release task, or of one of its attempts.
     pub(super) fn chore_ended(
         &mut self,
         job: &JobKey,
@@ -164,11 +166,11 @@ impl Model {
         moment: Timestamp,
     ) {
         self.forget_limit(launch);
-        // A node that began anew meanwhile has forgotten the preparation.
+        // The node may have restarted, which removes the entry of the preparation.
         let Some(on) = self.jobs.on_node(job, node) else { return };
         on.launch = None;
         let (ending, pool) = (on.ending.take(), PoolKey::of(&on.pool));
-        // A preparation that took too long failed; nobody ended the tasks that wait for it.
+        // A preparation that took too long has failed; its waiting tasks were not terminated.
         let asked = ending.filter(|ending| *ending != Ending::WallClock);
         let (node_is_there, node_stays) = match self.node_mut(&pool, node) {
             Some(mut of) => {
@@ -176,16 +178,16 @@ impl Model {
                 let is_up = matches!(of.state, NodeState::Idle | NodeState::Running | NodeState::Offline);
                 (true, is_up && of.plan.is_none())
             }
-            // It may be removed before this is reported.
+            // The entry may be removed before this is reported.
             None => (false, false),
         };
         let found = self.jobs.get(job).expect(jobs::THERE);
         let prepares = found.spec.job_preparation_task.as_ref();
         let most = prepares.and_then(|task| task.constraints.as_ref()?.max_task_retry_count).unwrap_or(0);
         let alive = matches!(found.state, JobState::Active | JobState::Disabling | JobState::Disabled);
-        let on = self.jobs.on_node(job, node).expect("it was there a moment ago");
+        let on = self.jobs.on_node(job, node).expect("it was found above");
         if let Some(release) = &mut on.release {
-            // A release is not tried again, and how it went changes nothing.
+            // A release task is not retried, and its result has no effect.
             note_try(release, ended, 0, moment);
         } else {
             let most = if ending.is_none() && node_stays && alive { most } else { 0 };
@@ -196,7 +198,7 @@ impl Model {
             let success = node_is_there && on.preparation.result == Some(TaskResult::Success);
             for task in std::mem::take(&mut on.waiting) {
                 if success && !self.is_prepared(job, &task) {
-                    // Another of its nodes is not.
+                    // Another node of the task is not prepared.
                     continue;
                 }
                 if success {
@@ -213,7 +215,7 @@ impl Model {
         self.schedule(&pool, moment);
     }
 
-    /// Takes a task that waits for a preparation off its node; it ends, or waits for another node.
+    /// Removes a task that waits for a preparation from its node; the task ends, or waits for another node.
     pub(super) fn unplace(
         &mut self,
         job: &JobKey,
@@ -247,7 +249,7 @@ impl Model {
         }
     }
 
-    /// Ends a task that runs nowhere.
+    /// Ends a task that runs on no node.
     pub(super) fn end_unstarted(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
         let mut found = self.task_mut(job, task).expect(tasks::THERE);
         let info = &mut found.facts.run_mut().info;
@@ -258,7 +260,7 @@ impl Model {
         self.complete(job, task, moment);
     }
 
-    /// Whether a job that ends has nothing left to run on any node. What is left is started, or ended.
+    /// Returns whether an ending job has nothing left to run on any node; starts or ends what is left.
     pub(super) fn released(&mut self, job: &JobKey, moment: Timestamp) -> bool {
         let mut found = self.jobs.change(job).expect(jobs::THERE);
         let releases = found.spec.job_release_task.is_some();
@@ -266,7 +268,7 @@ impl Model {
         for (node, on) in &mut found.on_nodes {
             match (on.launch, &on.release) {
                 (Some(launch), None) => {
-                    // Its preparation still runs, and nobody waits for it any more.
+                    // Its preparation task is still running, but no task waits for it any more.
                     if on.ending.is_none() {
                         to_end.push(launch);
                     }
@@ -305,7 +307,8 @@ impl Model {
         all
     }
 
-    /// A node is up, or cannot be used any more: jobs that end may have waited for it to run their release.
+    /// Handles a node that is ready, or unusable: ending jobs may have waited for it to run their release
+    /// task.
     pub(super) fn release_on(&mut self, node: &NodeKey, moment: Timestamp) {
         let ends = |job: &Job| matches!(job.state, JobState::Terminating | JobState::Deleting);
         let waiting = self.jobs.iter().filter(|(_, job)| ends(job) && job.on_nodes.contains_key(node));
@@ -315,19 +318,23 @@ impl Model {
         }
     }
 
-    /// A node begins anew: which preparations are void there?
-    pub(super) fn void_preparations(&mut self, node: &NodeKey, act: Act) {
+    /// Removes the preparations that are no longer valid because a node restarts.
+    pub(super) fn void_preparations(&mut self, node: &NodeKey, act: NodeAction) {
         let mut void = vec![];
         for key in self.jobs.keys() {
             let mut job = self.jobs.change(&key).expect(jobs::THERE);
-            // Jobs without a preparation, and those that have not run it there.
+            // Skips jobs without a preparation task, and those that have not run it on this node.
             let (Some(task), Some(on)) = (&job.spec.job_preparation_task, job.on_nodes.get(node)) else {
                 continue;
             };
             let again = task.rerun_on_node_reboot_after_success != Some(false)
                 || on.preparation.result != Some(TaskResult::Success);
             let ends = matches!(job.state, JobState::Terminating | JobState::Deleting | JobState::Completed);
-            if on.release.is_none() && !ends && (act != Act::Reboot || again) && act != Act::Leave {
+            if on.release.is_none()
+                && !ends
+                && (act != NodeAction::Reboot || again)
+                && act != NodeAction::Leave
+            {
                 job.on_nodes.remove(node);
                 drop(job);
                 void.push(key);
@@ -340,8 +347,9 @@ impl Model {
 }
 
 impl OnNode {
-    /// What the end of the service, which restarts all nodes, leaves of it. A job that ends still has to release
-    /// every node it prepared; any other prepares its nodes again, as after a reboot.
+    /// Adapts the entry after a restart of the service, which restarts all nodes. An ending job still has to
+    /// run its release task on every node that it prepared. Any other job prepares its nodes again, as after
+    /// a reboot.
     pub(super) fn outlives_a_restart(&mut self, job_ends: bool, reruns: bool) -> bool {
         if self.release.as_ref().is_some_and(|release| release.state == NodeTaskState::Running) {
             self.release = None;
@@ -354,7 +362,7 @@ impl OnNode {
     }
 }
 
-/// Whether an id may be one of a task beside these.
+/// Returns whether an id is reserved for the preparation or release task of a job.
 pub(super) fn id_of_chore(job: &Job, id: &str) -> Option<&'static str> {
     let is = |chore: Option<&str>| chore.is_some_and(|chore| chore.eq_ignore_ascii_case(id));
     if is(job.spec.job_preparation_task.as_ref().and_then(|task| task.id.as_deref())) {

@@ -1,4 +1,4 @@
-//! `$filter`, `$select` and pages: which entries of a list a client wants, and what of them.
+//! `$filter`, `$select` and pages: which entries of a list, and which of their properties, a client wants.
 
 use super::Refusal;
 use crate::orders::UploadCondition as OrderCondition;
@@ -8,44 +8,44 @@ use dropmill_azure_wire::{
 };
 use std::cmp::Ordering;
 
-/// The deepest nesting of a filter.
+/// Maximum nesting of a filter.
 const DEEPEST: usize = 64;
-/// The most words, texts and brackets of a filter.
+/// Maximum number of words, texts and brackets of a filter.
 const LONGEST: usize = 1_000;
 
 /// A value of a property.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Text; enums compare whatever their case.
+    /// Text; enums are compared regardless of case.
     Text(String),
-    /// A moment.
+    /// A time value.
     Moment(Timestamp),
-    /// A number.
+    /// An integer value.
     Number(i64),
-    /// Yes or no.
+    /// A boolean value.
     Bool(bool),
 }
 
-/// Something with properties.
+/// An object with properties.
 pub trait Fields {
-    /// The value of a property such as `executionInfo/exitCode`; `None` if it has none now.
+    /// Returns the value of a property such as `executionInfo/exitCode`; `None` if it has no value.
     fn field(&self, name: &str) -> Option<Value>;
 }
 
-/// A `$filter`.
+/// A parsed `$filter`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Filter {
-    /// Both.
+    /// Both conditions must be true.
     And(Box<Filter>, Box<Filter>),
-    /// Either.
+    /// One of the conditions must be true.
     Or(Box<Filter>, Box<Filter>),
-    /// A property compared with a value.
+    /// A property is compared with a value.
     Compare(String, Comparison, Value),
-    /// A property that begins so.
+    /// A property begins with a text.
     StartsWith(String, String),
 }
 
-/// How two values are compared.
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// Equal.
@@ -63,10 +63,10 @@ pub enum Comparison {
 }
 
 impl Filter {
-    /// Reads a filter over the properties named.
+    /// Parses a filter on the given properties.
     ///
     /// # Errors
-    /// `InvalidQueryParameterValue` with what is wrong and where.
+    /// `InvalidQueryParameterValue` with the problem and its position.
     pub fn parse(text: &str, properties: &[&str]) -> Result<Self, Refusal> {
         let tokens = tokens(text)?;
         let mut parser = Parser { tokens: &tokens, at: 0, properties, depth: 0 };
@@ -77,7 +77,7 @@ impl Filter {
         }
     }
 
-    /// Whether it lets something through.
+    /// Returns whether an object matches the filter.
     pub fn lets(&self, of: &impl Fields) -> bool {
         match self {
             Self::And(one, other) => one.lets(of) && other.lets(of),
@@ -95,7 +95,7 @@ impl Filter {
         }
     }
 
-    /// The value that a property must equal for anything to pass, if the filter says so.
+    /// Returns the value that a property must equal in every match, if the filter requires one.
     pub fn must_equal(&self, name: &str) -> Option<&Value> {
         match self {
             Self::And(one, other) => one.must_equal(name).or_else(|| other.must_equal(name)),
@@ -104,7 +104,7 @@ impl Filter {
         }
     }
 
-    /// The moment before which nothing passes, if the filter says so.
+    /// Returns the time before which nothing matches, if the filter requires one.
     pub fn not_before(&self, name: &str) -> Option<Timestamp> {
         match self {
             Self::And(one, other) => one.not_before(name).max(other.not_before(name)),
@@ -180,7 +180,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
                 1
             }
             '\'' => {
-                // A quote within is written twice.
+                // A quote in a text is written twice.
                 let mut content = String::new();
                 let mut at = 1;
                 loop {
@@ -278,13 +278,13 @@ impl Parser<'_> {
                         "gt" => Comparison::Gt,
                         "le" => Comparison::Le,
                         "lt" => Comparison::Lt,
-                        _ => return Err(bad(format!("'{word}' is no comparison"))),
+                        _ => return Err(bad(format!("'{word}' is not a comparison operator"))),
                     },
-                    token => return Err(bad(format!("{} is no comparison", token.shown()))),
+                    token => return Err(bad(format!("{} is not a comparison operator", token.shown()))),
                 };
                 let value = self.value()?;
                 if std::mem::discriminant(&value) != std::mem::discriminant(&kind_of(&name)) {
-                    return Err(bad(format!("'{name}' cannot be compared with that")));
+                    return Err(bad(format!("'{name}' cannot be compared with this value")));
                 }
                 Ok(Filter::Compare(name, comparison, value))
             }
@@ -297,14 +297,14 @@ impl Parser<'_> {
         if found == *wanted {
             Ok(())
         } else {
-            Err(bad(format!("{} instead of {}", found.shown(), wanted.shown())))
+            Err(bad(format!("expected {}, found {}", wanted.shown(), found.shown())))
         }
     }
 
     fn property(&mut self) -> Result<String, Refusal> {
         match self.next()? {
             Token::Word(word) if self.properties.contains(&word.as_str()) => Ok(word),
-            token => Err(bad(format!("{} is no property to filter by", token.shown()))),
+            token => Err(bad(format!("{} is not a property that can be filtered", token.shown()))),
         }
     }
 
@@ -314,21 +314,23 @@ impl Parser<'_> {
             Token::Word(word) if word.eq_ignore_ascii_case("datetime") => match self.next()? {
                 Token::Text(text) => {
                     let moment = parse_iso(&text).or_else(|| parse_http_date(&text));
-                    moment.map(Value::Moment).ok_or_else(|| bad(format!("'{text}' is no moment")))
+                    moment.map(Value::Moment).ok_or_else(|| bad(format!("'{text}' is not a valid time")))
                 }
-                token => Err(bad(format!("{} is no moment", token.shown()))),
+                token => Err(bad(format!("{} is not a valid time", token.shown()))),
             },
             Token::Word(word) => match word.as_str() {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
-                _ => word.parse().map(Value::Number).map_err(|_| bad(format!("'{word}' is no value"))),
+                _ => {
+                    word.parse().map(Value::Number).map_err(|_| bad(format!("'{word}' is not a valid value")))
+                }
             },
-            token => Err(bad(format!("{} is no value", token.shown()))),
+            token => Err(bad(format!("{} is not a valid value", token.shown()))),
         }
     }
 }
 
-/// A value of the kind that a property has; its name tells.
+/// Returns an example of a property's type, which follows from its name.
 fn kind_of(property: &str) -> Value {
     match property.rsplit('/').next().unwrap_or(property) {
         "exitCode" => Value::Number(0),
@@ -338,31 +340,31 @@ fn kind_of(property: &str) -> Value {
     }
 }
 
-/// A `$select`: the properties wanted. None: all. And whether statistics are.
+/// A parsed `$select`: the wanted properties (`None`: all), and whether statistics are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Select {
     names: Option<Vec<String>>,
-    /// For when statistics are wanted, if they are.
+    /// Time for which statistics are wanted, if they are.
     stats_at: Option<Timestamp>,
-    /// The client's family of versions.
+    /// API version family of the client.
     family: Family,
 }
 
 impl Select {
-    /// Reads a comma-separated list of properties; empty: all.
+    /// Parses a comma-separated list of properties; empty: all.
     pub fn parse(text: &str) -> Self {
         let names: Vec<String> =
             text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Self { names: (!names.is_empty()).then_some(names), ..Self::default() }
     }
 
-    /// Likewise; only what the client's version has.
+    /// Restricts the properties to those of the client's version.
     #[must_use]
     pub fn for_family(self, family: Family) -> Self {
         Self { family, ..self }
     }
 
-    /// Likewise; statistics are wanted, as they are now, if they are selected or expanded.
+    /// Adds current statistics, if they are selected or expanded.
     #[must_use]
     pub fn expanding(mut self, expand: &str, now: Timestamp) -> Self {
         let selected = self.names.as_ref().is_some_and(|names| names.iter().any(|name| name == "stats"));
@@ -370,25 +372,25 @@ impl Select {
         self
     }
 
-    /// Whether a property is wanted, and the client's version has it.
+    /// Returns whether a property is wanted and exists in the client's version.
     pub fn wants(&self, name: &str) -> bool {
-        // A handful of names, asked for each property of each entry: most differ in their length already.
+        // There are few names, and most differ in their length, so a linear search is fast.
         self.names.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
             && self.family.has(name)
     }
 
-    /// The value of a wanted property.
+    /// Returns the value of a property if it is wanted.
     pub fn take<T>(&self, name: &str, value: impl FnOnce() -> Option<T>) -> Option<T> {
         if self.wants(name) { value() } else { None }
     }
 
-    /// Statistics, if they are wanted.
+    /// Returns statistics if they are wanted.
     pub fn stats<T>(&self, value: impl FnOnce(Timestamp) -> T) -> Option<T> {
         self.stats_at.map(value)
     }
 }
 
-/// When a file is stored, as the node understands it.
+/// Returns when a file is uploaded, in the form that nodes use.
 pub(super) fn upload_condition(condition: &UploadCondition) -> OrderCondition {
     match condition {
         UploadCondition::TaskSuccess => OrderCondition::TaskSuccess,

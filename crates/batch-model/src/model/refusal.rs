@@ -1,21 +1,21 @@
-//! What the service says no with: status, code, words.
+//! Error responses of the service: status, code, message.
 
 use dropmill_azure_wire::{
     batch::{ApplicationPackageReference, is_valid_id},
     error::BatchErrorBody,
 };
 
-/// A refused call.
+/// A rejected request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
-    /// The body of the answer, but for request id and time. Boxed: a refusal is rare, and long.
+    /// Body of the response, without request id and time. Boxed, because an error is rare and large.
     pub error: Box<BatchErrorBody>,
 }
 
 impl Refusal {
-    /// A refusal with words of its own.
+    /// Creates an error with its own message.
     pub fn new(status: u16, code: &str, words: impl Into<String>) -> Self {
         Self { status, error: Box::new(BatchErrorBody::new(code, words)) }
     }
@@ -27,7 +27,7 @@ impl Refusal {
         self
     }
 
-    /// `what` has no such entry.
+    /// Creates an error for a resource that does not exist.
     pub fn not_found(code: &str) -> Self {
         let words = match code {
             "PoolNotFound" => "The specified pool does not exist.",
@@ -43,7 +43,7 @@ impl Refusal {
         Self::new(404, code, words)
     }
 
-    /// A conflict with what is there.
+    /// Creates an error for a conflict with the current state.
     pub fn conflict(code: &str) -> Self {
         let words = match code {
             "PoolExists" => "The specified pool already exists.",
@@ -87,7 +87,7 @@ impl Refusal {
         Self::new(409, code, words)
     }
 
-    /// A property has a value that it cannot have.
+    /// Creates an error for an invalid value of a property.
     pub fn invalid(property: &str, value: impl Into<String>, reason: &str) -> Self {
         Self::new(
             400,
@@ -99,7 +99,7 @@ impl Refusal {
         .with("Reason", reason)
     }
 
-    /// A property that must be there is not.
+    /// Creates an error for a missing property.
     pub fn missing(property: &str) -> Self {
         Self::new(
             400,
@@ -109,7 +109,7 @@ impl Refusal {
         .with("PropertyName", property)
     }
 
-    /// A reference to an application package that is not there.
+    /// Creates an error for a reference to an application package that does not exist.
     pub fn no_such_package(reference: &ApplicationPackageReference) -> Self {
         let words = "One or more of the specified application package references are invalid.";
         Self::new(409, "InvalidApplicationPackageReferences", words)
@@ -118,16 +118,16 @@ impl Refusal {
             .with("Version", reference.version.as_deref().unwrap_or("the default"))
     }
 
-    /// Azure has it, this service does not.
+    /// Creates an error for a feature of Azure that this service does not have.
     pub fn not_here(what: &str) -> Self {
         Self::new(
             501,
             "NotImplemented",
-            format!("This local service does not have {what} yet; Azure Batch does."),
+            format!("This local service does not support {what} yet; Azure Batch does."),
         )
     }
 
-    /// A query that cannot be understood.
+    /// Creates an error for an invalid query parameter.
     pub fn bad_query(parameter: &str, reason: impl Into<String>) -> Self {
         Self::new(
             400,
@@ -139,14 +139,14 @@ impl Refusal {
     }
 }
 
-/// An id as the protocol allows it.
+/// Checks an id.
 ///
 /// # Errors
-/// `InvalidPropertyValue` otherwise.
+/// `InvalidPropertyValue` if it is invalid.
 pub fn checked_id(id: &str) -> Result<(), Refusal> {
     if is_valid_id(id) {
         return Ok(());
     }
-    let reason = "An id is 1 to 64 letters, digits, hyphens and underscores";
+    let reason = "It must have 1 to 64 letters, digits, hyphens and underscores";
     Err(Refusal::invalid("id", id, reason))
 }

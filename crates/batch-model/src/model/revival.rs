@@ -1,4 +1,4 @@
-//! The life of a service that was closed, or cut off, is taken up again.
+//! Restores the state of the service after it was closed or crashed.
 
 use super::{
     Job, Model, Place, Pool, Task, Tasks,
@@ -14,7 +14,8 @@ use dropmill_azure_wire::{
 use std::collections::BTreeSet;
 
 impl Model {
-    /// Makes a place that was read share its texts with the pool and the node, or if those are gone with other places.
+    /// Makes a place that was read from the database share its texts with the pool and the node, or with
+    /// other places if those no longer exist.
     fn share(&self, place: &mut Place, places: &mut BTreeSet<Place>) {
         if let Some(found) = places.get(place) {
             *place = found.clone();
@@ -27,7 +28,8 @@ impl Model {
         places.insert(place.clone());
     }
 
-    /// Takes up the life of a service that was closed: pools boot their nodes anew, what ran is queued again.
+    /// Restores the state of a closed service: pools boot their nodes again, and running tasks are queued
+    /// again.
     pub fn revive(
         &mut self,
         pools: Vec<(PoolKey, Pool)>,
@@ -93,7 +95,8 @@ impl Model {
             }
             task.facts.places_mut().for_each(|place| self.share(place, &mut places));
             let is_kept = task.facts.stage() == Stage::Completed && !task.facts.files_gone;
-            // A job goes with its tasks, in one transaction; a damaged database may hold a task without one.
+            // A job and its tasks are stored in one transaction; only a damaged database has a task without a
+            // job.
             let Some(mut found) = self.jobs.change(&job) else { continue };
             found.tasks.insert(task_key.clone(), task);
             let job = found.key().clone();

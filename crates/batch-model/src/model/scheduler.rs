@@ -1,4 +1,5 @@
-//! Which task runs where: the most important job's oldest task, on a node with room.
+//! Decides which task runs on which node: the oldest task of the most important job, on a node with free
+//! slots.
 
 use super::{
     Job, Model, Pool, Task, What,
@@ -14,24 +15,24 @@ use super::{
 use crate::orders::{Launch, LaunchId, Order, OutputFileOrder};
 use dropmill_azure_wire::time::Timestamp;
 
-/// How many tasks of one job are looked at for one that fits when the first does not.
+/// Maximum number of tasks of a job that are checked if the first does not fit on a node.
 const LOOK_AHEAD: usize = 32;
 
-/// How many tasks that ended last a node tells.
+/// Maximum number of ended tasks that a node shows.
 const MOST_RECENT: usize = 10;
 
-/// Where a task on several nodes goes.
+/// The placement of a multi-instance task.
 enum Placement {
-    /// There.
+    /// It can start on these nodes.
     On(Vec<NodeKey>),
-    /// There are enough nodes, and some are busy.
+    /// There are enough nodes, but some are busy.
     Soon,
-    /// There are not.
+    /// There are not enough nodes.
     Never,
 }
 
 impl Model {
-    /// Puts ready tasks on nodes with room, until one of both runs out.
+    /// Puts ready tasks on nodes with free slots, until there are no more tasks or slots.
     pub(super) fn schedule(&mut self, pool: &PoolKey, moment: Timestamp) {
         while let Some((job, task, nodes)) = self.next_placement(pool) {
             self.launch_task(pool, &nodes, &job, &task, moment);
@@ -39,14 +40,14 @@ impl Model {
         self.preempt(pool);
     }
 
-    /// Likewise on the pool of a job, if it has one.
+    /// Does the same for the pool of a job, if it has one.
     pub(super) fn schedule_on(&mut self, pool: Option<PoolKey>, moment: Timestamp) {
         if let Some(pool) = pool {
             self.schedule(&pool, moment);
         }
     }
 
-    /// The next task and the nodes it goes to.
+    /// Returns the next task and its nodes.
     fn next_placement(&self, pool_key: &PoolKey) -> Option<(JobKey, TaskKey, Vec<NodeKey>)> {
         let pool = self.pools.get(pool_key).filter(|pool| !pool.deleting)?;
         if pool.nodes.room().is_empty() {
@@ -59,13 +60,14 @@ impl Model {
             if parallel >= 0 && job.on_nodes_now() >= usize::try_from(parallel).unwrap_or(usize::MAX) {
                 continue;
             }
-            // A task that needs more slots than any node has waits, and holds up no other.
+            // A task that needs more slots than any node has waits, and does not block others.
             let ready = job.tasks.ready().iter().filter_map(|(_, key)| Some((key, job.tasks.get(key)?)));
             for (task_key, task) in ready.filter(|(_, task)| task.slots() <= most).take(LOOK_AHEAD) {
                 if task.is_multi() {
                     match self.instances_of(pool, job, task) {
                         Placement::On(nodes) => return Some((job_key.clone(), task_key.clone(), nodes)),
-                        // It is next: if younger ones took each node that comes free, it might never run.
+                        // It comes next: if younger tasks took each node that becomes free, it might never
+                        // run.
                         Placement::Soon => return None,
                         Placement::Never => continue,
                     }
@@ -77,7 +79,7 @@ impl Model {
                     let of = pool.nodes.get(&NodeKey::of(liked))?;
                     pool.nodes.room().get(&(of.slots.taken(), of.id.clone())).filter(fits)
                 });
-                // Spread: where least runs. Pack: where most runs that still leaves room.
+                // Spread: the node with the fewest tasks. Pack: the fullest node with enough free slots.
                 let node = match (liked, pool.packs(), job.on_nodes.is_empty()) {
                     (Some(node), ..) => Some(node),
                     (None, true, _) => pool.nodes.room().iter().rev().find(fits),
@@ -92,7 +94,7 @@ impl Model {
         None
     }
 
-    /// The nodes for a task on several nodes: as many as it needs, and nothing runs on them.
+    /// Returns the nodes for a multi-instance task: as many idle nodes as it needs.
     fn instances_of(&self, pool: &Pool, job: &Job, task: &Task) -> Placement {
         let number = task.instances();
         if !pool.takes_instances() {
@@ -141,7 +143,10 @@ impl Model {
                 continue;
             }
             prepared = false;
-            let on = self.jobs.on_node(job, node).expect("a preparation that is waited for runs there");
+            let on = self
+                .jobs
+                .on_node(job, node)
+                .expect("a preparation with waiting tasks is running on the node");
             on.waiting.insert(task.clone());
         }
         let state = if prepared { Stage::Running } else { Stage::Preparing };
@@ -150,11 +155,11 @@ impl Model {
             self.start_task(job, task, moment);
         }
         nodes.iter().for_each(|node| self.rest_node(&pool, node, moment));
-        // Not kept: a task that was put on a node and not started would be queued again after a crash either way.
+        // Not stored: after a crash, a task that was placed but not started is queued again either way.
         self.effects.visible = true;
     }
 
-    /// Launches a task on the node, or nodes, it was put on.
+    /// Launches a task on its node or nodes.
     pub(super) fn start_task(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
         let found = self.jobs.get(job).and_then(|job| job.tasks.get(task));
         let count = found.map_or(0, |task| task.nodes().count());
@@ -168,7 +173,7 @@ impl Model {
         let preparation = job_found.preparation_variables();
         let common: Vec<_> = settings(job_found.spec.common_environment_settings.as_deref()).collect();
         let mut task_found = self.jobs.change_task(job, task).expect(tasks::THERE);
-        let place = task_found.nodes().nth(number).expect("each instance was put on a node").clone();
+        let place = task_found.nodes().nth(number).expect("each instance has a node").clone();
         let (pool, node) = (&place.pool, &place.node);
         let found = self.pools.get_mut(pool).expect(pools::THERE);
         let mut of = found.nodes.change(node).expect(nodes::THERE);
@@ -216,7 +221,7 @@ impl Model {
         self.order(Order::Launch(Box::new(launch)));
     }
 
-    /// A launch is over: its slots are free again.
+    /// Frees the slots of a launch that has ended.
     pub(super) fn free(
         &mut self,
         pool: &PoolKey,
@@ -226,7 +231,7 @@ impl Model {
         success: Option<bool>,
         moment: Timestamp,
     ) {
-        // A node that is removed at once may report that before the ends of its launches.
+        // A node that is removed at once may report this before the ends of its launches.
         let Some(mut of) = self.node_mut(pool, node) else { return };
         if launch.is_some_and(|launch| !of.launches.remove(&launch)) {
             return;

@@ -1,4 +1,4 @@
-//! Job schedules: jobs that begin by the clock, one after another.
+//! Job schedules: jobs that start at given times, one after another.
 
 use super::{
     Alarm, Change, Fields, Job, Model, Refusal,
@@ -19,57 +19,57 @@ use dropmill_azure_wire::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json as object};
 
-/// The shortest recurrence and window.
+/// Minimum recurrence interval and start window.
 const SHORTEST: IsoDuration = IsoDuration::from_secs(60);
 
-/// What is asked of a new schedule, or of one that is there.
+/// The body of a request that creates or changes a schedule.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleAsk {
-    /// Its id; only of a new one.
+    /// Id of a new schedule.
     #[serde(default)]
     pub id: String,
-    /// A name for people; only of a new one.
+    /// Display name of a new schedule.
     pub display_name: Option<String>,
-    /// When its jobs begin.
+    /// Times at which its jobs start.
     pub schedule: Option<Times>,
-    /// What its jobs are: a job without id.
+    /// Specification of its jobs: a job without an id.
     pub job_specification: Option<Map<String, Value>>,
-    /// Pairs that only the owner understands.
+    /// Metadata, as name and value pairs.
     pub metadata: Option<Vec<MetadataItem>>,
 }
 
-/// When jobs of a schedule begin.
+/// The times at which jobs of a schedule start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Times {
-    /// Not before.
+    /// Earliest start of a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub do_not_run_until: Option<Timestamp>,
-    /// Not after.
+    /// Latest start of a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub do_not_run_after: Option<Timestamp>,
-    /// How long after its time a job may begin; without limit by default.
+    /// Maximum delay of a job's start; no limit by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_window: Option<IsoDuration>,
-    /// From one beginning to the next; without it there is one job.
+    /// Interval between starts; without it there is one job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recurrence_interval: Option<IsoDuration>,
 }
 
-/// What a schedule does.
+/// The state of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleState {
-    /// Its jobs begin.
+    /// Its jobs start.
     Active,
-    /// They do not, for a while.
+    /// Its jobs do not start for now.
     Disabled,
-    /// Its last job ends.
+    /// Its last job is ending.
     Terminating,
-    /// It is over.
+    /// It has ended.
     Completed,
-    /// It goes, with its jobs.
+    /// It is being deleted with its jobs.
     Deleting,
 }
 
@@ -85,42 +85,42 @@ impl ScheduleState {
     }
 }
 
-/// A schedule.
+/// A job schedule.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Its id.
+    /// Id of the schedule.
     pub id: String,
-    /// A name for people.
+    /// Name shown to people.
     pub display_name: Option<String>,
-    /// When its jobs begin.
+    /// Times at which its jobs start.
     pub times: Times,
-    /// What its jobs are.
+    /// Specification of its jobs.
     pub job: Map<String, Value>,
-    /// Pairs that only the owner understands.
+    /// Metadata, as name and value pairs.
     pub metadata: Option<Vec<MetadataItem>>,
-    /// Changes with all that.
+    /// Changes with the properties above.
     pub etag: ETag,
-    /// When all that changed last.
+    /// Time of the last change of those properties.
     pub modified: Timestamp,
-    /// When it was made.
+    /// Creation time of the schedule.
     pub created: Timestamp,
-    /// What it does.
+    /// Current state of the schedule.
     pub state: ScheduleState,
-    /// Since when.
+    /// Start time of that state.
     pub state_at: Timestamp,
-    /// What it did before, and since when.
+    /// Previous state and its start time.
     pub previous: Option<(ScheduleState, Timestamp)>,
-    /// Jobs so far.
+    /// Number of jobs so far.
     pub count: u32,
-    /// When the next one begins.
+    /// Start time of the next job.
     pub next: Option<Timestamp>,
-    /// When it was over.
+    /// End time of the schedule.
     pub ended: Option<Timestamp>,
-    /// The pool made for all its jobs.
+    /// Id of the auto pool for all its jobs.
     pub auto_pool: Option<String>,
 }
 
-/// Properties of schedules that can be filtered by.
+/// Properties of schedules that filters can use.
 const PROPERTIES: &[&str] =
     &["id", "state", "stateTransitionTime", "creationTime", "lastModified", "executionInfo/nextRunTime"];
 
@@ -139,12 +139,12 @@ impl Fields for Schedule {
 }
 
 impl Schedule {
-    /// Its job of a number.
+    /// Returns the id of its job with a number.
     fn job_id(&self, number: u32) -> String {
         format!("{}:job-{number}", self.id)
     }
 
-    /// What its next job shall be.
+    /// Returns its next job.
     fn job_add(&self) -> Result<JobAdd, Refusal> {
         job_of(&self.job_id(self.count + 1), &self.job)
     }
@@ -155,7 +155,7 @@ impl Schedule {
     }
 }
 
-/// A job specification has the properties of a new job, but for its id.
+/// Creates a job from a specification, which has all properties of a new job except its id.
 fn job_of(id: &str, specification: &Map<String, Value>) -> Result<JobAdd, Refusal> {
     let mut whole = specification.clone();
     whole.insert("id".into(), Value::String(id.to_owned()));
@@ -184,11 +184,11 @@ fn checked_times(times: &Times) -> Result<(), Refusal> {
     }
 }
 
-/// Why a schedule is there while its next step is being made.
+/// Message for a schedule that must exist while its next step is carried out.
 const THERE: &str = "a schedule stays until its deletion is over";
 
 impl Model {
-    /// A job specification with the service's defaults.
+    /// Returns a job specification with the service's defaults.
     fn complete_specification(
         &self,
         specification: &Map<String, Value>,
@@ -205,10 +205,10 @@ impl Model {
         Ok(whole)
     }
 
-    /// Makes a schedule.
+    /// Creates a schedule.
     ///
     /// # Errors
-    /// `JobScheduleExists`, or what is wrong with it.
+    /// `JobScheduleExists`, or the property that is invalid.
     pub fn create_schedule(
         &mut self,
         ask: ScheduleAsk,
@@ -256,7 +256,7 @@ impl Model {
         self.keep(|| Change::PutSchedule { key: key.clone(), body });
     }
 
-    /// A schedule.
+    /// Returns a schedule.
     ///
     /// # Errors
     /// `JobScheduleNotFound`.
@@ -277,11 +277,11 @@ impl Model {
         }
     }
 
-    /// Changes a schedule; what is absent stays, or with `whole` gets its default. Jobs that are there stay as they
-    /// are.
+    /// Changes a schedule. Absent properties stay unchanged, or with `whole` get their default. Existing jobs
+    /// stay unchanged.
     ///
     /// # Errors
-    /// `JobScheduleNotFound`, `JobScheduleCompleted`, …, and what is wrong with it.
+    /// `JobScheduleNotFound`, `JobScheduleCompleted`, …, or the property that is invalid.
     pub fn change_schedule(
         &mut self,
         id: &str,
@@ -328,7 +328,7 @@ impl Model {
         self.keep_schedule(key);
     }
 
-    /// No further job of a schedule begins, or they do again.
+    /// Enables or disables a schedule; a disabled one starts no jobs.
     ///
     /// # Errors
     /// `JobScheduleNotFound`, `JobScheduleCompleted`, ….
@@ -342,7 +342,7 @@ impl Model {
         Ok(())
     }
 
-    /// Ends a schedule and its job.
+    /// Terminates a schedule and its job.
     ///
     /// # Errors
     /// `JobScheduleNotFound`, `JobScheduleCompleted`, ….
@@ -351,7 +351,7 @@ impl Model {
         let (moment, key) = (self.moment(now), ScheduleKey::of(id));
         self.set_schedule_state(&key, ScheduleState::Terminating, moment);
         if let Some(job) = self.job_under_way(&key) {
-            // A job that ends already needs no telling.
+            // An error means that the job is ending already.
             let _ = self.terminate_job(&job, Some("TerminateJobSchedule".into()), moment);
         }
         self.schedule_quiet(&key, moment);
@@ -369,7 +369,7 @@ impl Model {
         let (moment, key) = (self.moment(now), ScheduleKey::of(id));
         self.set_schedule_state(&key, ScheduleState::Deleting, moment);
         for job in self.jobs_of(&key).map(|(_, job)| job.spec.id.clone()).collect::<Vec<_>>() {
-            // One that is being deleted already goes as well.
+            // An error means that the job is being deleted already.
             let _ = self.delete_job(&job, moment);
         }
         self.schedule_quiet(&key, moment);
@@ -384,14 +384,14 @@ impl Model {
         from.take_while(move |(key, _)| of_it(key))
     }
 
-    /// The id of its job that is not over.
+    /// Returns the id of its job that has not ended.
     fn job_under_way(&self, schedule: &ScheduleKey) -> Option<String> {
         let found = self.schedules.get(schedule)?;
         let job = self.job(&found.job_id(found.count)).ok()?;
         (job.state != JobState::Completed).then(|| job.spec.id.clone())
     }
 
-    /// A job is over or gone: its schedule may go on, or be over.
+    /// Handles a job that has ended or was deleted: its schedule may continue or end.
     pub(super) fn after_job(&mut self, job: &JobKey, moment: Timestamp) {
         if let Some((schedule, _)) = job.as_str().split_once(':') {
             let schedule = ScheduleKey::of(schedule);
@@ -400,9 +400,9 @@ impl Model {
         }
     }
 
-    /// A schedule that ends and has no job left that is under way is over.
+    /// Ends a schedule that is terminating or being deleted once it has no unfinished job.
     fn schedule_quiet(&mut self, key: &ScheduleKey, moment: Timestamp) {
-        // Its end may have come with that of a job; and a job may have a name like that without one.
+        // It may have ended with a job; and a job may have such a name without a schedule.
         let Some(found) = self.schedules.get(key) else { return };
         match found.state {
             ScheduleState::Terminating if self.job_under_way(key).is_none() => self.end_schedule(key, moment),
@@ -426,14 +426,14 @@ impl Model {
         let found = self.schedules.get_mut(key).expect(THERE);
         let keeps = found.auto_pool().is_some_and(|auto| auto.keep_alive == Some(true));
         if let Some(pool) = found.auto_pool.take().filter(|_| !keeps) {
-            // Somebody may have deleted it.
+            // A client may have deleted it.
             let _ = self.delete_pool(&pool, moment);
         }
     }
 
-    /// Begins the job that is due, if none is under way, and sees to the next.
+    /// Starts the job that is due, if no other is unfinished, and sets the time of the next.
     pub(super) fn run_schedule(&mut self, key: &ScheduleKey, moment: Timestamp) {
-        // An alarm of one that was deleted stays until its time.
+        // The alarm of a deleted schedule stays until its time.
         let Some(found) = self.schedules.get(key).filter(|found| found.state == ScheduleState::Active) else {
             return;
         };
@@ -451,7 +451,7 @@ impl Model {
         let (due, following) = due(&found.times, next, moment);
         let late = |window: IsoDuration| window.as_std().and_then(|window| due.checked_add(window).ok());
         let missed = found.times.start_window.and_then(late).is_some_and(|until| until < moment);
-        // Before the job is made: it may be over at once, and asks for the next.
+        // Set before the job is created, because a job that ends at once reads it.
         self.schedules.get_mut(key).expect(THERE).next = following;
         let made = if missed { Ok(()) } else { self.make_scheduled(key, moment) };
         if let Err(refusal) = made {
@@ -462,7 +462,7 @@ impl Model {
             );
         }
         self.keep_schedule(key);
-        // What could not begin, or was over at once, is followed by the next, which is later than now.
+        // A job that could not start, or ended at once, is followed by the next, which is later than now.
         if self.job_under_way(key).is_none() {
             self.run_schedule(key, moment);
         }
@@ -472,7 +472,7 @@ impl Model {
         let found = self.schedules.get(key).expect(THERE);
         let job = found.job_add()?;
         if let (Some(auto), None) = (found.auto_pool(), &found.auto_pool) {
-            // Without it the job itself tells why there is none.
+            // Without a pool, the job itself shows the reason.
             let pool = self.make_auto_pool(&auto, moment).ok();
             self.schedules.get_mut(key).expect(THERE).auto_pool = pool;
         }
@@ -482,7 +482,7 @@ impl Model {
         self.make_job(job, pool, moment).map(drop)
     }
 
-    /// A schedule as clients see it.
+    /// Returns a schedule as clients see it.
     pub fn see_schedule(&self, schedule: &Schedule, select: &Select) -> Value {
         let base = &self.identity.base;
         let recent = (schedule.count > 0).then(|| {
@@ -491,7 +491,7 @@ impl Model {
         });
         let mut info = Map::new();
         let mut put = |name: &str, value: Option<Value>| value.map(|value| info.insert(name.into(), value));
-        // One that ends has no next time, while its last job is still ending.
+        // A terminating schedule has no next time, even while its last job is ending.
         let goes_on = matches!(schedule.state, ScheduleState::Active | ScheduleState::Disabled);
         let next = schedule.next.filter(|_| goes_on);
         put("nextRunTime", next.map(|next| iso(next).into()));
@@ -527,10 +527,10 @@ impl Model {
         Value::Object(seen)
     }
 
-    /// A page of schedules.
+    /// Returns a page of schedules.
     ///
     /// # Errors
-    /// A filter that cannot be read.
+    /// Fails if the filter is invalid.
     pub fn list_schedules(
         &self,
         filter: &str,
@@ -543,10 +543,10 @@ impl Model {
         Ok(super::views::page(self.schedules.range(ScheduleKey::of(after)..), filter.as_ref(), size, see))
     }
 
-    /// A page of a schedule's jobs.
+    /// Returns a page of a schedule's jobs.
     ///
     /// # Errors
-    /// `JobScheduleNotFound`, or a filter that cannot be read.
+    /// `JobScheduleNotFound`, or an invalid filter.
     pub fn list_schedule_jobs(
         &self,
         id: &str,
@@ -563,7 +563,7 @@ impl Model {
         Ok(super::views::page(jobs, filter.as_ref(), size, see))
     }
 
-    /// Takes up schedules of an earlier life.
+    /// Restores the schedules of a previous process.
     pub fn revive_schedules(&mut self, schedules: Vec<(ScheduleKey, Schedule)>, now: Timestamp) {
         for (key, schedule) in schedules {
             self.last_moment = self.last_moment.max(schedule.state_at).max(schedule.modified);
@@ -575,7 +575,7 @@ impl Model {
     }
 }
 
-/// The latest of the times from `next` on that has come, and the one after it.
+/// Returns the latest start time from `next` on that has passed, and the one after it.
 fn due(times: &Times, next: Timestamp, moment: Timestamp) -> (Timestamp, Option<Timestamp>) {
     let interval = times.recurrence_interval.and_then(IsoDuration::as_std);
     let Some(interval) = interval.and_then(|interval| i128::try_from(interval.as_nanos()).ok()) else {

@@ -1,25 +1,25 @@
-//! What nobody is told: keys and passwords stay with the service, wherever in a body they were given.
+//! Hides keys and passwords: responses never contain them, wherever in a body they were set.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// Properties that are never shown.
+/// Names of properties that are never returned.
 const SECRETS: &[&str] = &["password", "sshPrivateKey", "accountKey", "sasKey", "protectedSettings"];
-/// Properties whose own names are the user's, so that nothing in them is a secret by its name.
+/// Properties whose members have names chosen by the user, so that such a name does not mean a secret.
 const FREE: &[&str] = &["resourceTags", "settings"];
 
-/// The properties without secrets.
+/// Returns the properties without secrets.
 pub(super) fn hidden(properties: &Map<String, Value>) -> Map<String, Value> {
     let mut seen = properties.clone();
     strip(&mut seen);
     seen
 }
 
-/// The thing without secrets.
+/// Returns a value without secrets.
 pub(super) fn without_secrets<T: Serialize + DeserializeOwned + Clone>(thing: &T) -> T {
     let Ok(mut value) = serde_json::to_value(thing) else { return thing.clone() };
     strip_value(&mut value);
-    // Secrets are all optional or kept unread, so that what is left can be read again.
+    // All secrets are optional or not parsed, so the rest can be parsed again.
     serde_json::from_value(value).unwrap_or_else(|_| thing.clone())
 }
 

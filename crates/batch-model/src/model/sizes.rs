@@ -1,6 +1,7 @@
-//! What the name of a machine's size tells.
+//! The number of cores, from the name of a machine's size.
 
-/// Cores of a machine, as far as its size's name tells: `standard_d4s_v3` has 4, `standard_m128-64ms` 64.
+/// Returns the cores of a machine, if the name of its size contains them: `standard_d4s_v3` has 4,
+/// `standard_m128-64ms` 64.
 pub(super) fn cores_of(vm_size: &str) -> u32 {
     let name = vm_size.to_ascii_lowercase();
     match name.as_str() {
@@ -16,7 +17,7 @@ pub(super) fn cores_of(vm_size: &str) -> u32 {
             text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
         digits.parse::<u32>().ok().filter(|cores| *cores > 0)
     };
-    // What follows a hyphen is what is left of the cores.
+    // A number after a hyphen is the reduced number of cores.
     size.split_once('-').and_then(|(_, rest)| number(rest)).or_else(|| number(size)).unwrap_or(1)
 }
 
@@ -25,7 +26,7 @@ mod tests {
     use super::cores_of;
 
     #[test]
-    fn the_cores_of_a_machine_are_in_the_name_of_its_size() {
+    fn the_number_of_cores_is_in_the_name_of_a_size() {
         let table = [
             ("standard_d4s_v3", 4),
             ("Standard_A1_v2", 1),

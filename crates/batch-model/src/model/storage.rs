@@ -1,4 +1,4 @@
-//! The account's own storage, whose containers tasks may name without an address.
+//! The linked storage account, whose containers tasks can name without a URL.
 
 use dropmill_azure_wire::{
     sas::{Grant, Permissions, url_with},
@@ -8,20 +8,20 @@ use dropmill_azure_wire::{
 };
 use std::time::Duration;
 
-/// How long a node may read from a container that it was sent to.
+/// Validity of the SAS with which a node reads a container.
 const VALID: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The account's own storage.
+/// The linked storage account.
 #[derive(Debug, Clone)]
 pub struct AutoStorage {
-    /// Where it is: `http://127.0.0.1:10000/local`.
+    /// Address of the account: `http://127.0.0.1:10000/local`.
     pub endpoint: String,
-    /// Its key.
+    /// Key of the account.
     pub key: SharedKey,
 }
 
 impl AutoStorage {
-    /// The address of a container, with the right to read it.
+    /// Returns the URL of a container with read access.
     pub(super) fn container(&self, name: &str, now: Timestamp) -> Secret {
         let expires = now.checked_add(VALID).unwrap_or(Timestamp::MAX);
         let sas = Grant::to_container(name, Permissions::parse("rl"), expires).sign(&self.key);
@@ -29,7 +29,7 @@ impl AutoStorage {
     }
 }
 
-/// Whether a text may be the name of a container.
+/// Returns whether a text is a valid container name.
 pub(super) fn is_container(name: &str) -> bool {
     let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (3..=63).contains(&name.len()) && name.bytes().all(fine) && !name.starts_with('-')

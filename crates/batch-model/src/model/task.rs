@@ -1,8 +1,8 @@
-//! A task at rest: what was asked, packed; what is needed of that at any time; and how it goes.
+//! A stored task: its packed specification, the properties that are often needed, and its state.
 //!
-//! A service holds as many tasks as clients add, and most of them rest: they wait, or are over. So what was asked is
-//! kept as it is stored, packed, and is read again where a view, a launch or a change needs it. What scheduling asks
-//! for again and again stands beside it.
+//! A service holds as many tasks as clients add, and most of them are waiting or completed. So the
+//! specification is kept packed, and parsed again when a view, a launch or a change needs it. The properties
+//! that scheduling needs often are stored beside it.
 
 use super::{
     TaskFacts,
@@ -17,26 +17,26 @@ use dropmill_azure_wire::{
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// A task.
+/// A task of a job.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// Its id, as its client wrote it.
+    /// Id of the task, as its client wrote it.
     pub id: Arc<str>,
     asked: Packed,
     needs: Needs,
-    /// How it goes.
+    /// State of the task.
     pub facts: TaskFacts,
 }
 
-/// What of a task is needed at any time.
+/// The properties of a task that are often needed.
 #[derive(Debug, Clone)]
 struct Needs {
     slots: i32,
-    /// -1: no limit.
+    /// Maximum number of retries; -1: no limit.
     retries: i32,
     wall_clock: IsoDuration,
     retention: IsoDuration,
-    /// What few tasks have.
+    /// Properties that few tasks have.
     rare: Option<Box<Rare>>,
 }
 
@@ -45,7 +45,7 @@ struct Rare {
     depends_on: Option<TaskDependencies>,
     exit_conditions: Option<ExitConditions>,
     affinity: Option<String>,
-    /// How many nodes it needs, if it is one for several.
+    /// Number of nodes of a multi-instance task.
     instances: Option<usize>,
 }
 
@@ -81,79 +81,79 @@ impl Needs {
 }
 
 impl Task {
-    /// A task of this key, of which this was asked; `text` is the same as JSON.
+    /// Creates a task with this key and specification; `text` is the specification as JSON.
     pub fn new(key: &TaskKey, add: &TaskAdd, text: impl Into<Box<str>>, facts: TaskFacts) -> Self {
         Self { id: key.spelled(&add.id), asked: Packed::plain(text), needs: Needs::of(add), facts }
     }
 
-    /// Returns what was asked of it, as later calls changed it. It is read anew each time.
+    /// Returns its current specification. It is parsed at each call.
     pub fn asked(&self) -> TaskAdd {
         self.read()
     }
 
-    /// Likewise, in another form.
+    /// Returns the same, as another type.
     pub(super) fn read<T: DeserializeOwned>(&self) -> T {
         let text = self.asked.text();
-        serde_json::from_str(&text)
-            .expect("what is packed was written by this program, or has been read by it")
+        serde_json::from_str(&text).expect("a packed specification was written or checked by this program")
     }
 
-    /// Something else is asked of it from now on.
+    /// Replaces its specification.
     pub(super) fn ask(&mut self, add: &TaskAdd, text: &str) {
         (self.asked, self.needs) = (Packed::plain(text), Needs::of(add));
     }
 
-    /// Packs what was asked, unless it is.
+    /// Packs its specification, if it is not packed.
     pub(super) fn pack(&mut self, packer: &mut Packer) {
         packer.pack(&mut self.asked);
     }
 
-    /// Slots it takes.
+    /// Returns the number of slots that it occupies.
     pub fn slots(&self) -> i32 {
         self.needs.slots
     }
 
-    /// Tries after the first; -1: no limit.
+    /// Returns the maximum number of retries; -1: no limit.
     pub fn max_retries(&self) -> i32 {
         self.needs.retries
     }
 
-    /// How long a try may take.
+    /// Returns the maximum run time of an attempt.
     pub(super) fn wall_clock(&self) -> IsoDuration {
         self.needs.wall_clock
     }
 
-    /// Until when its files are kept, if it is over and they are not kept for ever.
+    /// Returns the end of the retention time of its files, if it has ended and they are not kept for ever.
     pub fn kept_until(&self) -> Option<Timestamp> {
         self.facts.state_at().checked_add(self.needs.retention.as_std()?).ok()
     }
 
-    /// Tasks that it waits for.
+    /// Returns the tasks that it depends on.
     pub(super) fn depends_on(&self) -> Option<&TaskDependencies> {
         self.needs.rare.as_ref()?.depends_on.as_ref()
     }
 
-    /// What its end means for its job and for tasks that depend on it.
+    /// Returns what its end means for its job and for tasks that depend on it.
     pub(super) fn exit_conditions(&self) -> Option<&ExitConditions> {
         self.needs.rare.as_ref()?.exit_conditions.as_ref()
     }
 
-    /// The id of the node that it would like.
+    /// Returns the id of its preferred node.
     pub(super) fn liked_node(&self) -> Option<&str> {
         self.needs.rare.as_ref()?.affinity.as_deref()?.strip_prefix("TVM:")
     }
 
-    /// Whether it runs on several nodes at once.
+    /// Returns whether it runs on several nodes at once.
     pub fn is_multi(&self) -> bool {
         self.needs.rare.as_ref().is_some_and(|rare| rare.instances.is_some())
     }
 
-    /// How many nodes it needs.
+    /// Returns the number of nodes that it needs.
     pub fn instances(&self) -> usize {
         self.needs.rare.as_ref().and_then(|rare| rare.instances).unwrap_or(1)
     }
 
-    /// Its folder below its node's root (its primary's, if there are more). Ids are safe as names.
+    /// Returns its folder below its node's root (for a multi-instance task: the primary's). Ids are safe as
+    /// file names.
     pub fn directory(&self, job: &str) -> String {
         self.directory_of(job, 0)
     }
@@ -163,9 +163,9 @@ impl Task {
 mod tests {
     use super::*;
 
-    /// A service holds a million of them.
+    /// A service may hold a million tasks.
     #[test]
-    fn a_task_at_rest_is_small() {
+    fn a_stored_task_is_small() {
         assert!(size_of::<Task>() <= 128, "{}", size_of::<Task>());
         assert!(size_of::<Packed>() <= 24, "{}", size_of::<Packed>());
         assert!(size_of::<TaskFacts>() <= 56, "{}", size_of::<TaskFacts>());

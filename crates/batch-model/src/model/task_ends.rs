@@ -1,4 +1,4 @@
-//! How tasks end: by themselves, by order, by their limits; and what follows.
+//! The ends of tasks: on their own, by request, by their limits; and the consequences.
 
 use super::{
     Alarm, Change, Model, Task, What,
@@ -19,7 +19,7 @@ use dropmill_azure_wire::{
 };
 
 impl Model {
-    /// A launch's process runs.
+    /// Handles the start of a launch's process.
     pub(super) fn started(&mut self, launch: LaunchId, process: Option<(u32, u64)>, moment: Timestamp) {
         let (job, task) = match self.launches.get(&launch).cloned() {
             Some(What::Task { job, task, number: 0 }) => (job, task),
@@ -27,11 +27,11 @@ impl Model {
                 let limit = self.jobs.get(&job).and_then(|job| job.chore_limit(release));
                 return self.limit_launch(launch, limit, moment);
             }
-            // Start tasks have no limit, a subtask has its primary's, and a launch may be over already.
+            // Start tasks have no limit, a subtask has its primary's, and a launch may have ended already.
             _ => return,
         };
         let mut found = self.task_mut(&job, &task).expect(tasks::THERE);
-        debug_assert_eq!(found.facts.run().launch, Some(launch), "a launch that is listed is its task's");
+        debug_assert_eq!(found.facts.run().launch, Some(launch), "a listed launch belongs to its task");
         let run = found.facts.run_mut();
         (run.process, run.spent) = (process, Spent::default());
         let limit = Some(found.wall_clock());
@@ -44,7 +44,7 @@ impl Model {
 
     fn limit_launch(&mut self, launch: LaunchId, limit: Option<IsoDuration>, moment: Timestamp) {
         if self.limits.contains_key(&launch) {
-            // A primary's second command: its time runs since the first.
+            // It is the primary's second command: its time limit counts from the first.
             return;
         }
         let until = limit.and_then(IsoDuration::as_std).and_then(|limit| moment.checked_add(limit).ok());
@@ -64,18 +64,18 @@ impl Model {
         self.end_launch(launch, Ending::WallClock);
     }
 
-    /// Has a launch ended; what becomes of its task is decided when the node says that it is over.
+    /// Ends a launch. What happens to its task is decided when the node reports the end.
     pub(super) fn end_launch(&mut self, launch: LaunchId, ending: Ending) {
-        // The alarm of its limit may come in the moment of its end.
+        // The alarm of its limit may come at the same time as its end.
         let Some(what) = self.launches.get(&launch).cloned() else { return };
-        // Whoever ended it first counts, but deletion outranks everything.
+        // The first reason counts, except that deletion takes precedence.
         let outranks = |before: Option<Ending>| before.is_none() || ending == Ending::Deleted;
         let mut launches = vec![launch];
         match what {
             What::Task { job, task, number } => {
                 let found = self.task_mut(&job, &task).filter(|task| task.launch_of(number) == Some(launch));
                 if let Some(mut found) = found {
-                    // A task on several nodes ends on all of them.
+                    // A multi-instance task ends on all of its nodes.
                     launches = found.live_launches();
                     let run = found.facts.run_mut();
                     if outranks(run.ending) {
@@ -91,14 +91,14 @@ impl Model {
             }
             What::StartTask { .. } => {}
         }
-        // What runs again must not find in its way what this try would leave behind.
+        // A task that will run again must not find the outputs of this attempt.
         let again = ending == Ending::Requeued;
         for launch in launches {
             self.order(if again { Order::Abandon(launch) } else { Order::Kill(launch) });
         }
     }
 
-    /// A task's launch is over: the task is, too, or is tried again, or queued again.
+    /// Handles the end of a task's launch: the task ends, is retried, or is queued again.
     pub(super) fn launch_ended(
         &mut self,
         job: &JobKey,
@@ -110,7 +110,7 @@ impl Model {
     ) {
         self.forget_limit(launch);
         let mut found = self.task_mut(job, task).expect(tasks::THERE);
-        debug_assert_eq!(found.launch_of(number), Some(launch), "a launch that is listed is its task's");
+        debug_assert_eq!(found.launch_of(number), Some(launch), "a listed launch belongs to its task");
         found.facts.run_mut().spent += ended.spent;
         if found.is_multi() {
             drop(found);
@@ -129,8 +129,8 @@ impl Model {
         self.conclude(job, task, ending, ended, None, moment);
     }
 
-    /// Nothing of a task runs any more: it is over, or is tried again, or queued again. If one of its subtasks
-    /// broke it, that is told.
+    /// Handles the end of all launches of a task: it ends, is retried, or is queued again. Reports the
+    /// subtask that caused a failure.
     pub(super) fn conclude(
         &mut self,
         job: &JobKey,
@@ -163,7 +163,7 @@ impl Model {
             (run.node, run.group) = (None, None);
         }
         drop(found);
-        // Its job may be gone afterwards; others still want the slots that are free now.
+        // Its job may be deleted afterwards; other jobs still need the free slots.
         let pool = self.pool_of(job);
         if again {
             self.set_task_state(job, task, Stage::Active, moment);
@@ -183,7 +183,7 @@ impl Model {
         self.schedule_on(pool, moment);
     }
 
-    /// A task is over: whoever waited for it may go, and its job may end.
+    /// Handles the end of a task: tasks that depend on it may start, and its job may end.
     pub(super) fn complete(&mut self, job: &JobKey, task: &TaskKey, moment: Timestamp) {
         self.set_task_state(job, task, Stage::Completed, moment);
         self.keep_task(job, task);
@@ -203,7 +203,7 @@ impl Model {
                 Some(JobAction::Terminate) => self.end_job(job, "TaskFailed".into(), moment),
                 Some(JobAction::Disable) => {
                     let id = found.spec.id.clone();
-                    // It is there and active: nothing stands against it.
+                    // The job exists and is active, so disabling it cannot fail.
                     let _ = self.disable_job(&id, &DisableTasks::Requeue, moment);
                 }
                 _ => {}
@@ -211,7 +211,7 @@ impl Model {
         }
     }
 
-    /// Sets the alarm of a completed task's files.
+    /// Sets the alarm for the retention time of a completed task's files.
     pub(super) fn watch_retention(&mut self, job: &JobKey, task: &TaskKey) {
         let found = self.jobs.get(job).and_then(|job| job.tasks.get(task)).expect(tasks::THERE);
         if let Some(until) = found.kept_until() {
@@ -219,7 +219,7 @@ impl Model {
         }
     }
 
-    /// A task is gone, or is not over any more: so is the alarm of its files.
+    /// Removes that alarm, because the task was deleted or is active again.
     pub(super) fn forget_retention(&mut self, job: &JobKey, task: &TaskKey, until: Option<Timestamp>) {
         if let Some(until) = until {
             self.alarms.remove(&(until, Alarm::Retention { job: job.clone(), task: task.clone() }));
@@ -227,11 +227,11 @@ impl Model {
     }
 
     pub(super) fn retention_over(&mut self, job: &JobKey, task: &TaskKey, now: Timestamp) {
-        // The alarm of a task that was deleted stays until its time.
+        // The alarm of a deleted task stays until its time.
         let Some(id) = self.jobs.get(job).map(|job| job.spec.id.clone()) else { return };
         let is_over = |found: &TaskGuard<'_>| found.facts.stage() == Stage::Completed;
         let Some(mut task_found) = self.task_mut(job, task).filter(is_over) else { return };
-        // A task that ran once more since then is kept longer.
+        // The files of a task that ran again since then are kept longer.
         if task_found.kept_until().is_none_or(|until| until > now) {
             return;
         }
@@ -258,7 +258,7 @@ impl Model {
 }
 
 impl Task {
-    /// Whether another try follows one that ended so.
+    /// Returns whether the task is retried after this end.
     fn tries_again(&self, ending: Option<Ending>, ended: &LaunchEnding) -> bool {
         let most = self.max_retries();
         let failed = ended.failure.is_none() && ended.exit_code != Some(0);
@@ -276,7 +276,7 @@ pub(super) fn task_ended(why: &str) -> FailureInfo {
     }
 }
 
-/// Fills in how a task ended.
+/// Records how a task ended.
 pub(super) fn finish(info: &mut Tries, ending: Option<Ending>, ended: &LaunchEnding) {
     info.start_time = Some(ended.started.into());
     info.end_time = Some(ended.ended.into());

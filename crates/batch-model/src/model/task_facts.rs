@@ -1,4 +1,5 @@
-//! How a task goes: small while it rests, and stored as the service always stored it.
+//! The state of a task: small while the task is waiting or completed, and stored in the format of earlier
+//! releases.
 
 use super::{
     facts::{Ending, Place},
@@ -13,11 +14,11 @@ use dropmill_azure_wire::{
 };
 use serde::{Deserialize, Serialize};
 
-/// How a task goes.
+/// The state of a task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct TaskFacts {
-    /// Age: lower came earlier.
+    /// Creation order: a lower number is older.
     pub number: u64,
     modified: Moment,
     created: Moment,
@@ -25,84 +26,86 @@ pub struct TaskFacts {
     previous_at: Option<Moment>,
     previous: Stage,
     state: Stage,
-    /// Its files were deleted.
+    /// Whether its files were deleted.
     pub files_gone: bool,
-    /// What it depended on was satisfied, and has been deleted or made active since: it waits for that no more.
+    /// Whether its dependencies were satisfied before one was deleted or became active again: it no longer
+    /// waits.
     pub released: bool,
     run: Option<Box<Run>>,
 }
 
-/// What a task does, as far as the service knows.
+/// The state of a task, as an enum without unknown values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// It waits for a node.
     Active,
-    /// Its job's preparation runs.
+    /// Its job's preparation task is running.
     Preparing,
     /// It runs on a node.
     Running,
-    /// It is over.
+    /// It has ended.
     Completed,
 }
 
-/// What a task has since it was put on a node, or ended without.
+/// Data of a task that was put on a node, or ended without one.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// How its tries went.
+    /// Execution info of its attempts.
     pub info: Tries,
-    /// Where it runs, or ran.
+    /// The place where it runs or ran.
     pub node: Option<Place>,
-    /// Its launch, while it runs.
+    /// Its launch, while it is running.
     pub launch: Option<LaunchId>,
     /// The process of that launch: id and start time.
     pub process: Option<(u32, u64)>,
-    /// Why its launch is being ended, if it is.
+    /// Reason why its launch is being ended, if it is.
     pub ending: Option<Ending>,
-    /// What its last try took of the machine.
+    /// Resource usage of its last attempt.
     pub spent: Spent,
-    /// Its other instances, if it runs, or ran, on several nodes at once.
+    /// Its other instances, if it is a multi-instance task.
     pub group: Option<Box<Group>>,
 }
 
-/// How the tries of a task, or of one of its instances, went.
+/// Execution info of a task or of one of its instances.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(from = "TaskExecutionInfo", into = "TaskExecutionInfo")]
 pub struct Tries {
-    /// When the last one began.
+    /// Start time of the last attempt.
     pub start_time: Option<Moment>,
-    /// When the task was over.
+    /// End time of the task.
     pub end_time: Option<Moment>,
-    /// When the last retry began.
+    /// Start time of the last retry.
     pub last_retry_time: Option<Moment>,
-    /// When it was queued again last.
+    /// Time when it was last queued again.
     pub last_requeue_time: Option<Moment>,
-    /// Why it failed.
+    /// Reason why it failed.
     pub failure_info: Option<Box<FailureInfo>>,
-    /// The command's exit code.
+    /// Exit code of the command.
     pub exit_code: Option<i32>,
-    /// Tries after the first.
+    /// Number of retries.
     pub retry_count: i32,
-    /// How often it was queued again.
+    /// Number of times that it was queued again.
     pub requeue_count: i32,
-    /// Whether it succeeded, if it is over.
+    /// Whether it succeeded, if it has ended.
     pub success: Option<bool>,
 }
 
-/// What a task on several nodes has beside its primary.
+/// Data of a multi-instance task beside its primary.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Group {
-    /// By number, from 1 on.
+    /// Subtasks by number, from 1 on.
     pub subtasks: Vec<Subtask>,
-    /// The primary's coordination ended well.
+    /// Whether the primary's coordination command succeeded.
     #[serde(skip)]
     pub coordinated: bool,
-    /// So did all others': the primary was told to run the task's own command.
+    /// Whether the primary was ordered to run the task's own command, because all coordination commands
+    /// succeeded.
     #[serde(skip)]
     pub goes_on: bool,
-    /// How the primary ended, and why it was ended, while subtasks have not.
+    /// How and why the primary ended, while subtasks are still running.
     #[serde(skip)]
     pub over: Option<(LaunchEnding, Option<Ending>)>,
-    /// The first subtask that failed, and how.
+    /// The first subtask that failed, and its end.
     #[serde(skip)]
     pub broken: Option<(usize, LaunchEnding)>,
 }
@@ -110,27 +113,27 @@ pub struct Group {
 /// An instance of a task that is not its primary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Subtask {
-    /// Where it runs, or ran.
+    /// The place where it runs or ran.
     pub node: Place,
-    /// Its launch, while it runs.
+    /// Its launch, while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch: Option<LaunchId>,
-    /// What it does.
+    /// Current state of the subtask.
     pub state: TaskState,
-    /// When its state began.
+    /// Start time of its state.
     pub state_at: Timestamp,
-    /// What it did before, and since when.
+    /// Previous state and its start time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<(TaskState, Timestamp)>,
-    /// How it went.
+    /// Execution info of the subtask.
     pub info: Tries,
-    /// Its coordination ended well.
+    /// Whether its coordination command succeeded.
     #[serde(skip)]
     pub coordinated: bool,
 }
 
 impl Stage {
-    /// Returns the stage of a state that the service knows.
+    /// Returns the stage for a state of the protocol, if it is known.
     pub fn of(state: &TaskState) -> Option<Self> {
         Some(match state {
             TaskState::Active => Self::Active,
@@ -153,7 +156,7 @@ impl From<Stage> for TaskState {
     }
 }
 
-/// What a task has that was on no node.
+/// The data of a task that was on no node.
 static NO_RUN: Run = Run {
     info: Tries {
         start_time: None,
@@ -175,7 +178,7 @@ static NO_RUN: Run = Run {
 };
 
 impl TaskFacts {
-    /// A task that is added.
+    /// Creates the state of a new task.
     pub fn new(number: u64, moment: Timestamp) -> Self {
         let moment = Moment::from(moment);
         Self {
@@ -192,22 +195,22 @@ impl TaskFacts {
         }
     }
 
-    /// The tag that changes with its constraints.
+    /// Returns the ETag, which changes with its constraints.
     pub fn etag(&self) -> ETag {
         tag(self.modified.into())
     }
 
-    /// When its constraints changed last.
+    /// Returns the time of the last change of its constraints.
     pub fn modified(&self) -> Timestamp {
         self.modified.into()
     }
 
-    /// Notes that its constraints changed.
+    /// Records a change of its constraints.
     pub fn modify(&mut self, moment: Timestamp) {
         self.modified = moment.into();
     }
 
-    /// When it was added.
+    /// Returns the time when it was added.
     pub fn created(&self) -> Timestamp {
         self.created.into()
     }
@@ -217,48 +220,48 @@ impl TaskFacts {
         self.state.into()
     }
 
-    /// Returns the state as the model keeps it.
+    /// Returns the state as the model stores it.
     pub fn stage(&self) -> Stage {
         self.state
     }
 
-    /// When its state began.
+    /// Returns the start time of its state.
     pub fn state_at(&self) -> Timestamp {
         self.state_at.into()
     }
 
-    /// Returns that time as the model keeps it.
+    /// Returns that time as the model stores it.
     pub fn since(&self) -> Moment {
         self.state_at
     }
 
-    /// What it did before, and since when.
+    /// Returns its previous state and its start time.
     pub fn previous(&self) -> Option<(TaskState, Timestamp)> {
         self.previous_at.map(|moment| (self.previous.into(), moment.into()))
     }
 
-    /// Notes that it does something else.
+    /// Sets a new state.
     pub fn enter(&mut self, stage: Stage, moment: Timestamp) {
         (self.previous, self.previous_at) = (self.state, Some(self.state_at));
         (self.state, self.state_at) = (stage, moment.into());
     }
 
-    /// What it has since it was put on a node.
+    /// Returns its data since it was put on a node.
     pub fn run(&self) -> &Run {
         self.run.as_deref().unwrap_or(&NO_RUN)
     }
 
-    /// Likewise, to be changed.
+    /// Returns the same data for changes.
     pub fn run_mut(&mut self) -> &mut Run {
         self.run.get_or_insert_with(|| Box::new(NO_RUN.clone()))
     }
 
-    /// Whether it is over and succeeded.
+    /// Returns whether it has ended and succeeded.
     pub fn succeeded(&self) -> bool {
         self.state == Stage::Completed && self.run().info.success == Some(true)
     }
 
-    /// Its places, to be read anew.
+    /// Returns its places, to be replaced after reading.
     pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
         self.run.iter_mut().flat_map(|run| {
             let subtasks = run.group.iter_mut().flat_map(|group| group.subtasks.iter_mut());
@@ -300,12 +303,12 @@ impl From<Tries> for TaskExecutionInfo {
     }
 }
 
-/// How the protocol says that a task succeeded, or did not.
+/// Returns the result of a task as the protocol writes it.
 pub fn result(success: bool) -> TaskResult {
     if success { TaskResult::Success } else { TaskResult::Failure }
 }
 
-/// Facts as they are stored.
+/// The stored form of the state.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     number: u64,
@@ -385,7 +388,7 @@ impl TryFrom<Stored> for TaskFacts {
             state,
             files_gone: stored.files_gone,
             released: stored.released,
-            // One that only waits has none.
+            // A waiting task has no such data.
             run: (state != Stage::Active || previous.is_some()).then(|| Box::new(run)),
         })
     }

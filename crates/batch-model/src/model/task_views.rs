@@ -1,4 +1,4 @@
-//! What clients see of tasks.
+//! Tasks as clients see them.
 
 use super::{
     Job, Model, Refusal, Task,
@@ -13,17 +13,17 @@ use dropmill_azure_wire::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// A task as clients see it: what was asked as it is stored, and how it goes.
+/// A task as clients see it: its stored specification and its state.
 #[derive(Debug, Clone, Serialize)]
 pub struct SeenTask {
-    /// All but what was asked.
+    /// All properties except the specification.
     #[serde(flatten)]
     pub goes: wire::Task,
     #[serde(flatten)]
     asked: Asked,
 }
 
-/// What was asked, by property. Nobody reads it here: it is stored as the protocol writes it.
+/// The specification, by property. It is not parsed here, because it is stored as the protocol writes it.
 macro_rules! asked {
     ($($name:literal $field:ident),+ $(,)?) => {
         #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ macro_rules! asked {
         impl Asked {
             const NAMES: &[&str] = &[$($name),+];
 
-            /// What of a task's text is wanted.
+            /// Returns the selected properties of a task's specification.
             fn of(task: &Task, select: &Select) -> Self {
                 let mut asked: Self = task.read();
                 $( asked.$field = select.take($name, || asked.$field.take()); )+
@@ -62,18 +62,18 @@ asked! {
     "authenticationTokenSettings" authentication_token_settings,
 }
 
-/// A task as JSON: a list of a thousand views takes more time for its memory than for all else.
+/// Writes a task as JSON. For a list of a thousand tasks, most of the time is spent on allocating memory.
 fn written(seen: &SeenTask) -> Box<RawValue> {
-    to_raw_value(seen).expect("views have only text for keys")
+    to_raw_value(seen).expect("views have text keys")
 }
 
-/// Whether anything of a task's text is wanted: if not, it is not unpacked.
+/// Returns whether any property of the specification is selected: if not, it is not unpacked.
 fn wants_asked(select: &Select) -> bool {
     Asked::NAMES.iter().any(|name| select.wants(name))
 }
 
 impl Model {
-    /// A task as clients see it.
+    /// Returns a task as clients see it.
     pub fn see_task(&self, job: &Job, task: &Task, select: &Select) -> SeenTask {
         self.see(job, task, select, wants_asked(select))
     }
@@ -102,11 +102,12 @@ impl Model {
         SeenTask { goes, asked }
     }
 
-    /// A page of a job's tasks, as JSON. A filter on a state goes through the index of that state, in the order in which tasks
-    /// entered it, from the moment the filter names: it costs what it returns.
+    /// Returns a page of a job's tasks, as JSON. A filter on a state uses the index of that state, in the
+    /// order in which tasks entered it, from the time in the filter: the cost depends on the size of the
+    /// result only.
     ///
     /// # Errors
-    /// `JobNotFound`, or a filter that cannot be read.
+    /// `JobNotFound`, or an invalid filter.
     pub fn list_tasks(
         &self,
         job: &str,
@@ -129,14 +130,14 @@ impl Model {
             Some((moment, key)) => {
                 let nanoseconds =
                     moment.parse::<i128>().ok().and_then(|text| Timestamp::from_nanosecond(text).ok());
-                let bad = || Refusal::bad_query("$skiptoken", "it is none of this service");
+                let bad = || Refusal::bad_query("$skiptoken", "it was not issued by this service");
                 (nanoseconds.ok_or_else(bad)?, TaskKey::of(key))
             }
             None => (since.unwrap_or(Timestamp::MIN), TaskKey::of("")),
         };
         let mut found = vec![];
         for entry in job.tasks.in_state_from(&state, from) {
-            let task = job.tasks.get(&entry.1).expect("the index names tasks that are there");
+            let task = job.tasks.get(&entry.1).expect("the index contains only existing tasks");
             if !filter.as_ref().is_none_or(|filter| filter.lets(task)) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Tasks: added, run, tried again, ended, deleted.
+//! Tasks: added, run, retried, ended, deleted.
 
 use super::{
     Change, Model, Refusal, Task, TaskFacts,
@@ -23,14 +23,15 @@ use dropmill_azure_wire::{
     time::Timestamp,
 };
 
-/// Why a task is there wherever its key is in hand, but for alarms: what runs of it keeps it, and so does a request about it.
+/// Message for a task that must exist. Keys of tasks are valid except in alarms, because running launches and
+/// requests keep a task.
 pub(super) const THERE: &str = "a task stays until nothing of it runs and its deletion is over";
 
 impl Model {
     /// Adds a task.
     ///
     /// # Errors
-    /// `TaskExists`, a job that takes none, or what is wrong with it.
+    /// `TaskExists`, a job that accepts no tasks, or the property that is invalid.
     pub fn add_task(
         &mut self,
         job: &str,
@@ -69,15 +70,15 @@ impl Model {
         Ok((tag(moment), moment))
     }
 
-    /// Puts what was added on nodes; called once for a whole collection.
+    /// Schedules added tasks; called once for a whole collection.
     pub fn schedule_job(&mut self, job: &str, now: Timestamp) {
         let moment = self.moment(now);
-        // It may have been deleted since tasks were added to it.
+        // The job may have been deleted since the tasks were added.
         let pool = self.job(job).ok().and_then(|job| job.pool_id().map(PoolKey::of));
         self.schedule_on(pool, moment);
     }
 
-    /// A task.
+    /// Returns a task.
     ///
     /// # Errors
     /// `JobNotFound`, `TaskNotFound`.
@@ -99,7 +100,7 @@ impl Model {
         self.effects.changes.push(Change::PutTaskFacts { job: job.clone(), key: task.clone(), facts });
     }
 
-    /// Keeps tasks whose facts changed because one that they depended on did.
+    /// Stores tasks that changed because a task they depended on changed.
     pub(super) fn keep_marked(&mut self, job: &JobKey) {
         let marked = self.jobs.change(job).expect(jobs::THERE).tasks.take_marked();
         for task in marked {
@@ -107,12 +108,12 @@ impl Model {
         }
     }
 
-    /// Moves a task to another state.
+    /// Sets the state of a task.
     pub(super) fn set_task_state(&mut self, job: &JobKey, task: &TaskKey, stage: Stage, moment: Timestamp) {
         self.task_mut(job, task).expect(THERE).facts.enter(stage, moment);
     }
 
-    /// Ends a task.
+    /// Terminates a task.
     ///
     /// # Errors
     /// `TaskNotFound`, `TaskCompleted`.
@@ -134,7 +135,7 @@ impl Model {
         Ok(())
     }
 
-    /// A task was ended or deleted: its job may be over, and others may have its place.
+    /// Handles a task that was ended or deleted: its job may end, and others may use its slots.
     fn after_task(&mut self, job: &JobKey, moment: Timestamp) {
         let pool = self.pool_of(job);
         self.job_quiet(job, moment);
@@ -142,10 +143,10 @@ impl Model {
         self.schedule_on(pool, moment);
     }
 
-    /// Runs a task that failed once more.
+    /// Runs a failed task again.
     ///
     /// # Errors
-    /// `TaskNotCompleted`, `TaskSucceeded`, or a job that runs no more.
+    /// `TaskNotCompleted`, `TaskSucceeded`, or a job that has ended.
     pub fn reactivate_task(&mut self, job: &str, task: &str, now: Timestamp) -> Result<(), Refusal> {
         let moment = self.moment(now);
         self.takes_tasks(job)?;
@@ -193,7 +194,7 @@ impl Model {
         Ok(())
     }
 
-    /// Changes a task's limits; what is absent gets its default.
+    /// Changes a task's limits; absent ones get their default.
     ///
     /// # Errors
     /// `TaskNotFound`, `TaskCompleted`.
@@ -246,7 +247,7 @@ pub(super) fn checked_task(add: &TaskAdd) -> Result<(), Refusal> {
     checked_files(add.resource_files.as_deref())
 }
 
-/// Files that a node can bring.
+/// Checks resource files.
 pub(super) fn checked_files(list: Option<&[ResourceFile]>) -> Result<(), Refusal> {
     for file in list.into_iter().flatten() {
         let sources = [
@@ -273,7 +274,7 @@ pub(super) fn checked_files(list: Option<&[ResourceFile]>) -> Result<(), Refusal
     Ok(())
 }
 
-/// Fills in the service's defaults.
+/// Sets the service's defaults.
 fn fill(add: &mut TaskAdd, retries: Option<i32>) {
     let constraints = add.constraints.get_or_insert_with(TaskConstraints::default);
     constraints.max_wall_clock_time.get_or_insert(IsoDuration::UNLIMITED);

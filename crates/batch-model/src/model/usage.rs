@@ -1,7 +1,8 @@
-//! How long machines were had, and what tasks took: figures of usage, and statistics.
+//! Usage figures and statistics: how long nodes had machines, and what tasks used.
 //!
-//! A machine is had from the moment its node is asked for until it is gone, given back or taken away. What is over is
-//! kept as a [`Lease`]; what goes on is in its node. Tasks are counted when somebody asks, those that are there.
+//! A node has a machine from its allocation until it is removed, deallocated or preempted. Ended periods are
+//! stored as a [`NodeUsage`]; the current one is in its node. Statistics of tasks are computed on request, for
+//! the existing tasks.
 
 use super::{
     Change, Job, Model, Node, Pool, Refusal, Task,
@@ -19,52 +20,52 @@ use dropmill_azure_wire::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// How many leases that are over are remembered.
+/// Maximum number of ended periods that are stored.
 pub const MOST_LEASES: usize = 10_000;
-/// The length of the intervals that usage is told in, from the full hour on.
+/// Length in seconds of the intervals of usage figures, which start at the full hour.
 const INTERVAL: i64 = 30 * 60;
 const HOUR: f64 = 3600.0;
 
-/// A machine that was had for a while.
+/// A period in which a node had a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
+pub struct NodeUsage {
     /// Id of its pool.
     pub pool: String,
-    /// Its size.
+    /// Size of the machine.
     pub vm_size: String,
-    /// Dedicated, or spot.
+    /// Whether it was a dedicated node, not a Spot node.
     pub dedicated: bool,
-    /// From when.
+    /// Start of the period.
     pub from: Timestamp,
-    /// Until when.
+    /// End of the period.
     pub to: Timestamp,
 }
 
-impl Lease {
+impl NodeUsage {
     fn cores(&self) -> f64 {
         f64::from(cores_of(&self.vm_size))
     }
 }
 
 impl Model {
-    /// Takes up what an earlier life kept.
-    pub fn revive_leases(&mut self, leases: Vec<Lease>) {
+    /// Restores the periods that a previous process stored.
+    pub fn revive_leases(&mut self, leases: Vec<NodeUsage>) {
         self.leases.extend(leases);
     }
 
-    /// A node gets a machine.
+    /// Records that a node gets a machine.
     pub(super) fn begin_lease(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
         self.node_mut(pool, node).expect(nodes::THERE).leased.get_or_insert(moment);
     }
 
-    /// A node's machine is gone.
+    /// Records that a node lost its machine.
     pub(super) fn end_lease(&mut self, pool: &PoolKey, node: &NodeKey, moment: Timestamp) {
         let found = self.pools.get_mut(pool).expect(pools::THERE);
         let mut of = found.nodes.change(node).expect(nodes::THERE);
-        // A machine that was given back, or taken away, was had until then.
+        // The period of a deallocated or preempted machine has ended before.
         let Some(from) = of.leased.take() else { return };
         let (pool, vm_size) = (found.spec.id.clone(), found.spec.vm_size.clone());
-        let lease = Lease { pool, vm_size, dedicated: of.dedicated, from, to: moment };
+        let lease = NodeUsage { pool, vm_size, dedicated: of.dedicated, from, to: moment };
         drop(of);
         let body = json(&lease);
         self.leases.push_back(lease);
@@ -74,23 +75,23 @@ impl Model {
         self.keep(|| Change::AddLease { body });
     }
 
-    /// Leases that are over, and those that go on as if they were over now.
-    fn all_leases(&self, now: Timestamp) -> impl Iterator<Item = Lease> + '_ {
+    /// Returns all periods; current ones as if they ended now.
+    fn all_leases(&self, now: Timestamp) -> impl Iterator<Item = NodeUsage> + '_ {
         let open = self.pools.values().flat_map(move |pool| {
             let lease = move |of: &Node| {
                 let (pool, vm_size) = (pool.spec.id.clone(), pool.spec.vm_size.clone());
-                Some(Lease { pool, vm_size, dedicated: of.dedicated, from: of.leased?, to: now })
+                Some(NodeUsage { pool, vm_size, dedicated: of.dedicated, from: of.leased?, to: now })
             };
             pool.nodes.values().filter_map(lease)
         });
         self.leases.iter().cloned().chain(open)
     }
 
-    /// Core hours by interval and pool that begin within a time. Without one: the interval that goes on. Here, unlike
-    /// on Azure, figures do not wait for two hours.
+    /// Returns core hours by interval and pool, for intervals that begin within a time range. Without a
+    /// range: the current interval. Unlike on Azure, figures are not delayed by two hours.
     ///
     /// # Errors
-    /// A time that ends before it begins.
+    /// Fails if the range ends before it begins.
     pub fn pool_usage(
         &self,
         from: Option<Timestamp>,
@@ -101,7 +102,7 @@ impl Model {
         let start = |second: i64| second.div_euclid(INTERVAL) * INTERVAL;
         let from = from.map_or_else(|| start(to.as_second()), |from| start(from.as_second() + INTERVAL - 1));
         if from > to.as_second() {
-            let reason = "endtime must not be before the interval that begins after starttime";
+            let reason = "endtime must not be before the first interval after starttime";
             return Err(Refusal::bad_query("starttime", reason));
         }
         let mut hours: BTreeMap<(i64, String, String), f64> = BTreeMap::new();
@@ -119,17 +120,17 @@ impl Model {
                 interval += INTERVAL;
             }
         }
-        let told = |((interval, pool_id, vm_size), total_core_hours)| {
+        let entry = |((interval, pool_id, vm_size), total_core_hours)| {
             let moment = |second| Timestamp::from_second(second).unwrap_or(now);
             let (start_time, end_time) = (moment(interval), moment(interval + INTERVAL).min(to));
             PoolUsageMetrics { pool_id, start_time, end_time, vm_size, total_core_hours }
         };
-        Ok(hours.into_iter().map(told).collect())
+        Ok(hours.into_iter().map(entry).collect())
     }
 
-    /// Statistics of a pool: the time of its dedicated cores.
+    /// Returns the statistics of a pool: the time of its dedicated cores.
     pub(super) fn pool_statistics(&self, pool: &Pool, now: Timestamp) -> PoolStatistics {
-        let own = |lease: &Lease| {
+        let own = |lease: &NodeUsage| {
             lease.dedicated && lease.pool.eq_ignore_ascii_case(&pool.spec.id) && lease.from >= pool.created
         };
         let seconds: f64 = self
@@ -150,7 +151,7 @@ impl Model {
         }
     }
 
-    /// Statistics of a task: of its last try.
+    /// Returns the statistics of a task, for its last attempt.
     pub(super) fn task_statistics(&self, job: &Job, task: &Task, now: Timestamp) -> TaskStatistics {
         let (took, spent) = (took(task, now), task.facts.run().spent);
         TaskStatistics {
@@ -168,7 +169,7 @@ impl Model {
         }
     }
 
-    /// Statistics of the tasks of jobs, as far as they have not been deleted.
+    /// Returns the statistics of the existing tasks of jobs.
     pub(super) fn job_statistics<'a>(
         &self,
         url: &str,
@@ -209,7 +210,7 @@ impl Model {
     }
 }
 
-/// How long a task's last try ran until now, and how long it had waited.
+/// Returns the run time of a task's last attempt, and its waiting time before.
 fn took(task: &Task, now: Timestamp) -> (Duration, Duration) {
     let between =
         |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
@@ -227,7 +228,7 @@ fn seconds(moment: Timestamp) -> f64 {
     moment.as_millisecond() as f64 / 1000.0
 }
 
-/// GiB in blocks of 512 bytes.
+/// Converts blocks of 512 bytes to GiB.
 fn gib(blocks: u64) -> f64 {
     blocks as f64 / f64::from(1 << 21)
 }
@@ -236,7 +237,7 @@ fn microseconds(count: u64) -> IsoDuration {
     length(Duration::from_micros(count))
 }
 
-/// In ticks of 100 ns.
+/// Rounds to ticks of 100 ns.
 fn length(duration: Duration) -> IsoDuration {
     IsoDuration::from_ticks(i64::try_from(duration.as_nanos() / 100).unwrap_or(i64::MAX))
 }

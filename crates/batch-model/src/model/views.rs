@@ -1,4 +1,4 @@
-//! What clients see of pools, nodes, jobs and tasks, and what they may filter by.
+//! Pools, nodes, jobs and tasks as clients see them, and the properties that filters can use.
 
 use super::{
     Job, Model, Node, Pool, Refusal, Task,
@@ -13,7 +13,7 @@ use dropmill_azure_wire::batch::{
 
 pub use super::query::Fields;
 
-/// Properties of tasks that can be filtered by.
+/// Properties of tasks that filters can use.
 pub const TASK_PROPERTIES: &[&str] = &[
     "id",
     "state",
@@ -26,7 +26,7 @@ pub const TASK_PROPERTIES: &[&str] = &[
     "executionInfo/exitCode",
     "executionInfo/result",
 ];
-/// Properties of jobs that can be filtered by.
+/// Properties of jobs that filters can use.
 pub const JOB_PROPERTIES: &[&str] = &[
     "id",
     "state",
@@ -37,7 +37,7 @@ pub const JOB_PROPERTIES: &[&str] = &[
     "executionInfo/endTime",
     "executionInfo/poolId",
 ];
-/// Properties of pools that can be filtered by.
+/// Properties of pools that filters can use.
 pub const POOL_PROPERTIES: &[&str] = &[
     "id",
     "state",
@@ -50,7 +50,7 @@ pub const POOL_PROPERTIES: &[&str] = &[
     "enableInterNodeCommunication",
     "vmSize",
 ];
-/// Properties of nodes that can be filtered by.
+/// Properties of nodes that filters can use.
 pub const NODE_PROPERTIES: &[&str] = &[
     "id",
     "state",
@@ -64,7 +64,7 @@ pub const NODE_PROPERTIES: &[&str] = &[
     "startTaskInfo/endTime",
 ];
 
-/// Properties of preparations and releases that can be filtered by.
+/// Properties of preparation and release tasks that filters can use.
 pub const STATUS_PROPERTIES: &[&str] = &[
     "poolId",
     "nodeId",
@@ -80,7 +80,7 @@ pub const STATUS_PROPERTIES: &[&str] = &[
     "jobReleaseTaskExecutionInfo/endTime",
 ];
 
-/// A page of a list and where the next one begins.
+/// A page of a list, and the start of the next one.
 pub type PageOf<T> = (Vec<T>, Option<String>);
 
 impl FieldsTrait for Task {
@@ -195,7 +195,7 @@ pub(super) fn read_filter(text: &str, properties: &[&str]) -> Result<Option<Filt
     if text.is_empty() { Ok(None) } else { Filter::parse(text, properties).map(Some) }
 }
 
-/// Up to `size` entries that a filter lets through; and the key of the next.
+/// Returns up to `size` entries that match a filter, and the key of the next entry.
 pub(super) fn page<'a, K: AsRef<str> + 'a, T: Fields + 'a, V>(
     entries: impl Iterator<Item = (&'a K, &'a T)>,
     filter: Option<&Filter>,

@@ -1,4 +1,4 @@
-//! How the Batch service answers.
+//! Responses of the Batch service.
 
 use crate::{model::Refusal, request_log::ErrorCode};
 use axum::{body::Body, response::Response};
@@ -10,17 +10,17 @@ use dropmill_azure_wire::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-/// An answer, or why there is none.
+/// A response or an error.
 pub type Outcome = Result<Response, Refusal>;
 
-/// An answer without body.
+/// Returns a response without a body.
 pub fn empty(status: u16) -> Response {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer
 }
 
-/// An answer with JSON.
+/// Returns a response with JSON.
 pub fn json(value: &impl Serialize) -> Response {
     let bytes = serde_json::to_vec(value).expect("answers have only text for keys");
     let mut answer = Response::new(Body::from(bytes));
@@ -28,33 +28,33 @@ pub fn json(value: &impl Serialize) -> Response {
     answer
 }
 
-/// An entity, its shape named first.
+/// Returns a response with an entity, which begins with its type.
 pub fn entity(base: &str, shape: &str, value: &impl Serialize) -> Response {
     let odata_metadata = format!("{base}/$metadata#{shape}/@Element");
     json(&dropmill_azure_wire::batch::ResponseBody { odata_metadata: &odata_metadata, entity: value })
 }
 
-/// Adds a header; a value that no header can hold is left out.
+/// Adds a header; an invalid value is omitted.
 pub fn put(answer: &mut Response, name: &'static str, value: impl Into<String>) {
     if let Ok(value) = HeaderValue::try_from(value.into()) {
         answer.headers_mut().insert(HeaderName::from_static(name), value);
     }
 }
 
-/// Adds tag and moment of what the answer is about.
+/// Adds ETag and modification time.
 pub fn tagged(mut answer: Response, etag: &ETag, modified: Timestamp) -> Response {
     put(&mut answer, "etag", etag.as_str());
     put(&mut answer, "last-modified", http_date(modified));
     answer
 }
 
-/// Adds its address.
+/// Adds the URL of the entity.
 pub fn named(mut answer: Response, url: &str) -> Response {
     put(&mut answer, name::DATA_SERVICE_ID, url);
     answer
 }
 
-/// Headers of every answer.
+/// Sets the common headers of every response.
 pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: String, now: Timestamp) {
     put(answer, name::REQUEST_ID, request_id);
     put(answer, "date", http_date(now));
@@ -69,7 +69,7 @@ pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: String, now: 
     }
 }
 
-/// A refusal as an answer; to HEAD without body.
+/// Converts an error to a response; for HEAD without a body.
 pub fn refused(refusal: Refusal, is_head: bool, base: &str, request_id: &str, now: Timestamp) -> Response {
     if is_head || refusal.status == 304 {
         return empty(refusal.status);

@@ -1,4 +1,4 @@
-//! What differs between versions of the API.
+//! Tests the differences between versions of the API.
 
 use super::tests::{Reply, Rig};
 use crate::service::ServiceSettings;
@@ -8,7 +8,7 @@ const NINETEEN: &str = "2024-02-01.19.0";
 const TWENTY: &str = "2024-07-01.20.0";
 const DATED: &str = "2025-06-01";
 const VERSIONS: [&str; 3] = [NINETEEN, TWENTY, DATED];
-/// Properties of a new pool: where each is, its value, and the versions that have it.
+/// Properties of a new pool: path, value, and the versions that have it.
 const PROPERTIES: [(&str, &str, &str, &[&str]); 3] = [
     ("", "applicationLicenses", r#"["maya"]"#, &[NINETEEN]),
     ("", "targetNodeCommunicationMode", r#""simplified""#, &[NINETEEN, TWENTY]),
@@ -31,13 +31,13 @@ async fn each_version_has_its_own_properties() {
                 pool.pointer_mut(place).unwrap()[property] = serde_json::from_str::<Value>(value).unwrap();
                 let made = rig.post(&format!("pools?api-version={speaks}"), pool).await;
                 if strict && !has.contains(&speaks) {
-                    assert_eq!(made.told(), "400 InvalidRequestBody", "{speaks} {property}");
+                    assert_eq!(made.outcome(), "400 InvalidRequestBody", "{speaks} {property}");
                     assert!(shows(&made, property), "{}", made.body);
                     continue;
                 }
-                assert_eq!(made.told(), "201", "{speaks} {property}: {}", made.body);
-                // What is ignored is not kept for clients of another version, and what ended is not told to those
-                // of a later one.
+                assert_eq!(made.outcome(), "201", "{speaks} {property}: {}", made.body);
+                // Ignored properties are not stored for clients of another version, and removed ones are not
+                // returned to later versions.
                 for reads in VERSIONS {
                     let seen = rig.get(&format!("pools/{id}?api-version={reads}")).await;
                     let nested = !place.is_empty();
@@ -50,14 +50,14 @@ async fn each_version_has_its_own_properties() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_ignored_is_ignored_wherever_it_is() {
+async fn ignored_properties_are_ignored_at_every_depth() {
     let rig = Rig::with_tasks().await;
     let access = json!({"access": ["job"]});
     let task = |id: &str| json!({"id": id, "commandLine": "x", "authenticationTokenSettings": access});
     let tasks = json!({"value": [task("a"), task("b")]});
     let added = rig.post("jobs/j/addtaskcollection?api-version=2025-06-01", tasks).await;
-    assert_eq!(added.told(), "200");
-    assert_eq!(rig.post("jobs/j/tasks", task("c")).await.told(), "201");
+    assert_eq!(added.outcome(), "200");
+    assert_eq!(rig.post("jobs/j/tasks", task("c")).await.outcome(), "201");
     for (id, kept) in [("a", false), ("b", false), ("c", true)] {
         let seen = rig.get(&format!("jobs/j/tasks/{id}")).await;
         assert_eq!(shows(&seen, "authenticationTokenSettings"), kept, "{id}");

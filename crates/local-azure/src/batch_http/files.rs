@@ -1,4 +1,4 @@
-//! Files of tasks and nodes.
+//! Requests about files of tasks and nodes.
 
 use super::{
     Ask,
@@ -21,18 +21,18 @@ use futures_util::{Stream, StreamExt, future::ready, stream};
 use http::Method;
 use std::{io, sync::Arc};
 
-/// The longest piece of a file that is read at once.
+/// Maximum length of a piece of a file that is read at once.
 const CHUNK: usize = 256 << 10;
 
-/// Where the files asked for lie.
+/// The folder of the requested files.
 pub struct Place {
-    /// On which node.
+    /// Node of the folder.
     pub node: NodeRef,
     /// Folder below the node's root; empty: the root.
     pub folder: String,
-    /// The URL of the folder's files.
+    /// URL of the folder's files.
     pub url: String,
-    /// What to say when they are not there.
+    /// Error code if they do not exist.
     pub gone: Option<&'static str>,
 }
 
@@ -50,7 +50,7 @@ impl Place {
     }
 }
 
-/// A page of the files.
+/// Returns a page of the files.
 pub fn list(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place) -> Outcome {
     let recursive = ask.value("recursive").eq_ignore_ascii_case("true");
     let size = ask.page_size(limit::PAGE)?;
@@ -68,7 +68,7 @@ pub fn list(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place) -> Outcome {
     Ok(json(&page))
 }
 
-/// `startswith(name,'…')` is all that files can be filtered by.
+/// Parses a filter: files support only `startswith(name,'…')`.
 fn starts_with(filter: &str) -> Result<String, Refusal> {
     if filter.is_empty() {
         return Ok(String::new());
@@ -78,7 +78,7 @@ fn starts_with(filter: &str) -> Result<String, Refusal> {
         .and_then(|inner| inner.split_once(','))
         .filter(|(property, _)| property.trim() == "name")
         .and_then(|(_, text)| text.trim().strip_prefix('\'')?.strip_suffix('\''));
-    let bad = || Refusal::bad_query("$filter", "Files can be filtered by startswith(name,'…') only");
+    let bad = || Refusal::bad_query("$filter", "Filters of files only support startswith(name,'…')");
     prefix.map(|text| text.replace("''", "'")).ok_or_else(bad)
 }
 
@@ -110,12 +110,12 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// One file: its content, its properties, or its deletion.
+/// Handles one file: its content, its properties, or its deletion.
 pub fn one(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str) -> Outcome {
     let path = place.path(file);
     let entry = files.entry(&place.node, &path).ok().flatten().ok_or_else(|| place.missing())?;
     if matches!(*ask.method, Method::GET | Method::HEAD) {
-        // Files have no tags: only their times can be asked for.
+        // Files have no ETags: only conditions on times are supported.
         let since = ["if-modified-since", "if-unmodified-since"];
         super::routes::check_named_conditions(ask, &since, &ETag::new(""), entry.modified)?;
     }
@@ -153,7 +153,7 @@ fn content(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str, entr
             )
         })?,
     };
-    // A file of a running task grows: what is promised is what there is now.
+    // A file of a running task grows: the response has its current length.
     let first = files.read(&place.node, path, from, piece(wanted)).map_err(|_| place.missing())?;
     let there = first.len() as u64;
     if there == wanted || first.is_empty() || wanted <= CHUNK as u64 {
@@ -164,12 +164,13 @@ fn content(ask: &Ask<'_>, files: &dyn NodeFiles, place: &Place, file: &str, entr
     Ok(described(Response::new(Body::from_stream(pieces)), place, entry, file, wanted))
 }
 
-/// As much as is read at once of what is left.
+/// Returns the length of the next piece.
 fn piece(left: u64) -> usize {
     usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)
 }
 
-/// What of a long file is still to be sent: read piece by piece, as the client takes it. No file is in memory as a whole.
+/// The rest of a long file, which is read in pieces as the client receives it, so that no file is in memory
+/// as a whole.
 struct Rest {
     core: Arc<Core>,
     node: NodeRef,
@@ -179,7 +180,8 @@ struct Rest {
 }
 
 impl Rest {
-    /// The pieces behind the first `sent` bytes. The answer breaks off if the file has become shorter meanwhile.
+    /// Returns the pieces after the first `sent` bytes. The response is interrupted if the file becomes
+    /// shorter.
     fn after(self, sent: u64) -> impl Stream<Item = io::Result<Bytes>> {
         stream::unfold((self, sent), |(rest, sent)| async move {
             let left = rest.wanted.checked_sub(sent).filter(|left| *left > 0)?;
@@ -188,7 +190,7 @@ impl Rest {
                 true => Err(io::ErrorKind::UnexpectedEof.into()),
                 false => Ok(Bytes::from(bytes)),
             });
-            // After an error nothing follows.
+            // An error ends the stream.
             let sent = read.as_ref().map_or(rest.wanted, |bytes| sent + bytes.len() as u64);
             Some((read, (rest, sent)))
         })

@@ -1,4 +1,4 @@
-//! Calls about jobs and their tasks.
+//! Requests about jobs and their tasks.
 
 use super::{
     Ask,
@@ -15,7 +15,7 @@ use dropmill_azure_wire::{
     uri::decode,
 };
 
-/// A call about a job.
+/// Handles a request about a job.
 pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
     let core = ask.core;
     let check = |model: &Model| {
@@ -119,12 +119,12 @@ pub async fn job_call(ask: &Ask<'_>, job: &str, rest: &[&str]) -> Outcome {
     }
 }
 
-/// Up to 100 tasks at once. The answer is 200 even when every one of them failed.
+/// Adds up to 100 tasks at once. The status is 200 even if every task failed.
 async fn add_collection(ask: &Ask<'_>, job: &str) -> Outcome {
     let tasks: TaskAddCollection = ask.body()?;
     let count = tasks.value.len();
     if !(1..=limit::TASKS_PER_COLLECTION).contains(&count) {
-        return Err(Refusal::invalid("value", count.to_string(), "A collection has 1 to 100 tasks"));
+        return Err(Refusal::invalid("value", count.to_string(), "A collection must have 1 to 100 tasks"));
     }
     let base = ask.base().to_owned();
     let value = ask

@@ -1,4 +1,4 @@
-//! The HTTP face of Batch: requests are checked, read, put to the model and answered here.
+//! The HTTP interface of Batch: checks and parses requests, passes them to the model, and sends responses.
 
 mod answer;
 mod files;
@@ -38,7 +38,7 @@ use crate::model::{
     query::{Filter, Select},
 };
 
-/// The routes; everything is decided by the raw path, whose percent-encoding is part of what was signed.
+/// Returns the router. All decisions use the raw path, whose percent-encoding is part of the signature.
 pub fn router(core: Arc<Core>, front: Arc<Front>) -> axum::Router {
     let calls = Arc::new(AtomicU64::new(1));
     axum::Router::new().fallback(move |request: Request| {
@@ -50,7 +50,7 @@ pub fn router(core: Arc<Core>, front: Arc<Front>) -> axum::Router {
 
 async fn serve(core: &Arc<Core>, front: &Front, request: Request, number: u64) -> Response {
     let now = core.now();
-    // Not secret and unique within this service: the moment it was told, and a count.
+    // Not secret and unique within this service: the current time and a counter.
     let request_id = format!("{:08x}-0000-4000-8000-{number:012x}", now.as_second() & 0xffff_ffff);
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
@@ -68,12 +68,12 @@ async fn serve(core: &Arc<Core>, front: &Front, request: Request, number: u64) -
     answer
 }
 
-/// One request, its sender known.
+/// The context of an authorized request.
 struct Ask<'a> {
     core: &'a Arc<Core>,
     front: &'a Front,
     method: &'a Method,
-    /// Segments of the path, percent-encoding kept.
+    /// Segments of the path, percent-encoded.
     path: Vec<&'a str>,
     query: &'a str,
     family: Family,
@@ -107,7 +107,7 @@ fn authorize(key: &SharedKey, parts: &http::request::Parts, now: Timestamp) -> R
     Err(Refusal { status: refusal.status(), error: Box::new(error) })
 }
 
-/// What every call may say in its query. Returns the family of the version that it names.
+/// Checks the common parameters of a query. Returns the family of its version.
 fn check_query(query: &str) -> Result<Family, Refusal> {
     let family = check_version(query)?;
     if let Some(timeout) = uri::value(query, "timeout").filter(|timeout| timeout.parse::<u32>().is_err()) {
@@ -123,7 +123,7 @@ fn check_query(query: &str) -> Result<Family, Refusal> {
     Ok(family)
 }
 
-/// Every version from 2022-10-01.16.0 on is spoken; what one that is newer than 2025-06-01 adds is not known here.
+/// Accepts every version from 2022-10-01.16.0 on; additions of versions after 2025-06-01 are unknown here.
 fn check_version(query: &str) -> Result<Family, Refusal> {
     let Some(version) = uri::value(query, "api-version") else {
         let words = "A query parameter that's mandatory for this request is not specified.";
@@ -143,14 +143,14 @@ fn check_version(query: &str) -> Result<Family, Refusal> {
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {
-    // A little more than the service allows, so that what is too long can be told from what breaks off.
+    // A little more than the service allows, to distinguish a body that is too long from an interrupted one.
     let longest = limit::BODY_BYTES + (64 << 10);
     let read = Limited::new(body, longest).collect().await.map(|body| body.to_bytes());
     match read {
         Ok(bytes) if bytes.len() <= limit::BODY_BYTES => Ok(bytes),
         Err(error) if !error.is::<LengthLimitError>() => {
             let words = "The specified request body is not syntactically valid.";
-            Err(Refusal::new(400, "InvalidRequestBody", words).with("Reason", "It broke off"))
+            Err(Refusal::new(400, "InvalidRequestBody", words).with("Reason", "It was interrupted"))
         }
         _ => Err(Refusal::new(413, "RequestBodyTooLarge", "The request body is too large.")
             .with("MaxLimit", limit::BODY_BYTES.to_string())),
@@ -158,7 +158,7 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
 }
 
 impl Ask<'_> {
-    /// `http://host:port`, as clients reach the service.
+    /// Returns `http://host:port`, the address of the service for clients.
     fn base(&self) -> &str {
         &self.front.identity.base
     }
@@ -167,7 +167,7 @@ impl Ask<'_> {
         uri::value(self.query, name).unwrap_or_default().into_owned()
     }
 
-    /// The properties to be shown.
+    /// Returns the selected properties.
     fn select(&self) -> Select {
         Select::parse(&self.value("$select"))
             .expanding(&self.value("$expand"), self.core.now())
@@ -178,7 +178,7 @@ impl Ask<'_> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The body, checked for what reading it would pass over: unknown words and names.
+    /// Parses the body, and checks for unknown values and properties.
     fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
         let report = requests::check(self.family, self.method.as_str(), &self.path, &self.body);
         if let Some(wrong) = report.wrong {
@@ -204,7 +204,7 @@ impl Ask<'_> {
             return Ok(body);
         }
         let reason = error.to_string();
-        // serde names the property between backticks.
+        // serde writes the property between backticks.
         let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
         if let Some((property, _)) = missing {
             return Err(Refusal::missing(property));
@@ -216,22 +216,22 @@ impl Ask<'_> {
             .with("Reason", reason))
     }
 
-    /// A body that may be missing: then it is as if it were empty.
+    /// Parses a body that may be missing, which is like an empty one.
     fn body_or_default<T: serde::de::DeserializeOwned + Default>(&self) -> Result<T, Refusal> {
         if self.body.is_empty() { Ok(T::default()) } else { self.body() }
     }
 
-    /// `$filter` over these properties.
+    /// Parses `$filter` with these properties.
     fn filter(&self, properties: &[&str]) -> Result<Option<Filter>, Refusal> {
         let text = self.value("$filter");
         if text.is_empty() { Ok(None) } else { Filter::parse(&text, properties).map(Some) }
     }
 
-    /// A page of a short list that is made anew for every call.
+    /// Returns a page of a short list that is computed for every request.
     fn slice<T: serde::Serialize>(&self, kind: &str, most: u32, mut all: Vec<T>) -> Outcome {
         let size = self.page_size(most)?;
         let token = self.value("$skiptoken");
-        let bad = || Refusal::bad_query("$skiptoken", "it is none of this service");
+        let bad = || Refusal::bad_query("$skiptoken", "it was not issued by this service");
         let from = if token.is_empty() { 0 } else { token.parse::<usize>().map_err(|_| bad())? };
         let mut value = all.split_off(from.min(all.len()));
         let next_link = (value.len() > size).then(|| routes::next_link(self, &(from + size).to_string()));
@@ -245,15 +245,17 @@ impl Ask<'_> {
             "" => Ok(most as usize),
             text => match text.parse::<u32>() {
                 Ok(size) if (1..=most).contains(&size) => Ok(size as usize),
-                _ => Err(Refusal::bad_query("maxresults", format!("It must be a number from 1 to {most}"))
-                    .with("QueryParameterValue", text)),
+                _ => {
+                    Err(Refusal::bad_query("maxresults", format!("It must be a number between 1 and {most}"))
+                        .with("QueryParameterValue", text))
+                }
             },
         }
     }
 }
 
-/// A body without the properties at these paths; none if there are no paths, or it is no JSON. What the client's version
-/// does not have is ignored, also if another version has it.
+/// Returns a body without the properties at these paths; `None` if there are no paths, or it is not JSON.
+/// Properties that the client's version does not have are ignored, even if another version has them.
 fn without(body: &[u8], paths: &[String]) -> Option<Vec<u8>> {
     fn remove(value: &mut serde_json::Value, path: &str) {
         let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
@@ -278,7 +280,7 @@ fn without(body: &[u8], paths: &[String]) -> Option<Vec<u8>> {
     serde_json::to_vec(&value).ok()
 }
 
-/// Properties that are numbers, which some clients write as texts and the service reads all the same.
+/// Numeric properties that some clients write as text.
 const NUMBERS: &[&str] = &[
     "targetDedicatedNodes",
     "targetLowPriorityNodes",
@@ -290,7 +292,7 @@ const NUMBERS: &[&str] = &[
     "numberOfInstances",
 ];
 
-/// Makes numbers of texts where numbers belong; whether there was any.
+/// Converts texts to numbers in these properties; returns whether there were any.
 fn numbers_of_texts(value: &mut serde_json::Value) -> bool {
     let mut any = false;
     match value {

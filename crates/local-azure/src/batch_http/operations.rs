@@ -1,9 +1,9 @@
-//! Every operation of the protocol, and that each is answered and told about.
+//! Tests that every operation of the protocol is implemented and documented.
 
 use super::tests::Rig;
 use serde_json::json;
 
-/// Method, path, and a body that has what is required. `p`, `j`, `t`, `s` are there; `NODE` is a node.
+/// Method, path, and a minimal body. `p`, `j`, `t`, `s` exist; `NODE` is a node.
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "applications", ""),
     ("GET", "applications/{id}", ""),
@@ -87,7 +87,7 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "jobschedules/{s}/jobs", ""),
 ];
 
-/// What operations answer, where it is not what they say when all is well.
+/// Responses that differ from the success of an operation.
 const OTHERWISE: &[(&str, &str)] = &[
     ("GET applications/{id}", "404 ApplicationNotFound"),
     ("POST pools/{p}/evaluateautoscale", "409 OperationInvalidForCurrentState"),
@@ -103,7 +103,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("POST jobs/{j}/tasks/{t}/reactivate", "409 TaskSucceeded"),
 ];
 
-/// The status of success, as the protocol has it.
+/// Returns the status of success, according to the protocol.
 fn success(method: &str, path: &str) -> u16 {
     let last = path.rsplit('/').next().unwrap();
     match (method, last) {
@@ -121,11 +121,11 @@ fn success(method: &str, path: &str) -> u16 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_operation_is_answered_as_the_protocol_says() {
+async fn every_operation_has_the_status_of_the_protocol() {
     for (method, path, body) in OPERATIONS {
         let rig = Rig::with_tasks().await;
         let schedule = json!({"id": "s", "schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
-        assert_eq!(rig.post("jobschedules", schedule).await.told(), "201");
+        assert_eq!(rig.post("jobschedules", schedule).await.outcome(), "201");
         let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
         let file =
             if path.starts_with("pools") { "workitems%2Fj%2Fjob-1%2Ft0%2Fstdout.txt" } else { "stdout.txt" };
@@ -134,16 +134,16 @@ async fn every_operation_is_answered_as_the_protocol_says() {
         let filled = names.iter().fold((*path).to_owned(), |path, (name, value)| path.replace(name, value));
         let filled = filled.replace(['{', '}'], "");
         let body = (!body.is_empty()).then(|| json!(body.replace("NODE", &node)));
-        let found = rig.ask(method, &filled, &[], body).await.told();
+        let found = rig.ask(method, &filled, &[], body).await.outcome();
         let name = format!("{method} {path}");
         let other = OTHERWISE.iter().find(|(operation, _)| *operation == name);
         let expected =
-            other.map_or_else(|| success(method, path).to_string(), |(_, told)| (*told).to_owned());
+            other.map_or_else(|| success(method, path).to_string(), |(_, outcome)| (*outcome).to_owned());
         assert_eq!(found, expected, "{name}");
     }
 }
 
-/// Operations that have conditions, as the protocol lists them; files know times alone.
+/// Operations with conditions, according to the protocol; for files, only times.
 const CONDITIONAL: &[&str] = &[
     "HEAD jobschedules/{s}",
     "DELETE jobschedules/{s}",
@@ -176,10 +176,10 @@ const CONDITIONAL: &[&str] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn every_operation_that_has_conditions_holds_to_them() {
+async fn every_operation_with_conditions_checks_them() {
     let rig = Rig::with_tasks().await;
     let schedule = json!({"id": "s", "schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
-    assert_eq!(rig.post("jobschedules", schedule).await.told(), "201");
+    assert_eq!(rig.post("jobschedules", schedule).await.outcome(), "201");
     let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
     let names = [("{p}", "p"), ("{j}", "j"), ("{t}", "t0"), ("{s}", "s"), ("{n}", &*node)];
     let fill =
@@ -187,14 +187,14 @@ async fn every_operation_that_has_conditions_holds_to_them() {
     for name in CONDITIONAL {
         let (method, path) = name.split_once(' ').unwrap();
         let known = OPERATIONS.iter().find(|(verb, known, _)| *verb == method && *known == path);
-        let (_, _, body) = known.unwrap_or_else(|| panic!("{name} is no operation"));
+        let (_, _, body) = known.unwrap_or_else(|| panic!("unknown operation {name}"));
         let body = (!body.is_empty()).then(|| json!(body.replace("NODE", &node)));
-        // What fails changes nothing: all are asked of the same entities.
+        // A failed request changes nothing: all are sent to the same entities.
         for (header, value) in [("if-match", "0x1"), ("if-unmodified-since", "Sun, 01 Mar 2026 00:00:00 GMT")]
         {
-            let told = rig.ask(method, &fill(path), &[(header, value)], body.clone()).await.told();
+            let outcome = rig.ask(method, &fill(path), &[(header, value)], body.clone()).await.outcome();
             let expected = if method == "HEAD" { "412" } else { "412 ConditionNotMet" };
-            assert_eq!(told, expected, "{name} {header}");
+            assert_eq!(outcome, expected, "{name} {header}");
         }
     }
     for path in [
@@ -209,8 +209,11 @@ async fn every_operation_that_has_conditions_holds_to_them() {
             ("if-match", "0x1", 200),
         ] {
             for method in ["GET", "HEAD"] {
-                let told = rig.ask(method, path, &[(header, value)], None).await.told();
-                assert!(told.starts_with(&expected.to_string()), "{method} {path} {header} {value}: {told}");
+                let outcome = rig.ask(method, path, &[(header, value)], None).await.outcome();
+                assert!(
+                    outcome.starts_with(&expected.to_string()),
+                    "{method} {path} {header} {value}: {outcome}"
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Calls about pools and their nodes.
+//! Requests about pools and their nodes.
 
 use super::{
     Ask,
@@ -7,7 +7,7 @@ use super::{
     routes::{acted, changed, check_conditions, no_such_verb, page},
 };
 use crate::{
-    model::{Act, Model, Refusal},
+    model::{Model, NodeAction, Refusal},
     orders::NodeRef,
 };
 use dropmill_azure_wire::{
@@ -16,7 +16,7 @@ use dropmill_azure_wire::{
 };
 use http::Method;
 
-/// A call about a pool.
+/// Handles a request about a pool.
 pub async fn pool_call(ask: &Ask<'_>, pool: &str, rest: &[&str]) -> Outcome {
     let core = ask.core;
     let check = |model: &Model| {
@@ -134,15 +134,15 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
         ("POST", ["reboot"]) => {
             let reboot: wire::NodeReboot = ask.body_or_default()?;
             let option = reboot.node_reboot_option;
-            restart(ask, pool, node, Act::Reboot, option).await
+            restart(ask, pool, node, NodeAction::Reboot, option).await
         }
         ("POST", ["reimage"]) => {
             let reimage: wire::NodeReimage = ask.body_or_default()?;
-            restart(ask, pool, node, Act::Reimage, reimage.node_reimage_option).await
+            restart(ask, pool, node, NodeAction::Reimage, reimage.node_reimage_option).await
         }
         ("POST", ["deallocate"]) => {
             let deallocate: wire::NodeDeallocate = ask.body_or_default()?;
-            restart(ask, pool, node, Act::Deallocate, deallocate.node_deallocate_option).await
+            restart(ask, pool, node, NodeAction::Deallocate, deallocate.node_deallocate_option).await
         }
         ("POST", ["start"]) => {
             core.change(|model, now| model.start_node(pool, node, now)).await?;
@@ -170,7 +170,7 @@ async fn node_call(ask: &Ask<'_>, pool: &str, node: &str, rest: &[&str]) -> Outc
             let log = core.look(|model| model.node_log(pool, node, logs.start_time, logs.end_time))?;
             let folder =
                 format!("{}/{pool}/{node}/{}", ask.front.identity.account, core.now().as_microsecond());
-            // As on Azure, the answer does not tell why a container took nothing.
+            // As on Azure, the response does not contain the reason if the container could not store it.
             let stored = log.is_some_and(|log| {
                 let file = (format!("{folder}/agent-debug.log"), log.into_bytes());
                 core.store_blob(logs.container_url.expose(), file)
@@ -233,7 +233,7 @@ async fn restart(
     ask: &Ask<'_>,
     pool: &str,
     node: &str,
-    act: Act,
+    act: NodeAction,
     option: Option<wire::NodeDeallocationOption>,
 ) -> Outcome {
     ask.core.change(|model, now| model.restart_node(pool, node, act, option.as_ref(), now)).await?;

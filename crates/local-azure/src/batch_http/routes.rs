@@ -1,4 +1,4 @@
-//! Which request is which call of the model.
+//! Routes requests to functions of the model.
 
 use super::{
     Ask,
@@ -15,7 +15,7 @@ use dropmill_azure_wire::{
 use http::Method;
 use serde::Serialize;
 
-/// Carries a request out.
+/// Carries out a request.
 pub async fn route(ask: &Ask<'_>) -> Outcome {
     let path: Vec<&str> = ask.path.to_vec();
     match (ask.method.as_str(), path.as_slice()) {
@@ -37,7 +37,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
         }),
         ("POST", ["jobs"]) => {
             let job: JobAdd = ask.body()?;
-            // Azure gives each new job this address, whatever its id.
+            // As on Azure, every new job has this URL, whatever its id.
             let url = format!("{}/jobs/job-1", ask.base());
             let made = ask.core.change(|model, now| model.create_job(job, now)).await?;
             Ok(created(made, &url))
@@ -67,7 +67,7 @@ pub async fn route(ask: &Ask<'_>) -> Outcome {
     }
 }
 
-/// A verb that a resource does not have.
+/// Returns the error for an unsupported HTTP verb.
 pub fn no_such_verb() -> Refusal {
     Refusal::new(405, "UnsupportedHttpVerb", "The resource doesn't support the specified HTTP verb.")
 }
@@ -83,18 +83,18 @@ pub fn changed(ask: &Ask<'_>, status: u16, (etag, modified): (ETag, Timestamp)) 
     named(tagged(empty(status), &etag, modified), &url)
 }
 
-/// The answer to an action on a node: its address, and nothing about the node.
+/// Returns the response to an action on a node: its URL, without the node.
 pub fn acted(ask: &Ask<'_>, status: u16) -> axum::response::Response {
     named(empty(status), &format!("{}/{}", ask.base(), ask.path.join("/")))
 }
 
-/// The request's conditions on what it reads or writes: at most one of the four.
+/// Checks the conditions of a request: at most one of the four headers.
 pub fn check_conditions(ask: &Ask<'_>, etag: &ETag, modified: Timestamp) -> Result<(), Refusal> {
     let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
     check_named_conditions(ask, &names, etag, modified)
 }
 
-/// Likewise, of these headers alone.
+/// Checks only the conditions in these headers.
 pub fn check_named_conditions(
     ask: &Ask<'_>,
     names: &[&str],
@@ -107,7 +107,7 @@ pub fn check_named_conditions(
         let words = "Multiple condition headers are not supported.";
         return Err(Refusal::new(400, "MultipleConditionHeadersNotSupported", words));
     }
-    // Headers tell whole seconds.
+    // Headers have whole seconds.
     let since = || {
         let words = "The value for one of the HTTP headers is not in the correct format.";
         let bad = || {
@@ -130,7 +130,7 @@ pub fn check_named_conditions(
     Err(Refusal::new(if unchanged { 304 } else { 412 }, "ConditionNotMet", words))
 }
 
-/// A page of a list.
+/// Returns a page of a list.
 pub fn page<T: Serialize>(
     ask: &Ask<'_>,
     shape: &str,
@@ -144,7 +144,7 @@ pub fn page<T: Serialize>(
     Ok(json(&Page { odata_metadata: Some(format!("{}/$metadata#{shape}", ask.base())), value, next_link }))
 }
 
-/// The address of the next page: this request's, with the token; built from the host that was asked.
+/// Returns the URL of the next page: that of this request, with the token and the requested host.
 pub fn next_link(ask: &Ask<'_>, token: &str) -> String {
     let base = match ask.header("host") {
         Some(host) => format!("{}://{host}", ask.base().split("://").next().unwrap_or("http")),
@@ -170,7 +170,7 @@ fn pool_usage(ask: &Ask<'_>) -> Outcome {
         "" => Ok(None),
         text => {
             let bad = || {
-                Refusal::bad_query(name, "It must be a moment as in 2026-03-02T10:00:00Z")
+                Refusal::bad_query(name, "It must be a time such as 2026-03-02T10:00:00Z")
                     .with("QueryParameterValue", text)
             };
             parse_iso(text).map(Some).ok_or_else(bad)

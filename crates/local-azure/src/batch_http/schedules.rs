@@ -1,4 +1,4 @@
-//! Calls about job schedules.
+//! Requests about job schedules.
 
 use super::{
     Ask,
@@ -9,7 +9,7 @@ use crate::model::{Model, ScheduleAsk};
 use dropmill_azure_wire::{batch::limit, uri::decode};
 use http::Method;
 
-/// A call about job schedules; `rest` follows `jobschedules` in the path.
+/// Handles a request about job schedules; `rest` is the path after `jobschedules`.
 pub async fn schedule_call(ask: &Ask<'_>, rest: &[&str]) -> Outcome {
     let core = ask.core;
     let (id, rest) = match (ask.method.as_str(), rest) {

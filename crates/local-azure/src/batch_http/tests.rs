@@ -1,8 +1,8 @@
-//! The HTTP face, asked as clients ask it: signed requests in process, nodes that pretend.
+//! Tests the HTTP interface like a client: signed requests in process, with fake nodes.
 
 use crate::{
     orders::NodeRef,
-    runner::{Pretend, PretendRunner, PretendSettings},
+    runner::{FakeRunner, FakeSettings, Pretend},
     service::{LocalAzure, RunnerChoice, ServiceSettings},
 };
 use axum::body::Body;
@@ -31,7 +31,7 @@ pub struct Rig {
     key: SharedKey,
 }
 
-/// Status, headers and body.
+/// A response: status, headers and body.
 pub struct Reply {
     status: u16,
     headers: HeaderMap,
@@ -39,8 +39,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// `200`, or status and code.
-    pub fn told(&self) -> String {
+    /// Returns `200`, or status and code.
+    pub fn outcome(&self) -> String {
         match self.body["code"].as_str() {
             Some(code) => format!("{} {code}", self.status),
             None => self.status.to_string(),
@@ -57,7 +57,7 @@ impl Reply {
 }
 
 impl Rig {
-    /// A service whose tasks print `stdout`.
+    /// Creates a service whose tasks print `stdout`.
     fn new(stdout: &str) -> Self {
         Self::with(stdout, ServiceSettings::in_memory())
     }
@@ -67,28 +67,28 @@ impl Rig {
         let clock: SharedClock = Arc::new(Fixed);
         let runner_clock = clock.clone();
         let make = RunnerChoice::Custom(Box::new(move |reports, door| {
-            let settings = PretendSettings {
+            let settings = FakeSettings {
                 script: Arc::new(move |_| Pretend { stdout: stdout.clone(), ..Pretend::default() }),
                 boot: Arc::new(|_: &NodeRef| Duration::from_secs(1)),
             };
-            PretendRunner::start(settings, runner_clock, reports, door)
+            FakeRunner::start(settings, runner_clock, reports, door)
         }));
         let azure = LocalAzure::open(settings, clock, make).unwrap();
         let batch = azure.connection().batch;
         Self { key: SharedKey::new(&batch.account, &batch.key).unwrap(), azure }
     }
 
-    /// A pool `p`, a job `j`, tasks `t0` to `t4` that ran and said hello.
+    /// Creates a pool `p`, a job `j`, and tasks `t0` to `t4`, which have run and printed a greeting.
     pub async fn with_tasks() -> Self {
         Self::with_tasks_that_print("hello").await
     }
 
     async fn with_tasks_that_print(stdout: &str) -> Self {
         let rig = Self::new(stdout);
-        assert_eq!(rig.post("pools", pool("p")).await.told(), "201");
-        assert_eq!(rig.post("jobs", json!({"id": "j", "poolInfo": {"poolId": "p"}})).await.told(), "201");
+        assert_eq!(rig.post("pools", pool("p")).await.outcome(), "201");
+        assert_eq!(rig.post("jobs", json!({"id": "j", "poolInfo": {"poolId": "p"}})).await.outcome(), "201");
         let tasks: Vec<_> = (0..5).map(|n| json!({"id": format!("t{n}"), "commandLine": "x"})).collect();
-        assert_eq!(rig.post("jobs/j/addtaskcollection", json!({"value": tasks})).await.told(), "200");
+        assert_eq!(rig.post("jobs/j/addtaskcollection", json!({"value": tasks})).await.outcome(), "200");
         tokio::time::sleep(Duration::from_secs(60)).await;
         rig
     }
@@ -131,7 +131,7 @@ fn pool(id: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conditional_headers_hold_for_reads_and_writes() {
+async fn conditional_headers_apply_to_reads_and_writes() {
     let rig = Rig::with_tasks().await;
     let tag = rig.get("jobs/j").await.header("etag");
     let quoted = format!("\"{tag}\"");
@@ -152,18 +152,18 @@ async fn conditional_headers_hold_for_reads_and_writes() {
     ];
     for (header, value, read, write) in table {
         let got = rig.ask("GET", "jobs/j", &[(header, value)], None).await;
-        assert_eq!(got.told(), read, "GET {header}: {value}");
-        // What changes nothing else still makes another tag, so it goes to a job of its own.
+        assert_eq!(got.outcome(), read, "GET {header}: {value}");
+        // Even a change without effect creates a new ETag, so a separate job is used.
         rig.post("jobs", json!({"id": "k", "poolInfo": {"poolId": "p"}})).await;
         let own = rig.get("jobs/k").await.header("etag");
         let value = value.replace(&tag, &own);
         let got = rig.ask("PATCH", "jobs/k", &[(header, &value)], Some(json!({"priority": 1}))).await;
-        assert_eq!(got.told(), write, "PATCH {header}: {value}");
+        assert_eq!(got.outcome(), write, "PATCH {header}: {value}");
         rig.ask("DELETE", "jobs/k", &[], None).await;
     }
     let both = [("if-match", "*"), ("if-none-match", "0x1")];
     let got = rig.ask("GET", "pools/p", &both, None).await;
-    assert_eq!(got.told(), "400 MultipleConditionHeadersNotSupported");
+    assert_eq!(got.outcome(), "400 MultipleConditionHeadersNotSupported");
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +191,7 @@ async fn lists_are_filtered_selected_and_paged() {
         let mut ids = reply.ids();
         ids.sort_unstable();
         assert_eq!(ids, expected, "{filter}");
-        // In pages of two, along absolute links.
+        // In pages of two, following absolute links.
         let mut all = vec![];
         let mut next = Some(format!("jobs/j/tasks?$filter={}&maxresults=2", encode(filter)));
         while let Some(path) = next {
@@ -226,7 +226,7 @@ async fn lists_are_filtered_selected_and_paged() {
         "((((",
     ] {
         let reply = rig.get(&format!("jobs/j/tasks?$filter={}", encode(wrong))).await;
-        assert_eq!(reply.told(), "400 InvalidQueryParameterValue", "{wrong}");
+        assert_eq!(reply.outcome(), "400 InvalidQueryParameterValue", "{wrong}");
     }
     let long = vec!["id eq 't'"; 500].join(" or ");
     assert_eq!(rig.get(&format!("jobs/j/tasks?$filter={}", encode(&long))).await.status, 400);
@@ -237,10 +237,10 @@ async fn lists_are_filtered_selected_and_paged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_rejected_learns_what_to_do() {
+async fn a_rejected_client_gets_a_hint() {
     let rig = Rig::new("");
-    let told = rig.get("jobs?api-version=2021-06-01.14.0").await;
-    assert!(told.body["values"].to_string().contains("2022-10-01.16.0 and later"), "{}", told.body);
+    let reply = rig.get("jobs?api-version=2021-06-01.14.0").await;
+    assert!(reply.body["values"].to_string().contains("2022-10-01.16.0 and later"), "{}", reply.body);
     for (authorization, status, words) in [
         ("Bearer abc", 400, "dropmill env"),
         ("SharedKey other:AAAA", 403, "dropmill env"),
@@ -265,7 +265,7 @@ async fn a_client_that_is_rejected_learns_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_every_call_may_say_is_checked() {
+async fn common_parameters_of_requests_are_checked() {
     let rig = Rig::with_tasks().await;
     let table = [
         ("jobs?api-version=2022-10-01.16.0", "200"),
@@ -297,17 +297,17 @@ async fn what_every_call_may_say_is_checked() {
         ("nothing", "404 ResourceNotFound"),
     ];
     for (path, expected) in table {
-        assert_eq!(rig.get(path).await.told(), expected, "{path}");
+        assert_eq!(rig.get(path).await.outcome(), expected, "{path}");
     }
     let none = Request::get("http://batch/jobs?api-version=2024-07-01.20.0").body(Body::empty()).unwrap();
     assert_eq!(rig.azure.batch_router().oneshot(none).await.unwrap().status(), 401);
     assert_eq!(rig.ask("HEAD", "pools/p", &[], None).await.status, 200);
     assert_eq!(rig.ask("HEAD", "pools/none", &[], None).await.status, 404);
-    assert_eq!(rig.ask("PUT", "pools/p", &[], None).await.told(), "405 UnsupportedHttpVerb");
+    assert_eq!(rig.ask("PUT", "pools/p", &[], None).await.outcome(), "405 UnsupportedHttpVerb");
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_words_are_rejected_and_unknown_names_if_the_service_is_strict() {
+async fn unknown_values_are_rejected_and_unknown_properties_in_strict_mode() {
     for strict in [false, true] {
         let rig = Rig::with("", ServiceSettings { strict, ..ServiceSettings::in_memory() });
         rig.post("pools", pool("p")).await;
@@ -337,12 +337,12 @@ async fn unknown_words_are_rejected_and_unknown_names_if_the_service_is_strict()
             ("jobs/j/tasks", json!({"commandLine": {}}), "commandLine"),
         ] {
             let reply = rig.post(path, on_pool(more)).await;
-            assert_eq!(reply.told(), "400 InvalidPropertyValue", "{path} {property}");
+            assert_eq!(reply.outcome(), "400 InvalidPropertyValue", "{path} {property}");
             assert_eq!(reply.body["values"][0]["value"], property);
         }
         let mut policy = pool("q");
         policy["taskSchedulingPolicy"] = json!({"nodeFillType": "fill"});
-        assert_eq!(rig.post("pools", policy).await.told(), "400 InvalidPropertyValue");
+        assert_eq!(rig.post("pools", policy).await.outcome(), "400 InvalidPropertyValue");
         for (path, body, property) in [
             (
                 "jobs",
@@ -352,7 +352,7 @@ async fn unknown_words_are_rejected_and_unknown_names_if_the_service_is_strict()
             ("jobs/j/tasks", json!({"id": "t", "commandLine": "x", "dependson": {}}), "dependson"),
         ] {
             let reply = rig.post(path, body).await;
-            assert_eq!(reply.told(), if strict { "400 InvalidRequestBody" } else { "201" }, "{path}");
+            assert_eq!(reply.outcome(), if strict { "400 InvalidRequestBody" } else { "201" }, "{path}");
             if strict {
                 assert_eq!(reply.body["values"][0]["value"], property);
             }
@@ -361,7 +361,7 @@ async fn unknown_words_are_rejected_and_unknown_names_if_the_service_is_strict()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_says_what_was_wrong_with_which_property() {
+async fn an_error_names_the_property_and_the_problem() {
     let rig = Rig::with_tasks().await;
     let table = [
         (json!({"id": "x"}), "400 MissingRequiredProperty", "commandLine"),
@@ -372,9 +372,9 @@ async fn an_error_says_what_was_wrong_with_which_property() {
             "requiredSlots",
         ),
     ];
-    for (body, told, property) in table {
+    for (body, expected, property) in table {
         let reply = rig.post("jobs/j/tasks", body).await;
-        assert_eq!(reply.told(), told);
+        assert_eq!(reply.outcome(), expected);
         assert_eq!(reply.body["values"][0]["key"], "PropertyName");
         assert_eq!(reply.body["values"][0]["value"], property);
         let text = reply.body["message"]["value"].as_str().unwrap();
@@ -391,32 +391,32 @@ async fn an_error_says_what_was_wrong_with_which_property() {
                 (400..500).contains(&reply.status),
                 "{path} {}: {}",
                 &body[..body.len().min(20)],
-                reply.told()
+                reply.outcome()
             );
         }
     }
-    // Some clients write numbers as texts.
+    // Some clients write numbers as text.
     let texts = json!({"targetDedicatedNodes": "2"});
-    assert_eq!(rig.post("pools/p/resize", texts).await.told(), "202");
+    assert_eq!(rig.post("pools/p/resize", texts).await.outcome(), "202");
     let kinds = [
         (json!({"id": "x", "commandLine": {}}), "400 InvalidPropertyValue"),
         (json!("{"), "400 InvalidRequestBody"),
     ];
-    for (body, told) in kinds {
-        assert_eq!(rig.post("jobs/j/tasks", body).await.told(), told);
+    for (body, expected) in kinds {
+        assert_eq!(rig.post("jobs/j/tasks", body).await.outcome(), expected);
     }
     let secret =
         json!([{"name": "ann", "password": "hidden", "linuxUserConfiguration": {"sshPrivateKey": "hidden"}}]);
     let mut body = pool("with-users");
     body["userAccounts"] = secret;
-    assert_eq!(rig.post("pools", body).await.told(), "201");
+    assert_eq!(rig.post("pools", body).await.outcome(), "201");
     assert!(!rig.get("pools/with-users").await.body.to_string().contains("hidden"));
     let big = "x".repeat((1 << 20) + 1);
-    assert_eq!(rig.post("jobs", json!(big)).await.told(), "413 RequestBodyTooLarge");
+    assert_eq!(rig.post("jobs", json!(big)).await.outcome(), "413 RequestBodyTooLarge");
     let many = vec![json!({"id": "x", "commandLine": "x"}); 101];
     let reply = rig.post("jobs/j/addtaskcollection", json!({"value": many})).await;
-    assert_eq!(reply.told(), "400 InvalidPropertyValue");
-    // What breaks off is not what is too long.
+    assert_eq!(reply.outcome(), "400 InvalidPropertyValue");
+    // An interrupted body is not a body that is too long.
     let broken = Body::from_stream(futures_util::stream::iter([
         Ok(bytes::Bytes::from_static(b"{")),
         Err(std::io::Error::from(std::io::ErrorKind::TimedOut)),
@@ -427,12 +427,12 @@ async fn an_error_says_what_was_wrong_with_which_property() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nodes_extensions_are_its_pools_and_keep_their_secrets() {
+async fn the_extensions_of_a_node_are_those_of_its_pool_without_secrets() {
     let rig = Rig::new("");
     let mut body = pool("p");
     body["virtualMachineConfiguration"]["extensions"] =
         json!([{"name": "e", "publisher": "x", "type": "y", "protectedSettings": {"key": "hidden"}}]);
-    assert_eq!(rig.post("pools", body).await.told(), "201");
+    assert_eq!(rig.post("pools", body).await.outcome(), "201");
     let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
     let all = rig.get(&format!("pools/p/nodes/{node}/extensions")).await;
     assert_eq!(all.body["value"][0]["vmExtension"]["name"], "e");
@@ -477,13 +477,13 @@ async fn files_are_listed_and_read_in_ranges() {
     assert_eq!(rig.ask("HEAD", file, &[], None).await.header("content-length"), "5");
     for bad in ["..%2F..%2Fx", "%2Fetc%2Fpasswd", "none", "wd%2F..%2F..%2Fx"] {
         assert_eq!(
-            rig.get(&format!("jobs/j/tasks/t0/files/{bad}")).await.told(),
+            rig.get(&format!("jobs/j/tasks/t0/files/{bad}")).await.outcome(),
             "404 FileNotFound",
             "{bad}"
         );
     }
     assert_eq!(rig.ask("DELETE", file, &[], None).await.status, 200);
-    assert_eq!(rig.get(file).await.told(), "404 FileNotFound");
+    assert_eq!(rig.get(file).await.outcome(), "404 FileNotFound");
     let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
     let reply = rig.get(&format!("pools/p/nodes/{node}/files/workitems%2Fj%2Fjob-1%2Ft1%2Fstdout.txt")).await;
     assert_eq!(reply.status, 200);
@@ -491,7 +491,7 @@ async fn files_are_listed_and_read_in_ranges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_file_is_sent_piece_by_piece_and_breaks_off_when_it_is_gone() {
+async fn a_long_file_is_sent_in_pieces_and_interrupted_when_it_is_deleted() {
     let content: String = (0..100_000).map(|number| format!("{number:06}\n")).collect();
     let rig = Rig::with_tasks_that_print(&content).await;
     for (range, expected) in [("bytes=0-", &*content), ("bytes=7-599999", &content[7..600_000])] {
@@ -513,7 +513,7 @@ async fn a_long_file_is_sent_piece_by_piece_and_breaks_off_when_it_is_gone() {
             return;
         }
     }
-    panic!("a file that is gone came to a good end");
+    panic!("the response for a deleted file was complete");
 }
 
 impl Rig {

@@ -1,4 +1,4 @@
-//! Which container and blob a path names. Names are keys, never paths: nothing in them is resolved.
+//! The container and blob that a path names. Names are keys, never paths: they are not resolved.
 
 use dropmill_azure_wire::{
     blob::{is_valid_blob_name, is_valid_container_name},
@@ -8,31 +8,31 @@ use percent_encoding::percent_decode_str;
 use std::net::IpAddr;
 use url::{Host, Url};
 
-/// What a path below the account names; empty where it names nothing.
+/// The names in a path below the account; empty if missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
-    /// The container.
+    /// Name of the container.
     pub container: String,
-    /// The blob.
+    /// Name of the blob.
     pub blob: String,
 }
 
-/// A path that names nothing.
+/// An invalid name of a container or blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum BadAddress {
-    #[error("the path is not UTF-8, or holds a NUL")]
+    #[error("the path is not UTF-8, or contains a zero byte")]
     NotText,
-    #[error("the name of a container has 3 to 63 small letters, digits and single hyphens")]
+    #[error("the name of a container has 3 to 63 lower-case letters, digits and single hyphens")]
     Container,
-    #[error("the name of a blob has 1 to 1024 characters")]
+    #[error("the name of a blob must have 1 to 1024 characters")]
     Blob,
-    #[error("the name of a blob has no control characters")]
+    #[error("the name of a blob must not have control characters")]
     Control,
 }
 
 impl Address {
-    /// Takes a path apart, as it was sent, from behind the account's slash.
+    /// Splits a path as it was sent, starting after the account's slash.
     ///
     /// # Errors
     /// [`BadAddress::NotText`].
@@ -41,10 +41,10 @@ impl Address {
         Ok(Self { container: text(container)?, blob: text(blob)? })
     }
 
-    /// Whether the names may be such.
+    /// Checks the names.
     ///
     /// # Errors
-    /// The one that may not.
+    /// Returns the problem of the first invalid name.
     pub fn check(&self) -> Result<(), BadAddress> {
         if !self.container.is_empty() && !is_valid_container_name(&self.container) {
             return Err(BadAddress::Container);
@@ -55,8 +55,8 @@ impl Address {
         Ok(())
     }
 
-    /// Whether a blob may be made under the name. What a task left under a name with control characters can be read and
-    /// deleted; nobody else makes any.
+    /// Checks whether a blob with this name may be created. A blob with control characters in its name, from
+    /// a task, can be read and deleted; clients cannot create one.
     ///
     /// # Errors
     /// [`BadAddress::Control`].
@@ -65,16 +65,16 @@ impl Address {
     }
 }
 
-/// What a request's path names, without a slash in front, by the `Host` it was sent to: below the account's segment
-/// (`http://127.0.0.1:10000/account/container`), or below the root if the host is the account's own
-/// (`http://account.blob.localhost:10000/container`). `None`: another account's.
+/// Returns what a request's path names, without a leading slash. It depends on the `Host`: the path is below
+/// the account's segment (`http://127.0.0.1:10000/account/container`), or below the root if the host is the
+/// account's own (`http://account.blob.localhost:10000/container`). `None`: another account.
 pub fn inside<'a>(host: &str, path: &'a str, account: &str) -> Option<&'a str> {
     let rest = path.strip_prefix('/')?;
     if is_of(host, account) { Some(rest) } else { below(rest, account) }
 }
 
-/// Whether a URL leads to the host and port of this service, whatever its scheme and path. All names and addresses of this
-/// machine are one host.
+/// Returns whether a URL leads to the host and port of this service, with any scheme and path. All names and
+/// addresses of this machine are the same host.
 pub fn is_here(endpoint: &str, url: &str) -> bool {
     let (Ok(own), Ok(url)) = (Url::parse(endpoint), Url::parse(url)) else { return false };
     let same_port = own.port_or_known_default() == url.port_or_known_default();
@@ -82,7 +82,7 @@ pub fn is_here(endpoint: &str, url: &str) -> bool {
     same_port && (own.host() == url.host() || both_loopback)
 }
 
-/// Whether a URL's host is this machine.
+/// Returns whether a URL's host is this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => is_loopback_name(name),
@@ -92,20 +92,20 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// `localhost` and every name below it.
+/// Returns whether a name is `localhost` or below it.
 fn is_loopback_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// A connection to the unspecified address reaches this machine, too.
+/// Connections to the unspecified address also reach this machine.
 fn is_loopback_address(address: IpAddr) -> bool {
     let address = address.to_canonical();
     address.is_loopback() || address.is_unspecified()
 }
 
-/// What a URL of this service names, with its query. `endpoint` is `scheme://host:port/account`; another name of this machine
-/// and the account's own host lead to the same place at the same port.
+/// Returns what a URL of this service names, with its query. `endpoint` is `scheme://host:port/account`;
+/// other names of this machine and the account's own host are equivalent at the same port.
 pub fn inside_url<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a str> {
     let (scheme, base) = endpoint.split_once("://")?;
     let rest = url.strip_prefix(scheme)?.strip_prefix("://")?;
@@ -127,9 +127,9 @@ pub fn inside_url<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a
     same.then_some(path)
 }
 
-/// What the URL of a copy's source names, with its query: what [`inside_url`] takes for this service's, and
-/// `ACCOUNT.blob.SUFFIX` whatever its scheme, suffix and port. Tools that are given an account's name make such a source
-/// of it (`https://local.blob.core.windows.net/…`).
+/// Returns what the URL of a copy source names, with its query. Accepts the URLs of [`inside_url`], and
+/// `ACCOUNT.blob.SUFFIX` with any scheme, suffix and port: tools that only know the account's name build such
+/// a URL (`https://local.blob.core.windows.net/…`).
 pub fn inside_source<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<&'a str> {
     inside_url(endpoint, account, url).or_else(|| {
         let (scheme, rest) = url.split_once("://")?;
@@ -145,7 +145,7 @@ pub fn inside_source<'a>(endpoint: &str, account: &str, url: &'a str) -> Option<
     })
 }
 
-/// What follows the account's segment; a query may follow at once.
+/// Returns what follows the account's segment; a query may follow directly.
 fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(account)?;
     match rest.strip_prefix('/') {
@@ -154,13 +154,13 @@ fn below<'a>(path: &'a str, account: &str) -> Option<&'a str> {
     }
 }
 
-/// Returns the label behind the account's in a host of the account's own: `queue` of `account.queue.localhost`.
+/// Returns the label after the account in the account's own host: `queue` of `account.queue.localhost`.
 pub fn host_label<'a>(host: &'a str, account: &str) -> Option<&'a str> {
     let (_, rest) = host_name(host).split_once('.').filter(|_| is_of(host, account))?;
     rest.split_once('.').map(|(label, _)| label)
 }
 
-/// Whether a host's first label is the account: `account.localhost`, `account.blob.localhost`.
+/// Returns whether a host's first label is the account: `account.localhost`, `account.blob.localhost`.
 fn is_of(host: &str, account: &str) -> bool {
     let name = host_name(host);
     let first = name.split_once('.').filter(|(_, rest)| !rest.is_empty()).map(|(first, _)| first);
@@ -168,7 +168,7 @@ fn is_of(host: &str, account: &str) -> bool {
         && name.parse::<std::net::IpAddr>().is_err()
 }
 
-/// A host without its port.
+/// Returns a host without its port.
 fn host_name(host: &str) -> &str {
     host.rsplit_once(':')
         .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
@@ -180,7 +180,7 @@ fn text(encoded: &str) -> Result<String, BadAddress> {
     if text.contains('\0') { Err(BadAddress::NotText) } else { Ok(text.into_owned()) }
 }
 
-/// As in a URL.
+/// Formatted as in a URL.
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { container, blob } = self;
@@ -194,7 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_are_taken_as_they_are() {
+    fn names_are_not_normalised() {
         let address =
             |container: &str, blob: &str| Ok(Address { container: container.into(), blob: blob.into() });
         for (path, expected) in [
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_ours_by_its_host_port_and_account() {
+    fn a_url_of_this_service_has_its_host_port_and_account() {
         for (url, expected) in [
             ("http://127.0.0.1:10000/acc/con/a?sig=x", Some("con/a?sig=x")),
             ("http://127.0.0.1:10000/acc?sig=x", Some("?sig=x")),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_leads_here_by_its_host_and_port() {
+    fn a_url_leads_to_this_service_by_host_and_port() {
         let local = "http://127.0.0.1:10000/acc";
         let named = "https://blobs.example.org/acc";
         for (endpoint, url, expected) in [
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_ours_by_the_accounts_blob_host_too() {
+    fn a_source_can_also_have_the_accounts_blob_host() {
         for (url, expected) in [
             ("http://127.0.0.1:10000/acc/con/a?sig=x", Some("con/a?sig=x")),
             ("https://acc.blob.core.windows.net/con/a?sig=x", Some("con/a?sig=x")),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn no_blob_is_made_under_a_name_with_control_characters() {
+    fn no_blob_is_created_with_control_characters_in_its_name() {
         let new = |blob: &str| Address { container: "con".into(), blob: blob.into() }.check_new();
         for bad in ["a\nb", "\u{1}", "a\u{7f}", "\u{85}", "\r"] {
             assert_eq!(new(bad), Err(BadAddress::Control), "{bad:?}");
@@ -346,7 +346,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_back(blob in "[^\0]{1,20}") {
+        fn a_displayed_address_can_be_parsed(blob in "[^\0]{1,20}") {
             let address = Address { container: "con".into(), blob };
             prop_assert_eq!(Address::read(&address.to_string()), Ok(address));
         }

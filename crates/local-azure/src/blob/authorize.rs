@@ -1,4 +1,4 @@
-//! Who may do what: the account's key, or a SAS.
+//! Authorization: by the account's key, or by a SAS.
 
 use super::{
     Inner,
@@ -13,17 +13,17 @@ use dropmill_azure_wire::{
 use http::StatusCode;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What a request proved.
+/// The rights of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Rights {
-    /// Everything: it was signed with the account's key.
+    /// All rights: it was signed with the account's key.
     Owner,
-    /// What a SAS allows.
+    /// The rights of a SAS.
     Sas(sas::Rights),
 }
 
 impl Rights {
-    /// Whether a Put may replace a blob that is there.
+    /// Returns whether a Put may replace an existing blob.
     pub fn may_replace(self) -> bool {
         match self {
             Self::Owner => true,
@@ -45,7 +45,7 @@ impl Rights {
         }
     }
 
-    /// Whether the query may replace headers of the answer: only what is signed counts.
+    /// Returns whether the query may replace response headers: only signed queries count.
     pub fn may_replace_headers(self) -> bool {
         match self {
             Self::Owner => true,
@@ -54,10 +54,10 @@ impl Rights {
     }
 }
 
-/// Checks a request about what its path names.
+/// Authorizes a request for what its path names.
 ///
 /// # Errors
-/// Why it proves nothing, or not enough.
+/// Returns the reason why it is not authorized.
 pub fn authorize(
     inner: &Inner,
     parts: Parts<'_>,
@@ -98,13 +98,13 @@ pub fn authorize(
     sas_rights(inner, query, address, action, from, inner.https)
 }
 
-/// Where calls within the process come from.
+/// The address of requests within the process.
 pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Checks the SAS of a query for one action; `https`: whether a SAS that demands HTTPS counts.
+/// Checks the SAS of a query for one action; `https`: whether a SAS that requires HTTPS is accepted.
 ///
 /// # Errors
-/// Why it does not allow that.
+/// Returns the reason why the action is not allowed.
 pub fn sas_rights(
     inner: &Inner,
     query: &str,
@@ -116,10 +116,10 @@ pub fn sas_rights(
     verify(inner, query, address, action, from, https).map(Rights::Sas).map_err(denied)
 }
 
-/// Checks that a query holds a SAS of this account that is good now and here, whatever it allows.
+/// Checks that a query has a SAS of this account that is valid now and for this client, whatever it allows.
 ///
 /// # Errors
-/// Why it is none.
+/// Returns the reason why it is invalid.
 pub fn check_signature(inner: &Inner, query: &str, address: &Address, from: IpAddr) -> Result<(), Refusal> {
     use sas::AuthError::{BeyondContainer, Permission, ResourceType};
     match verify(inner, query, address, Action::DeleteBlob, from, inner.https) {

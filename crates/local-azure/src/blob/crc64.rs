@@ -1,4 +1,5 @@
-//! The CRC-64 of Azure Storage (reflected, polynomial 0x9A6C9329AC4BC9B5, all ones in and out), eight bytes at a time.
+//! The CRC-64 of Azure Storage (reflected, polynomial 0x9A6C9329AC4BC9B5, initial value and final XOR all
+//! ones), eight bytes at a time.
 
 const POLYNOMIAL: u64 = 0x9a6c_9329_ac4b_c9b5;
 const TABLES: [[u64; 256]; 8] = tables();
@@ -29,7 +30,7 @@ const fn tables() -> [[u64; 256]; 8] {
     tables
 }
 
-/// A sum in the making.
+/// A checksum being computed.
 #[derive(Debug, Clone, Copy)]
 pub struct Crc64(u64);
 
@@ -62,7 +63,7 @@ impl Crc64 {
         self.0 = crc;
     }
 
-    /// The sum as headers hold it before base64.
+    /// Returns the checksum as it is encoded in headers, before base64.
     pub fn bytes(self) -> [u8; 8] {
         (!self.0).to_le_bytes()
     }
@@ -74,7 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_published_check_value_comes_out() {
+    fn the_published_check_value_is_computed() {
         let mut crc = Crc64::default();
         crc.update(b"123456789");
         // CRC-64/NVME in the catalogue of parametrised CRC algorithms.
@@ -84,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_make_the_same_sum_as_the_whole(bytes in proptest::collection::vec(any::<u8>(), 0..100), at in 0usize..100) {
+        fn parts_have_the_same_checksum_as_the_whole(bytes in proptest::collection::vec(any::<u8>(), 0..100), at in 0usize..100) {
             let (mut whole, mut parts) = (Crc64::default(), Crc64::default());
             whole.update(&bytes);
             let (first, second) = bytes.split_at(at.min(bytes.len()));

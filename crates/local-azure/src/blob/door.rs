@@ -1,5 +1,5 @@
-//! The way from nodes to blobs, without a socket: the same URLs, the same SAS, the same checks, and then straight
-//! from and to the store. Files are copied, never linked: a task may write to what it was given.
+//! Access of nodes to blobs without a socket: with the same URLs, SAS and checks, then directly from and to
+//! the store. Files are copied, never linked, because a task may write to its files.
 
 use super::{
     Inner,
@@ -7,11 +7,13 @@ use super::{
     authorize::{HERE, Rights, sas_rights},
     http::answer::Refusal,
     lease,
-    store::{BlobFacts, ContentHeaders, Described, IN_DATABASE, Incoming, Listing, Reading, Refused, Told},
+    store::{
+        BlobFacts, ContentHeaders, Described, DurableReply, IN_DATABASE, Incoming, Listing, Reading, Refused,
+    },
     sums::{Sums, md5_of},
 };
 use crate::{
-    orders::{BlobDoor, DoorError, FileToStore, GoOn},
+    orders::{BlobAccess, DoorError, FileToStore, GoOn},
     room,
     turns::{Turn, Turns},
 };
@@ -30,28 +32,29 @@ use std::{
 
 /// Bytes copied at a time.
 const PART: usize = 1 << 20;
-/// Bytes on their way to the disk that one caller may have in memory before it waits.
+/// Maximum number of bytes of one caller that are in memory and not yet on disk.
 const UNWRITTEN: usize = 16 << 20;
-/// Files longer than this take turns: more copies at a time would only make each slower, and fill a disk sooner.
+/// Files longer than this are copied in turns: more copies at a time would slow each other down, and fill a
+/// disk sooner.
 const LONG: u64 = 1 << 20;
-/// Long files copied at the same time.
+/// Number of long files copied at the same time.
 const COPIES: usize = 2;
-/// Names listed at a time.
+/// Number of names listed at a time.
 const NAMES: usize = 5000;
 
-/// The door of one service.
+/// The blob access of one service.
 pub struct Door {
     inner: Arc<Inner>,
     copies: Turns,
 }
 
-/// What a URL of ours names, and its query.
+/// What a URL of this service names, and its query.
 struct Named<'a> {
     address: Address,
     query: &'a str,
 }
 
-/// What could not be done with a name: the words, without a SAS.
+/// Returns the error for a name, without a SAS.
 fn denied(address: &Address, refused: &Refusal) -> DoorError {
     DoorError::Denied(format!("{address}: {}: {}", refused.error.code, refused.error.text()))
 }
@@ -63,7 +66,7 @@ fn failed(address: &Address, refused: Refused) -> DoorError {
         Refused::BlobExists | Refused::NotReplaceable => {
             DoorError::Denied(format!("{address} exists, and the SAS does not allow to replace it"))
         }
-        // Whoever has the node has the disk: its reason is worth more than "internal error".
+        // The owner of the node owns the disk too, so its error is more helpful than "internal error".
         Refused::Failed(error) => DoorError::Other(format!("{address}: {error}")),
         other => {
             let Refusal { error, .. } = other.into();
@@ -77,12 +80,12 @@ fn local(path: &Path) -> impl Fn(io::Error) -> DoorError {
 }
 
 impl Door {
-    /// The door of this service.
+    /// Creates the access to this service.
     pub fn new(inner: Arc<Inner>) -> Self {
         Self { inner, copies: Turns::new(COPIES) }
     }
 
-    /// Waits for a turn to copy so many bytes, if they are many.
+    /// Waits for a turn to copy this many bytes, if they are many.
     fn turn(&self, bytes: u64) -> Option<Turn<'_>> {
         (bytes > LONG).then(|| self.copies.take())
     }
@@ -115,25 +118,25 @@ impl Door {
             return Err(DoorError::NotFound(format!("{address} names a container, not a blob")));
         }
         self.rights(&address, query, Action::ReadBlob)?;
-        let blob = self.inner.store.blob(&address.container, &address.blob).told_blocking();
+        let blob = self.inner.store.blob(&address.container, &address.blob).durable_blocking();
         let blob = blob.map_err(|refused| failed(&address, refused))?;
         let facts = FileMetadata::from_blob_metadata(&blob.facts.metadata.to_metadata());
         Ok((self.inner.store.read(&blob.body, 0, blob.length()), facts))
     }
 
-    /// Puts contents under names, and waits once for all of them (or for some, when many bytes are on their way).
+    /// Stores contents under names, and waits once for all of them (or for some, if many bytes are pending).
     fn put_all(
         &self,
         container_url: &str,
         contents: impl Iterator<Item = Result<(String, Incoming, String, Metadata), DoorError>>,
     ) -> Result<(), DoorError> {
         let Named { address: of, query } = self.named(container_url)?;
-        let settle = |tickets: &mut Vec<(Address, Told<_>)>| {
-            let waited = tickets.drain(..).map(|(address, told)| match told.told_blocking() {
+        let settle = |tickets: &mut Vec<(Address, DurableReply<_>)>| {
+            let waited = tickets.drain(..).map(|(address, reply)| match reply.durable_blocking() {
                 Ok(_) => Ok(()),
                 Err(refused) => Err(failed(&address, refused)),
             });
-            // All are waited for, whatever the first says.
+            // It waits for all, even after an error.
             let waited: Vec<_> = waited.collect();
             waited.into_iter().collect()
         };
@@ -143,14 +146,14 @@ impl Door {
             let address = Address { container: of.container.clone(), blob };
             if address.blob.is_empty() || address.check().is_err() {
                 return Err(DoorError::Other(format!(
-                    "{address}: the name of a blob has 1 to 1024 characters"
+                    "{address}: the name of a blob must have 1 to 1024 characters"
                 )));
             }
             let rights = self.rights(&address, query, Action::CreateBlob)?;
             let clock = self.inner.clock.clone();
             let allow = move |found: Option<&BlobFacts>| match found {
                 Some(_) if !rights.may_replace() => Err(Refused::NotReplaceable),
-                // No output names a lease.
+                // An output never names a lease.
                 Some(blob) => {
                     lease::allow_write(blob.lease.as_deref(), None, clock.now()).map_err(Refused::BlobLease)
                 }
@@ -161,8 +164,9 @@ impl Door {
             }
             let headers = ContentHeaders { md5: Some(md5.into()), ..ContentHeaders::default() };
             let described = Described { headers, metadata, ..Described::default() };
-            let told = self.inner.store.put_blob(&address.container, &address.blob, bytes, described, &allow);
-            tickets.push((address, told));
+            let reply =
+                self.inner.store.put_blob(&address.container, &address.blob, bytes, described, &allow);
+            tickets.push((address, reply));
             if unwritten > UNWRITTEN {
                 settle(&mut tickets)?;
                 unwritten = 0;
@@ -171,7 +175,7 @@ impl Door {
         settle(&mut tickets)
     }
 
-    /// A file on its way in: short ones in memory, long ones copied into the store.
+    /// Prepares a file to be stored: short ones in memory, long ones copied into the store.
     fn file(&self, path: &Path) -> Result<(Incoming, String), DoorError> {
         let mut from = File::open(path).map_err(local(path))?;
         let length = from.metadata().map_err(local(path))?.len();
@@ -203,7 +207,7 @@ impl Door {
     }
 }
 
-/// Writes what is to be read; a file of the store is copied by the kernel.
+/// Writes the content; the kernel copies a file of the store.
 fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorError> {
     let length = reading.left();
     let unread = |error: super::StoreError| DoorError::Other(error.to_string());
@@ -211,7 +215,7 @@ fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorErr
         let copied = io::copy(&mut file.take(length), to).map_err(local(path))?;
         return match copied == length {
             true => Ok(length),
-            false => Err(DoorError::Other(format!("the blob has {copied} bytes in place of {length}"))),
+            false => Err(DoorError::Other(format!("expected {length} bytes of the blob, found {copied}"))),
         };
     }
     while reading.left() > 0 {
@@ -220,7 +224,7 @@ fn pour(mut reading: Reading, to: &mut File, path: &Path) -> Result<u64, DoorErr
     Ok(length)
 }
 
-impl BlobDoor for Door {
+impl BlobAccess for Door {
     fn fetch(&self, url: &str, to: &Path, _go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         let (reading, facts) = self.readable(url)?;
         let _turn = self.turn(reading.left());
@@ -236,7 +240,7 @@ impl BlobDoor for Door {
         let (mut names, mut from) = (vec![], String::new());
         loop {
             let listing = Listing { prefix, delimiter: "", from: &from, limit: NAMES };
-            let page = self.inner.store.blobs(&address.container, &listing).told_blocking();
+            let page = self.inner.store.blobs(&address.container, &listing).durable_blocking();
             let page = page.map_err(|refused| failed(&address, refused))?;
             names.extend(page.entries.into_iter().map(|(name, _)| name));
             match page.next {

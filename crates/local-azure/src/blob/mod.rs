@@ -1,7 +1,7 @@
-//! The Blob half of the service: containers, block and append blobs, kept on disk or in memory.
+//! The Blob service: containers, block and append blobs, stored on disk or in memory.
 //!
-//! Blob names are keys and never paths: contents lie in SQLite (small ones) or in files named by a number.
-//! A write is acknowledged when it is durable; what waits for the disk is committed together.
+//! Blob names are keys and never paths: short contents are in SQLite, long ones in files with numbers as
+//! names. A write is acknowledged when it is durable; pending writes are committed together.
 
 mod address;
 mod authorize;
@@ -13,7 +13,7 @@ mod store;
 pub(crate) mod sums;
 
 use crate::durability::Durability;
-use crate::orders::BlobDoor;
+use crate::orders::BlobAccess;
 use dropmill_azure_wire::{secret::Secret, sign::SharedKey, time::SharedClock};
 use std::{
     path::PathBuf,
@@ -25,20 +25,21 @@ pub(crate) use address::is_here;
 pub(crate) use address::is_loopback;
 pub use store::StoreError;
 
-/// What a blob service needs to know.
+/// Settings of a Blob service.
 #[derive(Debug, Clone)]
 pub struct BlobSettings {
-    /// Below this folder, in `blobs/`, it keeps everything; none: in memory.
+    /// It stores everything below this folder, in `blobs/`; `None`: in memory.
     pub state_dir: Option<PathBuf>,
-    /// When what is in there counts as kept.
+    /// When a write counts as durable.
     pub durability: Durability,
-    /// Its account.
+    /// Name of the account.
     pub account: String,
     /// The account's key, in base64.
     pub key: Secret,
-    /// How clients address it: `http://host:port/<account>`.
+    /// Address for clients: `http://host:port/<account>`.
     pub endpoint: String,
-    /// Whether a SAS that demands HTTPS (`spr=https`) is accepted over an `http` endpoint too, which Azure never does.
+    /// Whether a SAS that requires HTTPS (`spr=https`) is accepted over an `http` endpoint too, which Azure
+    /// never does.
     pub allow_https_only_sas: bool,
 }
 
@@ -52,15 +53,15 @@ struct Inner {
     store: store::Store,
     key: SharedKey,
     endpoint: String,
-    /// Whether a SAS that demands HTTPS counts here: the endpoint has it, or the settings waive it.
+    /// Whether a SAS that requires HTTPS is accepted, because of the endpoint or the settings.
     https: bool,
     clock: SharedClock,
-    /// How many leases were given an id.
+    /// Number of generated lease ids.
     leases: AtomicU64,
 }
 
 impl BlobService {
-    /// Opens what is in its folder, or begins anew.
+    /// Opens the content of its folder, or creates it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -76,17 +77,17 @@ impl BlobService {
         Ok(Self { inner: Arc::new(Inner { store, key, endpoint, https, clock, leases: AtomicU64::new(0) }) })
     }
 
-    /// The HTTP face.
+    /// Returns the HTTP interface.
     pub fn router(&self) -> axum::Router {
         http::router(self.inner.clone())
     }
 
-    /// The way from nodes of the same service.
-    pub fn door(&self) -> Arc<dyn BlobDoor> {
+    /// Returns the access for nodes of the same service.
+    pub fn door(&self) -> Arc<dyn BlobAccess> {
         Arc::new(door::Door::new(self.inner.clone()))
     }
 
-    /// Makes everything durable and ends the writer. What comes later fails.
+    /// Makes everything durable and ends the writer. Later requests fail.
     pub fn close(&self) {
         self.inner.store.close();
     }

@@ -1,4 +1,4 @@
-//! What answers mean and what follows from them, decided without a connection.
+//! Decides about responses and retries, without a connection.
 
 use super::Limits;
 use crate::orders::DoorError;
@@ -6,73 +6,73 @@ use dropmill_azure_wire::{secret::shown_url, uri::encode_path};
 use std::time::Duration;
 use url::Url;
 
-/// What an answer's status says of its request.
+/// The meaning of a response's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Done; the body is what was asked for.
+    /// Success: the body is the requested content.
     Done,
-    /// It is at another address.
+    /// The content is at another address.
     Moved,
-    /// It is not there.
+    /// The content does not exist.
     Absent,
-    /// It is not for this caller.
+    /// Access is denied.
     Denied,
-    /// It may succeed later.
+    /// A later attempt may succeed.
     Later,
-    /// It fails, and so would another try.
+    /// It fails, and so would another attempt.
     Fails,
 }
 
-/// Judges an answer by its status and, of a storage service, its error code (`x-ms-error-code`).
+/// Determines the verdict from the status and, of a storage service, the error code (`x-ms-error-code`).
 pub(super) fn judge(status: u16, code: &str) -> Verdict {
     match (status, code) {
-        // Neither part of a file (206) nor a promise of one (202) is the file.
+        // Neither a part of the content (206) nor an accepted request (202) is the content.
         (200 | 201 | 203 | 204, _) => Verdict::Done,
         (301 | 302 | 303 | 307 | 308, _) => Verdict::Moved,
         (404 | 410, _) => Verdict::Absent,
-        // Storage accounts that allow nobody without a signature answer 409.
+        // Storage accounts without anonymous access respond with 409.
         (401 | 403, _) | (409, "PublicAccessNotPermitted") => Verdict::Denied,
         (408 | 429 | 500 | 502 | 503 | 504, _) => Verdict::Later,
         _ => Verdict::Fails,
     }
 }
 
-/// Why a try failed, and whether another one may succeed.
+/// A failed attempt, and whether another one may succeed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Failed {
-    /// What the caller reports if it is the last try.
+    /// Error of the caller, if it is the last attempt.
     pub error: DoorError,
-    /// Whether another try may succeed.
+    /// Whether another attempt may succeed.
     pub again: Again,
 }
 
-/// Whether another try may succeed.
+/// Whether and when another attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
     /// It would fail in the same way.
     Never,
     /// After the usual delay.
     Soon,
-    /// After this delay, as the server asks, or the usual one if that is longer.
+    /// After this delay, which the server requests, or the usual one if that is longer.
     After(Duration),
 }
 
 impl Failed {
-    /// A failure that another try would meet again.
+    /// Creates a permanent failure.
     pub fn finally(error: DoorError) -> Self {
         Self { error, again: Again::Never }
     }
 
-    /// A failure that may pass.
+    /// Creates a temporary failure.
     pub fn for_now(error: DoorError) -> Self {
         Self { error, again: Again::Soon }
     }
 
-    /// The failure that an answer is, for a request without redirects.
+    /// Creates the failure for a response that is not a redirect.
     pub fn of(subject: &str, status: u16, code: &str, retry_after: Option<Duration>) -> Self {
         let answer = match code {
-            "" => format!("{subject}: the server answers {status}"),
-            code => format!("{subject}: the server answers {status} {code}"),
+            "" => format!("{subject}: the server responds with {status}"),
+            code => format!("{subject}: the server responds with {status} {code}"),
         };
         match judge(status, code) {
             Verdict::Absent => Self::finally(DoorError::NotFound(answer)),
@@ -86,7 +86,7 @@ impl Failed {
     }
 }
 
-/// How long to wait before the next try, after `failures` failed ones; `None`: there is none.
+/// Returns the delay before the next attempt, after `failures` failed ones; `None` if there is none.
 pub(super) fn delay(limits: &Limits, failures: usize, again: Again) -> Option<Duration> {
     let usual = *limits.delays.get(failures.checked_sub(1)?)?;
     match again {
@@ -96,12 +96,12 @@ pub(super) fn delay(limits: &Limits, failures: usize, again: Again) -> Option<Du
     }
 }
 
-/// Reads an address.
+/// Parses an address.
 ///
 /// # Errors
-/// [`DoorError::Denied`] if it is not one of the web.
+/// [`DoorError::Denied`] if it is not an http or https address.
 pub(super) fn read(text: &str) -> Result<Url, DoorError> {
-    let denied = || DoorError::Denied(format!("{} is no http or https address", shown_url(text)));
+    let denied = || DoorError::Denied(format!("{} is not an http or https address", shown_url(text)));
     let url = Url::parse(text).map_err(|_| denied())?;
     match (url.scheme(), url.host()) {
         ("http" | "https", Some(_)) => Ok(url),
@@ -109,41 +109,43 @@ pub(super) fn read(text: &str) -> Result<Url, DoorError> {
     }
 }
 
-/// Reads where a redirect leads from an address.
+/// Returns the target of a redirect.
 ///
 /// # Errors
-/// A permanent failure if it leads out of the web, or from `https` to `http`.
+/// A permanent failure if it is not an http or https address, or leads from `https` to `http`.
 pub(super) fn redirect(from: &Url, location: Option<&str>) -> Result<Url, Failed> {
     let shown = shown_url(from.as_str());
     let fails = |what: String| Failed::finally(DoorError::Other(format!("{shown}: {what}")));
     let location =
-        location.ok_or_else(|| fails("the server answers a redirect without an address".into()))?;
-    let to = from.join(location).map_err(|_| fails("the address of a redirect cannot be read".into()))?;
+        location.ok_or_else(|| fails("the server responds with a redirect without an address".into()))?;
+    let to = from.join(location).map_err(|_| fails("the address of a redirect is invalid".into()))?;
     let to_shown = shown_url(to.as_str()).into_owned();
     match (from.scheme(), to.scheme()) {
         (_, "https") | ("http", "http") => Ok(to),
         ("https", "http") => {
             Err(fails(format!("a redirect leads from https to http, which is not followed: {to_shown}")))
         }
-        _ => Err(fails(format!("a redirect leads to {to_shown}, which is no http or https address"))),
+        _ => Err(fails(format!("a redirect leads to {to_shown}, which is not an http or https address"))),
     }
 }
 
-/// Checks that a request can name a blob: every reader of URLs drops segments `.` and `..`, so a request would name another blob.
+/// Checks that a request can name a blob. URL parsers remove segments `.` and `..`, so a request would name
+/// another blob.
 ///
 /// # Errors
 /// [`DoorError::Other`] if it cannot.
 pub(super) fn check_name(container: &str, blob: &str) -> Result<(), DoorError> {
     match blob.split('/').any(|part| matches!(part, "." | "..")) {
-        true => Err(DoorError::Other(format!("{container}: no request can name a blob {blob:?}"))),
+        true => Err(DoorError::Other(format!("{container}: a URL cannot contain the blob name {blob:?}"))),
         false => Ok(()),
     }
 }
 
-/// The address of a container, or with a name of a blob in it, with more of a query behind its SAS.
+/// Returns the URL of a container, or of a blob in it, with additional query parameters after its SAS.
 ///
 /// # Errors
-/// [`DoorError::Denied`] if it is no web address; [`DoorError::Other`] if no request can name the blob.
+/// [`DoorError::Denied`] if it is not a web address; [`DoorError::Other`] if no URL can contain the blob's
+/// name.
 pub(super) fn of_container(container_url: &str, blob: &str, query: &str) -> Result<Url, DoorError> {
     let (address, sas) = container_url.split_once('?').unwrap_or((container_url, ""));
     let mut text = address.trim_end_matches('/').to_owned();
@@ -159,9 +161,9 @@ pub(super) fn of_container(container_url: &str, blob: &str, query: &str) -> Resu
     read(&text)
 }
 
-/// How a file of this length is cut into blocks: the length of each but the last.
+/// Returns the block length for a file of this length; only the last block may be shorter.
 pub(super) fn block_length(limits: &Limits, length: u64) -> u64 {
-    /// Blocks of one blob.
+    /// Maximum number of blocks of a blob.
     const MOST: u64 = 50_000;
     limits.block_bytes.max(length.div_ceil(MOST))
 }
@@ -173,7 +175,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn an_answer_is_judged_by_its_status() {
+    fn the_verdict_follows_from_the_status() {
         for (status, code, expected) in [
             (200, "", Verdict::Done),
             (201, "", Verdict::Done),
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again_and_not_for_ever() {
+    fn only_temporary_failures_are_retried_a_limited_number_of_times() {
         let limits =
             Limits { delays: vec![SECOND, 4 * SECOND], longest_delay: 9 * SECOND, ..Limits::default() };
         for (failures, again, expected) in [
@@ -228,14 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_what_the_caller_reports_and_whether_it_may_pass() {
+    fn a_response_determines_the_error_and_whether_it_is_temporary() {
         let failed = |status, code, after| Failed::of("https://h/a", status, code, after);
         let gone = failed(404, "BlobNotFound", None);
-        assert_eq!(gone.error.to_string(), "not found: https://h/a: the server answers 404 BlobNotFound");
+        assert_eq!(
+            gone.error.to_string(),
+            "not found: https://h/a: the server responds with 404 BlobNotFound"
+        );
         assert_eq!(gone.again, Again::Never);
         assert_eq!(
             failed(403, "", None),
-            Failed::finally(DoorError::Denied("https://h/a: the server answers 403".into()))
+            Failed::finally(DoorError::Denied("https://h/a: the server responds with 403".into()))
         );
         assert_eq!(failed(500, "", None).again, Again::Soon);
         assert_eq!(failed(503, "", Some(SECOND)).again, Again::After(SECOND));
@@ -244,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_one_of_the_web() {
+    fn an_address_must_be_http_or_https() {
         for (text, expected) in [
             ("http://h", true),
             ("https://me:word@h:1/a?b#c", true),
@@ -262,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_leads_on_within_the_web_and_never_out_of_tls() {
+    fn a_redirect_leads_to_a_web_address_and_never_from_https_to_http() {
         for (from, location, expected) in [
             ("http://h/a/b?sig=x", Some("c"), Some("http://h/a/c")),
             ("http://h/a/b", Some("/c?d=e"), Some("http://h/c?d=e")),
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_takes_names_before_its_query() {
+    fn names_are_inserted_before_the_query_of_a_container() {
         for (container, blob, query, expected) in [
             ("https://h/c?sv=1&sig=x%3D", "", "comp=list", Some("https://h/c?sv=1&sig=x%3D&comp=list")),
             ("https://h/c/?sig=x&", "a b/é?#", "", Some("https://h/c/a%20b/%C3%A9%3F%23?sig=x")),

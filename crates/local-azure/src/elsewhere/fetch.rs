@@ -1,4 +1,4 @@
-//! Downloads: any web address, into a file.
+//! Downloads any web address into a file.
 
 use super::{
     decide::{self, Failed, Verdict, judge},
@@ -21,21 +21,21 @@ use std::{
 };
 use url::Url;
 
-/// Bytes of a body of unknown length that are written before the free space of the disk is checked again.
+/// Number of bytes of a body of unknown length between two checks of the free disk space.
 const CHECK_EVERY: u64 = 16 << 20;
 
-/// What a download led to.
+/// The result of a download.
 #[derive(Debug, PartialEq)]
 pub(super) enum Fetched {
-    /// The file is there; what the blob remembers of the file that it was made of, if it is one.
+    /// The file was downloaded; contains the file metadata of the blob, if it is one.
     File(FileMetadata),
     /// A redirect leads to this address of the service itself.
     LeadsHome(String),
 }
 
 impl Line {
-    /// Downloads what is at an address to a new file; `is_own` tells addresses of the service itself. If that fails, there is
-    /// no file.
+    /// Downloads an address to a new file; `is_own` recognises addresses of the service itself. If it fails,
+    /// no file is left.
     ///
     /// # Errors
     /// See [`DoorError`].
@@ -51,7 +51,7 @@ impl Line {
         let fetched = self.tries(async || self.try_to_fetch(&url, to, is_own).await);
         let outcome = self.wait(&subject, go_on, fetched);
         if !matches!(outcome, Ok(Fetched::File(_))) {
-            // Part of a file would be taken for a file, and keep a full disk full.
+            // A partial file could be mistaken for the file, and would use space on a full disk.
             let _ = fs::remove_file(to);
         }
         outcome
@@ -79,10 +79,10 @@ impl Line {
             }
         }
         let (shown, most) = (shown_url(url.as_str()), self.limits.redirects);
-        Err(Failed::finally(DoorError::Other(format!("{shown}: more than {most} redirects lead there"))))
+        Err(Failed::finally(DoorError::Other(format!("{shown}: expected at most {most} redirects"))))
     }
 
-    /// Writes a body to a file as it comes.
+    /// Writes a body to a file as it arrives.
     async fn write(&self, subject: &str, mut answer: Response, to: &Path) -> Result<FileMetadata, Failed> {
         let facts = FileMetadata::from_blob_metadata(&metadata_from_headers(answer.headers()));
         let local =

@@ -1,4 +1,5 @@
-//! The connections to elsewhere: HTTP clients, the thread that drives their sockets, and how callers wait for them.
+//! Connections to other addresses: HTTP clients, the thread that drives their sockets, and the waiting
+//! callers.
 
 use super::{
     Limits,
@@ -18,12 +19,12 @@ use tokio::{
 };
 use url::Url;
 
-/// How often a caller that waits is asked whether it is to stop.
+/// Interval at which a waiting caller is asked whether to stop.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-/// The longest error code that is shown.
+/// Maximum length of an error code that is shown.
 const CODE_LENGTH: usize = 64;
 
-/// The way to elsewhere. Callers wait on threads of their own, outside of any runtime.
+/// The connections to other addresses. Callers wait on their own threads, outside of any runtime.
 pub(crate) struct Line {
     pub(super) limits: Limits,
     handle: Handle,
@@ -38,7 +39,7 @@ impl Line {
     /// Starts the thread and sets up TLS.
     ///
     /// # Errors
-    /// With the cause if that fails.
+    /// Returns the cause if that fails.
     pub fn open(limits: Limits) -> Result<Self, String> {
         // A program that installed another provider keeps it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -58,7 +59,7 @@ impl Line {
         let (end, ended) = oneshot::channel::<()>();
         let drive = move || {
             let _ = runtime.block_on(ended);
-            // A lookup of a name may hang; nobody waits for it.
+            // A name lookup may hang; do not wait for it.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("elsewhere".into()).spawn(drive);
@@ -67,8 +68,8 @@ impl Line {
         Ok(Self { limits, handle, outside, loopback, transfers, _end: end })
     }
 
-    /// Waits for one transfer: until it is over, the time is up or the caller is to stop. `subject` is what the time was
-    /// spent on.
+    /// Waits for one transfer until it is complete, times out, or the caller must stop. `subject` names the
+    /// transfer in errors.
     pub fn wait<T>(
         &self,
         subject: &str,
@@ -78,7 +79,7 @@ impl Line {
         let total = self.limits.total;
         let bounded = async {
             let _turn = self.transfers.acquire().await;
-            let late = || DoorError::TimedOut(format!("{subject}: it is not complete after {total:?}"));
+            let late = || DoorError::TimedOut(format!("{subject}: not complete after {total:?}"));
             timeout(total, transfer).await.unwrap_or_else(|_| Err(late()))
         };
         let stopped = async {
@@ -93,11 +94,11 @@ impl Line {
                 outcome = bounded => outcome,
             }
         };
-        // On the heap: threads of nodes have small stacks.
+        // On the heap, because the threads of nodes have small stacks.
         self.handle.block_on(Box::pin(either))
     }
 
-    /// Tries something until it succeeds, or fails in a way that does not pass, or no try is left.
+    /// Repeats an attempt until it succeeds, fails permanently, or no attempt is left.
     pub async fn tries<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Failed>) -> Result<T, DoorError> {
         let mut failures = 0;
         loop {
@@ -109,7 +110,7 @@ impl Line {
             let Some(delay) = decide::delay(&self.limits, failures, failed.again) else {
                 return Err(failed.error);
             };
-            tracing::debug!(error = %failed.error, ?delay, "a transfer is tried again");
+            tracing::debug!(error = %failed.error, ?delay, "retrying a transfer");
             sleep(delay).await;
         }
     }
@@ -117,23 +118,23 @@ impl Line {
     /// Returns the request for an address. A user name and password in it become its `Authorization`.
     ///
     /// # Errors
-    /// A permanent failure if no request can be made of it.
+    /// A permanent failure if the address is not valid in a request.
     pub fn request(&self, method: Method, url: Url) -> Result<Request, Failed> {
         let subject = shown_url(url.as_str()).into_owned();
         self.outside.request(method, url).build().map_err(|error| failure(&subject, &error))
     }
 
-    /// Sends a request and waits for the head of the answer. No proxy stands before this machine.
+    /// Sends a request and waits for the head of the response. Never uses a proxy for this machine.
     ///
     /// # Errors
-    /// When there is no answer in time.
+    /// Fails if there is no response in time.
     pub async fn send(&self, request: Request, bound: Duration) -> Result<Response, Failed> {
         let subject = shown_url(request.url().as_str()).into_owned();
         let client = if is_loopback(request.url()) { &self.loopback } else { &self.outside };
         match timeout(bound, client.execute(request)).await {
             Ok(answer) => answer.map_err(|error| failure(&subject, &error)),
             Err(_) => {
-                Err(Failed::for_now(DoorError::TimedOut(format!("{subject}: no answer after {bound:?}"))))
+                Err(Failed::for_now(DoorError::TimedOut(format!("{subject}: no response after {bound:?}"))))
             }
         }
     }
@@ -141,20 +142,20 @@ impl Line {
     /// Waits for the next part of a body.
     ///
     /// # Errors
-    /// When the connection ends before the body does, or nothing comes in time.
+    /// Fails if the connection ends before the body, or no data arrives in time.
     pub async fn part(&self, subject: &str, answer: &mut Response) -> Result<Option<bytes::Bytes>, Failed> {
         let idle = self.limits.idle;
         match timeout(idle, answer.chunk()).await {
             Ok(part) => part.map_err(|error| failure(subject, &error)),
             Err(_) => {
-                let what = format!("{subject}: nothing came for {idle:?}");
+                let what = format!("{subject}: no data for {idle:?}");
                 Err(Failed::for_now(DoorError::TimedOut(what)))
             }
         }
     }
 }
 
-/// Builds a client. A system without certificates still reaches `http` addresses.
+/// Builds a client. A system without certificates can still use `http` addresses.
 fn client(builder: impl Fn() -> ClientBuilder) -> Result<Client, String> {
     builder().build().or_else(|error| {
         let reason = causes(&error);
@@ -163,14 +164,14 @@ fn client(builder: impl Fn() -> ClientBuilder) -> Result<Client, String> {
     })
 }
 
-/// The failure that an answer is which was not redirected.
+/// Returns the failure for a response that is not a redirect.
 pub(super) fn refused(subject: &str, answer: &Response) -> Failed {
     let seconds =
         answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     Failed::of(subject, answer.status().as_u16(), &code(answer), seconds.map(Duration::from_secs))
 }
 
-/// The error code of a storage service; only what can be one is shown.
+/// Returns the error code of a storage service, if it is a valid code.
 pub(super) fn code(answer: &Response) -> String {
     let code =
         answer.headers().get(name::ERROR_CODE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -180,21 +181,21 @@ pub(super) fn code(answer: &Response) -> String {
     }
 }
 
-/// Why there was no answer, or no end of it.
+/// Returns the reason for a missing or incomplete response.
 fn failure(subject: &str, error: &reqwest::Error) -> Failed {
     let what = format!("{subject}: {}", causes(error));
     if error.is_timeout() {
         return Failed::for_now(DoorError::TimedOut(what));
     }
     let other = DoorError::Other(what);
-    // The next try would meet the same certificate.
+    // Another attempt would get the same certificate.
     match error.is_builder() || is_refused_certificate(error) {
         true => Failed::finally(other),
         false => Failed::for_now(other),
     }
 }
 
-/// The messages of an error and its causes, without the address, which may hold a signature.
+/// Returns the messages of an error and its causes, without the address, which may contain a signature.
 fn causes(error: &reqwest::Error) -> String {
     let mut messages: Vec<String> = vec![];
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
@@ -227,7 +228,7 @@ fn is_refused_certificate(error: &(dyn Error + 'static)) -> bool {
         if matches!(found.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
-        // An I/O error hides the error that it was made of from `source`, and that may be another I/O error.
+        // `source` skips the inner error of an I/O error, which may be another I/O error.
         cause = match found.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner as &(dyn Error + 'static)),
             None => found.source(),

@@ -1,10 +1,11 @@
-//! The way from nodes to addresses that are not this service's: any web address, and containers of other storage accounts.
+//! Access of nodes to other addresses: any web address, and containers of other storage accounts.
 //!
-//! A service that requests any address that its clients name gives them no new right: whoever may add a task runs any
-//! command as the same user on the same machine, `curl` among them. So no address is forbidden. What is bounded is what an
-//! address may cost (see [`Limits`]), and messages show no query, because that may hold a signature.
+//! Requests to any address that a client names give the client no new right: a client that can add a task can
+//! run any command as the same user on the same machine, including `curl`. So no address is forbidden. The
+//! cost of an address is limited (see [`Limits`]), and messages contain no query, because that may contain a
+//! signature.
 //!
-//! Nothing here reaches this service itself: its own addresses go to its own door, without a socket and without a proxy.
+//! Addresses of this service are never requested over a socket or a proxy: they are passed to its own access.
 
 #[cfg(feature = "web")]
 mod decide;
@@ -22,7 +23,7 @@ mod tests;
 
 use crate::{
     blob::is_here,
-    orders::{BlobDoor, DoorError, FileToStore, GoOn},
+    orders::{BlobAccess, DoorError, FileToStore, GoOn},
 };
 use dropmill_azure_wire::{blob::FileMetadata, secret::shown_url};
 #[cfg(not(feature = "web"))]
@@ -35,35 +36,36 @@ use std::{
 #[cfg(feature = "web")]
 use {fetch::Fetched, line::Line};
 
-/// What one address may cost.
+/// The limits for one address.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "web"), expect(dead_code, reason = "there is no client to bound"))]
 pub(crate) struct Limits {
-    /// For a connection, with its TLS.
+    /// Timeout for a connection, with TLS.
     pub connect: Duration,
-    /// Without an answer, or without another byte of it.
+    /// Longest time without a response, or without another byte of it.
     pub idle: Duration,
-    /// For one request that uploads at most a block.
+    /// Timeout for one request that uploads at most a block.
     pub upload: Duration,
-    /// For one file or one listing, all tries together.
+    /// Timeout for one file or one listing, over all attempts.
     pub total: Duration,
-    /// Bytes of one file.
+    /// Maximum number of bytes of one file.
     pub file_bytes: u64,
-    /// Bytes of one page of a listing.
+    /// Maximum number of bytes of one page of a listing.
     pub page_bytes: u64,
-    /// Blobs of one page of a listing.
+    /// Number of blobs per page of a listing.
     pub page: u32,
-    /// Bytes of all names of one listing.
+    /// Maximum number of bytes of all names of one listing.
     pub names_bytes: usize,
-    /// Redirects that one download follows.
+    /// Maximum number of redirects of one download.
     pub redirects: usize,
-    /// Delays before further tries.
+    /// Delays before further attempts.
     pub delays: Vec<Duration>,
-    /// The longest wait that a `Retry-After` is granted.
+    /// Longest delay that a `Retry-After` can request.
     pub longest_delay: Duration,
-    /// Bytes that are uploaded by one request; longer files are uploaded in blocks of this size or larger.
+    /// Number of bytes that are uploaded in one request; longer files are uploaded in blocks of this size or
+    /// larger.
     pub block_bytes: u64,
-    /// Files transferred at the same time.
+    /// Maximum number of files transferred at the same time.
     pub transfers: usize,
 }
 
@@ -82,26 +84,26 @@ impl Default for Limits {
             redirects: 10,
             delays: [1, 2, 4, 8].map(seconds).into(),
             longest_delay: seconds(60),
-            // What versions of the protocol before 2016 take as one block.
+            // The maximum block size of protocol versions before 2016.
             block_bytes: 4 << 20,
             transfers: 32,
         }
     }
 }
 
-/// The doors of a service's nodes: its own for its own addresses, the web for all others.
+/// The blob access of a service's nodes: its own for its own addresses, HTTP for all others.
 pub(crate) struct Doors {
-    own: Arc<dyn BlobDoor>,
-    /// Of the own door.
+    own: Arc<dyn BlobAccess>,
+    /// Address of the service's own blobs.
     endpoint: String,
     limits: Limits,
-    /// Opened when the first address elsewhere is named: most services never need it.
+    /// Opened at the first other address: most services never need it.
     line: OnceLock<Result<Line, String>>,
 }
 
 impl Doors {
-    /// The doors of a service whose Blob endpoint is `endpoint`.
-    pub fn new(own: Arc<dyn BlobDoor>, endpoint: &str, limits: Limits) -> Self {
+    /// Creates the access for a service whose Blob endpoint is `endpoint`.
+    pub fn new(own: Arc<dyn BlobAccess>, endpoint: &str, limits: Limits) -> Self {
         Self { own, endpoint: endpoint.to_owned(), limits, line: OnceLock::new() }
     }
 
@@ -115,13 +117,13 @@ impl Doors {
     }
 }
 
-/// Only simulated nodes have no files, and they reach nothing but their own service.
+/// Returns the error of a simulated node: it has no files, and can only access its own service.
 fn without_files(url: &str) -> DoorError {
     let shown = shown_url(url);
     DoorError::Denied(format!("{shown}: a node without files reaches this service's own blobs only"))
 }
 
-impl BlobDoor for Doors {
+impl BlobAccess for Doors {
     fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         if self.is_own(url) {
             return self.own.fetch(url, to, go_on);

@@ -1,4 +1,4 @@
-//! Stands in for the HTTP client in a build without the feature `web`: it cannot be opened.
+//! Replaces the HTTP client in a build without the feature `web`: opening it fails.
 
 use super::Limits;
 use crate::orders::{DoorError, FileToStore, GoOn};
@@ -8,17 +8,17 @@ use std::path::Path;
 /// A client that does not exist.
 pub(super) enum Line {}
 
-/// What a download led to.
+/// The result of a download.
 #[expect(dead_code, reason = "nothing is downloaded")]
 pub(super) enum Fetched {
-    /// The file is there.
+    /// The file was downloaded.
     File(FileMetadata),
     /// A redirect leads to this address of the service itself.
     LeadsHome(String),
 }
 
 impl Line {
-    /// Returns the missing feature.
+    /// Returns an error that names the missing feature.
     ///
     /// # Errors
     /// Always fails, because there is no HTTP client.

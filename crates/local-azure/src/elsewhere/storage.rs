@@ -1,4 +1,4 @@
-//! Containers of other storage accounts: their blobs are listed, and files become blobs of theirs.
+//! Containers of other storage accounts: lists their blobs, and uploads files as blobs.
 
 use super::{
     decide::{self, Failed, Verdict, judge},
@@ -27,11 +27,11 @@ use std::{
 };
 use url::Url;
 
-/// The content type that Azure gives a blob which is stored without one.
+/// Content type that Azure gives a blob which is stored without one.
 const BYTES: &str = "application/octet-stream";
 
 impl Line {
-    /// Names of the blobs of a container that begin with `prefix`.
+    /// Returns the names of the blobs of a container that begin with `prefix`.
     ///
     /// # Errors
     /// See [`DoorError`].
@@ -52,7 +52,7 @@ impl Line {
                 match page.next_marker {
                     None => return Ok(names),
                     Some(next) if next == marker => {
-                        let what = format!("{subject}: the list of its blobs does not get on");
+                        let what = format!("{subject}: the list of its blobs repeats a page");
                         return Err(DoorError::Other(what));
                     }
                     Some(next) => marker = next,
@@ -83,11 +83,13 @@ impl Line {
             }
         }
         BlobList::read(&body).map_err(|error| {
-            Failed::finally(DoorError::Other(format!("{subject}: the answer is no list of blobs: {error}")))
+            Failed::finally(DoorError::Other(format!(
+                "{subject}: the response is not a list of blobs: {error}"
+            )))
         })
     }
 
-    /// Stores each file under its blob's name.
+    /// Uploads each file under its blob's name.
     ///
     /// # Errors
     /// See [`DoorError`]; some may have been stored.
@@ -111,7 +113,7 @@ impl Line {
             return self.put_whole(container_url, &file.name, &metadata, bytes).await;
         }
         let (block, mut left) = (decide::block_length(&self.limits, length), length);
-        // Blocks of another upload of the same blob have other ids.
+        // Another upload of the same blob has other block ids.
         let upload = number()?;
         let (mut ids, mut sums) = (vec![], Sums::wanting(true, false));
         while left > 0 {
@@ -176,7 +178,7 @@ impl Line {
         .await
     }
 
-    /// Sends bytes until they are taken.
+    /// Sends bytes until the server accepts them.
     async fn upload(
         &self,
         url: &Url,
@@ -187,7 +189,7 @@ impl Line {
         self.tries(async || {
             let mut request = self.storage(Method::PUT, url.clone())?;
             put(request.headers_mut(), CONTENT_TYPE.as_str(), BYTES);
-            // Without a body the client would leave it out.
+            // Without a body, the client would omit this header.
             request.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
             describe(request.headers_mut());
             *request.body_mut() = Some(Body::from(bytes.clone()));
@@ -197,7 +199,8 @@ impl Line {
         .await
     }
 
-    /// A request for a storage service. A SAS names the version of the protocol that it is for; without one it is named here.
+    /// Creates a request for a storage service. A SAS contains the protocol version that it is for; without
+    /// one, a header names it.
     fn storage(&self, method: Method, url: Url) -> Result<Request, Failed> {
         let is_named = uri::value(url.query().unwrap_or_default(), "sv").is_some();
         let mut request = self.request(method, url)?;
@@ -225,7 +228,7 @@ fn local(path: &Path, error: &io::Error) -> DoorError {
     DoorError::Local(format!("{}: {error}", path.display()))
 }
 
-/// Reads the next bytes of a file, exactly so many.
+/// Reads exactly this many bytes of a file.
 fn part(from: &mut File, length: u64, path: &Path) -> Result<Bytes, DoorError> {
     let mut bytes = vec![];
     from.take(length).read_to_end(&mut bytes).map_err(|error| local(path, &error))?;
@@ -237,10 +240,10 @@ fn part(from: &mut File, length: u64, path: &Path) -> Result<Bytes, DoorError> {
     }
 }
 
-/// A number that no other upload has.
+/// Returns a random number, to distinguish uploads.
 fn number() -> Result<u64, DoorError> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| DoorError::Other(format!("cannot make ids of blocks: {error}")))?;
+        .map_err(|error| DoorError::Other(format!("cannot create block ids: {error}")))?;
     Ok(u64::from_le_bytes(bytes))
 }

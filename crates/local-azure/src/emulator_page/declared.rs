@@ -1,29 +1,29 @@
-//! What is done with each field: declared here, and held against what the service answers.
+//! The treatment of each field: declared here, and checked against the responses of the service.
 
 use super::{described::Field, probe::Seen};
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Here {
-    /// Taken, shown again, and done.
+    /// Accepted, returned and effective.
     AsAzure,
-    /// Taken and shown again, and nothing follows from it.
+    /// Accepted and returned, but without effect.
     Kept,
-    /// Taken, and neither told to anybody nor followed by anything.
+    /// Accepted, but neither returned nor effective.
     Hidden,
-    /// Refused, with this status and code.
+    /// Rejected with this status and code.
     Refused(&'static str),
 }
 
 use Here::{AsAzure, Hidden, Kept, Refused};
 
-/// One judgement of several fields.
+/// A declaration for several fields.
 pub struct Declared {
     pub here: Here,
-    /// Fields as `Definition.property`, `*` for any definition or all properties; with `>` between them where a field is
-    /// meant only inside of another. What is inside of a field is meant with it.
+    /// Fields as `Definition.property`, with `*` for any definition or all properties; with `>` between them
+    /// if a field is meant only inside another. Everything inside a field is included.
     pub fields: &'static str,
-    /// Why, for people; nothing where all is as Azure.
+    /// Reason, for people; empty if all is as on Azure.
     pub why: &'static str,
 }
 
@@ -34,7 +34,7 @@ const fn declared(here: Here, fields: &'static str, why: &'static str) -> Declar
 const NOT_HERE: Here = Refused("501 NotImplemented");
 const NO_PACKAGE: Here = Refused("409 InvalidApplicationPackageReferences");
 
-/// All of them; of several that fit the first counts.
+/// All declarations; the first match counts.
 pub const ALL: &[Declared] = &[
     declared(
         Refused("400 InvalidPropertyValue"),
@@ -44,7 +44,7 @@ pub const ALL: &[Declared] = &[
     declared(
         Hidden,
         "PoolSpecification.startTask>StartTask.containerSettings>TaskContainerSettings.registry>ContainerRegistry.password",
-        "as the line after, and secrets are told to nobody",
+        "as the line after, and secrets are never returned",
     ),
     declared(
         Kept,
@@ -67,7 +67,7 @@ pub const ALL: &[Declared] = &[
         "ContainerRegistry.password UserAccount.password LinuxUserConfiguration.sshPrivateKey \
          AzureBlobFileSystemConfiguration.accountKey AzureBlobFileSystemConfiguration.sasKey \
          AzureFileShareConfiguration.accountKey CIFSMountConfiguration.password VMExtension.protectedSettings",
-        "secrets are told to nobody",
+        "secrets are never returned",
     ),
     declared(
         Kept,
@@ -116,7 +116,7 @@ pub const ALL: &[Declared] = &[
         "",
     ),
     declared(AsAzure, "StartTask.commandLine StartTask.maxTaskRetryCount StartTask.waitForSuccess", ""),
-    // -- What tasks of every kind have
+    // -- Properties of all kinds of tasks
     declared(AsAzure, "EnvironmentSetting.name EnvironmentSetting.value", ""),
     declared(
         AsAzure,
@@ -189,16 +189,16 @@ pub const ALL: &[Declared] = &[
     ),
 ];
 
-/// The judgement of a field.
+/// The declaration for a field.
 pub struct Judged {
     pub by: &'static Declared,
-    /// How many links of the field have to be known for it.
+    /// Number of links of the field that it depends on.
     pub links: usize,
-    /// Whether it is only for what is inside of another thing.
+    /// Whether it applies only inside another object.
     pub inside: bool,
 }
 
-/// The first that means a field.
+/// Returns the first declaration that matches a field.
 pub fn of(field: &Field) -> Option<Judged> {
     let patterns = ALL.iter().flat_map(|by| by.fields.split_whitespace().map(move |pattern| (by, pattern)));
     patterns.into_iter().find_map(|(by, pattern)| {
@@ -206,7 +206,7 @@ pub fn of(field: &Field) -> Option<Judged> {
     })
 }
 
-/// How far a pattern goes that means a field, or one that it is inside of.
+/// Returns the length of the match of a pattern with a field or its parents.
 fn meant(field: &Field, pattern: &str) -> Option<usize> {
     let wanted: Vec<(&str, &str)> = pattern.split('>').filter_map(|link| link.split_once('.')).collect();
     let fits = |((definition, name), (wanted, property)): (&(String, String), &(&str, &str))| {
@@ -216,17 +216,17 @@ fn meant(field: &Field, pattern: &str) -> Option<usize> {
     Some(at + wanted.len())
 }
 
-/// What is wrong with the table, for a person who has to mend it.
+/// Returns the problems of the table, for its maintainer.
 pub fn faults(all: &[Seen]) -> Vec<String> {
     let (mut faults, mut used) = (vec![], vec![]);
     for seen in all {
         let (operation, path) = (seen.body.operation, seen.field.path());
         let found = match seen.shown {
-            Some(false) => format!("{} and not shown", seen.told),
-            _ => seen.told.clone(),
+            Some(false) => format!("{} and not shown", seen.outcome),
+            _ => seen.outcome.clone(),
         };
         let Some(judged) = of(&seen.field) else {
-            faults.push(format!("{operation} {path}: nothing is declared, and the answer is {found}"));
+            faults.push(format!("{operation} {path}: nothing is declared, but the response is {found}"));
             continue;
         };
         used.push(judged.by.fields);
@@ -234,13 +234,13 @@ pub fn faults(all: &[Seen]) -> Vec<String> {
         let holds = match here {
             AsAzure | Kept => seen.is_taken() && seen.shown != Some(false),
             Hidden => seen.is_taken() && seen.shown != Some(true),
-            Refused(code) => seen.told == code,
+            Refused(code) => seen.outcome == code,
         };
         if !holds {
-            faults.push(format!("{operation} {path}: {here:?} is declared, and the answer is {found}"));
+            faults.push(format!("{operation} {path}: {here:?} is declared, but the response is {found}"));
         }
     }
     let unused = ALL.iter().filter(|one| !used.contains(&one.fields));
-    faults.extend(unused.map(|one| format!("{}: declared, and there is no such field", one.fields)));
+    faults.extend(unused.map(|one| format!("{}: declared, but there is no such field", one.fields)));
     faults
 }

@@ -1,8 +1,8 @@
-//! The fields of every request body, from the published description of the API, and a value for each.
+//! The fields of every request body, from the published description of the API, with a test value for each.
 
 use serde_json::{Map, Value, json};
 
-/// One field that holds a value: how it is reached from the body.
+/// A field with a value, and its path in the body.
 #[derive(Debug, Clone)]
 pub struct Field {
     /// Definition and property, from the body to the value.
@@ -12,7 +12,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// `startTask.resourceFiles[].httpUrl`
+    /// Returns a path such as `startTask.resourceFiles[].httpUrl`.
     pub fn path(&self) -> String {
         let links = self.chain.iter().zip(&self.lists);
         let names: Vec<_> =
@@ -20,7 +20,7 @@ impl Field {
         names.join(".")
     }
 
-    /// What a body holds at this place.
+    /// Returns the value of a body at this place.
     pub fn of<'a>(&self, body: &'a Value) -> &'a Value {
         let links = self.chain.iter().zip(&self.lists).enumerate();
         links.fold(body, |at, (number, ((_, name), list))| {
@@ -31,7 +31,7 @@ impl Field {
     }
 }
 
-/// The description of one version.
+/// The description of one API version.
 pub struct Described(Map<String, Value>);
 
 impl Described {
@@ -42,12 +42,13 @@ impl Described {
         Self(document["definitions"].as_object().unwrap().clone())
     }
 
-    /// Names of all definitions.
+    /// Returns the names of all definitions.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// The definition that a property refers to, if it is a thing with properties, and whether it is a list of them.
+    /// Returns the definition that a property refers to, if it is an object with properties, and whether it
+    /// is a list.
     fn part<'a>(&'a self, schema: &'a Value) -> (Option<&'a str>, bool) {
         let is_list = schema["type"] == "array";
         let of = if is_list { &schema["items"] } else { schema };
@@ -55,7 +56,7 @@ impl Described {
         (name.filter(|name| self.0[*name]["properties"].is_object()), is_list)
     }
 
-    /// All fields of a body that hold a value and that a client may set.
+    /// Returns all fields of a body that have a value and that a client may set.
     pub fn fields(&self, definition: &str) -> Vec<Field> {
         let mut all = vec![];
         self.collect(definition, &Field { chain: vec![], lists: vec![] }, &mut all);
@@ -78,7 +79,7 @@ impl Described {
         }
     }
 
-    /// `base` with the field, and with what must stand beside it.
+    /// Returns `base` with the field, and with what is required beside it.
     pub fn body_with(&self, base: &Value, field: &Field) -> Value {
         let mut body = base.clone();
         self.put(&mut body, &field.chain, &field.lists);
@@ -106,7 +107,7 @@ impl Described {
         body[name.as_str()] = value;
     }
 
-    /// A thing of which nothing is said but what has to be, beside one of its properties.
+    /// Returns a minimal object, to which one of its properties can be added.
     fn beside(&self, definition: &str, property: &str) -> Value {
         let given = |at: &str| super::values::BESIDE.iter().find(|(of, _)| *of == at);
         if let Some((_, text)) = given(&format!("{definition}.{property}")).or_else(|| given(definition)) {
@@ -126,7 +127,7 @@ impl Described {
         }
     }
 
-    /// A value that is allowed, and not the default.
+    /// Returns a valid value that is not the default.
     fn value(&self, definition: &str, name: &str, schema: &Value) -> Value {
         let given = |at: &str| super::values::VALUES.iter().find(|(of, _)| *of == at);
         if let Some((_, text)) = given(&format!("{definition}.{name}")).or_else(|| given(name)) {

@@ -1,4 +1,4 @@
-//! What is done with the fields of bodies, as tables for people.
+//! Tables of the fields of bodies and their treatment, for people.
 
 use super::{
     declared::{self, Here},
@@ -6,10 +6,10 @@ use super::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The judgements of what is at and inside of each property: definition, then property.
+/// The treatments at and inside each property: definition, then property.
 pub struct Fields {
     of: BTreeMap<String, BTreeMap<String, BTreeSet<Here>>>,
-    /// The definition that a property holds.
+    /// The definition of the object that a property contains.
     parts: BTreeMap<(String, String), String>,
 }
 
@@ -20,8 +20,8 @@ impl Fields {
             let judged = declared::of(&seen.field).unwrap();
             let here = if judged.by.here == Here::Hidden { Here::Kept } else { judged.by.here };
             let chain = &seen.field.chain;
-            // A part is told of only what is decided there, not what is decided of all that it is in; and what is declared
-            // for it inside of another thing is told of that thing.
+            // A part lists only what is decided for it, not for all objects that contain it; a declaration
+            // inside another object is listed there.
             for (definition, name) in &chain[..if judged.inside { 1 } else { judged.links }] {
                 let properties = fields.of.entry(definition.clone()).or_default();
                 properties.entry(name.clone()).or_default().insert(here);
@@ -33,7 +33,7 @@ impl Fields {
         fields
     }
 
-    /// The bodies of some operations.
+    /// Returns the bodies of some operations.
     pub fn bodies(&self, wanted: impl Fn(&str) -> bool) -> String {
         let bodies = BODIES.iter().filter(|body| wanted(body.operation));
         let rows = bodies.map(|body| {
@@ -43,13 +43,13 @@ impl Fields {
         format!("{HEAD}{}", rows.collect::<String>())
     }
 
-    /// The parts of bodies of which not all is done alike.
+    /// Returns the parts of bodies whose fields are treated differently.
     pub fn parts(&self) -> String {
         let bodies: Vec<&str> = BODIES.iter().map(|body| body.definition).collect();
         let mut wanted = BTreeSet::new();
         for ((definition, name), part) in &self.parts {
-            let told = self.of.get(definition).and_then(|properties| properties.get(name));
-            if told.is_some_and(|told| told.len() > 1) && !bodies.contains(&part.as_str()) {
+            let found = self.of.get(definition).and_then(|properties| properties.get(name));
+            if found.is_some_and(|found| found.len() > 1) && !bodies.contains(&part.as_str()) {
                 wanted.insert(part);
             }
         }
@@ -59,12 +59,12 @@ impl Fields {
 
     fn row(&self, title: &str, definition: &str) -> String {
         let (mut as_azure, mut in_part, mut kept, mut refused) = (vec![], vec![], vec![], vec![]);
-        for (name, told) in &self.of[definition] {
-            let only: Vec<_> = told.iter().collect();
+        for (name, found) in &self.of[definition] {
+            let only: Vec<_> = found.iter().collect();
             let name = format!("`{name}`");
             match only[..] {
                 [Here::AsAzure] => as_azure.push(name),
-                [Here::Refused(told)] => refused.push(format!("{name} ({told})")),
+                [Here::Refused(code)] => refused.push(format!("{name} ({code})")),
                 [Here::Kept] => kept.push(name),
                 _ => in_part.push(match self.parts.get(&(definition.to_owned(), name.replace('`', ""))) {
                     Some(part) => format!("{name} (`{part}`)"),
@@ -80,15 +80,15 @@ impl Fields {
 const HEAD: &str =
     "| operation | as Azure | in part | kept without effect | refused |\n|---|---|---|---|---|\n";
 
-/// Everything that is not as Azure, with its reason.
+/// Returns everything that differs from Azure, with its reason.
 pub fn reasons() -> String {
     let mut text = "| field | here | because |\n|---|---|---|\n".to_owned();
     for one in declared::ALL.iter().filter(|one| one.here != Here::AsAzure) {
         let shown = |pattern: &str| format!("`{}`", pattern.trim_start_matches("*.").replace('>', " › "));
         let names: Vec<_> = one.fields.split_whitespace().map(shown).collect();
         let here = match one.here {
-            Here::Refused(told) => told,
-            Here::Hidden => "kept, never told",
+            Here::Refused(code) => code,
+            Here::Hidden => "kept, never returned",
             _ => "kept without effect",
         };
         text.push_str(&format!("| {} | {here} | {} |\n", names.join(", "), one.why));

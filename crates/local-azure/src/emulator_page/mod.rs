@@ -1,5 +1,6 @@
-//! `docs/emulator.md`, made from what the service answers: the words of `docs/emulator/page.md`, in which each line
-//! `{{…}}` stands for a table that is made here. `UPDATE_DOCS=1 cargo test -p dropmill-local-azure emulator_page` writes it.
+//! Generates `docs/emulator.md` from the responses of the service: the text is in `docs/emulator/page.md`, in
+//! which each line `{{…}}` is replaced by a generated table. `UPDATE_DOCS=1 cargo test -p
+//! dropmill-local-azure emulator_page` writes it.
 
 mod declared;
 mod described;
@@ -14,7 +15,7 @@ use described::Described;
 use std::path::Path;
 
 #[tokio::test(start_paused = true)]
-async fn the_page_says_what_the_service_answers() {
+async fn the_page_matches_the_responses_of_the_service() {
     let seen = probe::all().await;
     let faults = declared::faults(&seen);
     assert!(faults.is_empty(), "{} fields:\n{}", faults.len(), faults.join("\n"));
@@ -33,13 +34,13 @@ async fn the_page_says_what_the_service_answers() {
 }
 
 #[test]
-fn every_operation_with_a_body_is_asked_and_every_remark_is_about_one() {
+fn every_operation_with_a_body_is_tested_and_every_remark_has_an_operation() {
     assert_eq!(operations::faults(), [""; 0]);
     for body in probe::BODIES {
         let known = OPERATIONS.iter().any(|(method, path, _)| format!("{method} {path}") == body.operation);
         assert!(known, "{} is no operation", body.operation);
     }
-    // A collection of tasks holds tasks; certificates are retired.
+    // A collection of tasks contains tasks; certificates are retired.
     let elsewhere = ["TaskAddCollectionParameter", "CertificateAddParameter"];
     let described = Described::of_20();
     for name in described.names().filter(|name| name.ends_with("Parameter") && !elsewhere.contains(name)) {
@@ -72,7 +73,7 @@ fn table(what: &str, fields: &fields::Fields) -> String {
     }
 }
 
-/// What an operation is about, by its path.
+/// Returns the subject of an operation, from its path.
 fn subject(path: &str) -> &'static str {
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
@@ -85,7 +86,7 @@ fn subject(path: &str) -> &'static str {
     }
 }
 
-/// What is answered in which state: the table that the model is held to.
+/// Returns the responses in each state, from the table that tests the model.
 fn states(of: &str) -> String {
     let file = format!("../batch-model/states/{}.txt", of.replace(' ', "-"));
     let table = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));

@@ -1,8 +1,8 @@
-//! What each operation does, where it is not all as Azure.
+//! Remarks on operations that differ from Azure.
 
 use crate::batch_http::operations::OPERATIONS;
 
-/// Operations and what is to be said of them; of all others: as Azure.
+/// Operations with remarks; all others behave as on Azure.
 const REMARKS: &[(&str, &str)] = &[
     ("GET applications", "those that `serve --application` declares"),
     ("GET poolusagemetrics", "core hours of half hours; told at once, also of the one that goes on"),
@@ -31,7 +31,7 @@ const REMARKS: &[(&str, &str)] = &[
     ("GET jobs/{j}/tasks/{t}/files/{path}", "as Azure, with `ocp-range`"),
 ];
 
-/// What there is to say of some operations, and a list of those that are as Azure.
+/// Returns a table of the remarks on some operations, and a list of those that behave as on Azure.
 pub fn table(wanted: impl Fn(&str) -> bool) -> String {
     let (mut rows, mut others) = (String::new(), vec![]);
     for (method, path, _) in OPERATIONS.iter().filter(|(_, path, _)| wanted(path)) {
@@ -45,7 +45,7 @@ pub fn table(wanted: impl Fn(&str) -> bool) -> String {
     if rows.is_empty() { rest } else { format!("| operation | here |\n|---|---|\n{rows}\n{rest}") }
 }
 
-/// Remarks about no operation.
+/// Returns remarks whose operation does not exist.
 pub fn faults() -> Vec<&'static str> {
     let names: Vec<_> = OPERATIONS.iter().map(|(method, path, _)| format!("{method} {path}")).collect();
     let remarks = REMARKS.iter().map(|(operation, _)| *operation);

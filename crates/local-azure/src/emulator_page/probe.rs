@@ -1,10 +1,11 @@
-//! Asks the service for each field of each operation, alone, and looks whether it is taken and shown again.
+//! Sends each field of each operation separately to the service, and checks whether it is accepted and
+//! returned.
 
 use super::described::{Described, Field};
 use crate::batch_http::{operations::OPERATIONS, tests::Rig};
 use serde_json::{Value, json};
 
-/// The body of an operation, and where what it sets is shown again.
+/// The body of an operation, and the resource that returns its content.
 pub struct Body {
     pub operation: &'static str,
     pub definition: &'static str,
@@ -43,34 +44,34 @@ pub const BODIES: &[Body] = &[
     body("PUT jobschedules/{s}", "JobScheduleUpdateParameter", Some("jobschedules/{s}")),
 ];
 
-/// What became of a field.
+/// The result for a field.
 pub struct Seen {
     pub body: &'static Body,
     pub field: Field,
-    /// Status, and code if it was refused.
-    pub told: String,
-    /// Whether it was shown again; nothing where nothing shows it.
+    /// Status, and code if it was rejected.
+    pub outcome: String,
+    /// Whether it was returned; `None` if no response contains it.
     pub shown: Option<bool>,
 }
 
 impl Seen {
     pub fn is_taken(&self) -> bool {
-        self.told.starts_with('2')
+        self.outcome.starts_with('2')
     }
 }
 
-/// Asks for all of them.
+/// Tests all fields.
 pub async fn all() -> Vec<Seen> {
     let (described, mut seen) = (Described::of_20(), vec![]);
     let mut rig = Rig::with_tasks().await;
     for body in BODIES {
         for (number, field) in described.fields(body.definition).into_iter().enumerate() {
-            // Nodes do what they are told, so each is told once.
+            // Actions on nodes take effect, so each needs a new node.
             if number % 100 == 99 || body.operation.contains("{n}") || body.operation.contains("node") {
                 rig = Rig::with_tasks().await;
             }
-            let (told, shown) = ask(&rig, &described, body, &field, number).await;
-            seen.push(Seen { body, field, told, shown });
+            let (outcome, shown) = ask(&rig, &described, body, &field, number).await;
+            seen.push(Seen { body, field, outcome, shown });
         }
         rig = Rig::with_tasks().await;
     }
@@ -103,15 +104,15 @@ async fn ask(
     let asked = described.body_with(&base, field).to_string().replace("NODE", &node);
     let asked: Value = serde_json::from_str(&asked).unwrap();
     let reply = rig.ask(method, &filled(path), &[], Some(asked.clone())).await;
-    let Some(shown) = body.shown.filter(|_| reply.told().starts_with('2')) else {
-        return (reply.told(), None);
+    let Some(shown) = body.shown.filter(|_| reply.outcome().starts_with('2')) else {
+        return (reply.outcome(), None);
     };
     let place = filled(shown).replace("NEW", asked["id"].as_str().unwrap_or_default());
     let there = rig.get(&place).await.body;
-    (reply.told(), Some(is_shown(field.of(&asked), field.of(&there))))
+    (reply.outcome(), Some(is_shown(field.of(&asked), field.of(&there))))
 }
 
-/// Things of its own for a request, so that none meets what another has done.
+/// Creates separate objects for a request, so that requests do not affect each other.
 async fn things(rig: &Rig, number: usize, path: &str) -> Vec<(&'static str, String)> {
     let pool =
         if path.contains("{n}") || path.contains("node") { "p".to_owned() } else { format!("p{number}") };
@@ -122,12 +123,12 @@ async fn things(rig: &Rig, number: usize, path: &str) -> Vec<(&'static str, Stri
             made["enableAutoScale"] = json!(true);
             made["autoScaleFormula"] = json!("x = 1;");
         }
-        assert_eq!(rig.post("pools", made).await.told(), "201");
+        assert_eq!(rig.post("pools", made).await.outcome(), "201");
     }
     if path.ends_with("users/{u}") {
         let node = rig.get("pools/p/nodes").await.ids()[0].to_owned();
         assert_eq!(
-            rig.post(&format!("pools/p/nodes/{node}/users"), json!({"name": "u"})).await.told(),
+            rig.post(&format!("pools/p/nodes/{node}/users"), json!({"name": "u"})).await.outcome(),
             "201"
         );
     }
@@ -138,24 +139,25 @@ async fn things(rig: &Rig, number: usize, path: &str) -> Vec<(&'static str, Stri
         rig.post("pools", json!({"id": "empty", "vmSize": "a1", "taskSlotsPerNode": 4, "virtualMachineConfiguration": image})).await;
         let pool = if path.contains("tasks") { "empty" } else { "p" };
         let made = json!({"id": job, "poolInfo": {"poolId": pool}, "usesTaskDependencies": true});
-        assert_eq!(rig.post("jobs", made).await.told(), "201");
+        assert_eq!(rig.post("jobs", made).await.outcome(), "201");
         if path == "jobs/{j}" {
             // Its pool can only be changed while it is disabled.
             let disable = json!({"disableTasks": "requeue"});
-            assert_eq!(rig.post(&format!("jobs/{job}/disable"), disable).await.told(), "202");
+            assert_eq!(rig.post(&format!("jobs/{job}/disable"), disable).await.outcome(), "202");
         }
         let task = json!({"id": "t", "commandLine": "x"});
-        assert_eq!(rig.post(&format!("jobs/{job}/tasks"), task).await.told(), "201");
+        assert_eq!(rig.post(&format!("jobs/{job}/tasks"), task).await.outcome(), "201");
     }
     let schedule = format!("s{number}");
     if path.starts_with("jobschedules/") {
         let made = json!({"id": schedule, "schedule": {"recurrenceInterval": "PT1H"}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
-        assert_eq!(rig.post("jobschedules", made).await.told(), "201");
+        assert_eq!(rig.post("jobschedules", made).await.outcome(), "201");
     }
     vec![("{p}", pool), ("{j}", job), ("{s}", schedule), ("{t}", "t".into()), ("{u}", "u".into())]
 }
 
-/// Whether what is shown is what was asked, whatever the letter case of an enum and the type of a number.
+/// Returns whether the returned value equals the sent one, ignoring the case of enums and the type of
+/// numbers.
 fn is_shown(asked: &Value, shown: &Value) -> bool {
     match (asked, shown) {
         (Value::String(asked), Value::String(shown)) => asked.eq_ignore_ascii_case(shown),

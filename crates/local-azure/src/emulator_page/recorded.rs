@@ -1,4 +1,4 @@
-//! The differences that recorded sessions of the real service show.
+//! The differences that recorded sessions with the real service show.
 
 use serde::Deserialize;
 
@@ -38,7 +38,7 @@ impl Texts {
     }
 }
 
-/// All of them.
+/// Returns all differences.
 pub fn table() -> String {
     let list: List = toml::from_str(LIST).unwrap();
     let mut text = "| call | where | how | because |\n|---|---|---|---|\n".to_owned();

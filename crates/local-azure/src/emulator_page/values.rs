@@ -1,6 +1,7 @@
-//! Values for fields to which not every value of their type may be given. Texts are JSON; `NODE` is the id of a node.
+//! Test values for fields that do not accept every value of their type. Texts are JSON; `NODE` is the id of a
+//! node.
 
-/// Values by `Definition.property`, or by property wherever it is.
+/// Values by `Definition.property`, or by property in any definition.
 pub const VALUES: &[(&str, &str)] = &[
     ("poolId", r#""p""#),
     ("nodeList", r#"["NODE"]"#),
@@ -14,7 +15,8 @@ pub const VALUES: &[(&str, &str)] = &[
     ("OutputFile.filePattern", r#""*.txt""#),
 ];
 
-/// A thing by its definition, where what the description requires of it is not enough; or beside one of its properties.
+/// A minimal object for a definition whose required properties are not enough; or beside one of its
+/// properties.
 pub const BESIDE: &[(&str, &str)] = &[
     ("PoolInformation", r#"{"poolId":"p"}"#),
     ("PoolInformation.autoPoolSpecification", "{}"),
@@ -33,7 +35,7 @@ pub const BESIDE: &[(&str, &str)] = &[
     ("OutputFileDestination", r#"{"container":{"containerUrl":"http://127.0.0.1:1/c"}}"#),
 ];
 
-/// What else its owner has to say when a property is given.
+/// Properties that the owner must also set if a property is set.
 pub const WITH: &[(&str, &[(&str, &str)])] = &[
     ("JobAddParameter.jobReleaseTask", &[("jobPreparationTask", r#"{"commandLine":"x"}"#)]),
     ("JobSpecification.jobReleaseTask", &[("jobPreparationTask", r#"{"commandLine":"x"}"#)]),

@@ -1,4 +1,4 @@
-//! Bodies of requests: how slow they may come, and what becomes of the rest of one that is not read.
+//! Bodies of requests: how slowly they may arrive, and what happens to the unread rest.
 
 use super::{
     Bounds, GIVES_WAY_AFTER,
@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
-/// The body of a request. What is left of it when it is dropped is in its [`Leftover`].
+/// The body of a request. When it is dropped, its unread rest is in its [`Leftover`].
 pub struct PatientBody {
-    /// None after its end.
+    /// `None` after its end.
     body: Option<Incoming>,
     pace: Pace,
     patience: Patience,
@@ -30,13 +30,13 @@ pub struct PatientBody {
     leftover: Leftover,
 }
 
-/// Where what was not read of a body is found.
+/// The unread rest of a body.
 #[derive(Clone, Default)]
 pub struct Leftover(Arc<Mutex<Option<(Incoming, bool)>>>);
 
 impl Leftover {
-    /// Takes what was not read, if the client is about to send it. A client that waits for leave to send a body
-    /// (`Expect: 100-continue`) sends nothing that was never asked for.
+    /// Takes the unread rest, if the client will send it. A client that waits for permission to send a body
+    /// (`Expect: 100-continue`) sends nothing unless it is asked for.
     pub fn take(&self, waits_for_leave: bool) -> Option<Incoming> {
         let (body, was_asked_for) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         (was_asked_for || !waits_for_leave).then_some(body)
@@ -44,7 +44,7 @@ impl Leftover {
 }
 
 impl PatientBody {
-    /// Wraps the body of a request that is answered at `seat`.
+    /// Wraps the body of a request on the connection `seat`.
     pub fn new(body: Incoming, pace: Pace, seat: Arc<Seat>, leftover: Leftover) -> Self {
         let (patience, arrived, waited) = (Patience::new(), 0, Duration::ZERO);
         Self { body: Some(body), pace, patience, arrived, waited, is_asked_for: false, seat, leftover }
@@ -111,7 +111,7 @@ impl Drop for PatientBody {
     }
 }
 
-/// Receives and discards what is left of a body, unless that is much or takes long. Meanwhile the connection may be
+/// Receives and discards the rest of a body, unless it is long or slow. Meanwhile the connection may be
 /// closed for another one.
 pub async fn drain(mut body: Incoming, bounds: &Bounds, seat: &Seat) {
     let mut left = bounds.drained;

@@ -1,4 +1,4 @@
-//! How long a client is waited for.
+//! Timeouts while the server waits for a client.
 
 use std::{
     io,
@@ -8,29 +8,29 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Waits for a limited time for something that moves.
+/// Waits for a limited time for progress.
 pub struct Patience {
     end: Pin<Box<Sleep>>,
     since: Option<Instant>,
 }
 
-/// What a wait for something that moves came to.
+/// The result of a wait for progress.
 pub enum Waited<T> {
-    /// It moved; how long it was waited for, if it was.
+    /// There was progress, after this waiting time (`None` if there was no wait).
     Moved(T, Option<Duration>),
-    /// It did not move yet; `true` in the poll with which the wait began.
+    /// There is no progress yet; `true` in the poll with which the wait began.
     Waits(bool),
-    /// It did not move in time.
+    /// There was no progress in time.
     TooLong(io::Error),
 }
 
 impl Patience {
-    /// Creates one that waits for nothing yet.
+    /// Creates a timer that is not waiting.
     pub fn new() -> Self {
         Self { end: Box::pin(sleep(Duration::ZERO)), since: None }
     }
 
-    /// Returns what `moved` came to, when it may take as long as `at_most` from the first poll in which it is pending.
+    /// Returns the result of `moved`, which may be pending for `at_most` since its first pending poll.
     pub fn wait<T>(
         &mut self,
         moved: Poll<T>,
@@ -55,47 +55,47 @@ impl Patience {
         }
     }
 
-    /// Returns whether something is waited for.
+    /// Returns whether a wait is in progress.
     pub fn waits(&self) -> bool {
         self.since.is_some()
     }
 }
 
-/// How fast a body must be.
+/// The required speed of a body.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// The longest wait without a byte.
+    /// Longest time without a byte.
     pub silence: Duration,
-    /// For how long the body may be slower than it must.
+    /// Time for which the body may be slower than required.
     pub grace: Duration,
-    /// The least bytes in a second of waiting.
+    /// Minimum number of bytes per second of waiting.
     pub bytes_per_second: u32,
 }
 
 impl Pace {
-    /// Returns how much longer to wait for a body of which `bytes` have arrived within `waited`.
+    /// Returns how much longer to wait for a body after `bytes` have arrived within `waited`.
     pub fn left(&self, bytes: u64, waited: Duration) -> Duration {
         let earned = Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_second.max(1)));
         self.grace.saturating_add(earned).saturating_sub(waited).min(self.silence)
     }
 }
 
-/// The deadline of the head that is being received.
+/// The timeout of the head that is being received.
 pub struct HeadClock {
     at_most: Duration,
     end: Pin<Box<Sleep>>,
-    /// The number of the request whose head has begun.
+    /// Number of the request whose head has begun.
     begun: Option<u64>,
 }
 
 impl HeadClock {
-    /// Creates one for a new connection, whose client is to send its first request at once.
+    /// Creates the timeout for a new connection, whose client must send its first request at once.
     pub fn new(at_most: Duration) -> Self {
         Self { at_most, end: Box::pin(sleep(at_most)), begun: Some(0) }
     }
 
-    /// Notes a read while `request` is the number of the next request, none while one is answered, and whether bytes
-    /// arrived. Ready when the head takes too long.
+    /// Records a read. `request` is the number of the next request, `None` while one is being processed; the
+    /// other argument says whether bytes arrived. Ready when the head takes too long.
     pub fn poll(
         &mut self,
         request: Option<u64>,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_may_be_slow_for_a_while_and_earns_time_with_its_bytes() {
+    fn a_body_may_be_slow_for_a_while_and_gains_time_with_its_bytes() {
         let secs = Duration::from_secs;
         let pace = Pace { silence: secs(60), grace: secs(20), bytes_per_second: 1000 };
         for (bytes, waited, expected) in [
@@ -134,7 +134,7 @@ mod tests {
             (1000, 20, 1),
             (10_000, 20, 10),
             (10_000, 31, 0),
-            // However much came before: silence has its own bound.
+            // However much arrived before, silence has its own limit.
             (1 << 40, 20, 60),
             (u64::MAX, 0, 60),
         ] {

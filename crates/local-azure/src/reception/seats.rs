@@ -1,4 +1,4 @@
-//! The connections that are open, and which one goes when there are too many.
+//! The open connections, and which one is closed if there are too many.
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How often to check whether a connection may be closed by now, where none could.
+/// Interval for checking whether a connection can be closed, if none could.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The places for connections.
@@ -37,32 +37,33 @@ struct Taken {
 
 struct Connection {
     peer: IpAddr,
-    /// Requests that were received.
+    /// Number of received requests.
     requests: u64,
     is_answering: bool,
-    /// From when on it may be closed for another one; none while its client is not awaited.
+    /// Time from which it may be closed for another one; `None` while the server is not waiting for its
+    /// client.
     gives_way_from: Option<Instant>,
     task: Option<AbortHandle>,
 }
 
-/// A connection's place, free again when this is dropped.
+/// The place of a connection, which is free again when this is dropped.
 pub struct Seat {
     id: u64,
     seats: Arc<Seats>,
 }
 
-/// While it exists, a request of the connection is answered.
+/// A guard: while it exists, a request of the connection is being processed.
 struct Answering(Arc<Seat>);
 
 impl Seats {
-    /// Creates places for this many connections, and for this many of one peer.
+    /// Creates this many places, and this many per peer.
     pub fn new(most: usize, per_peer: usize) -> Arc<Self> {
         let (most, per_peer) = (most.max(1), per_peer.max(1));
         Arc::new(Self { most, per_peer, taken: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Takes a place for a connection, which is idle at first. If all are taken, closes another connection or waits until
-    /// one can be closed. None if the peer has too many, all of which are busy.
+    /// Takes a place for a connection, which is idle at first. If all are taken, closes another connection or
+    /// waits until one can be closed. Returns `None` if the peer has too many connections and all are busy.
     pub async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Seat>> {
         let peer = peer_of(address);
         loop {
@@ -99,7 +100,7 @@ impl Seats {
         Arc::new(Seat { id, seats: self.clone() })
     }
 
-    /// Remembers the task that serves a connection, so that the connection can be closed.
+    /// Stores the task that serves a connection, so that the connection can be closed.
     pub fn served_by(&self, id: u64, task: AbortHandle) {
         if let Some(seat) = self.lock().by_id.get_mut(&id) {
             seat.task = Some(task);
@@ -128,14 +129,14 @@ impl Seat {
         self.id
     }
 
-    /// Returns the number of the request that the client is to send next; none while one is answered.
+    /// Returns the number of the next request; `None` while one is being processed.
     pub fn awaited_request(&self) -> Option<u64> {
         let mut taken = self.seats.lock();
         let seat = taken.by_id.get_mut(&self.id)?;
         (!seat.is_answering).then_some(seat.requests)
     }
 
-    /// Marks the connection as busy until the body of the answer was sent.
+    /// Marks the connection as busy until the body of the response is sent.
     pub fn answer<B>(self: &Arc<Self>) -> impl FnOnce(B) -> AnswerBody<B> + use<B> {
         self.change(|seat| {
             seat.requests += 1;
@@ -145,13 +146,14 @@ impl Seat {
         move |body| AnswerBody { body, _answering: answering }
     }
 
-    /// Marks the connection as one that may be closed for another one from then on, though its client is sent an answer.
+    /// Allows the connection to be closed for another one after this time, even while a response is being
+    /// sent.
     pub fn gives_way(&self, after: Duration) {
         self.change(|seat| seat.gives_way_from = Some(Instant::now() + after));
         self.seats.changed.notify_one();
     }
 
-    /// Marks the connection as one whose client is not awaited any more, unless for its next request.
+    /// Marks the connection as waiting only for its next request.
     pub fn is_served(&self) {
         self.change(|seat| seat.gives_way_from = (!seat.is_answering).then(Instant::now));
     }
@@ -177,7 +179,7 @@ impl Drop for Answering {
     }
 }
 
-/// What is known of a connection.
+/// The state of a connection, for decisions.
 #[derive(Debug, Clone, Copy)]
 struct Facts {
     id: u64,
@@ -185,16 +187,16 @@ struct Facts {
     gives_way_from: Option<Instant>,
 }
 
-/// What to do with a new connection.
+/// The decision about a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
-    /// There is a place.
+    /// A place is free.
     Take,
-    /// It has the place of this one.
+    /// The place of this connection is used.
     Close(u64),
-    /// Its peer has enough.
+    /// The peer has too many connections.
     Reject,
-    /// There is no place, and none can be made yet.
+    /// There is no place, and no connection can be closed yet.
     Wait,
 }
 
@@ -210,8 +212,8 @@ fn decide(all: &[Facts], peer: IpAddr, most: usize, per_peer: usize, now: Instan
     to_close(all, now).map_or(Decision::Wait, Decision::Close)
 }
 
-/// Chooses the connection that goes: of the peer with the most connections, the one whose client has been awaited longest.
-/// `None` while all are busy.
+/// Chooses the connection to close: of the peer with the most connections, the one that has waited longest
+/// for its client. `None` while all are busy.
 fn to_close(all: &[Facts], now: Instant) -> Option<u64> {
     let mut peers: BTreeMap<IpAddr, (usize, Option<(Instant, u64)>)> = BTreeMap::new();
     for seat in all {
@@ -225,8 +227,8 @@ fn to_close(all: &[Facts], now: Instant) -> Option<u64> {
     waiting.max_by_key(|(count, oldest)| (*count, Reverse(*oldest))).map(|(_, (_, id))| id)
 }
 
-/// Returns what connections are counted by: an IPv4 address, or the first half of an IPv6 address, because whoever has a
-/// network has all addresses in it.
+/// Returns the unit by which connections are counted: an IPv4 address, or the first half of an IPv6 address,
+/// because the owner of such a network has all its addresses.
 fn peer_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) if !six.is_loopback() => {
@@ -236,7 +238,7 @@ fn peer_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub struct AnswerBody<B> {
     body: B,
     _answering: Answering,
@@ -271,7 +273,7 @@ mod tests {
         Ipv4Addr::new(127, 0, 0, number).into()
     }
 
-    /// (peer, since how many seconds it waits for its client); ids count from 0.
+    /// Creates states from (peer, seconds since it waits for its client); ids count from 0.
     fn facts(all: &[(IpAddr, Option<u64>)], now: Instant) -> Vec<Facts> {
         let seat = |(id, (peer, waits)): (usize, &(IpAddr, Option<u64>))| Facts {
             id: id as u64,
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_that_waited_longest_goes_and_first_that_of_the_peer_with_the_most() {
+    fn the_longest_waiting_connection_of_the_peer_with_the_most_is_closed() {
         let now = long_ago();
         for (all, expected) in [
             (&[][..], None),
@@ -294,28 +296,28 @@ mod tests {
             (&[(1, None), (1, None), (2, None)], None),
             (&[(1, Some(5))], Some(0)),
             (&[(1, Some(5)), (1, Some(7)), (1, Some(6))], Some(1)),
-            // Both since the same moment: the one that came first.
+            // Both at the same time: the older one.
             (&[(1, Some(5)), (1, Some(5))], Some(0)),
             (&[(1, None), (1, Some(1))], Some(1)),
-            // One of two peers has more, though the other waits longer.
+            // One of two peers has more connections, though the other waits longer.
             (&[(2, Some(9)), (1, Some(3)), (1, Some(4))], Some(2)),
-            // The one that has more is busy with all of them.
+            // The peer with more connections is busy with all of them.
             (&[(2, Some(9)), (1, None), (1, None)], Some(0)),
-            // As many each: the longest.
+            // Equal numbers: the longest wait.
             (&[(2, Some(7)), (1, Some(8))], Some(1)),
             (&[(2, Some(8)), (1, Some(7))], Some(0)),
         ] {
             let all: Vec<_> = all.iter().map(|(peer, waits)| (loopback(*peer), *waits)).collect();
             assert_eq!(to_close(&facts(&all, now), now), expected, "{all:?}");
         }
-        // A client that is awaited, but not long enough yet.
+        // The server waits for this client, but not long enough yet.
         let soon = Facts { id: 0, peer: loopback(1), gives_way_from: Some(now + Duration::from_millis(1)) };
         assert_eq!(to_close(&[soon], now), None);
         assert_eq!(to_close(&[soon], now + Duration::from_millis(1)), Some(0));
     }
 
     #[test]
-    fn a_peer_has_a_bound_of_its_own_and_only_its_own_connections_go_for_it() {
+    fn a_peer_has_its_own_limit_and_only_its_own_connections_are_closed_for_it() {
         use Decision::{Close, Reject, Take, Wait};
         let (far, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let now = long_ago();

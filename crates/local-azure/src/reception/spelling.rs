@@ -1,9 +1,10 @@
-//! The letter case of header names. HTTP ignores it, and so does everything behind a socket; Blob storage alone promises
-//! to give the names of metadata back as they were sent.
+//! The case of header names. HTTP ignores it, and so do all parts of this service; but Blob Storage promises
+//! to return the names of metadata as they were sent.
 //!
-//! `hyper` keeps the names of a request in an extension of a private type, and writes a response that has such an
-//! extension by it. So the names are read by having `hyper` write them, and the extension is made by having it read them:
-//! over a connection within the process, and only for messages that have metadata.
+//! `hyper` keeps the names of a request in an extension with a private type, and writes the names of a
+//! response from such an extension. So this module reads the names by letting `hyper` write them, and creates
+//! the extension by letting it parse them: over a connection within the process, and only for messages with
+//! metadata.
 
 use http::{HeaderMap, HeaderName, Request, Response, header};
 use http_body_util::Empty;
@@ -15,13 +16,13 @@ use std::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-/// The beginning of the names that are kept.
+/// Prefix of the names that are kept.
 const PREFIX: &str = "x-ms-meta-";
-/// The most bytes of a message that has the names alone. The metadata of a blob has 8 KiB.
+/// Maximum length of a message with names only. The metadata of a blob has at most 8 KiB.
 const MOST: usize = 1 << 17;
 
-/// The names of headers as they are spelled, as an extension of a request or response. A request that did not come over a
-/// socket has none: its names are in lower case.
+/// The spelling of header names, as an extension of a request or response. A request that did not arrive over
+/// a socket has none: its names are in lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spelling(Vec<String>);
 
@@ -31,13 +32,13 @@ impl Spelling {
         Self(names.into_iter().collect())
     }
 
-    /// Returns a name as it is spelled; as it is given, if it is not among them.
+    /// Returns a name in its known spelling, or unchanged if it has none.
     pub fn spell<'a>(&'a self, name: &'a str) -> &'a str {
         self.0.iter().find(|known| known.eq_ignore_ascii_case(name)).map_or(name, |known| known)
     }
 }
 
-/// Gives a request that `hyper` parsed the spelling of its metadata.
+/// Adds the spelling of the metadata to a request that `hyper` parsed.
 pub async fn keep(request: &mut Request<Incoming>) {
     let mut named = HeaderMap::new();
     for name in request.headers().keys().filter(|name| name.as_str().starts_with(PREFIX)) {
@@ -48,7 +49,7 @@ pub async fn keep(request: &mut Request<Incoming>) {
     }
     let mut response = Response::new(Empty::<bytes::Bytes>::new());
     *response.headers_mut() = named;
-    // The spelling that `hyper` has kept is among these.
+    // These extensions include the spelling that `hyper` kept.
     *response.extensions_mut() = request.extensions().clone();
     let (_, written) = exchange("", response).await;
     let lines = written.lines().filter_map(|line| line.split_once(':'));
@@ -56,7 +57,7 @@ pub async fn keep(request: &mut Request<Incoming>) {
     request.extensions_mut().insert(Spelling::of(names));
 }
 
-/// Has `hyper` write a response with the spelling that it has been given.
+/// Lets `hyper` write a response with the spelling in its extensions.
 pub async fn write<B>(response: &mut Response<B>) {
     let Some(Spelling(names)) = response.extensions_mut().remove::<Spelling>() else { return };
     let names = names.iter().filter(|name| is_kept(name) && HeaderName::try_from(*name).is_ok());
@@ -69,8 +70,8 @@ fn is_kept(name: &str) -> bool {
     name.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Sends a request with these header lines to a server within the process: the extensions that the request has there, and
-/// the head of the response as it is written.
+/// Sends a request with these header lines to a server within the process. Returns the extensions of the
+/// request there, and the head of the response as it is written.
 async fn exchange(lines: &str, response: Response<Empty<bytes::Bytes>>) -> (http::Extensions, String) {
     let request = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
     if request.len() > MOST {
@@ -94,7 +95,7 @@ async fn exchange(lines: &str, response: Response<Empty<bytes::Bytes>>) -> (http
         client.read_to_string(&mut written).await
     };
     if let Err(error) = exchanged.await {
-        // Names in lower case are the same names.
+        // Names in lower case are equivalent.
         tracing::debug!(%error, "the spelling of headers is not kept");
     }
     let extensions = std::mem::take(&mut *extensions.lock().unwrap_or_else(PoisonError::into_inner));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_hyper_is_given_it_writes() {
+    async fn hyper_writes_the_given_spelling() {
         let mut response = Response::new(Empty::new());
         let headers = response.headers_mut();
         headers.insert("x-ms-meta-foobar", "1".parse().unwrap());

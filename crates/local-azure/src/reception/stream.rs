@@ -1,4 +1,5 @@
-//! A connection that gives up when its client takes nothing of an answer, or too long for the head of a request.
+//! A connection that times out if its client does not read a response, or takes too long to send the head of
+//! a request.
 
 use super::{
     Bounds, GIVES_WAY_AFTER,
@@ -14,10 +15,10 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Longest answer that a client gets without credentials, and more.
+/// Longest response that a client gets without credentials, and more.
 const SHORT: usize = 16 << 10;
 
-/// A connection. How long its client may take for a body, and between two requests, is bounded elsewhere.
+/// A connection. Timeouts for bodies and between requests are elsewhere.
 pub struct PatientStream<S> {
     stream: S,
     seat: Arc<Seat>,
@@ -27,13 +28,14 @@ pub struct PatientStream<S> {
 }
 
 impl<S> PatientStream<S> {
-    /// Wraps a connection that was made just now.
+    /// Wraps a new connection.
     pub fn new(stream: S, bounds: &Bounds, seat: Arc<Seat>) -> Self {
         let (head, silence) = (HeadClock::new(bounds.head), bounds.silence);
         Self { stream, seat, head, silence, patience: Patience::new() }
     }
 
-    /// Returns what a write of this many bytes came to, or an error if the client takes nothing for too long.
+    /// Returns the result of a write of this many bytes, or an error if the client reads nothing for too
+    /// long.
     fn taken(
         &mut self,
         written: Poll<io::Result<usize>>,
@@ -48,7 +50,7 @@ impl<S> PatientStream<S> {
                 Poll::Ready(written)
             }
             Waited::Waits(begins) => {
-                // What is left of a short answer does not keep an idle connection from giving way at once.
+                // The rest of a short response does not prevent an idle connection from being closed at once.
                 if begins && (length > SHORT || self.seat.awaited_request().is_none()) {
                     self.seat.gives_way(GIVES_WAY_AFTER);
                 }

@@ -1,4 +1,4 @@
-//! Clients that keep silent, in virtual time; and one too many.
+//! Tests silent clients in virtual time, and too many clients.
 
 use super::*;
 use axum::{extract::Request as Asked, response::Response};
@@ -23,13 +23,14 @@ const BOUNDS: Bounds = Bounds {
     drain: Duration::from_secs(3),
 };
 
-/// Bounds in which no deadline comes to help.
+/// Limits so long that no timeout happens.
 const PATIENT: Bounds =
     Bounds { idle: HOURS, head: HOURS, silence: HOURS, grace: HOURS, drain: HOURS, ..BOUNDS };
 const HOURS: Duration = Duration::from_secs(36_000);
 
-/// Answers with the length of the body, or 400 if it broke off; `/long` with more than any buffer holds; `/unread` with
-/// 403 and without reading; `/names` with the metadata of the request, and how it was spelled.
+/// Returns a router that responds with the length of the body, or 400 if it was interrupted; `/long` with
+/// more than any buffer holds; `/unread` with 403 without reading; `/names` with the request's metadata and
+/// its spelling.
 fn router() -> Router {
     Router::new().fallback(|request: Asked| async {
         match request.uri().path() {
@@ -53,7 +54,7 @@ fn router() -> Router {
     })
 }
 
-/// A client of [`router`], and when its connection ended.
+/// Returns a client of [`router`], and the time when its connection ends.
 fn connect() -> (DuplexStream, tokio::task::JoinHandle<Instant>) {
     let (client, server) = duplex(4 << 10);
     let attended = tokio::spawn(async {
@@ -64,14 +65,14 @@ fn connect() -> (DuplexStream, tokio::task::JoinHandle<Instant>) {
     (client, attended)
 }
 
-/// A client that has sent this.
+/// Returns a client that has sent this text.
 async fn connect_and_say(said: &str) -> (DuplexStream, tokio::task::JoinHandle<Instant>) {
     let (mut client, attended) = connect();
     client.write_all(said.as_bytes()).await.unwrap();
     (client, attended)
 }
 
-/// The next bytes that arrive.
+/// Returns the next bytes that arrive.
 async fn some(client: &mut DuplexStream) -> String {
     let mut answer = vec![0; 4096];
     let length = client.read(&mut answer).await.unwrap();
@@ -81,7 +82,7 @@ async fn some(client: &mut DuplexStream) -> String {
 const WHOLE: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_says_nothing_or_half_a_head_is_cut_off_soon_and_an_idle_one_later() {
+async fn a_client_that_sends_no_complete_head_is_disconnected_soon_and_an_idle_one_later() {
     for (said, expected) in
         [("", BOUNDS.head), ("GET / HTTP/1.1\r\nhost: a\r\nx-", BOUNDS.head), (WHOLE, BOUNDS.idle)]
     {
@@ -95,7 +96,7 @@ async fn a_client_that_says_nothing_or_half_a_head_is_cut_off_soon_and_an_idle_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_head_has_the_same_time_from_its_first_byte_however_it_trickles() {
+async fn a_later_head_has_the_same_time_from_its_first_byte() {
     let (mut client, attended) = connect_and_say(WHOLE).await;
     for _ in 0..3 {
         assert!(some(&mut client).await.starts_with("HTTP/1.1 200"));
@@ -118,9 +119,9 @@ async fn a_later_head_has_the_same_time_from_its_first_byte_however_it_trickles(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_may_come_slowly_for_a_while_and_may_not_stop() {
+async fn a_body_may_arrive_slowly_for_a_while_and_must_not_stop() {
     let head = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 90000\r\n\r\n";
-    // As fast as it must be, for longer than any single wait.
+    // As fast as required, for longer than any single timeout.
     let (mut client, _attended) = connect_and_say(head).await;
     for _ in 0..9 {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -128,7 +129,7 @@ async fn a_body_may_come_slowly_for_a_while_and_may_not_stop() {
     }
     let answer = some(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("90000"), "{answer}");
-    // Nothing at all, and a byte now and then.
+    // No byte at all, and a byte now and then.
     for step in [1000, 19, 7, 1] {
         let (mut client, attended) = connect_and_say(head).await;
         let began = Instant::now();
@@ -152,12 +153,12 @@ async fn a_body_may_come_slowly_for_a_while_and_may_not_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_the_answer_is_cut_off() {
+async fn a_client_that_does_not_read_the_response_is_disconnected() {
     let began = Instant::now();
     let (mut client, attended) = connect();
     client.write_all(b"GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     assert_eq!(attended.await.unwrap() - began, BOUNDS.silence);
-    // What was on its way is there, and then the end, long before the length that was promised.
+    // The client receives what was sent, and then the end, long before the announced length.
     let mut answer = vec![];
     client.read_to_end(&mut answer).await.unwrap();
     assert!(answer.len() < 1 << 20, "{}", answer.len());
@@ -168,11 +169,11 @@ fn rejected(length: usize, more: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_sends_all_of_a_rejected_body_receives_the_answer_and_keeps_its_connection() {
+async fn a_client_that_sends_all_of_a_rejected_body_receives_the_response_and_keeps_its_connection() {
     let began = Instant::now();
     let (mut client, _attended) = connect();
     for _ in 0..2 {
-        // More than the buffers between the two hold.
+        // More than the buffers between the two can hold.
         client.write_all(rejected(1 << 20, "").as_bytes()).await.unwrap();
         client.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
         let answer = some(&mut client).await;
@@ -182,7 +183,7 @@ async fn a_client_that_sends_all_of_a_rejected_body_receives_the_answer_and_keep
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_body_is_not_waited_for_for_long_and_not_at_all_if_it_is_long_or_needs_leave() {
+async fn the_server_waits_only_briefly_for_a_rejected_body_and_not_for_a_long_one() {
     let pending = "transfer-encoding: chunked\r\n";
     let chunked = rejected(0, pending).replace("content-length: 0\r\n", "");
     for (head, expected) in [
@@ -205,7 +206,7 @@ async fn a_rejected_body_is_not_waited_for_for_long_and_not_at_all_if_it_is_long
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_stops_in_a_body_gives_way_to_a_new_one() {
+async fn a_client_that_stops_within_a_body_is_replaced_by_a_new_one() {
     let seats = Seats::new(1, 1);
     let here = Ipv4Addr::LOCALHOST.into();
     let (mut client, server) = duplex(4 << 10);
@@ -217,7 +218,7 @@ async fn a_client_that_stops_in_a_body_gives_way_to_a_new_one() {
     // The server has read the head.
     tokio::time::sleep(Duration::from_millis(1)).await;
     for _ in 0..3 {
-        // While the body comes, nobody else gets the place.
+        // While the body arrives, no other client gets the place.
         client.write_all(b"x").await.unwrap();
         assert!(timeout(Duration::from_secs(4), seats.take(here)).await.is_err());
     }
@@ -228,8 +229,8 @@ async fn a_client_that_stops_in_a_body_gives_way_to_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_no_answers_gives_way_to_a_new_one() {
-    // Answers of many requests that were sent at once, and one long answer.
+async fn a_client_that_reads_no_responses_is_replaced_by_a_new_one() {
+    // The responses to many requests that were sent at once, and one long response.
     for (said, least, most) in
         [(WHOLE.repeat(100), 0, 0), ("GET /long HTTP/1.1\r\nhost: a\r\n\r\n".into(), 4, 6)]
     {
@@ -250,7 +251,7 @@ async fn a_client_that_takes_no_answers_gives_way_to_a_new_one() {
     }
 }
 
-/// Reads until the server closes the connection; what came.
+/// Reads until the server closes the connection; returns what arrived.
 async fn to_the_end(mut client: TcpStream) -> String {
     let mut answer = vec![];
     // A connection that is closed with unread bytes in it ends with a reset.
@@ -265,7 +266,7 @@ async fn connected(address: std::net::SocketAddr, said: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn clients_that_keep_silent_never_keep_another_one_out() {
+async fn silent_clients_never_block_another_one() {
     let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let bounds = Bounds { connections: 32, ..PATIENT };
@@ -287,7 +288,7 @@ async fn clients_that_keep_silent_never_keep_another_one_out() {
         let closing = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         let answer = to_the_end(connected(address, closing).await).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{number} of {said:?}: {answer}");
-        // The first ones went, so that the last one could come.
+        // The first ones were disconnected to admit the last one.
         let first = to_the_end(silent.remove(0)).await;
         assert_eq!(first.is_empty(), said != WHOLE, "{first}");
     }
@@ -295,14 +296,14 @@ async fn clients_that_keep_silent_never_keep_another_one_out() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_answered_is_never_cut_off_for_another_client() {
+async fn a_request_in_progress_is_never_disconnected_for_another_client() {
     let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (arrived, may_end) = (Arc::new(Notify::new()), Arc::new(tokio::sync::Semaphore::new(0)));
-    let (told, waits) = (arrived.clone(), may_end.clone());
+    let (started, waits) = (arrived.clone(), may_end.clone());
     let router = Router::new().fallback(move || {
         let waits = waits.clone();
-        told.notify_one();
+        started.notify_one();
         async move {
             waits.acquire().await.unwrap().forget();
             "done"
@@ -332,15 +333,15 @@ async fn a_burst_of_clients_waits_in_the_queue_of_the_socket() {
     let most = most.trim().parse().unwrap_or(BACKLOG).min(BACKLOG) / 2;
     let mut clients = vec![];
     for _ in 0..most {
-        // Nobody accepts it. One that does not fit into the queue is tried again and again.
+        // Nobody accepts the connection. One that does not fit into the queue is retried.
         clients.push(TcpStream::connect(address).await.unwrap());
     }
 }
 
 #[tokio::test]
-async fn names_of_metadata_are_spelled_as_the_client_does() {
+async fn names_of_metadata_keep_the_spelling_of_the_client() {
     let (mut client, attended) = connect();
-    // Two requests on one connection, and none of the second's names in a body or another request.
+    // Two requests on one connection; the names of the second are not in a body or another request.
     for (names, body) in [
         (
             "X-Ms-Meta-FooBar: 1\r\nx-ms-meta-lower: 2\r\nx-ms-META-_X: 3\r\nX-Other: 4\r\n",

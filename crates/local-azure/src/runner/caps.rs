@@ -1,9 +1,9 @@
-//! Standard output and error within bounds: a command that prints without end must not fill the disk, and it must
-//! not be blocked either.
+//! Limits standard output and error: a command that prints without end must neither fill the disk nor be
+//! blocked.
 //!
-//! The files are the command's own handles, so nothing is copied. While it runs, the middle of a file that grew
-//! too large is taken out of the disk (a hole; the file's length goes on growing); when it is over, the file
-//! becomes its head, a line that says what is missing, and its tail.
+//! The command writes directly to the files, so nothing is copied. While it runs, the middle of a file that
+//! became too large is removed from the disk (a hole; the file's length still grows). After its end, the file
+//! is reduced to its beginning, a line with the number of missing bytes, and its end.
 
 use rustix::fs::{FallocateFlags, fallocate};
 use std::{
@@ -14,14 +14,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes that were left out of files.
+/// Number of bytes left out of each file.
 pub(super) type LeftOut = BTreeMap<PathBuf, u64>;
 
 const FILES: [&str; 2] = ["stdout.txt", "stderr.txt"];
-/// Holes are made of whole pages.
+/// Holes consist of whole pages.
 const PAGE: u64 = 4096;
 
-/// Frees the middle of files that hold more than `limit_bytes` on disk; for commands that still run.
+/// Frees the middle of files that use more than `limit_bytes` on disk; for running commands.
 pub(super) fn thin(directory: &Path, limit_bytes: u64) {
     for name in FILES {
         let path = directory.join(name);
@@ -34,13 +34,13 @@ pub(super) fn thin(directory: &Path, limit_bytes: u64) {
         let outcome = open(&path)
             .and_then(|file| fallocate(file, flags, hole.0, hole.1 - hole.0).map_err(io::Error::from));
         if let Err(error) = outcome {
-            tracing::debug!(path = %path.display(), %error, "a large output could not be thinned");
+            tracing::debug!(path = %path.display(), %error, "cannot free the middle of a large output");
         }
     }
 }
 
-/// Leaves head and tail of files longer than `limit_bytes`; for commands that are over. Returns how many bytes were left
-/// out of which file.
+/// Keeps the beginning and the end of files longer than `limit_bytes`; for commands that have ended. Returns
+/// the number of bytes left out of each file.
 pub(super) fn cut(directory: &Path, limit_bytes: u64) -> LeftOut {
     let mut left_out = LeftOut::new();
     for name in FILES {
@@ -52,14 +52,14 @@ pub(super) fn cut(directory: &Path, limit_bytes: u64) -> LeftOut {
         match shorten(&path, metadata.len(), limit_bytes) {
             Ok(bytes) => drop(left_out.insert(path, bytes)),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a large output could not be shortened");
+                tracing::warn!(path = %path.display(), %error, "cannot shorten a large output");
             }
         }
     }
     left_out
 }
 
-/// Where head ends and tail begins.
+/// Returns the end of the first part and the start of the last part.
 fn hole(length: u64, limit_bytes: u64) -> (u64, u64) {
     let half = (limit_bytes / 2).max(PAGE) / PAGE * PAGE;
     let tail = length.saturating_sub(half).next_multiple_of(PAGE).min(length);

@@ -1,4 +1,4 @@
-//! The handle on one launch: whoever wants it ended speaks to it here, whatever stage it is in.
+//! The handle of one launch, through which other threads ask it to end, in any stage.
 
 use super::keeper::{Line, Request};
 use crate::orders::{LaunchId, NodeRef, Spent};
@@ -9,38 +9,38 @@ use std::{
     time::Duration,
 };
 
-/// Locks, also after a panic elsewhere: what these locks protect is whole between any two statements.
+/// Locks a mutex, even after a panic of another thread: the protected data are consistent between any two
+/// statements.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why a launch is to end. The later ones outweigh the earlier.
+/// The reason why a launch must end. Later variants take precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ask {
-    /// Its task is to end: outputs are still stored, if its process had started.
+    /// Its task must end: outputs are still stored, if its process had started.
     Kill,
-    /// Its task will run again, or its node goes: nothing is stored.
+    /// Its task will run again, or its node is removed: nothing is stored.
     Abandon,
-    /// The service goes: nothing is stored, nothing reported.
+    /// The service stops: nothing is stored, nothing is reported.
     Stop,
 }
 
-/// Where signals for a launch's processes go.
+/// The target of signals for a launch's processes.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// To a process group. No other group has its number from the start of its leader until just before the leader is
-    /// reaped.
+    /// A process group. Its number is not reused from the start of its leader until the leader is reaped.
     Group(Pid),
-    /// To everything that a shim holds.
+    /// Everything that a shim holds.
     Shim(Arc<Line>),
 }
 
 /// One launch from its order to its end.
 #[derive(Debug)]
 pub(super) struct Handle {
-    /// Which.
+    /// Number of the launch.
     pub id: LaunchId,
-    /// Where.
+    /// Node of the launch.
     pub node: NodeRef,
     state: Mutex<State>,
     changed: Condvar,
@@ -49,40 +49,40 @@ pub(super) struct Handle {
 #[derive(Debug, Default)]
 struct State {
     asked: Option<Ask>,
-    /// What runs.
+    /// The running command.
     target: Option<Target>,
-    /// The group of a coordination that ended well: what it left running goes with the launch. Its leader is not
-    /// reaped until then.
+    /// The group of a coordination command that succeeded: the processes that it left end with the launch.
+    /// Its leader is not reaped until then.
     background: Option<Target>,
-    /// Whether what follows the coordination may begin.
+    /// Whether the command after the coordination may start.
     may_go_on: bool,
-    /// The task's folder while its process runs, for whoever looks after the size of its output.
+    /// Folder of the task while its process runs, to check the size of its output.
     directory: Option<PathBuf>,
-    /// Whether it was running at the last look.
+    /// Whether it was running at the last check.
     seen: bool,
-    /// What its processes took that are reaped.
+    /// Resource usage of its reaped processes.
     spent: Spent,
 }
 
 impl Handle {
-    /// A launch that nobody works on yet.
+    /// Creates the handle of a launch that has not started.
     pub fn new(id: LaunchId, node: NodeRef) -> Self {
         Self { id, node, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Why it is to end, if it is.
+    /// Returns the reason why it must end, if it must.
     pub fn asked(&self) -> Option<Ask> {
         lock(&self.state).asked
     }
 
-    /// Waits for so long, or until it is asked for another end than `before`.
+    /// Waits for this time, or until it is asked for another end than `before`.
     pub fn wait_unless_asked(&self, before: Option<Ask>, length: Duration) {
         let state = lock(&self.state);
         let waited = self.changed.wait_timeout_while(state, length, |state| state.asked == before);
         drop(waited);
     }
 
-    /// Asks it to end and sends SIGTERM to its processes, if there are some yet.
+    /// Asks it to end and sends SIGTERM to its processes, if there are any.
     pub fn ask(&self, why: Ask) {
         let mut state = lock(&self.state);
         state.asked = state.asked.max(Some(why));
@@ -90,7 +90,8 @@ impl Handle {
         self.changed.notify_all();
     }
 
-    /// Its process runs now. If it was asked to end before, SIGTERM follows at once. Whether it was asked.
+    /// Records that its process is running. Sends SIGTERM at once if it was asked to end before; returns
+    /// whether it was.
     pub fn started(&self, target: Target, directory: PathBuf) -> bool {
         let mut state = lock(&self.state);
         (state.target, state.directory) = (Some(target), Some(directory));
@@ -100,12 +101,13 @@ impl Handle {
         state.asked.is_some()
     }
 
-    /// SIGKILL to its processes, if they still run.
+    /// Sends SIGKILL to its running processes.
     pub fn kill(&self) {
         lock(&self.state).signal(Signal::KILL);
     }
 
-    /// All of its processes are over, or, without a shim, about to be reaped: they are not signalled any more.
+    /// Records that all of its processes have ended, or, without a shim, are about to be reaped: they get no
+    /// more signals.
     pub fn over(&self) {
         let mut state = lock(&self.state);
         for target in [state.target.take(), state.background.take()] {
@@ -114,19 +116,19 @@ impl Handle {
         state.directory = None;
     }
 
-    /// Its coordination ended well and what that left goes on running.
+    /// Records that its coordination command succeeded and left processes running.
     pub fn leaves_running(&self) {
         let mut state = lock(&self.state);
         state.background = state.target.take_if(|target| matches!(target, Target::Group(_)));
     }
 
-    /// What follows its coordination may begin.
+    /// Allows the command after its coordination to start.
     pub fn go_on(&self) {
         lock(&self.state).may_go_on = true;
         self.changed.notify_all();
     }
 
-    /// Waits until what follows may begin (`true`), or until it is to end.
+    /// Waits until that command may start (`true`), or until the launch must end.
     pub fn wait_to_go_on(&self) -> bool {
         let mut state = lock(&self.state);
         while !state.may_go_on && state.asked.is_none() {
@@ -135,17 +137,17 @@ impl Handle {
         state.asked.is_none()
     }
 
-    /// One of its processes is reaped and took so much.
+    /// Adds the resource usage of a reaped process.
     pub fn spent(&self, more: Spent) {
         lock(&self.state).spent += more;
     }
 
-    /// What its processes took.
+    /// Returns the resource usage of its processes.
     pub fn all_spent(&self) -> Spent {
         lock(&self.state).spent
     }
 
-    /// Its process groups, while they run.
+    /// Returns its process groups, while they run.
     pub fn groups(&self) -> Vec<Pid> {
         let state = lock(&self.state);
         let group = |target: &Target| match target {
@@ -155,7 +157,7 @@ impl Handle {
         state.target.iter().chain(&state.background).filter_map(group).collect()
     }
 
-    /// Its folder, if it ran at the last look already.
+    /// Returns its folder, if it was already running at the last check.
     pub fn still_running(&self) -> Option<PathBuf> {
         let mut state = lock(&self.state);
         let runs = state.directory.is_some();
@@ -180,7 +182,7 @@ fn signal(target: Option<&Target>, signal: Signal) {
             line.send(&request.encode(), &[])
         }
     };
-    // That all processes, or the shim, are gone is no error: the launch is about to notice.
+    // It is no error if all processes, or the shim, have ended: the launch will notice it.
     let gone = |error: &std::io::Error| {
         error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
             || matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)

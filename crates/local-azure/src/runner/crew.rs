@@ -1,4 +1,4 @@
-//! Threads for work that blocks: as many as there is work, reused, gone after a while without any.
+//! A thread pool for blocking work: as many threads as needed, reused, ended after some time without work.
 
 use super::control::lock;
 use std::{
@@ -8,24 +8,24 @@ use std::{
     time::Duration,
 };
 
-/// How long a thread waits for more work.
+/// Time for which a thread waits for more work.
 const IDLE: Duration = Duration::from_secs(10);
-/// Room for folders, spawning and copying; the default of 2 MiB times a thousand launches would be much.
+/// Enough for folders, spawning and copying; the default of 2 MiB for a thousand launches would be too much.
 const STACK_BYTES: usize = 512 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads at rest and work that found none.
+/// Idle threads and waiting work.
 #[derive(Default)]
-pub(super) struct Crew {
+pub(super) struct ThreadPool {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The one that went to rest last comes first: its caches are warm, and the others may go.
+    /// The last idle thread comes first: its caches are warm, and the others can end.
     resting: Vec<Arc<Seat>>,
-    /// Work for which no thread could be made.
+    /// Work for which no thread could be created.
     waiting: VecDeque<Job>,
     threads: usize,
     closed: bool,
@@ -37,11 +37,11 @@ struct Seat {
     came: Condvar,
 }
 
-impl Crew {
-    /// Does the work on a thread of its own, at once if one can be had, else as soon as one is free.
+impl ThreadPool {
+    /// Runs the work on a thread: at once if a thread can be created, otherwise as soon as one is free.
     ///
     /// # Errors
-    /// When there is no thread at all and none can be made: the work is dropped.
+    /// Fails if there is no thread and none can be created: the work is dropped.
     pub fn work(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut state = lock(&self.state);
         let job: Job = Box::new(job);
@@ -55,7 +55,7 @@ impl Crew {
         let spawned = std::thread::Builder::new()
             .name("node-crew".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || crew.labour());
+            .spawn(move || crew.worker_loop());
         match spawned {
             Ok(_) => state.threads += 1,
             Err(error) if state.threads == 0 => {
@@ -67,7 +67,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Lets threads go as soon as they have nothing to do.
+    /// Lets threads end as soon as they are idle.
     pub fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
@@ -77,10 +77,10 @@ impl Crew {
         }
     }
 
-    fn labour(self: Arc<Self>) {
+    fn worker_loop(self: Arc<Self>) {
         let seat = Arc::new(Seat::default());
         while let Some(job) = self.next(&seat) {
-            // A panic is a mistake of ours; it must cost one piece of work and not the thread's place.
+            // A panic is a defect of this program; it must not end the thread.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                 tracing::error!("work on a node panicked");
             }
@@ -108,7 +108,8 @@ impl Crew {
             if job.is_some() {
                 continue;
             }
-            // Nothing came. Whoever still holds the seat in `resting` may leave; else work is on its way.
+            // No work arrived. If the seat is still in `resting`, the thread may end; otherwise work is about
+            // to arrive.
             drop(job);
             let mut state = lock(&self.state);
             let listed = state.resting.iter().position(|other| Arc::ptr_eq(other, seat));
@@ -132,8 +133,8 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn work_runs_side_by_side_and_threads_are_used_again() {
-        let crew = Arc::new(Crew::default());
+    fn work_runs_in_parallel_and_threads_are_reused() {
+        let crew = Arc::new(ThreadPool::default());
         let (report, reports) = mpsc::channel();
         let gates: Vec<_> = (0..8)
             .map(|index| {
@@ -160,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_costs_one_piece_of_work() {
-        let crew = Arc::new(Crew::default());
+    fn a_panic_affects_only_its_own_work() {
+        let crew = Arc::new(ThreadPool::default());
         let (report, reports) = mpsc::channel();
         crew.work(|| panic!("on purpose")).unwrap();
         for _ in 0..3 {

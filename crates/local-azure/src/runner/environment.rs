@@ -1,19 +1,21 @@
-//! The variables a command finds: a short list of our own, the folders of its node, then its launch's.
+//! The environment of a command: a short default list, the folders of its node, then the variables of its
+//! launch.
 //!
-//! Nothing of the service's own environment is passed on, so no key of its user's ever reaches a task.
+//! Nothing of the service's own environment is passed on, so that no key of its user reaches a task.
 
 use super::{RunnerSettings, place::TaskPlace};
 use crate::orders::Launch;
 use std::{collections::BTreeMap, ffi::OsString};
 
-/// The variable that marks a launch's processes, so that those that left their process group are found again.
+/// The variable that marks a launch's processes, to find those that left their process group.
 pub(super) const TAG: &str = "DROPMILL_LAUNCH";
 
-/// Variables that a launch gives as folders below the node's root.
+/// Variables whose values in a launch are folders below the node's root.
 const BELOW_THE_NODE: [&str; 3] =
     ["AZ_BATCH_JOB_PREP_DIR", "AZ_BATCH_JOB_PREP_WORKING_DIR", "AZ_BATCH_TASK_SHARED_DIR"];
 
-/// What every command finds unless its launch says otherwise: the search path of a Linux node and UTF-8.
+/// Returns the variables of every command unless its launch sets them: the search path of a Linux node and
+/// UTF-8.
 pub fn default_environment() -> Vec<(String, String)> {
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     vec![("PATH".into(), path.into()), ("LANG".into(), "C.UTF-8".into())]
@@ -42,7 +44,7 @@ impl std::fmt::Debug for NodeEnvironment {
 /// Variables by name.
 pub(super) type Environment = BTreeMap<String, OsString>;
 
-/// All variables of a launch; of two with one name the later wins.
+/// Returns all variables of a launch; of two with one name, the later counts.
 pub(super) fn of(launch: &Launch, place: &TaskPlace, settings: &RunnerSettings, tag: &str) -> Environment {
     let mut all: Environment =
         settings.environment.iter().map(|(name, value)| (name.clone(), value.into())).collect();
@@ -106,11 +108,11 @@ fn replaced(text: &str, of_the_node: &Environment) -> OsString {
     value
 }
 
-/// No pattern of files means more than this many bytes; thousands of `$A` with a long value would fill any memory.
+/// Maximum length of an expanded pattern in bytes; thousands of `$A` with a long value would fill any memory.
 const LONGEST: usize = 64 << 10;
 
-/// Replaces `$NAME` and `${NAME}` by their values; unknown names and a lone `$` stay as they are, and so does everything
-/// behind the first 64 KiB.
+/// Replaces `$NAME` and `${NAME}` by their values. Unknown names and a single `$` stay unchanged, and so does
+/// everything after the first 64 KiB.
 pub(super) fn expand(text: &str, environment: &Environment) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -127,7 +129,7 @@ pub(super) fn expand(text: &str, environment: &Environment) -> String {
     expanded + rest
 }
 
-/// The name at the start of `text` (which follows a `$`) and how many bytes it takes with its braces.
+/// Returns the name at the start of `text` (after a `$`), and its length in bytes with braces.
 fn variable(text: &str) -> (&str, usize) {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let (inner, braces) = text.strip_prefix('{').map_or((text, 0), |inner| (inner, 2));
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn many_variables_with_a_long_value_come_to_an_end() {
+    fn many_variables_with_a_long_value_are_limited() {
         let environment = Environment::from([("A".into(), "x".repeat(100_000).into())]);
         let expanded = expand(&"$A".repeat(10_000), &environment);
         assert!(expanded.starts_with("xxx") && expanded.ends_with("$A$A"));

@@ -1,4 +1,4 @@
-//! Failures as a Batch node words them (section "failureInfo" of the protocol).
+//! Failures with the codes and messages of a Batch node (section "failureInfo" of the protocol).
 
 use crate::orders::{DoorError, NodeFailure, OutputFileOrder, ResourceFileOrder, ResourceSource};
 use dropmill_azure_wire::secret::shown_url;
@@ -13,46 +13,46 @@ fn failure(user_error: bool, code: &str, message: &str, details: &[(&str, &str)]
     NodeFailure { user_error, code: code.to_owned(), message: message.to_owned(), details }
 }
 
-/// There is no such program.
+/// Returns the failure of a command whose program does not exist.
 pub(super) fn program_not_found(command_line: &str, what: &str) -> NodeFailure {
     let details = [("CommandLine", command_line), ("Message", what)];
     failure(true, "CommandProgramNotFound", "The specified command program is not found", &details)
 }
 
-/// There is a program, or a command line, but no process can be made of it.
+/// Returns the failure of a command that cannot be started, although it is not empty or its program exists.
 pub(super) fn launch_failed(user_error: bool, command_line: &str, what: &str) -> NodeFailure {
     let details = [("CommandLine", command_line), ("Message", what)];
     failure(user_error, "CommandLaunchFailed", "Failed to launch the specified command line", &details)
 }
 
-/// The task's folders could not be made.
+/// Returns the failure to create the task's folders.
 pub(super) fn no_directory(directory: &str, what: &str) -> NodeFailure {
     let (_, code, message) = match disk_full(what) {
         true => DISK_FULL,
-        false => (false, "ResourceDirectoryCreateFailed", "A folder of the task could not be made"),
+        false => (false, "ResourceDirectoryCreateFailed", "A folder of the task could not be created"),
     };
     failure(false, code, message, &[("Directory", directory), ("Message", what)])
 }
 
-/// It was told to end before it had a process, or while its outputs were stored.
+/// Returns the failure of a task that was ended before it had a process, or while its outputs were stored.
 pub(super) fn ended() -> NodeFailure {
     let (user_error, code, message) = ENDED;
     failure(user_error, code, message, &[])
 }
 
-/// An application package could not be put on the node.
+/// Returns the failure to install an application package.
 pub(super) fn package(application: &str, version: &str, what: &str) -> NodeFailure {
-    let message = "An application package could not be put on the node";
+    let message = "An application package could not be installed on the node";
     let details = [("ApplicationId", application), ("Version", version), ("Message", what)];
     failure(true, "ApplicationPackageError", message, &details)
 }
 
-/// A mistake of this program, not of its user.
+/// Returns a failure of this program, not of its user.
 pub(super) fn ours(what: &str) -> NodeFailure {
     failure(false, "Unknown", "The node could not run the task", &[("Message", what)])
 }
 
-/// A resource file's path leads out of the working folder, or cannot be made there.
+/// Returns the failure for a resource file's path that leads out of the working folder or cannot be created.
 pub(super) fn resource_path(
     user_error: bool,
     file: &ResourceFileOrder,
@@ -60,14 +60,14 @@ pub(super) fn resource_path(
     what: &str,
 ) -> NodeFailure {
     let details = [("BlobSource", &*source(file)), ("FilePath", path), ("Message", what)];
-    let message = "A file could not be made for one of the specified resource files";
+    let message = "A file could not be created for one of the specified resource files";
     failure(user_error, "ResourceFileCreateFailed", message, &details)
 }
 
 /// What a node was doing with files when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
-    /// Downloading one address of a resource file.
+    /// Downloading a resource file.
     Downloading,
     /// Listing the container of a resource file.
     Listing,
@@ -75,8 +75,8 @@ enum Doing {
     Uploading,
 }
 
-/// Category (whether it is the user's error), code and message of a failure with files: the codes of Azure's
-/// `TaskFailureInformationCodes`, with Azure's messages where they are known.
+/// Returns category (whether it is the user's error), code and message of a failure with files: the codes of
+/// Azure's `TaskFailureInformationCodes`, with Azure's messages where known.
 fn of_files(doing: Doing, error: &DoorError) -> (bool, &'static str, &'static str) {
     use {Doing as Is, DoorError as On};
     match (doing, error) {
@@ -142,7 +142,7 @@ fn of_files(doing: Doing, error: &DoorError) -> (bool, &'static str, &'static st
     }
 }
 
-/// A resource file could not be fetched.
+/// Returns the failure to download a resource file.
 pub(super) fn resource(file: &ResourceFileOrder, path: &str, error: &DoorError) -> NodeFailure {
     let is_container = matches!(file.source, ResourceSource::Container { .. }) && path == file.file_path;
     let doing = if is_container { Doing::Listing } else { Doing::Downloading };
@@ -151,7 +151,7 @@ pub(super) fn resource(file: &ResourceFileOrder, path: &str, error: &DoorError) 
     failure(user_error, code, message, &details)
 }
 
-/// Output files could not be stored.
+/// Returns the failure to store output files.
 pub(super) fn output(order: &OutputFileOrder, error: &DoorError) -> NodeFailure {
     let (user_error, code, message) = of_files(Doing::Uploading, error);
     let container = shown_url(&order.container_url);
@@ -165,13 +165,13 @@ fn source(file: &ResourceFileOrder) -> Cow<'_, str> {
     shown_url(url)
 }
 
-/// Whether a node that waits may be able to do it later: a disk without room, or a quota that is used up.
+/// Returns whether a later attempt may succeed: the disk is full, or a quota is used up.
 pub(super) fn is_disk_full(failure: &NodeFailure) -> bool {
     failure.code == "DiskFull"
 }
 
 fn disk_full(what: &str) -> bool {
-    ["os error 28", "os error 122", "database or disk is full"].iter().any(|said| what.contains(said))
+    ["os error 28", "os error 122", "database or disk is full"].iter().any(|message| what.contains(message))
 }
 
 #[cfg(test)]
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_has_the_code_of_what_the_node_was_doing() {
+    fn each_error_has_the_code_of_its_operation() {
         use Doing::{Downloading, Listing, Uploading};
         let error = |make: fn(String) -> DoorError| make("why".into());
         let (absent, denied) = (error(DoorError::NotFound), error(DoorError::Denied));

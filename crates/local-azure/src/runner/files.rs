@@ -1,7 +1,7 @@
-//! The files of nodes as the protocol shows them: regular files and folders beneath a node's root, nothing else.
+//! The files of nodes as the protocol shows them: only regular files and folders below a node's root.
 //!
-//! Tasks write what they like there, also while somebody looks: every path is opened beneath the root by the
-//! kernel (`openat2`), so that no link planted between check and use leads out of it.
+//! Tasks can change them at any time: the kernel opens every path below the root (`openat2`), so that a link
+//! created between check and use cannot lead outside.
 
 use super::place::{Places, beneath};
 use crate::orders::{FileEntry, NodeFiles, NodeRef};
@@ -18,17 +18,17 @@ use std::{
     path::Path,
 };
 
-/// Folders in folders that a listing enters: each costs a handle while it is open.
+/// Maximum depth of folders in a listing: each needs an open handle.
 const MAX_DEPTH: usize = 128;
 
-/// The files of nodes on this machine's disk.
+/// The files of nodes on the local disk.
 #[derive(Debug, Clone)]
 pub struct DiskFiles {
     places: Places,
 }
 
 impl DiskFiles {
-    /// Beneath the folder of all nodes.
+    /// Creates it for the folder of all nodes.
     pub(super) fn new(places: Places) -> Self {
         Self { places }
     }
@@ -63,11 +63,11 @@ impl NodeFiles for DiskFiles {
     }
 
     fn read(&self, node: &NodeRef, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        // A pipe somebody planted must not block: it is opened without waiting and then refused.
+        // A pipe must not block: it is opened in non-blocking mode and then rejected.
         let handle = self.open(node, path, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let stat = fstat(&handle)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{path} is no regular file")));
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{path} is not a regular file")));
         }
         let left = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(offset);
         let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(length)];
@@ -95,7 +95,8 @@ impl NodeFiles for DiskFiles {
         match (is_folder, recursive) {
             (false, _) => Ok(unlinkat(&parent, name, AtFlags::empty())?),
             (true, false) => Ok(unlinkat(&parent, name, AtFlags::REMOVEDIR)?),
-            // By its open parent: the path to it may have become another meanwhile. Links inside are not followed.
+            // Relative to its open parent, because its path may have changed meanwhile. Links inside are not
+            // followed.
             (true, true) => std::fs::remove_dir_all(
                 Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name),
             ),
@@ -103,14 +104,14 @@ impl NodeFiles for DiskFiles {
     }
 }
 
-/// Opens a checked path; links may be followed as long as they stay beneath `root`.
+/// Opens a checked path; links are followed as long as they stay below `root`.
 fn open_beneath(root: &OwnedFd, below: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let path = if below.as_os_str().is_empty() { Path::new(".") } else { below };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-        // A kernel before 5.6, or a sandbox that forbids the call: segment by segment, no links at all.
+        // A kernel before 5.6, or a sandbox without this call: open each segment, without following links.
         Err(Errno::NOSYS | Errno::PERM) => open_by_segments(root, path, flags),
-        // A rename is under way elsewhere and the kernel cannot be sure: it asks to be called again.
+        // The kernel asks to retry because of a concurrent rename.
         Err(Errno::AGAIN) => open_by_segments(root, path, flags),
         outcome => Ok(outcome?),
     }
@@ -134,7 +135,7 @@ fn list_into(folder: impl AsFd, prefix: &str, depth: usize, entries: &mut Vec<Fi
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        // Gone meanwhile, or a link: left out.
+        // Deleted meanwhile, or a link: left out.
         let Ok(stat) = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let Some(entry) = entry(format!("{prefix}{}", name.to_string_lossy()), &stat) else { continue };
         let enter = (depth > 0 && entry.is_directory).then(|| format!("{}/", entry.name));
@@ -143,7 +144,7 @@ fn list_into(folder: impl AsFd, prefix: &str, depth: usize, entries: &mut Vec<Fi
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match rustix::fs::openat(&folder, name, flags, Mode::empty()) {
                 Ok(inner) => list_into(inner, &prefix, depth - 1, entries)?,
-                // Gone, replaced, or not ours to read: the others still count.
+                // Deleted, replaced, or not readable: the others are still listed.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -152,7 +153,7 @@ fn list_into(folder: impl AsFd, prefix: &str, depth: usize, entries: &mut Vec<Fi
     Ok(())
 }
 
-/// None for what is neither file nor folder.
+/// Returns the entry; `None` if it is neither a file nor a folder.
 fn entry(name: String, stat: &Stat) -> Option<FileEntry> {
     let is_directory = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => true,
@@ -173,7 +174,7 @@ fn outside() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the path leads out of the node's folders")
 }
 
-/// Not there, a link out of the root, or a file where a folder would have to be.
+/// Returns whether the path does not exist, leads out of the root, or has a file in place of a folder.
 fn not_there(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     error.kind() == io::ErrorKind::NotFound

@@ -1,4 +1,4 @@
-//! One launch, on a thread of its own: folders, resource files, commands, what they left, outputs.
+//! Runs one launch on its own thread: folders, resource files, commands, remaining processes, outputs.
 
 use super::{
     caps,
@@ -18,17 +18,17 @@ use crate::orders::{Coordination, Launch, LaunchEnding, NodeEvent, NodeFailure, 
 use dropmill_private_files::create_folder;
 use std::{fs, io, path::Path};
 
-/// How it ended, without its times.
+/// The end of a launch, without its times.
 type Outcome = (Option<i32>, Option<NodeFailure>);
 
-/// Carries a launch through and reports its start and its end.
+/// Runs a launch and reports its start and its end.
 pub(super) fn live(shared: &Shared, handle: &Handle, launch: &Launch) {
     let started = shared.clock.now();
     let (exit_code, failure) = run(shared, handle, launch).unwrap_or_else(|failure| (None, Some(failure)));
     shared.leave_place(launch.id);
     if !shared.places.root().is_dir() {
-        // However it ended, it is not the task's doing: whoever keeps its state there ends now, and finds this unfinished
-        // when that is back.
+        // Whatever happened is not the task's fault: the owner of the state folder stops now, and finds this
+        // launch unfinished when it starts again.
         tracing::error!(
             launch = launch.id,
             ?exit_code,
@@ -43,7 +43,7 @@ pub(super) fn live(shared: &Shared, handle: &Handle, launch: &Launch) {
 
 fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, NodeFailure> {
     let place = shared.places.task(&launch.node, &launch.directory).ok_or_else(|| {
-        failures::no_directory(&launch.directory, "the name of the task's folder is empty or leads elsewhere")
+        failures::no_directory(&launch.directory, "the name of the task's folder is empty or invalid")
     })?;
     let wanted = || handle.asked().is_none();
     shared.registry.wait_for_place(handle, &place.directory);
@@ -78,7 +78,7 @@ fn run(shared: &Shared, handle: &Handle, launch: &Launch) -> Result<Outcome, Nod
     }
 }
 
-/// What the commands of a launch need.
+/// The data that the commands of a launch need.
 struct Work<'a> {
     shared: &'a Shared,
     handle: &'a Handle,
@@ -88,7 +88,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The launch's own command, and what it leaves.
+    /// Runs the launch's own command, and ends what it leaves.
     fn command(&self, tree: &mut Tree<'_>, prints: Prints) -> Result<Outcome, NodeFailure> {
         let running = self.start(tree, &self.launch.command_line, prints, false)?;
         let exit_code = tree.end(running)?;
@@ -98,7 +98,7 @@ impl Work<'_> {
         if asked > Some(Ask::Kill) {
             return Ok((Some(exit_code), Some(failures::ended())));
         }
-        // A killed task is not tried again: what it left behind is all there will be.
+        // A killed task is not retried, so its outputs are final.
         let last_try = self.launch.last_try || asked.is_some();
         let orders = self.launch.output_files.iter();
         let due: Vec<_> = orders.filter(|order| outputs::is_due(order, exit_code, last_try)).collect();
@@ -109,7 +109,8 @@ impl Work<'_> {
         Ok((Some(exit_code), failure))
     }
 
-    /// The command before, for one of several instances of a task. What it leaves running stays until the launch ends.
+    /// Runs the coordination command, for one of several instances of a task. Processes that it leaves run
+    /// until the launch ends.
     fn coordinate(&self, tree: &mut Tree<'_>, coordination: &Coordination) -> Result<Outcome, NodeFailure> {
         let mut before = self.start(tree, &coordination.command_line, Prints::Anew, true)?;
         let outcome = if tree.exited_well(&mut before)? && self.handle.asked().is_none() {
@@ -118,7 +119,7 @@ impl Work<'_> {
             match (self.handle.wait_to_go_on(), coordination.is_primary) {
                 (true, true) => Some(self.command(tree, Prints::After)),
                 (true, false) => None,
-                // Whatever its command said, it was not let to its end.
+                // Whatever its exit code, the launch was ended before its end.
                 (false, _) => Some(Ok((Some(0), Some(failures::ended())))),
             }
         } else {
@@ -155,7 +156,7 @@ impl Work<'_> {
     }
 }
 
-/// The task's folder and its working folder, which is used again from try to try.
+/// Creates the task's folder and its working folder, which later attempts reuse.
 fn make_folders(shared: &Shared, place: &TaskPlace) -> io::Result<()> {
     shared.removal.make_way(&place.directory)?;
     make_folder(shared, &place.directory)?;
@@ -169,7 +170,7 @@ fn make_folder(shared: &Shared, path: &Path) -> io::Result<()> {
             if fs::symlink_metadata(path)?.is_dir() {
                 return Ok(());
             }
-            // An earlier try put something else in its place.
+            // An earlier attempt put something else in its place.
             fs::remove_file(path)?;
             create_folder(path)
         }

@@ -1,4 +1,4 @@
-//! The files of nodes that have no disk.
+//! The files of nodes without a disk.
 
 use super::{control::lock, place::beneath};
 use crate::orders::{FileEntry, NodeFiles, NodeRef};
@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Files by node and path; folders are there as long as something is in them, or while they are kept as such.
+/// Files by node and path. A folder exists as long as it has content, or if it was created explicitly.
 #[derive(Default)]
 pub(super) struct MemoryFiles {
     nodes: Mutex<BTreeMap<NodeRef, Tree>>,
@@ -19,13 +19,13 @@ type Tree = BTreeMap<String, Item>;
 
 #[derive(Clone)]
 struct Item {
-    /// None: a folder.
+    /// Content of a file; `None` for a folder.
     content: Option<Arc<[u8]>>,
     modified: Timestamp,
 }
 
 impl MemoryFiles {
-    /// Makes a folder and those it lies in.
+    /// Creates a folder and its parents.
     pub fn make_folder(&self, node: &NodeRef, path: &str, now: Timestamp) {
         let mut nodes = lock(&self.nodes);
         let tree = nodes.entry(node.clone()).or_default();
@@ -35,7 +35,7 @@ impl MemoryFiles {
         }
     }
 
-    /// Writes a file and makes its folders.
+    /// Writes a file and creates its folders.
     pub fn write(&self, node: &NodeRef, path: &str, content: &[u8], now: Timestamp) {
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.make_folder(node, folder, now);
@@ -44,7 +44,7 @@ impl MemoryFiles {
         lock(&self.nodes).entry(node.clone()).or_default().insert(path.to_owned(), item);
     }
 
-    /// The files below a folder, by their paths below it.
+    /// Returns the files below a folder, by their relative paths.
     pub fn below(&self, node: &NodeRef, folder: &str) -> Vec<(String, Arc<[u8]>)> {
         let nodes = lock(&self.nodes);
         let Some(tree) = nodes.get(node) else { return Vec::new() };
@@ -53,7 +53,7 @@ impl MemoryFiles {
             .collect()
     }
 
-    /// Deletes a folder and all in it; that it is not there is no error.
+    /// Deletes a folder with its content; it need not exist.
     pub fn remove(&self, node: &NodeRef, folder: &str) {
         let mut nodes = lock(&self.nodes);
         if folder.is_empty() {

@@ -1,9 +1,9 @@
-//! Nodes on this machine: they run tasks as processes, or pretend to.
+//! Nodes on this machine: real ones that run tasks as processes, and fake ones.
 //!
-//! [`ProcessRunner`] keeps a folder per node laid out as on a Batch node and runs commands in it.
-//! Tasks are **not sandboxed**: they have the rights of whoever runs the service. [`PretendRunner`]
-//! follows a script in virtual time and touches neither processes nor disk. Both carry out the
-//! orders of `orders.rs`; neither decides anything about tasks, pools or retries.
+//! [`ProcessRunner`] creates a folder per node, with the layout of a Batch node, and runs commands in it.
+//! Tasks are **not sandboxed**: they have the rights of the user who runs the service. [`FakeRunner`]
+//! follows a script in virtual time and uses neither processes nor the disk. Both carry out the orders of
+//! `orders.rs`; neither makes decisions about tasks, pools or retries.
 
 mod caps;
 mod control;
@@ -34,7 +34,7 @@ mod tree;
 pub use environment::{NodeEnvironment, default_environment};
 pub use files::DiskFiles;
 pub use packages::check as check_package;
-pub use pretend::{Pretend, PretendRunner, PretendSettings, Script};
+pub use pretend::{FakeRunner, FakeSettings, Pretend, Script};
 pub use processes::{ProcessRunner, RunnerSettings};
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Processes that outlive the command that made them, where there is no keeper: found, ended, reaped.
+//! Processes that outlive their command, if there is no keeper: they are found, ended and reaped.
 //!
-//! A command's process group is ended by one signal, but `setsid` and double forks leave the group. Three things
-//! find them: this process is a child subreaper, so every orphaned descendant becomes its child; every launch
-//! carries a mark in its environment; and its folder is where its processes began and where their output goes.
-//! A process that shed all of these at once (cleared its environment and executed anew, left its session, changed
-//! its folder, closed its files) is not recognised while other children of this process may look the same, and
-//! it outlives this process if that is killed. A keeper holds these too (`keeper/`); then only the marks are used, for
-//! what a previous process left and for what a killed keeper held.
+//! A command's process group is ended by one signal, but `setsid` and double forks leave the group. There are
+//! three ways to find them. This process is a child subreaper, so every orphaned descendant becomes its
+//! child. Every launch has a mark in its environment. And its processes start in its folder and write their
+//! output there. A process that removed all of these (cleared its environment and executed again, left its
+//! session, changed its folder, closed its files) is not recognised while other children of this process
+//! could look the same, and it outlives this process if that is killed. A keeper ends these too (`keeper/`);
+//! then only the marks are used, for what a previous process left and for what a killed keeper had.
 //!
-//! When a launch leaves nothing behind, which is the rule, all this costs one `pread`.
+//! Usually a launch leaves nothing, and then all this costs one `pread`.
 
 use super::{
     control::lock,
@@ -37,14 +37,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A dead child of this process that nobody has waited for in so long is an orphan's: code of this process that
-/// starts processes itself waits for them sooner.
+/// Time after which a dead child without a waiter counts as an orphan: code of this process that starts
+/// processes itself waits for them sooner.
 const FORGOTTEN: Duration = Duration::from_secs(5);
 
-/// The children this process did not make.
+/// Children that this process did not start.
 pub(super) struct Orphans {
     me: i32,
-    /// Children of the first thread, to which the kernel gives orphans; none if the kernel does not tell.
+    /// Children of the first thread, to which the kernel gives orphans; `None` if the kernel has no such
+    /// file.
     children: Option<File>,
     root: PathBuf,
     mark: String,
@@ -53,16 +54,16 @@ pub(super) struct Orphans {
 
 #[derive(Default)]
 struct State {
-    /// Orphans whose launch is known. A child's number stays its own until this process reaps it.
+    /// Orphans whose launch is known. A child's number is not reused until this process reaps it.
     owners: BTreeMap<i32, LaunchId>,
-    /// Orphans somebody is ending just now.
+    /// Orphans that a thread is ending now.
     claimed: BTreeSet<i32>,
-    /// Dead children nobody knows, and when they were found.
+    /// Dead children of unknown origin, with the time when they were found.
     dead: BTreeMap<(i32, u64), Instant>,
 }
 
 impl Orphans {
-    /// Knows the processes of a root, the canonical folder of all nodes, by their marks.
+    /// Finds the processes of a root, the canonical folder of all nodes, by their marks.
     pub fn new(root: &Path) -> Self {
         let me = raw(getpid());
         Self {
@@ -74,24 +75,25 @@ impl Orphans {
         }
     }
 
-    /// Makes this process the parent of what its descendants orphan: without a keeper, they could not be found.
+    /// Makes this process the parent of orphaned descendants: without a keeper, they could not be found.
     pub fn adopt() {
         if let Err(error) = set_child_subreaper(Some(getpid())) {
-            tracing::warn!(%error, "no child subreaper: a task's orphans are looked for by their mark alone");
+            tracing::warn!(%error, "no child subreaper: orphans of tasks are found by their mark only");
         }
     }
 
-    /// The value of the variable that marks a launch: the same root makes the same mark in its next life.
+    /// Returns the value of the variable that marks a launch: a later process with the same root uses the
+    /// same mark.
     pub fn tag(&self, launch: LaunchId) -> String {
         format!("{}-{launch}", self.mark)
     }
 
-    /// Ends and reaps all that a launch left: its leader is dead but not reaped yet, so `group` is still its own.
-    /// What an earlier launch left (`alive` denies it) goes with it.
+    /// Ends and reaps everything that a launch left. Its leader is dead but not reaped, so `group` is still
+    /// its own. Processes of earlier launches (not `alive`) are ended too.
     pub fn sweep(&self, launch: LaunchId, group: Pid, directory: &Path, alive: &dyn Fn(LaunchId) -> bool) {
         let started = Instant::now();
         loop {
-            // Members of the group die by this; each round those who were their children come into view.
+            // This kills the members of the group; each round makes their children visible.
             let _ = kill_process_group(group, Signal::KILL);
             let found = self.claim(|pid, stat| {
                 let owner = self.owner(pid);
@@ -113,7 +115,7 @@ impl Orphans {
         }
     }
 
-    /// Reaps dead orphans: those of living groups at once, unknown ones when nobody else has in a while.
+    /// Reaps dead orphans: those of living groups at once, unknown ones after a while without a waiter.
     pub fn reap_dead(&self, groups: &BTreeSet<i32>) {
         let own_group = raw(getpgrp());
         let now = Instant::now();
@@ -134,7 +136,7 @@ impl Orphans {
         self.end(&found);
     }
 
-    /// Ends every process of this root, wherever it hangs in the process tree; returns when none is left.
+    /// Ends every process of this root, wherever it is in the process tree; returns when none is left.
     pub fn end_all(&self) {
         loop {
             let orphans = self
@@ -146,12 +148,14 @@ impl Orphans {
         }
     }
 
-    /// Ends the processes that carry a launch's mark, wherever they hang in the process tree; returns when none is left.
+    /// Ends the processes with a launch's mark, wherever they are in the process tree; returns when none is
+    /// left.
     pub fn end_launch(&self, launch: LaunchId) {
         while self.end_marked(|owner| owner == launch.to_string()) {}
     }
 
-    /// Ends the processes that carry the mark of this root and of a launch that `wanted` picks; whether there were any.
+    /// Ends the processes with the mark of this root and of a launch that `wanted` selects; returns whether
+    /// there were any.
     fn end_marked(&self, wanted: impl Fn(&str) -> bool) -> bool {
         let mark = format!("{TAG}={}-", self.mark);
         let marked: Vec<_> = everybody()
@@ -167,8 +171,8 @@ impl Orphans {
         !marked.is_empty()
     }
 
-    /// Ends the process groups of an earlier life: leaders by number and start time, so that a number that means
-    /// another process by now is left alone.
+    /// Ends the process groups of a previous process. A leader is identified by number and start time, so
+    /// that a reused number is left alone.
     pub fn end_groups(&self, leaders: &[(u32, u64)]) {
         for (number, start) in leaders {
             let Ok(leader) = i32::try_from(*number) else { continue };
@@ -180,7 +184,7 @@ impl Orphans {
         }
     }
 
-    /// The orphans that `wanted` picks, taken by this caller alone until it has ended them.
+    /// Takes the orphans that `wanted` selects, for this caller only until it has ended them.
     fn claim(&self, mut wanted: impl FnMut(i32, Stat) -> bool) -> Vec<i32> {
         let mut found = Vec::new();
         for pid in self.adopted() {
@@ -207,7 +211,7 @@ impl Orphans {
         }
     }
 
-    /// The launch whose mark a process carries.
+    /// Returns the launch whose mark a process has.
     fn owner(&self, pid: i32) -> Option<LaunchId> {
         if let Some(owner) = lock(&self.state).owners.get(&pid) {
             return Some(*owner);
@@ -230,8 +234,8 @@ impl Orphans {
     }
 }
 
-/// Waits until a child is dead, but leaves it to be reaped: until then its number is nobody else's. Its exit code, if
-/// it exited.
+/// Waits until a child is dead, without reaping it: until then its number is not reused. Returns its exit
+/// code, if it exited.
 pub(super) fn wait_dead(pid: Pid) -> Option<i32> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     loop {
@@ -242,7 +246,7 @@ pub(super) fn wait_dead(pid: Pid) -> Option<i32> {
     }
 }
 
-/// Waits for a child's end and takes its number from it; nothing happens if it is no child.
+/// Waits for a child's end and reaps it; does nothing if it is not a child.
 fn reap(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         let ((), _) = spent::measured(|| {
@@ -259,7 +263,7 @@ fn wait_gone(handle: &OwnedFd) {
     while poll(&mut [PollFd::new(handle, PollFlags::IN)], None) == Err(Errno::INTR) {}
 }
 
-/// The rest of the environment entry of a process that begins so.
+/// Returns the rest of the environment entry with this prefix.
 fn variable(pid: i32, beginning: &str) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value =
@@ -267,7 +271,7 @@ fn variable(pid: i32, beginning: &str) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
-/// Whether a process stands in the folder or has one of its first three handles there.
+/// Returns whether a process has its working folder or one of its first three handles in the folder.
 fn works_in(pid: i32, folder: &Path) -> bool {
     ["cwd", "fd/0", "fd/1", "fd/2"].iter().any(|link| {
         fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|target| target.starts_with(folder))

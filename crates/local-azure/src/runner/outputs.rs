@@ -1,4 +1,4 @@
-//! Output files: found by their patterns when a command is over, and stored through the door.
+//! Output files: found by their patterns after the command, and stored through the blob access.
 
 use super::{
     caps::LeftOut,
@@ -7,7 +7,9 @@ use super::{
     pattern::{Pattern, as_text, has_wildcard},
     place::TaskPlace,
 };
-use crate::orders::{BlobDoor, DoorError, FileToStore, GoOn, NodeFailure, OutputFileOrder, UploadCondition};
+use crate::orders::{
+    BlobAccess, DoorError, FileToStore, GoOn, NodeFailure, OutputFileOrder, UploadCondition,
+};
 use dropmill_azure_wire::{blob::FileMetadata, secret::shown_url};
 use std::{
     collections::BTreeMap,
@@ -17,14 +19,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Files stored by one call: many enough to share one commit, few enough to be asked in between whether to stop.
+/// Number of files stored by one call: enough to share a commit, and few enough to check for a stop between
+/// calls.
 const TOGETHER: usize = 256;
-/// Variable of a task of ours.
+/// A variable that only tasks of dropmill have.
 const KEEP_FACTS: &str = "DROPMILL_RUN";
-/// What Batch calls its two logs of this, in the task's folder.
+/// Names of the two upload logs of Batch, in the task's folder.
 const LOGS: [&str; 2] = ["fileuploadout.txt", "fileuploaderr.txt"];
 
-/// Whether an order is due after this exit. Outputs of a failed try are taken away only if no other try follows.
+/// Returns whether an order applies after this exit. Outputs of a failed attempt are only stored if no
+/// further attempt follows.
 pub(super) fn is_due(order: &OutputFileOrder, exit_code: i32, last_try: bool) -> bool {
     let success = exit_code == 0;
     (success || last_try)
@@ -35,21 +39,22 @@ pub(super) fn is_due(order: &OutputFileOrder, exit_code: i32, last_try: bool) ->
         }
 }
 
-/// A pattern and the folder it begins in.
+/// A pattern and the folder where it starts.
 #[derive(Debug)]
 pub(super) struct Resolved {
-    /// The working folder, or else the task's, or else the node's.
+    /// The working folder, the task's folder, or the node's root.
     pub base: PathBuf,
-    /// What to look for below it.
+    /// Pattern below the folder.
     pub pattern: Pattern,
     wildcard: bool,
 }
 
 impl Resolved {
-    /// Reads an order's pattern: variables expanded, relative to the working folder. `..` is resolved as text.
+    /// Parses an order's pattern: variables expanded, relative to the working folder. `..` is resolved in the
+    /// text.
     ///
     /// # Errors
-    /// When it leads out of the node's root.
+    /// Fails if it leads out of the node's root.
     pub fn new(
         order: &OutputFileOrder,
         place: &TaskPlace,
@@ -81,7 +86,7 @@ impl Resolved {
         Err(DoorError::Local(format!("the pattern {} leads out of the node's folders", order.pattern)))
     }
 
-    /// The blob's name for a file found at this path below the base.
+    /// Returns the blob's name for a file with this path below the base.
     pub fn blob_name(&self, order: &OutputFileOrder, below: &str) -> String {
         let folder = order.path.trim_matches('/');
         match (self.wildcard, folder) {
@@ -93,13 +98,14 @@ impl Resolved {
     }
 }
 
-/// Stores what is due; the first failure, if any, after trying all. `go_on` is asked between files.
+/// Stores the outputs of orders that apply; tries all, and returns the first failure. `go_on` is checked
+/// between files.
 pub(super) fn store(
     due: &[&OutputFileOrder],
     place: &TaskPlace,
     environment: &Environment,
     left_out: &LeftOut,
-    door: &dyn BlobDoor,
+    door: &dyn BlobAccess,
     go_on: GoOn<'_>,
 ) -> Option<NodeFailure> {
     if due.is_empty() {
@@ -124,12 +130,12 @@ struct Store<'a> {
     place: &'a TaskPlace,
     environment: &'a Environment,
     left_out: &'a LeftOut,
-    door: &'a dyn BlobDoor,
+    door: &'a dyn BlobAccess,
     go_on: GoOn<'a>,
-    /// Found but not sent yet, all for the container of the first order that found one.
+    /// Files found but not sent yet, all for the container of the first order that matched one.
     found: Vec<FileToStore>,
     order: Option<&'a OutputFileOrder>,
-    /// What became which blob: two files for one name is a mistake that must be told.
+    /// File of each blob name: two files with one name are a mistake that must be reported.
     names: BTreeMap<(&'a str, String), PathBuf>,
     said: String,
     complained: String,
@@ -142,7 +148,7 @@ impl<'a> Store<'a> {
         place: &'a TaskPlace,
         environment: &'a Environment,
         left_out: &'a LeftOut,
-        door: &'a dyn BlobDoor,
+        door: &'a dyn BlobAccess,
         go_on: GoOn<'a>,
     ) -> Self {
         Self {
@@ -178,13 +184,13 @@ impl<'a> Store<'a> {
             !self.stopped
         });
         if let Err(error) = walked {
-            self.fail(order, &DoorError::Local(format!("looking for {}: {error}", order.pattern)));
+            self.fail(order, &DoorError::Local(format!("cannot search for {}: {error}", order.pattern)));
         } else if count == 0 {
             let _ = writeln!(self.said, "{}: no files found", order.pattern);
         }
     }
 
-    /// Notes one file to be sent; whether there was one.
+    /// Adds one file to be sent; returns whether it was added.
     fn add(&mut self, order: &'a OutputFileOrder, resolved: &Resolved, below: &Path) -> bool {
         let file = resolved.base.join(below);
         if let Err(why) = readable(&file, &self.place.directory) {
@@ -211,8 +217,8 @@ impl<'a> Store<'a> {
         true
     }
 
-    /// What a blob remembers of its file: asked for by a variable, because blobs of others have no pairs that they did not
-    /// set.
+    /// Returns the file metadata to store with a blob. A variable requests it, because other users expect
+    /// only their own metadata.
     fn facts(&self, file: &Path) -> FileMetadata {
         let left_out_bytes = self.left_out.get(file).copied().unwrap_or(0);
         let is_stream = file.parent() == Some(&self.place.directory);
@@ -251,7 +257,7 @@ impl<'a> Store<'a> {
         self.failure.get_or_insert_with(|| failures::output(order, error));
     }
 
-    /// Logs are for people who look for a reason: none are written when all went as asked.
+    /// The logs are for users who look for a problem: none are written if everything succeeded.
     fn write_logs(&mut self) {
         let nothing_found = self.said.contains("no files found");
         if self.complained.is_empty() && !nothing_found {
@@ -261,22 +267,22 @@ impl<'a> Store<'a> {
             if let Err(error) =
                 dropmill_private_files::replace(&self.place.directory.join(log), text.as_bytes(), |_| Ok(()))
             {
-                tracing::debug!(%error, log, "a log of stored outputs could not be written");
+                tracing::debug!(%error, log, "cannot write the log of stored outputs");
             }
         }
     }
 }
 
-/// A regular file, or a link to one that lies in the task's folder as well.
+/// Checks for a regular file, or a link to one that is also in the task's folder.
 fn readable(file: &Path, directory: &Path) -> Result<(), &'static str> {
-    let metadata = fs::symlink_metadata(file).map_err(|_| "it is gone")?;
+    let metadata = fs::symlink_metadata(file).map_err(|_| "it does not exist")?;
     if metadata.is_file() {
         return Ok(());
     }
     if !metadata.is_symlink() {
-        return Err("it is no regular file");
+        return Err("it is not a regular file");
     }
-    let target = fs::canonicalize(file).map_err(|_| "the link leads nowhere")?;
+    let target = fs::canonicalize(file).map_err(|_| "the target of the link does not exist")?;
     match (target.starts_with(directory), target.is_file()) {
         (true, true) => Ok(()),
         (true, false) => Err("the link does not lead to a regular file"),

@@ -1,8 +1,8 @@
-//! Application packages on a node: unpacked beside their place and moved there whole, so that no command ever sees
-//! half of one, also after a crash.
+//! Application packages on a node: unpacked in a temporary folder and moved to their place as a whole, so
+//! that no command ever sees an incomplete one, even after a crash.
 //!
-//! A zip file comes from anywhere. Its entries go where their names say only if that is below the package's folder;
-//! links in it are refused; and it may not become much more than it is.
+//! A zip file is not trusted. Its entries are unpacked only if their names are below the package's folder;
+//! links are rejected; and its unpacked size is limited.
 
 use super::{control::lock, failures, place::beneath};
 use crate::orders::{NodeFailure, PackageOrder};
@@ -17,27 +17,28 @@ use std::{
 };
 use zip::ZipArchive;
 
-/// The most entries of a package.
+/// Maximum number of entries of a package.
 const MOST_ENTRIES: usize = 200_000;
-/// A package may become this many times as long as its file: text compresses to a twentieth, a bomb to a thousandth.
+/// Maximum ratio of the unpacked size to the length of the file: text is compressed to a twentieth, a zip
+/// bomb to a thousandth.
 const MOST_TIMES: u64 = 200;
-/// What any package may become.
+/// Unpacked size that is always allowed.
 const ALWAYS_BYTES: u64 = 64 << 20;
-/// Where a package is unpacked before it is moved to its place; no application has this name.
+/// Folder for unpacking a package before it is moved to its place; no application has this name.
 const STAGING: &str = "applications/.unpacking";
 
-/// Puts packages on nodes, one at a time.
+/// Installs packages on nodes, one at a time.
 #[derive(Default)]
 pub(super) struct Packages {
     turn: Mutex<()>,
 }
 
 impl Packages {
-    /// Makes sure that packages are on the node with this root. `renew`: those that have changed since are unpacked
-    /// anew; only for a node on which nothing runs.
+    /// Makes sure that packages are installed on the node with this root. `renew`: unpack changed ones again;
+    /// only for a node on which nothing runs.
     ///
     /// # Errors
-    /// With the failure to show for the first package that cannot be had.
+    /// Returns the failure of the first package that cannot be installed.
     pub fn provide(&self, root: &Path, packages: &[PackageOrder], renew: bool) -> Result<(), NodeFailure> {
         for package in packages {
             let failed = |what: &str| failures::package(&package.application, &package.version, what);
@@ -66,10 +67,10 @@ impl Packages {
     }
 }
 
-/// Looks whether a path leads to a package: a folder, or a zip file whose every entry may be unpacked.
+/// Checks whether a path is a package: a folder, or a zip file with valid entries only.
 ///
 /// # Errors
-/// Why not.
+/// Returns the reason why it is not.
 pub fn check(source: &Path) -> io::Result<()> {
     if fs::metadata(source)?.is_dir() {
         return Ok(());
@@ -81,7 +82,7 @@ pub fn check(source: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What a zip file is now: path, length, when it changed. A folder is taken for changed each time.
+/// Returns the identity of a zip file: path, length, modification time. A folder always counts as changed.
 fn identity(source: &Path) -> io::Result<Option<String>> {
     let metadata = fs::metadata(source)?;
     if metadata.is_dir() {
@@ -91,8 +92,8 @@ fn identity(source: &Path) -> io::Result<Option<String>> {
     Ok(Some(format!("{} {} {}", source.display(), metadata.len(), changed.as_nanos())))
 }
 
-/// Puts a package in its place. If that fails, nothing of it stays on the node: a file that is rejected only when most of
-/// it is unpacked would fill the disk of each node.
+/// Installs a package. If that fails, nothing of it stays on the node: a file that is rejected late would
+/// fill the disk of each node.
 fn put(source: &Path, root: &Path, place: &Path) -> io::Result<()> {
     let staging = root.join(STAGING);
     clear(&staging)?;
@@ -105,7 +106,7 @@ fn put(source: &Path, root: &Path, place: &Path) -> io::Result<()> {
         && let Err(error) = clear(&staging)
     {
         let folder = staging.display();
-        tracing::warn!(%folder, %error, "cannot remove what was unpacked of a package that is rejected");
+        tracing::warn!(%folder, %error, "cannot remove the unpacked part of a rejected package");
     }
     outcome
 }
@@ -124,8 +125,8 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Copies a folder. Its links are its owner's own and are made again as they are; nothing is written through one,
-/// because what is a link in the original has nothing below it.
+/// Copies a folder. Its links belong to its owner and are copied unchanged; nothing is written through them,
+/// because a link has nothing below it in the original.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -145,7 +146,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn open(source: &Path) -> io::Result<ZipArchive<File>> {
     let archive = ZipArchive::new(File::open(source)?)?;
     if archive.len() > MOST_ENTRIES {
-        return Err(refused(&format!("it has {} entries, more than {MOST_ENTRIES}", archive.len())));
+        return Err(refused(&format!("expected at most {MOST_ENTRIES} entries, found {}", archive.len())));
     }
     Ok(archive)
 }
@@ -162,18 +163,18 @@ fn unpack(source: &Path, to: &Path) -> io::Result<()> {
             continue;
         }
         place.parent().map_or(Ok(()), fs::create_dir_all)?;
-        // New, so that nothing is written twice.
+        // Created new, so that nothing is written twice.
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place)?;
-        // What the archive says of lengths is not believed.
+        // The lengths in the archive are not trusted.
         let written = io::copy(&mut packed.by_ref().take(left.saturating_add(1)), &mut file)?;
-        left = left.checked_sub(written).ok_or_else(|| refused("it becomes too long when it is unpacked"))?;
+        left = left.checked_sub(written).ok_or_else(|| refused("its unpacked size is too large"))?;
         file.flush()?;
         fs::set_permissions(&place, Permissions::from_mode(entry.mode))?;
     }
     Ok(())
 }
 
-/// An entry that may be unpacked.
+/// An entry that can be unpacked.
 struct Entry {
     below: PathBuf,
     is_folder: bool,
@@ -183,7 +184,7 @@ struct Entry {
 impl Entry {
     fn of<R: Read>(packed: &zip::read::ZipFile<'_, R>) -> io::Result<Self> {
         let name = String::from_utf8_lossy(packed.name_raw()).into_owned();
-        // Some programs of Windows write their own separators.
+        // Some Windows programs write backslashes.
         let below = beneath(&name.replace('\\', "/")).filter(|_| !has_drive(&name));
         let below = below.ok_or_else(|| refused(&format!("the entry {name:?} leads out of it")))?;
         let mode = packed.unix_mode();
@@ -198,7 +199,7 @@ impl Entry {
         if !is_folder && below.as_os_str().is_empty() {
             return Err(refused(&format!("the entry {name:?} has no name")));
         }
-        // Without set-user-id; an archive that tells no modes may hold programs.
+        // Without set-user-id; an archive without modes may contain programs.
         let permissions = mode.map(|mode| mode & 0o777).filter(|mode| *mode != 0).unwrap_or(0o755);
         Ok(Self { below, is_folder, mode: permissions | 0o600 })
     }

@@ -1,16 +1,16 @@
-//! What a full disk keeps from being done is done when there is room again.
+//! Retries work that failed because of a full disk.
 //!
-//! Azure's nodes fail such a task (`DiskFull`). Here the disk is the one of whoever waits for the task, who can make
-//! room: nothing is lost, and the log says what is waited for.
+//! Azure's nodes fail such a task (`DiskFull`). Here the user of the task owns the disk and can free space:
+//! nothing is lost, and the log shows the reason for the wait.
 
 use super::{control::Handle, failures};
 use crate::orders::NodeFailure;
 use std::time::Duration;
 
-/// How long to wait before it is tried again.
+/// Delay before the next attempt.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Does something until it succeeds, fails for another reason than a full disk, or the launch is asked to end.
+/// Repeats work until it succeeds, fails for another reason than a full disk, or the launch is asked to end.
 pub(super) fn while_full<T>(
     handle: &Handle,
     mut work: impl FnMut() -> Result<T, NodeFailure>,
@@ -21,13 +21,13 @@ pub(super) fn while_full<T>(
         match work() {
             Err(failure) if failures::is_disk_full(&failure) && handle.asked() == asked => {
                 if !std::mem::replace(&mut said, true) {
-                    tracing::error!(what = ?failure.details, "the disk is full: a task waits until there is room");
+                    tracing::error!(what = ?failure.details, "the disk is full: a task waits for free space");
                 }
                 handle.wait_unless_asked(asked, AGAIN);
             }
             outcome => {
                 if said && outcome.is_ok() {
-                    tracing::info!("there is room again: the task goes on");
+                    tracing::info!("the disk has free space again: the task continues");
                 }
                 return outcome;
             }

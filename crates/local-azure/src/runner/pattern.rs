@@ -1,8 +1,8 @@
-//! Output file patterns as Batch reads them, and the walk that finds what they mean.
+//! Output file patterns as in Batch, and the search for matching files.
 //!
-//! `*` stands for any characters within a name, `?` for one, `[abc]`, `[a-c]` for one of them, `[!abc]` for one that
-//! is none of them, `**` as a whole segment for any folders, also none. A name that begins with a dot must be asked
-//! for with a dot. A `[` that is never closed stands for itself; `[*]` is how a star itself is written.
+//! `*` matches any characters within a name, `?` one character, `[abc]` and `[a-c]` one of them, `[!abc]` one
+//! that is not among them, `**` as a whole segment any number of folders, also none. A leading dot must be
+//! matched by a dot in the pattern. A `[` without an end is an ordinary character; `[*]` matches a star.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A pattern below one folder.
+/// A pattern below a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     segments: Vec<Segment>,
@@ -19,11 +19,11 @@ pub(super) struct Pattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Segment {
-    /// `**`
+    /// Any folders: `**`.
     Folders,
-    /// One name with wildcards.
+    /// A name with wildcards.
     Name(Vec<Token>),
-    /// One name as it is.
+    /// A name without wildcards.
     Plain(String),
 }
 
@@ -35,13 +35,13 @@ enum Token {
     Set { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// Whether a pattern means possibly several files.
+/// Returns whether a pattern may match several files.
 pub(super) fn has_wildcard(pattern: &str) -> bool {
     pattern.contains(['*', '?', '['])
 }
 
 impl Pattern {
-    /// Reads a pattern whose segments are plain: no `.`, no `..`, no empty ones.
+    /// Parses a pattern of plain segments: no `.`, no `..`, no empty ones.
     pub fn new<'a>(segments: impl IntoIterator<Item = &'a str>) -> Self {
         let mut all = Vec::new();
         for segment in segments {
@@ -50,7 +50,7 @@ impl Pattern {
                 name if has_wildcard(name) => Segment::Name(tokens(name)),
                 name => Segment::Plain(name.to_owned()),
             };
-            // `**/**` is `**`, and without this a long row of them would cost more each.
+            // `**/**` is equivalent to `**`, but many of them would make the search slow.
             if segment != Segment::Folders || all.last() != Some(&Segment::Folders) {
                 all.push(segment);
             }
@@ -61,14 +61,14 @@ impl Pattern {
         Self { segments: all }
     }
 
-    /// Calls `found` with the path below `folder` of everything that matches and is no folder, sorted by name within
-    /// each folder; links to folders are not entered. `found` ends the walk with `false`.
+    /// Calls `found` with the path below `folder` of every match that is not a folder, sorted by name within
+    /// each folder; links to folders are not followed. The search ends when `found` returns `false`.
     pub fn walk(&self, folder: &Path, found: &mut dyn FnMut(&Path) -> bool) -> std::io::Result<()> {
         let mut below = PathBuf::new();
         self.enter(folder, &mut below, &self.with_empty_folders([0]), found).map(drop)
     }
 
-    /// Whether a file's path, `/` between its segments, matches.
+    /// Returns whether a file's path, with `/` between segments, matches.
     pub fn matches(&self, path: &str) -> bool {
         let mut at = self.with_empty_folders([0]);
         for name in path.split('/') {
@@ -108,7 +108,7 @@ impl Pattern {
         Ok(true)
     }
 
-    /// The names worth a look: all in the folder, or those the pattern spells out.
+    /// Returns the names to check: all in the folder, or those that the pattern contains literally.
     fn candidates(&self, folder: &Path, at: &BTreeSet<usize>) -> std::io::Result<Vec<OsString>> {
         let spelled: Option<BTreeSet<OsString>> = at
             .iter()
@@ -130,13 +130,13 @@ impl Pattern {
         Ok(names)
     }
 
-    /// Where a walk can be that stands before these segments: `**` may also mean no folder at all.
+    /// Returns the possible positions before these segments: `**` may also match no folder.
     fn with_empty_folders(&self, at: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
         let skips = |index: usize| self.segments.get(index) == Some(&Segment::Folders);
         at.into_iter().flat_map(|index| [Some(index), skips(index).then_some(index + 1)]).flatten().collect()
     }
 
-    /// Where a walk can be after a name.
+    /// Returns the position after a name.
     fn after(&self, index: usize, name: &str) -> Option<usize> {
         match self.segments.get(index)? {
             Segment::Folders => (!name.starts_with('.')).then_some(index),
@@ -146,13 +146,14 @@ impl Pattern {
     }
 }
 
-/// Whether a name fits one segment of a pattern.
+/// Returns whether a name matches one segment of a pattern.
 fn matches_name(tokens: &[Token], name: &str) -> bool {
     if name.starts_with('.') && tokens.first() != Some(&Token::Literal('.')) {
         return false;
     }
     let name: Vec<char> = name.chars().collect();
-    // The classic walk with one point of return, the last star: linear in practice, never exponential.
+    // The classic algorithm with one backtracking point, the last star: linear in practice, never
+    // exponential.
     let (mut token, mut at, mut retry) = (0, 0, None);
     while at < name.len() {
         match tokens.get(token) {
@@ -205,7 +206,8 @@ fn tokens(name: &str) -> Vec<Token> {
     tokens
 }
 
-/// What stands between `[` and `]`, and how many characters that is with the `]`. A `]` that comes first is meant.
+/// Parses the characters between `[` and `]`; returns the set and its length including the `]`. A leading `]`
+/// is an ordinary character.
 fn set(after: &[char]) -> Option<(Token, usize)> {
     let negated = matches!(after.first(), Some('!' | '^'));
     let start = usize::from(negated);
@@ -227,7 +229,7 @@ fn set(after: &[char]) -> Option<(Token, usize)> {
     Some((Token::Set { negated, ranges }, end + 1))
 }
 
-/// The name as text, if it is any.
+/// Returns the name as text, if it is valid UTF-8.
 pub(super) fn as_text(path: &Path) -> Option<&str> {
     OsStr::to_str(path.as_os_str())
 }
@@ -238,7 +240,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_fit_as_documented() {
+    fn names_match_as_documented() {
         let table: &[(&str, &[&str], &[&str])] = &[
             ("abc*", &["abc", "abcdef"], &["ab", "xabc"]),
             ("*.gif", &["a.gif", "é.gif"], &[".a.gif", "a.gif.txt", ".gif"]),
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_finds_what_a_pattern_means() {
+    fn a_walk_finds_all_matches() {
         let folder = tempfile::tempdir().unwrap();
         for file in [
             "a.txt",
@@ -338,12 +340,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_pattern_is_read_and_ends(pattern in "[a*?.!\\[\\]-]{0,24}", name in "[a.\\[\\]!-]{0,24}") {
+        fn every_pattern_is_parsed_and_the_match_ends(pattern in "[a*?.!\\[\\]-]{0,24}", name in "[a.\\[\\]!-]{0,24}") {
             let _ = matches_name(&tokens(&pattern), &name);
         }
 
         #[test]
-        fn a_name_without_wildcards_fits_itself_alone(name in "[a-c.]{1,6}", other in "[a-c.]{1,6}") {
+        fn a_name_without_wildcards_matches_only_itself(name in "[a-c.]{1,6}", other in "[a-c.]{1,6}") {
             prop_assert_eq!(matches_name(&tokens(&name), &other), name == other);
         }
     }

@@ -1,4 +1,4 @@
-//! Where things lie: names of pools, nodes and tasks as paths that cannot leave the runner's root.
+//! Paths of pools, nodes and tasks; they cannot leave the runner's root, whatever the names.
 
 use crate::orders::NodeRef;
 use dropmill_private_files::create_folder;
@@ -17,34 +17,34 @@ pub(super) struct Places {
 /// The folders of one launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TaskPlace {
-    /// The node's root.
+    /// Root of the node.
     pub node: PathBuf,
-    /// The task's folder, with `stdout.txt` and `stderr.txt`.
+    /// Folder of the task, with `stdout.txt` and `stderr.txt`.
     pub directory: PathBuf,
-    /// Its working folder.
+    /// Working folder of the task.
     pub working: PathBuf,
 }
 
-/// Folders every node has. (`applications` and `volatile` are there because programs look for them.)
+/// Folders of every node. (`applications` and `volatile` exist because programs expect them.)
 pub(super) const NODE_FOLDERS: [&str; 7] =
     ["applications", "fsmounts", "shared", "startup/wd", "startup/certs", "volatile", "workitems"];
 
 impl Places {
-    /// `root` must be absolute.
+    /// Creates it; `root` must be absolute.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// The folder of all nodes.
+    /// Returns the folder of all nodes.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Makes a folder below the root and those on the way to it, but never the root: one that was taken away with all that
-    /// was kept in it is not made anew.
+    /// Creates a folder below the root with its parents, but never the root: if the user removed it with its
+    /// content, it is not created again.
     ///
     /// # Errors
-    /// When it cannot be made, or the root is not there.
+    /// Fails if the folder cannot be created, or the root does not exist.
     pub fn make(&self, path: &Path) -> io::Result<()> {
         let made = match create_folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
@@ -56,21 +56,21 @@ impl Places {
             },
             outcome => outcome,
         };
-        // Somebody else may have been quicker.
+        // Another thread may have created it.
         made.or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) })
     }
 
-    /// Where folders wait to be deleted; no pool's folder has this name.
+    /// Returns the folder of folders to be deleted; no pool's folder has this name.
     pub fn trash(&self) -> PathBuf {
         self.root.join(".trash")
     }
 
-    /// A node's root.
+    /// Returns a node's root.
     pub fn node(&self, node: &NodeRef) -> PathBuf {
         self.root.join(folder_name(&node.pool)).join(folder_name(&node.node))
     }
 
-    /// A task's folders; none if `directory` is empty or would leave the node's root.
+    /// Returns a task's folders; `None` if `directory` is empty or would leave the node's root.
     pub fn task(&self, node: &NodeRef, directory: &str) -> Option<TaskPlace> {
         let node = self.node(node);
         let below = beneath(directory).filter(|path| !path.as_os_str().is_empty())?;
@@ -79,7 +79,7 @@ impl Places {
     }
 }
 
-/// The name itself where it is harmless, else its hash, which begins as no harmless name does.
+/// Returns the name if it is safe as a file name, otherwise its hash with a prefix that no safe name has.
 fn folder_name(name: &str) -> String {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     if (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(harmless) {
@@ -88,13 +88,14 @@ fn folder_name(name: &str) -> String {
     format!("~{}", hex(&Sha256::digest(name.as_bytes())[..16]))
 }
 
-/// Lower-case hexadecimal.
+/// Returns bytes in lower-case hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A relative path with `/` between its segments, safe to join to a folder: none if it is absolute, has a `..` or
-/// a NUL. Empty segments and `.` are left out, so the result may be empty.
+/// Returns a relative path with `/` between segments that is safe to join to a folder; `None` if it is
+/// absolute, or contains `..` or a zero byte. Empty segments and `.` are left out, so the result may be
+/// empty.
 pub(super) fn beneath(path: &str) -> Option<PathBuf> {
     if path.starts_with('/') || path.contains('\0') {
         return None;
@@ -117,7 +118,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn folders_are_made_below_the_root_and_the_root_is_not() {
+    fn folders_are_created_below_the_root_but_not_the_root() {
         let home = tempfile::tempdir().unwrap();
         let places = Places::new(home.path().join("nodes"));
         let task = places.root().join("pool/node/task/wd");
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_made_of_plain_segments() {
+    fn paths_consist_of_plain_segments() {
         let table = [
             ("a/b.txt", Some("a/b.txt")),
             ("./a//b/", Some("a/b")),

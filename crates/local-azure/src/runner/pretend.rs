@@ -1,10 +1,11 @@
-//! A runner for simulations: it follows a script in virtual time, without threads, processes or a disk.
+//! A fake runner for simulations: it follows a script in virtual time, without threads, processes or a disk.
 //!
-//! Everything happens on the runtime that orders are given on (a current-thread one). What falls on one moment
-//! happens in the order in which it was ordered, so the same orders make the same reports every time.
+//! Everything happens on the runtime on which orders are given (a current-thread one). Events at the same
+//! time happen in the order of the orders, so the same orders always give the same reports.
 //!
-//! Its door is the service's own: a simulation opens no socket, so a resource file or an output container anywhere else is
-//! refused (`BlobAccessDenied`, `ResourceContainerAccessDenied`, `FileUploadAccessDenied`).
+//! It only accesses the blobs of the service: a simulation opens no socket, so resource files and output
+//! containers at other addresses are rejected (`BlobAccessDenied`, `ResourceContainerAccessDenied`,
+//! `FileUploadAccessDenied`).
 
 use super::{
     RunnerSettings,
@@ -16,7 +17,7 @@ use super::{
     resources,
 };
 use crate::orders::{
-    BlobDoor, Coordination, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles, NodeRef,
+    BlobAccess, Coordination, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFailure, NodeFiles, NodeRef,
     Order, Reports, Runner, Spent,
 };
 use dropmill_azure_wire::time::{SharedClock, Timestamp};
@@ -27,55 +28,55 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What a launch does.
+/// The simulated behaviour of a launch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pretend {
     /// How long its process runs.
     pub duration: Duration,
-    /// What it exits with.
+    /// Exit code of the process.
     pub exit_code: i32,
-    /// What it prints.
+    /// Text that it prints to standard output.
     pub stdout: String,
-    /// What it complains.
+    /// Text that it prints to standard error.
     pub stderr: String,
-    /// Files it leaves in its working folder when it exits, by path below it.
+    /// Files in its working folder after its exit, by relative path.
     pub outputs: Vec<(String, Vec<u8>)>,
-    /// It does not start at all, after its resource files have come; the rest counts for nothing then.
+    /// If set, it does not start after its resource files are downloaded; the other fields are ignored.
     pub failure: Option<NodeFailure>,
 }
 
-/// Tells what each launch does.
+/// Returns the behaviour of each launch.
 pub type Script = Arc<dyn Fn(&Launch) -> Pretend + Send + Sync>;
 
-/// How a [`PretendRunner`] works.
+/// Settings of a [`FakeRunner`].
 #[derive(Clone)]
-pub struct PretendSettings {
-    /// What launches do.
+pub struct FakeSettings {
+    /// Behaviour of launches.
     pub script: Script,
     /// How long a node takes to boot.
     pub boot: Arc<dyn Fn(&NodeRef) -> Duration + Send + Sync>,
 }
 
-/// Pretends to run tasks. Orders must be given, and it must be dropped, within a tokio runtime.
-pub struct PretendRunner {
+/// Simulates tasks. Orders must be given, and it must be dropped, within a tokio runtime.
+pub struct FakeRunner {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    settings: PretendSettings,
+    settings: FakeSettings,
     clock: SharedClock,
     reports: Reports,
-    door: Arc<dyn BlobDoor>,
+    door: Arc<dyn BlobAccess>,
     files: MemoryFiles,
     places: Places,
-    /// For the variables that patterns may name.
+    /// Settings for the variables that patterns may contain.
     variables: RunnerSettings,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What happens when; what was put down first comes first of what falls on one moment.
+    /// Future events; those at the same time are in the order in which they were added.
     agenda: BTreeMap<(Instant, u64), Due>,
     next: u64,
     launches: BTreeMap<LaunchId, Running>,
@@ -85,7 +86,7 @@ struct State {
 /// A launch that has not ended.
 struct Running {
     launch: Launch,
-    /// Since its process runs: what it does, and when it began.
+    /// Its behaviour and start time, once its process runs.
     began: Option<(Pretend, Timestamp)>,
 }
 
@@ -98,13 +99,13 @@ enum Due {
     Removed(NodeRef),
 }
 
-impl PretendRunner {
-    /// Waits for orders.
+impl FakeRunner {
+    /// Creates a runner that waits for orders.
     pub fn start(
-        settings: PretendSettings,
+        settings: FakeSettings,
         clock: SharedClock,
         reports: Reports,
-        door: Arc<dyn BlobDoor>,
+        door: Arc<dyn BlobAccess>,
     ) -> Arc<Self> {
         let variables = RunnerSettings::new("/mnt/batch/tasks".into(), "local", "http://localhost");
         let places = Places::new(variables.root.clone());
@@ -114,7 +115,7 @@ impl PretendRunner {
     }
 }
 
-impl Runner for PretendRunner {
+impl Runner for FakeRunner {
     fn carry_out(&self, order: Order) {
         let inner = &self.inner;
         match order {
@@ -158,7 +159,7 @@ impl Inner {
             state.agenda.insert(key, due);
         }
         let inner: Weak<Self> = Arc::downgrade(self);
-        // Whichever of these wakes first at a moment does all that is due then, in order.
+        // The first of these to wake carries out all events that are due, in order.
         tokio::spawn(async move {
             tokio::time::sleep_until(at).await;
             if let Some(inner) = inner.upgrade() {
@@ -227,7 +228,7 @@ impl Inner {
         };
         self.report(NodeEvent::Started { launch: id, process: None });
         match launch.coordination {
-            // Coordination takes no time, and fails where a subtask is to fail.
+            // A coordination command takes no time; it fails in a subtask that is to fail.
             Some(Coordination { is_primary, .. }) if is_primary || exit_code == 0 => {
                 self.report(NodeEvent::Coordinated { launch: id });
             }
@@ -244,7 +245,7 @@ impl Inner {
         self.put_down(own.unwrap_or_default(), Due::Exit(id));
     }
 
-    /// Folders, resource files, and what the script says.
+    /// Creates folders, downloads resource files, and returns the behaviour from the script.
     fn prepare(&self, launch: &Launch) -> Result<Pretend, NodeFailure> {
         let place = self.place(launch)?;
         let now = self.clock.now();
@@ -270,7 +271,7 @@ impl Inner {
     }
 
     fn place(&self, launch: &Launch) -> Result<TaskPlace, NodeFailure> {
-        let refused = || failures::no_directory(&launch.directory, "the task's folder leads elsewhere");
+        let refused = || failures::no_directory(&launch.directory, "the task's folder is invalid");
         self.places.task(&launch.node, &launch.directory).ok_or_else(refused)
     }
 
@@ -287,7 +288,7 @@ impl Inner {
         }
     }
 
-    /// Stores what is due by the same rules as on a real node.
+    /// Stores outputs by the same rules as a real node.
     fn store(&self, launch: &Launch, exit_code: i32, last_try: bool) -> Option<NodeFailure> {
         let place = self.place(launch).ok()?;
         let variables = environment::of(launch, &place, &self.variables, "");

@@ -1,8 +1,8 @@
-//! The runner that really runs: takes orders, keeps count of what is under way, ends everything at its end.
+//! The runner with real processes: accepts orders, tracks running launches, and ends everything at its end.
 
 use super::{
     control::{Ask, Handle, lock},
-    crew::Crew,
+    crew::ThreadPool,
     environment::{NodeEnvironment, default_environment},
     failures,
     files::DiskFiles,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     orders::{
-        BlobDoor, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, PackageOrder,
+        BlobAccess, Launch, LaunchEnding, LaunchId, NodeEvent, NodeFiles, NodeRef, Order, PackageOrder,
         Reports, Runner, Spent,
     },
     turns::Turns,
@@ -35,35 +35,37 @@ use std::{
     time::Duration,
 };
 
-/// How long to wait until the keeper of a previous process has ended what it kept, which takes milliseconds.
+/// Longest wait until the keeper of a previous process has ended its processes, which takes milliseconds.
 const FORMER_KEEPER: Duration = Duration::from_secs(10);
 
-/// How a [`ProcessRunner`] works.
+/// Settings of a [`ProcessRunner`].
 #[derive(Debug, Clone)]
 pub struct RunnerSettings {
-    /// Folder of all nodes, made if it is not there: nobody else may use it.
+    /// Folder of all nodes, created if it does not exist; no other process may use it.
     pub root: PathBuf,
-    /// `AZ_BATCH_ACCOUNT_NAME`.
+    /// Value of `AZ_BATCH_ACCOUNT_NAME`.
     pub account_name: String,
-    /// `AZ_BATCH_ACCOUNT_URL`.
+    /// Value of `AZ_BATCH_ACCOUNT_URL`.
     pub account_url: String,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
-    /// Bytes kept of each of `stdout.txt` and `stderr.txt`: half from the start, half from the end.
+    /// Bytes kept of `stdout.txt` and of `stderr.txt`: half from the start, half from the end.
     pub max_output_bytes: u64,
-    /// Variables of every command, see [`default_environment`]. Never the service's own.
+    /// Variables of every command, see [`default_environment`]. Never those of the service.
     pub environment: Vec<(String, String)>,
-    /// Further variables of every command, which outweigh those.
+    /// Additional variables of every command; they override those.
     pub inherited: NodeEnvironment,
-    /// What holds the processes of tasks, see [`KeeperProgram`]. Without it, processes that left the group, the session
-    /// and the environment of their task at once outlive a crash of this process.
+    /// The program that holds the processes of tasks, see [`KeeperProgram`]. Without it, processes that left
+    /// the group, the session and the environment of their task outlive a crash of this process.
     pub keeper: Option<KeeperProgram>,
-    /// How long [`Runner::stop`] may go on deleting what was ordered to be removed; the rest goes at the next start.
+    /// Time for which [`Runner::stop`] may continue to delete removed folders; the rest is deleted at the
+    /// next start.
     pub cleanup_at_stop: Duration,
 }
 
 impl RunnerSettings {
-    /// A grace of 5 seconds, 1 GiB of output, 5 seconds for cleaning up, the keeper of this process.
+    /// Creates settings with a grace period of 5 seconds, 1 GiB of output, 5 seconds for the cleanup, and the
+    /// keeper of this process.
     pub fn new(root: PathBuf, account_name: impl Into<String>, account_url: impl Into<String>) -> Self {
         Self {
             root,
@@ -79,46 +81,47 @@ impl RunnerSettings {
     }
 }
 
-/// Runs tasks as processes of this machine, in folders laid out as on a Batch node.
+/// Runs tasks as processes of this machine, in folders like those of a Batch node.
 ///
-/// It marks every handle above 2 as not to be inherited, because a task must get no handle of the service's, and, without
-/// a keeper, makes this process a child subreaper. Dropping it stops it.
+/// It marks every handle above 2 as close-on-exec, because a task must not inherit handles of the service.
+/// Without a keeper, it makes this process a child subreaper. Dropping it stops it.
 pub struct ProcessRunner {
     pub(super) shared: Arc<Shared>,
     files: DiskFiles,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What launches on their threads share.
+/// The parts that launches on different threads share.
 pub(super) struct Shared {
     pub settings: RunnerSettings,
     pub clock: SharedClock,
-    pub door: Arc<dyn BlobDoor>,
+    pub door: Arc<dyn BlobAccess>,
     pub places: Places,
     pub orphans: Orphans,
     pub removal: Removal,
     pub packages: Packages,
-    /// Folders and processes are made by a few at a time, so that a thousand launches do not starve the rest.
+    /// Limits how many launches create folders and processes at a time, so that a thousand launches do not
+    /// delay everything else.
     pub starts: Turns,
     reports: Reports,
-    /// Holds the processes of launches; without it, `orphans` does what it can.
+    /// Holds the processes of launches; without it, `orphans` finds as many as possible.
     pub keeper: Option<Keeper>,
     supervisor: Supervisor,
-    crew: Arc<Crew>,
+    crew: Arc<ThreadPool>,
     pub registry: Registry,
     stopping: AtomicBool,
 }
 
 impl ProcessRunner {
-    /// Makes the root, ends what a former life left running there, and waits for orders.
+    /// Creates the root, ends what a previous process left running there, and waits for orders.
     ///
     /// # Errors
-    /// When the root cannot be made or a thread cannot be started.
+    /// Fails if the root cannot be created or a thread cannot be started.
     pub fn start(
         settings: RunnerSettings,
         clock: SharedClock,
         reports: Reports,
-        door: Arc<dyn BlobDoor>,
+        door: Arc<dyn BlobAccess>,
     ) -> io::Result<Arc<Self>> {
         private_files::folder(&settings.root)?;
         let root = fs::canonicalize(&settings.root)?;
@@ -167,15 +170,15 @@ impl ProcessRunner {
         Ok(Arc::new(Self { shared, files: DiskFiles::new(places), threads }))
     }
 
-    /// Ends process groups of a former life by their leaders' process ids and start times, as reported in
-    /// [`NodeEvent::Started`]. [`ProcessRunner::start`] has ended all that carry this root's mark before; this is
-    /// for a root that was moved in between.
+    /// Ends process groups of a previous process by their leaders' process ids and start times, as reported
+    /// in [`NodeEvent::Started`]. [`ProcessRunner::start`] has already ended all processes with this root's
+    /// mark; this is for a root that was moved in between.
     pub fn end_leftovers(&self, leaders: &[(u32, u64)]) {
         self.shared.orphans.end_groups(leaders);
     }
 }
 
-/// The keeper that the settings name, if it can be started.
+/// Returns the keeper of the settings, if it can be started.
 fn keeper(settings: &RunnerSettings, lock: Option<Lock>) -> Option<Keeper> {
     let program = settings.keeper.clone()?;
     let started = Keeper::start(program, lock);
@@ -244,11 +247,11 @@ impl ProcessRunner {
             let root = shared.places.node(&node);
             for folder in NODE_FOLDERS {
                 if let Err(error) = shared.places.make(&root.join(folder)) {
-                    // Its launches will say so where users look.
-                    tracing::error!(folder, root = %root.display(), %error, "a node's folder could not be made");
+                    // Its launches will report it to users.
+                    tracing::error!(folder, root = %root.display(), %error, "cannot create a node's folder");
                 }
             }
-            // What runs there still, because the node only boots in the model, keeps what it uses.
+            // Processes that still run there, because the node boots only in the model, keep their files.
             let renew = !shared.registry.uses(&node);
             shared.report(match shared.packages.provide(&root, &packages, renew) {
                 Ok(()) => NodeEvent::Booted(node),
@@ -287,7 +290,7 @@ impl ProcessRunner {
 
     fn remove_task(&self, node: &NodeRef, directory: &str) {
         let Some(place) = self.shared.places.task(node, directory) else {
-            tracing::warn!(directory, "no such folder can be on a node: nothing to remove");
+            tracing::warn!(directory, "the folder is not valid on a node: nothing to remove");
             return;
         };
         self.shared.registry.remove_folder(place.directory, |folder| self.shared.removal.ask(folder));
@@ -305,11 +308,11 @@ impl ProcessRunner {
             shared.registry.wait_for_launches(&node);
             let root = shared.places.node(&node);
             if let Err(error) = shared.removal.discard_now(&root) {
-                tracing::warn!(root = %root.display(), %error, "a node's folders could not be removed");
+                tracing::warn!(root = %root.display(), %error, "cannot remove a node's folders");
             }
-            // The pool's folder goes with its last node.
+            // The pool's folder is removed with its last node.
             let _ = root.parent().map(fs::remove_dir);
-            // Told before anything new on the node can be.
+            // Reported before anything new on the node can be reported.
             shared.report(NodeEvent::Removed(node.clone()));
             shared.registry.node_gone(&node);
         });
@@ -317,13 +320,13 @@ impl ProcessRunner {
 
     fn work(&self, job: impl FnOnce() + Send + 'static) {
         if let Err(error) = self.shared.crew.work(job) {
-            tracing::error!(%error, "no thread can be made: a node neither boots nor goes");
+            tracing::error!(%error, "cannot create a thread: a node cannot be booted or removed");
         }
     }
 }
 
 impl Shared {
-    /// Tells what happened, unless nobody is to hear of it any more.
+    /// Reports an event, unless the runner has stopped reporting.
     pub fn report(&self, event: NodeEvent) {
         if !self.stopping.load(Ordering::Acquire) {
             (self.reports)(event);
@@ -337,13 +340,13 @@ impl Shared {
         self.registry.asked();
     }
 
-    /// A launch that was asked to end before it had a process has one now.
+    /// Schedules the kill of a launch that was asked to end before it had a process.
     pub fn kill_later(&self, launch: LaunchId) {
         let handle = self.registry.handle(launch);
         handle.into_iter().for_each(|handle| self.supervisor.kill_after(self.settings.grace, handle));
     }
 
-    /// A launch is over in all but the telling.
+    /// Frees the folder of a launch that has ended but was not reported yet.
     pub fn leave_place(&self, launch: LaunchId) {
         self.registry.leave_place(launch, |folder| self.removal.ask(folder));
     }

@@ -1,4 +1,5 @@
-//! From a command line to a process: which program, with which handles, and what went wrong if none starts.
+//! Starts a process from a command line: finds the program, opens its handles, and reports why it could not
+//! start.
 
 use super::{environment::Environment, failures, keeper::Start, place::TaskPlace};
 use crate::orders::NodeFailure;
@@ -14,27 +15,26 @@ use std::{
     time::Duration,
 };
 
-/// For `oom_score_adj`: thousandths of the machine's memory.
+/// Value for `oom_score_adj`: thousandths of the machine's memory.
 const OUT_OF_MEMORY_FIRST: &str = "500";
 
-/// Where a command's output goes.
+/// Where a command's output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prints {
     /// To new files.
     Anew,
-    /// Behind what the command before it printed, and may go on to print.
+    /// After the output of the previous command, which may still be running.
     After,
 }
 
-/// Starts a command in a process group of its own, in its working folder, with nothing but its variables, an empty
+/// Starts a command in its own process group, in its working folder, with only its variables, an empty
 /// standard input and the two output files.
 ///
-/// Called in a shim or, without a keeper, in the service's own process. Nothing here may make std fork that whole process
-/// instead of `posix_spawn`: no `pre_exec`, and the program is
-/// looked up before, because a changed `PATH` together with a bare name is enough for that.
+/// Called in a shim or, without a keeper, in the service's own process. This code must not make std fork the
+/// whole process instead of using `posix_spawn`. So there is no `pre_exec`, and the program is looked up
+/// before: a changed `PATH` with a bare name would be enough for a fork.
 ///
-/// # Errors
-/// With the failure to show if no process could be made.
+/// # Errors Returns the failure if no process could be started.
 pub(super) fn start(start: &Start) -> Result<Child, NodeFailure> {
     let Start { line, place, environment, prints, .. } = start;
     let output = |name: &str| {
@@ -42,7 +42,7 @@ pub(super) fn start(start: &Start) -> Result<Child, NodeFailure> {
         let file = if *prints == Prints::Anew { new_file(&path) } else { same_file(&path) };
         file.map_err(|error| failures::no_directory(&place.directory.to_string_lossy(), &error.to_string()))
     };
-    // As on Azure, both are there whether or not there is a program.
+    // As on Azure, both exist even if the program does not.
     let (stdout, stderr) = (output("stdout.txt")?, output("stderr.txt")?);
     let arguments =
         command_line::split(line).map_err(|error| failures::launch_failed(true, line, &error.to_string()))?;
@@ -50,7 +50,7 @@ pub(super) fn start(start: &Start) -> Result<Child, NodeFailure> {
         return Err(failures::launch_failed(true, line, "the command line is empty"));
     };
     let program = find(name, place, environment)
-        .ok_or_else(|| failures::program_not_found(line, &format!("there is no program {name}")))?;
+        .ok_or_else(|| failures::program_not_found(line, &format!("program {name} not found")))?;
     let mut command = Command::new(&program);
     command.arg0(name).args(arguments).current_dir(&place.working).process_group(0);
     command.env_clear().envs(environment);
@@ -60,15 +60,15 @@ pub(super) fn start(start: &Start) -> Result<Child, NodeFailure> {
     Ok(child)
 }
 
-/// When the machine has no memory left, a task is to be ended and not the service: half of the machine's memory is added to
-/// what a task is charged with. What it starts inherits that; what it has started before this line is not reached.
+/// Makes the kernel kill a task before the service if memory runs out: half of the machine's memory is added
+/// to its score. Processes that it starts inherit this; those that it has already started do not.
 fn give_way(process: u32) {
-    // A process that is over already needs no memory, and a system without this file has its own ways.
+    // A process that has ended needs no memory, and systems without this file have other mechanisms.
     let _ = fs::write(format!("/proc/{process}/oom_score_adj"), OUT_OF_MEMORY_FIRST);
 }
 
-/// A program that was written just now may still be open for writing: another thread's child, which exists but has
-/// not become its own program yet, holds every handle of ours for some microseconds.
+/// Retries while the program's file is still open for writing: another thread's child that has not executed
+/// its own program yet holds every handle of this process for some microseconds.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut rest = Duration::from_micros(100);
     loop {
@@ -82,7 +82,8 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     }
 }
 
-/// The file of a bare name on the task's own `PATH`, of any other below the working folder or absolute.
+/// Returns the file of a program: a bare name on the task's own `PATH`, any other relative to the working
+/// folder or absolute.
 fn find(name: &str, place: &TaskPlace, environment: &Environment) -> Option<PathBuf> {
     if name.contains('/') {
         let program = place.working.join(name);
@@ -100,7 +101,7 @@ fn find(name: &str, place: &TaskPlace, environment: &Environment) -> Option<Path
     all().find(|file| access(file, Access::EXEC_OK).is_ok()).or_else(|| all().next())
 }
 
-/// A new, empty file: whatever stood there, a file of an earlier try or a link, is not written through.
+/// Creates a new, empty file: an existing file or link of an earlier attempt is replaced.
 fn new_file(path: &Path) -> io::Result<File> {
     let create = || OpenOptions::new().append(true).create_new(true).mode(private_files::FILE).open(path);
     match create() {
@@ -112,7 +113,7 @@ fn new_file(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The file that an earlier command of the launch has; whatever else stands in its place gives way.
+/// Opens the output file of an earlier command of the launch; replaces anything else in its place.
 fn same_file(path: &Path) -> io::Result<File> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {
@@ -126,10 +127,10 @@ fn same_file(path: &Path) -> io::Result<File> {
 fn why_not(error: &io::Error, line: &str, program: &Path, place: &TaskPlace) -> NodeFailure {
     match error.kind() {
         ErrorKind::NotFound if !place.working.is_dir() => {
-            failures::no_directory(&place.working.to_string_lossy(), "the working folder is gone")
+            failures::no_directory(&place.working.to_string_lossy(), "the working folder does not exist")
         }
         ErrorKind::NotFound if program.exists() => {
-            let what = format!("{}: its interpreter or loader is not there", program.display());
+            let what = format!("{}: its interpreter or loader was not found", program.display());
             failures::launch_failed(true, line, &what)
         }
         ErrorKind::NotFound => failures::program_not_found(line, &error.to_string()),

@@ -1,4 +1,4 @@
-//! What is under way: launches, the folders they use, nodes on their way out. Who must wait for whom.
+//! Launches in progress, the folders they use, and nodes that are being removed; decides who must wait.
 
 use super::control::{Handle, lock};
 use crate::orders::{LaunchId, NodeRef};
@@ -18,12 +18,12 @@ pub(super) struct Registry {
 #[derive(Default)]
 struct State {
     launches: BTreeMap<LaunchId, Entry>,
-    /// Nodes whose folders are about to go, and how often. What comes after waits.
+    /// Nodes whose folders are about to be removed, with a count. New launches on them wait.
     removing: BTreeMap<NodeRef, usize>,
-    /// Folders that are to go as soon as nobody uses them: mostly none.
+    /// Folders to be removed as soon as they are unused: usually none.
     doomed: Vec<Doomed>,
     closed: bool,
-    /// Threads that want to hear of changes: mostly none.
+    /// Number of threads that wait for changes: usually none.
     waiting: usize,
 }
 
@@ -33,14 +33,14 @@ struct Entry {
     folder: Option<PathBuf>,
 }
 
-/// A folder that was ordered to be removed while launches were using it, or folders in it.
+/// A folder whose removal was ordered while launches were using it, or folders in it.
 struct Doomed {
     folder: PathBuf,
     users: BTreeSet<LaunchId>,
 }
 
 impl Registry {
-    /// Takes in a launch; `false` if nothing is taken in any more.
+    /// Adds a launch; returns `false` if the registry is closed.
     pub fn enter(&self, handle: Arc<Handle>, folder: Option<PathBuf>) -> bool {
         let mut state = lock(&self.state);
         if !state.closed {
@@ -49,8 +49,8 @@ impl Registry {
         !state.closed
     }
 
-    /// Waits while former folders in the place of a launch's are still in use and then to be removed, unless it is
-    /// itself to end.
+    /// Waits while an old folder in the place of the launch's folder is in use and must be removed, unless
+    /// the launch must end.
     pub fn wait_for_place(&self, handle: &Handle, folder: &Path) {
         let is_former =
             |doomed: &Doomed| folder.starts_with(&doomed.folder) && !doomed.users.contains(&handle.id);
@@ -59,8 +59,8 @@ impl Registry {
         drop(self.wait_while(|state| must_wait(state) && handle.asked().is_none()));
     }
 
-    /// A launch is done with its folder; called before its end is reported, so that whoever hears of the end may
-    /// order the folder's removal or its next use. What was waiting for that goes to `remove`.
+    /// Frees the folder of a launch; called before its end is reported, so that the receiver may order the
+    /// folder's removal or reuse. Folders that waited for this are passed to `remove`.
     pub fn leave_place(&self, launch: LaunchId, remove: impl Fn(PathBuf)) {
         let mut state = lock(&self.state);
         if let Some(entry) = state.launches.get_mut(&launch) {
@@ -70,18 +70,19 @@ impl Registry {
         let freed: Vec<_> = state.doomed.extract_if(.., free).collect();
         if !freed.is_empty() {
             freed.into_iter().for_each(|doomed| remove(doomed.folder));
-            self.tell(&state);
+            self.notify(&state);
         }
     }
 
-    /// Forgets a launch that has ended.
+    /// Removes a launch that has ended.
     pub fn leave(&self, launch: LaunchId) {
         let mut state = lock(&self.state);
         state.launches.remove(&launch);
-        self.tell(&state);
+        self.notify(&state);
     }
 
-    /// A folder is to go: when the launches that use it or folders in it have left, else now, through `remove`.
+    /// Removes a folder through `remove`: when the launches that use it or folders in it have left it,
+    /// otherwise now.
     pub fn remove_folder(&self, folder: PathBuf, remove: impl Fn(PathBuf)) {
         let mut state = lock(&self.state);
         let uses = |entry: &Entry| entry.folder.as_ref().is_some_and(|used| used.starts_with(&folder));
@@ -93,12 +94,12 @@ impl Registry {
         }
     }
 
-    /// Whether a launch uses a folder on a node: one whose end has been told does not any more.
+    /// Returns whether a launch uses a folder on a node; a launch whose end was reported does not.
     pub fn uses(&self, node: &NodeRef) -> bool {
         lock(&self.state).launches.values().any(|entry| entry.folder.is_some() && entry.handle.node == *node)
     }
 
-    /// A node is to go: what is entered from now on waits for [`Registry::node_gone`].
+    /// Marks a node as being removed: later launches wait for [`Registry::node_gone`].
     pub fn node_goes(&self, node: &NodeRef) {
         *lock(&self.state).removing.entry(node.clone()).or_default() += 1;
     }
@@ -109,7 +110,7 @@ impl Registry {
         drop(self.wait_while(|state| state.launches.values().any(ends)));
     }
 
-    /// A node's folders are gone.
+    /// Records that a node's folders are removed.
     pub fn node_gone(&self, node: &NodeRef) {
         let mut state = lock(&self.state);
         if let Some(times) = state.removing.get_mut(node) {
@@ -118,7 +119,7 @@ impl Registry {
                 state.removing.remove(node);
             }
         }
-        self.tell(&state);
+        self.notify(&state);
     }
 
     /// Waits until a node is not being removed.
@@ -126,34 +127,34 @@ impl Registry {
         drop(self.wait_while(|state| state.removing.contains_key(node) && !state.closed));
     }
 
-    /// Takes in nothing any more.
+    /// Closes the registry for new launches.
     pub fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        self.tell(&state);
+        self.notify(&state);
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until no launch is in progress.
     pub fn wait_for_all(&self) {
         drop(self.wait_while(|state| !state.launches.is_empty() || !state.removing.is_empty()));
     }
 
-    /// Somebody was asked to end: those who wait may not have to any more.
+    /// Notifies waiting threads that a launch was asked to end.
     pub fn asked(&self) {
-        self.tell(&lock(&self.state));
+        self.notify(&lock(&self.state));
     }
 
-    /// The handle of a launch that has not ended.
+    /// Returns the handle of a launch that has not ended.
     pub fn handle(&self, launch: LaunchId) -> Option<Arc<Handle>> {
         lock(&self.state).launches.get(&launch).map(|entry| entry.handle.clone())
     }
 
-    /// All handles, by number.
+    /// Returns all handles, by number.
     pub fn handles(&self) -> Vec<Arc<Handle>> {
         lock(&self.state).launches.values().map(|entry| entry.handle.clone()).collect()
     }
 
-    fn tell(&self, state: &State) {
+    fn notify(&self, state: &State) {
         if state.waiting > 0 {
             self.changed.notify_all();
         }

@@ -1,7 +1,7 @@
-//! Deleting folders late: on ext4 many deletions make the next folders three times slower to create.
+//! Deletes folders later: on ext4, many deletions make it three times slower to create further folders.
 //!
-//! A folder is first moved into the trash, which is one rename, and deleted when nothing has been started for a
-//! while, or slowly when that does not happen. What is in the trash when the service stops goes at its next start.
+//! A folder is first moved into the trash, which is one rename. It is deleted when nothing has started for a
+//! while, or slowly if that does not happen. A service deletes at its start what is left in the trash.
 
 use super::control::lock;
 use std::{
@@ -15,42 +15,43 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Nothing started for so long: now is the time.
+/// Time without a start after which deletions begin.
 const QUIET: Duration = Duration::from_millis(300);
-/// Longest wait for a quiet moment; after it, one deletion at a time with rests between.
+/// Longest wait for such a time; after it, single deletions with delays between them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Folders whose entries are dealt out one by one.
+/// Number of folders whose entries are distributed one by one.
 const MOST_TAKEN_APART: usize = 64;
 
-/// Folders on their way out.
+/// Folders to be removed.
 pub(super) struct Removal {
     trash: PathBuf,
     state: Mutex<State>,
     came: Condvar,
-    /// Folders still in their place: mostly none, and then a launch need not look.
+    /// Number of folders that are still in place: usually 0, and then a launch need not lock.
     asked: AtomicUsize,
     began: Instant,
-    /// When the last launch started, in milliseconds since `began`.
+    /// Time of the last start of a launch, in milliseconds since `began`.
     last_start: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
-    /// Folders to be moved, oldest first, and since when. Those that are not in `asked` any more went already.
+    /// Folders to be moved, oldest first, with the time of the request. Those that are no longer in `asked`
+    /// were already moved.
     in_place: VecDeque<(PathBuf, Instant)>,
-    /// The same, for launches to find.
+    /// The same folders, for lookup by launches.
     asked: HashSet<PathBuf>,
-    /// Folders to be deleted, oldest first, and since when.
+    /// Folders to be deleted, oldest first, with the time of their move.
     in_trash: VecDeque<(PathBuf, Instant)>,
-    /// Names in the trash are numbers, counted over all lives of the service.
+    /// The next name in the trash: numbers that continue after a restart.
     next: u64,
-    /// Set by [`Removal::close`]: until when deleting may go on.
+    /// Set by [`Removal::close`]: time until which deletions may continue.
     closed: Option<Instant>,
 }
 
 impl Removal {
-    /// Takes over what an earlier life left in the trash.
+    /// Continues with the trash of a previous process.
     pub fn new(trash: PathBuf) -> Self {
         let now = Instant::now();
         let left: VecDeque<_> =
@@ -67,7 +68,7 @@ impl Removal {
         }
     }
 
-    /// Has a folder removed soon.
+    /// Requests the removal of a folder.
     pub fn ask(&self, folder: PathBuf) {
         let mut state = lock(&self.state);
         if state.asked.insert(folder.clone()) {
@@ -79,10 +80,10 @@ impl Removal {
         }
     }
 
-    /// A launch is about to use this folder: what was there and is to be removed goes first.
+    /// Prepares a folder for a launch: moves an old folder away that is to be removed.
     ///
     /// # Errors
-    /// When the old folder cannot be moved away.
+    /// Fails if the old folder cannot be moved.
     pub fn make_way(&self, folder: &Path) -> io::Result<()> {
         self.last_start.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
         if self.asked.load(Ordering::Acquire) == 0 {
@@ -98,10 +99,10 @@ impl Removal {
         Ok(())
     }
 
-    /// Moves a folder away at once; that it is not there is no error.
+    /// Moves a folder away at once; it need not exist.
     ///
     /// # Errors
-    /// When it cannot be moved.
+    /// Fails if it cannot be moved.
     pub fn discard_now(&self, folder: &Path) -> io::Result<()> {
         let mut state = lock(&self.state);
         state.asked.retain(|asked| !asked.starts_with(folder));
@@ -111,7 +112,7 @@ impl Removal {
         Ok(())
     }
 
-    /// Moves the oldest folder away that is still to go; whether there was an entry at all.
+    /// Moves the oldest folder that is still in place; returns whether there was an entry.
     fn move_next(&self, state: &mut State) -> bool {
         let Some((folder, _)) = state.in_place.pop_front() else { return false };
         if state.asked.remove(&folder) {
@@ -123,7 +124,7 @@ impl Removal {
 
     fn move_away(&self, state: &mut State, folder: &Path) {
         if let Err(error) = self.discard(state, folder) {
-            tracing::warn!(folder = %folder.display(), %error, "a folder could not be removed");
+            tracing::warn!(folder = %folder.display(), %error, "cannot remove a folder");
         }
     }
 
@@ -140,7 +141,7 @@ impl Removal {
         }
     }
 
-    /// Deletes for at most so long, then lets [`Removal::run`] return.
+    /// Deletes for at most this time, then lets [`Removal::run`] return.
     pub fn close(&self, budget: Duration) {
         lock(&self.state).closed = Some(Instant::now() + budget);
         self.came.notify_all();
@@ -159,7 +160,7 @@ impl Removal {
             }
             let closing = state.closed;
             if closing.is_some_and(|until| Instant::now() >= until) {
-                // From the trash the next life takes it over.
+                // The next process deletes them from the trash.
                 while self.move_next(&mut state) {}
                 return;
             }
@@ -173,20 +174,20 @@ impl Removal {
                 state = self.rest(state, QUIET - quiet);
                 continue;
             }
-            // A rename is quick, so a launch that wants the folder's place may wait for it; a deletion is not.
-            // Where nothing is quiet for long, what waited shortest waits on while what waited longest is deleted.
+            // A rename is quick, so a launch may wait for it; a deletion is not. If nothing is idle for long,
+            // the oldest folder is deleted, and newer ones wait.
             if (closing.is_some() || !trash_waited) && self.move_next(&mut state) {
                 continue;
             }
             let Some((folder, _)) = state.in_trash.pop_front() else { continue };
             drop(state);
             let began = Instant::now();
-            // A service that stops has nothing better to do.
+            // A service that stops can use all its time.
             if closing.is_some() {
                 delete_side_by_side(&folder);
             }
             if let Err(error) = delete(&folder) {
-                tracing::warn!(folder = %folder.display(), %error, "a removed folder could not be deleted");
+                tracing::warn!(folder = %folder.display(), %error, "cannot delete a removed folder");
             }
             state = lock(&self.state);
             if closing.is_none() && self.quiet_for() < QUIET {
@@ -209,11 +210,11 @@ impl Removal {
     }
 }
 
-/// Deletes most of a large folder on all processors; what is left, and every error, is for [`delete`].
+/// Deletes most of a large folder on all processors; [`delete`] handles the rest and all errors.
 fn delete_side_by_side(folder: &Path) {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut folders = VecDeque::from([folder.to_owned()]);
-    // Folders of folders are taken apart until there is enough for everybody.
+    // Nested folders are split until there is enough work for all threads.
     for _ in 0..MOST_TAKEN_APART {
         if folders.len() >= workers * 16 {
             break;
@@ -241,7 +242,7 @@ fn is_folder(entry: &fs::DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
-/// Deletes a folder also when its task took write permission from folders in it.
+/// Deletes a folder, even if its task removed write permissions in it.
 fn delete(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_gone_when_closed() {
+    fn requested_folders_are_deleted_when_closed() {
         let root = tempfile::tempdir().unwrap();
         let trash = root.path().join(".trash");
         fs::create_dir(&trash).unwrap();
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launch_finds_its_place_empty() {
+    fn a_launch_gets_an_empty_folder() {
         let root = tempfile::tempdir().unwrap();
         let trash = root.path().join(".trash");
         fs::create_dir(&trash).unwrap();
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_asked_for_again_goes_again_and_once() {
+    fn a_folder_requested_again_is_removed_again_and_once() {
         let root = tempfile::tempdir().unwrap();
         let trash = root.path().join(".trash");
         fs::create_dir(&trash).unwrap();
@@ -327,7 +328,7 @@ mod tests {
             assert!(!folder.exists());
             assert_eq!(fs::read_dir(&trash).unwrap().count(), times);
         }
-        // What is there now was not asked for.
+        // The new folder was not requested.
         folder_with_file(&folder);
         removal.close(Duration::ZERO);
         removal.run();

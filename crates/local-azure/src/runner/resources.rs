@@ -1,7 +1,7 @@
-//! Resource files: brought into the working folder before a command starts, and nowhere else.
+//! Resource files: downloaded into the working folder before a command starts, and nowhere else.
 
 use super::{control::Handle, failures, patience::while_full, place::beneath};
-use crate::orders::{BlobDoor, DoorError, GoOn, NodeFailure, ResourceFileOrder, ResourceSource};
+use crate::orders::{BlobAccess, DoorError, GoOn, NodeFailure, ResourceFileOrder, ResourceSource};
 use dropmill_azure_wire::blob::FileMetadata;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::{
@@ -11,30 +11,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What Batch gives a resource file on Linux that names no mode.
+/// Default mode of a resource file on Linux in Batch.
 const DEFAULT_MODE: u32 = 0o770;
-/// Left as they are in the path of a URL.
+/// Characters that are not encoded in the path of a URL.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// One file to bring: from where, and where to below the working folder.
+/// A file to download, with its path below the working folder.
 pub(super) struct Wanted {
-    /// The blob's URL.
+    /// URL of the blob.
     pub url: String,
     /// Path as in the order, for messages.
     pub path: String,
-    /// The same, checked.
+    /// The same path, checked.
     pub below: PathBuf,
 }
 
-/// Brings all files in order; `Ok(false)` if the launch is asked to end in between. While the disk is full, it waits with the file
-/// that finds no room: those before it are not downloaded again.
+/// Downloads all files in order; `Ok(false)` if the launch was asked to end. While the disk is full, it waits
+/// and retries the current file only.
 ///
 /// # Errors
-/// With the failure to show for the first file that could not be brought.
+/// Returns the failure of the first file that could not be downloaded.
 pub(super) fn bring(
     files: &[ResourceFileOrder],
     working: &Path,
-    door: &dyn BlobDoor,
+    door: &dyn BlobAccess,
     handle: &Handle,
 ) -> Result<bool, NodeFailure> {
     let go_on: GoOn<'_> = &|| handle.asked().is_none();
@@ -61,23 +61,24 @@ pub(super) fn bring(
     Ok(true)
 }
 
-/// Gives a file the mode that was asked for, else the one that its blob remembers; and the time that it remembers.
+/// Sets the mode of a file: the requested one, or that in the blob's metadata; and the modification time in
+/// the metadata.
 fn settle(place: &Path, asked: Option<u32>, facts: &FileMetadata) -> io::Result<()> {
     if let Some(modified) = facts.modified {
-        // For an owner without the right to read, too: the file is opened before its mode is set.
+        // Opened before the mode is set, which may remove the owner's permission to read.
         File::options().write(true).open(place)?.set_modified(modified)?;
     }
     let mode = asked.or(facts.mode).unwrap_or(DEFAULT_MODE);
     fs::set_permissions(place, fs::Permissions::from_mode(mode))
 }
 
-/// The files that one order stands for.
+/// Returns the files of one order.
 ///
 /// # Errors
-/// With the failure to show if a path leads out of the working folder or a container cannot be listed.
+/// Returns the failure if a path leads out of the working folder or a container cannot be listed.
 pub(super) fn wanted(
     file: &ResourceFileOrder,
-    door: &dyn BlobDoor,
+    door: &dyn BlobAccess,
     go_on: GoOn<'_>,
 ) -> Result<Vec<Wanted>, NodeFailure> {
     let refused = |path: &str| {
@@ -93,7 +94,7 @@ pub(super) fn wanted(
             let names = door
                 .list(url, prefix, go_on)
                 .map_err(|error| failures::resource(file, &file.file_path, &error))?;
-            // A name that ends in `/` marks a folder in tools that know folders; there is nothing to fetch.
+            // A name that ends in `/` is a folder marker of some tools, without content.
             let names = names.iter().filter(|name| !name.ends_with('/'));
             names
                 .map(|name| {
@@ -107,7 +108,7 @@ pub(super) fn wanted(
     }
 }
 
-/// A container's URL with a blob's name in it, before the query.
+/// Inserts a blob's name into a container's URL, before the query.
 fn blob_url(container: &str, name: &str) -> String {
     let (address, query) = container.split_once('?').map_or((container, None), |(a, q)| (a, Some(q)));
     let name = utf8_percent_encode(name, SEGMENT);
@@ -115,7 +116,7 @@ fn blob_url(container: &str, name: &str) -> String {
     format!("{}/{name}{query}", address.trim_end_matches('/'))
 }
 
-/// Makes the folders that lead to a file and clears its place; nothing is followed that is not a folder itself.
+/// Creates the folders of a file and removes an existing entry; never follows links.
 fn make_place(working: &Path, below: &Path) -> io::Result<PathBuf> {
     let mut folder = working.to_owned();
     for segment in below.parent().into_iter().flatten() {
@@ -135,7 +136,7 @@ fn make_place(working: &Path, below: &Path) -> io::Result<PathBuf> {
     let place = working.join(below);
     match fs::symlink_metadata(&place) {
         Ok(metadata) if metadata.is_dir() => {
-            Err(io::Error::other(format!("there is a folder at {}", place.display())))
+            Err(io::Error::other(format!("cannot replace the folder {}", place.display())))
         }
         Ok(_) => fs::remove_file(&place).map(|()| place),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place),
@@ -143,25 +144,25 @@ fn make_place(working: &Path, below: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Permissions only: no set-user-id for a file that came from elsewhere.
+/// Returns the permissions only: no set-user-id for a downloaded file.
 fn mode(file: &ResourceFileOrder) -> Result<Option<u32>, NodeFailure> {
     let Some(text) = &file.file_mode else { return Ok(None) };
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777).map(|mode| mode & 0o777);
     mode.map(Some).ok_or_else(|| {
-        let what = format!("{text} is no octal file mode");
+        let what = format!("expected an octal file mode, found {text}");
         failures::resource_path(true, file, &file.file_path, &what)
     })
 }
 
-/// The content of a file brought to a node without files.
+/// Returns the content of a file for a node without files.
 ///
 /// # Errors
-/// With the failure to show if it could not be fetched.
+/// Returns the failure if it could not be downloaded.
 pub(super) fn content(
     file: &ResourceFileOrder,
     wanted: &Wanted,
-    door: &dyn BlobDoor,
+    door: &dyn BlobAccess,
 ) -> Result<Vec<u8>, NodeFailure> {
     mode(file)?;
     let fetched: Result<_, DoorError> = door.fetch_bytes(&wanted.url);

@@ -1,4 +1,4 @@
-//! What a process and its children took of the machine, told by the kernel at the moment the process is reaped.
+//! The resource usage of a process and its children, reported by the kernel when the process is reaped.
 
 use super::control::lock;
 use crate::orders::Spent;
@@ -8,11 +8,13 @@ use nix::sys::{
 };
 use std::sync::Mutex;
 
-/// The kernel has one count for all children this process ever reaped: what it grows by is one child's only while
-/// nobody else reaps. Therefore one for the whole process, whatever number of services it has.
+/// The kernel has one counter for all children that this process ever reaped: its increase belongs to one
+/// child only while no other thread reaps. So there is one lock for the whole process, for any number of
+/// services.
 static REAPING: Mutex<()> = Mutex::new(());
 
-/// Reaps a child that is dead already, and what it had spent. Of its own children those count that it waited for.
+/// Reaps a child that is already dead, and returns its resource usage, including its own children that it
+/// waited for.
 pub(super) fn measured<T>(reap: impl FnOnce() -> T) -> (T, Spent) {
     let _alone = lock(&REAPING);
     let before = of_children();
@@ -20,7 +22,7 @@ pub(super) fn measured<T>(reap: impl FnOnce() -> T) -> (T, Spent) {
     (outcome, of_children() - before)
 }
 
-/// What all children took that this process ever reaped.
+/// Returns the usage of all children that this process ever reaped.
 pub(super) fn of_children() -> Spent {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Spent::default() };
     let microseconds = |time: TimeVal| {

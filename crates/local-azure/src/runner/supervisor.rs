@@ -1,4 +1,5 @@
-//! One thread with an eye on what runs: the second signal of a kill, the size of outputs, dead orphans.
+//! One thread that supervises running launches: the second signal of a kill, the size of outputs, dead
+//! orphans.
 
 use super::{
     caps,
@@ -14,15 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often running launches are looked at. Between two looks an output may grow by what a disk takes in that time.
+/// Interval between checks of running launches. Between two checks, an output can grow by what the disk can
+/// write.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Alarms and looks.
+/// Alarms and periodic checks.
 #[derive(Default)]
 pub(super) struct Supervisor {
     state: Mutex<State>,
     bell: Condvar,
-    /// Nothing runs and no alarm is set: somebody must ring when that changes.
+    /// Nothing runs and no alarm is set: the thread must be woken when that changes.
     asleep: AtomicBool,
 }
 
@@ -33,14 +35,14 @@ struct State {
 }
 
 impl Supervisor {
-    /// SIGKILL for a launch after the grace.
+    /// Sends SIGKILL to a launch after the grace period.
     pub fn kill_after(&self, grace: Duration, handle: Arc<Handle>) {
         let mut state = lock(&self.state);
         state.alarms.insert((Instant::now() + grace, handle.id), handle);
         self.bell.notify_one();
     }
 
-    /// Something is about to run.
+    /// Wakes the thread because something is about to run.
     pub fn wake(&self) {
         if self.asleep.swap(false, Ordering::AcqRel) {
             let _state = lock(&self.state);
@@ -54,7 +56,7 @@ impl Supervisor {
         self.bell.notify_one();
     }
 
-    /// Keeps watch until closed; blocks.
+    /// Supervises until closed; blocks.
     pub fn run(&self, shared: &Shared) {
         let running = || shared.registry.handles();
         let mut next_look = Instant::now() + LOOK_EVERY;
@@ -70,8 +72,8 @@ impl Supervisor {
                 let spare_shims = look(shared, &handles);
                 next_look = Instant::now() + LOOK_EVERY;
                 state = lock(&self.state);
-                // Not atomic with `running`: whoever starts something after it was asked rings, because the flag is
-                // set before the second question.
+                // Not atomic with `running`: a thread that starts something after the first check wakes this
+                // one, because the flag is set before the second check.
                 if handles.is_empty() && state.alarms.is_empty() && !state.closed && !spare_shims {
                     self.asleep.store(true, Ordering::Release);
                     if running().is_empty() {
@@ -92,7 +94,7 @@ impl Supervisor {
     }
 }
 
-/// Looks after what runs; whether there are shims that wait for work.
+/// Checks what runs; returns whether idle shims are left.
 fn look(shared: &Shared, handles: &[Arc<Handle>]) -> bool {
     for directory in handles.iter().filter_map(|handle| handle.still_running()) {
         caps::thin(&directory, shared.settings.max_output_bytes);

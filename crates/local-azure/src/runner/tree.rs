@@ -1,7 +1,7 @@
 //! The processes of a launch, and the two ways to hold them.
 //!
-//! With a keeper, a shim starts the commands and ends whatever they left (`keeper/`). Without one, this process starts
-//! them as process groups, and `orphans.rs` looks for what left the group.
+//! With a keeper, a shim starts the commands and ends what they left (`keeper/`). Without one, this process
+//! starts them as process groups, and `orphans.rs` finds what left the group.
 
 use super::{
     control::{Handle, Target},
@@ -21,17 +21,17 @@ use std::{
     process::{Child, ExitStatus},
 };
 
-/// What starts the commands of one launch and ends all that they leave.
+/// Starts the commands of one launch, and ends all processes that they leave.
 pub(super) struct Tree<'a> {
     shared: &'a Shared,
     handle: &'a Handle,
     launch: LaunchId,
-    /// The task's folder.
+    /// Folder of the task.
     directory: &'a Path,
     lease: Option<Lease<'a>>,
 }
 
-/// A command that was started.
+/// A started command.
 #[derive(Debug)]
 pub(super) struct Running {
     process: i32,
@@ -45,23 +45,24 @@ enum How {
     Kept {
         /// See [`Start::stays`].
         stays: bool,
-        /// The exit code, once it is known.
+        /// Exit code, once known.
         code: Option<i32>,
     },
 }
 
 impl Running {
-    /// Its process number and start time.
+    /// Returns its process number and start time.
     pub fn process(&self) -> Option<(u32, u64)> {
         Some((self.process.unsigned_abs(), self.start?))
     }
 }
 
 impl<'a> Tree<'a> {
-    /// The tree of a launch that has started nothing yet. A new shim gets ready while the launch's folders are made.
+    /// Creates the tree of a launch that has not started anything. A new shim starts while the launch's
+    /// folders are created.
     ///
     /// # Errors
-    /// Fails if the machine has no room for a shim.
+    /// Fails if no shim can be created.
     pub fn new(
         shared: &'a Shared,
         handle: &'a Handle,
@@ -75,7 +76,7 @@ impl<'a> Tree<'a> {
     /// Starts a command, and lets the launch's handle signal it.
     ///
     /// # Errors
-    /// With the failure to show if no process could be made.
+    /// Returns the failure if no process could be started.
     pub fn start(&mut self, start: Start) -> Result<Running, NodeFailure> {
         let (running, target) = match &mut self.lease {
             None => {
@@ -107,7 +108,8 @@ impl<'a> Tree<'a> {
         Ok(running)
     }
 
-    /// Waits until a command that `stays` has exited; whether with 0. What it left goes on running.
+    /// Waits until a command that `stays` has exited; returns whether with 0. Processes that it left stay
+    /// running.
     ///
     /// # Errors
     /// Fails if the shim was killed; nothing is left then.
@@ -123,7 +125,7 @@ impl<'a> Tree<'a> {
         Ok(matches!(running.how, How::Kept { code: Some(0), .. }))
     }
 
-    /// Waits until a command has exited, and ends all that the launch left; its exit code.
+    /// Waits until a command has exited, and ends all that the launch left; returns its exit code.
     ///
     /// # Errors
     /// Fails if the shim was killed; nothing is left then.
@@ -160,7 +162,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The shim was killed: its task is ended by the keeper, or, if that was killed too, as far as it can be found.
+    /// Handles a killed shim: the keeper ends its task, or, if that was killed too, all processes that can be
+    /// found are ended.
     fn lost(&mut self, error: &io::Error, process: Option<(u32, u64)>) -> NodeFailure {
         tracing::error!(launch = self.launch, %error, "the process that holds a task's processes was killed");
         self.handle.over();

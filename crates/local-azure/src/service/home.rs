@@ -1,4 +1,4 @@
-//! The state folder: made for its owner alone, used by one service at a time, keeper of the account keys.
+//! The state folder: accessible only to its owner, used by one service at a time; contains the account keys.
 
 use super::ServiceSettings;
 use crate::durability::Durability;
@@ -18,50 +18,50 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The state folder cannot be used.
+/// The reason why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// Another service has it open.
+    /// Another service is using it.
     #[error("state folder {}: in use by {holder}", folder.display())]
     InUse {
-        /// The folder.
+        /// Path of the folder.
         folder: PathBuf,
-        /// `pid 12 since 2026-03-02T10:11:12Z`, as the holder wrote it.
+        /// `pid 12 since 2026-03-02T10:11:12Z`, as the other process wrote it.
         holder: String,
     },
     /// It cannot be read or written.
     #[error("state folder: cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Attempted operation, as a verb for the message.
         doing: &'static str,
-        /// On what.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What came back.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// It is not this user's alone.
+    /// Other users have access to it.
     #[error("state folder: {0}")]
     Private(#[from] PrivateError),
-    /// The file of keys is not one.
-    #[error("{} does not hold the two account keys: {reason}", path.display())]
+    /// The file of keys is invalid.
+    #[error("{} does not contain the two account keys: {reason}", path.display())]
     Keys {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it; shows none of it.
+        /// What is wrong with it, without its content.
         reason: String,
     },
 }
 
-/// A state folder, held.
+/// A state folder, locked by this process.
 pub(super) struct Home {
     folder: PathBuf,
-    /// Held open; let go of when this is dropped.
+    /// Held open; released when this is dropped.
     lock: File,
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // Closing alone is not enough: a process that is being started at this moment has the file too, until it execs.
+        // Closing alone is not enough: a child process has the file too until it executes its program.
         let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
@@ -74,7 +74,7 @@ pub(super) struct Keys {
 }
 
 impl Home {
-    /// Makes the folder if needed and takes hold of it.
+    /// Creates the folder if needed and locks it.
     pub fn open(folder: &Path, durability: Durability, now: Timestamp) -> Result<Self, HomeError> {
         let failed = |doing, path: &Path| {
             let path = path.to_owned();
@@ -93,26 +93,26 @@ impl Home {
                 _ => failed("lock", &path)(error.into()),
             });
         }
-        let told = lock.set_len(0).and_then(|()| {
+        let written = lock.set_len(0).and_then(|()| {
             writeln!(lock, "pid {} since {}", std::process::id(), iso_seconds(now))?;
             durability.settle(&lock)
         });
-        told.map_err(failed("write", &path))?;
+        written.map_err(failed("write", &path))?;
         if durability == Durability::Process {
             let path = folder.join("boot");
-            forget_earlier_boot(&folder, &path).map_err(failed("begin anew in", &path))?;
+            forget_earlier_boot(&folder, &path).map_err(failed("reset", &path))?;
         }
         Ok(Self { folder, lock })
     }
 
-    /// The folder, absolute.
+    /// Returns the absolute path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 }
 
-/// What did not have to outlive the machine is not used after the machine went down: it may be torn. The mark goes
-/// last, so that a second crash is noticed too.
+/// Discards files that need not survive a restart of the machine, because they may be incomplete. The mark is
+/// removed last, so that a crash during this is noticed.
 fn forget_earlier_boot(folder: &Path, mark: &Path) -> io::Result<()> {
     let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     match fs::read(mark) {
@@ -133,7 +133,7 @@ fn forget_earlier_boot(folder: &Path, mark: &Path) -> io::Result<()> {
     Ok(private_files::replace(mark, &boot, |_| Ok(()))?)
 }
 
-/// The keys: given ones first, then kept ones, then new ones, which are kept.
+/// Returns the keys: given ones first, then stored ones, then new ones, which are stored.
 pub(super) fn keys(home: Option<&Home>, settings: &ServiceSettings) -> Result<Keys, HomeError> {
     let kept = match home {
         Some(home) => kept_keys(&home.folder().join("keys.json"), settings.durability)?,
@@ -185,7 +185,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_folder_has_one_holder_who_is_named_to_the_next() {
+    fn a_folder_is_used_by_one_process_which_is_named_to_others() {
         let folder = tempfile::tempdir().unwrap();
         let now = "2026-03-02T10:11:12Z".parse().unwrap();
         let first = Home::open(&folder.path().join("state"), Durability::Power, now).unwrap();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_made_once_and_for_the_owner_alone() {
+    fn keys_are_created_once_and_only_for_the_owner() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let settings = ServiceSettings::at(&path);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_of_keys_is_refused_and_not_shown() {
+    fn a_damaged_key_file_is_rejected_and_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path(), Durability::Power, Timestamp::UNIX_EPOCH).unwrap();
         fs::write(folder.path().join("keys.json"), "{\"batch\": \"c2VjcmV0\"").unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_need_not_outlive_the_machine_is_forgotten_after_it_went_down() {
+    fn temporary_state_is_discarded_after_a_restart_of_the_machine() {
         let folder = tempfile::tempdir().unwrap();
         let open = || Home::open(folder.path(), Durability::Process, Timestamp::UNIX_EPOCH).unwrap();
         drop(open());

@@ -1,6 +1,6 @@
-//! The runs of a simulated daemon: their plans outlive its processes, and so do the events that became durable.
+//! The runs of a simulated daemon: their plans and durable events are kept when a process crashes.
 
-use super::{MillPlan, store::MortalStore};
+use super::{MillPlan, store::CrashableStore};
 use crate::crash::{CrashInjector, Crashable};
 use dropmill_actors::{
     RunParts, Services,
@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-/// What is kept over processes besides events.
+/// The plans and the state that are kept between processes; the events are kept elsewhere.
 #[derive(Default)]
 pub struct StoredRuns {
     plans: RefCell<BTreeMap<String, RunPlan>>,
@@ -28,12 +28,12 @@ pub struct StoredRuns {
 }
 
 impl StoredRuns {
-    /// Returns the names of the runs, in the order in which they were made.
+    /// Returns the names of the runs, in the order of their creation.
     pub fn names(&self) -> Vec<String> {
         self.plans.borrow().keys().cloned().collect()
     }
 
-    /// Returns whether the daemon knows of no pool.
+    /// Returns whether the daemon has no record of a pool.
     pub fn has_no_pools(&self) -> bool {
         self.pools.borrow().is_empty()
     }
@@ -43,7 +43,7 @@ impl StoredRuns {
 pub struct MemoryRuns {
     pub plan: MillPlan,
     pub services: Services,
-    pub store: Arc<MortalStore>,
+    pub store: Arc<CrashableStore>,
     pub injector: Arc<CrashInjector>,
     pub clock: SharedClock,
     pub stored: Rc<StoredRuns>,

@@ -1,5 +1,5 @@
-//! The folders of a simulated daemon: a process can crash before and after each step, disks fail as faults say, and what
-//! nodes read is recorded.
+//! The folders of a simulated daemon. A process can crash before and after each step, faults of the scenario
+//! apply to the disk, and what nodes read is recorded.
 
 use crate::{
     crash::{CrashInjector, CrashPoint},
@@ -21,7 +21,7 @@ use dropmill_lifecycle::{
     Failure,
     plan::{Item, RunPlan},
 };
-use dropmill_local_azure::orders::{BlobDoor, DoorError, FileToStore, GoOn};
+use dropmill_local_azure::orders::{BlobAccess, DoorError, FileToStore, GoOn};
 use futures_util::future::{BoxFuture, pending};
 use std::{
     collections::BTreeMap,
@@ -31,18 +31,18 @@ use std::{
 };
 
 /// The store of one process.
-pub struct MortalStore {
+pub struct CrashableStore {
     inner: MemoryDropStore,
     injector: Arc<CrashInjector>,
     faults: Faults,
 }
 
-impl MortalStore {
+impl CrashableStore {
     pub fn new(inner: MemoryDropStore, injector: Arc<CrashInjector>, faults: Faults) -> Self {
         Self { inner, injector, faults }
     }
 
-    /// Does a step at which the process may crash: then no caller learns of it.
+    /// Carries out a step at which the process may crash; after a crash, the caller gets no result.
     fn step<T: Send + 'static>(
         &self,
         point: Option<CrashPoint>,
@@ -62,7 +62,7 @@ impl MortalStore {
     }
 }
 
-impl DropStore for MortalStore {
+impl DropStore for CrashableStore {
     fn scan(&self, rules: &Rules) -> BoxFuture<'static, io::Result<Vec<(PathBuf, EntryState)>>> {
         self.inner.scan(rules)
     }
@@ -122,7 +122,7 @@ impl DropStore for MortalStore {
     }
 }
 
-impl Inputs for MortalStore {
+impl Inputs for CrashableStore {
     fn files(&self, item: &Item) -> BoxFuture<'static, Result<Vec<PathBuf>, Failure>> {
         self.inner.files(item)
     }
@@ -131,28 +131,28 @@ impl Inputs for MortalStore {
     }
 }
 
-/// What nodes read as inputs, by task.
+/// The contents that nodes read as inputs, by task.
 #[derive(Clone, Default)]
 pub struct Fetched(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
 impl Fetched {
-    /// Records what is read through a door.
-    pub fn behind(&self, door: Arc<dyn BlobDoor>) -> Arc<dyn BlobDoor> {
+    /// Wraps `door` and records what is read through it.
+    pub fn behind(&self, door: Arc<dyn BlobAccess>) -> Arc<dyn BlobAccess> {
         Arc::new(RecordingDoor { inner: door, fetched: self.clone() })
     }
 
-    /// Returns what was read last for each task.
+    /// Returns the last content that was read for each task.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 struct RecordingDoor {
-    inner: Arc<dyn BlobDoor>,
+    inner: Arc<dyn BlobAccess>,
     fetched: Fetched,
 }
 
-impl BlobDoor for RecordingDoor {
+impl BlobAccess for RecordingDoor {
     fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         self.inner.fetch(url, to, go_on)
     }
@@ -164,7 +164,7 @@ impl BlobDoor for RecordingDoor {
     }
     fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, DoorError> {
         let bytes = self.inner.fetch_bytes(url)?;
-        // An input's blob is `<task>/<file name>` in the run's container, in path style.
+        // The blob of an input is `<task>/<file name>` in the run's container, in path style.
         let mut path = without_query(url).rsplit('/');
         if let (Some(_), Some(task)) = (path.next(), path.next()) {
             let mut fetched = self.fetched.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! What must be true of every drop folder, whatever went wrong: every file is in exactly one place, whole, and comes out
-//! exactly once.
+//! Checks rules that hold for every drop folder, whatever goes wrong: every file is complete, in exactly one
+//! place, and is published exactly once.
 
 use super::{Found, Violation, numbered, without_secrets};
 use crate::drop::SimulatedMill;
@@ -7,7 +7,7 @@ use dropmill_actors::drop_store::Root;
 use dropmill_journal::event::{Event, EventKind, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Checks every rule.
+/// Checks all rules and returns the violations.
 pub fn check(mill: &SimulatedMill) -> Vec<Violation> {
     let mut found = Found(vec![]);
     places(mill, &mut found);
@@ -23,20 +23,20 @@ pub fn check(mill: &SimulatedMill) -> Vec<Violation> {
     found.0
 }
 
-/// Every file was in one place at every moment, and is at the end where it belongs.
+/// Checks that every file was in one place at all times, and is in the right place at the end.
 fn places(mill: &SimulatedMill, found: &mut Found) {
     let rule = "a file is in exactly one place";
     mill.misplaced.iter().for_each(|what| found.unless(false, rule, || what.clone()));
     for (inode, places) in mill.store.whereabouts() {
         let Some(name) = mill.put.get(&inode) else { continue };
         let ended = |place: &String| ["Done/", "Failed/", "removed"].iter().any(|end| place.starts_with(end));
-        found.unless(places.iter().all(ended), "every file comes out", || {
+        found.unless(places.iter().all(ended), "every file is published", || {
             format!("{} is in {places:?}", name.display())
         });
     }
 }
 
-/// Every result has its input, was made of the whole of it, and there is one for each file.
+/// Checks that every result has its complete input, and that there is one result per file.
 fn results(mill: &SimulatedMill, found: &mut Found) {
     let mut inputs = BTreeMap::new();
     for ((root, place), shelf) in mill.store.shelves() {
@@ -47,10 +47,10 @@ fn results(mill: &SimulatedMill, found: &mut Found) {
             continue;
         };
         let before = inputs.insert(input.inode, place.clone());
-        found.unless(before.is_none(), "a file comes out once", || format!("{before:?} and {place:?}"));
+        found.unless(before.is_none(), "a file is published once", || format!("{before:?} and {place:?}"));
         if root == Root::Done && shelf.note["outcome"] == "done" {
             let read = mill.fetched.get(&task);
-            found.unless(read == Some(&shelf.published), "a result is of the whole file", || {
+            found.unless(read == Some(&shelf.published), "a result is made from the complete file", || {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 format!(
                     "{}: the task read {:?}, the file held {:?}",
@@ -76,13 +76,13 @@ fn results(mill: &SimulatedMill, found: &mut Found) {
     }
     let wanted: u64 = names.values().sum();
     let there = mill.store.shelves().len() as u64;
-    found.unless(there <= wanted, "a file comes out once", || {
+    found.unless(there <= wanted, "a file is published once", || {
         let places: Vec<_> = mill.store.shelves().into_keys().map(|(_, place)| place).collect();
         format!("{wanted} files, {there} results: {places:?}")
     });
 }
 
-/// A file whose result is published is not claimed again, and its result is published once.
+/// Checks that a file with a published result is not claimed again, and that its result is published once.
 fn claims(mill: &SimulatedMill, found: &mut Found) {
     let mut place_of: BTreeMap<(&str, &Subject), &str> = BTreeMap::new();
     let mut published = BTreeSet::new();
@@ -110,7 +110,7 @@ fn claims(mill: &SimulatedMill, found: &mut Found) {
 fn ends(run: &str, mill: &SimulatedMill, found: &mut Found) {
     let own = mill.events.iter().filter(|event| event.run == run);
     let ends = own.clone().filter(|event| matches!(event.kind, EventKind::RunEnded { .. })).count();
-    // A run that was interrupted before its first event was durable has nothing to end.
+    // A run that crashed before its first event was durable does not need to end.
     let wanted = usize::from(own.count() > 0);
     found.unless(ends == wanted, "a run ends once", || format!("{run}: {ends} ends"));
 }

@@ -1,4 +1,4 @@
-//! The recorded answers, and which of them is given when.
+//! The recorded responses, and the choice of the one to return.
 
 use super::ReplayError;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -23,15 +23,16 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// How far ahead of its time a state that is read may be, since things are a little quicker here than they were.
+/// How much earlier than recorded a read may be answered: a replay is slightly faster than the recording.
 const AHEAD_MS: u64 = 50;
-/// The longest that a write is held back: less than any call waits. Who writes so much earlier than then does something else.
+/// Longest delay of a write, shorter than the timeout of any request. A client that writes earlier than this
+/// behaves differently from the recording.
 const HELD: Duration = Duration::from_secs(5);
-/// Parts of a query that tell nothing of what is asked for, or differ from run to run.
+/// Query parameters that do not identify a request, or that differ from run to run.
 const VOLATILE: &[&str] =
     &["api-version", "timeout", "sig", "se", "st", "sp", "sv", "sr", "spr", "skoid", "sks"];
 
-/// The recorded answers by request.
+/// The recorded responses by request.
 #[derive(Clone)]
 pub struct Book {
     state: Arc<Mutex<State>>,
@@ -41,12 +42,12 @@ pub struct Book {
 
 struct State {
     pages: BTreeMap<String, Page>,
-    /// What each task's adding was answered, by job and task.
+    /// The recorded responses for each added task, by job and task.
     added: BTreeMap<(String, String), Vec<Value>>,
     missing: Option<ReplayError>,
 }
 
-/// Every answer to one request.
+/// All responses to one request.
 #[derive(Default)]
 struct Page {
     answers: Vec<Exchange>,
@@ -60,8 +61,8 @@ impl Book {
         for exchange in exchanges {
             let page = pages.entry(key(&exchange.method, &exchange.path)).or_default();
             page.answers.push(exchange.clone());
-            let told = collection(&exchange.path).zip(items(exchange));
-            for (job, items) in told.into_iter() {
+            let recorded = collection(&exchange.path).zip(items(exchange));
+            for (job, items) in recorded.into_iter() {
                 for item in items {
                     let task = item["taskId"].as_str().unwrap_or_default().to_owned();
                     added.entry((job.to_owned(), task)).or_default().push(item);
@@ -72,7 +73,7 @@ impl Book {
         Self { state, noticed: Arc::default(), began: Instant::now() }
     }
 
-    /// Resolves when something was asked that is not in here.
+    /// Resolves when a request has no recorded response.
     pub async fn missing(&self) -> ReplayError {
         loop {
             self.noticed.notified().await;
@@ -82,7 +83,7 @@ impl Book {
         }
     }
 
-    /// Writes that nobody asked for.
+    /// Returns the recorded writes that were not requested.
     pub fn unasked(&self) -> Vec<String> {
         let state = self.lock();
         let writes = state.pages.iter().filter(|(key, _)| !reads(key));
@@ -96,25 +97,26 @@ impl Book {
     fn miss(&self, request: &str, reason: impl Into<String>) -> TransportError {
         let (request, reason) = (request.to_owned(), reason.into());
         let error = ReplayError::Unknown { request, reason };
-        let told = TransportError::Unsendable(error.to_string());
+        let unsendable = TransportError::Unsendable(error.to_string());
         self.lock().missing.get_or_insert(error);
         self.noticed.notify_one();
-        told
+        unsendable
     }
 
     fn answer(&self, asked: &str) -> Result<Exchange, TransportError> {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.lock();
         let found = match state.pages.get_mut(asked) {
-            None => Err("nothing like it was asked"),
-            Some(page) => page.turn(asked, now).ok_or("it was asked less often"),
+            None => Err("the recording has no such request"),
+            Some(page) => page.turn(asked, now).ok_or("the recording has fewer such requests"),
         };
         drop(state);
         found.map_err(|reason| self.miss(asked, reason))
     }
 
-    /// What is read before anybody had read it then is answered when it was: nobody sees the future. Who does not wait
-    /// that long asks again. Writes go out when they did, so that what ends first is what ended first.
+    /// Delays a request so that it gets no response from the future. The first read of a state waits until
+    /// the recorded time; if the client times out first, it asks again. Writes wait for their recorded time,
+    /// so that things end in the recorded order.
     async fn wait(&self, asked: &str) {
         let early = self.lock().pages.get(asked).and_then(|page| {
             let moment = |at_ms: u64| self.began + Duration::from_millis(at_ms);
@@ -131,14 +133,15 @@ impl Book {
         }
     }
 
-    /// The answer to a collection is made of what each of its tasks was answered, since it may be cut otherwise.
+    /// Builds the response to an added collection from the recorded responses for its tasks, because
+    /// collections can be split differently.
     fn added(&self, asked: &str, job: &str, body: &[u8]) -> Result<Exchange, TransportError> {
         let mut exchange = self.answer_of_collection(asked)?;
         if !matches!(&exchange.answer, RecordedResponse::Answer { status: 200, .. }) {
             return Ok(exchange);
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let mut told = vec![];
+        let mut responses = vec![];
         for task in body["value"].as_array().into_iter().flatten() {
             let id = task["id"].as_str().unwrap_or_default().to_owned();
             let mut state = self.lock();
@@ -148,10 +151,10 @@ impl Book {
                     |items| if items.len() > 1 { Some(items.remove(0)) } else { items.first().cloned() },
                 );
             drop(state);
-            told.push(item.ok_or_else(|| self.miss(asked, format!("task {id} was never added")))?);
+            responses.push(item.ok_or_else(|| self.miss(asked, format!("task {id} was never added")))?);
         }
         if let RecordedResponse::Answer { body, .. } = &mut exchange.answer {
-            *body = RecordedBody::Text(json!({ "value": told }).to_string());
+            *body = RecordedBody::Text(json!({ "value": responses }).to_string());
         }
         Ok(exchange)
     }
@@ -165,18 +168,19 @@ impl Book {
             page.answers[place].clone()
         });
         drop(state);
-        found.ok_or_else(|| self.miss(asked, "no task was added"))
+        found.ok_or_else(|| self.miss(asked, "no task was added in the recording"))
     }
 }
 
 impl Page {
-    /// The answer whose turn it is.
+    /// Returns the next response.
     fn turn(&mut self, asked: &str, now: u64) -> Option<Exchange> {
         let last = self.answers.len() - 1;
         let place = if reads(asked) {
             let until =
                 |moment: u64| self.answers.partition_point(|answer| answer.at_ms <= moment).saturating_sub(1);
-            // What is asked for as news is told once: no answer of that kind may be left out, or come early.
+            // A change since a given time is reported once: such responses must not be skipped or returned
+            // early.
             if is_news(asked) {
                 self.given.min(until(now))
             } else {
@@ -196,18 +200,19 @@ fn reads(key: &str) -> bool {
     key.starts_with("GET ") || key.starts_with("HEAD ")
 }
 
-/// What is asked for since a moment.
+/// Returns whether a request asks for changes since a given time.
 fn is_news(key: &str) -> bool {
     key.contains("datetime'*'")
 }
 
-/// Calls that ask for what is already so are made as often as somebody thinks fit.
+/// Returns whether a request can be repeated any number of times, because it asks for a state that already
+/// holds.
 fn may_be_repeated(key: &str) -> bool {
     let path = key.split('?').next().unwrap_or_default();
     key.starts_with("DELETE ") || path.ends_with("/terminate") || path.ends_with("/resize")
 }
 
-/// The job of `…/jobs/JOB/addtaskcollection`.
+/// Returns the job of `…/jobs/JOB/addtaskcollection`.
 fn collection(path: &str) -> Option<&str> {
     path.split('?').next()?.strip_suffix("/addtaskcollection")?.rsplit('/').next()
 }
@@ -221,7 +226,7 @@ fn items(exchange: &Exchange) -> Option<Vec<Value>> {
     answer["value"].as_array().cloned()
 }
 
-/// What is asked for, without what differs from run to run.
+/// Returns the request without the parts that differ from run to run.
 fn key(method: &str, path_and_query: &str) -> String {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let asked: BTreeSet<String> = uri::pairs(query)
@@ -232,16 +237,16 @@ fn key(method: &str, path_and_query: &str) -> String {
     if asked.is_empty() { format!("{method} {path}") } else { format!("{method} {path}?{}", asked.join("&")) }
 }
 
-/// A filter without its moments.
+/// Returns a filter without its times.
 fn timeless(text: &str) -> String {
-    let mut told = String::new();
+    let mut result = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("datetime'") {
-        told.push_str(before);
-        told.push_str("datetime'*'");
+        result.push_str(before);
+        result.push_str("datetime'*'");
         rest = after.split_once('\'').map_or("", |(_, rest)| rest);
     }
-    told + rest
+    result + rest
 }
 
 impl Transport for Book {
@@ -279,7 +284,7 @@ impl Transport for Book {
                     let bytes = content(&body).map_err(|reason| book.miss(&asked, reason))?;
                     let mut answer = Response::builder().status(status);
                     for (name, value) in headers {
-                        // Texts may have become shorter.
+                        // The text may have become shorter.
                         if name != "content-length"
                             || head.method == Method::HEAD
                             || matches!(body, RecordedBody::Base64(_))
@@ -289,14 +294,14 @@ impl Transport for Book {
                     }
                     let body = if broken {
                         let frames = stream::iter([Ok(Frame::data(bytes))])
-                            .chain(stream::iter([Err("the connection broke here then".into())]));
+                            .chain(stream::iter([Err("the recorded connection broke here".into())]));
                         StreamBody::new(frames).boxed_unsync()
                     } else {
                         Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
                     };
-                    answer
-                        .body(body)
-                        .map_err(|error| book.miss(&asked, format!("its answer is none: {error}")))
+                    answer.body(body).map_err(|error| {
+                        book.miss(&asked, format!("the recorded response is invalid: {error}"))
+                    })
                 }
             }
         })
@@ -310,9 +315,9 @@ fn content(body: &RecordedBody) -> Result<Bytes, String> {
         RecordedBody::Base64(text) => {
             STANDARD.decode(text).map(Bytes::from).map_err(|error| error.to_string())
         }
-        RecordedBody::Digest { bytes, .. } => {
-            Err(format!("its answer had {bytes} bytes, and was not kept: record with --record-bytes {bytes}"))
-        }
+        RecordedBody::Digest { bytes, .. } => Err(format!(
+            "its response had {bytes} bytes, which were not recorded; record with --record-bytes {bytes}"
+        )),
     }
 }
 
@@ -321,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_that_ask_for_the_same_have_one_key() {
+    fn equal_requests_have_the_same_key() {
         for (one, other) in [
             ("/jobs/j?api-version=1&timeout=30", "/jobs/j?timeout=5&api-version=2"),
             ("/a/c/b?sv=1&sig=x&comp=list", "/a/c/b?comp=list&sig=***"),
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn writes_go_out_when_they_did_and_are_not_held_for_long() {
+    async fn writes_wait_for_their_recorded_time_but_not_for_long() {
         for (method, at_ms, after_ms) in
             [("DELETE", 1000, 1000), ("DELETE", 60_000, 5000), ("GET", 1000, 950), ("GET", 60_000, 59_950)]
         {
@@ -373,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_answered_in_turn_and_as_of_their_time_and_writes_in_turn_alone() {
+    fn reads_return_the_state_of_their_time_and_writes_the_next_response() {
         let asked = |key: &str, moments: &[u64]| -> Vec<Option<u64>> {
             let mut page = page(&[0, 1000, 60_000, 61_000]);
             moments.iter().map(|now| page.turn(key, *now).map(|answer| answer.at_ms)).collect()

@@ -1,4 +1,4 @@
-//! Where results come home in a replay: memory, in the time that it took then.
+//! The place for results in a replay: in memory, with the recorded timing.
 
 use dropmill_actors::place::{Delivery, MemoryPlace, PlaceError, Placed, ResultPlace};
 use futures_util::future::BoxFuture;
@@ -9,8 +9,8 @@ use std::{
 };
 use tokio::time::{Instant, sleep_until};
 
-/// Puts a result in its place no earlier than it was then. What else happened meanwhile, while a disk was slow, would
-/// otherwise come after the end of the run.
+/// Delivers a result no earlier than in the recording. Otherwise events that happened while a disk was slow
+/// would come after the end of the run.
 #[derive(Clone)]
 pub struct PacedPlace {
     inner: MemoryPlace,
@@ -18,7 +18,8 @@ pub struct PacedPlace {
 }
 
 impl PacedPlace {
-    /// `delivered_ms` holds for each task how long after the beginning, which is now, its result was in its place.
+    /// Creates a place on top of `inner`. `delivered_ms` contains for each task the time of its delivery, in
+    /// milliseconds since the start of the run, which is now.
     pub fn new(inner: MemoryPlace, delivered_ms: &BTreeMap<String, u64>) -> Self {
         let began = Instant::now();
         let moment = |(task, ms): (&String, &u64)| (task.clone(), began + Duration::from_millis(*ms));

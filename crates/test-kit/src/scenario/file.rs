@@ -1,7 +1,7 @@
-//! The file that a scenario is written in.
+//! The file format of a scenario.
 
 use super::{
-    Arrives, Case, Fault, FaultKind, FileChange, FileDeed, Incident, IncidentKind, Scenario, ScenarioError,
+    Arrives, Case, Fault, FaultKind, FileAction, FileChange, Incident, IncidentKind, Scenario, ScenarioError,
     Work,
 };
 use crate::operation;
@@ -9,14 +9,14 @@ use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
 
-/// Reads and checks a scenario file's text.
+/// Parses and checks a scenario file.
 pub fn read(text: &str) -> Result<Scenario, ScenarioError> {
     let file: File =
         toml::from_str(text).map_err(|error| ScenarioError(error.to_string().trim_end().into()))?;
     file.checked()
 }
 
-/// Reads and checks one fault in JSON.
+/// Parses and checks one fault in JSON.
 pub fn fault(text: &str) -> Result<Fault, ScenarioError> {
     let fault: FaultSection = serde_json::from_str(text).map_err(|error| ScenarioError(error.to_string()))?;
     fault.checked(0)
@@ -162,7 +162,7 @@ struct ClockSection {
     behind: Option<Length>,
 }
 
-/// A length of time as people write it.
+/// A duration as people write it, such as `5m`.
 #[derive(Deserialize, Clone, Copy)]
 #[serde(try_from = "String")]
 struct Length(Duration);
@@ -170,10 +170,10 @@ struct Length(Duration);
 impl TryFrom<String> for Length {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no length of time; write for example \"90s\"");
+        let wrong = || format!("expected a duration such as \"90s\", found {text:?}");
         let length: jiff::Span = text.parse().map_err(|_| wrong())?;
         let length = length.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-        length.try_into().map(Self).map_err(|_| format!("{text:?} is less than nothing"))
+        length.try_into().map(Self).map_err(|_| format!("expected a positive duration, found {text:?}"))
     }
 }
 
@@ -181,11 +181,11 @@ fn or(length: Option<Length>, default: Duration) -> Duration {
     length.map_or(default, |Length(length)| length)
 }
 
-/// Seconds that a clock is ahead.
+/// Returns the number of seconds that a clock is ahead.
 fn skew(ahead: Option<Length>, behind: Option<Length>) -> Result<Option<i64>, String> {
     let seconds = |length: Length| i64::try_from(length.0.as_secs()).unwrap_or(i64::MAX);
     match (ahead, behind) {
-        (Some(_), Some(_)) => Err("give ahead or behind, not both".into()),
+        (Some(_), Some(_)) => Err("expected ahead or behind, not both".into()),
         (Some(ahead), None) => Ok(Some(seconds(ahead))),
         (None, Some(behind)) => Ok(Some(-seconds(behind))),
         (None, None) => Ok(None),
@@ -198,20 +198,20 @@ impl IncidentSection {
         let many = matches!(self.what, Name::PreemptNodes | Name::BreakNodes | Name::Quota);
         let lasting = many || matches!(self.what, Name::StallResizes | Name::MoveClock);
         if self.nodes.is_some() && !many {
-            return Err("nodes belongs to preempt-nodes, break-nodes and quota".into());
+            return Err("nodes is valid only with preempt-nodes, break-nodes and quota".into());
         }
         if self.code.is_some() && self.what != Name::Quota {
-            return Err("code belongs to quota".into());
+            return Err("code is valid only with quota".into());
         }
         if self.lasts.is_some() && !lasting {
             return Err(
-                "for belongs to what can be undone: preempt-nodes, break-nodes, quota, stall-resizes, move-clock"
-                    .into()
+                "for is valid only with preempt-nodes, break-nodes, quota, stall-resizes and move-clock"
+                    .into(),
             );
         }
         let ahead = skew(self.ahead, self.behind)?;
         if ahead.is_some() != (self.what == Name::MoveClock) {
-            return Err("ahead or behind belongs to move-clock, and is needed there".into());
+            return Err("ahead or behind is valid only with move-clock, and required there".into());
         }
         let some = usize::try_from(self.nodes.unwrap_or(1)).unwrap_or(usize::MAX);
         let what = match self.what {
@@ -223,7 +223,7 @@ impl IncidentSection {
             Name::PreemptNodes => Is::PreemptNodes { nodes: some },
             Name::BreakNodes => Is::BreakNodes { nodes: some },
             Name::Quota => Is::Quota {
-                nodes: self.nodes.ok_or("quota needs nodes: how many are to be had")?,
+                nodes: self.nodes.ok_or("quota needs nodes, the number of available nodes")?,
                 code: self.code.unwrap_or_else(|| "AccountCoreQuotaReached".into()),
             },
             Name::StallResizes => Is::StallResizes,
@@ -237,18 +237,18 @@ impl FileSection {
     fn checked(self) -> Result<FileChange, String> {
         let writes = matches!(self.what, FileDeedName::Put | FileDeedName::Append);
         if self.text.is_some() && !writes {
-            return Err("text belongs to put and append".into());
+            return Err("text is valid only with put and append".into());
         }
         if self.name.is_empty() || self.name.starts_with('/') || self.name.split('/').any(|part| part == "..")
         {
-            return Err(format!("{:?} is not a path below the drop folder", self.name));
+            return Err(format!("expected a path below the drop folder, found {:?}", self.name));
         }
         let text = self.text.unwrap_or_else(|| self.name.clone());
         let what = match self.what {
-            FileDeedName::Put => FileDeed::Put(text),
-            FileDeedName::Append => FileDeed::Append(text),
-            FileDeedName::Remove => FileDeed::Remove,
-            FileDeedName::Link => FileDeed::Link,
+            FileDeedName::Put => FileAction::Put(text),
+            FileDeedName::Append => FileAction::Append(text),
+            FileDeedName::Remove => FileAction::Remove,
+            FileDeedName::Link => FileAction::Link,
         };
         Ok(FileChange { at: self.at.0, within: or(self.within, Duration::ZERO), name: self.name, what })
     }
@@ -280,7 +280,7 @@ impl File {
             ..plain
         };
         if scenario.latency.0 > scenario.latency.1 {
-            return Err(ScenarioError("wire.latency: the longest is shorter than the shortest".into()));
+            return Err(ScenarioError("wire.latency: the maximum is less than the minimum".into()));
         }
         for start in self.nodes.start_task {
             let done = work(start.duration, start.exit_code, start.stderr, Some(BTreeMap::new()));
@@ -314,37 +314,37 @@ impl FaultSection {
         let wrong = |what: String| Err(ScenarioError(format!("fault {number}: {what}")));
         let names = operation::names();
         if let Some(unknown) = self.on.iter().find(|name| !names.contains(&name.as_str())) {
-            return wrong(format!("there is no operation {unknown:?}; there are {}", names.join(", ")));
+            return wrong(format!("unknown operation {unknown:?}, expected one of {}", names.join(", ")));
         }
         if self.probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
-            return wrong("probability must be from 0 to 1".into());
+            return wrong("probability must be between 0 and 1".into());
         }
         if self.nth.is_some() && self.every.is_some() {
-            return wrong("give nth or every, not both".into());
+            return wrong("expected nth or every, not both".into());
         }
         if let Some(possible) = self.deed.only_on() {
             let named: Vec<&str> = self.on.iter().map(String::as_str).collect();
             let limited = !possible("put blob");
             let possible_names: Vec<_> = names.iter().copied().filter(|name| possible(name)).collect();
             if limited && named.is_empty() || named.iter().any(|name| !possible(name)) {
-                return wrong(format!("that can happen only on = {}", possible_names.join(", ")));
+                return wrong(format!("this fault is possible only with on = {}", possible_names.join(", ")));
             }
         }
         let answers = self.deed.answers();
         let status = self.status.unwrap_or(503);
         if answers && !(400..600).contains(&status) {
-            return wrong(format!("status {status} is no refusal: it must be from 400 to 599"));
+            return wrong(format!("status must be between 400 and 599, found {status}"));
         }
         if !answers && (self.status.is_some() || self.code.is_some() || self.retry_after.is_some()) {
             return wrong(
-                "status, code and retry_after belong to do = \"status\", \"status-after\" and \"refuse-items\"".into(),
+                "status, code and retry_after are valid only with do = \"status\", \"status-after\" and \"refuse-items\"".into(),
             );
         }
         if self.body.is_some() && !matches!(self.deed, FaultKind::Status | FaultKind::StatusAfter) {
-            return wrong("body belongs to do = \"status\" and \"status-after\"".into());
+            return wrong("body is valid only with do = \"status\" and \"status-after\"".into());
         }
         if (self.deed == FaultKind::Delay) != self.delay.is_some() {
-            return wrong("delay belongs to do = \"delay\", and is needed there".into());
+            return wrong("delay is valid only with do = \"delay\", and required there".into());
         }
         let subject = self.subject.as_deref().map(|text| pattern(&format!("fault {number}: subject"), text));
         Ok(Fault {
@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_uneventful() {
+    fn an_empty_scenario_is_uneventful() {
         let scenario = Scenario::parse("").unwrap();
         assert_eq!(scenario.boot, Duration::from_secs(60));
         assert_eq!(scenario.task, Work::default());
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_written_as_people_write_them() {
+    fn durations_have_units() {
         for (text, seconds) in [("90s", 90), ("1h 30m", 5400), ("7d", 604_800), ("2d 1h", 176_400), ("0s", 0)]
         {
             let scenario = Scenario::parse(&format!("bound = {text:?}")).unwrap();
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scenarios_of_the_documentation_are_scenarios() {
+    fn the_scenarios_of_the_documentation_are_valid() {
         let text = include_str!("../../../../docs/simulating.md");
         let blocks: Vec<&str> =
             text.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
@@ -402,35 +402,41 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_what_would_be_right() {
-        for (text, told) in [
+    fn errors_name_what_is_expected() {
+        for (text, message) in [
             ("titel = \"x\"", "unknown field `titel`"),
-            ("[nodes]\nboot = \"soon\"", "\"soon\" is no length of time"),
-            ("[[fault]]\non = [\"add task collection\"]\ndo = \"refuse\"", "there are create pool"),
+            ("[nodes]\nboot = \"soon\"", "expected a duration such as"),
+            (
+                "[[fault]]\non = [\"add task collection\"]\ndo = \"refuse\"",
+                "unknown operation \"add task collection\"",
+            ),
             ("[[fault]]\ndo = \"explode\"", "unknown variant `explode`"),
-            ("[[fault]]\ndo = \"delay\"", "is needed there"),
-            ("[[fault]]\ndo = \"stale\"", "only on = list pools"),
-            ("[[fault]]\non = [\"put blob\"]\ndo = \"disk-full\"", "only on = deliver"),
-            ("[[fault]]\non = [\"deliver\"]\ndo = \"truncate\"", "only on = create pool"),
-            ("[[fault]]\non = [\"store outputs\"]\ndo = \"delay\"\ndelay = \"1s\"", "can happen only on"),
+            ("[[fault]]\ndo = \"delay\"", "required there"),
+            ("[[fault]]\ndo = \"stale\"", "only with on = list pools"),
+            ("[[fault]]\non = [\"put blob\"]\ndo = \"disk-full\"", "only with on = deliver"),
+            ("[[fault]]\non = [\"deliver\"]\ndo = \"truncate\"", "only with on = create pool"),
+            ("[[fault]]\non = [\"store outputs\"]\ndo = \"delay\"\ndelay = \"1s\"", "possible only with on"),
             ("[[incident]]\nat = \"1s\"\ndo = \"quota\"", "quota needs nodes"),
-            ("[[incident]]\nat = \"1s\"\ndo = \"cancel\"\nnodes = 2", "nodes belongs to"),
-            ("[[incident]]\nat = \"1s\"\ndo = \"reboot-node\"\nfor = \"2s\"", "what can be undone"),
-            ("[[incident]]\nat = \"1s\"\ndo = \"move-clock\"", "is needed there"),
-            ("[clock]\nahead = \"1s\"\nbehind = \"1s\"", "clock: give ahead or behind"),
-            ("[[fault]]\ndo = \"refuse\"\nstatus = 503", "belong to do = \"status\""),
-            ("[[fault]]\ndo = \"status\"\nstatus = 200", "is no refusal"),
-            ("[[fault]]\ndo = \"refuse\"\nbody = \"half\"", "body belongs to"),
+            ("[[incident]]\nat = \"1s\"\ndo = \"cancel\"\nnodes = 2", "nodes is valid only with"),
+            ("[[incident]]\nat = \"1s\"\ndo = \"reboot-node\"\nfor = \"2s\"", "for is valid only with"),
+            ("[[incident]]\nat = \"1s\"\ndo = \"move-clock\"", "required there"),
+            ("[clock]\nahead = \"1s\"\nbehind = \"1s\"", "clock: expected ahead or behind"),
+            ("[[fault]]\ndo = \"refuse\"\nstatus = 503", "are valid only with do = \"status\""),
+            ("[[fault]]\ndo = \"status\"\nstatus = 200", "must be between 400 and 599"),
+            ("[[fault]]\ndo = \"refuse\"\nbody = \"half\"", "body is valid only with"),
             ("[[fault]]\ndo = \"status\"\nbody = \"most\"", "unknown variant `most`"),
             ("[[fault]]\ndo = \"refuse\"\nnth = 1\nevery = 2", "not both"),
             ("[[fault]]\ndo = \"refuse\"\nprobability = 2.0", "from 0 to 1"),
             ("[[tasks]]\nwhich = \"[\"", "tasks.which"),
             ("[wire]\nlatency = [\"2s\", \"1s\"]", "shorter"),
-            ("[[file]]\nat = \"1s\"\nname = \"../a\"", "file 1: \"../a\" is not a path below"),
-            ("[[file]]\nat = \"1s\"\nname = \"a\"\ndo = \"remove\"\ntext = \"x\"", "text belongs to put"),
+            ("[[file]]\nat = \"1s\"\nname = \"../a\"", "file 1: expected a path below the drop folder"),
+            (
+                "[[file]]\nat = \"1s\"\nname = \"a\"\ndo = \"remove\"\ntext = \"x\"",
+                "text is valid only with put",
+            ),
         ] {
             let error = Scenario::parse(text).unwrap_err().to_string();
-            assert!(error.contains(told), "{text}: {error}");
+            assert!(error.contains(message), "{text}: {error}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Answers that are not wrong, only other than a client would like them: late copies, overlapping pages, collections of
-//! which a part is refused.
+//! Responses that are valid but unusual: old copies, overlapping pages, and collections of which some tasks
+//! are rejected.
 
 use super::{broken, unsendable};
 use crate::scenario::Fault;
@@ -18,11 +18,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The last true answer to each request, by fault.
+/// The last real response to each request, by fault.
 #[derive(Clone, Default)]
 pub struct Copies(Arc<Mutex<BTreeMap<(u32, String), Whole>>>);
 
-/// An answer whose body is all there.
+/// A response with its complete body.
 #[derive(Clone)]
 struct Whole {
     parts: Parts,
@@ -41,14 +41,14 @@ impl Whole {
         self
     }
 
-    fn told(self) -> Response<ResponseBody> {
+    fn into_response(self) -> Response<ResponseBody> {
         let body = Full::new(self.body).map_err(|never| match never {}).boxed_unsync();
         Response::from_parts(self.parts, body)
     }
 }
 
 impl Copies {
-    /// What the same request was answered the time before; the first time, what is true.
+    /// Returns the previous response to the same request; for the first request, the real one.
     pub async fn stale(
         &self,
         inner: &dyn Transport,
@@ -63,13 +63,13 @@ impl Copies {
         let now = Whole::of(response).await?;
         let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = copies.insert((fault, asked), now.clone());
-        // The moment of an answer is that of telling it.
-        let told = before.map_or(now.clone(), |before| Whole { parts: now.parts, body: before.body });
-        Ok(told.told())
+        // The `Date` must be that of the response, not that of the copy.
+        let response = before.map_or(now.clone(), |before| Whole { parts: now.parts, body: before.body });
+        Ok(response.into_response())
     }
 }
 
-/// An answer of which a gateway kept half, and which says that this is all.
+/// Returns half of a response, with a matching Content-Length.
 pub async fn shortened(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, TransportError> {
     let mut whole = Whole::of(response).await?;
     let half = whole.body.slice(..whole.body.len() / 2);
@@ -77,19 +77,19 @@ pub async fn shortened(response: Response<ResponseBody>) -> Result<Response<Resp
         whole.parts.headers.insert(header::CONTENT_LENGTH, half.len().into());
     }
     whole.body = half;
-    Ok(whole.told())
+    Ok(whole.into_response())
 }
 
-/// An answer whose Content-Length is 1,000 more than its body has.
+/// Returns a response whose Content-Length is 1,000 bytes more than the length of its body.
 pub async fn lengthened(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, TransportError> {
     let mut whole = Whole::of(response).await?;
     if !whole.body.is_empty() {
         whole.parts.headers.insert(header::CONTENT_LENGTH, (whole.body.len() + 1000).into());
     }
-    Ok(whole.told())
+    Ok(whole.into_response())
 }
 
-/// A list that names each of its entries twice.
+/// Returns a list with each entry twice.
 pub async fn repeated(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, TransportError> {
     if !response.status().is_success() {
         return Ok(response);
@@ -100,7 +100,7 @@ pub async fn repeated(response: Response<ResponseBody>) -> Result<Response<Respo
             let again = items.clone();
             items.extend(again);
         }
-        return Ok(whole.with(list.to_string()).told());
+        return Ok(whole.with(list.to_string()).into_response());
     }
     let text = String::from_utf8_lossy(&whole.body).into_owned();
     let entries = text.find("<Blobs>").zip(text.rfind("</Blobs>"));
@@ -108,13 +108,13 @@ pub async fn repeated(response: Response<ResponseBody>) -> Result<Response<Respo
         Some((from, to)) => {
             let items = &text[from + "<Blobs>".len()..to];
             let twice = format!("{}{items}{}", &text[..to], &text[to..]);
-            whole.with(twice).told()
+            whole.with(twice).into_response()
         }
-        None => whole.told(),
+        None => whole.into_response(),
     })
 }
 
-/// Every second task of a collection does not reach the service, and is told as refused.
+/// Removes every second task of a collection from the request, and adds them to the response as rejected.
 pub async fn refuse_items(
     inner: &dyn Transport,
     request: Request<RequestBody>,
@@ -135,7 +135,7 @@ pub async fn refuse_items(
     let Some(date) = date else { return Err(unsendable("the request has no date")) };
     head.headers.remove(header::CONTENT_LENGTH);
     let mut request = Request::from_parts(head, full(json!({ "value": kept }).to_string()));
-    // The service checks what it sees: what was taken out must fit the signature.
+    // The service checks the changed request, so it must be signed again.
     key.authorize(Scheme::Batch, &mut request, date);
     let response = inner.send(request).await?;
     if !response.status().is_success() {
@@ -143,19 +143,19 @@ pub async fn refuse_items(
     }
     let whole = Whole::of(response).await?;
     let mut answer: Value = serde_json::from_slice(&whole.body).map_err(broken)?;
-    let told = answer.get_mut("value").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
-    let mut told = told.into_iter();
+    let items = answer.get_mut("value").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+    let mut items = items.into_iter();
     let status = if fault.status < 500 { "clienterror" } else { "servererror" };
-    let error = serde_json::to_value(BatchErrorBody::new(&fault.code, "The scenario says so."));
+    let error = serde_json::to_value(BatchErrorBody::new(&fault.code, "Injected by the scenario."));
     let error = error.expect("texts are JSON");
     let all: Vec<Value> = ids
         .iter()
         .enumerate()
         .filter_map(|(place, id)| match place % 2 {
-            0 => told.next(),
+            0 => items.next(),
             _ => Some(json!({ "status": status, "taskId": id, "error": error })),
         })
         .collect();
     answer["value"] = Value::Array(all);
-    Ok(whole.with(answer.to_string()).told())
+    Ok(whole.with(answer.to_string()).into_response())
 }

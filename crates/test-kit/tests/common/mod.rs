@@ -1,4 +1,4 @@
-//! A plan made by hand, for runs in virtual time.
+//! A plan for runs in virtual time.
 #![allow(dead_code)]
 
 use dropmill_lifecycle::{delays::Delays, plan::*};
@@ -9,7 +9,7 @@ pub fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A plan of tasks without inputs, made by hand.
+/// Creates a plan of tasks without inputs.
 pub fn plan(tasks: u32) -> RunPlan {
     let item = |index: u32| Item {
         index,

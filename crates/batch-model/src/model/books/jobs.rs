@@ -1,4 +1,4 @@
-//! All jobs, and which of them have ready tasks for a pool, whether that pool is there or not.
+//! All jobs, with an index of those with ready tasks for a pool, whether the pool exists or not.
 
 use super::tasks::TaskEntry;
 use crate::model::{
@@ -12,17 +12,17 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-/// All jobs.
+/// All jobs and their index.
 #[derive(Debug, Default)]
 pub struct Jobs {
     all: BTreeMap<JobKey, Job>,
     index: JobIndex,
 }
 
-/// Jobs that are active and have ready tasks, by the pool that they name: more important ones first, then older ones.
+/// Active jobs with ready tasks, by the pool that they name: higher priority first, then older.
 type JobIndex = BTreeMap<PoolKey, BTreeSet<(i32, u64, JobKey)>>;
 
-/// What the index holds of one job: its pool's key, its priority turned around, its age.
+/// Index entry of a job: key of its pool, negated priority, age.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry(Option<(PoolKey, i32, u64)>);
 
@@ -50,7 +50,7 @@ pub struct TaskGuard<'a> {
 }
 
 impl Jobs {
-    /// A job by its key.
+    /// Returns a job by its key.
     pub fn get(&self, key: &JobKey) -> Option<&Job> {
         self.all.get(key)
     }
@@ -70,7 +70,8 @@ impl Jobs {
         Some(TaskGuard { jobs: self, job, task, before })
     }
 
-    /// A job on a node that runs, or ran, its preparation. No index follows from it.
+    /// Returns a job's entry on a node that runs or ran its preparation task. The index does not depend on
+    /// it.
     pub fn on_node(&mut self, job: &JobKey, node: &NodeKey) -> Option<&mut OnNode> {
         self.all.get_mut(job)?.on_nodes.get_mut(node)
     }
@@ -89,7 +90,7 @@ impl Jobs {
         Some(job)
     }
 
-    /// All jobs, by key.
+    /// Returns all jobs, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&JobKey, &Job)> {
         self.all.iter()
     }
@@ -99,18 +100,18 @@ impl Jobs {
         self.all.values()
     }
 
-    /// Keys of all jobs.
+    /// Returns the keys of all jobs.
     pub fn keys(&self) -> Vec<JobKey> {
         self.all.keys().cloned().collect()
     }
 
-    /// All jobs from a key on.
+    /// Returns all jobs from a key on.
     pub fn range(&self, from: JobKey) -> impl Iterator<Item = (&JobKey, &Job)> {
         self.all.range(from..)
     }
 
-    /// Active jobs with ready tasks that name this pool, by its key: priority turned around, age and key of each, the
-    /// most important first.
+    /// Returns the active jobs with ready tasks for this pool, by its key: negated priority, age and key of
+    /// each, the most important first.
     pub fn with_ready_tasks(&self, pool: &PoolKey) -> impl Iterator<Item = &(i32, u64, JobKey)> {
         self.index.get(pool).into_iter().flatten()
     }
@@ -122,9 +123,9 @@ impl Jobs {
     }
 
     fn leave(&mut self, key: &JobKey, Entry(entry): &Entry) {
-        // A job without work stands nowhere.
+        // A job without ready tasks has no entry.
         let Some((pool, priority, number)) = entry else { return };
-        let jobs = self.index.get_mut(pool).expect("a job with work stands under its pool");
+        let jobs = self.index.get_mut(pool).expect("a job with ready tasks has an entry under its pool");
         jobs.remove(&(*priority, *number, key.clone()));
         if jobs.is_empty() {
             self.index.remove(pool);
@@ -141,13 +142,13 @@ impl Jobs {
         }
     }
 
-    /// Whether it is as if no job had ever been there.
+    /// Returns whether nothing is left, as if no job had ever existed.
     #[cfg(test)]
     pub fn hold_nothing(&self) -> bool {
         self.all.is_empty() && self.index.is_empty()
     }
 
-    /// Panics unless the index is what a new one would be, made of the facts alone.
+    /// Panics if the index differs from one that is built from the jobs.
     #[cfg(test)]
     pub fn check(&self) {
         let mut new = Self::default();
@@ -159,11 +160,11 @@ impl Jobs {
     }
 }
 
-/// A guard keeps its job from being removed.
-const THERE: &str = "a job that is being changed is there, and so is its task";
+/// Message for an object that must exist: a guard keeps its job from being removed.
+const THERE: &str = "a job that is being changed exists, and so does its task";
 
 impl JobGuard<'_> {
-    /// The job's own key, which everything that names the job shares.
+    /// Returns the key of the job, which all references to the job share.
     pub fn key(&self) -> &JobKey {
         &self.key
     }

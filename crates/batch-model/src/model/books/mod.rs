@@ -1,8 +1,8 @@
-//! Pools' nodes, jobs and jobs' tasks, each with the indexes that follow from them.
+//! Collections of nodes, jobs and tasks, each with the indexes that follow from its content.
 //!
-//! Facts and indexes are private to this folder. A fact is changed through a guard ([`Nodes::change`],
-//! [`Jobs::change`], [`Jobs::change_task`]); when the guard goes, the indexes follow. So no transition can forget one, and an index never
-//! depends on what was made first.
+//! Content and indexes are private to this module. An object is changed through a guard ([`Nodes::change`],
+//! [`Jobs::change`], [`Jobs::change_task`]); when the guard is dropped, the indexes are updated. So no
+//! transition can forget an index, and an index never depends on the order of changes.
 
 mod jobs;
 mod nodes;

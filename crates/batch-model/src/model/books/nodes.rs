@@ -1,4 +1,4 @@
-//! The nodes of a pool, and which of them have room.
+//! The nodes of a pool, with an index of those with free slots.
 
 use crate::model::{Node, keys::NodeKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,9 +11,9 @@ use std::{
 #[derive(Debug, Clone, Default)]
 pub struct Nodes {
     all: BTreeMap<NodeKey, Node>,
-    /// Slots of one node.
+    /// Number of slots of one node.
     slots: i32,
-    /// Nodes that take tasks and have free slots, by slots taken.
+    /// Nodes that accept tasks and have free slots, by occupied slots.
     room: BTreeSet<(i32, NodeKey)>,
 }
 
@@ -25,13 +25,13 @@ pub struct NodeGuard<'a> {
     before: Option<i32>,
 }
 
-/// Slots taken of a node that has room for a task.
+/// Returns the occupied slots of a node that can run another task.
 fn room_of(node: &Node, slots: i32) -> Option<i32> {
     (node.takes_tasks() && node.slots.taken() < slots).then_some(node.slots.taken())
 }
 
 impl Nodes {
-    /// No nodes, of so many slots each.
+    /// Creates an empty collection for nodes with this many slots.
     pub fn of_slots(slots: i32) -> Self {
         Self { slots, ..Self::default() }
     }
@@ -43,7 +43,7 @@ impl Nodes {
             self.all.values().filter_map(|node| Some((room_of(node, slots)?, node.id.clone()))).collect();
     }
 
-    /// A node by its key.
+    /// Returns a node by its key.
     pub fn get(&self, key: &NodeKey) -> Option<&Node> {
         self.all.get(key)
     }
@@ -73,27 +73,27 @@ impl Nodes {
         Some(node)
     }
 
-    /// All nodes, by id.
+    /// Returns all nodes, by id.
     pub fn values(&self) -> impl Iterator<Item = &Node> {
         self.all.values()
     }
 
-    /// All nodes from an id on.
+    /// Returns all nodes from an id on.
     pub fn range(&self, from: NodeKey) -> impl Iterator<Item = (&NodeKey, &Node)> {
         self.all.range(from..)
     }
 
-    /// How many there are.
+    /// Returns the number of nodes.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Panics unless the index is what a new one would be, made of the facts alone.
+    /// Panics if the index differs from one that is built from the nodes.
     #[cfg(test)]
     pub fn check(&self) {
         let mut new = self.clone();
@@ -101,7 +101,7 @@ impl Nodes {
         assert_eq!(new.room, self.room);
     }
 
-    /// Slots taken and id of each node that takes tasks and has a free slot, the emptiest first.
+    /// Returns occupied slots and id of each node that accepts tasks and has a free slot, the emptiest first.
     pub fn room(&self) -> &BTreeSet<(i32, NodeKey)> {
         &self.room
     }
@@ -135,7 +135,7 @@ impl Drop for NodeGuard<'_> {
     }
 }
 
-// Stored as a map of nodes; whoever reads a pool sets the slots.
+// Stored as a map of nodes; the caller sets the slots when a pool is read.
 impl Serialize for Nodes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.all.serialize(serializer)

@@ -1,4 +1,4 @@
-//! The tasks of a job: by state, ready or waiting for others, and their counts.
+//! The tasks of a job: by state, ready or waiting for others, with counts.
 
 use crate::model::{
     Task, dependencies::Dependencies, exit_conditions::satisfies, keys::TaskKey, moment::Moment,
@@ -10,40 +10,40 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The tasks of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
-    /// In boxes: a tree that is filled in order is half empty.
+    /// Boxed, because a B-tree that is filled in order is half empty.
     all: BTreeMap<TaskKey, Box<Task>>,
     index: TaskIndex,
-    /// Tasks that were marked as released since this was asked last.
+    /// Tasks that were marked as released since the last call of [`Tasks::take_marked`].
     marked: Vec<TaskKey>,
     packer: Packer,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct TaskIndex {
-    /// In the order in which they entered it.
+    /// Tasks by state, in the order in which they entered it.
     by_state: BTreeMap<Stage, BTreeSet<(Moment, TaskKey)>>,
-    /// Active tasks that wait for no other, oldest first.
+    /// Active tasks without unsatisfied dependencies, oldest first.
     ready: BTreeSet<(u64, TaskKey)>,
     succeeded: i32,
     slots: Slots,
-    /// Which tasks wait for which; none unless the job uses dependencies.
+    /// Dependencies between tasks, if the job uses them.
     dependencies: Option<Dependencies>,
 }
 
-/// Slots of a job's tasks.
+/// Numbers of slots of a job's tasks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slots {
-    /// Of tasks that wait.
+    /// Slots of waiting tasks.
     pub active: i32,
-    /// Of tasks on nodes.
+    /// Slots of tasks on nodes.
     pub running: i32,
-    /// Of tasks that are over.
+    /// Slots of completed tasks.
     pub completed: i32,
-    /// Of those that succeeded.
+    /// Slots of successful tasks.
     pub succeeded: i32,
 }
 
-/// What the index holds of one task.
+/// Index entry of a task.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     state: Stage,
@@ -117,23 +117,23 @@ impl TaskIndex {
 }
 
 impl Tasks {
-    /// No tasks, of a job that uses dependencies between them or does not.
+    /// Creates an empty collection for a job with or without dependencies between tasks.
     pub fn new(uses_dependencies: bool) -> Self {
         let dependencies = uses_dependencies.then(Dependencies::default);
         Self { index: TaskIndex { dependencies, ..TaskIndex::default() }, ..Self::default() }
     }
 
-    /// A task by its key.
+    /// Returns a task by its key.
     pub fn get(&self, key: &TaskKey) -> Option<&Task> {
         self.all.get(key).map(Box::as_ref)
     }
 
-    /// Whether there is one of that key.
+    /// Returns whether a task with this key exists.
     pub fn contains_key(&self, key: &TaskKey) -> bool {
         self.all.contains_key(key)
     }
 
-    /// A task's own key, which the indexes share, and its index entry, for [`Tasks::changed`].
+    /// Returns a task's own key, which the indexes share, and its index entry, for [`Tasks::changed`].
     pub(super) fn open(&self, key: &TaskKey) -> Option<(TaskKey, TaskEntry)> {
         self.all.get_key_value(key).map(|(key, task)| (key.clone(), TaskEntry(Entry::of(task))))
     }
@@ -142,9 +142,9 @@ impl Tasks {
         self.all.get_mut(key).map(Box::as_mut)
     }
 
-    /// A task was changed: the index follows.
+    /// Updates the index after a change of a task.
     pub(super) fn changed(&mut self, key: &TaskKey, TaskEntry(before): &TaskEntry) {
-        let task = self.all.get_mut(key).expect("a task that is being changed is there");
+        let task = self.all.get_mut(key).expect("a task that is being changed exists");
         task.pack(&mut self.packer);
         let after = Entry::of(task);
         if *before == after {
@@ -157,7 +157,8 @@ impl Tasks {
         }
     }
 
-    /// Tasks that a satisfied one released stay so when it is deleted or active again.
+    /// Marks a task as unsatisfied, because it is deleted or active again; tasks that it released stay
+    /// released.
     fn unsatisfy(&mut self, key: &TaskKey) {
         // Only jobs that use dependencies have them.
         let Some(dependencies) = &mut self.index.dependencies else { return };
@@ -170,19 +171,19 @@ impl Tasks {
         dependencies.unsatisfy(key);
     }
 
-    /// Keys of tasks whose facts changed by the way since this was asked last.
+    /// Returns the keys of tasks that changed as a side effect since the last call.
     pub fn take_marked(&mut self) -> Vec<TaskKey> {
         std::mem::take(&mut self.marked)
     }
 
-    /// Adds a task that was not there.
+    /// Adds a new task.
     pub fn insert(&mut self, key: TaskKey, mut task: Task) {
         task.pack(&mut self.packer);
         self.index.add(&key, &task, &Entry::of(&task));
         self.all.insert(key, Box::new(task));
     }
 
-    /// Removes a task. A task that names its id from now on waits for the next of that id.
+    /// Removes a task. A task that names its id from now on waits for the next task with that id.
     pub fn remove(&mut self, key: &TaskKey) -> Option<Task> {
         let task = self.all.remove(key)?;
         let entry = Entry::of(&task);
@@ -199,7 +200,7 @@ impl Tasks {
         Some(*task)
     }
 
-    /// All tasks, by key.
+    /// Returns all tasks, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&TaskKey, &Task)> {
         self.all.iter().map(|(key, task)| (key, &**task))
     }
@@ -209,17 +210,17 @@ impl Tasks {
         self.all.values().map(Box::as_ref)
     }
 
-    /// All tasks from a key on.
+    /// Returns all tasks from a key on.
     pub fn range(&self, from: TaskKey) -> impl Iterator<Item = (&TaskKey, &Task)> {
         self.all.range(from..).map(|(key, task)| (key, &**task))
     }
 
-    /// Moment and key of each task in a state, in the order in which they entered it.
+    /// Returns time and key of each task in a state, in the order in which they entered it.
     pub fn in_state(&self, state: &TaskState) -> impl DoubleEndedIterator<Item = &(Moment, TaskKey)> {
         Stage::of(state).and_then(|stage| self.index.by_state.get(&stage)).into_iter().flatten()
     }
 
-    /// Likewise, from a moment and key on.
+    /// Returns the same, from a time and key on.
     pub fn in_state_from(
         &self,
         state: &TaskState,
@@ -231,34 +232,34 @@ impl Tasks {
             .flat_map(move |list| list.range((Moment::from(since), key.clone())..))
     }
 
-    /// How many tasks are in a state.
+    /// Returns the number of tasks in a state.
     pub fn count(&self, state: &TaskState) -> usize {
         Stage::of(state).and_then(|stage| self.index.by_state.get(&stage)).map_or(0, BTreeSet::len)
     }
 
-    /// Age and key of each active task that waits for no other, the oldest first.
+    /// Returns age and key of each active task without unsatisfied dependencies, the oldest first.
     pub fn ready(&self) -> &BTreeSet<(u64, TaskKey)> {
         &self.index.ready
     }
 
-    /// Completed tasks that succeeded; the rest failed.
+    /// Returns the number of completed tasks that succeeded; the others failed.
     pub fn succeeded(&self) -> i32 {
         self.index.succeeded
     }
 
-    /// Slots of the tasks.
+    /// Returns the numbers of slots of the tasks.
     pub fn slots(&self) -> Slots {
         self.index.slots
     }
 
-    /// Whether it is as if no task had ever been there.
+    /// Returns whether nothing is left, as if no task had ever existed.
     #[cfg(test)]
     pub fn holds_nothing(&self) -> bool {
         let new = Self::new(self.index.dependencies.is_some());
         self.all.is_empty() && self.index == new.index && self.marked.is_empty()
     }
 
-    /// Panics unless the index is what a new one would be, made of the facts alone.
+    /// Panics if the index differs from one that is built from the tasks.
     #[cfg(test)]
     pub fn check(&self) {
         let mut new = Self::new(self.index.dependencies.is_some());
@@ -271,5 +272,5 @@ impl Tasks {
     }
 }
 
-/// What the index held of a task before a change.
+/// The index entry of a task before a change.
 pub(super) struct TaskEntry(Entry);

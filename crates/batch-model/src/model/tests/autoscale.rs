@@ -1,6 +1,6 @@
-//! Pools that follow a formula.
+//! Tests pools with an autoscale formula.
 
-use super::{World, told};
+use super::{World, outcome_text};
 use dropmill_azure_wire::batch::PoolEnableAutoScale;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn world() -> World {
 }
 
 #[test]
-fn a_pool_grows_and_shrinks_as_its_formula_wishes() {
+fn a_pool_follows_its_formula() {
     let mut world = world();
     assert_eq!(world.nodes().len(), 0);
     for number in 0..5 {
@@ -43,12 +43,15 @@ fn a_pool_grows_and_shrinks_as_its_formula_wishes() {
 }
 
 #[test]
-fn autoscale_is_asked_for_and_refused_by_rules() {
+fn autoscale_requests_are_checked() {
     let mut world = world();
     let resize = json!({"targetDedicatedNodes": 1});
     let resize = serde_json::from_value(resize).unwrap();
-    assert_eq!(told(world.model.resize_pool("p", &resize, world.now)), "409 OperationInvalidForCurrentState");
-    // What is known by then is told beside the error, as the service does.
+    assert_eq!(
+        outcome_text(world.model.resize_pool("p", &resize, world.now)),
+        "409 OperationInvalidForCurrentState"
+    );
+    // As in the service, the error is returned with the variables so far.
     let start = "$TargetDedicatedNodes=0;$TargetLowPriorityNodes=0;$NodeDeallocationOption=requeue";
     for (formula, code, results) in [
         ("x = 1 / 0;", "AutoScalingFormulaEvaluationError", Some(start.to_owned())),
@@ -65,31 +68,34 @@ fn autoscale_is_asked_for_and_refused_by_rules() {
         auto_scale_evaluation_interval: Some("PT6M".parse().unwrap()),
         ..Default::default()
     };
-    assert_eq!(told(world.model.enable_autoscale("p", &faster, world.now)), "ok");
+    assert_eq!(outcome_text(world.model.enable_autoscale("p", &faster, world.now)), "ok");
     assert_eq!(
-        told(world.model.enable_autoscale("p", &faster, world.now)),
+        outcome_text(world.model.enable_autoscale("p", &faster, world.now)),
         "503 TooManyEnableAutoScaleRequests"
     );
     assert_eq!(world.pool("p")["autoScaleEvaluationInterval"], "PT6M");
-    assert_eq!(told(world.model.disable_autoscale("p", world.now)), "ok");
+    assert_eq!(outcome_text(world.model.disable_autoscale("p", world.now)), "ok");
     assert_eq!(
-        told(world.model.evaluate_autoscale("p", "x = 1;", world.now)),
+        outcome_text(world.model.evaluate_autoscale("p", "x = 1;", world.now)),
         "409 OperationInvalidForCurrentState"
     );
     world.pass(3600);
-    assert_eq!(told(world.model.enable_autoscale("p", &faster, world.now)), "400 MissingRequiredProperty");
-    assert_eq!(told(world.model.resize_pool("p", &resize, world.now)), "ok");
+    assert_eq!(
+        outcome_text(world.model.enable_autoscale("p", &faster, world.now)),
+        "400 MissingRequiredProperty"
+    );
+    assert_eq!(outcome_text(world.model.resize_pool("p", &resize, world.now)), "ok");
     let formula = PoolEnableAutoScale { auto_scale_formula: Some(FORMULA.into()), ..Default::default() };
-    assert_eq!(told(world.model.enable_autoscale("p", &formula, world.now)), "409 PoolBeingResized");
+    assert_eq!(outcome_text(world.model.enable_autoscale("p", &formula, world.now)), "409 PoolBeingResized");
     world.settle();
-    assert_eq!(told(world.model.enable_autoscale("p", &formula, world.now)), "ok");
+    assert_eq!(outcome_text(world.model.enable_autoscale("p", &formula, world.now)), "ok");
     world.settle();
     assert_eq!(world.nodes().len(), 0, "it is evaluated at once");
-    assert_eq!(told(world.model.enable_autoscale("none", &formula, world.now)), "404 PoolNotFound");
+    assert_eq!(outcome_text(world.model.enable_autoscale("none", &formula, world.now)), "404 PoolNotFound");
 }
 
 #[test]
-fn wrong_formulas_make_no_pool() {
+fn a_pool_with_an_invalid_formula_is_rejected() {
     let table: [(Value, &str); 6] = [
         (json!({"enableAutoScale": true}), "400 MissingRequiredProperty"),
         (json!({"enableAutoScale": true, "autoScaleFormula": "x ="}), "400 AutoScalingFormulaSyntaxError"),
@@ -106,12 +112,12 @@ fn wrong_formulas_make_no_pool() {
     ];
     for (more, expected) in table {
         let mut world = World::new();
-        assert_eq!(told(world.add_pool("p", more.clone())), expected, "{more}");
+        assert_eq!(outcome_text(world.add_pool("p", more.clone())), expected, "{more}");
     }
 }
 
 #[test]
-fn a_question_about_a_formula_changes_nothing() {
+fn evaluating_a_formula_changes_nothing() {
     let formula = json!({"enableAutoScale": true, "autoScaleFormula": "$TargetDedicatedNodes = 1;"});
     let two = || {
         let mut world = World::new();

@@ -1,9 +1,9 @@
-//! Tasks on several nodes at once.
+//! Tests multi-instance tasks.
 
-use super::{World, told};
+use super::{World, outcome_text};
 use serde_json::{Value, json};
 
-/// A pool `p` of nodes that may talk to each other, and a job `j` on it.
+/// Creates a pool `p` whose nodes can communicate, and a job `j` on it.
 fn world(nodes: u32, job: Value) -> World {
     let mut world = World::new();
     let pool = json!({"targetDedicatedNodes": nodes, "enableInterNodeCommunication": true});
@@ -26,7 +26,7 @@ fn subtasks(world: &World) -> Vec<String> {
     all.iter().map(word).collect()
 }
 
-/// How the task stands: state, result, exit code, retries, requeues.
+/// Returns the task's state, result, exit code, retries and requeues.
 fn stands(world: &World) -> String {
     let task = world.task("t");
     let info = &task["executionInfo"];
@@ -43,7 +43,7 @@ fn nobody_is_busy(world: &World) {
 }
 
 #[test]
-fn it_waits_until_enough_nodes_are_free_and_younger_tasks_let_it_pass() {
+fn it_waits_for_enough_free_nodes_and_younger_tasks_do_not_overtake_it() {
     let mut world = world(3, json!({}));
     world.add_task("s", json!({})).unwrap();
     world.add_task("t", on(3)).unwrap();
@@ -64,7 +64,7 @@ fn it_waits_until_enough_nodes_are_free_and_younger_tasks_let_it_pass() {
 }
 
 #[test]
-fn a_pool_that_is_not_made_for_it_leaves_it_active_and_runs_what_is_behind() {
+fn it_stays_active_on_a_pool_without_inter_node_communication_and_blocks_no_others() {
     let table = [
         json!({"targetDedicatedNodes": 2}),
         json!({"targetDedicatedNodes": 2, "enableInterNodeCommunication": true, "taskSlotsPerNode": 2}),
@@ -81,7 +81,7 @@ fn a_pool_that_is_not_made_for_it_leaves_it_active_and_runs_what_is_behind() {
 }
 
 #[test]
-fn the_primary_goes_on_when_the_last_coordination_has_ended_and_not_before() {
+fn the_primary_continues_after_the_last_coordination_command() {
     let mut world = world(2, json!({}));
     world.add_task("t", on(2)).unwrap();
     assert_eq!(subtasks(&world), ["1 running - null"]);
@@ -96,8 +96,8 @@ fn the_primary_goes_on_when_the_last_coordination_has_ended_and_not_before() {
 }
 
 #[test]
-fn what_fails_ends_all_and_is_tried_again_as_often_as_any_task() {
-    // Which instance exits, with what, after which coordinations; and how the task stands then.
+fn a_failed_instance_ends_all_and_the_task_is_retried_like_any_other() {
+    // Which instance exits, its exit code, after which coordination commands; then the state of the task.
     type Row = (&'static str, i32, &'static [&'static str], i32, &'static str, &'static str);
     let table: &[Row] = &[
         ("/t/1", 7, &[], 0, "completed failure 7 0 0", "1 completed failure 7, 2 completed failure 137"),
@@ -139,7 +139,7 @@ fn what_fails_ends_all_and_is_tried_again_as_often_as_any_task() {
 }
 
 #[test]
-fn a_task_that_a_subtask_broke_says_which() {
+fn a_task_that_failed_because_of_a_subtask_names_it() {
     let mut world = world(2, json!({}));
     world.add_task("t", on(2)).unwrap();
     world.exit("/t/1", 7);
@@ -150,7 +150,7 @@ fn a_task_that_a_subtask_broke_says_which() {
 }
 
 #[test]
-fn it_ends_on_all_nodes_whoever_ends_it() {
+fn it_always_ends_on_all_nodes() {
     let table = [
         ("terminate task", "completed failure 137 0 0"),
         ("terminate job", "completed failure 137 0 0"),
@@ -176,14 +176,14 @@ fn it_ends_on_all_nodes_whoever_ends_it() {
     let mut world = world(2, json!({}));
     world.add_task("t", on(2)).unwrap();
     assert_eq!(world.ask("delete task"), "ok");
-    assert_eq!(told(world.model.task("j", "t")), "404 TaskNotFound");
+    assert_eq!(outcome_text(world.model.task("j", "t")), "404 TaskNotFound");
     let removed = world.log.iter().filter(|line| *line == "remove workitems/j/job-1/t").count();
     assert_eq!(removed, 2, "its files on both nodes");
     nobody_is_busy(&world);
 }
 
 #[test]
-fn what_ends_a_subtask_after_the_primary_changes_nothing() {
+fn the_end_of_a_subtask_after_the_primary_changes_nothing() {
     for what in ["terminate task", "reboot node requeue"] {
         let mut world = world(2, json!({}));
         world.ends_by_hand = true;
@@ -199,7 +199,7 @@ fn what_ends_a_subtask_after_the_primary_changes_nothing() {
             "terminate task" => assert_eq!(world.ask(what), "ok"),
             _ => {
                 let now = world.now;
-                world.model.restart_node("p", &subtask, super::Act::Reboot, None, now).unwrap();
+                world.model.restart_node("p", &subtask, super::NodeAction::Reboot, None, now).unwrap();
                 world.settle();
             }
         }
@@ -209,7 +209,7 @@ fn what_ends_a_subtask_after_the_primary_changes_nothing() {
 }
 
 #[test]
-fn its_time_counts_for_all_of_it() {
+fn its_time_limit_includes_the_coordination() {
     let mut world = world(2, json!({}));
     let limits = json!({"constraints": {"maxWallClockTime": "PT1M"}});
     world.add_task("t", super::with(on(2), limits)).unwrap();
@@ -222,7 +222,7 @@ fn its_time_counts_for_all_of_it() {
 }
 
 #[test]
-fn each_instance_knows_the_others_and_has_its_own_folder_and_files() {
+fn each_instance_has_the_addresses_of_the_others_and_its_own_folder_and_files() {
     let mut world = world(2, json!({"commonEnvironmentSettings": [{"name": "A", "value": "1"}]}));
     let file = |path: &str| json!([{"httpUrl": "http://blob/local/c/b", "filePath": path}]);
     let mut more = on(2);
@@ -256,7 +256,7 @@ fn each_instance_knows_the_others_and_has_its_own_folder_and_files() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused() {
+fn invalid_settings_are_rejected() {
     let table = [
         (json!({"coordinationCommandLine": " "}), json!({}), "400 MissingRequiredProperty"),
         (
@@ -274,7 +274,7 @@ fn settings_that_make_no_sense_are_refused() {
     for (settings, more, expected) in table {
         let mut world = world(1, json!({}));
         let task = super::with(json!({"multiInstanceSettings": settings}), more);
-        assert_eq!(told(world.add_task("t", task.clone())), expected, "{task}");
+        assert_eq!(outcome_text(world.add_task("t", task.clone())), expected, "{task}");
     }
 }
 
@@ -291,7 +291,7 @@ fn every_node_runs_the_jobs_preparation_first() {
 }
 
 #[test]
-fn a_node_whose_preparation_failed_is_not_used() {
+fn a_node_with_a_failed_preparation_is_not_used() {
     let mut world = world(2, json!({"jobPreparationTask": {"commandLine": "x"}}));
     world.add_task("t", on(2)).unwrap();
     world.exit("jobpreparation", 1);
@@ -306,7 +306,7 @@ fn a_node_whose_preparation_failed_is_not_used() {
 }
 
 #[test]
-fn a_service_that_begins_anew_queues_it_again_and_keeps_what_is_over() {
+fn after_a_restart_of_the_service_it_is_queued_again_unless_completed() {
     for coordinated in [&[][..], &["/t/0", "/t/1"]] {
         let mut world = world(2, json!({}));
         world.add_task("t", on(2)).unwrap();

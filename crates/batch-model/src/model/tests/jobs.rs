@@ -1,6 +1,6 @@
-//! Jobs: preparation and release, managers, pools of their own, and how they end.
+//! Tests jobs: preparation and release tasks, managers, auto pools, and how they end.
 
-use super::{World, told, with};
+use super::{World, outcome_text, with};
 use crate::model::query::Select;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn statuses(world: &World) -> Vec<Value> {
 }
 
 #[test]
-fn a_node_prepares_before_its_first_task_and_releases_when_the_job_ends() {
+fn a_node_runs_the_preparation_before_its_first_task_and_the_release_when_the_job_ends() {
     let mut world = preparing(json!({}));
     assert_eq!(world.runs(), [""; 0], "nothing is prepared before there is a task");
     world.add_task("t", json!({})).unwrap();
@@ -45,7 +45,11 @@ fn a_node_prepares_before_its_first_task_and_releases_when_the_job_ends() {
     assert_eq!(status["jobPreparationTaskExecutionInfo"]["result"], "success");
     assert_eq!(status["jobReleaseTaskExecutionInfo"]["exitCode"], 1);
     assert_eq!(world.ask("delete job"), "ok");
-    assert_eq!(told(world.model.job("j")), "404 JobNotFound", "what was released is not released again");
+    assert_eq!(
+        outcome_text(world.model.job("j")),
+        "404 JobNotFound",
+        "what was released is not released again"
+    );
     for folder in ["t", "u", "jobpreparation", "jobrelease"] {
         assert!(
             world.log.contains(&format!("remove workitems/j/job-1/{folder}")),
@@ -56,8 +60,8 @@ fn a_node_prepares_before_its_first_task_and_releases_when_the_job_ends() {
 }
 
 #[test]
-fn a_preparation_that_fails_bars_the_node_and_the_task_goes_elsewhere() {
-    // Retries allowed; exit codes; where the task is then.
+fn after_a_failed_preparation_the_task_runs_on_another_node() {
+    // Allowed retries; exit codes; then the node of the task.
     let table: [(i32, &[i32], &str); 3] =
         [(0, &[1], "preparing"), (1, &[1, 0], "running"), (1, &[1, 1], "preparing")];
     for (retries, codes, state) in table {
@@ -86,7 +90,7 @@ fn a_preparation_that_fails_bars_the_node_and_the_task_goes_elsewhere() {
 }
 
 #[test]
-fn tasks_do_not_wait_for_a_preparation_that_says_so() {
+fn tasks_do_not_wait_for_a_preparation_without_wait_for_success() {
     let task = json!({"commandLine": "x", "waitForSuccess": false});
     let mut world = World::with_job(json!({"jobPreparationTask": task}));
     world.add_task("t", json!({})).unwrap();
@@ -98,7 +102,7 @@ fn tasks_do_not_wait_for_a_preparation_that_says_so() {
 }
 
 #[test]
-fn a_task_that_waits_for_a_preparation_ends_as_asked() {
+fn a_task_that_waits_for_a_preparation_can_be_ended() {
     for (request, state) in [
         ("terminate task", "completed"),
         ("disable job requeue", "active"),
@@ -118,11 +122,11 @@ fn a_task_that_waits_for_a_preparation_ends_as_asked() {
     let mut world = preparing(json!({}));
     world.add_task("t", json!({})).unwrap();
     assert_eq!(world.ask("delete task"), "ok");
-    assert_eq!(told(world.model.task("j", "t")), "404 TaskNotFound");
+    assert_eq!(outcome_text(world.model.task("j", "t")), "404 TaskNotFound");
 }
 
 #[test]
-fn a_preparation_runs_again_after_a_reboot_unless_it_need_not() {
+fn a_preparation_runs_again_after_a_reboot_unless_disabled() {
     for (request, reruns, expected) in [
         ("reboot node", true, "jobpreparation"),
         ("reboot node", false, "u"),
@@ -155,7 +159,7 @@ fn preparations_and_releases_have_time_limits() {
 }
 
 #[test]
-fn a_release_waits_for_a_node_that_boots_and_not_for_one_that_is_gone() {
+fn a_release_waits_for_a_booting_node_but_not_for_a_removed_one() {
     let mut world = preparing(
         json!({"jobPreparationTask": {"commandLine": "x", "rerunOnNodeRebootAfterSuccess": false}}),
     );
@@ -189,7 +193,7 @@ fn a_manager_runs_first_and_ends_the_job_with_it() {
 }
 
 #[test]
-fn a_pool_made_for_a_job_goes_with_it_unless_it_shall_stay() {
+fn an_auto_pool_is_deleted_with_its_job_unless_it_is_kept() {
     for keeps in [false, true] {
         let mut world = World::new();
         let image = json!({"imageReference": {}, "nodeAgentSKUId": "batch.node.ubuntu 22.04"});
@@ -211,7 +215,7 @@ fn a_pool_made_for_a_job_goes_with_it_unless_it_shall_stay() {
 }
 
 #[test]
-fn a_job_whose_pool_cannot_be_made_is_over_at_once() {
+fn a_job_whose_auto_pool_cannot_be_created_ends_at_once() {
     let mut world = World::new();
     let auto = json!({"poolLifetimeOption": "job", "pool": {"vmSize": "a1"}});
     world.add_job("j", json!({"poolInfo": {"autoPoolSpecification": auto}})).unwrap();
@@ -221,7 +225,7 @@ fn a_job_whose_pool_cannot_be_made_is_over_at_once() {
 }
 
 #[test]
-fn jobs_end_when_all_is_done_or_their_time_is_over() {
+fn jobs_end_when_all_tasks_are_completed_or_at_their_time_limit() {
     let mut world = World::with_job(json!({"onAllTasksComplete": "terminatejob"}));
     assert_eq!(world.job("j")["state"], "completed", "a job without tasks has none unfinished");
     assert_eq!(world.job("j")["executionInfo"]["terminateReason"], "AllTasksComplete");
@@ -238,7 +242,7 @@ fn jobs_end_when_all_is_done_or_their_time_is_over() {
 }
 
 #[test]
-fn wrong_jobs_are_refused_by_name() {
+fn invalid_jobs_are_rejected_with_a_code() {
     let table = [
         (json!({"id": "a b"}), "400 InvalidPropertyValue"),
         (json!({"id": "x".repeat(65)}), "400 InvalidPropertyValue"),
@@ -263,17 +267,17 @@ fn wrong_jobs_are_refused_by_name() {
         let mut world = World::with_job(json!({}));
         let body = with(json!({"id": "new"}), more.clone());
         let id = body["id"].as_str().unwrap().to_owned();
-        assert_eq!(told(world.add_job(&id, more.clone())), expected, "{more}");
+        assert_eq!(outcome_text(world.add_job(&id, more.clone())), expected, "{more}");
     }
 }
 
 #[test]
-fn a_disabled_job_takes_tasks_and_moves_to_another_pool() {
+fn a_disabled_job_accepts_tasks_and_can_move_to_another_pool() {
     let mut world = World::with_job(json!({}));
     world.add_pool("q", json!({"targetDedicatedNodes": 1})).unwrap();
     let moved = |world: &mut World| {
         let patch = serde_json::from_value(json!({"poolInfo": {"poolId": "q"}})).unwrap();
-        let outcome = told(world.model.patch_job("j", patch, world.now));
+        let outcome = outcome_text(world.model.patch_job("j", patch, world.now));
         world.settle();
         outcome
     };
@@ -287,7 +291,7 @@ fn a_disabled_job_takes_tasks_and_moves_to_another_pool() {
 }
 
 #[test]
-fn more_important_jobs_go_first_and_none_runs_more_tasks_than_it_may() {
+fn more_important_jobs_go_first_within_their_limits_of_parallel_tasks() {
     let mut world = World::new();
     world.add_pool("p", json!({"targetDedicatedNodes": 1, "taskSlotsPerNode": 4})).unwrap();
     world.add_job("low", json!({"maxParallelTasks": 1})).unwrap();

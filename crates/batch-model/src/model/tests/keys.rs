@@ -1,13 +1,15 @@
-//! Ids that differ in case name one thing, shown as it was written first; and whatever names it shares one text.
+//! Tests that ids that differ only in case name the same object, shown in the first spelling, and that all
+//! references share one text.
 
-use super::{World, told};
+use super::{World, outcome_text};
 use crate::model::{Alarm, JobKey, What, query::Select};
 use crate::orders::{LaunchEnding, NodeEvent, Spent};
 use dropmill_azure_wire::batch::TaskState;
 use serde_json::json;
 use std::ptr;
 
-/// A pool, a job that names it in another spelling, and a task that waits for another in another spelling.
+/// Creates a pool, a job that names it in another spelling, and a task that depends on another in another
+/// spelling.
 fn world() -> World {
     let mut world = World::new();
     world.ends_by_hand = true;
@@ -23,9 +25,9 @@ fn world() -> World {
 fn ids_that_differ_in_case_are_one_key_everywhere() {
     let mut world = world();
     let now = world.now;
-    assert_eq!(told(world.add_pool("mill", json!({}))), "409 PoolExists");
-    assert_eq!(told(world.add_job("j", json!({}))), "409 JobExists");
-    assert_eq!(told(world.add_task("zERO", json!({}))), "409 TaskExists");
+    assert_eq!(outcome_text(world.add_pool("mill", json!({}))), "409 PoolExists");
+    assert_eq!(outcome_text(world.add_job("j", json!({}))), "409 JobExists");
+    assert_eq!(outcome_text(world.add_task("zERO", json!({}))), "409 TaskExists");
     let ran: Vec<_> = world.running.values().map(|launch| launch.directory.clone()).collect();
     assert_eq!(ran, ["workitems/J/job-1/Zero"], "it runs under the id that it was added with");
     let launch = *world.running.keys().next().unwrap();
@@ -46,7 +48,7 @@ fn ids_that_differ_in_case_are_one_key_everywhere() {
     );
     model.disable_scheduling("MILL", &node.to_uppercase(), None, now).unwrap();
     assert_eq!(
-        told(model.disable_scheduling("mill", &node, None, now)),
+        outcome_text(model.disable_scheduling("mill", &node, None, now)),
         "409 NodeAlreadyInTargetSchedulingState"
     );
 
@@ -55,16 +57,16 @@ fn ids_that_differ_in_case_are_one_key_everywhere() {
     model.create_schedule(serde_json::from_value(ask.clone()).unwrap(), now).unwrap();
     let again = json!({"id": "dAILY"});
     let again = serde_json::from_value(super::with(ask, again)).unwrap();
-    assert_eq!(told(model.create_schedule(again, now)), "409 JobScheduleExists");
+    assert_eq!(outcome_text(model.create_schedule(again, now)), "409 JobScheduleExists");
     assert_eq!(model.job("DAILY:JOB-1").unwrap().spec.id, "Daily:job-1");
     model.delete_schedule("daily", now).unwrap();
-    assert_eq!(told(model.job("Daily:job-1")), "404 JobNotFound");
+    assert_eq!(outcome_text(model.job("Daily:job-1")), "404 JobNotFound");
     model.delete_task("j", "zero", now).unwrap();
-    assert_eq!(told(model.task("J", "Zero")), "404 TaskNotFound");
+    assert_eq!(outcome_text(model.task("J", "Zero")), "404 TaskNotFound");
 }
 
 #[test]
-fn whatever_names_a_task_shares_the_text_of_its_key() {
+fn all_references_to_a_task_share_the_text_of_its_key() {
     let mut world = world();
     let launch = *world.running.keys().next().unwrap();
     let check = |world: &World, state: &TaskState| {
@@ -125,7 +127,7 @@ fn a_node_may_be_removed_before_the_ends_of_its_launches_are_reported() {
         world.model.happened(NodeEvent::Coordinated { launch }, world.now);
         world.model.happened(NodeEvent::Started { launch, process: None }, world.now);
     }
-    assert_eq!(told(world.model.pool("p")), "404 PoolNotFound");
+    assert_eq!(outcome_text(world.model.pool("p")), "404 PoolNotFound");
     world.model.delete_job("j", world.now).unwrap();
-    assert_eq!(told(world.model.job("j")), "404 JobNotFound");
+    assert_eq!(outcome_text(world.model.job("j")), "404 JobNotFound");
 }

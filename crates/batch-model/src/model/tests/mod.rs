@@ -1,4 +1,4 @@
-//! The model, driven by hand: no clock, no node, no disk but what a test plays.
+//! Tests the model directly: tests supply the time and play the nodes and the disk.
 
 mod autoscale;
 mod instances;
@@ -16,7 +16,7 @@ pub mod states;
 mod tasks;
 mod usage;
 
-use super::{Act, AutoStorage, Change, Identity, Model, Refusal, Task, query::Select};
+use super::{AutoStorage, Change, Identity, Model, NodeAction, Refusal, Task, query::Select};
 use crate::{
     applications::{ApplicationPackage, Applications},
     orders::{Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order, Spent},
@@ -31,38 +31,38 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
-/// A service with its nodes.
+/// A service with simulated nodes.
 pub struct World {
     pub model: Model,
     pub now: Timestamp,
-    /// What runs on nodes.
+    /// Running launches on nodes.
     pub running: BTreeMap<LaunchId, Launch>,
-    /// Every order there was, in words.
+    /// All orders, as text.
     pub log: Vec<String>,
-    /// Nodes boot only when told to.
+    /// Nodes boot only when a test calls [`World::boot_all`].
     pub boots_by_hand: bool,
-    /// Ended launches are reported only when told to.
+    /// Ended launches are reported only when a test requests it.
     pub ends_by_hand: bool,
-    /// Subtasks that may end wait for that, too.
+    /// Whether subtasks whose end is optional wait for that, too.
     pub stubborn: bool,
-    /// What each launch takes of the machine.
+    /// Resource usage of each launch.
     pub spends: Spent,
-    /// What was to be kept, in order.
+    /// Changes to store, in order.
     kept: Vec<Change>,
     life: u64,
     booting: Vec<NodeRef>,
     killed: Vec<LaunchId>,
 }
 
-/// What came of a request: `ok`, or status and code.
-pub fn told<T>(outcome: Result<T, Refusal>) -> String {
+/// Returns the result of a request: `ok`, or status and code.
+pub fn outcome_text<T>(outcome: Result<T, Refusal>) -> String {
     match outcome {
         Ok(_) => "ok".into(),
         Err(refusal) => format!("{} {}", refusal.status, refusal.error.code),
     }
 }
 
-/// The packages there are: `mill` in two versions.
+/// Returns the application packages: `mill` in two versions.
 fn applications() -> Applications {
     let package = |version: &str| ApplicationPackage {
         application: "mill".into(),
@@ -76,7 +76,7 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// `base` with the properties of `more`.
+/// Returns `base` with the properties of `more`.
 pub fn with(mut base: Value, more: Value) -> Value {
     if let (Value::Object(base), Value::Object(more)) = (&mut base, more) {
         base.extend(more);
@@ -89,7 +89,7 @@ impl World {
         Self::of_life(0)
     }
 
-    /// A service in its nth life: no two lives draw the same ids.
+    /// Creates a service with the number of its process: no two processes generate the same ids.
     fn of_life(life: u64) -> Self {
         let identity = Identity { base: "http://batch".into(), account: "local".into() };
         Self {
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// A pool `p` of one node and a job `j` on it.
+    /// Creates a pool `p` of one node and a job `j` on it.
     pub fn with_job(job: Value) -> Self {
         let mut world = Self::new();
         world.add_pool("p", json!({"targetDedicatedNodes": 1})).unwrap();
@@ -136,12 +136,12 @@ impl World {
         made
     }
 
-    /// The service ends as a machine does that loses its power, and begins anew with what it kept.
+    /// Stops the service as a power loss does, and restarts it with the stored changes.
     pub fn begin_anew(self) -> Self {
         self.begin_anew_as(false, false)
     }
 
-    /// Likewise, with nodes that boot, and launches that end, only when told to.
+    /// Does the same; nodes boot and launches end only when a test requests it.
     pub fn begin_anew_as(self, boots_by_hand: bool, ends_by_hand: bool) -> Self {
         let (mut pools, mut jobs, mut schedules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (mut tasks, mut leases) = (BTreeMap::new(), vec![]);
@@ -193,7 +193,7 @@ impl World {
         made
     }
 
-    /// Does what was ordered, as nodes would.
+    /// Carries out orders like real nodes.
     pub fn settle(&mut self) {
         loop {
             let effects = self.model.take_effects();
@@ -249,7 +249,7 @@ impl World {
         }
     }
 
-    /// Every node that boots is up.
+    /// Reports every booting node as ready.
     pub fn boot_all(&mut self) {
         for node in std::mem::take(&mut self.booting) {
             self.model.happened(NodeEvent::Booted(node), self.now);
@@ -257,7 +257,7 @@ impl World {
         self.settle();
     }
 
-    /// Launches whose end was ordered end.
+    /// Ends the launches for which an end was ordered.
     pub fn end_killed(&mut self) {
         for launch in std::mem::take(&mut self.killed) {
             self.end_launch(launch, 137);
@@ -278,28 +278,28 @@ impl World {
         }
     }
 
-    /// What runs in the folder that ends so exits.
+    /// Ends the process in the folder with this suffix.
     pub fn exit(&mut self, folder: &str, exit_code: i32) {
         let found = self.running.iter().find(|(_, launch)| launch.directory.ends_with(folder));
-        let id = *found.unwrap_or_else(|| panic!("{folder} does not run: {:?}", self.runs())).0;
+        let id = *found.unwrap_or_else(|| panic!("{folder} is not running: {:?}", self.runs())).0;
         self.end_launch(id, exit_code);
         self.settle();
     }
 
-    /// The coordination of what runs in the folder that ends so ended well.
+    /// Ends the coordination command in the folder with this suffix successfully.
     pub fn coordinate(&mut self, folder: &str) {
         let found = self.running.iter().find(|(_, launch)| launch.directory.ends_with(folder));
-        let launch = *found.unwrap_or_else(|| panic!("{folder} does not run: {:?}", self.runs())).0;
+        let launch = *found.unwrap_or_else(|| panic!("{folder} is not running: {:?}", self.runs())).0;
         self.model.happened(NodeEvent::Coordinated { launch }, self.now);
         self.settle();
     }
 
-    /// The node of one of the instances of task `t`.
+    /// Returns the node of one of the instances of task `t`.
     pub fn task_node(&self, number: usize) -> String {
         self.model.task("j", "t").unwrap().nodes().nth(number).unwrap().node.to_string()
     }
 
-    /// Last segments of the folders of what runs, sorted.
+    /// Returns the sorted last segments of the folders of running launches.
     pub fn runs(&self) -> Vec<String> {
         let last = |launch: &Launch| launch.directory.rsplit('/').next().unwrap().to_owned();
         let mut runs: Vec<_> = self.running.values().map(last).collect();
@@ -307,7 +307,7 @@ impl World {
         runs
     }
 
-    /// Time passes; what is due then happens.
+    /// Advances the time and carries out what is due.
     pub fn pass(&mut self, seconds: u64) {
         self.now = self.now.checked_add(Duration::from_secs(seconds)).unwrap();
         self.model.alarm(self.now);
@@ -328,7 +328,7 @@ impl World {
         serde_json::to_value(self.model.see_pool(self.model.pool(id).unwrap(), &Select::default())).unwrap()
     }
 
-    /// Nodes of pool `p`.
+    /// Returns the nodes of pool `p`.
     pub fn nodes(&self) -> Vec<Value> {
         let nodes = self.model.list_nodes("p", "", &Select::default(), "", 1000);
         let nodes = nodes.map(|(nodes, _)| nodes).unwrap_or_default();
@@ -339,64 +339,72 @@ impl World {
         self.nodes().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Does something named in words, to pool `p`, its first node, job `j` or task `t`.
+    /// Sends a named request for pool `p`, its first node, job `j` or task `t`.
     pub fn ask(&mut self, what: &str) -> String {
         let now = self.now;
         let node = self.node_ids().first().cloned().unwrap_or_else(|| "none".into());
         let model = &mut self.model;
         let option = what.split_whitespace().nth(2).map(NodeDeallocationOption::from);
         let outcome = match what.split_whitespace().take(2).collect::<Vec<_>>().join(" ").as_str() {
-            "patch job" => told(model.patch_job("j", read(json!({"priority": 5})), now)),
-            "put job" => told(model.update_job("j", read(json!({"poolInfo": {"poolId": "p"}})), now)),
+            "patch job" => outcome_text(model.patch_job("j", read(json!({"priority": 5})), now)),
+            "put job" => outcome_text(model.update_job("j", read(json!({"poolInfo": {"poolId": "p"}})), now)),
             "disable job" => {
                 let how = DisableTasks::from(what.split_whitespace().nth(2).unwrap_or("requeue"));
-                told(model.disable_job("j", &how, now))
+                outcome_text(model.disable_job("j", &how, now))
             }
-            "enable job" => told(model.enable_job("j", now)),
-            "terminate job" => told(model.terminate_job("j", None, now)),
-            "delete job" => told(model.delete_job("j", now)),
+            "enable job" => outcome_text(model.enable_job("j", now)),
+            "terminate job" => outcome_text(model.terminate_job("j", None, now)),
+            "delete job" => outcome_text(model.delete_job("j", now)),
             "add task" => {
-                told(model.add_task("j", read(json!({"id": "another", "commandLine": "true"})), now))
+                outcome_text(model.add_task("j", read(json!({"id": "another", "commandLine": "true"})), now))
             }
-            "put task" => told(model.update_task("j", "t", None, now)),
-            "terminate task" => told(model.terminate_task("j", "t", now)),
-            "reactivate task" => told(model.reactivate_task("j", "t", now)),
-            "delete task" => told(model.delete_task("j", "t", now)),
-            "patch pool" => told(model.patch_pool("p", read(json!({"metadata": []})), now)),
+            "put task" => outcome_text(model.update_task("j", "t", None, now)),
+            "terminate task" => outcome_text(model.terminate_task("j", "t", now)),
+            "reactivate task" => outcome_text(model.reactivate_task("j", "t", now)),
+            "delete task" => outcome_text(model.delete_task("j", "t", now)),
+            "patch pool" => outcome_text(model.patch_pool("p", read(json!({"metadata": []})), now)),
             "update pool" => {
                 let update = json!({"metadata": [], "applicationPackageReferences": []});
-                told(model.update_pool("p", read(update), now))
+                outcome_text(model.update_pool("p", read(update), now))
             }
             "resize pool" => {
                 let resize = json!({"targetDedicatedNodes": 2});
-                told(model.resize_pool("p", &read(resize), now))
+                outcome_text(model.resize_pool("p", &read(resize), now))
             }
             "enable autoscale" => {
                 let enable = json!({"autoScaleFormula": "$TargetDedicatedNodes = 1;"});
-                told(model.enable_autoscale("p", &read(enable), now))
+                outcome_text(model.enable_autoscale("p", &read(enable), now))
             }
-            "evaluate autoscale" => told(model.evaluate_autoscale("p", "x = 1;", now)),
-            "disable autoscale" => told(model.disable_autoscale("p", now)),
-            "stop resize" => told(model.stop_resize("p", now)),
-            "remove nodes" => told(model.remove_nodes("p", &read(json!({"nodeList": [node]})), now)),
-            "delete pool" => told(model.delete_pool("p", now)),
-            "reboot node" => told(model.restart_node("p", &node, Act::Reboot, option.as_ref(), now)),
-            "reimage node" => told(model.restart_node("p", &node, Act::Reimage, option.as_ref(), now)),
-            "deallocate node" => told(model.restart_node("p", &node, Act::Deallocate, option.as_ref(), now)),
-            "start node" => told(model.start_node("p", &node, now)),
-            "disable scheduling" => told(model.disable_scheduling("p", &node, option.as_ref(), now)),
-            "enable scheduling" => told(model.enable_scheduling("p", &node, now)),
-            "add user" => told(model.add_user("p", &node, &read(json!({"name": "ann"})), now)),
-            "patch schedule" => told(model.change_schedule("s", read(json!({"metadata": []})), false, now)),
+            "evaluate autoscale" => outcome_text(model.evaluate_autoscale("p", "x = 1;", now)),
+            "disable autoscale" => outcome_text(model.disable_autoscale("p", now)),
+            "stop resize" => outcome_text(model.stop_resize("p", now)),
+            "remove nodes" => outcome_text(model.remove_nodes("p", &read(json!({"nodeList": [node]})), now)),
+            "delete pool" => outcome_text(model.delete_pool("p", now)),
+            "reboot node" => {
+                outcome_text(model.restart_node("p", &node, NodeAction::Reboot, option.as_ref(), now))
+            }
+            "reimage node" => {
+                outcome_text(model.restart_node("p", &node, NodeAction::Reimage, option.as_ref(), now))
+            }
+            "deallocate node" => {
+                outcome_text(model.restart_node("p", &node, NodeAction::Deallocate, option.as_ref(), now))
+            }
+            "start node" => outcome_text(model.start_node("p", &node, now)),
+            "disable scheduling" => outcome_text(model.disable_scheduling("p", &node, option.as_ref(), now)),
+            "enable scheduling" => outcome_text(model.enable_scheduling("p", &node, now)),
+            "add user" => outcome_text(model.add_user("p", &node, &read(json!({"name": "ann"})), now)),
+            "patch schedule" => {
+                outcome_text(model.change_schedule("s", read(json!({"metadata": []})), false, now))
+            }
             "put schedule" => {
                 let job = json!({"poolInfo": {"poolId": "p"}});
                 let ask = json!({"schedule": {"recurrenceInterval": "PT1H"}, "jobSpecification": job});
-                told(model.change_schedule("s", read(ask), true, now))
+                outcome_text(model.change_schedule("s", read(ask), true, now))
             }
-            "disable schedule" => told(model.enable_schedule("s", false, now)),
-            "enable schedule" => told(model.enable_schedule("s", true, now)),
-            "terminate schedule" => told(model.terminate_schedule("s", now)),
-            "delete schedule" => told(model.delete_schedule("s", now)),
+            "disable schedule" => outcome_text(model.enable_schedule("s", false, now)),
+            "enable schedule" => outcome_text(model.enable_schedule("s", true, now)),
+            "terminate schedule" => outcome_text(model.terminate_schedule("s", now)),
+            "delete schedule" => outcome_text(model.delete_schedule("s", now)),
             other => panic!("{other}?"),
         };
         self.settle();

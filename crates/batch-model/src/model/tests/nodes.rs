@@ -1,10 +1,11 @@
-//! Pools and their nodes: what comes of resizing, restarting and removing, with each way to treat tasks.
+//! Tests pools and their nodes: resizing, restarting and removing, with each option for their tasks.
 
-use super::{World, told};
+use super::{World, outcome_text};
 use serde_json::{Value, json};
 
 fn resize(world: &mut World, body: Value) -> String {
-    let outcome = told(world.model.resize_pool("p", &serde_json::from_value(body).unwrap(), world.now));
+    let outcome =
+        outcome_text(world.model.resize_pool("p", &serde_json::from_value(body).unwrap(), world.now));
     world.settle();
     outcome
 }
@@ -16,7 +17,7 @@ fn states(world: &World) -> Vec<String> {
     states
 }
 
-/// A node that runs task `t`, and one way to treat it.
+/// Creates a node that runs task `t`, with an option for it.
 fn running() -> World {
     let mut world = World::with_job(json!({}));
     world.add_task("t", json!({})).unwrap();
@@ -26,8 +27,9 @@ fn running() -> World {
 }
 
 #[test]
-fn a_node_does_what_is_asked_of_it_as_soon_as_the_option_lets_it() {
-    // Option; the node's state at once, after its task was ended, after it ended by itself; the task's end.
+fn a_node_carries_out_an_action_as_soon_as_the_option_allows_it() {
+    // Option; state of the node at once, after its task was ended, after the task ended on its own; end of
+    // the task.
     let table = [
         ("reboot node requeue", "rebooting", "active", "launch kill boot"),
         ("reboot node terminate", "rebooting", "completed", "launch kill boot"),
@@ -57,13 +59,13 @@ fn a_node_does_what_is_asked_of_it_as_soon_as_the_option_lets_it() {
             assert_eq!(states(&world), ["starting"]);
         }
         world.boot_all();
-        // What was queued again runs on it.
+        // A task that was queued again runs on it.
         assert_eq!(states(&world), [if task == "active" { "running" } else { "idle" }], "{request}");
     }
 }
 
 #[test]
-fn a_node_in_motion_says_in_which() {
+fn a_node_shows_the_state_of_its_current_action() {
     let mut world = running();
     world.exit("t", 0);
     for (request, state) in [("reboot node", "NodeBeingRebooted"), ("reimage node", "NodeBeingReimaged")] {
@@ -77,8 +79,8 @@ fn a_node_in_motion_says_in_which() {
 }
 
 #[test]
-fn a_pool_shrinks_as_the_option_says() {
-    // Option; nodes and the task's state at once; after the task ended by itself, if it was left alone.
+fn a_pool_shrinks_according_to_the_option() {
+    // Option; nodes and state of the task at once; and after the task ended on its own, if it was not ended.
     let table = [
         ("requeue", 1, "active"),
         ("terminate", 0, "completed"),
@@ -93,7 +95,7 @@ fn a_pool_shrinks_as_the_option_says() {
             json!({"targetDedicatedNodes": 0, "nodeDeallocationOption": option, "resizeTimeout": "PT2H"});
         assert_eq!(resize(&mut world, wish), "ok");
         if option == "requeue" {
-            // The node's own end of the task comes with its removal.
+            // The node reports the end of the task with its removal.
             assert_eq!((world.nodes().len(), world.task("t")["state"].as_str()), (0, Some("active")));
             continue;
         }
@@ -114,7 +116,7 @@ fn a_pool_shrinks_as_the_option_says() {
 }
 
 #[test]
-fn a_resize_ends_when_its_time_is_over_or_it_is_stopped() {
+fn a_resize_ends_at_its_timeout_or_when_it_is_stopped() {
     for (how, code) in [("timeout", "AllocationTimedout"), ("stop", "ResizeStopped")] {
         let mut world = World::with_job(json!({}));
         world.add_task("t", json!({})).unwrap();
@@ -136,7 +138,7 @@ fn a_resize_ends_when_its_time_is_over_or_it_is_stopped() {
 }
 
 #[test]
-fn nodes_that_do_not_come_in_time_are_wanted_no_more() {
+fn nodes_that_do_not_start_in_time_are_no_longer_requested() {
     let mut world = World::new();
     world.boots_by_hand = true;
     world.add_pool("p", json!({"targetDedicatedNodes": 2, "targetLowPriorityNodes": 1})).unwrap();
@@ -148,11 +150,11 @@ fn nodes_that_do_not_come_in_time_are_wanted_no_more() {
         (Some("steady"), Some(0))
     );
     assert_eq!(pool["resizeErrors"][0]["code"], "AllocationTimedout");
-    assert_eq!(pool["targetDedicatedNodes"], 2, "what was wanted is still told");
+    assert_eq!(pool["targetDedicatedNodes"], 2, "what was wanted is still outcome_text");
 }
 
 #[test]
-fn wrong_numbers_of_nodes_are_refused_by_name() {
+fn invalid_numbers_of_nodes_are_rejected_with_a_code() {
     let table = [
         (json!({}), "400 MissingRequiredProperty"),
         (json!({"targetDedicatedNodes": -1}), "400 InvalidPropertyValue"),
@@ -168,8 +170,8 @@ fn wrong_numbers_of_nodes_are_refused_by_name() {
 }
 
 #[test]
-fn a_start_task_is_tried_again_and_then_the_node_takes_no_tasks() {
-    // Retries allowed, waits for success; exit codes; the node's state in the end.
+fn a_start_task_is_retried_and_then_the_node_accepts_no_tasks() {
+    // Allowed retries, whether tasks wait for success; exit codes; final state of the node.
     let table: [(i32, bool, &[i32], &str); 5] = [
         (0, true, &[0], "idle"),
         (0, true, &[1], "starttaskfailed"),
@@ -196,7 +198,7 @@ fn a_start_task_is_tried_again_and_then_the_node_takes_no_tasks() {
 }
 
 #[test]
-fn scheduling_is_disabled_as_the_option_says() {
+fn scheduling_is_disabled_according_to_the_option() {
     for (option, node, task) in [
         ("requeue", "offline", "active"),
         ("terminate", "offline", "completed"),
@@ -223,34 +225,35 @@ fn scheduling_is_disabled_as_the_option_says() {
 }
 
 #[test]
-fn users_of_nodes_come_and_go() {
+fn users_of_nodes_are_added_and_deleted() {
     let mut world = World::with_job(json!({}));
     let node = world.node_ids()[0].clone();
     let now = world.now;
     let model = &mut world.model;
     let user = |name: &str| serde_json::from_value(json!({"name": name, "password": "secret"})).unwrap();
     let update = serde_json::from_value(json!({"password": "another"})).unwrap();
-    assert_eq!(told(model.update_user("p", &node, "ann", &update)), "404 NodeUserNotFound");
-    assert_eq!(told(model.add_user("p", &node, &user("ann"), now)), "ok");
-    assert_eq!(told(model.add_user("p", &node, &user("ann"), now)), "409 NodeUserExists");
-    assert_eq!(told(model.update_user("p", &node, "ann", &update)), "ok");
-    assert_eq!(told(model.delete_user("p", &node, "ann")), "ok");
-    assert_eq!(told(model.delete_user("p", &node, "ann")), "404 NodeUserNotFound");
-    assert_eq!(told(model.add_user("p", &node, &user("../x"), now)), "400 InvalidPropertyValue");
-    assert_eq!(told(model.add_user("p", "other", &user("ann"), now)), "404 NodeNotFound");
+    assert_eq!(outcome_text(model.update_user("p", &node, "ann", &update)), "404 NodeUserNotFound");
+    assert_eq!(outcome_text(model.add_user("p", &node, &user("ann"), now)), "ok");
+    assert_eq!(outcome_text(model.add_user("p", &node, &user("ann"), now)), "409 NodeUserExists");
+    assert_eq!(outcome_text(model.update_user("p", &node, "ann", &update)), "ok");
+    assert_eq!(outcome_text(model.delete_user("p", &node, "ann")), "ok");
+    assert_eq!(outcome_text(model.delete_user("p", &node, "ann")), "404 NodeUserNotFound");
+    assert_eq!(outcome_text(model.add_user("p", &node, &user("../x"), now)), "400 InvalidPropertyValue");
+    assert_eq!(outcome_text(model.add_user("p", "other", &user("ann"), now)), "404 NodeNotFound");
     assert!(!format!("{:?}", model.take_effects().changes).contains("secret"));
 }
 
 #[test]
-fn a_node_tells_the_tasks_that_ended_on_it_also_when_they_were_deleted() {
+fn a_node_shows_tasks_that_ended_on_it_even_after_their_deletion() {
     let mut world = World::with_job(json!({}));
     for id in ["a", "b", "c"] {
         world.add_task(id, json!({})).unwrap();
         world.exit(id, 0);
     }
     let recent = |world: &World| {
-        let told = world.nodes()[0]["recentTasks"].as_array().unwrap().clone();
-        told.iter()
+        let tasks = world.nodes()[0]["recentTasks"].as_array().unwrap().clone();
+        tasks
+            .iter()
             .map(|task| (task["taskId"].as_str().unwrap().to_owned(), task.clone()))
             .collect::<Vec<_>>()
     };
@@ -266,7 +269,7 @@ fn a_node_tells_the_tasks_that_ended_on_it_also_when_they_were_deleted() {
 }
 
 #[test]
-fn a_node_tells_which_version_of_its_image_it_has() {
+fn a_node_shows_the_version_of_its_image() {
     for (version, exact) in [
         (json!("latest"), json!("1.0.0")),
         (json!("22.04.1"), json!("22.04.1")),

@@ -1,6 +1,6 @@
-//! Application packages: `mill` has versions 1.0 and 2.0.
+//! Tests application packages: `mill` has versions 1.0 and 2.0.
 
-use super::{World, read, told, with};
+use super::{World, outcome_text, read, with};
 use crate::orders::{NodeEvent, NodeFailure, NodeRef};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn references(list: &[(&str, Option<&str>)]) -> Value {
     json!({"applicationPackageReferences": list.iter().map(one).collect::<Vec<_>>()})
 }
 
-/// Versions that what runs finds.
+/// Returns the package versions of running launches.
 fn given(world: &World) -> Vec<Vec<String>> {
     let versions = |launch: &crate::orders::Launch| {
         launch.packages.iter().map(|package| package.version.clone()).collect()
@@ -23,7 +23,7 @@ fn given(world: &World) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn references_to_what_is_not_there_are_refused_wherever_they_are() {
+fn references_to_missing_packages_are_rejected_everywhere() {
     let table = [
         (references(&[("mill", None)]), "ok"),
         (references(&[("mill", Some("1.0")), ("MILL", Some("2.0"))]), "ok"),
@@ -32,16 +32,16 @@ fn references_to_what_is_not_there_are_refused_wherever_they_are() {
     ];
     for (references, expected) in table {
         let mut world = World::new();
-        assert_eq!(told(world.add_pool("p", references.clone())), expected);
+        assert_eq!(outcome_text(world.add_pool("p", references.clone())), expected);
         let _ = world.add_pool("p", json!({"targetDedicatedNodes": 1}));
         let now = world.now;
-        assert_eq!(told(world.model.patch_pool("p", read(references.clone()), now)), expected);
+        assert_eq!(outcome_text(world.model.patch_pool("p", read(references.clone()), now)), expected);
         let update = with(json!({"metadata": []}), references.clone());
-        assert_eq!(told(world.model.update_pool("p", read(update), now)), expected);
+        assert_eq!(outcome_text(world.model.update_pool("p", read(update), now)), expected);
         let manager = with(json!({"id": "m", "commandLine": "x"}), references.clone());
-        assert_eq!(told(world.add_job("k", json!({"jobManagerTask": manager}))), expected);
+        assert_eq!(outcome_text(world.add_job("k", json!({"jobManagerTask": manager}))), expected);
         world.add_job("j", json!({})).unwrap();
-        assert_eq!(told(world.add_task("t", references)), expected);
+        assert_eq!(outcome_text(world.add_task("t", references)), expected);
     }
 }
 
@@ -58,7 +58,7 @@ fn an_auto_pool_without_its_package_ends_its_job() {
 }
 
 #[test]
-fn a_node_has_what_its_pool_named_when_it_booted_and_its_tasks_what_they_name() {
+fn a_node_has_the_packages_of_its_boot_and_tasks_have_their_own() {
     let mut world = World::new();
     let pool = with(json!({"targetDedicatedNodes": 1}), references(&[("mill", Some("1.0"))]));
     world.add_pool("p", pool).unwrap();
@@ -80,7 +80,7 @@ fn a_node_has_what_its_pool_named_when_it_booted_and_its_tasks_what_they_name() 
 }
 
 #[test]
-fn a_node_without_its_package_is_unusable_and_says_why() {
+fn a_node_without_its_package_is_unusable_and_shows_the_reason() {
     let mut world = World::new();
     world.boots_by_hand = true;
     world.add_pool("p", with(json!({"targetDedicatedNodes": 1}), references(&[("mill", None)]))).unwrap();

@@ -1,10 +1,10 @@
-//! Tasks that give way to more important ones, and the log of nodes.
+//! Tests preemption by more important tasks, and the log of nodes.
 
 use super::World;
 use dropmill_azure_wire::time::Timestamp;
 use serde_json::{Value, json};
 
-/// A pool `p` with these slots on one node; job `j` of priority 0 with this many tasks on it.
+/// Creates a pool `p` of one node with these slots, and a job `j` of priority 0 with this many tasks on it.
 fn busy(slots: u32, tasks: u32, allows: bool) -> World {
     let mut world = World::new();
     world.add_pool("p", json!({"targetDedicatedNodes": 1, "taskSlotsPerNode": slots})).unwrap();
@@ -22,9 +22,9 @@ fn add(world: &mut World, job: &str, task: Value) {
 }
 
 #[test]
-fn a_more_important_task_takes_the_place_of_the_youngest_that_may_be_taken() {
-    // Slots of the node, tasks on it, whether they give way, priority of the other job, slots of its task; what runs
-    // then.
+fn a_more_important_task_preempts_the_youngest_preemptible_one() {
+    // Slots of the node, its tasks, whether they can be preempted, priority of the other job, slots of its
+    // task; then the running tasks.
     type Row = (u32, u32, bool, i32, u32, &'static [&'static str]);
     let table: &[Row] = &[
         (2, 2, true, 10, 1, &["t0", "u"]),
@@ -51,7 +51,7 @@ fn a_more_important_task_takes_the_place_of_the_youngest_that_may_be_taken() {
 }
 
 #[test]
-fn what_was_taken_away_runs_again_and_one_is_taken_at_a_time() {
+fn a_preempted_task_runs_again_and_one_is_preempted_at_a_time() {
     let mut world = busy(1, 1, true);
     world.ends_by_hand = true;
     world.add_job("k", json!({"priority": 1})).unwrap();
@@ -69,7 +69,7 @@ fn what_was_taken_away_runs_again_and_one_is_taken_at_a_time() {
 }
 
 #[test]
-fn a_node_tells_what_happened_and_no_command() {
+fn the_log_of_a_node_has_events_but_no_commands() {
     let mut world = World::with_job(json!({}));
     world.add_task("t", json!({"commandLine": "secret --key"})).unwrap();
     world.exit("/t", 3);

@@ -1,6 +1,6 @@
-//! Whatever is asked in whatever order: the books stay true, and in the end everything can go.
+//! Tests random requests in random order: counts stay right, and in the end everything can be deleted.
 
-use super::{World, told};
+use super::{World, outcome_text};
 use crate::{model::JobKey, orders::NodeEvent};
 use dropmill_azure_wire::batch::TaskState;
 use proptest::prelude::*;
@@ -117,7 +117,7 @@ fn take(mut world: World, step: &Step) -> World {
     world
 }
 
-/// What is counted is what there is.
+/// Checks that all counts match the objects.
 fn check(world: &World) {
     let model = &world.model;
     let mut slots: BTreeMap<&str, BTreeMap<_, i32>> = BTreeMap::new();
@@ -159,7 +159,7 @@ fn check(world: &World) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn the_books_stay_true_and_everything_can_go(
+    fn counts_stay_right_and_everything_can_be_deleted(
         kind in 0..4_u8,
         by_hand in any::<(bool, bool)>(),
         together in any::<bool>(),
@@ -184,8 +184,8 @@ proptest! {
             world.end_launch(launch, 0);
             world.settle();
         }
-        prop_assert_eq!(told(world.model.job("j")), "404 JobNotFound");
-        prop_assert_eq!(told(world.model.pool("p")), "404 PoolNotFound");
+        prop_assert_eq!(outcome_text(world.model.job("j")), "404 JobNotFound");
+        prop_assert_eq!(outcome_text(world.model.pool("p")), "404 PoolNotFound");
         prop_assert!(world.model.launches.is_empty() && world.model.limits.is_empty());
     }
 }

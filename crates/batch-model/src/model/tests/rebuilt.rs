@@ -1,7 +1,8 @@
-//! Every index is what the facts say, in whatever order pools, jobs, schedules and tasks are made, deleted and made again.
+//! Tests that every index matches the objects, in whatever order pools, jobs, schedules and tasks are
+//! created, deleted and created again.
 
 use super::{World, with};
-use crate::model::{Condition, Model, PoolKey, Supply};
+use crate::model::{Capacity, Model, PoolKey, ServiceIncident};
 use dropmill_azure_wire::batch::JobState;
 use proptest::prelude::*;
 use serde_json::json;
@@ -23,7 +24,7 @@ enum Step {
     MakeSchedule { pool: usize },
     DeleteSchedule,
     AddTask { job: usize, task: u8, slots: u8, waits: u8 },
-    Befall { which: usize },
+    Inject { which: usize },
     PatchPool { pool: usize, slots: u8 },
     DeleteTask { job: usize, task: u8 },
     TerminateTask { job: usize, task: u8 },
@@ -51,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::DeleteSchedule),
         8 => (job(), 0..5_u8, 1..3_u8, 0..4_u8)
             .prop_map(|(job, task, slots, waits)| Step::AddTask { job, task, slots, waits }),
-        1 => (0..5_usize).prop_map(|which| Step::Befall { which }),
+        1 => (0..5_usize).prop_map(|which| Step::Inject { which }),
         1 => (pool(), 1..4_u8).prop_map(|(pool, slots)| Step::PatchPool { pool, slots }),
         2 => (job(), 0..5_u8).prop_map(|(job, task)| Step::DeleteTask { job, task }),
         1 => (job(), 0..5_u8).prop_map(|(job, task)| Step::TerminateTask { job, task }),
@@ -64,7 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Whether the service did it, or had a reason not to, is no matter here.
+/// Applies a step; it may also be rejected.
 fn take(mut world: World, step: &Step) -> World {
     let now = world.now;
     let read = |body| serde_json::from_value(body);
@@ -101,7 +102,7 @@ fn take(mut world: World, step: &Step) -> World {
         }
         Step::DeleteSchedule => drop(world.model.delete_schedule("s", now)),
         Step::AddTask { job, task, slots, waits } => {
-            // A failure of what others wait for may satisfy them, too.
+            // A failure of a task that others depend on may satisfy the dependency, too.
             let on = match waits {
                 0 => json!({"exitConditions": {"default": {"dependencyAction": "satisfy"}}}),
                 1 => json!({"dependsOn": {"taskIds": ["0"]}}),
@@ -113,15 +114,15 @@ fn take(mut world: World, step: &Step) -> World {
             let _ = world.model.add_task(JOBS[*job], read(with(body, on)).unwrap(), now);
             world.model.schedule_job(JOBS[*job], now);
         }
-        Step::Befall { which } => {
+        Step::Inject { which } => {
             let all = [
-                Condition::Preempt { nodes: 1 },
-                Condition::Return,
-                Condition::Break { nodes: 1 },
-                Condition::Recover,
-                Condition::Supply(Supply::quota(2)),
+                ServiceIncident::Preempt { nodes: 1 },
+                ServiceIncident::Return,
+                ServiceIncident::Break { nodes: 1 },
+                ServiceIncident::Recover,
+                ServiceIncident::Capacity(Capacity::quota(2)),
             ];
-            world.model.befall(&all[*which], now);
+            world.model.inject(&all[*which], now);
         }
         Step::PatchPool { pool, slots } => {
             let patch = serde_json::from_value(json!({"taskSlotsPerNode": slots})).unwrap();
@@ -153,7 +154,7 @@ fn take(mut world: World, step: &Step) -> World {
     world
 }
 
-/// Compares every index with one that is built from the facts alone.
+/// Compares every index with one that is built from the objects.
 pub fn check(model: &Model) {
     model.jobs.check();
     for pool in model.pools.values() {
@@ -161,7 +162,7 @@ pub fn check(model: &Model) {
     }
 }
 
-/// No task waits that could run.
+/// Checks that no task waits although it could run.
 fn check_progress(model: &Model) {
     for job in model.jobs.values().filter(|job| job.state == JobState::Active) {
         let Some(pool) = job.pool_id().and_then(|id| model.pools.get(&PoolKey::of(id))) else { continue };
@@ -180,7 +181,7 @@ fn check_progress(model: &Model) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn every_index_is_what_the_facts_say_in_whatever_order_things_are_made_and_deleted(
+    fn every_index_matches_the_objects_after_any_order_of_changes(
         by_hand in any::<(bool, bool)>(),
         steps in prop::collection::vec(step(), 1..80),
     ) {

@@ -1,7 +1,7 @@
-//! Tasks at rest: what was asked comes out as it went in, rows of earlier versions are read, and nothing stays of what
-//! is deleted.
+//! Tests stored tasks: the specification is unchanged, rows of earlier versions can be read, and nothing is
+//! left of deleted tasks.
 
-use super::{World, told};
+use super::{World, outcome_text};
 use crate::model::{JobKey, Task, TaskFacts, TaskKey, Tasks, facts::json, query::Select};
 use dropmill_azure_wire::batch::TaskAdd;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 const PROPERTIES: &str = include_str!("../../../../azure-wire/src/batch/requests.txt");
 
-/// Draws bodies of requests from the list of all their properties.
+/// Generates random request bodies from the list of all their properties.
 struct Bodies {
     definitions: BTreeMap<&'static str, Vec<(&'static str, &'static str)>>,
     rng: ChaCha8Rng,
@@ -56,7 +56,7 @@ impl Bodies {
         }
     }
 
-    /// A body with each of its properties, or not.
+    /// Returns a body with a random choice of its properties.
     fn body(&mut self, definition: &str, share: f64) -> Value {
         let properties = self.definitions[definition].clone();
         let mut body = Map::new();
@@ -68,7 +68,7 @@ impl Bodies {
         body.into()
     }
 
-    /// A task, as far as a body can be read as one.
+    /// Returns a task, if the body can be parsed as one.
     fn task(&mut self) -> Option<TaskAdd> {
         let share = self.rng.random_range(0.1..1.0);
         let body = super::with(
@@ -87,7 +87,7 @@ fn put(tasks: &mut Tasks, number: usize, add: &TaskAdd) -> TaskKey {
     key
 }
 
-/// What the model asks of a task without reading it is what was asked.
+/// Checks the properties that the model stores beside the packed specification.
 fn check(tasks: &Tasks, key: &TaskKey, add: &TaskAdd) {
     let task = tasks.get(key).unwrap();
     let add = TaskAdd { id: key.to_string(), ..add.clone() };
@@ -107,7 +107,7 @@ fn check(tasks: &Tasks, key: &TaskKey, add: &TaskAdd) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
-    fn what_is_asked_of_a_task_comes_out_as_it_went_in(seed in any::<u64>(), count in 1..12_usize) {
+    fn the_specification_of_a_task_is_stored_unchanged(seed in any::<u64>(), count in 1..12_usize) {
         let mut bodies = Bodies::new(seed);
         let all: Vec<TaskAdd> = (0..count * 3).filter_map(|_| bodies.task()).collect();
         let mut tasks = Tasks::new(false);
@@ -122,7 +122,7 @@ proptest! {
 }
 
 #[test]
-fn bodies_are_drawn_with_every_property() {
+fn random_bodies_have_every_property() {
     let mut bodies = Bodies::new(1);
     let all: Vec<TaskAdd> = (0..200).filter_map(|_| bodies.task()).collect();
     assert!(all.len() > 50, "many bodies can be read: {}", all.len());
@@ -131,7 +131,7 @@ fn bodies_are_drawn_with_every_property() {
     assert!(all.iter().any(|add| has_options(add) && add.output_files.is_some() && add.depends_on.is_some()));
 }
 
-/// Every object within a recording that is the body of a new task.
+/// Returns every object in a recording that is the body of a new task.
 fn tasks_in(value: &Value, found: &mut Vec<TaskAdd>) {
     match value {
         Value::Array(all) => all.iter().for_each(|value| tasks_in(value, found)),
@@ -151,7 +151,7 @@ fn tasks_in(value: &Value, found: &mut Vec<TaskAdd>) {
 }
 
 #[test]
-fn recorded_tasks_come_out_as_they_went_in() {
+fn recorded_tasks_are_stored_unchanged() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/recordings");
     let mut all = vec![];
     for client in fs::read_dir(folder).unwrap().filter_map(|entry| fs::read_dir(entry.unwrap().path()).ok()) {
@@ -169,7 +169,7 @@ fn recorded_tasks_come_out_as_they_went_in() {
 }
 
 #[test]
-fn a_task_whose_limits_change_is_packed_anew() {
+fn a_task_whose_limits_change_is_packed_again() {
     let mut world = World::with_job(json!({}));
     world.ends_by_hand = true;
     world
@@ -193,7 +193,7 @@ fn a_task_whose_limits_change_is_packed_anew() {
     check(&world.begin_anew());
 }
 
-/// As the versions before this one wrote them.
+/// Rows in the format of earlier versions.
 const ROWS: [&str; 4] = [
     r#"{"number":3,"etag":"0x8DE76A1E4D60000","modified":"2026-03-02T10:00:00Z","created":"2026-03-02T10:00:00Z","state":"active","state_at":"2026-03-02T10:00:00Z","info":{"retryCount":0,"requeueCount":0},"files_gone":false}"#,
     r#"{"number":4,"etag":"0x8DE76A1E4D60001","modified":"2026-03-02T10:00:00.0000001Z","created":"2026-03-02T10:00:00Z","state":"running","state_at":"2026-03-02T10:00:01Z","previous":["active","2026-03-02T10:00:00.5Z"],"info":{"startTime":"2026-03-02T10:00:01Z","retryCount":0,"requeueCount":1,"lastRequeueTime":"2026-03-02T10:00:00.25Z"},"node":["Pool","tvmps_1_d"],"launch":77,"process":[12,345],"ending":"Requeued","files_gone":false,"released":true}"#,
@@ -202,7 +202,7 @@ const ROWS: [&str; 4] = [
 ];
 
 #[test]
-fn rows_of_earlier_versions_are_read_and_written_as_they_were() {
+fn rows_of_earlier_versions_are_read_and_written_unchanged() {
     for row in ROWS {
         let facts: TaskFacts = serde_json::from_str(row).unwrap();
         let (read, written): (Value, Value) =
@@ -216,12 +216,12 @@ fn rows_of_earlier_versions_are_read_and_written_as_they_were() {
     let facts: TaskFacts = serde_json::from_str(ROWS[1]).unwrap();
     assert_eq!(facts.etag().as_str(), format!("0x{:X}", facts.modified().as_nanosecond() / 100));
     let unknown = ROWS[0].replace("\"active\"", "\"dreaming\"");
-    let told = serde_json::from_str::<TaskFacts>(&unknown).unwrap_err().to_string();
-    assert!(told.contains("unknown state dreaming"), "{told}");
+    let message = serde_json::from_str::<TaskFacts>(&unknown).unwrap_err().to_string();
+    assert!(message.contains("unknown state dreaming"), "{message}");
 }
 
 #[test]
-fn nothing_is_left_of_what_is_deleted() {
+fn nothing_is_left_of_deleted_objects() {
     let mut world =
         World::with_job(json!({"usesTaskDependencies": true, "constraints": {"maxWallClockTime": "P1D"}}));
     for id in ["1", "2", "gone-first"] {
@@ -243,7 +243,7 @@ fn nothing_is_left_of_what_is_deleted() {
     world.model.delete_pool("p", world.now).unwrap();
     world.settle();
     assert_eq!(
-        (told(world.model.job("j")), told(world.model.pool("p"))),
+        (outcome_text(world.model.job("j")), outcome_text(world.model.pool("p"))),
         ("404 JobNotFound".into(), "404 PoolNotFound".into())
     );
     let model = &world.model;

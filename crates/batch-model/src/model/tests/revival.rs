@@ -1,10 +1,10 @@
-//! What a service that ended without a word does when it begins anew.
+//! Tests how a service that was killed starts again.
 
 use super::World;
 use serde_json::json;
 
 #[test]
-fn what_ran_is_queued_again_and_what_was_over_stays_over() {
+fn running_tasks_are_queued_again_and_completed_ones_stay_completed() {
     let mut world = World::with_job(json!({"usesTaskDependencies": true}));
     world.add_task("done", json!({})).unwrap();
     world.exit("/done", 0);
@@ -21,7 +21,7 @@ fn what_ran_is_queued_again_and_what_was_over_stays_over() {
 }
 
 #[test]
-fn preparations_run_again_and_a_job_that_ends_still_releases() {
+fn preparations_run_again_and_an_ending_job_still_runs_its_release() {
     let chores = json!({"jobPreparationTask": {"commandLine": "x"}, "jobReleaseTask": {"commandLine": "x"}});
     let mut world = World::with_job(chores);
     world.add_task("t", json!({})).unwrap();
@@ -40,7 +40,7 @@ fn preparations_run_again_and_a_job_that_ends_still_releases() {
 }
 
 #[test]
-fn nodes_boot_anew_and_those_that_left_are_gone() {
+fn nodes_boot_again_and_removed_ones_stay_removed() {
     let mut world = World::with_job(json!({}));
     world.add_task("t", json!({})).unwrap();
     let resize = json!({"targetDedicatedNodes": 0, "nodeDeallocationOption": "taskcompletion"});
@@ -53,7 +53,7 @@ fn nodes_boot_anew_and_those_that_left_are_gone() {
 }
 
 #[test]
-fn schedules_and_formulas_go_on() {
+fn schedules_and_formulas_continue() {
     let mut world = World::new();
     world
         .add_pool("p", json!({"enableAutoScale": true, "autoScaleFormula": "$TargetDedicatedNodes = 2;"}))

@@ -1,6 +1,6 @@
-//! Jobs that begin by the clock.
+//! Tests job schedules.
 
-use super::{World, told, with};
+use super::{World, outcome_text, with};
 use crate::model::query::Select;
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ fn add(world: &mut World, schedule: Value, more: Value) -> String {
         json!({"id": "s", "schedule": schedule, "jobSpecification": {"poolInfo": {"poolId": "p"}}}),
         more,
     );
-    let outcome = told(world.model.create_schedule(serde_json::from_value(body).unwrap(), world.now));
+    let outcome = outcome_text(world.model.create_schedule(serde_json::from_value(body).unwrap(), world.now));
     world.settle();
     outcome
 }
@@ -48,7 +48,7 @@ fn a_schedule_without_recurrence_has_one_job_and_ends_with_it() {
 }
 
 #[test]
-fn a_job_begins_at_each_time_unless_the_one_before_is_under_way() {
+fn a_job_starts_at_each_time_unless_the_previous_one_is_unfinished() {
     let mut world = world();
     add(&mut world, json!({"recurrenceInterval": "PT1H"}), json!({}));
     end_job(&mut world, "s:job-1");
@@ -64,7 +64,7 @@ fn a_job_begins_at_each_time_unless_the_one_before_is_under_way() {
 }
 
 #[test]
-fn times_that_were_missed_by_more_than_the_window_are_passed_over() {
+fn times_missed_by_more_than_the_start_window_are_skipped() {
     let mut world = world();
     add(&mut world, json!({"recurrenceInterval": "PT1H", "startWindow": "PT10M"}), json!({}));
     world.pass(3600 + 1200);
@@ -75,7 +75,7 @@ fn times_that_were_missed_by_more_than_the_window_are_passed_over() {
 }
 
 #[test]
-fn a_schedule_begins_and_ends_at_its_times() {
+fn a_schedule_starts_and_ends_at_its_times() {
     let mut world = world();
     let times = json!({
         "doNotRunUntil": "2026-03-02T11:00:00Z",
@@ -97,34 +97,34 @@ fn schedules_are_disabled_changed_ended_and_deleted() {
     let mut world = world();
     add(&mut world, json!({"recurrenceInterval": "PT1H"}), json!({}));
     let now = world.now;
-    assert_eq!(told(world.model.enable_schedule("s", false, now)), "ok");
+    assert_eq!(outcome_text(world.model.enable_schedule("s", false, now)), "ok");
     end_job(&mut world, "s:job-1");
     world.pass(7200);
     assert_eq!((jobs(&world).len(), seen(&world)["state"].as_str()), (1, Some("disabled")));
     let patch =
         serde_json::from_value(json!({"jobSpecification": {"priority": 5, "poolInfo": {"poolId": "p"}}}))
             .unwrap();
-    assert_eq!(told(world.model.change_schedule("S", patch, false, world.now)), "ok");
-    assert_eq!(told(world.model.enable_schedule("s", true, world.now)), "ok");
+    assert_eq!(outcome_text(world.model.change_schedule("S", patch, false, world.now)), "ok");
+    assert_eq!(outcome_text(world.model.enable_schedule("s", true, world.now)), "ok");
     assert_eq!(world.job("s:job-2")["priority"], 5);
     let folder = world.model.job("s:job-2").unwrap().directory();
     assert_eq!(folder, "workitems/s/job-2");
-    assert_eq!(told(world.model.terminate_schedule("s", world.now)), "ok");
+    assert_eq!(outcome_text(world.model.terminate_schedule("s", world.now)), "ok");
     world.settle();
     assert_eq!(
         (seen(&world)["state"].as_str(), world.job("s:job-2")["executionInfo"]["terminateReason"].as_str()),
         (Some("completed"), Some("TerminateJobSchedule"))
     );
     for refused in [world.model.terminate_schedule("s", now), world.model.enable_schedule("s", true, now)] {
-        assert_eq!(told(refused), "409 JobScheduleCompleted");
+        assert_eq!(outcome_text(refused), "409 JobScheduleCompleted");
     }
-    assert_eq!(told(world.model.delete_schedule("s", now)), "ok");
-    assert_eq!(told(world.model.delete_schedule("s", now)), "404 JobScheduleNotFound");
-    assert_eq!(told(world.model.job("s:job-1")), "404 JobNotFound");
+    assert_eq!(outcome_text(world.model.delete_schedule("s", now)), "ok");
+    assert_eq!(outcome_text(world.model.delete_schedule("s", now)), "404 JobScheduleNotFound");
+    assert_eq!(outcome_text(world.model.job("s:job-1")), "404 JobNotFound");
 }
 
 #[test]
-fn a_pool_made_for_a_schedule_serves_all_its_jobs_and_goes_with_it() {
+fn the_auto_pool_of_a_schedule_runs_all_its_jobs_and_is_deleted_with_it() {
     let mut world = World::new();
     let image = json!({"imageReference": {}, "nodeAgentSKUId": "batch.node.ubuntu 22.04"});
     let pool = json!({"vmSize": "a1", "targetDedicatedNodes": 1, "virtualMachineConfiguration": image});
@@ -139,11 +139,11 @@ fn a_pool_made_for_a_schedule_serves_all_its_jobs_and_goes_with_it() {
     assert_eq!(pool_of(&world, "s:job-2"), first);
     world.model.delete_schedule("s", world.now).unwrap();
     world.settle();
-    assert_eq!(told(world.model.pool(&first)), "404 PoolNotFound");
+    assert_eq!(outcome_text(world.model.pool(&first)), "404 PoolNotFound");
 }
 
 #[test]
-fn wrong_schedules_are_refused_by_name() {
+fn invalid_schedules_are_rejected_with_a_code() {
     let table = [
         (json!({"recurrenceInterval": "PT30S"}), json!({}), "400 InvalidPropertyValue"),
         (json!({"startWindow": "PT30S"}), json!({}), "400 InvalidPropertyValue"),
@@ -173,7 +173,7 @@ fn wrong_schedules_are_refused_by_name() {
 }
 
 #[test]
-fn a_job_that_is_over_at_once_is_followed_at_the_next_time() {
+fn a_job_that_ends_at_once_is_followed_at_the_next_time() {
     let mut world = world();
     let job =
         json!({"jobSpecification": {"poolInfo": {"poolId": "p"}, "onAllTasksComplete": "terminatejob"}});

@@ -1,13 +1,13 @@
-//! What may be asked in which state, and with what answer.
+//! Tests the response to each request in each state.
 
 use super::World;
 use serde_json::json;
 
-/// What is asked of one kind of thing, and what is answered, by the state it is in. Also shown in `docs/emulator.md`.
+/// The requests for one kind of object, and the responses in each state. Also shown in `docs/emulator.md`.
 struct Table {
-    /// Words between `|`: a line of states, then lines of a request and its answers.
+    /// Table with `|` between cells: a line of states, then one line per request with its responses.
     text: &'static str,
-    /// A world with the thing in a state.
+    /// Creates a world with the object in a state.
     make: fn(&str) -> World,
 }
 
@@ -18,7 +18,7 @@ impl Table {
     }
 }
 
-/// Every request against every state; all that differ from the table are told at once.
+/// Checks every request in every state; reports all differences from the table together.
 fn check(table: &Table) {
     let cells = table.cells();
     let (columns, lines) = cells.split_first().unwrap();
@@ -33,7 +33,7 @@ fn check(table: &Table) {
                 code => format!("409 {code}"),
             };
             if found != expected {
-                wrong.push(format!("{} while {state}: {found}, not {expected}", line[0]));
+                wrong.push(format!("{} while {state}: expected {expected}, found {found}", line[0]));
             }
         }
     }
@@ -65,7 +65,7 @@ fn job_in(state: &str) -> World {
 const JOBS: Table = Table { text: include_str!("../../../states/jobs.txt"), make: job_in };
 
 #[test]
-fn jobs_answer_by_their_state() {
+fn responses_of_jobs_depend_on_their_state() {
     check(&JOBS);
 }
 
@@ -92,7 +92,7 @@ fn task_in(state: &str) -> World {
 const TASKS: Table = Table { text: include_str!("../../../states/tasks.txt"), make: task_in };
 
 #[test]
-fn tasks_answer_by_their_state() {
+fn responses_of_tasks_depend_on_their_state() {
     check(&TASKS);
 }
 
@@ -118,7 +118,7 @@ fn pool_in(state: &str) -> World {
 const POOLS: Table = Table { text: include_str!("../../../states/pools.txt"), make: pool_in };
 
 #[test]
-fn pools_answer_by_their_state() {
+fn responses_of_pools_depend_on_their_state() {
     check(&POOLS);
 }
 
@@ -159,7 +159,7 @@ fn node_in(state: &str) -> World {
 const NODES: Table = Table { text: include_str!("../../../states/nodes.txt"), make: node_in };
 
 #[test]
-fn nodes_answer_by_their_state() {
+fn responses_of_nodes_depend_on_their_state() {
     check(&NODES);
 }
 
@@ -170,7 +170,7 @@ fn schedule_in(state: &str) -> World {
         let schedule = json!({"id": "s", "schedule": {"recurrenceInterval": "PT1H"}, "jobSpecification": {"poolInfo": {"poolId": "p"}}});
         world.model.create_schedule(serde_json::from_value(schedule).unwrap(), world.now).unwrap();
         world.settle();
-        // A task that runs keeps the job, and with it the schedule, from being over.
+        // A running task keeps the job, and therefore the schedule, from ending.
         world
             .model
             .add_task(
@@ -199,7 +199,7 @@ fn schedule_in(state: &str) -> World {
 const SCHEDULES: Table = Table { text: include_str!("../../../states/job-schedules.txt"), make: schedule_in };
 
 #[test]
-fn schedules_answer_by_their_state() {
+fn responses_of_schedules_depend_on_their_state() {
     check(&SCHEDULES);
 }
 
@@ -223,8 +223,8 @@ fn metadata_without_pairs_is_not_shown() {
 }
 
 #[test]
-fn slots_of_a_pool_change_while_it_has_no_nodes() {
-    for (nodes, slots, told, shown) in [
+fn slots_of_a_pool_can_change_while_it_has_no_nodes() {
+    for (nodes, slots, outcome_text, shown) in [
         (0, 4, "ok", 4),
         (1, 4, "409 OperationInvalidForCurrentState", 1),
         (0, 0, "400 InvalidPropertyValue", 1),
@@ -233,14 +233,18 @@ fn slots_of_a_pool_change_while_it_has_no_nodes() {
         let mut world = World::new();
         world.add_pool("p", json!({"targetDedicatedNodes": nodes})).unwrap();
         let patch = serde_json::from_value(json!({"taskSlotsPerNode": slots})).unwrap();
-        assert_eq!(super::told(world.model.patch_pool("p", patch, world.now)), told, "{nodes} {slots}");
+        assert_eq!(
+            super::outcome_text(world.model.patch_pool("p", patch, world.now)),
+            outcome_text,
+            "{nodes} {slots}"
+        );
         assert_eq!(world.pool("p")["taskSlotsPerNode"], shown, "{nodes} {slots}");
     }
 }
 
 #[test]
-fn a_schedule_tells_its_next_time_as_long_as_there_will_be_one() {
-    for (state, told) in [
+fn a_schedule_shows_its_next_time_while_there_is_one() {
+    for (state, outcome_text) in [
         ("active", true),
         ("disabled", true),
         ("terminating", false),
@@ -250,6 +254,6 @@ fn a_schedule_tells_its_next_time_as_long_as_there_will_be_one() {
         let world = schedule_in(state);
         let schedule = world.model.schedule_named("s").unwrap();
         let seen = world.model.see_schedule(schedule, &Default::default());
-        assert_eq!(seen["executionInfo"]["nextRunTime"].is_string(), told, "{state}");
+        assert_eq!(seen["executionInfo"]["nextRunTime"].is_string(), outcome_text, "{state}");
     }
 }

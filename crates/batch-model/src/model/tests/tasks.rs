@@ -1,16 +1,16 @@
-//! Tasks: dependencies, exit conditions, tries, limits and places.
+//! Tests tasks: dependencies, exit conditions, attempts, limits and placement.
 
-use super::{World, told};
+use super::{World, outcome_text};
 use crate::orders::ResourceSource;
 use serde_json::{Value, json};
 
 #[test]
-fn what_a_tasks_end_means_depends_on_its_exit_conditions() {
+fn exit_conditions_decide_about_the_job_and_dependent_tasks() {
     let satisfy = json!({"dependencyAction": "satisfy"});
     let block = json!({"dependencyAction": "block"});
     let terminate = json!({"jobAction": "terminate"});
     let disable = json!({"jobAction": "disable"});
-    // Exit code, conditions; what the dependent task is then, and what the job.
+    // Exit code, conditions; then the state of the dependent task and of the job.
     let table = [
         (0, json!({}), "running", "active"),
         (1, json!({}), "active", "active"),
@@ -47,7 +47,7 @@ fn what_a_tasks_end_means_depends_on_its_exit_conditions() {
 }
 
 #[test]
-fn a_task_waits_for_ids_and_ranges_that_may_come_later() {
+fn a_task_can_depend_on_ids_and_ranges_that_do_not_exist_yet() {
     let mut world = World::with_job(json!({"usesTaskDependencies": true}));
     world
         .add_task("last", json!({"dependsOn": {"taskIds": ["x"], "taskIdRanges": [{"start": 1, "end": 2}]}}))
@@ -61,8 +61,8 @@ fn a_task_waits_for_ids_and_ranges_that_may_come_later() {
 }
 
 #[test]
-fn a_task_is_tried_as_often_as_it_may() {
-    // The job's retries, the task's; tries in all.
+fn a_task_is_retried_up_to_its_limit() {
+    // Retries of the job and of the task; number of attempts.
     for (job, task, tries) in [(0, None, 1), (2, None, 3), (2, Some(0), 1), (0, Some(1), 2)] {
         let mut world = World::with_job(json!({"constraints": {"maxTaskRetryCount": job}}));
         let constraints = task.map_or(json!({}), |task| json!({"constraints": {"maxTaskRetryCount": task}}));
@@ -85,7 +85,7 @@ fn a_task_is_tried_as_often_as_it_may() {
 }
 
 #[test]
-fn a_task_that_runs_too_long_is_ended_and_not_tried_again() {
+fn a_task_that_exceeds_its_time_limit_is_ended_and_not_retried() {
     let mut world = World::with_job(json!({}));
     let constraints = json!({"constraints": {"maxWallClockTime": "PT1M", "maxTaskRetryCount": 3}});
     world.add_task("t", constraints).unwrap();
@@ -99,7 +99,7 @@ fn a_task_that_runs_too_long_is_ended_and_not_tried_again() {
 }
 
 #[test]
-fn files_are_kept_as_long_as_asked_also_of_a_task_that_ran_again() {
+fn files_are_kept_for_their_retention_time_even_after_a_second_run() {
     let mut world = World::with_job(json!({}));
     world.add_task("t", json!({"constraints": {"retentionTime": "PT1H"}})).unwrap();
     world.exit("/t", 1);
@@ -114,7 +114,7 @@ fn files_are_kept_as_long_as_asked_also_of_a_task_that_ran_again() {
 }
 
 #[test]
-fn tasks_fill_nodes_by_slots_as_the_pool_says() {
+fn tasks_fill_nodes_according_to_the_fill_type() {
     for (fill, expected) in [("spread", [1, 1]), ("pack", [0, 2])] {
         let mut world = World::new();
         let policy = json!({"nodeFillType": fill});
@@ -171,7 +171,7 @@ fn a_slot_is_given_to_another_task_only_after_its_process_has_ended() {
 }
 
 #[test]
-fn a_task_goes_to_the_node_it_likes_if_there_is_room() {
+fn a_task_runs_on_its_preferred_node_if_it_has_free_slots() {
     let mut world = World::new();
     world.add_pool("p", json!({"targetDedicatedNodes": 3})).unwrap();
     world.add_job("j", json!({})).unwrap();
@@ -185,7 +185,7 @@ fn a_task_goes_to_the_node_it_likes_if_there_is_room() {
 }
 
 #[test]
-fn wrong_tasks_are_refused_by_name() {
+fn invalid_tasks_are_rejected_with_a_code() {
     let file = |file: Value| json!({"resourceFiles": [file]});
     let table = [
         (json!({"id": ""}), "400 InvalidPropertyValue"),
@@ -215,7 +215,7 @@ fn wrong_tasks_are_refused_by_name() {
         let chore = json!({"commandLine": "x"});
         let mut world = World::with_job(json!({"jobPreparationTask": chore, "jobReleaseTask": chore}));
         world.add_task("t", json!({})).unwrap();
-        assert_eq!(told(world.add_task("new", more.clone())), expected, "{more}");
+        assert_eq!(outcome_text(world.add_task("new", more.clone())), expected, "{more}");
     }
     let mut world = World::with_job(json!({"usesTaskDependencies": true}));
     let long = "x".repeat(64);
@@ -229,7 +229,7 @@ fn wrong_tasks_are_refused_by_name() {
         ),
     ];
     for (on, expected) in table {
-        assert_eq!(told(world.add_task("new", json!({"dependsOn": on}))), expected);
+        assert_eq!(outcome_text(world.add_task("new", json!({"dependsOn": on}))), expected);
     }
 }
 
@@ -256,7 +256,7 @@ fn counts_follow_tasks_through_their_states() {
 }
 
 #[test]
-fn a_container_of_the_accounts_own_storage_is_read_with_a_signature_for_it() {
+fn a_container_of_the_linked_storage_account_is_read_with_a_sas() {
     let mut world = World::with_job(json!({}));
     let file = json!({"autoStorageContainerName": "inputs", "blobPrefix": "a/", "filePath": "in"});
     world.add_task("t", json!({"resourceFiles": [file]})).unwrap();
@@ -271,7 +271,7 @@ fn a_container_of_the_accounts_own_storage_is_read_with_a_signature_for_it() {
 }
 
 #[test]
-fn a_task_that_was_released_stays_so_when_what_it_depended_on_is_deleted() {
+fn a_released_task_stays_released_when_its_dependency_is_deleted() {
     let mut world = World::with_job(json!({"usesTaskDependencies": true}));
     world.add_task("first", json!({})).unwrap();
     world.exit("first", 0);
@@ -280,7 +280,7 @@ fn a_task_that_was_released_stays_so_when_what_it_depended_on_is_deleted() {
     world.add_task("released", on(&["first"])).unwrap();
     world.model.delete_task("j", "first", world.now).unwrap();
     world.settle();
-    // One that comes later waits for the next task of that id.
+    // A task that is added later waits for the next task of that id.
     world.add_task("later", on(&["first"])).unwrap();
     for anew in [false, true] {
         if anew {
@@ -295,7 +295,7 @@ fn a_task_that_was_released_stays_so_when_what_it_depended_on_is_deleted() {
 }
 
 #[test]
-fn tasks_of_a_job_run_in_a_pool_that_is_made_after_it() {
+fn tasks_of_a_job_run_in_a_pool_that_is_created_later() {
     for anew in [false, true] {
         let mut world = World::with_job(json!({}));
         world.ask("disable scheduling");
@@ -313,7 +313,7 @@ fn tasks_of_a_job_run_in_a_pool_that_is_made_after_it() {
 }
 
 #[test]
-fn slots_that_a_deleted_job_gives_back_are_taken_by_others() {
+fn slots_of_a_deleted_job_are_used_by_others() {
     let mut world = World::with_job(json!({}));
     world.add_job("k", json!({})).unwrap();
     let task = |id: &str| serde_json::from_value(json!({"id": id, "commandLine": "x"})).unwrap();
@@ -326,7 +326,7 @@ fn slots_that_a_deleted_job_gives_back_are_taken_by_others() {
 }
 
 #[test]
-fn a_job_may_be_made_before_its_pool_by_every_way_and_waits_for_it() {
+fn a_job_created_before_its_pool_waits_for_it() {
     let read = |body| serde_json::from_value(body).unwrap();
     let schedule = json!({"id": "s", "schedule": {"recurrenceInterval": "PT1H"},
                           "jobSpecification": {"poolInfo": {"poolId": "later"}}});
@@ -366,7 +366,7 @@ fn a_job_may_be_made_before_its_pool_by_every_way_and_waits_for_it() {
 }
 
 #[test]
-fn tasks_that_need_more_slots_than_a_node_has_wait_and_hold_up_no_other() {
+fn tasks_that_need_more_slots_than_a_node_has_block_no_others() {
     let mut world = World::with_job(json!({}));
     for number in 0..100 {
         world.add_task(&format!("big-{number}"), json!({"requiredSlots": 2})).unwrap();
@@ -375,7 +375,7 @@ fn tasks_that_need_more_slots_than_a_node_has_wait_and_hold_up_no_other() {
     assert_eq!(world.runs(), ["small"]);
     world.exit("small", 0);
     assert_eq!(world.runs(), Vec::<String>::new());
-    // A pool with larger nodes takes them.
+    // A pool with larger nodes runs them.
     world.ask("delete pool");
     world.add_pool("p", json!({"targetDedicatedNodes": 1, "taskSlotsPerNode": 2})).unwrap();
     assert_eq!(world.runs(), ["big-0"]);

@@ -1,11 +1,11 @@
-//! Core hours of pools, and statistics.
+//! Tests core hours of pools, and statistics.
 
-use super::{Act, World, read};
+use super::{NodeAction, World, read};
 use crate::{model::query::Select, orders::Spent};
 use dropmill_azure_wire::time::Timestamp;
 use serde_json::{Value, json};
 
-/// Usage within a time, an interval a word: pool, begin, end, hours.
+/// Returns the usage within a time range, one text per interval: pool, start, end, hours.
 fn usage(world: &World, from: Option<&str>, to: Option<&str>) -> Vec<String> {
     let moment = |text: &str| format!("2026-03-02T{text}:00Z").parse::<Timestamp>().unwrap();
     let all = world.model.pool_usage(from.map(moment), to.map(moment), world.now).unwrap();
@@ -21,9 +21,9 @@ fn statistics(seen: &impl serde::Serialize) -> Value {
     serde_json::to_value(seen).unwrap()["stats"].clone()
 }
 
-/// The world begins at ten; nodes have four cores.
+/// The simulated time starts at ten; nodes have four cores.
 #[test]
-fn core_hours_are_told_by_pool_and_half_hour_also_of_pools_that_are_gone() {
+fn core_hours_are_listed_by_pool_and_half_hour_even_for_deleted_pools() {
     let mut world = World::new();
     world.pass(600);
     world.add_pool("p", json!({"targetDedicatedNodes": 1, "targetLowPriorityNodes": 1})).unwrap();
@@ -49,18 +49,18 @@ fn core_hours_are_told_by_pool_and_half_hour_also_of_pools_that_are_gone() {
     assert_eq!(usage(&world, Some("09:00"), None), all, "also in another life");
     let (from, to) = ("2026-03-02T11:30:00Z".parse().unwrap(), "2026-03-02T11:00:00Z".parse().unwrap());
     assert_eq!(
-        super::told(world.model.pool_usage(Some(from), Some(to), world.now)),
+        super::outcome_text(world.model.pool_usage(Some(from), Some(to), world.now)),
         "400 InvalidQueryParameterValue"
     );
 }
 
 #[test]
-fn a_machine_that_is_given_back_does_not_count() {
+fn a_deallocated_machine_does_not_count() {
     let mut world = World::new();
     world.add_pool("p", json!({"targetDedicatedNodes": 1})).unwrap();
     world.pass(600);
     let (node, now) = (world.node_ids()[0].clone(), world.now);
-    world.model.restart_node("p", &node, Act::Deallocate, None, now).unwrap();
+    world.model.restart_node("p", &node, NodeAction::Deallocate, None, now).unwrap();
     world.settle();
     world.pass(600);
     world.model.start_node("p", &node, world.now).unwrap();
@@ -75,7 +75,7 @@ fn a_machine_that_is_given_back_does_not_count() {
 }
 
 #[test]
-fn statistics_of_jobs_and_tasks_are_theirs_and_only_for_who_asks() {
+fn statistics_of_jobs_and_tasks_are_returned_only_on_request() {
     let mut world = World::with_job(json!({}));
     world.add_task("one", json!({"constraints": {"maxTaskRetryCount": 1}})).unwrap();
     world.add_task("two", json!({})).unwrap();
@@ -91,9 +91,9 @@ fn statistics_of_jobs_and_tasks_are_theirs_and_only_for_who_asks() {
     {
         let job = world.model.job("j").unwrap();
         let stats = statistics(&world.model.see_job(job, &select));
-        let told = |name: &str| stats[name].clone();
-        assert_eq!((told("numSucceededTasks"), told("numFailedTasks")), (json!("1"), json!("1")));
-        assert_eq!((told("numTaskRetries"), told("url")), (json!("1"), json!("http://batch/jobs/j")));
+        let number = |name: &str| stats[name].clone();
+        assert_eq!((number("numSucceededTasks"), number("numFailedTasks")), (json!("1"), json!("1")));
+        assert_eq!((number("numTaskRetries"), number("url")), (json!("1"), json!("http://batch/jobs/j")));
         let task = world.model.task("j", "two").unwrap();
         let stats = statistics(&world.model.see_task(job, task, &select));
         assert_eq!(stats["url"], "http://batch/jobs/j/tasks/two");
@@ -102,7 +102,7 @@ fn statistics_of_jobs_and_tasks_are_theirs_and_only_for_who_asks() {
 }
 
 #[test]
-fn what_the_last_try_of_each_task_took_of_the_machine_is_told_also_in_another_life() {
+fn the_resource_usage_of_each_last_attempt_is_kept_after_a_restart() {
     let mut world = World::with_job(json!({}));
     world.add_task("one", json!({"constraints": {"maxTaskRetryCount": 1}})).unwrap();
     world.add_task("two", json!({})).unwrap();
@@ -115,13 +115,13 @@ fn what_the_last_try_of_each_task_took_of_the_machine_is_told_also_in_another_li
     let world = world.begin_anew();
     let select = Select::default().expanding("stats", world.now);
     let job = world.model.job("j").unwrap();
-    let told = |stats: Value| {
+    let used = |stats: Value| {
         ["userCPUTime", "kernelCPUTime", "readIOps", "writeIOps", "readIOGiB"].map(|name| stats[name].clone())
     };
     let task = world.model.task("j", "one").unwrap();
-    let once = told(statistics(&world.model.see_task(job, task, &select)));
+    let once = used(statistics(&world.model.see_task(job, task, &select)));
     assert_eq!(json!(once), json!(["PT1.5S", "PT0.25S", "2097152", "1", 1.0]));
-    let both = told(statistics(&world.model.see_job(job, &select)));
+    let both = used(statistics(&world.model.see_job(job, &select)));
     assert_eq!(json!(both), json!(["PT3S", "PT0.5S", "4194304", "2", 2.0]));
 }
 

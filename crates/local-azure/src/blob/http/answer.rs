@@ -1,4 +1,4 @@
-//! How the service answers: headers that every answer has, refusals by status and code.
+//! Responses of the service: common headers, and errors by status and code.
 
 use crate::{
     blob::{
@@ -18,24 +18,24 @@ use dropmill_azure_wire::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-/// A refusal: status, code, words.
+/// An error response: status, code, message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The status.
+    /// HTTP status.
     pub status: StatusCode,
-    /// The rest.
+    /// Code and message.
     pub error: BlobErrorBody,
-    /// Headers that the answer has beside those of every refusal.
+    /// Additional headers of the response.
     pub headers: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
-    /// Creates a refusal without headers of its own.
+    /// Creates an error response without additional headers.
     pub fn new(status: StatusCode, error: BlobErrorBody) -> Self {
         Self { status, error, headers: vec![] }
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
@@ -43,28 +43,28 @@ impl Refusal {
     }
 }
 
-/// Refuses with a code and words.
+/// Creates an error response with a code and a message.
 pub fn refuse(status: u16, code: &str, words: &str) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Refusal::new(status, BlobErrorBody::new(code, words))
 }
 
-/// Refuses a range that begins behind the end of a content of `length` bytes.
+/// Creates the error for a range that begins after the end of a content of `length` bytes.
 pub fn no_such_range(length: u64) -> Refusal {
     let words = "The range specified is invalid for the current size of the resource.";
     refuse(416, "InvalidRange", words).with_header("content-range", format!("bytes */{length}"))
 }
 
-/// Refuses an MD5 that is not base64 of 16 bytes.
+/// Creates the error for an MD5 that is not base64 of 16 bytes.
 pub fn invalid_md5() -> Refusal {
     let words = "The MD5 value specified in the request is invalid. The MD5 value must be 128 bits and Base64-encoded.";
     refuse(400, "InvalidMd5", words)
 }
 
-/// Reports what the source of a copy answered as an error of the copy, with the source's status.
+/// Returns the error of a copy's source as an error of the copy, with the source's status.
 pub fn of_source(refusal: Refusal) -> Refusal {
     let Refusal { status, error, .. } = refusal;
-    // A failure of this service is none of the source.
+    // A failure of this service is not an error of the source.
     if status.is_server_error() {
         return Refusal::new(status, error);
     }
@@ -75,17 +75,17 @@ pub fn of_source(refusal: Refusal) -> Refusal {
         .with_header("x-ms-copy-source-error-code", source)
 }
 
-/// The service failed, not the caller.
+/// Creates an error for a failure of the service.
 pub fn internal() -> Refusal {
     refuse(500, "InternalError", "The server encountered an internal error. Please retry the request.")
 }
 
-/// Something that Azure has and this service has not.
+/// Creates an error for a feature of Azure that this service does not have.
 pub fn not_here(what: &str) -> Refusal {
-    refuse(501, "NotImplemented", &format!("This service does not have {what}."))
+    refuse(501, "NotImplemented", &format!("This service does not support {what}."))
 }
 
-/// A body that is longer than it may be.
+/// Creates the error for a body that is too long.
 pub fn too_large() -> Refusal {
     refuse(
         413,
@@ -94,7 +94,7 @@ pub fn too_large() -> Refusal {
     )
 }
 
-/// A sum that a header gives is not that of the body.
+/// Creates the error for a checksum that does not match the body.
 pub fn mismatch(what: &str) -> Refusal {
     let (code, name) = if what == "MD5" { ("Md5Mismatch", "MD5") } else { ("Crc64Mismatch", "CRC64") };
     let words = format!(
@@ -112,7 +112,7 @@ impl From<Refused> for Refusal {
             }
             Refused::NoBlob => (404, "BlobNotFound", "The specified blob does not exist."),
             Refused::BlobExists => (409, "BlobAlreadyExists", "The specified blob already exists."),
-            // As Azure has it: a SAS without `w` that meets a blob is one without the permission.
+            // As in Azure: replacing a blob with a SAS without `w` is a missing permission.
             Refused::NotReplaceable => (
                 403,
                 "AuthorizationPermissionMismatch",
@@ -155,7 +155,7 @@ impl From<Refused> for Refusal {
     }
 }
 
-/// What a lease does not allow, `of` being what is leased.
+/// Creates the error for a violated lease; `of` is the leased resource.
 fn lease_denied(denied: Denied, of: &str) -> Refusal {
     let with = if of == "blob" { "WithBlobOperation" } else { "WithContainerOperation" };
     let (status, code, words) = match denied {
@@ -226,28 +226,28 @@ impl From<BadAddress> for Refusal {
     }
 }
 
-/// An answer without body.
+/// Returns a response without a body.
 pub fn empty(status: StatusCode) -> Response {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = status;
     answer
 }
 
-/// An answer with XML.
+/// Returns a response with XML.
 pub fn xml(text: String) -> Response {
     let mut answer = Response::new(Body::from(text));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     answer
 }
 
-/// Sets a header, if it can hold the value.
+/// Sets a header, if it can contain the value.
 pub fn put(answer: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }
 }
 
-/// Puts metadata into an answer, its names spelled as they were given.
+/// Adds metadata to a response, with the original spelling of the names.
 pub fn put_named(answer: &mut Response, metadata: &Metadata) {
     put_metadata(metadata, answer.headers_mut());
     if metadata.keys().any(|key| key.bytes().any(|byte| byte.is_ascii_uppercase())) {
@@ -256,7 +256,7 @@ pub fn put_named(answer: &mut Response, metadata: &Metadata) {
     }
 }
 
-/// An answer with tag and moment.
+/// Returns a response with ETag and modification time.
 pub fn tagged(status: StatusCode, etag: &ETag, modified: Timestamp) -> Response {
     let mut answer = empty(status);
     put(&mut answer, "etag", &etag.quoted());
@@ -264,16 +264,16 @@ pub fn tagged(status: StatusCode, etag: &ETag, modified: Timestamp) -> Response 
     answer
 }
 
-/// The answer to a write of a blob.
+/// Returns the response to a write of a blob.
 pub fn written(status: StatusCode, blob: &Blob) -> Response {
     let mut answer = tagged(status, &blob.facts.etag(), blob.facts.modified);
     put(&mut answer, name::REQUEST_SERVER_ENCRYPTED, "true");
     answer
 }
 
-/// Headers of every answer.
+/// Sets the common headers of every response.
 pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: &str, now: Timestamp) {
-    // Answered in the caller's version, however new: nothing here depends on it.
+    // The response has the client's version, however new it is, because the behaviour does not depend on it.
     let version = asked.get(name::VERSION).cloned().unwrap_or(HeaderValue::from_static(VERSION));
     let headers = answer.headers_mut();
     headers.insert(name::VERSION, version);
@@ -289,7 +289,7 @@ pub fn dress(answer: &mut Response, asked: &HeaderMap, request_id: &str, now: Ti
     }
 }
 
-/// A refusal as an answer. To HEAD the code stands in the header alone.
+/// Converts an error to a response. For HEAD, the code is only in the header.
 pub fn refusal(refusal: Refusal, is_head: bool, request_id: &str, now: Timestamp) -> Response {
     let code =
         HeaderValue::try_from(&refusal.error.code).unwrap_or(HeaderValue::from_static("InternalError"));

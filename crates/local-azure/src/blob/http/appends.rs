@@ -1,4 +1,4 @@
-//! Append blobs: made empty, then growing block by block.
+//! Append blobs: created empty, then extended block by block.
 
 use super::{
     Answered,
@@ -18,7 +18,7 @@ use http::{HeaderMap, StatusCode};
 impl Ask<'_> {
     pub(super) async fn create_append_blob(&self) -> Answered {
         if declared(self.headers)? != 0 {
-            let words = "An append blob begins empty: Content-Length must be 0.";
+            let words = "An append blob is created empty: Content-Length must be 0.";
             return Err(refuse(400, "InvalidHeaderValue", words));
         }
         if self.headers.contains_key(name::ACCESS_TIER) {
@@ -28,7 +28,7 @@ impl Ask<'_> {
         described.kind = Kind::Append;
         let Address { container, blob } = self.address;
         let put = self.inner.store.put_blob(container, blob, Incoming::Nothing, described, &allow);
-        Ok(written(StatusCode::CREATED, &*put.told().await?))
+        Ok(written(StatusCode::CREATED, &*put.durable().await?))
     }
 
     pub(super) async fn append_block(&self, body: &mut Body) -> Answered {
@@ -40,7 +40,8 @@ impl Ask<'_> {
         self.append_block_of(&headers, &mut body).await
     }
 
-    /// A block of a body that has these headers: the request's own, or one that was made of another blob.
+    /// Appends a block from a body with these headers: those of the request, or generated ones for a part of
+    /// another blob.
     async fn append_block_of(&self, headers: &HeaderMap, body: &mut Body) -> Answered {
         let number = |header: &'static str| match self.header(header) {
             None => Ok(None),
@@ -55,13 +56,13 @@ impl Ask<'_> {
         let change = self.allow_change()?;
         let allow = |found: Option<&BlobFacts>| change(found);
         self.foresee(&allow).await?;
-        // As with blocks: one of the two sums is told, MD5 if it was given.
+        // As for blocks: the response has one checksum, the MD5 if it was sent.
         let md5 = headers.contains_key("content-md5");
         let sums = Sums::wanting(md5, !md5 || headers.contains_key(name::CONTENT_CRC64));
         let store = &self.inner.store;
         let taken = take_in(store, headers, body, limit::APPEND_BYTES, sums).await?;
         let Address { container, blob } = self.address;
-        let blob = store.append_block(container, blob, taken.bytes, limits, &allow).told().await?;
+        let blob = store.append_block(container, blob, taken.bytes, limits, &allow).durable().await?;
         let mut answer = written(StatusCode::CREATED, &blob);
         taken.sums.md5.iter().for_each(|md5| put(&mut answer, "content-md5", md5));
         taken.sums.crc64.iter().for_each(|crc64| put(&mut answer, name::CONTENT_CRC64, crc64));
@@ -72,5 +73,5 @@ impl Ask<'_> {
 }
 
 fn no_number(header: &str) -> Refusal {
-    refuse(400, "InvalidHeaderValue", &format!("{header} is no number."))
+    refuse(400, "InvalidHeaderValue", &format!("{header} is not a number."))
 }

@@ -1,4 +1,4 @@
-//! One request whose sender is known: its headers and query, read and checked.
+//! An authorized request with parsed and checked headers and query.
 
 use super::answer::{Refusal, invalid_md5, not_here, refuse};
 use crate::{
@@ -18,26 +18,26 @@ use dropmill_azure_wire::{
 use http::HeaderMap;
 use std::{net::IpAddr, sync::Arc};
 
-/// A request.
+/// The context of a request.
 pub struct Ask<'a> {
-    /// The service.
+    /// The service that handles it.
     pub inner: &'a Arc<Inner>,
-    /// Its headers.
+    /// Headers of the request.
     pub headers: &'a HeaderMap,
-    /// Its query as sent.
+    /// Query as it was sent.
     pub query: &'a str,
-    /// How the names of its metadata are spelled, if it came over a socket.
+    /// Spelling of its metadata names, if it arrived over a socket.
     pub spelling: Option<&'a Spelling>,
-    /// What its path names.
+    /// The resource that its path names.
     pub address: &'a Address,
-    /// What its sender may do.
+    /// Rights of the client.
     pub rights: Rights,
-    /// Where it came from.
+    /// Address of the client.
     pub from: IpAddr,
 }
 
-/// Headers that change what a request means and that this service does not obey: to ignore them would be wrong in
-/// silence.
+/// Headers that change the meaning of a request and that this service does not support: ignoring them
+/// silently would be wrong.
 const NOT_OBEYED: &[&str] = &[
     "x-ms-encryption-key",
     "x-ms-encryption-scope",
@@ -50,10 +50,10 @@ const NOT_OBEYED: &[&str] = &[
 ];
 
 impl Ask<'_> {
-    /// Refuses what this service would misunderstand.
+    /// Rejects a request with unsupported parts.
     ///
     /// # Errors
-    /// Naming it.
+    /// Returns an error that names the unsupported part.
     pub fn check(&self) -> Result<(), Refusal> {
         if let Some(header) = NOT_OBEYED.iter().find(|header| self.headers.contains_key(**header)) {
             return Err(not_here(&format!("the header {header}")));
@@ -63,7 +63,7 @@ impl Ask<'_> {
             return Err(not_here("the header x-ms-source-range"));
         }
         if !self.value("snapshot").is_empty() || !self.value("versionid").is_empty() {
-            // There are none, so none of this name.
+            // There are no snapshots, so none with this name.
             return Err(refuse(
                 404,
                 "BlobNotFound",
@@ -73,20 +73,20 @@ impl Ask<'_> {
         Ok(())
     }
 
-    /// A header that is text.
+    /// Returns a header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// A value of the query, decoded; empty if it is not there.
+    /// Returns a decoded value of the query; empty if it is missing.
     pub fn value(&self, name: &str) -> String {
         uri::value(self.query, name).unwrap_or_default().into_owned()
     }
 
-    /// Entries of a page that are asked for.
+    /// Returns the requested page size.
     ///
     /// # Errors
-    /// When that is no number, or 0.
+    /// Fails if it is not a number, or 0.
     pub fn page_size(&self) -> Result<usize, Refusal> {
         match (self.value("maxresults").as_str(), limit::PAGE as usize) {
             ("", most) => Ok(most),
@@ -107,21 +107,21 @@ impl Ask<'_> {
         }
     }
 
-    /// `maxresults` as answers repeat it.
+    /// Returns `maxresults` as responses repeat it.
     pub fn asked_size(&self) -> Option<u32> {
         self.value("maxresults").parse().ok()
     }
 
-    /// The metadata to keep.
+    /// Returns the metadata to store.
     ///
     /// # Errors
-    /// When it may not be such.
+    /// Fails if it is invalid.
     pub fn metadata(&self) -> Result<Metadata, Refusal> {
         let mut metadata = Metadata::new();
         for header in self.headers.keys().filter(|header| header.as_str().starts_with(name::METADATA_PREFIX))
         {
             let spelled = self.spelling.map_or(header.as_str(), |spelling| spelling.spell(header.as_str()));
-            // As Azure does: of a name that is given more than once, whatever its case, the values are joined.
+            // As in Azure: if a name occurs more than once, in any case, its values are joined.
             let values = self.headers.get_all(header).iter();
             let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
             metadata.insert(spelled.split_at(name::METADATA_PREFIX.len()).1.to_owned(), values.join(","));
@@ -140,10 +140,10 @@ impl Ask<'_> {
         Ok(metadata)
     }
 
-    /// What the headers of a put say of the blob; `plain` ones count where no `x-ms-blob-` one is given.
+    /// Returns the blob properties of a put; `plain` headers count if the `x-ms-blob-` one is missing.
     ///
     /// # Errors
-    /// When something may not be kept.
+    /// Fails if a property is invalid.
     pub fn described(&self, plain: bool) -> Result<Described, Refusal> {
         let either = |own: &str, other: &str| {
             let other = || self.header(other).filter(|_| plain);
@@ -165,10 +165,10 @@ impl Ask<'_> {
         Ok(Described { headers, metadata, tier, tags, copied: None, kind: Kind::Block })
     }
 
-    /// The tier that is asked for.
+    /// Returns the requested tier.
     ///
     /// # Errors
-    /// When it is none, or one whose blobs cannot be read.
+    /// Fails if it is invalid, or if its blobs could not be read.
     pub fn tier(&self) -> Result<Option<Box<str>>, Refusal> {
         match self.header(name::ACCESS_TIER) {
             None => Ok(None),

@@ -1,5 +1,5 @@
-//! Many small requests in the body of one: deletions of blobs and changes of their tier, each with an answer of its
-//! own, each signed by itself.
+//! Batch requests: deletions of blobs and changes of their tier in one body. Each part is signed separately
+//! and has its own response.
 
 use super::{
     Answered, act,
@@ -17,17 +17,17 @@ use dropmill_azure_wire::{sas, uri};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use std::sync::Arc;
 
-/// Requests in one.
+/// Maximum number of requests in one.
 const MOST: usize = 256;
-/// Bytes of one.
+/// Maximum length in bytes.
 const LONGEST: usize = 4 << 20;
 
-/// Whether a query asks for a batch.
+/// Returns whether a query is a batch request.
 pub fn is_one(query: &str) -> bool {
     uri::value(query, "comp").is_some_and(|comp| comp.eq_ignore_ascii_case("batch"))
 }
 
-/// Carries out all of it.
+/// Carries out all parts.
 pub async fn carry_out(
     inner: &Arc<Inner>,
     parts: &Parts,
@@ -40,22 +40,22 @@ pub async fn carry_out(
     if parts.headers.contains_key(header::AUTHORIZATION) || !sas::is_present(query) {
         authorize(inner, parts.into(), &address, HERE)?;
     } else {
-        // It does nothing by itself: what each part proves is what counts. But from a client that proves nothing, no
-        // body is received.
+        // The batch has no effect of its own: each part is authorized separately. But a client without any
+        // valid signature is rejected before its body is received.
         let from = parts.extensions.get().map_or(HERE, |Peer(from)| *from);
         check_signature(inner, query, &address, from)?;
     }
     let boundary =
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| boundary_of(value.to_str().ok()?));
     let boundary = boundary.ok_or_else(|| {
-        refuse(400, "InvalidHeaderValue", "The content of a batch is multipart/mixed with a boundary.")
+        refuse(400, "InvalidHeaderValue", "The content of a batch must be multipart/mixed with a boundary.")
     })?;
     let body = small(body, LONGEST).await?;
     let text = std::str::from_utf8(&body).map_err(|_| malformed("it is not UTF-8"))?;
     let asked = split(text, boundary)?;
     let mut answers = String::new();
     for (number, (id, mut request)) in asked.into_iter().enumerate() {
-        // A part comes from where the whole does.
+        // A part has the same client as the whole.
         request.extensions.clone_from(&parts.extensions);
         let now = inner.clock.now();
         let answer = one(inner, inside, &request).await;
@@ -73,7 +73,7 @@ pub async fn carry_out(
 }
 
 fn malformed(why: &str) -> Refusal {
-    refuse(400, "InvalidInput", &format!("The batch cannot be read: {why}."))
+    refuse(400, "InvalidInput", &format!("The batch is invalid: {why}."))
 }
 
 fn boundary_of(content_type: &str) -> Option<&str> {
@@ -82,11 +82,11 @@ fn boundary_of(content_type: &str) -> Option<&str> {
     (kind.trim().eq_ignore_ascii_case("multipart/mixed") && !boundary.is_empty()).then_some(boundary)
 }
 
-/// The requests of a batch, each with its Content-ID.
+/// Returns the requests of a batch, each with its Content-ID.
 fn split(text: &str, boundary: &str) -> Result<Vec<(Option<String>, Parts)>, Refusal> {
     let opening = format!("--{boundary}");
     let mut found = vec![];
-    // What precedes the first boundary is no part; what follows `--` after the last is none either.
+    // Text before the first boundary is not a part; neither is what follows the `--` after the last.
     for part in text.split(opening.as_str()).skip(1) {
         if part.starts_with("--") {
             return if found.is_empty() { Err(malformed("it has no parts")) } else { Ok(found) };
@@ -116,7 +116,7 @@ fn request<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Parts, Refusal> {
     Ok(request.into_parts().0)
 }
 
-/// One of them. Some clients name the account in its path, some do not.
+/// Carries out one part. Some clients include the account in its path, some do not.
 async fn one(inner: &Arc<Inner>, batch: &str, parts: &Parts) -> Answered {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let plain = path.strip_prefix('/').unwrap_or(path);
@@ -126,9 +126,9 @@ async fn one(inner: &Arc<Inner>, batch: &str, parts: &Parts) -> Answered {
     let allowed = (parts.method == Method::DELETE && comp.is_empty())
         || (parts.method == Method::PUT && comp == "tier");
     if !allowed || !is_blob {
-        return Err(not_here("batches of other things than deletions of blobs and changes of their tier"));
+        return Err(not_here("batches of requests other than deletions of blobs and changes of their tier"));
     }
-    // A batch that is sent to a container is about its blobs alone.
+    // A batch for a container may contain requests for its blobs only.
     if !batch.is_empty() && inside.split('/').next() != Some(batch) {
         return Err(refuse(400, "InvalidInput", "The batch was sent to another container."));
     }

@@ -1,4 +1,4 @@
-//! Conditional headers: whether a blob is still, or not any more, what the caller thinks it is.
+//! Conditional headers: a request is carried out only if the blob has, or does not have, the expected state.
 
 use super::{answer::Refusal, answer::refuse};
 use crate::blob::store::{BlobFacts, Refused};
@@ -14,28 +14,28 @@ pub struct Conditions {
     unchanged_since: Option<Timestamp>,
 }
 
-/// What a read does not get its content for.
+/// The reason why a read returns no content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unread {
-    /// The caller has it.
+    /// The client has the current version.
     NotModified,
-    /// It is not what the caller thinks.
+    /// The blob does not have the expected state.
     Failed,
 }
 
 impl Conditions {
-    /// Those on the resource itself.
+    /// Reads the conditions on the resource itself.
     ///
     /// # Errors
-    /// When a date is none.
+    /// Fails for an invalid date.
     pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         Self::named(headers, "")
     }
 
-    /// Those on the source of a copy.
+    /// Reads the conditions on the source of a copy.
     ///
     /// # Errors
-    /// When a date is none.
+    /// Fails for an invalid date.
     pub fn of_source(headers: &HeaderMap) -> Result<Self, Refusal> {
         Self::named(headers, "x-ms-source-")
     }
@@ -46,7 +46,7 @@ impl Conditions {
             None => Ok(None),
             Some((_, Some(moment))) => Ok(Some(moment)),
             Some((text, None)) => {
-                Err(refuse(400, "InvalidHeaderValue", &format!("{name}: {text:?} is no date.")))
+                Err(refuse(400, "InvalidHeaderValue", &format!("{name}: {text:?} is not a valid date.")))
             }
         };
         Ok(Self {
@@ -57,10 +57,10 @@ impl Conditions {
         })
     }
 
-    /// Whether a write may go on, `found` being what is there.
+    /// Checks whether a write is allowed; `found` is the existing blob.
     ///
     /// # Errors
-    /// [`Refused::BlobExists`] where none may be there, [`Refused::ConditionFailed`] otherwise.
+    /// [`Refused::BlobExists`] if no blob may exist, [`Refused::ConditionFailed`] otherwise.
     pub fn allow_write(&self, found: Option<&BlobFacts>) -> Result<(), Refused> {
         match (found, self.tag_is_not.as_deref().map(str::trim)) {
             (Some(_), Some("*")) => return Err(Refused::BlobExists),
@@ -75,7 +75,7 @@ impl Conditions {
         self.allow_moment(found.map(|blob| blob.modified))
     }
 
-    /// The conditions on moments alone, as containers have them. Headers have whole seconds.
+    /// Checks the conditions on times alone, as for containers. Headers have whole seconds.
     ///
     /// # Errors
     /// [`Refused::ConditionFailed`].
@@ -86,10 +86,10 @@ impl Conditions {
         if unchanged || changed { Err(Refused::ConditionFailed) } else { Ok(()) }
     }
 
-    /// Whether a read gets what it asks for.
+    /// Checks whether a read is allowed.
     ///
     /// # Errors
-    /// Why not.
+    /// Returns the reason why it is not.
     pub fn allow_read(&self, blob: &BlobFacts) -> Result<(), Unread> {
         let modified = blob.modified.as_second();
         if self.tag_is.as_ref().is_some_and(|tags| !blob.etag().matches(tags))
@@ -99,7 +99,7 @@ impl Conditions {
         }
         match (&self.tag_is_not, self.changed_since) {
             (Some(tags), _) if blob.etag().matches(tags) => Err(Unread::NotModified),
-            // RFC 9110 13.1.3: a tag that differs says more than a date.
+            // RFC 9110 13.1.3: an ETag takes precedence over a date.
             (None, Some(since)) if modified <= since.as_second() => Err(Unread::NotModified),
             _ => Ok(()),
         }
@@ -133,9 +133,9 @@ mod tests {
     }
 
     #[test]
-    fn every_condition_on_a_blob_that_is_there_and_on_one_that_is_not() {
+    fn every_condition_on_an_existing_and_on_a_missing_blob() {
         let own = blob().etag().quoted();
-        // header, value, write over it, write where nothing is, read
+        // header, value, write to an existing blob, write to a missing blob, read
         let (ok, exists, failed) = (Ok(()), Err(Refused::BlobExists), Err(Refused::ConditionFailed));
         let (has, stale) = (Err(Unread::NotModified), Err(Unread::Failed));
         let table = [
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_that_is_none_is_refused() {
+    fn an_invalid_date_is_rejected() {
         for name in ["if-modified-since", "if-unmodified-since"] {
             let mut headers = HeaderMap::new();
             headers.insert(name, "yesterday".parse().unwrap());

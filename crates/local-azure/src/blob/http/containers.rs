@@ -1,4 +1,4 @@
-//! Containers, and the lists of containers and blobs.
+//! Containers, and lists of containers and blobs.
 
 use super::{
     Answered,
@@ -24,7 +24,7 @@ impl Ask<'_> {
     pub(super) async fn list_containers(&self) -> Answered {
         let (prefix, marker, size) = (self.value("prefix"), self.value("marker"), self.page_size()?);
         let with_metadata = self.value("include").split(',').any(|what| what == "metadata");
-        let (found, next_marker) = self.inner.store.containers(&prefix, &marker, size).told().await?;
+        let (found, next_marker) = self.inner.store.containers(&prefix, &marker, size).durable().await?;
         let now = self.inner.clock.now();
         let containers = found.into_iter().map(|(name, facts)| {
             let state = lease::state(facts.lease.as_deref(), now);
@@ -56,13 +56,13 @@ impl Ask<'_> {
             return Err(refuse(409, "PublicAccessNotPermitted", words));
         }
         let facts =
-            self.inner.store.create_container(&self.address.container, self.metadata()?).told().await?;
+            self.inner.store.create_container(&self.address.container, self.metadata()?).durable().await?;
         Ok(tagged(StatusCode::CREATED, &facts.etag(), facts.modified))
     }
 
     pub(super) async fn container(&self) -> Answered {
         let named = self.named_lease()?;
-        let facts = self.inner.store.container(&self.address.container).told().await?;
+        let facts = self.inner.store.container(&self.address.container).durable().await?;
         named.allow_use(&facts)?;
         let (lease, now) = (facts.lease.as_deref(), self.inner.clock.now());
         let mut answer = tagged(StatusCode::OK, &facts.etag(), facts.modified);
@@ -75,10 +75,10 @@ impl Ask<'_> {
         Ok(answer)
     }
 
-    /// There are no stored access policies, and nothing is public.
+    /// There are no stored access policies, and no public access.
     pub(super) async fn container_policies(&self) -> Answered {
         let named = self.named_lease()?;
-        let facts = self.inner.store.container(&self.address.container).told().await?;
+        let facts = self.inner.store.container(&self.address.container).durable().await?;
         named.allow_use(&facts)?;
         let mut answer = xml(NO_POLICIES.into());
         let tags = tagged(StatusCode::OK, &facts.etag(), facts.modified);
@@ -93,7 +93,7 @@ impl Ask<'_> {
             named.allow_use(found)
         };
         let (container, metadata) = (&self.address.container, self.metadata()?);
-        let facts = self.inner.store.set_container_metadata(container, metadata, &allow).told().await?;
+        let facts = self.inner.store.set_container_metadata(container, metadata, &allow).durable().await?;
         Ok(tagged(StatusCode::OK, &facts.etag(), facts.modified))
     }
 
@@ -103,7 +103,7 @@ impl Ask<'_> {
             conditions.allow_moment(Some(found.modified))?;
             named.allow_deletion(found)
         };
-        self.inner.store.delete_container(&self.address.container, &allow).told().await?;
+        self.inner.store.delete_container(&self.address.container, &allow).durable().await?;
         Ok(empty(StatusCode::ACCEPTED))
     }
 
@@ -117,13 +117,13 @@ impl Ask<'_> {
         }
         let from = match marker.as_str() {
             "" => self.value("startFrom"),
-            // A marker is a name; names may hold what XML cannot.
+            // A marker is a name; a name may contain characters that are invalid in XML.
             marker => URL_SAFE.decode(marker).ok().and_then(|name| String::from_utf8(name).ok()).ok_or_else(
-                || refuse(400, "InvalidQueryParameterValue", "The marker is none of this service's."),
+                || refuse(400, "InvalidQueryParameterValue", "The marker was not issued by this service."),
             )?,
         };
         let listing = Listing { prefix: &prefix, delimiter: &delimiter, from: &from, limit: size };
-        let page = self.inner.store.blobs(&self.address.container, &listing).told().await?;
+        let page = self.inner.store.blobs(&self.address.container, &listing).durable().await?;
         let now = self.inner.clock.now();
         let entries = page.entries.into_iter().map(|(name, blob)| match blob {
             None => Entry::Prefix(name),

@@ -1,4 +1,4 @@
-//! Blobs and blocks made of other blobs of the same account.
+//! Blobs and blocks copied from other blobs of the same account.
 
 use super::{
     Answered,
@@ -25,8 +25,8 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use std::sync::Arc;
 
 impl Ask<'_> {
-    /// Copies within the account, at once: both blobs share their bytes. With a type of blob it is a put whose body
-    /// is another blob's, and no copy that the new blob would tell of.
+    /// Copies within the account, at once: both blobs share their bytes. With a blob type it is a put with
+    /// the body of another blob, and the new blob has no copy properties.
     pub(super) async fn copy_blob(&self) -> Answered {
         let is_put = self.headers.contains_key(name::BLOB_TYPE);
         if self.header(name::BLOB_TYPE).is_some_and(|kind| kind != "BlockBlob") {
@@ -37,7 +37,7 @@ impl Ask<'_> {
         let access = if is_put || is_sync { Access::OfUrl } else { Access::OfRequest };
         let (source, found) = self.found_source(access, copies_tags).await?;
         let mut described = self.described(false)?;
-        // A copy is of its source's kind, a put of the kind it names.
+        // A copy has the kind of its source, a put the requested kind.
         described.kind = if is_put { Kind::Block } else { found.facts.kind };
         let keeps = |text: &str| text.eq_ignore_ascii_case("false");
         if !self.header("x-ms-copy-source-blob-properties").is_some_and(keeps) {
@@ -59,7 +59,7 @@ impl Ask<'_> {
             if other { Err(Refused::OtherKind) } else { Ok(()) }
         };
         let bytes = Incoming::Of(found.body.clone());
-        let copy = self.inner.store.put_blob(container, blob, bytes, described, &allow).told().await?;
+        let copy = self.inner.store.put_blob(container, blob, bytes, described, &allow).durable().await?;
         if is_put {
             return Ok(written(StatusCode::CREATED, &copy));
         }
@@ -70,7 +70,7 @@ impl Ask<'_> {
         Ok(answer)
     }
 
-    /// Rejects Abort Copy Blob: a copy is complete when its request is answered, so that none is ever pending.
+    /// Rejects Abort Copy Blob: a copy is complete when its request is answered, so none is ever pending.
     pub(super) async fn abort_copy(&self) -> Answered {
         if !self.header("x-ms-copy-action").is_some_and(|action| action.eq_ignore_ascii_case("abort")) {
             let message =
@@ -81,17 +81,17 @@ impl Ask<'_> {
             let message = "A query parameter that's mandatory for this request is not specified: copyid.";
             return Err(refuse(400, "MissingRequiredQueryParameter", message));
         }
-        self.inner.store.blob(&self.address.container, &self.address.blob).told().await?;
+        self.inner.store.blob(&self.address.container, &self.address.blob).durable().await?;
         Err(refuse(409, "NoPendingCopyOperation", "There is currently no pending copy operation."))
     }
 
-    /// A block whose bytes are part of another blob: taken in as if they had been sent.
+    /// Stores a block with the bytes of a part of another blob, as if they had been sent.
     pub(super) async fn put_block_from_url(&self) -> Answered {
         let (headers, mut body) = self.sourced().await?;
         self.put_block_of(&headers, &mut body).await
     }
 
-    /// The part of another blob that the request names, as a body with headers of its own.
+    /// Returns the part of another blob that the request names, as a body with its own headers.
     pub(super) async fn sourced(&self) -> Result<(HeaderMap, Body), Refusal> {
         let (_, found) = self.found_source(Access::OfUrl, false).await?;
         let length = found.length();
@@ -117,10 +117,10 @@ impl Ask<'_> {
         Ok((headers, body))
     }
 
-    /// Whether the copy takes over the source's tags.
+    /// Returns whether the copy gets the source's tags.
     ///
     /// # Errors
-    /// Returns 409 when the request gives tags of its own beside that, 400 when the option is none.
+    /// Returns 409 if the request also has its own tags, 400 if the option is invalid.
     fn copies_tags(&self) -> Result<bool, Refusal> {
         let option = self.header("x-ms-copy-source-tag-option").unwrap_or("REPLACE");
         if option.eq_ignore_ascii_case("replace") {
@@ -138,7 +138,7 @@ impl Ask<'_> {
         Ok(true)
     }
 
-    /// The blob that the request names as its source, and its URL without what is secret in it.
+    /// Returns the blob that the request names as its source, and its URL without secrets.
     async fn found_source(&self, access: Access, with_tags: bool) -> Result<(String, Arc<Blob>), Refusal> {
         let source = self.header(name::COPY_SOURCE).unwrap_or_default();
         let (from, query) = self.source(source)?;
@@ -149,7 +149,7 @@ impl Ask<'_> {
         }
         let of_conditions = Conditions::of_source(self.headers)?;
         let lease = self.lease_named_by(name::SOURCE_LEASE_ID)?;
-        let found = self.inner.store.blob(&from.container, &from.blob).told().await;
+        let found = self.inner.store.blob(&from.container, &from.blob).durable().await;
         let found = found.map_err(|refused| match (access, refused) {
             (Access::OfRequest, Refused::NoBlob) => Refused::NoBlob.into(),
             (_, refused) => of_source(refused.into()),
@@ -162,7 +162,7 @@ impl Ask<'_> {
         Ok((without_query(source).to_owned(), found))
     }
 
-    /// Returns what may be done with the source, if it may be read: as if it were requested with the query of its URL.
+    /// Returns the rights to the source, if it may be read: as for a request with the query of its URL.
     fn rights_to_source(&self, access: Access, query: &str, from: &Address) -> Result<Rights, Refusal> {
         let value = |name| uri::value(query, name).unwrap_or_default();
         if !value("snapshot").is_empty() || !value("versionid").is_empty() {
@@ -171,7 +171,7 @@ impl Ask<'_> {
         match (access, self.rights) {
             (Access::OfRequest, Rights::Owner) => Ok(Rights::Owner),
             _ if sas::is_present(query) => {
-                // Tools that make the URL of an account's name make it for HTTPS, and its SAS too.
+                // Tools that build a URL from the account's name use HTTPS, and so does its SAS.
                 let https = self.inner.https
                     || self.header(name::COPY_SOURCE).is_some_and(|url| url.starts_with("https://"));
                 sas_rights(self.inner, query, from, Action::ReadBlob, self.from, https)
@@ -184,8 +184,8 @@ impl Ask<'_> {
         }
     }
 
-    /// What a source's URL names, and its query. It is ours if it begins as our endpoint does, or as the address does
-    /// that this very request was sent to, or if its host is `ACCOUNT.blob.SUFFIX`.
+    /// Returns what a source's URL names, and its query. It belongs to this service if it begins with the
+    /// endpoint or with the address of this request, or if its host is `ACCOUNT.blob.SUFFIX`.
     fn source<'u>(&self, url: &'u str) -> Result<(Address, &'u str), Refusal> {
         let words = "The copy source is not a blob of this service: copies from elsewhere are not supported.";
         let foreign = || refuse(404, "CannotVerifyCopySource", words);
@@ -205,12 +205,12 @@ impl Ask<'_> {
     }
 }
 
-/// With which rights an operation reads its source.
+/// The rights with which an operation reads its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
-    /// With those of the request itself where that is signed with the account's key, otherwise with the SAS of the
-    /// source's URL: Copy Blob.
+    /// The rights of the request itself if it is signed with the account's key, otherwise those of the SAS in
+    /// the source's URL: Copy Blob.
     OfRequest,
-    /// With the SAS of the source's URL, whoever sent the request: every operation that is done when the answer comes.
+    /// The rights of the SAS in the source's URL, for every client: all synchronous operations.
     OfUrl,
 }

@@ -1,7 +1,8 @@
 //! The key for user delegation SAS.
 //!
-//! Azure gives it to users who are signed in with its directory. There is none here, so it is given to whoever has the
-//! account's key: what clients do with it can be tried, and nobody gets more by it than they have.
+//! Azure gives it to users who are signed in with Microsoft Entra ID. This service has no users, so it gives
+//! the key to any client with the account's key. Clients can be tested with it, and it gives no additional
+//! rights.
 
 use super::{
     Answered,
@@ -16,11 +17,11 @@ use dropmill_azure_wire::{
 };
 use std::time::Duration;
 
-/// The longest time that a key holds.
+/// Maximum validity of a key.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The longest body.
+/// Maximum length of the body.
 const BODY: usize = 4 << 10;
-/// The one user there is, of the one tenant.
+/// Id of the only user, and of the only tenant.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 impl Ask<'_> {

@@ -1,5 +1,6 @@
-//! Requests of clients of the account's other services: queues, tables, files and Data Lake. Only Blob storage is
-//! emulated; taken for requests of Blob they would be answered with errors that mislead, or with success.
+//! Recognises requests for the account's other services: queues, tables, files and Data Lake. Only Blob
+//! Storage is emulated; if such requests were treated as Blob requests, the responses would be misleading
+//! errors, or even success.
 
 use super::answer::{Refusal, refuse};
 use crate::blob::address::host_label;
@@ -23,7 +24,7 @@ pub enum Service {
 const FLAT: &str =
     "This operation is only supported on a hierarchical namespace account, and this account has a flat one.";
 
-/// Names in a query that only one service has.
+/// Query parameters that only one service has.
 const OF_QUERY: &[(&str, Service)] = &[
     ("popreceipt", Service::Queue),
     ("numofmessages", Service::Queue),
@@ -35,11 +36,11 @@ const OF_QUERY: &[(&str, Service)] = &[
     ("$select", Service::Table),
     ("nextpartitionkey", Service::Table),
     ("nexttablename", Service::Table),
-    // A folder that is to be deleted with all that is in it would be a blob that does not exist.
+    // Deleting a folder recursively would look like deleting a blob that does not exist.
     ("recursive", Service::DataLake),
 ];
 
-/// Values of a query that only one service has.
+/// Query values that only one service has.
 const OF_VALUES: &[(&str, &[&str], Service)] = &[
     ("resource", &["filesystem", "account", "directory", "file"], Service::DataLake),
     (
@@ -68,15 +69,15 @@ const OF_HEADERS: &[(&str, Service)] = &[
     ("x-ms-file-permission-key", Service::File),
 ];
 
-/// What the official clients of one service call themselves, in lower case. Clients of Data Lake also use Blob.
+/// User agents of the official clients of one service, in lower case. Clients of Data Lake also use Blob.
 const OF_CLIENTS: &[(&[&str], Service)] = &[
     (&["storage-queue", "storagequeue", "storage.queue", "storage_queue", "azqueue"], Service::Queue),
     (&["data-table", "datatable", "data.table", "data_table", "aztables"], Service::Table),
     (&["storage-file-share", "storagefileshare", "storage.files.shares", "azfile"], Service::File),
 ];
 
-/// Returns the service that a request is meant for, if it is recognisably not meant for Blob. `inside` is its path below
-/// the account.
+/// Returns the service that a request is meant for, if it is clearly not Blob. `inside` is its path below the
+/// account.
 pub fn recognise(account: &str, host: &str, inside: &str, parts: &Parts) -> Option<Service> {
     of_host(account, host)
         .or_else(|| of_headers(parts))
@@ -85,7 +86,7 @@ pub fn recognise(account: &str, host: &str, inside: &str, parts: &Parts) -> Opti
         .or_else(|| of_client(parts))
 }
 
-/// Returns the refusal of a request for another service.
+/// Returns the error for a request for another service.
 pub fn refused(service: Service, query: &str) -> Refusal {
     if service == Service::DataLake && asks_for_access_control(query) {
         return refuse(400, "HierarchicalNamespaceNotEnabled", FLAT);
@@ -102,9 +103,9 @@ pub fn refused(service: Service, query: &str) -> Refusal {
     refuse(501, "NotImplemented", &message)
 }
 
-/// Whether a request asks for the access control list of a path. Apache Arrow and Hadoop ask for that of a container's
-/// root to learn whether the account has a hierarchical namespace, and use Blob alone when Azure's answer for a flat
-/// account comes.
+/// Returns whether a request asks for the access control list of a path. Apache Arrow and Hadoop ask for that
+/// of a container's root to find out whether the account has a hierarchical namespace, and use Blob alone if
+/// the response is that of a flat account.
 fn asks_for_access_control(query: &str) -> bool {
     uri::pairs(query).any(|(name, value)| {
         name.eq_ignore_ascii_case("action") && value.eq_ignore_ascii_case("getAccessControl")
@@ -145,7 +146,8 @@ fn of_query(query: &str) -> Option<Service> {
 fn of_path(method: &Method, inside: &str) -> Option<Service> {
     let (first, rest) = inside.split_once('/').map_or((inside, ""), |(first, rest)| (first, rest));
     let first = percent_decode_str(first).decode_utf8_lossy();
-    // `Tables`, `Tables('name')`, `name()`, `name(PartitionKey='a',RowKey='b')`: no container is called so.
+    // `Tables`, `Tables('name')`, `name()`, `name(PartitionKey='a',RowKey='b')`: these are not valid
+    // container names.
     let of_entities = first
         .strip_suffix(')')
         .and_then(|named| named.split_once('('))
@@ -229,7 +231,7 @@ mod tests {
             ("DELETE", "fs/d?recursive=true", Some(DataLake)),
             ("PUT", "share?restype=share", Some(File)),
             ("PUT", "share/dir?restype=directory", Some(File)),
-            // Blob's own, or what could be.
+            // Requests of Blob, or possibly of Blob.
             ("GET", "con/messages", None),
             ("PUT", "con/messages", None),
             ("POST", "con/a/messages", None),
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_question_for_access_control_is_answered_as_by_a_flat_account() {
+    fn only_a_request_for_access_control_gets_the_response_of_a_flat_account() {
         for (service, query, expected) in [
             (DataLake, "action=getAccessControl", (400, "HierarchicalNamespaceNotEnabled")),
             (DataLake, "upn=false&Action=getaccesscontrol", (400, "HierarchicalNamespaceNotEnabled")),

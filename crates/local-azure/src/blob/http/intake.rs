@@ -1,5 +1,5 @@
-//! Bodies on their way in: short ones into memory, long ones into a file of the store, whatever their length a few
-//! batches in memory. Writing and hashing go on beside the reading, on a thread that may wait for the disk.
+//! Receives request bodies: short ones into memory, long ones into a file of the store, with a few batches in
+//! memory. Writing and hashing run in parallel on a blocking thread.
 
 use super::answer::{Refusal, internal, invalid_md5, mismatch, refuse, too_large};
 use crate::blob::{
@@ -14,22 +14,22 @@ use http_body_util::BodyExt;
 use std::{io::Write, mem::take};
 use tokio::task::JoinHandle;
 
-/// Bytes gathered before they are written: one batch is written while the next arrives.
+/// Number of bytes per batch: one batch is written while the next arrives.
 const BATCH: usize = 1 << 20;
 
-/// What a body became.
+/// A received body.
 #[derive(Debug)]
 pub struct Taken {
-    /// Its bytes.
+    /// Bytes of the body.
     pub bytes: Incoming,
-    /// The sums that were wanted.
+    /// The requested checksums.
     pub sums: Made,
 }
 
-/// Takes a body in, and checks it against the length and the sums that the headers give.
+/// Receives a body, and checks it against the length and the checksums in the headers.
 ///
 /// # Errors
-/// When it is too long, broken off, or not what the headers say.
+/// Fails if it is too long, interrupted, or does not match the headers.
 pub async fn take_in(
     store: &Store,
     headers: &HeaderMap,
@@ -58,10 +58,10 @@ pub async fn take_in(
     Ok(Taken { bytes, sums: made })
 }
 
-/// A body in memory that may be at most so long.
+/// Receives a body of limited length into memory.
 ///
 /// # Errors
-/// When it is longer or breaks off.
+/// Fails if it is longer, or interrupted.
 pub async fn small(body: &mut Body, longest: usize) -> Result<Bytes, Refusal> {
     match http_body_util::Limited::new(body, longest).collect().await {
         Ok(read) => Ok(read.to_bytes()),
@@ -70,30 +70,30 @@ pub async fn small(body: &mut Body, longest: usize) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Returns the length that the headers declare. Azure demands it of every request with a content.
+/// Returns the declared length. Azure requires it for every request with a content.
 ///
 /// # Errors
-/// Returns 411 when there is none, 400 when it is not a number.
+/// Returns 411 if it is missing, 400 if it is not a number.
 pub fn declared(headers: &HeaderMap) -> Result<u64, Refusal> {
     match headers.get(http::header::CONTENT_LENGTH).map(|value| value.to_str().unwrap_or_default().parse()) {
         Some(Ok(length)) => Ok(length),
-        Some(Err(_)) => Err(refuse(400, "InvalidHeaderValue", "Content-Length is no number.")),
+        Some(Err(_)) => Err(refuse(400, "InvalidHeaderValue", "Content-Length is not a number.")),
         None => {
             Err(refuse(411, "MissingContentLengthHeader", "The Content-Length header was not specified."))
         }
     }
 }
 
-/// Returns the MD5 of the body that the headers give.
+/// Returns the MD5 of the body from the headers.
 ///
 /// # Errors
-/// Returns 400 when it cannot be the MD5 of anything.
+/// Returns 400 if it is not a valid MD5.
 pub fn given_md5(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let given = headers.get("content-md5").map(|value| value.to_str().unwrap_or_default());
     if given.is_some_and(|text| !is_md5(text)) { Err(invalid_md5()) } else { Ok(given) }
 }
 
-/// Returns the refusal of a block without content.
+/// Returns the error for a block without content.
 pub fn no_content() -> Refusal {
     let words = "The value for one of the HTTP headers is not in the correct format: Content-Length is 0, and a block \
                  has at least one byte.";
@@ -101,7 +101,7 @@ pub fn no_content() -> Refusal {
 }
 
 fn broken_off() -> Refusal {
-    refuse(400, "InvalidInput", "The request body is shorter or longer than Content-Length says.")
+    refuse(400, "InvalidInput", "The request body is shorter or longer than its Content-Length.")
 }
 
 async fn frame(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
@@ -119,7 +119,7 @@ async fn into_memory(body: &mut Body, length: u64, mut sums: Sums) -> Result<(In
         if (bytes.len() + whole.len() + data.len()) as u64 > length {
             return Err(broken_off());
         }
-        // Mostly a body arrives in one frame, which need not be copied.
+        // A body often arrives in one frame, which need not be copied.
         if bytes.is_empty() && whole.is_empty() {
             bytes = data;
         } else {
@@ -135,7 +135,7 @@ async fn into_memory(body: &mut Body, length: u64, mut sums: Sums) -> Result<(In
     Ok((Incoming::Bytes(bytes), sums.made()))
 }
 
-/// A file and the sums of what was written to it.
+/// A file and the checksums of what was written to it.
 struct Sink {
     file: NewFile,
     sums: Sums,
@@ -151,7 +151,7 @@ impl Sink {
         Ok(self)
     }
 
-    /// Nothing may name the file before this.
+    /// Must be called before the file is referenced.
     fn sync(self) -> Result<Self, StoreError> {
         let synced = self.file.settle();
         synced.map_err(|error| StoreError::new("sync", &self.file.path, &error))?;

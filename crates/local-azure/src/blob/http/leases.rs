@@ -1,4 +1,4 @@
-//! Leases: orders about them, and the lease that a request names when it does something else.
+//! Lease operations, and the lease that other requests name.
 
 use super::{
     Answered,
@@ -15,50 +15,50 @@ use dropmill_azure_wire::{blob::header as name, time::SharedClock};
 use http::StatusCode;
 use std::sync::atomic::Ordering;
 
-/// Seconds of a lease that ends by itself.
+/// Allowed duration of a fixed lease, in seconds.
 const SECONDS: std::ops::RangeInclusive<u32> = 15..=60;
-/// The longest break.
+/// Maximum break period in seconds.
 const LONGEST_BREAK: u32 = 60;
 
-/// The lease that a request names, if it names one. When a body arrives for long, it is the moment of the decision
-/// that counts.
+/// The lease that a request names, if any. The check uses the time of the decision, because a body may take
+/// long to arrive.
 pub struct Named {
     id: Option<Box<str>>,
     clock: SharedClock,
 }
 
 impl Named {
-    /// What a lease on a blob keeps others from.
+    /// Checks an operation on a blob that a lease protects against.
     ///
     /// # Errors
-    /// When this request is one of them.
+    /// Fails if the lease does not allow it.
     pub fn allow_write(&self, found: Option<&BlobFacts>) -> Result<(), Refused> {
         let lease = found.and_then(|blob| blob.lease.as_deref());
         lease::allow_write(lease, self.id.as_deref(), self.clock.now()).map_err(Refused::BlobLease)
     }
 
-    /// What a lease on a blob keeps nobody from.
+    /// Checks an operation on a blob that needs no lease.
     ///
     /// # Errors
-    /// When the request names another lease than there is.
+    /// Fails if the request names another lease than the current one.
     pub fn allow_read(&self, found: Option<&BlobFacts>) -> Result<(), Refused> {
         let lease = found.and_then(|blob| blob.lease.as_deref());
         lease::allow_read(lease, self.id.as_deref(), self.clock.now()).map_err(Refused::BlobLease)
     }
 
-    /// The deletion of a container, which is all that a lease on it keeps others from.
+    /// Checks the deletion of a container, the only operation that a lease on it prevents.
     ///
     /// # Errors
-    /// When it is not allowed.
+    /// Fails if it is not allowed.
     pub fn allow_deletion(&self, found: &ContainerFacts) -> Result<(), Refused> {
         lease::allow_write(found.lease.as_deref(), self.id.as_deref(), self.clock.now())
             .map_err(Refused::ContainerLease)
     }
 
-    /// Anything else with a container.
+    /// Checks any other operation on a container.
     ///
     /// # Errors
-    /// When the request names another lease than there is.
+    /// Fails if the request names another lease than the current one.
     pub fn allow_use(&self, found: &ContainerFacts) -> Result<(), Refused> {
         lease::allow_read(found.lease.as_deref(), self.id.as_deref(), self.clock.now())
             .map_err(Refused::ContainerLease)
@@ -66,18 +66,18 @@ impl Named {
 }
 
 impl Ask<'_> {
-    /// The lease that the request names.
+    /// Returns the lease that the request names.
     ///
     /// # Errors
-    /// When its id is none.
+    /// Fails if its id is invalid.
     pub fn named_lease(&self) -> Result<Named, Refusal> {
         self.lease_named_by(name::LEASE_ID)
     }
 
-    /// The lease that a header names.
+    /// Returns the lease that a header names.
     ///
     /// # Errors
-    /// When its id is none.
+    /// Fails if its id is invalid.
     pub fn lease_named_by(&self, header: &'static str) -> Result<Named, Refusal> {
         let id = if self.headers.contains_key(header) { Some(self.lease_id(header)?) } else { None };
         Ok(Named { id, clock: self.inner.clock.clone() })
@@ -91,7 +91,7 @@ impl Ask<'_> {
             .inner
             .store
             .lease_blob(container, blob, &allow, |lease, now| lease::apply(lease, &order, now));
-        let facts = leased.told().await?.facts.clone();
+        let facts = leased.durable().await?.facts.clone();
         let answer = tagged(StatusCode::OK, &facts.etag(), facts.modified);
         Ok(self.leased(answer, &order, facts.lease.as_deref()))
     }
@@ -103,12 +103,12 @@ impl Ask<'_> {
             .inner
             .store
             .lease_container(&self.address.container, &allow, |lease, now| lease::apply(lease, &order, now));
-        let facts = leased.told().await?;
+        let facts = leased.durable().await?;
         let answer = tagged(StatusCode::OK, &facts.etag(), facts.modified);
         Ok(self.leased(answer, &order, facts.lease.as_deref()))
     }
 
-    /// The answer to an order that was carried out.
+    /// Returns the response to a successful lease operation.
     fn leased(
         &self,
         mut answer: axum::response::Response,
@@ -131,7 +131,7 @@ impl Ask<'_> {
         answer
     }
 
-    /// What the headers order.
+    /// Returns the lease operation of the headers.
     fn lease_order(&self) -> Result<Order, Refusal> {
         let own = || self.lease_id(name::LEASE_ID);
         Ok(match self.lease_header(name::LEASE_ACTION)?.to_ascii_lowercase().as_str() {
@@ -182,8 +182,8 @@ impl Ask<'_> {
         read_id(text).ok_or_else(|| wrong(header, text))
     }
 
-    /// An id that nobody can guess, and that is the same whenever the same is done: drawn with the account's key from
-    /// the moment and a count.
+    /// Returns an id that nobody can guess and that is reproducible: derived with the account's key from the
+    /// time and a counter.
     fn new_lease_id(&self) -> Box<str> {
         let number = self.inner.leases.fetch_add(1, Ordering::Relaxed);
         let moment = self.inner.clock.now().as_nanosecond();

@@ -1,8 +1,8 @@
-//! The HTTP face of Blob. Everything is decided by the raw path, whose percent-encoding is part of what was signed;
-//! no path of a request ever becomes a path of a file.
+//! The HTTP interface of Blob. All decisions use the raw path, whose percent-encoding is part of the
+//! signature; no path of a request ever becomes a path of a file.
 //!
-//! Not here, and refused with a code: snapshots and versions, page blobs, policies, public access, customers'
-//! encryption keys, the tier Archive, copies from elsewhere.
+//! Not supported, and rejected with a code: snapshots and versions, page blobs, policies, public access,
+//! customer-provided encryption keys, the tier Archive, copies from other services.
 
 pub mod answer;
 mod appends;
@@ -46,7 +46,7 @@ use std::{
 
 type Answered = Result<Response, Refusal>;
 
-/// The routes.
+/// Returns the router of the Blob service.
 pub fn router(inner: Arc<Inner>) -> axum::Router {
     let calls = Arc::new(AtomicU64::new(1));
     axum::Router::new().fallback(move |request: Request| {
@@ -57,11 +57,11 @@ pub fn router(inner: Arc<Inner>) -> axum::Router {
 
 async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
     let now = inner.clock.now();
-    // Not secret, and unique within this service: the moment it was told, and a count.
+    // Not secret, and unique within this service: the current time and a counter.
     let request_id = format!("{:08x}-0000-4000-8000-{number:012x}", now.as_second() & 0xffff_ffff);
     let (parts, mut body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
-    // One bad request must not take the service along.
+    // A request that causes a panic must not stop the service.
     let outcome = AssertUnwindSafe(handle(inner, &parts, &mut body, &request_id)).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| Err(internal()));
     let mut answer = match outcome {
@@ -74,23 +74,24 @@ async fn serve(inner: &Arc<Inner>, request: Request, number: u64) -> Response {
 
 const NO_ACCOUNT: &str = "The specified account does not exist.";
 const DEVELOPMENT_STORAGE: &str = "The specified account does not exist: UseDevelopmentStorage=true names the account devstoreaccount1 \
-                                   with a key that everybody knows. Use the connection string that `dropmill env` prints.";
+                                   with a well-known key. Use the connection string that `dropmill env` prints.";
 
 async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: &str) -> Answered {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let inside = inside(host, parts.uri.path(), inner.key.account());
     let inside = inside.ok_or_else(|| {
-        // What clients make of `UseDevelopmentStorage=true`.
+        // Clients send this for `UseDevelopmentStorage=true`.
         let well_known = parts.uri.path().starts_with("/devstoreaccount1");
         refuse(404, "ResourceNotFound", if well_known { DEVELOPMENT_STORAGE } else { NO_ACCOUNT })
     })?;
-    // Before its signature is checked: other services sign otherwise, and the client would blame the key.
+    // Checked before the signature: clients of other services sign differently, and the error would point to
+    // the key.
     if let Some(service) = elsewhere::recognise(inner.key.account(), host, inside, parts) {
         return Err(elsewhere::refused(service, parts.uri.query().unwrap_or_default()));
     }
     let query = parts.uri.query().unwrap_or_default();
     if parts.method == Method::POST && batches::is_one(query) {
-        // Where the account is in the path, the client for Node.js takes it for a container and says so.
+        // If the account is in the path, the client for Node.js takes it for a container and reports that.
         if !inside.trim_end_matches('/').is_empty()
             && resource::named(inside, &restype_of(query))? != Resource::Container
         {
@@ -101,7 +102,7 @@ async fn handle(inner: &Arc<Inner>, parts: &Parts, body: &mut Body, request_id: 
     act(inner, parts, inside, body).await
 }
 
-/// Carries out one request about what `inside` names.
+/// Carries out one request for what `inside` names.
 async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -> Answered {
     let query = parts.uri.query().unwrap_or_default();
     let (mut address, resource) = (Address::read(inside)?, resource::named(inside, &restype_of(query))?);
@@ -184,9 +185,9 @@ async fn act(inner: &Arc<Inner>, parts: &Parts, inside: &str, body: &mut Body) -
     }
 }
 
-/// Refuses a path with one segment where there is no `$root` that it could name a blob of.
+/// Rejects a path with one segment if there is no container `$root` for it.
 async fn check_root(inner: &Inner) -> Result<(), Refusal> {
-    match inner.store.container(resource::ROOT).told().await {
+    match inner.store.container(resource::ROOT).durable().await {
         Ok(_) => Ok(()),
         Err(Refused::NoContainer) => Err(resource::no_root()),
         Err(refused) => Err(refused.into()),
@@ -197,7 +198,7 @@ fn restype_of(query: &str) -> String {
     uri::value(query, "restype").unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Nothing is logged, counted, shared across origins or kept after its deletion; clients want to be told each.
+/// There is no logging, metrics, CORS and soft delete; clients expect each of them in the response.
 const SERVICE_PROPERTIES: &str = concat!(
     r#"<?xml version="1.0" encoding="utf-8"?><StorageServiceProperties>"#,
     "<Logging><Version>1.0</Version><Read>false</Read><Write>false</Write><Delete>false</Delete>",

@@ -1,4 +1,4 @@
-//! Contents on their way out: a short one at once, a long one part by part, the next read while one is sent.
+//! Sends contents: a short one at once, a long one in parts, reading the next part while one is sent.
 
 use super::answer::Refusal;
 use crate::blob::{StoreError, store::Reading};
@@ -7,13 +7,13 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Bytes read at a time. Two such parts are in memory for each answer.
+/// Bytes per read. Each response has two such parts in memory.
 const PART: usize = 256 << 10;
 
-/// The body of an answer.
+/// Returns the body of a response.
 ///
 /// # Errors
-/// When the first bytes cannot be read; later the body breaks off.
+/// Fails if the first bytes cannot be read; a later error interrupts the body.
 pub async fn body_of(reading: Reading) -> Result<Body, Refusal> {
     if reading.left() <= PART as u64 {
         return Ok(Body::from(bytes_of(reading).await?));
@@ -31,10 +31,10 @@ pub async fn body_of(reading: Reading) -> Result<Body, Refusal> {
     })))
 }
 
-/// A content in memory.
+/// Reads a content into memory.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Fails if it cannot be read.
 pub async fn bytes_of(reading: Reading) -> Result<Bytes, Refusal> {
     let whole = usize::try_from(reading.left()).unwrap_or(usize::MAX);
     let (first, mut rest) = start(reading).take().await?;
@@ -51,7 +51,7 @@ pub async fn bytes_of(reading: Reading) -> Result<Bytes, Refusal> {
     Ok(bytes.freeze())
 }
 
-/// A part that is being read, or was.
+/// A part that is being read, or was read.
 enum Coming {
     Here(Box<(Result<Bytes, StoreError>, Reading)>),
     There(JoinHandle<(Result<Bytes, StoreError>, Reading)>),
@@ -67,7 +67,7 @@ fn after(reading: Reading) -> Part {
     if reading.left() == 0 { Part::Over } else { Part::Coming(start(reading)) }
 }
 
-/// Begins to read: a file on a thread that may wait for the disk, everything else at once.
+/// Starts to read: a file on a blocking thread, everything else at once.
 fn start(mut reading: Reading) -> Coming {
     if reading.is_from_file() {
         Coming::There(spawn_blocking(move || (reading.next(PART), reading)))

@@ -1,16 +1,16 @@
-//! Which bytes of a blob a request wants.
+//! Byte ranges of requests.
 
-/// Part of a content: from, and how long.
+/// A part of a content: start and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// First byte.
+    /// Position of the first byte.
     pub from: u64,
     /// Number of bytes.
     pub length: u64,
 }
 
-/// Reads `bytes=a-b`, `bytes=a-` or `bytes=-n` for a content of `length` bytes. `None`: no range that is understood,
-/// the whole is meant. `Some(None)`: none of its bytes exist.
+/// Parses `bytes=a-b`, `bytes=a-` or `bytes=-n` for a content of `length` bytes. `None`: the range is not
+/// valid, so the whole content is returned. `Some(None)`: the range is outside the content.
 pub fn parse(text: &str, length: u64) -> Option<Option<Range>> {
     let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     if first.is_empty() {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_cut_to_what_there_is() {
+    fn ranges_are_cut_to_the_content() {
         let range = |from, length| Some(Some(Range { from, length }));
         let table = [
             ("bytes=0-9", range(0, 10)),

@@ -1,4 +1,4 @@
-//! Blobs as they are read: content, properties, block lists.
+//! Reads of blobs: content, properties, block lists.
 
 use super::{
     Answered,
@@ -20,10 +20,10 @@ use dropmill_azure_wire::{
 use http::{HeaderValue, StatusCode, header};
 use std::sync::Arc;
 
-/// The longest range whose sum is told.
+/// Longest range for which a checksum is returned.
 const SUMMED: u64 = 4 << 20;
 
-/// Values of a SAS that replace headers of the answer.
+/// Parameters of a SAS that replace response headers.
 const REPLACED: [(&str, &str); 5] = [
     ("rscc", "cache-control"),
     ("rscd", "content-disposition"),
@@ -33,11 +33,11 @@ const REPLACED: [(&str, &str); 5] = [
 ];
 
 impl Ask<'_> {
-    /// The blob, if the conditions allow to read it.
+    /// Returns the blob, if the conditions allow reading it.
     async fn readable(&self) -> Result<Arc<Blob>, Refusal> {
         let conditions = Conditions::of(self.headers)?;
         let lease = self.named_lease()?;
-        let blob = self.inner.store.blob(&self.address.container, &self.address.blob).told().await?;
+        let blob = self.inner.store.blob(&self.address.container, &self.address.blob).durable().await?;
         lease.allow_read(Some(&blob.facts))?;
         match conditions.allow_read(&blob.facts) {
             Ok(()) => Ok(blob),
@@ -46,8 +46,8 @@ impl Ask<'_> {
         }
     }
 
-    /// Headers that tell of a blob.
-    fn tell(&self, answer: &mut Response, blob: &Blob, ranged: bool) {
+    /// Sets headers with the properties of a blob.
+    fn set_headers(&self, answer: &mut Response, blob: &Blob, ranged: bool) {
         let headers = answer.headers_mut();
         blob.properties(self.inner.clock.now()).put_headers(headers, ranged);
         if !blob.facts.tags.is_empty() {
@@ -68,8 +68,8 @@ impl Ask<'_> {
     pub(super) async fn blob_properties(&self) -> Answered {
         let blob = self.readable().await?;
         let mut answer = empty(StatusCode::OK);
-        self.tell(&mut answer, &blob, false);
-        // A GET of metadata has no body; a HEAD tells the length of the one it leaves out.
+        self.set_headers(&mut answer, &blob, false);
+        // A GET of metadata has no body; a HEAD returns the length of the omitted body.
         let length = if self.value("comp").is_empty() { blob.length() } else { 0 };
         answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         Ok(answer)
@@ -96,7 +96,7 @@ impl Ask<'_> {
             }
         };
         let mut answer = Response::new(body);
-        self.tell(&mut answer, &blob, range.is_some());
+        self.set_headers(&mut answer, &blob, range.is_some());
         answer.headers_mut().insert(header::CONTENT_LENGTH, part.length.into());
         if let Some(made) = made {
             made.md5.iter().for_each(|md5| put(&mut answer, "content-md5", md5));
@@ -111,7 +111,7 @@ impl Ask<'_> {
         Ok(answer)
     }
 
-    /// The sums of the range that the answer shall have.
+    /// Returns the checksums of the range that the request asks for.
     fn asked_sums(&self, range: Option<Range>) -> Result<Option<Sums>, Refusal> {
         let asks = |name| self.header(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let (md5, crc64) = (asks(name::RANGE_GET_MD5), asks("x-ms-range-get-content-crc64"));
@@ -119,7 +119,7 @@ impl Ask<'_> {
             _ if !md5 && !crc64 => Ok(None),
             Some(range) if range.length <= SUMMED && md5 != crc64 => Ok(Some(Sums::wanting(md5, crc64))),
             _ => {
-                let words = "The sum of a range can be had of one kind, with a range of at most 4 MiB.";
+                let words = "One kind of checksum can be requested, for a range of at most 4 MiB.";
                 Err(refuse(400, "InvalidHeaderValue", words))
             }
         }
@@ -128,7 +128,7 @@ impl Ask<'_> {
     pub(super) async fn block_list(&self) -> Answered {
         let blocks = self.inner.store.blocks(&self.address.container, &self.address.blob);
         let lease = self.named_lease()?;
-        let (blob, staged) = blocks.told().await?;
+        let (blob, staged) = blocks.durable().await?;
         if let Some(blob) = &blob {
             lease.allow_read(Some(&blob.facts))?;
             if blob.facts.kind == Kind::Append {

@@ -1,18 +1,18 @@
-//! What a request is about: the account, a container or a blob. The path alone does not say it: a path with one segment
-//! is a container only with `restype=container`, and a blob of the container `$root` without it.
+//! The resource of a request: the account, a container or a blob. The path alone is not enough: a path with
+//! one segment is a container only with `restype=container`, otherwise a blob of the container `$root`.
 
 use super::answer::{Refusal, refuse};
 use crate::blob::address::Address;
 
-/// The container whose blobs can be named by one segment.
+/// The container whose blobs can be named with one segment.
 pub const ROOT: &str = "$root";
 
 /// The resource that a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
-    /// The account.
+    /// The storage account.
     Account,
-    /// A container.
+    /// A container of the account.
     Container,
     /// A blob whose path also names its container.
     Blob,
@@ -20,12 +20,12 @@ pub enum Resource {
     BlobOfRoot,
 }
 
-/// Decides what a request is about by its path below the account (`container/blob`, as it was sent) and by its `restype`
-/// (in lower case).
+/// Determines the resource from the path below the account (`container/blob`, as sent) and from `restype` (in
+/// lower case).
 ///
 /// # Errors
-/// Returns 400 when the two contradict each other or name nothing. A request that names nothing must not fall back to the
-/// container: a deletion of it would take all its blobs along.
+/// Returns 400 if the two contradict each other or name nothing. Such a request must not be treated as one
+/// for the container: a deletion would delete all its blobs.
 pub fn named(inside: &str, restype: &str) -> Result<Resource, Refusal> {
     let (container, blob) =
         inside.split_once('/').map_or((inside, None), |(first, rest)| (first, Some(rest)));
@@ -41,19 +41,19 @@ pub fn named(inside: &str, restype: &str) -> Result<Resource, Refusal> {
         _ => {
             let message = format!(
                 "Value for one of the query parameters specified in the request URI is invalid: restype={restype} \
-                 does not fit the path."
+                 does not match the path."
             );
             Err(refuse(400, "InvalidQueryParameterValue", &message))
         }
     }
 }
 
-/// Returns the refusal of a path with one segment that names neither a container nor a blob of [`ROOT`].
+/// Returns the error for a path with one segment that names neither a container nor a blob of [`ROOT`].
 pub fn no_root() -> Refusal {
     nothing("a container needs restype=container, and there is no container $root whose blob it could be")
 }
 
-/// Returns the address of a blob of [`ROOT`], of an address with one segment.
+/// Converts an address with one segment to a blob of [`ROOT`].
 pub fn in_root(address: Address) -> Address {
     Address { container: ROOT.to_owned(), blob: address.container }
 }

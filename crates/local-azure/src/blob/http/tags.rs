@@ -1,4 +1,4 @@
-//! Tags of blobs: set, told, and found by.
+//! Blob index tags: set, read, and used to find blobs.
 
 use super::{
     Answered,
@@ -14,14 +14,14 @@ use dropmill_azure_wire::blob::{
 };
 use http::StatusCode;
 
-/// The longest body: 10 tags have 4 KB.
+/// Maximum length of the body: 10 tags have 4 KB.
 const BODY: usize = 64 << 10;
 
 impl Ask<'_> {
-    /// The tags that a put gives the blob. A SAS must allow to set tags for that, not only to write.
+    /// Returns the tags for a new blob. A SAS must allow setting tags, not only writing.
     ///
     /// # Errors
-    /// When they may not be such, or not be set.
+    /// Fails if the tags are invalid or not allowed.
     pub fn tags(&self) -> Result<Tags, Refusal> {
         let Some(text) = self.header(name::TAGS) else { return Ok(Tags::new()) };
         self.rights.check_tags()?;
@@ -36,18 +36,18 @@ impl Ask<'_> {
         let allow = |found: Option<&BlobFacts>| lease.allow_write(found);
         let (container, blob) = (&self.address.container, &self.address.blob);
         let set = |facts: &mut BlobFacts| facts.tags = tags;
-        self.inner.store.annotate_blob(container, blob, &allow, set).told().await?;
+        self.inner.store.annotate_blob(container, blob, &allow, set).durable().await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
     pub(super) async fn blob_tags(&self) -> Answered {
         let lease = self.named_lease()?;
-        let blob = self.inner.store.blob(&self.address.container, &self.address.blob).told().await?;
+        let blob = self.inner.store.blob(&self.address.container, &self.address.blob).durable().await?;
         lease.allow_read(Some(&blob.facts))?;
         Ok(xml(write_tags(&blob.facts.tags)))
     }
 
-    /// In the container that the path names, or in all.
+    /// Finds blobs in the container of the path, or in all containers.
     pub(super) async fn find_by_tags(&self) -> Answered {
         let (asked, marker, limit) = (self.value("where"), self.value("marker"), self.page_size()?);
         let bad = |what: &str| {
@@ -57,10 +57,10 @@ impl Ask<'_> {
         let filter = TagFilter::read(&asked).ok_or_else(|| bad("where"))?;
         let from = URL_SAFE.decode(marker).ok().and_then(|from| String::from_utf8(from).ok());
         let from = from.ok_or_else(|| bad("marker"))?;
-        // A container's name has no slash.
+        // The name of a container has no slash.
         let from = from.split_once('/').unwrap_or_default();
         let (blobs, next) =
-            self.inner.store.tagged(&self.address.container, &filter, from, limit).told().await?;
+            self.inner.store.tagged(&self.address.container, &filter, from, limit).durable().await?;
         let next_marker = next.map(|(container, name)| URL_SAFE.encode(format!("{container}/{name}")));
         let service_endpoint = format!("{}/", self.inner.endpoint);
         Ok(xml(FoundByTags { service_endpoint, filter: asked, blobs, next_marker }.write()))

@@ -1,4 +1,4 @@
-//! Blobs as they are written: whole, in blocks; their properties; their deletion.
+//! Writes of blobs: at once or in blocks; their properties; their deletion.
 
 use super::{
     Answered,
@@ -17,11 +17,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use dropmill_azure_wire::blob::{header as name, limit, read_block_choices};
 use http::{HeaderMap, StatusCode};
 
-/// The longest XML that is read: 50,000 blocks with the longest ids have 7 MB.
+/// Longest XML that is read: 50,000 blocks with the longest ids have 7 MB.
 const LONGEST_XML: usize = 8 << 20;
 
 impl Ask<'_> {
-    /// Whether a write may go on: as a change may, and by its SAS, which may allow new blobs only.
+    /// Checks whether a write is allowed: as a change, and by its SAS, which may allow new blobs only.
     pub(super) fn allow(
         &self,
     ) -> Result<impl Fn(Option<&BlobFacts>) -> Result<(), Refused> + use<>, Refusal> {
@@ -32,7 +32,7 @@ impl Ask<'_> {
         })
     }
 
-    /// Whether a change may go on: by the request's conditions, and by the lease that it names or not.
+    /// Checks whether a change is allowed: by the request's conditions, and by the lease.
     pub(super) fn allow_change(
         &self,
     ) -> Result<impl Fn(Option<&BlobFacts>) -> Result<(), Refused> + use<>, Refusal> {
@@ -43,9 +43,9 @@ impl Ask<'_> {
         })
     }
 
-    /// Refuses before the body arrives what would be refused after it, if nothing changes meanwhile.
+    /// Rejects a request before its body arrives, if it would be rejected afterwards.
     pub(super) async fn foresee(&self, condition: Condition<'_>) -> Result<(), Refusal> {
-        match self.inner.store.blob(&self.address.container, &self.address.blob).told().await {
+        match self.inner.store.blob(&self.address.container, &self.address.blob).durable().await {
             Ok(blob) => Ok(condition(Some(&blob.facts))?),
             Err(Refused::NoBlob) => Ok(condition(None)?),
             Err(refused) => Err(refused.into()),
@@ -78,7 +78,7 @@ impl Ask<'_> {
             described.headers.md5 = taken.sums.md5.as_deref().map(Into::into);
         }
         let Address { container, blob } = self.address;
-        let blob = store.put_blob(container, blob, taken.bytes, described, &allow).told().await?;
+        let blob = store.put_blob(container, blob, taken.bytes, described, &allow).durable().await?;
         let mut answer = written(StatusCode::CREATED, &blob);
         taken.sums.md5.iter().for_each(|md5| put(&mut answer, "content-md5", md5));
         taken.sums.crc64.iter().for_each(|crc64| put(&mut answer, name::CONTENT_CRC64, crc64));
@@ -89,7 +89,8 @@ impl Ask<'_> {
         self.put_block_of(self.headers, body).await
     }
 
-    /// A block of a body that has these headers: the request's own, or one that was made of another blob.
+    /// Stores a block from a body with these headers: those of the request, or generated ones for a part of
+    /// another blob.
     pub(super) async fn put_block_of(&self, headers: &HeaderMap, body: &mut Body) -> Answered {
         let block = self.value("blockid");
         let id = STANDARD.decode(&block).unwrap_or_default();
@@ -104,12 +105,13 @@ impl Ask<'_> {
         let (store, lease) = (&self.inner.store, self.named_lease()?);
         let allow = |found: Option<&BlobFacts>| lease.allow_write(found);
         self.foresee(&allow).await?;
-        // As Azure does: one of the two sums is told, MD5 if it was given. It costs four times the other.
+        // As in Azure: the response has one checksum, the MD5 if it was sent. Computing it costs four times
+        // as much as the other.
         let md5 = headers.contains_key("content-md5");
         let sums = Sums::wanting(md5, !md5 || headers.contains_key(name::CONTENT_CRC64));
         let taken = take_in(store, headers, body, limit::BLOCK_BYTES, sums).await?;
         let Address { container, blob } = self.address;
-        store.put_block(container, blob, &block, taken.bytes, &allow).told().await?;
+        store.put_block(container, blob, &block, taken.bytes, &allow).durable().await?;
         let mut answer = empty(StatusCode::CREATED);
         taken.sums.md5.iter().for_each(|md5| put(&mut answer, "content-md5", md5));
         taken.sums.crc64.iter().for_each(|crc64| put(&mut answer, name::CONTENT_CRC64, crc64));
@@ -137,7 +139,7 @@ impl Ask<'_> {
         }
         let Address { container, blob } = self.address;
         let put = self.inner.store.put_block_list(container, blob, &choices, described, &allow);
-        Ok(written(StatusCode::CREATED, &*put.told().await?))
+        Ok(written(StatusCode::CREATED, &*put.durable().await?))
     }
 
     pub(super) async fn set_metadata(&self) -> Answered {
@@ -145,7 +147,7 @@ impl Ask<'_> {
         self.change(&allow, |facts| facts.metadata = metadata.into()).await
     }
 
-    /// All of them: one that is not given is not there any more.
+    /// Sets all properties: one that is missing in the request is removed.
     pub(super) async fn set_properties(&self) -> Answered {
         let (headers, allow) = (self.described(false)?.headers, self.allow_change()?);
         self.change(&allow, |facts| facts.headers = headers).await
@@ -157,30 +159,31 @@ impl Ask<'_> {
         let (conditions, lease) = (Conditions::of(self.headers)?, self.named_lease()?);
         let allow = |found: Option<&BlobFacts>| {
             conditions.allow_write(found)?;
-            // The tier is nothing that a lease protects.
+            // A lease does not protect the tier.
             lease.allow_read(found)?;
             if found.is_some_and(|blob| blob.kind == Kind::Append) { Err(Refused::OtherKind) } else { Ok(()) }
         };
         let Address { container, blob } = self.address;
         let now = self.inner.clock.now();
         let set = |facts: &mut BlobFacts| (facts.tier, facts.tier_changed) = (Some(tier), Some(now));
-        self.inner.store.annotate_blob(container, blob, &allow, set).told().await?;
-        // The tier is no part of the blob's content or properties: tag and moment stay, and are not reported.
+        self.inner.store.annotate_blob(container, blob, &allow, set).durable().await?;
+        // The tier does not belong to the blob's content or properties: ETag and time stay unchanged, and are
+        // not returned.
         Ok(empty(StatusCode::OK))
     }
 
     async fn change(&self, allow: Condition<'_>, change: impl FnOnce(&mut BlobFacts)) -> Answered {
         let Address { container, blob } = self.address;
         let changed = self.inner.store.change_blob(container, blob, allow, change);
-        Ok(written(StatusCode::OK, &*changed.told().await?))
+        Ok(written(StatusCode::OK, &*changed.durable().await?))
     }
 
     pub(super) async fn delete_blob(&self) -> Answered {
         if self.header(name::DELETE_SNAPSHOTS).is_some_and(|what| what.eq_ignore_ascii_case("only")) {
-            return Err(not_here("snapshots, so that there are none to delete alone"));
+            return Err(not_here("snapshots, so that they cannot be deleted alone"));
         }
         let allow = self.allow_change()?;
-        self.inner.store.delete_blob(&self.address.container, &self.address.blob, &allow).told().await?;
+        self.inner.store.delete_blob(&self.address.container, &self.address.blob, &allow).durable().await?;
         let mut answer = empty(StatusCode::ACCEPTED);
         put(&mut answer, "x-ms-delete-type-permanent", "true");
         Ok(answer)

@@ -1,45 +1,45 @@
-//! A lease on a blob or container, decided without doing anything.
+//! Leases on blobs and containers, as pure decisions.
 //!
-//! Tell this module the lease there is, the order and the moment; it answers with the lease that follows. What has passed
-//! (a lease that ran out, a break that was waited for) is a question of the moment alone: nothing has to happen for it,
-//! and nothing is written. `None` is a thing that was never leased, or whose lease is over and forgotten.
+//! Input is the current lease, the order and the time; output is the new lease. An expired lease, or one
+//! whose break period has ended, follows from the time alone: no action is needed, and nothing is written.
+//! `None` means that there was never a lease, or that it expired and was removed.
 
 use dropmill_azure_wire::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A lease.
+/// A lease on a blob or container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// A GUID in small letters.
+    /// A GUID in lower case.
     pub id: Box<str>,
-    /// How it stands, but for what time does to it.
+    /// State after the last order; the current state also depends on the time.
     pub standing: Standing,
 }
 
-/// How a lease was left by the last order.
+/// The state of a lease after the last order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// Held until it is given back.
+    /// Held until it is released.
     Infinite,
-    /// Held for so many seconds from the last acquire or renew.
+    /// Held for a fixed time from the last acquire or renew.
     Fixed {
-        /// How long.
+        /// Duration in seconds.
         seconds: u32,
-        /// Its end.
+        /// End of the lease.
         until: Timestamp,
     },
-    /// Held until this moment, broken from then on.
+    /// Held until this time, broken afterwards.
     Breaking {
-        /// Its end.
+        /// End of the break period.
         until: Timestamp,
     },
     /// Broken.
     Broken,
 }
 
-/// What a lease is at a moment. The names are those of the protocol.
+/// The state of a lease at a given time, with the names of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum State {
@@ -50,41 +50,41 @@ pub enum State {
     Broken,
 }
 
-/// What somebody wants of a lease. Ids are GUIDs in small letters.
+/// An order about a lease. Ids are GUIDs in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// To have it, under this id.
+    /// Acquire the lease under this id.
     Acquire {
-        /// Proposed by the caller, or made for it.
+        /// Proposed by the client, or generated.
         id: Box<str>,
-        /// How long; `None`: until it is given back.
+        /// Duration; `None`: until it is released.
         seconds: Option<u32>,
     },
-    /// To have it for the same length again.
+    /// Renew the lease for the same duration.
     Renew {
-        /// The lease's.
+        /// Id of the lease.
         id: Box<str>,
     },
-    /// To have it under another id.
+    /// Change the id of the lease.
     Change {
-        /// The lease's.
+        /// Id of the lease.
         id: Box<str>,
-        /// The other one.
+        /// The new id.
         to: Box<str>,
     },
-    /// To give it back.
+    /// Release the lease.
     Release {
-        /// The lease's.
+        /// Id of the lease.
         id: Box<str>,
     },
-    /// To take it from whoever has it, after so many seconds; `None`: when it would have ended anyway.
+    /// Break the lease of another client after this many seconds; `None`: at its regular end.
     Break {
-        /// How long to wait at most.
+        /// Maximum break period.
         seconds: Option<u32>,
     },
 }
 
-/// Why an order is not carried out, or a lease does not allow something.
+/// The reason why an order or a use is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Denied {
@@ -92,22 +92,22 @@ pub enum Denied {
     BreakingNotAcquired,
     BreakingNotChanged,
     BrokenNotRenewed,
-    /// There is no lease that the order could be about.
+    /// There is no lease for the order.
     NotPresent,
     /// The order names another lease.
     OtherLease,
-    /// It is leased, and the request names no lease.
+    /// There is a lease, and the request names none.
     IdMissing,
-    /// It is or was leased under another id.
+    /// There is or was a lease with another id.
     UseOfOther,
-    /// It is not leased, and the request names a lease.
+    /// There is no lease, and the request names one.
     UseOfNone,
-    /// The lease that the request names is over.
+    /// The named lease has expired.
     Lost,
 }
 
 impl State {
-    /// As headers and lists write it.
+    /// Returns the state as in headers and lists.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Available => "available",
@@ -118,12 +118,12 @@ impl State {
         }
     }
 
-    /// Whether it keeps others from writing.
+    /// Returns whether it prevents writes of others.
     pub fn is_locked(self) -> bool {
         matches!(self, Self::Leased | Self::Breaking)
     }
 
-    /// `locked` or `unlocked`.
+    /// Returns `locked` or `unlocked`.
     pub fn status(self) -> &'static str {
         if self.is_locked() { "locked" } else { "unlocked" }
     }
@@ -142,7 +142,7 @@ impl Lease {
         Self { id: self.id.clone(), standing }
     }
 
-    /// Whole seconds until others may lease it: what a break answers.
+    /// Returns the whole seconds until others can acquire a lease: the response to a break.
     pub fn seconds_left(&self, now: Timestamp) -> u64 {
         match self.standing {
             Standing::Fixed { until, .. } | Standing::Breaking { until } if until > now => {
@@ -154,7 +154,7 @@ impl Lease {
     }
 }
 
-/// What a lease is now.
+/// Returns the current state of a lease.
 pub fn state(lease: Option<&Lease>, now: Timestamp) -> State {
     match lease.map(|lease| lease.standing) {
         None => State::Available,
@@ -166,23 +166,24 @@ pub fn state(lease: Option<&Lease>, now: Timestamp) -> State {
     }
 }
 
-/// `infinite` or `fixed`, while it is leased.
+/// Returns `infinite` or `fixed` for an active lease.
 pub fn duration(lease: Option<&Lease>, now: Timestamp) -> Option<&'static str> {
     let lease = lease.filter(|_| state(lease, now) == State::Leased)?;
     Some(if lease.standing == Standing::Infinite { "infinite" } else { "fixed" })
 }
 
-/// The lease that an order leaves; `None`: none.
+/// Returns the lease after an order; `None`: no lease.
 ///
 /// # Errors
-/// Why it changes nothing.
+/// Returns the reason why the order is rejected.
 pub fn apply(lease: Option<&Lease>, order: &Order, now: Timestamp) -> Result<Option<Lease>, Denied> {
     use {Order as Do, State as Is};
-    // What is over and forgotten is told from what never was by its id alone.
+    // Only the id distinguishes an expired and removed lease from one that never existed.
     let Some(had) = lease else {
         return match order {
             Do::Acquire { id, seconds } => Ok(Some(Lease::new(id, *seconds, now))),
-            // As the service has it: who names a lease names another, who names none finds none.
+            // As in Azure: a request with another id fails with a mismatch, one without an id with a missing
+            // lease.
             Do::Renew { .. } | Do::Release { .. } => Err(Denied::OtherLease),
             Do::Change { .. } | Do::Break { .. } => Err(Denied::NotPresent),
         };
@@ -204,7 +205,7 @@ pub fn apply(lease: Option<&Lease>, order: &Order, now: Timestamp) -> Result<Opt
         }
 
         (Is::Expired | Is::Broken | Is::Available, Do::Change { .. }) => Err(Denied::NotPresent),
-        // A change that was made already is made again.
+        // Repeating a change that was already made succeeds.
         (_, Do::Change { id, to }) if *id != had.id && *to != had.id => Err(Denied::OtherLease),
         (Is::Breaking, Do::Change { .. }) => Err(Denied::BreakingNotChanged),
         (Is::Leased, Do::Change { to, .. }) => Ok(Some(Lease { id: to.clone(), standing: had.standing })),
@@ -227,10 +228,11 @@ pub fn apply(lease: Option<&Lease>, order: &Order, now: Timestamp) -> Result<Opt
     }
 }
 
-/// Whether something that a lease keeps others from may be done, `given` being the lease that the request names.
+/// Checks whether an operation is allowed that a lease protects against; `given` is the lease that the
+/// request names.
 ///
 /// # Errors
-/// Why not.
+/// Returns the reason why it is not allowed.
 pub fn allow_write(lease: Option<&Lease>, given: Option<&str>, now: Timestamp) -> Result<(), Denied> {
     match given {
         None if state(lease, now).is_locked() => Err(Denied::IdMissing),
@@ -238,10 +240,11 @@ pub fn allow_write(lease: Option<&Lease>, given: Option<&str>, now: Timestamp) -
     }
 }
 
-/// Whether something that everybody may do may be done: a request that names a lease must name the one there is.
+/// Checks whether an operation is allowed that needs no lease: a request that names a lease must name the
+/// current one.
 ///
 /// # Errors
-/// Why not.
+/// Returns the reason why it is not allowed.
 pub fn allow_read(lease: Option<&Lease>, given: Option<&str>, now: Timestamp) -> Result<(), Denied> {
     match (given, lease) {
         (None, _) => Ok(()),
@@ -257,15 +260,15 @@ pub fn allow_read(lease: Option<&Lease>, given: Option<&str>, now: Timestamp) ->
     }
 }
 
-/// The lease that a write leaves: one that is over is forgotten, so that it cannot be renewed over what was written.
+/// Returns the lease after a write: an expired one is removed, so that it cannot be renewed afterwards.
 pub fn written(lease: &mut Option<Box<Lease>>, now: Timestamp) {
     if !state(lease.as_deref(), now).is_locked() {
         *lease = None;
     }
 }
 
-/// Reads a GUID in any of its usual forms: with or without hyphens, in braces or parentheses; gives it in small letters
-/// with hyphens. `None` if it is none.
+/// Parses a GUID in any usual form: with or without hyphens, in braces or parentheses. Returns it in lower
+/// case with hyphens; `None` if it is invalid.
 pub fn read_id(text: &str) -> Option<Box<str>> {
     let text = text.trim();
     let inside = [('{', '}'), ('(', ')')];
@@ -278,10 +281,10 @@ pub fn read_id(text: &str) -> Option<Box<str>> {
     (well_cut && is_hex).then(|| hyphened(&hex.to_ascii_lowercase()))
 }
 
-/// A GUID of 16 bytes.
+/// Returns a GUID made from 16 bytes.
 pub fn id_of(bytes: [u8; 16]) -> Box<str> {
     let mut bytes = bytes;
-    // Marked as made at random (version 4, variant 1), as clients may check.
+    // Marked as random (version 4, variant 1), because clients may check it.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     hyphened(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())

@@ -12,7 +12,7 @@ fn lease(standing: Standing) -> Option<Lease> {
     Some(Lease { id: OWN.into(), standing })
 }
 
-/// Every state at the moment 20, with what comes of it written in one line.
+/// Returns leases in every state at time 20, with a short description of each.
 fn states() -> [(&'static str, Option<Lease>); 6] {
     [
         ("available", None),
@@ -44,8 +44,8 @@ fn orders() -> Vec<(&'static str, Order)> {
     ]
 }
 
-/// A lease as the tables write it: state, whose, how many seconds are left.
-fn told(lease: Option<&Lease>) -> String {
+/// Formats a lease as in the tables: state, owner, seconds left.
+fn shown(lease: Option<&Lease>) -> String {
     let Some(had) = lease else { return "available".into() };
     let whose = match &*had.id {
         OWN => "own",
@@ -60,12 +60,12 @@ fn told(lease: Option<&Lease>) -> String {
 }
 
 #[test]
-fn every_state_answers_every_order() {
+fn every_order_has_a_result_in_every_state() {
     let mut table = String::new();
     for (name, lease) in states() {
         for (order_name, order) in orders() {
             let outcome = match apply(lease.as_ref(), &order, at(20)) {
-                Ok(next) => told(next.as_ref()),
+                Ok(next) => shown(next.as_ref()),
                 Err(denied) => format!("{denied:?}"),
             };
             table += &format!("{name} + {order_name} -> {outcome}\n");
@@ -75,7 +75,7 @@ fn every_state_answers_every_order() {
 }
 
 #[test]
-fn every_state_answers_every_use() {
+fn every_use_has_a_result_in_every_state() {
     let mut table = String::new();
     for (name, lease) in states() {
         for (given_name, given) in [("no lease", None), ("own", Some(OWN)), ("other", Some(OTHER))] {
@@ -88,7 +88,7 @@ fn every_state_answers_every_use() {
 }
 
 #[test]
-fn a_lease_ends_at_its_moment_and_not_before() {
+fn a_lease_ends_at_its_time_and_not_before() {
     let fixed = lease(Standing::Fixed { seconds: 15, until: at(15) });
     let breaking = lease(Standing::Breaking { until: at(15) });
     let almost = at(15).checked_sub(Duration::from_nanos(100)).unwrap();
@@ -118,7 +118,7 @@ fn a_renewed_lease_counts_from_the_renewal() {
 }
 
 #[test]
-fn what_was_written_forgets_a_lease_that_was_over() {
+fn a_write_removes_an_expired_lease() {
     for (name, lease) in states() {
         let locked = state(lease.as_ref(), at(20)).is_locked();
         let mut kept = lease.clone().map(Box::new);
@@ -130,7 +130,7 @@ fn what_was_written_forgets_a_lease_that_was_over() {
 }
 
 #[test]
-fn ids_are_read_in_every_usual_form() {
+fn ids_are_parsed_in_every_usual_form() {
     let id = "00112233-4455-6677-8899-aabbccddeeff";
     for text in [
         id,

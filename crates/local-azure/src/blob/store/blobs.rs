@@ -1,7 +1,7 @@
-//! Changes of blobs: each decided on the index under its lock, then handed to the writer.
+//! Changes of blobs: each is decided on the index under its lock, then passed to the writer.
 
 use super::{
-    NewFile, Refused, Store, StoreError, Told,
+    DurableReply, NewFile, Refused, Store, StoreError,
     change::Change,
     content::{Content, INLINE, Kept, Place},
     facts::{Blob, BlobFacts, Body, Described, Kind, Piece},
@@ -16,42 +16,42 @@ use dropmill_azure_wire::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Decides about a change by the blob that is there.
+/// Decides about a change from the existing blob.
 pub type Condition<'a> = &'a (dyn Fn(Option<&BlobFacts>) -> Result<(), Refused> + Sync);
 
-/// Bytes on their way in.
+/// Bytes to be stored.
 #[derive(Debug)]
 pub enum Incoming {
     /// In memory.
     Bytes(Bytes),
     /// In a file of the store, written and synced.
     File(NewFile, u64),
-    /// Those of a blob that is there.
+    /// Those of an existing blob.
     Of(Arc<Body>),
-    /// None, and no piece either: an append blob begins so.
+    /// No bytes and no piece: the content of a new append blob.
     Nothing,
 }
 
-/// What an append asks of the blob that is there.
+/// The conditions of an append.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AppendLimits {
-    /// Where it must begin.
+    /// Required position.
     pub at: Option<u64>,
-    /// How long the blob may be afterwards.
+    /// Maximum length of the blob afterwards.
     pub longest: Option<u64>,
 }
 
 impl Store {
-    /// A file for a content longer than [`super::IN_DATABASE`]; `None` where contents stay in memory. If it is not put,
-    /// it is deleted.
+    /// Creates a file for a content longer than [`super::IN_DATABASE`]; `None` if contents stay in memory. If
+    /// it is not put, it is deleted.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails if it cannot be created.
     pub fn new_file(&self) -> Result<Option<NewFile>, StoreError> {
         let Some(disk) = &self.disk else { return Ok(None) };
         let id = self.lock().next_id();
         let path = disk.contents.path(id);
-        // Its length is not known yet: at least the reserve stays.
+        // Its length is not known yet: only the reserve is checked.
         crate::room::check(path.parent().unwrap_or(&path), 0)
             .map_err(|error| StoreError::new("make", &path, &error))?;
         let kept = Kept::new(id, Place::File, disk.queue.clone());
@@ -60,7 +60,7 @@ impl Store {
         Ok(Some(NewFile { file, path, kept, durability: disk.durability }))
     }
 
-    /// Pieces of what comes in, and the changes that keep them.
+    /// Returns the pieces of new bytes, and the changes that store them.
     fn take_in(
         &self,
         index: &mut Index,
@@ -82,7 +82,7 @@ impl Store {
             }
             (Incoming::Bytes(bytes), _) => {
                 let length = bytes.len() as u64;
-                // A few bytes of a request would keep the whole buffer that they were read into.
+                // A few bytes of a request would keep the whole read buffer in memory.
                 let bytes = if bytes.len() <= INLINE { Bytes::copy_from_slice(&bytes) } else { bytes };
                 (Content::Bytes(bytes), length, None)
             }
@@ -90,7 +90,7 @@ impl Store {
         (vec![Piece { block, length, content }], change.into_iter().collect())
     }
 
-    /// Puts a blob whole. Blocks that wait under its name are forgotten.
+    /// Puts a blob at once. Uncommitted blocks under its name are removed.
     pub fn put_blob(
         &self,
         container: &str,
@@ -98,16 +98,17 @@ impl Store {
         bytes: Incoming,
         described: Described,
         condition: Condition<'_>,
-    ) -> Told<Arc<Blob>> {
+    ) -> DurableReply<Arc<Blob>> {
         let mut index = self.lock();
-        if let Err(told) = allowed(&index, container, name, condition) {
-            return told.map();
+        if let Err(reply) = allowed(&index, container, name, condition) {
+            return reply.map();
         }
         let (pieces, mut changes) = self.take_in(&mut index, bytes, None);
         self.keep(&mut index, container, name, Body::of(pieces), described, &mut changes)
     }
 
-    /// Keeps a block for later. The id is base64; all that wait under one name are of one length.
+    /// Stores an uncommitted block. The id is base64; all uncommitted blocks of one name have ids of the same
+    /// length.
     pub fn put_block(
         &self,
         container: &str,
@@ -115,13 +116,13 @@ impl Store {
         block: &str,
         bytes: Incoming,
         condition: Condition<'_>,
-    ) -> Told<()> {
+    ) -> DurableReply<()> {
         let mut index = self.lock();
         let of_blocks = |found: Option<&BlobFacts>| is_of(found, Kind::Block).and_then(|()| condition(found));
-        if let Err(told) = allowed(&index, container, name, &of_blocks) {
-            return told.map();
+        if let Err(reply) = allowed(&index, container, name, &of_blocks) {
+            return reply.map();
         }
-        let found = index.containers.get(container).expect("what is allowed has a container");
+        let found = index.containers.get(container).expect("an allowed change has a container");
         if let Some(Staged(staged)) = found.staged.get(name) {
             let refused = if staged.keys().next().is_some_and(|other| other.len() != block.len()) {
                 Some(Refused::BlockIdLength)
@@ -131,24 +132,24 @@ impl Store {
                 None
             };
             if let Some(refused) = refused {
-                return Told { answer: Err(refused), ticket: index.latest.clone() };
+                return DurableReply { answer: Err(refused), ticket: index.latest.clone() };
             }
         }
         let (id, at) = (found.id, self.now().as_second());
         let (pieces, mut changes) = self.take_in(&mut index, bytes, Some(block.into()));
         for piece in pieces {
-            let found = index.containers.get_mut(container).expect("it was there under the same lock");
+            let found = index.containers.get_mut(container).expect("it was found under the same lock");
             let staged = found.staged.entry(name.to_owned()).or_default();
             let replaced = staged.0.insert(block.into(), piece.clone());
             changes.push(Change::PutBlock { container: id, name: name.to_owned(), piece, at, replaced });
         }
         let ticket = self.order(&mut index, changes);
-        Told { answer: Ok(()), ticket }
+        DurableReply { answer: Ok(()), ticket }
     }
 
-    /// A blob, if there is one, and the blocks that wait under its name.
+    /// Returns a blob, if it exists, and the uncommitted blocks under its name.
     #[allow(clippy::type_complexity)]
-    pub fn blocks(&self, container: &str, name: &str) -> Told<(Option<Arc<Blob>>, Vec<Piece>)> {
+    pub fn blocks(&self, container: &str, name: &str) -> DurableReply<(Option<Arc<Blob>>, Vec<Piece>)> {
         let index = self.lock();
         let blocks = |found: &Container| {
             let staged = found.staged.get(name).into_iter().flat_map(|staged| staged.0.values());
@@ -157,10 +158,10 @@ impl Store {
             if blob.is_none() && staged.is_empty() { Err(Refused::NoBlob) } else { Ok((blob, staged)) }
         };
         let answer = index.containers.get(container).ok_or(Refused::NoContainer).and_then(blocks);
-        Told { answer, ticket: index.latest.clone() }
+        DurableReply { answer, ticket: index.latest.clone() }
     }
 
-    /// Makes a blob of blocks, each looked for as its choice says. Those that are not chosen are forgotten.
+    /// Creates a blob from blocks, each looked up in its chosen list. Blocks that are not chosen are removed.
     pub fn put_block_list(
         &self,
         container: &str,
@@ -168,31 +169,31 @@ impl Store {
         choices: &[BlockChoice],
         described: Described,
         condition: Condition<'_>,
-    ) -> Told<Arc<Blob>> {
+    ) -> DurableReply<Arc<Blob>> {
         let mut index = self.lock();
         let of_blocks = |found: Option<&BlobFacts>| is_of(found, Kind::Block).and_then(|()| condition(found));
-        if let Err(told) = allowed(&index, container, name, &of_blocks) {
-            return told.map();
+        if let Err(reply) = allowed(&index, container, name, &of_blocks) {
+            return reply.map();
         }
-        let found = index.containers.get(container).expect("what is allowed has a container");
+        let found = index.containers.get(container).expect("an allowed change has a container");
         let Some(pieces) = chosen(found, name, choices) else {
-            return Told { answer: Err(Refused::UnknownBlock), ticket: index.latest.clone() };
+            return DurableReply { answer: Err(Refused::UnknownBlock), ticket: index.latest.clone() };
         };
         self.keep(&mut index, container, name, Body::of(pieces), described, &mut vec![])
     }
 
-    /// Changes what is known of a blob; its content stays.
+    /// Changes the properties of a blob; its content stays.
     pub fn change_blob(
         &self,
         container: &str,
         name: &str,
         condition: Condition<'_>,
         change: impl FnOnce(&mut BlobFacts),
-    ) -> Told<Arc<Blob>> {
+    ) -> DurableReply<Arc<Blob>> {
         let mut index = self.lock();
         let old = match present(&index, container, name, condition) {
             Ok(old) => old,
-            Err(told) => return told.map(),
+            Err(reply) => return reply.map(),
         };
         let (mut blob, now) = (Blob::clone(&old), self.now());
         change(&mut blob.facts);
@@ -208,18 +209,18 @@ impl Store {
         name: &str,
         condition: Condition<'_>,
         apply: impl FnOnce(Option<&Lease>, Timestamp) -> Result<Option<Lease>, Denied>,
-    ) -> Told<Arc<Blob>> {
+    ) -> DurableReply<Arc<Blob>> {
         let mut index = self.lock();
         let old = match present(&index, container, name, condition) {
             Ok(old) => old,
-            Err(told) => return told.map(),
+            Err(reply) => return reply.map(),
         };
         let next = match apply(old.facts.lease.as_deref(), self.now()) {
             Ok(next) => next,
             Err(denied) => {
                 let refused = Refused::BlobLease(denied);
                 let entry = index.containers.get(container).and_then(|found| found.blobs.get(name));
-                return Told {
+                return DurableReply {
                     answer: Err(refused),
                     ticket: entry.map(|e| e.ticket.clone()).unwrap_or_default(),
                 };
@@ -230,24 +231,24 @@ impl Store {
         self.keep_facts(&mut index, container, name, blob)
     }
 
-    /// Changes what is no part of the blob itself (its tags, its tier): its ETag and moment stay.
+    /// Changes what does not belong to the blob itself (its tags, its tier): its ETag and time stay.
     pub fn annotate_blob(
         &self,
         container: &str,
         name: &str,
         condition: Condition<'_>,
         change: impl FnOnce(&mut BlobFacts),
-    ) -> Told<Arc<Blob>> {
+    ) -> DurableReply<Arc<Blob>> {
         let mut index = self.lock();
         let mut blob = match present(&index, container, name, condition) {
             Ok(old) => Blob::clone(&old),
-            Err(told) => return told.map(),
+            Err(reply) => return reply.map(),
         };
         change(&mut blob.facts);
         self.keep_facts(&mut index, container, name, blob)
     }
 
-    /// Adds bytes to the end of an append blob, if it is as `limits` say.
+    /// Appends bytes to an append blob, if `limits` allow it.
     pub fn append_block(
         &self,
         container: &str,
@@ -255,12 +256,12 @@ impl Store {
         bytes: Incoming,
         limits: AppendLimits,
         condition: Condition<'_>,
-    ) -> Told<Arc<Blob>> {
+    ) -> DurableReply<Arc<Blob>> {
         let mut index = self.lock();
         let growing = |found: Option<&BlobFacts>| is_of(found, Kind::Append).and_then(|()| condition(found));
         let old = match present(&index, container, name, &growing) {
             Ok(old) => old,
-            Err(told) => return told.map(),
+            Err(reply) => return reply.map(),
         };
         let (pieces, mut changes) = self.take_in(&mut index, bytes, None);
         let length = pieces.iter().map(|piece| piece.length).sum::<u64>();
@@ -273,7 +274,7 @@ impl Store {
             (number >= limit::BLOCKS).then_some(Refused::TooManyAppends)
         };
         if let Some(refused) = refused {
-            return Told { answer: Err(refused), ticket: index.latest.clone() };
+            return DurableReply { answer: Err(refused), ticket: index.latest.clone() };
         }
         let (now, mut facts) = (self.now(), old.facts.clone());
         lease::written(&mut facts.lease, now);
@@ -287,24 +288,30 @@ impl Store {
         }
         let ticket = self.order(&mut index, changes);
         insert(&mut index, container, name, &blob, &ticket);
-        Told { answer: Ok(blob), ticket }
+        DurableReply { answer: Ok(blob), ticket }
     }
 
-    /// Puts a blob into the index whose content is that of the one there.
-    fn keep_facts(&self, index: &mut Index, container: &str, name: &str, blob: Blob) -> Told<Arc<Blob>> {
+    /// Puts a blob with the existing content into the index.
+    fn keep_facts(
+        &self,
+        index: &mut Index,
+        container: &str,
+        name: &str,
+        blob: Blob,
+    ) -> DurableReply<Arc<Blob>> {
         let blob = Arc::new(blob);
         let id = index.containers.get(container).map_or(0, |found| found.id);
         let order = Change::SetFacts { container: id, name: name.to_owned(), blob: blob.clone() };
         let ticket = self.order(index, vec![order]);
         insert(index, container, name, &blob, &ticket);
-        Told { answer: Ok(blob), ticket }
+        DurableReply { answer: Ok(blob), ticket }
     }
 
     /// Deletes a blob.
-    pub fn delete_blob(&self, container: &str, name: &str, condition: Condition<'_>) -> Told<()> {
+    pub fn delete_blob(&self, container: &str, name: &str, condition: Condition<'_>) -> DurableReply<()> {
         let mut index = self.lock();
-        if let Err(told) = present(&index, container, name, condition) {
-            return told.map();
+        if let Err(reply) = present(&index, container, name, condition) {
+            return reply.map();
         }
         let mut changes = vec![];
         if let Some(found) = index.containers.get_mut(container)
@@ -315,10 +322,10 @@ impl Store {
         }
         let ticket = self.order(&mut index, changes);
         index.removal = ticket.clone();
-        Told { answer: Ok(()), ticket }
+        DurableReply { answer: Ok(()), ticket }
     }
 
-    /// Puts a blob into the index with a moment of its own, in place of what was there.
+    /// Puts a blob with a new time into the index, in place of the previous one.
     fn keep(
         &self,
         index: &mut Index,
@@ -327,15 +334,15 @@ impl Store {
         body: Body,
         described: Described,
         changes: &mut Vec<Change>,
-    ) -> Told<Arc<Blob>> {
+    ) -> DurableReply<Arc<Blob>> {
         let now = self.now();
         let modified = index.next_moment(now);
-        let found = index.containers.get_mut(container).expect("what is allowed has a container");
+        let found = index.containers.get_mut(container).expect("an allowed change has a container");
         let replaced = found.blobs.get(name).map(|entry| entry.blob.clone());
         let created = replaced.as_ref().map_or(modified, |old| old.facts.created);
         let Described { headers, metadata, tier, copied, tags, kind } = described;
         let metadata = metadata.into();
-        // A lease is on the name, and stays while it is held.
+        // A lease belongs to the name, and stays while it is active.
         let mut lease = replaced.as_ref().and_then(|old| old.facts.lease.clone());
         lease::written(&mut lease, now);
         let tier_changed = tier.as_ref().map(|_| modified);
@@ -347,18 +354,18 @@ impl Store {
         changes.extend(forget_blocks(found, name));
         let ticket = self.order(index, std::mem::take(changes));
         insert(index, container, name, &blob, &ticket);
-        Told { answer: Ok(blob), ticket }
+        DurableReply { answer: Ok(blob), ticket }
     }
 }
 
 impl Piece {
-    /// The same bytes as part of another blob.
+    /// Returns the same bytes as a piece of another blob.
     fn without_block(&self) -> Self {
         Self { block: None, ..self.clone() }
     }
 }
 
-/// What is made of blocks does not grow, and the other way round.
+/// Checks the kind: block blobs accept no appends, append blobs no blocks.
 fn is_of(found: Option<&BlobFacts>, kind: Kind) -> Result<(), Refused> {
     if found.is_some_and(|blob| blob.kind != kind) { Err(Refused::OtherKind) } else { Ok(()) }
 }
@@ -396,38 +403,38 @@ fn chosen(found: &Container, name: &str, choices: &[BlockChoice]) -> Option<Vec<
     choices.iter().map(pick).collect()
 }
 
-/// A refusal on its way to become one of any answer.
-struct NotTold(Refused, Ticket);
+/// An error that can become a result of any type.
+struct NotDurable(Refused, Ticket);
 
-impl NotTold {
-    fn map<T>(self) -> Told<T> {
-        Told { answer: Err(self.0), ticket: self.1 }
+impl NotDurable {
+    fn map<T>(self) -> DurableReply<T> {
+        DurableReply { answer: Err(self.0), ticket: self.1 }
     }
 }
 
-/// Whether a write may go on. A refusal rests on what was found.
-fn allowed(index: &Index, container: &str, name: &str, condition: Condition<'_>) -> Result<(), NotTold> {
+/// Checks whether a write is allowed. An error depends on what was found.
+fn allowed(index: &Index, container: &str, name: &str, condition: Condition<'_>) -> Result<(), NotDurable> {
     let Some(found) = index.containers.get(container) else {
-        return Err(NotTold(Refused::NoContainer, index.removal.clone()));
+        return Err(NotDurable(Refused::NoContainer, index.removal.clone()));
     };
     let entry = found.blobs.get(name);
     let ticket = entry.map_or(&index.removal, |entry| &entry.ticket);
-    condition(entry.map(|entry| &entry.blob.facts)).map_err(|refused| NotTold(refused, ticket.clone()))
+    condition(entry.map(|entry| &entry.blob.facts)).map_err(|refused| NotDurable(refused, ticket.clone()))
 }
 
-/// A blob that must be there, if the change may go on.
+/// Returns the blob, which must exist, if the change is allowed.
 fn present(
     index: &Index,
     container: &str,
     name: &str,
     condition: Condition<'_>,
-) -> Result<Arc<Blob>, NotTold> {
+) -> Result<Arc<Blob>, NotDurable> {
     let Some(found) = index.containers.get(container) else {
-        return Err(NotTold(Refused::NoContainer, index.removal.clone()));
+        return Err(NotDurable(Refused::NoContainer, index.removal.clone()));
     };
     let Some(entry) = found.blobs.get(name) else {
-        return Err(NotTold(Refused::NoBlob, index.removal.clone()));
+        return Err(NotDurable(Refused::NoBlob, index.removal.clone()));
     };
-    condition(Some(&entry.blob.facts)).map_err(|refused| NotTold(refused, entry.ticket.clone()))?;
+    condition(Some(&entry.blob.facts)).map_err(|refused| NotDurable(refused, entry.ticket.clone()))?;
     Ok(entry.blob.clone())
 }

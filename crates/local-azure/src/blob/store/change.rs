@@ -1,4 +1,4 @@
-//! Changes on their way to the disk. They hold what they replace until that is durable.
+//! Changes that are not durable yet. They hold what they replace until they are.
 
 use super::{
     content::Content,
@@ -27,7 +27,7 @@ pub enum Change {
         blob: Arc<Blob>,
         replaced: Option<Arc<Blob>>,
     },
-    /// Its content stays.
+    /// Replaces the properties, not the content.
     SetFacts {
         container: i64,
         name: String,
@@ -50,7 +50,7 @@ pub enum Change {
         name: String,
         staged: Staged,
     },
-    /// A piece more at its end, and what is known of it now.
+    /// Appends a piece and replaces the properties.
     Append {
         container: i64,
         name: String,
@@ -62,12 +62,12 @@ pub enum Change {
         id: i64,
         bytes: Bytes,
     },
-    /// A file was written and synced; its folder must be before anything names it.
+    /// A file was written and synced; its folder must be synced before anything refers to the file.
     NewFile,
 }
 
 impl Change {
-    /// The change is durable: contents that it names are named, others are not any more.
+    /// Called when the change is durable: updates the reference counts of contents.
     pub fn settle(&self) {
         match self {
             Self::PutBlob { blob, replaced, .. } => {

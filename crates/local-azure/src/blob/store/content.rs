@@ -1,8 +1,8 @@
-//! Where bytes are: in memory, in a row, or in a file of their own, each for as long as it is needed.
+//! Contents: in memory, in a row, or in their own file, each for as long as it is needed.
 //!
-//! A row or file belongs to the [`Kept`]s of its number. When the last is dropped and nothing durable names it
-//! any more, it goes to the heap of things to delete. So an upload that breaks off leaves nothing, and a blob
-//! that is deleted while somebody reads it is read to its end.
+//! A row or file belongs to the [`Kept`] values with its number. When the last is dropped and nothing durable
+//! refers to it, it is queued for deletion. So an interrupted upload leaves nothing, and a blob that is
+//! deleted during a read can be read to its end.
 
 use super::queue::Queue;
 use bytes::Bytes;
@@ -11,50 +11,50 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Contents up to this length lie in the index itself, and in the blob's own row.
+/// Maximum length of contents in the index itself, and in the blob's own row.
 pub const INLINE: usize = 256;
-/// Contents up to this length lie in the database, longer ones in files.
+/// Maximum length of contents in the database; longer ones are in files.
 pub const IN_DATABASE: usize = 64 << 10;
 
-/// Bytes.
+/// The bytes of a content.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// In memory: few, or everything where nothing is durable.
+    /// In memory: short contents, or all if nothing is durable.
     Bytes(Bytes),
-    /// Elsewhere.
+    /// In a row or file.
     Kept(Arc<Kept>),
 }
 
-/// A row or file that is there for as long as something names or reads it.
+/// A row or file that exists as long as something refers to it or reads it.
 pub struct Kept {
     id: i64,
     place: Place,
-    /// How many durable pieces name it.
+    /// Number of durable pieces that refer to it.
     names: AtomicUsize,
     queue: Arc<Queue>,
 }
 
-/// What holds the bytes.
+/// The kind of storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// A row of the database.
     Row,
-    /// A file.
+    /// A file of the store.
     File,
 }
 
 impl Kept {
-    /// A row or file that nothing durable names yet.
+    /// Creates a row or file that nothing durable refers to yet.
     pub fn new(id: i64, place: Place, queue: Arc<Queue>) -> Self {
         Self { id, place, names: AtomicUsize::new(0), queue }
     }
 
-    /// Its number: the row's key, the file's name.
+    /// Returns its number: the row's key, the file's name.
     pub fn id(&self) -> i64 {
         self.id
     }
 
-    /// What holds the bytes.
+    /// Returns the kind of storage.
     pub fn place(&self) -> Place {
         self.place
     }
@@ -75,14 +75,14 @@ impl Drop for Kept {
 }
 
 impl Content {
-    /// Something durable names it from now on.
+    /// Counts a durable reference.
     pub fn named(&self) {
         if let Self::Kept(kept) = self {
             kept.names.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// One durable name less.
+    /// Removes a durable reference.
     pub fn unnamed(&self) {
         if let Self::Kept(kept) = self {
             let before = kept.names.fetch_sub(1, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl Content {
     }
 }
 
-/// Equal if the same bytes are meant, not if others happen to be equal.
+/// Equal if it is the same storage, not if the bytes happen to be equal.
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

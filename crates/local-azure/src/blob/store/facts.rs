@@ -1,4 +1,4 @@
-//! Containers and blobs as the store keeps them: what is known of them, and of which pieces a blob is made.
+//! Containers and blobs as the store keeps them: their properties, and the pieces of a blob.
 
 use super::content::Content;
 use crate::blob::lease::{self, Lease};
@@ -11,21 +11,21 @@ use dropmill_azure_wire::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What is known of a container.
+/// The properties of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerFacts {
-    /// When it changed last; no other change has this moment.
+    /// Time of the last change; no other change has the same time.
     pub modified: Timestamp,
-    /// Pairs that only the owner understands.
+    /// User-defined metadata.
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
-    /// The lease on it, if there is one.
+    /// Lease on it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
 }
 
 impl ContainerFacts {
-    /// Its tag.
+    /// Returns its ETag.
     pub fn etag(&self) -> ETag {
         etag(self.modified)
     }
@@ -34,52 +34,52 @@ impl ContainerFacts {
 /// A blob. Cloning it does not copy its content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blob {
-    /// What is known of it.
+    /// Properties of the blob.
     pub facts: BlobFacts,
-    /// Its content.
+    /// Content of the blob.
     pub body: Arc<Body>,
 }
 
-/// What is known of a blob beside its content.
+/// The properties of a blob, without its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobFacts {
-    /// When it was made.
+    /// Creation time of the blob.
     pub created: Timestamp,
-    /// When it changed last; no other change has this moment.
+    /// Time of the last change; no other change has the same time.
     pub modified: Timestamp,
-    /// Headers that its owner set.
+    /// Content headers set by the user.
     #[serde(default)]
     pub headers: ContentHeaders,
-    /// Pairs that only the owner understands.
+    /// User-defined metadata.
     #[serde(default, skip_serializing_if = "Pairs::is_empty")]
     pub metadata: Pairs,
-    /// The tier its owner chose; kept and shown, without effect.
+    /// Tier chosen by the user; stored and shown, without effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Box<str>>,
-    /// When the tier was chosen.
+    /// Time when the tier was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier_changed: Option<Timestamp>,
-    /// How it was copied, if it was.
+    /// The copy that created it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<Box<Copied>>,
-    /// Pairs that it can be found by.
+    /// Blob index tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
-    /// What may be done with its content.
+    /// The kind of blob.
     #[serde(default, skip_serializing_if = "Kind::is_block")]
     pub kind: Kind,
-    /// The lease on it, if there is one.
+    /// Lease on it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
 }
 
-/// Metadata as a blob keeps it. A map of one pair would take half a kilobyte.
+/// Metadata in a compact form: a map with one pair would take half a kilobyte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Metadata", into = "Metadata")]
 pub struct Pairs(Box<[(Box<str>, Box<str>)]>);
 
 impl Pairs {
-    /// Whether there is no pair.
+    /// Returns whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -102,14 +102,14 @@ impl From<Pairs> for Metadata {
     }
 }
 
-/// How a content comes about.
+/// The kind of a blob.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Put whole, or of blocks.
+    /// A block blob: put at once, or in blocks.
     #[default]
     Block,
-    /// It grows at its end.
+    /// An append blob: extended at its end.
     Append,
 }
 
@@ -119,18 +119,18 @@ impl Kind {
     }
 }
 
-/// The copy that a blob comes from.
+/// The copy that created a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copied {
-    /// Name of the copy.
+    /// Id of the copy.
     pub id: String,
-    /// The source's URL without its query, which may hold a SAS.
+    /// URL of the source without its query, which may contain a SAS.
     pub source: String,
-    /// When it was made.
+    /// Time of the copy.
     pub at: Timestamp,
 }
 
-/// Headers of a blob that its owner sets.
+/// Content headers of a blob, set by the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
@@ -150,45 +150,45 @@ pub struct ContentHeaders {
     pub md5: Option<Box<str>>,
 }
 
-/// What a put says of a blob; tag and moments are the store's.
+/// The properties in a put; the store adds ETag and times.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Described {
-    /// Headers to keep.
+    /// Content headers to store.
     pub headers: ContentHeaders,
-    /// Pairs to keep.
+    /// Metadata to store.
     pub metadata: Metadata,
-    /// The tier, if one was chosen.
+    /// Tier, if one was chosen.
     pub tier: Option<Box<str>>,
-    /// Where from, if it is a copy.
+    /// The copy, if it is one.
     pub copied: Option<Box<Copied>>,
-    /// Pairs that it can be found by.
+    /// Blob index tags.
     pub tags: Tags,
-    /// What it shall be.
+    /// The kind of blob.
     pub kind: Kind,
 }
 
-/// A blob's content: pieces in order.
+/// The content of a blob: pieces in order.
 #[derive(Debug, Default, PartialEq)]
 pub struct Body {
-    /// The pieces. A blob that was put at once has one, without block id.
+    /// The pieces. A blob that was put at once has one, without a block id.
     pub pieces: Vec<Piece>,
-    /// The sum of their lengths.
+    /// Total length of the pieces.
     pub length: u64,
 }
 
-/// A part of a content.
+/// A piece of a content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
-    /// Block id (base64) if it came as a block.
+    /// Block id (base64), if it is a block.
     pub block: Option<Box<str>>,
-    /// Its length.
+    /// Length in bytes.
     pub length: u64,
-    /// Its bytes.
+    /// Bytes of the piece.
     pub content: Content,
 }
 
 impl Body {
-    /// A content of these pieces.
+    /// Creates a body from pieces.
     pub fn of(pieces: Vec<Piece>) -> Self {
         let length = pieces.iter().map(|piece| piece.length).sum();
         Self { pieces, length }
@@ -196,24 +196,24 @@ impl Body {
 }
 
 impl BlobFacts {
-    /// Its tag.
+    /// Returns its ETag.
     pub fn etag(&self) -> ETag {
         etag(self.modified)
     }
 }
 
 impl Blob {
-    /// Its length.
+    /// Returns its length.
     pub fn length(&self) -> u64 {
         self.body.length
     }
 
-    /// What is known of it at a moment, as answers and lists tell it.
+    /// Returns its properties at a given time, for responses and lists.
     pub fn properties(&self, now: Timestamp) -> BlobProperties {
         let BlobFacts { created, modified, headers, tier, tier_changed, copied, kind, lease, .. } =
             &self.facts;
         let state = lease::state(lease.as_deref(), now);
-        // Tiers are of block blobs alone.
+        // Only block blobs have tiers.
         let is_block = kind.is_block();
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let copy = copied.as_deref().map(|Copied { id, source, at }| CopyProperties {
@@ -246,7 +246,7 @@ impl Blob {
     }
 }
 
-/// The tag of a change is its moment, in ticks of 100 ns: the store gives every change one of its own.
+/// Returns the ETag of a change: its time in ticks of 100 ns, since every change has its own time.
 fn etag(modified: Timestamp) -> ETag {
     ETag::new(format!("0x{:X}", modified.as_nanosecond() / 100))
 }

@@ -1,4 +1,4 @@
-//! What there is, in memory: every question but that for bytes is answered from here.
+//! The index in memory: it answers every query except for bytes.
 
 use super::{
     content::Content,
@@ -14,46 +14,46 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 /// All containers of the account.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// By name.
+    /// Containers by name.
     pub containers: BTreeMap<String, Container>,
-    /// The last numbers and moments given.
+    /// The last assigned numbers and times.
     pub marks: Marks,
-    /// Of the last change.
+    /// Ticket of the last change.
     pub latest: Ticket,
-    /// Of the last change that removed a container or blob: that something is not there may be told only then.
+    /// Ticket of the last removal of a container or blob: "not found" may only be returned after it.
     pub removal: Ticket,
 }
 
-/// A container and what is in it.
+/// A container and its content.
 #[derive(Debug)]
 pub struct Container {
     /// Its number, which no other container ever gets.
     pub id: i64,
-    /// What is known of it.
+    /// Properties of the container.
     pub facts: ContainerFacts,
-    /// Of its last change.
+    /// Ticket of its last change.
     pub ticket: Ticket,
     /// Its blobs by name.
     pub blobs: BTreeMap<String, Entry>,
-    /// Blocks that wait to be put into a blob, by blob name.
+    /// Uncommitted blocks, by blob name.
     pub staged: BTreeMap<String, Staged>,
 }
 
-/// A blob, and when it may be told of.
+/// A blob, and when it is durable.
 #[derive(Debug)]
 pub struct Entry {
-    /// The blob.
+    /// The blob and its content.
     pub blob: Arc<Blob>,
-    /// Of its last change.
+    /// Ticket of its last change.
     pub ticket: Ticket,
 }
 
-/// Blocks of one blob name that wait, by block id.
+/// Uncommitted blocks of one blob name, by block id.
 #[derive(Debug, Default)]
 pub struct Staged(pub BTreeMap<Box<str>, Piece>);
 
 impl Staged {
-    /// Their contents.
+    /// Returns the contents of the blocks.
     pub fn contents(&self) -> impl Iterator<Item = &Content> {
         self.0.values().map(|piece| &piece.content)
     }
@@ -62,33 +62,33 @@ impl Staged {
 /// Which blobs to list.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Listing<'a> {
-    /// Only names that begin so.
+    /// Only names with this prefix.
     pub prefix: &'a str,
-    /// Longer names are cut after it, and told once; empty: none.
+    /// Names are cut after it, and the common part is returned once; empty: none.
     pub delimiter: &'a str,
-    /// Only names from here on.
+    /// Only names from this one on.
     pub from: &'a str,
-    /// At most so many entries.
+    /// Maximum number of entries.
     pub limit: usize,
 }
 
-/// A page of a list: names with their blobs (none: a prefix that blobs have in common).
+/// A page of a list: names with their blobs (`None` for a common prefix).
 #[derive(Debug, Default, PartialEq)]
 pub struct Page {
-    /// In the order of names.
+    /// Entries sorted by name.
     pub entries: Vec<(String, Option<Arc<Blob>>)>,
-    /// From where the next page goes on; none: this was the last.
+    /// Start of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
 impl Index {
-    /// A number that nothing had before.
+    /// Returns a number that was never used before.
     pub fn next_id(&mut self) -> i64 {
         self.marks.id += 1;
         self.marks.id
     }
 
-    /// A moment that no change before had, whatever the clock says: tags are made of it.
+    /// Returns a time that no earlier change has, even if the clock goes back: ETags are made from it.
     pub fn next_moment(&mut self, now: Timestamp) -> Timestamp {
         let least = self.marks.change.as_nanosecond() + 100;
         let ticks = (now.as_nanosecond().div_euclid(100) * 100).max(least);
@@ -96,7 +96,7 @@ impl Index {
         self.marks.change
     }
 
-    /// See [`super::Store::tagged`].
+    /// Implements [`super::Store::tagged`].
     #[allow(clippy::type_complexity)]
     pub fn tagged(
         &self,
@@ -120,7 +120,8 @@ impl Index {
         (page, found.next().map(|(con, name, _)| (con.clone(), name.clone())))
     }
 
-    /// Containers whose names begin with `prefix`, from `from` on, at most `limit`; and where the next page begins.
+    /// Returns containers whose names begin with `prefix`, from `from` on, at most `limit`; and the start of
+    /// the next page.
     pub fn containers(
         &self,
         prefix: &str,
@@ -137,12 +138,12 @@ impl Index {
 }
 
 impl Container {
-    /// An empty one.
+    /// Creates an empty container.
     pub fn new(id: i64, facts: ContainerFacts, ticket: Ticket) -> Self {
         Self { id, facts, ticket, blobs: BTreeMap::new(), staged: BTreeMap::new() }
     }
 
-    /// A page of its blobs.
+    /// Returns a page of its blobs.
     pub fn page(&self, listing: &Listing<'_>) -> Page {
         let Listing { prefix, delimiter, from, limit } = *listing;
         let from = from.max(prefix);
@@ -169,11 +170,11 @@ impl Container {
     }
 }
 
-/// The least text that is greater than every text which begins with `prefix`; `None`: there is none.
+/// Returns the smallest text that is greater than every text with this prefix; `None` if there is none.
 fn past(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // The step over the surrogates is a gap that `u32` has and `char` has not.
+        // `char` has no values between these two, the surrogates.
         let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
         if let Some(next) = next {
             text.push(next);
@@ -189,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_past_a_prefix_is_past_every_longer_name() {
+    fn the_end_of_a_prefix_is_after_every_longer_name() {
         for (prefix, expected) in [
             ("a", Some("b")),
             ("a/", Some("a0")),
@@ -204,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_lies_between_a_prefix_and_what_is_past_it(prefix in ".{1,3}", name in ".{0,4}") {
+        fn no_other_name_is_between_a_prefix_and_its_end(prefix in ".{1,3}", name in ".{0,4}") {
             if let Some(past) = past(&prefix) {
                 prop_assert!(prefix.clone() + &name < past);
                 prop_assert_eq!(name >= prefix && name < past, name.starts_with(&prefix));

@@ -1,10 +1,12 @@
-//! Containers and blobs, durable before they are told of.
+//! Containers and blobs, durable before they are visible.
 //!
-//! Questions are answered from an index in memory; changes are decided on it at once and handed to a writer that
-//! commits what waits together. Every answer is a [`Told`]: it may be had only when all that it rests on is durable,
-//! a refusal like a success. Without a folder everything is in memory, on the caller's thread.
+//! Queries are answered from an index in memory. Changes are decided on the index at once, and passed to a
+//! writer that commits pending changes together. Every result is a [`DurableReply`], which resolves only when the
+//! state behind it is durable, whether it is a success or an error. Without a folder everything is in memory,
+//! on the caller's thread.
 //!
-//! Unlike Azure's, the name of a deleted container is free at once: `ContainerBeingDeleted` is never told.
+//! Unlike in Azure, the name of a deleted container is free at once: `ContainerBeingDeleted` is never
+//! returned.
 
 mod blobs;
 mod change;
@@ -41,7 +43,7 @@ use std::{
 };
 use writer::Writer;
 
-/// The store cannot be used, or did not do something.
+/// The store cannot be used, or an operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {path}: {reason}")]
 pub struct StoreError {
@@ -60,7 +62,7 @@ impl StoreError {
     }
 }
 
-/// Why the store does not do something. Each has its status and code in `http::answer`.
+/// The reason why the store rejects an operation. `http::answer` has the status and code of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Refused {
@@ -68,69 +70,69 @@ pub enum Refused {
     ContainerExists,
     NoBlob,
     BlobExists,
-    /// There is a blob, and the caller's SAS allows new ones only.
+    /// A blob exists, and the SAS allows new blobs only.
     NotReplaceable,
     ConditionFailed,
-    /// A block list names a block that is not there.
+    /// A block list names a missing block.
     UnknownBlock,
-    /// A block id is not as long as those of the blocks that wait.
+    /// A block id has another length than those of the other uncommitted blocks.
     BlockIdLength,
-    /// Too many blocks wait.
+    /// There are too many uncommitted blocks.
     TooManyBlocks,
-    /// The blob is made in another way than the call is for.
+    /// The operation is for another kind of blob.
     OtherKind,
-    /// An append blob is not as long as the caller thinks.
+    /// An append blob does not have the expected length.
     AppendPosition,
-    /// An append blob would become longer than the caller allows.
+    /// An append blob would exceed the requested maximum length.
     AppendLength,
-    /// An append blob has as many blocks as one may have.
+    /// An append blob has the maximum number of blocks.
     TooManyAppends,
     BlobLease(Denied),
     ContainerLease(Denied),
     Failed(StoreError),
 }
 
-/// An answer, to be had when all that it rests on is durable.
+/// A result that resolves when the state behind it is durable.
 #[derive(Debug)]
-#[must_use = "nothing is told before it is durable"]
-pub struct Told<T> {
+#[must_use = "a result is valid only when it is durable"]
+pub struct DurableReply<T> {
     answer: Result<T, Refused>,
     ticket: Ticket,
 }
 
-impl<T> Told<T> {
+impl<T> DurableReply<T> {
     /// Waits.
     ///
     /// # Errors
-    /// The answer's own, or [`Refused::Failed`] when it could not be made durable.
-    pub async fn told(self) -> Result<T, Refused> {
+    /// Returns the error of the operation, or [`Refused::Failed`] if it could not be made durable.
+    pub async fn durable(self) -> Result<T, Refused> {
         self.ticket.durable().await.map_err(Refused::Failed)?;
         self.answer
     }
 
-    /// Waits, on a thread that may.
+    /// Waits, on a blocking thread.
     ///
     /// # Errors
-    /// As [`Told::told`].
-    pub fn told_blocking(self) -> Result<T, Refused> {
+    /// As [`DurableReply::durable`].
+    pub fn durable_blocking(self) -> Result<T, Refused> {
         self.ticket.durable_blocking().map_err(Refused::Failed)?;
         self.answer
     }
 }
 
-/// Decides about a change of a container by what is known of it.
+/// Decides about a change of a container from its properties.
 pub type ContainerCondition<'a> = &'a dyn Fn(&ContainerFacts) -> Result<(), Refused>;
 
 /// The store of one account.
 #[derive(Debug)]
 pub struct Store {
     index: Arc<Mutex<Index>>,
-    /// None: everything is in memory.
+    /// `None`: everything is in memory.
     disk: Option<Disk>,
     clock: Clock,
 }
 
-/// A clock that says nothing when it is shown.
+/// A clock with an empty `Debug` output.
 struct Clock(SharedClock);
 
 impl std::fmt::Debug for Clock {
@@ -148,15 +150,15 @@ struct Disk {
 }
 
 impl Store {
-    /// A store that forgets: no thread, no file.
+    /// Creates a store in memory, without a thread or a file.
     pub fn in_memory(clock: SharedClock) -> Self {
         Self { index: Arc::default(), disk: None, clock: Clock(clock) }
     }
 
-    /// Opens what is in `folder`, or begins anew. Only its owner can read what is in there.
+    /// Opens the content of `folder`, or creates it. Only its owner can read it.
     ///
     /// # Errors
-    /// When it cannot be read or written, is damaged, or was made by a newer version.
+    /// Fails if it cannot be read or written, is damaged, or was written by a newer version.
     pub fn open(folder: &Path, durability: Durability, clock: SharedClock) -> Result<Self, StoreError> {
         let files = folder.join("contents");
         for folder in [folder, &files] {
@@ -191,7 +193,7 @@ impl Store {
         Ok(Self { index, disk, clock: Clock(clock) })
     }
 
-    /// Commits what waits and ends the writer. What comes later fails.
+    /// Commits pending changes and ends the writer. Later operations fail.
     pub fn close(&self) {
         let Some(disk) = &self.disk else { return };
         disk.queue.close();
@@ -205,7 +207,8 @@ impl Store {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands changes to the writer. Under the index's lock, so that they arrive in the order they were decided.
+    /// Passes changes to the writer. Called under the index's lock, so that they arrive in the order of the
+    /// decisions.
     fn order(&self, index: &mut Index, changes: Vec<Change>) -> Ticket {
         let Some(disk) = &self.disk else { return Ticket::default() };
         let ticket = disk.queue.order(changes, index.marks);
@@ -217,11 +220,11 @@ impl Store {
         self.clock.0.now()
     }
 
-    /// Makes a container.
-    pub fn create_container(&self, name: &str, metadata: Metadata) -> Told<ContainerFacts> {
+    /// Creates a container.
+    pub fn create_container(&self, name: &str, metadata: Metadata) -> DurableReply<ContainerFacts> {
         let mut index = self.lock();
         if let Some(found) = index.containers.get(name) {
-            return Told { answer: Err(Refused::ContainerExists), ticket: found.ticket.clone() };
+            return DurableReply { answer: Err(Refused::ContainerExists), ticket: found.ticket.clone() };
         }
         let id = index.next_id();
         let facts = ContainerFacts { modified: index.next_moment(self.now()), metadata, lease: None };
@@ -229,15 +232,15 @@ impl Store {
         let ticket = self.order(&mut index, vec![change]);
         let container = Container::new(id, facts.clone(), ticket.clone());
         index.containers.insert(name.to_owned(), container);
-        Told { answer: Ok(facts), ticket }
+        DurableReply { answer: Ok(facts), ticket }
     }
 
-    /// What is known of a container.
-    pub fn container(&self, name: &str) -> Told<ContainerFacts> {
+    /// Returns the properties of a container.
+    pub fn container(&self, name: &str) -> DurableReply<ContainerFacts> {
         let index = self.lock();
         match index.containers.get(name) {
-            Some(found) => Told { answer: Ok(found.facts.clone()), ticket: found.ticket.clone() },
-            None => Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() },
+            Some(found) => DurableReply { answer: Ok(found.facts.clone()), ticket: found.ticket.clone() },
+            None => DurableReply { answer: Err(Refused::NoContainer), ticket: index.removal.clone() },
         }
     }
 
@@ -247,7 +250,7 @@ impl Store {
         name: &str,
         metadata: Metadata,
         condition: ContainerCondition<'_>,
-    ) -> Told<ContainerFacts> {
+    ) -> DurableReply<ContainerFacts> {
         self.change_container(name, condition, |facts, index, now| {
             *facts = ContainerFacts { modified: index.next_moment(now), metadata, lease: facts.lease.take() };
             Ok(())
@@ -260,7 +263,7 @@ impl Store {
         name: &str,
         condition: ContainerCondition<'_>,
         apply: impl FnOnce(Option<&Lease>, Timestamp) -> Result<Option<Lease>, Denied>,
-    ) -> Told<ContainerFacts> {
+    ) -> DurableReply<ContainerFacts> {
         self.change_container(name, condition, |facts, _, now| {
             let next = apply(facts.lease.as_deref(), now).map_err(Refused::ContainerLease)?;
             facts.lease = next.map(Box::new);
@@ -273,61 +276,63 @@ impl Store {
         name: &str,
         condition: ContainerCondition<'_>,
         change: impl FnOnce(&mut ContainerFacts, &mut Index, Timestamp) -> Result<(), Refused>,
-    ) -> Told<ContainerFacts> {
+    ) -> DurableReply<ContainerFacts> {
         let mut index = self.lock();
         let Some(found) = index.containers.get(name) else {
-            return Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
+            return DurableReply { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
         };
         let (id, mut facts, before) = (found.id, found.facts.clone(), found.ticket.clone());
         let changed = condition(&facts).and_then(|()| change(&mut facts, &mut index, self.now()));
         if let Err(refused) = changed {
-            return Told { answer: Err(refused), ticket: before };
+            return DurableReply { answer: Err(refused), ticket: before };
         }
         let change = Change::PutContainer { id, name: name.to_owned(), facts: facts.clone() };
         let ticket = self.order(&mut index, vec![change]);
         if let Some(found) = index.containers.get_mut(name) {
             (found.facts, found.ticket) = (facts.clone(), ticket.clone());
         }
-        Told { answer: Ok(facts), ticket }
+        DurableReply { answer: Ok(facts), ticket }
     }
 
-    /// Deletes a container and all in it, at once, if `condition` allows it. Leases on its blobs do not keep it.
-    pub fn delete_container(&self, name: &str, condition: ContainerCondition<'_>) -> Told<()> {
+    /// Deletes a container with its content, at once, if `condition` allows it. Leases on its blobs do not
+    /// prevent it.
+    pub fn delete_container(&self, name: &str, condition: ContainerCondition<'_>) -> DurableReply<()> {
         let mut index = self.lock();
         let Some(found) = index.containers.get(name) else {
-            return Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
+            return DurableReply { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
         };
         if let Err(refused) = condition(&found.facts) {
-            return Told { answer: Err(refused), ticket: found.ticket.clone() };
+            return DurableReply { answer: Err(refused), ticket: found.ticket.clone() };
         }
         let container = index.containers.remove(name).map(Box::new);
         let changes = container.map(|container| Change::DropContainer { id: container.id, container });
         let ticket = self.order(&mut index, changes.into_iter().collect());
         index.removal = ticket.clone();
-        Told { answer: Ok(()), ticket }
+        DurableReply { answer: Ok(()), ticket }
     }
 
-    /// Containers whose names begin with `prefix`, from `from` on, at most `limit`; and where the next page begins.
+    /// Returns containers whose names begin with `prefix`, from `from` on, at most `limit`; and the start of
+    /// the next page.
     #[allow(clippy::type_complexity)]
     pub fn containers(
         &self,
         prefix: &str,
         from: &str,
         limit: usize,
-    ) -> Told<(Vec<(String, ContainerFacts)>, Option<String>)> {
+    ) -> DurableReply<(Vec<(String, ContainerFacts)>, Option<String>)> {
         let index = self.lock();
-        Told { answer: Ok(index.containers(prefix, from, limit)), ticket: index.latest.clone() }
+        DurableReply { answer: Ok(index.containers(prefix, from, limit)), ticket: index.latest.clone() }
     }
 
-    /// A page of the blobs of a container.
-    pub fn blobs(&self, container: &str, listing: &Listing<'_>) -> Told<Page> {
+    /// Returns a page of the blobs of a container.
+    pub fn blobs(&self, container: &str, listing: &Listing<'_>) -> DurableReply<Page> {
         let index = self.lock();
         let found = index.containers.get(container).ok_or(Refused::NoContainer);
-        Told { answer: found.map(|found| found.page(listing)), ticket: index.latest.clone() }
+        DurableReply { answer: found.map(|found| found.page(listing)), ticket: index.latest.clone() }
     }
 
-    /// Blobs (container, name, tags) that a filter finds in a container, or in all if none is named, from `from` on, at
-    /// most `limit`; and where the next page begins.
+    /// Returns blobs (container, name, tags) that match a filter, in one container or in all, from `from` on,
+    /// at most `limit`; and the start of the next page.
     #[allow(clippy::type_complexity)]
     pub fn tagged(
         &self,
@@ -335,24 +340,24 @@ impl Store {
         filter: &TagFilter,
         from: (&str, &str),
         limit: usize,
-    ) -> Told<(Vec<(String, String, Tags)>, Option<(String, String)>)> {
+    ) -> DurableReply<(Vec<(String, String, Tags)>, Option<(String, String)>)> {
         let index = self.lock();
         let ticket = index.latest.clone();
         if !container.is_empty() && !index.containers.contains_key(container) {
-            return Told { answer: Err(Refused::NoContainer), ticket };
+            return DurableReply { answer: Err(Refused::NoContainer), ticket };
         }
-        Told { answer: Ok(index.tagged(container, filter, from, limit)), ticket }
+        DurableReply { answer: Ok(index.tagged(container, filter, from, limit)), ticket }
     }
 
-    /// A blob.
-    pub fn blob(&self, container: &str, name: &str) -> Told<Arc<Blob>> {
+    /// Returns a blob.
+    pub fn blob(&self, container: &str, name: &str) -> DurableReply<Arc<Blob>> {
         let index = self.lock();
         let Some(found) = index.containers.get(container) else {
-            return Told { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
+            return DurableReply { answer: Err(Refused::NoContainer), ticket: index.removal.clone() };
         };
         match found.blobs.get(name) {
-            Some(entry) => Told { answer: Ok(entry.blob.clone()), ticket: entry.ticket.clone() },
-            None => Told { answer: Err(Refused::NoBlob), ticket: index.removal.clone() },
+            Some(entry) => DurableReply { answer: Ok(entry.blob.clone()), ticket: entry.ticket.clone() },
+            None => DurableReply { answer: Err(Refused::NoBlob), ticket: index.removal.clone() },
         }
     }
 }
@@ -360,27 +365,28 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.close();
-        // After the writer: what is dropped now was kept for the next time, not thrown away.
+        // After the writer has ended: contents that are dropped now are kept for the next process, not
+        // deleted.
         drop(take(&mut *self.lock()));
     }
 }
 
-/// Where a large content is written before it is put.
+/// A file into which a long content is written before it is put.
 #[derive(Debug)]
 pub struct NewFile {
-    /// The file, made and empty.
+    /// The new, empty file.
     pub file: fs::File,
-    /// Its path, for errors.
+    /// Path of the file, for errors.
     pub path: PathBuf,
     kept: content::Kept,
     durability: Durability,
 }
 
 impl NewFile {
-    /// Makes what was written as durable as the store is. Nothing may name the file before.
+    /// Makes the written bytes as durable as the store is. Must be called before the file is referenced.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// Fails on an error of the disk.
     pub fn settle(&self) -> std::io::Result<()> {
         self.durability.settle(&self.file)
     }

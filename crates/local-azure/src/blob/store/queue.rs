@@ -1,7 +1,8 @@
-//! What waits to become durable, and for whom: changes are gathered into groups, one commit each.
+//! Changes that wait to become durable, and their callers: changes are collected into groups with one commit
+//! each.
 //!
-//! There is no fixed delay: what arrives while one group is committed is the next. Whoever needs a change to be
-//! durable holds its [`Ticket`], on a thread or in a task.
+//! There is no fixed delay: the changes that arrive during a commit are the next group. A caller that needs a
+//! durable change holds its [`Ticket`], on a thread or in a task.
 
 use super::{StoreError, change::Change, content::Place};
 use async_channel::{Receiver, Sender};
@@ -13,35 +14,36 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-/// Rows deleted at most in one commit, so that nobody waits long behind them.
+/// Maximum number of rows deleted in one commit, so that other changes do not wait long.
 const ROWS_AT_ONCE: usize = 500;
-/// Files deleted at most before looking for more important work.
+/// Maximum number of files deleted before the next check for changes.
 const FILES_AT_ONCE: usize = 16;
 
-/// Resolves when what it stands for is durable.
+/// Resolves when the commit is durable.
 #[derive(Debug, Clone, Default)]
 pub struct Ticket(Option<Arc<Outcome>>);
 
 #[derive(Debug)]
 struct Outcome {
-    told: OnceLock<Result<(), StoreError>>,
-    /// Closes when it is told; nothing is ever sent. None afterwards: a blob keeps its ticket for as long as it is there.
+    outcome: OnceLock<Result<(), StoreError>>,
+    /// Closes when the outcome is set; nothing is ever sent. `None` afterwards, because a blob keeps its
+    /// ticket as long as it exists.
     closed: Mutex<Option<Receiver<Infallible>>>,
 }
 
 impl Ticket {
-    /// One that has failed.
+    /// Creates a ticket that has failed.
     pub fn failed(error: StoreError) -> Self {
         let group = Group::new();
         let ticket = Self(Some(group.outcome.clone()));
-        group.tell(Err(error));
+        group.finish(Err(error));
         ticket
     }
 
-    /// Waits.
+    /// Waits for the commit.
     ///
     /// # Errors
-    /// When it could not be made durable.
+    /// Fails if the change could not be made durable.
     pub async fn durable(&self) -> Result<(), StoreError> {
         let Some(outcome) = &self.0 else { return Ok(()) };
         if let Some(closed) = outcome.closed() {
@@ -50,10 +52,10 @@ impl Ticket {
         outcome.read()
     }
 
-    /// Waits, on a thread that may.
+    /// Waits for the commit, on a blocking thread.
     ///
     /// # Errors
-    /// When it could not be made durable.
+    /// Fails if the change could not be made durable.
     pub fn durable_blocking(&self) -> Result<(), StoreError> {
         let Some(outcome) = &self.0 else { return Ok(()) };
         if let Some(closed) = outcome.closed() {
@@ -65,7 +67,7 @@ impl Ticket {
 
 #[cfg(test)]
 impl Ticket {
-    /// Whether both stand for the same commit.
+    /// Returns whether both belong to the same commit.
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -75,67 +77,67 @@ impl Ticket {
 }
 
 impl Outcome {
-    /// What closes when it is told; none if it is.
+    /// Returns the channel that closes with the outcome; `None` if there is one already.
     fn closed(&self) -> Option<Receiver<Infallible>> {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn read(&self) -> Result<(), StoreError> {
-        self.told.get().cloned().unwrap_or_else(|| Err(StoreError::closed()))
+        self.outcome.get().cloned().unwrap_or_else(|| Err(StoreError::closed()))
     }
 }
 
-/// Numbers that must never go back, whatever is deleted.
+/// Numbers that must never decrease, whatever is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marks {
     /// The last number given to a container, row or file.
     pub id: i64,
-    /// The last moment given to a change.
+    /// The last time given to a change.
     pub change: Timestamp,
 }
 
 /// Changes that become durable together.
 #[derive(Debug)]
 pub struct Group {
-    /// The changes, in order.
+    /// Changes in their order.
     pub changes: Vec<Change>,
     /// The marks after them.
     pub marks: Marks,
     outcome: Arc<Outcome>,
-    /// Dropped when it is told.
+    /// Dropped when the outcome is set.
     open: Sender<Infallible>,
 }
 
 impl Group {
     fn new() -> Self {
         let (open, closed) = async_channel::bounded(1);
-        let outcome = Arc::new(Outcome { told: OnceLock::new(), closed: Mutex::new(Some(closed)) });
+        let outcome = Arc::new(Outcome { outcome: OnceLock::new(), closed: Mutex::new(Some(closed)) });
         Self { changes: vec![], marks: Marks::default(), outcome, open }
     }
 
-    /// Tells everybody who waits; gives the changes back.
-    pub fn tell(self, outcome: Result<(), StoreError>) -> Vec<Change> {
-        let _ = self.outcome.told.set(outcome);
+    /// Sets the outcome for all callers that wait; returns the changes.
+    pub fn finish(self, outcome: Result<(), StoreError>) -> Vec<Change> {
+        let _ = self.outcome.outcome.set(outcome);
         self.outcome.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(self.open);
         self.changes
     }
 }
 
-/// What the writer does next.
+/// The next work of the writer.
 #[derive(Debug, Default)]
 pub struct Work {
     /// Changes to commit.
     pub group: Option<Group>,
     /// Rows to delete in the same commit.
     pub rows: Vec<i64>,
-    /// Files to delete; none while changes wait.
+    /// Files to delete; empty while changes are pending.
     pub files: Vec<i64>,
-    /// A container, gone already, whose rows are to be deleted; none while changes wait.
+    /// A deleted container whose rows are left to delete; `None` while changes are pending.
     pub container: Option<i64>,
 }
 
-/// What waits.
+/// The pending work.
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: Mutex<Waiting>,
@@ -150,7 +152,7 @@ struct Waiting {
     files: VecDeque<i64>,
     containers: VecDeque<i64>,
     closed: bool,
-    /// The writer has nothing to do.
+    /// Whether the writer has nothing to do.
     idle: bool,
 }
 
@@ -159,11 +161,11 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes changes in, after all that were taken in before.
+    /// Adds changes after all earlier ones.
     pub fn order(&self, changes: Vec<Change>, marks: Marks) -> Ticket {
         let mut waiting = self.lock();
         if waiting.closed {
-            // `changes` may hold the last handle of a content, which looks for this queue when it is dropped.
+            // `changes` may hold the last reference to a content, which locks this queue when it is dropped.
             drop(waiting);
             return Ticket::failed(StoreError::closed());
         }
@@ -176,11 +178,11 @@ impl Queue {
         ticket
     }
 
-    /// A row or file that nothing needs any more.
+    /// Queues a row or file for deletion.
     pub fn discard(&self, place: Place, id: i64) {
         let mut waiting = self.lock();
         if waiting.closed {
-            // What is left is found when the store is opened again.
+            // The rest is found when the store is opened again.
             return;
         }
         match place {
@@ -191,7 +193,7 @@ impl Queue {
         self.news.notify_one();
     }
 
-    /// A container that is gone: its blobs' rows can go, too.
+    /// Queues the rows of a deleted container's blobs for deletion.
     pub fn discard_container(&self, id: i64) {
         let mut waiting = self.lock();
         if !waiting.closed {
@@ -201,7 +203,7 @@ impl Queue {
         }
     }
 
-    /// Waits for work; `None` when there will be no more.
+    /// Waits for work; `None` after the queue is closed.
     pub fn next(&self) -> Option<Work> {
         let mut waiting = self.lock();
         loop {
@@ -226,7 +228,7 @@ impl Queue {
         }
     }
 
-    /// Waits until nothing waits any more.
+    /// Waits until no work is pending.
     #[cfg(test)]
     pub fn until_idle(&self) {
         let busy = |waiting: &mut Waiting| {
@@ -237,18 +239,18 @@ impl Queue {
         drop(self.rest.wait_while(self.lock(), busy));
     }
 
-    /// Takes what waits without waiting.
+    /// Takes the pending changes without waiting.
     pub fn take_group(&self) -> Option<Group> {
         self.lock().group.take()
     }
 
-    /// Takes no more orders. What waits is committed.
+    /// Closes the queue. Pending changes are committed.
     pub fn close(&self) {
         self.lock().closed = true;
         self.news.notify_one();
     }
 
-    /// There is no writer any more: what waits fails.
+    /// Fails all pending changes, because there is no writer any more.
     pub fn abandon(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
@@ -256,7 +258,7 @@ impl Queue {
         waiting.closed = true;
         drop(waiting);
         if let Some(group) = left.group {
-            group.tell(Err(StoreError::closed()));
+            group.finish(Err(StoreError::closed()));
         }
     }
 }

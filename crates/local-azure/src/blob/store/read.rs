@@ -1,4 +1,4 @@
-//! The bytes of blobs, part by part.
+//! Reads the bytes of blobs, part by part.
 
 use super::{
     Store, StoreError,
@@ -15,8 +15,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The folder of long contents and a connection for short ones, apart from the writer's, so that nobody who reads
-/// waits for the disk.
+/// The folder of long contents and a connection for short ones. The connection is not the writer's, so that
+/// readers never wait for the disk.
 #[derive(Debug)]
 pub struct Contents {
     files: PathBuf,
@@ -24,12 +24,12 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// With a connection of its own.
+    /// Creates it with its own connection.
     pub fn new(files: PathBuf, reader: Connection) -> Self {
         Self { files, reader: Mutex::new(reader) }
     }
 
-    /// The file of a number.
+    /// Returns the path of the file with a number.
     pub fn path(&self, id: i64) -> PathBuf {
         self.files.join(id.to_string())
     }
@@ -41,23 +41,23 @@ impl Contents {
     }
 }
 
-/// Part of a body, on its way out. Holds the body: it is there until its end even if the blob is deleted.
+/// A part of a body that is being read. It keeps the body until its end, even if the blob is deleted.
 #[derive(Debug)]
 pub struct Reading {
     body: Arc<Body>,
     contents: Option<Arc<Contents>>,
-    /// The piece to read from next.
+    /// Index of the next piece.
     piece: usize,
-    /// Where in it.
+    /// Position in that piece.
     offset: u64,
-    /// How much is to be read yet.
+    /// Number of bytes left to read.
     left: u64,
-    /// The piece's file, once it is open.
+    /// File of the piece, once it is open.
     file: Option<File>,
 }
 
 impl Store {
-    /// `length` bytes of a body from `from` on; both lie within it.
+    /// Returns a reader for `length` bytes from `from` on; the range must be inside the body.
     pub fn read(&self, body: &Arc<Body>, from: u64, length: u64) -> Reading {
         let contents = self.disk.as_ref().map(|disk| disk.contents.clone());
         let (mut piece, mut offset) = (0, from);
@@ -70,12 +70,12 @@ impl Store {
 }
 
 impl Reading {
-    /// Bytes that were not read yet.
+    /// Returns the number of bytes left to read.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// Whether the next bytes are in a file: reading them may take the disk's time.
+    /// Returns whether the next bytes are in a file, so that reading may wait for the disk.
     pub fn is_from_file(&self) -> bool {
         match self.body.pieces.get(self.piece).map(|piece| &piece.content) {
             Some(Content::Kept(kept)) => kept.place() == Place::File,
@@ -83,14 +83,14 @@ impl Reading {
         }
     }
 
-    /// The next bytes, at most about `most`; empty at the end.
+    /// Returns the next bytes, about `most` at most; empty at the end.
     ///
     /// # Errors
-    /// When they cannot be read, or are fewer than they should be.
+    /// Fails if they cannot be read, or if bytes are missing.
     pub fn next(&mut self, most: usize) -> Result<Bytes, StoreError> {
         while self.left > 0 {
             let body = self.body.clone();
-            let missing = || StoreError::new("read", "a blob", &"it has fewer bytes than it should");
+            let missing = || StoreError::new("read", "a blob", &"bytes are missing");
             let piece = body.pieces.get(self.piece).ok_or_else(missing)?;
             if self.offset == piece.length {
                 (self.piece, self.offset, self.file) = (self.piece + 1, 0, None);
@@ -108,10 +108,10 @@ impl Reading {
         Ok(Bytes::new())
     }
 
-    /// The file that the next bytes come from, with its position, if all that is left comes from it.
+    /// Returns the file of the next bytes, with its position set, if all remaining bytes are in it.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// Fails if it cannot be opened.
     pub fn whole_file(&mut self) -> Result<Option<&mut File>, StoreError> {
         let body = self.body.clone();
         let piece = body.pieces.get(self.piece).filter(|piece| piece.length - self.offset >= self.left);
@@ -123,15 +123,15 @@ impl Reading {
     }
 
     fn open(&mut self, kept: &Kept) -> Result<&mut File, StoreError> {
-        let contents = self.contents.as_ref().expect("what is kept is kept on disk");
+        let contents = self.contents.as_ref().expect("only a store on disk has rows and files");
         let path = contents.path(kept.id());
-        let told = |error| StoreError::new("read", &path, &error);
+        let failed = |error| StoreError::new("read", &path, &error);
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                let mut file = File::open(&path).map_err(told)?;
+                let mut file = File::open(&path).map_err(failed)?;
                 if self.offset > 0 {
-                    file.seek(SeekFrom::Start(self.offset)).map_err(told)?;
+                    file.seek(SeekFrom::Start(self.offset)).map_err(failed)?;
                 }
                 file
             }
@@ -148,7 +148,7 @@ impl Reading {
         match &piece.content {
             Content::Bytes(bytes) => Ok(part(bytes)),
             Content::Kept(kept) if kept.place() == Place::Row => {
-                let contents = self.contents.as_ref().expect("what is kept is kept on disk");
+                let contents = self.contents.as_ref().expect("only a store on disk has rows and files");
                 contents.row(kept).map(|bytes| part(&bytes))
             }
             Content::Kept(kept) => {

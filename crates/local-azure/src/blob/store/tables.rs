@@ -1,6 +1,6 @@
-//! The store as tables of SQLite: how it is opened, read at the start and written by the one writer.
+//! The store as tables of SQLite: opened, read at the start, and written by the only writer.
 //!
-//! `contents` holds short contents, longer ones lie in files; both are named by the pieces of blobs and blocks.
+//! `contents` has short contents, longer ones are in files; the pieces of blobs and blocks refer to both.
 
 use super::{
     StoreError,
@@ -25,10 +25,10 @@ use std::{
 
 /// Version of the tables.
 const FORMAT: i64 = 2;
-/// Pages of the write-ahead log (4 KiB each) before they are moved into the database: 32 MiB, so that the cost of
-/// moving is shared by many small contents.
+/// Size of the write-ahead log before a checkpoint, in pages of 4 KiB: 32 MiB, so that many short contents
+/// share the cost of a checkpoint.
 const LOG_PAGES: i64 = 8192;
-/// Blocks that nobody put into a blob are forgotten after a week, as Azure does.
+/// Uncommitted blocks are removed after a week, as in Azure.
 const BLOCKS_KEPT_SECONDS: i64 = 7 * 24 * 3600;
 
 const TABLES: &str = "
@@ -39,31 +39,31 @@ const TABLES: &str = "
     CREATE TABLE blocks (container INTEGER NOT NULL, name TEXT NOT NULL, block TEXT NOT NULL, at INTEGER NOT NULL,
         piece TEXT NOT NULL, PRIMARY KEY (container, name, block)) STRICT, WITHOUT ROWID;
     CREATE TABLE contents (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;";
-/// Pieces of append blobs behind those of their rows: a row for each, so that an append writes no more than itself.
+/// Pieces of append blobs after those in their rows: one row each, so that an append writes only itself.
 const APPENDS: &str = "
     CREATE TABLE appends (container INTEGER NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, piece TEXT NOT NULL,
         PRIMARY KEY (container, name, number)) STRICT, WITHOUT ROWID;";
 
-/// Opens the database, or makes it. One of another version is left as it is.
+/// Opens or creates the database. One of another version is left unchanged.
 ///
 /// # Errors
-/// When it cannot be opened, is damaged, or of a newer version.
+/// Fails if it cannot be opened, is damaged, or has a newer version.
 pub fn open(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
-    let told = |error: rusqlite::Error| StoreError::new("open", path, &error);
+    let failed = |error: rusqlite::Error| StoreError::new("open", path, &error);
     let file =
         dropmill_private_files::database(path).map_err(|error| StoreError::new("open", path, &error))?;
     let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut database = Connection::open_with_flags(file, flags).map_err(told)?;
-    database.busy_timeout(Duration::from_secs(10)).map_err(told)?;
-    let format: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(told)?;
+    let mut database = Connection::open_with_flags(file, flags).map_err(failed)?;
+    database.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+    let format: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if !(0..=FORMAT).contains(&format) {
         let reason =
-            format!("it has format {format}, this program knows {FORMAT}: use the dropmill that made it");
+            format!("expected format {FORMAT}, found {format}; use the version of dropmill that wrote it");
         return Err(StoreError::new("open", path, &reason));
     }
-    database.pragma_update(None, "synchronous", durability.synchronous()).map_err(told)?;
-    database.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
-    database.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(told)?;
+    database.pragma_update(None, "synchronous", durability.synchronous()).map_err(failed)?;
+    database.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    database.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
     if format < FORMAT {
         let make = |database: &mut Connection| {
             let transaction = database.transaction()?;
@@ -74,21 +74,21 @@ pub fn open(path: &Path, durability: Durability) -> Result<Connection, StoreErro
             transaction.pragma_update(None, "user_version", FORMAT)?;
             transaction.commit()
         };
-        make(&mut database).map_err(told)?;
+        make(&mut database).map_err(failed)?;
     }
     Ok(database)
 }
 
-/// Forgets blocks that have waited too long.
+/// Removes uncommitted blocks that are too old.
 ///
 /// # Errors
-/// When the database cannot be written.
+/// Fails if the database cannot be written.
 pub fn forget_old_blocks(database: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let before = now.as_second().saturating_sub(BLOCKS_KEPT_SECONDS);
     database.execute("DELETE FROM blocks WHERE at < ?1", [before]).map(drop)
 }
 
-/// A piece as a row names it.
+/// A piece as it is stored in a row.
 #[derive(Serialize, Deserialize)]
 struct PieceRow<'a> {
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,7 @@ struct PieceRow<'a> {
 
 #[derive(Serialize, Deserialize)]
 enum At {
-    /// In hex.
+    /// The bytes in hex.
     #[serde(rename = "x")]
     Here(String),
     #[serde(rename = "r")]
@@ -128,15 +128,15 @@ fn from_hex(text: &str) -> Result<Bytes, Failed> {
     text.as_bytes().chunks(2).map(byte).collect::<Result<Vec<_>, _>>().map(Bytes::from)
 }
 
-/// What is in a database.
+/// The content of a database.
 pub struct Loaded {
-    /// The index of it.
+    /// The index of the content.
     pub index: Index,
-    /// The numbers of files that are named.
+    /// Numbers of the referenced files.
     pub files: BTreeSet<i64>,
 }
 
-/// Gives out one [`Kept`] for each number, however often it is named.
+/// Creates one [`Kept`] for each number, however many references it has.
 struct Named<'a> {
     kept: BTreeMap<i64, Arc<Kept>>,
     queue: &'a Arc<Queue>,
@@ -164,10 +164,10 @@ impl Named<'_> {
     }
 }
 
-/// Reads everything but contents. Rows that nothing names go to the queue, to be deleted.
+/// Reads everything except contents. Rows without references are queued for deletion.
 ///
 /// # Errors
-/// When the database cannot be read, or holds what this program did not write.
+/// Fails if the database cannot be read, or has invalid content.
 pub fn load(database: &Connection, queue: &Arc<Queue>) -> Result<Loaded, Failed> {
     let mut index = Index::default();
     let mut named = Named { kept: BTreeMap::new(), queue };
@@ -200,7 +200,7 @@ pub fn load(database: &Connection, queue: &Arc<Queue>) -> Result<Loaded, Failed>
         let piece = named.piece(serde_json::from_str(row.get_ref(2)?.as_str()?)?)?;
         appended.entry((id, row.get(1)?)).or_default().push(piece);
     }
-    // Ids in order: each container is looked for once.
+    // Sorted by id, so that each container is looked up once.
     let mut select =
         database.prepare("SELECT container, name, facts, pieces FROM blobs ORDER BY container, name")?;
     let mut rows = select.query([])?;
@@ -246,19 +246,19 @@ pub fn load(database: &Connection, queue: &Arc<Queue>) -> Result<Loaded, Failed>
     Ok(Loaded { index, files: files.collect() })
 }
 
-/// A content of the database.
+/// Reads a content from the database.
 ///
 /// # Errors
-/// When it cannot be read; `QueryReturnedNoRows` when it is not there.
+/// Fails if it cannot be read; `QueryReturnedNoRows` if it does not exist.
 pub fn read_row(database: &Connection, id: i64) -> rusqlite::Result<Bytes> {
     let mut select = database.prepare_cached("SELECT bytes FROM contents WHERE id = ?1")?;
     select.query_row([id], |row| Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?)))
 }
 
-/// Writes a group, and deletes rows, in one transaction.
+/// Writes a group and deletes rows, in one transaction.
 ///
 /// # Errors
-/// When nothing of it was written.
+/// Fails if nothing was written.
 pub fn write(database: &mut Connection, group: Option<&Group>, rows: &[i64]) -> rusqlite::Result<()> {
     let transaction = database.transaction()?;
     for id in rows {
@@ -283,7 +283,7 @@ fn write_change(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Res
             let sql = "INSERT INTO containers VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET facts = ?3";
             run(sql, params![id, name, json(facts)])
         }
-        // Its blobs' rows follow when there is time.
+        // The rows of its blobs are deleted later.
         Change::DropContainer { id, .. } => run("DELETE FROM containers WHERE id = ?1", params![id]),
         Change::PutBlob { container, name, blob, replaced } => {
             forget_appends(transaction, *container, name, replaced.as_deref())?;
@@ -332,10 +332,10 @@ fn forget_appends(
     transaction.prepare_cached(sql)?.execute(params![container, name]).map(drop)
 }
 
-/// Deletes some of the rows of a container that is gone; whether there may be more.
+/// Deletes some rows of a deleted container; returns whether there may be more.
 ///
 /// # Errors
-/// When nothing was deleted.
+/// Fails if nothing was deleted.
 pub fn clear(database: &Connection, container: i64) -> rusqlite::Result<bool> {
     const AT_ONCE: u16 = 500;
     let sql = "DELETE FROM blobs WHERE container = ?1
@@ -354,5 +354,5 @@ pub fn clear(database: &Connection, container: i64) -> rusqlite::Result<bool> {
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("facts and pieces have only text for keys")
+    serde_json::to_string(value).expect("stored types have text keys")
 }

@@ -1,4 +1,4 @@
-//! The one thread that writes: it commits groups, and deletes what nobody needs when nothing else is to be done.
+//! The only thread that writes: it commits groups, and deletes unused contents when it is idle.
 
 use super::{
     StoreError,
@@ -24,15 +24,15 @@ use std::{
 pub struct Writer {
     pub database: Connection,
     pub durability: Durability,
-    /// The database's path, for errors.
+    /// Path of the database, for errors.
     pub path: PathBuf,
-    /// The folder of contents.
+    /// Folder of contents.
     pub files: PathBuf,
     pub queue: Arc<Queue>,
     pub index: Arc<Mutex<Index>>,
 }
 
-/// However the thread ends, nobody waits for it for ever.
+/// However the thread ends, no caller waits for ever.
 struct Gone(Arc<Queue>);
 
 impl Drop for Gone {
@@ -54,7 +54,7 @@ impl Writer {
             for id in files {
                 match fs::remove_file(self.files.join(id.to_string())) {
                     Err(error) if error.kind() != ErrorKind::NotFound => {
-                        tracing::warn!(id, %error, "a content that nobody needs could not be deleted");
+                        tracing::warn!(id, %error, "cannot delete an unused content");
                     }
                     _ => {}
                 }
@@ -77,8 +77,8 @@ impl Writer {
                         self.queue.discard_container(*id);
                     }
                 }
-                // Told first: to let go of what was replaced may take longer than anybody should wait.
-                drop(group.tell(Ok(())));
+                // The outcome is set first: dropping replaced contents may take long.
+                drop(group.finish(Ok(())));
             }
             Err(error) => self.fall_back(group, &error),
         }
@@ -93,18 +93,19 @@ impl Writer {
             .map_err(|error| StoreError::new("write to", &self.path, &error))
     }
 
-    /// A group was not written. Whatever was decided since it was made rests on it, so all of that fails, and the
-    /// index becomes what the disk says. The store goes on from there: a full disk is no reason to stop for good.
+    /// Handles a failed commit. All decisions since the group was created depend on it, so they fail too, and
+    /// the index is read again from the disk. The store continues from there: a full disk is no reason to
+    /// stop permanently.
     fn fall_back(&mut self, group: Group, error: &StoreError) {
         tracing::error!(%error, "the blob store falls back to what is durable");
         let index = self.index.clone();
         let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
-        // Orders are made under the index's lock: this is all there is.
+        // Changes are ordered under the index's lock: there are no others.
         let next = self.queue.take_group();
         let (fallen, outcome) = match tables::load(&self.database, &self.queue) {
             Ok(loaded) => {
                 let mut loaded = loaded.index;
-                // Uploads on their way have numbers already.
+                // Uploads in progress have numbers already.
                 loaded.marks = index.marks;
                 (replace(&mut *index, loaded), Err(error.clone()))
             }
@@ -113,29 +114,29 @@ impl Writer {
                 let error = StoreError::new("read", &self.path, &reason);
                 tracing::error!(%error, "the blob store is closed");
                 let failed = Ticket::failed(error.clone());
-                // Not even that something is missing may be told any more.
+                // Not even "not found" may be returned any more.
                 let nothing = Index { latest: failed.clone(), removal: failed, ..Index::default() };
                 (replace(&mut *index, nothing), Err(error))
             }
         };
         drop(index);
         let changes: Vec<_> =
-            std::iter::once(group).chain(next).map(|group| group.tell(outcome.clone())).collect();
+            std::iter::once(group).chain(next).map(|group| group.finish(outcome.clone())).collect();
         drop((changes, fallen));
     }
 }
 
-/// What is not tidied now is when the store is opened again.
+/// Logs a failed cleanup; it is repeated when the store is opened again.
 fn tidied(what: &str, outcome: rusqlite::Result<()>) {
     if let Err(error) = outcome {
         tracing::warn!(what, %error, "the blob store could not be tidied");
     }
 }
 
-/// Files of the folder that nothing names: uploads that were never acknowledged. And the highest number of all.
+/// Queues files without references: uploads that were never acknowledged. Returns the highest number.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// Fails if the folder cannot be read.
 pub fn sweep(folder: &Path, named: &BTreeSet<i64>, queue: &Queue) -> std::io::Result<i64> {
     let mut highest = 0;
     for entry in fs::read_dir(folder)? {

@@ -1,9 +1,10 @@
-//! What Azure has and this service has not: refused by name, never passed over in silence.
+//! Tests features of Azure that this service does not have: they are rejected with a code, never ignored
+//! silently.
 
 use super::*;
 
 #[tokio::test]
-async fn what_is_not_here_is_refused_by_name_and_changes_nothing() {
+async fn unsupported_features_are_rejected_with_a_code_and_change_nothing() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let calls: &[(&str, &str, Headers)] = &[

@@ -1,10 +1,10 @@
-//! The account's name in the path, or in the host.
+//! Tests the account's name in the path or in the host.
 
 use super::*;
 use crate::reception::Peer;
 use dropmill_azure_wire::uri::Query;
 
-/// A request to a host, signed as it is sent there.
+/// Creates a request to a host, signed for it.
 fn sent_to(host: &str, method: &str, target: &str, headers: Headers<'_>, body: &str) -> Request<Body> {
     let mut all = vec![("host", host)];
     all.extend(headers);
@@ -23,7 +23,7 @@ async fn a_host_of_the_accounts_own_leads_to_the_same_blobs() {
         assert_eq!(desk.send(sent_to(host, "GET", &target, &[], "")).await.body, "x");
         let list = desk.send(sent_to(host, "GET", "/?comp=list", &[], "")).await;
         assert!(list.body.contains("<Name>box</Name>"), "{}", list.body);
-        // The account's segment is a container there.
+        // The account's segment is a container name there.
         assert_eq!(desk.send(sent_to(host, "GET", "/acc/box", &[], "")).await.status, 404);
         let source = format!("http://{host}/box/{number}");
         let copy = sent_to(host, "PUT", "/box/copy", &[("x-ms-copy-source", &source)], "");
@@ -35,7 +35,7 @@ async fn a_host_of_the_accounts_own_leads_to_the_same_blobs() {
 }
 
 #[tokio::test]
-async fn a_sas_counts_under_both_addresses_and_for_nodes_too() {
+async fn a_sas_is_valid_under_both_addresses_and_for_nodes() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let until = parse_iso("2026-07-02").unwrap();
@@ -54,7 +54,7 @@ async fn a_sas_counts_under_both_addresses_and_for_nodes_too() {
 }
 
 #[tokio::test]
-async fn a_sas_for_one_address_counts_for_connections_from_there() {
+async fn a_sas_for_an_ip_address_is_valid_for_connections_from_there() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let (expires, addresses) = ("2026-07-02T00:00:00Z", "192.0.2.7-192.0.2.9");

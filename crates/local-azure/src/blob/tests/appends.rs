@@ -1,4 +1,4 @@
-//! Blobs that grow at their end.
+//! Tests append blobs.
 
 use super::*;
 
@@ -15,7 +15,7 @@ impl Desk {
 }
 
 #[tokio::test]
-async fn each_append_goes_to_the_end_and_tells_where_it_began() {
+async fn each_append_goes_to_the_end_and_returns_its_position() {
     let desk = Desk::new().await;
     desk.grow("a").await;
     for (number, (bytes, offset)) in [("one ", "0"), ("two ", "4"), ("three", "8")].into_iter().enumerate() {
@@ -69,7 +69,7 @@ async fn an_append_has_conditions_on_position_and_length() {
 }
 
 #[tokio::test]
-async fn what_grows_is_not_made_of_blocks_and_the_other_way_round() {
+async fn append_blobs_accept_no_block_lists_and_block_blobs_no_appends() {
     let desk = Desk::new().await;
     desk.grow("a").await;
     desk.put("b", "x").await;
@@ -96,7 +96,7 @@ async fn what_grows_is_not_made_of_blocks_and_the_other_way_round() {
 }
 
 #[tokio::test]
-async fn what_grew_is_copied_and_goes_on_growing_by_itself() {
+async fn a_copied_append_blob_can_be_extended_independently() {
     let desk = Desk::new().await;
     desk.grow("a").await;
     assert_eq!(desk.append("a", &[], "one").await.status, 201);
@@ -115,7 +115,7 @@ async fn what_grew_is_copied_and_goes_on_growing_by_itself() {
 }
 
 #[tokio::test]
-async fn what_was_appended_outlives_the_service() {
+async fn appended_data_is_kept_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk::at(Some(folder.path().to_owned())).await;
     desk.grow("a").await;

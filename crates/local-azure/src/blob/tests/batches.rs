@@ -1,10 +1,10 @@
-//! Many requests in the body of one.
+//! Tests batch requests.
 
 use super::*;
 
 const KIND: (&str, &str) = ("content-type", "multipart/mixed; boundary=cut");
 
-/// A part of a batch, signed by itself as the path of its target says.
+/// Creates a part of a batch, signed for the path of its target.
 fn part(number: usize, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
     let (parts, _) = signed(method, target, headers, "").into_parts();
     let mut text = format!("--cut\r\nContent-Type: application/http\r\nContent-ID: {number}\r\n\r\n");
@@ -15,7 +15,7 @@ fn part(number: usize, method: &str, target: &str, headers: &[(&str, &str)]) -> 
     text + "\r\n"
 }
 
-/// Number and status of each answer, in their order.
+/// Returns number and status of each response, in order.
 fn answers(said: &Said) -> Vec<(String, u16)> {
     let ids = said.body.lines().filter_map(|line| line.strip_prefix("Content-ID: "));
     let statuses = said.body.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 "));
@@ -23,14 +23,14 @@ fn answers(said: &Said) -> Vec<(String, u16)> {
 }
 
 #[tokio::test]
-async fn each_part_has_an_answer_of_its_own() {
+async fn each_part_has_its_own_response() {
     let desk = Desk::new().await;
     for name in ["a", "b", "c", "d"] {
         desk.put(name, "x").await;
     }
     let body = [
         part(0, "DELETE", "/acc/box/a", &[]),
-        // Some clients leave the account out.
+        // Some clients omit the account.
         part(1, "DELETE", "/box/b", &[]),
         part(2, "DELETE", "/acc/box/none", &[]),
         part(3, "PUT", "/acc/box/d?comp=tier", &[("x-ms-access-tier", "Cool")]),
@@ -75,7 +75,7 @@ async fn a_batch_is_sent_to_the_account_or_to_a_container() {
 }
 
 #[tokio::test]
-async fn a_batch_of_a_container_is_about_its_blobs_alone() {
+async fn a_batch_of_a_container_can_only_name_its_blobs() {
     let desk = Desk::new().await;
     assert_eq!(desk.own("PUT", "/acc/other?restype=container", &[], "").await.status, 201);
     desk.put("a", "x").await;
@@ -86,7 +86,7 @@ async fn a_batch_of_a_container_is_about_its_blobs_alone() {
 }
 
 #[tokio::test]
-async fn a_batch_that_cannot_be_read_does_nothing() {
+async fn an_invalid_batch_does_nothing() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let good = part(0, "DELETE", "/acc/box/a", &[]);
@@ -111,7 +111,7 @@ async fn a_batch_that_cannot_be_read_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_with_a_sas_is_received_only_if_the_sas_is_good() {
+async fn a_batch_with_an_invalid_sas_is_not_received() {
     use dropmill_azure_wire::sas::{Grant, Permissions};
     let desk = Desk::new().await;
     desk.put("a", "x").await;
@@ -122,12 +122,12 @@ async fn a_batch_with_a_sas_is_received_only_if_the_sas_is_good() {
         ("no SAS at all", "sig=x".to_owned(), 403),
         ("another container", sas("other", until).expose().to_owned(), 403),
         ("one that is over", sas("box", over).expose().to_owned(), 403),
-        // What it allows is checked for each part.
+        // Its permissions are checked for each part.
         ("one of the container", sas("box", until).expose().to_owned(), 202),
     ] {
         let body = part(0, "DELETE", "/acc/box/none", &[]) + "--cut--";
         let target = format!("/acc/box?restype=container&comp=batch&{query}");
-        // A body that is read breaks.
+        // Reading this body causes an error.
         let unread = http_body_util::StreamBody::new(futures_util::stream::once(async {
             Err::<::http_body::Frame<bytes::Bytes>, _>(std::io::Error::other("it was read"))
         }));

@@ -1,10 +1,10 @@
-//! Blobs and blocks made of other blobs.
+//! Tests blobs and blocks copied from other blobs.
 
 use super::*;
 
 const SOURCE: &str = "http://127.0.0.1:10000/acc/box/from";
 
-/// Operations that are done when the answer comes, each as target and header: the blob `to` of them is written.
+/// Synchronous operations, as target and header: each writes the blob `to`.
 const AT_ONCE: [(&str, (&str, &str)); 4] = [
     ("/acc/box/to", ("x-ms-requires-sync", "true")),
     ("/acc/box/to", ("x-ms-blob-type", "BlockBlob")),
@@ -12,7 +12,7 @@ const AT_ONCE: [(&str, (&str, &str)); 4] = [
     ("/acc/box/grows?comp=appendblock", ("x-ms-client-request-id", "1")),
 ];
 
-/// What a refused copy answers: status, code, and the source's code where the source refused.
+/// Returns the error of a rejected copy: status, code, and the source's code if there is one.
 fn refused(said: &Said) -> (u16, &str, &str) {
     let (status, code) = (said.status.as_u16(), said.header("x-ms-error-code"));
     if !said.header("x-ms-copy-source-error-code").is_empty() {
@@ -22,7 +22,7 @@ fn refused(said: &Said) -> (u16, &str, &str) {
 }
 
 #[tokio::test]
-async fn a_blob_is_put_from_a_url_as_if_its_bytes_had_been_sent() {
+async fn put_from_a_url_is_like_sending_the_bytes() {
     let desk = Desk::new().await;
     desk.put("from", "0123456789").await;
     let source = readable("from");
@@ -37,7 +37,7 @@ async fn a_blob_is_put_from_a_url_as_if_its_bytes_had_been_sent() {
 }
 
 #[tokio::test]
-async fn blocks_are_taken_from_ranges_of_another_blob() {
+async fn blocks_are_copied_from_ranges_of_another_blob() {
     let desk = Desk::new().await;
     desk.put("from", "0123456789").await;
     let good = "eB5eJF1ptWaXm4bijSPyxw=="; // MD5 of 0123456789
@@ -67,7 +67,7 @@ async fn blocks_are_taken_from_ranges_of_another_blob() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_not_ours_or_not_there_is_refused() {
+async fn a_foreign_or_missing_source_is_rejected() {
     let desk = Desk::new().await;
     let table = [
         ("http://127.0.0.1:10000/acc/box/none", 404, "BlobNotFound"),
@@ -94,7 +94,7 @@ async fn a_source_that_is_not_ours_or_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn a_source_is_authorized_by_its_own_url_alone() {
+async fn a_source_is_authorized_by_its_own_url_only() {
     let desk = Desk::new().await;
     desk.put("from", "private").await;
     assert_eq!(desk.own("PUT", "/acc/box/grows", &[("x-ms-blob-type", "AppendBlob")], "").await.status, 201);
@@ -156,7 +156,7 @@ async fn a_copy_with_the_accounts_key_needs_no_sas_and_one_with_a_sas_needs_one(
 }
 
 #[tokio::test]
-async fn the_accounts_own_host_is_a_source_whatever_its_suffix() {
+async fn the_accounts_own_host_is_a_source_with_any_suffix() {
     let desk = Desk::new().await;
     desk.put("from", "x").await;
     for base in
@@ -182,7 +182,7 @@ async fn a_source_of_one_segment_is_a_blob_of_the_root_container() {
 }
 
 #[tokio::test]
-async fn a_copy_is_complete_when_it_is_answered_so_that_none_can_be_aborted() {
+async fn a_copy_is_synchronous_and_cannot_be_aborted() {
     let desk = Desk::new().await;
     desk.put("from", "x").await;
     let copied = desk.own("PUT", "/acc/box/to", &[("x-ms-copy-source", SOURCE)], "").await;

@@ -1,4 +1,4 @@
-//! The key for user delegation SAS, asked for and used.
+//! Tests the key for user delegation SAS.
 
 use super::*;
 use dropmill_azure_wire::uri::Query;
@@ -54,7 +54,7 @@ async fn the_owner_gets_a_key_and_what_it_signs_is_accepted() {
 }
 
 #[tokio::test]
-async fn nobody_else_gets_a_key_and_none_for_more_than_a_week() {
+async fn only_the_owner_gets_a_key_for_at_most_a_week() {
     let desk = Desk::new().await;
     let good = asked("2026-07-01T11:00:00Z", "2026-07-02T12:00:00Z");
     let post = |target: &str| Request::post(target).header("content-length", good.len());

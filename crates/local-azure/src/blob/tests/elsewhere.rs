@@ -1,9 +1,9 @@
-//! Clients of other storage services.
+//! Tests clients of other storage services.
 
 use super::*;
 
 #[tokio::test]
-async fn requests_for_other_services_are_refused_by_the_name_of_the_service() {
+async fn requests_for_other_services_are_rejected_with_the_name_of_the_service() {
     let desk = Desk::new().await;
     desk.put("messages", "a blob").await;
     let odata: Headers = &[("dataserviceversion", "3.0")];
@@ -32,7 +32,7 @@ async fn requests_for_other_services_are_refused_by_the_name_of_the_service() {
             "{target}"
         );
         assert!(said.body.contains(service), "{target}: {}", said.body);
-        // Whoever asks; the signature of another service is of no use here.
+        // For any client; a signature for another service is of no use here.
         request = Request::builder().method(method).uri(target).body(Body::empty()).unwrap();
         headers.iter().for_each(|(name, value)| {
             let name = ::http::HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -44,7 +44,7 @@ async fn requests_for_other_services_are_refused_by_the_name_of_the_service() {
 }
 
 #[tokio::test]
-async fn a_client_learns_that_the_namespace_is_flat() {
+async fn the_account_has_a_flat_namespace() {
     let desk = Desk::new().await;
     let said = desk.send(signed("HEAD", "/acc/box/?action=getAccessControl&upn=false", &[], "")).await;
     assert_eq!(

@@ -1,9 +1,9 @@
-//! Requests of somebody who means harm: nothing leads out of the store, nothing is told to whom may not know it.
+//! Tests malicious requests: they cannot reach files outside the store, and get no secret data.
 
 use super::*;
 
 #[tokio::test]
-async fn no_path_leads_anywhere_but_to_a_key() {
+async fn every_path_is_only_a_key() {
     let desk = Desk::new().await;
     let table = [
         ("/acc/box/../../etc/passwd", 404),
@@ -28,7 +28,7 @@ async fn no_path_leads_anywhere_but_to_a_key() {
         assert_eq!(said.status, status, "{path}: {}", said.body);
         assert!(!said.body.contains("root:"), "{path}");
     }
-    // What is put under such a name is found under it, byte by byte, and under no other.
+    // A blob under such a name is found under exactly this name, byte by byte.
     let names = ["%2e%2e/x", "a/..%2fx", "%252e", "C:%5Cx", "%E2%80%AE", ".", "%20"];
     for name in names {
         desk.put(name, name).await;
@@ -49,7 +49,7 @@ async fn no_path_leads_anywhere_but_to_a_key() {
 }
 
 #[tokio::test]
-async fn a_signature_counts_for_its_request_and_for_a_quarter_of_an_hour() {
+async fn a_signature_is_valid_for_its_request_and_for_15_minutes() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let dated = |text: &str| {
@@ -104,7 +104,7 @@ async fn a_signature_counts_for_its_request_and_for_a_quarter_of_an_hour() {
 }
 
 #[tokio::test]
-async fn a_sas_without_the_right_to_replace_makes_new_blobs_alone() {
+async fn a_sas_without_the_right_to_replace_creates_new_blobs_only() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let until = parse_iso("2026-07-02").unwrap();
@@ -131,13 +131,13 @@ async fn a_sas_without_the_right_to_replace_makes_new_blobs_alone() {
     assert_eq!(desk.content("a").await, "x");
 }
 
-/// A SAS of a text that is signed by hand; `fields` as they stand in the query.
+/// Returns a SAS that is signed by hand; `fields` are its query parameters.
 fn sas_of(fields: &str, text: &str) -> String {
     format!("{fields}&sig={}", dropmill_azure_wire::uri::encode(&key().sign(text)))
 }
 
 #[tokio::test]
-async fn headers_of_answers_that_a_sas_does_not_sign_are_ignored_or_refused() {
+async fn unsigned_response_headers_in_a_query_are_ignored_or_rejected() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let until = "2026-07-02T00:00:00Z";
@@ -175,7 +175,7 @@ async fn headers_of_answers_that_a_sas_does_not_sign_are_ignored_or_refused() {
 }
 
 #[tokio::test]
-async fn xml_that_would_grow_or_go_deep_is_refused() {
+async fn xml_with_entities_or_deep_nesting_is_rejected() {
     let desk = Desk::new().await;
     let bomb = "<!DOCTYPE a [<!ENTITY b \"bbbb\"><!ENTITY c \"&b;&b;\">]><BlockList><Latest>&c;</Latest></BlockList>";
     let outside =

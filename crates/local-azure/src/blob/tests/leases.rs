@@ -1,4 +1,4 @@
-//! Leases, as clients see them.
+//! Tests leases as clients see them.
 
 use super::*;
 use dropmill_azure_wire::blob::{BlobList, ContainerList};
@@ -7,7 +7,7 @@ const OWN: &str = "0a0a0a0a-0000-4000-8000-000000000001";
 const OTHER: &str = "0b0b0b0b-0000-4000-8000-000000000002";
 
 impl Desk {
-    /// An order about the lease of a blob (or, without a name, of the container).
+    /// Sends a lease operation on a blob (or, without a name, on the container).
     async fn lease(&self, name: &str, action: &str, headers: Headers<'_>) -> Said {
         let target = match name {
             "" => "/acc/box?restype=container&comp=lease".to_owned(),
@@ -23,7 +23,7 @@ impl Desk {
         assert_eq!((said.status.as_u16(), said.header("x-ms-lease-id")), (201, id), "{}", said.body);
     }
 
-    /// State, status and kind of a lease, as HEAD tells them.
+    /// Returns state, status and duration of a lease from HEAD.
     async fn leased(&self, name: &str) -> [String; 3] {
         let target =
             if name.is_empty() { "/acc/box?restype=container".into() } else { format!("/acc/box/{name}") };
@@ -38,7 +38,7 @@ fn code(said: &Said) -> (u16, &str) {
 }
 
 #[tokio::test]
-async fn a_lease_lives_from_acquire_to_release_and_is_shown_all_the_while() {
+async fn a_lease_is_shown_from_acquire_to_release() {
     for name in ["a", ""] {
         let desk = Desk::new().await;
         desk.put("a", "x").await;
@@ -81,7 +81,7 @@ async fn a_lease_lives_from_acquire_to_release_and_is_shown_all_the_while() {
 }
 
 #[tokio::test]
-async fn what_changes_a_leased_blob_needs_the_lease() {
+async fn changes_of_a_leased_blob_need_the_lease() {
     let block: Headers = &[("x-ms-blob-type", "BlockBlob")];
     let list = "<BlockList></BlockList>";
     let copy: Headers = &[("x-ms-copy-source", "http://127.0.0.1:10000/acc/box/from")];
@@ -105,13 +105,13 @@ async fn what_changes_a_leased_blob_needs_the_lease() {
             let said = desk.own(method, &target, &all, body).await;
             (said.status.as_u16(), said.header("x-ms-error-code").to_owned())
         };
-        let told = |code: &str| (412, code.to_owned());
-        assert_eq!(with(Some(OWN)).await, told("LeaseNotPresentWithBlobOperation"), "{method} {query}");
+        let error = |code: &str| (412, code.to_owned());
+        assert_eq!(with(Some(OWN)).await, error("LeaseNotPresentWithBlobOperation"), "{method} {query}");
         desk.acquire("a", OWN, "15").await;
-        assert_eq!(with(None).await, told("LeaseIdMissing"), "{method} {query}");
-        assert_eq!(with(Some(OTHER)).await, told("LeaseIdMismatchWithBlobOperation"), "{method} {query}");
+        assert_eq!(with(None).await, error("LeaseIdMissing"), "{method} {query}");
+        assert_eq!(with(Some(OTHER)).await, error("LeaseIdMismatchWithBlobOperation"), "{method} {query}");
         desk.later(15);
-        assert_eq!(with(Some(OWN)).await, told("LeaseLost"), "{method} {query}");
+        assert_eq!(with(Some(OWN)).await, error("LeaseLost"), "{method} {query}");
         assert_eq!(desk.content("a").await, "x", "{method} {query}");
         desk.acquire("a", OWN, "-1").await;
         assert_eq!(with(Some(OWN)).await.0, *done, "{method} {query}");
@@ -119,7 +119,7 @@ async fn what_changes_a_leased_blob_needs_the_lease() {
 }
 
 #[tokio::test]
-async fn a_write_keeps_a_lease_that_is_held_and_ends_one_that_is_over() {
+async fn a_write_keeps_an_active_lease_and_removes_an_expired_one() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     desk.acquire("a", OWN, "15").await;
@@ -134,7 +134,7 @@ async fn a_write_keeps_a_lease_that_is_held_and_ends_one_that_is_over() {
 }
 
 #[tokio::test]
-async fn everybody_may_read_what_is_leased_and_who_names_a_lease_must_name_that_one() {
+async fn reading_needs_no_lease_but_a_named_lease_must_match() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     desk.acquire("a", OWN, "-1").await;
@@ -146,7 +146,7 @@ async fn everybody_may_read_what_is_leased_and_who_names_a_lease_must_name_that_
             assert_eq!(desk.own(method, &target, &id, "").await.status, status, "{method} {query} {id:?}");
         }
     }
-    // Its tier is nothing that the lease protects.
+    // The lease does not protect its tier.
     let tier = [("x-ms-access-tier", "Cool")];
     assert_eq!(desk.own("PUT", "/acc/box/a?comp=tier", &tier, "").await.status, 200);
     let source = [("x-ms-copy-source", "http://127.0.0.1:10000/acc/box/a"), ("x-ms-source-lease-id", OTHER)];
@@ -155,7 +155,7 @@ async fn everybody_may_read_what_is_leased_and_who_names_a_lease_must_name_that_
 }
 
 #[tokio::test]
-async fn a_leased_container_is_kept_from_deletion_and_from_nothing_else() {
+async fn a_lease_on_a_container_prevents_only_its_deletion() {
     let desk = Desk::new().await;
     desk.acquire("", OWN, "-1").await;
     desk.put("a", "x").await;
@@ -174,7 +174,7 @@ async fn a_leased_container_is_kept_from_deletion_and_from_nothing_else() {
 }
 
 #[tokio::test]
-async fn lists_tell_of_leases() {
+async fn lists_show_leases() {
     let desk = Desk::new().await;
     for name in ["a", "b", "c"] {
         desk.put(name, "x").await;
@@ -185,21 +185,21 @@ async fn lists_tell_of_leases() {
     desk.later(20);
     let said = desk.own("GET", "/acc/box?restype=container&comp=list", &[], "").await;
     let list = BlobList::read(said.body.as_bytes()).unwrap();
-    let told = |state: &Option<String>, kind: &Option<String>| {
+    let pair = |state: &Option<String>, kind: &Option<String>| {
         format!("{} {}", state.clone().unwrap(), kind.clone().unwrap_or_default())
     };
     let seen: Vec<_> = list
         .blobs()
-        .map(|blob| told(&blob.properties.lease_state, &blob.properties.lease_duration))
+        .map(|blob| pair(&blob.properties.lease_state, &blob.properties.lease_duration))
         .collect();
     assert_eq!(seen, ["expired ", "leased infinite", "available "]);
     let said = desk.own("GET", "/acc?comp=list", &[], "").await;
     let list = ContainerList::read(said.body.as_bytes()).unwrap();
-    assert_eq!(told(&list.containers[0].lease_state, &list.containers[0].lease_duration), "leased infinite");
+    assert_eq!(pair(&list.containers[0].lease_state, &list.containers[0].lease_duration), "leased infinite");
 }
 
 #[tokio::test]
-async fn a_lease_outlives_the_service() {
+async fn a_lease_is_kept_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let at = || Some(folder.path().to_owned());
     let desk = Desk::at(at()).await;
@@ -216,7 +216,7 @@ async fn a_lease_outlives_the_service() {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_read_is_refused() {
+async fn an_invalid_lease_operation_is_rejected() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     let table: &[(&str, Headers, &str)] = &[
@@ -251,7 +251,7 @@ async fn an_order_that_cannot_be_read_is_refused() {
 }
 
 #[tokio::test]
-async fn an_output_of_a_task_is_not_stored_over_what_is_leased() {
+async fn an_output_of_a_task_does_not_replace_a_leased_blob() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     desk.acquire("a", OWN, "15").await;

@@ -1,9 +1,9 @@
-//! Names of metadata: spelled as they were sent, and the same names whatever their case.
+//! Tests names of metadata: returned as they were sent, and equal regardless of case.
 
 use super::*;
 use crate::reception::Spelling;
 
-/// A put of the owner's that came over a socket with these names.
+/// Creates a put of the owner that arrived over a socket with these names.
 fn spelled(target: &str, headers: Headers<'_>, body: &str) -> Request<Body> {
     let lower: Vec<_> = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), *value)).collect();
     let lower: Vec<_> = lower.iter().map(|(name, value)| (&**name, *value)).collect();
@@ -15,7 +15,7 @@ fn spelled(target: &str, headers: Headers<'_>, body: &str) -> Request<Body> {
 const NAMES: Headers<'_> = &[("x-ms-meta-FooBar", "1"), ("x-ms-meta-lower", "2"), ("x-ms-meta-_X", "3")];
 
 #[tokio::test]
-async fn names_of_metadata_come_back_as_they_were_sent() {
+async fn names_of_metadata_are_returned_as_they_were_sent() {
     let folder = tempfile::tempdir().unwrap();
     let mut desk = Desk::at(Some(folder.path().to_owned())).await;
     let put: Vec<_> = [("x-ms-blob-type", "BlockBlob")].iter().chain(NAMES).copied().collect();
@@ -64,7 +64,7 @@ async fn names_of_metadata_come_back_as_they_were_sent() {
 async fn a_name_in_another_case_is_the_same_name() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
-    // Names of requests within the process are in lower case, and a name that is set anew is spelled anew.
+    // Names of requests within the process are in lower case, and setting a name again replaces its spelling.
     assert_eq!(
         desk.send(spelled("/acc/box/a?comp=metadata", &[("x-ms-meta-Foo", "1")], "")).await.status,
         200
@@ -72,7 +72,7 @@ async fn a_name_in_another_case_is_the_same_name() {
     assert_eq!(desk.own("PUT", "/acc/box/a?comp=metadata", &[("x-ms-meta-foo", "2")], "").await.status, 200);
     let list = desk.own("GET", "/acc/box?restype=container&comp=list&include=metadata", &[], "").await.body;
     assert!(list.contains("<Metadata><foo>2</foo></Metadata>"), "{list}");
-    // Given twice: one pair, with both values.
+    // If a name occurs twice, there is one pair with both values.
     let mut twice = signed("PUT", "/acc/box/a?comp=metadata", &[("x-ms-meta-foo", "1,2")], "");
     let headers = twice.headers_mut();
     headers.insert("x-ms-meta-foo", "1".parse().unwrap());

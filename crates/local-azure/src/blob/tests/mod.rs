@@ -1,4 +1,4 @@
-//! The HTTP face, asked without a socket.
+//! Tests the HTTP interface without a socket.
 
 mod absent;
 mod addresses;
@@ -38,7 +38,7 @@ use tower::ServiceExt;
 
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// A clock that stands at noon, or so many seconds later.
+/// A clock that stands at noon plus a number of seconds.
 #[derive(Debug, Default)]
 struct Noon(AtomicI64);
 
@@ -49,13 +49,13 @@ impl Clock for Noon {
     }
 }
 
-/// A service of the account `acc`, with the container `box`, and its clock.
+/// A service of the account `acc` with the container `box`, and its clock.
 struct Desk(BlobService, Arc<Noon>);
 
-/// Headers of a row of a table.
+/// The headers of a table row.
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// What came back.
+/// A response.
 struct Said {
     status: StatusCode,
     headers: HeaderMap,
@@ -72,7 +72,7 @@ fn key() -> SharedKey {
     SharedKey::new("acc", &Secret::new(KEY)).unwrap()
 }
 
-/// A request that is dated and signed by the owner.
+/// Creates a request that is dated and signed by the owner.
 fn signed(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in headers {
@@ -83,7 +83,7 @@ fn signed(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> R
     request
 }
 
-/// Those of a service in memory, reached without TLS.
+/// Returns the settings of a service in memory, reached without TLS.
 fn settings() -> BlobSettings {
     BlobSettings {
         state_dir: None,
@@ -95,24 +95,24 @@ fn settings() -> BlobSettings {
     }
 }
 
-/// The URL of a blob of `box` with a SAS that allows to read it.
+/// Returns the URL of a blob of `box` with a SAS for reading it.
 fn readable(name: &str) -> String {
     with_sas(name, Permissions::READ)
 }
 
-/// The URL of a blob of `box` with a SAS for the container.
+/// Returns the URL of a blob of `box` with a SAS for the container.
 fn with_sas(name: &str, permissions: Permissions) -> String {
     let sas = Grant::to_container("box", permissions, parse_iso("2026-07-02").unwrap()).sign(&key());
     format!("http://127.0.0.1:10000/acc/box/{name}?{}", sas.expose())
 }
 
 impl Desk {
-    /// In memory.
+    /// Creates a service in memory.
     async fn new() -> Self {
         Self::at(None).await
     }
 
-    /// In a folder, or in memory.
+    /// Creates a service in a folder, or in memory.
     async fn at(state_dir: Option<PathBuf>) -> Self {
         Self::with(BlobSettings { state_dir, ..settings() }).await
     }
@@ -127,7 +127,7 @@ impl Desk {
         desk
     }
 
-    /// Moves the clock; signatures hold for a quarter of an hour.
+    /// Advances the clock; signatures are valid for 15 minutes.
     fn later(&self, seconds: i64) {
         self.1.0.fetch_add(seconds, Ordering::Relaxed);
     }
@@ -139,7 +139,7 @@ impl Desk {
         Said { status: parts.status, headers: parts.headers, body }
     }
 
-    /// Sends a request of the owner's.
+    /// Sends a request of the owner.
     async fn own(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Said {
         self.send(signed(method, target, headers, body)).await
     }

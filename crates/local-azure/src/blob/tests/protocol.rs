@@ -1,9 +1,9 @@
-//! SAS that demand HTTPS.
+//! Tests SAS that require HTTPS.
 
 use super::*;
 
 #[tokio::test]
-async fn a_sas_for_https_alone_counts_over_https_or_where_the_settings_allow_it() {
+async fn a_sas_that_requires_https_is_valid_over_https_or_if_the_settings_allow_it() {
     let until = parse_iso("2026-07-02").unwrap();
     let grant = Grant::to_container("box", Permissions::READ, until);
     let (any, only) = (grant.sign(&key()), Grant { https_only: true, ..grant }.sign(&key()));
@@ -19,7 +19,7 @@ async fn a_sas_for_https_alone_counts_over_https_or_where_the_settings_allow_it(
             let said = desk.send(Request::get(target).body(Body::empty()).unwrap()).await;
             let expected = if counts { (200, "") } else { (403, "AuthorizationProtocolMismatch") };
             assert_eq!((said.status.as_u16(), said.header("x-ms-error-code")), expected, "{endpoint}");
-            // Nodes and copies are held to the same.
+            // The same applies to nodes and copies.
             let url = format!("{endpoint}/box/a?{}", sas.expose());
             assert_eq!(desk.0.door().fetch_bytes(&url).is_ok(), counts, "a node, {endpoint}");
             let headers = [("x-ms-copy-source", &*url), ("x-ms-requires-sync", "true")];

@@ -1,8 +1,8 @@
-//! Paths with and without `restype`: only the two together name a container.
+//! Tests paths with and without `restype`: only both together name a container.
 
 use super::*;
 
-/// The container's list of blobs and its metadata, as a whole.
+/// Returns the container's list of blobs and its metadata, as text.
 async fn state(desk: &Desk) -> (String, String, String) {
     let facts = desk.own("GET", "/acc/box?restype=container", &[], "").await;
     let list = desk.own("GET", "/acc/box?restype=container&comp=list&include=metadata", &[], "").await;
@@ -54,7 +54,7 @@ async fn a_containers_path_without_restype_is_no_container_and_changes_nothing()
 }
 
 #[tokio::test]
-async fn a_blobs_path_with_a_containers_restype_is_refused() {
+async fn a_blobs_path_with_a_containers_restype_is_rejected() {
     let desk = Desk::new().await;
     desk.put("a", "x").await;
     for (method, target) in [
@@ -83,12 +83,12 @@ async fn one_segment_names_a_blob_of_the_root_container_where_there_is_one() {
     for target in ["/acc/Page.html", "/acc/$root/Page.html"] {
         assert_eq!(desk.own("GET", target, &[], "").await.body, "root", "{target}");
     }
-    // A name that a container has too: the blob is meant.
+    // The name is also that of a container: the blob is meant.
     assert_eq!(desk.own("DELETE", "/acc/box", &[], "").await.header("x-ms-error-code"), "BlobNotFound");
     assert_eq!(desk.own("PUT", "/acc/box", &block, "blob").await.status, 201);
     assert_eq!(desk.own("DELETE", "/acc/box", &[], "").await.status, 202);
     assert_eq!(desk.own("GET", "/acc/box?restype=container", &[], "").await.status, 200);
-    // A SAS counts for the container and blob that are meant.
+    // A SAS must match the container and blob that are meant.
     let until = parse_iso("2026-07-02").unwrap();
     for (container, status) in [("$root", 200), ("box", 403)] {
         let sas = Grant::to_container(container, Permissions::READ, until).sign(&key());

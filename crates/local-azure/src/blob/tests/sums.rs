@@ -1,14 +1,14 @@
-//! MD5 and CRC64 of bodies and ranges: checked when they are given, told when they are asked for.
+//! Tests MD5 and CRC64 of bodies and ranges: checked if they are sent, returned if they are requested.
 
 use super::*;
 
-/// Of `123456789`: the published check value of the CRC, and its MD5.
+/// CRC and MD5 of `123456789`; the CRC is the published check value.
 const CRC64: &str = "iJh5CoYUi64=";
 const MD5: &str = "JfnnlDI7RTiF9RgfG2JNCw==";
 const BYTES: &str = "123456789";
 
 #[tokio::test]
-async fn a_sum_that_is_given_is_checked_and_told_again() {
+async fn a_sent_checksum_is_checked_and_returned() {
     let desk = Desk::new().await;
     desk.put("kept", "old").await;
     let calls = [("/acc/box/kept", "BlockBlob"), ("/acc/box/kept?comp=block&blockid=QUFB", "")];
@@ -33,7 +33,7 @@ async fn a_sum_that_is_given_is_checked_and_told_again() {
             );
         }
     }
-    // Without a sum a block is told its CRC64, a blob its MD5.
+    // Without a checksum in the request, a block returns its CRC64, a blob its MD5.
     let block = desk.own("PUT", "/acc/box/kept?comp=block&blockid=QUFB", &[], BYTES).await;
     assert_eq!((block.header("x-ms-content-crc64"), block.header("content-md5")), (CRC64, ""));
     let blob = desk.own("PUT", "/acc/box/kept", &[("x-ms-blob-type", "BlockBlob")], BYTES).await;
@@ -42,7 +42,7 @@ async fn a_sum_that_is_given_is_checked_and_told_again() {
 }
 
 #[tokio::test]
-async fn the_sum_of_a_range_is_told_of_one_kind() {
+async fn one_kind_of_checksum_is_returned_for_a_range() {
     let desk = Desk::new().await;
     desk.put("a", &format!("ab{BYTES}cd")).await;
     let range = ("x-ms-range", "bytes=2-10");
@@ -56,7 +56,7 @@ async fn the_sum_of_a_range_is_told_of_one_kind() {
 }
 
 #[tokio::test]
-async fn an_md5_that_can_be_of_nothing_is_refused_before_the_body_is_read() {
+async fn an_invalid_md5_is_rejected_before_the_body_is_read() {
     let desk = Desk::new().await;
     desk.put("a", "old").await;
     let grows = [("x-ms-blob-type", "AppendBlob")];
@@ -84,7 +84,7 @@ async fn an_md5_that_can_be_of_nothing_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn a_content_has_a_length_and_a_block_is_not_empty() {
+async fn a_content_needs_a_length_and_a_block_is_not_empty() {
     let desk = Desk::new().await;
     desk.put("a", "old").await;
     desk.put("empty", "").await;
@@ -121,7 +121,7 @@ async fn a_content_has_a_length_and_a_block_is_not_empty() {
     assert!(!list.contains("<Name>"), "{list}");
 }
 
-/// A request of the owner's that does not say how long its body is.
+/// Creates a request of the owner without Content-Length.
 fn without_length(target: &str, headers: Headers<'_>, body: &str) -> Request<Body> {
     let mut request = signed("PUT", target, headers, "");
     request.headers_mut().remove(header::CONTENT_LENGTH);

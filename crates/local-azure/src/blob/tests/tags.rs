@@ -1,4 +1,4 @@
-//! Tags, and what is found by them.
+//! Tests blob index tags, and finding blobs by them.
 
 use super::*;
 
@@ -11,7 +11,7 @@ impl Desk {
         assert_eq!(said.status, 201, "{}", said.body);
     }
 
-    /// The names that an expression finds, and the marker of the next page.
+    /// Returns the names that an expression finds, and the marker of the next page.
     async fn found(&self, target: &str, asked: &str, more: &str) -> (Vec<String>, String) {
         let asked = dropmill_azure_wire::uri::encode(asked);
         let said = self.own("GET", &format!("{target}comp=blobs&where={asked}{more}"), &[], "").await;
@@ -24,13 +24,13 @@ impl Desk {
 }
 
 #[tokio::test]
-async fn tags_are_set_told_and_counted_and_change_nothing_else() {
+async fn tags_are_set_read_and_counted_and_change_nothing_else() {
     let desk = Desk::new().await;
     desk.put_tagged("a", "k=v&two%20words=x").await;
     let head = desk.own("HEAD", "/acc/box/a", &[], "").await;
     assert_eq!(head.header("x-ms-tag-count"), "2");
-    let told = desk.own("GET", "/acc/box/a?comp=tags", &[], "").await.body;
-    assert!(told.contains("<Key>two words</Key><Value>x</Value>"), "{told}");
+    let tags = desk.own("GET", "/acc/box/a?comp=tags", &[], "").await.body;
+    assert!(tags.contains("<Key>two words</Key><Value>x</Value>"), "{tags}");
     let body = "<Tags><TagSet><Tag><Key>n</Key><Value>1</Value></Tag></TagSet></Tags>";
     assert_eq!(desk.own("PUT", "/acc/box/a?comp=tags", &[], body).await.status, 204);
     let after = desk.own("HEAD", "/acc/box/a", &[], "").await;
@@ -71,7 +71,7 @@ async fn blobs_are_found_by_their_tags_page_by_page() {
 }
 
 #[tokio::test]
-async fn tags_are_copied_only_if_that_is_wanted_and_need_a_right_of_their_own() {
+async fn tags_are_copied_only_on_request_and_need_their_own_permission() {
     let desk = Desk::new().await;
     desk.put_tagged("from", "k=v").await;
     let source = ("x-ms-copy-source", "http://127.0.0.1:10000/acc/box/from");

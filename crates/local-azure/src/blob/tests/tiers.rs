@@ -1,9 +1,9 @@
-//! Tiers: kept and shown, and no change of the blob. Ranges that are not there.
+//! Tests tiers, which are stored and shown without changing the blob, and ranges outside the content.
 
 use super::*;
 
 #[tokio::test]
-async fn a_tier_that_is_set_changes_neither_tag_nor_moment_and_tells_when() {
+async fn setting_a_tier_changes_neither_etag_nor_time_and_shows_its_own_time() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk::at(Some(folder.path().to_owned())).await;
     desk.put("a", "x").await;
@@ -30,7 +30,7 @@ async fn a_tier_that_is_set_changes_neither_tag_nor_moment_and_tells_when() {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_put_with_a_tier_has_chosen_it_then() {
+async fn a_blob_that_is_put_with_a_tier_has_it_since_then() {
     let desk = Desk::new().await;
     let headers = [("x-ms-blob-type", "BlockBlob"), ("x-ms-access-tier", "Cold")];
     assert_eq!(desk.own("PUT", "/acc/box/a", &headers, "x").await.status, 201);
@@ -42,7 +42,7 @@ async fn a_blob_that_is_put_with_a_tier_has_chosen_it_then() {
 }
 
 #[tokio::test]
-async fn a_range_that_is_not_there_tells_how_much_is() {
+async fn a_range_outside_the_content_returns_its_length() {
     let desk = Desk::new().await;
     desk.put("a", "0123456789").await;
     desk.put("empty", "").await;

@@ -1,4 +1,4 @@
-//! Downloads of web addresses.
+//! Tests downloads from web addresses.
 
 use super::{
     server::{Answer, Server, answer, endless, moved},
@@ -15,7 +15,7 @@ use std::{
 use tokio_rustls::rustls;
 
 #[test]
-fn a_file_comes_whole_with_or_without_a_length() {
+fn a_file_is_downloaded_with_or_without_a_length() {
     let rig = Rig::new();
     let content: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
     let served = content.clone();
@@ -34,7 +34,7 @@ fn a_file_comes_whole_with_or_without_a_length() {
 }
 
 #[test]
-fn what_a_blob_remembers_of_its_file_comes_with_it() {
+fn file_metadata_of_a_blob_is_downloaded_with_it() {
     let rig = Rig::new();
     let server =
         Server::start(|_, _| answer(200, &["x-ms-meta-dropmill_file: 755 1764475200.000000005"], b"x"));
@@ -43,7 +43,7 @@ fn what_a_blob_remembers_of_its_file_comes_with_it() {
 }
 
 #[test]
-fn a_password_in_an_address_goes_to_its_host_and_to_no_other() {
+fn a_password_in_an_address_is_sent_only_to_its_host() {
     let rig = Rig::new();
     let other = Server::start(|_, _| answer(200, &[], b"x"));
     let to = other.url("/other");
@@ -63,15 +63,15 @@ fn a_password_in_an_address_goes_to_its_host_and_to_no_other() {
 }
 
 #[test]
-fn a_part_of_a_file_is_not_taken_for_the_file() {
+fn a_part_of_a_file_is_not_accepted_as_the_file() {
     let rig = Rig::new();
     let server = Server::start(|_, _| answer(206, &["content-range: bytes 0-3/10"], b"0123"));
-    assert!(rig.fails(&server.url("/a")).to_string().ends_with("the server answers 206"));
+    assert!(rig.fails(&server.url("/a")).to_string().ends_with("the server responds with 206"));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn redirects_are_followed_to_an_end() {
+fn redirects_are_followed_up_to_a_limit() {
     let rig = Rig::new();
     let server = Server::start(|path, _| match path {
         "/a?sig=secret" => moved("/b?sig=secret-too"),
@@ -93,7 +93,7 @@ fn redirects_are_followed_to_an_end() {
 }
 
 #[test]
-fn what_is_not_there_or_not_allowed_is_not_tried_again() {
+fn a_missing_or_forbidden_file_is_not_retried() {
     let rig = Rig::new();
     let server = Server::start(|path, _| match path {
         "/404?sig=secret" => answer(404, &["x-ms-error-code: BlobNotFound"], b"<secret/>"),
@@ -103,11 +103,11 @@ fn what_is_not_there_or_not_allowed_is_not_tried_again() {
         _ => answer(400, &[], b""),
     });
     for (path, expected) in [
-        ("/404?sig=secret", "not found: URL/404: the server answers 404 BlobNotFound"),
-        ("/403?sig=secret", "access denied: URL/403: the server answers 403 AuthenticationFailed"),
-        ("/401?sig=secret", "access denied: URL/401: the server answers 401"),
-        ("/409?sig=secret", "access denied: URL/409: the server answers 409 PublicAccessNotPermitted"),
-        ("/400?sig=secret", "URL/400: the server answers 400"),
+        ("/404?sig=secret", "not found: URL/404: the server responds with 404 BlobNotFound"),
+        ("/403?sig=secret", "access denied: URL/403: the server responds with 403 AuthenticationFailed"),
+        ("/401?sig=secret", "access denied: URL/401: the server responds with 401"),
+        ("/409?sig=secret", "access denied: URL/409: the server responds with 409 PublicAccessNotPermitted"),
+        ("/400?sig=secret", "URL/400: the server responds with 400"),
     ] {
         let shown = rig.fails(&server.url(path)).to_string();
         assert_eq!(shown, expected.replace("URL", &server.url("")), "{path}");
@@ -116,7 +116,7 @@ fn what_is_not_there_or_not_allowed_is_not_tried_again() {
 }
 
 #[test]
-fn what_may_pass_is_tried_again_a_few_times() {
+fn temporary_failures_are_retried_a_few_times() {
     let rig = Rig::new();
     let server = Server::start(|path, number| match (path, number) {
         ("/soon", 0) => answer(500, &[], b""),
@@ -132,7 +132,7 @@ fn what_may_pass_is_tried_again_a_few_times() {
 }
 
 #[test]
-fn an_interrupted_body_is_fetched_anew_and_never_taken_for_a_whole_one() {
+fn an_interrupted_download_is_repeated_from_the_start() {
     let rig = Rig::new();
     let cut = || Answer::Bytes(b"HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nhalf".to_vec());
     let server = Server::start(move |path, number| match (path, number) {
@@ -143,7 +143,7 @@ fn an_interrupted_body_is_fetched_anew_and_never_taken_for_a_whole_one() {
     assert_eq!(rig.fetch(&server.url("/once")).unwrap(), b"0123456789");
     assert!(rig.fails(&server.url("/always")).to_string().contains("the answer was interrupted"));
     assert_eq!(server.requests().len(), 2 + 5);
-    // Nothing listens where the server was.
+    // No process listens on the server's port any more.
     let gone = server.url("/gone?sig=secret");
     drop(server);
     assert!(rig.fails(&gone).to_string().contains("cannot connect"));
@@ -174,9 +174,9 @@ fn a_body_longer_than_the_disk_is_a_full_disk_before_a_byte_is_written() {
 }
 
 #[test]
-fn what_stands_still_times_out() {
+fn a_stalled_download_times_out() {
     let rig = Rig::with(|limits| {
-        // Long enough for the head of the answer on a busy machine.
+        // Long enough for the head of the response on a busy machine.
         limits.idle = Duration::from_secs(1);
         limits.delays = vec![Duration::ZERO];
     });
@@ -185,7 +185,7 @@ fn what_stands_still_times_out() {
         _ => Answer::Stall(b"HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nhalf".to_vec()),
     });
     for (path, expected) in
-        [("/head?sig=secret", "no answer after 1s"), ("/body?sig=secret", "nothing came for 1s")]
+        [("/head?sig=secret", "no response after 1s"), ("/body?sig=secret", "no data for 1s")]
     {
         let error = rig.fails(&server.url(path));
         assert!(matches!(&error, DoorError::TimedOut(what) if what.contains(expected)), "{path}: {error}");
@@ -200,7 +200,7 @@ fn what_stands_still_times_out() {
 }
 
 #[test]
-fn a_caller_that_is_to_stop_does_not_wait_for_the_end() {
+fn a_caller_that_must_stop_does_not_wait_for_the_end() {
     let rig = Rig::new();
     let came = Arc::new(AtomicBool::new(false));
     let seen = came.clone();
@@ -215,7 +215,8 @@ fn a_caller_that_is_to_stop_does_not_wait_for_the_end() {
     assert!(!rig.place().exists());
 }
 
-/// A server of `https://localhost` that answers `x`: its certificate as PEM, and how many connections there were.
+/// Starts a server of `https://localhost` that responds with `x`; returns its certificate as PEM and the
+/// number of connections.
 fn over_tls() -> (Server, String, Arc<AtomicUsize>) {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).unwrap();
@@ -230,7 +231,7 @@ fn over_tls() -> (Server, String, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let count = connections.clone();
     let open = move |stream: TcpStream| {
-        // The end of the server comes in plain text.
+        // The server ends the connection in plain text.
         let mut first = [0];
         stream.peek(&mut first).ok()?;
         if first == *b"E" {
@@ -245,10 +246,10 @@ fn over_tls() -> (Server, String, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn a_certificate_that_nobody_signed_is_refused_at_once() {
+fn an_untrusted_certificate_is_rejected_at_once() {
     let (server, _, connections) = over_tls();
     let url = server.url("/a?sig=secret").replace("http://127.0.0.1", "https://localhost");
-    // A thread of a node has a small stack.
+    // The thread of a node has a small stack.
     let small = std::thread::Builder::new().stack_size(512 * 1024);
     let thread = small.spawn(move || Rig::new().fails(&url).to_string()).unwrap();
     let shown = thread.join().unwrap();
@@ -257,11 +258,11 @@ fn a_certificate_that_nobody_signed_is_refused_at_once() {
     assert!(server.requests().is_empty());
 }
 
-/// The address that `a_download_of_its_own` requests.
+/// Address that `a_download_of_its_own` requests.
 const URL: &str = "DROPMILL_TEST_URL";
 
-/// Downloads an address in another process, whose trusted certificates are those of a file: the variables of this process cannot
-/// change while other tests run.
+/// Downloads an address in another process that trusts the certificates of a file: environment variables of
+/// this process cannot change while other tests run.
 fn download_trusting(certificates: &Path, url: &str) {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     let this = module_path!().split_once("::").unwrap().1;
@@ -291,21 +292,21 @@ fn a_system_without_certificates_reaches_http_addresses() {
 }
 
 #[test]
-#[ignore = "the other half of the tests before: its process has other certificates"]
+#[ignore = "a part of the tests above: its process has other certificates"]
 fn a_download_of_its_own() {
     let Ok(url) = std::env::var(URL) else { return };
     assert_eq!(Rig::new().fetch(&url).unwrap(), b"x");
 }
 
 #[test]
-fn what_is_no_web_address_is_denied() {
+fn an_address_that_is_not_http_is_denied() {
     let rig = Rig::new();
     for url in ["ftp://h/a", "file:///etc/passwd", "a", "", "https://"] {
         assert!(matches!(rig.fails(url), DoorError::Denied(_)), "{url}");
     }
 }
 
-/// Nothing listens at the service's own address: whoever went there by a socket would fail.
+/// No process listens on the service's own address, so a socket connection to it would fail.
 #[test]
 fn the_service_itself_is_never_reached_by_a_socket() {
     let rig = Rig::new();
@@ -331,7 +332,7 @@ fn the_service_itself_is_never_reached_by_a_socket() {
 }
 
 #[test]
-fn nodes_without_files_reach_nothing_elsewhere() {
+fn nodes_without_files_cannot_access_other_addresses() {
     let rig = Rig::new();
     let server = Server::start(|_, _| answer(200, &[], b"x"));
     assert!(matches!(rig.doors.fetch_bytes(&server.url("/a")), Err(DoorError::Denied(_))));

@@ -1,11 +1,11 @@
-//! Downloads and uploads over real connections on loopback. Time bounds that a test needs are its own and short.
+//! Tests downloads and uploads over real connections on loopback, with short timeouts of their own.
 
 mod downloads;
 mod server;
 mod storage;
 
 use super::{Doors, Limits};
-use crate::orders::{BlobDoor, DoorError, FileToStore, GoOn};
+use crate::orders::{BlobAccess, DoorError, FileToStore, GoOn};
 use dropmill_azure_wire::blob::FileMetadata;
 use std::{
     fs,
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// A service's own door that only notes what it is asked for.
+/// The access of a service that only records its calls.
 #[derive(Default)]
 struct OwnDoor(Mutex<Vec<String>>);
 
@@ -24,7 +24,7 @@ impl OwnDoor {
     }
 }
 
-impl BlobDoor for OwnDoor {
+impl BlobAccess for OwnDoor {
     fn fetch(&self, url: &str, to: &Path, _: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         self.note(&format!("fetch {url}"));
         fs::write(to, "own").unwrap();
@@ -48,7 +48,7 @@ impl BlobDoor for OwnDoor {
     }
 }
 
-/// Doors of a service at `http://127.0.0.1:1/acc`, where nothing listens, and a folder for files.
+/// Doors of a service at `http://127.0.0.1:1/acc`, where no process listens, and a folder for files.
 struct Rig {
     doors: Doors,
     own: Arc<OwnDoor>,
@@ -56,7 +56,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// With quick tries: five, as in the defaults.
+    /// Creates it with short delays and five attempts, as in the defaults.
     fn new() -> Self {
         Self::with(|_| {})
     }
@@ -74,14 +74,14 @@ impl Rig {
         self.folder.path().join("file")
     }
 
-    /// Downloads an address; its content.
+    /// Downloads an address; returns its content.
     fn fetch(&self, url: &str) -> Result<Vec<u8>, DoorError> {
         let fetched = self.doors.fetch(url, &self.place(), &|| true);
         assert_eq!(fetched.is_ok(), self.place().exists(), "there is a file if and only if it is whole");
         fetched.map(|_| fs::read(self.place()).unwrap())
     }
 
-    /// Downloads an address, which must fail; the message.
+    /// Downloads an address, which must fail; returns the error.
     fn fails(&self, url: &str) -> DoorError {
         let error = self.fetch(url).unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");

@@ -1,4 +1,4 @@
-//! A small HTTP server on loopback that answers as a test says, down to single bytes.
+//! A small HTTP server on loopback whose responses are defined by the test, byte by byte.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -7,7 +7,7 @@ use std::{
     thread::JoinHandle,
 };
 
-/// An answer of the server; the connection is closed after it.
+/// A response of the server; the connection is closed after it.
 pub enum Answer {
     /// A response with these bytes.
     Bytes(Vec<u8>),
@@ -15,7 +15,7 @@ pub enum Answer {
     Stall(Vec<u8>),
 }
 
-/// An answer with a length.
+/// Returns a response with a length.
 pub fn answer(status: u16, headers: &[&str], body: &[u8]) -> Answer {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     let head = format!(
@@ -25,17 +25,17 @@ pub fn answer(status: u16, headers: &[&str], body: &[u8]) -> Answer {
     Answer::Bytes([head.as_bytes(), body].concat())
 }
 
-/// An answer whose body ends with the connection.
+/// Returns a response whose body ends with the connection.
 pub fn endless(body: &[u8]) -> Answer {
     Answer::Bytes([b"HTTP/1.1 200 X\r\nconnection: close\r\n\r\n", body].concat())
 }
 
-/// A redirect to another address.
+/// Returns a redirect to another address.
 pub fn moved(location: &str) -> Answer {
     answer(302, &[&format!("location: {location}")], b"")
 }
 
-/// The server; it ends when it is dropped.
+/// The server, which ends when it is dropped.
 pub struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
@@ -43,12 +43,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers each request by its path with query and its number, from 0.
+    /// Starts a server that responds to each request depending on its path with query and its number, from 0.
     pub fn start(script: impl Fn(&str, usize) -> Answer + Send + 'static) -> Self {
         Self::speaking(script, |stream| Some(Box::new(stream)))
     }
 
-    /// As [`Server::start`], over what `open` makes of a connection.
+    /// Does the same as [`Server::start`], on the connections that `open` returns.
     pub fn speaking(
         script: impl Fn(&str, usize) -> Answer + Send + 'static,
         open: impl Fn(TcpStream) -> Option<Box<dyn Connection>> + Send + 'static,
@@ -73,7 +73,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// Heads of all requests until now.
+    /// Returns the heads of all requests until now.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -89,11 +89,11 @@ impl Drop for Server {
     }
 }
 
-/// What requests come over.
+/// A connection for requests.
 pub trait Connection: Read + Write {}
 impl<T: Read + Write> Connection for T {}
 
-/// Answers one request; `false` to end the server.
+/// Responds to one request; returns `false` to end the server.
 fn serve(
     connection: Box<dyn Connection>,
     script: &dyn Fn(&str, usize) -> Answer,
@@ -101,7 +101,7 @@ fn serve(
 ) -> bool {
     let mut connection = BufReader::new(connection);
     let mut head = String::new();
-    // A client that rejects the certificate sends none.
+    // A client that rejects the certificate sends nothing.
     while !head.ends_with("\r\n\r\n") {
         match connection.read_line(&mut head) {
             Ok(0) | Err(_) => return true,

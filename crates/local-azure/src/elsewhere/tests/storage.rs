@@ -1,4 +1,4 @@
-//! Containers of another account: of a second service of ours, over sockets, and of a server that misbehaves.
+//! Tests containers of another account: of a second local service, over sockets, and of a misbehaving server.
 
 use super::{
     server::{Server, answer},
@@ -25,7 +25,7 @@ use tower::ServiceExt;
 /// The key of the other account, in base64.
 const KEY: &str = "b3RoZXI=";
 
-/// A Blob service of another account on a port of its own, with a container `box`.
+/// A Blob service of another account on its own port, with a container `box`.
 struct Other {
     address: SocketAddr,
     service: BlobService,
@@ -66,7 +66,7 @@ impl Other {
         other
     }
 
-    /// Makes `box` as any client does.
+    /// Creates `box` with a client request.
     fn make_container(&self) {
         let target = format!("http://{}/other/box?restype=container", self.address);
         let mut request = http::Request::put(target).body(axum::body::Body::empty()).unwrap();
@@ -95,7 +95,7 @@ impl Drop for Other {
     }
 }
 
-/// Rights to everything that a node does.
+/// Returns all permissions that nodes need.
 fn all() -> Permissions {
     Permissions::READ | Permissions::LIST | Permissions::CREATE | Permissions::WRITE
 }
@@ -111,7 +111,7 @@ impl Rig {
 }
 
 #[test]
-fn files_become_blobs_of_another_account_and_come_back() {
+fn files_are_uploaded_to_another_account_and_downloaded() {
     let (rig, other) = (Rig::with(|limits| (limits.block_bytes, limits.page) = (4, 2)), Other::start());
     let container = other.url("box", all());
     let modified = SystemTime::UNIX_EPOCH + Duration::new(1_764_475_200, 5);
@@ -124,7 +124,7 @@ fn files_become_blobs_of_another_account_and_come_back() {
         .map(|(name, content)| FileToStore { facts, ..rig.file(name, content) })
         .collect();
     rig.doors.store(&container, &files, &|| true).unwrap();
-    // Once more, over what is there.
+    // Once more, replacing the existing blobs.
     rig.doors.store(&container, &files, &|| true).unwrap();
     assert_eq!(rig.doors.list(&container, "", &|| true).unwrap(), names);
     assert_eq!(rig.doors.list(&container, "lon", &|| true).unwrap(), ["long", "longer"]);
@@ -138,7 +138,7 @@ fn files_become_blobs_of_another_account_and_come_back() {
 }
 
 #[test]
-fn a_container_that_is_not_there_or_not_allowed_is_reported_as_that() {
+fn a_missing_or_forbidden_container_has_its_own_error() {
     let (rig, other) = (Rig::with(|limits| limits.block_bytes = 4), Other::start());
     let short = [rig.file("short", b"1")];
     let long = [rig.file("long", b"12345")];
@@ -160,7 +160,7 @@ fn a_container_that_is_not_there_or_not_allowed_is_reported_as_that() {
 }
 
 #[test]
-fn an_upload_that_may_pass_is_sent_again_with_all_that_belongs_to_it() {
+fn a_retried_upload_is_complete() {
     let rig = Rig::new();
     let server = Server::start(|path, number| match (path, number) {
         ("/c/a?sv=2018-03-28&sig=secret", 0 | 1) => answer(503, &["x-ms-error-code: ServerBusy"], b""),
@@ -182,15 +182,15 @@ fn an_upload_that_may_pass_is_sent_again_with_all_that_belongs_to_it() {
     ] {
         assert!(requests[0].contains(header), "{header}: {}", requests[0]);
     }
-    // The version that the SAS is for counts.
+    // The version of the SAS counts.
     assert!(!requests[0].contains("x-ms-version") && requests[3].contains("x-ms-version: 2025-01-05"));
     let error = rig.doors.store(&server.url("/other?sig=secret"), &files, &|| true).unwrap_err();
-    assert!(error.to_string().ends_with("/other/a: the server answers 500"), "{error}");
+    assert!(error.to_string().ends_with("/other/a: the server responds with 500"), "{error}");
     assert_eq!(server.requests().len(), 4 + 5);
 }
 
 #[test]
-fn a_list_that_is_none_or_does_not_end_is_an_error() {
+fn an_invalid_or_endless_list_is_an_error() {
     let rig = Rig::with(|limits| (limits.page_bytes, limits.names_bytes) = (1000, 200));
     let page =
         "<?xml version=\"1.0\"?><EnumerationResults><Blobs /><NextMarker>m</NextMarker></EnumerationResults>";
@@ -214,7 +214,7 @@ fn a_list_that_is_none_or_does_not_end_is_an_error() {
         ("/long", "too long"),
         ("/endless", "too many blobs"),
         ("/dots", "no request can name a blob \"a/../b\""),
-        ("/moved", "the server answers 302"),
+        ("/moved", "the server responds with 302"),
     ] {
         let error = rig.doors.list(&server.url(&format!("{path}?sig=secret")), "p q", &|| true).unwrap_err();
         assert!(matches!(error, DoorError::Other(_)) && error.to_string().contains(expected), "{error}");
@@ -225,7 +225,7 @@ fn a_list_that_is_none_or_does_not_end_is_an_error() {
 }
 
 #[test]
-fn uploads_stop_between_files_when_the_caller_is_to_stop() {
+fn uploads_stop_between_files_when_the_caller_must_stop() {
     let rig = Rig::new();
     let server = Server::start(|_, _| answer(201, &[], b""));
     let files = [rig.file("a", b"1"), rig.file("b", b"2")];
@@ -235,7 +235,7 @@ fn uploads_stop_between_files_when_the_caller_is_to_stop() {
 }
 
 #[test]
-fn a_file_that_is_gone_or_has_a_name_for_no_request_is_an_error() {
+fn a_missing_file_or_an_impossible_name_is_an_error() {
     let rig = Rig::new();
     let server = Server::start(|_, _| answer(201, &[], b""));
     let gone = FileToStore { path: "/nowhere/a".into(), ..rig.file("a", b"") };

@@ -1,7 +1,7 @@
 //! The children of a keeper or shim: listed, killed, reaped.
 //!
-//! A process in the list is a child that this process has not reaped, so no other process has its number, and a signal
-//! cannot reach a wrong one. The functions are for the process's only thread.
+//! A process in the list is a child that this process has not reaped, so its number is not reused, and a
+//! signal cannot reach a wrong process. The functions must be called on the process's only thread.
 
 use crate::runner::proc;
 use rustix::{
@@ -10,7 +10,7 @@ use rustix::{
 };
 use std::fs;
 
-/// The children of this process, dead ones that are not reaped yet among them.
+/// Returns the children of this process, including dead ones that are not reaped yet.
 pub(super) fn all() -> Vec<Pid> {
     let from_kernel = || -> Option<Vec<Pid>> {
         let mut found = vec![];
@@ -28,22 +28,23 @@ pub(super) fn all() -> Vec<Pid> {
     })
 }
 
-/// Kills children until there are none. Children of a killed process become this process's: each round brings the
-/// next generation into view, and a process that forks and exits faster than it is found is found a round later.
+/// Kills children until there are none. Children of a killed process become children of this process: each
+/// round makes the next generation visible, and a process that forks and exits faster than it is found is
+/// found a round later.
 ///
-/// `ECHILD` is the proof that no descendant is left, whatever the list of children showed: an orphan has become a
+/// `ECHILD` proves that no descendant is left, whatever the list of children showed: an orphan becomes a
 /// child of this process before its parent can be reaped.
 pub(super) fn end_all() {
     while reap_dead() {
         for child in all() {
             let _ = kill_process(child, Signal::KILL);
         }
-        // One of those that were killed dies now. Nothing is reaped: `reap_dead` does that.
+        // One of the killed children has ended. Nothing is reaped here: `reap_dead` does that.
         let _ = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     }
 }
 
-/// Reaps the dead; whether there are children left.
+/// Reaps dead children; returns whether there are children left.
 fn reap_dead() -> bool {
     loop {
         match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
@@ -54,7 +55,7 @@ fn reap_dead() -> bool {
     }
 }
 
-/// Reaps the dead among some children.
+/// Reaps the dead ones among some children.
 pub(super) fn reap(children: &[Pid]) {
     for child in children {
         let _ = waitid(WaitId::Pid(*child), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);

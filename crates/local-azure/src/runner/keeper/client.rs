@@ -1,4 +1,4 @@
-//! The runner's side: starts the keeper, has shims for launches, and learns when one is lost.
+//! The runner's side: starts the keeper, gets shims for launches, and detects lost ones.
 
 use super::{KeeperProgram, Line, Lock, MARK, Reply, Request, Start};
 use crate::{
@@ -19,16 +19,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a shim without a task is kept for the next one.
+/// Time for which an idle shim is kept for the next task.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long the keeper may take to end after its line is closed: a little more than it gives its shims.
+/// Time for the keeper to exit after its line is closed: a little more than it gives its shims.
 const ENDING: Timespec = Timespec { tv_sec: 7, tv_nsec: 0 };
-/// How long a lost shim's task may take to end: processes that wait for a disk that does not answer do not end at all.
+/// Time for a lost shim's task to end: processes that wait for a disk without response do not end at all.
 const SETTLING: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-/// How long a program may take to show that it is a keeper.
+/// Time for a program to show that it is a keeper.
 const CHECKING: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
-/// The keeper of one runner, and its shims that have no task.
+/// The keeper of one runner, and its idle shims.
 pub(in crate::runner) struct Keeper {
     program: KeeperProgram,
     lock: Option<Lock>,
@@ -39,7 +39,7 @@ pub(in crate::runner) struct Keeper {
 #[derive(Default)]
 struct State {
     process: Option<Process>,
-    /// Which of the keepers it is: another one is started when one was killed.
+    /// Number of the keeper: a new one is started when it was killed.
     generation: u64,
     shims: u64,
 }
@@ -64,32 +64,32 @@ impl Keeper {
     /// Fails if the program cannot be started.
     pub fn start(program: KeeperProgram, lock: Option<Lock>) -> io::Result<Self> {
         let keeper = Self { program, lock, state: Mutex::default(), idle: Mutex::default() };
-        // The first task finds its shim ready.
+        // A shim for the first task.
         let shim = keeper.new_shim()?;
         keeper.give(shim);
         Ok(keeper)
     }
 
-    /// A shim for the commands of one launch.
+    /// Returns a shim for the commands of one launch.
     ///
     /// # Errors
-    /// Fails if no process or socket can be made.
+    /// Fails if no process or socket can be created.
     pub fn lease(&self) -> io::Result<Lease<'_>> {
         let idle = lock(&self.idle).pop();
         let shim = idle.map_or_else(|| self.new_shim(), |(_, shim)| Ok(shim))?;
         Ok(Lease { keeper: self, shim, holds: Holds::Nothing })
     }
 
-    /// Lets shims end that had no task for a while; whether some are left.
+    /// Ends shims that were idle for a while; returns whether some are left.
     pub fn trim(&self) -> bool {
         let mut idle = lock(&self.idle);
-        // The one that was used last is used next: those in front have waited longest.
+        // The last used shim is used next, so the first ones have been idle longest.
         let old = idle.iter().take_while(|(since, _)| since.elapsed() >= IDLE).count();
         idle.drain(..old);
         !idle.is_empty()
     }
 
-    /// Ends keeper and shims; no launch may be under way.
+    /// Ends keeper and shims; no launch may be in progress.
     pub fn stop(&self) {
         lock(&self.idle).clear();
         if let Some(process) = lock(&self.state).process.take() {
@@ -107,7 +107,7 @@ impl Keeper {
         Ok(Shim { number, generation: state.generation, line: Arc::new(ours) })
     }
 
-    /// Sends the keeper a request; if it is gone, another one is started first.
+    /// Sends a request to the keeper; starts a new one first if it was killed.
     fn ask(
         &self,
         state: &mut MutexGuard<'_, State>,
@@ -162,7 +162,7 @@ impl Process {
     fn start(program: &KeeperProgram, handles: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let (line, theirs) = Line::pair()?;
         let mut command = Command::new(&program.program);
-        // Nothing of this process's environment: tasks could read it there. Its libraries must be found, though.
+        // No variables of this process, which tasks could read there, except those that its libraries need.
         command.arg0("task-keeper").args(&program.arguments).env_clear().env(MARK, "keeper");
         command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
@@ -172,7 +172,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Closes its line, and reaps it when it has ended; one that does not end in time is left alone.
+    /// Closes its line, and reaps it when it has exited; one that does not exit in time is left alone.
     fn end(mut self, patience: &Timespec) {
         drop(self.line);
         let handle = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty());
@@ -187,7 +187,7 @@ impl Process {
     }
 }
 
-/// Starts a program as a keeper, to see whether it is one.
+/// Starts a program as a keeper, to check whether it is one.
 pub(super) fn check(program: &KeeperProgram) -> io::Result<()> {
     let mut process = Process::start(program, &[])?;
     if has_answer(&process.line, &CHECKING) && matches!(process.line.reply(), Ok(Reply::Ready)) {
@@ -200,7 +200,7 @@ pub(super) fn check(program: &KeeperProgram) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
-/// Waits until a socket, or the handle of a process, has something to say.
+/// Waits until a socket or process handle is readable.
 fn has_answer(handle: &impl AsFd, patience: &Timespec) -> bool {
     let mut watched = [PollFd::new(handle, PollFlags::IN)];
     loop {
@@ -212,43 +212,43 @@ fn has_answer(handle: &impl AsFd, patience: &Timespec) -> bool {
 }
 
 impl Line {
-    /// Waits for the next answer.
+    /// Waits for the next reply.
     fn reply(&self) -> io::Result<Reply> {
         let (message, _) = self.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         Reply::decode(&message).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 
-/// A shim that works for one launch. Dropped, it serves the next launch; if something still runs under it then, that is
-/// ended first, and the shim with it.
+/// A shim that is used by one launch. When dropped, it is used for the next launch; if something still runs
+/// under it, that is ended first, together with the shim.
 pub(in crate::runner) struct Lease<'a> {
     keeper: &'a Keeper,
     shim: Shim,
     holds: Holds,
 }
 
-/// What runs under a shim.
+/// The state of what runs under a shim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
     Nothing,
     Processes,
-    /// It was lost, and so was what it held.
+    /// The shim was lost, and its processes were ended.
     Settled,
 }
 
-/// Why a command was not started.
+/// The reason why a command was not started.
 #[derive(Debug)]
 pub(in crate::runner) enum NotStarted {
     /// The command's own failure.
     Failed(NodeFailure),
-    /// No shim could be made.
+    /// No shim could be created.
     NoShim(io::Error),
     /// The shim was killed: the command may have been started.
     Lost(io::Error),
 }
 
 impl Lease<'_> {
-    /// Starts a command; its process number and start time.
+    /// Starts a command; returns its process number and start time.
     ///
     /// # Errors
     /// See [`NotStarted`].
@@ -257,7 +257,7 @@ impl Lease<'_> {
         let held = std::mem::replace(&mut self.holds, Holds::Processes);
         let mut reply = self.ask(&request);
         if held == Holds::Nothing && reply.as_ref().is_err_and(never_read) {
-            // The shim was killed while it had no task.
+            // The shim was killed while it was idle.
             self.shim = self.keeper.new_shim().map_err(NotStarted::NoShim)?;
             reply = self.ask(&request);
         }
@@ -277,12 +277,12 @@ impl Lease<'_> {
         self.shim.line.reply()
     }
 
-    /// The way to signal what runs.
+    /// Returns the line for signals.
     pub fn line(&self) -> Arc<Line> {
         self.shim.line.clone()
     }
 
-    /// Waits until a command that `stays` has exited; its exit code.
+    /// Waits until a command that `stays` has exited; returns its exit code.
     ///
     /// # Errors
     /// Fails if the shim was killed.
@@ -293,7 +293,7 @@ impl Lease<'_> {
         }
     }
 
-    /// Waits until a command has exited and nothing is left of it; its exit code, and what was spent.
+    /// Waits until a command has exited and nothing is left of it; returns its exit code and resource usage.
     ///
     /// # Errors
     /// Fails if the shim was killed.
@@ -316,7 +316,8 @@ impl Lease<'_> {
         self.ended().map(|(_, spent)| spent)
     }
 
-    /// After a failure of the shim: waits until nothing runs under it; `false` if the keeper cannot confirm it.
+    /// After a failure of the shim: waits until nothing runs under it; `false` if the keeper cannot confirm
+    /// it.
     pub fn settle(&mut self) -> bool {
         self.holds = Holds::Settled;
         self.keeper.settle(&self.shim)
@@ -336,7 +337,7 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Whether the other end was closed before it had read the last message.
+/// Returns whether the other end was closed before it had read the last message.
 fn never_read(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

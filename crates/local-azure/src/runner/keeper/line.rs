@@ -1,4 +1,4 @@
-//! A socket between the runner and a process of the keeper: messages of any length, with open files beside them.
+//! A socket between the runner and a process of the keeper: messages of any length, with open files.
 
 use crate::runner::control::lock;
 use rustix::{
@@ -11,12 +11,12 @@ use rustix::{
 };
 use std::{io, mem::MaybeUninit, sync::Mutex};
 
-/// No message is longer: command lines and environments have less than a few megabytes.
+/// Maximum length of a message: command lines and environments have a few megabytes at most.
 const LONGEST: usize = 64 << 20;
-/// The most open files that go with one message.
+/// Maximum number of open files with one message.
 const MOST_HANDLES: usize = 1;
 
-/// One end of the socket. Messages are sent whole whichever thread sends them; one thread receives.
+/// One end of the socket. Messages are sent as a whole from any thread; one thread receives.
 #[derive(Debug)]
 pub(in crate::runner) struct Line {
     socket: OwnedFd,
@@ -24,23 +24,23 @@ pub(in crate::runner) struct Line {
 }
 
 impl Line {
-    /// Both ends of a new socket; the other one is to become a process's standard input.
+    /// Returns both ends of a new socket; the other one becomes a process's standard input.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         Ok((Self::new(ours), theirs))
     }
 
-    /// The end that this process was given as its standard input.
+    /// Returns the end that this process was given as its standard input.
     pub fn of_standard_input() -> io::Result<Self> {
         Ok(Self::new(io::stdin().as_fd().try_clone_to_owned()?))
     }
 
-    /// An end of a socket.
+    /// Creates an end of a socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self { socket, sending: Mutex::default() }
     }
 
-    /// Sends a message, and copies of open files with it.
+    /// Sends a message, with copies of open files.
     ///
     /// # Errors
     /// Fails if the other end is closed.
@@ -70,10 +70,10 @@ impl Line {
         Ok(())
     }
 
-    /// Waits for the next message and the open files that come with it; `None` if the other end is closed.
+    /// Waits for the next message and its open files; `None` if the other end is closed.
     ///
     /// # Errors
-    /// Fails if the socket fails, closes within a message, or is none.
+    /// Fails if the socket fails, closes within a message, or is not a socket.
     pub fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let mut handles = Vec::new();
         let mut length = [0; 4];
@@ -92,14 +92,14 @@ impl Line {
         }
     }
 
-    /// Reads exactly that much; `false` if the other end is closed before the first byte.
+    /// Fills the buffer; `false` if the other end is closed before the first byte.
     fn fill(&self, buffer: &mut [u8], handles: &mut Vec<OwnedFd>) -> io::Result<bool> {
         let mut filled = 0;
         while filled < buffer.len() {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_HANDLES))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut parts = [IoSliceMut::new(&mut buffer[filled..])];
-            // Received files must not be passed on to tasks.
+            // Tasks must not inherit received files.
             match recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) if received.bytes == 0 && filled == 0 => return Ok(false),
                 Ok(received) if received.bytes == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -132,7 +132,7 @@ mod tests {
     };
 
     #[test]
-    fn messages_of_any_length_arrive_whole_with_their_files() {
+    fn messages_of_any_length_arrive_complete_with_their_files() {
         let (ours, theirs) = Line::pair().unwrap();
         let theirs = Line::new(theirs);
         let mut file = tempfile::tempfile().unwrap();

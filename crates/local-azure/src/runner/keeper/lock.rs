@@ -1,4 +1,4 @@
-//! The lock that says whether processes of an earlier keeper may still run.
+//! The lock that shows whether processes of a previous keeper may still run.
 
 use rustix::{
     fs::{FlockOperation, flock},
@@ -13,16 +13,17 @@ use std::{
 
 /// Name of the locked file in the runner's folder; no pool's folder has this name.
 const NAME: &str = ".keeper.lock";
-/// How often a lock that another process holds is tried.
+/// Interval between attempts to get a lock that another process holds.
 const TRY_EVERY: Duration = Duration::from_millis(2);
 
-/// The locked file. The lock belongs to the open file: it is free when the runner and all keepers have closed it.
+/// The locked file. The lock belongs to the open file: it is free when the runner and all keepers have closed
+/// it.
 #[derive(Debug)]
 pub(in crate::runner) struct Lock(pub(super) File);
 
 impl Lock {
-    /// Takes the lock in a runner's folder, after the keepers of an earlier process have ended all that they kept. If
-    /// they have not after `patience`, or the file system has no locks, there is none.
+    /// Takes the lock in a runner's folder, after the keepers of a previous process have ended their
+    /// processes. Returns `None` if this takes longer than `patience`, or if the file system has no locks.
     ///
     /// # Errors
     /// Fails if the file cannot be opened.

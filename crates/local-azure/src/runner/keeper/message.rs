@@ -1,7 +1,7 @@
 //! The messages between runner, keeper and shims, as bytes.
 //!
-//! Paths and variables are arbitrary bytes, so messages are not text. Both ends are the same build of the same program:
-//! messages have no version.
+//! Paths and variables are arbitrary bytes, so messages are not text. Both ends are the same build of the
+//! same program, so messages have no version.
 
 use crate::{
     orders::{NodeFailure, Spent},
@@ -15,19 +15,19 @@ use std::{
 /// A request of the runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::runner) enum Request {
-    /// Be the keeper. The lock comes with it.
+    /// Become the keeper. The lock is sent with it.
     BeKeeper,
-    /// Be a shim. The lock comes with it.
+    /// Become a shim. The lock is sent with it.
     BeShim,
-    /// To the keeper: start a shim with this number, whose standard input is the socket that comes with it.
+    /// To the keeper: start a shim with this number; its standard input is the socket that is sent with it.
     NewShim(u64),
-    /// To the keeper: end the shim with this number, and answer when nothing is left of it and of its task.
+    /// To the keeper: end the shim with this number, and reply when nothing is left of it and of its task.
     Settle(u64),
     /// To a shim: start a command.
     Start(Box<Start>),
     /// To a shim: send SIGTERM to the process groups of its commands.
     Terminate,
-    /// To a shim: kill its commands and everything that was orphaned by now.
+    /// To a shim: kill its commands and everything that is orphaned by now.
     Kill,
     /// To a shim: end everything, including what a command with `stays` left.
     End,
@@ -36,40 +36,41 @@ pub(in crate::runner) enum Request {
 /// A command to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::runner) struct Start {
-    /// The command line, as Batch splits it.
+    /// Command line, as Batch splits it.
     pub line: String,
-    /// The folders of the task.
+    /// Folders of the task.
     pub place: TaskPlace,
-    /// All of its variables.
+    /// All environment variables.
     pub environment: Environment,
-    /// Where its output goes.
+    /// Where its output is written.
     pub prints: Prints,
-    /// Whether what it leaves running stays until the next [`Request::End`] or the end of the next command.
+    /// Whether the processes that it leaves run until the next [`Request::End`] or the end of the next
+    /// command.
     pub stays: bool,
 }
 
-/// What keeper and shims answer.
+/// A reply of the keeper or a shim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::runner) enum Reply {
     /// To [`Request::BeKeeper`].
     Ready,
-    /// It cannot be what it is to be; it ends.
+    /// The process cannot become what was requested; it exits.
     Broken(String),
     /// To [`Request::Settle`] with this number.
     Settled(u64),
-    /// The command runs: its process number, and its start time if that is known.
+    /// The command runs: its process number, and its start time if known.
     Started { process: i32, start: Option<u64> },
     /// The command could not be started.
     Failed(NodeFailure),
     /// A command that `stays` has exited with this code.
     Exited { code: i32 },
-    /// Nothing runs any more: the code of the command that ended with that, and what all processes took that ended
-    /// since the last such answer.
+    /// Nothing runs any more: the exit code of the command, and the resource usage of all processes that
+    /// ended since the last such reply.
     Ended { code: i32, spent: Spent },
 }
 
 impl Request {
-    /// As bytes.
+    /// Returns it as bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         match self {
@@ -104,7 +105,7 @@ impl Request {
         out.0
     }
 
-    /// From bytes; none if they are not a request.
+    /// Parses bytes; `None` if they are not a request.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         Some(match from.byte()? {
@@ -134,7 +135,7 @@ impl Request {
 }
 
 impl Reply {
-    /// As bytes.
+    /// Returns it as bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         match self {
@@ -178,7 +179,7 @@ impl Reply {
         out.0
     }
 
-    /// From bytes; none if they are not an answer.
+    /// Parses bytes; `None` if they are not a reply.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         Some(match from.byte()? {
@@ -322,13 +323,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(request in requests(), reply in replies()) {
+        fn encoded_messages_can_be_decoded(request in requests(), reply in replies()) {
             prop_assert_eq!(Request::decode(&request.encode()), Some(request));
             prop_assert_eq!(Reply::decode(&reply.encode()), Some(reply));
         }
 
         #[test]
-        fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = (Request::decode(&bytes), Reply::decode(&bytes));
         }
     }

@@ -44,11 +44,11 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The variable that makes a process a keeper or a shim. Their command lines do not name the program: `pkill -f dropmill`
-/// is to end the program alone, and the keeper then ends the tasks.
+/// The variable that makes a process a keeper or a shim. Their command lines do not contain the name of the
+/// program: `pkill -f dropmill` must end the program only, and the keeper then ends the tasks.
 const MARK: &str = "DROPMILL_KEEPER";
 
-/// How to start the keeper: an executable that calls [`run_as_keeper`] first of all.
+/// How to start the keeper: an executable that calls [`run_as_keeper`] at the start of `main`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeeperProgram {
     program: PathBuf,
@@ -59,13 +59,13 @@ pub struct KeeperProgram {
 static REGISTERED: Mutex<Option<KeeperProgram>> = Mutex::new(None);
 
 impl KeeperProgram {
-    /// The keeper that task runners of this process use unless their settings name another one: this executable if it
-    /// called [`run_as_keeper`], the one given to [`use_keeper`], or none.
+    /// Returns the keeper that task runners of this process use by default: this executable if it called
+    /// [`run_as_keeper`], the one passed to [`use_keeper`], or none.
     pub fn of_this_process() -> Option<Self> {
         super::control::lock(&REGISTERED).clone()
     }
 
-    /// An executable and the arguments with which it calls [`run_as_keeper`] first of all.
+    /// Creates it from an executable and the arguments with which it calls [`run_as_keeper`] at the start.
     pub fn new(
         program: impl Into<PathBuf>,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
@@ -74,22 +74,23 @@ impl KeeperProgram {
     }
 }
 
-/// Keeps task processes if this process was started for that, and returns whether it was.
+/// Acts as a keeper if this process was started as one, and returns whether it was.
 ///
-/// Call it first in `main`, before threads and runtimes, and return when it returns `true`. When it returns `false`, this
-/// is an ordinary process of the program, and its runners of tasks start the same executable again as their keeper:
-/// the tasks' processes, whatever they did to get away, then end with their task and with this process, also when it
-/// is killed.
+/// Call it at the start of `main`, before threads and runtimes, and return when it returns `true`. When it
+/// returns `false`, this is an ordinary process of the program, and its task runners start the same
+/// executable again as their keeper. Then the tasks' processes end with their task and with this process,
+/// even if it is killed, whatever they did to escape.
 pub fn run_as_keeper() -> bool {
     if std::env::var_os(MARK).is_some() && keep() {
         return true;
     }
-    // Not its path: the file may be replaced by an update while the program runs.
+    // Not its path: an update may replace the file while the program runs.
     register(KeeperProgram::new("/proc/self/exe", [""; 0]));
     false
 }
 
-/// Makes the runners of this process use another executable as their keeper, for example the program `dropmill`.
+/// Makes the runners of this process use another executable as their keeper, for example the program
+/// `dropmill`.
 ///
 /// # Errors
 /// Fails if the executable cannot be started or is not a keeper; nothing is changed then.
@@ -104,12 +105,12 @@ fn register(program: KeeperProgram) {
     *super::control::lock(&REGISTERED) = Some(program);
 }
 
-/// Serves on standard input until its other end closes; `false` if that is not the socket of a runner.
+/// Serves on standard input until its other end closes; `false` if it is not the socket of a runner.
 pub(super) fn keep() -> bool {
     let Ok(line) = Line::of_standard_input() else { return false };
     let (request, mut handles) = match line.receive() {
         Ok(Some((message, handles))) => (Request::decode(&message), handles),
-        // The program ended before it said anything.
+        // The program ended before it sent anything.
         Ok(None) => return true,
         Err(_) => return false,
     };
@@ -117,7 +118,7 @@ pub(super) fn keep() -> bool {
     let _lock = handles.pop();
     // Another process group is not reached by Ctrl-C, but service managers send SIGTERM to every process.
     handle_signals();
-    // Orphans of tasks become this process's children. Without that nothing below can be promised.
+    // Orphans of tasks become this process's children. Without this, nothing can be guaranteed.
     if let Err(error) = set_child_subreaper(Some(getpid())) {
         let _ = line.send(&Reply::Broken(error.to_string()).encode(), &[]);
         return true;
@@ -136,11 +137,11 @@ pub(super) fn keep() -> bool {
     true
 }
 
-/// Makes signals that end a process by default do nothing, and the death of a child interrupt a wait.
+/// Makes signals that end a process by default do nothing, and lets the death of a child interrupt a wait.
 ///
-/// With handlers, because a new program has the default actions again in their place, as tasks must; signals that are
-/// ignored or blocked would stay so in tasks. And `SIGCHLD` must not be ignored, as it is if the embedding program ignores
-/// it: dead children would vanish with their exit codes.
+/// Uses handlers, because a new program gets the default actions instead of them, as tasks must; ignored or
+/// blocked signals would stay so in tasks. `SIGCHLD` must not be ignored, as it is if the embedding program
+/// ignores it: dead children would be reaped without their exit codes.
 fn handle_signals() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
     let _context = runtime.enter();

@@ -1,4 +1,4 @@
-//! The keeper itself: the parent of all shims, and of what shims leave that are killed.
+//! The keeper itself: the parent of all shims, and of the processes of killed shims.
 
 use super::{Line, MARK, Reply, Request, children};
 use rustix::{
@@ -12,15 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How soon the keeper checks again whether a killed process has ended.
+/// Interval for checking whether a killed process has ended.
 const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
-/// How long shims may take to end their tasks after the program is gone. They need milliseconds, unless they
-/// are stopped.
+/// Time for shims to end their tasks after the program has exited. They need milliseconds, unless they are
+/// stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until the other end of the line is closed; then no process is left below this one.
 pub(super) fn run(line: &Line) {
-    // What an embedding program left open for its own children is not for tasks.
+    // Tasks must not inherit what an embedding program left open for its own children.
     close_fds::set_fds_cloexec_threadsafe(3, &[]);
     let _ = line.send(&Reply::Ready.encode(), &[]);
     let mut keeper = Root { line, shims: vec![], settling: None, strays: false };
@@ -31,7 +31,7 @@ pub(super) fn run(line: &Line) {
 struct Root<'a> {
     line: &'a Line,
     shims: Vec<Shim>,
-    /// The shim of a [`Request::Settle`] that waits for its answer.
+    /// The shim of a [`Request::Settle`] without a reply yet.
     settling: Option<u64>,
     /// Whether there may be children that are not shims.
     strays: bool,
@@ -44,7 +44,7 @@ struct Shim {
 }
 
 impl Root<'_> {
-    /// Waits for the next thing to do, and does it; `false` if the other end of the line is closed.
+    /// Waits for the next event and handles it; returns `false` if the other end of the line is closed.
     fn wait(&mut self) -> bool {
         let mut watched = vec![PollFd::new(self.line, PollFlags::IN)];
         watched.extend(self.shims.iter().map(|shim| PollFd::new(&shim.handle, PollFlags::IN)));
@@ -88,14 +88,14 @@ impl Root<'_> {
             .and_then(|spare| start_shim(socket).map_err(|error| (error, Some(spare))));
         match started {
             Ok((process, handle)) => self.shims.push(Shim { number, process, handle }),
-            // Sent in the shim's place.
+            // Sent in place of the shim.
             Err((error, spare)) => spare.into_iter().for_each(|socket| {
                 let _ = Line::new(socket).send(&Reply::Broken(error.to_string()).encode(), &[]);
             }),
         }
     }
 
-    /// Kills the children that are not shims, and reaps those that are dead; whether there were any.
+    /// Kills the children that are not shims, and reaps the dead ones; returns whether there were any.
     fn end_strays(&mut self) -> bool {
         self.shims.retain(|shim| !is_gone(&shim.handle));
         let is_shim = |pid: &Pid| self.shims.iter().any(|shim| shim.process == *pid);
@@ -107,7 +107,7 @@ impl Root<'_> {
         !strays.is_empty()
     }
 
-    /// The program is gone: shims end their tasks, and this process what is left.
+    /// Handles the end of the program: shims end their tasks, and this process ends the rest.
     fn finish(&mut self) {
         let started = Instant::now();
         while !self.shims.is_empty() && started.elapsed() < PATIENCE {

@@ -18,7 +18,7 @@ use rustix::{
     },
 };
 
-/// How often dead orphans of a running task are looked for, besides when `SIGCHLD` interrupts a wait.
+/// Interval for reaping dead orphans of a running task, in addition to interruptions by `SIGCHLD`.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Serves until the other end of the line is closed; then nothing of its tasks is left.
@@ -30,10 +30,10 @@ pub(super) fn run(line: &Line) {
 
 struct Shim<'a> {
     line: &'a Line,
-    /// What was started and is not ended yet, in the order of the starts. They are not reaped before everything is
-    /// ended: until then their numbers are those of their process groups.
+    /// Started commands that have not ended, in order of their start. They are not reaped before everything
+    /// has ended: until then their numbers are those of their process groups.
     commands: Vec<Command>,
-    /// What all children ever reaped had taken at the last report.
+    /// Resource usage of all reaped children at the last report.
     reported: Spent,
 }
 
@@ -44,7 +44,7 @@ struct Command {
     exited: bool,
 }
 
-/// What a wait ended with.
+/// The reason for the end of a wait.
 enum Woken {
     Request,
     Exit(usize),
@@ -52,7 +52,7 @@ enum Woken {
 }
 
 impl Shim<'_> {
-    /// Waits for the next thing to do, and does it; `false` if the other end of the line is closed.
+    /// Waits for the next event and handles it; returns `false` if the other end of the line is closed.
     fn wait(&mut self) -> bool {
         match self.woken() {
             Woken::Request => match self.line.receive() {
@@ -107,7 +107,8 @@ impl Shim<'_> {
         let mut child = program::start(start)?;
         let leader = Pid::from_child(&child);
         let handle = pidfd_open(leader, PidfdFlags::empty()).map_err(|error| {
-            // Without a handle its end would not be noticed. It is seconds old at most and has left nothing yet.
+            // Without a handle its end would not be noticed. It is seconds old at most and has no children
+            // yet.
             let _ = kill_process_group(leader, Signal::KILL);
             let _ = child.wait();
             failures::launch_failed(false, &start.line, &error.to_string())
@@ -116,7 +117,7 @@ impl Shim<'_> {
         Ok(Reply::Started { process: proc::raw(leader), start: before.start_of(leader) })
     }
 
-    /// A command has exited.
+    /// Handles the exit of a command.
     fn exited(&mut self, index: usize) {
         let command = &mut self.commands[index];
         command.exited = true;
@@ -131,7 +132,7 @@ impl Shim<'_> {
 
     /// Ends everything below this process; returns when nothing is left.
     fn end_all(&mut self) {
-        // One signal reaches all members of a group at once, which most processes stay in.
+        // One signal reaches all members of a group at once, in which most processes stay.
         self.signal(Signal::KILL);
         self.commands.clear();
         children::end_all();
@@ -152,7 +153,7 @@ impl Shim<'_> {
         }
     }
 
-    /// Reaps what died of the orphans that the task left to this process.
+    /// Reaps the dead ones among the task's orphans.
     fn reap_orphans(&self) {
         let is_command = |pid: &Pid| self.commands.iter().any(|command| command.leader == *pid);
         let orphans: Vec<_> = children::all().into_iter().filter(|pid| !is_command(pid)).collect();
@@ -160,12 +161,12 @@ impl Shim<'_> {
     }
 
     fn reply(&self, reply: &Reply) {
-        // If the line is closed, the next wait finds out.
+        // If the line is closed, the next wait notices it.
         let _ = self.line.send(&reply.encode(), &[]);
     }
 }
 
-/// The exit code of a dead child, which stays to be reaped.
+/// Returns the exit code of a dead child, without reaping it.
 fn exit_code(child: Pid) -> i32 {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     loop {

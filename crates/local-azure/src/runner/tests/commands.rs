@@ -1,10 +1,10 @@
-//! What a command gets, and how its end is told.
+//! Tests the environment of a command, and how its end is reported.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn exit_codes_and_signals_are_told() {
+fn exit_codes_and_signals_are_reported() {
     let mut rig = Rig::new();
     for (script, expected) in [
         ("true", 0),
@@ -23,7 +23,7 @@ fn exit_codes_and_signals_are_told() {
 }
 
 #[test]
-fn a_start_tells_the_process_and_its_start_time() {
+fn a_start_reports_the_process_and_its_start_time() {
     let mut rig = Rig::new();
     for _ in 0..50 {
         let launch = rig.shell("read -r line < /proc/$$/stat; echo $line");
@@ -37,7 +37,7 @@ fn a_start_tells_the_process_and_its_start_time() {
 }
 
 #[test]
-fn what_cannot_be_started_says_why() {
+fn a_command_that_cannot_be_started_has_a_reason() {
     let mut rig = Rig::new();
     let home = rig
         .shell("printf '#!/nowhere/sh\n' > bad; printf 'echo' > plain; echo text > text; chmod 755 bad text");
@@ -72,10 +72,10 @@ fn what_cannot_be_started_says_why() {
 }
 
 #[test]
-fn what_a_command_and_its_children_took_is_told_with_its_end() {
+fn the_resource_usage_of_a_command_is_reported_with_its_end() {
     let mut rig = Rig::new();
     let idle = rig.shell("true");
-    // The work is done by a child, for which the shell waits.
+    // A child does the work, and the shell waits for it.
     let busy = rig.shell("sh -c 'n=0; while [ $n -lt 300000 ]; do n=$((n + 1)); done'; true");
     let took = |spent: crate::orders::Spent| spent.user_us + spent.kernel_us;
     let (idle, busy) = (took(rig.run(&idle).spent), took(rig.run(&busy).spent));
@@ -83,7 +83,7 @@ fn what_a_command_and_its_children_took_is_told_with_its_end() {
 }
 
 #[test]
-fn a_variable_that_no_process_can_have_is_a_failure() {
+fn an_invalid_variable_is_a_failure() {
     let mut rig = Rig::new();
     let mut launch = rig.shell("true");
     launch.environment = vec![("A".into(), "x\0y".into())];
@@ -108,7 +108,7 @@ fn a_bare_name_is_looked_up_on_the_tasks_own_path() {
 }
 
 #[test]
-fn no_shell_looks_at_the_command_line() {
+fn no_shell_interprets_the_command_line() {
     let mut rig = Rig::new();
     let mut launch = rig.launch(&[]);
     launch.command_line = r#"printf '%s\n' $HOME * "a  b" | ; > x && `id` $(id)"#.into();
@@ -145,7 +145,7 @@ fn only_the_three_standard_handles_are_passed_on() {
 }
 
 #[test]
-fn the_environment_is_the_nodes_then_the_launchs_and_nothing_of_ours() {
+fn the_environment_has_variables_of_node_and_launch_but_not_of_the_service() {
     let mut rig = Rig::with(|settings| settings.environment.push(("SITE".into(), "here".into())));
     let mut launch = rig.launch(&["/usr/bin/env"]);
     let set = [
@@ -187,7 +187,7 @@ fn the_environment_is_the_nodes_then_the_launchs_and_nothing_of_ours() {
 }
 
 #[test]
-fn the_working_folder_is_used_again_and_the_outputs_begin_anew() {
+fn the_working_folder_is_reused_and_the_outputs_are_new() {
     let mut rig = Rig::new();
     let script = "ls; echo x >> tries; ln -sf /etc/passwd ../stdout.txt; wc -c < tries >&2";
     let first = rig.shell(script);
@@ -212,7 +212,7 @@ fn a_command_may_delete_its_own_folders() {
 }
 
 #[test]
-fn output_beyond_the_limit_keeps_head_and_tail() {
+fn a_long_output_keeps_its_beginning_and_end() {
     let mut rig = Rig::with(|settings| settings.max_output_bytes = 64 * 1024);
     let launch = rig.shell("echo first; yes | head -c 3000000; echo last; echo short >&2");
     assert_eq!(rig.run(&launch).exit_code, Some(0));
@@ -223,7 +223,7 @@ fn output_beyond_the_limit_keeps_head_and_tail() {
 }
 
 #[test]
-fn output_without_end_does_not_fill_the_disk_while_it_comes() {
+fn endless_output_does_not_fill_the_disk() {
     use std::os::unix::fs::MetadataExt;
     let mut rig = Rig::with(|settings| settings.max_output_bytes = 1 << 20);
     let launch = rig.shell("while :; do head -c 100000 /dev/zero; sleep 0.005; done");
@@ -243,7 +243,7 @@ fn output_without_end_does_not_fill_the_disk_while_it_comes() {
 }
 
 #[test]
-fn folders_that_lead_elsewhere_are_refused() {
+fn folders_that_lead_elsewhere_are_rejected() {
     let mut rig = Rig::new();
     for directory in ["", "..", "workitems/../../x", "/tmp/x", "a\0b"] {
         let mut launch = rig.shell("true");
@@ -258,11 +258,11 @@ fn folders_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
-fn two_hundred_launches_run_side_by_side() {
+fn two_hundred_launches_run_in_parallel() {
     let mut rig = Rig::new();
     let folder = rig.folder.path().join("meet");
     fs::create_dir(&folder).unwrap();
-    // Each waits until all are there: none would end if they did not run at the same time.
+    // Each waits for all others: none would end if they did not run at the same time.
     let script = format!(
         "cd {}; : > $$; while [ \"$(ls | wc -l)\" -lt 200 ]; do [ -e stop ] && exit 0; sleep 0.05; done; : > stop",
         folder.display()
@@ -284,9 +284,9 @@ fn two_hundred_launches_run_side_by_side() {
 }
 
 #[test]
-fn without_memory_the_kernel_ends_a_task_rather_than_the_service() {
+fn without_free_memory_the_kernel_kills_a_task_before_the_service() {
     let mut rig = Rig::new();
-    // It is told right after the start, so the command may be quicker; its children begin with what it has.
+    // The value is set just after the start, so the command may be faster; its children inherit it.
     let script = "until [ \"$(cat /proc/$$/oom_score_adj)\" -ge 500 ]; do :; done; sh -c 'cat /proc/self/oom_score_adj'";
     let task: i32 = rig.prints(script).trim().parse().unwrap();
     let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();

@@ -1,9 +1,9 @@
-//! Kills at every stage, and the end of the runner.
+//! Tests kills in every stage, and the end of the runner.
 
 use super::*;
 
 #[test]
-fn a_kill_is_a_termination_signal_first() {
+fn a_kill_begins_with_a_termination_signal() {
     let mut rig = Rig::with(|settings| settings.grace = SOON);
     let launch = rig.shell("trap 'echo asked; exit 5' TERM; echo ready; while :; do sleep 0.02; done");
     rig.order(&launch);
@@ -15,7 +15,7 @@ fn a_kill_is_a_termination_signal_first() {
 }
 
 #[test]
-fn who_ignores_the_signal_is_killed_after_the_grace() {
+fn a_process_that_ignores_the_signal_is_killed_after_the_grace_period() {
     let mut rig = Rig::new();
     let launch = rig.shell("trap '' TERM; echo ready; while :; do sleep 0.02; done");
     rig.order(&launch);
@@ -71,7 +71,7 @@ fn outputs_of_a_killed_task_are_stored() {
 }
 
 #[test]
-fn outputs_of_an_abandoned_try_are_not_stored() {
+fn outputs_of_an_abandoned_attempt_are_not_stored() {
     let mut rig = Rig::new();
     let mut launch = rig.shell("echo ready; sleep 1000");
     launch.output_files = vec![output("../stdout.txt", "log")];
@@ -85,7 +85,7 @@ fn outputs_of_an_abandoned_try_are_not_stored() {
 }
 
 #[test]
-fn a_kill_while_resource_files_come_keeps_the_command_from_starting() {
+fn a_kill_during_downloads_prevents_the_start_of_the_command() {
     let mut rig = Rig::new();
     rig.door.put("a", b"1");
     let mut launch = rig.shell("true");
@@ -103,7 +103,7 @@ fn a_kill_while_resource_files_come_keeps_the_command_from_starting() {
 }
 
 #[test]
-fn a_kill_while_outputs_are_stored_ends_the_storing() {
+fn a_kill_during_uploads_ends_them() {
     let mut rig = Rig::new();
     let mut launch = rig.shell("for i in $(seq 1000); do : > $i; done; exit 4");
     launch.output_files = vec![output("*", "x")];
@@ -119,7 +119,7 @@ fn a_kill_while_outputs_are_stored_ends_the_storing() {
 }
 
 #[test]
-fn a_kill_that_comes_too_late_or_for_nobody_does_nothing() {
+fn a_late_kill_or_one_for_an_unknown_launch_does_nothing() {
     let mut rig = Rig::new();
     let launch = rig.shell("true");
     rig.run(&launch);
@@ -129,7 +129,7 @@ fn a_kill_that_comes_too_late_or_for_nobody_does_nothing() {
 }
 
 #[test]
-fn a_kill_sent_with_the_order_itself_never_leaves_anything_running() {
+fn a_kill_at_the_same_time_as_the_order_leaves_nothing_running() {
     let mut rig = Rig::new();
     for _ in 0..100 {
         let launch = rig.shell("sleep 1000");
@@ -141,7 +141,7 @@ fn a_kill_sent_with_the_order_itself_never_leaves_anything_running() {
 }
 
 #[test]
-fn a_stop_ends_everything_and_says_nothing_of_it() {
+fn a_stop_ends_everything_without_reports() {
     let mut rig = Rig::new();
     let launches: Vec<_> = (0..20)
         .map(|index| match index % 3 {
@@ -171,7 +171,7 @@ fn a_stop_ends_everything_and_says_nothing_of_it() {
 }
 
 #[test]
-fn what_a_former_life_left_running_is_ended_at_the_start() {
+fn processes_of_a_previous_process_are_ended_at_the_start() {
     let Rig { runner, folder, .. } = Rig::new();
     runner.stop();
     let marked = |mark: &str| {
@@ -189,10 +189,10 @@ fn what_a_former_life_left_running_is_ended_at_the_start() {
 }
 
 #[test]
-fn what_a_killed_service_left_running_is_ended_by_its_next_life() {
+fn processes_of_a_killed_service_are_ended_after_its_restart() {
     let folder = tempfile::tempdir().unwrap();
     let life = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "runner::tests::endings::a_life_cut_short", "--ignored", "--nocapture"])
+        .args(["--exact", "runner::tests::endings::a_service_that_is_killed", "--ignored", "--nocapture"])
         .env("DROPMILL_TEST_ROOT", folder.path())
         .output()
         .unwrap();
@@ -206,12 +206,12 @@ fn what_a_killed_service_left_running_is_ended_by_its_next_life() {
 }
 
 #[test]
-#[ignore = "the other half of the test before: it kills its own process"]
-fn a_life_cut_short() {
+#[ignore = "a part of the test above: it kills its own process"]
+fn a_service_that_is_killed() {
     let Some(root) = std::env::var_os("DROPMILL_TEST_ROOT") else { return };
     let settings = RunnerSettings::new(Path::new(&root).join("nodes"), "local", "http://127.0.0.1:1");
     let pids = Path::new(&root).join("pids");
-    // Without a keeper: with one, nothing is left to the next process.
+    // Without a keeper: with one, no process would be left.
     let mut rig =
         Rig::at(tempfile::tempdir().unwrap(), |ours| *ours = RunnerSettings { keeper: None, ..settings });
     let leave = "setsid sh -c 'echo $$ >> $PIDS; exec sleep 1000' & sleep 1000 & echo $! >> $PIDS; echo $$ >> $PIDS; wait";
@@ -226,7 +226,7 @@ fn a_life_cut_short() {
 }
 
 #[test]
-fn groups_of_a_former_life_are_ended_if_they_are_still_the_same() {
+fn groups_of_a_previous_process_are_ended_if_they_are_still_the_same() {
     use std::os::unix::process::CommandExt;
     let rig = Rig::new();
     let mut left = std::process::Command::new("/bin/sleep").arg("1000").process_group(0).spawn().unwrap();
@@ -237,7 +237,7 @@ fn groups_of_a_former_life_are_ended_if_they_are_still_the_same() {
     assert!(!left.wait().unwrap().success());
 }
 
-/// Waits until the command printed something: it has set up what its test is about.
+/// Waits until the command has printed something, so that its setup is complete.
 fn wait_for_output(rig: &Rig, launch: &Launch) -> String {
     loop {
         let text = rig.output(launch);
@@ -248,7 +248,7 @@ fn wait_for_output(rig: &Rig, launch: &Launch) -> String {
     }
 }
 
-/// Processes of the machine that carry the mark of this rig's root.
+/// Returns the number of processes with the mark of this rig's root.
 pub(super) fn marked_processes(rig: &Rig) -> usize {
     let mark = format!("DROPMILL_LAUNCH={}", rig.runner.shared.orphans.tag(0).trim_end_matches('0'));
     fs::read_dir("/proc")

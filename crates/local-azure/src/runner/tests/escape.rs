@@ -1,5 +1,5 @@
-//! Processes that do everything to get away from the task that started them. The tests of the whole program use this
-//! file, too.
+//! Processes that do everything to escape from the task that started them. The tests of the whole program use
+//! this file, too.
 #![allow(dead_code)]
 
 use rustix::{
@@ -16,12 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a test waits for what must come.
+/// Timeout of a test.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Four ways to get away at once, the last one a chain of processes of which each starts the next in a session of its
-/// own and exits. They have nothing in common with the task: no environment, no folder, no output, no session, no
-/// parent. `TOKEN` is in the command line of each. `FIFO` is open in all processes of the task.
+/// Four ways to escape, the last one a chain of processes that each start the next in a new session and exit.
+/// They have nothing in common with the task: no environment, no folder, no output, no session, no parent.
+/// `TOKEN` is in the command line of each. `FIFO` is open in all processes of the task.
 const SCRIPT: &str = r#"
 exec 9> FIFO
 (
@@ -34,18 +34,19 @@ env -i setsid sh -c 'setsid sh -c "$0" "$0" "$1" &' 'setsid sh -c "$0" "$0" "$1"
 )
 "#;
 
-/// The processes of a task that get away.
+/// The escaping processes of a task.
 pub struct Escape {
-    /// A word that no other process of this machine has in its command line, and that `sleep` takes for a time.
+    /// A word that no other process of this machine has in its command line, and that `sleep` accepts as a
+    /// time.
     pub token: String,
-    /// A named pipe that the task and all processes that it starts have open for writing: it is at its end when, and
-    /// only when, none of them is left.
+    /// A named pipe that the task and all its processes have open for writing: its end is reached exactly
+    /// when none of them is left.
     pub path: PathBuf,
     reader: OwnedFd,
 }
 
 impl Escape {
-    /// With its pipe in a folder.
+    /// Creates it with its pipe in a folder.
     pub fn new(folder: &Path) -> Self {
         static USED: AtomicU32 = AtomicU32::new(0);
         let token = format!("8{:07}.{:04}", std::process::id(), USED.fetch_add(1, Ordering::Relaxed));
@@ -55,17 +56,17 @@ impl Escape {
         Self { token, path, reader }
     }
 
-    /// A shell script that lets processes get away, and then does something else.
+    /// Returns a shell script that lets processes escape, and then runs another command.
     pub fn script(&self, then: &str) -> String {
         script(&self.token, &self.path, then)
     }
 
-    /// Waits until all have got away.
+    /// Waits until all have escaped.
     pub fn until_running(&self) {
         until_running(&self.token, 1);
     }
 
-    /// Whether no process of the task is left.
+    /// Returns whether no process of the task is left.
     pub fn is_over(&self) -> bool {
         match rustix::io::read(&self.reader, &mut [0; 1]) {
             Ok(length) => length == 0,
@@ -84,14 +85,14 @@ impl Escape {
         assert!(self.is_over(), "processes of a task are left: {:?}", self.running());
     }
 
-    /// The command lines of those that a look at all processes shows. It may miss members of the chain.
+    /// Returns the command lines found in a scan of all processes. It may miss members of the chain.
     pub fn running(&self) -> Vec<String> {
         running(&self.token)
     }
 }
 
 impl Drop for Escape {
-    /// A test that fails leaves nothing running, either.
+    /// A test that fails leaves no process running.
     fn drop(&mut self) {
         let started = Instant::now();
         while !self.is_over() && started.elapsed() < SOON {
@@ -107,7 +108,7 @@ pub fn script(token: &str, path: &Path, then: &str) -> String {
     SCRIPT.replace("TOKEN", token).replace("FIFO", path.to_str().unwrap()) + then
 }
 
-/// Waits until all have got away, from so many tasks.
+/// Waits until all processes of this many tasks have escaped.
 pub fn until_running(token: &str, tasks: usize) {
     let is_chain = |line: &String| line.starts_with("sh\0-c\0setsid") || line.starts_with("setsid\0sh");
     let mut chain = false;
@@ -124,11 +125,12 @@ fn running(token: &str) -> Vec<String> {
     lines
 }
 
-/// Shows the processes that have a word in their command lines.
+/// Shows the processes with a word in their command lines.
 fn look(token: &str, mut show: impl FnMut(&OwnedFd, &str)) {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
-        // Before the command line is read: then both are of the same process, or the handle is of one that is gone.
+        // Opened before the command line is read: then both belong to the same process, or the process of the
+        // handle has ended.
         let Some(handle) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { continue };
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line);
@@ -138,7 +140,7 @@ fn look(token: &str, mut show: impl FnMut(&OwnedFd, &str)) {
     }
 }
 
-/// Waits for a state; the only limit is that of a failing test.
+/// Waits for a state; the timeout only matters if a test fails.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {

@@ -1,9 +1,9 @@
-//! The files of a node as the protocol shows them.
+//! Tests the files of a node as the protocol shows them.
 
 use super::*;
 use crate::orders::FileEntry;
 
-/// A node with some files and some traps.
+/// Returns a node with some files and some traps.
 fn rig() -> Rig {
     let mut rig = Rig::new();
     fs::write(rig.folder.path().join("outside"), "secret").unwrap();
@@ -20,7 +20,7 @@ fn names(entries: &[FileEntry]) -> Vec<&str> {
 }
 
 #[test]
-fn a_list_is_sorted_and_shows_files_and_folders_alone() {
+fn a_list_is_sorted_and_shows_only_files_and_folders() {
     let rig = rig();
     let files = rig.runner.files();
     let list = |directory: &str, recursive| files.list(&node(), directory, recursive);
@@ -39,7 +39,7 @@ fn a_list_is_sorted_and_shows_files_and_folders_alone() {
 }
 
 #[test]
-fn an_entry_outside_is_none() {
+fn there_is_no_entry_outside_the_root() {
     let rig = rig();
     let entry = |path: &str| rig.runner.files().entry(&node(), path).unwrap();
     assert_eq!(entry("a/f").map(|entry| (entry.name, entry.size_bytes)), Some(("a/f".into(), 10)));

@@ -1,9 +1,9 @@
-//! Instances of a task on several nodes: a coordination command, a wait, and what follows.
+//! Tests instances of a task on several nodes: a coordination command, a wait, and what follows.
 
 use super::{endings::marked_processes, *};
 use crate::orders::Coordination;
 
-/// A launch with a coordination, in the folder of an instance.
+/// Returns a launch with a coordination command, in the folder of an instance.
 fn instance(rig: &mut Rig, coordination: &str, own: Option<&str>) -> Launch {
     let mut launch = rig.shell(own.unwrap_or_default());
     launch.directory = format!("workitems/job/job-1/task/{}", i32::from(own.is_none()));
@@ -29,7 +29,7 @@ fn rig() -> Rig {
 }
 
 #[test]
-fn the_primary_runs_its_command_after_the_coordination_when_it_is_let() {
+fn the_primary_runs_its_command_after_the_coordination_when_allowed() {
     let mut rig = rig();
     let own = "echo then; cat $AZ_BATCH_TASK_SHARED_DIR/common.txt own.txt; exit 3";
     let mut launch = instance(&mut rig, "echo first; pwd > where", Some(own));
@@ -48,7 +48,7 @@ fn the_primary_runs_its_command_after_the_coordination_when_it_is_let() {
 }
 
 #[test]
-fn what_a_coordination_leaves_running_stays_until_its_launch_ends() {
+fn processes_of_a_coordination_run_until_its_launch_ends() {
     let script = "sleep 1000 & echo $! > pids; setsid sh -c 'echo $$ >> pids; exec sleep 1000' &
         while [ \"$(wc -l < pids)\" != 2 ]; do :; done";
     for ends in ["goes on", "killed", "abandoned"] {
@@ -56,7 +56,7 @@ fn what_a_coordination_leaves_running_stays_until_its_launch_ends() {
         let launch = instance(&mut rig, script, None);
         rig.order(&launch);
         coordinated(&rig, &launch);
-        // The end of another launch leaves it alone.
+        // The end of another launch does not affect it.
         assert_eq!(rig.prints("echo other"), "other\n");
         let pids = fs::read_to_string(rig.path(&launch, "wd/pids")).unwrap();
         let pids: Vec<i32> = pids.lines().map(|line| line.parse().unwrap()).collect();
@@ -76,7 +76,7 @@ fn what_a_coordination_leaves_running_stays_until_its_launch_ends() {
 }
 
 #[test]
-fn what_the_coordination_of_a_primary_left_goes_with_the_primary() {
+fn processes_of_a_primarys_coordination_end_with_the_primary() {
     let mut rig = rig();
     let launch = instance(&mut rig, "sleep 1000 & echo $! > pid", Some("kill -0 $(cat pid)"));
     rig.order(&launch);
@@ -110,7 +110,7 @@ fn a_coordination_that_fails_ends_its_launch() {
 }
 
 #[test]
-fn a_runner_that_stops_ends_what_waits() {
+fn stopping_the_runner_ends_waiting_launches() {
     let mut rig = rig();
     let launch = instance(&mut rig, "sleep 1000 & echo $! > pid", None);
     rig.order(&launch);

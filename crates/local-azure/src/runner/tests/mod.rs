@@ -1,4 +1,4 @@
-//! Launches of real processes. Tests wait for reports; the only limits in time are those of a failing test.
+//! Tests launches of real processes. Tests wait for reports; timeouts only matter if a test fails.
 
 mod commands;
 mod endings;
@@ -19,7 +19,7 @@ use super::{
     keeper::{self, KeeperProgram},
 };
 use crate::orders::{
-    BlobDoor, DoorError, FileToStore, GoOn, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order,
+    BlobAccess, DoorError, FileToStore, GoOn, Launch, LaunchEnding, LaunchId, NodeEvent, NodeRef, Order,
     OutputFileOrder, ResourceFileOrder, ResourceSource, Runner, UploadCondition,
 };
 use dropmill_azure_wire::{blob::FileMetadata, command_line, secret::without_query, time::WallClock};
@@ -31,16 +31,16 @@ use std::{
     time::Duration,
 };
 
-/// How long a test waits for what must come.
+/// Timeout of a test.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A runner in a folder of its own.
+/// A runner with its own folder.
 struct Rig {
     runner: Arc<ProcessRunner>,
     events: mpsc::Receiver<NodeEvent>,
     door: Arc<MemoryDoor>,
     next: LaunchId,
-    // Last: it is deleted when the runner is gone.
+    // Last: it is deleted after the runner.
     folder: tempfile::TempDir,
 }
 
@@ -53,7 +53,7 @@ impl Rig {
         Self::at(tempfile::tempdir().unwrap(), change)
     }
 
-    /// A runner that starts tasks itself, as in a program whose `main` is not ours.
+    /// Returns a runner without a keeper, as in a program whose `main` does not start one.
     fn without_keeper() -> Self {
         Self::with(|settings| settings.keeper = None)
     }
@@ -70,7 +70,7 @@ impl Rig {
         Self { runner, events, door, next: 1, folder }
     }
 
-    /// A launch of a command in a new task's folder on the node `n`.
+    /// Returns a launch of a command in a new task's folder on the node `n`.
     fn launch(&mut self, command: &[&str]) -> Launch {
         let id = self.next;
         self.next += 1;
@@ -121,7 +121,7 @@ impl Rig {
         }
     }
 
-    /// How these ended, in whatever order.
+    /// Returns how these launches ended, in any order.
     fn all_ended(&self, launches: &[&Launch]) -> BTreeMap<LaunchId, LaunchEnding> {
         let mut ends = BTreeMap::new();
         while ends.len() < launches.len() {
@@ -146,7 +146,7 @@ impl Rig {
         self.run(&launch)
     }
 
-    /// Runs a script that must succeed; what it printed.
+    /// Runs a script that must succeed; returns its output.
     fn prints(&mut self, script: &str) -> String {
         let launch = self.shell(script);
         let ending = self.run(&launch);
@@ -171,7 +171,7 @@ impl Rig {
     }
 }
 
-/// This test program as a keeper: it runs the test `keeper_process` alone.
+/// Returns this test program as a keeper: it runs only the test `keeper_process`.
 fn this_program() -> KeeperProgram {
     let arguments = ["--exact", "runner::tests::keeper_process", "--ignored", "--nocapture"];
     KeeperProgram::new(std::env::current_exe().unwrap(), arguments)
@@ -201,22 +201,22 @@ fn output(pattern: &str, path: &str) -> OutputFileOrder {
     }
 }
 
-/// Whether a process is there and not dead.
+/// Returns whether a process exists and is not dead.
 fn lives(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// Blobs in memory, by container URL and name; two containers are there, `in` and `out`.
+/// Blobs in memory, by container URL and name, with the containers `in` and `out`.
 #[derive(Default)]
 struct MemoryDoor {
     blobs: Mutex<BTreeMap<String, Vec<u8>>>,
     calls: Mutex<usize>,
     gate: Mutex<Option<Gate>>,
-    /// So many further downloads of a blob `wide` find the disk full.
+    /// Number of further downloads of a blob `wide` that fail because of a full disk.
     full: Mutex<usize>,
 }
 
-/// Stops calls: tells that one came, and waits until it may go on.
+/// Blocks calls: reports that one arrived, and waits until it may continue.
 struct Gate {
     came: mpsc::Sender<()>,
     go_on: mpsc::Receiver<()>,
@@ -236,7 +236,7 @@ impl MemoryDoor {
         self.blobs.lock().unwrap()[&format!("http://blob/out/{name}")].clone()
     }
 
-    /// The next call stops until the sender is used or dropped.
+    /// Blocks the next call until the sender is used or dropped.
     fn close(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (came, comes) = mpsc::channel();
         let (open, go_on) = mpsc::channel();
@@ -262,7 +262,7 @@ impl MemoryDoor {
     }
 }
 
-impl BlobDoor for MemoryDoor {
+impl BlobAccess for MemoryDoor {
     fn fetch(&self, url: &str, to: &Path, go_on: GoOn<'_>) -> Result<FileMetadata, DoorError> {
         if without_query(url).ends_with("/endless") {
             self.call(url)?;

@@ -1,4 +1,4 @@
-//! Nodes come and go, and task folders with them.
+//! Tests the creation and removal of nodes and task folders.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_node_boots_with_its_folders() {
 }
 
 #[test]
-fn a_removed_node_ends_its_tasks_and_leaves_nothing() {
+fn removing_a_node_ends_its_tasks_and_leaves_nothing() {
     let mut rig = Rig::new();
     let launch = rig.shell("trap '' TERM; while :; do sleep 0.02; done");
     let mut elsewhere = rig.shell("sleep 1000");
@@ -36,7 +36,7 @@ fn a_removed_node_ends_its_tasks_and_leaves_nothing() {
 }
 
 #[test]
-fn a_node_that_comes_back_at_once_is_empty() {
+fn a_node_that_is_created_again_at_once_is_empty() {
     let mut rig = Rig::new();
     for round in 0..20 {
         rig.runner.carry_out(Order::Boot { node: node(), packages: vec![] });
@@ -72,7 +72,7 @@ fn a_launch_ordered_after_a_removal_waits_for_it() {
 }
 
 #[test]
-fn a_removed_tasks_folder_is_gone_when_its_place_is_needed_again() {
+fn a_removed_folder_is_gone_when_its_path_is_needed_again() {
     let mut rig = Rig::new();
     let launch = rig.shell("ls; : > left");
     rig.run(&launch);
@@ -115,7 +115,7 @@ fn a_launch_in_a_folder_still_in_use_waits_until_it_is_removed() {
 }
 
 #[test]
-fn a_jobs_folder_goes_when_its_last_task_has_ended() {
+fn the_folder_of_a_job_is_removed_when_its_last_task_has_ended() {
     let mut rig = Rig::new();
     let launches = [rig.shell("echo > ready; sleep 1000"), rig.shell("echo > ready; sleep 1000")];
     for launch in &launches {
@@ -130,14 +130,14 @@ fn a_jobs_folder_goes_when_its_last_task_has_ended() {
     next.directory = "workitems/job/job-1/new".into();
     rig.order(&next);
     rig.kill(&launches[1]);
-    // The place is free before the end that freed it is told: either may be heard first.
+    // The folder is free before the end is reported: either may be received first.
     let ends = rig.all_ended(&[&launches[1], &next]);
     assert_eq!(ends[&next.id].exit_code, Some(0));
     assert_eq!(rig.output(&next), "new\n", "the job of the same name begins with an empty folder");
 }
 
 #[test]
-fn a_stop_deletes_what_was_ordered_to_go() {
+fn a_stop_deletes_folders_whose_removal_was_ordered() {
     let mut rig = Rig::new();
     for _ in 0..50 {
         let launch = rig.shell("mkdir -p a/b; : > a/b/c; chmod 500 a/b");
@@ -150,7 +150,7 @@ fn a_stop_deletes_what_was_ordered_to_go() {
 }
 
 #[test]
-fn the_root_is_for_its_owner_alone() {
+fn only_the_owner_can_access_the_root() {
     use std::os::unix::fs::PermissionsExt;
     let rig = Rig::new();
     let mode = fs::metadata(rig.folder.path().join("nodes")).unwrap().permissions().mode();

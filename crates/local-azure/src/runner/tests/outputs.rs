@@ -1,8 +1,8 @@
-//! Output files: which are stored, when, under which names.
+//! Tests output files: which are stored, when, and with which names.
 
 use super::*;
 
-/// Runs a script and stores what the orders say.
+/// Runs a script and stores outputs according to the orders.
 fn stores(script: &str, orders: Vec<OutputFileOrder>) -> (Rig, Launch, LaunchEnding) {
     let mut rig = Rig::new();
     let mut launch = rig.shell(script);
@@ -45,7 +45,7 @@ fn names_follow_pattern_and_path() {
 }
 
 #[test]
-fn conditions_look_at_the_exit_code_and_at_the_last_try() {
+fn conditions_depend_on_the_exit_code_and_on_further_attempts() {
     use UploadCondition::{TaskCompletion, TaskFailure, TaskSuccess};
     for (script, last_try, expected) in [
         ("true", false, vec!["TaskCompletion", "TaskSuccess"]),
@@ -68,7 +68,7 @@ fn conditions_look_at_the_exit_code_and_at_the_last_try() {
 }
 
 #[test]
-fn a_failed_storing_is_a_failure_beside_the_exit_code() {
+fn a_failed_upload_is_a_failure_beside_the_exit_code() {
     let container = |url: &str| OutputFileOrder { container_url: url.into(), ..output("../stdout.txt", "x") };
     for (order, code) in [
         (container("http://blob/none?sig=secret"), "FileUploadContainerNotFound"),
@@ -86,7 +86,7 @@ fn a_failed_storing_is_a_failure_beside_the_exit_code() {
 }
 
 #[test]
-fn logs_are_written_only_when_there_is_something_to_say() {
+fn logs_are_written_only_after_a_problem() {
     let (rig, launch, _) = stores("true", vec![output("../stdout.txt", "x")]);
     assert!(!rig.path(&launch, "fileuploadout.txt").exists());
     let (rig, launch, ending) = stores("true", vec![output("*.csv", "x")]);
@@ -99,7 +99,7 @@ fn logs_are_written_only_when_there_is_something_to_say() {
 }
 
 #[test]
-fn links_are_followed_within_the_task_alone() {
+fn links_are_followed_only_within_the_task() {
     let script = "echo in > a; ln -s a link; ln -s ../stdout.txt up; ln -s /etc/passwd out; ln -s /etc dir; ln -s no no;
         mkfifo pipe; mkdir sub; ln -s .. sub/loop";
     let (rig, launch, ending) = stores(script, vec![output("**", "")]);
@@ -111,7 +111,7 @@ fn links_are_followed_within_the_task_alone() {
 }
 
 #[test]
-fn strange_names_are_stored_as_they_are_and_impossible_ones_named() {
+fn unusual_names_are_stored_unchanged_and_invalid_ones_reported() {
     let script =
         "echo > 'a b'; echo > -n; echo > '$(id)'; echo > \"$(printf 'x\\ny')\"; echo > 'é;*?'; echo > a\\\\b";
     let (rig, _, ending) = stores(script, vec![output("*", "")]);
@@ -125,7 +125,7 @@ fn strange_names_are_stored_as_they_are_and_impossible_ones_named() {
 }
 
 #[test]
-fn two_files_for_one_name_are_named_and_one_file_twice_is_stored_once() {
+fn two_files_with_one_name_are_reported_and_a_duplicate_is_stored_once() {
     let (rig, _, ending) = stores(FILES, vec![output("a.txt", "same"), output("d/b.txt", "same")]);
     assert_eq!(ending.failure.unwrap().code, "FileUploadMiscError");
     assert_eq!(rig.door.content("same"), b"1\n");
@@ -134,7 +134,7 @@ fn two_files_for_one_name_are_named_and_one_file_twice_is_stored_once() {
 }
 
 #[test]
-fn many_files_go_in_few_calls() {
+fn many_files_are_stored_in_few_calls() {
     let (rig, _, ending) =
         stores("for i in $(seq 600); do : > $i; done", vec![output("*", ""), output("../*.txt", "")]);
     assert_eq!(ending.failure, None);
@@ -143,7 +143,7 @@ fn many_files_go_in_few_calls() {
 }
 
 #[test]
-fn a_task_that_is_to_end_waits_for_no_upload() {
+fn ending_a_task_does_not_wait_for_an_upload() {
     let mut rig = Rig::new();
     let (comes, open) = rig.door.close();
     let mut launch = rig.shell("touch endless");

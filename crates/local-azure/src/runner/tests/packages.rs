@@ -1,4 +1,4 @@
-//! Application packages on nodes, from folders and from zip files that mean well and others.
+//! Tests application packages on nodes, from folders and from harmless and malicious zip files.
 
 use super::*;
 use crate::{orders::PackageOrder, runner::check_package};
@@ -11,7 +11,7 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 const DEFLATED: SimpleFileOptions =
     SimpleFileOptions::DEFAULT.compression_method(CompressionMethod::Deflated);
 
-/// A zip file with a file `bin/tool`, which may be run, and `data.txt`.
+/// Returns a zip file with an executable `bin/tool`, and `data.txt`.
 fn archive(data: &str) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(vec![]));
     writer.add_directory("bin/", DEFLATED).unwrap();
@@ -22,7 +22,8 @@ fn archive(data: &str) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// A zip file with an entry of any name: one of the same length is replaced, in both places where it is told.
+/// Returns a zip file with an entry of any name: a name of the same length is replaced in both places where
+/// it occurs.
 fn archive_with(name: &str) -> Vec<u8> {
     let harmless = "n".repeat(name.len());
     let mut writer = ZipWriter::new(Cursor::new(vec![]));
@@ -55,7 +56,7 @@ fn package_at(version: &str, source: Option<PathBuf>) -> PackageOrder {
     }
 }
 
-/// What a launch with these packages prints.
+/// Returns the output of a launch with these packages.
 fn prints(rig: &mut Rig, packages: &[PackageOrder], script: &str) -> String {
     let mut launch = rig.shell(script);
     launch.packages = packages.to_vec();
@@ -69,7 +70,7 @@ fn boot(rig: &Rig, packages: &[PackageOrder]) {
     assert_eq!(rig.event(), NodeEvent::Booted(node()));
 }
 
-/// Everything in a folder, with its permissions.
+/// Returns everything in a folder, with its permissions.
 fn tree(folder: &Path) -> Vec<String> {
     let mut found = vec![];
     let mut folders = vec![folder.to_owned()];
@@ -88,19 +89,19 @@ fn tree(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_package_is_there_before_the_command_and_its_variables_name_its_folder() {
+fn a_package_is_installed_before_the_command_and_its_variables_name_its_folder() {
     let mut rig = Rig::new();
     let zip = package(&rig, "1.0", &archive("grain"));
     let script = "$AZ_BATCH_APP_PACKAGE_Mill/bin/tool; cat $AZ_BATCH_APP_PACKAGE_mill/data.txt";
     assert_eq!(prints(&mut rig, &[zip], script), "made\ngrain");
     let modes = tree(&rig.node().join("applications/mill/1.0"));
-    let told = |name: &str| modes.iter().find(|line| line.starts_with(name)).cloned();
-    assert_eq!(told("bin/tool"), Some("bin/tool 755".into()), "no set-user-id");
-    assert_eq!(told("data.txt"), Some("data.txt 644".into()));
+    let line = |name: &str| modes.iter().find(|line| line.starts_with(name)).cloned();
+    assert_eq!(line("bin/tool"), Some("bin/tool 755".into()), "no set-user-id");
+    assert_eq!(line("data.txt"), Some("data.txt 644".into()));
 }
 
 #[test]
-fn a_folder_is_a_package_with_its_links_as_they_are() {
+fn a_folder_is_a_package_and_keeps_its_links() {
     let mut rig = Rig::new();
     let folder = rig.folder.path().join("mill");
     fs::create_dir_all(folder.join("bin")).unwrap();
@@ -112,7 +113,7 @@ fn a_folder_is_a_package_with_its_links_as_they_are() {
 }
 
 #[test]
-fn what_leads_out_of_a_package_is_refused_and_nothing_is_written_outside() {
+fn entries_that_lead_out_of_a_package_are_rejected() {
     let names = [
         "../evil",
         "../../evil",
@@ -165,7 +166,7 @@ fn what_leads_out_of_a_package_is_refused_and_nothing_is_written_outside() {
 }
 
 #[test]
-fn a_bomb_is_given_up_before_the_disk_is_full() {
+fn a_zip_bomb_is_rejected_before_the_disk_is_full() {
     let mut rig = Rig::new();
     let mut writer = ZipWriter::new(Cursor::new(vec![]));
     for name in ["one", "two", "three"] {
@@ -184,20 +185,20 @@ fn a_bomb_is_given_up_before_the_disk_is_full() {
     assert_eq!(left_of_packages(&rig), [""; 0], "nothing of it fills the disk");
 }
 
-/// What is in a node's folder of packages.
+/// Returns the content of a node's folder of packages.
 fn left_of_packages(rig: &Rig) -> Vec<String> {
     let entries = fs::read_dir(rig.node().join("applications")).into_iter().flatten();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
-fn nothing_stays_of_a_package_that_is_rejected_and_an_earlier_one_stays_whole() {
+fn a_rejected_package_leaves_nothing_and_an_earlier_one_stays_complete() {
     let mut writer = ZipWriter::new(Cursor::new(vec![]));
     writer.start_file("first", DEFLATED).unwrap();
     writer.write_all(&[b'x'; 1 << 20]).unwrap();
     writer.add_symlink("link", "first", DEFLATED).unwrap();
     let late_link = writer.finish().unwrap().into_inner();
-    // The content of the second file is damaged: its name and place are as they should be.
+    // The content of the second file is damaged, but not its name and position.
     let stored = DEFLATED.compression_method(CompressionMethod::Stored);
     let mut writer = ZipWriter::new(Cursor::new(vec![]));
     for (name, text) in [("one", "the first content"), ("two", "the second content")] {
@@ -213,7 +214,7 @@ fn nothing_stays_of_a_package_that_is_rejected_and_an_earlier_one_stays_whole() 
         launch.packages = vec![package(&rig, "1.0", &content)];
         assert!(rig.run(&launch).failure.is_some(), "{what}");
         assert_eq!(left_of_packages(&rig), [""; 0], "{what}");
-        // Over one that is there already.
+        // The same, if another version is already installed.
         let good = package(&rig, "1.0", &archive("grain"));
         boot(&rig, &[good]);
         let bad = package(&rig, "1.0", &content);
@@ -228,7 +229,7 @@ fn nothing_stays_of_a_package_that_is_rejected_and_an_earlier_one_stays_whole() 
 }
 
 #[test]
-fn a_package_that_changed_is_had_anew_when_the_node_boots_and_not_before() {
+fn a_changed_package_is_installed_again_only_when_the_node_boots() {
     let mut rig = Rig::new();
     let package = package(&rig, "1.0", &archive("old"));
     let all = [package.clone()];
@@ -246,7 +247,7 @@ fn a_package_that_changed_is_had_anew_when_the_node_boots_and_not_before() {
 }
 
 #[test]
-fn half_a_package_of_a_former_life_is_none() {
+fn an_incomplete_package_of_a_previous_process_is_not_used() {
     let mut rig = Rig::new();
     let package = package(&rig, "1.0", &archive("grain"));
     let half = rig.node().join("applications/.unpacking");
@@ -256,7 +257,7 @@ fn half_a_package_of_a_former_life_is_none() {
 }
 
 #[test]
-fn a_package_that_is_there_needs_no_source_and_another_does() {
+fn an_installed_package_needs_no_source_and_another_does() {
     let mut rig = Rig::new();
     let package = package(&rig, "1.0", &archive("grain"));
     let script = "cat $AZ_BATCH_APP_PACKAGE_mill/data.txt";

@@ -1,7 +1,7 @@
-//! The pretended runner, in virtual time.
+//! Tests the fake runner in virtual time.
 
 use super::*;
-use crate::runner::{Pretend, PretendRunner, PretendSettings};
+use crate::runner::{FakeRunner, FakeSettings, Pretend};
 use dropmill_azure_wire::time::{Clock, Timestamp};
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 
 fn rig(
     script: impl Fn(&Launch) -> Pretend + Send + Sync + 'static,
-) -> (Arc<PretendRunner>, Log, Arc<MemoryDoor>) {
+) -> (Arc<FakeRunner>, Log, Arc<MemoryDoor>) {
     let (log, door) = (Log::default(), Arc::new(MemoryDoor::default()));
     let began = Instant::now();
     let reports = {
@@ -45,8 +45,8 @@ fn rig(
         })
     };
     let boot = Arc::new(|node: &NodeRef| Duration::from_millis(node.node.len() as u64 * 1000));
-    let settings = PretendSettings { script: Arc::new(script), boot };
-    (PretendRunner::start(settings, Arc::new(Virtual(began)), reports, door.clone()), log, door)
+    let settings = FakeSettings { script: Arc::new(script), boot };
+    (FakeRunner::start(settings, Arc::new(Virtual(began)), reports, door.clone()), log, door)
 }
 
 fn launch(id: LaunchId) -> Launch {

@@ -1,10 +1,10 @@
-//! Resource files: where they may lie, with which mode, and what is told when one does not come.
+//! Tests resource files: their paths and modes, and the failures of downloads.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn files_come_before_the_command_starts() {
+fn files_are_downloaded_before_the_command_starts() {
     let mut rig = Rig::new();
     rig.door.put("a b", b"one");
     rig.door.put("run.sh", b"#!/bin/sh\ncat 'in put' sub/deep/two; ls -l");
@@ -23,14 +23,14 @@ fn files_come_before_the_command_starts() {
             mode
         );
     }
-    // A retry brings them anew over what is there.
+    // A retry downloads them again and replaces them.
     rig.door.put("a b", b"two");
     rig.again(&launch);
     assert!(rig.output(&launch).starts_with("twotwo"));
 }
 
 #[test]
-fn a_container_comes_with_its_folders() {
+fn a_container_is_downloaded_with_its_folders() {
     let mut rig = Rig::new();
     for name in ["app/x", "app/sub/y?#%", "app/folder/", "apple", "other"] {
         rig.door.put(name, name.as_bytes());
@@ -66,7 +66,7 @@ fn no_path_leaves_the_working_folder() {
 }
 
 #[test]
-fn links_of_an_earlier_try_are_not_followed() {
+fn links_of_an_earlier_attempt_are_not_followed() {
     let mut rig = Rig::new();
     rig.door.put("a", b"new");
     let outside = rig.folder.path().join("outside");
@@ -88,7 +88,7 @@ fn links_of_an_earlier_try_are_not_followed() {
 }
 
 #[test]
-fn what_does_not_come_is_told_without_its_signature() {
+fn a_failed_download_is_reported_without_its_signature() {
     let mut rig = Rig::new();
     rig.door.put("a", b"1");
     let url = |url: &str| ResourceSource::Url(url.into());
@@ -116,7 +116,7 @@ fn what_does_not_come_is_told_without_its_signature() {
 }
 
 #[test]
-fn a_task_that_is_to_end_waits_for_no_download() {
+fn ending_a_task_does_not_wait_for_a_download() {
     let mut rig = Rig::new();
     let (comes, open) = rig.door.close();
     let mut launch = rig.shell("true");
@@ -130,7 +130,7 @@ fn a_task_that_is_to_end_waits_for_no_download() {
 }
 
 #[test]
-fn a_file_that_finds_the_disk_full_waits_and_those_before_it_are_not_downloaded_again() {
+fn a_file_waits_for_disk_space_and_earlier_ones_are_not_downloaded_again() {
     let mut rig = Rig::new();
     rig.door.put("in/a", b"a");
     rig.door.put("in/wide", b"wide");

@@ -1,4 +1,4 @@
-//! Orders in any sequence: each launch ends once, and in the end nothing is left.
+//! Tests random sequences of orders: each launch ends once, and nothing is left.
 
 use super::{endings::marked_processes, *};
 use rand::{RngExt, SeedableRng};
@@ -16,7 +16,7 @@ const SCRIPTS: [&str; 7] = [
 ];
 
 #[test]
-fn whatever_is_ordered_every_launch_ends_once_and_nothing_stays() {
+fn in_any_sequence_every_launch_ends_once_and_nothing_is_left() {
     for seed in 0..4 {
         storm(seed);
     }

@@ -1,9 +1,9 @@
-//! What outlives its command does not outlive its launch.
+//! Tests that processes which outlive their command end with their launch.
 
 use super::{endings::marked_processes, *};
 
-/// Runs a script that leaves processes and writes their numbers, a line each, to `pids`; none may be left, with a keeper
-/// or without.
+/// Runs a script that leaves processes and writes their numbers to `pids`, one per line; none may be left,
+/// with or without a keeper.
 fn leaves_nothing(script: &str, expected: usize) {
     for rig in [Rig::new(), Rig::without_keeper()] {
         leaves_nothing_on(rig, script, expected);
@@ -57,7 +57,7 @@ fn a_tree_of_sessions_is_ended_down_to_its_leaves() {
 }
 
 #[test]
-fn a_cleared_environment_does_not_help_who_stays_in_the_folder() {
+fn a_cleared_environment_does_not_help_a_process_in_the_folder() {
     leaves_nothing(
         "env -i setsid sh -c 'echo $$ > pids; exec sleep 1000' & while ! [ -s pids ]; do :; done",
         1,
@@ -68,7 +68,7 @@ fn a_cleared_environment_does_not_help_who_stays_in_the_folder() {
 }
 
 #[test]
-fn who_has_the_output_open_does_not_keep_the_launch_open() {
+fn an_open_output_does_not_keep_the_launch_running() {
     let mut rig = Rig::new();
     let launch = rig.shell("setsid sleep 1000 & echo done");
     assert_eq!(rig.run(&launch).exit_code, Some(0));
@@ -76,7 +76,7 @@ fn who_has_the_output_open_does_not_keep_the_launch_open() {
 }
 
 #[test]
-fn one_launchs_end_leaves_anothers_processes_alone() {
+fn the_end_of_a_launch_does_not_affect_processes_of_another() {
     for rig in [Rig::new(), Rig::without_keeper()] {
         one_end_leaves_others_alone(rig);
     }

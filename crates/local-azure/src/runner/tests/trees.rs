@@ -1,4 +1,5 @@
-//! Whatever a task does to get away, its processes end with it, with its keeper, or with the program.
+//! Tests that a task's processes end with it, with its keeper, or with the program, whatever they do to
+//! escape.
 
 use super::{
     super::proc,
@@ -9,13 +10,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::process::Command;
 
 impl Rig {
-    /// A launch whose processes get away, which then does something else.
+    /// Returns a launch whose processes escape, and which then runs another command.
     fn escaping(&mut self, then: &str) -> (Launch, Escape) {
         let escape = Escape::new(self.folder.path());
         (self.shell(&escape.script(then)), escape)
     }
 
-    /// As [`Rig::escaping`], started and waited for; with the number of its process.
+    /// Does the same as [`Rig::escaping`], started and waited for; also returns the number of its process.
     fn escaped(&mut self, then: &str) -> (Launch, Escape, i32) {
         let (launch, escape) = self.escaping(then);
         self.order(&launch);
@@ -39,7 +40,7 @@ fn kill(pid: i32, signal: Signal) {
 }
 
 #[test]
-fn what_got_away_from_a_task_ends_before_the_task_is_reported_as_ended() {
+fn escaped_processes_end_before_their_task_is_reported_as_ended() {
     let mut rig = Rig::new();
     for _ in 0..5 {
         let (launch, escape, _) = rig.escaped("until [ -e go ]; do sleep 0.01; done; exit 3");
@@ -50,9 +51,9 @@ fn what_got_away_from_a_task_ends_before_the_task_is_reported_as_ended() {
 }
 
 #[test]
-fn what_got_away_from_a_task_ends_when_the_task_is_ended() {
+fn escaped_processes_end_when_their_task_is_ended() {
     let mut rig = Rig::new();
-    // A termination and a time limit are the same order; a task that ignores the signal is killed.
+    // Termination and a time limit are the same order; a task that ignores the signal is killed.
     for (then, code) in [("sleep 1000", 143), ("trap '' TERM; while :; do sleep 0.02; done", 137)] {
         for order in [Order::Kill, Order::Abandon] {
             let (launch, escape, _) = rig.escaped(then);
@@ -64,7 +65,7 @@ fn what_got_away_from_a_task_ends_when_the_task_is_ended() {
 }
 
 #[test]
-fn the_end_of_one_task_leaves_alone_what_got_away_from_another() {
+fn the_end_of_a_task_does_not_affect_escaped_processes_of_another() {
     let mut rig = Rig::new();
     let (ends, ending, _) = rig.escaped("sleep 1000");
     let (_, staying, stays) = rig.escaped("sleep 1000");
@@ -77,11 +78,12 @@ fn the_end_of_one_task_leaves_alone_what_got_away_from_another() {
     assert!(staying.is_over(), "{:?}", staying.running());
 }
 
-/// The variables that `a_program_that_is_killed` reads.
+/// Variables that `a_program_that_is_killed` reads.
 const PASSED: [&str; 4] =
     ["DROPMILL_TEST_ROOT", "DROPMILL_TEST_TOKEN", "DROPMILL_TEST_PIPE", "DROPMILL_TEST_BEFORE"];
 
-/// Runs a program whose tasks let processes escape, and that is killed then; its folder and what got away.
+/// Runs a program whose tasks let processes escape, and kills it; returns its folder and the escaped
+/// processes.
 fn kill_a_program(before: &str) -> (tempfile::TempDir, Escape) {
     let folder = tempfile::tempdir().unwrap();
     let escape = Escape::new(folder.path());
@@ -94,7 +96,7 @@ fn kill_a_program(before: &str) -> (tempfile::TempDir, Escape) {
 }
 
 #[test]
-fn what_got_away_ends_with_a_program_that_is_killed() {
+fn escaped_processes_end_with_a_killed_program() {
     for before in ["", "kill the keeper"] {
         let (_folder, escape) = kill_a_program(before);
         escape.until_over();
@@ -102,9 +104,9 @@ fn what_got_away_ends_with_a_program_that_is_killed() {
 }
 
 #[test]
-fn the_next_program_begins_when_nothing_of_a_killed_one_is_left() {
-    // A shim that does nothing is killed by the keeper after some seconds: that long the next program must wait. (The
-    // kernel continues stopped processes when their process group is orphaned; this program, as their next parent in
+fn the_next_program_starts_when_nothing_of_a_killed_one_is_left() {
+    // The keeper kills a stopped shim after some seconds: the next program must wait that long. (The kernel
+    // continues stopped processes when their process group is orphaned; this program, as their next parent in
     // the same session, prevents that.)
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     let (folder, escape) = kill_a_program("stop the shims");
@@ -114,7 +116,7 @@ fn the_next_program_begins_when_nothing_of_a_killed_one_is_left() {
 }
 
 #[test]
-#[ignore = "the other half of the tests before: it kills its own process"]
+#[ignore = "a part of the tests above: it kills its own process"]
 fn a_program_that_is_killed() {
     let [Ok(root), Ok(token), Ok(pipe), Ok(before)] = PASSED.map(std::env::var) else { return };
     let nodes = Path::new(&root).join("nodes");
@@ -135,7 +137,7 @@ fn a_program_that_is_killed() {
 }
 
 #[test]
-fn a_killed_shim_costs_its_own_task_alone() {
+fn a_killed_shim_affects_only_its_own_task() {
     let mut rig = Rig::new();
     let (loses, lost, process) = rig.escaped("sleep 1000");
     let (_, staying, stays) = rig.escaped("sleep 1000");
@@ -149,7 +151,7 @@ fn a_killed_shim_costs_its_own_task_alone() {
 }
 
 #[test]
-fn a_shim_that_was_killed_without_a_task_costs_nothing() {
+fn a_shim_killed_without_a_task_affects_nothing() {
     let mut rig = Rig::new();
     for _ in 0..3 {
         let launch = rig.shell("echo $PPID");
@@ -162,12 +164,12 @@ fn a_shim_that_was_killed_without_a_task_costs_nothing() {
 }
 
 #[test]
-fn a_killed_keeper_costs_nothing_and_another_one_takes_its_place() {
+fn a_killed_keeper_affects_nothing_and_is_replaced() {
     let mut rig = Rig::new();
     let (stays, escape, process) = rig.escaped("sleep 1000");
     let shim = parent(process);
     kill(parent(shim), Signal::KILL);
-    // As many at once as need new shims.
+    // As many in parallel as needed to require new shims.
     let others: Vec<_> = (0..4).map(|_| rig.shell("sleep 0.1; exit 4")).collect();
     others.iter().for_each(|launch| rig.order(launch));
     let ends = rig.all_ended(&others.iter().collect::<Vec<_>>());
@@ -179,7 +181,7 @@ fn a_killed_keeper_costs_nothing_and_another_one_takes_its_place() {
 }
 
 #[test]
-fn with_keeper_and_shim_killed_a_tasks_group_and_mark_are_what_is_left_to_find_it() {
+fn without_keeper_and_shim_a_task_is_found_by_its_group_and_mark() {
     let mut rig = Rig::new();
     let launch = rig.shell("setsid sleep 1000 & echo $!; exec sleep 1000");
     rig.order(&launch);
@@ -218,7 +220,7 @@ fn a_signal_to_every_process_ends_no_shim_and_no_keeper() {
 }
 
 #[test]
-fn orphans_that_die_while_their_task_runs_are_reaped() {
+fn orphans_that_exit_while_their_task_runs_are_reaped() {
     let mut rig = Rig::new();
     let launch = rig.shell("for i in $(seq 50); do (setsid true &); done; echo done; sleep 1000");
     rig.order(&launch);
@@ -233,7 +235,7 @@ fn orphans_that_die_while_their_task_runs_are_reaped() {
 }
 
 #[test]
-fn a_program_with_a_keeper_has_no_children_but_that() {
+fn a_program_with_a_keeper_has_no_other_children() {
     let mut rig = Rig::new();
     let launch = rig
         .shell("(setsid sh -c 'echo $$ > pid; exec sleep 1000' &); until [ -s pid ]; do :; done; sleep 1000");

@@ -1,4 +1,4 @@
-//! How contents live and end, and what is kept.
+//! Tests the life cycle of contents, and what is stored.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
@@ -9,20 +9,20 @@ fn opened(folder: &Path) -> Store {
 
 fn with_container(folder: &Path) -> Store {
     let store = opened(folder);
-    store.create_container("con", Metadata::new()).told_blocking().unwrap();
+    store.create_container("con", Metadata::new()).durable_blocking().unwrap();
     store
 }
 
 #[test]
-fn every_length_is_found_again_after_reopening() {
+fn contents_of_every_length_are_kept_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
     let lengths = [0, 1, 255, 256, 257, 4096, IN_DATABASE - 1, IN_DATABASE, IN_DATABASE + 1, 1_000_000];
     for length in lengths {
-        put(&store, "con", &length.to_string(), &bytes(length as u64, length)).told_blocking().unwrap();
+        put(&store, "con", &length.to_string(), &bytes(length as u64, length)).durable_blocking().unwrap();
     }
     let before: Vec<_> =
-        lengths.iter().map(|l| store.blob("con", &l.to_string()).told_blocking().unwrap()).collect();
+        lengths.iter().map(|l| store.blob("con", &l.to_string()).durable_blocking().unwrap()).collect();
     drop(store);
     let store = opened(folder.path());
     for (length, before) in lengths.into_iter().zip(before) {
@@ -31,19 +31,19 @@ fn every_length_is_found_again_after_reopening() {
             bytes(length as u64, length),
             "{length}"
         );
-        assert_eq!(store.blob("con", &length.to_string()).told_blocking().unwrap(), before);
+        assert_eq!(store.blob("con", &length.to_string()).durable_blocking().unwrap(), before);
     }
-    // Two of the lengths lie in files, four in rows.
+    // Two of the lengths are stored in files, four in rows.
     assert_eq!((files(folder.path()), count(folder.path(), "contents")), (2, 4));
 }
 
 #[test]
-fn facts_of_containers_and_blobs_are_found_again() {
+fn properties_of_containers_and_blobs_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = opened(folder.path());
     let metadata = Metadata::from([("owner".to_owned(), "é \"<&>".to_owned())]);
-    store.create_container("con", Metadata::new()).told_blocking().unwrap();
-    store.set_container_metadata("con", metadata.clone(), &any_container).told_blocking().unwrap();
+    store.create_container("con", Metadata::new()).durable_blocking().unwrap();
+    store.set_container_metadata("con", metadata.clone(), &any_container).durable_blocking().unwrap();
     let described = Described {
         headers: ContentHeaders {
             content_type: Some("text/plain".into()),
@@ -63,67 +63,71 @@ fn facts_of_containers_and_blobs_are_found_again() {
         tags: [("k".to_owned(), "v".to_owned())].into(),
         kind: Kind::Block,
     };
-    store.put_blob("con", "a", Incoming::Bytes(bytes(1, 9)), described, &any).told_blocking().unwrap();
-    store.change_blob("con", "a", &any, |facts| facts.tier = Some("Cold".into())).told_blocking().unwrap();
-    let (container, blob) = (store.container("con").told_blocking(), store.blob("con", "a").told_blocking());
+    store.put_blob("con", "a", Incoming::Bytes(bytes(1, 9)), described, &any).durable_blocking().unwrap();
+    store.change_blob("con", "a", &any, |facts| facts.tier = Some("Cold".into())).durable_blocking().unwrap();
+    let (container, blob) =
+        (store.container("con").durable_blocking(), store.blob("con", "a").durable_blocking());
     assert_eq!(container.as_ref().unwrap().metadata, metadata);
     assert_eq!(blob.as_ref().unwrap().facts.tier.as_deref(), Some("Cold"));
     drop(store);
     let store = opened(folder.path());
-    assert_eq!(store.container("con").told_blocking(), container);
-    assert_eq!(store.blob("con", "a").told_blocking(), blob);
+    assert_eq!(store.container("con").durable_blocking(), container);
+    assert_eq!(store.blob("con", "a").durable_blocking(), blob);
 }
 
 #[test]
-fn what_is_replaced_or_deleted_goes_from_the_disk() {
+fn replaced_and_deleted_contents_are_removed_from_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
     for round in 0..3 {
-        put(&store, "con", "long", &bytes(round, 100_000)).told_blocking().unwrap();
-        put(&store, "con", "short", &bytes(round, 1_000)).told_blocking().unwrap();
+        put(&store, "con", "long", &bytes(round, 100_000)).durable_blocking().unwrap();
+        put(&store, "con", "short", &bytes(round, 1_000)).durable_blocking().unwrap();
     }
     until_idle(&store);
     assert_eq!((files(folder.path()), count(folder.path(), "contents")), (1, 1));
-    store.delete_blob("con", "long", &any).told_blocking().unwrap();
-    store.delete_blob("con", "short", &any).told_blocking().unwrap();
+    store.delete_blob("con", "long", &any).durable_blocking().unwrap();
+    store.delete_blob("con", "short", &any).durable_blocking().unwrap();
     until_idle(&store);
     assert_eq!((files(folder.path()), count(folder.path(), "contents")), (0, 0));
 }
 
 #[test]
-fn a_deleted_container_takes_everything_along_and_its_name_is_free_at_once() {
+fn a_container_is_deleted_with_its_content_and_its_name_is_free_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
     for number in 0..1_200 {
         drop(put(&store, "con", &format!("s{number}"), &bytes(number, 300)));
     }
-    put(&store, "con", "long", &bytes(0, 100_000)).told_blocking().unwrap();
-    store.put_block("con", "blocks", "AAAA", Incoming::Bytes(bytes(0, 300)), &any).told_blocking().unwrap();
-    store.delete_container("con", &any_container).told_blocking().unwrap();
-    assert_eq!(store.blob("con", "long").told_blocking(), Err(Refused::NoContainer));
-    store.create_container("con", Metadata::new()).told_blocking().unwrap();
+    put(&store, "con", "long", &bytes(0, 100_000)).durable_blocking().unwrap();
+    store
+        .put_block("con", "blocks", "AAAA", Incoming::Bytes(bytes(0, 300)), &any)
+        .durable_blocking()
+        .unwrap();
+    store.delete_container("con", &any_container).durable_blocking().unwrap();
+    assert_eq!(store.blob("con", "long").durable_blocking(), Err(Refused::NoContainer));
+    store.create_container("con", Metadata::new()).durable_blocking().unwrap();
     assert_eq!(names(&store, "con"), Vec::<String>::new());
-    put(&store, "con", "new", &bytes(1, 1_000)).told_blocking().unwrap();
+    put(&store, "con", "new", &bytes(1, 1_000)).durable_blocking().unwrap();
     until_idle(&store);
     let rows = ["containers", "blobs", "blocks", "contents"].map(|table| count(folder.path(), table));
     assert_eq!((rows, files(folder.path())), ([1, 1, 0, 1], 0));
 }
 
 #[test]
-fn a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end() {
+fn a_blob_deleted_during_a_read_can_be_read_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
     let (long, short) = (bytes(1, 200_000), bytes(2, 5_000));
     for (id, part) in [("AAAA", &long), ("BBBB", &short), ("CCCC", &long)] {
-        store.put_block("con", "b", id, incoming(&store, part), &any).told_blocking().unwrap();
+        store.put_block("con", "b", id, incoming(&store, part), &any).durable_blocking().unwrap();
     }
     let choices = ["AAAA", "BBBB", "CCCC"].map(|id| choose(BlockSource::Latest, id));
     let blob =
-        store.put_block_list("con", "b", &choices, Described::default(), &any).told_blocking().unwrap();
+        store.put_block_list("con", "b", &choices, Described::default(), &any).durable_blocking().unwrap();
     let mut reading = store.read(&blob.body, 0, blob.length());
     drop(blob);
     let mut read = reading.next(1_000).unwrap().to_vec();
-    store.delete_blob("con", "b", &any).told_blocking().unwrap();
+    store.delete_blob("con", "b", &any).durable_blocking().unwrap();
     until_idle(&store);
     assert_eq!((files(folder.path()), count(folder.path(), "contents")), (2, 1));
     while reading.left() > 0 {
@@ -136,7 +140,7 @@ fn a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end() {
 }
 
 #[test]
-fn an_upload_that_is_given_up_leaves_nothing() {
+fn an_aborted_upload_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
     let upload = incoming(&store, &bytes(1, 100_000));
@@ -144,21 +148,21 @@ fn an_upload_that_is_given_up_leaves_nothing() {
     drop(upload);
     let refused =
         store.put_blob("none", "b", incoming(&store, &bytes(1, 100_000)), Described::default(), &any);
-    assert_eq!(refused.told_blocking().unwrap_err(), Refused::NoContainer);
+    assert_eq!(refused.durable_blocking().unwrap_err(), Refused::NoContainer);
     until_idle(&store);
     assert_eq!(files(folder.path()), 0);
 }
 
 #[test]
-fn a_copy_shares_its_bytes_and_outlives_its_source() {
+fn a_copy_shares_its_bytes_and_is_kept_when_its_source_is_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
     for (name, length) in [("long", 100_000), ("short", 1_000), ("tiny", 10)] {
-        let blob = put(&store, "con", name, &bytes(1, length)).told_blocking().unwrap();
+        let blob = put(&store, "con", name, &bytes(1, length)).durable_blocking().unwrap();
         let copy = format!("{name} copy");
         let body = Incoming::Of(blob.body.clone());
-        store.put_blob("con", &copy, body, Described::default(), &any).told_blocking().unwrap();
-        store.delete_blob("con", name, &any).told_blocking().unwrap();
+        store.put_blob("con", &copy, body, Described::default(), &any).durable_blocking().unwrap();
+        store.delete_blob("con", name, &any).durable_blocking().unwrap();
     }
     until_idle(&store);
     assert_eq!((files(folder.path()), count(folder.path(), "contents")), (1, 1));
@@ -167,7 +171,7 @@ fn a_copy_shares_its_bytes_and_outlives_its_source() {
     until_idle(&store);
     for (name, length) in [("long copy", 100_000), ("short copy", 1_000), ("tiny copy", 10)] {
         assert_eq!(content(&store, "con", name).unwrap(), bytes(1, length));
-        store.delete_blob("con", name, &any).told_blocking().unwrap();
+        store.delete_blob("con", name, &any).durable_blocking().unwrap();
     }
     until_idle(&store);
     assert_eq!((files(folder.path()), count(folder.path(), "contents")), (0, 0));
@@ -180,12 +184,12 @@ fn blocks_become_blobs_by_every_kind_of_choice() {
             Some(folder) => opened(folder.path()),
             None => Store::in_memory(clock()),
         };
-        store.create_container("con", Metadata::new()).told_blocking().unwrap();
+        store.create_container("con", Metadata::new()).durable_blocking().unwrap();
         let stage = |id: &str, seed| {
-            store.put_block("con", "b", id, Incoming::Bytes(bytes(seed, 400)), &any).told_blocking()
+            store.put_block("con", "b", id, Incoming::Bytes(bytes(seed, 400)), &any).durable_blocking()
         };
         let commit = |choices: &[BlockChoice]| {
-            store.put_block_list("con", "b", choices, Described::default(), &any).told_blocking().map(drop)
+            store.put_block_list("con", "b", choices, Described::default(), &any).durable_blocking().map(drop)
         };
         use BlockSource::{Committed, Latest, Uncommitted};
         stage("AAAA", 1).unwrap();
@@ -204,10 +208,10 @@ fn blocks_become_blobs_by_every_kind_of_choice() {
             content(&store, "con", "b").unwrap(),
             [bytes(1, 400), bytes(3, 400), bytes(2, 400)].concat()
         );
-        // What was not chosen is forgotten, and so are blocks when a blob is put whole.
+        // Blocks that were not chosen are removed, and all blocks are when a blob is put at once.
         stage("CCCC", 4).unwrap();
-        put(&store, "con", "b", &bytes(5, 5)).told_blocking().unwrap();
-        assert_eq!(store.blocks("con", "b").told_blocking().unwrap().1, vec![]);
+        put(&store, "con", "b", &bytes(5, 5)).durable_blocking().unwrap();
+        assert_eq!(store.blocks("con", "b").durable_blocking().unwrap().1, vec![]);
         assert_eq!(commit(&[choose(Latest, "CCCC")]), Err(Refused::UnknownBlock));
         commit(&[]).unwrap();
         assert_eq!(content(&store, "con", "b").unwrap(), b"");
@@ -219,48 +223,51 @@ fn blocks_become_blobs_by_every_kind_of_choice() {
 }
 
 #[test]
-fn blocks_that_nobody_wants_are_forgotten_after_a_week() {
+fn uncommitted_blocks_are_removed_after_a_week() {
     let folder = tempfile::tempdir().unwrap();
     let hand = Arc::new(Hand(AtomicI64::new(1_000_000)));
     let store = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
-    store.create_container("con", Metadata::new()).told_blocking().unwrap();
-    store.put_block("con", "b", "AAAA", incoming(&store, &bytes(1, 100_000)), &any).told_blocking().unwrap();
-    store.put_block("con", "b", "BBBB", incoming(&store, &bytes(1, 1_000)), &any).told_blocking().unwrap();
+    store.create_container("con", Metadata::new()).durable_blocking().unwrap();
+    store
+        .put_block("con", "b", "AAAA", incoming(&store, &bytes(1, 100_000)), &any)
+        .durable_blocking()
+        .unwrap();
+    store.put_block("con", "b", "BBBB", incoming(&store, &bytes(1, 1_000)), &any).durable_blocking().unwrap();
     drop(store);
     for (days, left) in [(6, 2), (8, 0)] {
         hand.0.store(1_000_000 + days * 24 * 3600, Ordering::Relaxed);
         let store = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
-        let blocks = store.blocks("con", "b").told_blocking().map_or(0, |(_, staged)| staged.len());
+        let blocks = store.blocks("con", "b").durable_blocking().map_or(0, |(_, staged)| staged.len());
         until_idle(&store);
         assert_eq!((blocks, files(folder.path()) + count(folder.path(), "contents") as usize), (left, left));
     }
 }
 
 #[test]
-fn tags_never_come_back_even_if_the_clock_does() {
+fn etags_are_never_reused_even_if_the_clock_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let hand = Arc::new(Hand(AtomicI64::new(1_000_000)));
     let mut seen = std::collections::BTreeSet::new();
     for round in 0..4 {
         let store = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
         if round == 0 {
-            store.create_container("con", Metadata::new()).told_blocking().unwrap();
+            store.create_container("con", Metadata::new()).durable_blocking().unwrap();
         }
         for _ in 0..3 {
-            let blob = put(&store, "con", "b", &bytes(1, 1)).told_blocking().unwrap();
+            let blob = put(&store, "con", "b", &bytes(1, 1)).durable_blocking().unwrap();
             assert!(seen.insert(blob.facts.etag().to_string()));
-            store.delete_blob("con", "b", &any).told_blocking().unwrap();
+            store.delete_blob("con", "b", &any).durable_blocking().unwrap();
         }
         hand.0.fetch_sub(1_000, Ordering::Relaxed);
     }
 }
 
 #[test]
-fn only_the_owner_can_read_what_is_kept() {
+fn only_the_owner_can_read_stored_files() {
     let folder = tempfile::tempdir().unwrap();
     let inside = folder.path().join("blobs");
     let store = with_container(&inside);
-    put(&store, "con", "b", &bytes(1, 100_000)).told_blocking().unwrap();
+    put(&store, "con", "b", &bytes(1, 100_000)).durable_blocking().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for path in [inside.clone(), inside.join("contents")] {
         assert_eq!(mode(&path), 0o700, "{path:?}");
@@ -273,7 +280,7 @@ fn only_the_owner_can_read_what_is_kept() {
 }
 
 #[test]
-fn a_store_of_another_version_or_damaged_is_refused_and_left_as_it_is() {
+fn a_damaged_store_or_one_of_another_version_is_rejected_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     drop(with_container(folder.path()));
     let path = folder.path().join("blobs.db");
@@ -292,10 +299,10 @@ fn a_store_of_another_version_or_damaged_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_the_first_format_is_taken_over_as_it_is() {
+fn a_store_of_the_first_format_can_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
-    put(&store, "con", "b", &bytes(1, 1_000)).told_blocking().unwrap();
+    put(&store, "con", "b", &bytes(1, 1_000)).durable_blocking().unwrap();
     drop(store);
     let database = rusqlite::Connection::open(folder.path().join("blobs.db")).unwrap();
     database.execute_batch("DROP TABLE appends").unwrap();
@@ -304,10 +311,10 @@ fn a_store_of_the_first_format_is_taken_over_as_it_is() {
     let store = opened(folder.path());
     assert_eq!(content(&store, "con", "b").unwrap(), bytes(1, 1_000));
     let described = Described { kind: Kind::Append, ..Described::default() };
-    store.put_blob("con", "a", Incoming::Nothing, described, &any).told_blocking().unwrap();
+    store.put_blob("con", "a", Incoming::Nothing, described, &any).durable_blocking().unwrap();
     for number in 0..3 {
         let bytes = Incoming::Bytes(bytes(number, 10));
-        store.append_block("con", "a", bytes, AppendLimits::default(), &any).told_blocking().unwrap();
+        store.append_block("con", "a", bytes, AppendLimits::default(), &any).durable_blocking().unwrap();
     }
     drop(store);
     let whole: Vec<u8> = (0..3).flat_map(|number| bytes(number, 10)).collect();
@@ -321,39 +328,39 @@ fn a_grown_blob_that_is_replaced_or_deleted_leaves_no_rows() {
     let described = || Described { kind: Kind::Append, ..Described::default() };
     for name in ["again", "put", "deleted", "dropped"] {
         let con = if name == "dropped" { "other" } else { "con" };
-        let _ = store.create_container("other", Metadata::new()).told_blocking();
-        store.put_blob(con, name, Incoming::Nothing, described(), &any).told_blocking().unwrap();
+        let _ = store.create_container("other", Metadata::new()).durable_blocking();
+        store.put_blob(con, name, Incoming::Nothing, described(), &any).durable_blocking().unwrap();
         for length in [10, 1_000, 100_000] {
             let bytes = incoming(&store, &bytes(1, length));
-            store.append_block(con, name, bytes, AppendLimits::default(), &any).told_blocking().unwrap();
+            store.append_block(con, name, bytes, AppendLimits::default(), &any).durable_blocking().unwrap();
         }
     }
-    store.put_blob("con", "again", Incoming::Nothing, described(), &any).told_blocking().unwrap();
-    put(&store, "con", "put", &bytes(2, 10)).told_blocking().unwrap();
-    store.delete_blob("con", "deleted", &any).told_blocking().unwrap();
-    store.delete_container("other", &any_container).told_blocking().unwrap();
+    store.put_blob("con", "again", Incoming::Nothing, described(), &any).durable_blocking().unwrap();
+    put(&store, "con", "put", &bytes(2, 10)).durable_blocking().unwrap();
+    store.delete_blob("con", "deleted", &any).durable_blocking().unwrap();
+    store.delete_container("other", &any_container).durable_blocking().unwrap();
     until_idle(&store);
     let rows = ["appends", "contents"].map(|table| count(folder.path(), table));
     assert_eq!((rows, files(folder.path())), ([0, 0], 0));
     let bytes = bytes(3, 5);
     let limits = AppendLimits { at: Some(0), longest: Some(5) };
     let grown = store.append_block("con", "again", Incoming::Bytes(bytes.clone()), limits, &any);
-    assert_eq!(grown.told_blocking().unwrap().length(), 5);
+    assert_eq!(grown.durable_blocking().unwrap().length(), 5);
     drop(store);
     assert_eq!(content(&opened(folder.path()), "con", "again").unwrap(), bytes);
 }
 
 #[test]
-fn a_closed_store_refuses_and_says_so() {
+fn a_closed_store_returns_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_container(folder.path());
     store.close();
-    let refused = put(&store, "con", "b", &bytes(1, 1_000)).told_blocking().unwrap_err();
+    let refused = put(&store, "con", "b", &bytes(1, 1_000)).durable_blocking().unwrap_err();
     assert!(
         matches!(&refused, Refused::Failed(error) if error.to_string().contains("closed")),
         "{refused:?}"
     );
-    // What was not kept is not told either.
+    // A change that was not stored is not visible either.
     assert!(matches!(content(&store, "con", "b"), Err(Refused::Failed(_))));
     drop(store);
     assert_eq!(names(&opened(folder.path()), "con"), Vec::<String>::new());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dropmill_azure_wire::blob::{BlockChoice, BlockSource};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// A clock that is set by hand; seconds since 1970.
+/// A clock that is set by the test; seconds since 1970.
 #[derive(Debug, Default)]
 pub struct Hand(pub AtomicI64);
 
@@ -29,7 +29,7 @@ pub fn any_container(_: &ContainerFacts) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Bytes that differ by seed.
+/// Returns bytes that depend on the seed.
 pub fn bytes(seed: u64, length: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -41,7 +41,7 @@ pub fn bytes(seed: u64, length: usize) -> Bytes {
     (0..length).map(|_| next()).collect::<Vec<_>>().into()
 }
 
-/// Bytes on their way in, as the face of the service brings them: long ones in a file.
+/// Returns bytes to store, as the HTTP interface provides them: long ones in a file.
 pub fn incoming(store: &Store, bytes: &Bytes) -> Incoming {
     use std::io::Write;
     let file = if bytes.len() > IN_DATABASE { store.new_file().unwrap() } else { None };
@@ -55,12 +55,12 @@ pub fn incoming(store: &Store, bytes: &Bytes) -> Incoming {
     }
 }
 
-pub fn put(store: &Store, container: &str, name: &str, bytes: &Bytes) -> Told<Arc<Blob>> {
+pub fn put(store: &Store, container: &str, name: &str, bytes: &Bytes) -> DurableReply<Arc<Blob>> {
     store.put_blob(container, name, incoming(store, bytes), Described::default(), &any)
 }
 
 pub fn content(store: &Store, container: &str, name: &str) -> Result<Vec<u8>, Refused> {
-    let blob = store.blob(container, name).told_blocking()?;
+    let blob = store.blob(container, name).durable_blocking()?;
     let mut reading = store.read(&blob.body, 0, blob.length());
     let mut bytes = vec![];
     while reading.left() > 0 {
@@ -71,16 +71,16 @@ pub fn content(store: &Store, container: &str, name: &str) -> Result<Vec<u8>, Re
 
 pub fn names(store: &Store, container: &str) -> Vec<String> {
     let listing = Listing { limit: 10_000, ..Listing::default() };
-    let page = store.blobs(container, &listing).told_blocking().unwrap();
+    let page = store.blobs(container, &listing).durable_blocking().unwrap();
     page.entries.into_iter().map(|(name, _)| name).collect()
 }
 
-/// Files of long contents.
+/// Returns the number of files with long contents.
 pub fn files(folder: &Path) -> usize {
     fs::read_dir(folder.join("contents")).unwrap().count()
 }
 
-/// Rows of the database, by hand.
+/// Counts rows directly in the database.
 pub fn count(folder: &Path, table: &str) -> i64 {
     let database = rusqlite::Connection::open(folder.join("blobs.db")).unwrap();
     database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()

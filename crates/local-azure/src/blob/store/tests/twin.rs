@@ -1,5 +1,5 @@
-//! The store on disk and its twin in memory answer alike, whatever is asked, and whenever the former is reopened.
-//! Names are keys: nothing is ever read or written outside of the store's folder.
+//! Tests that the store on disk and the one in memory give the same results for any operations, even when the
+//! first is reopened. Names are keys: nothing outside the store's folder is read or written.
 
 use super::{any, *};
 use crate::blob::lease;
@@ -66,9 +66,9 @@ fn order() -> impl Strategy<Value = lease::Order> {
     ]
 }
 
-/// What both must say alike: facts, lengths and refusals; where bytes lie is not told.
-fn told<T>(told: Told<T>, show: impl FnOnce(T) -> String) -> String {
-    match told.told_blocking() {
+/// Formats what both must return equally: properties, lengths and errors, but not where bytes are stored.
+fn shown_reply<T>(reply: DurableReply<T>, show: impl FnOnce(T) -> String) -> String {
+    match reply.durable_blocking() {
         Ok(answer) => show(answer),
         Err(refused) => format!("{refused:?}"),
     }
@@ -84,42 +84,46 @@ fn carry_out(store: &Store, act: &Act, seed: u64) -> String {
     let described = || Described { tier: Some("Hot".into()), ..Described::default() };
     let blob = |answer: Arc<Blob>| shown(&answer);
     match act {
-        Act::CreateContainer(con) => told(store.create_container(con, Metadata::new()), |f| format!("{f:?}")),
+        Act::CreateContainer(con) => {
+            shown_reply(store.create_container(con, Metadata::new()), |f| format!("{f:?}"))
+        }
         Act::SetMetadata(con, value) => {
             let metadata = Metadata::from([("m".to_owned(), value.clone())]);
-            told(store.set_container_metadata(con, metadata, &any_container), |f| format!("{f:?}"))
+            shown_reply(store.set_container_metadata(con, metadata, &any_container), |f| format!("{f:?}"))
         }
-        Act::DeleteContainer(con) => told(store.delete_container(con, &any_container), |()| "deleted".into()),
+        Act::DeleteContainer(con) => {
+            shown_reply(store.delete_container(con, &any_container), |()| "deleted".into())
+        }
         Act::Put(con, name, length) => {
             let bytes = incoming(store, &bytes(seed, *length));
-            told(store.put_blob(con, name, bytes, described(), &any), blob)
+            shown_reply(store.put_blob(con, name, bytes, described(), &any), blob)
         }
         Act::PutNew(con, name, length) => {
             let bytes = incoming(store, &bytes(seed, *length));
-            told(store.put_blob(con, name, bytes, described(), &only_new), blob)
+            shown_reply(store.put_blob(con, name, bytes, described(), &only_new), blob)
         }
-        Act::Stage(con, name, block, length) => {
-            told(store.put_block(con, name, block, incoming(store, &bytes(seed, *length)), &any), |()| {
-                "staged".into()
-            })
-        }
+        Act::Stage(con, name, block, length) => shown_reply(
+            store.put_block(con, name, block, incoming(store, &bytes(seed, *length)), &any),
+            |()| "staged".into(),
+        ),
         Act::Commit(con, name, blocks) => {
             let choices: Vec<_> = blocks.iter().map(|(source, id)| choose(*source, id)).collect();
-            told(store.put_block_list(con, name, &choices, described(), &any), blob)
+            shown_reply(store.put_block_list(con, name, &choices, described(), &any), blob)
         }
-        Act::Copy(con, name, to) => match store.blob(con, name).told_blocking() {
+        Act::Copy(con, name, to) => match store.blob(con, name).durable_blocking() {
             Ok(from) => {
-                told(store.put_blob(con, to, Incoming::Of(from.body.clone()), described(), &any), blob)
+                shown_reply(store.put_blob(con, to, Incoming::Of(from.body.clone()), described(), &any), blob)
             }
             Err(refused) => format!("{refused:?}"),
         },
-        Act::SetFacts(con, name, tier) => {
-            told(store.change_blob(con, name, &any, |facts| facts.tier = Some(tier.as_str().into())), blob)
-        }
-        Act::Delete(con, name) => told(store.delete_blob(con, name, &any), |()| "deleted".into()),
+        Act::SetFacts(con, name, tier) => shown_reply(
+            store.change_blob(con, name, &any, |facts| facts.tier = Some(tier.as_str().into())),
+            blob,
+        ),
+        Act::Delete(con, name) => shown_reply(store.delete_blob(con, name, &any), |()| "deleted".into()),
         Act::List(con, prefix, delimiter, limit) => {
             let listing = Listing { prefix, delimiter, from: "", limit: *limit };
-            told(store.blobs(con, &listing), |page| {
+            shown_reply(store.blobs(con, &listing), |page| {
                 let entries = page.entries.iter();
                 let entries: Vec<_> =
                     entries.map(|(name, blob)| (name, blob.as_deref().map(shown))).collect();
@@ -128,33 +132,33 @@ fn carry_out(store: &Store, act: &Act, seed: u64) -> String {
         }
         Act::Grow(con, name) => {
             let described = Described { kind: Kind::Append, ..Described::default() };
-            told(store.put_blob(con, name, Incoming::Nothing, described, &any), blob)
+            shown_reply(store.put_blob(con, name, Incoming::Nothing, described, &any), blob)
         }
         Act::Append(con, name, length) => {
             let (bytes, limits) = (incoming(store, &bytes(seed, *length)), AppendLimits::default());
-            told(store.append_block(con, name, bytes, limits, &any), blob)
+            shown_reply(store.append_block(con, name, bytes, limits, &any), blob)
         }
         Act::LeaseBlob(con, name, order) => {
-            told(store.lease_blob(con, name, &any, |had, now| lease::apply(had, order, now)), blob)
+            shown_reply(store.lease_blob(con, name, &any, |had, now| lease::apply(had, order, now)), blob)
         }
         Act::LeaseContainer(con, order) => {
             let applied =
                 store.lease_container(con, &any_container, |had, now| lease::apply(had, order, now));
-            told(applied, |facts| format!("{facts:?}"))
+            shown_reply(applied, |facts| format!("{facts:?}"))
         }
         Act::Later(_) | Act::Reopen => String::new(),
     }
 }
 
-/// Everything there is, with contents.
+/// Returns everything in the store, with contents.
 fn whole(store: &Store) -> Vec<String> {
-    let (containers, next) = store.containers("", "", 100).told_blocking().unwrap();
+    let (containers, next) = store.containers("", "", 100).durable_blocking().unwrap();
     let mut said = vec![format!("{containers:?} {next:?}")];
     for (con, _) in containers {
         for name in ["a", "a/b", "a/b/c", "a/bb", "é", "../x"] {
             let bytes = content(store, &con, name).map(|bytes| crate::blob::sums::md5_of(&bytes));
-            let blob = store.blob(&con, name).told_blocking().map(|blob| shown(&blob));
-            let blocks = store.blocks(&con, name).told_blocking().map(|(blob, staged)| {
+            let blob = store.blob(&con, name).durable_blocking().map(|blob| shown(&blob));
+            let blocks = store.blocks(&con, name).durable_blocking().map(|(blob, staged)| {
                 let pieces = |pieces: &[Piece]| -> Vec<_> {
                     pieces.iter().map(|piece| (piece.block.clone(), piece.length)).collect()
                 };
@@ -170,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_stores_answer_alike(acts in vec(act(), 1..60)) {
+    fn both_stores_give_the_same_results(acts in vec(act(), 1..60)) {
         let folder = tempfile::tempdir().unwrap();
         let hand = Arc::new(Hand(AtomicI64::new(1_000_000)));
         let memory = Store::in_memory(hand.clone());
@@ -193,7 +197,7 @@ proptest! {
         drop(disk);
         let disk = Store::open(folder.path(), Durability::Power, hand.clone()).unwrap();
         prop_assert_eq!(whole(&memory), whole(&disk), "after reopening");
-        // No content is left that nothing names, and none is missing.
+        // No content without a reference is left, and none is missing.
         until_idle(&disk);
         let index = disk.lock();
         let pieces = index.containers.values().flat_map(|con| {
@@ -215,11 +219,11 @@ proptest! {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("deep").join("blobs");
         let store = Store::open(&folder, Durability::Power, clock()).unwrap();
-        store.create_container("con", Metadata::new()).told_blocking().unwrap();
+        store.create_container("con", Metadata::new()).durable_blocking().unwrap();
         let mut expected = std::collections::BTreeMap::new();
         for (number, name) in names.iter().enumerate() {
             let bytes = bytes(number as u64, [10, 1_000, 70_000][number % 3]);
-            put(&store, "con", name, &bytes).told_blocking().unwrap();
+            put(&store, "con", name, &bytes).durable_blocking().unwrap();
             expected.insert(name.clone(), bytes);
         }
         drop(store);
@@ -228,7 +232,7 @@ proptest! {
         for (name, bytes) in &expected {
             prop_assert_eq!(&content(&store, "con", name).unwrap(), bytes);
         }
-        // All there is below the root: the database's files and numbers.
+        // Below the root are only the files of the database, and numbers.
         let mut folders = vec![root.path().to_owned()];
         while let Some(next) = folders.pop() {
             for entry in fs::read_dir(&next).unwrap() {
