@@ -1,24 +1,26 @@
-//! The life of one file of a drop folder: seen, taken, worked on, its result or its failure put in its place.
+//! The state machine of one file of a drop folder: seen, claimed, processed, and published with its result or
+//! failure.
 //!
-//! A file is never lost: from the moment at which the intent to take it is durable it is in the drop folder, in the
-//! work folder, or in the folder of its result, and each step can be found again by looking.
+//! A file is never lost. From the moment when the intent to claim it is durable, it is in the drop folder, in
+//! the work folder, or in the folder of its result, and every step can be found again by checking these
+//! places.
 
 use crate::{Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::{fmt, str::FromStr, time::Duration};
 
-/// What a look at a file shows of it: two looks that are equal saw nobody write.
+/// The metadata of a file: two equal snapshots mean that no process has written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSnapshot {
     /// Its length.
     pub size_bytes: u64,
-    /// Nanoseconds since 1970 at which its content was changed, as the file system tells; may lie in the future.
+    /// Modification time in nanoseconds since 1970, from the file system; may be in the future.
     pub modified_ns: i128,
-    /// What tells it from a file that took its place.
+    /// Inode, which differs if another file replaced it.
     pub inode: u64,
 }
 
 impl fmt::Display for FileSnapshot {
-    /// Length, time and inode with `/` between them.
+    /// Formats length, time and inode, separated by `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.size_bytes, self.modified_ns, self.inode)
     }
@@ -27,7 +29,7 @@ impl fmt::Display for FileSnapshot {
 impl FromStr for FileSnapshot {
     type Err = ();
 
-    /// Reads what was displayed.
+    /// Parses the formatted text.
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.split('/');
         let mut next = || parts.next().ok_or(());
@@ -38,176 +40,177 @@ impl FromStr for FileSnapshot {
     }
 }
 
-/// Where a file stands.
+/// The state of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArrivalState {
-    /// It is there, and may still be written.
+    /// It exists, and may still be written to.
     Seen {
-        /// How it looked last.
+        /// Its latest metadata.
         look: FileSnapshot,
-        /// Since when it looks like that, by our own clock.
+        /// Time since which they are unchanged, by the clock of this process.
         since: Elapsed,
     },
-    /// It stands still, and is taken as soon as there is room.
+    /// It is stable, and is claimed as soon as the limits allow it.
     Settled {
-        /// How it looks.
+        /// Metadata of the stable file.
         look: FileSnapshot,
     },
-    /// The intent to take it is being made durable.
+    /// The intent to claim it is being made durable.
     Intended {
-        /// How it looks.
+        /// Metadata at the intent.
         look: FileSnapshot,
     },
-    /// It is in the work folder, its task in a run.
+    /// It is in the work folder, and its task is in a run.
     Working {
-        /// Number of the try, from 1.
+        /// Number of the attempt, from 1.
         attempt: u32,
     },
-    /// Its task could not be tried, for a reason that may pass.
+    /// Its task could not run, for a temporary reason.
     Returning {
-        /// Number of the try that came to nothing.
+        /// Number of the attempt that did not run.
         attempt: u32,
-        /// When it goes into a run again.
+        /// Time when it is added to a run again.
         again_at: Elapsed,
     },
-    /// It is in the work folder, in no run, and may still be written: it was written to after it was taken, or a previous
-    /// process left it.
+    /// It is in the work folder without a run, and may still be written to: it was changed after the claim,
+    /// or a previous process left it.
     Unsettled {
-        /// How it looked last.
+        /// Its latest metadata.
         look: FileSnapshot,
-        /// Since when it looks like that, by our own clock.
+        /// Time since which they are unchanged, by the clock of this process.
         since: Elapsed,
     },
-    /// Its result, or its failure, is being put in its place.
+    /// Its result or failure is being published.
     Publishing {
-        /// Which.
+        /// Outcome to publish.
         outcome: Outcome,
-        /// Number of the try, from 1.
+        /// Number of the attempt, from 1.
         attempt: u32,
     },
-    /// That was refused for now.
+    /// Waiting to retry the publication after a failure.
     Resting {
-        /// Which.
+        /// Outcome to publish.
         outcome: Outcome,
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// When to try again.
+        /// Time of the next attempt.
         again_at: Elapsed,
     },
-    /// In its place, or no longer ours.
+    /// Published, or no longer the responsibility of this daemon.
     Over,
 }
 
-/// Where a file ends.
+/// The outcome of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// With its results.
+    /// It is published with its results.
     Done,
-    /// Among the results, without any of its own: it was done before.
+    /// It is published among the results without its own results: it was processed before.
     Duplicate,
-    /// With the reason.
+    /// It is published with the reason of the failure.
     Failed {
-        /// In one line.
+        /// Reason in one line.
         cause: String,
     },
 }
 
-/// What a run made of a file's task.
+/// The final result of a file's task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closing {
-    /// It succeeded, its results are home.
+    /// The task succeeded, and its results are downloaded.
     Succeeded,
-    /// It ran, and failed.
+    /// The task failed.
     Failed(String),
-    /// It never ran, and the reason is its own: its input cannot be read, the service refuses it.
+    /// The task never ran, for its own reason: its input cannot be read, or the service rejects it.
     Refused(String),
-    /// It never ran to an end, and the reason is not its own: its run ended, a service could not be reached.
+    /// The task did not run to its end, for an external reason: its run ended, or a service could not be
+    /// reached.
     Untried(String),
 }
 
-/// What happened to a file.
+/// An event of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArrivalEvent {
-    /// A look showed it; `whole` says that whoever wrote it said that it is complete.
+    /// A check found it; `whole` says that its writer has declared it complete.
     Looked {
-        /// How.
+        /// Metadata of the file.
         look: FileSnapshot,
-        /// By a marker, or by closing it when that is enough.
+        /// Declared complete by a marker, or by closing it if that is enough.
         whole: bool,
     },
-    /// It is not there any more.
+    /// It no longer exists.
     Gone,
-    /// There is room for it.
+    /// The limits allow claiming it.
     Room,
-    /// The intent to take it is durable.
+    /// The intent to claim it is durable.
     Durable,
     /// It is in the work folder.
     Taken,
-    /// It is, and it is known from before: this is where it goes.
+    /// It is in the work folder, and was processed before: this is its outcome.
     Known(Outcome),
-    /// It could not be taken.
+    /// It could not be claimed.
     NotTaken(Failure),
     /// Its task is closed.
     Closed(Closing),
-    /// It is in its place.
+    /// It is published.
     Published,
-    /// It could not be put there.
+    /// The publication failed.
     PublishFailed(Failure),
-    /// It was written to after it was taken: its result is of another content.
+    /// It was changed after the claim: its result belongs to another content.
     Changed(FileSnapshot),
-    /// It cannot be an input any more, and why.
+    /// It is no longer a valid input, with the reason.
     Unreadable(String),
-    /// Some time passed; how much, the moment tells.
+    /// Time has passed; `now` is the current time.
     TimePassed,
 }
 
-/// What to do next.
+/// A command of the file's state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArrivalCommand {
-    /// Put it into the queue of those that wait for room.
+    /// Add it to the queue of files to be claimed.
     Queue,
-    /// Make the intent to take it durable.
+    /// Make the intent to claim it durable.
     Intend,
     /// Move it into the work folder.
     Take,
-    /// Bring its task into the run that it was taken for.
+    /// Add its task to the run that claimed it.
     Submit,
-    /// Make another task of it, in whatever run takes files.
+    /// Create another task from it, in the current run.
     Resubmit,
-    /// Check how it looks in the work folder.
+    /// Check its metadata in the work folder.
     Check,
-    /// Record that it was written to after it was taken, and discard its result.
+    /// Record that it was changed after the claim, and discard its result.
     ReportChanged,
-    /// Put its result or its failure in its place.
+    /// Publish its result or failure.
     Publish(Outcome),
-    /// Say that it went away before it was taken.
+    /// Report that it was removed before it was claimed.
     ReportWithdrawn,
-    /// Say that it will be tried again, and why.
+    /// Report that it will be retried, with the reason.
     ReportDelay {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// Length of the rest.
+        /// Length of the delay.
         rest: Duration,
-        /// Why.
+        /// Reason of the failure.
         cause: String,
     },
 }
 
-/// How patient the drop folder is.
+/// The limits of a drop folder's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArrivalLimits {
-    /// How long a file must look the same.
+    /// Time for which the metadata must be unchanged.
     pub stable_for: Duration,
-    /// Tries of a task that is refused, before its file counts as failed.
+    /// Maximum number of attempts of a rejected task, before its file has failed.
     pub tries: u32,
-    /// Rests between tries.
+    /// Delays between attempts.
     pub delays: Delays,
 }
 
-/// A state and what to do on entering it.
+/// A state, and the commands on entering it.
 pub type Step = (ArrivalState, Vec<ArrivalCommand>);
 
-/// The machine of a file of the drop folder.
+/// The state machine of a file of the drop folder.
 #[derive(Debug)]
 pub struct Arrival;
 
@@ -235,7 +238,7 @@ impl Machine for Arrival {
     }
 }
 
-/// What follows from `event` at `now`.
+/// Returns the next state and the commands for `event` at `now`.
 pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &ArrivalLimits) -> Step {
     use {ArrivalCommand as Do, ArrivalEvent as On, ArrivalState as Is};
     match (state, event) {
@@ -247,7 +250,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             }
         }
         (Is::Seen { .. }, On::Looked { look, .. }) => (Is::Seen { look, since: now }, vec![]),
-        // Somebody writes on after all.
+        // A process has written to it again.
         (Is::Settled { look: before }, On::Looked { look, whole: false }) if look != before => {
             (Is::Seen { look, since: now }, vec![])
         }
@@ -258,7 +261,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
         (Is::Intended { look }, On::Durable) => (Is::Intended { look }, vec![Do::Take]),
         (Is::Intended { .. }, On::Taken) => (Is::Working { attempt: 1 }, vec![Do::Submit]),
         (Is::Intended { .. }, On::Known(outcome)) => publish(outcome),
-        // Another daemon was quicker, or its owner took it back; whatever it was, it is not ours.
+        // Another daemon claimed it, or its owner removed it: it does not belong to this daemon.
         (Is::Intended { .. }, On::NotTaken(_) | On::Gone) => (Is::Over, vec![Do::ReportWithdrawn]),
 
         (Is::Working { .. }, On::Closed(Closing::Succeeded)) => publish(Outcome::Done),
@@ -266,7 +269,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
         (Is::Working { attempt }, On::Closed(Closing::Refused(cause))) if attempt >= limits.tries => {
             publish(Outcome::Failed { cause: format!("{cause} ({attempt} tries)") })
         }
-        // What passes, however late, is no failure of the file.
+        // A temporary reason is never a failure of the file, however often it occurs.
         (Is::Working { attempt }, On::Closed(Closing::Refused(cause) | Closing::Untried(cause))) => {
             let rest = limits.delays.after(attempt, None).unwrap_or_else(|| limits.longest_rest());
             (Is::Returning { attempt, again_at: now + rest }, vec![Do::ReportDelay { attempt, rest, cause }])
@@ -275,7 +278,7 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             (Is::Working { attempt: attempt + 1 }, vec![Do::Resubmit])
         }
 
-        // Neither its result nor its failure is of the whole file: nothing of it may be lost.
+        // Neither its result nor its failure is of the complete file: nothing of it may be lost.
         (Is::Publishing { .. }, On::Changed(look)) => {
             (Is::Unsettled { look, since: now }, vec![Do::ReportChanged])
         }
@@ -292,7 +295,8 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
 
         (Is::Publishing { .. }, On::Published) => (Is::Over, vec![]),
         (Is::Publishing { outcome, attempt }, On::PublishFailed(failure)) => {
-            // What cannot be put in its place stays where it is, whole, and is tried for ever: there is no other place.
+            // If it cannot be published, it stays where it is and is retried without end: there is no other
+            // place.
             let longest = limits.longest_rest();
             let rest = match failure.kind {
                 FailureKind::Permanent => longest,
@@ -310,7 +314,8 @@ pub fn apply(state: ArrivalState, event: ArrivalEvent, now: Elapsed, limits: &Ar
             (Is::Publishing { outcome: outcome.clone(), attempt }, vec![Do::Publish(outcome)])
         }
 
-        // Looks go on while a file is on its way, clocks tick in every state, and answers may come late.
+        // Checks continue while a file is processed, time passes in every state, and responses may arrive
+        // late.
         (
             state,
             On::Looked { .. }
@@ -344,12 +349,12 @@ impl ArrivalLimits {
 }
 
 impl ArrivalState {
-    /// A file that was just seen for the first time.
+    /// Returns the state of a file that was seen for the first time.
     pub fn first(look: FileSnapshot, now: Elapsed) -> Self {
         Self::Seen { look, since: now }
     }
 
-    /// When to say `TimePassed`, or to look again.
+    /// Returns the time for the next `TimePassed` or check.
     pub fn wakes_at(&self, limits: &ArrivalLimits) -> Option<Elapsed> {
         match self {
             Self::Seen { since, .. } | Self::Unsettled { since, .. } => Some(*since + limits.stable_for),

@@ -1,23 +1,23 @@
-//! How long to rest between tries: a table, filled once when settings are read.
+//! Delays between attempts: a table that is filled once when settings are read.
 
 use crate::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The rests between tries, in order.
+/// The delays between attempts, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delays {
-    /// The rest after the first try, the second, …
+    /// Delay after the first attempt, the second, …
     pub steps: Vec<Duration>,
-    /// After the last step: rest that long again and again (true), or give up (false).
+    /// Whether the last delay is repeated without end; otherwise there is no further attempt.
     pub for_ever: bool,
 }
 
-/// The longest rest of what goes on until its deadline.
+/// Longest delay of retries that only a deadline ends.
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Delays {
-    /// The same rests, then doubling up to 30 s, again and again: for what only a deadline ends.
+    /// Returns the same delays, then doubling up to 30 s, without end: for retries that only a deadline ends.
     pub fn until_deadline(&self) -> Self {
         let mut steps = self.steps.clone();
         let mut last = steps.last().copied().unwrap_or(Duration::from_millis(500));
@@ -28,8 +28,8 @@ impl Delays {
         Self { steps, for_ever: true }
     }
 
-    /// The rest after try number `attempt` (from 1), at least what the service asked for.
-    /// `None`: no more tries.
+    /// Returns the delay after attempt number `attempt` (from 1), at least the time that the service asked
+    /// for. `None`: no more attempts.
     pub fn after(&self, attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
         let index = attempt.saturating_sub(1) as usize;
         let own = match self.steps.get(index) {
@@ -40,7 +40,8 @@ impl Delays {
         Some(own.max(retry_after.unwrap_or_default()))
     }
 
-    /// The rest after attempt number `attempt` (from 1) failed; `None`: no more attempts, or the same call would fail again.
+    /// Returns the delay after attempt number `attempt` (from 1) failed; `None`: no more attempts, or the
+    /// failure is permanent.
     pub fn after_failure(&self, attempt: u32, failure: &Failure) -> Option<Duration> {
         match failure.kind {
             FailureKind::Permanent => None,
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_repeated_and_not_before_the_service_allows() {
+    fn only_temporary_failures_are_retried_and_not_before_the_service_allows() {
         let delays = Delays { steps: vec![Duration::from_secs(1)], for_ever: false };
         let busy = Failure::transient("ServerBusy", "busy");
         let later = Failure { retry_after: Some(Duration::from_secs(9)), ..busy.clone() };
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_deadline_ends_rests_longer_and_longer_and_never_runs_out_of_tries() {
+    fn retries_until_a_deadline_have_growing_delays_without_end() {
         let seconds = |steps: &[u64]| Delays {
             steps: steps.iter().map(|step| Duration::from_secs(*step)).collect(),
             for_ever: false,

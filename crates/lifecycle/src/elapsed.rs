@@ -1,20 +1,20 @@
-//! Time since the run began, in whole milliseconds.
+//! Time since the start of a run, in whole milliseconds.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Add, time::Duration};
 
-/// A moment of the run, counted from its beginning.
+/// A time of the run, since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Elapsed(pub u64);
 
 impl Elapsed {
-    /// The moment `seconds` after the beginning.
+    /// Returns the time `seconds` after the start.
     pub const fn secs(seconds: u64) -> Self {
         Self(seconds * 1000)
     }
 
-    /// The length of time from `earlier` to this moment; zero if `earlier` is later.
+    /// Returns the duration from `earlier` to this time; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

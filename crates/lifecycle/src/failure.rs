@@ -1,4 +1,4 @@
-//! Failures of calls, as far as a machine or a person needs to know them.
+//! Failures of requests, with the data that state machines and people need.
 
 mod code;
 
@@ -7,41 +7,41 @@ pub use code::Code;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What may be done about a failure.
+/// How to handle a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// Nothing happened; the same call may succeed later.
+    /// Nothing was done; the same request may succeed later.
     Transient,
-    /// It may have happened: ask the service what is true before calling again.
+    /// The request may have been carried out: check the state before the next attempt.
     Ambiguous,
-    /// The same call will fail again.
+    /// The same request will fail again.
     Permanent,
 }
 
-/// A failure that machines decide about and people read. Holds no secret.
+/// A failure for decisions of state machines, with a message for people. Contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What may be done about it.
+    /// How to handle it.
     #[serde(rename = "fault")]
     pub kind: FailureKind,
-    /// The service's error code, or one of our own.
+    /// Error code of the service, or of this program.
     pub code: Code,
     /// Operation, object and response in one line.
     pub message: String,
-    /// The service asked not to be called again before this time has passed.
+    /// Time for which the service asked the client to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// Creates a failure that the same call will meet again.
+    /// Creates a permanent failure.
     pub fn permanent(code: impl Into<Code>, message: impl Into<String>) -> Self {
         Self { kind: FailureKind::Permanent, code: code.into(), message: message.into(), retry_after: None }
     }
 
-    /// Creates a failure that may pass.
+    /// Creates a transient failure.
     pub fn transient(code: impl Into<Code>, message: impl Into<String>) -> Self {
         Self { kind: FailureKind::Transient, ..Self::permanent(code, message) }
     }

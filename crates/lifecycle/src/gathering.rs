@@ -1,35 +1,36 @@
-//! Files of a drop folder that are gathered into batches, or taken as they come.
+//! Gathers files of a drop folder into batches, or passes them on as they arrive.
 //!
-//! A batch is what stands still once nothing more came for a while, or once enough is there; it is one job of its own.
+//! A batch consists of the stable files after a time without new ones, or after a maximum number; it becomes
+//! one job.
 
 use crate::Elapsed;
 use std::time::Duration;
 
-/// What is being gathered.
+/// The state of gathering files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gathering {
-    /// How long nothing must come before a batch is complete; none: nothing is gathered.
+    /// Time without new files after which a batch is complete; `None`: files are not gathered.
     quiet: Option<Duration>,
-    /// As many as this are a batch at once.
+    /// Number of files that complete a batch at once.
     most: u32,
-    /// When the latest one came to stand still.
+    /// Time when the latest file became stable.
     latest: Option<Elapsed>,
-    /// Those of a complete batch that are not taken yet.
+    /// Number of files of a complete batch that are not claimed yet.
     left: Option<u32>,
 }
 
 impl Gathering {
-    /// Nothing gathered so far.
+    /// Creates the state without files.
     pub fn new(quiet: Option<Duration>, most: u32) -> Self {
         Self { quiet, most: most.max(1), latest: None, left: None }
     }
 
-    /// Another one stands still.
+    /// Records that another file is stable.
     pub fn came(&mut self, now: Elapsed) {
         self.latest = Some(now);
     }
 
-    /// How many of those that wait may be taken now.
+    /// Returns how many of the waiting files may be claimed now.
     pub fn open(&mut self, waiting: u32, now: Elapsed) -> u32 {
         let Some(quiet) = self.quiet else { return u32::MAX };
         if let Some(left) = self.left {
@@ -42,16 +43,17 @@ impl Gathering {
         self.left.unwrap_or(0)
     }
 
-    /// So many were taken, and so many still wait; whether that completes a batch, so that its job takes no more.
+    /// Records claimed files and the number of waiting ones; returns whether this completes a batch, so that
+    /// its job accepts no more.
     pub fn taken(&mut self, count: u32, waiting: u32) -> bool {
         let Some(left) = self.left else { return false };
-        // Some may have gone away before they were taken.
+        // Some files may have been removed before they were claimed.
         let left = left.saturating_sub(count).min(waiting);
         self.left = (left > 0).then_some(left);
         self.left.is_none()
     }
 
-    /// When those that wait are complete if nothing more comes.
+    /// Returns when the batch of waiting files is complete if no more arrive.
     pub fn wakes_at(&self, waiting: u32) -> Option<Elapsed> {
         match (self.quiet, self.left) {
             (Some(quiet), None) if waiting > 0 => self.latest.map(|latest| latest + quiet),
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_quiet_everything_is_taken_as_it_comes() {
+    fn without_gathering_files_are_claimed_as_they_arrive() {
         let mut streaming = Gathering::new(None, 100);
         streaming.came(secs(1));
         assert_eq!(streaming.open(1, secs(1)), u32::MAX);
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_complete_once_nothing_more_came_for_a_while_and_not_before() {
+    fn a_batch_is_complete_after_a_time_without_new_files() {
         let mut gathering = gathering();
         gathering.came(secs(1));
         gathering.came(secs(20));
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn enough_is_a_batch_at_once_and_what_comes_while_it_is_taken_waits() {
+    fn the_maximum_number_completes_a_batch_and_later_files_wait() {
         let mut gathering = gathering();
         gathering.came(secs(1));
         assert_eq!(gathering.open(250, secs(1)), 100);
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_away_is_not_waited_for() {
+    fn removed_files_are_not_waited_for() {
         let mut gathering = gathering();
         gathering.came(secs(1));
         assert_eq!(gathering.open(3, secs(31)), 3);
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_told_of_counts_as_quiet() {
+    fn time_without_reports_counts_as_time_without_files() {
         assert_eq!(gathering().open(1, secs(0)), 1);
     }
 }

@@ -1,170 +1,170 @@
-//! The life of one job, decided without doing anything.
+//! The state machine of a job, as pure decisions.
 //!
-//! A job that is left active counts against the account's quota for ever, so once all tasks are in
-//! it is told to end itself after the last of them ("sealed"): a dead client leaves no open job. It
-//! must not be told earlier, because a job without tasks counts as finished.
+//! An active job counts against the account's quota for ever. So once all tasks are added, it is set to end
+//! after the last of them ("sealed"): then a crashed client leaves no active job. It must not be sealed
+//! earlier, because a job without tasks would end at once.
 
 use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
-/// Where the job stands.
+/// The state of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
-    /// Not asked for.
+    /// Not requested.
     Absent,
-    /// Not asked for in this life of the run; an earlier one may have made it.
+    /// Not requested by this process; a previous one may have created it.
     Recovered,
-    /// Being asked for.
+    /// Its creation was requested.
     Creating {
-        /// Number of this try, from 1.
+        /// Number of this attempt, from 1.
         attempt: u32,
-        /// An earlier try may have been carried out, its answer lost.
+        /// Whether an earlier attempt may have been carried out, because its response was lost.
         maybe_applied: bool,
     },
-    /// Told "later".
+    /// Waiting to retry after a transient failure.
     Resting {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// A try may have been carried out, its answer lost.
+        /// Whether an attempt may have been carried out, because its response was lost.
         maybe_applied: bool,
-        /// When to try again.
+        /// Time of the next attempt.
         again_at: Elapsed,
     },
-    /// Takes tasks.
+    /// It accepts tasks.
     Open,
-    /// All tasks are in; it is being told to end after the last of them.
+    /// All tasks are added; it is being set to end after the last of them.
     Sealing {
-        /// Number of this try, from 1.
+        /// Number of this attempt, from 1.
         attempt: u32,
-        /// When to try again; none while a call is on its way.
+        /// Time of the next attempt; `None` while a request is in flight.
         again_at: Option<Elapsed>,
     },
-    /// Ends by itself after its last task.
+    /// It ends on its own after its last task.
     Sealed,
-    /// It was never made: the service refused it, or the end came first. Nothing is there to be deleted.
+    /// It was never created: the service rejected it, or the run ended first. There is nothing to delete.
     NeverCreated,
-    /// It cannot be had, the run was told; it may be there all the same.
+    /// Not usable, and the run was notified; it may exist all the same.
     Lost,
-    /// Being told to end its tasks.
+    /// It is being terminated.
     Terminating {
         /// Reason for the service.
         reason: String,
-        /// Number of this try, from 1.
+        /// Number of this attempt, from 1.
         attempt: u32,
-        /// When to try again; none while a call is on its way.
+        /// Time of the next attempt; `None` while a request is in flight.
         again_at: Option<Elapsed>,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
-        /// It shall stay: once it was told, nothing more is asked of it.
+        /// Whether it is kept: after the termination, nothing more is requested.
         kept: bool,
     },
-    /// Its tasks were told to end.
+    /// Its termination was requested.
     Terminated,
-    /// Told to go; the service may keep listing it for a while.
+    /// Its deletion was requested; the service may list it for a while.
     Deleting {
-        /// Number of looks since, which spreads them.
+        /// Number of polls since then, which determines the interval.
         looks: u32,
-        /// When to look, or ask, again.
+        /// Time of the next poll or request.
         again_at: Elapsed,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
     },
-    /// It is gone, or was never made.
+    /// Deleted, or never created.
     Gone,
-    /// It stands, by policy or because it could not be deleted.
+    /// Kept by policy, or because it could not be deleted.
     Left,
 }
 
-/// What happened to the job.
+/// An event of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobEvent {
-    /// The pool is made: the job may name it.
+    /// The pool is created: the job can name it.
     Wanted,
-    /// It is made, or was there already and is ours.
+    /// It was created, or existed already and belongs to this run.
     Created,
-    /// Making it failed.
+    /// The creation failed.
     CreateFailed(Failure),
     /// The last task was accepted.
     AllTasksIn,
-    /// It will end itself.
+    /// It will end on its own.
     SealSucceeded,
-    /// Telling it so failed.
+    /// Sealing failed.
     SealFailed(Failure),
-    /// The run ends before its tasks did.
+    /// The run ends before its tasks.
     TerminateAsked(String),
-    /// It was told to end, or had ended.
+    /// It was terminated, or had ended.
     TerminateSucceeded,
-    /// Telling it so failed.
+    /// The termination failed.
     TerminateFailed(Failure),
-    /// The run needs it no more.
+    /// The run no longer needs it.
     EndAsked,
-    /// The run needs it no more, but it shall stay.
+    /// The run no longer needs it, but keeps it.
     Released,
-    /// A look found it, still there.
+    /// A poll found it.
     SeenThere,
-    /// A look found no such job.
+    /// A poll found no such job.
     FoundMissing,
-    /// It has ended, and takes none of the tasks that it lacks.
+    /// It has ended, and accepts none of the missing tasks.
     FoundEnded(Failure),
-    /// Deleting failed.
+    /// The deletion failed.
     DeleteFailed(Failure),
-    /// Some time passed; how much, the moment tells.
+    /// Time has passed; `now` is the current time.
     TimePassed,
 }
 
-/// What to do next.
+/// A command of the job's state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobCommand {
-    /// Ask for the job.
+    /// Create the job.
     Create,
-    /// Tell it to end after its last task.
+    /// Set it to end after its last task.
     Seal,
-    /// Tell it to end now, with this reason.
+    /// Terminate it now, with this reason.
     Terminate(String),
-    /// Ask for its deletion.
+    /// Delete the job.
     Delete,
-    /// Look whether it is still there.
+    /// Poll whether it still exists.
     Look,
-    /// Say that it takes tasks.
+    /// Report that it accepts tasks.
     ReportOpen,
-    /// Say that a call failed and how long the rest is.
+    /// Report a failed request and the delay before the next attempt.
     ReportDelay {
-        /// What was tried.
+        /// Name of the operation.
         what: &'static str,
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// Length of the rest.
+        /// Length of the delay.
         rest: Duration,
-        /// Why.
+        /// Reason of the failure.
         failure: Failure,
     },
-    /// Say that it cannot be had.
+    /// Report that it is not usable.
     ReportLost(Failure),
-    /// Say that its tasks were told to end.
+    /// Report that its termination was requested.
     ReportTerminated,
-    /// Say that it is gone.
+    /// Report that it is deleted.
     ReportGone,
-    /// Say that it was left standing, and why.
+    /// Report that it was kept, with the reason.
     ReportLeft(String),
 }
 
-/// How patient the submitter is.
+/// The timeouts and intervals of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobLimits {
-    /// From the request to terminate or delete until it is done.
+    /// Timeout from the request to terminate or delete until it is done.
     pub ending: Duration,
-    /// Shortest time between two looks.
+    /// Shortest interval between two polls.
     pub look_every: Duration,
-    /// Longest time between two looks.
+    /// Longest interval between two polls.
     pub watch_every: Duration,
-    /// Rests between tries.
+    /// Delays between attempts.
     pub delays: Delays,
 }
 
-/// A state and what to do on entering it.
+/// A state, and the commands on entering it.
 pub type Step = (JobState, Vec<JobCommand>);
 
-/// The machine of a job.
+/// The state machine of a job.
 #[derive(Debug)]
 pub struct Job;
 
@@ -199,7 +199,7 @@ impl Machine for Job {
     }
 }
 
-/// What follows from `event` at `now`.
+/// Returns the next state and the commands for `event` at `now`.
 pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits) -> Step {
     use {JobCommand as Do, JobEvent as On, JobState as Is};
     match (state, event) {
@@ -222,7 +222,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
 
         (Is::Open | Is::Sealing { .. } | Is::Sealed, On::FoundMissing) => {
-            let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by somebody else");
+            let failure = Failure::permanent(Code::JobNotFound, "the job was deleted by another client");
             (Is::Lost, vec![Do::ReportLost(failure)])
         }
 
@@ -238,7 +238,7 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
                     Is::Sealing { attempt, again_at: Some(now + rest) },
                     vec![Do::ReportDelay { what: "seal job", attempt, rest, failure }],
                 ),
-                // Only a client that dies now would leave the job open; this one ends it itself.
+                // Only a crash of the client would leave the job active; otherwise this process ends it.
                 None => (Is::Open, vec![]),
             }
         }
@@ -264,11 +264,11 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             match limits.delays.after_failure(attempt, &failure) {
                 Some(rest) if now + rest < until => {
                     let again_at = Some(now + rest);
-                    let told = Do::ReportDelay { what: "terminate job", attempt, rest, failure };
-                    (Is::Terminating { reason, attempt, again_at, until, kept }, vec![told])
+                    let reports = Do::ReportDelay { what: "terminate job", attempt, rest, failure };
+                    (Is::Terminating { reason, attempt, again_at, until, kept }, vec![reports])
                 }
-                _ if kept => keep(&format!("; it was not told to end: {}", failure.message)),
-                // Deleting it, which comes next, ends its tasks as well.
+                _ if kept => keep(&format!("; it could not be terminated: {}", failure.message)),
+                // The deletion, which follows, ends its tasks as well.
                 _ => (Is::Terminated, vec![Do::ReportTerminated]),
             }
         }
@@ -300,13 +300,13 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
         (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::ReportGone]),
         (Is::Deleting { until, .. }, On::TimePassed) if now >= until => {
-            let why = format!("not gone within {:?}; the service was told to delete it", limits.ending);
+            let why = format!("not deleted within {:?}; the service was asked to delete it", limits.ending);
             (Is::Left, vec![Do::ReportLeft(why)])
         }
         (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
             let rest = (limits.look_every * 2u32.saturating_pow(looks.min(16))).min(limits.watch_every);
             let looks = looks + 1;
-            // Each eighth turn asks again, as for a pool: a request that was lost must be repeated.
+            // Every eighth turn sends the request again, as for a pool: a lost request must be repeated.
             let command = if looks.is_multiple_of(8) { Do::Delete } else { Do::Look };
             (Is::Deleting { looks, again_at: now + rest, until }, vec![command])
         }
@@ -314,11 +314,12 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
             FailureKind::Permanent => (Is::Left, vec![Do::ReportLeft(failure.message)]),
             FailureKind::Transient | FailureKind::Ambiguous => {
                 let rest = limits.delays.after(looks + 1, failure.retry_after).unwrap_or(limits.watch_every);
-                // To the next turn that asks again.
+                // To the next turn that sends a request.
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
         },
-        // It stays, but not open: tasks that nobody waits for would go on, and it would count against the quota.
+        // It is kept, but not active: its tasks would continue without a client, and it would count against
+        // the quota.
         (
             Is::Recovered
             | Is::Creating { .. }
@@ -333,9 +334,9 @@ pub fn apply(state: JobState, event: JobEvent, now: Elapsed, limits: &JobLimits)
         }
         (Is::Sealed | Is::Terminated, On::Released) => keep(""),
 
-        // Clocks tick and looks answer in every state; mostly that is no news.
+        // Time passes and polls return in every state, usually without news.
         (state, On::TimePassed | On::SeenThere | On::FoundMissing | On::FoundEnded(_)) => (state, vec![]),
-        // Answers to requests made before something else was asked, and requests repeated.
+        // Responses to requests before another request, and repeated requests.
         (
             state,
             On::Created
@@ -363,7 +364,7 @@ fn keep(but: &str) -> Step {
 }
 
 impl JobState {
-    /// When to say `TimePassed`.
+    /// Returns the time for the next `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
             Self::Resting { again_at, .. } => Some(*again_at),
@@ -383,8 +384,8 @@ impl JobState {
         }
     }
 
-    /// Whether tasks may be added now. A sealed job takes them until its last one is over: one that vanished may
-    /// still come back.
+    /// Returns whether tasks can be added now. A sealed job accepts them until its last one has ended: a task
+    /// that vanished may be added again.
     pub fn takes_tasks(&self) -> bool {
         matches!(self, Self::Open | Self::Sealing { .. } | Self::Sealed)
     }

@@ -1,23 +1,23 @@
-//! What all machines have in common, so that one shell can drive each of them.
+//! The common interface of all state machines, so that one shell can drive each of them.
 
 use crate::Elapsed;
 use std::fmt::Debug;
 
-/// A machine: states, the events that change them, and the commands that follow.
+/// A state machine: states, events that change them, and commands that follow.
 pub trait Machine {
-    /// The condition of what the machine decides about.
+    /// The state of the machine.
     type State: Clone + Debug + PartialEq;
     /// Something that happened.
     type Event: Clone + Debug;
-    /// Something to be done next.
+    /// An action that follows from an event.
     type Command: Debug;
     /// Delays, deadlines and numbers of attempts.
     type Limits;
 
-    /// Name of the machine in logs.
+    /// Name of the state machine in logs.
     const NAME: &'static str;
 
-    /// Returns the state and the commands that follow from an event at `now`.
+    /// Returns the next state and the commands for an event at `now`.
     fn apply(
         state: Self::State,
         event: Self::Event,
@@ -25,12 +25,13 @@ pub trait Machine {
         limits: &Self::Limits,
     ) -> (Self::State, Vec<Self::Command>);
 
-    /// Returns when the machine waits for `TimePassed`.
+    /// Returns the time for which the state machine waits with `TimePassed`.
     fn wakes_at(state: &Self::State, limits: &Self::Limits) -> Option<Elapsed>;
 
-    /// Returns the event of an alarm, which may come early or late: the state knows the time.
+    /// Returns the event of an alarm, which may come early or late: the state contains the time.
     fn time_passed() -> Self::Event;
 
-    /// Returns whether an event may arrive in every state and is usually no news: a clock tick, the result of a poll.
+    /// Returns whether an event may arrive in every state and is usually no news: a clock tick, or the result
+    /// of a poll.
     fn is_routine(event: &Self::Event) -> bool;
 }

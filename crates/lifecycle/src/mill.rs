@@ -1,46 +1,46 @@
-//! The daemon over a drop folder: when it opens runs for its files, and how it ends.
+//! The state machine of a drop folder's daemon: when it opens runs for its files, and how it ends.
 //!
-//! Waiting is a state. So an order to stop is carried out at once, whatever the daemon waits for.
+//! Every wait is a state. So a stop request is carried out at once.
 
 use crate::{Elapsed, delays::Delays, machine::Machine};
 use std::time::Duration;
 
-/// The machine of a drop folder's daemon.
+/// The state machine of a drop folder's daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct Mill;
 
-/// How many runs failed one after the other, and until when the next one is not opened.
+/// The number of consecutive failed runs, and the time before which no other run is opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backoff {
-    /// Number of runs that could not be opened, or ended for a reason that the next one will meet too.
+    /// Number of runs that could not be opened, or ended for a reason that the next one will have too.
     pub failures: u32,
     /// Earliest time at which the next run is opened.
     pub until: Elapsed,
 }
 
-/// The condition of a daemon.
+/// The state of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MillState {
-    /// No run is being opened; one may be taking files.
+    /// No run is being opened; one may be accepting files.
     Ready(Backoff),
     /// A run is needed, and is opened when the backoff is over.
     Waiting(Backoff),
     /// A run is being opened.
     Opening(Backoff),
-    /// Nothing more is taken; files in flight may end.
+    /// No more files are claimed; files in flight may finish.
     Draining {
-        /// When patience ends.
+        /// End of the timeout.
         until: Elapsed,
-        /// The runs were cancelled, because an earlier patience ended.
+        /// Whether the runs were cancelled, because an earlier timeout ended.
         cancelled: bool,
     },
     /// The pools are being deleted.
     Deleting {
         /// Number of the attempt, from 1.
         attempt: u32,
-        /// When the next attempt begins, after one that failed.
+        /// Time of the next attempt after a failure.
         again_at: Option<Elapsed>,
-        /// When patience ends.
+        /// End of the timeout.
         until: Elapsed,
     },
     /// The daemon has ended.
@@ -50,24 +50,24 @@ pub enum MillState {
 /// An event of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MillEvent {
-    /// Files need a run that takes them.
+    /// Files need a run that accepts them.
     RunNeeded,
     /// The run was opened.
     Opened,
     /// The run could not be opened.
     OpenFailed(String),
-    /// A run ended; `well` means that the next run need not expect the same.
+    /// A run ended; `well` means that the next run need not expect the same problem.
     RunEnded {
-        /// Whether it came to its end, whatever became of its tasks.
+        /// Whether it ended normally, whatever the results of its tasks.
         well: bool,
     },
-    /// The daemon must take nothing more and end.
+    /// The daemon must claim no more files and end.
     DrainAsked,
-    /// Every file that was taken is in its place.
+    /// Every claimed file is in its final place.
     Drained,
     /// The service was asked to delete the pools.
     PoolsAnswered {
-        /// Whether it accepted all requests; what it did not accept was reported.
+        /// Whether the service accepted all requests; others were reported.
         all: bool,
     },
     /// The daemon must end at once.
@@ -76,38 +76,38 @@ pub enum MillEvent {
     TimePassed,
 }
 
-/// A command of a daemon's machine.
+/// A command of the daemon's state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MillCommand {
-    /// Open a run that takes files.
+    /// Open a run that accepts files.
     Open,
-    /// Take no more files.
+    /// Claim no more files.
     StopTaking,
     /// Cancel the runs: their files wait for the next start.
     CancelRuns,
     /// Delete the pools.
     DeletePools,
-    /// Report that a run could not be opened, and when the next attempt is.
+    /// Report that a run could not be opened, and the time of the next attempt.
     ReportDelay {
         /// Length of the delay.
         delay: Duration,
-        /// Why the run could not be opened.
+        /// Reason why the run could not be opened.
         cause: String,
     },
     /// End the daemon.
     Finish,
 }
 
-/// How long a daemon waits.
+/// The timeouts of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MillLimits {
     /// Delays before the next run is opened, or the pools are deleted again, after one, two, … failures.
     pub reopen: Delays,
-    /// Longest time for files in flight to end after an order to drain.
+    /// Timeout for files in flight after a drain request.
     pub drain: Duration,
-    /// Longest time for the runs to end after they were cancelled.
+    /// Timeout for the end of runs after they were cancelled.
     pub ending: Duration,
-    /// Longest time for the deletion of the pools.
+    /// Timeout for the deletion of the pools.
     pub deletion: Duration,
 }
 
@@ -175,7 +175,7 @@ impl Machine for Mill {
                 (Is::Over, vec![Do::Finish])
             }
             (Is::Deleting { .. }, On::PoolsAnswered { all: true }) => (Is::Over, vec![Do::Finish]),
-            // A pool that stays costs money: it is asked for again for as long as there is patience.
+            // A remaining pool costs money: its deletion is retried until the timeout.
             (Is::Deleting { attempt, until, .. }, On::PoolsAnswered { all: false }) => {
                 let again_at = Some(now + limits.delay(attempt));
                 (Is::Deleting { attempt, again_at, until }, vec![])
@@ -184,7 +184,8 @@ impl Machine for Mill {
                 (Is::Deleting { attempt: attempt + 1, again_at: None, until }, vec![Do::DeletePools])
             }
 
-            // Runs end and clocks tick in every state, a run that was being opened comes late, and files ask again.
+            // Runs end and time passes in every state, a run that is being opened may come late, and files
+            // ask again.
             (
                 state,
                 On::RunNeeded

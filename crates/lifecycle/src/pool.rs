@@ -1,219 +1,220 @@
-//! The life of one pool, decided without doing anything.
+//! The state machine of a pool, as pure decisions.
 //!
-//! Looks at the pool are commands, their answers events: so the time between two looks, the end of
-//! patience and the moment to ask for missing nodes again are all transitions of this table.
+//! Polls of the pool are commands, and their results are events. So the interval between polls, timeouts, and
+//! the time to request missing nodes again are transitions of this table.
 
 use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
-/// Where the pool stands.
+/// The state of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolState {
-    /// Not asked for.
+    /// Not requested.
     Absent,
-    /// Not asked for in this life of the run; an earlier one may have made it.
+    /// Not requested by this process; a previous one may have created it.
     Recovered,
-    /// Being asked for.
+    /// Its creation was requested.
     Creating {
-        /// Number of this try, from 1.
+        /// Number of this attempt, from 1.
         attempt: u32,
-        /// An earlier try may have been carried out, its answer lost.
+        /// Whether an earlier attempt may have been carried out, because its response was lost.
         maybe_applied: bool,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
     },
-    /// Told "later".
+    /// Waiting to retry after a transient failure.
     Resting {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// A try may have been carried out, its answer lost.
+        /// Whether an attempt may have been carried out, because its response was lost.
         maybe_applied: bool,
-        /// When to try again.
+        /// Time of the next attempt.
         again_at: Elapsed,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
     },
-    /// Made; nodes are allocated, boot and run their start task.
+    /// Created; nodes are allocated, boot and run their start task.
     Starting {
-        /// All nodes are there (what is left is the start task).
+        /// Whether all nodes are allocated (only start tasks are left).
         allocated: bool,
-        /// Nodes ready for tasks.
+        /// Number of nodes ready for tasks.
         ready: u32,
-        /// When to look again.
+        /// Time of the next poll.
         look_at: Elapsed,
-        /// When nodes that were refused may be asked for again.
+        /// Time when missing nodes may be requested again.
         resize_at: Elapsed,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
-        /// No node is of use: end of patience with them.
+        /// No node is usable: end of the timeout for their recovery.
         dead_at: Option<Elapsed>,
     },
     /// Its nodes are ready, or as many as there will be.
     Steady {
-        /// Nodes ready for tasks.
+        /// Number of nodes ready for tasks.
         ready: u32,
-        /// When to look again.
+        /// Time of the next poll.
         look_at: Elapsed,
-        /// No node is of use: end of patience with them.
+        /// No node is usable: end of the timeout for their recovery.
         dead_at: Option<Elapsed>,
     },
-    /// It was never made, the run was told why: nothing is there to be deleted.
+    /// It was never created, and the run was notified: there is nothing to delete.
     NeverCreated,
-    /// Of no use to the run, which was told so; it stands and costs until the end is asked.
+    /// Not usable, and the run was notified; it exists and costs money until the end of the run.
     Lost,
-    /// Told to go; the service may keep listing it for minutes.
+    /// Its deletion was requested; the service may list it for some minutes.
     Deleting {
-        /// Number of looks since, which spreads them.
+        /// Number of polls since then, which determines the interval.
         looks: u32,
-        /// When to look, or ask, again.
+        /// Time of the next poll or request.
         again_at: Elapsed,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
     },
-    /// It is gone, or was never made.
+    /// Deleted, or never created.
     Gone,
-    /// It stands, by policy or because it could not be deleted.
+    /// Kept by policy, or because it could not be deleted.
     Left,
 }
 
-/// What a look at the pool and its nodes showed.
+/// The result of a poll of the pool and its nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PoolView {
-    /// The service is not adding or removing nodes.
+    /// Whether the service is not adding or removing nodes.
     pub steady: bool,
-    /// Nodes asked for.
+    /// Number of requested nodes.
     pub target: u32,
-    /// Nodes there, in any state.
+    /// Number of existing nodes, in any state.
     pub present: u32,
-    /// Nodes idle or running.
+    /// Number of idle or running nodes.
     pub ready: u32,
-    /// Nodes whose start task failed.
+    /// Number of nodes whose start task failed.
     pub start_task_failed: u32,
-    /// Nodes that are unusable for another reason. They may recover: a node by itself within the hour, a spot node when it is
-    /// replaced, because it can be shown as unusable before it is shown as preempted.
+    /// Number of nodes that are unusable for another reason. They may recover: a node on its own within an
+    /// hour, a Spot node by a replacement, because it can be shown as unusable before it is shown as
+    /// preempted.
     pub unusable: u32,
-    /// Some of these are spot nodes.
+    /// Whether some of these are Spot nodes.
     pub spot_unusable: bool,
-    /// Code and message of what kept the service from adding nodes.
+    /// Code and message of the errors because of which the service added no nodes.
     pub resize_errors: Vec<(String, String)>,
-    /// Somebody told the service to have fewer nodes than are asked for here.
+    /// Whether another client has requested fewer nodes than this run.
     pub shrunk: bool,
 }
 
-/// What happened to the pool.
+/// An event of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolEvent {
-    /// The application is up: the pool is wanted.
+    /// The application is uploaded: the pool is needed.
     Wanted,
-    /// It is made, or was there already and is ours.
+    /// It was created, or existed already and belongs to this run.
     Created,
-    /// Making it failed.
+    /// The creation failed.
     CreateFailed(Failure),
-    /// A look showed this.
+    /// The result of a poll.
     Seen(PoolView),
-    /// A look failed.
+    /// A poll failed.
     LookFailed(Failure),
-    /// A look found no such pool.
+    /// A poll found no such pool.
     FoundMissing,
-    /// There is work for more nodes than were asked for.
+    /// There is work for more nodes than requested.
     Grown,
-    /// The run needs it no more.
+    /// The run no longer needs it.
     EndAsked,
-    /// The run needs it no more, but it shall stay.
+    /// The run no longer needs it, but keeps it.
     Released,
-    /// Deleting failed.
+    /// The deletion failed.
     DeleteFailed(Failure),
-    /// Some time passed; how much, the moment tells.
+    /// Time has passed; `now` is the current time.
     TimePassed,
 }
 
-/// What to do next.
+/// A command of the pool's state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolCommand {
-    /// Ask for the pool.
+    /// Create the pool.
     Create,
-    /// Look at the pool and its nodes.
+    /// Poll the pool and its nodes.
     Look,
-    /// Ask again for the nodes that are missing.
+    /// Request the missing nodes again.
     Resize,
-    /// Ask for its deletion.
+    /// Delete the pool.
     Delete,
-    /// Say that it is made: a job may name it.
+    /// Report that it was created: a job can name it.
     ReportCreated,
-    /// Say that making it failed and how long the rest is.
+    /// Report a failed attempt and the delay before the next one.
     ReportDelay {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// Length of the rest.
+        /// Length of the delay.
         rest: Duration,
-        /// Why.
+        /// Reason of the failure.
         failure: Failure,
     },
-    /// Say that its nodes are ready.
+    /// Report that its nodes are ready.
     ReportReady {
-        /// How many.
+        /// Number of ready nodes.
         nodes: u32,
     },
-    /// Say that the run goes on with less.
+    /// Report that the run continues with fewer nodes.
     ReportDegraded(String),
-    /// Say that a deadline passed.
+    /// Report that a deadline passed.
     ReportDeadline(&'static str),
-    /// Say that the pool is of no use, and why.
+    /// Report that the pool is not usable, with the reason.
     ReportLost(Failure),
-    /// Say that it is gone.
+    /// Report that it is deleted.
     ReportGone,
-    /// Say that it was left standing, and why.
+    /// Report that it was kept, with the reason.
     ReportLeft(String),
 }
 
-/// How patient the keeper is.
+/// The timeouts and intervals of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// Until all nodes are there.
+    /// Timeout until all nodes are allocated.
     pub allocation: Duration,
-    /// From then until their start task is done.
+    /// Timeout from then until their start tasks have ended.
     pub start_task: Duration,
-    /// While all nodes are unusable, until they recover; twice as long if some of them are spot nodes.
+    /// Timeout for the recovery if all nodes are unusable; twice as long if some are Spot nodes.
     pub unusable: Duration,
-    /// From the request to delete until it is gone.
+    /// Timeout from the request to delete until it is deleted.
     pub deletion: Duration,
-    /// Between two looks while it starts.
+    /// Interval between two polls while it starts.
     pub look_every: Duration,
-    /// Between two looks while it is steady.
+    /// Interval between two polls while it is steady.
     pub watch_every: Duration,
-    /// Between two requests for nodes that were refused.
+    /// Interval between two requests for missing nodes.
     pub resize_every: Duration,
-    /// Rests between tries to make it.
+    /// Delays between attempts to create it.
     pub delays: Delays,
 }
 
-/// Nodes: dedicated and spot ones.
+/// Numbers of dedicated and Spot nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nodes {
-    /// Dedicated ones.
+    /// Number of dedicated nodes.
     pub dedicated: u32,
-    /// Spot ones.
+    /// Number of Spot nodes.
     pub spot: u32,
 }
 
 impl Nodes {
-    /// As many of these as so many tasks keep busy, but at least one; dedicated ones first.
+    /// Returns as many of these nodes as this many tasks can use, at least one; dedicated nodes first.
     pub fn for_tasks(self, tasks: u32, slots_per_node: u32) -> Self {
         let wanted = tasks.div_ceil(slots_per_node.max(1)).max(1);
         let dedicated = self.dedicated.min(wanted);
         Self { dedicated, spot: self.spot.min(wanted - dedicated) }
     }
 
-    /// All of them.
+    /// Returns the total number.
     pub fn count(self) -> u32 {
         self.dedicated + self.spot
     }
 }
 
-/// A state and what to do on entering it.
+/// A state, and the commands on entering it.
 pub type Step = (PoolState, Vec<PoolCommand>);
 
-/// The machine of a pool.
+/// The state machine of a pool.
 #[derive(Debug)]
 pub struct Pool;
 
@@ -248,7 +249,7 @@ impl Machine for Pool {
     }
 }
 
-/// What follows from `event` at `now`.
+/// Returns the next state and the commands for `event` at `now`.
 pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimits) -> Step {
     use {PoolCommand as Do, PoolEvent as On, PoolState as Is};
     match (state, event) {
@@ -308,9 +309,9 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
                     ],
                 );
             }
-            let (state, mut told) = lose(too_late(allocated, limits));
-            told.insert(0, Do::ReportDeadline(which));
-            (state, told)
+            let (state, mut reports) = lose(too_late(allocated, limits));
+            reports.insert(0, Do::ReportDeadline(which));
+            (state, reports)
         }
         (Is::Starting { allocated, ready, look_at, resize_at, until, dead_at }, On::TimePassed)
             if now >= look_at =>
@@ -319,7 +320,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             (Is::Starting { allocated, ready, look_at, resize_at, until, dead_at }, vec![Do::Look])
         }
         (Is::Starting { allocated, look_at, resize_at, until, dead_at, .. }, On::Seen(view)) => {
-            let (dead_at, mut told) = match use_of(&view, dead_at, now, limits) {
+            let (dead_at, mut reports) = match use_of(&view, dead_at, now, limits) {
                 Ok(use_of) => use_of,
                 Err(failure) => return lose(failure),
             };
@@ -327,8 +328,8 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             if let Is::Starting { dead_at: since, .. } = &mut state {
                 *since = dead_at;
             }
-            told.extend(more);
-            (state, told)
+            reports.extend(more);
+            (state, reports)
         }
 
         (Is::Steady { ready, look_at, dead_at }, On::TimePassed) if now >= look_at => {
@@ -337,20 +338,20 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         (Is::Steady { look_at, ready, dead_at }, On::Seen(view)) => match use_of(&view, dead_at, now, limits)
         {
             Err(failure) => lose(failure),
-            Ok((dead_at, mut told)) => {
-                if view.ready < ready && told.is_empty() {
-                    told.push(Do::ReportDegraded(format!(
+            Ok((dead_at, mut reports)) => {
+                if view.ready < ready && reports.is_empty() {
+                    reports.push(Do::ReportDegraded(format!(
                         "{} of {} nodes are ready",
                         view.ready, view.target
                     )));
                 }
                 if view.steady && view.shrunk {
-                    told.push(Do::Resize);
+                    reports.push(Do::Resize);
                 }
-                (Is::Steady { ready: view.ready, look_at, dead_at }, told)
+                (Is::Steady { ready: view.ready, look_at, dead_at }, reports)
             }
         },
-        // Whoever asks for more waits for more, with patience of its own.
+        // A request for more nodes has its own timeout.
         (Is::Starting { ready, .. } | Is::Steady { ready, .. }, On::Grown) => {
             let starting = Is::Starting {
                 allocated: false,
@@ -363,7 +364,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             (starting, vec![Do::Resize])
         }
         (Is::Starting { .. } | Is::Steady { .. }, On::FoundMissing) => {
-            lose(Failure::permanent(Code::PoolNotFound, "the pool was deleted by somebody else"))
+            lose(Failure::permanent(Code::PoolNotFound, "the pool was deleted by another client"))
         }
 
         (
@@ -385,11 +386,11 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
         }
         (Is::Deleting { .. }, On::FoundMissing) => (Is::Gone, vec![Do::ReportGone]),
         (Is::Deleting { until, .. }, On::TimePassed) if now >= until => {
-            let why = format!("not gone within {:?}; the service was told to delete it", limits.deletion);
+            let why = format!("not deleted within {:?}; the service was asked to delete it", limits.deletion);
             (Is::Left, vec![Do::ReportDeadline("cleanup"), Do::ReportLeft(why)])
         }
         (Is::Deleting { looks, again_at, until }, On::TimePassed) if now >= again_at => {
-            // Looks thin out: the first come quickly for a local service, later ones spare a far one.
+            // Intervals grow: the first polls are quick for a local service, later ones spare a remote one.
             let rest = (limits.look_every * 2u32.saturating_pow(looks.min(16))).min(limits.watch_every);
             let looks = looks + 1;
             (Is::Deleting { looks, again_at: now + rest, until }, vec![look_or_ask_again(looks)])
@@ -398,7 +399,7 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             FailureKind::Permanent => (Is::Left, vec![Do::ReportLeft(failure.message)]),
             FailureKind::Transient | FailureKind::Ambiguous => {
                 let rest = limits.delays.after(looks + 1, failure.retry_after).unwrap_or(limits.watch_every);
-                // To the next turn that asks again.
+                // To the next turn that sends a request.
                 (Is::Deleting { looks: looks | 7, again_at: now + rest, until }, vec![])
             }
         },
@@ -412,11 +413,11 @@ pub fn apply(state: PoolState, event: PoolEvent, now: Elapsed, limits: &PoolLimi
             On::Released,
         ) => (Is::Left, vec![Do::ReportLeft("kept, as cleanup.pool says".into())]),
 
-        // Clocks tick and polls answer in every state; a failed look is repeated by the next one.
+        // Time passes and polls return in every state; the next poll repeats a failed one.
         (state, On::TimePassed | On::Seen(_) | On::LookFailed(_) | On::FoundMissing) => (state, vec![]),
-        // An answer to a request made before the end was asked, or a request repeated.
+        // A response to a request before the end, or to a repeated one.
         (state, On::Created | On::CreateFailed(_) | On::DeleteFailed(_)) => (state, vec![]),
-        // It is made with as many as are wanted by then, and what it has too few of, a look shows.
+        // It is created with the current number, and a poll shows what is missing.
         (state, On::Grown) => (state, vec![]),
         (state, On::Wanted | On::EndAsked | On::Released) => (state, vec![]),
     }
@@ -435,16 +436,17 @@ fn starting(
     let all_there = view.steady && view.present >= view.target;
     let decided = view.ready + view.start_task_failed + view.unusable;
     if all_there && decided >= view.present && view.ready > 0 {
-        let mut told = vec![Do::ReportReady { nodes: view.ready }];
+        let mut reports = vec![Do::ReportReady { nodes: view.ready }];
         if view.ready < view.target {
-            told.insert(0, Do::ReportDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
+            reports
+                .insert(0, Do::ReportDegraded(format!("{} of {} nodes are ready", view.ready, view.target)));
         }
         let look_at = now + limits.watch_every;
-        return (PoolState::Steady { ready: view.ready, look_at, dead_at: None }, told);
+        return (PoolState::Steady { ready: view.ready, look_at, dead_at: None }, reports);
     }
     let until = if all_there && !allocated { now + limits.start_task } else { until };
     let short = view.steady && view.present < view.target;
-    // Nodes that were refused are asked for in due time; those that nobody asked for, at once.
+    // Rejected nodes are requested again later; nodes that were never requested, at once.
     let (resize_at, commands) = match short && (now >= resize_at || view.shrunk) {
         true => (now + limits.resize_every, vec![Do::Resize]),
         false => (resize_at, vec![]),
@@ -453,16 +455,16 @@ fn starting(
     (PoolState::Starting { allocated, ready: view.ready, look_at, resize_at, until, dead_at: None }, commands)
 }
 
-/// Each eighth turn asks again instead of looking, whatever looks say: a request that was lost must be repeated,
-/// one that was heard does no harm.
+/// Every eighth turn sends the request again instead of polling, whatever polls show: a lost request must be
+/// repeated, and repeating another one does no harm.
 fn look_or_ask_again(turn: u32) -> PoolCommand {
     if turn.is_multiple_of(8) { PoolCommand::Delete } else { PoolCommand::Look }
 }
 
-/// When patience ends with nodes none of which is of use, and what to say of it.
+/// Returns the end of the timeout if no node is usable, and what to report.
 ///
 /// # Errors
-/// Why none of them ever will be.
+/// Returns the reason if no node will ever be usable.
 fn use_of(
     view: &PoolView,
     dead_at: Option<Elapsed>,
@@ -473,7 +475,7 @@ fn use_of(
     if view.target == 0 || !view.steady || view.ready > 0 || dead < view.target || dead < view.present {
         return Ok((None, vec![]));
     }
-    // A start task that failed was tried as often as the run file says.
+    // A failed start task was retried as often as the run file allows.
     if view.unusable == 0 {
         let message =
             format!("the start task failed on {} of {} nodes", view.start_task_failed, view.present);
@@ -483,8 +485,9 @@ fn use_of(
         return Ok((dead_at, vec![]));
     }
     let patience = limits.unusable * if view.spot_unusable { 2 } else { 1 };
-    let told = format!("none of {} nodes is of use; waiting for them to recover, {patience:?}", view.present);
-    Ok((Some(now + patience), vec![PoolCommand::ReportDegraded(told)]))
+    let reports =
+        format!("none of {} nodes is usable; waiting for them to recover, {patience:?}", view.present);
+    Ok((Some(now + patience), vec![PoolCommand::ReportDegraded(reports)]))
 }
 
 fn too_late(allocated: bool, limits: &PoolLimits) -> Failure {
@@ -495,18 +498,18 @@ fn too_late(allocated: bool, limits: &PoolLimits) -> Failure {
         ),
         true => Failure::permanent(
             Code::StartTaskTimedOut,
-            format!("no start task was done within deadlines.start_task ({:?})", limits.start_task),
+            format!("no start task has ended within deadlines.start_task ({:?})", limits.start_task),
         ),
     }
 }
 
-/// The run decides what follows; the pool stands, and costs, until it says so.
+/// The run decides what follows; until then the pool exists, and costs money.
 fn lose(failure: Failure) -> Step {
     (PoolState::Lost, vec![PoolCommand::ReportLost(failure)])
 }
 
 impl PoolState {
-    /// When to say `TimePassed`.
+    /// Returns the time for the next `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
             Self::Resting { again_at, .. } => Some(*again_at),

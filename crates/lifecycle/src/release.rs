@@ -1,23 +1,23 @@
-//! The nodes of a daemon's pools: they cost money, so they are released when no file needs them.
+//! Releases the nodes of a daemon's pools when no file needs them, because nodes cost money.
 
 use crate::{Elapsed, machine::Machine};
 use std::time::Duration;
 
-/// The machine that decides when nodes are released.
+/// The state machine that decides when nodes are released.
 #[derive(Debug, Clone, Copy)]
 pub struct Release;
 
-/// The condition of the nodes.
+/// The state of the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseState {
     /// Runs may use them, or the service may still have them.
     InUse {
-        /// When to check whether anything still needs them.
+        /// Time of the next check whether they are needed.
         check_at: Elapsed,
     },
-    /// The service is being asked to take them away.
+    /// The service is being asked to remove them.
     Releasing,
-    /// The service accepted that.
+    /// The service accepted the request.
     Released,
 }
 
@@ -26,9 +26,9 @@ pub enum ReleaseState {
 pub enum ReleaseEvent {
     /// A run was opened.
     Used,
-    /// No file waits or is in flight, and no run goes on.
+    /// No file waits or is in flight, and no run is active.
     Idle,
-    /// The service was asked about all pools.
+    /// The service responded to the requests for all pools.
     Answered {
         /// Whether it accepted all requests.
         all: bool,
@@ -42,14 +42,14 @@ pub enum ReleaseEvent {
 pub enum ReleaseCommand {
     /// Check whether anything needs nodes, and send `Idle` if nothing does.
     CheckIdle,
-    /// Ask the service to take the nodes of all pools away.
+    /// Ask the service to remove the nodes of all pools.
     Release,
 }
 
-/// How often nodes are checked.
+/// The interval of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReleaseLimits {
-    /// Time between two checks, and between two requests.
+    /// Interval between two checks, and between two requests.
     pub every: Duration,
 }
 
@@ -74,7 +74,7 @@ impl Machine for Release {
             (Is::InUse { check_at }, On::TimePassed) if now >= check_at => (in_use, vec![Do::CheckIdle]),
             (Is::Releasing, On::Answered { all: true }) => (Is::Released, vec![]),
             (Is::Releasing, On::Answered { all: false }) => (in_use, vec![]),
-            // The daemon is idle for long, and a run may have been opened while the service was asked.
+            // The daemon may stay idle, and a run may have been opened during the request.
             (state, On::Idle | On::Answered { .. } | On::TimePassed) => (state, vec![]),
         }
     }

@@ -1,94 +1,94 @@
-//! A call that is repeated until it succeeds, is rejected for good, or its time is over.
+//! A request that is repeated until it succeeds, is rejected permanently, or times out.
 //!
-//! Uploads are such calls, so are creating a container, fetching a task's results and deleting
-//! something. A rest between tries is a state, not a sleep, so that an end can
-//! interrupt it. An ambiguous failure is tried again like a transient one, because whoever carries
-//! out `Try` asks the service what is true first.
+//! Examples are uploads, creating a container, downloading a task's results, and deleting a resource. A delay
+//! between attempts is a state, not a sleep, so that the end of the run can interrupt it. An ambiguous
+//! failure is retried like a transient one, because the executor of `Try` checks the state first.
 
 use crate::{Elapsed, Failure, delays::Delays, machine::Machine};
 use std::time::Duration;
 
-/// Where an effort stands.
+/// The state of a retried request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryState {
-    /// Not begun: something it needs is missing, or too much is in flight.
+    /// Not started: something is missing, or too much is in flight.
     Waiting,
-    /// A call is on its way.
+    /// A request is in flight.
     Trying {
-        /// Number of this try, from 1.
+        /// Number of this attempt, from 1.
         attempt: u32,
-        /// End of the whole effort.
+        /// End of the total timeout.
         until: Elapsed,
     },
-    /// Told "later".
+    /// Waiting to retry after a transient failure.
     Resting {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// When to try again.
+        /// Time of the next attempt.
         again_at: Elapsed,
-        /// End of the whole effort.
+        /// End of the total timeout.
         until: Elapsed,
-        /// Why the last try failed.
+        /// Failure of the last attempt.
         failure: Failure,
     },
-    /// It succeeded.
+    /// The request succeeded.
     Done,
-    /// It will not succeed.
+    /// It failed permanently.
     Failed(Failure),
-    /// Nobody needs it any more.
+    /// It is no longer needed.
     Dropped,
 }
 
-/// What happened to an effort.
+/// An event of a retried request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryEvent {
-    /// It may begin.
+    /// It may start.
     Begun,
-    /// The call succeeded.
+    /// The request succeeded.
     Succeeded,
-    /// Part of the work is done and will not be done again. Said before `TryFailed`: what is left has all its tries.
+    /// A part of the work is done and will not be repeated. Sent before `TryFailed`: the rest has all
+    /// attempts again.
     GotFurther,
-    /// The call failed.
+    /// The request failed.
     TryFailed(Failure),
-    /// Some time passed; how much, the moment tells.
+    /// Time has passed; `now` is the current time.
     TimePassed,
-    /// Nobody needs it any more.
+    /// It is no longer needed.
     EndAsked,
 }
 
-/// What to do next.
+/// A command of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryCommand {
-    /// Make the call (again).
+    /// Send the request (again).
     Try,
-    /// Say that a try failed and how long the rest is.
+    /// Report a failed attempt and the delay before the next one.
     ReportDelay {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// Length of the rest.
+        /// Length of the delay.
         rest: Duration,
-        /// Why it failed.
+        /// Reason of the failure.
         failure: Failure,
     },
-    /// Say that it succeeded.
+    /// Report that it succeeded.
     ReportDone,
-    /// Say that it failed for good.
+    /// Report that it failed permanently.
     ReportFailed(Failure),
 }
 
-/// What an effort may take.
+/// The limits of a retried request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryLimits {
-    /// All tries together.
+    /// Timeout over all attempts.
     pub whole: Duration,
-    /// Rests between tries.
+    /// Delays between attempts.
     pub delays: Delays,
 }
 
-/// A state and what to do on entering it.
+/// A state, and the commands on entering it.
 pub type Step = (RetryState, Vec<RetryCommand>);
 
-/// A call that is repeated until it succeeds.
+/// A request that is repeated until it succeeds.
 #[derive(Debug)]
 pub struct Retry;
 
@@ -112,25 +112,26 @@ impl Machine for Retry {
     }
 
     fn is_routine(event: &RetryEvent) -> bool {
-        // The end is asked of all, and news of progress changes only the number of attempts.
+        // All requests are asked to end, and progress changes only the number of attempts.
         matches!(event, RetryEvent::TimePassed | RetryEvent::EndAsked | RetryEvent::GotFurther)
     }
 }
 
-/// What follows from `event` at `now`.
+/// Returns the next state and the commands for `event` at `now`.
 pub fn apply(state: RetryState, event: RetryEvent, now: Elapsed, limits: &RetryLimits) -> Step {
     use {RetryCommand as Do, RetryEvent as On, RetryState as Is};
     match (state, event) {
         (Is::Waiting, On::Begun) => (Is::Trying { attempt: 1, until: now + limits.whole }, vec![Do::Try]),
         (Is::Trying { .. }, On::Succeeded) => (Is::Done, vec![Do::ReportDone]),
-        // Otherwise a result of many files could never come home over a wire that fails once in so many calls.
+        // Otherwise a result of many files could never be downloaded over a connection that fails at every
+        // n-th request.
         (Is::Trying { until, .. }, On::GotFurther) => (Is::Trying { attempt: 1, until }, vec![]),
         (Is::Trying { attempt, until }, On::TryFailed(failure)) => {
             let rest = limits.delays.after_failure(attempt, &failure);
             match rest {
                 Some(rest) if now + rest < until => {
-                    let told = Do::ReportDelay { attempt, rest, failure: failure.clone() };
-                    (Is::Resting { attempt, again_at: now + rest, until, failure }, vec![told])
+                    let reports = Do::ReportDelay { attempt, rest, failure: failure.clone() };
+                    (Is::Resting { attempt, again_at: now + rest, until, failure }, vec![reports])
                 }
                 _ => fail(failure),
             }
@@ -139,14 +140,14 @@ pub fn apply(state: RetryState, event: RetryEvent, now: Elapsed, limits: &RetryL
             (Is::Trying { attempt: attempt + 1, until }, vec![Do::Try])
         }
         (Is::Waiting | Is::Trying { .. } | Is::Resting { .. }, On::EndAsked) => (Is::Dropped, vec![]),
-        // Clocks tick in every state. An answer may come after the effort was dropped; a call that is on its way
-        // ends by its own deadline, so `Trying` needs no alarm.
+        // Time passes in every state. A response may arrive after the request was dropped; a request in
+        // flight has its own timeout, so `Trying` needs no alarm.
         (state, On::TimePassed) => (state, vec![]),
         (
             state @ (Is::Done | Is::Failed(_) | Is::Dropped),
             On::EndAsked | On::Succeeded | On::GotFurther | On::TryFailed(_),
         ) => (state, vec![]),
-        // Out of season: an answer without a question, a second beginning.
+        // Unexpected: a response without a request, or a second start.
         (state, On::Begun | On::Succeeded | On::GotFurther | On::TryFailed(_)) => (state, vec![]),
     }
 }
@@ -156,7 +157,7 @@ fn fail(failure: Failure) -> Step {
 }
 
 impl RetryState {
-    /// When to say `TimePassed`.
+    /// Returns the time for the next `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
             Self::Resting { again_at, .. } => Some(*again_at),
@@ -164,12 +165,12 @@ impl RetryState {
         }
     }
 
-    /// Whether a call is on its way.
+    /// Returns whether a request is in flight.
     pub fn is_trying(&self) -> bool {
         matches!(self, Self::Trying { .. })
     }
 
-    /// Whether nothing more will happen.
+    /// Returns whether nothing more will happen.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::Failed(_) | Self::Dropped)
     }

@@ -1,221 +1,221 @@
-//! The life of the whole run: when it ends, why, and what must be done before it is over.
+//! The state machine of the run: when it ends, why, and what must be done before.
 //!
-//! There is one way out. Whatever ends a run, its tasks are told to end, what finished is fetched,
-//! the record is made durable, and only then is deleted what costs money or is not needed any more.
+//! There is one way out. Whatever ends a run, its tasks are terminated, finished results are downloaded, and
+//! the record is made durable. Only then are the resources deleted that cost money or are no longer needed.
 
 use crate::{Elapsed, Failure, machine::Machine, plan::CleanupPlan, plan::When};
 use std::time::Duration;
 
-/// Where the run stands.
+/// The state of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunState {
-    /// Not begun.
+    /// Not started.
     Fresh,
-    /// Tasks are made, run, and come home.
+    /// Tasks are created, run, and their results are downloaded.
     Working {
-        /// What became of the tasks so far.
+        /// Numbers of tasks by verdict so far.
         tally: Tally,
         /// End of the run's own deadline.
         until: Elapsed,
-        /// When doing nothing has lasted too long; none while there is nothing to do.
+        /// End of the timeout without progress; `None` while there is nothing to do.
         stuck_at: Option<Elapsed>,
-        /// More tasks may come: that all are closed is no end.
+        /// Whether more tasks may be added: then the run does not end when all are closed.
         open_ended: bool,
     },
-    /// Told to end: tasks end, results of those that finished come home.
+    /// Ending: tasks are terminated, results of finished ones are downloaded.
     Ending {
-        /// Why.
+        /// Reason for the end.
         reason: EndReason,
-        /// What became of the tasks so far.
+        /// Numbers of tasks by verdict so far.
         tally: Tally,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
-        /// Open tasks were given up: whoever should close them may be dead.
+        /// Whether open tasks were given up: the actor that closes them may have crashed.
         abandoned: bool,
     },
     /// Every task is closed; the record becomes durable before anything is deleted.
     Settling {
-        /// Why it ends.
+        /// Reason for the end.
         reason: EndReason,
-        /// What became of the tasks.
+        /// Numbers of tasks by verdict.
         tally: Tally,
     },
-    /// What the run made is deleted, as far as its policy says.
+    /// The run's resources are deleted, according to the policy.
     Cleaning {
-        /// Why it ends.
+        /// Reason for the end.
         reason: EndReason,
-        /// What became of the tasks.
+        /// Numbers of tasks by verdict.
         tally: Tally,
-        /// What is still being deleted.
+        /// Resources that are still being deleted.
         open: Open,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
     },
-    /// It is over.
+    /// The run has ended.
     Over,
 }
 
-/// Why a run ends.
+/// The reason for the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
     /// Every task is closed.
     AllTasksClosed,
     /// A deadline passed.
     Deadline,
-    /// Somebody asked.
+    /// The user cancelled the run.
     Cancelled,
-    /// Pool, job or storage cannot be had, or an actor died.
+    /// Pool, job or storage is not usable, or an actor crashed.
     Infrastructure,
 }
 
-/// How many tasks became what.
+/// The numbers of tasks by verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Not closed yet.
+    /// Tasks that are not closed yet.
     pub open: u32,
-    /// Succeeded.
+    /// Tasks that succeeded.
     pub succeeded: u32,
-    /// Failed.
+    /// Tasks that failed.
     pub failed: u32,
-    /// Not finished when the run ended.
+    /// Tasks that were not finished when the run ended.
     pub unfinished: u32,
-    /// Of all, those with results that are still at the service only.
+    /// Tasks of all kinds with results that are still only at the service.
     pub undelivered: u32,
 }
 
-/// What is still being deleted.
+/// The resources that are still being deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open {
-    /// The job.
+    /// Whether the job is open.
     pub job: bool,
-    /// The pool.
+    /// Whether the pool is open.
     pub pool: bool,
-    /// The containers.
+    /// Whether the containers are open.
     pub containers: bool,
 }
 
-/// What became of one task.
+/// The final result of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
-    /// Succeeded.
+    /// The task succeeded.
     Succeeded,
-    /// Failed.
+    /// The task failed.
     Failed,
-    /// Not finished when the run ended.
+    /// The task was not finished when the run ended.
     Unfinished,
 }
 
-/// What happened to the run.
+/// An event of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEvent {
-    /// It begins, with so many tasks.
+    /// It starts with this many tasks.
     Begun {
         /// Number of tasks.
         tasks: u32,
-        /// More may come.
+        /// Whether more may be added.
         open_ended: bool,
     },
-    /// A later life goes on with it.
+    /// A new process resumes it.
     Resumed {
-        /// What became of the tasks so far.
+        /// Numbers of tasks by verdict so far.
         tally: Tally,
-        /// It was told to end, and why.
+        /// Reason for the end, if it was ending.
         ending: Option<EndReason>,
-        /// More tasks may come.
+        /// Whether more tasks may be added.
         open_ended: bool,
     },
-    /// So many tasks came.
+    /// This many tasks were added.
     TasksAdded(u32),
-    /// No more will.
+    /// No more tasks will be added.
     NoMoreTasks,
-    /// Something moved: a file came up, a task changed its state, a node became ready.
+    /// There was progress: an upload, a task with a new state, a node that became ready.
     Progressed,
-    /// A task's last word.
+    /// A task was closed.
     TaskClosed {
-        /// What became of it.
+        /// Final result of the task.
         closing: Closing,
-        /// Its results are home, or it has none.
+        /// Whether its results are delivered, or it has none.
         delivered: bool,
     },
-    /// Something the run cannot do without is lost.
+    /// A resource that the run needs is lost.
     Lost(Failure),
-    /// An actor died: the run ends without it, and does not wait long for its work.
+    /// An actor crashed: the run ends without it, and does not wait long for its work.
     ActorLost(Failure),
     /// A deadline of the pool passed.
     DeadlinePassed(Failure),
-    /// Somebody wants it to end.
+    /// The user wants it to end.
     CancelAsked(String),
     /// Every event so far is durable.
     Settled,
-    /// The job is gone or left.
+    /// The job is deleted or kept.
     JobDone,
-    /// The pool is gone or left.
+    /// The pool is deleted or kept.
     PoolDone,
-    /// The containers are gone or left.
+    /// The containers are deleted or kept.
     ContainersDone,
-    /// Some time passed; how much, the moment tells.
+    /// Time has passed; `now` is the current time.
     TimePassed,
 }
 
-/// What to do next.
+/// A command of the run's state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunCommand {
-    /// Say that a deadline passed.
+    /// Report that a deadline passed.
     ReportDeadline(&'static str),
-    /// Say that the run ends, and why.
+    /// Report that the run ends, with the reason.
     ReportEnd {
-        /// Why.
+        /// Reason for the end.
         reason: EndReason,
-        /// In one line.
+        /// Details in one line.
         detail: String,
     },
-    /// Tell every task to end.
+    /// End every task.
     EndTasks {
         /// Reason for the service.
         reason: &'static str,
     },
-    /// Wait no longer for tasks that do not end.
+    /// Stop waiting for tasks that do not end.
     AbandonTasks,
-    /// Close what is still open in the name of those who did not.
+    /// Close the tasks that are still open.
     CloseTasks,
-    /// Make the record durable, then say `Settled`.
+    /// Make the record durable, then send `Settled`.
     Settle,
-    /// Delete (true) or keep (false) each of them.
+    /// Delete (`true`) or keep (`false`) each resource.
     CleanUp(Open),
-    /// Wait no longer for what is still being deleted: say what is left.
+    /// Stop waiting for the deletion: report what is left.
     ReportLeft(Open),
-    /// Say the last word.
+    /// Record the end of the run.
     Finish {
-        /// Why it ended.
+        /// Reason for the end.
         reason: EndReason,
-        /// What became of the tasks.
+        /// Numbers of tasks by verdict.
         tally: Tally,
     },
 }
 
-/// How patient the run is, and what it deletes.
+/// The timeouts of a run, and its cleanup policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLimits {
-    /// The whole run until its end is asked.
+    /// Deadline of the run.
     pub run: Duration,
-    /// Nothing moved for so long.
+    /// Longest time without progress.
     pub no_progress: Option<Duration>,
-    /// From asking the end until tasks that do not end are abandoned.
+    /// Timeout from the end of the run until tasks that do not end are abandoned.
     pub ending: Duration,
-    /// The same when somebody asked for the end: from then, and from each task that ended since.
+    /// The same after a cancellation: from then, and from each task that ended since.
     pub cancelled: Duration,
-    /// The same when an actor died, or when tasks were abandoned.
+    /// The same after a crash of an actor, or after tasks were abandoned.
     pub hurry: Duration,
-    /// Deleting.
+    /// Timeout for the cleanup.
     pub cleanup: Duration,
     /// What to delete, and when.
     pub policy: CleanupPlan,
 }
 
-/// A state and what to do on entering it.
+/// A state, and the commands on entering it.
 pub type Step = (RunState, Vec<RunCommand>);
 
-/// The machine of a run.
+/// The state machine of a run.
 #[derive(Debug)]
 pub struct Run;
 
@@ -239,7 +239,7 @@ impl Machine for Run {
     }
 
     fn is_routine(event: &RunEvent) -> bool {
-        // A run ends once; what goes wrong after that is in the record.
+        // A run ends once; later problems are only recorded.
         matches!(
             event,
             RunEvent::TimePassed
@@ -252,7 +252,7 @@ impl Machine for Run {
     }
 }
 
-/// What follows from `event` at `now`.
+/// Returns the next state and the commands for `event` at `now`.
 pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits) -> Step {
     use {RunCommand as Do, RunEvent as On, RunState as Is};
     match (state, event) {
@@ -260,7 +260,7 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             let tally = Tally { open: tasks, ..Tally::default() };
             work(tally, now + limits.run, open_ended, now, limits)
         }
-        // Its deadline counts from its first life; the time between lives does not count.
+        // Its deadline counts from its first process; the time between processes does not count.
         (Is::Fresh, On::Resumed { tally, ending: None, open_ended }) => {
             work(tally, Elapsed(0) + limits.run, open_ended, now, limits)
         }
@@ -272,7 +272,7 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             let ending = Is::Ending { reason, tally, until, abandoned: false };
             (ending, vec![Do::EndTasks { reason: for_the_service(reason) }])
         }
-        // Nothing was begun: nothing is to be ended but the wait.
+        // Nothing was started, so only the wait ends.
         (Is::Fresh, On::CancelAsked(_) | On::Lost(_) | On::ActorLost(_)) => (Is::Fresh, vec![]),
 
         (Is::Working { tally, until, open_ended, .. }, On::TaskClosed { closing, delivered }) => {
@@ -285,16 +285,16 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             work(tally.more(count), until, open_ended, now, limits)
         }
         (Is::Working { tally, until, .. }, On::NoMoreTasks) => work(tally, until, false, now, limits),
-        // Whoever watches tasks closes those that come too late.
+        // The monitor closes tasks that come too late.
         (Is::Ending { reason, tally, until, abandoned }, On::TasksAdded(count)) => {
             (Is::Ending { reason, tally: tally.more(count), until, abandoned }, vec![])
         }
         (Is::Working { tally, until, .. }, On::TimePassed) if now >= until => {
-            let detail = format!("not done within run.deadline ({:?})", limits.run);
+            let detail = format!("not finished within run.deadline ({:?})", limits.run);
             too_late("run", detail, tally, now, limits)
         }
         (Is::Working { tally, stuck_at: Some(stuck_at), .. }, On::TimePassed) if now >= stuck_at => {
-            let detail = format!("nothing moved for {:?}", limits.no_progress.unwrap_or_default());
+            let detail = format!("no progress for {:?}", limits.no_progress.unwrap_or_default());
             too_late("no_progress", detail, tally, now, limits)
         }
         (Is::Working { tally, .. }, On::DeadlinePassed(failure)) => {
@@ -316,7 +316,7 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             if tally.open == 0 {
                 return (Is::Settling { reason, tally }, vec![Do::Settle]);
             }
-            // Whoever asked for the end waits for what comes home, and not for what does not.
+            // After a cancellation, the run waits only while results are still being downloaded.
             let until = match (reason, abandoned) {
                 (EndReason::Cancelled, false) => until.max(now + limits.patience(reason)),
                 _ => until,
@@ -365,12 +365,12 @@ pub fn apply(state: RunState, event: RunEvent, now: Elapsed, limits: &RunLimits)
             cleaned(reason, tally, Open { containers: false, ..open }, until)
         }
         (Is::Cleaning { reason, tally, open, until }, On::TimePassed) if now >= until => {
-            let told =
+            let reports =
                 vec![Do::ReportDeadline("cleanup"), Do::ReportLeft(open), Do::Finish { reason, tally }];
-            (Is::Over, told)
+            (Is::Over, reports)
         }
 
-        // A run ends once; what else goes wrong on the way out is in the record.
+        // A run ends once; later problems are only recorded.
         (
             state @ (Is::Ending { .. } | Is::Settling { .. } | Is::Cleaning { .. } | Is::Over),
             On::Lost(_) | On::ActorLost(_) | On::CancelAsked(_) | On::DeadlinePassed(_),
@@ -402,8 +402,8 @@ fn work(tally: Tally, until: Elapsed, open_ended: bool, now: Elapsed, limits: &R
 
 fn all_closed(tally: Tally) -> Step {
     let reason = EndReason::AllTasksClosed;
-    let told = RunCommand::ReportEnd { reason, detail: "every task is closed".into() };
-    (RunState::Settling { reason, tally }, vec![told, RunCommand::Settle])
+    let reports = RunCommand::ReportEnd { reason, detail: "every task is closed".into() };
+    (RunState::Settling { reason, tally }, vec![reports, RunCommand::Settle])
 }
 
 fn too_late(which: &'static str, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {
@@ -412,18 +412,18 @@ fn too_late(which: &'static str, detail: String, tally: Tally, now: Elapsed, lim
     (state, commands)
 }
 
-/// The one way out, so that no exit forgets what costs money.
+/// The only way out, so that every exit deletes what costs money.
 fn end(reason: EndReason, detail: String, tally: Tally, now: Elapsed, limits: &RunLimits) -> Step {
-    let told = RunCommand::ReportEnd { reason, detail };
+    let reports = RunCommand::ReportEnd { reason, detail };
     if tally.open == 0 {
-        return (RunState::Settling { reason, tally }, vec![told, RunCommand::Settle]);
+        return (RunState::Settling { reason, tally }, vec![reports, RunCommand::Settle]);
     }
-    let commands = vec![told, RunCommand::EndTasks { reason: for_the_service(reason) }];
+    let commands = vec![reports, RunCommand::EndTasks { reason: for_the_service(reason) }];
     (RunState::Ending { reason, tally, until: now + limits.patience(reason), abandoned: false }, commands)
 }
 
 impl RunLimits {
-    /// How long tasks may take to end, and their results to come home.
+    /// Returns how long tasks may take to end, and their results to be downloaded.
     fn patience(&self, reason: EndReason) -> Duration {
         match reason {
             EndReason::Cancelled => self.cancelled.min(self.ending),
@@ -467,7 +467,7 @@ impl Tally {
 }
 
 impl RunState {
-    /// When to say `TimePassed`.
+    /// Returns the time for the next `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
             Self::Working { until, stuck_at, .. } => {

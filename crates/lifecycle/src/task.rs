@@ -1,70 +1,70 @@
-//! The life of one task, from the file it is made of to its results at home.
+//! The state machine of a task, from its input file to its delivered results.
 
 use crate::{Code, Elapsed, Failure, FailureKind, delays::Delays, machine::Machine};
 use std::time::Duration;
 
-/// Where a task stands.
+/// The state of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskState {
-    /// Its input is not in its container yet.
+    /// Its input is not uploaded yet.
     Waiting,
-    /// An earlier life of the run submitted it: a look will tell whether the service still has it.
+    /// A previous process submitted it: a poll will show whether the service still has it.
     Recovered {
-        /// Its input is known to be in its container, if it has to be submitted again.
+        /// Whether its input is known to be uploaded, in case it has to be submitted again.
         input_ready: bool,
     },
     /// To be submitted with the next chunk.
     Ready {
-        /// Number of the try it waits for, from 1.
+        /// Number of the next attempt, from 1.
         attempt: u32,
-        /// An earlier try may have been carried out, its answer lost.
+        /// Whether an earlier attempt may have been carried out, because its response was lost.
         maybe_applied: bool,
     },
-    /// The service refused it for now.
+    /// Waiting to retry after a transient failure.
     Resting {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// A try may have been carried out, its answer lost.
+        /// Whether an attempt may have been carried out, because its response was lost.
         maybe_applied: bool,
-        /// When to try again.
+        /// Time of the next attempt.
         again_at: Elapsed,
     },
     /// Accepted, waiting for a node.
     Queued {
-        /// When waiting has lasted too long.
+        /// End of the timeout for waiting.
         until: Option<Elapsed>,
     },
-    /// Runs on a node.
+    /// Running on a node.
     Running {
-        /// When the service should have ended it itself.
+        /// Time at which the service should have ended it.
         until: Option<Elapsed>,
     },
-    /// Told to end.
+    /// It is being terminated.
     Stopping {
-        /// Why.
+        /// Reason for the termination.
         why: StopReason,
-        /// The service has it, or may have it: that it is refused now does not mean that it never ran.
+        /// Whether the service has or may have it: a rejection now does not mean that it never ran.
         may_run: bool,
-        /// When to tell it again; never if the whole job was told.
+        /// Time to request the termination again; `None` if the whole job is being terminated.
         again_at: Option<Elapsed>,
-        /// End of patience.
+        /// End of the timeout.
         until: Elapsed,
     },
-    /// Over; its results are on their way.
+    /// It has ended; its results are being downloaded.
     Collecting {
         /// How it ended.
         ending: Ending,
-        /// Why it was told to end, if it was.
+        /// Reason for the termination, if it was terminated.
         stopped: Option<StopReason>,
     },
-    /// The last word was said.
+    /// The task is closed.
     Closed,
 }
 
-/// Why a task was told to end.
+/// The reason why a task was terminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// It waited longer for a node than `deadlines.queue`.
+    /// It waited for a node longer than `deadlines.queue`.
     QueueTimedOut,
     /// It ran longer than `task.timeout`, and the service did not end it.
     RunTimedOut,
@@ -72,145 +72,146 @@ pub enum StopReason {
     RunEnds,
 }
 
-/// What the service says of a task that is over.
+/// What the service reports about an ended task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
-    /// The service calls it a success.
+    /// Whether the service reports success.
     pub success: bool,
-    /// It began to run: it may have left something.
+    /// Whether it started to run: then it may have outputs.
     pub started: bool,
-    /// Somebody asked for its end.
+    /// Whether a client requested its end.
     pub by_request: bool,
-    /// Exit code; none if the command never ran.
+    /// Exit code; `None` if the command never ran.
     pub exit_code: Option<i32>,
-    /// Code and words of the failure.
+    /// Code and message of the failure.
     pub failure: Option<(String, String)>,
 }
 
-/// The last word on a task.
+/// The final verdict on a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It exited with 0 and its results are delivered.
+    /// It exited with 0, and its results are delivered.
     Succeeded,
-    /// It failed; `delivered` tells whether what it left behind came home.
+    /// It failed; `delivered` says whether its outputs were downloaded.
     Failed {
-        /// In one line.
+        /// Reason in one line.
         cause: String,
-        /// Nothing of it is left at the service only.
+        /// Whether none of its outputs are only at the service.
         delivered: bool,
-        /// The cause is none of its own and may pass: another try may succeed.
+        /// Whether the reason is external and possibly temporary, so that another attempt may succeed.
         may_pass: bool,
     },
-    /// We ended it, or never began it. What it left is not a result: it stays at the service.
+    /// This program ended it, or never started it. Its outputs are not a result and stay at the service.
     Unfinished {
-        /// In one line.
+        /// Reason in one line.
         cause: String,
-        /// Nothing of it is left at the service only.
+        /// Whether none of its outputs are only at the service.
         delivered: bool,
     },
 }
 
-/// What happened to a task.
+/// An event of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskEvent {
-    /// Its input is in its container (or it has none).
+    /// Its input is uploaded (or it has none).
     InputReady,
-    /// Its input will not get there.
+    /// Its input cannot be uploaded.
     InputFailed(Failure),
-    /// The service has it.
+    /// The service has accepted it.
     Accepted {
-        /// It had it already, and it is ours.
+        /// Whether it existed already and belongs to this run.
         adopted: bool,
     },
-    /// The service does not want it, or could not be asked.
+    /// The service rejected it, or could not be reached.
     Refused(Failure),
-    /// A look showed it waiting.
+    /// A poll found it waiting.
     SeenActive,
-    /// A look showed it running.
+    /// A poll found it running.
     SeenRunning,
-    /// A look showed an attempt of it over, the one that was submitted last.
+    /// A poll found its last submitted attempt completed.
     SeenEnded {
         /// Number of the attempt, from 1.
         attempt: u32,
         /// How it ended.
         ending: Ending,
     },
-    /// The service knows it no more.
+    /// The service no longer has it.
     Vanished,
     /// The run ends.
     StopAsked,
-    /// The job was told to end: what waits will never run.
+    /// The job was terminated: waiting tasks will never run.
     JobEnded,
-    /// The run waits no longer for it.
+    /// The run no longer waits for it.
     Abandoned,
     /// Its results are in the output folder.
     Delivered,
-    /// They are, but no file fits these patterns of `task.outputs`.
+    /// They are delivered, but no file matches these patterns of `task.outputs`.
     DeliveredShort(Vec<String>),
-    /// They are, but part of this stream was left out, and that is a failure.
+    /// They are delivered, but a part of this stream was left out, which is a failure.
     DeliveredCut(String),
-    /// They will not get there.
+    /// They cannot be delivered.
     DeliveryFailed(Failure),
-    /// Some time passed; how much, the moment tells.
+    /// Time has passed; `now` is the current time.
     TimePassed,
 }
 
-/// What to do next.
+/// A command of the task's state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskCommand {
-    /// Put it into the next chunk.
+    /// Add it to the next chunk.
     Submit,
-    /// Say that another attempt follows one that failed; what is submitted next is that one.
+    /// Report that another attempt follows a failed one; the next submission is that attempt.
     ReportRetry {
-        /// Number of the attempt that follows, from 2.
+        /// Number of the next attempt, from 2.
         attempt: u32,
-        /// Why the one before failed, in one line.
+        /// Reason why the previous attempt failed, in one line.
         cause: String,
     },
-    /// Say that submitting it failed and how long the rest is.
+    /// Report a failed submission and the delay before the next one.
     ReportDelay {
-        /// Number of the try that failed.
+        /// Number of the attempt that failed.
         attempt: u32,
-        /// Length of the rest.
+        /// Length of the delay.
         rest: Duration,
-        /// Why.
+        /// Reason of the failure.
         failure: Failure,
     },
-    /// Say that it was seen running.
+    /// Report that it is running.
     ReportRunning,
-    /// Say that a deadline passed.
+    /// Report that a deadline passed.
     ReportDeadline(&'static str),
-    /// Tell the service to end it.
+    /// Ask the service to terminate it.
     Terminate(StopReason),
-    /// Fetch its results.
+    /// Download its results.
     Collect,
-    /// Say the last word.
+    /// Record the final verdict.
     Close(Verdict),
 }
 
-/// How patient the monitor is.
+/// The timeouts and limits of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskLimits {
-    /// Waiting for a node.
+    /// Timeout for waiting for a node.
     pub queue: Option<Duration>,
-    /// Running, before the monitor ends what the service should have ended.
+    /// Timeout for running, after which the monitor ends what the service should have ended.
     pub run: Option<Duration>,
-    /// From telling it to end until it is given up.
+    /// Timeout from its termination until it is given up.
     pub stopping: Duration,
-    /// Between two times of telling it to end.
+    /// Interval between two requests to terminate it.
     pub stop_again: Duration,
-    /// Rests between tries to submit it.
+    /// Delays between attempts to submit it.
     pub delays: Delays,
-    /// Attempts after the first, when one exits with another code than 0.
+    /// Number of further attempts if one exits with a code other than 0.
     pub retries: u32,
-    /// What a task left that we ended is kept at the service. Not in a drop folder, where its file is done again.
+    /// Whether outputs of terminated tasks are kept at the service. Not in a drop folder, where the file is
+    /// processed again.
     pub keep_unfinished: bool,
 }
 
-/// A state and what to do on entering it.
+/// A state, and the commands on entering it.
 pub type Step = (TaskState, Vec<TaskCommand>);
 
-/// The machine of a task.
+/// The state machine of a task.
 #[derive(Debug)]
 pub struct Task;
 
@@ -249,7 +250,7 @@ impl Machine for Task {
     }
 }
 
-/// What follows from `event` at `now`.
+/// Returns the next state and the commands for `event` at `now`.
 pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimits) -> Step {
     use {TaskCommand as Do, TaskEvent as On, TaskState as Is};
     match (state, event) {
@@ -260,7 +261,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             may_pass: may_pass(&failure),
         }),
         (Is::Recovered { .. }, On::InputReady) => (Is::Recovered { input_ready: true }, vec![]),
-        // It was not there any more, so neither is the task.
+        // The input did not exist any more, so neither does the task.
         (Is::Recovered { .. }, On::InputFailed(failure)) => close(Verdict::Failed {
             cause: format!("input not uploaded again: {}", failure.message),
             delivered: false,
@@ -277,7 +278,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
                     Is::Resting { attempt, maybe_applied: maybe_applied || ambiguous, again_at: now + rest },
                     vec![Do::ReportDelay { attempt, rest, failure }],
                 ),
-                // It may be there and run: looks tell, and one that shows it missing has it submitted again.
+                // The task may exist and run: polls show that, and if it is missing, it is submitted again.
                 None if ambiguous || (maybe_applied && failure.kind == FailureKind::Transient) => {
                     (Is::Queued { until: limits.queue.map(|queue| now + queue) }, vec![])
                 }
@@ -312,11 +313,11 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Running { until: Some(until) }, On::TimePassed) if now >= until => {
             stop(StopReason::RunTimedOut, now, limits)
         }
-        // The life before ended it, and did not live to record that.
+        // The previous process terminated it, and crashed before it recorded that.
         (Is::Recovered { .. }, On::SeenEnded { ending, .. }) if ending.by_request => {
             close(stopped(StopReason::RunEnds, !(ending.started && limits.keep_unfinished)))
         }
-        // An attempt of its own, in a folder that nothing was written to.
+        // A new attempt, in an empty folder.
         (
             Is::Recovered { .. }
             | Is::Queued { .. }
@@ -325,8 +326,8 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | Is::Resting { .. },
             On::SeenEnded { attempt, ending },
         ) if attempt <= limits.retries && ending.may_differ() => {
-            let told = Do::ReportRetry { attempt: attempt + 1, cause: cause(&ending) };
-            (Is::Ready { attempt: 1, maybe_applied: false }, vec![told, Do::Submit])
+            let reports = Do::ReportRetry { attempt: attempt + 1, cause: cause(&ending) };
+            (Is::Ready { attempt: 1, maybe_applied: false }, vec![reports, Do::Submit])
         }
         (
             Is::Recovered { .. }
@@ -336,15 +337,15 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             | Is::Resting { .. },
             On::SeenEnded { ending, .. },
         ) => (Is::Collecting { ending, stopped: None }, vec![Do::Collect]),
-        // It succeeded before it could be ended, or it is a failure of its own with evidence to fetch.
+        // It succeeded before it could be ended, or it failed on its own and its outputs are evidence.
         (Is::Stopping { why, .. }, On::SeenEnded { ending, .. }) if ending.success || why.is_failure() => {
             (Is::Collecting { ending, stopped: Some(why) }, vec![Do::Collect])
         }
-        // A file that we kept it from completing looks like a complete one.
+        // An incomplete output file looks like a complete one.
         (Is::Stopping { why, .. }, On::SeenEnded { ending, .. }) => {
             close(stopped(why, !(ending.started && limits.keep_unfinished)))
         }
-        // Deleted behind our back: submit it again under its name.
+        // Deleted by another client: submit it again under its id.
         (Is::Queued { .. } | Is::Running { .. }, On::Vanished) => {
             (Is::Ready { attempt: 1, maybe_applied: false }, vec![Do::Submit])
         }
@@ -353,7 +354,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Waiting | Is::Resting { maybe_applied: false, .. }, On::StopAsked) => {
             close(stopped(StopReason::RunEnds, true))
         }
-        // Told through its job: one call instead of one for each task.
+        // Terminated with its job: one request instead of one per task.
         (Is::Ready { maybe_applied, .. }, On::StopAsked) => run_ends(maybe_applied, now, limits),
         (
             Is::Recovered { .. } | Is::Resting { .. } | Is::Queued { .. } | Is::Running { .. },
@@ -366,7 +367,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Stopping { why, again_at, until, .. }, On::Accepted { .. }) => {
             (Is::Stopping { why, may_run: true, again_at, until }, vec![])
         }
-        // Every task was looked at, and this one neither runs nor has ended.
+        // Every task was polled, and this one neither runs nor has ended.
         (Is::Stopping { why, .. }, On::JobEnded) => close(stopped(why, true)),
         (Is::Stopping { why, until, .. }, On::TimePassed) if now >= until => close(stopped(why, false)),
         (Is::Stopping { why, may_run, again_at: Some(again_at), until }, On::TimePassed)
@@ -380,10 +381,10 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
         (Is::Collecting { ending, stopped }, On::DeliveredShort(patterns)) => {
             let whole = verdict(&ending, stopped, None);
             close(match whole {
-                // What failed or was ended has its cause already.
+                // A failed or terminated task has its own reason already.
                 Verdict::Failed { .. } | Verdict::Unfinished { .. } => whole,
                 Verdict::Succeeded => Verdict::Failed {
-                    cause: format!("exit code 0, but no file fits outputs {patterns:?}"),
+                    cause: format!("exit code 0, but no file matches outputs {patterns:?}"),
                     delivered: true,
                     may_pass: false,
                 },
@@ -404,7 +405,7 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             close(verdict(&ending, stopped, Some(&failure)))
         }
         (Is::Collecting { ending, stopped }, On::Abandoned) => {
-            let failure = Failure::transient(Code::Abandoned, "the run ended while they were fetched");
+            let failure = Failure::transient(Code::Abandoned, "the run ended while they were downloaded");
             close(verdict(&ending, stopped, Some(&failure)))
         }
         (
@@ -418,11 +419,11 @@ pub fn apply(state: TaskState, event: TaskEvent, now: Elapsed, limits: &TaskLimi
             On::Abandoned,
         ) => close(stopped(StopReason::RunEnds, false)),
 
-        // Clocks tick and looks answer in every state; mostly that is no news.
+        // Time passes and polls return in every state, usually without news.
         (state, On::TimePassed | On::SeenActive | On::SeenRunning | On::SeenEnded { .. } | On::Vanished) => {
             (state, vec![])
         }
-        // Answers that come after the question lost its meaning.
+        // Responses that arrive when they are no longer needed.
         (
             state,
             On::InputReady
@@ -458,8 +459,8 @@ fn close(verdict: Verdict) -> Step {
 
 fn stopped(why: StopReason, delivered: bool) -> Verdict {
     let cause = match why {
-        StopReason::QueueTimedOut => "no node took it within deadlines.queue",
-        StopReason::RunTimedOut => "it ran longer than task.timeout and did not end when told to",
+        StopReason::QueueTimedOut => "no node started it within deadlines.queue",
+        StopReason::RunTimedOut => "it ran longer than task.timeout and did not end when terminated",
         StopReason::RunEnds => "the run ended before it did",
     };
     match why.is_failure() {
@@ -475,7 +476,7 @@ fn may_pass(failure: &Failure) -> bool {
     }
 }
 
-/// What a task that is over is called, now that its results came home or will not.
+/// Returns the verdict on an ended task, after its results were delivered or could not be.
 fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Failure>) -> Verdict {
     let delivered = undelivered.is_none();
     let lost = undelivered.map(|failure| format!("results not delivered: {}", failure.message));
@@ -493,7 +494,7 @@ fn verdict(ending: &Ending, why: Option<StopReason>, undelivered: Option<&Failur
     }
 }
 
-/// Why a task failed, in one line.
+/// Returns why a task failed, in one line.
 fn cause(ending: &Ending) -> String {
     match (&ending.failure, ending.exit_code) {
         (Some((code, _)), Some(exit)) if code == "FailureExitCode" => match signal(exit) {
@@ -507,14 +508,14 @@ fn cause(ending: &Ending) -> String {
     }
 }
 
-/// The signal behind an exit code, as shells and Linux nodes count.
+/// Returns the signal for an exit code, with the numbers of shells and Linux nodes.
 fn signal(exit: i32) -> Option<i32> {
     (129..=159).contains(&exit).then_some(exit - 128)
 }
 
 impl Ending {
-    /// Whether it is the end of a command that another attempt may bring to a better one: it exited with another code
-    /// than 0. Whatever else ends a task (its time limit, a request, a program that is not there) would end the next.
+    /// Returns whether another attempt may end better: the command exited with a code other than 0. Other
+    /// reasons (its time limit, a request, a missing program) would end the next attempt too.
     fn may_differ(&self) -> bool {
         let by_code = self.failure.as_ref().is_none_or(|(code, _)| code == "FailureExitCode");
         !self.success && !self.by_request && by_code && self.exit_code.is_some_and(|code| code != 0)
@@ -522,7 +523,7 @@ impl Ending {
 }
 
 impl StopReason {
-    /// Whether it is the task's own kind: then what it left is evidence, and is delivered.
+    /// Returns whether it is a failure of the task itself: then its outputs are evidence, and are delivered.
     pub fn is_failure(self) -> bool {
         match self {
             Self::RunTimedOut => true,
@@ -530,7 +531,7 @@ impl StopReason {
         }
     }
 
-    /// In a few words, for the record.
+    /// Returns a short text for the record.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueTimedOut => "queue deadline",
@@ -539,14 +540,14 @@ impl StopReason {
         }
     }
 
-    /// The reason that was told in these words.
+    /// Returns the reason for a recorded text.
     pub fn of(text: &str) -> Option<Self> {
         [Self::QueueTimedOut, Self::RunTimedOut, Self::RunEnds].into_iter().find(|why| why.as_str() == text)
     }
 }
 
 impl TaskState {
-    /// When to say `TimePassed`.
+    /// Returns the time for the next `TimePassed`.
     pub fn wakes_at(&self) -> Option<Elapsed> {
         match self {
             Self::Resting { again_at, .. } => Some(*again_at),
@@ -562,7 +563,7 @@ impl TaskState {
         }
     }
 
-    /// Whether it may still be submitted, once or again, while `attempt` is its latest attempt.
+    /// Returns whether it may still be submitted, if `attempt` is its latest attempt.
     pub fn may_be_submitted(&self, attempt: u32, limits: &TaskLimits) -> bool {
         match self {
             Self::Waiting | Self::Recovered { .. } | Self::Ready { .. } | Self::Resting { .. } => true,
@@ -571,7 +572,7 @@ impl TaskState {
         }
     }
 
-    /// Whether the service may know something new of it.
+    /// Returns whether polls may show changes of it.
     pub fn is_watched(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,5 @@
-//! Every state of every machine meets every event: the whole table, to be read when it changes.
+//! Combines every state of every state machine with every event: the complete table, to be reviewed when it
+//! changes.
 
 use dropmill_lifecycle::{
     Elapsed, Failure,
@@ -16,7 +17,7 @@ use dropmill_lifecycle::{
 };
 use std::{fmt::Debug, time::Duration};
 
-/// The moment at which everything happens: alarms at 20 s are over, alarms at 90 s are not.
+/// The time of all events: alarms at 20 s are due, alarms at 90 s are not.
 const NOW: Elapsed = Elapsed::secs(60);
 const OVER: Elapsed = Elapsed::secs(20);
 const TO_COME: Elapsed = Elapsed::secs(90);
@@ -31,7 +32,7 @@ fn never() -> Failure {
     Failure::permanent("Forbidden", "no")
 }
 
-/// One line for each pair: `state + event -> state [commands]`, short enough to be read.
+/// Writes one line for each pair: `state + event -> state [commands]`.
 fn table<S: Clone + Debug + PartialEq, E: Clone + Debug, C: Debug>(
     states: &[S],
     events: &[E],

@@ -1,4 +1,4 @@
-//! What holds for every file of a drop folder, whatever happens to it.
+//! Tests rules that hold for every file of a drop folder, whatever happens to it.
 
 mod common;
 
@@ -24,16 +24,16 @@ fn looked(size_bytes: u64) -> On {
 }
 
 fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
-    let told = format!("{state:?} + {event:?} at {now}");
+    let details = format!("{state:?} + {event:?} at {now}");
     assert_eq!(
         arrival::apply(state.clone(), event, now, &limits()),
         (next.clone(), commands.to_vec()),
-        "{told}"
+        "{details}"
     );
 }
 
 #[test]
-fn a_file_is_taken_when_two_looks_of_our_clock_saw_nobody_write() {
+fn a_file_is_claimed_when_two_checks_found_no_change() {
     let seen = Is::first(look(5), at(10));
     assert_eq!(seen.wakes_at(&limits()), Some(at(12)));
     check(&seen, looked(5), at(11), &seen, &[]);
@@ -41,7 +41,7 @@ fn a_file_is_taken_when_two_looks_of_our_clock_saw_nobody_write() {
     check(&seen, looked(5), at(12), &Is::Settled { look: look(5) }, &[Do::Queue]);
     let whole = On::Looked { look: look(5), whole: true };
     check(&seen, whole, at(10), &Is::Settled { look: look(5) }, &[Do::Queue]);
-    // Another file under its name is another file.
+    // Another file with its name is another file.
     let other = FileSnapshot { inode: 2, ..look(5) };
     check(&seen, On::Looked { look: other, whole: false }, at(20), &Is::first(other, at(20)), &[]);
     check(&Is::Settled { look: look(5) }, looked(9), at(30), &Is::first(look(9), at(30)), &[]);
@@ -49,7 +49,7 @@ fn a_file_is_taken_when_two_looks_of_our_clock_saw_nobody_write() {
 }
 
 #[test]
-fn a_file_that_was_written_to_after_it_was_taken_is_not_delivered_but_done_again_once_it_stands_still() {
+fn a_file_changed_after_the_claim_is_not_delivered_but_processed_again_when_stable() {
     let failed = Outcome::Failed { cause: "exit code 1".into() };
     for outcome in [Outcome::Done, failed, Outcome::Duplicate] {
         let publishing = Is::Publishing { outcome, attempt: 2 };
@@ -70,7 +70,7 @@ fn a_file_that_was_written_to_after_it_was_taken_is_not_delivered_but_done_again
 }
 
 #[test]
-fn how_a_file_looks_is_read_back_from_the_record() {
+fn a_snapshot_can_be_parsed_from_the_record() {
     let look = FileSnapshot { size_bytes: 5, modified_ns: -7, inode: u64::MAX };
     assert_eq!(look.to_string().parse(), Ok(look));
     for torn in ["", "5", "5/7", "5/x/1", "-5/7/1"] {
@@ -79,7 +79,7 @@ fn how_a_file_looks_is_read_back_from_the_record() {
 }
 
 #[test]
-fn it_is_moved_only_when_the_intent_is_durable_and_submitted_only_when_it_is_ours() {
+fn it_is_moved_only_after_the_intent_is_durable_and_submitted_only_after_the_move() {
     let settled = Is::Settled { look: look(5) };
     let intended = Is::Intended { look: look(5) };
     check(&settled, On::Room, at(1), &intended, &[Do::Intend]);
@@ -91,7 +91,7 @@ fn it_is_moved_only_when_the_intent_is_durable_and_submitted_only_when_it_is_our
 }
 
 #[test]
-fn what_ran_and_failed_has_failed_and_what_never_ran_comes_back() {
+fn a_task_that_failed_has_failed_and_one_that_never_ran_is_retried() {
     let working = |attempt| Is::Working { attempt };
     let done = Is::Publishing { outcome: Outcome::Done, attempt: 1 };
     check(&working(1), On::Closed(Closing::Succeeded), at(1), &done, &[Do::Publish(Outcome::Done)]);
@@ -109,7 +109,7 @@ fn what_ran_and_failed_has_failed_and_what_never_ran_comes_back() {
     let Is::Returning { attempt: 1, again_at } = state else { panic!("{state:?}") };
     assert!(matches!(&commands[..], [Do::ReportDelay { attempt: 1, .. }]), "{commands:?}");
     check(&state, On::TimePassed, again_at, &working(2), &[Do::Resubmit]);
-    // However often: what passes is no failure of the file. What is its own is tried so often, and no more.
+    // A temporary reason is never a failure of the file. Its own failure has a limited number of attempts.
     let untried = On::Closed(Closing::Untried("no pool".into()));
     assert!(matches!(arrival::apply(working(99), untried, at(1), &limits()).0, Is::Returning { .. }));
     let refused = || On::Closed(Closing::Refused("input not uploaded".into()));
@@ -119,7 +119,7 @@ fn what_ran_and_failed_has_failed_and_what_never_ran_comes_back() {
 }
 
 #[test]
-fn a_result_is_tried_to_be_put_in_its_place_for_ever() {
+fn the_publication_of_a_result_is_retried_without_end() {
     let mut state = Is::Publishing { outcome: Outcome::Done, attempt: 1 };
     for number in 1..50 {
         let failure = if number % 2 == 0 { busy() } else { refused() };

@@ -1,4 +1,4 @@
-//! What holds for every job, whatever happens to it.
+//! Tests rules that hold for every job, whatever happens to it.
 
 mod common;
 
@@ -17,8 +17,8 @@ fn apply(state: Is, event: On, now: Elapsed) -> job::Step {
 }
 
 fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
-    let told = format!("{state:?} + {event:?} at {now}");
-    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+    let details = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{details}");
 }
 
 fn creating(attempt: u32, maybe_applied: bool) -> Is {
@@ -45,7 +45,7 @@ fn deleting(now: u64) -> Is {
     Is::Deleting { looks: 0, again_at: at(now + 2), until: at(now + 120) }
 }
 
-/// What the alarms alone lead to: each rings when it should, nobody else says a word.
+/// Returns the result of alarms without any other event.
 fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<(Elapsed, Do)>) {
     let mut done = vec![];
     for _ in 0..10_000 {
@@ -60,7 +60,7 @@ fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<(Elapsed, Do
 }
 
 #[test]
-fn a_create_is_tried_again_after_its_rest_until_the_table_ends() {
+fn a_creation_is_retried_after_each_delay_until_the_table_ends() {
     for failure in [busy(), maybe_applied()] {
         let may_exist = failure == maybe_applied();
         let mut state = creating(1, false);
@@ -79,7 +79,7 @@ fn a_create_is_tried_again_after_its_rest_until_the_table_ends() {
 }
 
 #[test]
-fn the_services_word_on_when_to_come_back_is_a_lower_bound() {
+fn retry_after_is_a_lower_bound() {
     for (asked, again_at) in [(30, 40), (0, 11)] {
         let (next, _) = apply(creating(1, false), On::CreateFailed(busy_for(asked)), at(10));
         assert_eq!(next, Is::Resting { attempt: 1, maybe_applied: false, again_at: at(again_at) });
@@ -87,7 +87,7 @@ fn the_services_word_on_when_to_come_back_is_a_lower_bound() {
 }
 
 #[test]
-fn a_job_that_may_have_been_made_is_remembered_through_every_later_try() {
+fn a_job_that_may_have_been_created_is_remembered_in_every_later_attempt() {
     check(&creating(2, true), On::CreateFailed(refused()), at(5), &Is::Lost, &[Do::ReportLost(refused())]);
     check(
         &creating(2, false),
@@ -109,31 +109,31 @@ fn a_job_that_may_have_been_made_is_remembered_through_every_later_try() {
 
 #[test]
 fn cancel_while_creating_still_deletes_what_may_exist() {
-    let told = Do::Terminate("Cancelled".into());
-    check(&creating(1, false), cancel(), at(5), &terminating(125, None, false), &[told]);
-    // The create's answer comes late: it opens nothing.
+    let details = Do::Terminate("Cancelled".into());
+    check(&creating(1, false), cancel(), at(5), &terminating(125, None, false), &[details]);
+    // The response to the creation arrives late: it has no effect.
     for late in [On::Created, On::CreateFailed(refused()), On::AllTasksIn] {
         let state = terminating(125, None, false);
         check(&state, late, at(6), &state, &[]);
     }
-    // There was nothing to terminate, or it was done: the delete follows either way.
+    // There was nothing to terminate, or it was done: the deletion follows in both cases.
     let (ended, commands) = apply(terminating(125, None, false), On::TerminateSucceeded, at(7));
     assert_eq!(commands, [Do::ReportTerminated]);
     check(&ended, On::EndAsked, at(8), &deleting(8), &[Do::Delete]);
 }
 
 #[test]
-fn a_job_is_told_to_end_itself_only_after_its_last_task_is_in() {
+fn a_job_is_sealed_only_after_its_last_task_is_added() {
     for state in [Is::Absent, creating(1, false), resting(false), Is::Lost, Is::Terminated, Is::Gone] {
         check(&state, On::AllTasksIn, at(5), &state, &[]);
     }
     check(&Is::Open, On::AllTasksIn, at(5), &sealing(None), &[Do::Seal]);
-    // A second time, because a task vanished and was added again: it will end itself already.
+    // Again, because a task vanished and was added again: the job is sealed already.
     check(&Is::Sealed, On::AllTasksIn, at(5), &Is::Sealed, &[]);
 }
 
 #[test]
-fn a_job_that_could_not_be_sealed_works_on_and_counts_as_open() {
+fn a_job_that_could_not_be_sealed_continues_and_counts_as_open() {
     let (rest, commands) = apply(sealing(None), On::SealFailed(maybe_applied()), at(5));
     assert_eq!(rest, sealing(Some(at(6))));
     assert!(matches!(&commands[..], [Do::ReportDelay { what: "seal job", .. }]), "{commands:?}");
@@ -142,7 +142,7 @@ fn a_job_that_could_not_be_sealed_works_on_and_counts_as_open() {
 }
 
 #[test]
-fn tasks_are_taken_from_open_until_told_to_end() {
+fn tasks_are_accepted_from_open_until_the_termination() {
     let takes = [Is::Open, sealing(None), sealing(Some(at(9))), Is::Sealed];
     let takes_not = [
         Is::Absent,
@@ -161,7 +161,7 @@ fn tasks_are_taken_from_open_until_told_to_end() {
 }
 
 #[test]
-fn a_job_that_somebody_deleted_is_lost_and_the_run_hears_it() {
+fn a_job_deleted_by_another_client_is_lost_and_reported() {
     for state in [Is::Open, sealing(None), Is::Sealed] {
         let (next, commands) = apply(state, On::FoundMissing, at(5));
         assert_eq!(next, Is::Lost);
@@ -173,11 +173,11 @@ fn a_job_that_somebody_deleted_is_lost_and_the_run_hears_it() {
 }
 
 #[test]
-fn who_asks_to_terminate_hears_of_it_whatever_the_service_says() {
+fn every_termination_is_reported_whatever_the_response() {
     for (outcome, now) in [
         (On::TerminateSucceeded, 5),
         (On::TerminateFailed(refused()), 5),
-        // A rest that would go beyond the end of patience is not begun.
+        // No delay that would exceed the timeout is started.
         (On::TerminateFailed(busy()), 119),
         (On::TerminateFailed(busy_for(200)), 5),
     ] {
@@ -193,21 +193,21 @@ fn who_asks_to_terminate_hears_of_it_whatever_the_service_says() {
 
 #[test]
 fn a_job_that_is_kept_is_never_left_open() {
-    let told = [Do::Terminate("RunEnded".into())];
+    let details = [Do::Terminate("RunEnded".into())];
     for state in [creating(1, false), resting(true), Is::Open, sealing(None), sealing(Some(at(9))), Is::Lost]
     {
         let (next, commands) = apply(state.clone(), On::Released, at(5));
         assert!(matches!(next, Is::Terminating { kept: true, .. }), "{state:?} -> {next:?}");
-        assert_eq!(commands, told, "{state:?}");
+        assert_eq!(commands, details, "{state:?}");
     }
-    // One that is being told is told to the end.
+    // A termination in progress is completed.
     let rest = terminating(120, Some(at(9)), false);
     check(&rest, On::Released, at(5), &terminating(120, Some(at(9)), true), &[]);
     let (again, commands) = apply(terminating(120, Some(at(9)), true), On::TimePassed, at(9));
     assert_eq!(commands, [Do::Terminate("Cancelled".into())]);
     let (left, commands) = apply(again, On::TerminateSucceeded, at(10));
     assert_eq!((left, commands), (Is::Left, vec![Do::ReportLeft("kept, as cleanup.job says".into())]));
-    // One that ended, or will by itself, is left alone.
+    // A job that has ended, or will end on its own, is left alone.
     for state in [Is::Sealed, Is::Terminated] {
         let left = [Do::ReportLeft("kept, as cleanup.job says".into())];
         check(&state, On::Released, at(5), &Is::Left, &left);
@@ -215,17 +215,17 @@ fn a_job_that_is_kept_is_never_left_open() {
 }
 
 #[test]
-fn a_kept_job_that_could_not_be_told_to_end_is_named_with_the_reason() {
+fn a_kept_job_that_could_not_be_terminated_is_reported_with_the_reason() {
     let (left, commands) = apply(terminating(120, None, true), On::TerminateFailed(refused()), at(5));
     assert_eq!(left, Is::Left);
     assert!(
-        matches!(&commands[..], [Do::ReportLeft(why)] if why.contains("not told to end: no")),
+        matches!(&commands[..], [Do::ReportLeft(why)] if why.contains("could not be terminated: no")),
         "{commands:?}"
     );
 }
 
 #[test]
-fn a_delete_that_was_lost_is_asked_for_again_even_if_no_look_succeeds() {
+fn a_lost_deletion_request_is_repeated_even_if_no_poll_succeeds() {
     let (failed, commands) = apply(deleting(0), On::DeleteFailed(busy()), at(1));
     assert_eq!(commands, []);
     let (_, _, done) = in_silence(failed, at(1));
@@ -235,7 +235,7 @@ fn a_delete_that_was_lost_is_asked_for_again_even_if_no_look_succeeds() {
 }
 
 #[test]
-fn a_job_that_will_not_go_is_left_at_the_deadline_and_named() {
+fn a_job_that_is_not_deleted_by_the_deadline_is_reported_as_left() {
     let (end, when, done) = in_silence(deleting(0), at(0));
     assert_eq!((end, when), (Is::Left, at(120)));
     assert!(matches!(done.last(), Some((_, Do::ReportLeft(_)))), "{done:?}");
@@ -244,7 +244,7 @@ fn a_job_that_will_not_go_is_left_at_the_deadline_and_named() {
 }
 
 #[test]
-fn the_last_word_is_said_once_however_often_the_end_is_asked() {
+fn the_final_report_is_sent_once_however_often_the_end_is_requested() {
     for state in [Is::Gone, Is::Left] {
         for event in [On::EndAsked, On::Released, cancel(), On::FoundMissing, On::TimePassed, On::Created] {
             check(&state, event, at(5), &state, &[]);
@@ -274,20 +274,20 @@ fn some_event(dice: &mut Dice) -> On {
 }
 
 #[test]
-fn no_walk_forgets_a_job_or_waits_for_ever() {
+fn no_random_walk_forgets_a_job_or_waits_for_ever() {
     for seed in 0..WALKS {
         let dice = &mut Dice::of(seed);
         let (mut state, mut now, mut said, mut story) = (Is::Absent, at(0), vec![], vec![]);
-        // Whether the service may have a job of ours, and whether nothing tells it to end.
+        // Whether the service may have the job, and whether nothing ends it.
         let (mut may_exist, mut open) = (false, false);
         for _ in 0..STEPS {
             now = dice.moment(now, state.wakes_at());
             let event = some_event(dice);
             story.push(format!("{now} {state:?} + {event:?}"));
             let (next, commands) = apply(state.clone(), event.clone(), now);
-            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            let details = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
             if matches!(state, Is::Gone | Is::Left) {
-                assert_eq!((&next, &commands[..]), (&state, &[][..]), "{}", told());
+                assert_eq!((&next, &commands[..]), (&state, &[][..]), "{}", details());
             }
             let asked = |command: &Do| commands.contains(command);
             match (&state, &event) {
@@ -299,7 +299,7 @@ fn no_walk_forgets_a_job_or_waits_for_ever() {
                     may_exist = true
                 }
                 (Is::Sealing { .. }, On::SealSucceeded) => open = false,
-                // Done, or given up and said so.
+                // Done, or given up with a report.
                 (Is::Terminating { .. }, On::TerminateSucceeded | On::TerminateFailed(_)) => {
                     open &= matches!(next, Is::Terminating { .. });
                 }
@@ -312,22 +312,22 @@ fn no_walk_forgets_a_job_or_waits_for_ever() {
             let lost = commands.iter().any(|command| matches!(command, Do::ReportLost(_)));
             let ends = commands.iter().any(|command| matches!(command, Do::Terminate(_)));
             match &next {
-                Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", told()),
-                Is::Sealing { .. } if changed => assert!(asked(&Do::Seal), "{}", told()),
-                Is::Terminating { .. } if changed => assert!(ends, "{}", told()),
-                Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", told()),
-                Is::Lost if changed => assert!(lost, "{}", told()),
-                Is::Gone if changed => assert!(asked(&Do::ReportGone) && !may_exist, "{}", told()),
-                Is::Left if changed && event == On::Released => assert!(!open, "{}", told()),
+                Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", details()),
+                Is::Sealing { .. } if changed => assert!(asked(&Do::Seal), "{}", details()),
+                Is::Terminating { .. } if changed => assert!(ends, "{}", details()),
+                Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", details()),
+                Is::Lost if changed => assert!(lost, "{}", details()),
+                Is::Gone if changed => assert!(asked(&Do::ReportGone) && !may_exist, "{}", details()),
+                Is::Left if changed && event == On::Released => assert!(!open, "{}", details()),
                 Is::Resting { .. } | Is::Deleting { .. } => {
-                    assert!(next.wakes_at().is_some(), "{}", told());
+                    assert!(next.wakes_at().is_some(), "{}", details());
                 }
-                // A call is on its way, or the run was told, or it was the run that has to speak.
+                // A request is in flight, the run was notified, or the run must act.
                 _ => {}
             }
             said.extend(commands);
             state = next;
-            // The end, asked here, is reached by the alarms alone.
+            // After the end is requested here, the alarms alone reach the final state.
             let (ending, _) = apply(state.clone(), On::EndAsked, now);
             let (end, when, _) = in_silence(ending, now);
             assert!(matches!(end, Is::Gone | Is::Left), "seed {seed}: {story:#?} {end:?}");

@@ -1,4 +1,4 @@
-//! What holds for every daemon over a drop folder, whatever it waits for.
+//! Tests rules that hold for every daemon of a drop folder, whatever it waits for.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn a_run_is_opened_when_files_need_one() {
 }
 
 #[test]
-fn runs_that_fail_are_opened_less_and_less_often_and_a_good_one_resets_that() {
+fn failed_runs_increase_the_delay_and_a_good_one_resets_it() {
     let opening = Is::Opening(Backoff::default());
     let waiting = Is::Waiting(backoff(1, at(11)));
     let report = Do::ReportDelay { delay: secs(1), cause: "no space".into() };
@@ -50,7 +50,7 @@ fn runs_that_fail_are_opened_less_and_less_often_and_a_good_one_resets_that() {
     assert_eq!(Mill::wakes_at(&waiting, &limits()), Some(at(11)));
     check(&waiting, On::TimePassed, at(10), &waiting, &[]);
     check(&waiting, On::TimePassed, at(11), &Is::Opening(backoff(1, at(11))), &[Do::Open]);
-    // A run that ended badly delays the next one, before and after it is asked for.
+    // A run that failed delays the next one, before and after it is requested.
     let ready = Is::Ready(backoff(1, at(11)));
     check(&ready, On::RunEnded { well: false }, at(20), &Is::Ready(backoff(2, at(24))), &[]);
     check(&Is::Ready(backoff(2, at(24))), On::RunNeeded, at(21), &Is::Waiting(backoff(2, at(24))), &[]);
@@ -65,7 +65,7 @@ fn runs_that_fail_are_opened_less_and_less_often_and_a_good_one_resets_that() {
 }
 
 #[test]
-fn an_order_to_drain_is_carried_out_whatever_the_daemon_waits_for() {
+fn a_drain_request_is_carried_out_in_every_state() {
     let draining = Is::Draining { until: at(40), cancelled: false };
     for state in [Is::default(), Is::Waiting(backoff(9, at(3600))), Is::Opening(Backoff::default())] {
         check(&state, On::DrainAsked, at(10), &draining, &[Do::StopTaking]);
@@ -77,20 +77,20 @@ fn an_order_to_drain_is_carried_out_whatever_the_daemon_waits_for() {
 }
 
 #[test]
-fn pools_that_the_service_did_not_delete_are_deleted_again_while_there_is_patience() {
+fn pools_that_were_not_deleted_are_deleted_again_until_the_timeout() {
     let refused = On::PoolsAnswered { all: false };
     check(&deleting(1, None, 32), refused.clone(), at(13), &deleting(1, Some(14), 32), &[]);
     assert_eq!(Mill::wakes_at(&deleting(1, Some(14), 32), &limits()), Some(at(14)));
     check(&deleting(1, Some(14), 32), On::TimePassed, at(13), &deleting(1, Some(14), 32), &[]);
     check(&deleting(1, Some(14), 32), On::TimePassed, at(14), &deleting(2, None, 32), &[Do::DeletePools]);
     check(&deleting(2, None, 32), refused, at(15), &deleting(2, Some(19), 32), &[]);
-    // Patience ends, also between two attempts.
+    // The timeout also ends a delay between two attempts.
     assert_eq!(Mill::wakes_at(&deleting(9, Some(40), 32), &limits()), Some(at(32)));
     check(&deleting(9, Some(40), 32), On::TimePassed, at(32), &Is::Over, &[Do::Finish]);
 }
 
 #[test]
-fn patience_ends_twice_and_then_the_daemon_ends() {
+fn after_two_timeouts_the_daemon_ends() {
     let draining = |until, cancelled| Is::Draining { until: at(until), cancelled };
     check(&draining(40, false), On::TimePassed, at(39), &draining(40, false), &[]);
     check(&draining(40, false), On::TimePassed, at(40), &draining(80, true), &[Do::CancelRuns]);
@@ -98,7 +98,7 @@ fn patience_ends_twice_and_then_the_daemon_ends() {
 }
 
 #[test]
-fn an_order_to_stop_ends_the_daemon_at_once_and_once() {
+fn a_stop_request_ends_the_daemon_at_once_and_only_once() {
     let states = [
         Is::default(),
         Is::Waiting(backoff(1, at(99))),
@@ -112,9 +112,9 @@ fn an_order_to_stop_ends_the_daemon_at_once_and_once() {
     check(&Is::Over, On::StopAsked, at(1), &Is::Over, &[]);
 }
 
-/// Walks at random: after an order to drain, time alone ends every daemon within its patience.
+/// Random walks: after a drain request, time alone ends every daemon within its timeouts.
 #[test]
-fn every_daemon_ends_within_its_patience() {
+fn every_daemon_ends_within_its_timeouts() {
     let events = [
         On::RunNeeded,
         On::Opened,
@@ -141,7 +141,7 @@ fn every_daemon_ends_within_its_patience() {
 }
 
 #[test]
-fn nodes_are_released_once_nothing_needs_them_and_asked_again_until_the_service_accepts() {
+fn unused_nodes_are_released_with_retries_until_the_service_accepts() {
     use {ReleaseCommand as Do, ReleaseEvent as On, ReleaseState as Is};
     let limits = ReleaseLimits { every: secs(60) };
     let in_use = |check_at| Is::InUse { check_at: at(check_at) };
@@ -154,7 +154,7 @@ fn nodes_are_released_once_nothing_needs_them_and_asked_again_until_the_service_
         (Is::Releasing, On::Answered { all: true }, 7, Is::Released, vec![]),
         (Is::Released, On::Idle, 8, Is::Released, vec![]),
         (Is::Released, On::Used, 9, in_use(69), vec![]),
-        // A run was opened while the service was asked: its answer is about nodes that are asked for again.
+        // A run was opened during the request: its response concerns nodes that are requested again.
         (in_use(69), On::Answered { all: true }, 10, in_use(69), vec![]),
     ];
     for (state, event, now, next, commands) in table {

@@ -1,4 +1,4 @@
-//! What holds for every pool, whatever happens to it.
+//! Tests rules that hold for every pool, whatever happens to it.
 
 mod common;
 
@@ -26,8 +26,8 @@ fn apply(state: Is, event: On, now: Elapsed) -> pool::Step {
 }
 
 fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
-    let told = format!("{state:?} + {event:?} at {now}");
-    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+    let details = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{details}");
 }
 
 fn creating(attempt: u32, maybe_applied: bool) -> Is {
@@ -46,7 +46,7 @@ fn view(steady: bool, present: u32, ready: u32) -> PoolView {
     PoolView { steady, target: 3, present, ready, ..PoolView::default() }
 }
 
-/// What the alarms alone lead to: each rings when it should, nobody else says a word.
+/// Returns the result of alarms without any other event.
 fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<(Elapsed, Do)>) {
     let mut done = vec![];
     for _ in 0..10_000 {
@@ -80,7 +80,7 @@ fn startup_ends_at_its_deadline_and_not_before() {
 }
 
 #[test]
-fn a_deadline_that_finds_some_nodes_ready_goes_on_with_them_and_says_so() {
+fn a_deadline_with_some_ready_nodes_continues_with_them_and_reports_it() {
     let (next, commands) = apply(starting(false, 2), On::TimePassed, at(600));
     assert_eq!(next, Is::Steady { ready: 2, look_at: at(615), dead_at: None });
     assert!(
@@ -93,17 +93,17 @@ fn a_deadline_that_finds_some_nodes_ready_goes_on_with_them_and_says_so() {
 }
 
 #[test]
-fn start_tasks_have_their_own_time_from_the_moment_all_nodes_are_there() {
+fn start_tasks_have_their_own_timeout_from_the_allocation_of_all_nodes() {
     let (next, _) = apply(starting(false, 0), On::Seen(view(true, 3, 0)), at(590));
     let Is::Starting { allocated: true, until, .. } = next else { panic!("{next:?}") };
     assert_eq!(until, at(890));
-    // A second look does not give them more.
+    // A second poll does not extend it.
     let (next, _) = apply(next, On::Seen(view(true, 3, 1)), at(700));
     assert!(matches!(next, Is::Starting { until, .. } if until == at(890)), "{next:?}");
 }
 
 #[test]
-fn a_transient_create_rests_as_long_as_the_table_and_the_service_say() {
+fn a_transient_failure_of_the_creation_waits_for_the_table_and_retry_after() {
     for (attempt, failure, again_at) in [
         (1, busy(), 11),
         (2, busy(), 14),
@@ -119,14 +119,14 @@ fn a_transient_create_rests_as_long_as_the_table_and_the_service_say() {
 }
 
 #[test]
-fn a_rest_ends_at_its_moment_and_not_before() {
+fn a_delay_ends_at_its_time_and_not_before() {
     let rest = Is::Resting { attempt: 1, maybe_applied: true, again_at: at(20), until: at(600) };
     check(&rest, On::TimePassed, Elapsed(19_999), &rest, &[]);
     check(&rest, On::TimePassed, at(20), &creating(2, true), &[Do::Create]);
 }
 
 #[test]
-fn a_create_is_given_up_when_refused_or_out_of_tries_or_out_of_time() {
+fn a_creation_fails_when_rejected_or_out_of_attempts_or_out_of_time() {
     let late = Is::Creating { attempt: 1, maybe_applied: false, until: at(11) };
     for (state, failure) in
         [(creating(1, false), refused()), (creating(3, false), busy()), (late, busy_for(1))]
@@ -142,8 +142,8 @@ fn a_create_is_given_up_when_refused_or_out_of_tries_or_out_of_time() {
 }
 
 #[test]
-fn a_pool_that_may_have_been_made_is_never_called_unmade() {
-    // An ambiguous try is remembered through every later one, however that ends.
+fn a_pool_that_may_have_been_created_is_never_reported_as_never_created() {
+    // An ambiguous attempt is remembered in every later one, however that ends.
     let (rest, _) = apply(creating(1, false), On::CreateFailed(maybe_applied()), at(0));
     let (again, _) = apply(rest.clone(), On::TimePassed, at(1));
     assert_eq!(again, creating(2, true));
@@ -159,14 +159,14 @@ fn a_pool_that_may_have_been_made_is_never_called_unmade() {
 #[test]
 fn cancel_while_creating_still_deletes_what_may_exist() {
     check(&creating(1, false), On::EndAsked, at(5), &deleting(5), &[Do::Delete]);
-    // The answer to the create comes late: it does not bring the pool back to life.
+    // The late response to the creation does not restore the pool.
     for late in [On::Created, On::CreateFailed(busy()), On::CreateFailed(refused())] {
         check(&deleting(5), late, at(6), &deleting(5), &[]);
     }
 }
 
 #[test]
-fn what_was_never_made_is_not_deleted() {
+fn a_pool_that_was_never_created_is_not_deleted() {
     let rest = Is::Resting { attempt: 1, maybe_applied: false, again_at: at(20), until: at(600) };
     for state in [Is::Absent, Is::NeverCreated, rest] {
         for event in [On::EndAsked, On::Released] {
@@ -176,7 +176,7 @@ fn what_was_never_made_is_not_deleted() {
 }
 
 #[test]
-fn missing_nodes_are_asked_for_again_in_due_time_and_only_while_the_service_rests() {
+fn missing_nodes_are_requested_again_after_a_delay_and_only_while_the_pool_is_steady() {
     let state = starting(false, 1);
     for (now, seen, asks) in [
         (59, view(true, 2, 1), false),
@@ -193,7 +193,7 @@ fn missing_nodes_are_asked_for_again_in_due_time_and_only_while_the_service_rest
 }
 
 #[test]
-fn nodes_that_somebody_took_away_are_asked_for_at_once() {
+fn nodes_removed_by_another_client_are_requested_again_at_once() {
     let seen = |steady, shrunk| PoolView { shrunk, ..view(steady, 0, 0) };
     for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900), dead_at: None }] {
         for (seen, asks) in [(seen(true, true), true), (seen(false, true), false), (seen(true, false), false)]
@@ -206,7 +206,7 @@ fn nodes_that_somebody_took_away_are_asked_for_at_once() {
 }
 
 #[test]
-fn a_pool_is_ready_when_every_node_has_its_verdict_and_one_is_good() {
+fn a_pool_is_ready_when_every_node_has_a_final_state_and_one_is_usable() {
     let failed = |ready, start_task_failed| PoolView { start_task_failed, ..view(true, 3, ready) };
     for (seen, ready) in [
         (view(true, 3, 3), Some(3)),
@@ -217,11 +217,11 @@ fn a_pool_is_ready_when_every_node_has_its_verdict_and_one_is_good() {
         (view(true, 2, 2), None),
     ] {
         let (next, commands) = apply(starting(false, 0), On::Seen(seen.clone()), at(10));
-        let told = commands.iter().find_map(|command| match command {
+        let details = commands.iter().find_map(|command| match command {
             Do::ReportReady { nodes } => Some(*nodes),
             _ => None,
         });
-        assert_eq!(told, ready, "{seen:?}");
+        assert_eq!(details, ready, "{seen:?}");
         assert_eq!(matches!(next, Is::Steady { .. }), ready.is_some(), "{seen:?}");
         let degraded = commands.iter().any(|command| matches!(command, Do::ReportDegraded(_)));
         assert_eq!(degraded, ready.is_some_and(|ready| ready < 3), "{seen:?}");
@@ -229,7 +229,7 @@ fn a_pool_is_ready_when_every_node_has_its_verdict_and_one_is_good() {
 }
 
 #[test]
-fn a_pool_without_a_node_that_will_ever_work_is_lost_at_once_and_one_with_hope_is_not() {
+fn a_pool_without_usable_nodes_is_lost_at_once_unless_nodes_may_recover() {
     let dead = |start_task_failed, unusable, present, ready| PoolView {
         start_task_failed,
         unusable,
@@ -247,46 +247,46 @@ fn a_pool_without_a_node_that_will_ever_work_is_lost_at_once_and_one_with_hope_i
     ] {
         for state in [starting(false, 0), Is::Steady { ready: 0, look_at: at(900), dead_at: None }] {
             let (next, commands) = apply(state.clone(), On::Seen(seen.clone()), at(10));
-            let told: Option<&Failure> = commands.iter().find_map(|command| match command {
+            let details: Option<&Failure> = commands.iter().find_map(|command| match command {
                 Do::ReportLost(failure) => Some(failure),
                 _ => None,
             });
-            assert_eq!(told.map(|failure| failure.code.as_str()), code, "{state:?} {seen:?}");
+            assert_eq!(details.map(|failure| failure.code.as_str()), code, "{state:?} {seen:?}");
             assert_eq!(next == Is::Lost, code.is_some(), "{state:?} {seen:?}");
         }
     }
 }
 
 #[test]
-fn a_pool_whose_nodes_are_all_unusable_is_lost_only_when_its_patience_is_over() {
+fn a_pool_with_only_unusable_nodes_is_lost_after_the_timeout() {
     let unusable = |spot_unusable| PoolView { unusable: 3, spot_unusable, ..view(true, 3, 0) };
     for (spot, patience) in [(false, 1000), (true, 2000)] {
         for state in [starting(true, 0), Is::Steady { ready: 3, look_at: at(20), dead_at: None }] {
-            let (waiting, told) = apply(state.clone(), On::Seen(unusable(spot)), at(10));
+            let (waiting, details) = apply(state.clone(), On::Seen(unusable(spot)), at(10));
             assert!(
-                matches!(&told[..], [Do::ReportDegraded(said)] if said.contains("waiting for them to recover")),
-                "{state:?} {told:?}"
+                matches!(&details[..], [Do::ReportDegraded(said)] if said.contains("waiting for them to recover")),
+                "{state:?} {details:?}"
             );
-            // It is said once, and patience is not begun anew; no other deadline ends it meanwhile.
-            let (waiting, told) = apply(waiting, On::Seen(unusable(spot)), at(700));
-            assert_eq!(told, [], "{state:?}");
-            let (waiting, told) = apply(waiting, On::TimePassed, at(9 + patience));
-            assert_eq!(told, [Do::Look], "{state:?}");
-            // They recover, and what breaks later has a patience of its own.
+            // It is reported once, and the timeout does not start again; no other deadline ends it meanwhile.
+            let (waiting, details) = apply(waiting, On::Seen(unusable(spot)), at(700));
+            assert_eq!(details, [], "{state:?}");
+            let (waiting, details) = apply(waiting, On::TimePassed, at(9 + patience));
+            assert_eq!(details, [Do::Look], "{state:?}");
+            // They recover, and later failures have a new timeout.
             let (recovered, _) = apply(waiting.clone(), On::Seen(view(true, 3, 3)), at(900));
             assert!(matches!(recovered, Is::Steady { ready: 3, dead_at: None, .. }), "{recovered:?}");
-            let (lost, told) = apply(waiting, On::TimePassed, at(10 + patience));
+            let (lost, details) = apply(waiting, On::TimePassed, at(10 + patience));
             assert_eq!(lost, Is::Lost, "{state:?}");
             assert!(
-                matches!(&told[..], [Do::ReportLost(why)] if why.code == Code::NodesUnusable),
-                "{told:?}"
+                matches!(&details[..], [Do::ReportLost(why)] if why.code == Code::NodesUnusable),
+                "{details:?}"
             );
         }
     }
 }
 
 #[test]
-fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
+fn a_pool_deleted_by_another_client_is_lost_and_reported() {
     for state in [starting(false, 0), Is::Steady { ready: 3, look_at: at(20), dead_at: None }] {
         let (next, commands) = apply(state, On::FoundMissing, at(10));
         assert_eq!(next, Is::Lost);
@@ -298,7 +298,7 @@ fn a_pool_that_somebody_deleted_is_lost_and_the_run_hears_it() {
 }
 
 #[test]
-fn fewer_ready_nodes_are_said_once_not_at_every_look() {
+fn fewer_ready_nodes_are_reported_once_not_at_every_poll() {
     let steady = Is::Steady { ready: 3, look_at: at(20), dead_at: None };
     let (fewer, commands) = apply(steady, On::Seen(view(true, 3, 1)), at(10));
     assert!(matches!(&commands[..], [Do::ReportDegraded(_)]), "{commands:?}");
@@ -307,26 +307,26 @@ fn fewer_ready_nodes_are_said_once_not_at_every_look() {
 }
 
 #[test]
-fn looks_at_a_pool_that_goes_thin_out_to_the_longest_pause() {
+fn polls_of_a_deleted_pool_have_growing_intervals() {
     let (_, _, done) = in_silence(deleting(0), at(0));
     let looks: Vec<_> = done.iter().map(|(moment, _)| moment.0 / 1000).take(7).collect();
     assert_eq!(looks, [2, 4, 8, 16, 31, 46, 61]);
 }
 
 #[test]
-fn a_delete_that_was_lost_is_asked_for_again_even_if_no_look_succeeds() {
+fn a_lost_deletion_request_is_repeated_even_if_no_poll_succeeds() {
     let (failed, commands) = apply(deleting(0), On::DeleteFailed(busy()), at(1));
     assert_eq!(commands, []);
     let (_, _, done) = in_silence(failed, at(1));
-    // The first thing after the rest of 1 s is the request itself, not a look that might fail as well.
+    // The first action after the delay of 1 s is the request itself, not a poll, which might fail as well.
     assert_eq!(done.first(), Some(&(at(2), Do::Delete)));
-    // One that was accepted is repeated too, only later: accepted is not carried out.
+    // An accepted request is repeated too, only later, because accepted does not mean carried out.
     let (_, _, done) = in_silence(deleting(0), at(0));
     assert!(done.iter().any(|(_, command)| *command == Do::Delete), "{done:?}");
 }
 
 #[test]
-fn a_look_that_finds_the_pool_still_there_asks_for_nothing() {
+fn a_poll_that_finds_the_pool_requests_nothing() {
     for looks in [0, 1, 7, 8, 16] {
         let state = Is::Deleting { looks, again_at: at(20), until: at(120) };
         check(&state, On::Seen(view(true, 3, 3)), at(10), &state, &[]);
@@ -334,7 +334,7 @@ fn a_look_that_finds_the_pool_still_there_asks_for_nothing() {
 }
 
 #[test]
-fn a_pool_that_will_not_go_is_left_at_the_deadline_and_named() {
+fn a_pool_that_is_not_deleted_by_the_deadline_is_reported_as_left() {
     let (end, when, done) = in_silence(deleting(0), at(0));
     assert_eq!((end, when), (Is::Left, at(120)));
     let last: Vec<_> = done.iter().rev().take(2).map(|(_, command)| command).collect();
@@ -344,7 +344,7 @@ fn a_pool_that_will_not_go_is_left_at_the_deadline_and_named() {
 }
 
 #[test]
-fn a_released_pool_stands_and_nothing_is_asked_of_the_service() {
+fn a_released_pool_is_kept_without_further_requests() {
     for state in [
         creating(1, false),
         starting(true, 1),
@@ -358,7 +358,7 @@ fn a_released_pool_stands_and_nothing_is_asked_of_the_service() {
 }
 
 #[test]
-fn the_last_word_is_said_once_however_often_the_end_is_asked() {
+fn the_final_report_is_sent_once_however_often_the_end_is_requested() {
     for state in [Is::Gone, Is::Left] {
         for event in [On::EndAsked, On::Released, On::FoundMissing, On::TimePassed, On::Created, On::Wanted] {
             check(&state, event, at(5), &state, &[]);
@@ -391,20 +391,20 @@ fn some_event(dice: &mut Dice) -> On {
 }
 
 #[test]
-fn no_walk_forgets_a_pool_or_waits_for_ever() {
+fn no_random_walk_forgets_a_pool_or_waits_for_ever() {
     for seed in 0..WALKS {
         let dice = &mut Dice::of(seed);
         let (mut state, mut now, mut said, mut story) = (Is::Absent, at(0), vec![], vec![]);
-        // Whether the service may have a pool of ours.
+        // Whether the service may have the pool.
         let mut may_exist = false;
         for _ in 0..STEPS {
             now = dice.moment(now, state.wakes_at());
             let event = some_event(dice);
             story.push(format!("{now} {state:?} + {event:?}"));
             let (next, commands) = apply(state.clone(), event.clone(), now);
-            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            let details = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
             if matches!(state, Is::Gone | Is::Left) {
-                assert_eq!((&next, &commands[..]), (&state, &[][..]), "{}", told());
+                assert_eq!((&next, &commands[..]), (&state, &[][..]), "{}", details());
             }
             match (&state, &event) {
                 (Is::Creating { .. }, On::Created | On::EndAsked | On::Released) => may_exist = true,
@@ -418,16 +418,16 @@ fn no_walk_forgets_a_pool_or_waits_for_ever() {
             let asked = |command: &Do| commands.contains(command);
             let lost = commands.iter().any(|command| matches!(command, Do::ReportLost(_)));
             match &next {
-                Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", told()),
-                Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", told()),
-                Is::Lost | Is::NeverCreated if changed => assert!(lost, "{}", told()),
-                Is::Gone if changed => assert!(asked(&Do::ReportGone) && !may_exist, "{}", told()),
+                Is::Creating { .. } if changed => assert!(asked(&Do::Create), "{}", details()),
+                Is::Deleting { .. } if changed => assert!(asked(&Do::Delete), "{}", details()),
+                Is::Lost | Is::NeverCreated if changed => assert!(lost, "{}", details()),
+                Is::Gone if changed => assert!(asked(&Do::ReportGone) && !may_exist, "{}", details()),
                 Is::Absent | Is::Creating { .. } | Is::Lost | Is::NeverCreated | Is::Gone | Is::Left => {}
-                _ => assert!(next.wakes_at().is_some(), "{}", told()),
+                _ => assert!(next.wakes_at().is_some(), "{}", details()),
             }
             said.extend(commands);
             state = next;
-            // The end, asked here, is reached by the alarms alone.
+            // After the end is requested here, the alarms alone reach the final state.
             let (ending, _) = apply(state.clone(), On::EndAsked, now);
             let (end, when, _) = in_silence(ending, now);
             assert!(matches!(end, Is::Gone | Is::Left), "seed {seed}: {story:#?} {end:?}");
@@ -442,7 +442,7 @@ fn no_walk_forgets_a_pool_or_waits_for_ever() {
 }
 
 #[test]
-fn work_asks_for_as_many_nodes_as_it_keeps_busy_and_for_no_more_than_there_may_be() {
+fn work_requests_as_many_nodes_as_it_can_use_up_to_the_maximum() {
     let most = Nodes { dedicated: 2, spot: 3 };
     for (tasks, slots, dedicated, spot) in
         [(0, 1, 1, 0), (1, 1, 1, 0), (2, 1, 2, 0), (3, 1, 2, 1), (9, 1, 2, 3), (9, 4, 2, 1), (1, 0, 1, 0)]
@@ -453,7 +453,7 @@ fn work_asks_for_as_many_nodes_as_it_keeps_busy_and_for_no_more_than_there_may_b
 }
 
 #[test]
-fn a_pool_that_grows_asks_at_once_and_is_patient_anew() {
+fn a_growing_pool_requests_nodes_at_once_with_a_new_timeout() {
     let grown = |now: u64, ready| Is::Starting {
         allocated: false,
         ready,
@@ -470,18 +470,18 @@ fn a_pool_that_grows_asks_at_once_and_is_patient_anew() {
         &[Do::Resize],
     );
     check(&starting(true, 0), On::Grown, at(100), &grown(100, 0), &[Do::Resize]);
-    // Before it is made, it will be made so; once it ends, nothing grows.
+    // Before its creation, it is created with the new number; while it ends, it does not grow.
     for state in [Is::Absent, creating(1, false), Is::Lost, deleting(10), Is::Gone] {
         check(&state, On::Grown, at(20), &state, &[]);
     }
-    // A node that works goes on working while the others come, and they are waited for as for the first ones.
-    let (state, told) = apply(grown(1000, 1), On::Seen(view(true, 1, 1)), at(1001));
-    assert_eq!((state, told), (grown(1000, 1), vec![]));
-    let (state, told) = apply(grown(1000, 1), On::Seen(view(true, 3, 3)), at(1001));
+    // A working node continues while others start, and they have the same timeout as the first ones.
+    let (state, details) = apply(grown(1000, 1), On::Seen(view(true, 1, 1)), at(1001));
+    assert_eq!((state, details), (grown(1000, 1), vec![]));
+    let (state, details) = apply(grown(1000, 1), On::Seen(view(true, 3, 3)), at(1001));
     assert_eq!(
-        (state, told),
+        (state, details),
         (Is::Steady { ready: 3, look_at: at(1016), dead_at: None }, vec![Do::ReportReady { nodes: 3 }])
     );
-    let (_, told) = apply(grown(1000, 1), On::TimePassed, at(1600));
-    assert!(told.contains(&Do::ReportDeadline("allocation")), "{told:?}");
+    let (_, details) = apply(grown(1000, 1), On::TimePassed, at(1600));
+    assert!(details.contains(&Do::ReportDeadline("allocation")), "{details:?}");
 }

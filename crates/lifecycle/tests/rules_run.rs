@@ -1,4 +1,4 @@
-//! What holds for every run, whatever ends it.
+//! Tests rules that hold for every run, whatever ends it.
 
 mod common;
 
@@ -30,8 +30,8 @@ fn apply(state: Is, event: On, now: Elapsed) -> run::Step {
 }
 
 fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
-    let told = format!("{state:?} + {event:?} at {now}");
-    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+    let details = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{details}");
 }
 
 fn open(tasks: u32) -> Tally {
@@ -50,7 +50,7 @@ fn closed(closing: Closing, delivered: bool) -> On {
     On::TaskClosed { closing, delivered }
 }
 
-/// Lets alarms ring, and makes the record durable when asked; nobody else says a word.
+/// Fires alarms, and makes the record durable on request, without any other event.
 fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<Do>) {
     let mut done = vec![];
     for _ in 0..100 {
@@ -71,14 +71,14 @@ fn in_silence(mut state: Is, mut now: Elapsed) -> (Is, Elapsed, Vec<Do>) {
 }
 
 #[test]
-fn a_run_without_tasks_is_over_at_once_and_still_cleans_up() {
+fn a_run_without_tasks_ends_at_once_and_still_cleans_up() {
     let (settling, commands) = apply(Is::Fresh, On::Begun { tasks: 0, open_ended: false }, at(0));
     assert!(matches!(settling, Is::Settling { reason: EndReason::AllTasksClosed, .. }), "{settling:?}");
     assert!(matches!(commands[..], [Do::ReportEnd { .. }, Do::Settle]), "{commands:?}");
 }
 
 #[test]
-fn the_runs_deadline_ends_it_at_its_moment_and_not_before() {
+fn the_deadline_ends_the_run_at_its_time_and_not_before() {
     let state = Is::Working { tally: open(2), until: at(3600), stuck_at: None, open_ended: false };
     check(&state, On::TimePassed, Elapsed(3_599_999), &state, &[]);
     let (next, commands) = apply(state, On::TimePassed, at(3600));
@@ -98,7 +98,7 @@ fn the_runs_deadline_ends_it_at_its_moment_and_not_before() {
 }
 
 #[test]
-fn doing_nothing_ends_a_run_and_any_progress_puts_that_off() {
+fn a_run_without_progress_ends_and_any_progress_postpones_that() {
     check(&working(2), On::TimePassed, Elapsed(599_999), &working(2), &[]);
     let (_, commands) = apply(working(2), On::TimePassed, at(600));
     assert_eq!(commands[0], Do::ReportDeadline("no_progress"));
@@ -106,31 +106,32 @@ fn doing_nothing_ends_a_run_and_any_progress_puts_that_off() {
         let (next, _) = apply(working(2), event, at(500));
         assert!(matches!(next, Is::Working { stuck_at: Some(moment), .. } if moment == at(1100)), "{next:?}");
     }
-    // Without that limit it is the run's deadline that ends it.
+    // Without that limit, only the run's deadline ends it.
     let limits = RunLimits { no_progress: None, ..limits() };
     let (next, _) = run::apply(Is::Fresh, On::Begun { tasks: 1, open_ended: false }, at(0), &limits);
     assert_eq!(next.wakes_at(), Some(at(3600)));
 }
 
 #[test]
-fn whatever_ends_a_run_its_tasks_are_told_to_end_and_the_cause_is_named() {
+fn whatever_ends_a_run_its_tasks_are_ended_and_the_reason_is_reported() {
     let failure = refused();
     for (event, reason, service_hears, until) in [
         (On::CancelAsked("Ctrl-C".into()), EndReason::Cancelled, "Cancelled", 160),
         (On::Lost(failure.clone()), EndReason::Infrastructure, "Infrastructure", 220),
         (On::DeadlinePassed(failure.clone()), EndReason::Deadline, "Deadline", 220),
-        // Whoever should close the tasks may be the one who died.
+        // The actor that closes the tasks may be the one that crashed.
         (On::ActorLost(failure.clone()), EndReason::Infrastructure, "Infrastructure", 105),
     ] {
         let detail = if reason == EndReason::Cancelled { "Ctrl-C" } else { "no" };
         let next = Is::Ending { reason, tally: open(2), until: at(until), abandoned: false };
-        let told = [Do::ReportEnd { reason, detail: detail.into() }, Do::EndTasks { reason: service_hears }];
-        check(&working(2), event, at(100), &next, &told);
+        let details =
+            [Do::ReportEnd { reason, detail: detail.into() }, Do::EndTasks { reason: service_hears }];
+        check(&working(2), event, at(100), &next, &details);
     }
 }
 
 #[test]
-fn an_interrupted_run_waits_for_what_comes_home_and_not_for_what_does_not() {
+fn a_cancelled_run_waits_only_while_results_are_being_downloaded() {
     let coming = closed(Closing::Succeeded, true);
     let (state, _) = apply(ending(3, 160, false), coming.clone(), at(150));
     assert_eq!(
@@ -142,7 +143,7 @@ fn an_interrupted_run_waits_for_what_comes_home_and_not_for_what_does_not() {
             abandoned: false,
         }
     );
-    // Once what is left was given up, nothing prolongs it.
+    // After the rest was given up, nothing prolongs the wait.
     let (state, _) = apply(ending(3, 160, true), coming.clone(), at(150));
     assert!(matches!(state, Is::Ending { until, .. } if until == at(160)), "{state:?}");
     let deadline = |until| Is::Ending {
@@ -177,7 +178,7 @@ fn a_run_ends_once_for_its_first_reason() {
 }
 
 #[test]
-fn tasks_that_do_not_end_are_abandoned_then_closed_in_their_name() {
+fn tasks_that_do_not_end_are_abandoned_and_then_closed() {
     check(&ending(2, 220, false), On::TimePassed, Elapsed(219_999), &ending(2, 220, false), &[]);
     check(&ending(2, 220, false), On::TimePassed, at(220), &ending(2, 225, true), &[Do::AbandonTasks]);
     check(&ending(2, 225, true), On::TimePassed, Elapsed(224_999), &ending(2, 225, true), &[]);
@@ -187,7 +188,7 @@ fn tasks_that_do_not_end_are_abandoned_then_closed_in_their_name() {
 }
 
 #[test]
-fn an_actor_that_dies_on_the_way_out_shortens_the_wait_and_never_lengthens_it() {
+fn a_crash_of_an_actor_while_ending_shortens_the_wait_and_never_extends_it() {
     check(&ending(2, 220, false), On::ActorLost(refused()), at(110), &ending(2, 115, false), &[]);
     check(&ending(2, 112, false), On::ActorLost(refused()), at(110), &ending(2, 112, false), &[]);
 }
@@ -205,13 +206,14 @@ fn nothing_is_deleted_before_the_record_is_durable() {
 }
 
 #[test]
-fn what_is_deleted_follows_from_policy_and_outcome() {
+fn the_cleanup_follows_from_policy_and_outcome() {
     use When::{Always, Never, Success};
     let good = Tally { succeeded: 3, ..Tally::default() };
     let failed = Tally { failed: 1, ..good };
     let unfinished = Tally { unfinished: 1, ..good };
     let undelivered = Tally { failed: 1, undelivered: 1, ..good };
-    // Policy, outcome: is it deleted; and the containers, which may hold the only copy of a result?
+    // Policy, outcome; whether resources are deleted; and the containers, which may have the only copy of a
+    // result.
     for (when, tally, deleted, containers) in [
         (Always, good, true, true),
         (Always, failed, true, true),
@@ -234,13 +236,13 @@ fn what_is_deleted_follows_from_policy_and_outcome() {
 }
 
 #[test]
-fn a_run_is_over_when_the_last_part_is_done_in_whatever_order() {
+fn a_run_ends_when_the_last_part_is_done_in_any_order() {
     let parts = [On::JobDone, On::PoolDone, On::ContainersDone];
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let (reason, tally) = (EndReason::AllTasksClosed, open(0));
         let mut state = Is::Cleaning { reason, tally, open: ALL, until: at(400) };
         for (done, part) in order.into_iter().enumerate() {
-            // Saying it twice does not count for another part.
+            // A repeated report does not count for another part.
             for _ in 0..2 {
                 let (next, commands) = apply(state, parts[part].clone(), at(100));
                 state = next;
@@ -253,13 +255,13 @@ fn a_run_is_over_when_the_last_part_is_done_in_whatever_order() {
 }
 
 #[test]
-fn what_is_not_gone_at_the_cleanup_deadline_is_named_and_waited_for_no_longer() {
+fn resources_that_remain_at_the_cleanup_deadline_are_reported() {
     let (reason, tally) = (EndReason::Cancelled, open(0));
     let rest = Open { job: false, ..ALL };
     let state = Is::Cleaning { reason, tally, open: rest, until: at(400) };
     check(&state, On::TimePassed, Elapsed(399_999), &state, &[]);
-    let told = [Do::ReportDeadline("cleanup"), Do::ReportLeft(rest), Do::Finish { reason, tally }];
-    check(&state, On::TimePassed, at(400), &Is::Over, &told);
+    let details = [Do::ReportDeadline("cleanup"), Do::ReportLeft(rest), Do::Finish { reason, tally }];
+    check(&state, On::TimePassed, at(400), &Is::Over, &details);
 }
 
 fn some_event(dice: &mut Dice) -> On {
@@ -282,7 +284,7 @@ fn some_event(dice: &mut Dice) -> On {
 }
 
 #[test]
-fn no_walk_loses_a_task_ends_twice_or_waits_for_ever() {
+fn no_random_walk_loses_a_task_ends_twice_or_waits_for_ever() {
     for seed in 0..WALKS {
         let dice = &mut Dice::of(seed);
         let tasks = dice.below(12);
@@ -293,33 +295,33 @@ fn no_walk_loses_a_task_ends_twice_or_waits_for_ever() {
             let event = if step == 0 { On::Begun { tasks, open_ended: false } } else { some_event(dice) };
             story.push(format!("{now} {state:?} + {event:?}"));
             let (next, commands) = apply(state.clone(), event.clone(), now);
-            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
-            assert!(state != Is::Over || (next == state && commands.is_empty()), "{}", told());
+            let details = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            assert!(state != Is::Over || (next == state && commands.is_empty()), "{}", details());
             match &next {
                 Is::Working { tally, .. }
                 | Is::Ending { tally, .. }
                 | Is::Settling { tally, .. }
                 | Is::Cleaning { tally, .. } => {
                     let counted = tally.open + tally.succeeded + tally.failed + tally.unfinished;
-                    assert_eq!(counted, tasks, "every task is counted once: {}", told());
-                    assert!(tally.undelivered <= tasks, "{}", told());
+                    assert_eq!(counted, tasks, "every task is counted once: {}", details());
+                    assert!(tally.undelivered <= tasks, "{}", details());
                 }
                 Is::Fresh | Is::Over => {}
             }
             settled |= matches!(state, Is::Settling { .. }) && event == On::Settled;
             for command in &commands {
-                assert!(settled || !matches!(command, Do::CleanUp(_) | Do::Finish { .. }), "{}", told());
+                assert!(settled || !matches!(command, Do::CleanUp(_) | Do::Finish { .. }), "{}", details());
             }
             match &next {
                 Is::Settling { .. } if !matches!(state, Is::Settling { .. }) => {
-                    assert!(commands.contains(&Do::Settle), "{}", told());
+                    assert!(commands.contains(&Do::Settle), "{}", details());
                 }
                 Is::Fresh | Is::Settling { .. } | Is::Over => {}
-                _ => assert!(next.wakes_at().is_some(), "{}", told()),
+                _ => assert!(next.wakes_at().is_some(), "{}", details()),
             }
             said.extend(commands);
             state = next;
-            // From here the alarms alone lead to the end, which is said.
+            // From here, the alarms alone lead to the end, which is reported.
             let (end, when, last) = in_silence(state.clone(), now);
             assert_eq!(end, Is::Over, "seed {seed}: {story:#?}");
             assert!(when <= now + secs(3600 + 120 + 5 + 300), "seed {seed}: {story:#?} only at {when}");
@@ -339,7 +341,7 @@ fn no_walk_loses_a_task_ends_twice_or_waits_for_ever() {
 }
 
 #[test]
-fn a_run_that_takes_more_tasks_ends_only_after_it_was_told_that_none_will_come() {
+fn an_open_ended_run_ends_only_after_no_more_tasks_are_announced() {
     let (state, _) = apply(Is::Fresh, On::Begun { tasks: 0, open_ended: true }, at(0));
     assert!(
         matches!(state, Is::Working { stuck_at: None, .. }),
@@ -359,16 +361,16 @@ fn a_run_that_takes_more_tasks_ends_only_after_it_was_told_that_none_will_come()
 }
 
 #[test]
-fn a_later_life_goes_on_where_the_earlier_stood() {
+fn a_new_process_resumes_in_the_state_of_the_previous_one() {
     let tally = Tally { open: 2, succeeded: 3, failed: 1, ..Tally::default() };
     let resumed = |tally, ending| On::Resumed { tally, ending, open_ended: false };
     let (state, commands) = apply(Is::Fresh, resumed(tally, None), at(100));
-    // The deadline counts from the first life.
+    // The deadline counts from the first process.
     assert_eq!(state, Is::Working { tally, until: at(3600), stuck_at: Some(at(700)), open_ended: false });
     assert!(commands.is_empty());
     let (state, commands) = apply(Is::Fresh, resumed(tally, Some(EndReason::Cancelled)), at(100));
     assert!(matches!(state, Is::Ending { .. }), "{state:?}");
-    // That it ends was said already.
+    // The end was already recorded.
     assert_eq!(commands, [Do::EndTasks { reason: "Cancelled" }]);
     let closed = Tally { open: 0, ..tally };
     let (state, commands) = apply(Is::Fresh, resumed(closed, Some(EndReason::AllTasksClosed)), at(100));

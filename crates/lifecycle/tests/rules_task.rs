@@ -1,4 +1,4 @@
-//! What holds for every task, whatever happens to it.
+//! Tests rules that hold for every task, whatever happens to it.
 
 mod common;
 
@@ -27,11 +27,11 @@ fn apply(state: Is, event: On, now: Elapsed) -> task::Step {
 }
 
 fn check(state: &Is, event: On, now: Elapsed, next: &Is, commands: &[Do]) {
-    let told = format!("{state:?} + {event:?} at {now}");
-    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{told}");
+    let details = format!("{state:?} + {event:?} at {now}");
+    assert_eq!(apply(state.clone(), event, now), (next.clone(), commands.to_vec()), "{details}");
 }
 
-/// The last word on a task to which that happened.
+/// Returns the verdict on a task after an event.
 fn verdict(state: Is, event: On, now: Elapsed) -> Verdict {
     match apply(state, event, now) {
         (Is::Closed, mut commands) => match commands.pop() {
@@ -71,7 +71,7 @@ fn ended(exit_code: i32) -> Ending {
     Ending { success: exit_code == 0, started: true, by_request: false, exit_code: Some(exit_code), failure }
 }
 
-/// A look shows the first attempt over.
+/// Returns the event of a poll that found the first attempt completed.
 fn seen(ending: Ending) -> On {
     On::SeenEnded { attempt: 1, ending }
 }
@@ -81,7 +81,7 @@ fn collecting(exit_code: i32, stopped: Option<StopReason>) -> Is {
 }
 
 #[test]
-fn a_task_is_submitted_when_its_input_is_up_and_never_without() {
+fn a_task_is_submitted_only_after_its_input_is_uploaded() {
     check(&Is::Waiting, On::InputReady, at(5), &ready(1, false), &[Do::Submit]);
     for (failure, cause, may_pass) in
         [(refused(), "input not uploaded: no", false), (busy(), "input not uploaded: busy", true)]
@@ -92,7 +92,7 @@ fn a_task_is_submitted_when_its_input_is_up_and_never_without() {
 }
 
 #[test]
-fn a_refusal_for_now_is_tried_again_after_its_rest_and_not_before() {
+fn a_temporary_rejection_is_retried_after_its_delay_and_not_before() {
     for (failure, again_at, unclear_now) in
         [(busy(), 11, false), (maybe_applied(), 11, true), (busy_for(30), 40, false)]
     {
@@ -105,8 +105,8 @@ fn a_refusal_for_now_is_tried_again_after_its_rest_and_not_before() {
 }
 
 #[test]
-fn a_task_that_may_have_been_taken_is_never_called_refused() {
-    // Out of tries: looks tell whether it is there, and what they show missing is submitted again.
+fn a_task_that_may_have_been_accepted_is_never_reported_as_rejected() {
+    // No attempts left: polls show whether it exists, and if it is missing it is submitted again.
     for (state, failure) in
         [(ready(3, false), maybe_applied()), (ready(3, true), maybe_applied()), (ready(3, true), busy())]
     {
@@ -114,7 +114,7 @@ fn a_task_that_may_have_been_taken_is_never_called_refused() {
         check(&state, On::Refused(failure), at(10), &queued, &[]);
         check(&queued, On::Vanished, at(40), &ready(1, false), &[Do::Submit]);
     }
-    // Refused for good: it failed, but what an earlier try may have left at the service is not thrown away.
+    // A permanent rejection: it failed, but outputs of an earlier attempt at the service are not discarded.
     for (was_unclear, delivered) in [(false, true), (true, false)] {
         let failed = Verdict::Failed { cause: "no".into(), delivered, may_pass: false };
         assert_eq!(verdict(ready(2, was_unclear), On::Refused(refused()), at(10)), failed);
@@ -126,11 +126,11 @@ fn a_task_that_may_have_been_taken_is_never_called_refused() {
 }
 
 #[test]
-fn a_look_that_shows_the_end_counts_even_before_the_submission_is_answered() {
+fn a_poll_that_shows_the_end_counts_even_before_the_response_to_the_submission() {
     for state in [ready(1, false), resting(true), queued(), running()] {
         check(&state, seen(ended(0)), at(5), &collecting(0, None), &[Do::Collect]);
     }
-    // The answer that comes then changes nothing.
+    // The later response changes nothing.
     for late in [On::Accepted { adopted: false }, On::Refused(maybe_applied()), seen(ended(1))] {
         check(&collecting(0, None), late, at(6), &collecting(0, None), &[]);
     }
@@ -156,7 +156,7 @@ fn waiting_for_a_node_ends_at_its_deadline_and_not_before() {
 #[test]
 fn running_ends_at_its_limit_counted_from_the_moment_it_was_seen_running() {
     check(&queued(), On::SeenRunning, at(100), &Is::Running { until: Some(at(160)) }, &[Do::ReportRunning]);
-    // Seen again: its time does not begin anew.
+    // Seen again: its time limit does not start again.
     check(&running(), On::SeenRunning, at(30), &running(), &[]);
     check(&running(), On::TimePassed, Elapsed(59_999), &running(), &[]);
     let (_, commands) = apply(running(), On::TimePassed, at(60));
@@ -169,25 +169,28 @@ fn a_task_whose_node_was_lost_waits_for_another_with_its_whole_time() {
 }
 
 #[test]
-fn a_task_that_does_not_end_is_told_again_and_given_up_at_last() {
+fn a_task_that_does_not_end_is_terminated_again_and_finally_given_up() {
     let (mut state, _) = apply(running(), On::TimePassed, at(60));
-    let mut told = vec![];
+    let mut details = vec![];
     while let Some(moment) = state.wakes_at() {
         let (next, commands) = apply(state.clone(), On::TimePassed, moment);
         assert_ne!(next, state, "an alarm that rang rings again");
-        told.push((moment.0 / 1000, commands));
+        details.push((moment.0 / 1000, commands));
         state = next;
     }
     let again = vec![Do::Terminate(StopReason::RunTimedOut)];
-    let moments: Vec<_> = told.iter().map(|(moment, _)| *moment).collect();
+    let moments: Vec<_> = details.iter().map(|(moment, _)| *moment).collect();
     assert_eq!(moments, [65, 70, 75, 80, 85, 90]);
-    assert!(told[..5].iter().all(|(_, commands)| *commands == again), "{told:?}");
-    // It may still run, and leave results.
-    assert!(matches!(&told[5].1[..], [Do::Close(Verdict::Failed { delivered: false, .. })]), "{told:?}");
+    assert!(details[..5].iter().all(|(_, commands)| *commands == again), "{details:?}");
+    // It may still run, and produce results.
+    assert!(
+        matches!(&details[5].1[..], [Do::Close(Verdict::Failed { delivered: false, .. })]),
+        "{details:?}"
+    );
 }
 
 #[test]
-fn a_task_that_somebody_deleted_is_submitted_again_under_its_name() {
+fn a_task_deleted_by_another_client_is_submitted_again_under_its_id() {
     for state in [queued(), running()] {
         check(&state, On::Vanished, at(5), &ready(1, false), &[Do::Submit]);
     }
@@ -195,14 +198,14 @@ fn a_task_that_somebody_deleted_is_submitted_again_under_its_name() {
 }
 
 #[test]
-fn when_the_run_ends_what_was_never_submitted_is_closed_at_once() {
+fn when_the_run_ends_tasks_that_were_never_submitted_are_closed_at_once() {
     for state in [Is::Waiting, resting(false)] {
         assert_eq!(verdict(state, On::StopAsked, at(5)), unfinished(true));
     }
 }
 
 #[test]
-fn when_the_run_ends_what_may_have_run_is_looked_at_before_it_is_called_unfinished() {
+fn when_the_run_ends_tasks_that_may_have_run_are_polled_before_they_count_as_unfinished() {
     for (state, may_run) in [
         (ready(1, false), false),
         (ready(2, true), true),
@@ -218,19 +221,20 @@ fn when_the_run_ends_what_may_have_run_is_looked_at_before_it_is_called_unfinish
             &collecting(0, Some(StopReason::RunEnds)),
             &[Do::Collect],
         );
-        // What it wrote until then may look complete: it is not delivered, and kept. What never began left nothing.
+        // Its outputs may look complete: they are kept but not delivered. A task that never started has no
+        // outputs.
         assert_eq!(verdict(ending(35, may_run), seen(ended(137)), at(6)), unfinished(false));
         let never_began = Ending { started: false, exit_code: None, ..ended(137) };
         assert_eq!(verdict(ending(35, may_run), seen(never_began), at(6)), unfinished(true));
         assert_eq!(verdict(ending(35, may_run), On::JobEnded, at(6)), unfinished(true));
-        // No look came: what it left, if anything, stays at the service.
+        // Without a poll, its outputs, if any, stay at the service.
         check(&ending(35, may_run), On::TimePassed, Elapsed(34_999), &ending(35, may_run), &[]);
         assert_eq!(verdict(ending(35, may_run), On::TimePassed, at(35)), unfinished(false));
     }
 }
 
 #[test]
-fn a_refusal_closes_an_ending_task_only_if_no_try_can_have_been_taken() {
+fn a_rejection_closes_an_ending_task_only_if_no_attempt_can_have_been_accepted() {
     for failure in [busy(), refused()] {
         assert_eq!(verdict(ending(35, false), On::Refused(failure.clone()), at(6)), unfinished(true));
         check(&ending(35, true), On::Refused(failure), at(6), &ending(35, true), &[]);
@@ -258,16 +262,16 @@ fn a_task_stopped_for_its_own_reason_keeps_it_when_the_run_ends() {
 }
 
 #[test]
-fn the_last_word_follows_from_how_it_ended_why_and_whether_its_results_came_home() {
+fn the_verdict_follows_from_the_end_its_reason_and_the_delivery() {
     let short = || On::DeliveredShort(vec!["*.csv".into()]);
     let lost = || On::DeliveryFailed(refused());
     let (queue, time, run) = (StopReason::QueueTimedOut, StopReason::RunTimedOut, StopReason::RunEnds);
     for (exit_code, stopped, event, expected) in [
         (0, None, On::Delivered, "succeeded"),
-        // It ended before it could be ended.
+        // It ended before it could be terminated.
         (0, Some(run), On::Delivered, "succeeded"),
         (0, Some(time), On::Delivered, "succeeded"),
-        (0, None, short(), "failed, delivered: exit code 0, but no file fits outputs [\"*.csv\"]"),
+        (0, None, short(), "failed, delivered: exit code 0, but no file matches outputs [\"*.csv\"]"),
         (0, None, lost(), "failed, undelivered: results not delivered: no"),
         (0, None, On::DeliveryFailed(busy()), "failed for now, undelivered: results not delivered: busy"),
         (
@@ -282,18 +286,18 @@ fn the_last_word_follows_from_how_it_ended_why_and_whether_its_results_came_home
         (137, None, On::Delivered, "failed, delivered: exit code 137 (killed by signal 9)"),
         (137, Some(run), On::Delivered, "unfinished, delivered: the run ended before it did"),
         (137, Some(run), lost(), "unfinished, undelivered: the run ended before it did"),
-        (137, Some(queue), On::Delivered, "unfinished, delivered: no node took it within deadlines.queue"),
+        (137, Some(queue), On::Delivered, "unfinished, delivered: no node started it within deadlines.queue"),
         (
             137,
             Some(time),
             short(),
-            "failed, delivered: it ran longer than task.timeout and did not end when told to",
+            "failed, delivered: it ran longer than task.timeout and did not end when details to",
         ),
         (
             0,
             None,
             On::Abandoned,
-            "failed for now, undelivered: results not delivered: the run ended while they were fetched",
+            "failed for now, undelivered: results not delivered: the run ended while they were downloaded",
         ),
     ] {
         let home = |delivered| if delivered { "delivered" } else { "undelivered" };
@@ -309,27 +313,27 @@ fn the_last_word_follows_from_how_it_ended_why_and_whether_its_results_came_home
 }
 
 #[test]
-fn results_on_their_way_home_are_waited_for_when_the_run_ends() {
+fn the_end_of_the_run_waits_for_results_in_flight() {
     for event in [On::StopAsked, On::JobEnded, On::Vanished, On::TimePassed] {
         check(&collecting(0, None), event, at(99_999), &collecting(0, None), &[]);
     }
 }
 
 #[test]
-fn a_task_that_an_earlier_life_ended_is_unfinished_and_not_failed() {
+fn a_task_terminated_by_a_previous_process_is_unfinished_and_not_failed() {
     let by_request = Ending { by_request: true, ..ended(143) };
     for input_ready in [false, true] {
         let recovered = Is::Recovered { input_ready };
         assert_eq!(verdict(recovered.clone(), seen(by_request.clone()), at(5)), unfinished(false));
         check(&recovered, seen(ended(143)), at(5), &collecting(143, None), &[Do::Collect]);
     }
-    // Ended while this life looks on, by somebody else: that is how it ended.
+    // Terminated by another client during this process: that is how it ended.
     let collecting = Is::Collecting { ending: by_request.clone(), stopped: None };
     check(&running(), seen(by_request), at(5), &collecting, &[Do::Collect]);
 }
 
 #[test]
-fn an_attempt_that_exits_with_a_failure_is_followed_by_another_and_nothing_else_is() {
+fn only_an_attempt_that_exits_with_a_failure_is_retried() {
     let limits = TaskLimits { retries: 2, ..limits() };
     let apply = |state: &Is, attempt, ending: &Ending| {
         let event = On::SeenEnded { attempt, ending: ending.clone() };
@@ -340,8 +344,8 @@ fn an_attempt_that_exits_with_a_failure_is_followed_by_another_and_nothing_else_
         Ending { success: false, started: true, by_request: false, exit_code, failure }
     };
     let again = |attempt| {
-        let told = Do::ReportRetry { attempt, cause: "exit code 7".into() };
-        (ready(1, false), vec![told, Do::Submit])
+        let details = Do::ReportRetry { attempt, cause: "exit code 7".into() };
+        (ready(1, false), vec![details, Do::Submit])
     };
     let over =
         |ending: &Ending| (Is::Collecting { ending: ending.clone(), stopped: None }, vec![Do::Collect]);
@@ -361,7 +365,7 @@ fn an_attempt_that_exits_with_a_failure_is_followed_by_another_and_nothing_else_
             assert_eq!(apply(&state, 1, &final_one), over(&final_one), "{state:?}");
         }
     }
-    // What was told to end is not begun anew.
+    // A terminated task is not retried.
     let by_request = Ending { by_request: true, ..failed_with("TaskEnded", Some(143)) };
     assert_eq!(apply(&running(), 1, &by_request), over(&by_request));
     assert!(matches!(apply(&recovered, 1, &by_request).0, Is::Closed));
@@ -388,7 +392,7 @@ fn a_task_with_attempts_left_keeps_its_job_open() {
 }
 
 #[test]
-fn only_what_the_service_may_change_is_looked_at() {
+fn only_tasks_that_the_service_may_change_are_polled() {
     for state in [queued(), running(), ending(30, true)] {
         assert!(state.is_watched(), "{state:?}");
     }
@@ -428,7 +432,7 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
         let apply = |state: Is, event: On, now: Elapsed| task::apply(state, event, now, &limits);
         let mut attempt = 1;
         let (mut state, mut now, mut closings, mut story) = (Is::Waiting, at(0), 0, vec![]);
-        // The service may have the task, and with it results that nobody fetched.
+        // The service may have the task, and results that were not downloaded.
         let mut may_have_run = false;
         for _ in 0..STEPS {
             now = dice.moment(now, state.wakes_at());
@@ -438,21 +442,21 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
             };
             story.push(format!("{now} {state:?} + {event:?}"));
             let (next, commands) = apply(state.clone(), event.clone(), now);
-            let told = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
-            assert!(state != Is::Closed || (next == state && commands.is_empty()), "{}", told());
+            let details = || format!("seed {seed}: {story:#?} -> {next:?} {commands:?}");
+            assert!(state != Is::Closed || (next == state && commands.is_empty()), "{}", details());
             let asked = matches!(state, Is::Ready { .. } | Is::Stopping { .. });
             match &event {
                 On::Accepted { .. } if asked => may_have_run = true,
                 On::Refused(failure) if asked && *failure == maybe_applied() => may_have_run = true,
-                // A look at every task did not show it.
+                // A poll of every task did not show it.
                 On::Vanished | On::JobEnded if state.is_watched() => may_have_run = false,
                 On::Delivered | On::DeliveredShort(_) => may_have_run = false,
                 _ => {}
             }
             if let Some(Do::ReportRetry { attempt: next, .. }) = commands.first() {
-                // What a failed attempt left is no result.
+                // The outputs of a failed attempt are not a result.
                 (attempt, may_have_run) = (*next, false);
-                assert!(attempt <= limits.retries + 1, "{}", told());
+                assert!(attempt <= limits.retries + 1, "{}", details());
             }
             for command in &commands {
                 let Do::Close(verdict) = command else { continue };
@@ -463,25 +467,27 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
                         !delivered || !may_have_run
                     }
                 };
-                assert!(safe, "results may be thrown away: {}", told());
+                assert!(safe, "results may be thrown away: {}", details());
             }
             let changed = std::mem::discriminant(&state) != std::mem::discriminant(&next);
             match &next {
-                Is::Ready { .. } if changed => assert!(commands.contains(&Do::Submit), "{}", told()),
-                Is::Collecting { .. } if changed => assert!(commands.contains(&Do::Collect), "{}", told()),
+                Is::Ready { .. } if changed => assert!(commands.contains(&Do::Submit), "{}", details()),
+                Is::Collecting { .. } if changed => assert!(commands.contains(&Do::Collect), "{}", details()),
                 Is::Recovered { .. } | Is::Queued { .. } | Is::Running { .. } => {
-                    assert!(next.is_watched(), "{}", told())
+                    assert!(next.is_watched(), "{}", details())
                 }
-                Is::Resting { .. } | Is::Stopping { .. } => assert!(next.wakes_at().is_some(), "{}", told()),
+                Is::Resting { .. } | Is::Stopping { .. } => {
+                    assert!(next.wakes_at().is_some(), "{}", details())
+                }
                 Is::Waiting | Is::Ready { .. } | Is::Collecting { .. } | Is::Closed => {}
             }
-            assert_eq!(closings, u32::from(next == Is::Closed), "{}", told());
+            assert_eq!(closings, u32::from(next == Is::Closed), "{}", details());
             state = next;
             if let Some(moment) = state.wakes_at() {
                 let (after, _) = apply(state.clone(), On::TimePassed, moment.max(now));
                 assert_ne!(after, state, "an alarm that rang rings again: seed {seed}: {story:#?}");
             }
-            // The run ends here and nobody says a word but the clock, and at last the run that waits no longer.
+            // The run ends here. Only time passes, and finally the run stops waiting.
             let mut last = apply(state.clone(), On::StopAsked, now).0;
             while let Some(moment) = last.wakes_at() {
                 assert!(moment <= now + secs(30), "seed {seed}: {story:#?} waits until {moment}");
@@ -496,17 +502,17 @@ fn no_walk_loses_a_result_closes_twice_or_waits_for_ever() {
 }
 
 #[test]
-fn a_task_of_an_earlier_life_is_looked_for_before_it_is_submitted_again() {
+fn a_task_of_a_previous_process_is_polled_before_it_is_submitted_again() {
     let (before, after) = (Is::Recovered { input_ready: false }, Is::Recovered { input_ready: true });
     check(&before, On::InputReady, at(0), &after, &[]);
-    // Missing at the service: its input first, then the task.
+    // Missing at the service: first its input is uploaded, then the task is submitted.
     check(&before, On::Vanished, at(1), &Is::Waiting, &[]);
     check(&after, On::Vanished, at(1), &ready(1, false), &[Do::Submit]);
     for state in [&before, &after] {
         check(state, On::SeenActive, at(0), &queued(), &[]);
         check(state, seen(ended(0)), at(0), &collecting(0, None), &[Do::Collect]);
         assert!(matches!(apply(state.clone(), On::SeenRunning, at(0)).0, Is::Running { .. }));
-        // It may run: whatever ends the run must not call it unsubmitted.
+        // It may run: the end of the run must not count it as unsubmitted.
         let (state, commands) = apply(state.clone(), On::StopAsked, at(0));
         assert!(matches!(state, Is::Stopping { may_run: true, .. }) && commands.is_empty(), "{state:?}");
     }

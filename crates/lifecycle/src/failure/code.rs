@@ -1,14 +1,15 @@
-//! Error codes: those of the services that a decision depends on, and our own.
+//! Error codes: those of the services that a decision depends on, and those of this program.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Defines the enum from its variants, each of which is written as it is named.
+/// Defines the enum from its variants, whose names are the codes.
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// An error code: of Batch, of Blob, or of this program.
+        /// An error code of Batch, of Blob, or of this program.
         ///
-        /// Codes are written as the service writes them. One that no decision depends on is [`Code::Other`].
+        /// Codes are written as the service writes them. A code that no decision depends on is
+        /// [`Code::Other`].
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(from = "String", into = "String")]
         pub enum Code {
@@ -55,7 +56,7 @@ codes! {
     JobBeingDeleted,
     /// The job is being terminated.
     JobBeingTerminated,
-    /// The job is being terminated, in the words of some operations.
+    /// The job is being terminated: the code of some operations.
     JobTerminating,
     /// The job has ended.
     JobCompleted,
@@ -75,11 +76,11 @@ codes! {
     TimedOut,
     /// The service could not be reached.
     Unreachable,
-    /// The response is not one of the service.
+    /// The response is not from the service.
     BrokenAnswer,
-    /// The response is longer than the caller keeps in memory.
+    /// The response is longer than the limit in memory.
     TooLarge,
-    /// No token is available to sign the call with.
+    /// No token is available to authorize the request.
     NoToken,
     /// A file changed while it was uploaded.
     SourceChanged,
@@ -89,17 +90,17 @@ codes! {
     Source,
     /// A local file could not be written.
     Disk,
-    /// The service sends another length than it lists.
+    /// The response has another length than the list.
     OtherLength,
-    /// The bytes received have another checksum than the service names.
+    /// The received bytes have another checksum than the service reports.
     Corrupt,
     /// The name of a file would lead out of its folder.
     HostileName,
-    /// A task left more files than may be fetched.
+    /// A task has more output files than may be downloaded.
     TooManyFiles,
-    /// A thread has ended before its work.
+    /// A thread has ended before its work was done.
     Thread,
-    /// A file of the drop folder could not be taken.
+    /// A file of the drop folder could not be claimed.
     NotTaken,
     /// The nodes of a pool were not allocated in time.
     AllocationTimedOut,
@@ -109,9 +110,9 @@ codes! {
     StartTaskFailed,
     /// Every node is unusable.
     NodesUnusable,
-    /// The job was asked to end: it accepts no tasks.
+    /// The job was terminated: it accepts no tasks.
     JobTerminated,
-    /// The run ended before the results were fetched.
+    /// The run ended before the results were downloaded.
     Abandoned,
     /// An actor has exited.
     ActorLost,

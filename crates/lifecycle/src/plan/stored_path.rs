@@ -1,4 +1,4 @@
-//! Paths in a stored plan: text where they are text, as everybody reads it, and otherwise their bytes.
+//! Paths in a stored plan: as text if they are valid text, otherwise as bytes.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
@@ -47,7 +47,7 @@ impl TryFrom<Stored> for PathBuf {
 /// Writes a path.
 ///
 /// # Errors
-/// As the serializer.
+/// Returns the serializer's error.
 pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     Stored::from(path).serialize(serializer)
 }
@@ -55,12 +55,12 @@ pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::
 /// Reads what [`serialize`] wrote.
 ///
 /// # Errors
-/// Fails if it is no path.
+/// Fails if it is not a path.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     PathBuf::try_from(Stored::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-/// The same for a path that may be missing.
+/// The same for an optional path.
 pub mod optional {
     use super::Stored;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -69,7 +69,7 @@ pub mod optional {
     /// Writes a path, or nothing.
     ///
     /// # Errors
-    /// As the serializer.
+    /// Returns the serializer's error.
     pub fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
         path.as_deref().map(Stored::from).serialize(serializer)
     }
@@ -77,7 +77,7 @@ pub mod optional {
     /// Reads what [`serialize`] wrote.
     ///
     /// # Errors
-    /// Fails if it is no path.
+    /// Fails if it is not a path.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
         let stored = Option::<Stored>::deserialize(deserializer)?;
         stored.map(PathBuf::try_from).transpose().map_err(serde::de::Error::custom)
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_is_read_as_it_was_written_and_text_stays_text() {
+    fn every_path_can_be_read_again_and_text_stays_text() {
         for name in [&b"a/b.txt"[..], b"caf\xe9", b"%FF", b"\xff\xfe/x", b""] {
             let path = PathBuf::from(OsString::from_vec(name.to_vec()));
             let two = Two { one: path.clone(), other: Some(path) };

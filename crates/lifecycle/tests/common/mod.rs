@@ -1,4 +1,4 @@
-//! What the tests of rules share: moments, failures, and dice for walks through a machine.
+//! Shared parts of the tests of rules: times, failures, and random numbers for walks through a state machine.
 #![allow(dead_code)]
 
 use dropmill_lifecycle::{Code, Elapsed, Failure, FailureKind, delays::Delays};
@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
 
-/// How many walks each machine takes, and how long each is.
+/// Number of random walks of each state machine, and their length.
 pub const WALKS: u64 = 400;
 pub const STEPS: usize = 60;
 
@@ -17,29 +17,29 @@ pub const fn at(seconds: u64) -> Elapsed {
     Elapsed::secs(seconds)
 }
 
-/// Nothing happened; later it may.
+/// Returns a transient failure.
 pub fn busy() -> Failure {
     Failure::transient("ServerBusy", "busy")
 }
-/// It may have happened.
+/// Returns an ambiguous failure.
 pub fn maybe_applied() -> Failure {
     Failure { kind: FailureKind::Ambiguous, ..Failure::permanent(Code::TimedOut, "no answer within 30s") }
 }
-/// It never will.
+/// Returns a permanent failure.
 pub fn refused() -> Failure {
     Failure::permanent("Forbidden", "no")
 }
-/// Not before so many seconds.
+/// Returns a transient failure with a Retry-After of this many seconds.
 pub fn busy_for(seconds: u64) -> Failure {
     Failure { retry_after: Some(secs(seconds)), ..busy() }
 }
 
-/// Two rests, of 1 s and 4 s: three tries.
+/// Returns two delays, of 1 s and 4 s: three attempts.
 pub fn three_tries() -> Delays {
     Delays { steps: vec![secs(1), secs(4)], for_ever: false }
 }
 
-/// Dice of one walk.
+/// The random numbers of one walk.
 pub struct Dice(ChaCha8Rng);
 
 impl Dice {
@@ -52,7 +52,7 @@ impl Dice {
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.0.random_range(0..from.len())]
     }
-    /// A moment not before `now`: the next alarm exactly, a little before it, or some time later.
+    /// Returns a time that is not before `now`: exactly the next alarm, a little before it, or later.
     pub fn moment(&mut self, now: Elapsed, alarm: Option<Elapsed>) -> Elapsed {
         match (self.below(4), alarm) {
             (0, _) => now,
